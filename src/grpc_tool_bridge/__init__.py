@@ -1,0 +1,1 @@
+"""Tools in other processes, languages and machines, as ordinary awaitable functions."""

@@ -1,0 +1,435 @@
+"""Errors: the tree, the table, and the one way between an exception and the wire.
+
+::
+
+    ToolBridgeError
+    ├── ToolExecutionError            a tool call was answered with an error
+    │   └── ToolTimeoutError          … that its time was over (also a TimeoutError)
+    ├── ToolCommunicationError        a call was not answered
+    ├── ProtocolError                 the answer breaks the protocol, or the API was used out of order
+    ├── NotFoundError                 ToolNotFound, VariableNotFound, AgentNotFound
+    ├── SessionError
+    │   ├── SessionNotFoundError      (also a NotFoundError)
+    │   └── SessionExpiredError       (also a NotFoundError)
+    ├── AlreadyExistsError            AlreadyExists (also a ValueError)
+    ├── ValidationError               ValidationError (also a ValueError)
+    ├── SerializationError            SerializationError (also a ValueError)
+    ├── ConflictError                 RevisionConflict, IdempotencyConflict
+    ├── ResourceExhaustedError        RateLimitExceeded, ResourceExhausted
+    │   └── MessageTooLargeError      MessageTooLarge
+    ├── DeadlineExceededError         TimeoutError (also a TimeoutError)
+    ├── CallCancelledError            Cancelled
+    ├── UnavailableError              WorkerUnavailable
+    ├── AccessError                   PermissionDenied, Unauthenticated
+    └── InternalError                 a fault of the bridge
+
+Every error carries its ``error_type``, the name in the table that a peer in any language sees. ``error_info`` maps an
+exception to the wire, ``error_from_info`` maps it back; nothing else does.
+"""
+
+import traceback
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType, TracebackType
+from typing import Any, ClassVar
+
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
+
+# A message or a traceback beyond this says nothing more to its reader, and must not fill a frame.
+MAX_MESSAGE_CHARS = 16_384
+MAX_STACKTRACE_CHARS = 65_536
+MAX_DETAIL_CHARS = 4_096
+MAX_DETAILS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRule:
+    """What an error type is called at the edges.
+
+    Attributes:
+        status: Name of the gRPC status.
+        http: HTTP status code.
+        retryable: Whether the same call may succeed later.
+    """
+
+    status: str
+    http: int
+    retryable: bool = False
+
+
+ERROR_TABLE: Mapping[str, ErrorRule] = MappingProxyType(
+    {
+        "ToolNotFound": ErrorRule("NOT_FOUND", 404),
+        "VariableNotFound": ErrorRule("NOT_FOUND", 404),
+        "AgentNotFound": ErrorRule("NOT_FOUND", 404),
+        "SessionNotFound": ErrorRule("NOT_FOUND", 404),
+        "SessionExpired": ErrorRule("FAILED_PRECONDITION", 410),
+        "ValidationError": ErrorRule("INVALID_ARGUMENT", 422),
+        "SerializationError": ErrorRule("INVALID_ARGUMENT", 422),
+        "AlreadyExists": ErrorRule("ALREADY_EXISTS", 409),
+        "RevisionConflict": ErrorRule("ABORTED", 409),
+        "IdempotencyConflict": ErrorRule("ABORTED", 409),
+        "RateLimitExceeded": ErrorRule("RESOURCE_EXHAUSTED", 429, retryable=True),
+        "ResourceExhausted": ErrorRule("RESOURCE_EXHAUSTED", 429, retryable=True),
+        "TimeoutError": ErrorRule("DEADLINE_EXCEEDED", 504, retryable=True),
+        "Cancelled": ErrorRule("CANCELLED", 499),
+        "MessageTooLarge": ErrorRule("RESOURCE_EXHAUSTED", 413),
+        "WorkerUnavailable": ErrorRule("UNAVAILABLE", 503, retryable=True),
+        "PermissionDenied": ErrorRule("PERMISSION_DENIED", 403),
+        "Unauthenticated": ErrorRule("UNAUTHENTICATED", 401),
+        "InternalError": ErrorRule("INTERNAL", 500),
+    }
+)
+
+# Of an exception class that a tool raised.
+TOOL_RAISED = ErrorRule("UNKNOWN", 500)
+
+
+def error_rule(error_type: str, *, origin: str = "bridge") -> ErrorRule:
+    """Looks up how ``error_type`` is called at the edges; a tool's own exception is UNKNOWN whatever its name."""
+    return TOOL_RAISED if origin == "tool" else ERROR_TABLE.get(error_type, TOOL_RAISED)
+
+
+class ToolBridgeError(Exception):
+    """Base of every error of the bridge.
+
+    Args:
+        message: What was wrong and what to do.
+        error_type: Name in the error table; the class's own where not given.
+        details: Further facts, by name.
+        retryable: Whether the same call may succeed later; by the table where not given.
+        remote_traceback: Traceback of the process where it happened, where that process shows it.
+
+    Attributes:
+        message, error_type, details, retryable, remote_traceback: as given.
+    """
+
+    default_type: ClassVar[str] = "InternalError"
+    details: Any
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        error_type: str | None = None,
+        details: Mapping[str, str] | None = None,
+        retryable: bool | None = None,
+        remote_traceback: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.error_type = error_type or self.default_type
+        self.details = dict(details or {})
+        origin = self.details.get("origin", "bridge")
+        self.retryable = error_rule(self.error_type, origin=origin).retryable if retryable is None else retryable
+        self.remote_traceback = remote_traceback
+        if remote_traceback:
+            self.add_note(f"Remote traceback:\n{remote_traceback.rstrip()}")
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds to wait before the next try, where the answer names them."""
+        if not isinstance(self.details, dict):
+            return None
+        try:
+            seconds = float(self.details.get("retry_after", ""))
+        except (TypeError, ValueError):
+            return None
+        return seconds if 0 <= seconds < float("inf") else None
+
+
+class ToolExecutionError(ToolBridgeError):
+    """A tool call was answered with an error: the tool raised, or the bridge refused the call.
+
+    Args:
+        tool_name: The tool's name.
+        error_type: Class name of what the tool raised, or a name of the error table.
+        message: The error's message.
+        details: Further facts by name; ``origin`` is "tool" where the tool raised it, else "bridge".
+        retryable: Whether the same call may succeed later.
+        remote_traceback: The tool's traceback, where the hub is set to show it.
+    """
+
+    details: dict[str, str]
+
+    def __init__(
+        self,
+        tool_name: str,
+        error_type: str,
+        message: str,
+        details: Mapping[str, str] | None = None,
+        *,
+        retryable: bool | None = None,
+        remote_traceback: str = "",
+    ) -> None:
+        super().__init__(
+            message, error_type=error_type, details=details, retryable=retryable, remote_traceback=remote_traceback
+        )
+        self.tool_name = tool_name
+
+    def __str__(self) -> str:
+        return f"{self.tool_name}: {self.error_type}: {self.message}"
+
+
+class ToolTimeoutError(ToolExecutionError, TimeoutError):
+    """The hub answered that the call's time was over."""
+
+
+class ToolCommunicationError(ToolBridgeError):
+    """A call was not answered: the hub is not there, the connection broke, or the answer took too long.
+
+    Args:
+        tool_name: The tool's name, or the method's for a call that is no tool's.
+        code: A ``grpc.StatusCode``.
+        details: What the transport says.
+    """
+
+    default_type = "ToolCommunicationError"
+    details: str
+
+    def __init__(self, tool_name: str, code: Any, details: str = "") -> None:
+        self.code_name: str = getattr(code, "name", str(code))
+        super().__init__(details or self.code_name, retryable=self.code_name in {"UNAVAILABLE", "DEADLINE_EXCEEDED"})
+        self.tool_name = tool_name
+        self.code = code
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{self.tool_name}: {self.code_name}: {self.message}"
+
+
+class ProtocolError(ToolBridgeError):
+    """The answer breaks the protocol, or the API was used out of order."""
+
+    default_type = "ProtocolError"
+
+
+class NotFoundError(ToolBridgeError):
+    """There is no such tool, variable or agent."""
+
+    default_type = "ToolNotFound"
+
+
+class SessionError(ToolBridgeError):
+    """The session cannot be used."""
+
+    default_type = "SessionNotFound"
+
+
+class SessionNotFoundError(SessionError, NotFoundError):
+    """The hub has never known a session of this id, or has long forgotten it."""
+
+    default_type = "SessionNotFound"
+
+
+class SessionExpiredError(SessionError, NotFoundError):
+    """The session has ended: it was removed, or idle for too long."""
+
+    default_type = "SessionExpired"
+
+
+class AlreadyExistsError(ToolBridgeError, ValueError):
+    """The name is taken."""
+
+    default_type = "AlreadyExists"
+
+
+class ValidationError(ToolBridgeError, ValueError):
+    """A request or its arguments are wrong; ``details`` says what, by name."""
+
+    default_type = "ValidationError"
+
+
+class SerializationError(ToolBridgeError, ValueError):
+    """A value cannot be represented on the wire, or bytes from the wire are no value."""
+
+    default_type = "SerializationError"
+
+
+class ConflictError(ToolBridgeError):
+    """Somebody else was faster: another revision, or other arguments under the same idempotency key."""
+
+    default_type = "RevisionConflict"
+
+
+class ResourceExhaustedError(ToolBridgeError):
+    """A limit is reached; ``retry_after`` says when to try again, where that is known."""
+
+    default_type = "ResourceExhausted"
+
+
+class MessageTooLargeError(ResourceExhaustedError):
+    """A message is over the limit."""
+
+    default_type = "MessageTooLarge"
+
+    @classmethod
+    def of(cls, what: str, size: int, limit: int) -> "MessageTooLargeError":
+        """Makes the error for ``what`` of ``size`` bytes over ``limit`` bytes."""
+        return cls(
+            f"message too large: {what} takes {size:,} bytes, the limit is {limit:,}; "
+            "stream it in parts, or raise max_message_bytes at both ends",
+            details={"size": str(size), "limit": str(limit)},
+        )
+
+
+class DeadlineExceededError(ToolBridgeError, TimeoutError):
+    """The call's time was over."""
+
+    default_type = "TimeoutError"
+
+
+class CallCancelledError(ToolBridgeError):
+    """The call was cancelled: by its caller, with its session, or by the hub's shutdown."""
+
+    default_type = "Cancelled"
+
+
+class UnavailableError(ToolBridgeError):
+    """Nobody is there to run the call now."""
+
+    default_type = "WorkerUnavailable"
+
+
+class AccessError(ToolBridgeError):
+    """The caller may not do this, or did not say who it is."""
+
+    default_type = "PermissionDenied"
+
+
+class InternalError(ToolBridgeError):
+    """A fault of the bridge; its log has the traceback under ``details["error_id"]``."""
+
+    default_type = "InternalError"
+
+    @classmethod
+    def new(cls) -> "InternalError":
+        """Makes one with a fresh id and the fixed message that a peer may see."""
+        error_id = uuid.uuid4().hex[:12]
+        return cls(f"internal error of the bridge; its log has it as {error_id}", details={"error_id": error_id})
+
+
+_CLASS_OF: Mapping[str, type[ToolBridgeError]] = MappingProxyType(
+    {
+        "ToolNotFound": NotFoundError,
+        "VariableNotFound": NotFoundError,
+        "AgentNotFound": NotFoundError,
+        "SessionNotFound": SessionNotFoundError,
+        "SessionExpired": SessionExpiredError,
+        "ValidationError": ValidationError,
+        "SerializationError": SerializationError,
+        "AlreadyExists": AlreadyExistsError,
+        "RevisionConflict": ConflictError,
+        "IdempotencyConflict": ConflictError,
+        "RateLimitExceeded": ResourceExhaustedError,
+        "ResourceExhausted": ResourceExhaustedError,
+        "TimeoutError": DeadlineExceededError,
+        "Cancelled": CallCancelledError,
+        "MessageTooLarge": MessageTooLargeError,
+        "WorkerUnavailable": UnavailableError,
+        "PermissionDenied": AccessError,
+        "Unauthenticated": AccessError,
+        "InternalError": InternalError,
+        "ProtocolError": ProtocolError,
+    }
+)
+
+
+def error_info(error: BaseException, *, raised_by_tool: bool = False, show_traceback: bool = False) -> ErrorInfo:
+    """Maps an exception to the wire.
+
+    Args:
+        error: The exception.
+        raised_by_tool: Whether it left a tool. A tool's own exception keeps its class name and message; of any other
+            exception that is not the bridge's, nothing but an id to look up is told.
+        show_traceback: Whether the traceback of a tool's exception may be seen by the caller.
+
+    Returns:
+        The message for a response, or for the trailing metadata of a status.
+    """
+    if isinstance(error, ToolBridgeError):
+        details = dict(error.details) if isinstance(error.details, dict) else {"details": error.details}
+        error_type, message, retryable = error.error_type, error.message, error.retryable
+        stacktrace = error.remote_traceback
+    elif raised_by_tool:
+        details, stacktrace = {}, ""
+        error_type, message = type(error).__name__, _text_of(error)
+        retryable = getattr(error, "retryable", False) is True
+    else:
+        return error_info(InternalError.new())
+    details.setdefault("origin", "tool" if raised_by_tool else "bridge")
+    if raised_by_tool and show_traceback and not stacktrace:
+        stacktrace = format_tool_traceback(error)
+    info = ErrorInfo(
+        type=wire_text(error_type, 256),
+        message=wire_text(message, MAX_MESSAGE_CHARS),
+        stacktrace=wire_text(stacktrace, MAX_STACKTRACE_CHARS),
+        retryable=retryable,
+    )
+    for name, value in list(details.items())[:MAX_DETAILS]:
+        info.details[wire_text(str(name), 256)] = wire_text(str(value), MAX_DETAIL_CHARS)
+    info.timestamp.GetCurrentTime()
+    return info
+
+
+def error_from_info(info: Any, tool_name: str | None = None) -> ToolBridgeError:
+    """Maps an error from the wire back to an exception.
+
+    Args:
+        info: An ErrorInfo, or anything with a text ``type`` and a text ``message``; other attributes that are missing
+            or of the wrong type count as absent.
+        tool_name: Name of the tool that was called; None for a call that is no tool's.
+
+    Returns:
+        A ToolExecutionError where a tool was called, else the error of the tree that has this type.
+
+    Raises:
+        ProtocolError: ``type`` or ``message`` is missing or no text.
+    """
+    error_type, message = getattr(info, "type", None), getattr(info, "message", None)
+    if not isinstance(error_type, str) or not isinstance(message, str):
+        what = "type" if not isinstance(error_type, str) else "message"
+        raise ProtocolError(f"the answer to {tool_name or 'a call'} reports a failure, but its error.{what} is no text")
+    raw_details = getattr(info, "details", None)
+    details: dict[str, str] = {}
+    if isinstance(raw_details, Mapping):
+        details = {key: value for key, value in raw_details.items() if isinstance(key, str) and isinstance(value, str)}
+    stacktrace = getattr(info, "stacktrace", "")
+    retryable = getattr(info, "retryable", None)
+    facts: dict[str, Any] = {
+        "details": details,
+        "remote_traceback": stacktrace if isinstance(stacktrace, str) else "",
+        "retryable": retryable if isinstance(retryable, bool) else None,
+    }
+    # The table knows its own types, also where a peer leaves the flag out.
+    if facts["retryable"] is False and error_rule(error_type, origin=details.get("origin", "bridge")).retryable:
+        facts["retryable"] = True
+    if tool_name is not None:
+        of_bridge = details.get("origin", "bridge") == "bridge"
+        timed_out = error_type == "TimeoutError" and of_bridge
+        return (ToolTimeoutError if timed_out else ToolExecutionError)(tool_name, error_type, message, **facts)
+    return _CLASS_OF.get(error_type, ToolBridgeError)(message, error_type=error_type, **facts)
+
+
+def format_tool_traceback(error: BaseException) -> str:
+    """Formats the traceback of a tool's exception, without the bridge's own frames above the tool's."""
+    first = error.__traceback__
+    kept: TracebackType | None = first
+    while kept is not None and kept.tb_frame.f_globals.get("__name__", "").startswith("grpc_tool_bridge."):
+        kept = kept.tb_next
+    return "".join(traceback.format_exception(type(error), error, kept or first))
+
+
+def wire_text(text: str, limit: int) -> str:
+    """Makes ``text`` fit for a protobuf string of at most ``limit`` characters (lone surrogates are escaped)."""
+    if len(text) > limit:
+        text = f"{text[:limit]}… ({len(text) - limit:,} more characters)"
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as failure:  # noqa: BLE001 - a broken __str__ must not hide the error that it belongs to
+        return f"<no text: its __str__ raised {type(failure).__name__}>"

@@ -1,0 +1,1 @@
+"""gRPC at both ends: the servicer, the stubs, channels and statuses."""

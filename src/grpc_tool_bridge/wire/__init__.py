@@ -1,0 +1,1 @@
+"""What travels: values, and the link's protocol. No I/O."""
