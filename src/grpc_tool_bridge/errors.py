@@ -350,15 +350,19 @@ def error_info(error: BaseException, *, raised_by_tool: bool = False, show_trace
     """
     if isinstance(error, ToolBridgeError):
         details = dict(error.details) if isinstance(error.details, dict) else {"details": error.details}
-        error_type, message, retryable = error.error_type, error.message, error.retryable
-        stacktrace = error.remote_traceback
+        error_type, message, stacktrace = error.error_type, error.message, error.remote_traceback
+        # What made a nested call worth repeating does not make its caller so.
+        retryable = error.retryable and not raised_by_tool
     elif raised_by_tool:
         details, stacktrace = {}, ""
         error_type, message = type(error).__name__, _text_of(error)
         retryable = getattr(error, "retryable", False) is True
     else:
         return error_info(InternalError.new())
-    details.setdefault("origin", "tool" if raised_by_tool else "bridge")
+    if raised_by_tool:
+        details["origin"] = "tool"
+    else:
+        details.setdefault("origin", "bridge")
     if raised_by_tool and show_traceback and not stacktrace:
         stacktrace = format_tool_traceback(error)
     info = ErrorInfo(
@@ -388,9 +392,9 @@ def error_from_info(info: Any, tool_name: str | None = None) -> ToolBridgeError:
         ProtocolError: ``type`` or ``message`` is missing or no text.
     """
     error_type, message = getattr(info, "type", None), getattr(info, "message", None)
-    if not isinstance(error_type, str) or not isinstance(message, str):
-        what = "type" if not isinstance(error_type, str) else "message"
-        raise ProtocolError(f"the answer to {tool_name or 'a call'} reports a failure, but its error.{what} is no text")
+    if not isinstance(error_type, str) or not error_type or not isinstance(message, str):
+        what = "message" if isinstance(error_type, str) and error_type else "type"
+        raise ProtocolError(f"the answer to {tool_name or 'a call'} reports a failure, but gives no error.{what}")
     raw_details = getattr(info, "details", None)
     details: dict[str, str] = {}
     if isinstance(raw_details, Mapping):

@@ -1,0 +1,159 @@
+"""Settings of a hub, as one frozen object."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=1)]
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+MAX_MESSAGE_BYTES = 10 * 1024 * 1024
+CALL_TIMEOUT = 30.0
+STREAM_TIMEOUT = 300.0
+BATCH_TIMEOUT = 600.0
+
+
+class Settings(BaseModel):
+    """Everything that can be set at a hub. Durations are in seconds, sizes in bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Who may connect.
+    tls_cert: Path | None = Field(None, description="PEM file with the hub's certificate chain")
+    tls_key: Path | None = Field(None, description="PEM file with the certificate's private key")
+    token: SecretStr | None = Field(None, description="bearer token that every caller must send")
+    token_file: Path | None = Field(None, description="file that holds the bearer token")
+    allow_insecure: bool = Field(False, description="listen beyond loopback without TLS and token")
+
+    # What a call may take.
+    max_message_bytes: Count = Field(MAX_MESSAGE_BYTES, description="payload of one request or response")
+    max_depth: Annotated[int, Field(ge=1, le=500)] = Field(100, description="nesting of one value")
+    max_batch_items: Count = Field(100, description="calls in one batch")
+    call_timeout: Seconds = Field(CALL_TIMEOUT, description="a call that names no time-out")
+    stream_timeout: Seconds = Field(STREAM_TIMEOUT, description="a stream that names no time-out")
+    batch_timeout: Seconds = Field(BATCH_TIMEOUT, description="a whole batch")
+    max_threads: Count = Field(64, description="threads for synchronous tools, those left behind included")
+    stream_buffer: Count = Field(16, description="values of a stream that wait for a slow reader")
+    max_tool_calls: Annotated[int, Field(ge=0)] = Field(
+        0, description="calls at once of a tool that sets no limit; 0: none"
+    )
+    rate_limit_per_minute: Annotated[int, Field(ge=0)] = Field(
+        0, description="calls a minute of a tool that sets no limit; 0: none"
+    )
+
+    # What a session may take.
+    max_sessions: Annotated[int, Field(ge=1, le=100_000)] = Field(1_000, description="sessions at once")
+    session_idle_timeout: Seconds = Field(300.0, description="a session without activity ends after this")
+    max_session_calls: Count = Field(100, description="calls of a session at once; more wait in order")
+    max_session_waiting: Count = Field(10_000, description="calls of a session that wait; more are refused")
+    max_session_tools: Count = Field(10_000, description="tools of one session's own")
+    max_session_variables: Count = Field(10_000, description="variables of one session")
+    max_session_variable_bytes: Count = Field(256 * 1024 * 1024, description="all variables of one session")
+    max_session_watches: Count = Field(100, description="watches of one session at once")
+    watch_history: Count = Field(1_000, description="changes that a watch can catch up on")
+    watch_history_bytes: Count = Field(16 * 1024 * 1024, description="values that those changes hold")
+    ended_sessions: Count = Field(10_000, description="ended sessions that are remembered as such")
+
+    # How the hub behaves.
+    show_tracebacks: bool = Field(True, description="send a tool's traceback with its error")
+    shutdown_grace: Annotated[float, Field(ge=0)] = Field(10.0, description="calls in flight may finish in this time")
+    keepalive_time: Seconds = Field(30.0, description="a silent connection is probed after this")
+    keepalive_timeout: Seconds = Field(10.0, description="a probe without an answer ends the connection after this")
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Settings":
+        if (self.tls_cert is None) != (self.tls_key is None):
+            missing = "tls_key" if self.tls_key is None else "tls_cert"
+            raise ValueError(f"TLS needs both a certificate and its key; {missing} is not set")
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("token and token_file are both set; give one of them")
+        return self
+
+    def bearer_token(self) -> str | None:
+        """Returns the token that callers must send, from the setting or its file; None where none is asked for.
+
+        Raises:
+            ValueError: The token is empty or has characters that no header can carry.
+            OSError: The file cannot be read.
+        """
+        return read_token(self.token.get_secret_value() if self.token else None, self.token_file)
+
+
+def read_token(token: str | None, token_file: Path | None) -> str | None:
+    """Takes the token as given, or reads it from its file.
+
+    Raises:
+        ValueError: The token is empty or has characters that no header can carry.
+        OSError: The file cannot be read.
+    """
+    if token is None and token_file is not None:
+        token = token_file.read_text(encoding="utf-8").strip()
+    if token is None:
+        return None
+    if not token or not all("!" <= character <= "~" for character in token):
+        where = f" in {token_file}" if token_file else ""
+        raise ValueError(f"the token{where} is empty or has characters other than printable ASCII without spaces")
+    return token
+
+
+class LoadedSettings(BaseSettings, Settings):
+    """Settings by flag, then environment (``TOOL_BRIDGE_…``), then a TOML file. Only the command line makes one."""
+
+    model_config = SettingsConfigDict(env_prefix="TOOL_BRIDGE_", frozen=True, extra="ignore")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Puts the sources in the order of their rule."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
+    """Reads the settings from flags, environment and file, in this order of rule.
+
+    Args:
+        flags: Settings given on the command line; None counts as not given.
+        config_file: A TOML file whose keys are the names of the settings.
+
+    Raises:
+        pydantic.ValidationError: A value is of the wrong type or range; it names the setting.
+        ValueError: The file is no TOML, or has a key that is no setting.
+        OSError: The file cannot be read.
+    """
+    class_for_file = LoadedSettings
+    if config_file is not None:
+        _check_keys(config_file)
+
+        class FileSettings(LoadedSettings):
+            model_config = SettingsConfigDict(toml_file=config_file)
+
+        class_for_file = FileSettings
+    loaded = class_for_file(**{name: value for name, value in flags.items() if value is not None})
+    return Settings.model_validate(loaded.model_dump())
+
+
+def _check_keys(config_file: Path) -> None:
+    import tomllib  # noqa: PLC0415 - only the command line with a file needs it
+
+    with config_file.open("rb") as file:
+        try:
+            keys = tomllib.load(file).keys()
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{config_file} is no TOML: {error}") from None
+    unknown = sorted(keys - Settings.model_fields.keys())
+    if unknown:
+        raise ValueError(f"{config_file}: no setting is called {', '.join(unknown)}")

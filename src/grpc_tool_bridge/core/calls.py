@@ -1,0 +1,209 @@
+"""One call while it runs: its deadline, its cancellation, and the stepping of its coroutine."""
+
+import asyncio
+import logging
+import time
+import types
+from collections.abc import Coroutine, Generator
+from typing import TYPE_CHECKING, Any
+
+from grpc_tool_bridge.tasks import TaskSet
+from grpc_tool_bridge.errors import CallCancelledError, DeadlineExceededError, ToolBridgeError
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.context import ToolContext
+    from grpc_tool_bridge.core.registered import RegisteredTool
+    from grpc_tool_bridge.core.sessions import Session
+
+# An async tool that was cancelled may clean up for so many seconds before its caller is answered without it.
+CLEANUP_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class Call:
+    """A call of a tool, from admission to answer.
+
+    The tool runs in its caller's task. What ends it early (its deadline, its session, the hub) sets a cause and
+    cancels that task; ``convert`` then tells that cancellation from one that came from outside.
+
+    Attributes:
+        session, tool: Whose call of what.
+        deadline: Of the monotonic clock.
+        parent: The call whose tool made this one; None for a call from outside.
+        context: What the tool was given, where it asked for it.
+        left_behind: Owner of tools that ignore their cancellation.
+    """
+
+    __slots__ = (
+        "_abandoned",
+        "_cancelling",
+        "_cause",
+        "_in_tool",
+        "_task",
+        "_timer",
+        "context",
+        "deadline",
+        "left_behind",
+        "parent",
+        "session",
+        "tool",
+    )
+
+    def __init__(
+        self,
+        session: "Session",
+        tool: "RegisteredTool",
+        deadline: float,
+        *,
+        parent: "Call | None",
+        left_behind: TaskSet,
+    ) -> None:
+        self.session = session
+        self.tool = tool
+        self.deadline = deadline
+        self.parent = parent
+        self.left_behind = left_behind
+        self.context: ToolContext | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._cancelling = 0
+        self._cause: ToolBridgeError | None = None
+        self._in_tool = False
+        self._abandoned = False
+
+    def arm(self) -> None:
+        """Binds the call to the running task and starts its clock. A call that never waits is never armed."""
+        if self._task is not None:
+            return
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine that suspends is run by a task
+        self._task, self._cancelling = task, task.cancelling()
+        delay = self.deadline - time.monotonic()
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, delay), self._expire)
+        calls = self.session.calls
+        if calls is None:
+            calls = self.session.calls = set()
+        calls.add(self)
+
+    def disarm(self) -> None:
+        """Stops the clock."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._task is not None and self.session.calls is not None:
+            self.session.calls.discard(self)
+
+    def cancel(self, cause: ToolBridgeError) -> None:
+        """Ends the call with ``cause``, unless it is ending already."""
+        if self._cause is not None:
+            return
+        self._cause = cause
+        if self.context is not None:
+            self.context.mark_cancelled()
+        if self._in_tool and self._task is not None:
+            self._task.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_later(CLEANUP_SECONDS, self._abandon)
+
+    def check(self) -> None:
+        """Raises the cause, where the call is ending or its time is over."""
+        if self._cause is None and self.deadline <= time.monotonic():
+            self._cause = self.timeout_error()
+        if self._cause is not None:
+            raise self._cause
+
+    def timeout_error(self) -> DeadlineExceededError:
+        """Makes the error for a call whose time is over."""
+        return DeadlineExceededError(f"{self.tool.name} did not end within its deadline")
+
+    def convert(self) -> ToolBridgeError | None:
+        """Called on a CancelledError: returns the cause where it was this call's own, else None: from outside."""
+        task = self._task
+        if self._cause is None or task is None or task.uncancel() > self._cancelling:
+            return None
+        return self._cause
+
+    def cancelled_from_outside(self) -> bool:
+        """Tells whether somebody cancelled the task, rather than the tool raising CancelledError by itself."""
+        task = self._task or asyncio.current_task()
+        return task is not None and task.cancelling() > self._cancelling
+
+    @types.coroutine
+    def step(self, tool: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        """Runs the tool's coroutine in the caller's task; a first step that finishes costs neither task nor timer."""
+        try:
+            waits_for = tool.send(None)
+        except StopIteration as result:
+            return result.value
+        self.arm()
+        self._in_tool = True
+        try:
+            while True:
+                try:
+                    sent = yield waits_for
+                except asyncio.CancelledError as cancelled:
+                    if self._abandoned:
+                        self._leave_behind(tool, cancelled)
+                        raise
+                    self._mark_cancelled()
+                    waits_for = tool.throw(cancelled)
+                except GeneratorExit:
+                    tool.close()
+                    raise
+                except BaseException as error:  # noqa: BLE001 - whatever the loop throws in is the tool's to handle
+                    waits_for = tool.throw(error)
+                else:
+                    waits_for = tool.send(sent)
+        except StopIteration as result:
+            return result.value
+        finally:
+            self._in_tool = False
+
+    def _mark_cancelled(self) -> None:
+        if self.context is not None:
+            self.context.mark_cancelled()
+
+    def _expire(self) -> None:
+        self.cancel(self.timeout_error())
+
+    def _abandon(self) -> None:
+        if self._in_tool and self._task is not None:
+            self._abandoned = True
+            self._task.uncancel()
+            self._task.cancel()
+
+    def _leave_behind(self, tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) -> None:
+        _log.error("%s ignores its cancellation; it runs on without a caller", self.tool.name)
+        self.left_behind.spawn(_run_out(tool, cancelled), f"left behind: {self.tool.name}")
+
+
+async def _run_out(tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) -> None:
+    """Goes on with a coroutine that was left behind, in a task of its own."""
+    await _steps(tool, cancelled)
+
+
+@types.coroutine
+def _steps(tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) -> Generator[Any, Any, None]:
+    try:
+        waits_for = tool.throw(cancelled)
+        while True:
+            try:
+                sent = yield waits_for
+            except GeneratorExit:
+                tool.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - likewise the tool's to handle
+                waits_for = tool.throw(error)
+            else:
+                waits_for = tool.send(sent)
+    except (StopIteration, asyncio.CancelledError):
+        return
+    except Exception:
+        _log.exception("a tool that was left behind failed")
+
+
+def session_ended(error: ToolBridgeError) -> CallCancelledError:
+    """Makes the error for a call whose session ended while it ran."""
+    return CallCancelledError(f"the call was cancelled: {error.message}")

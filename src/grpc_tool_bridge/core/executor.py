@@ -1,0 +1,488 @@
+"""The one call path: find, check, admit, run, measure, answer.
+
+Whatever edge or transport a call came by, it goes this way. The steps are plain code, not a chain of objects: at some
+ten microseconds a call, the calls between layers would be most of the cost.
+"""
+
+import asyncio
+import functools
+import logging
+import time
+import types
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from google.protobuf import any_pb2
+
+from grpc_tool_bridge.context import ToolContext
+from grpc_tool_bridge.core.calls import Call
+from grpc_tool_bridge.core.events import Event, EventStream
+from grpc_tool_bridge.core.limits import Places
+from grpc_tool_bridge.core.registered import RegisteredTool
+from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.runtime import HubRuntime
+from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.tasks import TaskSet
+from grpc_tool_bridge.core.threads import ToolThreads
+from grpc_tool_bridge.errors import (
+    MessageTooLargeError,
+    SerializationError,
+    ToolBridgeError,
+    UnavailableError,
+    ValidationError,
+    error_info,
+)
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    CompleteSignal,
+    ErrorInfo,
+    ExecutionMetrics,
+    Progress,
+    StreamMetadata,
+    ToolCallItem,
+    ToolCallRequest,
+    ToolCallResponse,
+    ToolStreamChunk,
+    ToolStreamRequest,
+)
+from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+
+_log = logging.getLogger(__name__)
+
+Request = ToolCallRequest | ToolStreamRequest | ToolCallItem
+
+
+class _ToolRaised(Exception):  # noqa: N818 - not an error of its own: it carries the tool's through the bridge's code
+    """What a tool raised, so that it is not taken for an error of the bridge."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class Executor:
+    """Runs calls.
+
+    Args:
+        store: The sessions.
+        registry: The tools.
+    """
+
+    def __init__(self, store: SessionStore, registry: ToolRegistry) -> None:
+        self.settings = store.settings
+        self.draining = False
+        self.active = 0
+        self._store = store
+        self._registry = registry
+        self._threads = ToolThreads(self.settings.max_threads)
+        self._tasks = TaskSet()
+        self._ends: list[asyncio.Future[None]] = []
+
+    async def aclose(self) -> None:
+        """Ends what cancelled calls left behind."""
+        await self._tasks.aclose()
+
+    @property
+    def threads_busy(self) -> int:
+        """Threads that run a tool now, those left behind included."""
+        return self._threads.busy
+
+    async def idle(self) -> None:
+        """Waits until no call runs."""
+        while self.active:
+            await self._next_end()
+
+    async def session_idle(self, session: Session) -> None:
+        """Waits until no call of ``session`` runs or waits for a place."""
+        while session.active:
+            await self._next_end()
+
+    async def _next_end(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._ends.append(waiter)
+        await waiter
+
+    def _end(self, call: Call | None, held: Sequence[Places]) -> None:
+        self.active -= 1
+        if call is not None:
+            call.disarm()
+        for places in held:
+            places.release()
+        if self._ends:
+            ends, self._ends = self._ends, []
+            for waiter in ends:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def check_size(self, what: str, size: int) -> None:
+        """Raises MessageTooLargeError where ``size`` bytes are over the limit of a message."""
+        if size > self.settings.max_message_bytes:
+            raise MessageTooLargeError.of(what, size, self.settings.max_message_bytes)
+
+    # -------------------------------------------------------------------------------------------------- calls
+
+    async def execute(
+        self, request: ToolCallRequest, *, deadline: float | None = None, parent: Call | None = None
+    ) -> ToolCallResponse:
+        """Runs one call and answers it, whatever happens.
+
+        Args:
+            request: The call.
+            deadline: Of the transport, on the monotonic clock; it can only shorten the call's.
+            parent: The call whose tool makes this one; it gives its place, and its deadline holds.
+
+        Raises:
+            asyncio.CancelledError: The caller has gone.
+        """
+        result, error, metrics = await self.run(
+            request.session_id, request, timeout_ms=request.timeout_ms, deadline=deadline, parent=parent
+        )
+        return ToolCallResponse(
+            success=error is None, result=result, error=error, metrics=metrics, request_id=request.request_id
+        )
+
+    async def run(
+        self,
+        session_id: str,
+        request: ToolCallRequest | ToolCallItem,
+        *,
+        timeout_ms: int = 0,
+        deadline: float | None = None,
+        parent: Call | None = None,
+    ) -> tuple[any_pb2.Any | None, ErrorInfo | None, ExecutionMetrics]:
+        """Runs one call; returns its result or its error, and what it took. Arguments as of ``execute``."""
+        began = time.perf_counter_ns()
+        tool: RegisteredTool | None = None
+        call: Call | None = None
+        result: any_pb2.Any | None = None
+        error: ErrorInfo | None = None
+        held: Sequence[Places] = ()
+        self.active += 1
+        try:
+            session, tool = self._find(session_id, request)
+            call = self._call(session, tool, timeout_ms, self.settings.call_timeout, deadline, parent)
+            args, kwargs = self._arguments(tool, request)
+            held = await self._admit(call)
+            value = await self._invoke(call, request, args, kwargs)
+            result = self._encode(tool, value)
+        except Exception as failure:  # noqa: BLE001 - every failure is an answer
+            error = self._error_of(failure, call)
+        except asyncio.CancelledError as cancelled:
+            error = self._cancelled(call, cancelled)
+        finally:
+            duration_us = (time.perf_counter_ns() - began) // 1_000
+            self._end(call, held)
+            if tool is not None:
+                tool.metrics.record(duration_us, ok=result is not None)
+        return result, error, ExecutionMetrics(duration_ms=duration_us // 1_000 + 1, duration_us=duration_us)
+
+    # ------------------------------------------------------------------------------------------------ streams
+
+    async def stream(
+        self, request: ToolStreamRequest, *, deadline: float | None = None, parent: Call | None = None
+    ) -> AsyncGenerator[ToolStreamChunk, None]:
+        """Runs one stream: a chunk for each value as it is made, then exactly one ``complete`` or ``error``.
+
+        Arguments as of ``execute``. The tool is held up while the reader takes no chunk.
+        """
+        began = time.perf_counter_ns()
+        stream_id = request.stream_id or uuid.uuid4().hex
+        tool: RegisteredTool | None = None
+        call: Call | None = None
+        error: ErrorInfo | None = None
+        sequence = sent = 0
+        held: Sequence[Places] = ()
+        self.active += 1
+        try:
+            session, tool = self._find(request.session_id, request)
+            call = self._call(session, tool, request.timeout_ms, self.settings.stream_timeout, deadline, parent)
+            args, kwargs = self._arguments(tool, request)
+            held = await self._admit(call)
+            values = self._values(call, request, args, kwargs)
+            try:
+                async for event, value in values:
+                    chunk = ToolStreamChunk(stream_id=stream_id, sequence=sequence)
+                    if event is None:
+                        chunk.data.CopyFrom(self._encode(tool, value))
+                        sent += 1
+                    else:
+                        chunk.metadata.CopyFrom(_event_metadata(event))
+                    yield chunk
+                    sequence += 1
+                    call.check()
+            finally:
+                await values.aclose()
+        except Exception as failure:  # noqa: BLE001 - every failure is an answer
+            error = self._error_of(failure, call)
+        except asyncio.CancelledError as cancelled:
+            error = self._cancelled(call, cancelled)
+        finally:
+            duration_us = (time.perf_counter_ns() - began) // 1_000
+            self._end(call, held)
+            if tool is not None:
+                tool.metrics.record(duration_us, ok=error is None)
+        last = ToolStreamChunk(stream_id=stream_id, sequence=sequence)
+        if error is not None:
+            last.error.CopyFrom(error)
+        else:
+            metrics = ExecutionMetrics(duration_ms=duration_us // 1_000 + 1, duration_us=duration_us)
+            last.complete.CopyFrom(CompleteSignal(total_chunks=sent, metrics=metrics))
+        yield last
+
+    async def _values(
+        self, call: Call, request: ToolStreamRequest, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> AsyncGenerator[tuple[Event | None, Any], None]:
+        """Yields what the tool yields and, where the caller asked for it, what it tells on the way."""
+        buffer = request.config.buffer_size or self.settings.stream_buffer
+        if request.config.include_events:
+            events = EventStream(buffer)
+            source = self._source(call, request, args, kwargs, buffer=buffer, emit=events)
+            merged = events.merge(source, self._tasks)
+            try:
+                async for item in merged:
+                    yield item
+            finally:
+                await merged.aclose()
+                await source.aclose()
+            return
+        source = self._source(call, request, args, kwargs, buffer=buffer)
+        try:
+            async for value in source:
+                yield None, value
+        finally:
+            await source.aclose()
+
+    async def _source(
+        self,
+        call: Call,
+        request: Request,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        *,
+        buffer: int,
+        emit: EventStream | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        """Yields the values of any local tool; of one that returns, its result."""
+        tool = call.tool.tool
+        if tool is None or not tool.is_stream:
+            yield await self._invoke(call, request, args, kwargs, emit=emit)
+            return
+        self._give_context(call, request, kwargs, emit)
+        function = functools.partial(tool.function, *args, **kwargs)
+        values = function() if tool.is_async else self._iterate(call, function, buffer)
+        try:
+            while True:
+                try:
+                    value = await call.step(values.__anext__())
+                except StopAsyncIteration:
+                    return
+                except (Exception, SystemExit) as error:
+                    raise _ToolRaised(error) from error
+                yield value
+        finally:
+            await _close(values, call.tool.name)
+
+    def _iterate(self, call: Call, function: "functools.partial[Any]", buffer: int) -> AsyncGenerator[Any, None]:
+        if call.tool.tool is not None and call.tool.tool.executor == "thread":
+            return self._threads.iterate(function, buffer)
+        return _in_place(function)
+
+    # -------------------------------------------------------------------------------------------- the way in
+
+    def _find(self, session_id: str, request: Request) -> tuple[Session, RegisteredTool]:
+        if self.draining:
+            raise UnavailableError("the hub is shutting down and takes no new calls; call again when it is back")
+        session = self._store.find(session_id)
+        tool = self._registry.find(session, request.tool_id)
+        self.check_size(f"the call of {tool.name}", request.ByteSize())
+        return session, tool
+
+    def _call(
+        self,
+        session: Session,
+        tool: RegisteredTool,
+        timeout_ms: int,
+        default: float,
+        deadline: float | None,
+        parent: Call | None,
+    ) -> Call:
+        """Sets the deadline: the caller's, else the tool's, else the session's or the hub's; never past an outer one."""
+        if timeout_ms < 0:
+            raise ValidationError(f"{tool.name}: timeout_ms is {timeout_ms}; it is 0 (the default) or more")
+        seconds = timeout_ms / 1000 if timeout_ms else tool.timeout or session.call_timeout or default
+        if tool.timeout is not None and tool.timeout < seconds:
+            seconds = tool.timeout
+        end = time.monotonic() + seconds
+        if deadline is not None and deadline < end:
+            end = deadline
+        if parent is not None and parent.deadline < end:
+            end = parent.deadline
+        return Call(session, tool, end, parent=parent, left_behind=self._tasks)
+
+    def _arguments(self, tool: RegisteredTool, request: Request) -> tuple[Sequence[Any], dict[str, Any]]:
+        if tool.tool is None:
+            raise UnavailableError(f"nobody runs {tool.name} now; it was described, but not offered by a worker")
+        depth = self.settings.max_depth
+        which: object = None
+        try:
+            args = []
+            for which, message in enumerate(request.args):
+                args.append(deserialize_value(message, max_depth=depth))
+            kwargs = {}
+            for which, message in request.kwargs.items():
+                kwargs[which] = deserialize_value(message, max_depth=depth)
+        except SerializationError as error:
+            raise SerializationError(
+                f"{tool.name}: argument {which!r}: {error.message}", details=error.details
+            ) from None
+        return tool.tool.bind(args, kwargs)
+
+    async def _admit(self, call: Call) -> Sequence[Places]:
+        """Counts the call on every limit, waiting for its places; returns those to give back."""
+        tool, session = call.tool, call.session
+        if tool.rate is not None:
+            tool.rate.take(tool.name)
+        wanted: list[Places] = []
+        if call.parent is None:
+            if session.places is None:
+                session.places = Places(
+                    session.max_calls or self.settings.max_session_calls,
+                    self.settings.max_session_waiting,
+                    f"session {session.id!r}",
+                )
+            wanted.append(session.places)
+        if tool.places is not None and not _held_above(call):
+            wanted.append(tool.places)
+        held: list[Places] = []
+        try:
+            for places in wanted:
+                if not places.take_now():
+                    await call.step(places.take())
+                held.append(places)
+        except BaseException:
+            for places in held:
+                places.release()
+            raise
+        return held
+
+    # ------------------------------------------------------------------------------------------- the tool itself
+
+    async def _invoke(
+        self,
+        call: Call,
+        request: Request,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        *,
+        emit: EventStream | None = None,
+    ) -> Any:
+        """Runs a local tool to its result; of a streaming tool, the list of what it yields."""
+        tool = call.tool.tool
+        assert tool is not None  # noqa: S101 - _arguments refused it otherwise
+        if tool.is_stream:
+            return await self._collect(call, request, args, kwargs)
+        if tool.context_parameter is not None:
+            self._give_context(call, request, kwargs, emit)
+        try:
+            if tool.is_async:
+                return await call.step(tool.function(*args, **kwargs))
+            if tool.executor == "async":
+                result = tool.function(*args, **kwargs)
+            else:
+                result = await call.step(self._threads.run(functools.partial(tool.function, *args, **kwargs)))
+            return await call.step(result) if type(result) is types.CoroutineType else result
+        except (Exception, SystemExit) as error:
+            # A tool that calls sys.exit() ends its call, not the hub.
+            raise _ToolRaised(error) from error
+
+    async def _collect(self, call: Call, request: Request, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
+        values: list[Any] = []
+        size = 0
+        source = self._source(call, request, args, kwargs, buffer=self.settings.stream_buffer)
+        try:
+            async for value in source:
+                size += len(self._encode(call.tool, value).value)
+                self.check_size(f"the result of {call.tool.name}", size)
+                values.append(value)
+        finally:
+            await source.aclose()
+        return values
+
+    def _give_context(self, call: Call, request: Request, kwargs: dict[str, Any], emit: EventStream | None) -> None:
+        tool = call.tool.tool
+        if tool is None or tool.context_parameter is None:
+            return
+        call.context = ToolContext(
+            session_id=call.session.id,
+            tool_name=call.tool.name,
+            request_id=getattr(request, "request_id", ""),
+            metadata=dict(request.context) if not isinstance(request, ToolCallItem) else {},
+            deadline=call.deadline,
+            loop=asyncio.get_running_loop(),
+            runtime=HubRuntime(call, self, self._store),
+            emit=emit.emit if emit is not None else None,
+        )
+        kwargs[tool.context_parameter] = call.context
+
+    # ------------------------------------------------------------------------------------------------- answers
+
+    def _encode(self, tool: RegisteredTool, value: Any) -> any_pb2.Any:
+        try:
+            message = serialize_value(value, max_depth=self.settings.max_depth)
+        except SerializationError as error:
+            raise SerializationError(f"the result of {tool.name}: {error.message}", details=error.details) from None
+        self.check_size(f"the result of {tool.name}", len(message.value))
+        return message
+
+    def _error_of(self, failure: Exception, call: Call | None) -> ErrorInfo:
+        if isinstance(failure, _ToolRaised):
+            if call is not None and isinstance(failure.error, TimeoutError) and call.deadline <= time.monotonic():
+                # A nested call shares the deadline, and may notice first that it has passed.
+                return error_info(call.timeout_error())
+            return error_info(failure.error, raised_by_tool=True, show_traceback=self.settings.show_tracebacks)
+        info = error_info(failure)
+        if not isinstance(failure, ToolBridgeError):
+            _log.error("fault %s in a call", info.details["error_id"], exc_info=failure)
+        return info
+
+    def _cancelled(self, call: Call | None, cancelled: asyncio.CancelledError) -> ErrorInfo:
+        """Answers a cancellation that was the call's own or the tool's; one from outside goes on."""
+        cause = call.convert() if call is not None else None
+        if cause is not None:
+            return error_info(cause)
+        if call is None or call.cancelled_from_outside():
+            raise cancelled
+        return error_info(cancelled, raised_by_tool=True, show_traceback=self.settings.show_tracebacks)
+
+
+async def _in_place(function: "functools.partial[Any]") -> AsyncGenerator[Any, None]:
+    """Iterates a generator that promised not to block, giving the loop a turn after each value."""
+    generator = function()
+    try:
+        for value in generator:
+            yield value
+            await asyncio.sleep(0)
+    finally:
+        generator.close()
+
+
+async def _close(values: AsyncGenerator[Any, None], tool_name: str) -> None:
+    try:
+        await values.aclose()
+    except Exception:
+        _log.exception("%s failed in its clean-up", tool_name)
+
+
+def _held_above(call: Call) -> bool:
+    above = call.parent
+    while above is not None:
+        if above.tool is call.tool:
+            return True
+        above = above.parent
+    return False
+
+
+def _event_metadata(event: Event) -> StreamMetadata:
+    metadata = StreamMetadata(key="progress" if isinstance(event, Progress) else "log")
+    metadata.value.Pack(event)
+    return metadata

@@ -1,0 +1,361 @@
+"""The hub: every method of the service, as messages in and messages out."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable
+
+from google.protobuf import any_pb2
+
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.batch import Batch
+from grpc_tool_bridge.core.calls import session_ended
+from grpc_tool_bridge.core.executor import Executor
+from grpc_tool_bridge.core.metrics import Metrics
+from grpc_tool_bridge.core.registered import ToolSource
+from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.sessions import Session, SessionStore, expire_forever
+from grpc_tool_bridge.tasks import TaskSet
+from grpc_tool_bridge.core.variables import Change, Revisions, Variable, Variables
+from grpc_tool_bridge.errors import (
+    CallCancelledError,
+    NotFoundError,
+    ResourceExhaustedError,
+    SessionError,
+    ToolBridgeError,
+    UnavailableError,
+    ValidationError,
+    error_info,
+)
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.wire.methods import SERVICE_NAME
+from grpc_tool_bridge.wire.values import serialize_value
+
+CAPABILITIES = ("streaming", "batch", "variables")
+
+_log = logging.getLogger(__name__)
+
+
+class Hub:
+    """Sessions, tools and variables behind one interface, whatever transport a request came by.
+
+    A method takes the request and, where calls run, the transport's ``deadline`` on the monotonic clock. Methods whose
+    response has an ErrorInfo answer with it; the others raise a ToolBridgeError.
+
+    Args:
+        settings: Limits; the defaults where not given.
+        tools: Tools that every session sees.
+    """
+
+    def __init__(self, settings: Settings | None = None, tools: Iterable[ToolSource] = ()) -> None:
+        self.settings = settings or Settings()
+        self.metrics = Metrics()
+        self.store = SessionStore(self.settings, revisions=Revisions(), on_end=self._session_ended)
+        self.registry = ToolRegistry(self.store, self.metrics)
+        self.registry.register_batch("", tools)
+        self.executor = Executor(self.store, self.registry)
+        self._tasks = TaskSet()
+        self._started_at = time.monotonic()
+        self._on_serving: list[Callable[[bool], None]] = []
+        self.serving = False
+
+    async def start(self) -> None:
+        """Begins to serve."""
+        self._tasks.spawn(expire_forever(self.store), "expire idle sessions")
+        self._set_serving(serving=True)
+
+    async def drain(self, grace: float) -> None:
+        """Takes no new calls, lets those in flight finish within ``grace`` seconds, then ends them and all watches."""
+        self.executor.draining = True
+        self._set_serving(serving=False)
+        try:
+            async with asyncio.timeout(grace):
+                await self.executor.idle()
+        except TimeoutError:
+            _log.warning("ending %d calls that did not finish within %g s", self.executor.active, grace)
+        cause = CallCancelledError("the call was cancelled: the hub shuts down")
+        for session in self.store.sessions():
+            for call in list(session.calls or ()):
+                call.cancel(cause)
+        self.store.close(UnavailableError("the hub shuts down"))
+        self.registry.close(UnavailableError("the hub shuts down"))
+
+    async def aclose(self) -> None:
+        """Ends what the hub itself runs."""
+        await self._tasks.aclose()
+        await self.executor.aclose()
+
+    def on_serving(self, callback: Callable[[bool], None]) -> None:
+        """Calls ``callback`` whenever the hub begins or ceases to serve."""
+        self._on_serving.append(callback)
+
+    # ------------------------------------------------------------------------------------------------ sessions
+
+    async def initialize_session(self, request: pb.InitializeSessionRequest) -> pb.InitializeSessionResponse:
+        """Creates a session, or attaches to it where its id is known."""
+        try:
+            self._refuse_while_draining()
+            session, resumed = await self._open(request)
+        except ToolBridgeError as error:
+            return pb.InitializeSessionResponse(session_id=request.session_id, error=error_info(error))
+        tools = [tool.spec for tool in self.registry.visible(session)]
+        return pb.InitializeSessionResponse(
+            success=True,
+            session_id=session.id,
+            resumed=resumed,
+            tool_count=len(tools),
+            tools=tools,
+            capabilities=CAPABILITIES,
+        )
+
+    async def _open(self, request: pb.InitializeSessionRequest) -> tuple[Session, bool]:
+        if request.session_id:
+            try:
+                return self.store.find(request.session_id), True
+            except SessionError:
+                pass  # a new id, or one whose session has ended and begins anew
+        metadata = dict(request.metadata)
+        if request.callback_address:
+            metadata["callback_address"] = request.callback_address
+        return await self.store.create_session(request.session_id, metadata, request.config), False
+
+    async def cleanup_session(self, request: pb.CleanupSessionRequest) -> pb.StatusResponse:
+        """Ends a session; without ``force``, after its calls in flight."""
+        try:
+            session = self.store.find(request.session_id)
+            if not request.force and session.places is not None:
+                await self.executor.session_idle(session)
+            await self.store.cleanup_session(request.session_id)
+        except ToolBridgeError as error:
+            return pb.StatusResponse(message=error.message, error=error_info(error))
+        return pb.StatusResponse(success=True, message=f"session {request.session_id!r} has ended")
+
+    def _session_ended(self, session: Session, error: ToolBridgeError) -> None:
+        for call in list(session.calls or ()):
+            call.cancel(session_ended(error))
+        self.registry.session_ended()
+
+    async def get_session_info(self, request: pb.GetSessionInfoRequest) -> pb.SessionInfo:
+        """Describes a session; asking is no activity."""
+        session = self.store.peek(request.session_id)
+        info = pb.SessionInfo(
+            session_id=session.id,
+            tool_count=self.registry.count(session),
+            variable_count=session.variable_count,
+            active_operations=session.active + session.watches,
+            metadata=session.metadata,
+        )
+        info.created_at.FromMicroseconds(int(session.created_at * 1e6))
+        idle = time.monotonic() - session.last_activity
+        info.last_activity.FromMicroseconds(int((time.time() - idle) * 1e6))
+        return info
+
+    async def heartbeat(self, request: pb.HeartbeatRequest) -> pb.HeartbeatResponse:
+        """Keeps a session alive."""
+        response = pb.HeartbeatResponse()
+        response.server_time.GetCurrentTime()
+        try:
+            self.store.find(request.session_id)
+        except SessionError:
+            return response
+        response.session_valid = True
+        return response
+
+    # --------------------------------------------------------------------------------------------------- tools
+
+    async def get_session_tools(self, request: pb.GetSessionToolsRequest) -> pb.GetSessionToolsResponse:
+        """Lists the tools that a session sees."""
+        session = self.store.find(request.session_id)
+        specs = [tool.spec for tool in self.registry.visible(session)]
+        return pb.GetSessionToolsResponse(tools=specs, revision=self.registry.revision(session))
+
+    async def register_tools(self, request: pb.RegisterToolsRequest) -> pb.RegisterToolsResponse:
+        """Refuses: without a link there is no way to call what would be registered."""
+        error = ValidationError(
+            f"{len(request.tools)} tools were not registered: RegisterTools works over a link, where they can be called"
+        )
+        return pb.RegisterToolsResponse(error=error_info(error))
+
+    async def unregister_tools(self, request: pb.UnregisterToolsRequest) -> pb.StatusResponse:
+        """Removes tools of a session's own, all or none."""
+        try:
+            if not request.session_id:
+                raise ValidationError(
+                    "tools of every session are removed by their worker, over its link; name a session"
+                )
+            session = self.store.find(request.session_id)
+            own = session.tools or {}
+            missing = [tool_id for tool_id in request.tool_ids if tool_id not in own]
+            if missing:
+                raise NotFoundError(
+                    f"session {session.id!r} has no tools of its own called {', '.join(map(repr, missing))}",
+                    error_type="ToolNotFound",
+                )
+            removed = self.registry.unregister(session.id, request.tool_ids)
+        except ToolBridgeError as error:
+            return pb.StatusResponse(message=error.message, error=error_info(error))
+        return pb.StatusResponse(success=True, message=f"{len(removed)} tools removed")
+
+    async def watch_session_tools(self, request: pb.WatchSessionToolsRequest) -> AsyncGenerator[pb.ToolUpdate, None]:
+        """Tells what changes in the tools that a session sees."""
+        session = self._begin_watch(request.session_id)
+        changes = self.registry.watch(session, request.from_revision)
+        try:
+            async for change in changes:
+                yield pb.ToolUpdate(
+                    tool=change.tool.spec if change.tool else None,
+                    operation=change.operation,
+                    revision=change.revision,
+                    epoch=self.store.revisions.epoch,
+                )
+        finally:
+            session.watches -= 1
+            await changes.aclose()
+
+    # ----------------------------------------------------------------------------------------------- execution
+
+    async def execute_tool(self, request: pb.ToolCallRequest, *, deadline: float | None = None) -> pb.ToolCallResponse:
+        """Runs one call."""
+        return await self.executor.execute(request, deadline=deadline)
+
+    def stream_tool(
+        self, request: pb.ToolStreamRequest, *, deadline: float | None = None
+    ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
+        """Runs one stream."""
+        return self.executor.stream(request, deadline=deadline)
+
+    async def batch_execute_tools(
+        self, request: pb.BatchToolCallRequest, *, deadline: float | None = None
+    ) -> pb.BatchToolCallResponse:
+        """Runs many calls."""
+        return await Batch(self.executor, request, deadline).run()
+
+    # ----------------------------------------------------------------------------------------------- variables
+
+    async def get_session_variable(self, request: pb.GetVariableRequest) -> pb.VariableResponse:
+        """Reads a variable; one that is not there is no error."""
+        variables = self.store.variables(request.session_id)
+        try:
+            variable = variables.get(request.variable_name)
+        except NotFoundError:
+            return pb.VariableResponse()
+        metadata = variable.metadata() if request.include_metadata else None
+        return pb.VariableResponse(exists=True, value=_encoded(variable.value), metadata=metadata)
+
+    async def set_session_variable(self, request: pb.SetVariableRequest) -> pb.StatusResponse:
+        """Sets a variable."""
+
+        def set_it() -> str:
+            size = request.ByteSize()
+            if not request.HasField("value"):
+                raise ValidationError(f"variable {request.variable_name!r}: the request has no value")
+            self.executor.check_size(f"variable {request.variable_name!r}", size)
+            variable = self.store.set_encoded(
+                request.session_id,
+                request.variable_name,
+                request.value,
+                metadata=request.metadata if request.HasField("metadata") else None,
+                create=request.create_if_missing,
+                expected_revision=request.expected_revision if request.HasField("expected_revision") else None,
+            )
+            return str(variable.revision)
+
+        return _status(set_it)
+
+    async def delete_session_variable(self, request: pb.DeleteVariableRequest) -> pb.StatusResponse:
+        """Deletes a variable."""
+
+        def delete_it() -> str:
+            expected = request.expected_revision if request.HasField("expected_revision") else None
+            self.store.variables(request.session_id).delete(request.variable_name, expected_revision=expected)
+            return f"variable {request.variable_name!r} was deleted"
+
+        return _status(delete_it)
+
+    async def list_session_variables(self, request: pb.ListVariablesRequest) -> pb.ListVariablesResponse:
+        """Lists variables by name."""
+        if request.limit < 0:
+            raise ValidationError(f"limit is {request.limit}; it is 0 (all) or more")
+        chosen: list[Variable] = self.store.variables(request.session_id).select(
+            prefix=request.prefix, tags=request.tags, limit=request.limit
+        )
+        return pb.ListVariablesResponse(variables=[variable.info() for variable in chosen])
+
+    async def watch_session_variables(
+        self, request: pb.WatchVariablesRequest
+    ) -> AsyncGenerator[pb.VariableUpdate, None]:
+        """Tells what changes in a session's variables."""
+        variables: Variables = self.store.variables(request.session_id)
+        session = self._begin_watch(request.session_id)
+        changes = variables.watch(
+            request.variable_names, initial=request.include_initial, after=request.from_revision, epoch=request.epoch
+        )
+        try:
+            async for change in changes:
+                yield _variable_update(change, self.store.revisions.epoch)
+        finally:
+            session.watches -= 1
+            await changes.aclose()
+
+    def _begin_watch(self, session_id: str) -> Session:
+        self._refuse_while_draining()
+        session = self.store.find(session_id)
+        if session.watches >= self.settings.max_session_watches:
+            raise ResourceExhaustedError(
+                f"session {session.id!r} has {session.watches} watches open, which is its limit; end one first"
+            )
+        session.watches += 1
+        return session
+
+    # --------------------------------------------------------------------------------------------- the hub itself
+
+    async def health_check(self, request: pb.HealthCheckRequest) -> pb.HealthCheckResponse:
+        """Tells whether the hub serves."""
+        if request.service not in {"", SERVICE_NAME}:
+            return pb.HealthCheckResponse(status=pb.HealthCheckResponse.UNKNOWN)
+        serving = pb.HealthCheckResponse.SERVING if self.serving else pb.HealthCheckResponse.NOT_SERVING
+        return pb.HealthCheckResponse(status=serving)
+
+    async def get_metrics(self, request: pb.GetMetricsRequest) -> pb.MetricsResponse:
+        """Reads the counts."""
+        now = time.time()
+        if request.HasField("start_time") and request.start_time.ToMicroseconds() > now * 1e6:
+            return pb.MetricsResponse()
+        if request.HasField("end_time") and request.end_time.ToMicroseconds() < now * 1e6:
+            return pb.MetricsResponse()
+        own: dict[str, int | float | str] = {
+            "hub.epoch": self.store.revisions.epoch,
+            "hub.uptime_seconds": time.monotonic() - self._started_at,
+            "hub.sessions": len(self.store),
+            "hub.active_calls": self.executor.active,
+            "hub.threads_busy": self.executor.threads_busy,
+        }
+        return pb.MetricsResponse(metrics=self.metrics.snapshot(own, request.metric_names))
+
+    def _refuse_while_draining(self) -> None:
+        if self.executor.draining:
+            raise UnavailableError("the hub is shutting down; connect again when it is back")
+
+    def _set_serving(self, *, serving: bool) -> None:
+        self.serving = serving
+        for callback in self._on_serving:
+            callback(serving)
+
+
+def _status(action: Callable[[], str]) -> pb.StatusResponse:
+    try:
+        return pb.StatusResponse(success=True, message=action())
+    except ToolBridgeError as error:
+        return pb.StatusResponse(message=error.message, error=error_info(error))
+
+
+def _encoded(value: object) -> any_pb2.Any:
+    return value if isinstance(value, any_pb2.Any) else serialize_value(value)
+
+
+def _variable_update(change: Change, epoch: str) -> pb.VariableUpdate:
+    update = pb.VariableUpdate(name=change.name, operation=change.operation, revision=change.revision, epoch=epoch)
+    if change.operation in {"set", "update"}:
+        update.value.CopyFrom(_encoded(change.value))
+    update.timestamp.FromMicroseconds(int(change.timestamp * 1e6))
+    return update

@@ -1,0 +1,94 @@
+"""What the hub counts: calls, errors and how long they took."""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import MetricHistogram, MetricValue
+
+# Upper bounds in milliseconds, three to a decade from 0.1 ms to 100 s; above them is one open bucket.
+BOUNDS_MS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
+_BOUNDS_US = tuple(bound * 1_000 for bound in BOUNDS_MS)
+
+# Tools come and go with sessions; their counts are kept for so many names.
+MAX_TOOLS = 10_000
+
+
+class ToolMetrics:
+    """Counts of one tool."""
+
+    __slots__ = ("_buckets", "active", "calls", "errors", "total_us")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.errors = 0
+        self.active = 0
+        self.total_us = 0
+        self._buckets = [0] * (len(BOUNDS_MS) + 1)
+
+    def record(self, duration_us: int, *, ok: bool) -> None:
+        """Counts one call that ended after ``duration_us`` microseconds."""
+        self.calls += 1
+        if not ok:
+            self.errors += 1
+        self.total_us += duration_us
+        self._buckets[bisect_left(_BOUNDS_US, duration_us)] += 1
+
+    def histogram(self) -> MetricHistogram:
+        """Makes the histogram of durations in milliseconds."""
+        message = MetricHistogram(count=self.calls, sum=self.total_us / 1_000)
+        for bound, count in zip((*BOUNDS_MS, float("inf")), self._buckets, strict=True):
+            message.buckets.add(upper_bound=bound, count=count)
+        return message
+
+
+class Metrics:
+    """Counts of the whole hub, by tool."""
+
+    def __init__(self) -> None:
+        self._tools: dict[str, ToolMetrics] = {}
+        self._others = ToolMetrics()
+
+    def of_tool(self, name: str) -> ToolMetrics:
+        """Returns the counts of the tools of this name; past the bound all further names share one."""
+        known = self._tools.get(name)
+        if known is None:
+            if len(self._tools) >= MAX_TOOLS:
+                return self._others
+            known = self._tools[name] = ToolMetrics()
+        return known
+
+    def snapshot(self, hub: Mapping[str, int | float | str], names: Iterable[str] = ()) -> dict[str, MetricValue]:
+        """Makes the metrics as messages.
+
+        Args:
+            hub: The hub's own metrics.
+            names: Which; a name that ends in "*" stands for all that begin so; empty: all.
+
+        Returns:
+            ``hub.…`` as given, and of each tool ``tool.<name>.calls``, ``.errors``, ``.active`` and ``.duration_ms``.
+        """
+        wanted = tuple(names)
+        result: dict[str, MetricValue] = {}
+        for name, value in hub.items():
+            if _is_wanted(name, wanted):
+                result[name] = _metric(value)
+        for tool, counts in self._tools.items():
+            for field, number in (("calls", counts.calls), ("errors", counts.errors), ("active", counts.active)):
+                name = f"tool.{tool}.{field}"
+                if _is_wanted(name, wanted):
+                    result[name] = MetricValue(integer_value=number)
+            name = f"tool.{tool}.duration_ms"
+            if _is_wanted(name, wanted):
+                result[name] = MetricValue(histogram=counts.histogram())
+        return result
+
+
+def _is_wanted(name: str, wanted: tuple[str, ...]) -> bool:
+    return not wanted or any(fnmatchcase(name, pattern) for pattern in wanted)
+
+
+def _metric(value: float | str) -> MetricValue:
+    if isinstance(value, str):
+        return MetricValue(string_value=value)
+    return MetricValue(integer_value=value) if isinstance(value, int) else MetricValue(double_value=value)

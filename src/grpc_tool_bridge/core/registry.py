@@ -1,0 +1,180 @@
+"""Which tools a session sees: the hub's and its own, its own first."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Collection, Iterable
+from dataclasses import dataclass
+
+from grpc_tool_bridge.core.metrics import Metrics
+from grpc_tool_bridge.core.registered import RegisteredTool, ToolSource, register_in, tool_not_found
+from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.errors import ToolBridgeError
+
+_NONE: dict[str, RegisteredTool] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChange:
+    """One change of what a session sees.
+
+    Attributes:
+        operation: "added", "changed", "removed", or "reset": the present tools follow as "added".
+        tool: The tool; None for a reset.
+        revision: Of the change.
+    """
+
+    operation: str
+    tool: RegisteredTool | None
+    revision: int
+
+
+class ToolRegistry:
+    """The tools of a hub and of its sessions.
+
+    Args:
+        store: The sessions; a store of its own where not given.
+        metrics: Counts by tool.
+    """
+
+    def __init__(self, store: SessionStore | None = None, metrics: Metrics | None = None) -> None:
+        self.store = store or SessionStore()
+        self._metrics = metrics or Metrics()
+        self._global: dict[str, RegisteredTool] = {}
+        self._global_revision = 0
+        self._global_removed_at = 0
+        self._waiters: list[asyncio.Future[None]] = []
+        self._closed: ToolBridgeError | None = None
+
+    def register_batch(self, session_id: str, tools: Iterable[ToolSource]) -> list[RegisteredTool]:
+        """Registers tools, all or none.
+
+        Args:
+            session_id: The session that sees them; empty: every session.
+            tools: Functions, tools, or specs of tools that somebody else runs.
+
+        Returns:
+            The tools as registered, in their order.
+
+        Raises:
+            SessionError: There is no such session.
+            AlreadyExistsError: A name or an id is taken in this scope.
+            ValidationError: A name cannot be used.
+        """
+        if session_id:
+            added = self.store.add_tools(session_id, tools)
+        else:
+            added = register_in(
+                self._global,
+                tools,
+                settings=self.store.settings,
+                revisions=self.store.revisions,
+                scope="the hub",
+            )
+            if added:
+                self._global_revision = added[-1].revision
+        for tool in added:
+            tool.metrics = self._metrics.of_tool(tool.name)
+        self._wake()
+        return added
+
+    def unregister(self, session_id: str, tool_ids: Collection[str]) -> list[str]:
+        """Removes tools of one scope, those of ``tool_ids`` that are there; returns their ids."""
+        session = self.store.find(session_id) if session_id else None
+        tools = self._global if session is None else session.tools or _NONE
+        removed = [tool_id for tool_id in tool_ids if tools.pop(tool_id, None) is not None]
+        if removed:
+            revision = self.store.revisions.next()
+            if session is None:
+                self._global_revision = self._global_removed_at = revision
+            else:
+                session.tools_revision = session.tools_removed_at = revision
+            self._wake()
+        return removed
+
+    def find(self, session: Session, tool_id: str) -> RegisteredTool:
+        """Returns the tool that a call of the session means.
+
+        Raises:
+            NotFoundError: It sees none of this id.
+        """
+        tool = session.tools.get(tool_id) if session.tools is not None else None
+        if tool is None:
+            tool = self._global.get(tool_id)
+            if tool is None:
+                ids = {tool.id for tool in self.visible(session)}
+                raise tool_not_found(tool_id, f"session {session.id!r}", ids)
+        return tool
+
+    def visible(self, session: Session | None) -> list[RegisteredTool]:
+        """Lists the tools that a session sees, by name; of None: the hub's."""
+        tools = {tool.name: tool for tool in self._global.values()}
+        if session is not None and session.tools:
+            tools |= {tool.name: tool for tool in session.tools.values()}
+        return [tools[name] for name in sorted(tools)]
+
+    def count(self, session: Session) -> int:
+        """Counts the tools that a session sees."""
+        return len(self.visible(session)) if session.tools else len(self._global)
+
+    def revision(self, session: Session) -> int:
+        """Returns the revision of the last change that the session sees."""
+        return max(self._global_revision, session.tools_revision)
+
+    async def watch(self, session: Session, after: int = 0) -> AsyncGenerator[ToolChange, None]:
+        """Yields the changes of what ``session`` sees, for as long as it lives.
+
+        A watch compares what there is with what it told last, so that it needs no history and a slow reader costs
+        nothing; of several changes to one tool it tells the last.
+
+        Args:
+            session: The session.
+            after: Go on after this revision; 0: from now on.
+        """
+        revision = self.revision(session)
+        told = {tool.name: tool.revision for tool in self.visible(session)}
+        if after > revision or 0 < after < max(self._global_removed_at, session.tools_removed_at):
+            yield ToolChange("reset", None, revision)
+            told = {}
+        elif after:
+            told = {name: seen for name, seen in told.items() if seen <= after}
+        gone: dict[str, RegisteredTool] = {}
+        while True:
+            present = {tool.name: tool for tool in self.visible(session)}
+            revision = self.revision(session)
+            for name in told.keys() - present.keys():
+                del told[name]
+                yield ToolChange("removed", gone[name], revision)
+            for name, tool in present.items():
+                if told.get(name) != tool.revision:
+                    operation = "changed" if name in told else "added"
+                    told[name] = tool.revision
+                    yield ToolChange(operation, tool, tool.revision)
+            gone = present
+            await self._next_change(session, revision)
+
+    async def _next_change(self, session: Session, revision: int) -> None:
+        while self.revision(session) <= revision:
+            if self._closed is not None:
+                raise self._closed
+            self.store.peek(session.id)
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+
+    def session_ended(self) -> None:
+        """Lets the watches see that a session of theirs has ended."""
+        self._wake()
+
+    def close(self, error: ToolBridgeError) -> None:
+        """Ends every watch with ``error``."""
+        self._closed = error
+        self._wake()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)

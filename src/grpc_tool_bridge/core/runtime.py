@@ -1,0 +1,80 @@
+"""What a tool in the hub's own process may ask of the hub."""
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from grpc_tool_bridge.core.sessions import SessionStore
+from grpc_tool_bridge.errors import ToolExecutionError, error_from_info
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolStreamRequest, VariableInfo
+from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.core.calls import Call
+    from grpc_tool_bridge.core.executor import Executor
+
+
+class HubRuntime:
+    """Stands behind the context of one call of a local tool.
+
+    Args:
+        call: The call; calls that the tool makes share its deadline and place.
+        executor: Runs them.
+        store: Holds the session's variables.
+    """
+
+    def __init__(self, call: "Call", executor: "Executor", store: SessionStore) -> None:
+        self._call = call
+        self._executor = executor
+        self._store = store
+
+    async def get_variable(self, name: str) -> Any:
+        """Returns the value; raises NotFoundError."""
+        return deserialize_value(self._store.variables(self._call.session.id).get(name).value)
+
+    async def set_variable(self, name: str, value: Any, expected_revision: int | None) -> int:
+        """Sets the value and returns its new revision; raises ConflictError."""
+        return self._store.set_encoded(
+            self._call.session.id, name, serialize_value(value), expected_revision=expected_revision
+        ).revision
+
+    async def delete_variable(self, name: str, expected_revision: int | None) -> None:
+        """Deletes the variable; raises NotFoundError, ConflictError."""
+        self._store.variables(self._call.session.id).delete(name, expected_revision=expected_revision)
+
+    async def list_variables(self, prefix: str) -> list[VariableInfo]:
+        """Lists the session's variables by name."""
+        return [variable.info() for variable in self._store.variables(self._call.session.id).select(prefix=prefix)]
+
+    async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Calls another tool; raises ToolExecutionError."""
+        request = ToolCallRequest(session_id=self._call.session.id, tool_id=tool_id)
+        _fill(request, args, kwargs)
+        response = await self._executor.execute(request, parent=self._call)
+        if not response.success:
+            raise error_from_info(response.error, tool_id)
+        return deserialize_value(response.result)
+
+    async def stream_tool(
+        self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> AsyncGenerator[Any, None]:
+        """Streams another tool; raises ToolExecutionError."""
+        request = ToolStreamRequest(session_id=self._call.session.id, tool_id=tool_id)
+        _fill(request, args, kwargs)
+        chunks = self._executor.stream(request, parent=self._call)
+        try:
+            async for chunk in chunks:
+                kind = chunk.WhichOneof("content")
+                if kind == "data":
+                    yield deserialize_value(chunk.data)
+                elif kind == "error":
+                    error = error_from_info(chunk.error, tool_id)
+                    assert isinstance(error, ToolExecutionError)  # noqa: S101 - it is, where a tool is named
+                    raise error
+        finally:
+            await chunks.aclose()
+
+
+def _fill(request: ToolCallRequest | ToolStreamRequest, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    request.args.extend([serialize_value(value) for value in args])
+    for name, value in kwargs.items():
+        request.kwargs[name].CopyFrom(serialize_value(value))

@@ -1,0 +1,332 @@
+"""Sessions, in memory."""
+
+import asyncio
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf import any_pb2
+
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.limits import Places
+from grpc_tool_bridge.core.registered import RegisteredTool, ToolSource, register_in
+from grpc_tool_bridge.core.variables import Revisions, Variable, Variables, check_name, type_name
+from grpc_tool_bridge.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    ResourceExhaustedError,
+    SessionExpiredError,
+    SessionNotFoundError,
+    ToolBridgeError,
+    ValidationError,
+)
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, VariableMetadata
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.core.calls import Call
+
+_NO_METADATA: Mapping[str, str] = {}
+
+
+class Session:
+    """One session. What most sessions do not have is made when it is first needed, so that an idle one stays small.
+
+    Attributes:
+        id: Its id.
+        created_at: Seconds since the epoch.
+        last_activity: Of the monotonic clock.
+        metadata: As given by its creator.
+        call_timeout: Seconds for a call that names none; None: the hub's.
+        max_calls: Calls at once; 0: the hub's.
+        tools: The session's own tools by id.
+        tools_revision: Of the last change to its own tools.
+        tools_removed_at: Revision at which a tool of its own was last removed.
+        watches: Open watches; they count as activity.
+    """
+
+    __slots__ = (
+        "_variables",
+        "call_timeout",
+        "calls",
+        "created_at",
+        "id",
+        "last_activity",
+        "max_calls",
+        "metadata",
+        "places",
+        "tools",
+        "tools_removed_at",
+        "tools_revision",
+        "watches",
+    )
+
+    def __init__(self, session_id: str, metadata: Mapping[str, str], config: SessionConfig | None) -> None:
+        self.id = session_id
+        self.created_at = time.time()
+        self.last_activity = time.monotonic()
+        self.metadata = dict(metadata) if metadata else _NO_METADATA
+        self.call_timeout = config.default_timeout_ms / 1000 if config and config.default_timeout_ms else None
+        self.max_calls = config.max_concurrent_tools if config else 0
+        self.tools: dict[str, RegisteredTool] | None = None
+        self.tools_revision = 0
+        self.tools_removed_at = 0
+        self.places: Places | None = None
+        self.calls: set[Call] | None = None
+        self.watches = 0
+        self._variables: Variables | None = None
+
+    @property
+    def active(self) -> int:
+        """Calls and streams that run or wait for a place."""
+        return self.places.used + self.places.waiting if self.places else 0
+
+    @property
+    def variable_count(self) -> int:
+        """Its variables."""
+        return len(self._variables) if self._variables else 0
+
+
+class SessionStore:
+    """Sessions with their tools and variables, in memory and bounded.
+
+    Args:
+        settings: Limits; the defaults where not given.
+        revisions: Numbers the changes of one hub.
+        on_end: Called with each session that ends and the error that its callers get.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        revisions: Revisions | None = None,
+        on_end: Callable[[Session, ToolBridgeError], None] | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.revisions = revisions or Revisions()
+        self._on_end = on_end
+        # The least recently active first.
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._ended: OrderedDict[str, str] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def sessions(self) -> list[Session]:
+        """Lists the sessions, the least recently active first."""
+        return list(self._sessions.values())
+
+    # ----------------------------------------------------------------------------------------------- sessions
+
+    async def create_session(
+        self,
+        session_id: str = "",
+        metadata: Mapping[str, str] | None = None,
+        config: SessionConfig | None = None,
+    ) -> Session:
+        """Creates a session.
+
+        Args:
+            session_id: 1 to 256 printable characters; empty: one is made up.
+            metadata: Kept for whoever asks.
+            config: Limits of the session; 0 in a field is the hub's default.
+
+        Raises:
+            AlreadyExistsError: There is one of this id.
+            ValidationError: The id or a limit cannot be used.
+            ResourceExhaustedError: There are too many sessions.
+        """
+        session_id = session_id or uuid.uuid4().hex
+        check_name(session_id, "a session id")
+        if session_id in self._sessions:
+            raise AlreadyExistsError(f"session {session_id!r} exists already; attach to it, or choose another id")
+        if config is not None and (config.max_concurrent_tools < 0 or config.default_timeout_ms < 0):
+            raise ValidationError("max_concurrent_tools and default_timeout_ms of a session are 0 or more")
+        if len(self._sessions) >= self.settings.max_sessions:
+            raise ResourceExhaustedError(
+                f"the hub has {len(self._sessions):,} sessions, which is its limit (max_sessions); "
+                "end some, or wait until idle ones expire",
+                details={"retry_after": "1"},
+            )
+        session = Session(session_id, metadata or {}, config)
+        self._sessions[session_id] = session
+        self._ended.pop(session_id, None)
+        return session
+
+    async def get_session(self, session_id: str) -> Session:
+        """Returns the session.
+
+        Raises:
+            SessionNotFoundError: There is none of this id.
+            SessionExpiredError: There was one.
+        """
+        return self.find(session_id)
+
+    def find(self, session_id: str) -> Session:
+        """Returns the session and counts as activity; raises as ``get_session`` does."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise self._missing(session_id)
+        session.last_activity = time.monotonic()
+        self._sessions.move_to_end(session_id)
+        return session
+
+    def peek(self, session_id: str) -> Session:
+        """Returns the session without counting as activity; raises as ``get_session`` does."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise self._missing(session_id)
+        return session
+
+    def close(self, error: ToolBridgeError) -> None:
+        """Ends the watches of every session with ``error``."""
+        for session in self._sessions.values():
+            if session._variables is not None:  # noqa: SLF001 - the store owns the session
+                session._variables.close(error)  # noqa: SLF001 - likewise
+
+    async def cleanup_session(self, session_id: str) -> None:
+        """Ends a session and drops all that belongs to it.
+
+        Raises:
+            SessionNotFoundError: There is none of this id.
+            SessionExpiredError: It has ended already.
+        """
+        self._end(self.find(session_id), "it was removed")
+
+    def expire_idle(self) -> int:
+        """Ends sessions that were idle for too long and returns their number."""
+        now = time.monotonic()
+        oldest = now - self.settings.session_idle_timeout
+        ended = 0
+        while self._sessions:
+            session = next(iter(self._sessions.values()))
+            if session.last_activity > oldest:
+                break
+            if session.active or session.watches:
+                session.last_activity = now
+                self._sessions.move_to_end(session.id)
+                continue
+            self._end(session, f"it was idle for {self.settings.session_idle_timeout:g} s")
+            ended += 1
+        return ended
+
+    def _end(self, session: Session, why: str) -> None:
+        del self._sessions[session.id]
+        self._ended[session.id] = why
+        while len(self._ended) > self.settings.ended_sessions:
+            self._ended.popitem(last=False)
+        error = self._missing(session.id)
+        if session._variables is not None:  # noqa: SLF001 - the store owns the session
+            session._variables.close(error)  # noqa: SLF001 - likewise
+        if self._on_end is not None:
+            self._on_end(session, error)
+
+    def _missing(self, session_id: str) -> ToolBridgeError:
+        why = self._ended.get(session_id)
+        if why is not None:
+            return SessionExpiredError(f"session {session_id!r} has ended: {why}; start a new one")
+        shown = session_id if len(session_id) <= 64 else f"{session_id[:64]}…"
+        return SessionNotFoundError(f"there is no session {shown!r}; call InitializeSession first")
+
+    # -------------------------------------------------------------------------------------------------- tools
+
+    async def register_tools(self, session_id: str, tools: Iterable[ToolSource]) -> list[RegisteredTool]:
+        """Adds tools to a session, all or none.
+
+        Args:
+            session_id: The session.
+            tools: Functions, tools, or specs of tools that somebody else runs.
+
+        Raises:
+            AlreadyExistsError: Two of them, or one and a tool of the session, share a name or an id.
+            ValidationError: A name cannot be used.
+        """
+        return self.add_tools(session_id, tools)
+
+    def add_tools(self, session_id: str, tools: Iterable[ToolSource]) -> list[RegisteredTool]:
+        """Adds tools to a session; ``register_tools`` for callers that cannot wait."""
+        session = self.find(session_id)
+        known = session.tools if session.tools is not None else {}
+        added = register_in(
+            known,
+            tools,
+            settings=self.settings,
+            revisions=self.revisions,
+            scope=f"session {session_id!r}",
+            limit=self.settings.max_session_tools,
+        )
+        if added:
+            session.tools, session.tools_revision = known, added[-1].revision
+        return added
+
+    async def get_tool(self, session_id: str, tool_id: str) -> RegisteredTool:
+        """Returns a tool of the session's own.
+
+        Raises:
+            NotFoundError: The session has none of this id.
+        """
+        session = self.find(session_id)
+        tool = session.tools.get(tool_id) if session.tools else None
+        if tool is None:
+            raise NotFoundError(f"session {session_id!r} has no tool {tool_id!r} of its own", error_type="ToolNotFound")
+        return tool
+
+    # ---------------------------------------------------------------------------------------------- variables
+
+    def variables(self, session_id: str) -> Variables:
+        """Returns the session's variables; raises as ``get_session`` does."""
+        session = self.find(session_id)
+        if session._variables is None:  # noqa: SLF001 - the store owns the session
+            session._variables = Variables(session_id, self.revisions, self.settings)  # noqa: SLF001 - likewise
+        return session._variables  # noqa: SLF001 - likewise
+
+    def set_encoded(
+        self,
+        session_id: str,
+        name: str,
+        value: any_pb2.Any,
+        *,
+        metadata: VariableMetadata | None = None,
+        create: bool = True,
+        expected_revision: int | None = None,
+    ) -> Variable:
+        """Sets a variable to a value of the wire, copied: a part of a message keeps the whole message alive."""
+        copy = any_pb2.Any(type_url=value.type_url, value=value.value)
+        return self.variables(session_id).set(
+            name,
+            copy,
+            size=len(copy.value),
+            type_name=type_name(copy.type_url),
+            metadata=metadata,
+            create=create,
+            expected_revision=expected_revision,
+        )
+
+    async def set_variable(
+        self,
+        session_id: str,
+        name: str,
+        value: Any,
+        metadata: VariableMetadata | Mapping[str, Any] | None = None,
+    ) -> Variable:
+        """Sets a variable; ``metadata`` may be the message or a mapping of its fields. Raises as ``Variables.set``."""
+        message = metadata if isinstance(metadata, VariableMetadata | None) else VariableMetadata(**metadata)
+        return self.variables(session_id).set(name, value, metadata=message, type_name=type(value).__name__)
+
+    async def get_variable(self, session_id: str, name: str) -> Any:
+        """Returns a variable's value; raises NotFoundError (VariableNotFound)."""
+        return self.variables(session_id).get(name).value
+
+    async def get_variable_with_metadata(self, session_id: str, name: str) -> tuple[Any, VariableMetadata]:
+        """Returns a variable's value and its metadata; raises NotFoundError (VariableNotFound)."""
+        variable = self.variables(session_id).get(name)
+        return variable.value, variable.metadata()
+
+
+async def expire_forever(store: SessionStore) -> None:
+    """Ends idle sessions, looking ten times in an idle time."""
+    while True:
+        await asyncio.sleep(min(5.0, store.settings.session_idle_timeout / 10))
+        store.expire_idle()

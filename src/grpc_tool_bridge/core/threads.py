@@ -1,0 +1,179 @@
+"""Threads for synchronous tools: daemons, capped, never waited for."""
+
+import asyncio
+import contextvars
+import queue
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any
+
+# A thread that had nothing to do for so many seconds ends.
+_IDLE_SECONDS = 30.0
+
+
+class ToolThreads:
+    """Runs synchronous functions beside the event loop.
+
+    A thread cannot be stopped from outside: one whose caller has gone runs on until its function returns, and counts
+    as long as it does. Threads are daemons, so one that never returns does not hold up the end of the process.
+
+    Args:
+        max_threads: Threads at once; more work waits in order.
+    """
+
+    def __init__(self, max_threads: int) -> None:
+        self._max_threads = max_threads
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads = 0
+        # Threads without a job, and jobs without a thread; both change together, so that they always compare.
+        self._idle = 0
+        self._pending = 0
+
+    @property
+    def busy(self) -> int:
+        """Threads that run a function now, those left behind included."""
+        with self._lock:
+            return self._threads - self._idle
+
+    async def run(self, function: Callable[[], Any]) -> Any:
+        """Runs ``function`` in a thread and returns what it returns; a cancelled wait leaves the thread behind."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
+        context = contextvars.copy_context()
+
+        def job() -> None:
+            if done.cancelled():
+                return
+            try:
+                result = context.run(function)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the one who waits
+                _in_loop(loop, _settle, done, None, error)
+            else:
+                _in_loop(loop, _settle, done, result, None)
+
+        self._submit(job)
+        return await done
+
+    async def iterate(self, function: Callable[[], Generator[Any, Any, Any]], buffer: int) -> AsyncGenerator[Any, None]:
+        """Runs a generator in one thread and yields what it yields; the thread is at most ``buffer`` values ahead."""
+        handover = _Handover(asyncio.get_running_loop(), buffer)
+        context = contextvars.copy_context()
+        self._submit(lambda: context.run(handover.produce, function))
+        try:
+            while True:
+                while not handover.values:
+                    if handover.finished:
+                        if handover.error is not None:
+                            raise handover.error
+                        return
+                    await handover.wait()
+                value = handover.values.popleft()
+                handover.room.release()
+                yield value
+        finally:
+            handover.stop()
+
+    def _submit(self, job: Callable[[], None]) -> None:
+        with self._lock:
+            self._pending += 1
+            self._jobs.put(job)
+            if self._pending > self._idle and self._threads < self._max_threads:
+                self._threads += 1
+                self._idle += 1
+                threading.Thread(target=self._work, name="tool", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            try:
+                job = self._jobs.get(timeout=_IDLE_SECONDS)
+            except queue.Empty:
+                with self._lock:
+                    if self._pending:
+                        # A job was counted on this thread while its wait ran out.
+                        continue
+                    self._idle -= 1
+                    self._threads -= 1
+                    return
+            with self._lock:
+                self._pending -= 1
+                self._idle -= 1
+            job()
+            # What the job holds must not live until the next one comes.
+            del job
+            with self._lock:
+                self._idle += 1
+
+
+class _Handover:
+    """Values on their way from a generator's thread to the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, buffer: int) -> None:
+        self.values: deque[Any] = deque()
+        self.room = threading.Semaphore(buffer)
+        self.finished = False
+        self.error: BaseException | None = None
+        self._loop = loop
+        self._stopped = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def produce(self, function: Callable[[], Generator[Any, Any, Any]]) -> None:
+        """Runs in the thread."""
+        try:
+            generator = function()
+            try:
+                while not self._stopped:
+                    self.room.acquire()
+                    if self._stopped:
+                        break
+                    try:
+                        value = next(generator)
+                    except StopIteration:
+                        break
+                    self.values.append(value)
+                    _in_loop(self._loop, self._wake)
+            finally:
+                generator.close()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the one who reads
+            self.error = error
+        self.finished = True
+        _in_loop(self._loop, self._wake)
+
+    async def wait(self) -> None:
+        """Waits in the loop until there is something to see."""
+        self._waiter = self._loop.create_future()
+        if self.values or self.finished:
+            return
+        await self._waiter
+
+    def stop(self) -> None:
+        """Tells the thread, in the loop, that nobody reads any more."""
+        self._stopped = True
+        self.room.release()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: Any) -> None:
+    try:
+        loop.call_soon_threadsafe(callback, *args)
+    except RuntimeError:
+        # The loop was closed while the thread was at work: nobody waits for it any more.
+        return
+
+
+def _settle(done: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(result)
+    elif isinstance(error, StopIteration):
+        # A future refuses StopIteration, as a coroutine does.
+        wrapped = RuntimeError("tool raised StopIteration")
+        wrapped.__cause__ = error
+        done.set_exception(wrapped)
+    else:
+        done.set_exception(error)

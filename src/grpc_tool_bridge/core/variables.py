@@ -1,0 +1,376 @@
+"""A session's variables: revisions, compare-and-set, tags, listing, watches."""
+
+import asyncio
+import itertools
+import time
+import uuid
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.errors import (
+    ConflictError,
+    NotFoundError,
+    ResourceExhaustedError,
+    ToolBridgeError,
+    ValidationError,
+)
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import VariableInfo, VariableMetadata
+
+MAX_NAME_CHARS = 256
+
+_TYPE_NAMES = {
+    "google.protobuf.StringValue": "str",
+    "google.protobuf.Int64Value": "int",
+    "google.protobuf.DoubleValue": "float",
+    "google.protobuf.BoolValue": "bool",
+    "google.protobuf.BytesValue": "bytes",
+    "google.protobuf.Value": "NoneType",
+    "google.protobuf.ListValue": "list",
+    "google.protobuf.Struct": "dict",
+}
+
+
+class Revisions:
+    """Numbers every change in one life of the hub, rising; so they rise through each session too.
+
+    Attributes:
+        epoch: Name of this life of the hub.
+    """
+
+    def __init__(self) -> None:
+        self.epoch = uuid.uuid4().hex
+        self.next: Callable[[], int] = itertools.count(1).__next__
+
+
+@dataclass(slots=True)
+class Variable:
+    """One variable.
+
+    Attributes:
+        value: Whatever was set; the store does not look inside.
+        size: Bytes that the value counts for.
+        created_at, updated_at: Seconds since the epoch.
+        revision: Of the last change.
+    """
+
+    name: str
+    value: Any
+    type: str
+    size: int
+    created_at: float
+    updated_at: float
+    revision: int
+    created_by: str = ""
+    secret: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def metadata(self) -> VariableMetadata:
+        """Makes the message that describes the variable."""
+        message = VariableMetadata(
+            type=self.type, created_by=self.created_by, tags=self.tags, revision=self.revision, secret=self.secret
+        )
+        message.created_at.FromMicroseconds(int(self.created_at * 1e6))
+        message.updated_at.FromMicroseconds(int(self.updated_at * 1e6))
+        return message
+
+    def info(self) -> VariableInfo:
+        """Makes the message that lists the variable."""
+        return VariableInfo(name=self.name, type=self.type, size_bytes=self.size, metadata=self.metadata())
+
+    def has_tags(self, tags: Iterable[str]) -> bool:
+        """Tells whether it carries every one of ``tags``, each "key" or "key=value"."""
+        for tag in tags:
+            key, equals, value = tag.partition("=")
+            if key not in self.tags or (equals and self.tags[key] != value):
+                return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of a variable, as a watch tells it.
+
+    Attributes:
+        operation: "set" (new), "update", "delete", or "reset": the present values follow as "set".
+        timestamp: Seconds since the epoch.
+    """
+
+    operation: str
+    name: str
+    value: Any
+    revision: int
+    timestamp: float
+    size: int = 0
+
+
+class Variables:
+    """The variables of one session.
+
+    Args:
+        session_id: For the texts of errors.
+        revisions: Numbers the changes.
+        settings: How many variables, bytes and changes are kept.
+    """
+
+    __slots__ = (
+        "_bytes",
+        "_closed",
+        "_history",
+        "_items",
+        "_revisions",
+        "_session_id",
+        "_settings",
+        "_waiters",
+        "revision",
+    )
+
+    def __init__(self, session_id: str, revisions: Revisions, settings: Settings) -> None:
+        self._session_id = session_id
+        self._revisions = revisions
+        self._settings = settings
+        self._items: dict[str, Variable] = {}
+        self._bytes = 0
+        self._history: _History | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self._closed: ToolBridgeError | None = None
+        self.revision = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def get(self, name: str) -> Variable:
+        """Returns the variable.
+
+        Raises:
+            NotFoundError: There is none of this name.
+        """
+        try:
+            return self._items[name]
+        except KeyError:
+            raise NotFoundError(
+                f"session {self._session_id!r} has no variable {name!r}", error_type="VariableNotFound"
+            ) from None
+
+    def set(
+        self,
+        name: str,
+        value: Any,
+        *,
+        size: int = 0,
+        type_name: str = "",
+        metadata: VariableMetadata | None = None,
+        create: bool = True,
+        expected_revision: int | None = None,
+    ) -> Variable:
+        """Sets the variable.
+
+        Args:
+            name: 1 to 256 printable characters.
+            value: Kept as it is.
+            size: Bytes that the value counts for.
+            type_name: Its type, where ``metadata`` names none.
+            metadata: type, created_by, tags and secret are taken from it; without it they stay as they were.
+            create: Whether a variable that does not exist is made.
+            expected_revision: Set only where this is the present revision (0: where there is none).
+
+        Raises:
+            ValidationError: The name cannot be used.
+            NotFoundError: There is none of this name, and ``create`` is false.
+            ConflictError: The present revision is another.
+            ResourceExhaustedError: The session has too many variables or bytes.
+        """
+        known = self._items.get(name)
+        self._expect(name, known, expected_revision)
+        if known is None:
+            check_name(name, "a variable's name")
+            if not create:
+                self.get(name)
+        self._check_room(known, size)
+        now = time.time()
+        variable = known or Variable(name, None, "", 0, now, now, 0)
+        self._bytes += size - variable.size
+        variable.value, variable.size, variable.updated_at = value, size, now
+        variable.revision = self._revisions.next()
+        variable.type = (metadata.type if metadata else "") or type_name
+        if metadata is not None:
+            variable.created_by = metadata.created_by or variable.created_by
+            variable.tags, variable.secret = dict(metadata.tags), metadata.secret
+        self._items[name] = variable
+        self._changed(Change("update" if known else "set", name, value, variable.revision, now, size))
+        return variable
+
+    def delete(self, name: str, *, expected_revision: int | None = None) -> None:
+        """Deletes the variable.
+
+        Raises:
+            NotFoundError: There is none of this name.
+            ConflictError: The present revision is another.
+        """
+        variable = self.get(name)
+        self._expect(name, variable, expected_revision)
+        del self._items[name]
+        self._bytes -= variable.size
+        self._changed(Change("delete", name, None, self._revisions.next(), time.time()))
+
+    def select(self, *, prefix: str = "", tags: Collection[str] = (), limit: int = 0) -> list[Variable]:
+        """Lists variables by name: those that begin with ``prefix`` and carry every tag, at most ``limit`` (0: all)."""
+        chosen = [
+            variable
+            for name, variable in self._items.items()
+            if name.startswith(prefix) and (not tags or variable.has_tags(tags))
+        ]
+        chosen.sort(key=lambda variable: variable.name)
+        return chosen[:limit] if limit else chosen
+
+    async def watch(
+        self, names: Collection[str] = (), *, initial: bool = False, after: int = 0, epoch: str = ""
+    ) -> AsyncGenerator[Change, None]:
+        """Yields changes in the order of their revisions, for as long as the session lives.
+
+        A reader that is slower than the changes misses none while the history reaches; past it, it gets one "reset"
+        and the present values.
+
+        Args:
+            names: Which variables; empty: all.
+            initial: First the present values, as "set".
+            after: Go on after this revision of ``epoch``; 0: from now on.
+            epoch: The life of the hub that ``after`` belongs to; empty: this one.
+
+        Raises:
+            SessionError: The session has ended.
+        """
+        wanted = frozenset(names)
+        if self._history is None:
+            self._history = _History(self._settings, self.revision)
+        history = self._history
+        cursor = after or self.revision
+        if after and (
+            (epoch and epoch != self._revisions.epoch) or not history.reaches(after) or after > self.revision
+        ):
+            cursor = -1
+        elif initial and not after:
+            for change in self._present(wanted):
+                yield change
+        while True:
+            if cursor < 0 or not history.reaches(cursor):
+                cursor = self.revision
+                present = self._present(wanted)
+                yield Change("reset", "", None, cursor, time.time())
+                for change in present:
+                    yield change
+                continue
+            await self._next_change(cursor)
+            for change in history.after(cursor):
+                cursor = change.revision
+                if not wanted or change.name in wanted:
+                    yield change
+
+    def close(self, error: ToolBridgeError) -> None:
+        """Ends every watch with ``error``."""
+        self._closed = error
+        self._wake()
+
+    def _present(self, wanted: frozenset[str]) -> list[Change]:
+        chosen = [variable for variable in self._items.values() if not wanted or variable.name in wanted]
+        chosen.sort(key=lambda variable: variable.revision)
+        return [Change("set", v.name, v.value, v.revision, v.updated_at, v.size) for v in chosen]
+
+    async def _next_change(self, cursor: int) -> None:
+        while self.revision <= cursor:
+            if self._closed is not None:
+                raise self._closed
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+
+    def _changed(self, change: Change) -> None:
+        self.revision = change.revision
+        if self._history is not None:
+            self._history.add(change)
+        self._wake()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _expect(self, name: str, known: Variable | None, expected: int | None) -> None:
+        present = known.revision if known else 0
+        if expected is not None and expected != present:
+            state = f"is at revision {present}" if known else "does not exist"
+            raise ConflictError(
+                f"variable {name!r} {state}, not at revision {expected}; read it again and decide anew",
+                details={"revision": str(present), "expected_revision": str(expected)},
+            )
+
+    def _check_room(self, known: Variable | None, size: int) -> None:
+        settings = self._settings
+        if known is None and len(self._items) >= settings.max_session_variables:
+            raise ResourceExhaustedError(
+                f"session {self._session_id!r} has {len(self._items):,} variables, which is its limit; delete some"
+            )
+        total = self._bytes + size - (known.size if known else 0)
+        if total > settings.max_session_variable_bytes:
+            raise ResourceExhaustedError(
+                f"the variables of session {self._session_id!r} would take {total:,} bytes, "
+                f"the limit is {settings.max_session_variable_bytes:,}; delete some"
+            )
+
+
+class _History:
+    """The last changes, bounded by number and by the bytes that their values hold."""
+
+    __slots__ = ("_bytes", "_changes", "_floor", "_max_bytes", "_max_changes")
+
+    def __init__(self, settings: Settings, floor: int) -> None:
+        self._max_changes = settings.watch_history
+        self._max_bytes = settings.watch_history_bytes
+        self._changes: deque[Change] = deque()
+        self._bytes = 0
+        # Every change after this revision is here.
+        self._floor = floor
+
+    def add(self, change: Change) -> None:
+        self._changes.append(change)
+        self._bytes += change.size
+        while len(self._changes) > self._max_changes or (self._bytes > self._max_bytes and len(self._changes) > 1):
+            dropped = self._changes.popleft()
+            self._bytes -= dropped.size
+            self._floor = dropped.revision
+
+    def reaches(self, revision: int) -> bool:
+        return revision >= self._floor
+
+    def after(self, revision: int) -> list[Change]:
+        """Changes after ``revision``, oldest first; found from the end, where watches usually are."""
+        newer = list(itertools.takewhile(lambda change: change.revision > revision, reversed(self._changes)))
+        newer.reverse()
+        return newer
+
+
+def check_name(name: str, what: str) -> None:
+    """Checks a name that others will read: 1 to 256 printable characters.
+
+    Raises:
+        ValidationError: It is not.
+    """
+    if not name or len(name) > MAX_NAME_CHARS:
+        shown = f"{name[:32]!r}…" if name else "empty"
+        raise ValidationError(f"{what} has 1 to {MAX_NAME_CHARS} characters; this one has {len(name):,} ({shown})")
+    if not name.isprintable():
+        bad = next(character for character in name if not character.isprintable())
+        raise ValidationError(f"{what} has printable characters only; {name!r} has U+{ord(bad):04X}")
+
+
+def type_name(type_url: str) -> str:
+    """Names the type of a value whose writer did not: as Python calls it, or the last part of its type URL."""
+    full_name = type_url.rpartition("/")[2]
+    return _TYPE_NAMES.get(full_name, full_name)

@@ -1,0 +1,96 @@
+"""The async API for a caller that has no event loop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class AsyncApi:
+    """Marks a class whose instances a synchronous caller sees through a SyncView."""
+
+
+class SyncView(Generic[T]):
+    """An object's async API, for a thread that may block.
+
+    Attributes and methods have the names that they have on the object. A method that gives an awaitable blocks until
+    it is done; one that gives an async iterator gives an iterator; what has an async API itself comes as a view.
+
+    Args:
+        target: The object.
+        loop: The running event loop that the object lives in; it belongs to another thread.
+    """
+
+    def __init__(self, target: T, loop: asyncio.AbstractEventLoop) -> None:
+        self._target = target
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._target, name)
+        return self._blocking(value) if callable(value) and not isinstance(value, AsyncApi) else self._view(value)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the object, where it can be called."""
+        return self._blocking(self._target)(*args, **kwargs)  # type: ignore[arg-type]  # as callable as the object
+
+    def __enter__(self) -> "SyncView[T]":
+        return self._view(self._run(self._target.__aenter__))  # type: ignore[attr-defined,no-any-return]  # likewise
+
+    def __exit__(self, *exception: object) -> Any:
+        return self._run(self._target.__aexit__, *exception)  # type: ignore[attr-defined]  # as for __enter__
+
+    def __repr__(self) -> str:
+        return f"<blocking view of {self._target!r}>"
+
+    def _blocking(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return self._view(self._run(function, *args, **kwargs))
+
+        call.__name__ = getattr(function, "__name__", type(function).__name__)
+        call.__doc__ = function.__doc__
+        return call
+
+    def _view(self, value: Any) -> Any:
+        if isinstance(value, AsyncApi):
+            return SyncView(value, self._loop)
+        if isinstance(value, AsyncIterator):
+            return self._iterate(value)
+        if isinstance(value, Mapping) and any(isinstance(item, AsyncApi) for item in value.values()):
+            return {key: self._view(item) for key, item in value.items()}
+        return value
+
+    def _iterate(self, source: AsyncIterator[Any]) -> Iterator[Any]:
+        try:
+            while True:
+                try:
+                    item = self._run(source.__anext__)
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            close = getattr(source, "aclose", None)
+            if close is not None:
+                self._run(close)
+
+    def _run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Calls ``function`` in the loop's thread and waits for what it gives."""
+        try:
+            inside = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            inside = False
+        if inside:
+            raise RuntimeError(
+                "a blocking view was used inside its own event loop, where it would wait for itself; await"
+            )
+        future = asyncio.run_coroutine_threadsafe(_invoke(function, args, kwargs), self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+
+async def _invoke(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    result = function(*args, **kwargs)
+    return await result if isinstance(result, Awaitable) else result

@@ -1,0 +1,348 @@
+"""A tool of the hub as an awaitable function."""
+
+import asyncio
+import dataclasses
+import inspect
+import math
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from google.protobuf import any_pb2
+
+from grpc_tool_bridge.config import CALL_TIMEOUT, MAX_MESSAGE_BYTES, STREAM_TIMEOUT
+from grpc_tool_bridge.errors import (
+    MessageTooLargeError,
+    ProtocolError,
+    SerializationError,
+    ToolBridgeError,
+    ToolCommunicationError,
+    ToolExecutionError,
+    ValidationError,
+    error_from_info,
+)
+from grpc_tool_bridge.portal import AsyncApi
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    LogRecord,
+    Progress,
+    ToolCallItem,
+    ToolCallRequest,
+    ToolSpec,
+    ToolStreamRequest,
+    ToolType,
+)
+from grpc_tool_bridge.transport.client_stub import close_stream
+from grpc_tool_bridge.transport.status import DEADLINE_EXCEEDED, RpcError, from_rpc_error
+from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+
+# The time-out travels in the request; the client itself waits a little longer, so that it is the hub that answers.
+CLIENT_SLACK = 1.0
+
+Self = TypeVar("Self", bound="AsyncGRPCProxyTool")
+
+
+class CallContext(Protocol):
+    """What a proxy needs of its session."""
+
+    @property
+    def session_id(self) -> str | None:
+        """The session that calls belong to."""
+
+    @property
+    def stub(self) -> Any:
+        """An object with the methods of the generated stub."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CallOptions:
+    """How calls are made.
+
+    Attributes:
+        timeout: Seconds for each try; None: the tool's limit, else the default below.
+        call_timeout, stream_timeout: Seconds for tools that set no limit.
+        metadata: Sent to the tool as it is.
+        on_progress, on_log: Called with each event that the tool sends; with one of them set, a call goes as a stream.
+        max_message_bytes: Payload of one request.
+        where: The hub's address, for the text where nobody answers.
+    """
+
+    timeout: float | None = None
+    call_timeout: float = CALL_TIMEOUT
+    stream_timeout: float = STREAM_TIMEOUT
+    metadata: Mapping[str, str] | None = None
+    on_progress: Callable[[Progress], None] | None = None
+    on_log: Callable[[LogRecord], None] | None = None
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+    where: str = ""
+
+    @property
+    def wants_events(self) -> bool:
+        """Whether somebody listens to progress or log."""
+        return self.on_progress is not None or self.on_log is not None
+
+
+_DEFAULTS = CallOptions()
+
+
+class AsyncGRPCProxyTool(AsyncApi):
+    """A tool of the hub. ``await tool(…)`` calls it; ``tool.stream(…)`` iterates over what it yields.
+
+    It has the tool's ``__name__``, ``__doc__`` and signature.
+
+    Args:
+        tool_spec: The tool.
+        session_context: Its session; only ``session_id`` and ``stub`` are used, when a call is made.
+        options: How calls are made.
+
+    Raises (every call):
+        ToolExecutionError: The tool raised, or the hub refused the call.
+        ToolTimeoutError: The call's time was over.
+        ToolCommunicationError: Nobody answered.
+        SerializationError: An argument cannot be represented.
+        ProtocolError: The answer breaks the protocol.
+    """
+
+    def __init__(
+        self, tool_spec: ToolSpec, session_context: CallContext, *, options: CallOptions = _DEFAULTS
+    ) -> None:
+        self.spec = tool_spec
+        self.name = self.__name__ = self.__qualname__ = tool_spec.name
+        self.__doc__ = tool_spec.description or None
+        self._context = session_context
+        self._options = options
+        self._tool_id = tool_spec.tool_id or tool_spec.name
+        self._limit = tool_spec.limits.timeout_ms / 1000 or None
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the tool and returns its result."""
+        options = self._options
+        if options.wants_events:
+            values = [value async for value in self.stream(*args, **kwargs)]
+            if len(values) != 1:
+                raise ProtocolError(f"{self.name} returns one value, but its stream had {len(values)}")
+            return values[0]
+        timeout = options.timeout or self._limit or options.call_timeout
+        request = ToolCallRequest(
+            session_id=self._session_id(), tool_id=self._tool_id, timeout_ms=to_milliseconds(timeout, self.name)
+        )
+        self._fill(request, args, kwargs)
+        return result_of(await self._answer(request, timeout), self.name)
+
+    def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        """Iterates over what the tool yields, each value as it is made; of a tool that returns, over its result."""
+        return self._stream(args, kwargs)
+
+    def with_options(
+        self: Self,
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_log: Callable[[LogRecord], None] | None = None,
+    ) -> Self:
+        """Returns the same tool with other settings; what is not given stays as it is.
+
+        Args:
+            timeout: Seconds for each try.
+            metadata: Sent to the tool, which finds it in ``ToolContext.metadata``.
+            on_progress: Called with each Progress that the tool sends.
+            on_log: Called with each LogRecord that the tool sends.
+
+        Raises:
+            ValidationError: The time-out is not above 0.
+        """
+        given = {"timeout": timeout, "metadata": metadata, "on_progress": on_progress, "on_log": on_log}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if timeout is not None:
+            to_milliseconds(timeout, self.name)
+        return type(self)(self.spec, self._context, options=dataclasses.replace(self._options, **changes))
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """The tool's signature, as ``inspect.signature`` reads it."""
+        parameters = []
+        for argument in self.spec.arguments:
+            default: Any = inspect.Parameter.empty
+            if argument.HasField("default_value"):
+                default = deserialize_value(argument.default_value)
+            elif not argument.required:
+                default = None
+            annotation = argument.python_type or inspect.Parameter.empty
+            parameters.append(
+                inspect.Parameter(
+                    argument.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation
+                )
+            )
+        # A required argument may follow an optional one in a signature of keyword-only parameters.
+        seen_default = False
+        for index, parameter in enumerate(parameters):
+            seen_default = seen_default or parameter.default is not inspect.Parameter.empty
+            if seen_default and parameter.default is inspect.Parameter.empty:
+                parameters[index] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        parameters.sort(key=lambda parameter: parameter.kind)
+        result = self.spec.return_type.python_type or inspect.Signature.empty
+        return inspect.Signature(parameters, return_annotation=result)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+    async def _answer(self, request: ToolCallRequest, timeout: float) -> Any:
+        try:
+            async with asyncio.timeout(timeout + CLIENT_SLACK) as limit:
+                return await self._context.stub.ExecuteTool(request)
+        except RpcError as error:
+            raise from_rpc_error(error, tool_name=self.name, where=self._options.where) from error
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise no_answer(self.name, timeout) from None
+
+    async def _stream(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+        options = self._options
+        timeout = options.timeout or self._limit or options.stream_timeout
+        request = ToolStreamRequest(
+            session_id=self._session_id(), tool_id=self._tool_id, timeout_ms=to_milliseconds(timeout, self.name)
+        )
+        request.config.include_events = options.wants_events
+        self._fill(request, args, kwargs)
+        end = asyncio.get_running_loop().time() + timeout + CLIENT_SLACK
+        chunks = self._context.stub.StreamTool(request)
+        expected = 0
+        try:
+            iterator = aiter(chunks)
+            while True:
+                try:
+                    async with asyncio.timeout_at(end) as limit:
+                        chunk = await anext(iterator)
+                except TimeoutError:
+                    if not limit.expired():
+                        raise
+                    raise no_answer(self.name, timeout) from None
+                except StopAsyncIteration:
+                    raise ProtocolError(f"the stream of {self.name} ended without 'complete' or 'error'") from None
+                kind = self._check_chunk(chunk, expected)
+                expected += 1
+                if kind == "data":
+                    yield deserialize_value(chunk.data)
+                elif kind == "complete":
+                    return
+                elif kind == "error":
+                    raise error_from_info(chunk.error, self.name)
+                else:
+                    self._tell(chunk.metadata)
+        except RpcError as error:
+            raise from_rpc_error(error, tool_name=self.name, where=options.where) from error
+        finally:
+            await close_stream(chunks)
+
+    def _check_chunk(self, chunk: Any, expected: int) -> str:
+        if chunk.sequence != expected:
+            raise ProtocolError(
+                f"the stream of {self.name} has a gap: chunk {chunk.sequence} came where {expected} was due"
+            )
+        kind = chunk.WhichOneof("content")
+        if kind is None:
+            raise ProtocolError(f"chunk {expected} of the stream of {self.name} is empty")
+        return str(kind)
+
+    def _tell(self, metadata: Any) -> None:
+        options = self._options
+        if metadata.key == "progress" and options.on_progress is not None:
+            progress = Progress()
+            metadata.value.Unpack(progress)
+            options.on_progress(progress)
+        elif metadata.key == "log" and options.on_log is not None:
+            record = LogRecord()
+            metadata.value.Unpack(record)
+            options.on_log(record)
+
+    def _session_id(self) -> str:
+        session_id = self._context.session_id
+        if not session_id:
+            raise ProtocolError(f"{self.name} was called before there is a session; await initialize() first")
+        return session_id
+
+    def _fill(
+        self, request: ToolCallRequest | ToolStreamRequest, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> None:
+        fill_arguments(request, args, kwargs, self.name)
+        if self._options.metadata:
+            request.context.update(self._options.metadata)
+        size = request.ByteSize()
+        if size > self._options.max_message_bytes:
+            refusal = MessageTooLargeError.of(f"the call of {self.name}", size, self._options.max_message_bytes)
+            raise ToolExecutionError(
+                self.name, refusal.error_type, refusal.message, {**refusal.details, "origin": "bridge"}
+            )
+
+
+class StreamingGRPCProxyTool(AsyncGRPCProxyTool):
+    """A tool that yields. ``tool.stream(…)`` iterates over its values; ``await tool(…)`` gives the list of them."""
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> list[Any]:
+        """Runs the stream to its end and returns the list of its values."""
+        return [value async for value in self.stream(*args, **kwargs)]
+
+
+def make_proxy(spec: ToolSpec, context: CallContext, options: CallOptions) -> AsyncGRPCProxyTool:
+    """Makes the proxy of the kind that the tool is."""
+    kind = StreamingGRPCProxyTool if spec.type == ToolType.STREAMING else AsyncGRPCProxyTool
+    return kind(spec, context, options=options)
+
+
+def fill_arguments(
+    request: ToolCallRequest | ToolStreamRequest | ToolCallItem,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    tool_name: str,
+) -> None:
+    """Puts the arguments into a request.
+
+    Raises:
+        SerializationError: One of them cannot be represented; the text names it.
+    """
+    which: object = None
+    try:
+        if args:
+            encoded = []
+            for which, value in enumerate(args):
+                encoded.append(serialize_value(value))
+            request.args.extend(encoded)
+        for which, value in kwargs.items():
+            request.kwargs[which].CopyFrom(serialize_value(value))
+    except SerializationError as error:
+        raise SerializationError(f"{tool_name}: argument {which!r}: {error.message}", details=error.details) from None
+
+
+def result_of(response: Any, tool_name: str) -> Any:
+    """Reads the answer to one call.
+
+    Raises:
+        ToolExecutionError: The answer is an error.
+        ProtocolError: It is neither a result nor an error.
+    """
+    success = getattr(response, "success", None)
+    if success is True:
+        result = getattr(response, "result", None)
+        if not isinstance(result, any_pb2.Any) or not result.type_url:
+            raise ProtocolError(f"the answer to {tool_name} reports success, but has no result")
+        return deserialize_value(result)
+    if success is False:
+        raise error_from_info(getattr(response, "error", None), tool_name)
+    raise ProtocolError(f"the answer to {tool_name} says neither success nor failure (success is {success!r:.60})")
+
+
+def no_answer(what: str, timeout: float) -> ToolBridgeError:
+    """Makes the error for a call that the hub itself did not end in time."""
+    return ToolCommunicationError(what, DEADLINE_EXCEEDED, f"no answer within {timeout + CLIENT_SLACK:g} s")
+
+
+def to_milliseconds(timeout: float, what: str) -> int:
+    """Converts seconds for the wire, to at least 1 ms.
+
+    Raises:
+        ValidationError: The time-out is not above 0, or beyond what the wire carries (24 days).
+    """
+    if not 0 < timeout <= (2**31 - 1) / 1000:
+        raise ValidationError(f"{what}: the time-out is {timeout!r} s; it is above 0 and below 24 days")
+    return math.ceil(timeout * 1000)
+

@@ -1,0 +1,105 @@
+"""JSON Schema (2020-12) of a tool's arguments and of its result."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
+from pydantic_core import PydanticSerializationError, core_schema, to_jsonable_python
+
+from grpc_tool_bridge.checks import Check
+from grpc_tool_bridge.signatures import EMPTY, VAR_KEYWORD, VAR_POSITIONAL, Parameter, Signature
+from grpc_tool_bridge.typespecs import public_name
+
+
+class _Generator(GenerateJsonSchema):
+    """Pydantic's generator, made to say what the bridge accepts, and to fail at no class."""
+
+    def render_warning_message(self, kind: Any, detail: str) -> None:
+        """Keeps quiet: what cannot be described in full is described less closely."""
+
+    def is_instance_schema(self, schema: core_schema.IsInstanceSchema) -> dict[str, Any]:
+        return {"x-python-type": public_name(schema["cls"])}
+
+    def decimal_schema(self, schema: core_schema.DecimalSchema) -> dict[str, Any]:
+        made = super().decimal_schema(schema)
+        # A number with a fraction would have come through a float, which is inexact.
+        for choice in made.get("anyOf", []):
+            if choice.get("type") == "number":
+                choice["type"] = "integer"
+        return made
+
+    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:  # noqa: ARG002 - pydantic's
+        return {"x-python-type": schema["type"]}
+
+
+def input_schema(signature: Signature, checks: Mapping[str, Check]) -> str:
+    """Describes a tool's arguments.
+
+    Args:
+        signature: The tool's signature.
+        checks: A check for each of its parameters, by name.
+
+    Returns:
+        Text of an object schema with a property for each parameter, in the order of the signature. ``*args`` is a
+        property that holds an array, ``**kwargs`` is ``additionalProperties``.
+    """
+    made, definitions = _generate({name: check.schema for name, check in checks.items()}, "validation")
+    properties: dict[str, Any] = {}
+    others: Any = False
+    takes_others = any(item.kind is VAR_KEYWORD for item in signature.parameters)
+    for item in signature.parameters:
+        schema = made[item.name]
+        if item.kind is VAR_KEYWORD:
+            others = schema or True
+        elif item.kind is not VAR_POSITIONAL:
+            properties[item.name] = _property(item, schema)
+        elif not takes_others:
+            properties[item.name] = _property(item, {"type": "array", "items": schema})
+    whole: dict[str, Any] = {"type": "object", "properties": properties}
+    required = [item.name for item in signature.parameters if item.required]
+    if required:
+        whole["required"] = required
+    whole["additionalProperties"] = others
+    if definitions:
+        whole["$defs"] = definitions
+    return json.dumps(whole, ensure_ascii=False)
+
+
+def output_schema(check: Check, description: str = "") -> str:
+    """Describes a tool's result, or one item of its stream.
+
+    Args:
+        check: Compiled from the annotation of the result.
+        description: What the docstring says about it.
+
+    Returns:
+        Text of the schema.
+    """
+    made, definitions = _generate({"": check.schema}, "serialization")
+    whole = made[""]
+    if description:
+        whole.setdefault("description", description)
+    if definitions:
+        whole["$defs"] = definitions
+    return json.dumps(whole, ensure_ascii=False)
+
+
+def _generate(schemas: Mapping[str, Any], mode: JsonSchemaMode) -> tuple[dict[str, dict[str, Any]], dict[Any, Any]]:
+    generator = _Generator()
+    inputs = [(name, mode, cast("core_schema.CoreSchema", schema)) for name, schema in schemas.items()]
+    made, definitions = generator.generate_definitions(inputs)
+    return {name: dict(schema) for (name, _), schema in made.items()}, {**definitions}
+
+
+def _property(parameter: Parameter, schema: dict[str, Any]) -> dict[str, Any]:
+    if parameter.description:
+        schema.setdefault("description", parameter.description)
+    if parameter.default is not EMPTY:
+        try:
+            default = to_jsonable_python(parameter.default)
+            json.dumps(default, allow_nan=False)
+        except (PydanticSerializationError, ValueError):
+            return schema
+        schema["default"] = default
+    return schema

@@ -1,0 +1,123 @@
+"""A hub with its transports, and a hub as a bridge in the same process."""
+
+from collections.abc import Iterable
+from types import TracebackType
+
+from grpc_tool_bridge.client import ToolBridge, ToolBridgeClient
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.hub import Hub
+from grpc_tool_bridge.core.registered import ToolSource
+from grpc_tool_bridge.proxy import CallOptions
+from grpc_tool_bridge.transport.client_stub import LocalTransport
+from grpc_tool_bridge.transport.grpc_server import GrpcServer
+
+# Answers that are ready have so many seconds to reach their callers once the calls have ended.
+_DELIVERY_SECONDS = 1.0
+
+
+class BridgeServer:
+    """A hub that listens for clients.
+
+    ``async with BridgeServer(tools=[add]) as server`` serves while inside; ``server.address`` is where.
+
+    Args:
+        address: ``host:port`` (port 0: any that is free), ``[ipv6]:port`` or ``unix:path``.
+        tools: Functions and tools that every session sees.
+        settings: Limits and who may connect; the defaults where not given.
+
+    Attributes:
+        hub: The hub.
+
+    Raises:
+        AlreadyExistsError: Two tools share a name.
+        ValidationError: A tool's name cannot be used.
+    """
+
+    def __init__(
+        self, address: str = "127.0.0.1:0", tools: Iterable[ToolSource] = (), *, settings: Settings | None = None
+    ) -> None:
+        self.settings = settings or Settings()
+        self.hub = Hub(self.settings, tools)
+        self._server = GrpcServer(self.hub, address, self.settings)
+        self._running = False
+
+    @property
+    def address(self) -> str:
+        """Where the hub listens; once started with the port that it got."""
+        return self._server.address
+
+    async def start(self) -> None:
+        """Begins to serve.
+
+        Raises:
+            ValidationError: The address is none, or lies beyond loopback without TLS and token.
+            OSError: The address is in use, or a file of the TLS settings cannot be read.
+        """
+        await self._server.start()
+        self._running = True
+        await self.hub.start()
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Takes no new calls, lets those in flight finish, and closes.
+
+        Args:
+            grace: Seconds that calls in flight have; None: as the settings say.
+        """
+        if not self._running:
+            return
+        self._running = False
+        await self.hub.drain(self.settings.shutdown_grace if grace is None else grace)
+        await self._server.stop(_DELIVERY_SECONDS)
+        await self.hub.aclose()
+
+    def bridge(self) -> ToolBridge:
+        """Makes a bridge to this hub that needs no socket."""
+        return _local_bridge(self.hub)
+
+    async def __aenter__(self) -> "BridgeServer":
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+class LocalToolBridge(ToolBridge):
+    """Tools and variables of a hub of its own, in the same process, with no socket.
+
+    Args:
+        tools: Functions and tools.
+        settings: Limits; the defaults where not given.
+    """
+
+    def __init__(self, tools: Iterable[ToolSource] = (), *, settings: Settings | None = None) -> None:
+        self.hub = Hub(settings, tools)
+        super().__init__(_local_client(self.hub))
+
+    async def __aenter__(self) -> "LocalToolBridge":
+        await self.hub.start()
+        return await super().__aenter__()
+
+    async def close(self) -> None:
+        """Ends the session and the hub."""
+        await super().close()
+        await self.hub.drain(0)
+        await self.hub.aclose()
+
+
+def _local_bridge(hub: Hub) -> ToolBridge:
+    return ToolBridge(_local_client(hub))
+
+
+def _local_client(hub: Hub) -> ToolBridgeClient:
+    settings = hub.settings
+    transport = LocalTransport(hub)
+    options = CallOptions(
+        call_timeout=settings.call_timeout,
+        stream_timeout=settings.stream_timeout,
+        max_message_bytes=settings.max_message_bytes,
+        where=transport.where,
+    )
+    return ToolBridgeClient(transport, options=options)

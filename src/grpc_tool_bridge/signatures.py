@@ -1,0 +1,252 @@
+"""What the bridge reads from a function: its parameters, its result, its docstring, and how it runs."""
+
+import functools
+import inspect
+import types
+import typing
+from collections import abc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Union
+
+import docstring_parser
+
+from grpc_tool_bridge.context import ToolContext
+
+EMPTY = inspect.Parameter.empty
+POSITIONAL_ONLY = inspect.Parameter.POSITIONAL_ONLY
+KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
+VAR_POSITIONAL = inspect.Parameter.VAR_POSITIONAL
+VAR_KEYWORD = inspect.Parameter.VAR_KEYWORD
+
+_STREAMS = (abc.Iterator, abc.Iterable, abc.Generator, abc.AsyncIterator, abc.AsyncIterable, abc.AsyncGenerator)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a tool.
+
+    Attributes:
+        name: Its name, without stars.
+        kind: One of ``inspect.Parameter``'s kinds.
+        annotation: The annotation with names resolved; of ``*args`` and ``**kwargs``, that of one item. ``Any`` where
+            there is none.
+        default: The default, or ``EMPTY``.
+        description: What the docstring says about it.
+    """
+
+    name: str
+    kind: Any
+    annotation: Any
+    default: Any = EMPTY
+    description: str = ""
+
+    @property
+    def variadic(self) -> bool:
+        """Whether it is ``*args`` or ``**kwargs``."""
+        return self.kind in (VAR_POSITIONAL, VAR_KEYWORD)
+
+    @property
+    def positional(self) -> bool:
+        """Whether one argument may be given for it by position."""
+        return self.kind in (POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+    @property
+    def required(self) -> bool:
+        """Whether a call must give it."""
+        return self.default is EMPTY and not self.variadic
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A function as a tool.
+
+    Attributes:
+        parameters: What a caller may give, in order: without ``self`` and the context.
+        context: Name of the parameter that the bridge fills in, if there is one.
+        context_index: How many arguments may be given by position before the context stands in the way; None where it
+            does not.
+        result: Annotation of the result or, of a generator, of one item; ``EMPTY`` where there is none.
+        description: The docstring without its sections.
+        result_description: What the docstring says about the result.
+        is_async: Whether it is a coroutine function or an async generator function.
+        is_stream: Whether it is a generator function, async or not.
+        needs_instance: Whether it is a method not yet bound to an instance.
+    """
+
+    parameters: tuple[Parameter, ...]
+    context: str | None
+    context_index: int | None
+    result: Any
+    description: str
+    result_description: str
+    is_async: bool
+    is_stream: bool
+    needs_instance: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Docstring:
+    """A docstring taken apart: the description without sections, and a text for each argument and the result."""
+
+    description: str
+    arguments: Mapping[str, str]
+    result: str
+
+
+def read_signature(function: Callable[..., Any], label: str) -> Signature:
+    """Reads a function's signature.
+
+    Args:
+        function: A function, bound method, callable object or ``functools.partial``.
+        label: What to call the function in errors.
+
+    Returns:
+        The signature, with every annotation resolved.
+
+    Raises:
+        TypeError: There is no signature to read, an annotation cannot be resolved, or the context stands where the
+            bridge cannot fill it in.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{label}: it has no signature to read ({error}); wrap it in a function with one") from error
+    code = implementation(function)
+    raw = list(signature.parameters.values())
+    needs_instance = _is_unbound_method(function, raw)
+    raw = raw[1:] if needs_instance else raw
+    doc = read_docstring(inspect.getdoc(code) or "")
+    resolve = _Resolver.of(code)
+    parameters = tuple(
+        Parameter(
+            name=item.name,
+            kind=item.kind,
+            annotation=resolve(item.annotation, f"{label}: parameter '{item.name}'"),
+            default=item.default,
+            description=doc.arguments.get(item.name, ""),
+        )
+        for item in raw
+    )
+    context = _find_context(parameters, label)
+    result = signature.return_annotation
+    if result is not EMPTY:
+        result = resolve(result, f"{label}: the result")
+    is_stream = inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
+    return Signature(
+        parameters=tuple(item for item in parameters if item is not context),
+        context=context.name if context else None,
+        context_index=parameters.index(context) if context and context.positional else None,
+        result=_item_type(result, label) if is_stream else result,
+        description=doc.description,
+        result_description=doc.result,
+        is_async=inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code),
+        is_stream=is_stream,
+        needs_instance=needs_instance,
+    )
+
+
+def implementation(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Finds the ``def`` that runs when ``function`` is called: inside a partial, a bound method, a callable object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, types.MethodType):
+        return function.__func__
+    if inspect.isroutine(function):
+        return function
+    return typing.cast("Callable[..., Any]", inspect.unwrap(type(function).__call__))
+
+
+def read_docstring(text: str) -> Docstring:
+    """Takes a docstring apart.
+
+    Args:
+        text: The docstring, in Google's, numpy's or the reST style, or without any sections.
+
+    Returns:
+        Its parts; a docstring that no style can read is all description.
+    """
+    try:
+        parsed = docstring_parser.parse(text)
+    except docstring_parser.ParseError:
+        return Docstring(inspect.cleandoc(text), {}, "")
+    parts = [part.strip() for part in (parsed.short_description, parsed.long_description) if part]
+    arguments: dict[str, str] = {}
+    for item in parsed.params:
+        # numpy's style documents several at once as "a, b : int".
+        for name in item.arg_name.split(","):
+            arguments[name.strip().lstrip("*\\")] = (item.description or "").strip()
+    returns = parsed.returns
+    return Docstring("\n\n".join(parts), arguments, (returns.description or "").strip() if returns else "")
+
+
+def _is_unbound_method(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> bool:
+    """A function of a class body whose first parameter is called ``self`` or ``cls``: nothing else tells it."""
+    in_class = "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
+    named = bool(parameters) and parameters[0].name in ("self", "cls") and parameters[0].annotation is EMPTY
+    return inspect.isfunction(function) and in_class and named
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolver:
+    """Turns annotations written as text into what they name."""
+
+    global_names: dict[str, Any]
+    local_names: dict[str, Any]
+
+    @classmethod
+    def of(cls, code: Callable[..., Any]) -> "_Resolver":
+        code = inspect.unwrap(code)
+        local_names = {item.__name__: item for item in getattr(code, "__type_params__", ())}
+        if inspect.isfunction(code):
+            local_names.update(inspect.getclosurevars(code).nonlocals)
+        return cls(getattr(code, "__globals__", {}), local_names)
+
+    def __call__(self, annotation: Any, where: str) -> Any:
+        if annotation is EMPTY:
+            return Any
+        holder = types.SimpleNamespace(__annotations__={"value": annotation})
+        try:
+            return typing.get_type_hints(holder, self.global_names, self.local_names, include_extras=True)["value"]
+        except Exception as error:
+            raise TypeError(
+                f"{where}: its annotation {annotation!r} cannot be resolved ({type(error).__name__}: {error}); "
+                "import or define what it names at module level, outside 'if TYPE_CHECKING'"
+            ) from error
+
+
+def _find_context(parameters: tuple[Parameter, ...], label: str) -> Parameter | None:
+    found = [item for item in parameters if _is_context(item.annotation)]
+    if not found:
+        return None
+    if len(found) > 1:
+        names = " and ".join(f"'{item.name}'" for item in found)
+        raise TypeError(f"{label}: parameters {names} are both a ToolContext; there is one for each call")
+    context = found[0]
+    if context.variadic or context.kind is POSITIONAL_ONLY:
+        raise TypeError(
+            f"{label}: parameter '{context.name}' is given by name: it must not be positional-only or starred"
+        )
+    if context.positional and any(item.kind is VAR_POSITIONAL for item in parameters):
+        raise TypeError(f"{label}: parameter '{context.name}' stands in the way of the starred one; put it after that")
+    return context
+
+
+def _is_context(annotation: Any) -> bool:
+    if typing.get_origin(annotation) is Annotated:
+        annotation = annotation.__origin__
+    if typing.get_origin(annotation) in (Union, types.UnionType):
+        members = [item for item in typing.get_args(annotation) if item is not type(None)]
+        annotation = members[0] if len(members) == 1 else None
+    return isinstance(annotation, type) and issubclass(annotation, ToolContext)
+
+
+def _item_type(result: Any, label: str) -> Any:
+    if result in (EMPTY, Any):
+        return result
+    if typing.get_origin(result) is Annotated:
+        result = result.__origin__
+    origin = typing.get_origin(result) or result
+    if origin not in _STREAMS:
+        raise TypeError(f"{label}: it yields its values, so its return annotation must be an Iterator or AsyncIterator")
+    return (typing.get_args(result) or (Any,))[0]

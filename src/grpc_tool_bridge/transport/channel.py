@@ -1,0 +1,144 @@
+"""Channels: addresses, who may connect, and what gRPC is set to."""
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
+
+# gRPC's own limit sits this much above the bridge's, so that it is the bridge that answers, with a clear error.
+MESSAGE_HEADROOM = 4
+
+Option = tuple[str, int | str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """How a client reaches a hub.
+
+    Attributes:
+        address: ``host:port``, ``[ipv6]:port`` or ``unix:path``.
+        token: Bearer token that the hub asks for; None: none.
+        tls: Whether to use TLS.
+        tls_ca: PEM file with the authorities to trust; None: the system's. Implies TLS.
+        max_message_bytes: Payload of one request or response.
+        keepalive_time, keepalive_timeout: Seconds; a silent connection is probed, and ends without an answer.
+    """
+
+    address: str
+    token: str | None = None
+    tls: bool = False
+    tls_ca: Path | None = None
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+    keepalive_time: float = 30.0
+    keepalive_timeout: float = 10.0
+
+    def open(self) -> grpc.aio.Channel:
+        """Makes the channel; it connects when it is first used. Needs a running event loop.
+
+        Raises:
+            OSError: The file of the authorities cannot be read.
+        """
+        options = [
+            *message_options(self.max_message_bytes),
+            ("grpc.keepalive_time_ms", int(self.keepalive_time * 1000)),
+            ("grpc.keepalive_timeout_ms", int(self.keepalive_timeout * 1000)),
+            # A connection of its own for each bridge: one that is closed takes nobody else's with it.
+            ("grpc.use_local_subchannel_pool", 1),
+            # A tool's call is retried only by those who know that it may be.
+            ("grpc.enable_retries", 0),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 5_000),
+        ]
+        if not self.tls and self.tls_ca is None:
+            return grpc.aio.insecure_channel(self.address, options=options)
+        authorities = self.tls_ca.read_bytes() if self.tls_ca is not None else None
+        credentials = grpc.ssl_channel_credentials(root_certificates=authorities)
+        return grpc.aio.secure_channel(self.address, credentials, options=options)
+
+
+class AuthorizedChannel:
+    """A channel whose every call carries the token.
+
+    The generated stub takes any object with these four methods. Metadata bound once to each callable costs nothing per
+    call, unlike an interceptor.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, token: str) -> None:
+        self._channel = channel
+        self._metadata = (("authorization", f"Bearer {token}"),)
+
+    def unary_unary(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        """As of a channel."""
+        return partial(self._channel.unary_unary(*args, **kwargs), metadata=self._metadata)
+
+    def unary_stream(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        """As of a channel."""
+        return partial(self._channel.unary_stream(*args, **kwargs), metadata=self._metadata)
+
+    def stream_unary(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        """As of a channel."""
+        return partial(self._channel.stream_unary(*args, **kwargs), metadata=self._metadata)
+
+    def stream_stream(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        """As of a channel."""
+        return partial(self._channel.stream_stream(*args, **kwargs), metadata=self._metadata)
+
+
+def message_options(max_message_bytes: int) -> list[Option]:
+    """Makes the options that set gRPC's limits above the bridge's."""
+    limit = min(max_message_bytes * MESSAGE_HEADROOM, 2**31 - 1)
+    return [("grpc.max_send_message_length", limit), ("grpc.max_receive_message_length", limit)]
+
+
+def is_loopback(address: str) -> bool:
+    """Tells whether nobody beyond this machine can reach a server that listens at ``address``."""
+    if address.startswith(("unix:", "unix-abstract:")):
+        return True
+    host, _ = split_address(address)
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Splits ``host:port`` or ``[ipv6]:port``.
+
+    Raises:
+        ValueError: It is neither, or the port is no number from 0 to 65535.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004
+        raise ValueError(f"{address!r} is no address; write host:port, such as 127.0.0.1:50051 or [::1]:50051")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{address!r} is no address; write an IPv6 host in brackets, such as [::1]:50051")
+    return host, int(port)
+
+
+def join_address(host: str, port: int) -> str:
+    """Joins a host and a port, an IPv6 host in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def server_options(max_message_bytes: int, keepalive_time: float, keepalive_timeout: float) -> Sequence[Option]:
+    """Makes the options of a hub's server; durations in seconds."""
+    return (
+        *message_options(max_message_bytes),
+        # Two servers would share a port silently, each with half of the sessions.
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_time_ms", int(keepalive_time * 1000)),
+        ("grpc.keepalive_timeout_ms", int(keepalive_timeout * 1000)),
+        # Clients probe as often as they are set to by default; gRPC would take half of that for an attack.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    )

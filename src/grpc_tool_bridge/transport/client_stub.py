@@ -1,0 +1,106 @@
+"""Stubs: the generated one over a channel, and one that calls a hub in the same process."""
+
+from collections.abc import AsyncGenerator
+from typing import Any, Protocol
+
+import grpc.aio
+
+from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
+from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
+from grpc_tool_bridge.wire.methods import METHODS
+
+
+class Transport(Protocol):
+    """How a client's calls reach a hub.
+
+    Attributes:
+        stub: An object with the methods of the generated stub; made when first used, in the running event loop.
+        where: The hub's address, for texts.
+    """
+
+    where: str
+
+    @property
+    def stub(self) -> Any:
+        """The stub."""
+
+    @stub.setter
+    def stub(self, stub: Any) -> None: ...
+
+    async def close(self) -> None:
+        """Closes what was opened."""
+
+
+class RpcTransport:
+    """One RPC for each call, over a channel of its own or one that was given.
+
+    Args:
+        target: A connection to open, or a channel that its owner closes.
+    """
+
+    def __init__(self, target: Connection | grpc.aio.Channel) -> None:
+        self.where = target.address if isinstance(target, Connection) else "the given channel"
+        self._target = target
+        self._channel: grpc.aio.Channel | None = None
+        self._stub: Any = None
+
+    @property
+    def stub(self) -> Any:
+        """The generated stub; made when first used."""
+        if self._stub is None:
+            self._stub = self._make_stub()
+        return self._stub
+
+    @stub.setter
+    def stub(self, stub: Any) -> None:
+        self._stub = stub
+
+    def _make_stub(self) -> Any:
+        if not isinstance(self._target, Connection):
+            return SnakepitBridgeStub(self._target)
+        self._channel = self._target.open()
+        token = self._target.token
+        return SnakepitBridgeStub(AuthorizedChannel(self._channel, token) if token is not None else self._channel)  # type: ignore[arg-type]  # as good as a channel
+
+    async def close(self) -> None:
+        """Closes the channel, where it was opened here."""
+        channel, self._channel, self._stub = self._channel, None, None
+        if channel is not None:
+            await channel.close()
+
+
+class LocalTransport:
+    """Calls of a hub in the same process: its methods under the names of the stub, with no socket between.
+
+    Args:
+        hub: The hub.
+    """
+
+    where = "this process"
+
+    def __init__(self, hub: object) -> None:
+        self.stub: Any = _LocalStub(hub)
+
+    async def close(self) -> None:
+        """Does nothing: the hub is its owner's."""
+
+
+class _LocalStub:
+    def __init__(self, hub: object) -> None:
+        for name, method in METHODS.items():
+            function = getattr(hub, method.attribute, None)
+            if function is not None:
+                setattr(self, name, function)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in METHODS:
+            raise NotImplementedError(f"this hub does not offer {name}")
+        raise AttributeError(name)
+
+
+async def close_stream(messages: Any) -> None:
+    """Tells the other side that nobody reads any more what a streaming method of a stub gave."""
+    if isinstance(messages, AsyncGenerator):
+        await messages.aclose()
+    elif isinstance(messages, grpc.aio.Call):
+        messages.cancel()

@@ -1,0 +1,125 @@
+"""The gRPC server of a hub: its service, health, reflection, TLS and token."""
+
+import asyncio
+import errno
+import logging
+from typing import Protocol
+
+import grpc.aio
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
+from grpc_health.v1.health import aio as health
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha import reflection
+
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.transport.channel import is_loopback, join_address, server_options, split_address
+from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
+from grpc_tool_bridge.wire.methods import SERVICE_NAME
+
+_log = logging.getLogger(__name__)
+
+
+class Serving(Protocol):
+    """Tells when it begins and ceases to serve; a Hub does."""
+
+    def on_serving(self, callback: "ServingCallback") -> None:
+        """Calls ``callback`` whenever it begins or ceases."""
+
+
+class ServingCallback(Protocol):
+    """Is told whether a hub serves."""
+
+    def __call__(self, serving: bool, /) -> None:
+        """Takes the news."""
+
+
+class GrpcServer:
+    """Listens at one address for one hub.
+
+    Args:
+        hub: What is served.
+        address: ``host:port`` (port 0: any that is free), ``[ipv6]:port`` or ``unix:path``.
+        settings: Who may connect, and how large a message is.
+    """
+
+    def __init__(self, hub: Serving, address: str, settings: Settings) -> None:
+        self.address = address
+        self._hub = hub
+        self._settings = settings
+        self._server: grpc.aio.Server | None = None
+        self._health = health.HealthServicer()
+        self._health_news: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listens; ``address`` then has the port.
+
+        Raises:
+            ValidationError: The address is none, or lies beyond loopback without TLS and token.
+            OSError: The address is in use, or a file of the TLS settings cannot be read.
+        """
+        settings = self._settings
+        token = settings.bearer_token()
+        self._check_who_may_connect(token)
+        self._server = grpc.aio.server(
+            interceptors=[TokenInterceptor(token)] if token is not None else [],
+            options=server_options(settings.max_message_bytes, settings.keepalive_time, settings.keepalive_timeout),
+        )
+        self._server.add_generic_rpc_handlers(
+            (service_handler(self._hub, idle_timeout=settings.session_idle_timeout),)
+        )
+        add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((SERVICE_NAME, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server)
+        self._hub.on_serving(self._tell_health)
+        self._listen(self._server)
+        await self._server.start()
+
+    async def stop(self, grace: float) -> None:
+        """Takes no new connections, lets answers on their way arrive within ``grace`` seconds, and closes."""
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(grace)
+        for task in list(self._health_news):
+            await task
+
+    def _listen(self, server: grpc.aio.Server) -> None:
+        settings = self._settings
+        try:
+            if settings.tls_cert is not None and settings.tls_key is not None:
+                pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
+                port = server.add_secure_port(self.address, grpc.ssl_server_credentials([pair]))
+            else:
+                port = server.add_insecure_port(self.address)
+        except RuntimeError as error:
+            raise OSError(
+                errno.EADDRINUSE,
+                f"cannot listen at {self.address}: the address is in use or not this machine's; choose another",
+            ) from error
+        if not self.address.startswith("unix"):
+            self.address = join_address(split_address(self.address)[0], port)
+
+    def _check_who_may_connect(self, token: str | None) -> None:
+        try:
+            beyond = not is_loopback(self.address)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+        settings = self._settings
+        if not beyond:
+            return
+        missing = [what for what, there in (("TLS", settings.tls_cert), ("a token", token)) if there is None]
+        if missing and not settings.allow_insecure:
+            raise ValidationError(
+                f"{self.address} can be reached from other machines, and {' and '.join(missing)} "
+                f"{'are' if len(missing) > 1 else 'is'} not set: set tls_cert, tls_key and token, listen at 127.0.0.1, "
+                "or say allow_insecure where the network itself is trusted"
+            )
+        if missing:
+            _log.warning("listening at %s without %s, as told", self.address, " and ".join(missing))
+
+    def _tell_health(self, serving: bool, /) -> None:  # noqa: FBT001 - the hub's callback
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", SERVICE_NAME):
+            task = asyncio.get_running_loop().create_task(self._health.set(service, status))
+            self._health_news.add(task)
+            task.add_done_callback(self._health_news.discard)

@@ -1,0 +1,167 @@
+"""The hub's methods as a gRPC service."""
+
+import hmac
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+import grpc.aio
+
+from grpc_tool_bridge.errors import AccessError, ToolBridgeError
+from grpc_tool_bridge.transport.status import IDLE_TIMEOUT_KEY, status_of
+from grpc_tool_bridge.wire.methods import METHODS, SERVICE_NAME, Method
+
+# The hub's calls that run tools; these take the transport's deadline.
+_WITH_DEADLINE = frozenset({"ExecuteTool", "StreamTool", "BatchExecuteTools"})
+
+# Anybody may ask whether the hub is alive; it tells nothing else.
+_OPEN_PREFIX = "/grpc.health.v1.Health/"
+
+_log = logging.getLogger(__name__)
+
+
+def service_handler(hub: object, *, idle_timeout: float) -> grpc.GenericRpcHandler:
+    """Makes the handler that serves ``hub``: each method of the service is the hub's method of that name.
+
+    Args:
+        hub: An object with some of the methods; the others answer UNIMPLEMENTED.
+        idle_timeout: Seconds after which the hub ends an idle session; a client that opens one is told.
+    """
+    handlers = {}
+    for name, method in METHODS.items():
+        function = getattr(hub, method.attribute, None)
+        behaviour = _unimplemented(method) if function is None else _behaviour(method, function)
+        if name == "InitializeSession":
+            behaviour = _with_trailer(behaviour, ((IDLE_TIMEOUT_KEY, str(int(idle_timeout * 1000))),))
+        handlers[name] = _handler(method, behaviour)
+    return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
+
+
+def _handler(method: Method, behaviour: Callable[..., Awaitable[Any]]) -> "grpc.RpcMethodHandler[Any, Any]":
+    make = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[method.request_streaming, method.response_streaming]
+    return make(  # type: ignore[operator,no-any-return]  # the three differ only in the behaviour's shape
+        behaviour,
+        request_deserializer=method.request.FromString,
+        response_serializer=method.response.SerializeToString,
+    )
+
+
+def _behaviour(method: Method, function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    if method.response_streaming:
+        return _streaming(function, with_deadline=method.name in _WITH_DEADLINE)
+    if method.name in _WITH_DEADLINE:
+        return _unary_with_deadline(function)
+
+    async def unary(request: Any, context: Any) -> Any:
+        try:
+            return await function(request)
+        except Exception as error:  # noqa: BLE001 - every failure is a status
+            await _abort(context, error)
+
+    return unary
+
+
+def _unary_with_deadline(function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def unary(request: Any, context: Any) -> Any:
+        try:
+            return await function(request, deadline=_deadline(context))
+        except Exception as error:  # noqa: BLE001 - every failure is a status
+            await _abort(context, error)
+
+    return unary
+
+
+def _streaming(
+    function: Callable[..., AsyncGenerator[Any, None]], *, with_deadline: bool
+) -> Callable[..., Awaitable[None]]:
+    async def stream(request: Any, context: Any) -> None:
+        messages = function(request, deadline=_deadline(context)) if with_deadline else function(request)
+        try:
+            async for message in messages:
+                await context.write(message)
+        except Exception as error:  # noqa: BLE001 - every failure is a status
+            await _abort(context, error)
+        finally:
+            await messages.aclose()
+
+    return stream
+
+
+def _with_trailer(
+    behaviour: Callable[..., Awaitable[Any]], trailer: tuple[tuple[str, str], ...]
+) -> Callable[..., Awaitable[Any]]:
+    async def with_trailer(request: Any, context: Any) -> Any:
+        context.set_trailing_metadata(trailer)
+        return await behaviour(request, context)
+
+    return with_trailer
+
+
+def _unimplemented(method: Method) -> Callable[..., Awaitable[None]]:
+    async def refuse(request: Any, context: Any) -> None:  # noqa: ARG001 - the shape is gRPC's
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"this hub does not offer {method.name}")
+
+    return refuse
+
+
+def _deadline(context: Any) -> float | None:
+    remaining: float | None = context.time_remaining()
+    return None if remaining is None else time.monotonic() + remaining
+
+
+async def _abort(context: Any, error: Exception) -> None:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    code, text, trailer = status_of(error)
+    if not isinstance(error, ToolBridgeError):
+        _log.error("fault in a method: %s", text, exc_info=error)
+    await context.abort(code, text, trailer)
+
+
+class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc's classes are untyped
+    """Lets in only those who send the token.
+
+    Args:
+        token: The bearer token; it is compared in constant time and never logged.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._expected = f"Bearer {token}".encode()
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
+        """Checks the metadata of one call."""
+        if details.method.startswith(_OPEN_PREFIX):
+            return await continuation(details)
+        sent = next((value for key, value in details.invocation_metadata if key == "authorization"), None)
+        if sent is not None and hmac.compare_digest(_as_bytes(sent), self._expected):
+            return await continuation(details)
+        return _refusal(
+            "this hub asks for a token; send it as 'authorization: Bearer …'" if sent is None else "the token is wrong",
+            await continuation(details),
+        )
+
+
+def _refusal(text: str, handler: Any) -> Any:
+    """Makes a handler of the same shape as ``handler`` that refuses."""
+    error = AccessError(text, error_type="Unauthenticated")
+
+    async def refuse(request: Any, context: Any) -> None:  # noqa: ARG001 - the shape is gRPC's
+        await _abort(context, error)
+
+    if handler is None:
+        return None
+    if not handler.response_streaming:
+        make: Any = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+    else:
+        make = grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
+    return make(refuse)
+
+
+def _as_bytes(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value
+

@@ -1,0 +1,98 @@
+"""Between an error of the bridge and a gRPC status, in both directions."""
+
+from typing import Any
+
+import grpc
+
+from grpc_tool_bridge.errors import (
+    ERROR_TABLE,
+    ToolBridgeError,
+    ToolCommunicationError,
+    ToolExecutionError,
+    error_from_info,
+    error_info,
+    error_rule,
+)
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
+
+# What the client's modules catch; they know gRPC by these names alone.
+RpcError = grpc.RpcError
+DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED
+UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED
+
+ERROR_KEY = "tool-bridge-error-bin"
+
+# In the trailing metadata of InitializeSession: how long a session may idle.
+IDLE_TIMEOUT_KEY = "tool-bridge-idle-timeout-ms"
+
+# Headers are meant to be small: many peers refuse more than 8 KiB of all metadata together.
+MAX_TRAILER_BYTES = 4_096
+
+# gRPC's own texts where a message is over the size that a channel takes.
+_TOO_LARGE = ("larger than max", "message too large")
+
+
+def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
+    """Maps an exception to a status.
+
+    Returns:
+        The code, the text, and the trailing metadata with the whole error in at most 4 KiB.
+    """
+    info = error_info(error)
+    code = grpc.StatusCode[error_rule(info.type, origin=info.details.get("origin", "bridge")).status]
+    return code, info.message, ((ERROR_KEY, _trailer(info)),)
+
+
+def from_rpc_error(error: Any, *, tool_name: str | None = None, method: str = "", where: str = "") -> ToolBridgeError:
+    """Maps a failed RPC back to an exception.
+
+    Args:
+        error: A ``grpc.RpcError``.
+        tool_name: Name of the tool that was called; None for a call that is no tool's.
+        method: Name of the method, for a call that is no tool's.
+        where: The hub's address, for the text where nobody answers.
+
+    Returns:
+        The hub's own error where the status carries one, else a ToolCommunicationError.
+    """
+    info = _error_in(error)
+    if info is not None:
+        return error_from_info(info, tool_name)
+    code = error.code() if callable(getattr(error, "code", None)) else grpc.StatusCode.UNKNOWN
+    details = (error.details() if callable(getattr(error, "details", None)) else None) or ""
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and any(text in details for text in _TOO_LARGE):
+        message = f"message too large: {details}"
+        if tool_name is not None:
+            return ToolExecutionError(tool_name, "MessageTooLarge", message, {"origin": "bridge"})
+        return error_from_info(ErrorInfo(type="MessageTooLarge", message=message))
+    if code is grpc.StatusCode.UNAVAILABLE and where:
+        details = f"no answer from the hub at {where}: {details}"
+    return ToolCommunicationError(tool_name or method, code, details)
+
+
+def _error_in(error: Any) -> ErrorInfo | None:
+    trailing = error.trailing_metadata() if callable(getattr(error, "trailing_metadata", None)) else None
+    for key, value in trailing or ():
+        if key == ERROR_KEY:
+            try:
+                info = ErrorInfo.FromString(value)
+            except Exception:  # noqa: BLE001 - protobuf's DecodeError, or whatever a proxy made of the header
+                return None
+            return info if info.type in ERROR_TABLE or info.type else None
+    return None
+
+
+def _trailer(info: ErrorInfo) -> bytes:
+    """Serializes an error into a header's room: the traceback goes first, then the details, then the message's end."""
+    data = info.SerializeToString()
+    if len(data) <= MAX_TRAILER_BYTES:
+        return data
+    info.stacktrace = ""
+    if len(data := info.SerializeToString()) <= MAX_TRAILER_BYTES:
+        return data
+    kept = {name: info.details[name] for name in ("origin", "retry_after") if name in info.details}
+    info.details.clear()
+    info.details.update(kept)
+    # A character takes at most four bytes.
+    info.message = info.message[: (MAX_TRAILER_BYTES - 1_024) // 4]
+    return info.SerializeToString()

@@ -1,0 +1,143 @@
+"""Frames of pandas, pyarrow and polars as Arrow IPC streams.
+
+The stream stands in a BytesValue whose type URL names the class, so that any reader of Arrow can take it. The packages
+are optional, and imported when a value needs them.
+"""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf import wrappers_pb2
+
+from grpc_tool_bridge.errors import SerializationError
+from grpc_tool_bridge.wire import dataframes
+from grpc_tool_bridge.wire.framing import TYPE_PREFIX, bytes_header, read_bytes_field
+from grpc_tool_bridge.wire.scalars import Packed
+from grpc_tool_bridge.wire.packages import need
+
+
+def pack_frame(value: Any, package: str) -> Packed | None:
+    """Writes a frame.
+
+    Args:
+        value: Anything that a class of ``package`` made.
+        package: "pandas", "polars" or "pyarrow".
+
+    Returns:
+        The type URL and the message, or None where it is no frame.
+
+    Raises:
+        SerializationError: Arrow cannot give it back unchanged, or pyarrow is missing.
+    """
+    name, to_table = _writer_of(value, package)
+    if to_table is None:
+        return None
+    need("pyarrow")
+    try:
+        return TYPE_PREFIX + name, _write_stream(to_table(value))
+    except SerializationError:
+        raise
+    except Exception as failure:
+        raise SerializationError(
+            f"Arrow cannot hold this {name}: {str(failure)[:500]}; convert what it names, or send plain data"
+        ) from failure
+
+
+def _writer_of(value: Any, package: str) -> tuple[str, Callable[[Any], Any] | None]:
+    module = need(package)
+    if package == "pandas":
+        # An index has many classes, all of them pandas' own.
+        for kind, write in _PANDAS_WRITERS.items():
+            if type(value) is getattr(module, kind) or (kind == "Index" and isinstance(value, module.Index)):
+                return f"pandas.{kind}", write
+    elif package == "polars" and type(value) is module.DataFrame:
+        return "polars.DataFrame", _polars_table
+    elif package == "pyarrow" and type(value) is module.Table:
+        return "pyarrow.Table", _checked_table
+    return package, None
+
+
+def _write_stream(table: Any) -> bytes:
+    """Writes a table as a BytesValue of an IPC stream, copying the data once."""
+    pa = need("pyarrow")
+    mock = pa.MockOutputStream()
+    with pa.ipc.new_stream(mock, table.schema) as writer:
+        writer.write_table(table)
+    header = bytes_header(mock.size())
+    # The only way to fill a bytes object in place: BytesIO lends its own and gives it away without a copy.
+    holder = io.BytesIO(bytes(len(header) + mock.size()))
+    with holder.getbuffer() as view:
+        view[: len(header)] = header
+        with view[len(header) :] as rest:
+            _fill(rest, table)
+    return holder.getvalue()
+
+
+def _fill(view: memoryview, table: Any) -> None:
+    pa = need("pyarrow")
+    with pa.FixedSizeBufferWriter(pa.py_buffer(view)) as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def _read_stream(payload: bytes) -> Any:
+    pa = need("pyarrow")
+    stream = read_bytes_field(payload)
+    if stream is None:
+        stream = memoryview(wrappers_pb2.BytesValue.FromString(payload).value)
+    table = pa.ipc.open_stream(pa.py_buffer(stream)).read_all()
+    # Offsets and lengths come from a peer: unchecked, a wrong one reads memory that is not the table's.
+    table.validate(full=True)
+    return table
+
+
+def _checked_table(table: Any) -> Any:
+    if table.num_rows and not table.num_columns:
+        raise SerializationError(f"a table of {table.num_rows:,} rows and no column has no form in Arrow IPC")
+    return table
+
+
+def _polars_table(frame: Any) -> Any:
+    polars = need("polars")
+    table = frame.to_arrow(compat_level=polars.CompatLevel.oldest())
+    if polars.Object in frame.dtypes or polars.from_arrow(table.slice(0, 0)).schema != frame.schema:
+        raise SerializationError("Arrow cannot hold every dtype of this polars.DataFrame; cast() its columns of Object")
+    return _checked_table(table) if frame.height else table
+
+
+def _read_pandas(restore: Callable[[Any], Any]) -> Callable[[bytes, int], Any]:
+    def read(payload: bytes, _: int) -> Any:
+        need("pandas")
+        return restore(_read_stream(payload))
+
+    return read
+
+
+def _read_arrow(payload: bytes, _: int) -> Any:
+    return _read_stream(payload)
+
+
+def _read_polars(payload: bytes, _: int) -> Any:
+    polars = need("polars")
+    table = _read_stream(payload)
+    try:
+        return polars.from_arrow(table)
+    except polars.exceptions.PanicException as failure:
+        # No Exception, although it ends nothing but this conversion.
+        raise SerializationError(f"polars cannot read the Arrow stream: {failure}") from failure
+
+
+_PANDAS_WRITERS: dict[str, Callable[[Any], Any]] = {
+    "DataFrame": dataframes.frame_to_table,
+    "Series": dataframes.series_to_table,
+    "Index": dataframes.index_to_table,
+}
+
+# By the name after the type URL's last slash.
+READERS: dict[str, Callable[[bytes, int], Any]] = {
+    "pandas.DataFrame": _read_pandas(dataframes.table_to_frame),
+    "pandas.Series": _read_pandas(dataframes.table_to_series),
+    "pandas.Index": _read_pandas(dataframes.table_to_index),
+    "pyarrow.Table": _read_arrow,
+    "polars.DataFrame": _read_polars,
+}

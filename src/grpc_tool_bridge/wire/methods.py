@@ -1,0 +1,53 @@
+"""The methods of the service, from its descriptor: their names, messages and shapes."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from grpc_tool_bridge.proto import dspex_bridge_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method.
+
+    Attributes:
+        name: As in the service, such as "ExecuteTool".
+        attribute: As in Python, such as "execute_tool".
+        path: As on the wire.
+        request, response: Message classes.
+        request_streaming, response_streaming: Whether many of them are sent.
+    """
+
+    name: str
+    attribute: str
+    path: str
+    request: type[Message]
+    response: type[Message]
+    request_streaming: bool
+    response_streaming: bool
+
+
+_SERVICE = dspex_bridge_pb2.DESCRIPTOR.services_by_name["SnakepitBridge"]
+
+SERVICE_NAME: str = _SERVICE.full_name
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        method.name: Method(
+            name=method.name,
+            # Two capitals in a row, as in ReAct, belong to one word.
+            attribute=re.sub(r"(?<=[a-z])(?=[A-Z])", "_", method.name.replace("ReAct", "React")).lower(),
+            path=f"/{_SERVICE.full_name}/{method.name}",
+            request=GetMessageClass(method.input_type),
+            response=GetMessageClass(method.output_type),
+            request_streaming=method.client_streaming,
+            response_streaming=method.server_streaming,
+        )
+        for method in _SERVICE.methods
+    }
+)
