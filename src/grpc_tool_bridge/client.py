@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -19,7 +19,6 @@ from grpc_tool_bridge.config import (
     STREAM_TIMEOUT,
     read_token,
 )
-from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.errors import (
     MessageTooLargeError,
     ProtocolError,
@@ -57,6 +56,8 @@ from grpc_tool_bridge.proxy import (
     result_of,
 )
 from grpc_tool_bridge.session_context import SessionContext
+from grpc_tool_bridge.tasks import TaskSet
+from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.client_stub import RpcTransport, Transport
 from grpc_tool_bridge.transport.status import IDLE_TIMEOUT_KEY, RpcError, from_rpc_error
@@ -70,8 +71,6 @@ RETRY_LAST_SECONDS = 5.0
 HEARTBEAT_SECONDS = 100.0
 
 _log = logging.getLogger(__name__)
-
-BridgeT = TypeVar("BridgeT", bound="ToolBridge")
 
 
 class ToolBridgeClient(AsyncApi):
@@ -138,14 +137,11 @@ class ToolBridgeClient(AsyncApi):
         if size > self._options.max_message_bytes:
             raise MessageTooLargeError.of(f"the request of {method}", size, self._options.max_message_bytes)
         try:
-            async with asyncio.timeout(timeout + CLIENT_SLACK) as limit:
-                answer = getattr(self.stub, method)(request)
-                response = await answer
+            answer = getattr(self.stub, method)(request)
+            response = await within(answer, timeout + CLIENT_SLACK)
         except RpcError as error:
             raise from_rpc_error(error, method=method, where=self.where) from error
-        except TimeoutError:
-            if not limit.expired():
-                raise
+        except ExpiredError:
             raise no_answer(method, timeout) from None
         if "error" in response.DESCRIPTOR.fields_by_name and response.HasField("error"):
             raise error_from_info(response.error)
@@ -190,9 +186,7 @@ class ToolBridgeClient(AsyncApi):
         await self._take_idle_time(answer)
         return True
 
-    async def _reach(
-        self, method: str, request: Any, connect_timeout: float
-    ) -> tuple[InitializeSessionResponse, Any]:
+    async def _reach(self, method: str, request: Any, connect_timeout: float) -> tuple[InitializeSessionResponse, Any]:
         end = asyncio.get_running_loop().time() + connect_timeout
         for wait in back_off():
             try:
@@ -220,9 +214,7 @@ class ToolBridgeClient(AsyncApi):
 
     async def session_info(self) -> SessionInfo:
         """Describes the session."""
-        info: SessionInfo = await self.call(
-            "GetSessionInfo", GetSessionInfoRequest(session_id=self.require_session())
-        )
+        info: SessionInfo = await self.call("GetSessionInfo", GetSessionInfoRequest(session_id=self.require_session()))
         return info
 
     async def heartbeat(self) -> bool:
@@ -387,8 +379,8 @@ class ToolBridge(AsyncApi):
     ) -> Any:
         """Calls a tool by id or name.
 
-        ``execute_tool("add", 1, 2)`` or ``execute_tool("add", args=[1, 2], kwargs={})``. An argument of the tool's that is
-        itself called ``args`` or ``kwargs`` goes into ``kwargs={…}``.
+        ``execute_tool("add", 1, 2)`` or ``execute_tool("add", args=[1, 2], kwargs={})``. An argument of the tool's that
+        is itself called ``args`` or ``kwargs`` goes into ``kwargs={…}``.
 
         Raises:
             ToolExecutionError: The tool raised, or the hub refused the call.
@@ -424,8 +416,8 @@ class ToolBridge(AsyncApi):
             max_retries: Further tries after the first.
             **kwargs: As of the tool.
 
-        Only UNAVAILABLE, DEADLINE_EXCEEDED and answers marked retryable are tried again, after ``retry_after`` where the
-        answer gives it, else after a wait that doubles and is shortened at random. The last error is raised.
+        Only UNAVAILABLE, DEADLINE_EXCEEDED and answers marked retryable are tried again, after ``retry_after`` where
+        the answer gives it, else after a wait that doubles and is shortened at random. The last error is raised.
         """
         if max_retries < 0:
             raise ValidationError(f"max_retries is {max_retries}; it is 0 or more")
@@ -466,7 +458,7 @@ class ToolBridge(AsyncApi):
                 _log.debug("session %s was not removed: %s", client.session_id, error)
         await client.close()
 
-    async def __aenter__(self: BridgeT) -> BridgeT:
+    async def __aenter__(self) -> Self:
         if not self.session_id:
             await self.initialize()
         return self
@@ -490,8 +482,8 @@ class ToolBridge(AsyncApi):
 class GRPCToolBridge(ToolBridge):
     """Tools and variables of one session of a hub that is reached over gRPC.
 
-    Nothing is opened before the first call, and no event loop is needed to make one. ``async with`` opens a session of its
-    own where ``initialize`` was not awaited.
+    Nothing is opened before the first call, and no event loop is needed to make one. ``async with`` opens a session
+    of its own where ``initialize`` was not awaited.
 
     Args:
         address: ``host:port``, ``[ipv6]:port`` or ``unix:path``.
@@ -561,7 +553,7 @@ class SyncBridge(SyncView[ToolBridge]):
             self._bridge._portal = None  # noqa: SLF001 - the view is the bridge's own
             self._portal.close()
 
-    def __enter__(self) -> "SyncBridge":
+    def __enter__(self) -> Self:
         self._run(self._bridge.__aenter__)
         return self
 
@@ -583,7 +575,7 @@ def back_off() -> Iterator[float]:
 
 
 def _batch_item(index: int, item: Mapping[str, Any]) -> tuple[str, Sequence[Any], Mapping[str, Any]]:
-    if not isinstance(item, Mapping) or not isinstance(item.get("tool_id"), str):
+    if not isinstance(item.get("tool_id"), str):
         raise ValidationError(f"item {index} of the batch is no call: it needs a 'tool_id', got {item!r:.80}")
     unknown = item.keys() - {"tool_id", "args", "kwargs"}
     if unknown:

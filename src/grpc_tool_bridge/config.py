@@ -27,46 +27,50 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # Who may connect.
-    tls_cert: Path | None = Field(None, description="PEM file with the hub's certificate chain")
-    tls_key: Path | None = Field(None, description="PEM file with the certificate's private key")
-    token: SecretStr | None = Field(None, description="bearer token that every caller must send")
-    token_file: Path | None = Field(None, description="file that holds the bearer token")
-    allow_insecure: bool = Field(False, description="listen beyond loopback without TLS and token")
+    tls_cert: Path | None = Field(default=None, description="PEM file with the hub's certificate chain")
+    tls_key: Path | None = Field(default=None, description="PEM file with the certificate's private key")
+    token: SecretStr | None = Field(default=None, description="bearer token that every caller must send")
+    token_file: Path | None = Field(default=None, description="file that holds the bearer token")
+    allow_insecure: bool = Field(default=False, description="listen beyond loopback without TLS and token")
 
     # What a call may take.
-    max_message_bytes: Count = Field(MAX_MESSAGE_BYTES, description="payload of one request or response")
-    max_depth: Annotated[int, Field(ge=1, le=500)] = Field(100, description="nesting of one value")
-    max_batch_items: Count = Field(100, description="calls in one batch")
-    call_timeout: Seconds = Field(CALL_TIMEOUT, description="a call that names no time-out")
-    stream_timeout: Seconds = Field(STREAM_TIMEOUT, description="a stream that names no time-out")
-    batch_timeout: Seconds = Field(BATCH_TIMEOUT, description="a whole batch")
-    max_threads: Count = Field(64, description="threads for synchronous tools, those left behind included")
-    stream_buffer: Count = Field(16, description="values of a stream that wait for a slow reader")
+    max_message_bytes: Count = Field(default=MAX_MESSAGE_BYTES, description="payload of one request or response")
+    max_depth: Annotated[int, Field(ge=1, le=500)] = Field(default=100, description="nesting of one value")
+    max_batch_items: Count = Field(default=100, description="calls in one batch")
+    call_timeout: Seconds = Field(default=CALL_TIMEOUT, description="a call that names no time-out")
+    stream_timeout: Seconds = Field(default=STREAM_TIMEOUT, description="a stream that names no time-out")
+    batch_timeout: Seconds = Field(default=BATCH_TIMEOUT, description="a whole batch")
+    max_threads: Count = Field(default=64, description="threads for synchronous tools, those left behind included")
+    stream_buffer: Count = Field(default=16, description="values of a stream that wait for a slow reader")
     max_tool_calls: Annotated[int, Field(ge=0)] = Field(
-        0, description="calls at once of a tool that sets no limit; 0: none"
+        default=0, description="calls at once of a tool that sets no limit; 0: none"
     )
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = Field(
-        0, description="calls a minute of a tool that sets no limit; 0: none"
+        default=0, description="calls a minute of a tool that sets no limit; 0: none"
     )
 
     # What a session may take.
-    max_sessions: Annotated[int, Field(ge=1, le=100_000)] = Field(1_000, description="sessions at once")
-    session_idle_timeout: Seconds = Field(300.0, description="a session without activity ends after this")
-    max_session_calls: Count = Field(100, description="calls of a session at once; more wait in order")
-    max_session_waiting: Count = Field(10_000, description="calls of a session that wait; more are refused")
-    max_session_tools: Count = Field(10_000, description="tools of one session's own")
-    max_session_variables: Count = Field(10_000, description="variables of one session")
-    max_session_variable_bytes: Count = Field(256 * 1024 * 1024, description="all variables of one session")
-    max_session_watches: Count = Field(100, description="watches of one session at once")
-    watch_history: Count = Field(1_000, description="changes that a watch can catch up on")
-    watch_history_bytes: Count = Field(16 * 1024 * 1024, description="values that those changes hold")
-    ended_sessions: Count = Field(10_000, description="ended sessions that are remembered as such")
+    max_sessions: Annotated[int, Field(ge=1, le=100_000)] = Field(default=1_000, description="sessions at once")
+    session_idle_timeout: Seconds = Field(default=300.0, description="a session without activity ends after this")
+    max_session_calls: Count = Field(default=100, description="calls of a session at once; more wait in order")
+    max_session_waiting: Count = Field(default=10_000, description="calls of a session that wait; more are refused")
+    max_session_tools: Count = Field(default=10_000, description="tools of one session's own")
+    max_session_variables: Count = Field(default=10_000, description="variables of one session")
+    max_session_variable_bytes: Count = Field(default=256 * 1024 * 1024, description="all variables of one session")
+    max_session_watches: Count = Field(default=100, description="watches of one session at once")
+    watch_history: Count = Field(default=1_000, description="changes that a watch can catch up on")
+    watch_history_bytes: Count = Field(default=16 * 1024 * 1024, description="values that those changes hold")
+    ended_sessions: Count = Field(default=10_000, description="ended sessions that are remembered as such")
 
     # How the hub behaves.
-    show_tracebacks: bool = Field(True, description="send a tool's traceback with its error")
-    shutdown_grace: Annotated[float, Field(ge=0)] = Field(10.0, description="calls in flight may finish in this time")
-    keepalive_time: Seconds = Field(30.0, description="a silent connection is probed after this")
-    keepalive_timeout: Seconds = Field(10.0, description="a probe without an answer ends the connection after this")
+    show_tracebacks: bool = Field(default=True, description="send a tool's traceback with its error")
+    shutdown_grace: Annotated[float, Field(ge=0)] = Field(
+        default=10.0, description="calls in flight may finish in this time"
+    )
+    keepalive_time: Seconds = Field(default=30.0, description="a silent connection is probed after this")
+    keepalive_timeout: Seconds = Field(
+        default=10.0, description="a probe without an answer ends the connection after this"
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> "Settings":

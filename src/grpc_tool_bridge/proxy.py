@@ -5,7 +5,7 @@ import dataclasses
 import inspect
 import math
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self
 
 from google.protobuf import any_pb2
 
@@ -30,14 +30,13 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
     ToolType,
 )
+from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.client_stub import close_stream
 from grpc_tool_bridge.transport.status import DEADLINE_EXCEEDED, RpcError, from_rpc_error
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
 
 # The time-out travels in the request; the client itself waits a little longer, so that it is the hub that answers.
 CLIENT_SLACK = 1.0
-
-Self = TypeVar("Self", bound="AsyncGRPCProxyTool")
 
 
 class CallContext(Protocol):
@@ -101,9 +100,7 @@ class AsyncGRPCProxyTool(AsyncApi):
         ProtocolError: The answer breaks the protocol.
     """
 
-    def __init__(
-        self, tool_spec: ToolSpec, session_context: CallContext, *, options: CallOptions = _DEFAULTS
-    ) -> None:
+    def __init__(self, tool_spec: ToolSpec, session_context: CallContext, *, options: CallOptions = _DEFAULTS) -> None:
         self.spec = tool_spec
         self.name = self.__name__ = self.__qualname__ = tool_spec.name
         self.__doc__ = tool_spec.description or None
@@ -132,7 +129,7 @@ class AsyncGRPCProxyTool(AsyncApi):
         return self._stream(args, kwargs)
 
     def with_options(
-        self: Self,
+        self,
         *,
         timeout: float | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -187,13 +184,10 @@ class AsyncGRPCProxyTool(AsyncApi):
 
     async def _answer(self, request: ToolCallRequest, timeout: float) -> Any:
         try:
-            async with asyncio.timeout(timeout + CLIENT_SLACK) as limit:
-                return await self._context.stub.ExecuteTool(request)
+            return await within(self._context.stub.ExecuteTool(request), timeout + CLIENT_SLACK)
         except RpcError as error:
             raise from_rpc_error(error, tool_name=self.name, where=self._options.where) from error
-        except TimeoutError:
-            if not limit.expired():
-                raise
+        except ExpiredError:
             raise no_answer(self.name, timeout) from None
 
     async def _stream(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
@@ -204,18 +198,16 @@ class AsyncGRPCProxyTool(AsyncApi):
         )
         request.config.include_events = options.wants_events
         self._fill(request, args, kwargs)
-        end = asyncio.get_running_loop().time() + timeout + CLIENT_SLACK
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout + CLIENT_SLACK
         chunks = self._context.stub.StreamTool(request)
         expected = 0
         try:
             iterator = aiter(chunks)
             while True:
                 try:
-                    async with asyncio.timeout_at(end) as limit:
-                        chunk = await anext(iterator)
-                except TimeoutError:
-                    if not limit.expired():
-                        raise
+                    chunk = await within(anext(iterator), end - loop.time())
+                except ExpiredError:
                     raise no_answer(self.name, timeout) from None
                 except StopAsyncIteration:
                     raise ProtocolError(f"the stream of {self.name} ended without 'complete' or 'error'") from None
@@ -304,7 +296,7 @@ def fill_arguments(
     try:
         if args:
             encoded = []
-            for which, value in enumerate(args):
+            for which, value in enumerate(args):  # noqa: B007 - names the argument that fails
                 encoded.append(serialize_value(value))
             request.args.extend(encoded)
         for which, value in kwargs.items():
@@ -345,4 +337,3 @@ def to_milliseconds(timeout: float, what: str) -> int:
     if not 0 < timeout <= (2**31 - 1) / 1000:
         raise ValidationError(f"{what}: the time-out is {timeout!r} s; it is above 0 and below 24 days")
     return math.ceil(timeout * 1000)
-

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from types import TracebackType
+from typing import Self
 
 from grpc_tool_bridge.client import ToolBridge, ToolBridgeClient
 from grpc_tool_bridge.config import Settings
@@ -74,7 +75,7 @@ class BridgeServer:
         """Makes a bridge to this hub that needs no socket."""
         return _local_bridge(self.hub)
 
-    async def __aenter__(self) -> "BridgeServer":
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
@@ -96,7 +97,7 @@ class LocalToolBridge(ToolBridge):
         self.hub = Hub(settings, tools)
         super().__init__(_local_client(self.hub))
 
-    async def __aenter__(self) -> "LocalToolBridge":
+    async def __aenter__(self) -> Self:
         await self.hub.start()
         return await super().__aenter__()
 

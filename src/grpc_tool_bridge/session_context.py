@@ -161,9 +161,7 @@ class SessionContext(AsyncApi):
             tags: Only variables that carry every one of these: "key" or "key=value".
             limit: The first so many; 0: all.
         """
-        request = ListVariablesRequest(
-            session_id=self._client.require_session(), prefix=prefix, tags=tags, limit=limit
-        )
+        request = ListVariablesRequest(session_id=self._client.require_session(), prefix=prefix, tags=tags, limit=limit)
         response = await self._client.call("ListSessionVariables", request)
         return list(response.variables)
 
@@ -215,4 +213,3 @@ class SessionContext(AsyncApi):
 
 def _not_found(session_id: str, name: str) -> NotFoundError:
     return NotFoundError(f"session {session_id!r} has no variable {name!r}", error_type="VariableNotFound")
-

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Union
 
 import docstring_parser
+from pydantic.fields import FieldInfo
 
 from grpc_tool_bridge.context import ToolContext
 
@@ -118,16 +119,7 @@ def read_signature(function: Callable[..., Any], label: str) -> Signature:
     raw = raw[1:] if needs_instance else raw
     doc = read_docstring(inspect.getdoc(code) or "")
     resolve = _Resolver.of(code)
-    parameters = tuple(
-        Parameter(
-            name=item.name,
-            kind=item.kind,
-            annotation=resolve(item.annotation, f"{label}: parameter '{item.name}'"),
-            default=item.default,
-            description=doc.arguments.get(item.name, ""),
-        )
-        for item in raw
-    )
+    parameters = tuple(_read_parameter(item, resolve, doc, f"{label}: parameter '{item.name}'") for item in raw)
     context = _find_context(parameters, label)
     result = signature.return_annotation
     if result is not EMPTY:
@@ -178,6 +170,15 @@ def read_docstring(text: str) -> Docstring:
             arguments[name.strip().lstrip("*\\")] = (item.description or "").strip()
     returns = parsed.returns
     return Docstring("\n\n".join(parts), arguments, (returns.description or "").strip() if returns else "")
+
+
+def _read_parameter(item: inspect.Parameter, resolve: "_Resolver", doc: Docstring, where: str) -> Parameter:
+    if isinstance(item.default, FieldInfo):
+        raise TypeError(f"{where}: its default is a Field, which the function would be given; put it in Annotated[...]")
+    annotation = resolve(item.annotation, where)
+    said = [extra.description for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, FieldInfo)]
+    description = next(filter(None, said), None) or doc.arguments.get(item.name, "")
+    return Parameter(item.name, item.kind, annotation, item.default, description)
 
 
 def _is_unbound_method(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> bool:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 
 from grpc_tool_bridge.core.executor import Executor
-from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     MessageTooLargeError,
@@ -20,6 +19,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolCallItem,
     ToolCallResult,
 )
+from grpc_tool_bridge.tasks import TaskSet
 
 Slot = tuple[int, ToolCallItem]
 

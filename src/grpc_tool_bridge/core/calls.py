@@ -7,8 +7,8 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
-from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.errors import CallCancelledError, DeadlineExceededError, ToolBridgeError
+from grpc_tool_bridge.tasks import TaskSet
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.context import ToolContext
@@ -200,7 +200,7 @@ def _steps(tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) ->
                 waits_for = tool.send(sent)
     except (StopIteration, asyncio.CancelledError):
         return
-    except Exception:
+    except Exception:  # noqa: BLE001 - likewise
         _log.exception("a tool that was left behind failed")
 
 

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress
+from grpc_tool_bridge.tasks import TaskSet
 
 Event = Progress | LogRecord
 

@@ -23,7 +23,6 @@ from grpc_tool_bridge.core.registered import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.runtime import HubRuntime
 from grpc_tool_bridge.core.sessions import Session, SessionStore
-from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.core.threads import ToolThreads
 from grpc_tool_bridge.errors import (
     MessageTooLargeError,
@@ -45,6 +44,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
+from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
 
 _log = logging.getLogger(__name__)
@@ -306,7 +306,7 @@ class Executor:
         deadline: float | None,
         parent: Call | None,
     ) -> Call:
-        """Sets the deadline: the caller's, else the tool's, else the session's or the hub's; never past an outer one."""
+        """Sets the deadline: the caller's, else the tool's, the session's or the hub's; never past an outer one."""
         if timeout_ms < 0:
             raise ValidationError(f"{tool.name}: timeout_ms is {timeout_ms}; it is 0 (the default) or more")
         seconds = timeout_ms / 1000 if timeout_ms else tool.timeout or session.call_timeout or default
@@ -326,7 +326,7 @@ class Executor:
         which: object = None
         try:
             args = []
-            for which, message in enumerate(request.args):
+            for which, message in enumerate(request.args):  # noqa: B007 - names the argument that fails
                 args.append(deserialize_value(message, max_depth=depth))
             kwargs = {}
             for which, message in request.kwargs.items():
@@ -469,7 +469,7 @@ async def _in_place(function: "functools.partial[Any]") -> AsyncGenerator[Any, N
 async def _close(values: AsyncGenerator[Any, None], tool_name: str) -> None:
     try:
         await values.aclose()
-    except Exception:
+    except Exception:  # noqa: BLE001 - the tool's, and nobody waits for it any more
         _log.exception("%s failed in its clean-up", tool_name)
 
 

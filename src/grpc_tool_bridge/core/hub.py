@@ -15,7 +15,6 @@ from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.registered import ToolSource
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import Session, SessionStore, expire_forever
-from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.core.variables import Change, Revisions, Variable, Variables
 from grpc_tool_bridge.errors import (
     CallCancelledError,
@@ -28,6 +27,7 @@ from grpc_tool_bridge.errors import (
     error_info,
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.wire.methods import SERVICE_NAME
 from grpc_tool_bridge.wire.values import serialize_value
 

@@ -49,8 +49,8 @@ class Places:
             self._waiting = deque()
         if len(self._waiting) >= self.max_waiting:
             raise ResourceExhaustedError(
-                f"{self.owner} has {self.capacity:,} calls running and {self.max_waiting:,} waiting, which is its limit; "
-                "call again later",
+                f"{self.owner} has {self.capacity:,} calls running and {self.max_waiting:,} waiting, "
+                "which is its limit; call again later",
                 details={"retry_after": "1"},
             )
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()

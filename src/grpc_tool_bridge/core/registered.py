@@ -8,7 +8,7 @@ from typing import Any
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.limits import Places, RateLimit
 from grpc_tool_bridge.core.metrics import ToolMetrics
-from grpc_tool_bridge.core.variables import Revisions
+from grpc_tool_bridge.core.variables import Revisions, clip
 from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError, ResourceExhaustedError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.tools import Tool, as_tool
@@ -99,8 +99,8 @@ def register_in(
 
 def tool_not_found(tool_id: str, scope: str, ids: Collection[str]) -> NotFoundError:
     """Makes the error for a tool that is not there, with the ids that look like it."""
-    shown = tool_id if len(tool_id) <= 64 else f"{tool_id[:64]}…"
-    close: Sequence[str] = difflib.get_close_matches(tool_id, ids, n=3) if len(tool_id) <= 128 else ()
+    shown = clip(tool_id)
+    close: Sequence[str] = difflib.get_close_matches(tool_id, ids, n=3) if shown == tool_id else ()
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
     return NotFoundError(f"{scope} sees no tool {shown!r}{hint}", error_type="ToolNotFound")
 

@@ -12,7 +12,7 @@ from google.protobuf import any_pb2
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.limits import Places
 from grpc_tool_bridge.core.registered import RegisteredTool, ToolSource, register_in
-from grpc_tool_bridge.core.variables import Revisions, Variable, Variables, check_name, type_name
+from grpc_tool_bridge.core.variables import Revisions, Variable, Variables, check_name, clip, type_name
 from grpc_tool_bridge.errors import (
     AlreadyExistsError,
     NotFoundError,
@@ -227,8 +227,7 @@ class SessionStore:
         why = self._ended.get(session_id)
         if why is not None:
             return SessionExpiredError(f"session {session_id!r} has ended: {why}; start a new one")
-        shown = session_id if len(session_id) <= 64 else f"{session_id[:64]}…"
-        return SessionNotFoundError(f"there is no session {shown!r}; call InitializeSession first")
+        return SessionNotFoundError(f"there is no session {clip(session_id)!r}; call InitializeSession first")
 
     # -------------------------------------------------------------------------------------------------- tools
 

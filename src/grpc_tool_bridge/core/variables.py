@@ -151,7 +151,7 @@ class Variables:
             return self._items[name]
         except KeyError:
             raise NotFoundError(
-                f"session {self._session_id!r} has no variable {name!r}", error_type="VariableNotFound"
+                f"session {self._session_id!r} has no variable {clip(name)!r}", error_type="VariableNotFound"
             ) from None
 
     def set(
@@ -368,6 +368,11 @@ def check_name(name: str, what: str) -> None:
     if not name.isprintable():
         bad = next(character for character in name if not character.isprintable())
         raise ValidationError(f"{what} has printable characters only; {name!r} has U+{ord(bad):04X}")
+
+
+def clip(text: str) -> str:
+    """Shortens a name that came from outside for the text of an error."""
+    return text if len(text) <= MAX_NAME_CHARS else f"{text[:64]}…"
 
 
 def type_name(type_url: str) -> str:

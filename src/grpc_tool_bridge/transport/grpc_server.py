@@ -66,9 +66,7 @@ class GrpcServer:
             interceptors=[TokenInterceptor(token)] if token is not None else [],
             options=server_options(settings.max_message_bytes, settings.keepalive_time, settings.keepalive_timeout),
         )
-        self._server.add_generic_rpc_handlers(
-            (service_handler(self._hub, idle_timeout=settings.session_idle_timeout),)
-        )
+        self._server.add_generic_rpc_handlers((service_handler(self._hub, idle_timeout=settings.session_idle_timeout),))
         add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE_NAME, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server)
         self._hub.on_serving(self._tell_health)
@@ -117,7 +115,7 @@ class GrpcServer:
         if missing:
             _log.warning("listening at %s without %s, as told", self.address, " and ".join(missing))
 
-    def _tell_health(self, serving: bool, /) -> None:  # noqa: FBT001 - the hub's callback
+    def _tell_health(self, serving: bool, /) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for service in ("", SERVICE_NAME):
             task = asyncio.get_running_loop().create_task(self._health.set(service, status))

@@ -38,17 +38,21 @@ def service_handler(hub: object, *, idle_timeout: float) -> grpc.GenericRpcHandl
     return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
 
 
-def _handler(method: Method, behaviour: Callable[..., Awaitable[Any]]) -> "grpc.RpcMethodHandler[Any, Any]":
-    make = {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }[method.request_streaming, method.response_streaming]
-    return make(  # type: ignore[operator,no-any-return]  # the three differ only in the behaviour's shape
+def _handler(method: Method, behaviour: Callable[..., Awaitable[Any]]) -> Any:
+    return _handler_of_shape(method.request_streaming, method.response_streaming)(
         behaviour,
         request_deserializer=method.request.FromString,
         response_serializer=method.response.SerializeToString,
     )
+
+
+def _handler_of_shape(request_streaming: bool, response_streaming: bool) -> Any:
+    return {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[request_streaming, response_streaming]
 
 
 def _behaviour(method: Method, function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
@@ -123,7 +127,7 @@ async def _abort(context: Any, error: Exception) -> None:
     await context.abort(code, text, trailer)
 
 
-class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc's classes are untyped
+class TokenInterceptor(grpc.aio.ServerInterceptor):
     """Lets in only those who send the token.
 
     Args:
@@ -155,13 +159,8 @@ def _refusal(text: str, handler: Any) -> Any:
 
     if handler is None:
         return None
-    if not handler.response_streaming:
-        make: Any = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
-    else:
-        make = grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
-    return make(refuse)
+    return _handler_of_shape(handler.request_streaming, handler.response_streaming)(refuse)
 
 
 def _as_bytes(value: str | bytes) -> bytes:
     return value.encode() if isinstance(value, str) else value
-

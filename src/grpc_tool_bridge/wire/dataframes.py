@@ -12,13 +12,13 @@ from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.wire.packages import need
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from pandas import DataFrame, Index, Series
 
 _NOTES = b"dspex.bridge"
 _NAME_TYPES = frozenset({str, int, bool, type(None)})
 
 
-def frame_to_table(frame: "pd.DataFrame") -> Any:
+def frame_to_table(frame: "DataFrame") -> Any:
     """Converts a DataFrame to a pyarrow.Table that ``table_to_frame`` gives back unchanged.
 
     Raises:
@@ -27,7 +27,7 @@ def frame_to_table(frame: "pd.DataFrame") -> Any:
     return _to_table(frame, {})
 
 
-def series_to_table(series: "pd.Series[Any]") -> Any:
+def series_to_table(series: "Series[Any]") -> Any:
     """Converts a Series to a pyarrow.Table of one column and its index.
 
     Raises:
@@ -42,7 +42,7 @@ def series_to_table(series: "pd.Series[Any]") -> Any:
     return _to_table(frame, {"name": list(name) if type(name) is tuple else name})
 
 
-def index_to_table(index: "pd.Index[Any]") -> Any:
+def index_to_table(index: "Index[Any]") -> Any:
     """Converts an Index of any kind to a pyarrow.Table.
 
     Raises:
@@ -51,12 +51,11 @@ def index_to_table(index: "pd.Index[Any]") -> Any:
     return _to_table(need("pandas").DataFrame(index=index), {})
 
 
-def table_to_frame(table: Any) -> "pd.DataFrame":
+def table_to_frame(table: Any) -> "DataFrame":
     """Converts a pyarrow.Table to the DataFrame that it was made of; any other table as pyarrow does."""
     pd = need("pandas")
-
     notes = _notes_of(table)
-    frame: pd.DataFrame = table.to_pandas()
+    frame: DataFrame = table.to_pandas()
     for position, missing in notes.get("objects", []):
         values = table.column(position).to_pylist()
         if missing == "nan":
@@ -72,12 +71,12 @@ def table_to_frame(table: Any) -> "pd.DataFrame":
     return frame
 
 
-def table_to_series(table: Any) -> "pd.Series[Any]":
+def table_to_series(table: Any) -> "Series[Any]":
     """Converts a pyarrow.Table to the Series that it was made of."""
     frame = table_to_frame(table)
     if frame.shape[1] != 1:
         raise SerializationError(f"a Series came as a table of {frame.shape[1]} columns")
-    series: pd.Series[Any] = frame.iloc[:, 0]
+    series: Series[Any] = frame.iloc[:, 0]
     notes = _notes_of(table)
     if "name" in notes:
         series.name = tuple(notes["name"]) if isinstance(notes["name"], list) else notes["name"]
@@ -85,7 +84,7 @@ def table_to_series(table: Any) -> "pd.Series[Any]":
     return series
 
 
-def table_to_index(table: Any) -> "pd.Index[Any]":
+def table_to_index(table: Any) -> "Index[Any]":
     """Converts a pyarrow.Table to the Index that it was made of."""
     return table_to_frame(table).index
 
@@ -101,7 +100,7 @@ def _inexact(what: str) -> SerializationError:
     return SerializationError(f"Arrow would change this pandas object: {what}; change it before sending it")
 
 
-def _to_table(frame: "pd.DataFrame", notes: dict[str, Any]) -> Any:
+def _to_table(frame: "DataFrame", notes: dict[str, Any]) -> Any:
     pa = need("pyarrow")
 
     is_object = need("pandas").api.types.is_object_dtype
@@ -120,12 +119,12 @@ def _to_table(frame: "pd.DataFrame", notes: dict[str, Any]) -> Any:
     return table
 
 
-def _axis_notes(frame: "pd.DataFrame") -> dict[str, Any]:
+def _axis_notes(frame: "DataFrame") -> dict[str, Any]:
     pd = need("pandas")
-
     notes: dict[str, Any] = {}
-    if type(frame.columns) is pd.RangeIndex:
-        notes["range"] = [frame.columns.start, frame.columns.stop, frame.columns.step]
+    columns: Any = frame.columns
+    if type(columns) is pd.RangeIndex:
+        notes["range"] = [columns.start, columns.stop, columns.step]
     for axis in ("index", "columns"):
         labels = getattr(frame, axis)
         if isinstance(labels, pd.DatetimeIndex | pd.TimedeltaIndex) and labels.freq is not None:
@@ -133,10 +132,9 @@ def _axis_notes(frame: "pd.DataFrame") -> dict[str, Any]:
     return notes
 
 
-def _check_labels(frame: "pd.DataFrame") -> None:
+def _check_labels(frame: "DataFrame") -> None:
     """Refuses what pyarrow would only warn of."""
     pd = need("pandas")
-
     if not frame.columns.is_unique:
         raise _inexact("it has two columns of the same name")
     if not isinstance(frame.columns, pd.MultiIndex) and len({type(name) for name in frame.columns}) > 1:
@@ -155,7 +153,7 @@ def _is_plain_json(value: Any) -> bool:
         return False
 
 
-def _check_objects(series: "pd.Series[Any]", column: Any) -> str:
+def _check_objects(series: "Series[Any]", column: Any) -> str:
     """Compares a column of Python objects with what Arrow makes of it; returns how a missing one is written."""
     before, after = series.tolist(), column.to_pylist()
     missing = {repr(old) for old, new in zip(before, after, strict=True) if new is None}
@@ -176,11 +174,10 @@ def _brief(value: Any) -> str:
     return f"{repr(value)[:80]} ({type(value).__name__})"
 
 
-def _check_values(frame: "pd.DataFrame", table: Any) -> None:
+def _check_values(frame: "DataFrame", table: Any) -> None:
     """Checks what depends on the values of columns and labels that are no Python objects."""
     np = need("numpy")
     pd = need("pandas")
-
     for name, dtype in zip(frame.columns, frame.dtypes, strict=True):
         if isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
             values = frame[name].to_numpy(dtype=float, na_value=0.0)
@@ -193,15 +190,14 @@ def _check_values(frame: "pd.DataFrame", table: Any) -> None:
                 raise _inexact(f"its index holds {_brief(old)}, which becomes {_brief(new)}")
 
 
-def _dtypes(index: "pd.Index[Any]") -> list[Any]:
+def _dtypes(index: "Index[Any]") -> list[Any]:
     pd = need("pandas")
     return list(index.dtypes) if isinstance(index, pd.MultiIndex) else [index.dtype]
 
 
-def _check_shape(before: "pd.DataFrame", after: "pd.DataFrame", index: "pd.Index[Any]") -> None:
+def _check_shape(before: "DataFrame", after: "DataFrame", index: "Index[Any]") -> None:
     """Compares everything about a frame but its rows."""
     pd = need("pandas")
-
     _check_axis("columns", before.columns, after.columns)
     if [*map(_labelled, before.columns)] != [*map(_labelled, after.columns)]:
         raise _inexact(f"its column names {list(before.columns)[:5]} become {list(after.columns)[:5]}")
@@ -219,7 +215,7 @@ def _labelled(label: Any) -> tuple[type, str]:
     return type(label), repr(label)
 
 
-def _check_axis(axis: str, before: "pd.Index[Any]", after: "pd.Index[Any]") -> None:
+def _check_axis(axis: str, before: "Index[Any]", after: "Index[Any]") -> None:
     if type(before) is not type(after) or list(before.names) != list(after.names):
         raise _inexact(f"its {axis} {_described(before)} become {_described(after)}")
     if not all(map(_is_same_dtype, _dtypes(before), _dtypes(after))):
@@ -228,13 +224,12 @@ def _check_axis(axis: str, before: "pd.Index[Any]", after: "pd.Index[Any]") -> N
         raise _inexact(f"the frequency of its {axis} is not kept")
 
 
-def _described(index: "pd.Index[Any]") -> str:
+def _described(index: "Index[Any]") -> str:
     return f"{type(index).__name__} {list(index.names)}"
 
 
 def _is_same_dtype(old: Any, new: Any) -> bool:
     pd = need("pandas")
-
     if isinstance(old, pd.CategoricalDtype) and isinstance(new, pd.CategoricalDtype):
         # Of unordered categories pandas' own comparison ignores the order.
         return (

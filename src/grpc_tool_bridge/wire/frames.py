@@ -13,8 +13,8 @@ from google.protobuf import wrappers_pb2
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.wire import dataframes
 from grpc_tool_bridge.wire.framing import TYPE_PREFIX, bytes_header, read_bytes_field
-from grpc_tool_bridge.wire.scalars import Packed
 from grpc_tool_bridge.wire.packages import need
+from grpc_tool_bridge.wire.scalars import Packed
 
 
 def pack_frame(value: Any, package: str) -> Packed | None:

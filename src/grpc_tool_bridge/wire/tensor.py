@@ -15,7 +15,8 @@ from grpc_tool_bridge.wire.packages import need
 from grpc_tool_bridge.wire.scalars import RICH_URL, Packed
 
 if TYPE_CHECKING:
-    np = need("numpy")
+    from numpy import ndarray
+
 TENSOR_URL = TYPE_PREFIX + "dspex.bridge.Tensor"
 
 _PLAIN_KINDS = "biufcmMSUV"
@@ -49,7 +50,7 @@ def pack_tensor(value: Any) -> Packed | None:
     return TENSOR_URL, _tensor(array).SerializeToString()
 
 
-def _tensor(array: "np.ndarray[Any, Any]") -> Tensor:
+def _tensor(array: "ndarray[Any, Any]") -> Tensor:
     np = need("numpy")
     dtype = array.dtype
     if dtype.kind not in _PLAIN_KINDS or dtype.names is not None or np.dtype(dtype.str) != dtype:
@@ -66,7 +67,7 @@ def read_tensor(payload: bytes, _: int) -> Any:
     return array if array.ndim else array[()]
 
 
-def read_array(message: Tensor) -> "np.ndarray[Any, Any]":
+def read_array(message: Tensor) -> "ndarray[Any, Any]":
     """Reads a Tensor as an array of its shape, 0-d included.
 
     Raises:
@@ -85,5 +86,5 @@ def read_array(message: Tensor) -> "np.ndarray[Any, Any]":
             f"but {len(message.data):,} came"
         )
     # A bytearray, since an array over bytes could not be written to.
-    array: np.ndarray[Any, Any] = np.ndarray(shape, dtype, buffer=bytearray(message.data))
+    array: ndarray[Any, Any] = np.ndarray(shape, dtype, buffer=bytearray(message.data))
     return array
