@@ -222,7 +222,7 @@ class FileRow:
 
 
 @tool(limits={"timeout_ms": 300_000})
-def scan_tree(path: str, pattern: str = "*", *, ctx: ToolContext) -> Iterator[FileRow]:
+def scan_tree(path: str, pattern: str = "*", exclude: tuple[str, ...] = (), *, ctx: ToolContext) -> Iterator[FileRow]:
     """Walks a source tree and yields a row for each file, in the order of their paths.
 
     Folders of version control, virtual environments and caches are left out; symbolic links are not followed.
@@ -230,6 +230,7 @@ def scan_tree(path: str, pattern: str = "*", *, ctx: ToolContext) -> Iterator[Fi
     Args:
         path: The tree's root, a folder on the machine where the tool runs.
         pattern: Which files, by name: "*", "*.py", "test_?.*".
+        exclude: Names of further folders to leave out.
         ctx: Filled in by the bridge.
 
     Yields:
@@ -245,17 +246,17 @@ def scan_tree(path: str, pattern: str = "*", *, ctx: ToolContext) -> Iterator[Fi
     if not root.is_dir():
         raise NotADirectoryError(f"{path!r} is no folder: give the folder that it is in, and its name as the pattern")
     # Walking first costs one stat a file and makes the total known; each file is read once, below.
-    found = sorted(_find_files(root, pattern, ctx))
+    found = sorted(_find_files(root, pattern, _SKIPPED_FOLDERS.union(exclude), ctx))
     for number, (name, size) in enumerate(found, start=1):
+        lines, kind = _count_lines(root / name, ctx)
         if ctx.cancelled:
             return
-        lines, kind = _count_lines(root / name, ctx)
         shown = os.fsencode(name).decode("utf-8", "backslashreplace")
         ctx.progress(number, len(found), shown)
         yield FileRow(shown, Path(shown).suffix, size, lines, kind)
 
 
-def _find_files(root: Path, pattern: str, ctx: ToolContext) -> Iterator[tuple[str, int]]:
+def _find_files(root: Path, pattern: str, skipped: frozenset[str], ctx: ToolContext) -> Iterator[tuple[str, int]]:
     """Yields path below the root and size in bytes of each regular file that matches; opens none."""
 
     def tell(error: OSError) -> None:
@@ -268,7 +269,7 @@ def _find_files(root: Path, pattern: str, ctx: ToolContext) -> Iterator[tuple[st
         if here != root and not _FOLDER_MARKS.isdisjoint(files):
             folders.clear()
             continue
-        folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS]
+        folders[:] = [name for name in folders if name not in skipped]
         for name in fnmatch.filter(files, pattern):
             file = here / name
             try:

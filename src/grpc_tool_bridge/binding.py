@@ -1,6 +1,7 @@
 """Argument binding: compiled once from a tool's signature, run at every call."""
 
 import difflib
+import sys
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +26,7 @@ _MAX_TOLD = 5
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """A parameter made ready for binding. ``index`` is its place among the positional ones, or past them all."""
+    """A parameter made ready for binding. ``index`` is its place among the positional ones, or past any."""
 
     name: str
     index: int
@@ -83,7 +84,7 @@ class Binder:
         positional = [item for item in signature.parameters if item.positional]
         places = {item.name: place for place, item in enumerate(positional)}
         slots = {
-            item.name: _Slot.of(item, checks[item.name], places.get(item.name, len(positional)))
+            item.name: _Slot.of(item, checks[item.name], places.get(item.name, sys.maxsize))
             for item in signature.parameters
         }
         self._positional = tuple(slots[item.name] for item in positional)

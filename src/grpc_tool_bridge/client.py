@@ -360,7 +360,12 @@ class ToolBridge(AsyncApi):
         config: SessionConfig | None = None,
         connect_timeout: float = 5.0,
     ) -> dict[str, AsyncGRPCProxyTool]:
-        """Opens the session and returns its tools by name; arguments and errors as of ``initialize_session``."""
+        """Opens the session and returns its tools by name; arguments and errors as of ``initialize_session``.
+
+        Called again with another id, it first leaves the session that it had, as ``close`` does.
+        """
+        if self.session_id and self.session_id != session_id:
+            await self._leave_session()
         await self.client.initialize_session(
             session_id, metadata=metadata, config=config, connect_timeout=connect_timeout
         )
@@ -371,7 +376,6 @@ class ToolBridge(AsyncApi):
     async def execute_tool(
         self,
         tool_id: str,
-        /,
         *positional: Any,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
@@ -407,7 +411,7 @@ class ToolBridge(AsyncApi):
             requests, parallel=parallel, stop_on_error=stop_on_error, max_parallel=max_parallel, timeout=timeout
         )
 
-    async def execute_with_retry(self, tool_id: str, /, *args: Any, max_retries: int = 3, **kwargs: Any) -> Any:
+    async def execute_with_retry(self, tool_id: str, *args: Any, max_retries: int = 3, **kwargs: Any) -> Any:
         """Calls a tool, and again where that may help.
 
         Args:
@@ -448,25 +452,27 @@ class ToolBridge(AsyncApi):
     async def close(self) -> None:
         """Ends the session, where this bridge created it and is not to keep it, and closes the connection."""
         await self._tasks.aclose()
-        client = self.client
-        if client.session_id and client.created_session and not self._keep_session:
-            client.created_session = False
-            try:
-                await client.cleanup_session(force=True)
-            except ToolBridgeError as error:
-                # It has ended already, or the hub has: either way nothing of it is left to remove.
-                _log.debug("session %s was not removed: %s", client.session_id, error)
-        await client.close()
+        await self._leave_session()
+        await self.client.close()
 
     async def __aenter__(self) -> Self:
-        if not self.session_id:
-            await self.initialize()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def _leave_session(self) -> None:
+        client = self.client
+        if not client.session_id or not client.created_session or self._keep_session:
+            return
+        client.created_session = False
+        try:
+            await client.cleanup_session(force=True)
+        except ToolBridgeError as error:
+            # It has ended already, or the hub has: either way nothing of it is left to remove.
+            _log.debug("session %s was not removed: %s", client.session_id, error)
 
     async def _heartbeat(self) -> None:
         while True:
@@ -482,8 +488,8 @@ class ToolBridge(AsyncApi):
 class GRPCToolBridge(ToolBridge):
     """Tools and variables of one session of a hub that is reached over gRPC.
 
-    Nothing is opened before the first call, and no event loop is needed to make one. ``async with`` opens a session
-    of its own where ``initialize`` was not awaited.
+    Nothing is opened before the first call, and no event loop is needed to make one. ``async with`` closes it at the
+    end; ``initialize`` opens the session.
 
     Args:
         address: ``host:port``, ``[ipv6]:port`` or ``unix:path``.

@@ -1,6 +1,6 @@
 """A hub with its transports, and a hub as a bridge in the same process."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -8,6 +8,7 @@ from grpc_tool_bridge.client import ToolBridge, ToolBridgeClient
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.registered import ToolSource
+from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.proxy import CallOptions
 from grpc_tool_bridge.transport.client_stub import LocalTransport
 from grpc_tool_bridge.transport.grpc_server import GrpcServer
@@ -71,9 +72,11 @@ class BridgeServer:
         await self._server.stop(_DELIVERY_SECONDS)
         await self.hub.aclose()
 
-    def bridge(self) -> ToolBridge:
-        """Makes a bridge to this hub that needs no socket."""
-        return _local_bridge(self.hub)
+    def bridge(
+        self, *, keep_session: bool = False, retry_if: Callable[[ToolBridgeError], bool] | None = None
+    ) -> ToolBridge:
+        """Makes a bridge to this hub that needs no socket; arguments as of ``ToolBridge``."""
+        return ToolBridge(_local_client(self.hub), keep_session=keep_session, retry_if=retry_if)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -106,10 +109,6 @@ class LocalToolBridge(ToolBridge):
         await super().close()
         await self.hub.drain(0)
         await self.hub.aclose()
-
-
-def _local_bridge(hub: Hub) -> ToolBridge:
-    return ToolBridge(_local_client(hub))
 
 
 def _local_client(hub: Hub) -> ToolBridgeClient:

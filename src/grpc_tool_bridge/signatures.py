@@ -117,7 +117,7 @@ def read_signature(function: Callable[..., Any], label: str) -> Signature:
     raw = list(signature.parameters.values())
     needs_instance = _is_unbound_method(function, raw)
     raw = raw[1:] if needs_instance else raw
-    doc = read_docstring(inspect.getdoc(code) or "")
+    doc = read_docstring(docstring_of(function))
     resolve = _Resolver.of(code)
     parameters = tuple(_read_parameter(item, resolve, doc, f"{label}: parameter '{item.name}'") for item in raw)
     context = _find_context(parameters, label)
@@ -149,6 +149,14 @@ def implementation(function: Callable[..., Any]) -> Callable[..., Any]:
     return typing.cast("Callable[..., Any]", inspect.unwrap(type(function).__call__))
 
 
+def docstring_of(function: Callable[..., Any]) -> str:
+    """Gives a function's docstring as it is; of a callable object its class's, where ``__call__`` has none."""
+    code = implementation(function)
+    # Not inspect.getdoc: it looks for the function in its class, where a tool would be made of it once more.
+    own = None if inspect.isroutine(function) or isinstance(function, functools.partial) else type(function).__doc__
+    return code.__doc__ or own or ""
+
+
 def read_docstring(text: str) -> Docstring:
     """Takes a docstring apart.
 
@@ -158,10 +166,11 @@ def read_docstring(text: str) -> Docstring:
     Returns:
         Its parts; a docstring that no style can read is all description.
     """
+    text = inspect.cleandoc(text)
     try:
         parsed = docstring_parser.parse(text)
     except docstring_parser.ParseError:
-        return Docstring(inspect.cleandoc(text), {}, "")
+        return Docstring(text, {}, "")
     parts = [part.strip() for part in (parsed.short_description, parsed.long_description) if part]
     arguments: dict[str, str] = {}
     for item in parsed.params:

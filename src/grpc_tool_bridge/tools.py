@@ -23,7 +23,7 @@ from grpc_tool_bridge.options import (
     own_name,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
-from grpc_tool_bridge.signatures import EMPTY, implementation, read_signature
+from grpc_tool_bridge.signatures import EMPTY, docstring_of, implementation, read_signature
 from grpc_tool_bridge.specs import describe_tool
 
 
@@ -84,7 +84,7 @@ class Tool:
             __name__=own_name(function),
             __qualname__=getattr(code, "__qualname__", own_name(function)),
             __module__=code.__module__,
-            __doc__=inspect.getdoc(code),
+            __doc__=docstring_of(function),
             __wrapped__=function,
         )
 
@@ -224,7 +224,7 @@ def _tool_inside(obj: object) -> Tool | None:
     if isinstance(obj, functools.partial) and isinstance(obj.func, Tool):
         whole = obj.func
         part = functools.partial(whole.function, *obj.args, **obj.keywords)
-        return _make(part, replace(whole._plan.options, name=whole.spec.name))
+        return _make(part, replace(whole._plan.options, name=whole.spec.name))  # noqa: SLF001 - its own class
     return None
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -10,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
-from unittest.mock import Mock
+from unittest.mock import Mock, PropertyMock
 
 import pandas as pd
 import pytest
@@ -364,6 +365,36 @@ class TestScanTree:
         call.ctx.mark_cancelled()
 
         assert list(rows) == []
+
+    def test_a_scan_cancelled_within_a_file_gives_no_row_of_it(
+        self, tools: ModuleType, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write(tmp_path, {"large": "0123456789"})
+        monkeypatch.setattr(tools, "_READ_BYTES", 1)
+        # Asked for the folder, for the first block, for the second, and before the row.
+        asked = PropertyMock(side_effect=[False, False, True, True])
+        monkeypatch.setattr(ToolContext, "cancelled", asked)
+
+        assert list(tools.scan_tree(str(tmp_path), ctx=call.ctx)) == []
+
+    def test_a_folder_that_cannot_be_read_is_logged_and_no_end(
+        self, tools: ModuleType, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write(tmp_path, {"a/shut/x": "", "b/y": ""})
+        scandir = os.scandir
+
+        def refuse(folder: Any) -> Any:
+            if str(folder).endswith("shut"):
+                raise PermissionError(13, "Permission denied", str(folder))
+            return scandir(folder)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+
+        rows = list(tools.scan_tree(str(tmp_path), ctx=call.ctx))
+
+        assert [row.path for row in rows] == ["b/y"]
+        (line,) = call.log
+        assert "left out a folder that cannot be read" in line
 
     def test_a_path_that_is_missing_or_no_folder_says_so(self, tools: ModuleType, tmp_path: Path, call: Call) -> None:
         write(tmp_path, {"file.py": ""})

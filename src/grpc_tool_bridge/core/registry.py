@@ -36,7 +36,7 @@ class ToolRegistry:
     """
 
     def __init__(self, store: SessionStore | None = None, metrics: Metrics | None = None) -> None:
-        self.store = store or SessionStore()
+        self.store = store if store is not None else SessionStore()
         self._metrics = metrics or Metrics()
         self._global: dict[str, RegisteredTool] = {}
         self._global_revision = 0

@@ -1,7 +1,7 @@
 """Containers that JSON holds exactly: finding out which, writing and reading them.
 
-The search goes level by level: ``set(map(type, …))`` over all children of a level runs at the speed of C and gives
-depth and exact types at once.
+The search goes level by level: what runs over all children of a level runs near the speed of C, and
+gives depth and exact types at once.
 """
 
 import json
@@ -19,9 +19,15 @@ from grpc_tool_bridge.wire.framing import read_bytes_field
 # Containers that share others can stand for far more than they hold: thirty lists, each holding the next one twice,
 # are a thousand million items once written out.
 MAX_ITEMS = 10_000_000
+# Items of one level from which on shared containers are looked for.
+_MANY = 100_000
 
-_EXACT = frozenset({str, int, float, bool, type(None), list, dict})
+_LEAVES = frozenset({str, int, bool, type(None)})
+_FOLLOWED = frozenset({float, list, dict})
 _ONLY_STR = frozenset({str})
+
+_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(code for code in range(256) if code not in b'[]{}"')
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -66,26 +72,25 @@ def is_json_exact(value: list[Any] | dict[str, Any], *, max_depth: int) -> bool:
             raise too_deep()
         if dicts and not set(map(type, chain.from_iterable(dicts))) <= _ONLY_STR:
             return False
-        items = list(chain(chain.from_iterable(lists), chain.from_iterable(map(dict.values, dicts))))
-        types = set(map(type, items))
-        if not types <= _EXACT or (float in types and not _all_finite(items)):
+        children = chain(chain.from_iterable(lists), chain.from_iterable(map(dict.values, dicts)))
+        rest = [item for item in children if type(item) not in _LEAVES]
+        types = set(map(type, rest))
+        if not types <= _FOLLOWED or (float in types and not _all_finite(rest)):
             return False
-        found_lists = [item for item in items if type(item) is list] if list in types else []
-        found_dicts = [item for item in items if type(item) is dict] if dict in types else []
-        # Without this a list that holds itself twice would double with every level.
-        lists, dicts = _distinct(found_lists), _distinct(found_dicts)
-        shared = shared or len(lists) < len(found_lists) or len(dicts) < len(found_dicts)
+        lists = [item for item in rest if type(item) is list] if list in types else []
+        dicts = [item for item in rest if type(item) is dict] if dict in types else []
+        if sum(map(len, lists)) + sum(map(len, dicts)) > _MANY:
+            # Without this a list that holds itself twice would double with every level.
+            every = len(lists) + len(dicts)
+            lists, dicts = _distinct(lists), _distinct(dicts)
+            shared = shared or len(lists) + len(dicts) < every
     if shared and _written_items(value, {}) > MAX_ITEMS:
         raise too_many(MAX_ITEMS)
     return True
 
 
 def _distinct(containers: list[Any]) -> list[Any]:
-    return (
-        containers
-        if len(set(map(id, containers))) == len(containers)
-        else list({id(c): c for c in containers}.values())
-    )
+    return list({id(container): container for container in containers}.values())
 
 
 def _all_finite(items: list[Any]) -> bool:
@@ -154,7 +159,7 @@ def decode_json(payload: bytes, max_depth: int) -> Any:
         value = _decode_big(bytes(text))
     # A level takes at least two bytes, so a short text cannot be too deep.
     if len(text) > 2 * max_depth:
-        _check_depth(value, max_depth)
+        _check_depth(value, bytes(text), max_depth)
     return value
 
 
@@ -177,7 +182,32 @@ def _no_constant(text: str) -> NoReturn:
     raise SerializationError(f"{text} is no JSON")
 
 
-def _check_depth(value: Any, max_depth: int) -> None:
+def _check_depth(value: Any, text: bytes, max_depth: int) -> None:
+    brackets = _brackets(text)
+    if brackets is None:
+        _check_levels(value, max_depth)
+        return
+    for _ in range(max_depth):
+        if not brackets:
+            return
+        brackets = brackets.replace(b"[]", b"")
+    if brackets:
+        raise too_deep()
+
+
+def _brackets(text: bytes) -> bytes | None:
+    """Strips valid JSON to its brackets, all of them square; None where a string in it has some.
+
+    With nothing left but quotes and brackets, a string without brackets is a pair of quotes. A bracket in a string has
+    an odd number of quotes before it, of which one stays when pairs are taken away.
+    """
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = text.translate(_SQUARE, _NO_BRACKETS).replace(b'""', b"")
+    return None if b'"' in brackets else brackets
+
+
+def _check_levels(value: Any, max_depth: int) -> None:
     level = [value]
     for _ in range(max_depth + 1):
         lists = [item for item in level if type(item) is list]

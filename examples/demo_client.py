@@ -1,0 +1,132 @@
+"""The client of the demo: calls tools that run in the hub's process, and shows what comes back."""
+
+import asyncio
+import os
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from grpc_tool_bridge import GRPCToolBridge, ToolExecutionError
+
+SESSION = "demo"
+REPOSITORY = Path(__file__).parent.parent
+
+console = Console(width=120, highlight=False, soft_wrap=True)
+
+
+def title(text: str) -> None:
+    """Begins a part of the demo."""
+    console.print(f"\n[bold]{text}[/bold]")
+
+
+def show(frame: pd.DataFrame) -> None:
+    """Prints a frame as a table."""
+    table = Table(*[str(column) for column in frame.columns])
+    for row in frame.itertuples(index=False):
+        table.add_row(
+            *[
+                f"{cell:,}" if isinstance(cell, int) else f"{cell:.3g}" if isinstance(cell, float) else str(cell)
+                for cell in row
+            ]
+        )
+    console.print(table)
+
+
+async def search(bridge: GRPCToolBridge) -> None:
+    """A tool that returns: full-text search over the standard library's documentation."""
+    title("1. search_docs: a call")
+    for query in ("cancel a running task", "heap queue algorithm"):
+        began = time.perf_counter()
+        hits = await bridge.tools["search_docs"](query, limit=3)
+        console.print(f"search_docs({query!r}) took {(time.perf_counter() - began) * 1000:,.1f} ms")
+        for hit in hits:
+            console.print(f"  {hit['name']}: {hit['summary']}", markup=False)
+
+
+async def scan(bridge: GRPCToolBridge, what: str, path: Path, exclude: list[str]) -> pd.DataFrame:
+    """A tool that yields: a row for each file as it is read, with progress on the way."""
+    reports = 0
+
+    def count(_: object) -> None:
+        nonlocal reports
+        reports += 1
+
+    began = time.perf_counter()
+    first = 0.0
+    rows = []
+    scan_tree = bridge.tools["scan_tree"].with_options(on_progress=count)
+    async for row in scan_tree.stream(str(path), exclude=exclude):
+        first = first or time.perf_counter() - began
+        rows.append(row)
+    took = time.perf_counter() - began
+    console.print(
+        f"scan_tree over {what}: {len(rows):,} rows in {took:.2f} s, the first after {first * 1000:.0f} ms, "
+        f"{reports:,} reports of progress"
+    )
+    return pd.DataFrame(rows)
+
+
+async def summarize(bridge: GRPCToolBridge, rows: pd.DataFrame) -> None:
+    """A frame in, a frame out; the result goes into a variable that the watcher sees."""
+    folders = rows.assign(folder=rows["path"].str.split("/").str[0])
+    summary = await bridge.tools["summarize"](folders, by="folder")
+    console.print(f"summarize got {len(folders):,} rows and returned a {type(summary).__name__}; its first rows:")
+    show(summary.head(5))
+    by_suffix = await bridge.tools["summarize"](rows)
+    revision = await bridge.session_context.set_variable("summary", by_suffix)
+    console.print(f"set variable 'summary', now at revision {revision}")
+
+
+async def batch(bridge: GRPCToolBridge) -> None:
+    """Many calls in one request, each answered in its place."""
+    title("4. calculate: a batch of 50 calls in one request")
+    expressions = [f"{number} ** 2 + sqrt({number})" for number in range(48)] + ["1 / 0", "2 ** 10"]
+    began = time.perf_counter()
+    results = await bridge.execute_batch([{"tool_id": "calculate", "args": [text]} for text in expressions])
+    took = time.perf_counter() - began
+    console.print(f"{len(results)} answers in {took * 1000:.1f} ms; the last three:")
+    for text, result in list(zip(expressions, results, strict=True))[-3:]:
+        console.print(f"  {text} -> {result!r}", markup=False)
+
+
+async def fail(bridge: GRPCToolBridge) -> None:
+    """A tool's error arrives whole: class, message, and where in the hub's process it was raised."""
+    title("5. a tool's error, whole")
+    try:
+        await bridge.tools["scan_tree"]("no/such/folder")
+    except ToolExecutionError as error:
+        console.print(f"{type(error).__name__}: {error}", markup=False)
+        console.print("its traceback, from the hub's process:")
+        console.print(error.remote_traceback.rstrip().replace(str(REPOSITORY), "."), markup=False, style="dim")
+    try:
+        await bridge.tools["calculate"](expression=2, precision=3)
+    except ToolExecutionError as error:
+        console.print(f"\nand wrong arguments, refused before the tool runs:\n{error}", markup=False)
+
+
+async def main(address: str) -> None:
+    """Runs the demo's five parts."""
+    console.print(f"process {os.getpid()} connects to the hub at {address}")
+    async with GRPCToolBridge(address, keep_session=True) as bridge:
+        await bridge.initialize(SESSION)
+        await search(bridge)
+        title("2. scan_tree: a stream, and 3. summarize: a DataFrame there and back")
+        await summarize(bridge, await scan(bridge, "this repository", REPOSITORY, []))
+        library = Path(sysconfig.get_path("stdlib"))
+        await summarize(bridge, await scan(bridge, "Python's standard library", library, ["site-packages"]))
+        await batch(bridge)
+        await fail(bridge)
+        metrics = await bridge.client.get_metrics("tool.*.calls", "tool.*.errors")
+        calls = {name: value.integer_value for name, value in metrics.items() if value.integer_value}
+        title("the hub counted")
+        console.print(", ".join(f"{name.removeprefix('tool.')} {count:,}" for name, count in sorted(calls.items())))
+        await bridge.session_context.delete_variable("summary")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

@@ -1,0 +1,307 @@
+"""A hub that answers what a test tells it to."""
+
+import asyncio
+import difflib
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+import anyio.to_thread
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
+from grpc_tool_bridge.transport.channel import message_options
+from grpc_tool_bridge.transport.status import ERROR_KEY, status_of
+from grpc_tool_bridge.wire.methods import METHODS, SERVICE_NAME, Method
+
+# A link holds its thread for as long as it is open; more calls than this at once wait for one.
+_THREADS = 32
+
+Trailer = tuple[tuple[str, bytes], ...]
+
+
+class _Status(Exception):  # noqa: N818 - a status to answer with; nobody raises it
+    """A status as an answer."""
+
+    def __init__(self, code: grpc.StatusCode, text: str, trailer: Trailer = ()) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+        self.trailer = trailer
+
+
+Answer = Message | _Status
+
+
+class MockBridgeServer:
+    """A real gRPC server in this process that gives the answers it was told to, and keeps the requests.
+
+    ``with`` and ``async with`` both run it, inside and outside an event loop. Answers can be set before and while it
+    runs, from any thread. A method that has no answer fails with UNIMPLEMENTED, and the text names the call to make.
+
+    Args:
+        address: ``host:port``; port 0 takes any that is free.
+    """
+
+    def __init__(self, address: str = "127.0.0.1:0") -> None:
+        self._listen_at = address
+        self._address: str | None = None
+        self._server: grpc.Server | None = None
+        self._channels: list[grpc.aio.Channel] = []
+        self._lock = threading.Lock()
+        self._answers: dict[str, list[Answer]] = {}
+        self._streams: dict[str, list[Answer]] = {}
+        self._requests: defaultdict[str, list[Any]] = defaultdict(list)
+
+    @property
+    def address(self) -> str:
+        """Where the server listens.
+
+        Raises:
+            RuntimeError: It does not run.
+        """
+        if self._address is None:
+            raise RuntimeError("the mock server does not run, so it has no address; enter it with 'with' first")
+        return self._address
+
+    # ------------------------------------------------------------------------------------------------- answers
+
+    def set_response(self, method: str, *answers: Message | Exception) -> None:
+        """Sets what a method answers, in place of what was set before.
+
+        Args:
+            method: A method with one response, such as "ExecuteTool".
+            *answers: A message of the method's type, or an exception, which becomes the status that a hub would send
+                for it. Of several, each call gets the next one; the last is kept for all further calls.
+
+        Raises:
+            ValueError: There is no such method, it streams its responses, or no answer is given.
+            TypeError: An answer is neither a message of the method's type nor an exception.
+        """
+        rule = _method(method)
+        if rule.response_streaming:
+            raise ValueError(f"{method} streams its responses; use set_streaming_response({method!r}, [...])")
+        if not answers:
+            raise ValueError(f"no answer is given for {method}; give a {rule.response.__name__}")
+        checked = [_answer(rule, answer) for answer in answers]
+        with self._lock:
+            self._answers[method] = checked
+
+    def set_error(
+        self, method: str, code: grpc.StatusCode, details: str = "", *, error_type: str | None = None
+    ) -> None:
+        """Makes a method fail, in place of what was set before.
+
+        Args:
+            method: Any method, such as "ExecuteTool".
+            code: The status; not OK.
+            details: The status's text.
+            error_type: A name of the error table: the status then carries it as a hub's own does. Without one it is the
+                bare status of a connection that fails.
+
+        Raises:
+            ValueError: There is no such method, or the code is OK.
+            TypeError: The code is no status code.
+        """
+        rule = _method(method)
+        if not isinstance(code, grpc.StatusCode):
+            raise TypeError(f"the code is a grpc.StatusCode, such as grpc.StatusCode.UNAVAILABLE, not {code!r}")
+        if code is grpc.StatusCode.OK:
+            raise ValueError("OK is no error; use set_response or set_streaming_response")
+        trailer: Trailer = ()
+        if error_type is not None:
+            info = ErrorInfo(type=error_type, message=details, details={"origin": "bridge"})
+            trailer = ((ERROR_KEY, info.SerializeToString()),)
+        status = _Status(code, details, trailer)
+        with self._lock:
+            (self._streams if rule.response_streaming else self._answers)[method] = [status]
+
+    def set_streaming_response(self, method: str, messages: Iterable[Message | Exception]) -> None:
+        """Sets what a streaming method answers to each call, in place of what was set before.
+
+        Args:
+            method: A method with a stream of responses, such as "StreamTool".
+            messages: Messages of the method's type. An exception among them ends the stream there, with the status that
+                a hub would send for it.
+
+        Raises:
+            ValueError: There is no such method, or it has one response.
+            TypeError: A message is not of the method's type.
+        """
+        rule = _method(method)
+        if not rule.response_streaming:
+            raise ValueError(f"{method} has one response; use set_response({method!r}, ...)")
+        checked = [_answer(rule, message) for message in messages]
+        with self._lock:
+            self._streams[method] = checked
+
+    def requests_for(self, method: str) -> list[Any]:
+        """Returns the requests that a method got so far, in their order.
+
+        Raises:
+            ValueError: There is no such method.
+        """
+        _method(method)
+        with self._lock:
+            return list(self._requests[method])
+
+    # ------------------------------------------------------------------------------------------------ lifetime
+
+    def channel(self) -> grpc.aio.Channel:
+        """Opens a channel to the server, which is closed with it. Needs a running event loop.
+
+        Raises:
+            RuntimeError: The server does not run, or there is no event loop.
+        """
+        asyncio.get_running_loop()
+        channel = grpc.aio.insecure_channel(self.address, options=message_options(MAX_MESSAGE_BYTES))
+        self._channels.append(channel)
+        return channel
+
+    def start(self) -> None:
+        """Begins to serve.
+
+        Raises:
+            RuntimeError: It runs already, or cannot listen at its address.
+        """
+        if self._server is not None:
+            raise RuntimeError(f"the mock server runs already, at {self._address}")
+        options = [*message_options(MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
+        server = grpc.server(ThreadPoolExecutor(_THREADS, "mock-bridge-server"), options=options)
+        handlers = {name: self._handler(method) for name, method in METHODS.items()}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
+        port = server.add_insecure_port(self._listen_at)
+        server.start()
+        self._address = f"{self._listen_at.rpartition(':')[0]}:{port}"
+        self._server = server
+
+    def stop(self) -> None:
+        """Ends calls in flight, closes the channels and stops; the requests can still be read."""
+        server, self._server, self._address = self._server, None, None
+        channels, self._channels = self._channels, []
+        if channels:
+            # In an event loop of its own: the one that they were made in may be running here, or closed by now.
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(asyncio.run, _close(channels)).result()
+        if server is not None:
+            server.stop(None).wait()
+
+    def __enter__(self) -> "MockBridgeServer":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> "MockBridgeServer":
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await anyio.to_thread.run_sync(self.stop)
+
+    # ----------------------------------------------------------------------------------------------- behaviour
+
+    def _handler(self, method: Method) -> "grpc.RpcMethodHandler[Any, Any]":
+        make, behaviour = self._behaviour(method)
+        handler: grpc.RpcMethodHandler[Any, Any] = make(
+            behaviour,
+            request_deserializer=method.request.FromString,
+            response_serializer=method.response.SerializeToString,
+        )
+        return handler
+
+    def _behaviour(self, method: Method) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        def unary(request: Message, context: grpc.ServicerContext) -> Message:
+            self._keep(method, request)
+            return _send(self._next_answer(method), context)
+
+        def stream(request: Message, context: grpc.ServicerContext) -> Iterator[Message]:
+            self._keep(method, request)
+            for answer in self._stream_of(method):
+                yield _send(answer, context)
+
+        def both(requests: Iterator[Message], context: grpc.ServicerContext) -> Iterator[Message]:
+            for answer in self._stream_of(method):
+                yield _send(answer, context)
+            for request in requests:
+                self._keep(method, request)
+
+        if method.request_streaming:
+            return grpc.stream_stream_rpc_method_handler, both
+        if method.response_streaming:
+            return grpc.unary_stream_rpc_method_handler, stream
+        return grpc.unary_unary_rpc_method_handler, unary
+
+    def _keep(self, method: Method, request: Message) -> None:
+        with self._lock:
+            self._requests[method.name].append(request)
+
+    def _next_answer(self, method: Method) -> Answer:
+        with self._lock:
+            answers = self._answers.get(method.name)
+            if not answers:
+                return _missing(method, f"set_response({method.name!r}, {method.response.__name__}(...))")
+            return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    def _stream_of(self, method: Method) -> list[Answer]:
+        with self._lock:
+            answers = self._streams.get(method.name)
+        if answers is None:
+            return [_missing(method, f"set_streaming_response({method.name!r}, [{method.response.__name__}(...)])")]
+        return answers
+
+
+def _method(name: str) -> Method:
+    method = METHODS.get(name)
+    if method is None:
+        near = difflib.get_close_matches(name.replace("_", "").lower(), {key.lower(): key for key in METHODS}, n=1)
+        right = next((key for key in METHODS if near and key.lower() == near[0]), None)
+        hint = f"did you mean {right!r}?" if right else f"the methods are {', '.join(METHODS)}"
+        raise ValueError(f"the service has no method {name!r}; {hint}")
+    return method
+
+
+def _answer(method: Method, answer: object) -> Answer:
+    if isinstance(answer, Exception):
+        return _status(answer)
+    if not isinstance(answer, method.response):
+        given = type(answer).__name__
+        raise TypeError(f"{method.name} answers with {method.response.__name__}, not with {given}: {answer!r:.80}")
+    # A copy: what the test does to its message afterwards changes no answer.
+    copy = method.response()
+    copy.CopyFrom(answer)
+    return copy
+
+
+def _status(error: Exception) -> _Status:
+    code = getattr(error, "code", None)
+    if isinstance(code, grpc.StatusCode):
+        return _Status(code, str(getattr(error, "details", "")))
+    return _Status(*status_of(error))
+
+
+def _missing(method: Method, call: str) -> _Status:
+    return _Status(grpc.StatusCode.UNIMPLEMENTED, f"the mock server has no answer for {method.name}; call {call} first")
+
+
+def _send(answer: Answer, context: grpc.ServicerContext) -> Message:
+    if isinstance(answer, _Status):
+        context.set_trailing_metadata(answer.trailer)
+        context.abort(answer.code, answer.text)
+    return answer
+
+
+async def _close(channels: Iterable[grpc.aio.Channel]) -> None:
+    for channel in channels:
+        await channel.close()

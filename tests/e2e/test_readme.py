@@ -1,0 +1,29 @@
+"""What the README shows is what happens."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_the_readmes_example_prints_what_the_readme_says(tmp_path: Path) -> None:
+    text = README.read_text(encoding="utf-8")
+    example = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert example is not None
+    script = tmp_path / "example.py"
+    script.write_text(example.group(1), encoding="utf-8")
+
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=50, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    promised = re.search(r"It prints `(.*?)` and `(.*?)`", text)
+    assert promised is not None
+    assert ran.stdout.splitlines() == [promised.group(1), promised.group(2)]
+
+
+def test_every_file_that_the_readme_links_to_is_there() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", README.read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if not (README.parent / link).exists()] == []

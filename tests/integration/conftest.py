@@ -1,0 +1,33 @@
+"""The one fixture that runs a test over every transport."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from integration.connections import TRANSPORTS, Connect, World, until
+
+from grpc_tool_bridge import BridgeServer, SessionConfig, Settings
+
+
+@pytest.fixture(params=TRANSPORTS)
+async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
+    """Starts hubs and opens bridges to them; afterwards nothing may be left running."""
+    before = asyncio.all_tasks()
+    async with AsyncExitStack() as stack:
+
+        async def connect(*tools: Any, config: SessionConfig | None = None, **settings: Any) -> World:
+            settings.setdefault("shutdown_grace", 0.0)
+            server = BridgeServer(tools=tools, settings=Settings(**settings))
+            await stack.enter_async_context(server)
+            world = World(server, request.param, stack)
+            world.bridge = await world.attach(config=config)
+            return world
+
+        yield connect
+    await until(lambda: not _left(before), f"for the end of {_left(before)}")
+
+
+def _left(before: set["asyncio.Task[Any]"]) -> list["asyncio.Task[Any]"]:
+    return [task for task in asyncio.all_tasks() - before if task is not asyncio.current_task()]

@@ -1,0 +1,102 @@
+"""A hub and the ways to reach it: what every contract test runs over."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any, Protocol
+
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionConfig, Settings, ToolBridge
+
+# Of each transport, how a bridge to a hub is made; a transport more is a line more.
+TRANSPORTS: Mapping[str, Callable[..., ToolBridge]] = {
+    "local": lambda server, **options: server.bridge(**options),
+    "grpc": lambda server, **options: GRPCToolBridge(server.address, **options),
+}
+
+# Nothing that a test waits for takes so long, unless it is broken.
+PATIENCE = 10.0
+
+
+class World:
+    """A hub that runs, and bridges to it over one transport.
+
+    Args:
+        server: The hub; it is started already.
+        transport: One of ``TRANSPORTS``.
+        stack: Closes the bridges.
+    """
+
+    bridge: ToolBridge
+
+    def __init__(self, server: BridgeServer, transport: str, stack: AsyncExitStack) -> None:
+        self.server = server
+        self.hub = server.hub
+        self._make = TRANSPORTS[transport]
+        self._stack = stack
+
+    @property
+    def tools(self) -> Mapping[str, Any]:
+        """The tools of the first bridge."""
+        return self.bridge.tools
+
+    @property
+    def variables(self) -> Any:
+        """The variables of the first bridge's session."""
+        return self.bridge.session_context
+
+    def make_bridge(self, **options: Any) -> ToolBridge:
+        """Makes a bridge that has no session yet; the test closes it, or the end of the world does."""
+        bridge = self._make(self.server, **options)
+        self._stack.push_async_callback(bridge.close)
+        return bridge
+
+    async def attach(
+        self,
+        session_id: str | None = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        config: SessionConfig | None = None,
+        **options: Any,
+    ) -> ToolBridge:
+        """Makes a bridge and opens its session."""
+        bridge = self.make_bridge(**options)
+        await bridge.initialize(session_id, metadata=metadata, config=config)
+        return bridge
+
+    async def active_operations(self, bridge: ToolBridge | None = None) -> int:
+        """Asks the hub how many calls, streams and watches of a session it counts."""
+        return (await (bridge or self.bridge).client.session_info()).active_operations
+
+    async def quiet(self) -> None:
+        """Waits until the hub counts no call any more, in its session and over all."""
+        await until(lambda: not self.hub.executor.active and not any(map(_busy, self.hub.store.sessions())))
+        if self.bridge.session_id in {session.id for session in self.hub.store.sessions()}:
+            assert await self.active_operations() == 0
+        assert (await self.bridge.client.get_metrics("hub.active_calls"))["hub.active_calls"].integer_value == 0
+
+
+class Connect(Protocol):
+    """Starts a hub and opens the first bridge to it."""
+
+    def __call__(self, *tools: Any, config: SessionConfig | None = None, **settings: Any) -> Awaitable[World]:
+        """``tools`` and ``settings`` are the hub's, ``config`` the first session's."""
+
+
+async def until(condition: Callable[[], object], what: str = "") -> None:
+    """Looks again and again until ``condition`` holds; fails where it does not within the patience."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                await asyncio.sleep(0.002)
+    except TimeoutError:
+        raise AssertionError(f"waited {PATIENCE:g} s in vain {what}") from None
+
+
+async def soon(awaitable: Awaitable[Any]) -> Any:
+    """Awaits what a working bridge gives at once; fails where it does not come."""
+    async with asyncio.timeout(PATIENCE):
+        return await awaitable
+
+
+def _busy(session: Any) -> bool:
+    return bool(session.active or session.watches or session.calls)
