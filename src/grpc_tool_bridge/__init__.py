@@ -1,36 +1,40 @@
 """Tools in other processes, as ordinary awaitable functions."""
 
-from grpc_tool_bridge.client import GRPCToolBridge, ToolBridge, ToolBridgeClient
-from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.context import ToolContext
-from grpc_tool_bridge.errors import (
-    AccessError,
-    AlreadyExistsError,
-    CallCancelledError,
-    ConflictError,
-    DeadlineExceededError,
-    InternalError,
-    MessageTooLargeError,
-    NotFoundError,
-    ProtocolError,
-    ResourceExhaustedError,
-    SerializationError,
-    SessionError,
-    SessionExpiredError,
-    SessionNotFoundError,
-    ToolBridgeError,
-    ToolCommunicationError,
-    ToolExecutionError,
-    ToolTimeoutError,
-    UnavailableError,
-    ValidationError,
-)
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ResourceLimits, SessionConfig, ToolSpec, ToolType
-from grpc_tool_bridge.proxy import AsyncGRPCProxyTool, StreamingGRPCProxyTool
-from grpc_tool_bridge.server import BridgeServer, LocalToolBridge
-from grpc_tool_bridge.session_context import SessionContext, VariableChange
-from grpc_tool_bridge.tools import Tool, tool
-from grpc_tool_bridge.wire.values import deserialize_value, register_codec, serialize_value
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.client import GRPCToolBridge, ToolBridge, ToolBridgeClient
+    from grpc_tool_bridge.config import Settings
+    from grpc_tool_bridge.context import ToolContext
+    from grpc_tool_bridge.errors import (
+        AccessError,
+        AlreadyExistsError,
+        CallCancelledError,
+        ConflictError,
+        DeadlineExceededError,
+        InternalError,
+        MessageTooLargeError,
+        NotFoundError,
+        ProtocolError,
+        ResourceExhaustedError,
+        SerializationError,
+        SessionError,
+        SessionExpiredError,
+        SessionNotFoundError,
+        ToolBridgeError,
+        ToolCommunicationError,
+        ToolExecutionError,
+        ToolTimeoutError,
+        UnavailableError,
+        ValidationError,
+    )
+    from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ResourceLimits, SessionConfig, ToolSpec, ToolType
+    from grpc_tool_bridge.proxy import AsyncGRPCProxyTool, StreamingGRPCProxyTool
+    from grpc_tool_bridge.server import BridgeServer, LocalToolBridge
+    from grpc_tool_bridge.session_context import SessionContext, VariableChange
+    from grpc_tool_bridge.tools import Tool, tool
+    from grpc_tool_bridge.wire.values import deserialize_value, register_codec, serialize_value
 
 __version__ = "0.1.0"
 
@@ -77,3 +81,31 @@ __all__ = [
     "serialize_value",
     "tool",
 ]
+
+if not TYPE_CHECKING:
+    # A name is imported when it is first used. Whoever needs hardly any of them does not wait the second that all of
+    # them take: pytest loads the plugin of every installed package. Where the names are, the light modules first:
+    _MODULES = (
+        "errors",
+        "proto.dspex_bridge_pb2",
+        "config",
+        "wire.values",
+        "tools",
+        "context",
+        "proxy",
+        "session_context",
+        "client",
+        "server",
+    )
+
+    def __getattr__(name: str) -> Any:
+        if name in __all__:
+            for module in _MODULES:
+                value = getattr(import_module(f"{__name__}.{module}"), name, None)
+                if value is not None:
+                    globals()[name] = value
+                    return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

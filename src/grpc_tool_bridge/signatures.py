@@ -164,13 +164,9 @@ def read_docstring(text: str) -> Docstring:
         text: The docstring, in Google's, numpy's or the reST style, or without any sections.
 
     Returns:
-        Its parts; a docstring that no style can read is all description.
+        Its parts.
     """
-    text = inspect.cleandoc(text)
-    try:
-        parsed = docstring_parser.parse(text)
-    except docstring_parser.ParseError:
-        return Docstring(text, {}, "")
+    parsed = docstring_parser.parse(inspect.cleandoc(text))
     parts = [part.strip() for part in (parsed.short_description, parsed.long_description) if part]
     arguments: dict[str, str] = {}
     for item in parsed.params:

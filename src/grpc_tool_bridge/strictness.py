@@ -91,6 +91,16 @@ def _or_text(parse: Callable[[str], Any], problem: str) -> Callable[[Schema], Sc
     return lambda node: _object_or(read, node)
 
 
+def _iso(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        # ISO 8601 allows "170000" for a time, but who sends that may well mean a number.
+        if text.isdigit():
+            raise ValueError(text)
+        return parse(text)
+
+    return read
+
+
 def _object_or(read: Callable[[Any], Any], node: Schema, *, strict: bool = True) -> Schema:
     """Accepts the object itself, or what ``read`` makes it of; where not ``strict``, pydantic may do that as well."""
     plain = {key: value for key, value in node.items() if key != "ref"}
@@ -216,9 +226,9 @@ _REWRITES: dict[str, Callable[[Schema], Schema]] = {
     "str": _strict,
     "bool": _strict,
     "bytes": _strict,
-    "datetime": _or_text(datetime.fromisoformat, "should be an ISO 8601 date and time"),
-    "date": _or_text(date.fromisoformat, "should be an ISO 8601 date"),
-    "time": _or_text(time.fromisoformat, "should be an ISO 8601 time"),
+    "datetime": _or_text(_iso(datetime.fromisoformat), "should be an ISO 8601 date and time"),
+    "date": _or_text(_iso(date.fromisoformat), "should be an ISO 8601 date"),
+    "time": _or_text(_iso(time.fromisoformat), "should be an ISO 8601 time"),
     "timedelta": _timedelta,
     "uuid": _or_text(UUID, "should be a UUID"),
     "decimal": _decimal,

@@ -84,12 +84,21 @@ async def test_keep_session_leaves_the_session_to_others(connect: Connect) -> No
     assert await second.session_context.get_variable("x") == "still here"
 
 
-async def test_async_with_opens_a_session_and_ends_it(connect: Connect) -> None:
+async def test_async_with_ends_the_session_that_was_opened_inside(connect: Connect) -> None:
     world = await connect(add)
     async with world.make_bridge() as bridge:
-        session_id = bridge.session_id
+        await bridge.initialize("inside")
         assert await bridge.execute_tool("add", 1, 1) == 2
-    assert session_id not in {session.id for session in world.hub.store.sessions()}
+    assert "inside" not in {session.id for session in world.hub.store.sessions()}
+
+
+async def test_initialize_with_another_id_leaves_the_first_session(connect: Connect) -> None:
+    world = await connect(add)
+    bridge = await world.attach("first")
+    await bridge.initialize("second")
+    ids = {session.id for session in world.hub.store.sessions()}
+    assert "second" in ids
+    assert "first" not in ids
 
 
 async def test_closing_twice_is_no_error(connect: Connect) -> None:

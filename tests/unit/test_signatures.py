@@ -3,10 +3,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from typing import Annotated, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import Field
 
 from grpc_tool_bridge.context import ToolContext
-from grpc_tool_bridge.signatures import EMPTY, implementation, read_docstring, read_signature
+from grpc_tool_bridge.signatures import EMPTY, docstring_of, implementation, read_docstring, read_signature
 
 
 def names(function: Callable[..., Any]) -> list[str]:
@@ -270,9 +272,23 @@ class TestDocstring:
         assert read_docstring("") == read_docstring("   ")
         assert read_docstring("").description == ""
 
-    def test_one_that_no_style_reads_is_all_description(self) -> None:
-        text = "Adds.\n\n:param: broken"
-        assert read_docstring(text).description == text
+    def test_broken_sections_stay_in_the_description(self) -> None:
+        assert read_docstring("Adds.\n\n:param: broken").description == "Adds.\n\n:param: broken"
+
+    @given(
+        st.lists(st.sampled_from(["Adds.", "Args:", "    a: b", ":param a: b", "Returns:", "----", "@param", "", "x"]))
+    )
+    def test_no_docstring_stops_a_function_from_being_a_tool(self, lines: list[str]) -> None:
+        assert isinstance(read_docstring("\n".join(lines)).description, str)
+
+    def test_of_a_callable_object_the_class_may_speak(self) -> None:
+        class Adder:
+            """Adds."""
+
+            def __call__(self) -> None: ...
+
+        assert docstring_of(Adder()) == "Adds."
+        assert docstring_of(functools.partial(len)) == len.__doc__
 
     def test_yields_describe_the_result(self) -> None:
         def f() -> Iterator[int]:

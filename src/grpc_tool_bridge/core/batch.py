@@ -52,9 +52,12 @@ class Batch:
             self._check()
         except ToolBridgeError as error:
             return BatchToolCallResponse(batch_id=request.batch_id, error=error_info(error))
+        # A batch counts as one operation beside those of its items, so that a drain waits for the ones to come.
+        self._executor.active += 1
         try:
             await self._work(self._width())
         finally:
+            self._executor.ended()
             await self._workers.aclose()
         duration_us = (time.perf_counter_ns() - began) // 1_000
         results = [result or self._not_run(item) for result, item in zip(self._results, request.items, strict=True)]
@@ -64,6 +67,7 @@ class Batch:
         )
 
     def _check(self) -> None:
+        self._executor.let_in(self._request.session_id)
         settings, request = self._executor.settings, self._request
         if len(request.items) > settings.max_batch_items:
             raise ValidationError(
@@ -100,7 +104,9 @@ class Batch:
             await helper
 
     async def _one(self, item: ToolCallItem) -> ToolCallResult:
-        result, error, metrics = await self._executor.run(self._request.session_id, item, deadline=self._deadline)
+        result, error, metrics = await self._executor.run(
+            self._request.session_id, item, deadline=self._deadline, in_batch=True
+        )
         if error is not None and self._request.config.stop_on_error:
             self._stopped = True
         return ToolCallResult(index=item.index, success=error is None, result=result, error=error, metrics=metrics)

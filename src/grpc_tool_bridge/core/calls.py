@@ -33,15 +33,17 @@ class Call:
         parent: The call whose tool made this one; None for a call from outside.
         context: What the tool was given, where it asked for it.
         left_behind: Owner of tools that ignore their cancellation.
+        abandoned: Whether its tool was one of them.
     """
 
     __slots__ = (
-        "_abandoned",
         "_cancelling",
         "_cause",
         "_in_tool",
+        "_requested",
         "_task",
         "_timer",
+        "abandoned",
         "context",
         "deadline",
         "left_behind",
@@ -70,7 +72,9 @@ class Call:
         self._cancelling = 0
         self._cause: ToolBridgeError | None = None
         self._in_tool = False
-        self._abandoned = False
+        # Whether a cancellation of the task is on its way that has not been taken back.
+        self._requested = False
+        self.abandoned = False
 
     def arm(self) -> None:
         """Binds the call to the running task and starts its clock. A call that never waits is never armed."""
@@ -87,7 +91,8 @@ class Call:
         calls.add(self)
 
     def disarm(self) -> None:
-        """Stops the clock."""
+        """Stops the clock, and takes a cancellation back that the tool answered with something else."""
+        self._take_back()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -102,10 +107,9 @@ class Call:
         if self.context is not None:
             self.context.mark_cancelled()
         if self._in_tool and self._task is not None:
+            self._requested = True
             self._task.cancel()
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = asyncio.get_running_loop().call_later(CLEANUP_SECONDS, self._abandon)
+            self._limit_cleanup()
 
     def check(self) -> None:
         """Raises the cause, where the call is ending or its time is over."""
@@ -120,10 +124,8 @@ class Call:
 
     def convert(self) -> ToolBridgeError | None:
         """Called on a CancelledError: returns the cause where it was this call's own, else None: from outside."""
-        task = self._task
-        if self._cause is None or task is None or task.uncancel() > self._cancelling:
-            return None
-        return self._cause
+        self._take_back()
+        return None if self._cause is None or self.cancelled_from_outside() else self._cause
 
     def cancelled_from_outside(self) -> bool:
         """Tells whether somebody cancelled the task, rather than the tool raising CancelledError by itself."""
@@ -139,15 +141,19 @@ class Call:
             return result.value
         self.arm()
         self._in_tool = True
+        if self._cause is not None:
+            self._limit_cleanup()
         try:
             while True:
                 try:
                     sent = yield waits_for
                 except asyncio.CancelledError as cancelled:
-                    if self._abandoned:
+                    if self.abandoned:
                         self._leave_behind(tool, cancelled)
                         raise
-                    self._mark_cancelled()
+                    # Otherwise it is the tool that awaits something cancelled.
+                    if self.context is not None and self.cancelled_from_outside():
+                        self.context.mark_cancelled()
                     waits_for = tool.throw(cancelled)
                 except GeneratorExit:
                     tool.close()
@@ -161,17 +167,24 @@ class Call:
         finally:
             self._in_tool = False
 
-    def _mark_cancelled(self) -> None:
-        if self.context is not None:
-            self.context.mark_cancelled()
+    def _take_back(self) -> None:
+        if self._requested and self._task is not None:
+            self._requested = False
+            self._task.uncancel()
+
+    def _limit_cleanup(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(CLEANUP_SECONDS, self._abandon)
 
     def _expire(self) -> None:
         self.cancel(self.timeout_error())
 
     def _abandon(self) -> None:
         if self._in_tool and self._task is not None:
-            self._abandoned = True
-            self._task.uncancel()
+            self.abandoned = True
+            self._take_back()
+            self._requested = True
             self._task.cancel()
 
     def _leave_behind(self, tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) -> None:
@@ -194,11 +207,18 @@ def _steps(tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) ->
             except GeneratorExit:
                 tool.close()
                 raise
+            except asyncio.CancelledError as again:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    # Its owner ends: a tool that ignored one cancellation is not asked again.
+                    tool.close()
+                    return
+                waits_for = tool.throw(again)
             except BaseException as error:  # noqa: BLE001 - likewise the tool's to handle
                 waits_for = tool.throw(error)
             else:
                 waits_for = tool.send(sent)
-    except (StopIteration, asyncio.CancelledError):
+    except (StopIteration, StopAsyncIteration, asyncio.CancelledError):
         return
     except Exception:  # noqa: BLE001 - likewise
         _log.exception("a tool that was left behind failed")

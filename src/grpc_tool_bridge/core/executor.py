@@ -27,6 +27,7 @@ from grpc_tool_bridge.core.threads import ToolThreads
 from grpc_tool_bridge.errors import (
     MessageTooLargeError,
     SerializationError,
+    SessionExpiredError,
     ToolBridgeError,
     UnavailableError,
     ValidationError,
@@ -103,11 +104,15 @@ class Executor:
         await waiter
 
     def _end(self, call: Call | None, held: Sequence[Places]) -> None:
-        self.active -= 1
         if call is not None:
             call.disarm()
         for places in held:
             places.release()
+        self.ended()
+
+    def ended(self) -> None:
+        """Counts the end of a call or a batch."""
+        self.active -= 1
         if self._ends:
             ends, self._ends = self._ends, []
             for waiter in ends:
@@ -149,8 +154,12 @@ class Executor:
         timeout_ms: int = 0,
         deadline: float | None = None,
         parent: Call | None = None,
+        in_batch: bool = False,
     ) -> tuple[any_pb2.Any | None, ErrorInfo | None, ExecutionMetrics]:
-        """Runs one call; returns its result or its error, and what it took. Arguments as of ``execute``."""
+        """Runs one call; returns its result or its error, and what it took. Arguments as of ``execute``.
+
+        A call ``in_batch`` belongs to a request that was let in already, as one with a parent does.
+        """
         began = time.perf_counter_ns()
         tool: RegisteredTool | None = None
         call: Call | None = None
@@ -159,6 +168,8 @@ class Executor:
         held: Sequence[Places] = ()
         self.active += 1
         try:
+            if parent is None and not in_batch:
+                self.let_in(session_id)
             session, tool = self._find(session_id, request)
             call = self._call(session, tool, timeout_ms, self.settings.call_timeout, deadline, parent)
             args, kwargs = self._arguments(tool, request)
@@ -194,6 +205,8 @@ class Executor:
         held: Sequence[Places] = ()
         self.active += 1
         try:
+            if parent is None:
+                self.let_in(request.session_id)
             session, tool = self._find(request.session_id, request)
             call = self._call(session, tool, request.timeout_ms, self.settings.stream_timeout, deadline, parent)
             args, kwargs = self._arguments(tool, request)
@@ -289,9 +302,14 @@ class Executor:
 
     # -------------------------------------------------------------------------------------------- the way in
 
-    def _find(self, session_id: str, request: Request) -> tuple[Session, RegisteredTool]:
+    def let_in(self, session_id: str) -> None:
+        """Raises where the hub or the session takes no new calls; those that run may still make further ones."""
         if self.draining:
             raise UnavailableError("the hub is shutting down and takes no new calls; call again when it is back")
+        if self._store.find(session_id).closing:
+            raise SessionExpiredError(f"session {session_id!r} is being removed and takes no new calls; start a new one")
+
+    def _find(self, session_id: str, request: Request) -> tuple[Session, RegisteredTool]:
         session = self._store.find(session_id)
         tool = self._registry.find(session, request.tool_id)
         self.check_size(f"the call of {tool.name}", request.ByteSize())

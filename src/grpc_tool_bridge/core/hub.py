@@ -123,8 +123,13 @@ class Hub:
         """Ends a session; without ``force``, after its calls in flight."""
         try:
             session = self.store.find(request.session_id)
-            if not request.force and session.places is not None:
-                await self.executor.session_idle(session)
+            if not request.force:
+                session.closing = True
+                try:
+                    await self.executor.session_idle(session)
+                finally:
+                    # Its remover may have gone before the last call ended.
+                    session.closing = False
             await self.store.cleanup_session(request.session_id)
         except ToolBridgeError as error:
             return pb.StatusResponse(message=error.message, error=error_info(error))

@@ -61,7 +61,8 @@ class Places:
             # The place may have been handed over in the same turn of the loop as the cancellation.
             if place.done() and not place.cancelled():
                 self.release()
-            else:
+            elif place in self._waiting:
+                # Otherwise ``release`` has passed it over already.
                 self._waiting.remove(place)
             raise
 

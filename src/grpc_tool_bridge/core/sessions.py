@@ -44,12 +44,14 @@ class Session:
         tools_revision: Of the last change to its own tools.
         tools_removed_at: Revision at which a tool of its own was last removed.
         watches: Open watches; they count as activity.
+        closing: Whether it is being removed: calls that run finish, new ones are refused.
     """
 
     __slots__ = (
         "_variables",
         "call_timeout",
         "calls",
+        "closing",
         "created_at",
         "id",
         "last_activity",
@@ -75,6 +77,7 @@ class Session:
         self.places: Places | None = None
         self.calls: set[Call] | None = None
         self.watches = 0
+        self.closing = False
         self._variables: Variables | None = None
 
     @property

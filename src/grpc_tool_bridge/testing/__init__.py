@@ -1,1 +1,18 @@
-"""For the tests of those who build on the bridge."""
+"""For tests of programs that use the bridge."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.testing.mock_server import MockBridgeServer
+
+__all__ = ["MockBridgeServer"]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        # Imported when it is used: pytest imports this package with its plugin, also where no test needs a hub.
+        if name == "MockBridgeServer":
+            from grpc_tool_bridge.testing.mock_server import MockBridgeServer  # noqa: PLC0415
+
+            return MockBridgeServer
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

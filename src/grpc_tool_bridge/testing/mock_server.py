@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import anyio.to_thread
 import grpc
@@ -15,6 +15,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
+from grpc_tool_bridge.errors import ToolCommunicationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
 from grpc_tool_bridge.transport.channel import message_options
 from grpc_tool_bridge.transport.status import ERROR_KEY, status_of
@@ -78,7 +79,8 @@ class MockBridgeServer:
         Args:
             method: A method with one response, such as "ExecuteTool".
             *answers: A message of the method's type, or an exception, which becomes the status that a hub would send
-                for it. Of several, each call gets the next one; the last is kept for all further calls.
+                for it; of a ToolCommunicationError or an AioRpcError, its own status. Of several answers each call
+                gets the next one, and the last is kept for all further calls.
 
         Raises:
             ValueError: There is no such method, it streams its responses, or no answer is given.
@@ -192,7 +194,7 @@ class MockBridgeServer:
         if server is not None:
             server.stop(None).wait()
 
-    def __enter__(self) -> "MockBridgeServer":
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -201,7 +203,7 @@ class MockBridgeServer:
     ) -> None:
         self.stop()
 
-    async def __aenter__(self) -> "MockBridgeServer":
+    async def __aenter__(self) -> Self:
         self.start()
         return self
 
@@ -285,9 +287,10 @@ def _answer(method: Method, answer: object) -> Answer:
 
 
 def _status(error: Exception) -> _Status:
-    code = getattr(error, "code", None)
-    if isinstance(code, grpc.StatusCode):
-        return _Status(code, str(getattr(error, "details", "")))
+    if isinstance(error, ToolCommunicationError) and isinstance(error.code, grpc.StatusCode):
+        return _Status(error.code, error.details)
+    if isinstance(error, grpc.aio.AioRpcError):
+        return _Status(error.code(), error.details() or "")
     return _Status(*status_of(error))
 
 

@@ -61,13 +61,19 @@ def table_to_frame(table: Any) -> "DataFrame":
         if missing == "nan":
             values = [float("nan") if value is None else value for value in values]
         frame.isetitem(position, pd.Series(values, dtype=object, index=frame.index))
+    if "rows" in notes:
+        *bounds, name = notes["rows"]
+        frame = frame.reindex(pd.RangeIndex(*bounds, name=name))
     if "range" in notes:
         frame.columns = pd.RangeIndex(*notes["range"], name=frame.columns.name)
     for axis in ("index", "columns"):
         freq = notes.get(f"{axis}_freq")
         if freq is not None:
-            # A conversion, not a guess: pandas refuses a frequency that the dates do not have.
-            getattr(frame, axis).freq = freq
+            labels = getattr(frame, axis)
+            if not isinstance(labels, pd.DatetimeIndex | pd.TimedeltaIndex):
+                raise SerializationError(f"the notes of a frame give a frequency to {axis} that are no dates")
+            # pandas refuses a frequency that the dates do not have.
+            labels.freq = freq
     return frame
 
 
@@ -125,6 +131,10 @@ def _axis_notes(frame: "DataFrame") -> dict[str, Any]:
     columns: Any = frame.columns
     if type(columns) is pd.RangeIndex:
         notes["range"] = [columns.start, columns.stop, columns.step]
+    rows: Any = frame.index
+    if type(rows) is pd.RangeIndex and not len(columns):
+        # A table of no columns has no rows either.
+        notes["rows"] = [rows.start, rows.stop, rows.step, rows.name]
     for axis in ("index", "columns"):
         labels = getattr(frame, axis)
         if isinstance(labels, pd.DatetimeIndex | pd.TimedeltaIndex) and labels.freq is not None:

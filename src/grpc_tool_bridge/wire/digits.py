@@ -14,7 +14,7 @@ _PIECE = 512
 # Enough for a 330,000-bit number, which takes milliseconds; a hostile message gains nothing by such numbers.
 MAX_DIGITS = 100_000
 INT64 = range(-(2**63), 2**63)
-_MAX_BITS = 332_192
+_MAX_BITS = 332_193
 
 _INTEGER = re.compile(r"-?[0-9]+")
 
@@ -31,7 +31,7 @@ def digits_of(number: int) -> str:
     Raises:
         SerializationError: It has more than MAX_DIGITS digits.
     """
-    if number.bit_length() > _MAX_BITS:
+    if number.bit_length() > _MAX_BITS or abs(number) >= _power(MAX_DIGITS):
         raise SerializationError(
             f"an integer of {number.bit_length():,} bits is too large: integers may have {MAX_DIGITS:,} digits; "
             "send its bytes (int.to_bytes) instead"

@@ -100,7 +100,7 @@ def _checked_table(table: Any) -> Any:
 def _polars_table(frame: Any) -> Any:
     polars = need("polars")
     table = frame.to_arrow(compat_level=polars.CompatLevel.oldest())
-    if polars.Object in frame.dtypes or polars.from_arrow(table.slice(0, 0)).schema != frame.schema:
+    if polars.Object in frame.dtypes or _polars_frame(table.slice(0, 0)).schema != frame.schema:
         raise SerializationError("Arrow cannot hold every dtype of this polars.DataFrame; cast() its columns of Object")
     return _checked_table(table) if frame.height else table
 
@@ -118,8 +118,12 @@ def _read_arrow(payload: bytes, _: int) -> Any:
 
 
 def _read_polars(payload: bytes, _: int) -> Any:
+    need("polars")
+    return _polars_frame(_read_stream(payload))
+
+
+def _polars_frame(table: Any) -> Any:
     polars = need("polars")
-    table = _read_stream(payload)
     try:
         return polars.from_arrow(table)
     except polars.exceptions.PanicException as failure:

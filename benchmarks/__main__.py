@@ -1,0 +1,87 @@
+"""``python -m benchmarks``: measures the figures and prints them against what must be reached.
+
+Each set of figures is measured by a process of its own, so that none is taken in the garbage of another, and none can
+hold up the rest for longer than its time.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.figures import Figure, chosen
+from benchmarks.report import Outcome, as_json, print_table
+from benchmarks.timing import Plan, Sample
+
+# The longest figure, 100,000 calls, takes a minute or two.
+_LIMIT_SECONDS = 600.0
+
+
+class _MeasureError(Exception):
+    """A figure could not be measured."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the benchmarks; returns 0, or 1 where one could not be measured."""
+    options, figures = _parse(arguments)
+    plan = Plan(rounds=options.rounds or (3 if options.quick else 9), quick=options.quick)
+    console = Console()
+    try:
+        outcomes = _measure_all(figures, plan, Console(stderr=True))
+    except KeyboardInterrupt:
+        return 130
+    print_table(outcomes, plan, console)
+    if options.json:
+        options.json.write_text(json.dumps(as_json(outcomes, plan), indent=2) + "\n", encoding="utf-8")
+    return int(any(outcome.sample is None for outcome in outcomes))
+
+
+def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[Figure]]:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure what the bridge costs.")
+    parser.add_argument("--quick", action="store_true", help="less work in each round, and three rounds")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each figure (default 9)")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this figure; may be repeated")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    options = parser.parse_args(arguments)
+    if options.rounds is not None and options.rounds < 1:
+        parser.error("--rounds is 1 or more")
+    try:
+        return options, chosen(options.only)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def _measure_all(figures: Sequence[Figure], plan: Plan, progress: Console) -> list[Outcome]:
+    samples: dict[str, Sample] = {}
+    outcomes = []
+    for figure in figures:
+        problem = ""
+        if figure.name not in samples:
+            with progress.status(f"measuring {figure.name}: {figure.title}"):
+                try:
+                    samples |= _measure(figure, plan)
+                except _MeasureError as error:
+                    problem = str(error)
+        outcomes.append(Outcome(figure, samples.get(figure.name), problem))
+    return outcomes
+
+
+def _measure(figure: Figure, plan: Plan) -> dict[str, Sample]:
+    command = [sys.executable, "-m", "benchmarks.measure", figure.name, "--rounds", str(plan.rounds)]
+    if plan.quick:
+        command.append("--quick")
+    try:
+        finished = subprocess.run(command, stdout=subprocess.PIPE, timeout=_LIMIT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise _MeasureError(f"it did not end within {_LIMIT_SECONDS:g} s") from None
+    if finished.returncode:
+        raise _MeasureError(f"its process ended with {finished.returncode}; what it said stands above")
+    return {name: Sample(**fields) for name, fields in json.loads(finished.stdout).items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

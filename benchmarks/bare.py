@@ -1,0 +1,80 @@
+"""The peer: grpc.aio with nothing around it, no protobuf messages and no checks."""
+
+import struct
+from collections.abc import AsyncGenerator
+from typing import Any, Self
+
+import grpc.aio
+
+from benchmarks.work import add, chunks
+
+# Both methods take two integers of eight bytes, packed.
+_PAIR = struct.Struct(">qq")
+_ANSWER = struct.Struct(">q")
+_SERVICE = "benchmarks.Bare"
+
+
+class BareServer:
+    """A grpc.aio server that adds, and streams chunks of 64 KiB, on a port of the loopback that is free."""
+
+    def __init__(self) -> None:
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        handlers: dict[str, Any] = {
+            "Add": grpc.unary_unary_rpc_method_handler(_add, _PAIR.unpack, _ANSWER.pack),
+            "Chunks": grpc.unary_stream_rpc_method_handler(_chunks, _PAIR.unpack, None),
+        }
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+
+    async def __aenter__(self) -> Self:
+        await self._server.start()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._server.stop(1.0)
+
+
+class BareClient:
+    """Calls a BareServer.
+
+    Args:
+        address: ``host:port``.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._channel = grpc.aio.insecure_channel(address)
+        self._add: Any = self._channel.unary_unary(f"/{_SERVICE}/Add", _pack_pair, _unpack_answer)
+        self._chunks: Any = self._channel.unary_stream(f"/{_SERVICE}/Chunks", _pack_pair, None)
+
+    async def add(self, a: int, b: int) -> int:
+        """Has two integers added."""
+        answer: int = await self._add((a, b))
+        return answer
+
+    def chunks(self, seed: int, number: int) -> Any:
+        """Iterates over chunks."""
+        return self._chunks((seed, number))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._channel.close()
+
+
+async def _add(pair: tuple[int, int], _: Any) -> int:
+    return await add(*pair)
+
+
+async def _chunks(request: tuple[int, int], _: Any) -> AsyncGenerator[bytes, None]:
+    async for chunk in chunks(*request):
+        yield chunk
+
+
+def _pack_pair(pair: tuple[int, int]) -> bytes:
+    return _PAIR.pack(*pair)
+
+
+def _unpack_answer(data: bytes) -> int:
+    answer: int = _ANSWER.unpack(data)[0]
+    return answer

@@ -1,0 +1,91 @@
+"""Servers in processes of their own, as their client sees them."""
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from grpc_tool_bridge.client import ToolBridge, ToolBridgeClient
+from grpc_tool_bridge.transport.channel import Connection
+from grpc_tool_bridge.transport.client_stub import RpcTransport
+
+# Starting, and a command such as opening 10,000 sessions, take a second or two; a minute is a fault.
+_ANSWER_SECONDS = 60.0
+_END_SECONDS = 10.0
+
+
+class ServerProcess:
+    """A running ``benchmarks.server``.
+
+    Attributes:
+        address: Where it listens.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.address = ""
+        self._process = process
+
+    async def ask(self, command: str, argument: int = 0) -> Any:
+        """Gives a command and returns its answer."""
+        assert self._process.stdin is not None  # it was started with a pipe
+        self._process.stdin.write(json.dumps([command, argument]).encode() + b"\n")
+        return await self.read()
+
+    async def read(self) -> Any:
+        """Reads the next answer.
+
+        Raises:
+            TimeoutError: None came in time.
+            RuntimeError: The process has ended.
+        """
+        assert self._process.stdout is not None  # it was started with a pipe
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            line = await self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the server's process ended; its own error stands above")
+        return json.loads(line)
+
+    async def close(self) -> None:
+        """Ends the process: by the end of its input, or by force where that is not enough."""
+        assert self._process.stdin is not None  # it was started with a pipe
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+
+
+@contextlib.asynccontextmanager
+async def running(kind: str, *, tools: int = 1) -> AsyncGenerator[ServerProcess, None]:
+    """Starts a server and ends it.
+
+    Args:
+        kind: "hub" or "bare".
+        tools: How many tools that add the hub has.
+    """
+    command = [sys.executable, "-m", "benchmarks.server", kind, "--tools", str(tools)]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        # Ctrl-C is for the client; the server ends when its input does.
+        start_new_session=True,
+    )
+    server = ServerProcess(process)
+    try:
+        server.address = await server.read()
+        yield server
+    finally:
+        await server.close()
+
+
+@contextlib.asynccontextmanager
+async def plain_bridge(address: str) -> AsyncGenerator[ToolBridge, None]:
+    """Opens a bridge with a session, which sends each call as an RPC of its own."""
+    async with ToolBridge(ToolBridgeClient(RpcTransport(Connection(address=address)))) as bridge:
+        await bridge.initialize()
+        yield bridge

@@ -1,0 +1,83 @@
+"""The process that serves: ``python -m benchmarks.server hub|bare``.
+
+It tells its address as a line of JSON, then answers the commands that come as lines of JSON on its standard input. It
+ends when that ends, so it never outlives whoever started it.
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import psutil
+
+from benchmarks.bare import BareServer
+from benchmarks.work import make_tools
+from grpc_tool_bridge import BridgeServer, Settings
+
+Command = Callable[[int], Awaitable[Any]]
+
+# A session must not expire while it is measured.
+_SETTINGS = Settings(max_sessions=100_000, session_idle_timeout=3_600.0)
+
+
+async def serve(kind: str, tools: int) -> None:
+    """Serves until the standard input ends."""
+    if kind == "bare":
+        async with BareServer() as bare:
+            await _answer(bare.address, {})
+        return
+    async with BridgeServer(tools=make_tools(tools), settings=_SETTINGS) as hub:
+
+        async def open_sessions(number: int) -> int:
+            for index in range(number):
+                await hub.hub.store.create_session(session_name(index))
+            return len(hub.hub.store)
+
+        await _answer(hub.address, {"rss": _rss, "cpu": _cpu, "open sessions": open_sessions})
+
+
+def session_name(index: int) -> str:
+    """Names a session that the hub opens by itself."""
+    return f"session-{index:06}"
+
+
+def resident_bytes() -> int:
+    """Collects garbage and returns the memory that this process holds, in bytes."""
+    gc.collect()
+    return int(psutil.Process().memory_info().rss)
+
+
+async def _rss(_: int) -> int:
+    return resident_bytes()
+
+
+async def _cpu(_: int) -> float:
+    return time.process_time()
+
+
+async def _answer(address: str, commands: Mapping[str, Command]) -> None:
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    _say(address)
+    while line := await reader.readline():
+        name, argument = json.loads(line)
+        _say(await commands[name](argument))
+    transport.close()
+
+
+def _say(what: Any) -> None:
+    print(json.dumps(what), flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Serve for the benchmarks until the standard input ends.")
+    parser.add_argument("kind", choices=["hub", "bare"])
+    parser.add_argument("--tools", type=int, default=1)
+    options = parser.parse_args()
+    asyncio.run(serve(options.kind, options.tools))

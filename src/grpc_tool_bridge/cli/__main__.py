@@ -1,0 +1,7 @@
+"""``python -m grpc_tool_bridge.cli`` is ``grpc-tool-bridge``."""
+
+import sys
+
+from grpc_tool_bridge.cli.app import main
+
+sys.exit(main())

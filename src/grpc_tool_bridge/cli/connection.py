@@ -1,0 +1,78 @@
+"""A bridge to the hub for the time of one command."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from grpc_tool_bridge.cli.failures import CommandError
+from grpc_tool_bridge.cli.options import HubOptions
+from grpc_tool_bridge.client import GRPCToolBridge
+from grpc_tool_bridge.errors import AccessError, ToolCommunicationError
+
+
+@asynccontextmanager
+async def open_bridge(hub: HubOptions, session_id: str | None = None) -> AsyncIterator[GRPCToolBridge]:
+    """Opens a session for as long as the context lasts.
+
+    Args:
+        hub: Where the hub is and how it is reached.
+        session_id: The session to attach to, or to create and keep; None: one of the command's own, removed at the end.
+
+    Raises:
+        CommandError: The hub cannot be reached, or does not let the caller in.
+        ArgumentError: The token cannot be read.
+    """
+    async with make_bridge(hub, keep_session=session_id is not None) as bridge:
+        try:
+            await bridge.initialize(session_id, connect_timeout=hub.connect_timeout)
+        except ToolCommunicationError as error:
+            raise unreachable(hub, error) from error
+        except AccessError as error:
+            raise CommandError(refused(hub, error)) from error
+        yield bridge
+
+
+def make_bridge(hub: HubOptions, *, keep_session: bool = False) -> GRPCToolBridge:
+    """Makes a bridge that has opened nothing yet.
+
+    Raises:
+        ArgumentError: The token cannot be read.
+    """
+    # gRPC's own log lines would stand beside the one line that says what was wrong.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    return GRPCToolBridge(
+        hub.address, token=hub.token(), tls=hub.tls, tls_ca=hub.tls_ca, keep_session=keep_session
+    )
+
+
+def unreachable(hub: HubOptions, error: ToolCommunicationError) -> CommandError:
+    """Makes the error for a hub that does not answer."""
+    if error.code_name != "UNAVAILABLE":
+        return CommandError(f"{hub.address} answers, but not as a hub does: {error.code_name}: {error.message}")
+    return CommandError(
+        f"no hub answers at {hub.address} ({reason_of(error.message)}); {_advice(hub, error.message)}"
+    )
+
+
+def reason_of(details: str) -> str:
+    """Takes from gRPC's text the part that says why."""
+    parts = [part.strip(" []") for part in details.split(": ")]
+    while len(parts) > 1 and parts[-1] in ("OK", "Invalid certificate verification context"):
+        parts.pop()
+    return parts[-1].removeprefix("error ")
+
+
+def refused(hub: HubOptions, error: AccessError) -> str:
+    """Says what to do where the hub does not let the caller in."""
+    return f"the hub at {hub.address} refuses: {error.message} (--token-file FILE, or TOOL_BRIDGE_TOKEN)"
+
+
+def _advice(hub: HubOptions, details: str) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in details:
+        return "its certificate is not trusted; --tls-ca FILE names the authority that signed it"
+    if "WRONG_VERSION_NUMBER" in details:
+        return "it does not speak TLS; leave --tls and --tls-ca out"
+    if "Socket closed" in details and not hub.uses_tls:
+        return "does it ask for TLS? Then give --tls, or --tls-ca FILE"
+    port = hub.address if hub.address != HubOptions.address else ""
+    return f"is it running? grpc-tool-bridge serve{f' --address {port}' if port else ''} --tools …"

@@ -1,0 +1,114 @@
+"""Frames and arrays of the data packages, as tables and as JSON.
+
+Nothing here imports a data package to look at a value: one that is there has been imported by whoever made it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from grpc_tool_bridge.typespecs import public_name
+from grpc_tool_bridge.wire.packages import need
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under column names.
+
+    Attributes:
+        rows: Each as long as ``columns``.
+        index: Labels of the rows, where they say more than the row's number.
+        total: Rows that there are; ``rows`` may be the first of them.
+    """
+
+    columns: Sequence[Any]
+    rows: Sequence[Sequence[Any]]
+    index: Sequence[Any] | None = None
+    total: int = 0
+
+
+def frame_table(value: Any, limit: int | None = None) -> Table | None:
+    """Reads a frame or a series as a table.
+
+    Args:
+        value: Anything.
+        limit: Rows to read; None: all.
+
+    Returns:
+        The table; None where the value is no frame.
+    """
+    name = _package_name(value)
+    if name in ("pandas.DataFrame", "pandas.Series"):
+        part = value if limit is None else value.head(limit)
+        frame = part if name == "pandas.DataFrame" else part.to_frame()
+        default = type(frame.index).__name__ == "RangeIndex" and frame.index.start == 0 and frame.index.step == 1
+        index = None if default else frame.index.tolist()
+        columns = [column.tolist() for _, column in frame.items()]
+        return Table(list(frame.columns), _rows(columns, len(frame)), index, len(value))
+    if name == "pyarrow.Table":
+        part = value if limit is None else value.slice(0, limit)
+        columns = [column.to_pylist() for column in part.columns]
+        return Table(part.column_names, _rows(columns, part.num_rows), None, value.num_rows)
+    if name == "polars.DataFrame":
+        part = value if limit is None else value.head(limit)
+        return Table(part.columns, part.rows(), None, value.height)
+    return None
+
+
+def frame_json(value: Any, to_json: Callable[[Any], Any]) -> dict[str, Any] | None:
+    """Writes a frame as ``{"columns": …, "rows": …}``, with its ``index`` where it has one of its own."""
+    table = frame_table(value)
+    if table is None:
+        return None
+    whole: dict[str, Any] = {
+        "columns": [to_json(column) for column in table.columns],
+        "rows": [[to_json(cell) for cell in row] for row in table.rows],
+    }
+    if table.index is not None:
+        whole["index"] = [to_json(label) for label in table.index]
+    return {"$type": _package_name(value), "value": whole}
+
+
+def array_json(value: Any, to_json: Callable[[Any], Any]) -> dict[str, Any] | None:
+    """Writes a numpy array as ``{"dtype": …, "data": …}``, a numpy scalar as the Python value, and a pandas Index."""
+    package, _, name = (_package_name(value) or "").partition(".")
+    if package == "numpy" and name == "ndarray":
+        whole = {"dtype": value.dtype.str, "data": to_json(value.tolist())}
+        return {"$type": "numpy.ndarray", "value": whole}
+    if package in ("numpy", "pandas") and hasattr(value, "tolist"):
+        return {"$type": f"{package}.{name}", "value": to_json(value.tolist())}
+    return None
+
+
+def is_missing(value: Any) -> bool:
+    """Tells whether a cell is one of pandas' marks for a value that is not there."""
+    return type(value).__name__ in ("NaTType", "NAType")
+
+
+def _read_frame(value: Any) -> Any:
+    return need("pandas").DataFrame(value["rows"], columns=value["columns"], index=value.get("index"))
+
+
+def _read_series(value: Any) -> Any:
+    return _read_frame(value).iloc[:, 0]
+
+
+def _read_array(value: Any) -> Any:
+    return need("numpy").array(value["data"], dtype=value["dtype"])
+
+
+# How what is written here is read again, by its ``$type``.
+ARRAY_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "pandas.DataFrame": _read_frame,
+    "pandas.Series": _read_series,
+    "numpy.ndarray": _read_array,
+}
+
+
+def _package_name(value: Any) -> str | None:
+    package = type(value).__module__.partition(".")[0]
+    return public_name(type(value)) if package in ("numpy", "pandas", "polars", "pyarrow") else None
+
+
+def _rows(columns: Sequence[Sequence[Any]], count: int) -> list[tuple[Any, ...]]:
+    return list(zip(*columns, strict=True)) if columns else [()] * count

@@ -1,0 +1,112 @@
+"""Values as JSON: what JSON has no form for is ``{"$type": …, "value": …}``, in both directions."""
+
+import base64
+import json
+import math
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from grpc_tool_bridge.cli.frames import ARRAY_READERS, array_json, frame_json, is_missing
+
+_KEYS = {"$type", "value"}
+
+_WRITERS: Mapping[type, Callable[[Any], Any]] = {
+    bytes: lambda value: base64.b64encode(value).decode(),
+    datetime: datetime.isoformat,
+    date: date.isoformat,
+    time: time.isoformat,
+    timedelta: timedelta.total_seconds,
+    UUID: str,
+    Decimal: str,
+    complex: lambda value: [to_json(value.real), to_json(value.imag)],
+    tuple: lambda value: [to_json(item) for item in value],
+    # In an order of their own, so that the same set prints the same.
+    set: lambda value: sorted((to_json(item) for item in value), key=repr),
+    frozenset: lambda value: sorted((to_json(item) for item in value), key=repr),
+}
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "bytes": lambda value: base64.b64decode(value, validate=True),
+    "datetime": datetime.fromisoformat,
+    "date": date.fromisoformat,
+    "time": time.fromisoformat,
+    "timedelta": lambda value: timedelta(seconds=value),
+    "UUID": UUID,
+    "Decimal": Decimal,
+    "complex": lambda value: complex(*value),
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "float": float,
+    "dict": dict,
+    **ARRAY_READERS,
+}
+
+
+def dumps(value: Any) -> str:
+    """Writes a value as JSON text on one line, in ASCII, which no terminal or pipe can spoil."""
+    return json.dumps(to_json(value), allow_nan=False)
+
+
+def loads(text: str) -> Any:
+    """Reads a value from JSON text.
+
+    Raises:
+        ValueError: It is no JSON, or a ``$type`` in it cannot be read.
+    """
+    try:
+        return from_json(json.loads(text, parse_constant=_refuse_constant))
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def to_json(value: Any) -> Any:
+    """Turns a value into what ``json.dumps`` writes."""
+    if isinstance(value, str | bool | int):
+        return value
+    if value is None or is_missing(value):
+        return None
+    if isinstance(value, float) and type(value) is float:
+        return value if math.isfinite(value) else {"$type": "float", "value": str(value)}
+    if isinstance(value, dict):
+        # A dict that looks like a tagged value, or whose keys JSON cannot have, goes as a list of pairs.
+        if all(isinstance(key, str) for key in value) and value.keys() != _KEYS:
+            return {key: to_json(item) for key, item in value.items()}
+        return {"$type": "dict", "value": [[to_json(key), to_json(item)] for key, item in value.items()]}
+    if isinstance(value, list):
+        return [to_json(item) for item in value]
+    # A cell of a frame may be of a class derived from these, such as pandas.Timestamp.
+    known = next((cls for cls in type(value).__mro__ if cls in _WRITERS), None)
+    if known is not None:
+        return {"$type": known.__name__, "value": _WRITERS[known](value)}
+    tagged = frame_json(value, to_json) or array_json(value, to_json)
+    return tagged if tagged is not None else {"$type": type(value).__name__, "value": str(value)}
+
+
+def from_json(value: Any) -> Any:
+    """Turns what ``json.loads`` gave back into values.
+
+    Raises:
+        ValueError: A ``$type`` is not known, or its value is none of that type.
+    """
+    if isinstance(value, list):
+        return [from_json(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() != _KEYS:
+        return {key: from_json(item) for key, item in value.items()}
+    name = value["$type"]
+    reader = _READERS.get(name) if isinstance(name, str) else None
+    if reader is None:
+        raise ValueError(f'a value of "$type" {name!r} cannot be given here; known are {", ".join(_READERS)}')
+    try:
+        return reader(from_json(value["value"]))
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise ValueError(f'the value of "$type" {name!r} cannot be read: {error}') from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")

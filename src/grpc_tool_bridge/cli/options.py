@@ -1,0 +1,158 @@
+"""The options that every client command takes, declared once."""
+
+import asyncio
+import functools
+import inspect
+import os
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, PipeClosedError, file_error
+from grpc_tool_bridge.config import DEFAULT_ADDRESS, read_token
+from grpc_tool_bridge.transport.channel import is_loopback
+
+_HUB = "The hub"
+
+AddressOption = Annotated[
+    str,
+    typer.Option("--address", metavar="HOST:PORT", envvar="TOOL_BRIDGE_ADDRESS", help="Where the hub is."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubOptions:
+    """How a command reaches the hub. Each field is an option of every client command."""
+
+    address: Annotated[
+        str,
+        typer.Option(
+            "--address",
+            metavar="HOST:PORT",
+            envvar="TOOL_BRIDGE_ADDRESS",
+            help="Where the hub is; also [IPV6]:PORT or unix:PATH.",
+            rich_help_panel=_HUB,
+        ),
+    ] = DEFAULT_ADDRESS
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file",
+            metavar="FILE",
+            help="File with the bearer token. Without it: the environment's TOOL_BRIDGE_TOKEN or "
+            "TOOL_BRIDGE_TOKEN_FILE.",
+            rich_help_panel=_HUB,
+        ),
+    ] = None
+    tls: Annotated[
+        bool,
+        typer.Option("--tls/--no-tls", envvar="TOOL_BRIDGE_TLS", help="Use TLS.", rich_help_panel=_HUB),
+    ] = False
+    tls_ca: Annotated[
+        Path | None,
+        typer.Option(
+            "--tls-ca",
+            metavar="FILE",
+            envvar="TOOL_BRIDGE_TLS_CA",
+            help="PEM file with the authorities to trust; the system's without it. Implies --tls.",
+            rich_help_panel=_HUB,
+        ),
+    ] = None
+    connect_timeout: Annotated[
+        float,
+        typer.Option(
+            "--connect-timeout",
+            min=0.0,
+            metavar="SECONDS",
+            envvar="TOOL_BRIDGE_CONNECT_TIMEOUT",
+            help="Go on trying to reach the hub for so long.",
+            rich_help_panel=_HUB,
+        ),
+    ] = 2.0
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether the connection goes by TLS."""
+        return self.tls or self.tls_ca is not None
+
+    def check(self) -> None:
+        """Checks what can be checked without the hub.
+
+        Raises:
+            ArgumentError: The address is none, or a file cannot be read.
+        """
+        check_address(self.address)
+        if self.tls_ca is not None:
+            try:
+                self.tls_ca.read_bytes()
+            except OSError as error:
+                raise file_error(error, self.tls_ca) from None
+
+    def token(self) -> str | None:
+        """Returns the token to send: of the file that was named, else of the environment.
+
+        Raises:
+            ArgumentError: It cannot be read or sent, or the environment gives two.
+        """
+        token, file = None, self.token_file
+        if file is None:
+            token = os.environ.get("TOOL_BRIDGE_TOKEN")
+            named = os.environ.get("TOOL_BRIDGE_TOKEN_FILE")
+            if token is not None and named is not None:
+                raise ArgumentError("TOOL_BRIDGE_TOKEN and TOOL_BRIDGE_TOKEN_FILE are both set; unset one of them")
+            file = Path(named) if named else None
+        try:
+            return read_token(token, file)
+        except OSError as error:
+            raise file_error(error, file) from None
+        except ValueError as error:
+            raise ArgumentError(str(error)) from None
+
+
+def check_address(address: str) -> None:
+    """Checks the form of an address.
+
+    Raises:
+        ArgumentError: It is none.
+    """
+    try:
+        is_loopback(address)
+    except ValueError as error:
+        raise ArgumentError(f"--address: {error}") from None
+
+
+def client_command(app: typer.Typer, name: str) -> Callable[[Callable[..., Coroutine[Any, Any, None]]], None]:
+    """Makes an async function a command of ``app`` that also takes every option of HubOptions.
+
+    Its first parameter, ``hub``, gets them as one object.
+    """
+
+    def register(function: Callable[..., Coroutine[Any, Any, None]]) -> None:
+        own = list(inspect.signature(function).parameters.values())[1:]
+        shared = [
+            inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=item.type)
+            for item in fields(HubOptions)
+        ]
+
+        @functools.wraps(function)
+        def command(**given: Any) -> None:
+            hub = HubOptions(**{item.name: given.pop(item.name) for item in shared})
+            hub.check()
+            try:
+                asyncio.run(function(hub, **given))
+            except KeyboardInterrupt:
+                raise CommandError("interrupted", code=130) from None
+            except BrokenPipeError:
+                raise PipeClosedError from None
+
+        command.__dict__["__signature__"] = inspect.Signature(
+            [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own] + shared
+        )
+        command.__annotations__ = {item.name: item.annotation for item in own + shared}
+        app.command(name)(command)
+
+    return register

@@ -1,0 +1,131 @@
+"""Tools named on the command line: ``module``, ``module:attr``, ``file.py``, ``file.py:attr``."""
+
+import importlib
+import importlib.util
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from grpc_tool_bridge.cli.failures import ArgumentError
+from grpc_tool_bridge.tools import Tool, as_tool
+
+# Frames from here say less about a failed import than those of the module that was named.
+_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")) + (
+    str(Path(__file__).parent.parent),
+    "<frozen",
+)
+
+
+def load_tools(sources: Iterable[str]) -> list[Tool]:
+    """Imports the tools of all sources; one that is named twice is taken once.
+
+    Args:
+        sources: As given to ``--tools``.
+
+    Raises:
+        ArgumentError: A source cannot be imported, or what it names is no tool.
+    """
+    modules: dict[str, ModuleType] = {}
+    tools: dict[int, Tool] = {}
+    offered: dict[int, Any] = {}
+    for source in sources:
+        where, attribute = _split(source)
+        if where not in modules:
+            modules[where] = _import(source, where)
+        for item in _items(source, modules[where], attribute):
+            if id(item) not in offered:
+                offered[id(item)] = item
+                tools[id(item)] = _tool(source, item)
+    return list(tools.values())
+
+
+def _split(source: str) -> tuple[str, str]:
+    """Splits into module or file, and attribute; a colon may also belong to a drive's letter."""
+    if source.endswith(".py"):
+        return source, ""
+    head, suffix, attribute = source.rpartition(".py:")
+    if suffix:
+        return f"{head}.py", attribute
+    where, _, attribute = source.partition(":")
+    if not where:
+        raise ArgumentError(f"--tools {source!r} names no module; write module:attr, module or path/to/file.py")
+    return where, attribute
+
+
+def _import(source: str, where: str) -> ModuleType:
+    is_file = where.endswith(".py")
+    if is_file and not Path(where).is_file():
+        raise ArgumentError(f"--tools {source}: there is no file {where}")
+    # As for a script, and as for ``python -m``: what lies beside it can be imported.
+    folder = str(Path(where).resolve().parent if is_file else Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        return _import_file(Path(where).resolve()) if is_file else importlib.import_module(where)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{where}.".startswith(f"{error.name}."):
+            raise ArgumentError(
+                f"--tools {source}: there is no module {error.name}; run where it can be imported, or give its file"
+            ) from None
+        raise ArgumentError(f"--tools {source}: cannot import it: {_cause(error)}") from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    name, number = path.stem, 1
+    # A file named as a module that is there already, or that may be imported later, must not take its place.
+    while name in sys.modules or name in sys.stdlib_module_names:
+        number += 1
+        name = f"{path.stem}_{number}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _cause(error: BaseException) -> str:
+    """Names an import's failure, with the file and line that it comes from."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]
+    frame = (own or list(frames))[-1]
+    what = f"it ends the process with {error.code!r}" if isinstance(error, SystemExit) else str(error)
+    return f"{type(error).__name__}: {what} ({frame.filename}, line {frame.lineno})"
+
+
+def _items(source: str, module: ModuleType, attribute: str) -> Sequence[Any]:
+    if not attribute:
+        found = [item for item in vars(module).values() if isinstance(item, Tool)]
+        if not found:
+            raise ArgumentError(
+                f"--tools {source}: {module.__name__} has no tools; mark functions with @tool, "
+                f"or name one as {source}:function"
+            )
+        return found
+    value: Any = module
+    for name in attribute.split("."):
+        try:
+            value = getattr(value, name)
+        except AttributeError:
+            raise ArgumentError(f"--tools {source}: {module.__name__} has no {attribute}") from None
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _tool(source: str, item: Any) -> Tool:
+    try:
+        return as_tool(item)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"--tools {source}: {error}") from None

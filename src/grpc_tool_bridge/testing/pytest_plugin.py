@@ -1,0 +1,53 @@
+"""Fixtures for projects that offer or use tools: a real hub, and a bridge to it.
+
+pytest loads this with every run of every project that has the package, so nothing heavy is imported before a fixture is
+asked for.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings
+    from grpc_tool_bridge.core.registered import ToolSource
+
+
+@pytest.fixture
+def bridge_tools() -> "list[ToolSource]":
+    """The tools of ``bridge_server``: none. A project gives its own by a fixture of this name."""
+    return []
+
+
+@pytest.fixture
+def bridge_settings() -> "Settings":
+    """The settings of ``bridge_server``: the defaults. A project gives others by a fixture of this name."""
+    from grpc_tool_bridge import Settings  # noqa: PLC0415 - costs nothing to those who do not use it
+
+    return Settings()
+
+
+@pytest.fixture
+def bridge_server(bridge_tools: "list[ToolSource]", bridge_settings: "Settings") -> "Iterator[BridgeServer]":
+    """A hub that runs in a thread of its own; ``bridge_server.address`` is where it listens.
+
+    What a test leaves running in it is ended with it, without a grace.
+    """
+    from grpc_tool_bridge.testing.background import running_hub  # noqa: PLC0415 - likewise
+
+    with running_hub(bridge_tools, bridge_settings) as server:
+        yield server
+
+
+@pytest.fixture
+def bridge(bridge_server: "BridgeServer", bridge_settings: "Settings") -> "Iterator[GRPCToolBridge]":
+    """A bridge to ``bridge_server`` that has no session yet.
+
+    An async test awaits ``bridge.initialize()``, a plain one calls ``bridge.sync.initialize()``. It is closed after the
+    test, whatever ran the test's event loop.
+    """
+    from grpc_tool_bridge.testing.background import background_bridge  # noqa: PLC0415 - likewise
+
+    with background_bridge(bridge_server.address, bridge_settings) as made:
+        yield made

@@ -1,0 +1,129 @@
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import Field
+
+from grpc_tool_bridge.checks import compile_check
+from grpc_tool_bridge.schemas import input_schema, output_schema
+from grpc_tool_bridge.signatures import read_signature
+
+
+@dataclass
+class Point:
+    x: int
+    y: float = 0.0
+
+
+def schema(function: Callable[..., Any]) -> dict[str, Any]:
+    return json.loads(schema_text(function))  # type: ignore[no-any-return]  # an object by what the test says
+
+
+def schema_text(function: Callable[..., Any]) -> str:
+    signature = read_signature(function, "f")
+    return input_schema(signature, {p.name: compile_check(p.annotation, p.name) for p in signature.parameters})
+
+
+def of(annotation: Any) -> Any:
+    return json.loads(output_schema(compile_check(annotation, "f")))
+
+
+class TestInput:
+    def test_is_an_object_of_the_parameters_in_their_order(self) -> None:
+        def f(z: int, /, a: str, *, m: float = 1.5) -> None:
+            """F.
+
+            Args:
+                a: what it is
+            """
+
+        assert schema_text(f) == json.dumps(
+            {
+                "type": "object",
+                "properties": {
+                    "z": {"type": "integer"},
+                    "a": {"type": "string", "description": "what it is"},
+                    "m": {"type": "number", "default": 1.5},
+                },
+                "required": ["z", "a"],
+                "additionalProperties": False,
+            }
+        )
+
+    def test_without_parameters_nothing_is_allowed(self) -> None:
+        assert schema(lambda: None) == {"type": "object", "properties": {}, "additionalProperties": False}
+
+    def test_an_unannotated_parameter_may_be_anything(self) -> None:
+        assert schema(lambda a: a)["properties"] == {"a": {}}
+
+    def test_starred_parameters_are_an_array_and_further_properties(self) -> None:
+        def many(*values: int) -> None: ...
+
+        def named(**options: float) -> None: ...
+
+        def both(*values: int, **options: Any) -> None: ...
+
+        assert schema(many)["properties"] == {"values": {"type": "array", "items": {"type": "integer"}}}
+        assert schema(named)["additionalProperties"] == {"type": "number"}
+        assert schema(both) == {"type": "object", "properties": {}, "additionalProperties": True}
+
+    def test_classes_are_defined_once(self) -> None:
+        def f(a: Point, b: list[Point]) -> None: ...
+
+        made = schema(f)
+        assert made["properties"] == {
+            "a": {"$ref": "#/$defs/Point"},
+            "b": {"type": "array", "items": {"$ref": "#/$defs/Point"}},
+        }
+        assert made["$defs"]["Point"]["required"] == ["x"]
+        assert made["$defs"]["Point"]["additionalProperties"] is False
+
+    def test_arbitrary_classes_are_named(self) -> None:
+        def f(a: np.ndarray[Any, Any], b: pd.DataFrame | None, c: Callable[[], None]) -> None: ...
+
+        assert schema(f)["properties"] == {
+            "a": {"x-python-type": "numpy.ndarray"},
+            "b": {"anyOf": [{"x-python-type": "pandas.DataFrame"}, {"type": "null"}]},
+            "c": {"x-python-type": "callable"},
+        }
+
+    def test_a_decimal_is_no_number_with_a_fraction(self) -> None:
+        def f(a: Decimal) -> None: ...
+
+        kinds = [choice["type"] for choice in schema(f)["properties"]["a"]["anyOf"]]
+        assert kinds == ["integer", "string"]
+
+    def test_bounds_are_told(self) -> None:
+        def f(a: Annotated[int, Field(ge=0, description="how many")]) -> None: ...
+
+        assert schema(f)["properties"]["a"] == {"type": "integer", "minimum": 0, "description": "how many"}
+
+    @pytest.mark.parametrize(
+        ("default", "told"), [(None, None), (date(2024, 1, 2), "2024-01-02"), (Point(1), {"x": 1, "y": 0.0})]
+    )
+    def test_a_default_is_told_in_its_json_form(self, default: Any, told: Any) -> None:
+        assert schema(lambda a=default: a)["properties"]["a"] == {"default": told}
+
+    @pytest.mark.parametrize("default", [object(), float("nan")])
+    def test_a_default_that_json_cannot_carry_is_left_out(self, default: Any) -> None:
+        assert schema(lambda a=default: a)["properties"]["a"] == {}
+
+
+class TestOutput:
+    def test_is_what_is_sent(self) -> None:
+        assert of(int) == {"type": "integer"}
+        assert of(None) == {"type": "null"}
+        assert of(date) == {"type": "string", "format": "date"}
+        assert of(pd.DataFrame) == {"x-python-type": "pandas.DataFrame"}
+        assert of(Decimal)["type"] == "string"
+
+    def test_has_its_definitions_and_description(self) -> None:
+        made = json.loads(output_schema(compile_check(list[Point], "f"), "the corners"))
+        assert made["description"] == "the corners"
+        assert list(made["$defs"]) == ["Point"]

@@ -1,0 +1,225 @@
+"""The fixtures in a user's own project, run by a pytest of its own."""
+
+import sys
+
+import pytest
+
+TOOLS = """
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+def count(n: int) -> Iterator[int]:
+    yield from range(n)
+
+
+@pytest.fixture
+def bridge_tools():
+    return [add, count]
+"""
+
+PLAIN = """
+def test_a_plain_function_calls_a_tool(bridge):
+    bridge.sync.initialize("plain")
+    assert bridge.sync.tools["add"](2, 3) == 5
+    assert list(bridge.sync.tools["count"].stream(3)) == [0, 1, 2]
+
+
+def test_a_bridge_that_the_test_closed_itself_is_no_trouble(bridge):
+    with bridge.sync as view:
+        view.initialize()
+        assert view.execute_tool("add", 1, 1) == 2
+
+
+def test_a_bridge_that_is_never_used_is_no_trouble(bridge):
+    assert bridge.session_id is None
+
+
+def test_each_test_has_its_own_hub(bridge, bridge_server):
+    assert len(bridge_server.hub.store) == 0
+"""
+
+PYTEST_ASYNCIO = """
+import asyncio
+
+import pytest
+
+pytestmark = pytest.mark.asyncio
+
+
+async def test_an_async_test_calls_a_tool(bridge):
+    tools = await bridge.initialize("async")
+    assert await tools["add"](2, 3) == 5
+    assert [value async for value in tools["count"].stream(3)] == [0, 1, 2]
+
+
+async def test_a_session_left_open_is_no_trouble(bridge, bridge_server):
+    await bridge.initialize("left open")
+    assert "left open" in [session.id for session in bridge_server.hub.store.sessions()]
+
+
+async def test_a_bridge_closed_by_the_test_is_no_trouble(bridge):
+    async with bridge:
+        await bridge.initialize()
+        assert await bridge.execute_tool("add", 1, 1) == 2
+
+
+async def test_another_bridge_may_join_the_session(bridge, bridge_server):
+    from grpc_tool_bridge import GRPCToolBridge
+
+    await bridge.initialize("shared")
+    async with GRPCToolBridge(bridge_server.address) as other:
+        await other.initialize("shared")
+        await other.session_context.set_variable("x", 1)
+        assert await bridge.session_context.get_variable("x") == 1
+"""
+
+ONE_LOOP_FOR_ALL = """
+import asyncio
+
+import pytest
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_opens_a_session(bridge):
+    await bridge.initialize()
+
+
+async def test_finds_no_task_of_the_test_before(bridge):
+    assert [task.get_name() for task in asyncio.all_tasks() if task.get_name() == "heartbeat"] == []
+"""
+
+ANYIO = """
+import pytest
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.mark.anyio
+async def test_an_anyio_test_calls_a_tool(bridge):
+    tools = await bridge.initialize("anyio")
+    assert await tools["add"](2, 3) == 5
+
+
+@pytest.fixture
+async def ready(bridge, anyio_backend):
+    await bridge.initialize("from a fixture")
+    yield bridge
+
+
+@pytest.mark.anyio
+async def test_a_fixture_may_open_the_session(ready):
+    assert await ready.execute_tool("add", 2, 3) == 5
+"""
+
+SETTINGS = """
+import pytest
+from grpc_tool_bridge import GRPCToolBridge, Settings, ToolExecutionError
+
+
+@pytest.fixture
+def bridge_settings():
+    return Settings(token="secret", max_message_bytes=2_000, show_tracebacks=False)
+
+
+def test_the_hub_has_the_project_s_settings_and_the_bridge_knows_its_token(bridge, bridge_server):
+    assert bridge_server.settings.max_message_bytes == 2_000
+    bridge.sync.initialize()
+    with pytest.raises(ToolExecutionError, match="too large"):
+        bridge.sync.execute_tool("add", "x" * 3_000, 1)
+"""
+
+TOOL_THAT_HANGS = """
+import threading
+
+import pytest
+
+INSIDE = threading.Event()
+
+
+@pytest.fixture
+def bridge_tools():
+    async def hang() -> None:
+        import asyncio
+
+        INSIDE.set()
+        await asyncio.Event().wait()
+
+    return [hang]
+
+
+@pytest.mark.asyncio
+async def test_leaves_a_call_running(bridge):
+    import asyncio
+
+    await bridge.initialize()
+    call = asyncio.create_task(bridge.execute_tool("hang"))
+    await asyncio.to_thread(INSIDE.wait)
+    call.cancel()
+"""
+
+HEAVY = ("grpc", "google.protobuf", "pydantic", "anyio.from_thread", "grpc_tool_bridge.client")
+
+
+def run(pytester: pytest.Pytester, *, passed: int, **files: str) -> None:
+    pytester.makepyfile(**files)
+    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:cacheprovider", "-p", "no:randomly")
+    result.assert_outcomes(passed=passed)
+    result.stderr.no_fnmatch_line("*")
+
+
+def test_plain_tests_use_the_bridge(pytester: pytest.Pytester) -> None:
+    run(pytester, conftest=TOOLS, test_plain=PLAIN, passed=4)
+
+
+def test_pytest_asyncio_tests_use_the_bridge(pytester: pytest.Pytester) -> None:
+    run(pytester, conftest=TOOLS, test_async=PYTEST_ASYNCIO, passed=4)
+
+
+def test_tests_that_share_a_loop_leave_no_task_in_it(pytester: pytest.Pytester) -> None:
+    run(pytester, conftest=TOOLS, test_shared=ONE_LOOP_FOR_ALL, passed=2)
+
+
+def test_anyio_tests_use_the_bridge(pytester: pytest.Pytester) -> None:
+    run(pytester, conftest=TOOLS, test_anyio=ANYIO, passed=2)
+
+
+def test_a_project_sets_up_its_hub(pytester: pytest.Pytester) -> None:
+    run(pytester, conftest=TOOLS, test_settings=SETTINGS, passed=1)
+
+
+def test_a_tool_that_hangs_does_not_hold_up_the_end(pytester: pytest.Pytester) -> None:
+    run(pytester, test_hang=TOOL_THAT_HANGS, passed=1)
+
+
+def test_without_tools_of_the_project_there_are_none(pytester: pytest.Pytester) -> None:
+    run(pytester, test_none="def test_none(bridge):\n    assert bridge.sync.initialize() == {}\n", passed=1)
+
+
+def test_a_project_that_uses_no_fixture_imports_no_library_of_the_bridge(pytester: pytest.Pytester) -> None:
+    check = f"import sys\n\ndef test_light():\n    assert [name for name in {HEAVY!r} if name in sys.modules] == []\n"
+    pytester.makepyfile(test_light=check)
+
+    # pytest-asyncio and anyio's own plugin are left out: what they import is not ours.
+    result = pytester.run(
+        sys.executable, "-m", "pytest", "-W", "error", "-p", "no:anyio", "-p", "no:asyncio", "-p", "no:cacheprovider"
+    )
+
+    result.assert_outcomes(passed=1)
+
+
+def test_the_fixtures_are_listed_with_what_they_are_for(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_subprocess("--fixtures", "-p", "no:cacheprovider")
+
+    for name in ("bridge_tools", "bridge_settings", "bridge_server", "bridge"):
+        result.stdout.re_match_lines([rf"{name}\b.*pytest_plugin"])
