@@ -88,7 +88,7 @@ class Settings(BaseModel):
             ValueError: The token is empty or has characters that no header can carry.
             OSError: The file cannot be read.
         """
-        return read_token(self.token.get_secret_value() if self.token else None, self.token_file)
+        return read_token(self.token.get_secret_value() if self.token is not None else None, self.token_file)
 
 
 def read_token(token: str | None, token_file: Path | None) -> str | None:

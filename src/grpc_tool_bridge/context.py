@@ -7,7 +7,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
-from grpc_tool_bridge.errors import CallCancelledError, NotFoundError
+from grpc_tool_bridge.errors import (
+    MAX_DETAIL_CHARS,
+    MAX_MESSAGE_CHARS,
+    CallCancelledError,
+    NotFoundError,
+    wire_text,
+)
 from grpc_tool_bridge.portal import SyncView
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress, VariableInfo
 
@@ -103,7 +109,7 @@ class ToolContext:
             total: Where it ends, in the same unit; None where that is not known.
             message: What it is doing.
         """
-        self._send(Progress(current=current, total=total or 0.0, message=message))
+        self._send(Progress(current=current, total=total or 0.0, message=wire_text(message, MAX_MESSAGE_CHARS)))
 
     def log(self, message: str, *, level: LogLevel = "info", **fields: Any) -> None:
         """Writes a line to the log here, and to a caller that asked for events.
@@ -114,8 +120,8 @@ class ToolContext:
             **fields: Facts beside the line, sent as text.
         """
         _log.log(_LEVELS[level], "%s: %s", self.tool_name, message, extra={"session_id": self.session_id})
-        record = LogRecord(level=level, logger=self.tool_name, message=message)
-        record.fields.update({name: str(value) for name, value in fields.items()})
+        record = LogRecord(level=level, logger=self.tool_name, message=wire_text(message, MAX_MESSAGE_CHARS))
+        record.fields.update({name: wire_text(str(value), MAX_DETAIL_CHARS) for name, value in fields.items()})
         record.timestamp.FromDatetime(datetime.now(UTC))
         self._send(record)
 

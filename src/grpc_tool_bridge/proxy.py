@@ -22,6 +22,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.portal import AsyncApi
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    ArgumentSpec,
     LogRecord,
     Progress,
     ToolCallItem,
@@ -156,25 +157,14 @@ class AsyncGRPCProxyTool(AsyncApi):
     @property
     def __signature__(self) -> inspect.Signature:
         """The tool's signature, as ``inspect.signature`` reads it."""
-        parameters = []
-        for argument in self.spec.arguments:
-            default: Any = inspect.Parameter.empty
-            if argument.HasField("default_value"):
-                default = deserialize_value(argument.default_value)
-            elif not argument.required:
-                default = None
-            annotation = argument.python_type or inspect.Parameter.empty
-            parameters.append(
-                inspect.Parameter(
-                    argument.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation
-                )
-            )
-        # A required argument may follow an optional one in a signature of keyword-only parameters.
-        seen_default = False
+        parameters = [_parameter(argument) for argument in self.spec.arguments]
+        # Python wants what has no default before what has one; by name, the order is free.
+        defaults = False
         for index, parameter in enumerate(parameters):
-            seen_default = seen_default or parameter.default is not inspect.Parameter.empty
-            if seen_default and parameter.default is inspect.Parameter.empty:
-                parameters[index] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+                defaults = defaults or parameter.default is not inspect.Parameter.empty
+                if defaults and parameter.default is inspect.Parameter.empty:
+                    parameters[index] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         parameters.sort(key=lambda parameter: parameter.kind)
         result = self.spec.return_type.python_type or inspect.Signature.empty
         return inspect.Signature(parameters, return_annotation=result)
@@ -273,6 +263,25 @@ class StreamingGRPCProxyTool(AsyncGRPCProxyTool):
     async def __call__(self, *args: Any, **kwargs: Any) -> list[Any]:
         """Runs the stream to its end and returns the list of its values."""
         return [value async for value in self.stream(*args, **kwargs)]
+
+
+# How the tool's own language wants an argument, where not by position or name.
+_KINDS = {
+    "positional-only": inspect.Parameter.POSITIONAL_ONLY,
+    "keyword-only": inspect.Parameter.KEYWORD_ONLY,
+    "var-positional": inspect.Parameter.VAR_POSITIONAL,
+    "var-keyword": inspect.Parameter.VAR_KEYWORD,
+}
+
+
+def _parameter(argument: ArgumentSpec) -> inspect.Parameter:
+    rules = (rule for rule in argument.validation.custom_rules if rule in _KINDS)
+    kind = _KINDS.get(next(rules, ""), inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    default: Any = inspect.Parameter.empty
+    if kind not in {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} and not argument.required:
+        default = deserialize_value(argument.default_value) if argument.HasField("default_value") else None
+    annotation = argument.python_type or inspect.Parameter.empty
+    return inspect.Parameter(argument.name, kind, default=default, annotation=annotation)
 
 
 def make_proxy(spec: ToolSpec, context: CallContext, options: CallOptions) -> AsyncGRPCProxyTool:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Never, overload
 
-from grpc_tool_bridge.binding import Binder
-from grpc_tool_bridge.checks import compile_check
-from grpc_tool_bridge.options import (
+from grpc_tool_bridge.tooling.binding import Binder
+from grpc_tool_bridge.tooling.checks import compile_check
+from grpc_tool_bridge.tooling.options import (
     ExecutorName,
     ToolOptions,
     apply_options,
@@ -23,8 +23,8 @@ from grpc_tool_bridge.options import (
     own_name,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
-from grpc_tool_bridge.signatures import EMPTY, docstring_of, implementation, read_signature
-from grpc_tool_bridge.specs import describe_tool
+from grpc_tool_bridge.tooling.signatures import EMPTY, docstring_of, implementation, read_signature
+from grpc_tool_bridge.tooling.specs import describe_tool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """A bridge to the hub for the time of one command."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -38,20 +37,14 @@ def make_bridge(hub: HubOptions, *, keep_session: bool = False) -> GRPCToolBridg
     Raises:
         ArgumentError: The token cannot be read.
     """
-    # gRPC's own log lines would stand beside the one line that says what was wrong.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    return GRPCToolBridge(
-        hub.address, token=hub.token(), tls=hub.tls, tls_ca=hub.tls_ca, keep_session=keep_session
-    )
+    return GRPCToolBridge(hub.address, token=hub.token(), tls=hub.tls, tls_ca=hub.tls_ca, keep_session=keep_session)
 
 
 def unreachable(hub: HubOptions, error: ToolCommunicationError) -> CommandError:
     """Makes the error for a hub that does not answer."""
     if error.code_name != "UNAVAILABLE":
         return CommandError(f"{hub.address} answers, but not as a hub does: {error.code_name}: {error.message}")
-    return CommandError(
-        f"no hub answers at {hub.address} ({reason_of(error.message)}); {_advice(hub, error.message)}"
-    )
+    return CommandError(f"no hub answers at {hub.address} ({reason_of(error.message)}); {_advice(hub, error.message)}")
 
 
 def reason_of(details: str) -> str:
@@ -74,5 +67,4 @@ def _advice(hub: HubOptions, details: str) -> str:
         return "it does not speak TLS; leave --tls and --tls-ca out"
     if "Socket closed" in details and not hub.uses_tls:
         return "does it ask for TLS? Then give --tls, or --tls-ca FILE"
-    port = hub.address if hub.address != HubOptions.address else ""
-    return f"is it running? grpc-tool-bridge serve{f' --address {port}' if port else ''} --tools …"
+    return "is it running? grpc-tool-bridge serve --tools …"

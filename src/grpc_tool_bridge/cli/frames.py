@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from grpc_tool_bridge.typespecs import public_name
+from grpc_tool_bridge.tooling.typespecs import public_name
 from grpc_tool_bridge.wire.packages import need
 
 

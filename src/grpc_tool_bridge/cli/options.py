@@ -11,15 +11,21 @@ from typing import Annotated, Any
 
 import typer
 
-from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, PipeClosedError, file_error
+from grpc_tool_bridge.cli.failures import INTERRUPTED, ArgumentError, CommandError, PipeClosedError, file_error
+from grpc_tool_bridge.cli.words import WordsCommand
 from grpc_tool_bridge.config import DEFAULT_ADDRESS, read_token
 from grpc_tool_bridge.transport.channel import is_loopback
 
 _HUB = "The hub"
 
-AddressOption = Annotated[
-    str,
-    typer.Option("--address", metavar="HOST:PORT", envvar="TOOL_BRIDGE_ADDRESS", help="Where the hub is."),
+SessionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--session",
+        metavar="ID",
+        help="Attach to this session, or create it, and keep it. Without it the command has a session of its own, "
+        "removed at the end.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -125,34 +131,32 @@ def check_address(address: str) -> None:
         raise ArgumentError(f"--address: {error}") from None
 
 
-def client_command(app: typer.Typer, name: str) -> Callable[[Callable[..., Coroutine[Any, Any, None]]], None]:
+def client_command(app: typer.Typer, name: str, function: Callable[..., Coroutine[Any, Any, None]]) -> None:
     """Makes an async function a command of ``app`` that also takes every option of HubOptions.
 
-    Its first parameter, ``hub``, gets them as one object.
+    Args:
+        app: Where it belongs.
+        name: What it is called.
+        function: Its first parameter gets the HubOptions; the others are the command's own.
     """
+    own = list(inspect.signature(function).parameters.values())[1:]
+    shared = [
+        inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=item.type)
+        for item in fields(HubOptions)
+    ]
+    parameters = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own] + shared
 
-    def register(function: Callable[..., Coroutine[Any, Any, None]]) -> None:
-        own = list(inspect.signature(function).parameters.values())[1:]
-        shared = [
-            inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=item.type)
-            for item in fields(HubOptions)
-        ]
+    @functools.wraps(function)
+    def command(**given: Any) -> None:
+        hub = HubOptions(**{item.name: given.pop(item.name) for item in shared})
+        hub.check()
+        try:
+            asyncio.run(function(hub, **given))
+        except KeyboardInterrupt:
+            raise CommandError("interrupted", code=INTERRUPTED) from None
+        except BrokenPipeError:
+            raise PipeClosedError from None
 
-        @functools.wraps(function)
-        def command(**given: Any) -> None:
-            hub = HubOptions(**{item.name: given.pop(item.name) for item in shared})
-            hub.check()
-            try:
-                asyncio.run(function(hub, **given))
-            except KeyboardInterrupt:
-                raise CommandError("interrupted", code=130) from None
-            except BrokenPipeError:
-                raise PipeClosedError from None
-
-        command.__dict__["__signature__"] = inspect.Signature(
-            [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own] + shared
-        )
-        command.__annotations__ = {item.name: item.annotation for item in own + shared}
-        app.command(name)(command)
-
-    return register
+    command.__dict__["__signature__"] = inspect.Signature(parameters)
+    command.__annotations__ = {item.name: item.annotation for item in parameters}
+    app.command(name, cls=WordsCommand)(command)

@@ -14,7 +14,8 @@ from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.tools import Tool, as_tool
 
 # Frames from here say less about a failed import than those of the module that was named.
-_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")) + (
+_LIBRARIES = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
     str(Path(__file__).parent.parent),
     "<frozen",
 )
@@ -30,17 +31,16 @@ def load_tools(sources: Iterable[str]) -> list[Tool]:
         ArgumentError: A source cannot be imported, or what it names is no tool.
     """
     modules: dict[str, ModuleType] = {}
-    tools: dict[int, Tool] = {}
-    offered: dict[int, Any] = {}
+    # By identity; the item itself is kept too, so that its id stays its own.
+    tools: dict[int, tuple[Any, Tool]] = {}
     for source in sources:
         where, attribute = _split(source)
         if where not in modules:
             modules[where] = _import(source, where)
         for item in _items(source, modules[where], attribute):
-            if id(item) not in offered:
-                offered[id(item)] = item
-                tools[id(item)] = _tool(source, item)
-    return list(tools.values())
+            if id(item) not in tools:
+                tools[id(item)] = (item, _tool(source, item))
+    return [tool for _, tool in tools.values()]
 
 
 def _split(source: str) -> tuple[str, str]:

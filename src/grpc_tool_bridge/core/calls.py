@@ -151,9 +151,7 @@ class Call:
                     if self.abandoned:
                         self._leave_behind(tool, cancelled)
                         raise
-                    # Otherwise it is the tool that awaits something cancelled.
-                    if self.context is not None and self.cancelled_from_outside():
-                        self.context.mark_cancelled()
+                    self._mark_cancelled()
                     waits_for = tool.throw(cancelled)
                 except GeneratorExit:
                     tool.close()
@@ -166,6 +164,11 @@ class Call:
             return result.value
         finally:
             self._in_tool = False
+
+    def _mark_cancelled(self) -> None:
+        # Without a cancellation of the task it is the tool that awaits something cancelled.
+        if self.context is not None and self.cancelled_from_outside():
+            self.context.mark_cancelled()
 
     def _take_back(self) -> None:
         if self._requested and self._task is not None:

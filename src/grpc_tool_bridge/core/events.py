@@ -1,9 +1,10 @@
 """A stream's values together with what its tool tells on the way."""
 
 import asyncio
+import itertools
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress
@@ -25,8 +26,10 @@ class EventStream:
     def __init__(self, buffer: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
-        self._values: deque[Any] = deque()
+        # Each with its number, so that the two are read in the order in which they came.
+        self._events: deque[tuple[int, Event]] = deque(maxlen=MAX_EVENTS)
+        self._values: deque[tuple[int, Any]] = deque()
+        self._number = itertools.count()
         self._room = asyncio.Semaphore(buffer)
         self._something = asyncio.Event()
 
@@ -38,14 +41,17 @@ class EventStream:
             self._loop.call_soon_threadsafe(self._add, event)
 
     def _add(self, event: Event) -> None:
-        self._events.append(event)
+        self._events.append((next(self._number), event))
         self._something.set()
 
-    async def merge(self, values: AsyncIterator[Any], tasks: TaskSet) -> AsyncGenerator[tuple[Event | None, Any], None]:
+    async def merge(
+        self, values: AsyncGenerator[Any, None], tasks: TaskSet
+    ) -> AsyncGenerator[tuple[Event | None, Any], None]:
         """Yields ``(event, None)`` and ``(None, value)`` in the order in which they come.
 
         Args:
-            values: What the tool yields; read in a task of its own, so that events need not wait for the next value.
+            values: What the tool yields; read in a task of its own, so that events need not wait for the next value,
+                and closed there.
             tasks: Owner of that task.
         """
         pump = tasks.spawn(self._pump(values), "tool stream")
@@ -54,10 +60,10 @@ class EventStream:
                 await self._something.wait()
                 self._something.clear()
                 while self._events or self._values:
-                    if self._events:
-                        yield self._events.popleft(), None
+                    if self._events and (not self._values or self._events[0][0] < self._values[0][0]):
+                        yield self._events.popleft()[1], None
                     else:
-                        value = self._values.popleft()
+                        _, value = self._values.popleft()
                         self._room.release()
                         yield None, value
                 if pump.done():
@@ -70,16 +76,19 @@ class EventStream:
                 pump.cancel()
                 await asyncio.wait([pump])
 
-    async def _pump(self, values: AsyncIterator[Any]) -> BaseException | None:
+    async def _pump(self, values: AsyncGenerator[Any, None]) -> BaseException | None:
         """Returns the stream's error instead of raising it: the reader raises it in its own place."""
         try:
             async for value in values:
                 await self._room.acquire()
-                self._values.append(value)
+                self._values.append((next(self._number), value))
                 self._something.set()
         except Exception as error:  # noqa: BLE001 - handed to the reader
             return error
         finally:
-            # After this task has ended, so that the reader finds it done.
-            self._loop.call_soon(self._something.set)
+            try:
+                await values.aclose()
+            finally:
+                # After this task has ended, so that the reader finds it done.
+                self._loop.call_soon(self._something.set)
         return None

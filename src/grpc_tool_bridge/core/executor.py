@@ -171,6 +171,7 @@ class Executor:
             if parent is None and not in_batch:
                 self.let_in(session_id)
             session, tool = self._find(session_id, request)
+            tool.metrics.active += 1
             call = self._call(session, tool, timeout_ms, self.settings.call_timeout, deadline, parent)
             args, kwargs = self._arguments(tool, request)
             held = await self._admit(call)
@@ -184,6 +185,7 @@ class Executor:
             duration_us = (time.perf_counter_ns() - began) // 1_000
             self._end(call, held)
             if tool is not None:
+                tool.metrics.active -= 1
                 tool.metrics.record(duration_us, ok=result is not None)
         return result, error, ExecutionMetrics(duration_ms=duration_us // 1_000 + 1, duration_us=duration_us)
 
@@ -208,6 +210,7 @@ class Executor:
             if parent is None:
                 self.let_in(request.session_id)
             session, tool = self._find(request.session_id, request)
+            tool.metrics.active += 1
             call = self._call(session, tool, request.timeout_ms, self.settings.stream_timeout, deadline, parent)
             args, kwargs = self._arguments(tool, request)
             held = await self._admit(call)
@@ -233,6 +236,7 @@ class Executor:
             duration_us = (time.perf_counter_ns() - began) // 1_000
             self._end(call, held)
             if tool is not None:
+                tool.metrics.active -= 1
                 tool.metrics.record(duration_us, ok=error is None)
         last = ToolStreamChunk(stream_id=stream_id, sequence=sequence)
         if error is not None:
@@ -246,7 +250,7 @@ class Executor:
         self, call: Call, request: ToolStreamRequest, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> AsyncGenerator[tuple[Event | None, Any], None]:
         """Yields what the tool yields and, where the caller asked for it, what it tells on the way."""
-        buffer = request.config.buffer_size or self.settings.stream_buffer
+        buffer = self._buffer(call.tool, request.config.buffer_size)
         if request.config.include_events:
             events = EventStream(buffer)
             source = self._source(call, request, args, kwargs, buffer=buffer, emit=events)
@@ -256,7 +260,6 @@ class Executor:
                     yield item
             finally:
                 await merged.aclose()
-                await source.aclose()
             return
         source = self._source(call, request, args, kwargs, buffer=buffer)
         try:
@@ -264,6 +267,12 @@ class Executor:
                 yield None, value
         finally:
             await source.aclose()
+
+    def _buffer(self, tool: RegisteredTool, asked: int) -> int:
+        """Values that may wait for the reader: as many as it asks for, at most as many as the hub allows."""
+        if asked < 0:
+            raise ValidationError(f"{tool.name}: buffer_size is {asked}; it is 0 (the default) or more")
+        return min(asked or self.settings.stream_buffer, self.settings.stream_buffer)
 
     async def _source(
         self,
@@ -293,7 +302,7 @@ class Executor:
                     raise _ToolRaised(error) from error
                 yield value
         finally:
-            await _close(values, call.tool.name)
+            await _close(call, values)
 
     def _iterate(self, call: Call, function: "functools.partial[Any]", buffer: int) -> AsyncGenerator[Any, None]:
         if call.tool.tool is not None and call.tool.tool.executor == "thread":
@@ -330,12 +339,16 @@ class Executor:
         seconds = timeout_ms / 1000 if timeout_ms else tool.timeout or session.call_timeout or default
         if tool.timeout is not None and tool.timeout < seconds:
             seconds = tool.timeout
-        end = time.monotonic() + seconds
+        now = time.monotonic()
+        end = now + seconds
         if deadline is not None and deadline < end:
             end = deadline
         if parent is not None and parent.deadline < end:
             end = parent.deadline
-        return Call(session, tool, end, parent=parent, left_behind=self._tasks)
+        call = Call(session, tool, end, parent=parent, left_behind=self._tasks)
+        if end <= now:
+            raise call.timeout_error()
+        return call
 
     def _arguments(self, tool: RegisteredTool, request: Request) -> tuple[Sequence[Any], dict[str, Any]]:
         if tool.tool is None:
@@ -484,11 +497,18 @@ async def _in_place(function: "functools.partial[Any]") -> AsyncGenerator[Any, N
         generator.close()
 
 
-async def _close(values: AsyncGenerator[Any, None], tool_name: str) -> None:
+async def _close(call: Call, values: AsyncGenerator[Any, None]) -> None:
+    """Lets a tool's generator clean up, within the time that its call has for that."""
+    if call.abandoned:
+        # It still runs, and is not ours any more.
+        return
     try:
-        await values.aclose()
+        await call.step(values.aclose())
+    except asyncio.CancelledError:
+        if call.convert() is None:
+            raise
     except Exception:  # noqa: BLE001 - the tool's, and nobody waits for it any more
-        _log.exception("%s failed in its clean-up", tool_name)
+        _log.exception("%s failed in its clean-up", call.tool.name)
 
 
 def _held_above(call: Call) -> bool:

@@ -1,7 +1,6 @@
 """A tool as the hub holds it: its spec, its function where it is local, its limits."""
 
 import difflib
-import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
@@ -11,14 +10,13 @@ from grpc_tool_bridge.core.metrics import ToolMetrics
 from grpc_tool_bridge.core.variables import Revisions, clip
 from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError, ResourceExhaustedError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+from grpc_tool_bridge.tooling.options import TOOL_NAME
 from grpc_tool_bridge.tools import Tool, as_tool
 
 ToolSource = Tool | Callable[..., Any] | ToolSpec
 
 # Calls of one tool that may wait for a place, over all sessions; each session has a bound of its own below it.
 MAX_TOOL_WAITING = 100_000
-
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
 class RegisteredTool:
@@ -113,7 +111,7 @@ def _resolve(source: ToolSource) -> tuple[ToolSpec, Tool | None]:
     spec.CopyFrom(source)
     spec.tool_id = spec.tool_id or spec.name
     for what, text in (("name", spec.name), ("tool_id", spec.tool_id)):
-        if not _NAME.fullmatch(text):
+        if not TOOL_NAME.fullmatch(text):
             raise ValidationError(
                 f"a tool's {what} is 1 to 128 letters, digits, '_', '-' or '.'; this one is {text[:130]!r}"
             )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.registered import RegisteredTool, ToolSource, register_in, tool_not_found
 from grpc_tool_bridge.core.sessions import Session, SessionStore
-from grpc_tool_bridge.errors import ToolBridgeError
+from grpc_tool_bridge.errors import SessionExpiredError, ToolBridgeError
 
 _NONE: dict[str, RegisteredTool] = {}
 
@@ -155,7 +155,8 @@ class ToolRegistry:
         while self.revision(session) <= revision:
             if self._closed is not None:
                 raise self._closed
-            self.store.peek(session.id)
+            if self.store.peek(session.id) is not session:
+                raise SessionExpiredError(f"session {session.id!r} has ended, and another of its id began; watch anew")
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             try:

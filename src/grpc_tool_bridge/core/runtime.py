@@ -3,6 +3,8 @@
 from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf import any_pb2
+
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.errors import ToolExecutionError, error_from_info
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolStreamRequest, VariableInfo
@@ -29,7 +31,9 @@ class HubRuntime:
 
     async def get_variable(self, name: str) -> Any:
         """Returns the value; raises NotFoundError."""
-        return deserialize_value(self._store.variables(self._call.session.id).get(name).value)
+        value = self._store.variables(self._call.session.id).get(name).value
+        # A program in the hub's own process may have set it as it is.
+        return deserialize_value(value) if isinstance(value, any_pb2.Any) else value
 
     async def set_variable(self, name: str, value: Any, expected_revision: int | None) -> int:
         """Sets the value and returns its new revision; raises ConflictError."""

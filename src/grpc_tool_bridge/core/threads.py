@@ -11,6 +11,9 @@ from typing import Any
 # A thread that had nothing to do for so many seconds ends.
 _IDLE_SECONDS = 30.0
 
+# What to do, and whether nobody waits for it any more.
+Job = tuple[Callable[[], None], Callable[[], bool]]
+
 
 class ToolThreads:
     """Runs synchronous functions beside the event loop.
@@ -24,12 +27,14 @@ class ToolThreads:
 
     def __init__(self, max_threads: int) -> None:
         self._max_threads = max_threads
-        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
         # Threads without a job, and jobs without a thread; both change together, so that they always compare.
         self._idle = 0
         self._pending = 0
+        # Jobs of ``_pending`` that nobody waits for any more, at most.
+        self._unwanted = 0
 
     @property
     def busy(self) -> int:
@@ -43,9 +48,7 @@ class ToolThreads:
         done: asyncio.Future[Any] = loop.create_future()
         context = contextvars.copy_context()
 
-        def job() -> None:
-            if done.cancelled():
-                return
+        def work() -> None:
             try:
                 result = context.run(function)
             except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the one who waits
@@ -53,18 +56,26 @@ class ToolThreads:
             else:
                 _in_loop(loop, _settle, done, result, None)
 
-        self._submit(job)
-        return await done
+        self._submit((work, done.cancelled))
+        try:
+            return await done
+        except asyncio.CancelledError:
+            self._forget()
+            raise
 
     async def iterate(self, function: Callable[[], Generator[Any, Any, Any]], buffer: int) -> AsyncGenerator[Any, None]:
         """Runs a generator in one thread and yields what it yields; the thread is at most ``buffer`` values ahead."""
         handover = _Handover(asyncio.get_running_loop(), buffer)
         context = contextvars.copy_context()
-        self._submit(lambda: context.run(handover.produce, function))
+        self._submit((lambda: context.run(handover.produce, function), handover.is_stopped))
         try:
             while True:
-                while not handover.values:
-                    if handover.finished:
+                while True:
+                    # Asked first: what came before the end is then seen, too.
+                    finished = handover.finished
+                    if handover.values:
+                        break
+                    if finished:
                         if handover.error is not None:
                             raise handover.error
                         return
@@ -74,20 +85,40 @@ class ToolThreads:
                 yield value
         finally:
             handover.stop()
+            self._forget()
 
-    def _submit(self, job: Callable[[], None]) -> None:
+    def _submit(self, job: Job) -> None:
         with self._lock:
-            self._pending += 1
-            self._jobs.put(job)
-            if self._pending > self._idle and self._threads < self._max_threads:
+            if self._pending >= self._idle and self._threads < self._max_threads:
+                # Counted once it is there: the system may refuse another thread.
+                threading.Thread(target=self._work, name="tool", daemon=True).start()
                 self._threads += 1
                 self._idle += 1
-                threading.Thread(target=self._work, name="tool", daemon=True).start()
+            self._pending += 1
+        # Outside the lock, which the thread that it wakes takes first.
+        self._jobs.put(job)
+
+    def _forget(self) -> None:
+        """Drops jobs that nobody waits for, once they are most: threads that never return must not heap them up."""
+        with self._lock:
+            self._unwanted += 1
+            if self._unwanted * 2 <= self._pending:
+                return
+            self._unwanted = 0
+            for _ in range(self._jobs.qsize()):
+                try:
+                    job = self._jobs.get_nowait()
+                except queue.Empty:
+                    return
+                if job[1]():
+                    self._pending -= 1
+                else:
+                    self._jobs.put(job)
 
     def _work(self) -> None:
         while True:
             try:
-                job = self._jobs.get(timeout=_IDLE_SECONDS)
+                work, is_unwanted = self._jobs.get(timeout=_IDLE_SECONDS)
             except queue.Empty:
                 with self._lock:
                     if self._pending:
@@ -99,9 +130,10 @@ class ToolThreads:
             with self._lock:
                 self._pending -= 1
                 self._idle -= 1
-            job()
+            if not is_unwanted():
+                work()
             # What the job holds must not live until the next one comes.
-            del job
+            del work, is_unwanted
             with self._lock:
                 self._idle += 1
 
@@ -146,6 +178,10 @@ class _Handover:
         if self.values or self.finished:
             return
         await self._waiter
+
+    def is_stopped(self) -> bool:
+        """Tells whether nobody reads any more."""
+        return self._stopped
 
     def stop(self) -> None:
         """Tells the thread, in the loop, that nobody reads any more."""

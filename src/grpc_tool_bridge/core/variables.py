@@ -52,6 +52,7 @@ class Variable:
     Attributes:
         value: Whatever was set; the store does not look inside.
         size: Bytes that the value counts for.
+        held: Bytes that the whole variable counts for: its value and what its writer says of it.
         created_at, updated_at: Seconds since the epoch.
         revision: Of the last change.
     """
@@ -63,6 +64,7 @@ class Variable:
     created_at: float
     updated_at: float
     revision: int
+    held: int = 0
     created_by: str = ""
     secret: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -188,11 +190,15 @@ class Variables:
             check_name(name, "a variable's name")
             if not create:
                 self.get(name)
-        self._check_room(known, size)
+        if metadata is None and known is not None:
+            held = size + known.held - known.size
+        else:
+            held = size + (metadata.ByteSize() if metadata is not None else 0)
+        self._check_room(known, held)
         now = time.time()
         variable = known or Variable(name, None, "", 0, now, now, 0)
-        self._bytes += size - variable.size
-        variable.value, variable.size, variable.updated_at = value, size, now
+        self._bytes += held - variable.held
+        variable.value, variable.size, variable.held, variable.updated_at = value, size, held, now
         variable.revision = self._revisions.next()
         variable.type = (metadata.type if metadata else "") or type_name
         if metadata is not None:
@@ -212,7 +218,7 @@ class Variables:
         variable = self.get(name)
         self._expect(name, variable, expected_revision)
         del self._items[name]
-        self._bytes -= variable.size
+        self._bytes -= variable.held
         self._changed(Change("delete", name, None, self._revisions.next(), time.time()))
 
     def select(self, *, prefix: str = "", tags: Collection[str] = (), limit: int = 0) -> list[Variable]:
@@ -311,13 +317,13 @@ class Variables:
                 details={"revision": str(present), "expected_revision": str(expected)},
             )
 
-    def _check_room(self, known: Variable | None, size: int) -> None:
+    def _check_room(self, known: Variable | None, held: int) -> None:
         settings = self._settings
         if known is None and len(self._items) >= settings.max_session_variables:
             raise ResourceExhaustedError(
                 f"session {self._session_id!r} has {len(self._items):,} variables, which is its limit; delete some"
             )
-        total = self._bytes + size - (known.size if known else 0)
+        total = self._bytes + held - (known.held if known else 0)
         if total > settings.max_session_variable_bytes:
             raise ResourceExhaustedError(
                 f"the variables of session {self._session_id!r} would take {total:,} bytes, "

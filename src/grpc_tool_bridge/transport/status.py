@@ -5,13 +5,13 @@ from typing import Any
 import grpc
 
 from grpc_tool_bridge.errors import (
-    ERROR_TABLE,
     ToolBridgeError,
     ToolCommunicationError,
     ToolExecutionError,
     error_from_info,
     error_info,
     error_rule,
+    wire_text,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
 
@@ -27,6 +27,8 @@ IDLE_TIMEOUT_KEY = "tool-bridge-idle-timeout-ms"
 
 # Headers are meant to be small: many peers refuse more than 8 KiB of all metadata together.
 MAX_TRAILER_BYTES = 4_096
+# Of the text beside it; what is not ASCII takes up to nine times its bytes there.
+MAX_TEXT_CHARS = 256
 
 # gRPC's own texts where a message is over the size that a channel takes.
 _TOO_LARGE = ("larger than max", "message too large")
@@ -36,11 +38,11 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, tuple[tuple[s
     """Maps an exception to a status.
 
     Returns:
-        The code, the text, and the trailing metadata with the whole error in at most 4 KiB.
+        The code, the text in at most 1 KiB or so, and the trailing metadata with the whole error in at most 4 KiB.
     """
     info = error_info(error)
     code = grpc.StatusCode[error_rule(info.type, origin=info.details.get("origin", "bridge")).status]
-    return code, info.message, ((ERROR_KEY, _trailer(info)),)
+    return code, wire_text(info.message, MAX_TEXT_CHARS), ((ERROR_KEY, _trailer(info)),)
 
 
 def from_rpc_error(error: Any, *, tool_name: str | None = None, method: str = "", where: str = "") -> ToolBridgeError:
@@ -78,7 +80,7 @@ def _error_in(error: Any) -> ErrorInfo | None:
                 info = ErrorInfo.FromString(value)
             except Exception:  # noqa: BLE001 - protobuf's DecodeError, or whatever a proxy made of the header
                 return None
-            return info if info.type in ERROR_TABLE or info.type else None
+            return info if info.type else None
     return None
 
 
@@ -90,9 +92,9 @@ def _trailer(info: ErrorInfo) -> bytes:
     info.stacktrace = ""
     if len(data := info.SerializeToString()) <= MAX_TRAILER_BYTES:
         return data
-    kept = {name: info.details[name] for name in ("origin", "retry_after") if name in info.details}
+    kept = {name: info.details[name][:32] for name in ("origin", "retry_after") if name in info.details}
     info.details.clear()
     info.details.update(kept)
     # A character takes at most four bytes.
-    info.message = info.message[: (MAX_TRAILER_BYTES - 1_024) // 4]
+    info.type, info.message = info.type[:128], info.message[: (MAX_TRAILER_BYTES - 1_024) // 4]
     return info.SerializeToString()

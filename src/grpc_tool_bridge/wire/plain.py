@@ -7,7 +7,6 @@ import dataclasses
 import enum
 import sys
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import Any
 
 from grpc_tool_bridge.errors import SerializationError
@@ -117,9 +116,18 @@ def _plain_data(value: Any) -> Any:
         if kind is bytearray or kind is memoryview:
             return bytes(value)
         if isinstance(value, Sequence) and not isinstance(value, _OWN_SUBCLASSES):
-            return list(islice(iter(value), MAX_ITEMS + 1))
+            return _listed(value)
+    except SerializationError:
+        raise
     except Exception as failure:
         raise SerializationError(
             f"the plain data of a {kind.__name__} cannot be had: {type(failure).__name__}: {failure}"
         ) from failure
     return _MISSING
+
+
+def _listed(value: Sequence[Any]) -> list[Any]:
+    # A range can be longer than memory.
+    if len(value) > MAX_ITEMS:
+        raise too_many(MAX_ITEMS)
+    return list(value)

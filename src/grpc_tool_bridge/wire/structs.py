@@ -94,6 +94,9 @@ def _value_bytes(value: Any, level: int, left: list[int]) -> bytes:
 
 def read_value(payload: bytes, max_depth: int) -> Any:
     """Reads a google.protobuf.Value; integral numbers become int."""
+    # None, as nearly every Value that travels alone.
+    if payload == b"\x08\x00":
+        return None
     return _read(struct_pb2.Value.FromString(payload), max_depth)
 
 

@@ -171,39 +171,35 @@ async def test_leaves_a_call_running(bridge):
 HEAVY = ("grpc", "google.protobuf", "pydantic", "anyio.from_thread", "grpc_tool_bridge.client")
 
 
+NO_TOOLS = """
+def test_without_tools_of_the_project_there_are_none(bridge):
+    assert bridge.sync.initialize() == {}
+"""
+
+
 def run(pytester: pytest.Pytester, *, passed: int, **files: str) -> None:
+    """Runs a project of these files by a pytest of its own, and sees that it prints no error and no warning."""
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n")
     pytester.makepyfile(**files)
-    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:cacheprovider", "-p", "no:randomly")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=passed)
     result.stderr.no_fnmatch_line("*")
 
 
-def test_plain_tests_use_the_bridge(pytester: pytest.Pytester) -> None:
-    run(pytester, conftest=TOOLS, test_plain=PLAIN, passed=4)
+def test_tests_of_every_kind_use_the_bridge_in_one_run(pytester: pytest.Pytester) -> None:
+    run(
+        pytester,
+        conftest=TOOLS,
+        test_plain=PLAIN,
+        test_async=PYTEST_ASYNCIO,
+        test_shared=ONE_LOOP_FOR_ALL,
+        test_anyio=ANYIO,
+        passed=12,
+    )
 
 
-def test_pytest_asyncio_tests_use_the_bridge(pytester: pytest.Pytester) -> None:
-    run(pytester, conftest=TOOLS, test_async=PYTEST_ASYNCIO, passed=4)
-
-
-def test_tests_that_share_a_loop_leave_no_task_in_it(pytester: pytest.Pytester) -> None:
-    run(pytester, conftest=TOOLS, test_shared=ONE_LOOP_FOR_ALL, passed=2)
-
-
-def test_anyio_tests_use_the_bridge(pytester: pytest.Pytester) -> None:
-    run(pytester, conftest=TOOLS, test_anyio=ANYIO, passed=2)
-
-
-def test_a_project_sets_up_its_hub(pytester: pytest.Pytester) -> None:
-    run(pytester, conftest=TOOLS, test_settings=SETTINGS, passed=1)
-
-
-def test_a_tool_that_hangs_does_not_hold_up_the_end(pytester: pytest.Pytester) -> None:
-    run(pytester, test_hang=TOOL_THAT_HANGS, passed=1)
-
-
-def test_without_tools_of_the_project_there_are_none(pytester: pytest.Pytester) -> None:
-    run(pytester, test_none="def test_none(bridge):\n    assert bridge.sync.initialize() == {}\n", passed=1)
+def test_a_project_sets_up_its_hub_and_a_hanging_tool_does_not_hold_up_the_end(pytester: pytest.Pytester) -> None:
+    run(pytester, test_hang=TOOL_THAT_HANGS, test_none=NO_TOOLS, test_settings=TOOLS + SETTINGS, passed=3)
 
 
 def test_a_project_that_uses_no_fixture_imports_no_library_of_the_bridge(pytester: pytest.Pytester) -> None:

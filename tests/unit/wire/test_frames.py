@@ -140,10 +140,15 @@ INEXACT = {
         pd.DataFrame({"a": [1, 2]}, index=pd.Index([dt.date(2026, 1, 1), None], dtype=object)),
         None,
     ),
+    "index of decimals": (
+        pd.DataFrame({"a": [1, 2]}, index=[decimal.Decimal("1.10"), decimal.Decimal("1.1")]),
+        "its index holds",
+    ),
     "own frequency": (
         pd.DataFrame({"a": [1]}, index=pd.DatetimeIndex(["2026-01-02"], freq=pd.offsets.CDay(holidays=["2026-01-01"]))),
         "freq",
     ),
+    "columns of an own class": (pd.DataFrame([[1]], columns=pd.CategoricalIndex(["a"], ordered=True)), "Arrow"),
     "surrogate": (objects("\ud800"), "Arrow"),
 }
 
@@ -297,10 +302,10 @@ def test_a_series_of_two_columns_is_refused() -> None:
 
 
 def test_offsets_out_of_the_data_are_refused() -> None:
-    stream = stream_of(pa.table({"a": ["x" * 77]}))
-    offsets = np.array([0, 77], "<i4").tobytes()
+    stream = stream_of(pa.table({"a": ["x" * 77, "y"]}))
+    offsets = np.array([0, 77, 78], "<i4").tobytes()
     assert stream.count(offsets) == 1
-    payload = BytesValue(value=stream.replace(offsets, np.array([0, 2**30], "<i4").tobytes())).SerializeToString()
+    payload = BytesValue(value=stream.replace(offsets, np.array([0, 2**30, 78], "<i4").tobytes())).SerializeToString()
     for name in ("pandas.DataFrame", "pyarrow.Table", "polars.DataFrame"):
         with pytest.raises(SerializationError):
             deserialize_value(AnyMessage(type_url=name, value=payload))

@@ -19,7 +19,7 @@ from google.protobuf import empty_pb2, struct_pb2, wrappers_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from grpc_tool_bridge.errors import AlreadyExistsError, MessageTooLargeError, SerializationError, ValidationError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import Json, RichValue
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Json, RichList, RichValue
 from grpc_tool_bridge.wire.values import deserialize_value, python_type_name, register_codec, serialize_value
 
 PREFIX = "type.googleapis.com/"
@@ -331,8 +331,9 @@ def test_plain_data_that_cannot_be_had_is_refused() -> None:
 
 
 def test_an_endless_sequence_is_refused() -> None:
-    with pytest.raises(SerializationError, match="items"):
-        serialize_value(range(10**30))
+    for length in (10**12, 10**30):
+        with pytest.raises(SerializationError, match=r"items|OverflowError"):
+            serialize_value(range(length))
 
 
 class Text(str):
@@ -483,6 +484,15 @@ class TestDepth:
             ).SerializeToString()
         with pytest.raises(SerializationError):
             deserialize_value(AnyMessage(type_url=PREFIX + "dspex.bridge.RichValue", value=payload))
+
+    def test_deep_rich_values_are_refused_whatever_the_limit(self) -> None:
+        payload = RichValue(null=True).SerializeToString()
+        for _ in range(5_000):
+            inner = RichValue(any=AnyMessage(type_url="dspex.bridge.RichValue", value=payload))
+            payload = RichValue(list=RichList(items=[inner])).SerializeToString()
+        for max_depth in (100, 10**9):
+            with pytest.raises(SerializationError, match="nested deeper"):
+                deserialize_value(AnyMessage(type_url="dspex.bridge.RichValue", value=payload), max_depth=max_depth)
 
     def test_deep_list_values_are_refused(self) -> None:
         message = struct_pb2.Value()
@@ -677,7 +687,7 @@ class TestDecoding:
             b'"\\ud800"',
             b"9" * 200_000,
             b"[1e999," + b"9" * 5000 + b"]",
-            b"[NaN," + b"9" * 5000,
+            b"[" + b"9" * 5000 + b",NaN]",
         ],
     )
     def test_bad_json_is_refused(self, text: Any) -> None:
@@ -745,12 +755,8 @@ class TestDecoding:
 
 
 def test_a_type_is_named_as_variables_show_it() -> None:
-    assert [python_type_name(value) for value in (1, [], None, pd.DataFrame())] == [
-        "int",
-        "list",
-        "NoneType",
-        "DataFrame",
-    ]
+    values: list[Any] = [1, [], None, pd.DataFrame()]
+    assert list(map(python_type_name, values)) == ["int", "list", "NoneType", "DataFrame"]
 
 
 def test_optional_packages_are_not_imported_before_a_value_needs_them() -> None:

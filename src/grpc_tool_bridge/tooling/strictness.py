@@ -112,7 +112,7 @@ def _object_or(read: Callable[[Any], Any], node: Schema, *, strict: bool = True)
 
 def _decimal(node: Schema) -> Schema:
     def read(value: Any) -> Any:
-        if isinstance(value, bool | float) or not isinstance(value, str | int):
+        if isinstance(value, bool) or not isinstance(value, str | int):
             return value
         try:
             return Decimal(value)

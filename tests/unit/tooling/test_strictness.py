@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, Strict, ValidationError
 
-from grpc_tool_bridge.checks import compile_check
+from grpc_tool_bridge.tooling.checks import compile_check
+from grpc_tool_bridge.tooling.strictness import strict_schema
 
 SCALARS = (int, float, str, bool, bytes)
 
@@ -122,7 +123,12 @@ class TestScalars:
     def test_who_asks_for_lax_gets_it(self) -> None:
         assert check(Annotated[int, Strict(False)], "5") == 5
 
-    def test_pydantic_classes_keep_their_own_rules(self) -> None:
+    @pytest.mark.parametrize("cls", [Model, PydanticPoint])
+    def test_pydantic_classes_keep_their_own_rules(self, cls: Any) -> None:
+        schema: Any = pydantic.TypeAdapter(cls).core_schema
+        assert strict_schema(schema) is schema
+
+    def test_what_pydantic_classes_convert_is_converted(self) -> None:
         assert check(Model, {"x": "5"}) == Model(x=5)
         assert check(list[Model], [{"x": "5", "other": 1}]) == [Model(x=5)]
         assert check(PydanticPoint, {"x": "5"}) == PydanticPoint(5)
@@ -298,7 +304,11 @@ def test_an_iterable_reaches_the_function_as_a_list_checked_in_full() -> None:
     assert is_refused(Iterable[int], iter([1]))
 
 
-def test_a_class_of_its_own_that_is_shared_stays_one() -> None:
-    assert check(tuple[Color, Color, Point, Point], ["red", 1, {"x": 1}, {"x": 2}]) == (
-        Color.RED, Color.FIRST, Point(1), Point(2),
-    )  # fmt: skip
+def test_a_class_used_twice_is_rewritten_in_both_places() -> None:
+    @dataclass
+    class Colors:
+        one: Color
+        two: Color
+
+    assert check(tuple[Colors, Colors], [{"one": "red", "two": 1}] * 2) == (Colors(Color.RED, Color.FIRST),) * 2
+    assert is_refused(Colors, {"one": "red", "two": True})

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from pydantic import Field
 
-from grpc_tool_bridge.checks import compile_check
-from grpc_tool_bridge.schemas import input_schema, output_schema
-from grpc_tool_bridge.signatures import read_signature
+from grpc_tool_bridge.tooling.checks import compile_check
+from grpc_tool_bridge.tooling.schemas import input_schema, output_schema
+from grpc_tool_bridge.tooling.signatures import read_signature
 
 
 @dataclass

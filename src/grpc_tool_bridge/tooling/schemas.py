@@ -7,9 +7,9 @@ from typing import Any, cast
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from pydantic_core import PydanticSerializationError, core_schema, to_jsonable_python
 
-from grpc_tool_bridge.checks import Check
-from grpc_tool_bridge.signatures import EMPTY, VAR_KEYWORD, VAR_POSITIONAL, Parameter, Signature
-from grpc_tool_bridge.typespecs import public_name
+from grpc_tool_bridge.tooling.checks import Check
+from grpc_tool_bridge.tooling.signatures import EMPTY, VAR_KEYWORD, VAR_POSITIONAL, Parameter, Signature
+from grpc_tool_bridge.tooling.typespecs import public_name
 
 
 class _Generator(GenerateJsonSchema):

@@ -4,11 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from grpc_tool_bridge.checks import Check
+from grpc_tool_bridge.tooling.checks import Check
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ToolType, ValidationRules
-from grpc_tool_bridge.schemas import input_schema, output_schema
-from grpc_tool_bridge.signatures import (
+from grpc_tool_bridge.tooling.schemas import input_schema, output_schema
+from grpc_tool_bridge.tooling.signatures import (
     EMPTY,
     KEYWORD_ONLY,
     POSITIONAL_ONLY,
@@ -17,8 +17,8 @@ from grpc_tool_bridge.signatures import (
     Parameter,
     Signature,
 )
-from grpc_tool_bridge.strictness import Schema
-from grpc_tool_bridge.typespecs import allowed_values, elixir_type, python_type
+from grpc_tool_bridge.tooling.strictness import Schema
+from grpc_tool_bridge.tooling.typespecs import allowed_values, elixir_type, python_type
 from grpc_tool_bridge.wire.values import serialize_value
 
 # How a parameter is given, where that is not both ways; in ``custom_rules``, since the wire has no field for it.

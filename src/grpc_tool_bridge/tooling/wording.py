@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic_core import ErrorDetails, ValidationError
 
-from grpc_tool_bridge.strictness import CHOICE_MARK
+from grpc_tool_bridge.tooling.strictness import CHOICE_MARK
 
 _MAX_TOLD = 5
 _MAX_SHOWN_CHARS = 60

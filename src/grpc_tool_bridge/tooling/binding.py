@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic_core import ValidationError as CheckError
 
-from grpc_tool_bridge.checks import Check
+from grpc_tool_bridge.tooling.checks import Check
 from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.signatures import POSITIONAL_ONLY, VAR_KEYWORD, VAR_POSITIONAL, Parameter, Signature
-from grpc_tool_bridge.wording import describe_problems, show
+from grpc_tool_bridge.tooling.signatures import POSITIONAL_ONLY, VAR_KEYWORD, VAR_POSITIONAL, Parameter, Signature
+from grpc_tool_bridge.tooling.wording import describe_problems, show
 
 # Stands in ``details`` for arguments by position beyond the last parameter: they have no name.
 POSITIONAL = "*"

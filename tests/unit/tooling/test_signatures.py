@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from grpc_tool_bridge.context import ToolContext
-from grpc_tool_bridge.signatures import EMPTY, docstring_of, implementation, read_docstring, read_signature
+from grpc_tool_bridge.tooling.signatures import EMPTY, docstring_of, implementation, read_docstring, read_signature
 
 
 def names(function: Callable[..., Any]) -> list[str]:

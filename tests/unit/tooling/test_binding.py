@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpc_tool_bridge.binding import Binder
-from grpc_tool_bridge.checks import compile_check
+from grpc_tool_bridge.tooling.binding import Binder
+from grpc_tool_bridge.tooling.checks import compile_check
 from grpc_tool_bridge.context import ToolContext
 from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.signatures import read_signature
+from grpc_tool_bridge.tooling.signatures import read_signature
 
 
 def binder(function: Callable[..., Any]) -> Binder:

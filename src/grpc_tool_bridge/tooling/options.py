@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
-from grpc_tool_bridge.signatures import Signature
-from grpc_tool_bridge.typespecs import plain
+from grpc_tool_bridge.tooling.signatures import Signature
+from grpc_tool_bridge.tooling.typespecs import plain
 
 ExecutorName = Literal["async", "thread"]
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _LIST_TYPES = (list, abc.Sequence, abc.Iterable, abc.Collection, Any)
 
 
@@ -116,7 +116,7 @@ def apply_options(spec: ToolSpec, options: ToolOptions) -> None:
 def _checked_name(text: Any, what: str) -> str:
     if not isinstance(text, str):
         raise TypeError(f"a tool's {what} is text, not {text!r}")
-    if not _NAME.fullmatch(text):
+    if not TOOL_NAME.fullmatch(text):
         raise ValueError(f"a tool's {what} is 1 to 128 letters, digits, '_', '-' or '.'; this one is {text[:130]!r}")
     return text
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, TypedDict
 import pytest
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from grpc_tool_bridge.checks import compile_check
-from grpc_tool_bridge.wording import describe_problems, show
+from grpc_tool_bridge.tooling.checks import compile_check
+from grpc_tool_bridge.tooling.wording import describe_problems, show
 
 
 @dataclass

@@ -15,7 +15,7 @@ import pytest
 import typing_extensions
 from pydantic import BaseModel, Field
 
-from grpc_tool_bridge.typespecs import allowed_values, elixir_type, public_name, python_type
+from grpc_tool_bridge.tooling.typespecs import allowed_values, elixir_type, public_name, python_type
 
 
 class Color(enum.Enum):

@@ -13,7 +13,7 @@ import typing_extensions
 from pydantic import ConfigDict, TypeAdapter
 from pydantic_core import SchemaValidator
 
-from grpc_tool_bridge.strictness import Schema, strict_schema
+from grpc_tool_bridge.tooling.strictness import Schema, strict_schema
 
 # Unknown fields are refused as unknown arguments are; a class that pydantic does not know is checked by isinstance.
 _CONFIG = ConfigDict(arbitrary_types_allowed=True, extra="forbid")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from pydantic import Field, ValidationError
 
-from grpc_tool_bridge.checks import compile_check
+from grpc_tool_bridge.tooling.checks import compile_check
 
 
 class Base(TypedDict):

@@ -1,0 +1,88 @@
+"""The commands, and what becomes of an error in any of them."""
+
+import os
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from grpc_tool_bridge.cli import call, doctor, tools, variables
+from grpc_tool_bridge.cli.failures import BAD_ARGUMENT, report, say_error
+from grpc_tool_bridge.cli.options import client_command
+from grpc_tool_bridge.cli.serve import serve
+
+PROGRAM = "grpc-tool-bridge"
+
+# What is wrong with a command line; the class has no public name of its own.
+_UsageError: Any = typer.BadParameter.__base__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command line.
+
+    Args:
+        argv: Its words, without the program's name; None: those of the process.
+
+    Returns:
+        The exit code: 0; 1 where the hub or a tool failed; 2 where an argument was wrong; 130 after Ctrl-C. Whatever
+        failed is told in one line on stderr.
+    """
+    # gRPC's own log lines would stand beside the one line that says what was wrong.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        code = _command()(args=None if argv is None else list(argv), prog_name=PROGRAM, standalone_mode=False)
+    except _UsageError as error:
+        path = error.ctx.command_path if error.ctx is not None else PROGRAM
+        say_error(f"{_usage_text(error)}; see {path} --help")
+        return BAD_ARGUMENT
+    except Exception as error:  # noqa: BLE001 - whatever it is, it becomes one line
+        return report(error)
+    return code if isinstance(code, int) else 0
+
+
+def make_app() -> typer.Typer:
+    """Makes the application with all its commands."""
+    app = typer.Typer(help="Tools in other processes, as functions.", context_settings=_HELP, add_completion=True)
+    app.callback(invoke_without_command=True)(_root)
+    app.command("serve")(serve)
+    for name, command in {"tools": tools.tools, "call": call.call, "stream": call.stream}.items():
+        client_command(app, name, command)
+    variable_app = typer.Typer(help="List, read, write and watch the variables of a session.", context_settings=_HELP)
+    for name, command in {
+        "list": variables.list_variables,
+        "get": variables.get_variable,
+        "set": variables.set_variable,
+        "delete": variables.delete_variable,
+        "watch": variables.watch_variables,
+    }.items():
+        client_command(variable_app, name, command)
+    app.add_typer(variable_app, name="vars")
+    client_command(app, "doctor", doctor.doctor)
+    return app
+
+
+_HELP = {"help_option_names": ["-h", "--help"]}
+
+
+def _command() -> Callable[..., Any]:
+    command: Callable[..., Any] = typer.main.get_command(make_app())
+    return command
+
+
+def _root(
+    context: typer.Context,
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
+) -> None:
+    if show_version:
+        Console(highlight=False).print(f"{PROGRAM} {version(PROGRAM)}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit
+
+
+def _usage_text(error: Any) -> str:
+    text = error.format_message().rstrip(".")
+    return f"{text[:1].lower()}{text[1:]}"

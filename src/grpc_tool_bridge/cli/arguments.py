@@ -1,0 +1,151 @@
+"""A tool's arguments from the words of a command line."""
+
+import itertools
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from grpc_tool_bridge.cli import jsonvalues
+from grpc_tool_bridge.cli.failures import ArgumentError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+
+_JSON_TYPES: Mapping[type, str] = {
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    list: "array",
+    dict: "object",
+    type(None): "null",
+}
+_ANY = frozenset({*_JSON_TYPES.values()})
+
+
+def parse_arguments(spec: ToolSpec, words: Sequence[str], pairs: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
+    """Reads the arguments of a call.
+
+    A word is JSON where that is what the parameter takes; of a parameter that takes text it is the text itself. ``-``
+    stands for JSON on stdin.
+
+    Args:
+        spec: The tool; of one that is not known, every parameter takes anything.
+        words: The positional ones.
+        pairs: Each ``name=word``.
+
+    Returns:
+        The positional and the named arguments.
+
+    Raises:
+        ArgumentError: A word is not what its parameter takes, or a pair is none.
+    """
+    schema = _Schema(spec.input_schema)
+    targets = _positional(spec, schema)
+    args = []
+    for index, word in enumerate(words):
+        # A surplus argument is the hub's to refuse.
+        name, types = next(targets, (str(index + 1), _ANY))
+        args.append(_value(word, f"argument {name}", types))
+    kwargs: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, word = pair.partition("=")
+        if not equals or not name:
+            raise ArgumentError(f"--kwarg {pair!r} is no argument; write --kwarg name=value")
+        if name in kwargs:
+            raise ArgumentError(f"--kwarg {name} is given twice; give it once")
+        kwargs[name] = _value(word, f"argument {name}", schema.types_of(name))
+    return args, kwargs
+
+
+def read_value(word: str, what: str) -> Any:
+    """Reads one value: JSON, or the word itself where it is none; ``-`` is JSON on stdin.
+
+    Raises:
+        ArgumentError: What stdin has is no JSON.
+    """
+    return _value(word, what, _ANY)
+
+
+def _value(word: str, what: str, types: frozenset[str]) -> Any:
+    if word == "-":
+        return _from_stdin(what)
+    if types == {"string"}:
+        return word
+    try:
+        value = jsonvalues.loads(word)
+    except ValueError as error:
+        if "string" in types:
+            return word
+        expected = " or ".join(sorted(types))
+        raise ArgumentError(f"{what} takes JSON ({expected}), and {word[:60]!r} is none: {error}") from None
+    # Text that happens to be JSON, such as "5" for a parameter that takes text or nothing.
+    if "string" in types and _JSON_TYPES.get(type(value), "object") not in types:
+        return word
+    return value
+
+
+def _from_stdin(what: str) -> Any:
+    try:
+        return jsonvalues.loads(sys.stdin.read())
+    except ValueError as error:
+        raise ArgumentError(f"{what} is read from stdin, which has no JSON: {error}") from None
+
+
+def _positional(spec: ToolSpec, schema: "_Schema") -> Iterator[tuple[str, frozenset[str]]]:
+    """Yields the names and types of the parameters that arguments go to by position."""
+    for argument in spec.arguments:
+        kinds = argument.validation.custom_rules
+        if "keyword-only" in kinds or "var-keyword" in kinds:
+            return
+        if "var-positional" in kinds:
+            yield from itertools.repeat((argument.name, schema.types_of_items(argument.name)))
+        yield argument.name, schema.types_of(argument.name)
+
+
+class _Schema:
+    """The JSON types that a tool's parameters take."""
+
+    def __init__(self, text: str) -> None:
+        try:
+            whole = json.loads(text) if text else {}
+        except ValueError:
+            # A peer in another language may have sent anything; then every word is read as JSON or text.
+            whole = {}
+        self._whole: Mapping[str, Any] = whole if isinstance(whole, dict) else {}
+
+    def types_of(self, name: str) -> frozenset[str]:
+        """Lists the types of a parameter, or of what ``**kwargs`` takes."""
+        schema = self._property(name)
+        if schema is None:
+            schema = self._whole.get("additionalProperties")
+        return frozenset(self._types(schema, 0)) or _ANY
+
+    def types_of_items(self, name: str) -> frozenset[str]:
+        """Lists the types of the items of ``*name``."""
+        schema = self._property(name)
+        return frozenset(self._types(schema.get("items") if isinstance(schema, dict) else None, 0)) or _ANY
+
+    def _property(self, name: str) -> Any:
+        properties = self._whole.get("properties")
+        return properties.get(name) if isinstance(properties, dict) else None
+
+    def _types(self, schema: Any, depth: int) -> Iterable[str]:
+        """Lists the types that a schema allows; all where it does not say, or says it in another way."""
+        if not isinstance(schema, dict) or depth > 20:  # noqa: PLR2004 - a schema may refer to itself
+            return _ANY
+        if isinstance(schema.get("$ref"), str):
+            definitions = self._whole.get("$defs")
+            name = schema["$ref"].rpartition("/")[2]
+            return self._types(definitions.get(name) if isinstance(definitions, dict) else None, depth + 1)
+        for key in ("anyOf", "oneOf"):
+            if isinstance(schema.get(key), list):
+                return {kind for choice in schema[key] for kind in self._types(choice, depth + 1)}
+        kinds = schema.get("type")
+        if isinstance(kinds, str):
+            kinds = [kinds]
+        if not isinstance(kinds, list):
+            values = schema.get("enum", [schema["const"]] if "const" in schema else [])
+            kinds = [_JSON_TYPES.get(type(value), "object") for value in values] if isinstance(values, list) else []
+        kinds = [kind for kind in kinds if isinstance(kind, str)]
+        # A whole number is a number too.
+        return {*kinds, "integer"} if "number" in kinds else (kinds or _ANY)

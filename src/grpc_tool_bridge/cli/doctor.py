@@ -1,0 +1,216 @@
+"""``doctor``: what is wrong between here and the hub."""
+
+import asyncio
+import importlib.util
+import socket
+import ssl
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Literal
+
+from rich.text import Text
+
+from grpc_tool_bridge.cli.connection import make_bridge, refused, unreachable
+from grpc_tool_bridge.cli.failures import CommandError, one_line
+from grpc_tool_bridge.cli.options import HubOptions, JsonOption
+from grpc_tool_bridge.cli.output import console, print_json
+from grpc_tool_bridge.client import GRPCToolBridge
+from grpc_tool_bridge.errors import AccessError, ToolBridgeError, ToolCommunicationError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import HeartbeatRequest
+from grpc_tool_bridge.transport.channel import is_loopback, split_address
+
+ROUND_TRIPS = 20
+# Beyond this, time stamps of the hub and of this machine cannot be compared.
+MAX_SKEW_SECONDS = 2.0
+
+# Of each extra, the packages that it brings.
+EXTRAS = {
+    "data": ("numpy", "pandas", "polars", "pyarrow"),
+    "dspy": ("dspy",),
+    "langchain": ("langchain_core",),
+    "mcp": ("mcp",),
+    "http": ("starlette", "uvicorn"),
+    "cluster": ("nats",),
+}
+
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What came of one check."""
+
+    name: str
+    status: Literal["ok", "warn", "fail"]
+    text: str
+
+
+async def doctor(hub: HubOptions, as_json: JsonOption = False) -> None:
+    """Check the way to the hub, step by step, and what is installed here."""
+    checks = []
+    out = console()
+    async for check in examine(hub):
+        checks.append(check)
+        if not as_json:
+            line = Text.assemble((f"{check.status:<5}", _STYLES[check.status]), f"{check.name:<9} {check.text}")
+            out.print(line, soft_wrap=True)
+    failed = [check.name for check in checks if check.status == "fail"]
+    if as_json:
+        print_json({"ok": not failed, "checks": [asdict(check) for check in checks]})
+    if failed:
+        raise CommandError(f"{hub.address}: {', '.join(failed)} failed; the lines above say why")
+
+
+async def examine(hub: HubOptions) -> AsyncIterator[Check]:
+    """Yields each check as it is done; past one that failed, those that need it are left out."""
+    reached = True
+    for step in (_resolve, _connect, _tls):
+        check = await step(hub)
+        if check is not None:
+            yield check
+            reached = reached and check.status != "fail"
+        if not reached:
+            break
+    if reached:
+        async with make_bridge(hub) as bridge:
+            async for check in _ask(hub, bridge):
+                yield check
+    yield _versions()
+    yield _extras()
+
+
+async def _resolve(hub: HubOptions) -> Check | None:
+    if hub.address.startswith("unix"):
+        return None
+    host, port = split_address(hub.address)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        return Check("address", "fail", f"{host} has no address: {error.strerror}; is the name right?")
+    return Check("address", "ok", f"{host} is {', '.join(dict.fromkeys(str(item[4][0]) for item in found))}")
+
+
+async def _connect(hub: HubOptions) -> Check:
+    began = time.perf_counter()
+    try:
+        async with asyncio.timeout(hub.connect_timeout or None):
+            _, writer = await _open_socket(hub, None)
+    except (OSError, TimeoutError) as error:
+        text = f"cannot connect to {hub.address}: {error.strerror or 'no answer'}; is the hub running there?"
+        return Check("connect", "fail", text)
+    await _close(writer)
+    return Check("connect", "ok", f"{hub.address} took {(time.perf_counter() - began) * 1000:.1f} ms")
+
+
+async def _tls(hub: HubOptions) -> Check | None:
+    if not hub.uses_tls:
+        return (
+            Check("tls", "ok", "not used")
+            if is_loopback(hub.address)
+            else Check("tls", "warn", "not used: all can be read")
+        )
+    try:
+        context = ssl.create_default_context(cafile=hub.tls_ca)
+    except ssl.SSLError as error:
+        return Check("tls", "fail", f"{hub.tls_ca} has no certificates in PEM form: {error.reason}")
+    context.set_alpn_protocols(["h2"])
+    try:
+        async with asyncio.timeout(hub.connect_timeout or None):
+            _, writer = await _open_socket(hub, context)
+    except ssl.SSLCertVerificationError as error:
+        text = f"the hub's certificate is not trusted: {error.verify_message}; --tls-ca FILE names its authority"
+        return Check("tls", "fail", text)
+    except (OSError, TimeoutError) as error:
+        return Check("tls", "fail", f"no handshake: {error}; does the hub use TLS?")
+    socket_info = writer.get_extra_info("ssl_object")
+    text = f"{socket_info.version()}, certificate good until {socket_info.getpeercert()['notAfter']}"
+    await _close(writer)
+    return Check("tls", "ok", text)
+
+
+async def _ask(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[Check]:
+    try:
+        serving = await bridge.client.health_check()
+    except AccessError as error:
+        yield Check("token", "fail", refused(hub, error))
+        return
+    except ToolCommunicationError as error:
+        yield Check("health", "fail", str(unreachable(hub, error)))
+        return
+    yield Check("token", "ok", "accepted" if hub.token() is not None else "none is asked for")
+    if not serving:
+        yield Check("health", "fail", "the hub answers, but does not serve; is it shutting down?")
+        return
+    yield Check("health", "ok", "the hub serves")
+    try:
+        for check in await _round_trips(bridge):
+            yield check
+        count = len(await bridge.initialize(connect_timeout=hub.connect_timeout))
+    except ToolBridgeError as error:
+        yield Check("session", "fail", one_line(str(error)))
+        return
+    yield Check("tools", "ok" if count else "warn", f"{count} tools" if count else "none; serve --tools … offers some")
+
+
+async def _round_trips(bridge: GRPCToolBridge) -> list[Check]:
+    took, skews = [], []
+    for _ in range(ROUND_TRIPS):
+        sent, began = time.time(), time.perf_counter()
+        answer = await bridge.client.call("Heartbeat", HeartbeatRequest(session_id="doctor"))
+        took.append(time.perf_counter() - began)
+        # The hub read its clock somewhere between question and answer; the middle is the best guess.
+        skews.append(answer.server_time.ToNanoseconds() / 1e9 - (sent + took[-1] / 2))
+    skew = skews[took.index(min(took))]
+    far = abs(skew) > MAX_SKEW_SECONDS
+    how = f"the hub's clock is {abs(skew):.3f} s {'ahead' if skew > 0 else 'behind'}"
+    low, high = min(took) * 1000, max(took) * 1000
+    return [
+        Check("clock", "warn" if far else "ok", how + ("; set both by NTP" if far else "")),
+        Check(
+            "latency",
+            "ok",
+            f"round trip {statistics.median(took) * 1000:.2f} ms (median of {ROUND_TRIPS}; {low:.2f} to {high:.2f})",
+        ),
+    ]
+
+
+def _versions() -> Check:
+    parts = [f"{name} {version(name)}" for name in ("grpc-tool-bridge", "grpcio", "protobuf")]
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    return Check("version", "ok", f"{', '.join(parts)}, Python {python} (here)")
+
+
+def _extras() -> Check:
+    there, missing = [], []
+    for extra, packages in EXTRAS.items():
+        lacking = [package for package in packages if importlib.util.find_spec(package) is None]
+        if lacking:
+            missing.append(f"{extra} ({', '.join(lacking)})")
+        else:
+            there.append(extra)
+    text = f"installed: {', '.join(there) or 'none'}"
+    return Check("extras", "ok", text + (f"; not installed: {', '.join(missing)}" if missing else ""))
+
+
+async def _open_socket(
+    hub: HubOptions, context: ssl.SSLContext | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if hub.address.startswith("unix:"):
+        path = hub.address.removeprefix("unix:").removeprefix("//")
+        return await asyncio.open_unix_connection(path, ssl=context, server_hostname="localhost" if context else None)
+    if hub.address.startswith("unix-abstract:"):
+        return await asyncio.open_unix_connection("\0" + hub.address.removeprefix("unix-abstract:"))
+    host, port = split_address(hub.address)
+    return await asyncio.open_connection(host, port, ssl=context)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    try:
+        await writer.wait_closed()
+    except OSError:
+        return  # the hub closed first, since nothing was said to it

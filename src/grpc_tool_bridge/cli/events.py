@@ -1,0 +1,64 @@
+"""What a tool tells while it streams: progress as a bar, log as lines, both on stderr."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from grpc_tool_bridge.cli.failures import one_line
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Progress as ProgressEvent
+
+
+class EventView:
+    """Shows a stream's events for as long as its context lasts.
+
+    Args:
+        out: Where the stream's values go.
+        err: Where its events go; a bar is drawn only where that is a terminal.
+
+    Attributes:
+        out: Where to print the values, so that they and the bar do not overwrite each other.
+    """
+
+    def __init__(self, out: Console, err: Console) -> None:
+        on_one_screen = out.is_terminal and err.is_terminal
+        self.out = err if on_one_screen else out
+        self._err = err
+        self._task: TaskID | None = None
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            console=err,
+            transient=True,
+            redirect_stdout=on_one_screen,
+            redirect_stderr=False,
+        )
+
+    def progress(self, event: ProgressEvent) -> None:
+        """Draws how far the tool is."""
+        if not self._err.is_terminal:
+            return
+        if self._task is None:
+            self._bar.start()
+            self._task = self._bar.add_task("", total=None)
+        # A tool that does not know its end reports 0.
+        self._bar.update(
+            self._task, completed=event.current, total=event.total or None, description=one_line(event.message)
+        )
+
+    def log(self, record: LogRecord) -> None:
+        """Prints a line of the tool's log."""
+        facts = "".join(f" {name}={value}" for name, value in sorted(record.fields.items()))
+        self._err.print(one_line(f"{record.level} {record.logger}: {record.message}{facts}"), soft_wrap=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()

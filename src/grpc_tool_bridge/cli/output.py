@@ -1,0 +1,102 @@
+"""What a command prints: for people by rich, for programs as JSON, one line for each value."""
+
+import sys
+from collections.abc import Sequence
+from typing import IO, Any, NoReturn
+
+from rich import box
+from rich.console import Console
+from rich.pretty import Pretty
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from grpc_tool_bridge.cli import frames, jsonvalues
+from grpc_tool_bridge.cli.failures import PipeClosedError
+
+# People do not read more rows, and a table is laid out in memory; --json gives all.
+MAX_ROWS = 200
+# Of a file or a pipe, which has no width: nothing is cut off there.
+_PIPE_WIDTH = 1_000
+
+
+class _Console(Console):
+    """A console that leaves a closed pipe to the command."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        raise PipeClosedError
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Makes a console for stdout or stderr as they are now, whatever takes their place later."""
+    file = sys.stderr if stderr else sys.stdout
+    made = _Console(file=file, stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not made.is_terminal:
+        made.width = _PIPE_WIDTH
+    return made
+
+
+def print_json(value: Any, file: IO[str] | None = None) -> None:
+    """Prints a value as one line of JSON on ``file``, or stdout."""
+    _write(jsonvalues.dumps(value) + "\n", file)
+
+
+def print_value(value: Any, out: Console | None = None) -> None:
+    """Prints a value for people.
+
+    Text is printed as it is, and bytes that do not go to a terminal too; frames and lists of dicts become tables.
+
+    Args:
+        value: Any value.
+        out: Where to; stdout where not given.
+    """
+    out = out or console()
+    if isinstance(value, str):
+        out.out(value, highlight=False) if out.stderr else _write(value + "\n")
+    elif isinstance(value, bytes) and not out.is_terminal and hasattr(sys.stdout, "buffer"):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(value)
+        sys.stdout.buffer.flush()
+    else:
+        table = table_of(value)
+        if table is None:
+            out.print(Pretty(value))
+            return
+        out.print(rich_table([str(column) for column in table.columns], table.rows, table.index))
+        if table.total > len(table.rows):
+            out.print(f"… {table.total - len(table.rows):,} more rows; --json gives all")
+
+
+def table_of(value: Any) -> frames.Table | None:
+    """Reads a frame, or a list of dicts, as a table of at most ``MAX_ROWS`` rows; None for anything else."""
+    if isinstance(value, list) and value and all(isinstance(item, dict) and item for item in value):
+        columns = list(dict.fromkeys(key for item in value[:MAX_ROWS] for key in item))
+        rows = [[item.get(column, "") for column in columns] for item in value[:MAX_ROWS]]
+        return frames.Table(columns, rows, None, len(value))
+    return frames.frame_table(value, MAX_ROWS)
+
+
+def rich_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], index: Sequence[Any] | None = None) -> RichTable:
+    """Lays out a table; numbers stand at the right of their column."""
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+    if index is not None:
+        table.add_column("", style="dim")
+    for number, column in enumerate(columns):
+        is_number = bool(rows) and all(type(row[number]) in (int, float) for row in rows)
+        table.add_column(Text(column), justify="right" if is_number else "left", overflow="fold")
+    for number, row in enumerate(rows):
+        label = [] if index is None else [Text(str(index[number]))]
+        table.add_row(*label, *[cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row])
+    return table
+
+
+def _cell(value: Any) -> str:
+    return f"{value:,.6g}" if type(value) is float else str(value)
+
+
+def _write(text: str, file: IO[str] | None = None) -> None:
+    file = file or sys.stdout
+    try:
+        file.write(text)
+        file.flush()
+    except BrokenPipeError:
+        raise PipeClosedError from None

@@ -1,0 +1,192 @@
+"""``serve``: a hub that runs until it is told to end."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from grpc_tool_bridge.cli.failures import FAILED, INTERRUPTED, ArgumentError, CommandError
+from grpc_tool_bridge.cli.options import check_address
+from grpc_tool_bridge.cli.output import console, print_json
+from grpc_tool_bridge.cli.settings_options import read_settings, setting
+from grpc_tool_bridge.cli.signature_text import signature_text
+from grpc_tool_bridge.cli.tool_sources import load_tools
+from grpc_tool_bridge.config import DEFAULT_ADDRESS, Settings
+from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
+from grpc_tool_bridge.server import BridgeServer
+from grpc_tool_bridge.tasks import TaskSet
+from grpc_tool_bridge.tools import Tool
+
+_log = logging.getLogger(__name__)
+
+
+class LogLevel(StrEnum):
+    """How much a hub logs."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def serve(
+    *,
+    address: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            envvar="TOOL_BRIDGE_ADDRESS",
+            help="Where to listen; port 0 takes any that is free; also [IPV6]:PORT or unix:PATH.",
+        ),
+    ] = DEFAULT_ADDRESS,
+    tools: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Tools to offer: module:attr, module, FILE.py or FILE.py:attr. The attr is a tool, a function, or a "
+            "list, tuple or dict of them; without it, every tool of the module. May be given many times.",
+        ),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="TOML file with settings by name.")] = None,
+    log_level: Annotated[LogLevel, typer.Option(help="What to log on stderr.")] = LogLevel.INFO,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Say where it listens as one line of JSON, for programs that wait for it.")
+    ] = False,
+    token_file: Annotated[Path | None, setting("token_file")] = None,
+    tls_cert: Annotated[Path | None, setting("tls_cert")] = None,
+    tls_key: Annotated[Path | None, setting("tls_key")] = None,
+    allow_insecure: Annotated[bool | None, setting("allow_insecure")] = None,
+    max_message_bytes: Annotated[int | None, setting("max_message_bytes")] = None,
+    max_batch_items: Annotated[int | None, setting("max_batch_items")] = None,
+    call_timeout: Annotated[float | None, setting("call_timeout")] = None,
+    stream_timeout: Annotated[float | None, setting("stream_timeout")] = None,
+    max_threads: Annotated[int | None, setting("max_threads")] = None,
+    max_sessions: Annotated[int | None, setting("max_sessions")] = None,
+    session_idle_timeout: Annotated[float | None, setting("session_idle_timeout")] = None,
+    max_session_calls: Annotated[int | None, setting("max_session_calls")] = None,
+    show_tracebacks: Annotated[bool | None, setting("show_tracebacks")] = None,
+    shutdown_grace: Annotated[float | None, setting("shutdown_grace")] = None,
+) -> None:
+    """Run a hub that offers tools, until Ctrl-C or SIGTERM.
+
+    It then takes no new calls and lets those in flight finish; a second Ctrl-C ends them at once.
+    """
+    flags = {name: value for name, value in locals().items() if name in Settings.model_fields}
+    check_address(address)
+    settings = read_settings(flags, config)
+    logging.basicConfig(
+        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
+    )
+    # What tools print must not stand among what a program reads here.
+    out = console()
+    with contextlib.redirect_stdout(sys.stderr):
+        offered = load_tools(tools or ())
+        server = _make_server(address, offered, settings)
+        code = asyncio.run(_serve(server, lambda: _announce(server, offered, out, as_json=as_json)))
+    if code:
+        raise typer.Exit(code)
+
+
+def _make_server(address: str, tools: list[Tool], settings: Settings) -> BridgeServer:
+    try:
+        return BridgeServer(address, tools, settings=settings)
+    except ToolBridgeError as error:
+        raise ArgumentError(f"--tools: {error.message}") from None
+
+
+async def _serve(server: BridgeServer, announce: Callable[[], None]) -> int:
+    """Serves until a signal; returns the exit code that it stands for."""
+    loop = asyncio.get_running_loop()
+    signals: asyncio.Queue[int] = asyncio.Queue()
+    with _signals(lambda number: loop.call_soon_threadsafe(signals.put_nowait, number)):
+        await _start(server)
+        try:
+            announce()
+            number = await signals.get()
+            _log.info("%s: calls in flight may finish; Ctrl-C again ends them", signal.Signals(number).name)
+        finally:
+            await _stop(server, signals)
+    return INTERRUPTED if number == signal.SIGINT else 0
+
+
+async def _start(server: BridgeServer) -> None:
+    try:
+        await server.start()
+    except ValidationError as error:
+        raise ArgumentError(error.message) from None
+    except OSError as error:
+        text = error.strerror or str(error)
+        if error.filename is not None:
+            raise ArgumentError(f"cannot read {error.filename}: {text}") from None
+        raise CommandError(text, code=FAILED) from None
+
+
+async def _stop(server: BridgeServer, signals: "asyncio.Queue[int]") -> None:
+    tasks = TaskSet()
+
+    async def end_calls_at_next_signal() -> None:
+        await signals.get()
+        _log.warning("ending the calls in flight")
+        await server.hub.drain(0)
+
+    tasks.spawn(end_calls_at_next_signal(), "second signal")
+    try:
+        await server.stop()
+    finally:
+        await tasks.aclose()
+
+
+@contextlib.contextmanager
+def _signals(callback: Callable[[int], object]) -> Iterator[None]:
+    """Passes SIGINT and SIGTERM to ``callback``; past the second one, a signal ends the process as it always does."""
+    seen = 0
+
+    def handle(number: int, _: FrameType | None) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 1:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        callback(number)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _announce(server: BridgeServer, offered: list[Tool], out: Console, *, as_json: bool) -> None:
+    """Says that the hub is up. What it needs to be called is there; the token itself never is."""
+    settings = server.settings
+    tools = sorted((tool.spec for tool in offered), key=lambda spec: spec.name)
+    if as_json:
+        facts = {
+            "address": server.address,
+            "tools": [spec.name for spec in tools],
+            "tls": settings.tls_cert is not None,
+            "token": settings.token is not None,
+            "pid": os.getpid(),
+        }
+        print_json(facts, out.file)
+        return
+    guards = [what for what, there in (("TLS", settings.tls_cert), ("a token", settings.token)) if there]
+    block = Text(f"The hub listens at {server.address}", style="bold")
+    block.append(f" ({' and '.join(guards)} needed)\n" if guards else "\n", style="not bold")
+    block.append(f"{len(tools)} tools\n" if tools else "No tools: --tools names some\n", style="not bold")
+    for spec in tools:
+        block.append(f"  {signature_text(spec)}\n", style="not bold cyan")
+    block.append("Ctrl-C ends it", style="not bold")
+    out.print(block, soft_wrap=True)

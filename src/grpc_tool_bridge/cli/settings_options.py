@@ -1,0 +1,66 @@
+"""Options that are settings of the hub: named, described and defaulted by ``Settings`` alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import typer
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from grpc_tool_bridge.cli.failures import ArgumentError, file_error, settings_error
+from grpc_tool_bridge.config import Settings, load_settings
+
+_PANEL = "Settings (also TOOL_BRIDGE_… and --config)"
+
+
+def setting(name: str) -> Any:
+    """Makes the option of a setting.
+
+    Args:
+        name: Of a field of ``Settings``.
+
+    Returns:
+        An option without a default, so that a setting that is not given is left to the environment and the file.
+    """
+    field = Settings.model_fields[name]
+    flag = f"--{name.replace('_', '-')}"
+    declaration = f"{flag}/--no-{flag[2:]}" if field.annotation is bool else flag
+    text = f"{(field.description or name).capitalize()} [default: {default_text(field)}]"
+    return typer.Option(declaration, help=text, show_default=False, rich_help_panel=_PANEL)
+
+
+def default_text(field: FieldInfo) -> str:
+    """Writes a setting's default for people."""
+    if field.default is None:
+        return "none"
+    if isinstance(field.default, bool):
+        return "on" if field.default else "off"
+    return f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
+
+
+def read_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
+    """Reads the settings by flag, then environment, then file, and checks what can be checked before the hub starts.
+
+    Raises:
+        ArgumentError: A setting cannot be, or a file cannot be read.
+    """
+    try:
+        settings = load_settings(flags, config_file)
+    except pydantic.ValidationError as error:
+        raise settings_error(error) from None
+    except ValueError as error:
+        raise ArgumentError(str(error)) from None
+    except OSError as error:
+        raise file_error(error, config_file) from None
+    return settings.model_copy(update={"token": _token(settings), "token_file": None})
+
+
+def _token(settings: Settings) -> SecretStr | None:
+    try:
+        token = settings.bearer_token()
+    except OSError as error:
+        raise file_error(error, settings.token_file) from None
+    except ValueError as error:
+        raise ArgumentError(str(error)) from None
+    return None if token is None else SecretStr(token)

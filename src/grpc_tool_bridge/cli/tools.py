@@ -1,0 +1,104 @@
+"""``tools``: what the hub offers."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from grpc_tool_bridge.cli.connection import open_bridge
+from grpc_tool_bridge.cli.failures import CommandError
+from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
+from grpc_tool_bridge.cli.output import console, print_json, rich_table
+from grpc_tool_bridge.cli.signature_text import arguments_text, default_text, signature_text
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
+
+
+async def tools(
+    hub: HubOptions,
+    name: Annotated[str | None, typer.Argument(help="Show this tool in full.")] = None,
+    session: SessionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the tools of the hub, or show one in full."""
+    async with open_bridge(hub, session) as bridge:
+        specs = [proxy.spec for proxy in bridge.tools.values()]
+    specs.sort(key=lambda spec: spec.name)
+    if name is not None:
+        spec = find_tool(specs, name)
+        print_json(tool_facts(spec)) if as_json else _show(spec)
+    elif as_json:
+        print_json([tool_facts(spec) for spec in specs])
+    elif specs:
+        rows = [[Text(spec.name, style="bold"), arguments_text(spec), _first_line(spec.description)] for spec in specs]
+        console().print(rich_table(["tool", "arguments", "description"], rows))
+    else:
+        console().print("The hub has no tools; grpc-tool-bridge serve --tools … offers some")
+
+
+def find_tool(specs: list[ToolSpec], name: str) -> ToolSpec:
+    """Finds a tool by name or id.
+
+    Raises:
+        CommandError: There is none.
+    """
+    found = next((spec for spec in specs if name in (spec.name, spec.tool_id)), None)
+    if found is None:
+        raise CommandError(f"the hub has no tool {name!r}; its tools are {', '.join(s.name for s in specs) or 'none'}")
+    return found
+
+
+def tool_facts(spec: ToolSpec) -> dict[str, Any]:
+    """Describes a tool for programs."""
+    return {
+        "name": spec.name,
+        "tool_id": spec.tool_id or spec.name,
+        "type": ToolType.Name(spec.type).lower(),
+        "description": spec.description,
+        "arguments": arguments_text(spec),
+        "returns": spec.return_type.python_type,
+        "input_schema": _schema(spec.input_schema),
+        "output_schema": _schema(spec.output_schema),
+        "limits": {name: getattr(spec.limits, name) for name in ResourceLimits.DESCRIPTOR.fields_by_name},
+        "version": spec.version,
+        "idempotent": spec.idempotent,
+        "examples": list(spec.examples),
+        "metadata": dict(spec.metadata),
+    }
+
+
+def _show(spec: ToolSpec) -> None:
+    out = console()
+    out.print(Text(signature_text(spec), style="bold"))
+    if spec.description:
+        out.print(Text(spec.description))
+    if spec.arguments:
+        rows = [
+            [item.name, item.python_type, "required" if item.required else default_text(item), item.description]
+            for item in spec.arguments
+        ]
+        out.print(rich_table(["argument", "type", "default", "description"], rows))
+    facts = tool_facts(spec)
+    limits = {name: value for name, value in facts["limits"].items() if value}
+    marks = [facts["type"], *(["idempotent"] if spec.idempotent else []), *([spec.version] if spec.version else [])]
+    out.print(Text(", ".join(marks)))
+    for title, value in (("limits", limits), ("metadata", facts["metadata"])):
+        if value:
+            out.print(Text(f"{title}: {', '.join(f'{key} {item}' for key, item in value.items())}"))
+    for example in spec.examples:
+        out.print(Text(f"example: {example}"))
+    for title in ("input_schema", "output_schema"):
+        if facts[title] is not None:
+            out.print(Text(f"{title.replace('_', ' ')}:", style="bold"))
+            out.print(Text(json.dumps(facts[title], indent=2, ensure_ascii=False)))
+
+
+def _schema(text: str) -> Any:
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return text
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]

@@ -1,0 +1,228 @@
+"""Tries again where that may help, and only there, over every transport; and the API for synchronous callers."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from integration.connections import Connect
+
+from grpc_tool_bridge import (
+    BridgeServer,
+    GRPCToolBridge,
+    LocalToolBridge,
+    ResourceExhaustedError,
+    ToolBridgeError,
+    ToolContext,
+    ToolExecutionError,
+    UnavailableError,
+    ValidationError,
+    client,
+    tool,
+)
+
+
+class Flaky:
+    """Fails so many times, then works."""
+
+    def __init__(self, failures: int, error: Exception) -> None:
+        self.calls = 0
+        self._failures = failures
+        self._error = error
+
+    async def __call__(self) -> int:
+        self.calls += 1
+        if self.calls <= self._failures:
+            raise self._error
+        return self.calls
+
+
+class BusyError(Exception):
+    retryable = True
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Keeps what a retry would wait for, instead of waiting."""
+    waited: list[float] = []
+    turn = asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        # Heartbeats sleep too, but far longer.
+        if seconds < 60:
+            waited.append(seconds)
+            await turn(0)
+        else:
+            await turn(seconds)
+
+    class Clock:
+        sleep = staticmethod(note)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(asyncio, name)
+
+    monkeypatch.setattr(client, "asyncio", Clock())
+    return waited
+
+
+async def test_an_error_marked_retryable_is_tried_again_until_it_works(connect: Connect, waits: list[float]) -> None:
+    flaky = Flaky(2, BusyError("not now"))
+    world = await connect(tool(name="flaky")(flaky))
+    assert await world.bridge.execute_with_retry("flaky") == 3
+    assert len(waits) == 2
+    assert 0 < waits[0] <= 0.1 < waits[1] * 2 <= 0.4
+
+
+async def test_max_retries_counts_the_further_tries_and_the_last_error_is_raised(connect: Connect) -> None:
+    flaky = Flaky(99, BusyError("not now"))
+    world = await connect(tool(name="flaky")(flaky))
+    with pytest.raises(ToolExecutionError, match="not now"):
+        await world.bridge.execute_with_retry("flaky", max_retries=2)
+    assert flaky.calls == 3
+    with pytest.raises(ToolExecutionError, match="not now"):
+        await world.bridge.execute_with_retry("flaky", max_retries=0)
+    assert flaky.calls == 4
+
+
+async def test_an_error_of_the_tool_is_not_tried_again(connect: Connect) -> None:
+    flaky = Flaky(1, ValueError("no"))
+    world = await connect(tool(name="flaky")(flaky))
+    with pytest.raises(ToolExecutionError, match="no"):
+        await world.bridge.execute_with_retry("flaky")
+    assert flaky.calls == 1
+
+
+async def test_a_time_out_is_tried_again(connect: Connect) -> None:
+    calls = 0
+
+    async def slow_once() -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            await asyncio.Event().wait()
+        return calls
+
+    world = await connect(tool(limits={"timeout_ms": 100})(slow_once))
+    assert await world.bridge.execute_with_retry("slow_once") == 2
+
+
+async def test_retry_after_rules_over_the_back_off(connect: Connect, waits: list[float]) -> None:
+    world = await connect(tool(name="flaky", limits={"rate_limit_per_minute": 1})(Flaky(0, BusyError())))
+    assert await world.tools["flaky"]() == 1
+    with pytest.raises(ToolExecutionError) as caught:
+        await world.bridge.execute_with_retry("flaky", max_retries=1)
+    assert caught.value.error_type == "RateLimitExceeded"
+    assert 50 < waits[0] <= 60
+
+
+async def test_what_is_retried_can_be_replaced(connect: Connect) -> None:
+    flaky = Flaky(2, ValueError("no"))
+    world = await connect(tool(name="flaky")(flaky))
+
+    def if_value_error(error: ToolBridgeError) -> bool:
+        return error.error_type == "ValueError"
+
+    bridge = await world.attach(retry_if=if_value_error)
+    assert await bridge.execute_with_retry("flaky") == 3
+
+
+async def test_a_number_of_retries_below_0_is_refused(connect: Connect) -> None:
+    world = await connect()
+    with pytest.raises(ValidationError, match="max_retries"):
+        await world.bridge.execute_with_retry("any", max_retries=-1)
+
+
+@pytest.mark.parametrize(
+    ("error", "retryable"),
+    [
+        (UnavailableError("gone"), True),
+        (ResourceExhaustedError("full"), True),
+        (ValidationError("wrong"), False),
+        (ToolExecutionError("t", "ValueError", "x", {"origin": "tool"}), False),
+    ],
+)
+def test_the_rule_of_what_may_help_is_one_function(error: ToolBridgeError, retryable: bool) -> None:
+    assert client.is_retryable(error) is retryable
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+async def count(limit: int) -> AsyncIterator[int]:
+    for number in range(limit):
+        yield number
+
+
+def nested(ctx: ToolContext, value: int) -> int:
+    return int(ctx.sync.call_tool("add", value, 1))
+
+
+@pytest.fixture(params=["local", "grpc"])
+def blocking_bridge(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A bridge for a caller without an event loop; over gRPC its hub lives in a thread of its own."""
+    tools = [add, count, nested]
+    if request.param == "local":
+        yield LocalToolBridge(tools).sync
+        return
+    started, done = threading.Event(), threading.Event()
+    address = ""
+
+    async def serve() -> None:
+        nonlocal address
+        async with BridgeServer(tools=tools) as server:
+            address = server.address
+            started.set()
+            while not done.is_set():
+                await asyncio.sleep(0.005)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    assert started.wait(10)
+    yield GRPCToolBridge(address).sync
+    done.set()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_synchronous_caller_has_the_whole_api(blocking_bridge: Any) -> None:
+    threads = threading.active_count()
+    with blocking_bridge as bridge:
+        tools = bridge.initialize("blocking")
+        assert set(tools) == {"add", "count", "nested"}
+        assert tools["add"](2, 3) == 5
+        assert tools["add"].with_options(timeout=5)(2, 3) == 5
+        assert tools["nested"](1) == 2
+        assert list(tools["count"].stream(3)) == [0, 1, 2]
+        assert bridge.execute_tool("add", 1, 2) == 3
+        assert bridge.execute_batch([{"tool_id": "add", "args": [1, i]} for i in range(3)]) == [1, 2, 3]
+        assert bridge.execute_with_retry("add", 4, 4) == 8
+        bridge.session_context.set_variable("x", {"a": 1})
+        assert bridge.session_context.get_variable("x") == {"a": 1}
+        assert [info.name for info in bridge.session_context.list_variables()] == ["x"]
+        changes = bridge.session_context.watch_variables("x")
+        assert next(changes).value == {"a": 1}
+        changes.close()
+        with pytest.raises(ToolExecutionError, match="missing"):
+            tools["add"](1)
+        assert bridge.client.session_info().session_id == "blocking"
+    assert threading.active_count() <= threads
+
+
+def test_a_synchronous_caller_may_leave_a_stream_early(blocking_bridge: Any) -> None:
+    with blocking_bridge as bridge:
+        bridge.initialize()
+        stream = bridge.stream_tool("count", 1_000_000)
+        assert next(stream) == 0
+        stream.close()
+        assert bridge.execute_tool("add", 1, 1) == 2
+
+
+async def test_the_blocking_view_can_be_used_from_a_thread_beside_a_running_loop() -> None:
+    def use() -> int:
+        with LocalToolBridge([add]).sync as bridge:
+            bridge.initialize()
+            return int(bridge.execute_tool("add", 20, 22))
+
+    assert await asyncio.to_thread(use) == 42
