@@ -146,7 +146,11 @@ def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
             model_config = SettingsConfigDict(toml_file=config_file)
 
         class_for_file = FileSettings
-    loaded = class_for_file(**{name: value for name, value in flags.items() if value is not None})
+    given = {name: value for name, value in flags.items() if value is not None}
+    if "token_file" in given:
+        # It rules over a token of the environment, which would else be a second one.
+        given.setdefault("token", None)
+    loaded = class_for_file(**given)
     return Settings.model_validate(loaded.model_dump())
 
 

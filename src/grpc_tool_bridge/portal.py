@@ -83,6 +83,10 @@ class SyncView(Generic[T]):
             raise RuntimeError(
                 "a blocking view was used inside its own event loop, where it would wait for itself; await"
             )
+        if self._loop.is_closed():
+            raise RuntimeError(
+                "this blocking view was closed, and its event loop with it; take .sync of its object anew"
+            )
         future = asyncio.run_coroutine_threadsafe(_invoke(function, args, kwargs), self._loop)
         try:
             return future.result()

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from grpc_tool_bridge.client import ToolBridge, ToolBridgeClient
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.hub import Hub
-from grpc_tool_bridge.core.registered import ToolSource
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.proxy import CallOptions
 from grpc_tool_bridge.transport.client_stub import LocalTransport
@@ -36,7 +35,7 @@ class BridgeServer:
     """
 
     def __init__(
-        self, address: str = "127.0.0.1:0", tools: Iterable[ToolSource] = (), *, settings: Settings | None = None
+        self, address: str = "127.0.0.1:0", tools: Iterable[Any] = (), *, settings: Settings | None = None
     ) -> None:
         self.settings = settings or Settings()
         self.hub = Hub(self.settings, tools)
@@ -96,7 +95,7 @@ class LocalToolBridge(ToolBridge):
         settings: Limits; the defaults where not given.
     """
 
-    def __init__(self, tools: Iterable[ToolSource] = (), *, settings: Settings | None = None) -> None:
+    def __init__(self, tools: Iterable[Any] = (), *, settings: Settings | None = None) -> None:
         self.hub = Hub(settings, tools)
         super().__init__(_local_client(self.hub))
 

@@ -3,6 +3,7 @@
 import asyncio
 import pkgutil
 import signal
+import sys
 from collections.abc import AsyncIterator
 
 from simpleeval import simple_eval
@@ -37,7 +38,8 @@ async def serve() -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with BridgeServer(tools=[search_web, calculate, endless]) as server:
-        print(server.address, flush=True)
+        sys.stdout.write(f"{server.address}\n")
+        sys.stdout.flush()
         await stop.wait()
 
 

@@ -76,7 +76,10 @@ class TestEndToEnd:
 
         # Every session has its own value of one variable, and its own answer.
         await asyncio.gather(
-            *[bridge.session_context.set_variable("mine", sid) for bridge, sid in zip(bridges, session_ids, strict=True)]
+            *[
+                bridge.session_context.set_variable("mine", sid)
+                for bridge, sid in zip(bridges, session_ids, strict=True)
+            ]
         )
         results = await asyncio.gather(
             *[tools["search_web"](f"test_input {sid}") for tools, sid in zip(tools_list, session_ids, strict=True)],
@@ -111,13 +114,16 @@ async def test_a_hub_that_is_killed_ends_a_stream_and_a_call_with_one_clear_erro
     with hub_process() as (process, address):
         async with GRPCToolBridge(address) as bridge:
             tools = await bridge.initialize()
-            seen = []
+            seen: list[int] = []
 
-            with pytest.raises(ToolCommunicationError) as in_stream:
+            async def read() -> None:
                 async for number in tools["endless"].stream():
                     seen.append(number)
                     if number == 10:
                         process.kill()
+
+            with pytest.raises(ToolCommunicationError) as in_stream:
+                await read()
 
             assert seen == list(range(len(seen)))
             assert len(seen) > 10

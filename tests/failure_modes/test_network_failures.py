@@ -37,7 +37,7 @@ def any_tool(text: str) -> str:
 
 @pytest.fixture
 async def server() -> AsyncIterator[BridgeServer]:
-    tools = [large_data_processor, flaky_tool, rate_limited_tool, any_tool]
+    tools: list[Any] = [large_data_processor, flaky_tool, rate_limited_tool, any_tool]
     async with BridgeServer(tools=tools) as running:
         yield running
 
@@ -90,9 +90,12 @@ class TestFailureModes:
         tool = bridge.tools["large_data_processor"]
         results = []
 
-        with pytest.raises(ToolCommunicationError) as exc_info:
+        async def read() -> None:
             async for chunk in tool.stream(range(1000)):
-                results.append(chunk)  # noqa: PERF401 - what came before the drop counts
+                results.append(chunk)  # noqa: PERF401 - what came before the error counts
+
+        with pytest.raises(ToolCommunicationError) as exc_info:
+            await read()
 
         assert results == [0, 1]
         assert exc_info.value.code == grpc.StatusCode.UNAVAILABLE
@@ -163,9 +166,7 @@ class TestFailureModes:
         bridge.client.stub.ExecuteTool = AsyncMock(
             return_value=ToolCallResponse(
                 success=False,
-                error=ErrorInfo(
-                    type="RateLimitExceeded", message="Too many requests", details={"retry_after": "10"}
-                ),
+                error=ErrorInfo(type="RateLimitExceeded", message="Too many requests", details={"retry_after": "10"}),
             )
         )
 

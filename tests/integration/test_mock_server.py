@@ -1,7 +1,7 @@
 """MockBridgeServer over a real socket: what it answers, keeps and refuses, and that it ends cleanly."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from grpc_tool_bridge import (
     GRPCToolBridge,
     ProtocolError,
+    SessionContext,
     SessionExpiredError,
     ToolBridgeClient,
     ToolCommunicationError,
@@ -23,6 +24,7 @@ from grpc_tool_bridge import (
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CompleteSignal,
     Envelope,
+    GetSessionInfoRequest,
     GetVariableRequest,
     InitializeSessionResponse,
     LinkFrame,
@@ -114,9 +116,13 @@ async def test_an_error_in_a_stream_comes_after_the_messages_before_it(
     server.set_streaming_response("StreamTool", [*chunks("a", "b")[:2], lost])
 
     seen = []
-    with pytest.raises(ToolCommunicationError) as caught:
+
+    async def read() -> None:
         async for value in client.stream_tool("letters"):
             seen.append(value)  # noqa: PERF401 - what came before the error counts
+
+    with pytest.raises(ToolCommunicationError) as caught:
+        await read()
 
     assert seen == ["a", "b"]
     assert caught.value.code is grpc.StatusCode.UNAVAILABLE
@@ -190,20 +196,20 @@ async def test_a_failure_followed_by_a_success_makes_a_retry_succeed(server: Moc
 
 
 @pytest.mark.parametrize(
-    ("method", "call"),
+    ("use", "call"),
     [
-        ("GetSessionVariable", "set_response('GetSessionVariable', VariableResponse(...))"),
-        ("WatchSessionVariables", "set_streaming_response('WatchSessionVariables', [VariableUpdate(...)])"),
+        (lambda context: context.get_variable("x"), "set_response('GetSessionVariable', VariableResponse(...))"),
+        (
+            lambda context: anext(context.watch_variables()),
+            "set_streaming_response('WatchSessionVariables', [VariableUpdate(...)])",
+        ),
     ],
 )
 async def test_a_method_without_an_answer_names_the_call_that_is_missing(
-    server: MockBridgeServer, client: ToolBridgeClient, method: str, call: str
+    client: ToolBridgeClient, use: Callable[[SessionContext], Awaitable[Any]], call: str
 ) -> None:
     with pytest.raises(ToolCommunicationError) as caught:
-        if method == "GetSessionVariable":
-            await client.session_context.get_variable("x")
-        else:
-            _ = [change async for change in client.session_context.watch_variables()]
+        await use(client.session_context)
 
     assert caught.value.code is grpc.StatusCode.UNIMPLEMENTED
     assert call in caught.value.details
@@ -218,7 +224,8 @@ async def test_an_empty_stream_is_an_answer_too(server: MockBridgeServer, client
 
 async def test_a_link_gets_the_frames_and_its_own_are_kept(server: MockBridgeServer) -> None:
     server.set_streaming_response("Link", [LinkFrame(envelopes=[Envelope(hello=LinkHello(protocol=1, peer="hub"))])])
-    link = SnakepitBridgeStub(server.channel()).Link()
+    stub: Any = SnakepitBridgeStub(server.channel())
+    link = stub.Link()
 
     assert (await link.read()).envelopes[0].hello.peer == "hub"
     await link.write(LinkFrame(envelopes=[Envelope(hello=LinkHello(protocol=1, peer="client"))]))
@@ -278,19 +285,20 @@ async def test_leaving_it_closes_its_channels(how: str) -> None:
         async with server:
             channel = server.channel()
 
+    stub: Any = SnakepitBridgeStub(channel)
     with pytest.raises(grpc.aio.UsageError, match="closed"):
-        await SnakepitBridgeStub(channel).ExecuteTool(ToolCallRequest())
+        await stub.ExecuteTool(ToolCallRequest())
 
 
 async def test_leaving_it_ends_a_call_in_flight() -> None:
     async with MockBridgeServer() as server:
         server.set_streaming_response("Link", [LinkFrame()])
         with grpc.insecure_channel(server.address) as channel:
-            link = SnakepitBridgeStub(channel).Link(iter(lambda: LinkFrame(), None))
+            link = SnakepitBridgeStub(channel).Link(iter(LinkFrame, None))
             next(link)
             await asyncio.to_thread(server.stop)
             with pytest.raises(grpc.RpcError):
-                _ = [frame for frame in link]
+                list(link)
 
 
 def test_a_channel_of_a_loop_that_has_ended_is_closed_too() -> None:
@@ -322,7 +330,6 @@ def test_two_servers_never_share_a_port(server: MockBridgeServer) -> None:
 def test_two_servers_share_no_answers(server: MockBridgeServer) -> None:
     server.set_response("GetSessionInfo", SessionInfo(session_id="mine"))
 
-    with MockBridgeServer() as other, grpc.insecure_channel(other.address) as channel:
-        with pytest.raises(grpc.RpcError):
-            SnakepitBridgeStub(channel).GetSessionInfo(GetVariableRequest())
+    with MockBridgeServer() as other, grpc.insecure_channel(other.address) as channel, pytest.raises(grpc.RpcError):
+        SnakepitBridgeStub(channel).GetSessionInfo(GetSessionInfoRequest())
     assert server.requests_for("GetSessionInfo") == []

@@ -1,4 +1,4 @@
-"""The performance tests of the testing strategy, as behaviour: what must be right at speed. The times are benchmarks."""
+"""The performance tests of the testing strategy, as behaviour: what must be right at speed. Times are benchmarks."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

@@ -436,9 +436,13 @@ async def test_an_error_chunk_is_raised_after_the_values_before_it(tool_spec: To
     tool = proxy_with(tool_spec, stream=streaming(data(0, "a"), failure))
 
     seen = []
-    with pytest.raises(ToolExecutionError, match="'x'") as caught:
+
+    async def read() -> None:
         async for value in tool.stream():
             seen.append(value)  # noqa: PERF401 - what came before the error counts
+
+    with pytest.raises(ToolExecutionError, match="'x'") as caught:
+        await read()
 
     assert seen == ["a"]
     assert caught.value.error_type == "KeyError"

@@ -47,19 +47,21 @@ def make_app() -> typer.Typer:
     app = typer.Typer(help="Tools in other processes, as functions.", context_settings=_HELP, add_completion=True)
     app.callback(invoke_without_command=True)(_root)
     app.command("serve")(serve)
-    for name, command in {"tools": tools.tools, "call": call.call, "stream": call.stream}.items():
-        client_command(app, name, command)
-    variable_app = typer.Typer(help="List, read, write and watch the variables of a session.", context_settings=_HELP)
-    for name, command in {
-        "list": variables.list_variables,
-        "get": variables.get_variable,
-        "set": variables.set_variable,
-        "delete": variables.delete_variable,
-        "watch": variables.watch_variables,
-    }.items():
-        client_command(variable_app, name, command)
-    app.add_typer(variable_app, name="vars")
+    client_command(app, "tools", tools.tools)
+    client_command(app, "call", call.call)
+    client_command(app, "stream", call.stream)
+    app.add_typer(_variables_app(), name="vars")
     client_command(app, "doctor", doctor.doctor)
+    return app
+
+
+def _variables_app() -> typer.Typer:
+    app = typer.Typer(help="List, read, write and watch the variables of a session.", context_settings=_HELP)
+    client_command(app, "list", variables.list_variables)
+    client_command(app, "get", variables.get_variable)
+    client_command(app, "set", variables.set_variable)
+    client_command(app, "delete", variables.delete_variable)
+    client_command(app, "watch", variables.watch_variables)
     return app
 
 

@@ -77,7 +77,7 @@ def table_of(value: Any) -> frames.Table | None:
 
 def rich_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], index: Sequence[Any] | None = None) -> RichTable:
     """Lays out a table; numbers stand at the right of their column."""
-    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     if index is not None:
         table.add_column("", style="dim")
     for number, column in enumerate(columns):

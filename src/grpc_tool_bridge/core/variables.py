@@ -269,6 +269,9 @@ class Variables:
                     yield change
                 continue
             await self._next_change(cursor)
+            if not history.reaches(cursor):
+                # Many changes came before this reader's turn.
+                continue
             for change in history.after(cursor):
                 cursor = change.revision
                 if not wanted or change.name in wanted:

@@ -3,6 +3,8 @@
 import asyncio
 import errno
 import logging
+import ssl
+from pathlib import Path
 from typing import Protocol
 
 import grpc.aio
@@ -86,6 +88,7 @@ class GrpcServer:
         try:
             if settings.tls_cert is not None and settings.tls_key is not None:
                 pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
+                _check_certificate(settings.tls_cert, settings.tls_key)
                 port = server.add_secure_port(self.address, grpc.ssl_server_credentials([pair]))
             else:
                 port = server.add_insecure_port(self.address)
@@ -121,3 +124,14 @@ class GrpcServer:
             task = asyncio.get_running_loop().create_task(self._health.set(service, status))
             self._health_news.add(task)
             task.add_done_callback(self._health_news.discard)
+
+
+def _check_certificate(cert: Path, key: Path) -> None:
+    """Says what is wrong with the files; gRPC would only say that it cannot listen."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+    except ssl.SSLError as error:
+        raise ValidationError(
+            f"tls_cert {cert} and tls_key {key} cannot be used ({error.reason or error}): they are PEM files, a "
+            "certificate chain and its own private key without a password"
+        ) from None

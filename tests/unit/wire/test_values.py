@@ -482,7 +482,7 @@ class TestDepth:
             payload = RichValue(
                 any=AnyMessage(type_url=PREFIX + "dspex.bridge.RichValue", value=payload)
             ).SerializeToString()
-        with pytest.raises(SerializationError):
+        with pytest.raises(SerializationError, match="nothing but another Any"):
             deserialize_value(AnyMessage(type_url=PREFIX + "dspex.bridge.RichValue", value=payload))
 
     def test_deep_rich_values_are_refused_whatever_the_limit(self) -> None:

@@ -1,0 +1,486 @@
+"""A session's variables: revisions, compare-and-set, bounds, and watches that miss nothing."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.variables import Change, Revisions, Variables, check_name, clip, type_name
+from grpc_tool_bridge.errors import (
+    ConflictError,
+    NotFoundError,
+    ResourceExhaustedError,
+    SessionExpiredError,
+    ValidationError,
+)
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import VariableMetadata
+
+
+def make(**limits: int) -> Variables:
+    return Variables("s", Revisions(), Settings(**limits))  # type: ignore[arg-type]  # the limits are numbers
+
+
+async def told(watch: AsyncGenerator[Change, None], count: int) -> list[tuple[str, str, Any]]:
+    return [(change.operation, change.name, change.value) for change in [await anext(watch) for _ in range(count)]]
+
+
+async def reader(watch: AsyncGenerator[Change, None]) -> "asyncio.Task[Change]":
+    """Begins to read the next change and waits until there is nothing to read."""
+    task: asyncio.Task[Change] = asyncio.ensure_future(anext(watch))  # type: ignore[arg-type]  # an awaitable all the same
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not task.done()
+    return task
+
+
+# ------------------------------------------------------------------------------------------------- set, get, delete
+
+
+def test_a_variable_that_was_set_is_there() -> None:
+    variables = make()
+    variables.set("x", 5, type_name="int", size=8)
+    variable = variables.get("x")
+    assert (variable.value, variable.type, variable.size) == (5, "int", 8)
+    assert len(variables) == 1
+
+
+def test_a_missing_variable_is_named() -> None:
+    with pytest.raises(NotFoundError, match="session 's' has no variable 'x'") as got:
+        make().get("x")
+    assert got.value.error_type == "VariableNotFound"
+
+
+def test_revisions_rise_with_every_change_and_through_all_sessions_of_a_hub() -> None:
+    revisions = Revisions()
+    one, two = Variables("1", revisions, Settings()), Variables("2", revisions, Settings())
+    seen = [one.set("x", 1).revision, two.set("x", 1).revision, one.set("x", 2).revision]
+    one.delete("x")
+    seen.append(one.revision)
+    assert seen == sorted(set(seen))
+
+
+def test_setting_anew_keeps_creation_and_metadata_and_moves_the_rest() -> None:
+    variables = make()
+    before = variables.set("x", 1, metadata=VariableMetadata(created_by="me", tags={"a": "1"}, secret=True, type="T"))
+    created, revision = before.created_at, before.revision
+    after = variables.set("x", 2, type_name="int")
+    assert (after.created_at, after.created_by, after.tags, after.secret) == (created, "me", {"a": "1"}, True)
+    assert (after.type, after.value) == ("int", 2)
+    assert after.revision > revision
+    assert after.updated_at >= created
+
+
+def test_new_metadata_replaces_the_old_but_not_the_creator_where_none_is_named() -> None:
+    variables = make()
+    variables.set("x", 1, metadata=VariableMetadata(created_by="me", tags={"a": "1"}, secret=True))
+    variable = variables.set("x", 1, metadata=VariableMetadata(tags={"b": "2"}))
+    assert (variable.created_by, variable.tags, variable.secret) == ("me", {"b": "2"}, False)
+
+
+def test_the_messages_of_a_variable_say_what_it_is() -> None:
+    variables = make()
+    variable = variables.set("x", 1, size=9, metadata=VariableMetadata(created_by="me", tags={"a": "1"}), type_name="int")
+    info = variable.info()
+    assert (info.name, info.type, info.size_bytes) == ("x", "int", 9)
+    assert (info.metadata.created_by, dict(info.metadata.tags), info.metadata.revision) == ("me", {"a": "1"}, variable.revision)
+    assert info.metadata.created_at.ToMicroseconds() == int(variable.created_at * 1e6)
+    assert info.metadata.updated_at.ToMicroseconds() == int(variable.updated_at * 1e6)
+
+
+def test_create_false_sets_only_what_is_there() -> None:
+    variables = make()
+    with pytest.raises(NotFoundError):
+        variables.set("x", 1, create=False)
+    assert len(variables) == 0
+    variables.set("x", 1)
+    assert variables.set("x", 2, create=False).value == 2
+
+
+def test_compare_and_set_takes_the_present_revision_only() -> None:
+    variables = make()
+    revision = variables.set("x", 1, expected_revision=0).revision
+    with pytest.raises(ConflictError, match=rf"'x' is at revision {revision}, not at revision 0; read it again") as got:
+        variables.set("x", 2, expected_revision=0)
+    assert got.value.details == {"revision": str(revision), "expected_revision": "0"}
+    assert variables.set("x", 3, expected_revision=revision).value == 3
+    with pytest.raises(ConflictError, match="'y' does not exist, not at revision 7"):
+        variables.set("y", 1, expected_revision=7)
+
+
+def test_delete_removes_the_present_revision_only() -> None:
+    variables = make()
+    revision = variables.set("x", 1).revision
+    with pytest.raises(ConflictError):
+        variables.delete("x", expected_revision=revision + 1)
+    variables.delete("x", expected_revision=revision)
+    assert len(variables) == 0
+    with pytest.raises(NotFoundError):
+        variables.delete("x")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("", r"1 to 256 characters; this one has 0 \(empty\)"),
+        ("x" * 257, r"this one has 257 \('x+'…\)"),
+        ("a\nb", r"printable characters only; 'a\\nb' has U\+000A"),
+        ("a\x00", r"U\+0000"),
+    ],
+)
+def test_a_name_that_cannot_be_used_is_refused_and_shown_safely(name: str, text: str) -> None:
+    with pytest.raises(ValidationError, match=text):
+        make().set(name, 1)
+
+
+def test_names_of_256_characters_and_of_any_script_are_fine() -> None:
+    variables = make()
+    for name in ("x" * 256, "größe", "値", "a b"):
+        assert variables.set(name, 1).name == name
+    check_name("x", "a name")
+
+
+def test_a_long_name_is_clipped_in_texts() -> None:
+    assert clip("x" * 256) == "x" * 256
+    assert clip("x" * 257) == "x" * 64 + "…"
+
+
+def test_types_are_named_as_python_names_them() -> None:
+    assert type_name("type.googleapis.com/google.protobuf.StringValue") == "str"
+    assert type_name("type.googleapis.com/pandas.DataFrame") == "pandas.DataFrame"
+    assert type_name("") == ""
+
+
+# ---------------------------------------------------------------------------------------------------------- bounds
+
+
+def test_one_variable_too_many_is_refused_and_others_can_still_be_set() -> None:
+    variables = make(max_session_variables=2)
+    variables.set("a", 1)
+    variables.set("b", 1)
+    with pytest.raises(ResourceExhaustedError, match="has 2 variables, which is its limit; delete some"):
+        variables.set("c", 1)
+    variables.set("a", 2)
+    variables.delete("b")
+    variables.set("c", 1)
+
+
+def test_bytes_are_counted_through_sets_and_deletes() -> None:
+    variables = make(max_session_variable_bytes=100)
+    variables.set("a", 1, size=60)
+    with pytest.raises(ResourceExhaustedError, match="would take 120 bytes, the limit is 100; delete some"):
+        variables.set("b", 1, size=60)
+    variables.set("a", 1, size=40)
+    variables.set("b", 1, size=60)
+    variables.delete("a")
+    variables.set("b", 1, size=100)
+
+
+def test_a_refused_set_changes_nothing() -> None:
+    variables = make(max_session_variable_bytes=100)
+    revision = variables.set("a", "old", size=60).revision
+    with pytest.raises(ResourceExhaustedError):
+        variables.set("a", "new", size=101)
+    assert (variables.get("a").value, variables.get("a").revision, variables.revision) == ("old", revision, revision)
+
+
+def test_what_a_writer_says_of_a_variable_counts_as_bytes_too() -> None:
+    variables = make(max_session_variable_bytes=100)
+    with pytest.raises(ResourceExhaustedError, match="bytes"):
+        variables.set("a", 1, size=1, metadata=VariableMetadata(tags={"t": "x" * 200}))
+    variables.set("a", 1, size=1, metadata=VariableMetadata(tags={"t": "x" * 50}))
+    with pytest.raises(ResourceExhaustedError):
+        variables.set("a", 1, size=60)
+    variables.set("a", 1, size=60, metadata=VariableMetadata())
+    assert variables.get("a").size == 60
+    variables.delete("a")
+    variables.set("b", 1, size=100)
+
+
+# --------------------------------------------------------------------------------------------------------- listing
+
+
+def test_a_listing_is_by_name_prefix_and_tags() -> None:
+    variables = make()
+    for name, tags in (("b.2", {"k": "1"}), ("a", {}), ("b.1", {"k": "2", "l": ""}), ("c", {"k": "1"})):
+        variables.set(name, 0, metadata=VariableMetadata(tags=tags))
+
+    def names(**choice: Any) -> list[str]:
+        return [variable.name for variable in variables.select(**choice)]
+
+    assert names() == ["a", "b.1", "b.2", "c"]
+    assert names(prefix="b.") == ["b.1", "b.2"]
+    assert names(tags=["k"]) == ["b.1", "b.2", "c"]
+    assert names(tags=["k=1"]) == ["b.2", "c"]
+    assert names(tags=["k", "l="]) == ["b.1"]
+    assert names(tags=["none"]) == []
+    assert names(limit=2) == ["a", "b.1"]
+
+
+# --------------------------------------------------------------------------------------------------------- watches
+
+
+async def test_a_watch_tells_changes_from_now_on_in_order() -> None:
+    variables = make()
+    variables.set("x", 0)
+    watch = variables.watch()
+    first = await reader(watch)
+    variables.set("x", 1)
+    variables.set("y", 2)
+    variables.delete("x")
+    change = await first
+    assert (change.operation, change.name, change.value) == ("update", "x", 1)
+    assert await told(watch, 2) == [("set", "y", 2), ("delete", "x", None)]
+
+
+async def test_a_watch_of_names_tells_of_no_others() -> None:
+    variables = make()
+    watch = variables.watch(["x"])
+    first = await reader(watch)
+    variables.set("y", 1)
+    variables.set("x", 2)
+    assert (await first).name == "x"
+
+
+async def test_a_watch_can_begin_with_the_present_values_in_the_order_of_their_revisions() -> None:
+    variables = make()
+    variables.set("b", 1)
+    variables.set("a", 2)
+    watch = variables.watch(initial=True)
+    assert await told(watch, 2) == [("set", "b", 1), ("set", "a", 2)]
+    variables.set("b", 3)
+    assert await told(watch, 1) == [("update", "b", 3)]
+
+
+async def test_a_change_during_the_present_values_is_told_after_them() -> None:
+    variables = make()
+    variables.set("a", 1)
+    variables.set("b", 2)
+    watch = variables.watch(initial=True)
+    assert await told(watch, 1) == [("set", "a", 1)]
+    variables.set("a", 3)
+    assert await told(watch, 2) == [("set", "b", 2), ("update", "a", 3)]
+
+
+async def test_a_watch_goes_on_after_a_revision_that_the_history_reaches() -> None:
+    variables = make()
+    watch = variables.watch()
+    pending = await reader(watch)
+    after = variables.set("a", 1).revision
+    await pending
+    variables.set("b", 2)
+    resumed = variables.watch(after=after)
+    assert await told(resumed, 1) == [("set", "b", 2)]
+
+
+async def test_a_watch_after_a_forgotten_revision_begins_anew_with_one_reset() -> None:
+    variables = make(watch_history=2)
+    watch = variables.watch()
+    pending = await reader(watch)
+    after = variables.set("a", 1).revision
+    await pending
+    for value in range(3):
+        variables.set("b", value)
+    resumed = variables.watch(after=after)
+    assert await told(resumed, 3) == [("reset", "", None), ("set", "a", 1), ("set", "b", 2)]
+
+
+async def test_a_watch_after_a_revision_from_before_the_first_watch_begins_anew() -> None:
+    variables = make()
+    after = variables.set("a", 1).revision
+    variables.set("a", 2)
+    assert await told(variables.watch(after=after), 2) == [("reset", "", None), ("set", "a", 2)]
+
+
+async def test_a_watch_of_another_epoch_or_of_the_future_begins_anew() -> None:
+    revisions = Revisions()
+    variables = Variables("s", revisions, Settings())
+    revision = variables.set("a", 1).revision
+    for watch in (
+        variables.watch(after=revision, epoch="of another hub"),
+        variables.watch(after=revision + 10, epoch=revisions.epoch),
+    ):
+        assert await told(watch, 2) == [("reset", "", None), ("set", "a", 1)]
+    same = variables.watch(after=revision, epoch=revisions.epoch)
+    pending = await reader(same)
+    variables.set("a", 2)
+    assert (await pending).operation == "update"
+
+
+async def test_a_reader_slower_than_the_history_gets_one_reset_and_the_present_values() -> None:
+    variables = make(watch_history=3)
+    watch = variables.watch()
+    pending = await reader(watch)
+    variables.set("x", 0)
+    await pending
+    for value in range(1, 10):
+        variables.set("x", value)
+    assert await told(watch, 2) == [("reset", "", None), ("set", "x", 9)]
+    variables.set("x", 10)
+    assert await told(watch, 1) == [("update", "x", 10)]
+
+
+async def test_the_history_is_bounded_by_bytes_but_keeps_the_last_change() -> None:
+    variables = make(watch_history_bytes=100)
+    watch = variables.watch()
+    pending = await reader(watch)
+    variables.set("x", 0, size=1)
+    await pending
+    variables.set("x", 1, size=500)
+    assert await told(watch, 1) == [("update", "x", 1)]
+    variables.set("x", 2, size=80)
+    variables.set("x", 3, size=80)
+    assert (await anext(watch)).operation == "reset"
+
+
+async def test_the_end_of_a_session_ends_its_watches_after_what_was_pending() -> None:
+    variables = make()
+    watch = variables.watch()
+    pending = await reader(watch)
+    variables.set("x", 1)
+    variables.close(SessionExpiredError("the session has ended"))
+    assert (await pending).value == 1
+    with pytest.raises(SessionExpiredError, match="has ended"):
+        await anext(watch)
+
+
+async def test_a_waiting_watch_ends_with_its_session() -> None:
+    variables = make()
+    pending = await reader(variables.watch())
+    variables.close(SessionExpiredError("the session has ended"))
+    with pytest.raises(SessionExpiredError):
+        await pending
+
+
+async def test_a_reader_that_leaves_is_not_waited_for_any_more() -> None:
+    variables = make()
+    watch = variables.watch()
+    pending, other = await reader(watch), await reader(variables.watch())
+    pending.cancel()
+    await asyncio.wait([pending])
+    assert len(variables._waiters) == 1
+    other.cancel()
+    variables.set("x", 1)
+    await asyncio.wait([other])
+    assert variables._waiters == []
+
+
+class Watcher:
+    """A reader that takes changes when it is told to, and what it knows from them."""
+
+    def __init__(self, variables: Variables) -> None:
+        self.variables = variables
+        self.watch = variables.watch(initial=True)
+        self.pending: asyncio.Task[Change] | None = None
+        self.known: dict[str, int] = {}
+        self.position = -1
+
+    async def read(self, count: int, log: list[int]) -> None:
+        if self.position < 0:
+            # The present values, which come first, are those of now.
+            self.position = self.variables.revision
+        for _ in range(count):
+            task = self.pending or asyncio.ensure_future(anext(self.watch))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            self.pending = None if task.done() else task  # type: ignore[assignment]  # a task, as anext gives a coroutine
+            if self.pending is not None:
+                return
+            self.apply(task.result(), log)
+
+    def apply(self, change: Change, log: list[int]) -> None:
+        assert change.revision >= self.position or change.operation == "set"
+        if change.operation == "reset":
+            self.known.clear()
+        elif change.operation == "delete":
+            del self.known[change.name]
+        else:
+            assert (change.name in self.known) == (change.operation == "update")
+            self.known[change.name] = change.value
+        if change.operation == "update":
+            assert not [revision for revision in log if self.position < revision < change.revision]
+        self.position = max(self.position, change.revision)
+
+    async def close(self) -> None:
+        if self.pending is not None:
+            self.pending.cancel()
+            await asyncio.wait([self.pending])
+        await self.watch.aclose()
+
+
+class WatchedVariables(RuleBasedStateMachine):
+    """Against a dict: each watch tells every change in order, or one reset and the values as they are then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.variables = make(watch_history=4, watch_history_bytes=60, max_session_variable_bytes=200)
+        self.model: dict[str, int] = {}
+        self.revisions: dict[str, int] = {}
+        self.log: list[int] = []
+        self.watchers: list[Watcher] = []
+
+    def teardown(self) -> None:
+        for watcher in self.watchers:
+            self.loop.run_until_complete(watcher.close())
+        self.loop.close()
+
+    @rule(name=st.sampled_from("abc"), size=st.integers(0, 40))
+    def set(self, name: str, size: int) -> None:
+        self.model[name] = len(self.log)
+        self.revisions[name] = self.variables.set(name, len(self.log), size=size).revision
+        self.log.append(self.revisions[name])
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.model)))
+        self.variables.delete(name, expected_revision=self.revisions[name])
+        self.log.append(self.variables.revision)
+        del self.model[name], self.revisions[name]
+
+    @rule(name=st.sampled_from("abc"))
+    def set_at_a_wrong_revision(self, name: str) -> None:
+        with pytest.raises(ConflictError):
+            self.variables.set(name, -1, expected_revision=self.revisions.get(name, 0) + 1)
+
+    @precondition(lambda self: len(self.watchers) < 4)
+    @rule()
+    def watch(self) -> None:
+        self.watchers.append(Watcher(self.variables))
+
+    @precondition(lambda self: self.watchers)
+    @rule(data=st.data(), count=st.integers(1, 8))
+    def read_some(self, data: st.DataObject, count: int) -> None:
+        self.loop.run_until_complete(data.draw(st.sampled_from(self.watchers)).read(count, self.log))
+
+    @precondition(lambda self: self.watchers)
+    @rule(data=st.data())
+    def read_all(self, data: st.DataObject) -> None:
+        watcher = data.draw(st.sampled_from(self.watchers))
+        self.loop.run_until_complete(watcher.read(1_000, self.log))
+        assert watcher.known == self.model
+
+    @invariant()
+    def the_variables_are_those_of_the_model(self) -> None:
+        present = self.variables.select()
+        assert {variable.name: variable.value for variable in present} == self.model
+        assert {variable.name: variable.revision for variable in present} == self.revisions
+
+
+WatchedVariables.TestCase.settings = settings(max_examples=50, stateful_step_count=30, deadline=None, phases=(Phase.generate,))
+TestWatchedVariables = WatchedVariables.TestCase
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_a_name_or_a_validation_error(name: str) -> None:
+    fine = 0 < len(name) <= 256 and name.isprintable()
+    if fine:
+        check_name(name, "a name")
+    else:
+        with pytest.raises(ValidationError):
+            check_name(name, "a name")

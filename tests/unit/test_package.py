@@ -1,0 +1,30 @@
+"""The package's names: all there, and none imported before it is used."""
+
+import subprocess
+import sys
+
+import pytest
+
+import grpc_tool_bridge
+
+
+@pytest.mark.parametrize("name", grpc_tool_bridge.__all__)
+def test_a_public_name_is_there_and_listed(name: str) -> None:
+    assert getattr(grpc_tool_bridge, name).__name__ == name if name != "ToolType" else grpc_tool_bridge.ToolType
+    assert name in dir(grpc_tool_bridge)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Bridge'"):
+        _ = grpc_tool_bridge.Bridge  # type: ignore[attr-defined]  # that is the point
+
+
+def test_importing_the_package_and_its_plugin_imports_no_library() -> None:
+    program = (
+        "import sys, grpc_tool_bridge.testing.pytest_plugin\n"
+        "print([name for name in ('grpc', 'google.protobuf', 'pydantic', 'anyio') if name in sys.modules])"
+    )
+
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert ran.stdout.strip() == "[]"
