@@ -4,13 +4,13 @@ import asyncio
 import itertools
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.processes import plain_bridge, running
 from benchmarks.server import resident_bytes, session_name
-from benchmarks.timing import Plan, Sample, Way, at_once, in_turn
+from benchmarks.timing import TURNS, Plan, Sample, Way, at_once, in_turn
 from benchmarks.work import check_sum, pairs
 from grpc_tool_bridge import AsyncGRPCProxyTool, ToolBridge, ToolSpec
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import InitializeSessionRequest
@@ -30,7 +30,7 @@ async def session_memory(plan: Plan) -> dict[str, Sample]:
     for _ in range(plan.amount(3, 1)):
         async with running("hub") as hub, plain_bridge(hub.address) as bridge:
             # What the first RPCs make the process allocate belongs to no session.
-            await at_once([bridge.tools["add"]], pairs(), 2_000, width=WIDTH)
+            await at_once(itertools.repeat(bridge.tools["add"]), pairs(), 2_000, width=WIDTH)
             await hub.ask("open sessions", SESSIONS)
             before = await hub.ask("rss")
             await _for_each(SESSIONS, lambda index: _open(bridge, SESSIONS + index))
@@ -46,19 +46,19 @@ async def growth(plan: Plan) -> dict[str, Sample]:
     calls = plan.amount(100_000, 10_000)
     arguments = pairs()
     async with running("hub") as hub, plain_bridge(hub.address) as bridge:
-        ways = [bridge.tools["add"]]
+        ways = itertools.repeat(bridge.tools["add"])
         await at_once(ways, arguments, calls // 10, width=WIDTH)
         before = await hub.ask("rss"), resident_bytes()
-        rate = await at_once(ways, arguments, calls, width=WIDTH)
+        seconds = await at_once(ways, arguments, calls, width=WIDTH)
         after = await hub.ask("rss"), resident_bytes()
     hub_grew, client_grew = ((end - start) / 1e6 for start, end in zip(before, after, strict=True))
-    details = {"calls": float(calls), "hub, MB": hub_grew, "client, MB": client_grew, "calls/s": rate}
+    details = {"calls": float(calls), "hub, MB": hub_grew, "client, MB": client_grew, "calls/s": calls / seconds}
     return {"growth": Sample([max(hub_grew, client_grew)], details)}
 
 
 async def scale(plan: Plan) -> dict[str, Sample]:
     """Throughput of a hub with 1,000 tools and 10,000 sessions, the calls spread over them, against one of each."""
-    number = plan.amount(3_000, 1_000)
+    number = plan.amount(1_000, 300)
     arguments = pairs()
     rates: dict[str, list[float]] = {"many": [], "one": []}
     async with running("hub", tools=TOOLS) as many, running("hub") as one:
@@ -67,10 +67,13 @@ async def scale(plan: Plan) -> dict[str, Sample]:
         async with plain_bridge(many.address) as many_bridge, plain_bridge(one.address) as one_bridge:
             ways = {"many": _spread(many_bridge, SESSIONS, TOOLS), "one": _spread(one_bridge, 1, 1)}
             for round_number in range(-1, plan.rounds):
-                for name in in_turn("many", "one", round_number):
-                    rate = await at_once(ways[name], arguments, number, width=WIDTH)
-                    if round_number >= 0:
-                        rates[name].append(rate)
+                seconds = dict.fromkeys(ways, 0.0)
+                for turn in range(TURNS):
+                    for name in in_turn("many", "one", round_number + turn):
+                        seconds[name] += await at_once(ways[name], arguments, number, width=WIDTH)
+                if round_number >= 0:
+                    for name, rate in rates.items():
+                        rate.append(TURNS * number / seconds[name])
     ratios = [large / small for large, small in zip(rates["many"], rates["one"], strict=True)]
     return {"scale": Sample(ratios, {f"{name}, calls/s": statistics.median(rate) for name, rate in rates.items()})}
 
@@ -95,16 +98,18 @@ class _Caller:
     stub: Any
 
 
-def _spread(bridge: ToolBridge, sessions: int, tools: int) -> Sequence[Way]:
-    """Makes 10,000 ways to add, over so many sessions and tools."""
+def _spread(bridge: ToolBridge, sessions: int, tools: int) -> Iterator[Way]:
+    """Makes 10,000 ways to add, over so many sessions and tools, that take turns without end."""
     names = ["add", *(f"add_{index}" for index in range(1, tools))]
     # The sessions come in a stride, so that no two neighbours are called after one another.
-    return [
-        AsyncGRPCProxyTool(
-            ToolSpec(name=names[index % tools]), _Caller(session_name(index * 7 % sessions), bridge.client.stub)
-        )
-        for index in range(SESSIONS)
-    ]
+    return itertools.cycle(
+        [
+            AsyncGRPCProxyTool(
+                ToolSpec(name=names[index % tools]), _Caller(session_name(index * 7 % sessions), bridge.client.stub)
+            )
+            for index in range(SESSIONS)
+        ]
+    )
 
 
 async def _open(bridge: ToolBridge, index: int) -> None:

@@ -40,10 +40,10 @@ def show(frame: pd.DataFrame) -> None:
 async def search(bridge: GRPCToolBridge) -> None:
     """A tool that returns: full-text search over the standard library's documentation."""
     title("1. search_docs: a call")
-    for query in ("cancel a running task", "heap queue algorithm"):
+    for query, note in (("cancel a running task", ", its index of the library built"), ("heap queue algorithm", "")):
         began = time.perf_counter()
         hits = await bridge.tools["search_docs"](query, limit=3)
-        console.print(f"search_docs({query!r}) took {(time.perf_counter() - began) * 1000:,.1f} ms")
+        console.print(f"search_docs({query!r}) took {(time.perf_counter() - began) * 1000:,.1f} ms{note}")
         for hit in hits:
             console.print(f"  {hit['name']}: {hit['summary']}", markup=False)
 

@@ -50,6 +50,7 @@ from grpc_tool_bridge.proxy import (
     CLIENT_SLACK,
     AsyncGRPCProxyTool,
     CallOptions,
+    bridge_closed,
     fill_arguments,
     make_proxy,
     no_answer,
@@ -57,7 +58,7 @@ from grpc_tool_bridge.proxy import (
 )
 from grpc_tool_bridge.session_context import SessionContext
 from grpc_tool_bridge.tasks import TaskSet
-from grpc_tool_bridge.timeouts import ExpiredError, within
+from grpc_tool_bridge.timeouts import ExpiredError, was_cancelled, within
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.client_stub import RpcTransport, Transport
 from grpc_tool_bridge.transport.status import IDLE_TIMEOUT_KEY, RpcError, from_rpc_error
@@ -143,6 +144,10 @@ class ToolBridgeClient(AsyncApi):
             raise from_rpc_error(error, method=method, where=self.where) from error
         except ExpiredError:
             raise no_answer(method, timeout) from None
+        except asyncio.CancelledError:
+            if was_cancelled():
+                raise
+            raise bridge_closed(method) from None
         if "error" in response.DESCRIPTOR.fields_by_name and response.HasField("error"):
             raise error_from_info(response.error)
         return response, answer

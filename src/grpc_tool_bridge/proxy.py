@@ -31,9 +31,9 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
     ToolType,
 )
-from grpc_tool_bridge.timeouts import ExpiredError, within
+from grpc_tool_bridge.timeouts import ExpiredError, was_cancelled, within
 from grpc_tool_bridge.transport.client_stub import close_stream
-from grpc_tool_bridge.transport.status import DEADLINE_EXCEEDED, RpcError, from_rpc_error
+from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, RpcError, from_rpc_error
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
 
 # The time-out travels in the request; the client itself waits a little longer, so that it is the hub that answers.
@@ -179,6 +179,10 @@ class AsyncGRPCProxyTool(AsyncApi):
             raise from_rpc_error(error, tool_name=self.name, where=self._options.where) from error
         except ExpiredError:
             raise no_answer(self.name, timeout) from None
+        except asyncio.CancelledError:
+            if was_cancelled():
+                raise
+            raise bridge_closed(self.name) from None
 
     async def _stream(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         options = self._options
@@ -213,6 +217,10 @@ class AsyncGRPCProxyTool(AsyncApi):
                     self._tell(chunk.metadata)
         except RpcError as error:
             raise from_rpc_error(error, tool_name=self.name, where=options.where) from error
+        except asyncio.CancelledError:
+            if was_cancelled():
+                raise
+            raise bridge_closed(self.name) from None
         finally:
             await close_stream(chunks)
 
@@ -335,6 +343,11 @@ def result_of(response: Any, tool_name: str) -> Any:
 def no_answer(what: str, timeout: float) -> ToolBridgeError:
     """Makes the error for a call that the hub itself did not end in time."""
     return ToolCommunicationError(what, DEADLINE_EXCEEDED, f"no answer within {timeout + CLIENT_SLACK:g} s")
+
+
+def bridge_closed(what: str) -> ToolBridgeError:
+    """Makes the error for a call whose bridge was closed while it waited."""
+    return ToolCommunicationError(what, CANCELLED, "the bridge was closed before the answer came")
 
 
 def to_milliseconds(timeout: float, what: str) -> int:

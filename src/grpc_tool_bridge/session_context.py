@@ -1,5 +1,6 @@
 """A client's view of its session: variables, shared with every peer of the session."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     VariableResponse,
     WatchVariablesRequest,
 )
+from grpc_tool_bridge.proxy import bridge_closed
+from grpc_tool_bridge.timeouts import was_cancelled
 from grpc_tool_bridge.transport.client_stub import close_stream
 from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
@@ -200,6 +203,10 @@ class SessionContext(AsyncApi):
                 )
         except RpcError as error:
             raise from_rpc_error(error, method="WatchSessionVariables", where=self._client.where) from error
+        except asyncio.CancelledError:
+            if was_cancelled():
+                raise
+            raise bridge_closed("WatchSessionVariables") from None
         finally:
             await close_stream(updates)
 

@@ -10,6 +10,15 @@ class ExpiredError(Exception):
     """What was awaited took too long. No TimeoutError, so that one from inside is not taken for it."""
 
 
+def was_cancelled() -> bool:
+    """Tells, on a CancelledError, whether somebody cancelled the running task.
+
+    Otherwise it comes from the transport: gRPC ends so what waits on a channel that is closed.
+    """
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
 @types.coroutine
 def within(awaitable: Awaitable[Any], seconds: float) -> Generator[Any, Any, Any]:
     """Awaits ``awaitable`` for at most ``seconds``; ``asyncio.timeout`` for the path of every call.

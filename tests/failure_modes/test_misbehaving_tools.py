@@ -82,7 +82,7 @@ async def test_an_exception_with_a_text_that_is_no_unicode_is_told(connect: Conn
         await world.tools["odd"]()
 
 
-@pytest.mark.parametrize("error", [GeneratorExit, KeyError, StopIteration, StopAsyncIteration, asyncio.CancelledError])
+@pytest.mark.parametrize("error", [KeyError, StopIteration, StopAsyncIteration, asyncio.CancelledError])
 @pytest.mark.parametrize("in_thread", [False, True])
 async def test_an_exception_that_means_something_to_python_is_only_the_tool_s(
     connect: Connect, error: type[BaseException], in_thread: bool

@@ -104,7 +104,7 @@ def from_json(value: Any) -> Any:
         raise ValueError(f'a value of "$type" {name!r} cannot be given here; known are {", ".join(_READERS)}')
     try:
         return reader(from_json(value["value"]))
-    except (ValueError, TypeError, ArithmeticError) as error:
+    except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:
         raise ValueError(f'the value of "$type" {name!r} cannot be read: {error}') from None
 
 

@@ -6,7 +6,7 @@ from datetime import UTC
 from typing import Annotated, Any
 
 import typer
-from rich.pretty import Pretty
+from rich.pretty import pretty_repr
 
 from grpc_tool_bridge.cli.arguments import read_value
 from grpc_tool_bridge.cli.connection import open_bridge
@@ -179,9 +179,9 @@ def _print_change(change: VariableChange, value: Any, *, as_json: bool) -> None:
     if change.operation not in ("set", "update"):
         out.print(head)
     elif table_of(value) is None:
-        out.print(head, "=", Pretty(value))
+        out.print(f"{head} = {pretty_repr(value)}", soft_wrap=True)
     else:
-        out.print(head, "=")
+        out.print(f"{head} =")
         print_value(value, out)
 
 

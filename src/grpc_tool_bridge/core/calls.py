@@ -34,12 +34,14 @@ class Call:
         context: What the tool was given, where it asked for it.
         left_behind: Owner of tools that ignore their cancellation.
         abandoned: Whether its tool was one of them.
+        over: Whether it has been answered; a tool that still runs may call no further tools.
     """
 
     __slots__ = (
         "_cancelling",
         "_cause",
         "_in_tool",
+        "_nested",
         "_requested",
         "_task",
         "_timer",
@@ -47,6 +49,7 @@ class Call:
         "context",
         "deadline",
         "left_behind",
+        "over",
         "parent",
         "session",
         "tool",
@@ -75,6 +78,14 @@ class Call:
         # Whether a cancellation of the task is on its way that has not been taken back.
         self._requested = False
         self.abandoned = False
+        self.over = False
+        # Calls below this one that wait, in this task or another; made when there is the first.
+        self._nested: set[Call] | None = None
+
+    @property
+    def cause(self) -> ToolBridgeError | None:
+        """What ended the call early; None where nothing did."""
+        return self._cause
 
     def arm(self) -> None:
         """Binds the call to the running task and starts its clock. A call that never waits is never armed."""
@@ -89,10 +100,25 @@ class Call:
         if calls is None:
             calls = self.session.calls = set()
         calls.add(self)
+        if self.parent is not None:
+            nested = self.parent._nested
+            if nested is None:
+                nested = self.parent._nested = set()
+            nested.add(self)
 
     def disarm(self) -> None:
-        """Stops the clock, and takes a cancellation back that the tool answered with something else."""
+        """Stops the clock, takes back a cancellation that the tool answered with something else, ends nested calls.
+
+        A thread that is left behind may wait in a call of its own, which nobody else would end.
+        """
+        self.over = True
         self._take_back()
+        if self.parent is not None and self.parent._nested is not None:
+            self.parent._nested.discard(self)
+        if self._nested:
+            cause = self._cause or CallCancelledError(f"{self.tool.name}, which made the call, is over for its caller")
+            for nested in list(self._nested):
+                nested.cancel(cause)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

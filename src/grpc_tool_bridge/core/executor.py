@@ -25,6 +25,7 @@ from grpc_tool_bridge.core.runtime import HubRuntime
 from grpc_tool_bridge.core.sessions import Session, SessionStore
 from grpc_tool_bridge.core.threads import ToolThreads
 from grpc_tool_bridge.errors import (
+    CallCancelledError,
     MessageTooLargeError,
     SerializationError,
     SessionExpiredError,
@@ -176,6 +177,9 @@ class Executor:
             args, kwargs = self._arguments(tool, request)
             held = await self._admit(call)
             value = await self._invoke(call, request, args, kwargs)
+            if call.cause is not None:
+                # A tool may answer its cancellation with a value; that is too late all the same.
+                raise call.cause
             result = self._encode(tool, value)
         except Exception as failure:  # noqa: BLE001 - every failure is an answer
             error = self._error_of(failure, call)
@@ -334,6 +338,8 @@ class Executor:
         parent: Call | None,
     ) -> Call:
         """Sets the deadline: the caller's, else the tool's, the session's or the hub's; never past an outer one."""
+        if parent is not None and parent.over:
+            raise CallCancelledError(f"{parent.tool.name} is over for its caller and may call no further tools")
         if timeout_ms < 0:
             raise ValidationError(f"{tool.name}: timeout_ms is {timeout_ms}; it is 0 (the default) or more")
         seconds = timeout_ms / 1000 if timeout_ms else tool.timeout or session.call_timeout or default
@@ -467,6 +473,9 @@ class Executor:
 
     def _error_of(self, failure: Exception, call: Call | None) -> ErrorInfo:
         if isinstance(failure, _ToolRaised):
+            if call is not None and call.cause is not None:
+                # What the tool raised while it was ended hides what ended it.
+                return error_info(call.cause)
             if call is not None and isinstance(failure.error, TimeoutError) and call.deadline <= time.monotonic():
                 # A nested call shares the deadline, and may notice first that it has passed.
                 return error_info(call.timeout_error())

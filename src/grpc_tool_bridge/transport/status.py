@@ -17,6 +17,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
 
 # What the client's modules catch; they know gRPC by these names alone.
 RpcError = grpc.RpcError
+CANCELLED = grpc.StatusCode.CANCELLED
 DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED
 UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED
 

@@ -484,3 +484,13 @@ def test_any_text_is_a_name_or_a_validation_error(name: str) -> None:
     else:
         with pytest.raises(ValidationError):
             check_name(name, "a name")
+
+
+async def test_a_waiting_reader_that_the_history_outruns_before_its_turn_gets_a_reset() -> None:
+    variables = make(watch_history=2)
+    watch = variables.watch()
+    pending = await reader(watch)
+    for name in "abc":
+        variables.set(name, 1)
+    assert (await pending).operation == "reset"
+    assert await told(watch, 3) == [("set", "a", 1), ("set", "b", 1), ("set", "c", 1)]

@@ -6,7 +6,8 @@ import grpc
 import pytest
 
 from grpc_tool_bridge import testing
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionInfo, ToolCallResponse, ToolStreamChunk
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionInfo, ToolCallRequest, ToolCallResponse, ToolStreamChunk
+from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
 from grpc_tool_bridge.testing import MockBridgeServer
 
 
@@ -48,10 +49,8 @@ def test_an_answer_of_the_wrong_type_is_refused_with_the_right_one(server: MockB
 def test_one_wrong_answer_among_several_sets_none(server: MockBridgeServer) -> None:
     with pytest.raises(TypeError):
         server.set_response("ExecuteTool", ToolCallResponse(), SessionInfo())  # the first alone would be right
-    with server, grpc.insecure_channel(server.address) as channel:
-        call = channel.unary_unary("/dspex.bridge.SnakepitBridge/ExecuteTool")
-        with pytest.raises(grpc.RpcError) as caught:
-            call(b"")
+    with server, grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        SnakepitBridgeStub(channel).ExecuteTool(ToolCallRequest())
 
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 

@@ -1,8 +1,12 @@
 """The fixtures in a user's own project, run by a pytest of its own."""
 
+import re
 import sys
+from pathlib import Path
 
 import pytest
+
+GUIDE = Path(__file__).parents[3] / "docs" / "how-to" / "test-your-tools.md"
 
 TOOLS = """
 import threading
@@ -25,8 +29,12 @@ def bridge_tools():
 """
 
 PLAIN = """
+LOOPS = []
+
+
 def test_a_plain_function_calls_a_tool(bridge):
     bridge.sync.initialize("plain")
+    LOOPS.append(bridge.sync._loop)
     assert bridge.sync.tools["add"](2, 3) == 5
     assert list(bridge.sync.tools["count"].stream(3)) == [0, 1, 2]
 
@@ -43,6 +51,10 @@ def test_a_bridge_that_is_never_used_is_no_trouble(bridge):
 
 def test_each_test_has_its_own_hub(bridge, bridge_server):
     assert len(bridge_server.hub.store) == 0
+
+
+def test_the_loop_of_an_earlier_test_has_ended():
+    assert [loop.is_closed() for loop in LOOPS] == [True]
 """
 
 PYTEST_ASYNCIO = """
@@ -194,12 +206,28 @@ def test_tests_of_every_kind_use_the_bridge_in_one_run(pytester: pytest.Pytester
         test_async=PYTEST_ASYNCIO,
         test_shared=ONE_LOOP_FOR_ALL,
         test_anyio=ANYIO,
-        passed=12,
+        passed=13,
     )
 
 
 def test_a_project_sets_up_its_hub_and_a_hanging_tool_does_not_hold_up_the_end(pytester: pytest.Pytester) -> None:
     run(pytester, test_hang=TOOL_THAT_HANGS, test_none=NO_TOOLS, test_settings=TOOLS + SETTINGS, passed=3)
+
+
+def test_the_examples_of_the_guide_pass(pytester: pytest.Pytester) -> None:
+    conftest, plain, asynchronous, settings, mock = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+
+    run(
+        pytester,
+        my_tools=TOOLS,
+        conftest=conftest + settings,
+        test_plain=plain,
+        test_async=asynchronous,
+        test_mock=mock.replace("async def", "@pytest.mark.asyncio\nasync def").replace(
+            "from", "import pytest\nfrom", 1
+        ),
+        passed=3,
+    )
 
 
 def test_a_project_that_uses_no_fixture_imports_no_library_of_the_bridge(pytester: pytest.Pytester) -> None:

@@ -1,0 +1,218 @@
+"""Which tools a session sees, and how it is told of changes."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from grpc_tool_bridge.core.metrics import Metrics
+from grpc_tool_bridge.core.registry import ToolChange, ToolRegistry
+from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    SessionExpiredError,
+    SessionNotFoundError,
+    UnavailableError,
+)
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+
+
+def spec(name: str, *, version: str = "") -> ToolSpec:
+    return ToolSpec(name=name, version=version)
+
+
+async def make(*names: str) -> tuple[ToolRegistry, Session]:
+    """Makes a registry with the hub's tools ``names`` and a session."""
+    registry = ToolRegistry()
+    registry.register_batch("", [spec(name) for name in names])
+    return registry, await registry.store.create_session("s")
+
+
+async def next_told(watch: AsyncGenerator[ToolChange, None]) -> tuple[str, str]:
+    change = await anext(watch)
+    return change.operation, change.tool.name if change.tool else ""
+
+
+async def reader(watch: AsyncGenerator[ToolChange, None]) -> "asyncio.Task[tuple[str, str]]":
+    task = asyncio.create_task(next_told(watch))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not task.done()
+    return task
+
+
+async def test_a_session_sees_the_hubs_tools_and_its_own_by_name() -> None:
+    registry, session = await make("b", "a")
+    registry.register_batch("s", [spec("ab")])
+    assert [tool.name for tool in registry.visible(session)] == ["a", "ab", "b"]
+    assert [tool.name for tool in registry.visible(None)] == ["a", "b"]
+    assert registry.count(session) == 3
+    other = await registry.store.create_session("other")
+    assert registry.count(other) == 2
+    with pytest.raises(NotFoundError, match="session 'other' sees no tool 'ab'"):
+        registry.find(other, "ab")
+
+
+async def test_a_sessions_tool_shadows_the_hubs_until_it_is_removed() -> None:
+    registry, session = await make("a")
+    (own,) = registry.register_batch("s", [spec("a", version="2")])
+    assert registry.find(session, "a") is own
+    assert [tool.spec.version for tool in registry.visible(session)] == ["2"]
+    registry.unregister("s", ["a"])
+    assert registry.find(session, "a").spec.version == ""
+
+
+async def test_two_tools_of_a_name_in_one_scope_are_refused() -> None:
+    registry, _ = await make("a")
+    with pytest.raises(AlreadyExistsError, match="the hub has a tool named 'a' already"):
+        registry.register_batch("", [spec("new"), spec("a")])
+    assert [tool.name for tool in registry.visible(None)] == ["a"]
+
+
+async def test_tools_of_an_unknown_session_are_refused() -> None:
+    registry, _ = await make()
+    for action in (registry.register_batch, registry.unregister):
+        with pytest.raises(SessionNotFoundError):
+            action("nobody", [])  # type: ignore[arg-type]  # no tools and no ids are both empty
+
+
+async def test_an_empty_store_is_used_all_the_same() -> None:
+    store = SessionStore()
+    assert ToolRegistry(store).store is store
+
+
+async def test_tools_of_one_name_share_their_counts() -> None:
+    metrics = Metrics()
+    registry = ToolRegistry(metrics=metrics)
+    await registry.store.create_session("s")
+    (first,) = registry.register_batch("", [spec("a")])
+    (second,) = registry.register_batch("s", [spec("a")])
+    assert first.metrics is second.metrics is metrics.of_tool("a")
+
+
+async def test_removing_tells_what_was_there() -> None:
+    registry, session = await make("a", "b")
+    before = registry.revision(session)
+    assert registry.unregister("", ["a", "a", "c"]) == ["a"]
+    assert registry.revision(session) > before
+    assert registry.unregister("s", ["a"]) == []
+    assert [tool.name for tool in registry.visible(session)] == ["b"]
+
+
+async def test_a_watch_tells_what_is_added_changed_and_removed() -> None:
+    registry, session = await make("a")
+    watch = registry.watch(session)
+    pending = await reader(watch)
+    registry.register_batch("", [spec("b")])
+    assert await pending == ("added", "b")
+    pending = await reader(watch)
+    registry.register_batch("s", [spec("a", version="2")])
+    assert await pending == ("changed", "a")
+    pending = await reader(watch)
+    registry.unregister("", ["b"])
+    assert await pending == ("removed", "b")
+
+
+async def test_revisions_of_a_watch_rise() -> None:
+    registry, session = await make()
+    watch = registry.watch(session)
+    revisions = []
+    for name in "abc":
+        pending = asyncio.ensure_future(anext(watch))
+        await asyncio.sleep(0)
+        registry.register_batch("", [spec(name)])
+        revisions.append((await pending).revision)
+    assert revisions == sorted(set(revisions))
+
+
+async def test_a_slow_reader_is_told_the_last_of_several_changes() -> None:
+    registry, session = await make("a", "b")
+    watch = registry.watch(session)
+    pending = await reader(watch)
+    registry.register_batch("", [spec("c")])
+    assert await pending == ("added", "c")
+    registry.unregister("", ["a", "b", "c"])
+    registry.register_batch("", [spec("a", version="2"), spec("d")])
+    told = [await next_told(watch) for _ in range(4)]
+    assert sorted(told) == [("added", "d"), ("changed", "a"), ("removed", "b"), ("removed", "c")]
+    await reader(watch)
+
+
+async def test_a_change_between_two_changes_is_not_missed() -> None:
+    registry, session = await make()
+    watch = registry.watch(session)
+    pending = await reader(watch)
+    registry.register_batch("", [spec("a"), spec("b")])
+    assert await pending == ("added", "a")
+    registry.unregister("", ["b"])
+    registry.register_batch("", [spec("c")])
+    assert await next_told(watch) == ("added", "b")
+    assert [await next_told(watch) for _ in range(2)] == [("removed", "b"), ("added", "c")]
+
+
+async def test_another_sessions_tools_are_not_told() -> None:
+    registry, session = await make()
+    await registry.store.create_session("other")
+    pending = await reader(registry.watch(session))
+    registry.register_batch("other", [spec("x")])
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not pending.done()
+    registry.register_batch("", [spec("y")])
+    assert await pending == ("added", "y")
+
+
+async def test_a_watch_goes_on_after_a_revision() -> None:
+    registry, session = await make("a")
+    after = registry.revision(session)
+    registry.register_batch("", [spec("b")])
+    assert await next_told(registry.watch(session, after)) == ("added", "b")
+
+
+async def test_a_watch_after_a_revision_of_the_future_or_before_a_removal_begins_anew() -> None:
+    registry, session = await make("a", "b")
+    after = registry.revision(session)
+    registry.unregister("", ["a"])
+    for revision in (after, 1_000):
+        watch = registry.watch(session, revision)
+        assert [await next_told(watch) for _ in range(2)] == [("reset", ""), ("added", "b")]
+
+
+async def test_a_watch_ends_with_its_session() -> None:
+    registry, session = await make()
+    pending = await reader(registry.watch(session))
+    await registry.store.cleanup_session("s")
+    registry.session_ended()
+    with pytest.raises(SessionExpiredError, match="it was removed"):
+        await pending
+
+
+async def test_a_watch_ends_with_its_session_though_another_of_its_id_began_at_once() -> None:
+    registry, session = await make()
+    pending = await reader(registry.watch(session))
+    await registry.store.cleanup_session("s")
+    registry.session_ended()
+    await registry.store.create_session("s")
+    with pytest.raises(SessionExpiredError, match="watch anew"):
+        await pending
+
+
+async def test_a_watch_ends_with_the_hub() -> None:
+    registry, session = await make()
+    pending = await reader(registry.watch(session))
+    registry.close(UnavailableError("the hub shuts down"))
+    with pytest.raises(UnavailableError):
+        await pending
+
+
+async def test_a_reader_that_leaves_is_not_waited_for_any_more() -> None:
+    registry, session = await make()
+    first, second = await reader(registry.watch(session)), await reader(registry.watch(session))
+    first.cancel()
+    await asyncio.wait([first])
+    assert len(registry._waiters) == 1
+    second.cancel()
+    registry.register_batch("", [spec("a")])
+    await asyncio.wait([second])
+    assert registry._waiters == []

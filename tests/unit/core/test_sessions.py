@@ -1,0 +1,281 @@
+"""Sessions: their lives, their bounds, and what belongs to them."""
+
+import asyncio
+
+import pytest
+from google.protobuf import any_pb2
+
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core import sessions as module
+from grpc_tool_bridge.core.limits import Places
+from grpc_tool_bridge.core.sessions import Session, SessionStore, expire_forever
+from grpc_tool_bridge.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    ResourceExhaustedError,
+    SessionExpiredError,
+    SessionNotFoundError,
+    ToolBridgeError,
+    ValidationError,
+)
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, VariableMetadata
+from grpc_tool_bridge.wire.values import serialize_value
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_000.0
+        monkeypatch.setattr(module, "time", self)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+async def test_a_session_that_was_created_is_found_with_what_it_was_given() -> None:
+    store = SessionStore()
+    config = SessionConfig(default_timeout_ms=1_500, max_concurrent_tools=7)
+    session = await store.create_session("s", {"k": "v"}, config)
+    assert await store.get_session("s") is session
+    assert (session.metadata, session.call_timeout, session.max_calls) == ({"k": "v"}, 1.5, 7)
+    assert store.sessions() == [session]
+    assert len(store) == 1
+
+
+async def test_a_session_without_a_config_has_the_hubs_defaults() -> None:
+    session = await SessionStore().create_session("s")
+    assert (session.metadata, session.call_timeout, session.max_calls, session.active) == ({}, None, 0, 0)
+    assert session.variable_count == 0
+
+
+async def test_an_empty_id_is_made_up_anew_each_time() -> None:
+    store = SessionStore()
+    ids = {(await store.create_session()).id for _ in range(3)}
+    assert len(ids) == 3
+    assert all(ids)
+
+
+async def test_a_second_session_of_the_same_id_is_refused() -> None:
+    store = SessionStore()
+    await store.create_session("s")
+    with pytest.raises(AlreadyExistsError, match="session 's' exists already; attach to it, or choose another id"):
+        await store.create_session("s")
+
+
+@pytest.mark.parametrize("session_id", ["x" * 10_000, "a\nb", "\x00", "\x1b[31m"])
+async def test_an_id_that_cannot_be_used_is_refused_shortly(session_id: str) -> None:
+    with pytest.raises(ValidationError, match="a session id has") as got:
+        await SessionStore().create_session(session_id)
+    assert len(got.value.message) < 300
+    assert got.value.message.isprintable()
+
+
+@pytest.mark.parametrize("config", [SessionConfig(max_concurrent_tools=-1), SessionConfig(default_timeout_ms=-1)])
+async def test_a_negative_limit_is_refused(config: SessionConfig) -> None:
+    store = SessionStore()
+    with pytest.raises(ValidationError, match="are 0 or more"):
+        await store.create_session("s", config=config)
+    assert len(store) == 0
+
+
+async def test_one_session_too_many_is_refused_until_another_ends() -> None:
+    store = SessionStore(Settings(max_sessions=2))
+    await store.create_session("a")
+    await store.create_session("b")
+    with pytest.raises(ResourceExhaustedError, match=r"has 2 sessions, which is its limit \(max_sessions\)") as got:
+        await store.create_session("c")
+    assert got.value.retry_after == 1
+    await store.cleanup_session("a")
+    await store.create_session("c")
+
+
+async def test_an_unknown_session_is_not_found_and_says_what_to_call() -> None:
+    store = SessionStore()
+    for ask in (store.find, store.peek, store.variables):
+        with pytest.raises(SessionNotFoundError, match="there is no session 's'; call InitializeSession first"):
+            ask("s")
+    with pytest.raises(SessionNotFoundError) as got:
+        store.find("x" * 10_000)
+    assert len(got.value.message) < 200
+
+
+async def test_a_removed_session_has_ended_and_is_known_to() -> None:
+    store = SessionStore()
+    await store.create_session("s")
+    await store.cleanup_session("s")
+    for ask in (store.find, store.peek):
+        with pytest.raises(SessionExpiredError, match="'s' has ended: it was removed; start a new one"):
+            ask("s")
+    with pytest.raises(SessionExpiredError):
+        await store.cleanup_session("s")
+
+
+async def test_an_ended_id_can_begin_anew_and_is_then_empty() -> None:
+    store = SessionStore()
+    await store.create_session("s", {"k": "v"})
+    await store.set_variable("s", "x", 1)
+    await store.register_tools("s", [add])
+    await store.cleanup_session("s")
+    session = await store.create_session("s")
+    assert (session.metadata, session.variable_count, session.tools) == ({}, 0, None)
+
+
+async def test_only_so_many_ended_sessions_are_remembered() -> None:
+    store = SessionStore(Settings(ended_sessions=2))
+    for name in "abc":
+        await store.create_session(name)
+        await store.cleanup_session(name)
+    with pytest.raises(SessionNotFoundError):
+        store.find("a")
+    for name in "bc":
+        with pytest.raises(SessionExpiredError):
+            store.find(name)
+
+
+async def test_the_end_is_told_with_the_error_that_callers_get() -> None:
+    told: list[tuple[Session, ToolBridgeError]] = []
+    store = SessionStore(on_end=lambda session, error: told.append((session, error)))
+    session = await store.create_session("s")
+    await store.cleanup_session("s")
+    assert told[0][0] is session
+    assert isinstance(told[0][1], SessionExpiredError)
+
+
+async def test_idle_sessions_end_and_active_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    store = SessionStore(Settings(session_idle_timeout=10))
+    for name in "abc":
+        await store.create_session(name)
+    clock.now += 6
+    store.find("b")
+    store.peek("c")
+    clock.now += 6
+    assert store.expire_idle() == 2
+    assert [session.id for session in store.sessions()] == ["b"]
+    with pytest.raises(SessionExpiredError, match="it was idle for 10 s"):
+        store.find("a")
+
+
+async def test_calls_and_watches_count_as_activity(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    store = SessionStore(Settings(session_idle_timeout=10))
+    calling, watching = await store.create_session("calling"), await store.create_session("watching")
+    calling.places = Places(1, 1, "s")
+    calling.places.take_now()
+    watching.watches = 1
+    clock.now += 11
+    assert store.expire_idle() == 0
+    calling.places.release()
+    watching.watches = 0
+    clock.now += 9
+    assert store.expire_idle() == 0
+    clock.now += 2
+    assert store.expire_idle() == 2
+    assert store.expire_idle() == 0
+
+
+async def test_a_waiting_call_is_active() -> None:
+    session = await SessionStore().create_session("s")
+    session.places = Places(1, 1, "s")
+    session.places.take_now()
+    waiting = asyncio.create_task(session.places.take())
+    await asyncio.sleep(0)
+    assert session.active == 2
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert session.active == 1
+
+
+async def test_idle_sessions_are_looked_for_ten_times_in_an_idle_time_or_every_five_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+    for idle, wait in ((20.0, 2.0), (300.0, 5.0)):
+        waits.clear()
+        store = SessionStore(Settings(session_idle_timeout=idle))
+        with pytest.raises(asyncio.CancelledError):
+            await expire_forever(store)
+        assert waits == [wait, wait]
+
+
+async def test_tools_of_a_session_are_its_own() -> None:
+    store = SessionStore()
+    await store.create_session("s")
+    await store.create_session("other")
+    (registered,) = await store.register_tools("s", [add])
+    assert await store.get_tool("s", "add") is registered
+    assert (await store.get_session("s")).tools_revision == registered.revision
+    with pytest.raises(NotFoundError, match="session 'other' has no tool 'add' of its own") as got:
+        await store.get_tool("other", "add")
+    assert got.value.error_type == "ToolNotFound"
+
+
+async def test_a_second_tool_of_a_name_is_refused_and_nothing_is_added() -> None:
+    store = SessionStore(Settings(max_session_tools=2))
+    await store.create_session("s")
+    await store.register_tools("s", [add])
+    with pytest.raises(AlreadyExistsError, match="session 's' has a tool named 'add' already"):
+        await store.register_tools("s", [add])
+    assert await store.register_tools("s", []) == []
+    assert list((await store.get_session("s")).tools or {}) == ["add"]
+
+
+async def test_variables_are_set_and_read_with_their_metadata() -> None:
+    store = SessionStore()
+    await store.create_session("s")
+    await store.set_variable("s", "x", [1, 2], {"tags": {"k": "v"}})
+    assert await store.get_variable("s", "x") == [1, 2]
+    value, metadata = await store.get_variable_with_metadata("s", "x")
+    assert (value, metadata.type, dict(metadata.tags)) == ([1, 2], "list", {"k": "v"})
+    await store.set_variable("s", "x", 5, VariableMetadata(type="number"))
+    assert (await store.get_variable_with_metadata("s", "x"))[1].type == "number"
+    assert (await store.get_session("s")).variable_count == 1
+    with pytest.raises(NotFoundError):
+        await store.get_variable("s", "y")
+
+
+async def test_a_value_of_the_wire_is_copied_out_of_its_message() -> None:
+    store = SessionStore()
+    await store.create_session("s")
+    message = serialize_value("text")
+    variable = store.set_encoded("s", "x", message)
+    assert variable.value == message
+    assert variable.value is not message
+    assert isinstance(variable.value, any_pb2.Any)
+    assert (variable.type, variable.size) == ("str", len(message.value))
+
+
+async def test_closing_the_store_ends_the_watches_of_every_session() -> None:
+    store = SessionStore()
+    await store.create_session("without variables")
+    await store.create_session("s")
+    watch = store.variables("s").watch()
+    pending = asyncio.ensure_future(anext(watch))
+    await asyncio.sleep(0)
+    store.close(ToolBridgeError("the hub shuts down"))
+    with pytest.raises(ToolBridgeError, match="shuts down"):
+        await pending
+
+
+async def test_the_end_of_a_session_ends_its_watches() -> None:
+    store = SessionStore()
+    await store.create_session("s")
+    watch = store.variables("s").watch()
+    pending = asyncio.ensure_future(anext(watch))
+    await asyncio.sleep(0)
+    await store.cleanup_session("s")
+    with pytest.raises(SessionExpiredError):
+        await pending

@@ -1,0 +1,128 @@
+"""Tools named on the command line."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from grpc_tool_bridge.cli.failures import ArgumentError
+from grpc_tool_bridge.cli.tool_sources import load_tools
+
+SOURCE = """
+from grpc_tool_bridge import tool
+import beside
+
+@tool
+def add(a: int, b: int) -> int:
+    return a + b
+
+@tool(name="twice")
+def double(a: int) -> int:
+    return 2 * a
+
+def plain(a: int) -> int:
+    return a
+
+class Box:
+    @tool
+    def open(self) -> int:
+        return beside.answer
+
+box = Box()
+some = [add, plain]
+by_name = {"a": add, "b": plain}
+number = 5
+unsuited = lambda: 1
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with modules, which is the current one."""
+    (tmp_path / "cli_offer.py").write_text(SOURCE)
+    (tmp_path / "beside.py").write_text("answer = 42\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def names(*sources: str) -> list[str]:
+    return [tool.spec.name for tool in load_tools(sources)]
+
+
+@pytest.mark.parametrize("where", ["cli_offer", "cli_offer.py", "./cli_offer.py"])
+@pytest.mark.parametrize(
+    ("attribute", "found"),
+    [
+        ("", ["add", "twice"]),
+        (":add", ["add"]),
+        (":double", ["twice"]),
+        (":plain", ["plain"]),
+        (":box.open", ["open"]),
+        (":some", ["add", "plain"]),
+        (":by_name", ["add", "plain"]),
+    ],
+)
+def test_a_source_names_its_tools(where: str, attribute: str, found: list[str]) -> None:
+    assert names(where + attribute) == found
+
+
+def test_a_tool_that_is_named_twice_is_taken_once_and_its_file_run_once(folder: Path) -> None:
+    (folder / "cli_offer.py").write_text(SOURCE + "\nimport beside\nbeside.answer += 1\n")
+    (open_box,) = load_tools(["cli_offer.py:box.open"])
+    assert open_box() == 43
+    assert names("cli_offer.py", "cli_offer.py:add", "cli_offer.py:plain") == ["add", "twice", "plain"]
+
+
+def test_a_file_named_as_a_module_of_the_library_does_not_take_its_place(folder: Path) -> None:
+    import json
+
+    (folder / "json.py").write_text("def here() -> int:\n    return 1\n")
+    assert names("json.py:here") == ["here"]
+    assert sys.modules["json"] is json
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("no_such_module:x", "--tools no_such_module:x: there is no module no_such_module; run where it can be"),
+        ("cli_offer.inner", "there is no module cli_offer.inner"),
+        ("nothing.py", "--tools nothing.py: there is no file nothing.py"),
+        ("cli_offer:nothing", "--tools cli_offer:nothing: cli_offer has no nothing"),
+        ("cli_offer:number", "a tool is a function or something else that can be called, not 5"),
+        ("cli_offer:unsuited", "a lambda has no name to be called by"),
+        ("cli_offer:Box", "is a class; offer a function"),
+        ("cli_offer:Box.open", "is a method without its instance"),
+        ("beside", "--tools beside: beside has no tools; mark functions with @tool, or name one as beside:function"),
+        (":x", "names no module; write module:attr, module or path/to/file.py"),
+    ],
+)
+def test_a_source_that_has_no_tool_is_told_as_such(source: str, text: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        load_tools([source])
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("import beside\nimport no_such_thing\n", "ModuleNotFoundError: No module named 'no_such_thing'"),
+        ("\n1 / 0\n", "ZeroDivisionError: division by zero"),
+        ("\ndef f(:\n", "SyntaxError: "),
+        ("import sys\nsys.exit('no')\n", "SystemExit: it ends the process with 'no'"),
+        ("import json\njson.loads('{')\n", "JSONDecodeError: "),
+        ("from grpc_tool_bridge import tool\ntool(5)\n", "TypeError: a tool is a function"),
+    ],
+)
+@pytest.mark.parametrize("source", ["cli_broken", "cli_broken.py"])
+def test_a_failed_import_names_its_cause_file_and_line(folder: Path, source: str, code: str, text: str) -> None:
+    (folder / "cli_broken.py").write_text(code)
+    with pytest.raises(ArgumentError) as caught:
+        load_tools([source])
+    assert str(caught.value).startswith(f"--tools {source}: cannot import it: {text}")
+    assert str(caught.value).endswith(f"({folder}/cli_broken.py, line 2)")
+    assert "cli_broken" not in sys.modules
