@@ -5,6 +5,7 @@ import logging
 import random
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -211,7 +212,7 @@ class ToolBridgeClient(AsyncApi):
             return
         for key, value in await trailing() or ():
             if key == IDLE_TIMEOUT_KEY and value.isdigit():
-                self.heartbeat_interval = int(value) / 3000
+                self.heartbeat_interval = max(1, int(value)) / 3000
 
     async def cleanup_session(self, *, force: bool = False) -> None:
         """Ends the session; with ``force`` its calls in flight are cancelled, without it they finish first."""
@@ -290,7 +291,7 @@ class ToolBridgeClient(AsyncApi):
             spec = self.tool(tool_id).spec
             names.append(spec.name)
             message = request.items.add(index=index, tool_id=spec.tool_id or spec.name)
-            fill_arguments(message, args, kwargs, f"item {index} of the batch ({spec.name})")
+            fill_arguments(message, args, kwargs, partial(_name_item, index, spec.name))
         if not names:
             return []
         response: BatchToolCallResponse = await self.call("BatchExecuteTools", request, timeout=timeout)
@@ -585,13 +586,20 @@ def back_off() -> Iterator[float]:
         wait = min(wait * 2, RETRY_LAST_SECONDS)
 
 
-def _batch_item(index: int, item: Mapping[str, Any]) -> tuple[str, Sequence[Any], Mapping[str, Any]]:
-    if not isinstance(item.get("tool_id"), str):
+def _name_item(index: int, name: str) -> str:
+    return f"item {index} of the batch ({name})"
+
+
+def _batch_item(index: int, item: object) -> tuple[str, Sequence[Any], Mapping[str, Any]]:
+    if not isinstance(item, Mapping) or not isinstance(item.get("tool_id"), str):
         raise ValidationError(f"item {index} of the batch is no call: it needs a 'tool_id', got {item!r:.80}")
     unknown = item.keys() - {"tool_id", "args", "kwargs"}
     if unknown:
         raise ValidationError(f"item {index} of the batch has {sorted(unknown)}; it takes tool_id, args and kwargs")
-    return item["tool_id"], item.get("args") or (), item.get("kwargs") or {}
+    args, kwargs = item.get("args") or (), item.get("kwargs") or {}
+    if not isinstance(args, list | tuple) or not isinstance(kwargs, Mapping):
+        raise ValidationError(f"item {index} of the batch: args is a list or a tuple, and kwargs a mapping")
+    return item["tool_id"], args, kwargs
 
 
 def _batch_result(result: Any, name: str) -> Any:

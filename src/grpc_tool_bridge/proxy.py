@@ -34,7 +34,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.timeouts import ExpiredError, was_cancelled, within
 from grpc_tool_bridge.transport.client_stub import close_stream
 from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, RpcError, from_rpc_error
-from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+from grpc_tool_bridge.wire.values import deserialize_value, pack_value
 
 # The time-out travels in the request; the client itself waits a little longer, so that it is the hub that answers.
 CLIENT_SLACK = 1.0
@@ -254,7 +254,7 @@ class AsyncGRPCProxyTool(AsyncApi):
     def _fill(
         self, request: ToolCallRequest | ToolStreamRequest, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> None:
-        fill_arguments(request, args, kwargs, self.name)
+        fill_arguments(request, args, kwargs, lambda: self.name)
         if self._options.metadata:
             request.context.update(self._options.metadata)
         size = request.ByteSize()
@@ -302,24 +302,28 @@ def fill_arguments(
     request: ToolCallRequest | ToolStreamRequest | ToolCallItem,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
-    tool_name: str,
+    what: Callable[[], str],
 ) -> None:
     """Puts the arguments into a request.
+
+    Args:
+        request: The request.
+        args, kwargs: The arguments.
+        what: Says whose arguments they are, for the text of an error.
 
     Raises:
         SerializationError: One of them cannot be represented; the text names it.
     """
     which: object = None
     try:
-        if args:
-            encoded = []
-            for which, value in enumerate(args):  # noqa: B007 - names the argument that fails
-                encoded.append(serialize_value(value))
-            request.args.extend(encoded)
+        for which, value in enumerate(args):  # noqa: B007 - names the argument that fails
+            type_url, payload = pack_value(value)
+            request.args.add(type_url=type_url, value=payload)
         for which, value in kwargs.items():
-            request.kwargs[which].CopyFrom(serialize_value(value))
+            message = request.kwargs[which]
+            message.type_url, message.value = pack_value(value)
     except SerializationError as error:
-        raise SerializationError(f"{tool_name}: argument {which!r}: {error.message}", details=error.details) from None
+        raise SerializationError(f"{what()}: argument {which!r}: {error.message}", details=error.details) from None
 
 
 def result_of(response: Any, tool_name: str) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Never, overload
 
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
 from grpc_tool_bridge.tooling.binding import Binder
 from grpc_tool_bridge.tooling.checks import compile_check
 from grpc_tool_bridge.tooling.options import (
@@ -22,7 +23,6 @@ from grpc_tool_bridge.tooling.options import (
     fitting_type,
     own_name,
 )
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
 from grpc_tool_bridge.tooling.signatures import EMPTY, docstring_of, implementation, read_signature
 from grpc_tool_bridge.tooling.specs import describe_tool
 

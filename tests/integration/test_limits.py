@@ -186,12 +186,6 @@ async def test_a_call_s_time_out_is_set_by_request_tool_session_or_hub(connect: 
     await world.quiet()
 
 
-async def test_a_proxy_lets_the_session_s_time_out_rule_where_the_caller_names_none(connect: Connect) -> None:
-    world = await connect(hang, config=SessionConfig(default_timeout_ms=50))
-    with pytest.raises(ToolTimeoutError):
-        await soon(world.tools["hang"]())
-
-
 async def test_a_caller_cannot_lengthen_a_tool_s_limit(connect: Connect) -> None:
     world = await connect(tool(limits={"timeout_ms": 50})(hang))
     with pytest.raises(ToolTimeoutError):

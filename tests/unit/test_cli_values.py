@@ -89,7 +89,7 @@ def test_frames_and_arrays_come_back_from_json(value: Any) -> None:
 
 
 def test_cells_of_frames_are_values_too() -> None:
-    frame = pd.DataFrame({"t": pd.to_datetime(["2026-01-02", None])})
+    frame = pd.DataFrame({"t": [pd.Timestamp("2026-01-02"), pd.NaT]})
     rows = json.loads(jsonvalues.dumps(frame))["value"]["rows"]
     assert rows == [[{"$type": "datetime", "value": "2026-01-02T00:00:00"}], [None]]
 

@@ -26,7 +26,8 @@ def setting(name: str) -> Any:
     field = Settings.model_fields[name]
     flag = f"--{name.replace('_', '-')}"
     declaration = f"{flag}/--no-{flag[2:]}" if field.annotation is bool else flag
-    text = f"{(field.description or name).capitalize()} [default: {default_text(field)}]"
+    about = field.description or name
+    text = f"{about[:1].upper()}{about[1:]} (default: {default_text(field)})."
     return typer.Option(declaration, help=text, show_default=False, rich_help_panel=_PANEL)
 
 

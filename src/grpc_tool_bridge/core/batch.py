@@ -13,7 +13,6 @@ from grpc_tool_bridge.errors import (
     error_info,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
-    BatchMetrics,
     BatchToolCallRequest,
     BatchToolCallResponse,
     ToolCallItem,
@@ -36,7 +35,7 @@ class Batch:
     def __init__(self, executor: Executor, request: BatchToolCallRequest, deadline: float | None) -> None:
         self._executor = executor
         self._request = request
-        self._results: list[ToolCallResult | None] = [None] * len(request.items)
+        self._response = BatchToolCallResponse(batch_id=request.batch_id)
         limit = time.monotonic() + executor.settings.batch_timeout
         self._deadline = limit if deadline is None else min(limit, deadline)
         self._queue: Iterator[Slot] = iter(enumerate(request.items))
@@ -46,12 +45,15 @@ class Batch:
 
     async def run(self) -> BatchToolCallResponse:
         """Runs the batch and answers it; the results are in the order of the items."""
-        request = self._request
+        request, response = self._request, self._response
         began = time.perf_counter_ns()
         try:
             self._check()
         except ToolBridgeError as error:
-            return BatchToolCallResponse(batch_id=request.batch_id, error=error_info(error))
+            response.error.CopyFrom(error_info(error))
+            return response
+        for item in request.items:
+            response.results.add(index=item.index)
         # A batch counts as one operation beside those of its items, so that a drain waits for the ones to come.
         self._executor.active += 1
         try:
@@ -60,11 +62,10 @@ class Batch:
             self._executor.ended()
             await self._workers.aclose()
         duration_us = (time.perf_counter_ns() - began) // 1_000
-        results = [result or self._not_run(item) for result, item in zip(self._results, request.items, strict=True)]
-        self._fit(results)
-        return BatchToolCallResponse(
-            batch_id=request.batch_id, results=results, metrics=_batch_metrics(results, duration_us)
-        )
+        if response.ByteSize() > self._executor.settings.max_message_bytes:
+            self._fit()
+        _measure(response, duration_us)
+        return response
 
     def _check(self) -> None:
         self._executor.let_in(self._request.session_id)
@@ -97,28 +98,23 @@ class Batch:
             self._left -= 1
             if helper is None and width > 1 and self._left:
                 helper = self._workers.spawn(self._work(width - 1), "batch")
-            if self._stopped:
-                continue
-            self._results[position] = await self._one(item)
+            await self._one(item, self._response.results[position])
         if helper is not None:
             await helper
 
-    async def _one(self, item: ToolCallItem) -> ToolCallResult:
-        result, error, metrics = await self._executor.run(
-            self._request.session_id, item, deadline=self._deadline, in_batch=True
-        )
-        if error is not None and self._request.config.stop_on_error:
+    async def _one(self, item: ToolCallItem, result: ToolCallResult) -> None:
+        if self._stopped:
+            text = f"{item.tool_id} was not called: an item before it failed, and stop_on_error is set"
+            result.error.CopyFrom(error_info(CallCancelledError(text)))
+            return
+        await self._executor.run(self._request.session_id, item, result, deadline=self._deadline, in_batch=True)
+        if not result.success and self._request.config.stop_on_error:
             self._stopped = True
-        return ToolCallResult(index=item.index, success=error is None, result=result, error=error, metrics=metrics)
 
-    def _not_run(self, item: ToolCallItem) -> ToolCallResult:
-        error = CallCancelledError(f"{item.tool_id} was not called: an item before it failed, and stop_on_error is set")
-        return ToolCallResult(index=item.index, error=error_info(error))
-
-    def _fit(self, results: list[ToolCallResult]) -> None:
+    def _fit(self) -> None:
         """Keeps the answer within the message limit: results that do not fit give way to an error that says so."""
         limit = room = self._executor.settings.max_message_bytes
-        for result in results:
+        for result in self._response.results:
             size = result.ByteSize()
             if size > room:
                 error = MessageTooLargeError.of("the batch's answer with this result", limit - room + size, limit)
@@ -129,13 +125,16 @@ class Batch:
             room -= size
 
 
-def _batch_metrics(results: list[ToolCallResult], duration_us: int) -> BatchMetrics:
-    successful = sum(result.success for result in results)
-    ran = [result.metrics.duration_us for result in results if result.HasField("metrics")]
-    return BatchMetrics(
-        total_items=len(results),
-        successful_items=successful,
-        failed_items=len(results) - successful,
-        total_duration_ms=duration_us // 1_000 + 1,
-        avg_duration_ms=sum(ran) / len(ran) / 1_000 if ran else 0.0,
-    )
+def _measure(response: BatchToolCallResponse, duration_us: int) -> None:
+    successful = ran = ran_us = 0
+    for result in response.results:
+        successful += result.success
+        if result.HasField("metrics"):
+            ran += 1
+            ran_us += result.metrics.duration_us
+    metrics = response.metrics
+    metrics.total_items = len(response.results)
+    metrics.successful_items = successful
+    metrics.failed_items = metrics.total_items - successful
+    metrics.total_duration_ms = duration_us // 1_000 + 1
+    metrics.avg_duration_ms = ran_us / ran / 1_000 if ran else 0.0

@@ -34,6 +34,7 @@ class Call:
         context: What the tool was given, where it asked for it.
         left_behind: Owner of tools that ignore their cancellation.
         abandoned: Whether its tool was one of them.
+        nested: Calls that its tool made and that wait, in this task or another; None until there is one.
         over: Whether it has been answered; a tool that still runs may call no further tools.
     """
 
@@ -41,7 +42,6 @@ class Call:
         "_cancelling",
         "_cause",
         "_in_tool",
-        "_nested",
         "_requested",
         "_task",
         "_timer",
@@ -49,6 +49,7 @@ class Call:
         "context",
         "deadline",
         "left_behind",
+        "nested",
         "over",
         "parent",
         "session",
@@ -79,8 +80,7 @@ class Call:
         self._requested = False
         self.abandoned = False
         self.over = False
-        # Calls below this one that wait, in this task or another; made when there is the first.
-        self._nested: set[Call] | None = None
+        self.nested: set[Call] | None = None
 
     @property
     def cause(self) -> ToolBridgeError | None:
@@ -101,10 +101,9 @@ class Call:
             calls = self.session.calls = set()
         calls.add(self)
         if self.parent is not None:
-            nested = self.parent._nested
-            if nested is None:
-                nested = self.parent._nested = set()
-            nested.add(self)
+            if self.parent.nested is None:
+                self.parent.nested = set()
+            self.parent.nested.add(self)
 
     def disarm(self) -> None:
         """Stops the clock, takes back a cancellation that the tool answered with something else, ends nested calls.
@@ -113,12 +112,12 @@ class Call:
         """
         self.over = True
         self._take_back()
-        if self.parent is not None and self.parent._nested is not None:
-            self.parent._nested.discard(self)
-        if self._nested:
+        if self.parent is not None and self.parent.nested is not None:
+            self.parent.nested.discard(self)
+        if self.nested:
             cause = self._cause or CallCancelledError(f"{self.tool.name}, which made the call, is over for its caller")
-            for nested in list(self._nested):
-                nested.cancel(cause)
+            for call in list(self.nested):
+                call.cancel(cause)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -141,6 +140,11 @@ class Call:
         """Raises the cause, where the call is ending or its time is over."""
         if self._cause is None and self.deadline <= time.monotonic():
             self._cause = self.timeout_error()
+        if self._cause is not None:
+            raise self._cause
+
+    def refuse_late(self) -> None:
+        """Raises the cause of a call that was ended: a tool may answer its cancellation with a value, but too late."""
         if self._cause is not None:
             raise self._cause
 

@@ -43,11 +43,12 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolCallItem,
     ToolCallRequest,
     ToolCallResponse,
+    ToolCallResult,
     ToolStreamChunk,
     ToolStreamRequest,
 )
 from grpc_tool_bridge.tasks import TaskSet
-from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+from grpc_tool_bridge.wire.values import deserialize_value, pack_value
 
 _log = logging.getLogger(__name__)
 
@@ -140,32 +141,31 @@ class Executor:
         Raises:
             asyncio.CancelledError: The caller has gone.
         """
-        result, error, metrics = await self.run(
-            request.session_id, request, timeout_ms=request.timeout_ms, deadline=deadline, parent=parent
+        response = ToolCallResponse(request_id=request.request_id)
+        await self.run(
+            request.session_id, request, response, timeout_ms=request.timeout_ms, deadline=deadline, parent=parent
         )
-        return ToolCallResponse(
-            success=error is None, result=result, error=error, metrics=metrics, request_id=request.request_id
-        )
+        return response
 
     async def run(
         self,
         session_id: str,
         request: ToolCallRequest | ToolCallItem,
+        answer: ToolCallResponse | ToolCallResult,
         *,
         timeout_ms: int = 0,
         deadline: float | None = None,
         parent: Call | None = None,
         in_batch: bool = False,
-    ) -> tuple[any_pb2.Any | None, ErrorInfo | None, ExecutionMetrics]:
-        """Runs one call; returns its result or its error, and what it took. Arguments as of ``execute``.
+    ) -> None:
+        """Runs one call and fills its answer in: the result or the error, and what it took.
 
-        A call ``in_batch`` belongs to a request that was let in already, as one with a parent does.
+        Other arguments as of ``execute``. A call ``in_batch`` belongs to a request that was let in already, as one with
+        a parent does.
         """
         began = time.perf_counter_ns()
         tool: RegisteredTool | None = None
         call: Call | None = None
-        result: any_pb2.Any | None = None
-        error: ErrorInfo | None = None
         held: Sequence[Places] = ()
         self.active += 1
         try:
@@ -177,9 +177,7 @@ class Executor:
             args, kwargs = self._arguments(tool, request)
             held = await self._admit(call)
             value = await self._invoke(call, request, args, kwargs)
-            if call.cause is not None:
-                # A tool may answer its cancellation with a value; that is too late all the same.
-                raise call.cause
+            call.refuse_late()
             result = self._encode(tool, value)
         except Exception as failure:  # noqa: BLE001 - every failure is an answer
             error = self._error_of(failure, call)
@@ -223,7 +221,7 @@ class Executor:
                 async for event, value in values:
                     chunk = ToolStreamChunk(stream_id=stream_id, sequence=sequence)
                     if event is None:
-                        chunk.data.CopyFrom(self._encode(tool, value))
+                        self._encode(tool, value, chunk.data)
                         sent += 1
                     else:
                         chunk.metadata.CopyFrom(_event_metadata(event))
@@ -320,12 +318,18 @@ class Executor:
         if self.draining:
             raise UnavailableError("the hub is shutting down and takes no new calls; call again when it is back")
         if self._store.find(session_id).closing:
-            raise SessionExpiredError(f"session {session_id!r} is being removed and takes no new calls; start a new one")
+            raise SessionExpiredError(
+                f"session {session_id!r} is being removed and takes no new calls; start a new one"
+            )
 
     def _find(self, session_id: str, request: Request) -> tuple[Session, RegisteredTool]:
         session = self._store.find(session_id)
         tool = self._registry.find(session, request.tool_id)
-        self.check_size(f"the call of {tool.name}", request.ByteSize())
+        # The items of a batch were weighed with it.
+        if type(request) is not ToolCallItem:
+            size = request.ByteSize()
+            if size > self.settings.max_message_bytes:
+                self.check_size(f"the call of {tool.name}", size)
         return session, tool
 
     def _call(
@@ -360,18 +364,19 @@ class Executor:
         if tool.tool is None:
             raise UnavailableError(f"nobody runs {tool.name} now; it was described, but not offered by a worker")
         depth = self.settings.max_depth
-        which: object = None
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        which = ""
         try:
-            args = []
-            for which, message in enumerate(request.args):  # noqa: B007 - names the argument that fails
+            for message in list(request.args):
                 args.append(deserialize_value(message, max_depth=depth))
-            kwargs = {}
-            for which, message in request.kwargs.items():
-                kwargs[which] = deserialize_value(message, max_depth=depth)
+            # Asking an empty map for its items costs five times as much as asking whether it is empty.
+            if request.kwargs:
+                for which, message in request.kwargs.items():
+                    kwargs[which] = deserialize_value(message, max_depth=depth)
         except SerializationError as error:
-            raise SerializationError(
-                f"{tool.name}: argument {which!r}: {error.message}", details=error.details
-            ) from None
+            named = repr(which) if which else len(args)
+            raise SerializationError(f"{tool.name}: argument {named}: {error.message}", details=error.details) from None
         return tool.tool.bind(args, kwargs)
 
     async def _admit(self, call: Call) -> Sequence[Places]:
@@ -438,7 +443,7 @@ class Executor:
         source = self._source(call, request, args, kwargs, buffer=self.settings.stream_buffer)
         try:
             async for value in source:
-                size += len(self._encode(call.tool, value).value)
+                size += len(self._pack(call.tool, value)[1])
                 self.check_size(f"the result of {call.tool.name}", size)
                 values.append(value)
         finally:
@@ -463,13 +468,17 @@ class Executor:
 
     # ------------------------------------------------------------------------------------------------- answers
 
-    def _encode(self, tool: RegisteredTool, value: Any) -> any_pb2.Any:
+    def _encode(self, tool: RegisteredTool, value: Any, into: any_pb2.Any) -> None:
+        into.type_url, into.value = self._pack(tool, value)
+
+    def _pack(self, tool: RegisteredTool, value: Any) -> tuple[str, bytes]:
         try:
-            message = serialize_value(value, max_depth=self.settings.max_depth)
+            packed = pack_value(value, max_depth=self.settings.max_depth)
         except SerializationError as error:
             raise SerializationError(f"the result of {tool.name}: {error.message}", details=error.details) from None
-        self.check_size(f"the result of {tool.name}", len(message.value))
-        return message
+        if len(packed[1]) > self.settings.max_message_bytes:
+            self.check_size(f"the result of {tool.name}", len(packed[1]))
+        return packed
 
     def _error_of(self, failure: Exception, call: Call | None) -> ErrorInfo:
         if isinstance(failure, _ToolRaised):

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from typing import Any
 
 from google.protobuf import any_pb2
 
@@ -219,9 +220,11 @@ class Hub:
 
     # ----------------------------------------------------------------------------------------------- execution
 
-    async def execute_tool(self, request: pb.ToolCallRequest, *, deadline: float | None = None) -> pb.ToolCallResponse:
+    def execute_tool(
+        self, request: pb.ToolCallRequest, *, deadline: float | None = None
+    ) -> Coroutine[Any, Any, pb.ToolCallResponse]:
         """Runs one call."""
-        return await self.executor.execute(request, deadline=deadline)
+        return self.executor.execute(request, deadline=deadline)
 
     def stream_tool(
         self, request: pb.ToolStreamRequest, *, deadline: float | None = None

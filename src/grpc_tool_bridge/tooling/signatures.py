@@ -1,6 +1,7 @@
 """What the bridge reads from a function: its parameters, its result, its docstring, and how it runs."""
 
 import functools
+import contextlib
 import inspect
 import types
 import typing
@@ -205,7 +206,10 @@ class _Resolver:
         code = inspect.unwrap(code)
         local_names = {item.__name__: item for item in getattr(code, "__type_params__", ())}
         if inspect.isfunction(code):
-            local_names.update(inspect.getclosurevars(code).nonlocals)
+            for name, cell in zip(code.__code__.co_freevars, code.__closure__ or (), strict=True):
+                # A name that gets its value later, such as the function's own, is an empty cell.
+                with contextlib.suppress(ValueError):
+                    local_names[name] = cell.cell_contents
         return cls(getattr(code, "__globals__", {}), local_names)
 
     def __call__(self, annotation: Any, where: str) -> Any:

@@ -1,5 +1,6 @@
 """The hub's methods as a gRPC service."""
 
+import asyncio
 import hmac
 import logging
 import time
@@ -85,15 +86,29 @@ def _streaming(
 ) -> Callable[..., Awaitable[None]]:
     async def stream(request: Any, context: Any) -> None:
         messages = function(request, deadline=_deadline(context)) if with_deadline else function(request)
+        # One message is made while the one before it is on its way: a write is mostly waiting.
+        writing: asyncio.Task[None] | None = None
         try:
             async for message in messages:
-                await context.write(message)
+                if writing is not None:
+                    await writing
+                writing = asyncio.get_running_loop().create_task(context.write(message))
+            if writing is not None:
+                await writing
         except Exception as error:  # noqa: BLE001 - every failure is a status
+            await _finish(writing)
             await _abort(context, error)
         finally:
+            await _finish(writing)
             await messages.aclose()
 
     return stream
+
+
+async def _finish(writing: "asyncio.Task[None] | None") -> None:
+    """Waits for a write whose failure tells nothing new: the reader has gone."""
+    if writing is not None and not writing.done():
+        await asyncio.wait([writing])
 
 
 def _with_trailer(

@@ -6,8 +6,8 @@ from typing import Any
 
 from google.protobuf import empty_pb2, wrappers_pb2
 
-from grpc_tool_bridge.wire.digits import INT64, digits_of
-from grpc_tool_bridge.wire.framing import MORE, TYPE_PREFIX, bytes_field, varint
+from grpc_tool_bridge.wire.digits import digits_of
+from grpc_tool_bridge.wire.framing import MORE, TYPE_PREFIX, bytes_field, read_bytes_field, varint
 from grpc_tool_bridge.wire.jsontext import no_utf8
 
 # A type URL and the bytes of its message.
@@ -25,8 +25,13 @@ _TRUE = (TYPE_PREFIX + "google.protobuf.BoolValue", b"\x08\x01")
 _FALSE = (TYPE_PREFIX + "google.protobuf.BoolValue", b"")
 _NULL = (VALUE_URL, b"\x08\x00")
 
+# Length of an Int64Value whose number has so many digits as a varint.
+_ONE_DIGIT, _TWO_DIGITS = 2, 3
+_INT_TAG = 0x08
+
 # Two digits as a varint; above that protobuf is faster.
 _SHORT_INT = MORE * MORE
+_BEYOND = 2**63
 
 _pack_double = Struct("<Bd").pack
 _POSITIVE_ZERO = _pack_double(9, 0.0)
@@ -51,7 +56,7 @@ def utf8(text: str) -> bytes:
 def _pack_int(value: int) -> Packed:
     if 0 < value < _SHORT_INT:
         return _INT_URL, b"\x08" + varint(value)
-    if value in INT64:
+    if -_BEYOND <= value < _BEYOND:
         return _INT_URL, wrappers_pb2.Int64Value(value=value).SerializePartialToString()
     return JSON_URL, bytes_field(digits_of(value).encode())
 
@@ -97,21 +102,42 @@ def _read_empty(payload: bytes, _: int) -> None:
     empty_pb2.Empty.FromString(payload)
 
 
+def _read_int(payload: bytes, _: int) -> int:
+    # Nearly every number is small and positive; read in place it takes a third of the time.
+    length = len(payload)
+    if length == _ONE_DIGIT and payload[0] == _INT_TAG and payload[1] < MORE:
+        return payload[1]
+    if length == _TWO_DIGITS and payload[0] == _INT_TAG and payload[1] >= MORE > payload[2]:
+        return payload[1] & 0x7F | payload[2] << 7
+    number: int = wrappers_pb2.Int64Value.FromString(payload).value
+    return number
+
+
 def _read_str(payload: bytes, _: int) -> str:
     # Nearly every text is short; read in place it takes a third of the time.
     if payload[:1] == b"\x0a" and payload[1] == len(payload) - 2 < MORE:
         return payload[2:].decode()
+    field = read_bytes_field(payload)
+    if field is not None:
+        return str(field, "utf-8")
     text: str = wrappers_pb2.StringValue.FromString(payload).value
     return text
 
 
+def _read_bytes(payload: bytes, _: int) -> bytes:
+    # Parsed by protobuf, a large one would be copied twice.
+    field = read_bytes_field(payload)
+    if field is not None:
+        return bytes(field)
+    data: bytes = wrappers_pb2.BytesValue.FromString(payload).value
+    return data
+
+
 _WRAPPERS = (
     "BoolValue",
-    "BytesValue",
     "DoubleValue",
     "FloatValue",
     "Int32Value",
-    "Int64Value",
     "UInt32Value",
     "UInt64Value",
 )
@@ -119,6 +145,8 @@ _WRAPPERS = (
 # By the name after the type URL's last slash.
 READERS: dict[str, Callable[[bytes, int], Any]] = {
     **{f"google.protobuf.{name}": _reader(name) for name in _WRAPPERS},
+    "google.protobuf.BytesValue": _read_bytes,
+    "google.protobuf.Int64Value": _read_int,
     "google.protobuf.StringValue": _read_str,
     # No content, so nothing to guess.
     "google.protobuf.Empty": _read_empty,
