@@ -308,7 +308,8 @@ def fill_arguments(
 
     Args:
         request: The request.
-        args, kwargs: The arguments.
+        args: Arguments by position.
+        kwargs: Arguments by name.
         what: Says whose arguments they are, for the text of an error.
 
     Raises:

@@ -27,6 +27,9 @@ from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
 if TYPE_CHECKING:
     from grpc_tool_bridge.client import ToolBridgeClient
 
+# A name beyond what any variable can have is cut in the text of an error.
+MAX_SHOWN_CHARS = 256
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariableChange:
@@ -219,4 +222,5 @@ class SessionContext(AsyncApi):
 
 
 def _not_found(session_id: str, name: str) -> NotFoundError:
-    return NotFoundError(f"session {session_id!r} has no variable {name!r}", error_type="VariableNotFound")
+    shown = name if len(name) <= MAX_SHOWN_CHARS else f"{name[:64]}…"
+    return NotFoundError(f"session {session_id!r} has no variable {shown!r}", error_type="VariableNotFound")

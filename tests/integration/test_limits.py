@@ -8,11 +8,14 @@ import pytest
 from integration.connections import Connect, World, soon, until
 
 from grpc_tool_bridge import (
+    BridgeServer,
+    GRPCToolBridge,
     MessageTooLargeError,
     ResourceExhaustedError,
     SessionConfig,
     SessionExpiredError,
     SessionNotFoundError,
+    Settings,
     ToolContext,
     ToolExecutionError,
     ToolTimeoutError,
@@ -310,7 +313,7 @@ async def test_nesting_passes_up_to_the_limit_and_is_refused_over_it(connect: Co
     with pytest.raises(ToolExecutionError) as caught:
         await world.tools["echo"](_nested(80))
     assert caught.value.error_type == "SerializationError"
-    assert "50" in caught.value.message
+    assert "max_depth" in caught.value.message
     assert await world.tools["echo"](1) == 1
 
 
@@ -378,15 +381,22 @@ async def test_a_session_at_work_does_not_expire(connect: Connect, kind: str) ->
 
 async def test_heartbeats_keep_a_session_alive(connect: Connect) -> None:
     world = await connect(fine, session_idle_timeout=0.3)
-    world.bridge.client.heartbeat_interval = 0.05
-    bridge = world.make_bridge()
-    bridge.client.heartbeat_interval = 0.05
-    await bridge.initialize("beating")
-    bridge.client.heartbeat_interval = 0.05
+    await world.bridge._tasks.aclose()
+    beating = await world.attach("beating")
+    await beating._tasks.aclose()
+    beating.client.heartbeat_interval = 0.02
+    beating._tasks.spawn(beating._heartbeat(), "heartbeat")
     idle = await world.attach("idle")
     await idle._tasks.aclose()
     await until(lambda: "idle" not in {session.id for session in world.hub.store.sessions()})
-    assert "beating" in {session.id for session in world.hub.store.sessions()} or not bridge.client.created_session
+    assert "beating" in {session.id for session in world.hub.store.sessions()}
+
+
+async def test_over_grpc_a_bridge_beats_as_often_as_its_hub_needs_it() -> None:
+    async with BridgeServer(settings=Settings(session_idle_timeout=30)) as server:
+        async with GRPCToolBridge(server.address) as bridge:
+            await bridge.initialize()
+            assert bridge.client.heartbeat_interval == 10.0
 
 
 async def test_ended_sessions_are_remembered_in_bounded_memory(connect: Connect) -> None:

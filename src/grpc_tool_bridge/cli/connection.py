@@ -1,5 +1,6 @@
 """A bridge to the hub for the time of one command."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -7,6 +8,10 @@ from grpc_tool_bridge.cli.failures import CommandError
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.client import GRPCToolBridge
 from grpc_tool_bridge.errors import AccessError, ToolCommunicationError
+
+# Beyond the time to connect, a hub that is there has so long for its first answer. One try of gRPC's to connect to what
+# accepts and says nothing takes 20.
+ANSWER_SECONDS = 5.0
 
 
 @asynccontextmanager
@@ -22,8 +27,15 @@ async def open_bridge(hub: HubOptions, session_id: str | None = None) -> AsyncIt
         ArgumentError: The token cannot be read.
     """
     async with make_bridge(hub, keep_session=session_id is not None) as bridge:
+        patience = hub.connect_timeout + ANSWER_SECONDS
         try:
-            await bridge.initialize(session_id, connect_timeout=hub.connect_timeout)
+            async with asyncio.timeout(patience):
+                await bridge.initialize(session_id, connect_timeout=hub.connect_timeout)
+        except TimeoutError:
+            raise CommandError(
+                f"{hub.address} did not answer within {patience:g} s; is that the hub's address? "
+                "--connect-timeout waits longer"
+            ) from None
         except ToolCommunicationError as error:
             raise unreachable(hub, error) from error
         except AccessError as error:

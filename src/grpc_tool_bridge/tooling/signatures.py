@@ -1,7 +1,7 @@
 """What the bridge reads from a function: its parameters, its result, its docstring, and how it runs."""
 
-import functools
 import contextlib
+import functools
 import inspect
 import types
 import typing
