@@ -1,10 +1,15 @@
-"""The peer: grpc.aio with nothing around it, no protobuf messages and no checks."""
+"""The peer: grpc.aio with nothing around it.
+
+A call takes and gives packed integers, without even a protobuf message. A chunk of the stream is a BytesValue, as the
+least that a stub generated from a .proto would send.
+"""
 
 import struct
 from collections.abc import AsyncGenerator
 from typing import Any, Self
 
 import grpc.aio
+from google.protobuf.wrappers_pb2 import BytesValue
 
 from benchmarks.work import add, chunks
 
@@ -21,7 +26,7 @@ class BareServer:
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         handlers: dict[str, Any] = {
             "Add": grpc.unary_unary_rpc_method_handler(_add, _PAIR.unpack, _ANSWER.pack),
-            "Chunks": grpc.unary_stream_rpc_method_handler(_chunks, _PAIR.unpack, None),
+            "Chunks": grpc.unary_stream_rpc_method_handler(_chunks, _PAIR.unpack, BytesValue.SerializeToString),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
@@ -44,16 +49,17 @@ class BareClient:
     def __init__(self, address: str) -> None:
         self._channel = grpc.aio.insecure_channel(address)
         self._add: Any = self._channel.unary_unary(f"/{_SERVICE}/Add", _pack_pair, _unpack_answer)
-        self._chunks: Any = self._channel.unary_stream(f"/{_SERVICE}/Chunks", _pack_pair, None)
+        self._chunks: Any = self._channel.unary_stream(f"/{_SERVICE}/Chunks", _pack_pair, BytesValue.FromString)
 
     async def add(self, a: int, b: int) -> int:
         """Has two integers added."""
         answer: int = await self._add((a, b))
         return answer
 
-    def chunks(self, seed: int, number: int) -> Any:
+    async def chunks(self, seed: int, number: int) -> AsyncGenerator[bytes, None]:
         """Iterates over chunks."""
-        return self._chunks((seed, number))
+        async for message in self._chunks((seed, number)):
+            yield message.value
 
     async def __aenter__(self) -> Self:
         return self
@@ -66,9 +72,9 @@ async def _add(pair: tuple[int, int], _: Any) -> int:
     return await add(*pair)
 
 
-async def _chunks(request: tuple[int, int], _: Any) -> AsyncGenerator[bytes, None]:
+async def _chunks(request: tuple[int, int], _: Any) -> AsyncGenerator[BytesValue, None]:
     async for chunk in chunks(*request):
-        yield chunk
+        yield BytesValue(value=chunk)
 
 
 def _pack_pair(pair: tuple[int, int]) -> bytes:

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
-from integration.connections import Connect, World
 
 from grpc_tool_bridge import (
     AlreadyExistsError,
@@ -20,6 +19,7 @@ from grpc_tool_bridge import (
     serialize_value,
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from integration.connections import Connect, World
 
 
 async def add(a: int, b: int = 0) -> int:
@@ -68,7 +68,7 @@ USES: dict[str, Callable[[World], Awaitable[Any]]] = {
     "cleanup": lambda world: world.bridge.client.cleanup_session(),
     "call": lambda world: world.bridge.execute_tool("add", 1, 2),
     "stream": lambda world: anext(world.bridge.stream_tool("count", 1)),
-    "batch": lambda world: _first_of_batch(world),
+    "batch": lambda world: _first_of_batch(world),  # noqa: PLW0108 - it stands below
 }
 
 
@@ -105,13 +105,16 @@ async def test_a_removed_session_says_that_it_has_ended(world: World, use: str) 
 
 @pytest.mark.parametrize("way", ["call", "stream", "batch"])
 async def test_an_unknown_tool_is_named_with_what_may_be_meant(world: World, way: str) -> None:
-    with pytest.raises(ToolExecutionError) as caught:
+    async def use() -> None:
         if way == "call":
             await world.bridge.execute_tool("ad", 1)
         elif way == "stream":
             await anext(world.bridge.stream_tool("ad", 1))
         else:
             raise (await world.bridge.execute_batch([{"tool_id": "ad"}]))[0]
+
+    with pytest.raises(ToolExecutionError) as caught:
+        await use()
     assert (caught.value.tool_name, caught.value.error_type) == ("ad", "ToolNotFound")
     assert "did you mean add" in caught.value.message
     assert not caught.value.retryable
@@ -173,13 +176,14 @@ async def test_a_wrong_argument_of_a_stream_is_its_only_chunk(world: World) -> N
 
 @pytest.mark.parametrize("way", ["argument", "by name", "variable"])
 async def test_a_nesting_of_1000_is_refused_before_it_is_sent(world: World, way: str) -> None:
+    deep = _nested(1_000)
+    sends = {
+        "variable": lambda: world.variables.set_variable("deep", deep),
+        "argument": lambda: world.tools["echo"](deep),
+        "by name": lambda: world.tools["echo"](value=deep),
+    }
     with pytest.raises(SerializationError) as caught:
-        if way == "variable":
-            await world.variables.set_variable("deep", _nested(1_000))
-        elif way == "argument":
-            await world.tools["echo"](_nested(1_000))
-        else:
-            await world.tools["echo"](value=_nested(1_000))
+        await sends[way]()
     assert "100" in caught.value.message
     if way != "variable":
         assert "echo" in caught.value.message
@@ -193,7 +197,7 @@ BROKEN = {
     "unknown type URL": (_any("type.googleapis.com/who.Knows", b""), "who.Knows"),
     "no type URL": (_any("", b"abc"), ""),
     "truncated text": (_any("type.googleapis.com/google.protobuf.StringValue", b"\x0a\x7fabc"), ""),
-    "truncated JSON": (_any("type.googleapis.com/dspex.bridge.Json", b'\x0a\x05[1, 2'), ""),
+    "truncated JSON": (_any("type.googleapis.com/dspex.bridge.Json", b"\x0a\x05[1, 2"), ""),
     "truncated rich value": (_any("type.googleapis.com/dspex.bridge.RichValue", b"\x42\x09\x0a"), ""),
     "truncated frame": (_any("type.googleapis.com/pandas.DataFrame", b"\x0a\x04ARRO"), ""),
     "array of a wrong size": (
@@ -217,7 +221,7 @@ BROKEN = {
 @pytest.mark.parametrize("where", ["args", "kwargs"])
 async def test_a_broken_value_is_refused_and_its_argument_named(world: World, what: str, where: str) -> None:
     message, text = BROKEN[what]
-    request = pb.ToolCallRequest(session_id=world.bridge.session_id, tool_id="echo")
+    request = pb.ToolCallRequest(session_id=world.session_id, tool_id="echo")
     if where == "args":
         request.args.append(message)
     else:
@@ -231,7 +235,7 @@ async def test_a_broken_value_is_refused_and_its_argument_named(world: World, wh
 
 async def test_a_broken_variable_is_kept_as_it_is_and_refused_by_its_reader(world: World) -> None:
     request = pb.SetVariableRequest(
-        session_id=world.bridge.session_id,
+        session_id=world.session_id,
         variable_name="strange",
         value=_any("type.googleapis.com/who.Knows", b"\x01"),
         create_if_missing=True,
@@ -244,7 +248,7 @@ async def test_a_broken_variable_is_kept_as_it_is_and_refused_by_its_reader(worl
 
 
 async def test_a_set_request_without_a_value_is_refused(world: World) -> None:
-    request = pb.SetVariableRequest(session_id=world.bridge.session_id, variable_name="x", create_if_missing=True)
+    request = pb.SetVariableRequest(session_id=world.session_id, variable_name="x", create_if_missing=True)
     with pytest.raises(ValidationError, match="no value"):
         await world.bridge.client.call("SetSessionVariable", request)
 
@@ -273,11 +277,11 @@ async def test_a_variable_name_that_nobody_could_read_is_refused(world: World, n
 @pytest.mark.parametrize("field", ["max_concurrent_tools", "default_timeout_ms"])
 async def test_a_negative_limit_of_a_session_is_refused(world: World, field: str) -> None:
     with pytest.raises(ValidationError, match=field):
-        await world.attach(config=pb.SessionConfig(**{field: -1}))
+        await world.attach(config=pb.SessionConfig(**{field: -1}))  # type: ignore[arg-type]  # both fields are numbers
 
 
 async def test_two_tools_of_one_name_are_refused_and_none_is_added(world: World) -> None:
-    registry, session_id = world.hub.registry, str(world.bridge.session_id)
+    registry, session_id = world.hub.registry, world.session_id
     with pytest.raises(AlreadyExistsError, match="add"):
         registry.register_batch("", [add])
     with pytest.raises(AlreadyExistsError, match="'other'"):
@@ -296,13 +300,13 @@ async def test_a_negative_number_of_variables_is_refused(world: World) -> None:
 
 
 async def test_tools_are_registered_over_a_link_only_and_the_answer_says_so(world: World) -> None:
-    request = pb.RegisterToolsRequest(session_id=world.bridge.session_id, tools=[pb.ToolSpec(name="mine")])
+    request = pb.RegisterToolsRequest(session_id=world.session_id, tools=[pb.ToolSpec(name="mine")])
     with pytest.raises(ValidationError, match="link"):
         await world.bridge.client.call("RegisterTools", request)
 
 
 async def test_unregistering_what_is_not_there_removes_nothing(world: World) -> None:
-    session_id = str(world.bridge.session_id)
+    session_id = world.session_id
     world.hub.registry.register_batch(session_id, [pb.ToolSpec(name="mine")])
     request = pb.UnregisterToolsRequest(session_id=session_id, tool_ids=["mine", "yours"])
     with pytest.raises(NotFoundError, match="yours"):
@@ -314,7 +318,7 @@ async def test_unregistering_what_is_not_there_removes_nothing(world: World) -> 
 
 
 async def test_a_tool_that_nobody_runs_is_unavailable(world: World) -> None:
-    world.hub.registry.register_batch(str(world.bridge.session_id), [pb.ToolSpec(name="elsewhere")])
+    world.hub.registry.register_batch(world.session_id, [pb.ToolSpec(name="elsewhere")])
     await world.bridge.client.refresh_tools()
     with pytest.raises(ToolExecutionError) as caught:
         await world.tools["elsewhere"]()
@@ -337,7 +341,7 @@ async def test_a_batch_with_a_negative_width_is_refused(world: World) -> None:
 
 
 async def test_an_agent_is_unknown_as_long_as_there_are_none(world: World) -> None:
-    request = pb.CreateReActAgentRequest(session_id=world.bridge.session_id, signature="q -> a")
+    request = pb.CreateReActAgentRequest(session_id=world.session_id, signature="q -> a")
     with pytest.raises(Exception, match="does not offer CreateReActAgent"):
         await world.bridge.client.call("CreateReActAgent", request)
 

@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from integration.connections import TRANSPORTS, Connect, World, until
 
 from grpc_tool_bridge import BridgeServer, SessionConfig, Settings
+from integration.connections import TRANSPORTS, Connect, World, until
 
 
 @pytest.fixture(params=TRANSPORTS)

@@ -1,11 +1,11 @@
 """A hub and the ways to reach it: what every contract test runs over."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionConfig, Settings, ToolBridge
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionConfig, ToolBridge
 
 # Of each transport, how a bridge to a hub is made; a transport more is a line more.
 TRANSPORTS: Mapping[str, Callable[..., ToolBridge]] = {
@@ -38,6 +38,11 @@ class World:
     def tools(self) -> Mapping[str, Any]:
         """The tools of the first bridge."""
         return self.bridge.tools
+
+    @property
+    def session_id(self) -> str:
+        """The id of the first bridge's session."""
+        return self.bridge.client.require_session()
 
     @property
     def variables(self) -> Any:
@@ -86,7 +91,7 @@ async def until(condition: Callable[[], object], what: str = "") -> None:
     """Looks again and again until ``condition`` holds; fails where it does not within the patience."""
     try:
         async with asyncio.timeout(PATIENCE):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - what is looked at is mostly no event
                 await asyncio.sleep(0.002)
     except TimeoutError:
         raise AssertionError(f"waited {PATIENCE:g} s in vain {what}") from None
@@ -96,6 +101,12 @@ async def soon(awaitable: Awaitable[Any]) -> Any:
     """Awaits what a working bridge gives at once; fails where it does not come."""
     async with asyncio.timeout(PATIENCE):
         return await awaitable
+
+
+async def read(stream: AsyncIterator[Any], into: list[Any]) -> None:
+    """Reads a stream to its end; what came before an error is in the list."""
+    async for value in stream:
+        into.append(value)  # noqa: PERF401 - a comprehension would lose the values before the error
 
 
 def _busy(session: Any) -> bool:

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
-from integration.connections import PATIENCE, Connect, World, soon, until
 
 from grpc_tool_bridge import ToolBridge, ToolBridgeError, ToolContext, ToolExecutionError, ToolTimeoutError
+from integration.connections import PATIENCE, Connect, World, soon, until
 
 
 class Probe:
@@ -162,8 +162,7 @@ async def test_a_session_removed_by_force_stops_the_tool_and_says_so(
 
 @every_way_to_call
 async def test_a_passed_deadline_stops_the_tool_and_says_so(connect: Connect, probe: Probe, caller: Caller) -> None:
-    limits = {"call_timeout": 0.2, "stream_timeout": 0.2, "batch_timeout": 0.2}
-    world = await connect(*probe.tools, **limits)
+    world = await connect(*probe.tools, call_timeout=0.2, stream_timeout=0.2, batch_timeout=0.2)
     for name in list(world.tools):
         world.bridge.tools[name] = world.tools[name].with_options(timeout=0.2)
     task = asyncio.create_task(caller(world.bridge))

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ PATIENCE = 30.0
 TOKEN = "s3cret-t0ken"
 
 Cli = Callable[..., str]
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
-def start(*words: str, **options: Any) -> "subprocess.Popen[str]":
-    """Starts a command in a process of its own."""
+def popen(*words: str, **options: Any) -> "subprocess.Popen[str]":
+    """Starts a command in a process of its own, which the caller ends."""
     pipe = subprocess.PIPE
     return subprocess.Popen([*PROGRAM, *words], **{"stdout": pipe, "stderr": pipe, "text": True, **options})
 
@@ -49,7 +50,7 @@ def serving(
     *words: str, ends_with: int = 0, **options: Any
 ) -> Iterator[tuple[dict[str, Any], "subprocess.Popen[str]"]]:
     """Runs ``serve`` in a process; gives what it announces and the process, and ends it."""
-    process = start("serve", "--address", "127.0.0.1:0", "--json", *words, **options)
+    process = popen("serve", "--address", "127.0.0.1:0", "--json", *words, **options)
     try:
         line = read_line(process)
         assert line, process.stderr.read() if process.stderr else "it ended"
@@ -60,6 +61,19 @@ def serving(
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts commands in processes of their own, none of which outlives its test."""
+    with ExitStack() as stack:
+
+        def start(*words: str, **options: Any) -> "subprocess.Popen[str]":
+            process = stack.enter_context(popen(*words, **options))
+            stack.callback(process.kill)
+            return process
+
+        yield start
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +303,7 @@ def test_a_stream_prints_values_on_stdout_and_the_log_on_stderr(cli: Cli, capsys
     assert "counting" not in captured.err
 
 
-def test_progress_is_drawn_where_stderr_is_a_terminal(hub: dict[str, Any]) -> None:
+def test_progress_is_drawn_where_stderr_is_a_terminal(start: Start, hub: dict[str, Any]) -> None:
     reader, writer = os.openpty()
     process = start(
         "stream", "count", "3", "--address", hub["address"], stderr=writer, env={**os.environ, "TERM": "xterm"}
@@ -307,7 +321,7 @@ def test_progress_is_drawn_where_stderr_is_a_terminal(hub: dict[str, Any]) -> No
     assert b"counting" in drawn
 
 
-def test_ctrl_c_cancels_the_stream_at_the_hub_and_exits_130(cli: Cli, hub: dict[str, Any]) -> None:
+def test_ctrl_c_cancels_the_stream_at_the_hub_and_exits_130(start: Start, cli: Cli, hub: dict[str, Any]) -> None:
     process = start("stream", "endless", "--address", hub["address"])
     assert read_line(process) == "0\n"
     process.send_signal(signal.SIGINT)
@@ -317,7 +331,7 @@ def test_ctrl_c_cancels_the_stream_at_the_hub_and_exits_130(cli: Cli, hub: dict[
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
-def test_a_closed_pipe_ends_the_stream_quietly(cli: Cli, hub: dict[str, Any], more: list[str]) -> None:
+def test_a_closed_pipe_ends_the_stream_quietly(start: Start, cli: Cli, hub: dict[str, Any], more: list[str]) -> None:
     process = start("stream", "endless", "--address", hub["address"], *more)
     assert process.stdout is not None
     assert read_line(process) == "0\n"
@@ -379,7 +393,7 @@ def test_a_secret_is_masked_and_stays_secret_when_it_is_set_again(cli: Cli) -> N
     assert '"value": "second-word"' in cli("vars", "watch", "--count", "1", "--json", "--show-secrets", *session)
 
 
-def test_a_watch_prints_the_present_values_and_each_change(cli: Cli, hub: dict[str, Any]) -> None:
+def test_a_watch_prints_the_present_values_and_each_change(start: Start, cli: Cli, hub: dict[str, Any]) -> None:
     session = ["--session", "cli-watch"]
     cli("vars", "set", "a", "1", *session)
     process = start("vars", "watch", "--json", "--count", "4", *session, "--address", hub["address"])
@@ -442,7 +456,7 @@ def test_serve_ends_at_a_signal(
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_serve_tells_people_what_it_offers_and_that_a_token_is_needed(tmp_path: Path) -> None:
+def test_serve_tells_people_what_it_offers_and_that_a_token_is_needed(start: Start, tmp_path: Path) -> None:
     token_file = tmp_path / "token"
     token_file.write_text(TOKEN)
     process = start("serve", "--address", "127.0.0.1:0", "--tools", f"{TOOLS}:add", "--token-file", str(token_file))
@@ -456,6 +470,19 @@ def test_serve_tells_people_what_it_offers_and_that_a_token_is_needed(tmp_path: 
     assert TOKEN not in f"{lines}{rest}"
 
 
+def test_what_tools_print_does_not_stand_among_what_a_program_reads(start: Start, tmp_path: Path) -> None:
+    chatty = tmp_path / "chatty.py"
+    chatty.write_text(f"print('imported')\n{Path(TOOLS).read_text()}")
+    with serving("--tools", str(chatty)) as (announced, hub):
+        call = start("call", "add", "1", "--address", announced["address"])
+        assert call.communicate(timeout=PATIENCE)[0] == "3\n"
+        hub.send_signal(signal.SIGTERM)
+        out, err = hub.communicate(timeout=PATIENCE)
+    assert out == ""
+    assert "imported" in err
+    assert "printed by a tool" in err
+
+
 def test_a_port_in_use_is_one_line_and_exit_1(hub: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     text = runner(capsys)("serve", "--address", hub["address"], code=1)
     assert f"cannot listen at {hub['address']}: the address is in use" in text
@@ -467,7 +494,7 @@ def test_two_tools_of_one_name_are_refused(tmp_path: Path, capsys: pytest.Captur
     assert "add" in runner(capsys)("serve", "--tools", f"{TOOLS}:add", "--tools", f"{other}:add", code=2)
 
 
-def test_flag_then_environment_then_file_set_the_hub(tmp_path: Path) -> None:
+def test_flag_then_environment_then_file_set_the_hub(start: Start, tmp_path: Path) -> None:
     config = tmp_path / "hub.toml"
     config.write_text("call_timeout = 1.0\nmax_batch_items = 7\nshow_tracebacks = false\n")
     environment = {**os.environ, "TOOL_BRIDGE_MAX_BATCH_ITEMS": "8", "TOOL_BRIDGE_MAX_SESSIONS": "0"}
@@ -496,7 +523,7 @@ def wait_for_log(process: "subprocess.Popen[str]", text: str) -> None:
         assert line, f"the hub ended without {text!r}"
 
 
-def test_ctrl_c_lets_a_call_in_flight_finish(pipe: Path) -> None:
+def test_ctrl_c_lets_a_call_in_flight_finish(start: Start, pipe: Path) -> None:
     with serving("--tools", TOOLS, ends_with=130) as (announced, hub):
         call = start("call", "read_pipe", str(pipe), "--address", announced["address"])
         with pipe.open("w") as writer:  # waits until the tool reads
@@ -507,7 +534,7 @@ def test_ctrl_c_lets_a_call_in_flight_finish(pipe: Path) -> None:
         assert hub.wait(PATIENCE) == 130
 
 
-def test_a_second_ctrl_c_ends_the_call_in_flight(pipe: Path) -> None:
+def test_a_second_ctrl_c_ends_the_call_in_flight(start: Start, pipe: Path) -> None:
     with serving("--tools", TOOLS, "--shutdown-grace", "1000", ends_with=130) as (announced, hub):
         call = start("call", "read_pipe", str(pipe), "--address", announced["address"])
         with pipe.open("w"):

@@ -4,11 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from integration.connections import Connect, soon, until
 
 from grpc_tool_bridge import ToolExecutionError, ToolTimeoutError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import BatchToolCallRequest
 from grpc_tool_bridge.wire.values import serialize_value
+from integration.connections import Connect, soon, until
 
 
 async def add(a: int, b: int = 0) -> int:
@@ -39,7 +39,7 @@ async def test_results_are_in_the_order_of_the_items_whatever_ends_first(connect
 
 async def test_items_take_arguments_by_position_and_by_name(connect: Connect) -> None:
     world = await connect(add, divide)
-    items = [
+    items: list[dict[str, Any]] = [
         {"tool_id": "add", "args": [1], "kwargs": {"b": 2}},
         {"tool_id": "divide", "kwargs": {"a": 1.0, "b": 4.0}},
     ]
@@ -158,7 +158,7 @@ async def test_an_item_that_is_no_call_is_refused_by_its_number(
 
 async def test_a_batch_tells_how_many_items_went_well(connect: Connect) -> None:
     world = await connect(add, divide)
-    request = BatchToolCallRequest(session_id=world.bridge.session_id, batch_id="b1")
+    request = BatchToolCallRequest(session_id=world.session_id, batch_id="b1")
     request.config.parallel = True
     request.items.add(index=7, tool_id="add", args=[serialize_value(1)])
     request.items.add(index=9, tool_id="divide", args=[serialize_value(1.0), serialize_value(0.0)])

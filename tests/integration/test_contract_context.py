@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from integration.connections import Connect, soon
 
 from grpc_tool_bridge import ToolContext, ToolExecutionError, tool
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress
+from integration.connections import Connect, soon
 
 
 async def double(value: int) -> int:
@@ -79,8 +79,10 @@ async def test_a_tool_that_leaves_a_nested_stream_early_stops_it(connect: Connec
         async for number in stream:
             if number == 3:
                 await stream.aclose()  # type: ignore[attr-defined]  # a generator is what comes
-                return number
-        raise AssertionError("an endless stream has ended")
+                break
+        else:
+            raise AssertionError("an endless stream has ended")
+        return 3
 
     world = await connect(first, endless)
     assert await world.tools["first"]() == 3

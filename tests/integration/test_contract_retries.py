@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from integration.connections import Connect
 
 from grpc_tool_bridge import (
     BridgeServer,
@@ -21,6 +20,7 @@ from grpc_tool_bridge import (
     client,
     tool,
 )
+from integration.connections import Connect
 
 
 class Flaky:
@@ -178,7 +178,7 @@ def blocking_bridge(request: pytest.FixtureRequest) -> Iterator[Any]:
         async with BridgeServer(tools=tools) as server:
             address = server.address
             started.set()
-            while not done.is_set():
+            while not done.is_set():  # noqa: ASYNC110 - set from another thread
                 await asyncio.sleep(0.005)
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))

@@ -1,9 +1,9 @@
 """Opening, sharing, keeping and ending sessions, over every transport."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from integration.connections import Connect
 
 from grpc_tool_bridge import (
     ProtocolError,
@@ -11,6 +11,7 @@ from grpc_tool_bridge import (
     SessionExpiredError,
     ToolExecutionError,
 )
+from integration.connections import Connect
 
 
 def add(a: int, b: int) -> int:
@@ -158,7 +159,7 @@ async def test_sessions_do_not_see_each_others_variables_and_tools(connect: Conn
 
 async def test_a_tool_of_the_session_shadows_the_one_of_the_hub(connect: Connect) -> None:
     world = await connect(add)
-    world.hub.registry.register_batch(str(world.bridge.session_id), [_shadow()])
+    world.hub.registry.register_batch(world.session_id, [_shadow()])
     await world.bridge.client.refresh_tools()
     assert await world.tools["add"](1, 2) == "shadow"
     other = await world.attach()
@@ -169,7 +170,7 @@ def _only_here() -> str:
     return "here"
 
 
-def _shadow() -> object:
+def _shadow() -> Callable[..., str]:
     def add(a: int, b: int) -> str:
         return "shadow"
 

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from integration.connections import Connect, soon, until
 
 from grpc_tool_bridge import ToolContext, ToolExecutionError, ToolTimeoutError, tool
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolStreamRequest
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+from integration.connections import Connect, read, soon, until
 
 
 async def count_async(limit: int) -> AsyncIterator[int]:
@@ -119,10 +119,9 @@ async def test_an_error_in_the_middle_comes_after_the_values_before_it(connect: 
         raise ZeroDivisionError("half way")
 
     world = await connect(tool(name="broken")(broken_thread if in_thread else broken))
-    seen = []
+    seen: list[Any] = []
     with pytest.raises(ToolExecutionError) as caught:
-        async for value in world.tools["broken"].stream():
-            seen.append(value)
+        await read(world.tools["broken"].stream(), into=seen)
     assert seen == [1, 2]
     assert (caught.value.error_type, caught.value.message) == ("ZeroDivisionError", "half way")
     assert "half way" in caught.value.remote_traceback
@@ -132,7 +131,7 @@ async def test_an_error_in_the_middle_comes_after_the_values_before_it(connect: 
 async def test_chunks_are_numbered_from_0_and_ended_by_one_complete(connect: Connect) -> None:
     world = await connect(count_async)
     request = ToolStreamRequest(
-        session_id=world.bridge.session_id, tool_id="count_async", stream_id="s1", args=[serialize_value(3)]
+        session_id=world.session_id, tool_id="count_async", stream_id="s1", args=[serialize_value(3)]
     )
     chunks = [chunk async for chunk in world.bridge.client.stub.StreamTool(request)]
     assert [chunk.sequence for chunk in chunks] == [0, 1, 2, 3]
@@ -149,7 +148,7 @@ async def test_an_error_is_the_last_chunk_and_the_only_end(connect: Connect) -> 
         raise ValueError("no")
 
     world = await connect(broken)
-    request = ToolStreamRequest(session_id=world.bridge.session_id, tool_id="broken")
+    request = ToolStreamRequest(session_id=world.session_id, tool_id="broken")
     chunks = [chunk async for chunk in world.bridge.client.stub.StreamTool(request)]
     assert [chunk.WhichOneof("content") for chunk in chunks] == ["data", "error"]
     assert [chunk.sequence for chunk in chunks] == [0, 1]
@@ -165,8 +164,7 @@ async def test_events_come_between_the_values_where_they_were_made(connect: Conn
     world = await connect(work)
     seen: list[Any] = []
     proxy = world.tools["work"].with_options(on_progress=lambda progress: seen.append(progress.current))
-    async for value in proxy.stream():
-        seen.append(value)
+    await read(proxy.stream(), into=seen)
     assert sorted(map(str, seen)) == sorted(["0.0", "row 0", "1.0", "row 1", "2.0", "row 2"])
     assert [item for item in seen if isinstance(item, str)] == ["row 0", "row 1", "row 2"]
     assert [item for item in seen if isinstance(item, float)] == [0.0, 1.0, 2.0]
@@ -236,10 +234,9 @@ async def test_the_stream_s_time_out_ends_a_tool_that_yields_no_more(connect: Co
 
     world = await connect(stuck)
     proxy = world.tools["stuck"].with_options(timeout=0.2, on_progress=(lambda _: None) if events else None)
-    seen = []
+    seen: list[Any] = []
     with pytest.raises(ToolTimeoutError):
-        async for value in proxy.stream():
-            seen.append(value)
+        await read(proxy.stream(), into=seen)
     assert seen == [1]
     await soon(ended.wait())
     await world.quiet()
@@ -295,13 +292,12 @@ async def test_an_infinite_tool_runs_only_so_far_ahead_of_a_reader_that_stops(
     proxy = world.tools["endless"].with_options(on_progress=(lambda _: None) if events else None)
     stream = proxy.stream()
     await anext(stream)
-    # The tool has stopped when it makes nothing more while the loop turns a thousand times.
-    for _ in range(200):
+    # It has stopped when it makes nothing more while the loop turns and turns.
+    before = -1
+    while made != before and made < 300:
         before = made
         for _ in range(10):
             await asyncio.sleep(0.001)
-        if made == before:
-            break
     # What is ahead: the hub's buffers, and the windows of the connection and the channel.
     assert made == before
     assert made < 300

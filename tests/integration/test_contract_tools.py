@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal
 
 import pytest
-from integration.connections import Connect, until
 
 from grpc_tool_bridge import (
     StreamingGRPCProxyTool,
@@ -17,6 +16,7 @@ from grpc_tool_bridge import (
     ValidationError,
     tool,
 )
+from integration.connections import Connect, until
 
 
 def area(width: float, height: float = 1.0, *, unit: Literal["m", "ft"] = "m") -> str:

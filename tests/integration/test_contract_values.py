@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
-from integration.connections import Connect
 from pydantic import BaseModel
 
 from grpc_tool_bridge import ToolExecutionError
+from integration.connections import Connect
 
 
 @dataclasses.dataclass
@@ -59,7 +59,7 @@ VALUES = [
     {1, 2, 3},
     frozenset({"a"}),
     datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC),
-    datetime(2026, 3, 1, 12, 30),
+    datetime(2026, 3, 1, 12, 30),  # noqa: DTZ001 - a naive one must stay naive
     datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1),
     date(2026, 3, 1),
     time(23, 59, 59, 1),

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from integration.connections import Connect, World, soon, until
 
 from grpc_tool_bridge import (
     BridgeServer,
@@ -24,6 +23,7 @@ from grpc_tool_bridge import (
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import GetSessionInfoRequest, ToolCallRequest, ToolStreamRequest
 from grpc_tool_bridge.wire.values import serialize_value
+from integration.connections import Connect, World, read, soon, until
 
 
 class Gate:
@@ -132,7 +132,7 @@ async def test_a_nested_call_uses_its_parent_s_place(connect: Connect) -> None:
 @pytest.mark.parametrize("by_setting", [False, True])
 async def test_a_tool_s_limit_holds_over_all_sessions(connect: Connect, by_setting: bool) -> None:
     gate = Gate()
-    settings = {"max_tool_calls": 2} if by_setting else {}
+    settings: dict[str, Any] = {"max_tool_calls": 2} if by_setting else {}
     world = await connect(tool(limits=None if by_setting else {"max_concurrent_calls": 2})(gate.work), **settings)
     other = await world.attach()
     tasks = [asyncio.create_task(bridge.tools["work"]()) for bridge in (world.bridge, other) for _ in range(4)]
@@ -145,7 +145,7 @@ async def test_a_tool_s_limit_holds_over_all_sessions(connect: Connect, by_setti
 
 @pytest.mark.parametrize("by_setting", [False, True])
 async def test_a_rate_limit_refuses_with_the_time_to_wait(connect: Connect, by_setting: bool) -> None:
-    settings = {"rate_limit_per_minute": 3} if by_setting else {}
+    settings: dict[str, Any] = {"rate_limit_per_minute": 3} if by_setting else {}
     world = await connect(tool(limits=None if by_setting else {"rate_limit_per_minute": 3})(fine), **settings)
     for _ in range(3):
         assert await world.tools["fine"]() == "fine"
@@ -176,9 +176,9 @@ async def hang_stream() -> AsyncIterator[int]:
 async def test_a_call_s_time_out_is_set_by_request_tool_session_or_hub(connect: Connect, setter: str) -> None:
     limited = tool(limits={"timeout_ms": 50})(hang) if setter == "tool" else hang
     config = SessionConfig(default_timeout_ms=50) if setter == "session" else None
-    settings = {"call_timeout": 0.05} if setter == "hub" else {}
+    settings: dict[str, Any] = {"call_timeout": 0.05} if setter == "hub" else {}
     world = await connect(limited, fine, config=config, **settings)
-    request = ToolCallRequest(session_id=world.bridge.session_id, tool_id="hang")
+    request = ToolCallRequest(session_id=world.session_id, tool_id="hang")
     request.timeout_ms = 50 if setter == "request" else 0
     response = await soon(world.bridge.client.stub.ExecuteTool(request))
     assert not response.success
@@ -198,7 +198,7 @@ async def test_a_caller_cannot_lengthen_a_tool_s_limit(connect: Connect) -> None
 async def test_a_stream_s_time_out_is_set_by_request_or_hub(connect: Connect) -> None:
     world = await connect(hang_stream, stream_timeout=0.1)
     for timeout_ms in (0, 50):
-        request = ToolStreamRequest(session_id=world.bridge.session_id, tool_id="hang_stream", timeout_ms=timeout_ms)
+        request = ToolStreamRequest(session_id=world.session_id, tool_id="hang_stream", timeout_ms=timeout_ms)
         async with asyncio.timeout(5):
             chunks = [chunk async for chunk in world.bridge.client.stub.StreamTool(request)]
         assert [chunk.WhichOneof("content") for chunk in chunks] == ["data", "error"]
@@ -208,7 +208,7 @@ async def test_a_stream_s_time_out_is_set_by_request_or_hub(connect: Connect) ->
 
 async def test_a_negative_time_out_is_refused(connect: Connect) -> None:
     world = await connect(fine)
-    request = ToolCallRequest(session_id=world.bridge.session_id, tool_id="fine", timeout_ms=-1)
+    request = ToolCallRequest(session_id=world.session_id, tool_id="fine", timeout_ms=-1)
     response = await world.bridge.client.stub.ExecuteTool(request)
     assert response.error.type == "ValidationError"
     assert "timeout_ms" in response.error.message
@@ -259,7 +259,7 @@ async def test_a_request_over_the_hub_s_limit_alone_is_refused_by_the_hub(connec
         return len(data)
 
     world = await connect(size, max_message_bytes=10_000)
-    request = ToolCallRequest(session_id=world.bridge.session_id, tool_id="size", args=[serialize_value(b"x" * 20_000)])
+    request = ToolCallRequest(session_id=world.session_id, tool_id="size", args=[serialize_value(b"x" * 20_000)])
     response = await world.bridge.client.stub.ExecuteTool(request)
     assert response.error.type == "MessageTooLarge"
     assert "10,000" in response.error.message
@@ -272,10 +272,9 @@ async def test_a_value_of_a_stream_over_the_limit_ends_its_stream_only(connect: 
         yield b"x" * 20_000
 
     world = await connect(grow, fine, max_message_bytes=10_000)
-    seen = []
+    seen: list[Any] = []
     with pytest.raises(ToolExecutionError, match="message too large"):
-        async for value in world.tools["grow"].stream():
-            seen.append(value)
+        await read(world.tools["grow"].stream(), into=seen)
     assert seen == [b"small"]
     assert await world.tools["fine"]() == "fine"
 
@@ -358,8 +357,8 @@ async def test_a_session_at_work_does_not_expire(connect: Connect, kind: str) ->
     world = await connect(gate.work, stream, session_idle_timeout=0.1)
     await world.bridge._tasks.aclose()
     task: asyncio.Future[Any]
+    watch = world.variables.watch_variables("x")
     if kind == "watch":
-        watch = world.variables.watch_variables("x")
         task = asyncio.ensure_future(anext(watch))
         await until(lambda: any(session.watches for session in world.hub.store.sessions()))
     else:
@@ -393,10 +392,12 @@ async def test_heartbeats_keep_a_session_alive(connect: Connect) -> None:
 
 
 async def test_over_grpc_a_bridge_beats_as_often_as_its_hub_needs_it() -> None:
-    async with BridgeServer(settings=Settings(session_idle_timeout=30)) as server:
-        async with GRPCToolBridge(server.address) as bridge:
-            await bridge.initialize()
-            assert bridge.client.heartbeat_interval == 10.0
+    async with (
+        BridgeServer(settings=Settings(session_idle_timeout=30)) as server,
+        GRPCToolBridge(server.address) as bridge,
+    ):
+        await bridge.initialize()
+        assert bridge.client.heartbeat_interval == 10.0
 
 
 async def test_ended_sessions_are_remembered_in_bounded_memory(connect: Connect) -> None:

@@ -31,6 +31,7 @@ class Call:
         session, tool: Whose call of what.
         deadline: Of the monotonic clock.
         parent: The call whose tool made this one; None for a call from outside.
+        depth: Calls above it.
         context: What the tool was given, where it asked for it.
         left_behind: Owner of tools that ignore their cancellation.
         abandoned: Whether its tool was one of them.
@@ -48,6 +49,7 @@ class Call:
         "abandoned",
         "context",
         "deadline",
+        "depth",
         "left_behind",
         "nested",
         "over",
@@ -69,6 +71,7 @@ class Call:
         self.tool = tool
         self.deadline = deadline
         self.parent = parent
+        self.depth: int = parent.depth + 1 if parent is not None else 0
         self.left_behind = left_behind
         self.context: ToolContext | None = None
         self._task: asyncio.Task[Any] | None = None

@@ -50,6 +50,9 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.wire.values import deserialize_value, pack_value
 
+# Tools that call tools that call tools: each takes some ten frames of Python's stack, which has a thousand.
+MAX_NESTED_CALLS = 32
+
 _log = logging.getLogger(__name__)
 
 Request = ToolCallRequest | ToolStreamRequest | ToolCallItem
@@ -347,6 +350,11 @@ class Executor:
         """Sets the deadline: the caller's, else the tool's, the session's or the hub's; never past an outer one."""
         if parent is not None and parent.over:
             raise CallCancelledError(f"{parent.tool.name} is over for its caller and may call no further tools")
+        if parent is not None and parent.depth >= MAX_NESTED_CALLS:
+            raise ValidationError(
+                f"{tool.name}: {MAX_NESTED_CALLS} tools have called one another already, which is the limit; "
+                "see whether one of them calls itself without end"
+            )
         if timeout_ms < 0:
             raise ValidationError(f"{tool.name}: timeout_ms is {timeout_ms}; it is 0 (the default) or more")
         seconds = timeout_ms / 1000 if timeout_ms else tool.timeout or session.call_timeout or default

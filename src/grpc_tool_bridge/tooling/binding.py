@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic_core import ValidationError as CheckError
 
-from grpc_tool_bridge.tooling.checks import Check
 from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.tooling.checks import Check
 from grpc_tool_bridge.tooling.signatures import POSITIONAL_ONLY, VAR_KEYWORD, VAR_POSITIONAL, Parameter, Signature
 from grpc_tool_bridge.tooling.wording import describe_problems, show
 

@@ -107,8 +107,11 @@ def _streaming(
 
 async def _finish(writing: "asyncio.Task[None] | None") -> None:
     """Waits for a write whose failure tells nothing new: the reader has gone."""
-    if writing is not None and not writing.done():
+    if writing is not None:
         await asyncio.wait([writing])
+        if not writing.cancelled():
+            # Taken, or asyncio would log it as one that nobody took.
+            writing.exception()
 
 
 def _with_trailer(

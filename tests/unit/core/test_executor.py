@@ -174,7 +174,7 @@ async def test_calls_and_errors_are_counted(make: Callable[..., Bench]) -> None:
         ("nothing", (), {}, "ToolNotFound", "sees no tool 'nothing'"),
         ("add", ("x",), {}, "ValidationError", "a"),
         ("add", (), {}, "ValidationError", "missing"),
-        ("add", (1,), {"timeout_ms": -1}, "ValidationError", "add: timeout_ms is -1; it is 0 \\(the default\\) or more"),
+        ("add", (1,), {"timeout_ms": -1}, "ValidationError", "add: timeout_ms is -1; it is 0 "),
         ("far", (), {}, "WorkerUnavailable", "nobody runs far now"),
         ("add", ("x" * 3_000,), {}, "MessageTooLarge", "message too large: the call of add takes 3,"),
         ("big", (), {}, "MessageTooLarge", "message too large: the result of big takes 3,"),
@@ -259,7 +259,8 @@ async def test_new_calls_are_refused_while_draining_but_those_of_running_tools_a
     await inside.wait()
     bench.executor.draining = True
     assert (await bench.call("add", 1)).error.type == "WorkerUnavailable"
-    assert "shutting down" in [chunk async for chunk in bench.stream("add", 1)][0].error.message
+    (refused,) = [chunk async for chunk in bench.stream("add", 1)]
+    assert "shutting down" in refused.error.message
     go.set()
     assert value_of(await running) == [3, [3]]
     bench.assert_even()

@@ -74,7 +74,7 @@ async def test_tools_of_an_unknown_session_are_refused() -> None:
     registry, _ = await make()
     for action in (registry.register_batch, registry.unregister):
         with pytest.raises(SessionNotFoundError):
-            action("nobody", [])  # type: ignore[arg-type]  # no tools and no ids are both empty
+            action("nobody", [])
 
 
 async def test_an_empty_store_is_used_all_the_same() -> None:

@@ -202,7 +202,7 @@ async def test_idle_sessions_are_looked_for_ten_times_in_an_idle_time_or_every_f
         if len(waits) == 2:
             raise asyncio.CancelledError
 
-    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     for idle, wait in ((20.0, 2.0), (300.0, 5.0)):
         waits.clear()
         store = SessionStore(Settings(session_idle_timeout=idle))

@@ -31,7 +31,7 @@ async def told(watch: AsyncGenerator[Change, None], count: int) -> list[tuple[st
 
 async def reader(watch: AsyncGenerator[Change, None]) -> "asyncio.Task[Change]":
     """Begins to read the next change and waits until there is nothing to read."""
-    task: asyncio.Task[Change] = asyncio.ensure_future(anext(watch))  # type: ignore[arg-type]  # an awaitable all the same
+    task: asyncio.Task[Change] = asyncio.ensure_future(anext(watch))
     for _ in range(3):
         await asyncio.sleep(0)
     assert not task.done()
@@ -84,10 +84,16 @@ def test_new_metadata_replaces_the_old_but_not_the_creator_where_none_is_named()
 
 def test_the_messages_of_a_variable_say_what_it_is() -> None:
     variables = make()
-    variable = variables.set("x", 1, size=9, metadata=VariableMetadata(created_by="me", tags={"a": "1"}), type_name="int")
+    variable = variables.set(
+        "x", 1, size=9, metadata=VariableMetadata(created_by="me", tags={"a": "1"}), type_name="int"
+    )
     info = variable.info()
     assert (info.name, info.type, info.size_bytes) == ("x", "int", 9)
-    assert (info.metadata.created_by, dict(info.metadata.tags), info.metadata.revision) == ("me", {"a": "1"}, variable.revision)
+    assert (info.metadata.created_by, dict(info.metadata.tags), info.metadata.revision) == (
+        "me",
+        {"a": "1"},
+        variable.revision,
+    )
     assert info.metadata.created_at.ToMicroseconds() == int(variable.created_at * 1e6)
     assert info.metadata.updated_at.ToMicroseconds() == int(variable.updated_at * 1e6)
 
@@ -387,7 +393,7 @@ class Watcher:
             task = self.pending or asyncio.ensure_future(anext(self.watch))
             for _ in range(3):
                 await asyncio.sleep(0)
-            self.pending = None if task.done() else task  # type: ignore[assignment]  # a task, as anext gives a coroutine
+            self.pending = None if task.done() else task
             if self.pending is not None:
                 return
             self.apply(task.result(), log)
@@ -472,7 +478,9 @@ class WatchedVariables(RuleBasedStateMachine):
         assert {variable.name: variable.revision for variable in present} == self.revisions
 
 
-WatchedVariables.TestCase.settings = settings(max_examples=50, stateful_step_count=30, deadline=None, phases=(Phase.generate,))
+WatchedVariables.TestCase.settings = settings(
+    max_examples=50, stateful_step_count=30, deadline=None, phases=(Phase.generate,)
+)
 TestWatchedVariables = WatchedVariables.TestCase
 
 

@@ -1,0 +1,224 @@
+"""Who may connect: tokens, TLS, and where a hub listens."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+import trustme
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from grpc_tool_bridge import (
+    AccessError,
+    BridgeServer,
+    GRPCToolBridge,
+    Settings,
+    ToolBridgeError,
+    ToolCommunicationError,
+    ToolExecutionError,
+    ValidationError,
+)
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest
+from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
+
+TOKEN = "open-sesame-4711"
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> dict[str, Path]:
+    """PEM files of an authority and of a hub at 127.0.0.1."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1", "localhost")
+    files = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
+    authority.cert_pem.write_to_path(str(files["ca"]))
+    for blob in issued.cert_chain_pems:
+        blob.write_to_path(str(files["cert"]), append=True)
+    issued.private_key_pem.write_to_path(str(files["key"]))
+    return files
+
+
+def _settings(**settings: Any) -> Settings:
+    return Settings(shutdown_grace=0, **settings)
+
+
+async def _open_and_fail(bridge: GRPCToolBridge) -> None:
+    await bridge.initialize()
+    await bridge.tools["add"](1, "x")
+
+
+async def test_the_right_token_lets_every_kind_of_call_in() -> None:
+    async with (
+        BridgeServer(tools=[add], settings=_settings(token=TOKEN)) as server,
+        GRPCToolBridge(server.address, token=TOKEN) as bridge,
+    ):
+        await bridge.initialize()
+        assert await bridge.tools["add"](1, 2) == 3
+        assert [value async for value in bridge.tools["add"].stream(1, 2)] == [3]
+        await bridge.session_context.set_variable("x", 1)
+        assert (await anext(bridge.session_context.watch_variables("x"))).value == 1
+
+
+@pytest.mark.parametrize(
+    ("token", "text"), [(None, "asks for a token"), ("wrong", "token is wrong"), (TOKEN + "x", "token is wrong")]
+)
+async def test_a_missing_or_wrong_token_is_refused_with_a_clear_error(token: str | None, text: str) -> None:
+    async with BridgeServer(tools=[add], settings=_settings(token=TOKEN)) as server:
+        async with GRPCToolBridge(server.address, token=token) as bridge:
+            with pytest.raises(AccessError) as caught:
+                await bridge.initialize()
+            assert caught.value.error_type == "Unauthenticated"
+            assert text in caught.value.message
+            assert not caught.value.retryable
+            bridge.client.session_id = "guess"
+            with pytest.raises(ToolExecutionError) as calling:
+                await bridge.execute_tool("add", 1, 2)
+            assert calling.value.error_type == "Unauthenticated"
+            with pytest.raises(AccessError):
+                await anext(bridge.session_context.watch_variables("x"))
+        assert len(server.hub.store) == 0
+
+
+async def test_a_token_without_the_word_bearer_is_refused() -> None:
+    async with (
+        BridgeServer(tools=[add], settings=_settings(token=TOKEN)) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await SnakepitBridgeStub(channel).ExecuteTool(  # type: ignore[misc]  # the stub's types are the sync ones
+                ToolCallRequest(), metadata=(("authorization", TOKEN),)
+            )
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_token_is_read_from_a_file_at_both_ends(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    async with (
+        BridgeServer(tools=[add], settings=_settings(token_file=file)) as server,
+        GRPCToolBridge(server.address, token_file=file) as bridge,
+    ):
+        await bridge.initialize()
+        assert await bridge.tools["add"](1, 2) == 3
+
+
+@pytest.mark.parametrize("token", ["", "two words", "ümlaut"])
+async def test_a_token_that_no_header_can_carry_is_refused_without_showing_it(token: str) -> None:
+    with pytest.raises(ValueError, match="printable ASCII") as caught:
+        GRPCToolBridge("127.0.0.1:1", token=token)
+    assert not token or token not in str(caught.value)
+
+
+async def test_health_is_open_without_a_token() -> None:
+    async with (
+        BridgeServer(settings=_settings(token=TOKEN)) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        stub = health_pb2_grpc.HealthStub(channel)
+        answer = await stub.Check(health_pb2.HealthCheckRequest())
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_a_token_is_in_no_log_and_no_text(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    settings = _settings(token=TOKEN)
+    async with BridgeServer(tools=[add], settings=settings) as server:
+        for token in (TOKEN, "another-secret-42"):
+            async with GRPCToolBridge(server.address, token=token) as bridge:
+                with pytest.raises(ToolBridgeError) as caught:
+                    await _open_and_fail(bridge)
+                error = caught.value
+                assert token not in f"{error!r} {error} {error.details}"
+                assert token not in repr(bridge) + repr(bridge.client)
+    assert TOKEN not in repr(settings) + str(settings)
+    assert TOKEN not in caplog.text
+    assert "another-secret-42" not in caplog.text
+
+
+async def test_tls_by_certificate_files_carries_calls(certificates: dict[str, Path]) -> None:
+    settings = _settings(tls_cert=certificates["cert"], tls_key=certificates["key"], token=TOKEN)
+    async with (
+        BridgeServer(tools=[add], settings=settings) as server,
+        GRPCToolBridge(server.address, tls_ca=certificates["ca"], token=TOKEN) as bridge,
+    ):
+        await bridge.initialize()
+        assert await bridge.tools["add"](1, 2) == 3
+
+
+async def test_a_hub_that_the_authority_does_not_know_is_not_trusted(certificates: dict[str, Path]) -> None:
+    other = certificates["ca"].with_name("other.pem")
+    trustme.CA().cert_pem.write_to_path(str(other))
+    settings = _settings(tls_cert=certificates["cert"], tls_key=certificates["key"])
+    async with (
+        BridgeServer(tools=[add], settings=settings) as server,
+        GRPCToolBridge(server.address, tls_ca=other) as bridge,
+    ):
+        with pytest.raises(ToolCommunicationError):
+            await bridge.initialize(connect_timeout=0.01)
+
+
+async def test_a_client_without_tls_gets_no_answer_from_a_hub_with_it(certificates: dict[str, Path]) -> None:
+    settings = _settings(tls_cert=certificates["cert"], tls_key=certificates["key"])
+    async with (
+        BridgeServer(tools=[add], settings=settings) as server,
+        GRPCToolBridge(server.address) as bridge,
+    ):
+        with pytest.raises(ToolCommunicationError) as caught:
+            await bridge.initialize(connect_timeout=0.01)
+        assert server.address in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0"])
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [((), ("TLS", "token")), (("tls",), ("token",)), (("token",), ("TLS",))],
+)
+async def test_a_hub_beyond_loopback_without_tls_and_token_refuses_to_start(
+    certificates: dict[str, Path], address: str, given: tuple[str, ...], missing: tuple[str, ...]
+) -> None:
+    settings: dict[str, Any] = {"token": TOKEN} if "token" in given else {}
+    if "tls" in given:
+        settings |= {"tls_cert": certificates["cert"], "tls_key": certificates["key"]}
+    server = BridgeServer(address, settings=_settings(**settings))
+    with pytest.raises(ValidationError) as caught:
+        await server.start()
+    for text in (address, "allow_insecure", *missing):
+        assert text in caught.value.message
+    await server.stop()
+
+
+async def test_allow_insecure_lets_a_hub_listen_and_the_log_warns(caplog: pytest.LogCaptureFixture) -> None:
+    async with BridgeServer("0.0.0.0:0", tools=[add], settings=_settings(allow_insecure=True)) as server:
+        port = server.address.rpartition(":")[2]
+        async with GRPCToolBridge(f"127.0.0.1:{port}") as bridge:
+            await bridge.initialize()
+            assert await bridge.tools["add"](1, 2) == 3
+    assert "without TLS and a token" in caplog.text
+
+
+async def test_a_hub_beyond_loopback_with_tls_and_token_starts(certificates: dict[str, Path]) -> None:
+    settings = _settings(tls_cert=certificates["cert"], tls_key=certificates["key"], token=TOKEN)
+    async with BridgeServer("0.0.0.0:0", settings=settings) as server:
+        assert not server.address.endswith(":0")
+
+
+async def test_a_missing_certificate_file_is_named(tmp_path: Path) -> None:
+    settings = _settings(tls_cert=tmp_path / "no.pem", tls_key=tmp_path / "no.key")
+    server = BridgeServer(settings=settings)
+    with pytest.raises(OSError, match=r"no\.(key|pem)"):
+        await server.start()
+    await server.stop()
+
+
+async def test_files_that_hold_no_certificate_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("no certificate")
+    (tmp_path / "key.pem").write_text("no key")
+    server = BridgeServer(settings=_settings(tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem"))
+    with pytest.raises((OSError, ValueError)) as caught:
+        await server.start()
+    assert "in use" not in str(caught.value)
+    await server.stop()

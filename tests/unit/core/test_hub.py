@@ -1,0 +1,460 @@
+"""The hub: every method of the service, as messages in and messages out."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import pytest
+
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.hub import CAPABILITIES, Hub
+from grpc_tool_bridge.errors import (
+    NotFoundError,
+    ResourceExhaustedError,
+    SessionExpiredError,
+    SessionNotFoundError,
+    UnavailableError,
+    ValidationError,
+)
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.wire.methods import SERVICE_NAME
+from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+async def forever() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def endless() -> AsyncGenerator[int, None]:
+    while True:
+        await asyncio.sleep(0)
+        yield 1
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    async with running() as one:
+        yield one
+
+
+class running:
+    """A hub that runs, with the session "s"; every settings by name."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.hub = Hub(Settings(**settings), [add, forever, endless])
+
+    async def __aenter__(self) -> Hub:
+        await self.hub.start()
+        await self.hub.store.create_session("s")
+        return self.hub
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.hub.drain(0)
+        await self.hub.aclose()
+
+
+async def turns() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def set_variable(hub: Hub, name: str, value: Any, **fields: Any) -> pb.StatusResponse:
+    fields.setdefault("create_if_missing", True)
+    return await hub.set_session_variable(
+        pb.SetVariableRequest(session_id="s", variable_name=name, value=serialize_value(value), **fields)
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- sessions
+
+
+async def test_a_new_session_is_told_what_there_is(hub: Hub) -> None:
+    request = pb.InitializeSessionRequest(
+        session_id="new",
+        metadata={"k": "v"},
+        callback_address="far:1",
+        config=pb.SessionConfig(default_timeout_ms=5_000),
+    )
+    response = await hub.initialize_session(request)
+    assert (response.success, response.session_id, response.resumed, response.tool_count) == (True, "new", False, 3)
+    assert [spec.name for spec in response.tools] == ["add", "endless", "forever"]
+    assert tuple(response.capabilities) == CAPABILITIES
+    session = hub.store.peek("new")
+    assert session.metadata == {"k": "v", "callback_address": "far:1"}
+    assert session.call_timeout == 5
+
+
+async def test_a_session_without_an_id_gets_one(hub: Hub) -> None:
+    response = await hub.initialize_session(pb.InitializeSessionRequest())
+    assert response.success
+    assert hub.store.peek(response.session_id).metadata == {}
+
+
+async def test_a_known_id_attaches_and_an_ended_one_begins_anew(hub: Hub) -> None:
+    await set_variable(hub, "x", 1)
+    request = pb.InitializeSessionRequest(session_id="s")
+    assert (await hub.initialize_session(request)).resumed
+    await hub.store.cleanup_session("s")
+    response = await hub.initialize_session(request)
+    assert (response.success, response.resumed) == (True, False)
+    assert hub.store.peek("s").variable_count == 0
+
+
+@pytest.mark.parametrize(
+    ("request_", "error_type"),
+    [
+        (pb.InitializeSessionRequest(session_id="x" * 10_000), "ValidationError"),
+        (pb.InitializeSessionRequest(session_id="a\x00"), "ValidationError"),
+        (pb.InitializeSessionRequest(config=pb.SessionConfig(max_concurrent_tools=-1)), "ValidationError"),
+    ],
+)
+async def test_a_session_that_cannot_be_is_refused_in_the_answer(
+    hub: Hub, request_: pb.InitializeSessionRequest, error_type: str
+) -> None:
+    response = await hub.initialize_session(request_)
+    assert not response.success
+    assert response.error.type == error_type
+    assert len(hub.store) == 1
+
+
+async def test_a_session_is_removed_after_its_calls_unless_forced(hub: Hub) -> None:
+    call = asyncio.create_task(hub.execute_tool(pb.ToolCallRequest(session_id="s", tool_id="forever")))
+    await turns()
+    removal = asyncio.create_task(hub.cleanup_session(pb.CleanupSessionRequest(session_id="s")))
+    await turns()
+    assert not removal.done()
+    refused = await hub.execute_tool(pb.ToolCallRequest(session_id="s", tool_id="add"))
+    assert refused.error.type == "SessionExpired"
+    forced = await hub.cleanup_session(pb.CleanupSessionRequest(session_id="s", force=True))
+    assert (forced.success, forced.message) == (True, "session 's' has ended")
+    error = (await call).error
+    assert error.type == "Cancelled"
+    assert "session 's' has ended: it was removed" in error.message
+    assert (await removal).error.type == "SessionExpired"
+
+
+async def test_a_remover_that_goes_before_the_calls_end_removes_nothing(hub: Hub) -> None:
+    call = asyncio.create_task(hub.execute_tool(pb.ToolCallRequest(session_id="s", tool_id="forever")))
+    await turns()
+    removal = asyncio.create_task(hub.cleanup_session(pb.CleanupSessionRequest(session_id="s")))
+    await turns()
+    removal.cancel()
+    await asyncio.wait([removal])
+    call.cancel()
+    await asyncio.wait([call])
+    args = [serialize_value(1), serialize_value(2)]
+    assert (await hub.execute_tool(pb.ToolCallRequest(session_id="s", tool_id="add", args=args))).success
+
+
+async def test_removing_a_session_that_is_not_there_is_told(hub: Hub) -> None:
+    response = await hub.cleanup_session(pb.CleanupSessionRequest(session_id="nobody"))
+    assert (response.success, response.error.type) == (False, "SessionNotFound")
+    assert response.message == response.error.message
+
+
+async def test_a_session_is_described_without_counting_as_activity(hub: Hub) -> None:
+    await set_variable(hub, "x", 1)
+    call = asyncio.create_task(hub.execute_tool(pb.ToolCallRequest(session_id="s", tool_id="forever")))
+    await turns()
+    session = hub.store.peek("s")
+    session.last_activity = time.monotonic() - 100
+    info = await hub.get_session_info(pb.GetSessionInfoRequest(session_id="s"))
+    assert (info.tool_count, info.variable_count, info.active_operations) == (3, 1, 1)
+    assert info.created_at.ToMicroseconds() == int(session.created_at * 1e6)
+    assert 99 < time.time() - info.last_activity.ToMicroseconds() / 1e6 < 110
+    call.cancel()
+    await asyncio.wait([call])
+    with pytest.raises(SessionNotFoundError):
+        await hub.get_session_info(pb.GetSessionInfoRequest(session_id="nobody"))
+
+
+async def test_a_heartbeat_keeps_a_session_alive_and_tells_of_one_that_is_not(hub: Hub) -> None:
+    session = hub.store.peek("s")
+    session.last_activity -= 100
+    before = session.last_activity
+    response = await hub.heartbeat(pb.HeartbeatRequest(session_id="s"))
+    assert response.session_valid
+    assert response.HasField("server_time")
+    assert session.last_activity > before
+    assert not (await hub.heartbeat(pb.HeartbeatRequest(session_id="nobody"))).session_valid
+
+
+# ----------------------------------------------------------------------------------------------------------- tools
+
+
+async def test_tools_are_listed_with_their_revision(hub: Hub) -> None:
+    request = pb.GetSessionToolsRequest(session_id="s")
+    before = await hub.get_session_tools(request)
+    assert [spec.name for spec in before.tools] == ["add", "endless", "forever"]
+    hub.registry.register_batch("s", [pb.ToolSpec(name="own")])
+    after = await hub.get_session_tools(request)
+    assert [spec.name for spec in after.tools] == ["add", "endless", "forever", "own"]
+    assert after.revision > before.revision
+
+
+async def test_tools_are_registered_over_a_link_only(hub: Hub) -> None:
+    response = await hub.register_tools(pb.RegisterToolsRequest(session_id="s", tools=[pb.ToolSpec(name="own")]))
+    assert (response.success, response.error.type) == (False, "ValidationError")
+    assert "1 tools were not registered: RegisterTools works over a link" in response.error.message
+
+
+async def test_tools_of_a_sessions_own_are_removed_all_or_none(hub: Hub) -> None:
+    hub.registry.register_batch("s", [pb.ToolSpec(name="one"), pb.ToolSpec(name="two")])
+
+    async def remove(*names: str, session_id: str = "s") -> pb.StatusResponse:
+        return await hub.unregister_tools(pb.UnregisterToolsRequest(session_id=session_id, tool_ids=names))
+
+    response = await remove("one", "add")
+    assert (response.error.type, "no tools of its own called 'add'" in response.message) == ("ToolNotFound", True)
+    assert (await remove("one", session_id="")).error.type == "ValidationError"
+    assert (await remove("one", session_id="nobody")).error.type == "SessionNotFound"
+    assert hub.registry.count(hub.store.peek("s")) == 5
+    response = await remove("one", "two")
+    assert (response.success, response.message) == (True, "2 tools removed")
+    assert hub.registry.count(hub.store.peek("s")) == 3
+
+
+async def test_a_watch_of_tools_tells_changes_with_the_epoch_and_counts_while_it_is_open(hub: Hub) -> None:
+    watch = hub.watch_session_tools(pb.WatchSessionToolsRequest(session_id="s"))
+    pending = asyncio.ensure_future(anext(watch))
+    await turns()
+    assert hub.store.peek("s").watches == 1
+    hub.registry.register_batch("", [pb.ToolSpec(name="new")])
+    update = await pending
+    assert (update.tool.name, update.operation, update.epoch) == ("new", "added", hub.store.revisions.epoch)
+    await watch.aclose()
+    assert hub.store.peek("s").watches == 0
+
+
+async def test_a_reset_of_a_watch_of_tools_names_no_tool(hub: Hub) -> None:
+    watch = hub.watch_session_tools(pb.WatchSessionToolsRequest(session_id="s", from_revision=1_000))
+    update = await anext(watch)
+    assert (update.operation, update.HasField("tool")) == ("reset", False)
+    await watch.aclose()
+
+
+# ------------------------------------------------------------------------------------------------------- execution
+
+
+async def test_calls_streams_and_batches_reach_the_tools(hub: Hub) -> None:
+    args = [serialize_value(1), serialize_value(2)]
+    response = await hub.execute_tool(pb.ToolCallRequest(session_id="s", tool_id="add", args=args))
+    assert deserialize_value(response.result) == 3
+    stream = hub.stream_tool(pb.ToolStreamRequest(session_id="s", tool_id="add", args=args))
+    assert [chunk.WhichOneof("content") async for chunk in stream] == ["data", "complete"]
+    items = [pb.ToolCallItem(tool_id="add", args=args)] * 2
+    batch = await hub.batch_execute_tools(pb.BatchToolCallRequest(session_id="s", items=items))
+    assert [deserialize_value(result.result) for result in batch.results] == [3, 3]
+
+
+async def test_the_transports_deadline_holds(hub: Hub) -> None:
+    past = time.monotonic() - 1
+    request = pb.ToolCallRequest(session_id="s", tool_id="forever")
+    assert (await hub.execute_tool(request, deadline=past)).error.type == "TimeoutError"
+    stream = hub.stream_tool(pb.ToolStreamRequest(session_id="s", tool_id="endless"), deadline=past)
+    assert [chunk.error.type async for chunk in stream] == ["TimeoutError"]
+    batch = pb.BatchToolCallRequest(session_id="s", items=[pb.ToolCallItem(tool_id="forever")])
+    assert (await hub.batch_execute_tools(batch, deadline=past)).results[0].error.type == "TimeoutError"
+
+
+# ------------------------------------------------------------------------------------------------------- variables
+
+
+async def test_a_variable_is_set_read_listed_and_deleted(hub: Hub) -> None:
+    status = await set_variable(hub, "x", [1, 2], metadata=pb.VariableMetadata(tags={"k": "v"}))
+    assert status.success
+    request = pb.GetVariableRequest(session_id="s", variable_name="x")
+    response = await hub.get_session_variable(request)
+    assert (response.exists, deserialize_value(response.value), response.HasField("metadata")) == (True, [1, 2], False)
+    request.include_metadata = True
+    assert str((await hub.get_session_variable(request)).metadata.revision) == status.message
+    listed = await hub.list_session_variables(pb.ListVariablesRequest(session_id="s", prefix="x", tags=["k"], limit=5))
+    assert [info.name for info in listed.variables] == ["x"]
+    deleted = await hub.delete_session_variable(pb.DeleteVariableRequest(session_id="s", variable_name="x"))
+    assert (deleted.success, deleted.message) == (True, "variable 'x' was deleted")
+    assert not (await hub.get_session_variable(request)).exists
+
+
+async def test_a_variable_that_a_program_in_the_process_set_is_encoded(hub: Hub) -> None:
+    await hub.store.set_variable("s", "x", (1, 2))
+    response = await hub.get_session_variable(pb.GetVariableRequest(session_id="s", variable_name="x"))
+    assert deserialize_value(response.value) == (1, 2)
+
+
+async def test_what_is_wrong_with_a_variable_is_in_the_answer(hub: Hub) -> None:
+    assert (await set_variable(hub, "x", 1, create_if_missing=False)).error.type == "VariableNotFound"
+    assert (await set_variable(hub, "", 1)).error.type == "ValidationError"
+    assert (await set_variable(hub, "x", 1, expected_revision=7)).error.type == "RevisionConflict"
+    assert (await set_variable(hub, "x", "y" * (11 * 1024 * 1024))).error.type == "MessageTooLarge"
+    nothing = await hub.set_session_variable(pb.SetVariableRequest(session_id="s", variable_name="x"))
+    assert "variable 'x': the request has no value" in nothing.message
+    missing = pb.DeleteVariableRequest(session_id="s", variable_name="x")
+    assert (await hub.delete_session_variable(missing)).error.type == "VariableNotFound"
+    missing.expected_revision = 1
+    await set_variable(hub, "x", 1)
+    assert (await hub.delete_session_variable(missing)).error.type == "RevisionConflict"
+    unknown = pb.SetVariableRequest(session_id="nobody", variable_name="x", value=serialize_value(1))
+    assert (await hub.set_session_variable(unknown)).error.type == "SessionNotFound"
+
+
+async def test_a_negative_limit_of_a_listing_is_refused(hub: Hub) -> None:
+    with pytest.raises(ValidationError, match=r"limit is -1; it is 0 \(all\) or more"):
+        await hub.list_session_variables(pb.ListVariablesRequest(session_id="s", limit=-1))
+
+
+async def test_a_watch_of_variables_tells_changes_with_values_epoch_and_time(hub: Hub) -> None:
+    await set_variable(hub, "x", 1)
+    watch = hub.watch_session_variables(pb.WatchVariablesRequest(session_id="s", include_initial=True))
+    first = await anext(watch)
+    assert (first.name, first.operation, deserialize_value(first.value)) == ("x", "set", 1)
+    assert first.epoch == hub.store.revisions.epoch
+    assert abs(first.timestamp.ToMicroseconds() / 1e6 - time.time()) < 60
+    await hub.delete_session_variable(pb.DeleteVariableRequest(session_id="s", variable_name="x"))
+    second = await anext(watch)
+    assert (second.name, second.operation, second.HasField("value")) == ("x", "delete", False)
+    await watch.aclose()
+    assert hub.store.peek("s").watches == 0
+
+
+async def test_one_watch_too_many_is_refused() -> None:
+    async with running(max_session_watches=1) as hub:
+        request = pb.WatchVariablesRequest(session_id="s", include_initial=True)
+        await set_variable(hub, "x", 1)
+        first = hub.watch_session_variables(request)
+        await anext(first)
+        with pytest.raises(ResourceExhaustedError, match="has 1 watches open, which is its limit; end one first"):
+            await anext(hub.watch_session_variables(request))
+        await first.aclose()
+        second = hub.watch_session_variables(request)
+        await anext(second)
+        await second.aclose()
+
+
+async def test_watches_of_no_session_or_an_ended_one_are_refused_or_end(hub: Hub) -> None:
+    with pytest.raises(SessionNotFoundError):
+        await anext(hub.watch_session_variables(pb.WatchVariablesRequest(session_id="nobody")))
+    with pytest.raises(SessionNotFoundError):
+        await anext(hub.watch_session_tools(pb.WatchSessionToolsRequest(session_id="nobody")))
+    pending = [
+        asyncio.ensure_future(anext(hub.watch_session_variables(pb.WatchVariablesRequest(session_id="s")))),
+        asyncio.ensure_future(anext(hub.watch_session_tools(pb.WatchSessionToolsRequest(session_id="s")))),
+    ]
+    await turns()
+    await hub.cleanup_session(pb.CleanupSessionRequest(session_id="s"))
+    for watch in pending:
+        with pytest.raises(SessionExpiredError):
+            await watch
+
+
+# ---------------------------------------------------------------------------------------------------- the hub itself
+
+
+async def test_health_follows_the_hubs_life() -> None:
+    hub = Hub(tools=[add])
+    told: list[bool] = []
+    hub.on_serving(told.append)
+    status = pb.HealthCheckResponse
+
+    async def health(service: str = "") -> int:
+        return (await hub.health_check(pb.HealthCheckRequest(service=service))).status
+
+    assert await health() == status.NOT_SERVING
+    await hub.start()
+    assert await health() == await health(SERVICE_NAME) == status.SERVING
+    assert await health("another") == status.UNKNOWN
+    await hub.drain(0)
+    assert await health() == status.NOT_SERVING
+    await hub.aclose()
+    assert told == [True, False]
+
+
+async def test_metrics_tell_of_the_hub_and_its_tools(hub: Hub) -> None:
+    args = [serialize_value(1), serialize_value(2)]
+    await hub.execute_tool(pb.ToolCallRequest(session_id="s", tool_id="add", args=args))
+    metrics = (await hub.get_metrics(pb.GetMetricsRequest())).metrics
+    assert metrics["hub.sessions"].integer_value == 1
+    assert metrics["hub.active_calls"].integer_value == 0
+    assert metrics["hub.epoch"].string_value == hub.store.revisions.epoch
+    assert metrics["hub.uptime_seconds"].double_value > 0
+    assert metrics["tool.add.calls"].integer_value == 1
+    assert metrics["tool.add.active"].integer_value == 0
+    some = (await hub.get_metrics(pb.GetMetricsRequest(metric_names=["hub.threads_busy"]))).metrics
+    assert list(some) == ["hub.threads_busy"]
+
+
+async def test_metrics_of_another_time_are_none(hub: Hub) -> None:
+    later, earlier = pb.GetMetricsRequest(), pb.GetMetricsRequest()
+    later.start_time.FromSeconds(int(time.time()) + 1_000)
+    earlier.end_time.FromSeconds(int(time.time()) - 1_000)
+    for request in (later, earlier):
+        assert not (await hub.get_metrics(request)).metrics
+
+
+async def test_a_drain_waits_for_calls_in_flight() -> None:
+    go = asyncio.Event()
+
+    async def wait() -> str:
+        await go.wait()
+        return "done"
+
+    hub = Hub(tools=[wait])
+    await hub.start()
+    await hub.store.create_session("s")
+    call = asyncio.create_task(hub.execute_tool(pb.ToolCallRequest(session_id="s", tool_id="wait")))
+    await turns()
+    drain = asyncio.create_task(hub.drain(60))
+    await turns()
+    assert not drain.done()
+    refused = await hub.initialize_session(pb.InitializeSessionRequest(session_id="new"))
+    assert refused.error.type == "WorkerUnavailable"
+    with pytest.raises(UnavailableError, match="shutting down; connect again"):
+        await anext(hub.watch_session_tools(pb.WatchSessionToolsRequest(session_id="s")))
+    go.set()
+    await drain
+    assert deserialize_value((await call).result) == "done"
+    await hub.aclose()
+
+
+async def test_a_drain_ends_what_does_not_finish_within_the_grace(caplog: pytest.LogCaptureFixture) -> None:
+    hub = Hub(tools=[forever])
+    await hub.start()
+    await hub.store.create_session("s")
+    await set_variable(hub, "x", 1)
+    call = asyncio.create_task(hub.execute_tool(pb.ToolCallRequest(session_id="s", tool_id="forever")))
+    watches = [
+        asyncio.ensure_future(anext(hub.watch_session_variables(pb.WatchVariablesRequest(session_id="s")))),
+        asyncio.ensure_future(anext(hub.watch_session_tools(pb.WatchSessionToolsRequest(session_id="s")))),
+    ]
+    await turns()
+    await hub.drain(0)
+    error = (await call).error
+    assert (error.type, error.message) == ("Cancelled", "the call was cancelled: the hub shuts down")
+    for watch in watches:
+        with pytest.raises(UnavailableError, match="the hub shuts down"):
+            await watch
+    assert "ending 1 calls that did not finish within 0 s" in caplog.text
+    await hub.aclose()
+
+
+async def test_idle_sessions_expire_while_the_hub_runs() -> None:
+    async with running(session_idle_timeout=0.01) as hub:
+        watch = hub.watch_session_tools(pb.WatchSessionToolsRequest(session_id="s"))
+        pending = asyncio.ensure_future(anext(watch))
+        await hub.initialize_session(pb.InitializeSessionRequest(session_id="idle"))
+        while len(hub.store) > 1:
+            await asyncio.to_thread(time.monotonic)
+        hub.store.peek("s")
+        with pytest.raises(NotFoundError, match="it was idle for"):
+            hub.store.peek("idle")
+        pending.cancel()
+        await asyncio.wait([pending])
+
+
+async def test_two_tools_of_a_name_are_refused_when_the_hub_is_made() -> None:
+    with pytest.raises(ValueError, match="the hub has a tool named 'add' already"):
+        Hub(tools=[add, add])

@@ -1,0 +1,319 @@
+"""The error tree, the table, and the way between an exception and the wire."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grpc_tool_bridge import errors
+from grpc_tool_bridge.errors import (
+    ERROR_TABLE,
+    MAX_DETAIL_CHARS,
+    MAX_DETAILS,
+    MAX_MESSAGE_CHARS,
+    AccessError,
+    AlreadyExistsError,
+    CallCancelledError,
+    ConflictError,
+    DeadlineExceededError,
+    InternalError,
+    MessageTooLargeError,
+    NotFoundError,
+    ProtocolError,
+    ResourceExhaustedError,
+    SerializationError,
+    SessionExpiredError,
+    SessionNotFoundError,
+    ToolBridgeError,
+    ToolCommunicationError,
+    ToolExecutionError,
+    ToolTimeoutError,
+    UnavailableError,
+    ValidationError,
+    error_from_info,
+    error_info,
+    error_rule,
+    format_tool_traceback,
+    wire_text,
+)
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
+
+# The contract's table: type, status, HTTP, retryable.
+TABLE = [
+    ("ToolNotFound", "NOT_FOUND", 404, False, NotFoundError),
+    ("VariableNotFound", "NOT_FOUND", 404, False, NotFoundError),
+    ("AgentNotFound", "NOT_FOUND", 404, False, NotFoundError),
+    ("SessionNotFound", "NOT_FOUND", 404, False, SessionNotFoundError),
+    ("SessionExpired", "FAILED_PRECONDITION", 410, False, SessionExpiredError),
+    ("ValidationError", "INVALID_ARGUMENT", 422, False, ValidationError),
+    ("SerializationError", "INVALID_ARGUMENT", 422, False, SerializationError),
+    ("AlreadyExists", "ALREADY_EXISTS", 409, False, AlreadyExistsError),
+    ("RevisionConflict", "ABORTED", 409, False, ConflictError),
+    ("IdempotencyConflict", "ABORTED", 409, False, ConflictError),
+    ("RateLimitExceeded", "RESOURCE_EXHAUSTED", 429, True, ResourceExhaustedError),
+    ("ResourceExhausted", "RESOURCE_EXHAUSTED", 429, True, ResourceExhaustedError),
+    ("TimeoutError", "DEADLINE_EXCEEDED", 504, True, DeadlineExceededError),
+    ("Cancelled", "CANCELLED", 499, False, CallCancelledError),
+    ("MessageTooLarge", "RESOURCE_EXHAUSTED", 413, False, MessageTooLargeError),
+    ("WorkerUnavailable", "UNAVAILABLE", 503, True, UnavailableError),
+    ("PermissionDenied", "PERMISSION_DENIED", 403, False, AccessError),
+    ("Unauthenticated", "UNAUTHENTICATED", 401, False, AccessError),
+    ("InternalError", "INTERNAL", 500, False, InternalError),
+]
+
+
+@pytest.mark.parametrize(("error_type", "status", "http", "retryable", "kind"), TABLE)
+def test_a_type_of_the_table_goes_to_the_wire_and_back(
+    error_type: str, status: str, http: int, retryable: bool, kind: type[ToolBridgeError]
+) -> None:
+    rule = error_rule(error_type)
+    assert (rule.status, rule.http, rule.retryable) == (status, http, retryable)
+    back = error_from_info(error_info(kind("it went wrong", error_type=error_type, details={"k": "v"})))
+    assert type(back) is kind
+    assert (back.error_type, back.message, back.retryable) == (error_type, "it went wrong", retryable)
+    assert back.details == {"k": "v", "origin": "bridge"}
+
+
+def test_the_table_is_the_contracts() -> None:
+    assert list(ERROR_TABLE) == [row[0] for row in TABLE]
+
+
+def test_a_tools_own_exception_is_unknown_whatever_its_name() -> None:
+    assert error_rule("LookupError").status == "UNKNOWN"
+    assert error_rule("TimeoutError", origin="tool").status == "UNKNOWN"
+    assert error_rule("TimeoutError", origin="tool").retryable is False
+
+
+def test_every_class_of_the_tree_is_drawn_in_the_docstring() -> None:
+    drawn = set(re.findall(r"\b\w+Error\b", errors.__doc__ or ""))
+    made = {
+        name
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, ToolBridgeError) and kind.__module__ == errors.__name__
+    }
+    assert made <= drawn
+
+
+def test_errors_are_those_of_python_too_where_there_is_one() -> None:
+    assert issubclass(ToolTimeoutError, TimeoutError)
+    assert issubclass(DeadlineExceededError, TimeoutError)
+    for kind in (AlreadyExistsError, ValidationError, SerializationError):
+        assert issubclass(kind, ValueError)
+    for session in (SessionNotFoundError, SessionExpiredError):
+        assert issubclass(session, NotFoundError)
+
+
+def test_the_details_of_an_error_are_its_own() -> None:
+    details = {"k": "v"}
+    error = ToolBridgeError("m", details=details)
+    details["k"] = "changed"
+    assert error.details == {"k": "v"}
+
+
+@pytest.mark.parametrize(
+    ("details", "seconds"),
+    [
+        ({"retry_after": "1.5"}, 1.5),
+        ({"retry_after": "0"}, 0.0),
+        ({}, None),
+        ({"retry_after": "soon"}, None),
+        ({"retry_after": "-1"}, None),
+        ({"retry_after": "inf"}, None),
+        ({"retry_after": "nan"}, None),
+    ],
+)
+def test_when_to_come_back_is_a_number_of_seconds_or_not_known(details: dict[str, str], seconds: float | None) -> None:
+    assert ResourceExhaustedError("m", details=details).retry_after == seconds
+
+
+def test_an_error_that_was_not_answered_does_not_say_when_to_come_back() -> None:
+    error = ToolCommunicationError("add", SimpleNamespace(name="UNAVAILABLE"), "nobody there")
+    assert error.retry_after is None
+    assert (error.retryable, error.code_name, str(error)) == (True, "UNAVAILABLE", "add: UNAVAILABLE: nobody there")
+    silent = ToolCommunicationError("add", SimpleNamespace(name="INTERNAL"))
+    assert (silent.retryable, str(silent)) == (False, "add: INTERNAL: INTERNAL")
+
+
+def test_a_message_too_large_says_how_large_and_what_to_do() -> None:
+    error = MessageTooLargeError.of("the call of add", 12_345_678, 10_485_760)
+    assert error.message.startswith(
+        "message too large: the call of add takes 12,345,678 bytes, the limit is 10,485,760;"
+    )
+    assert "raise max_message_bytes" in error.message
+    assert error.details == {"size": "12345678", "limit": "10485760"}
+    assert error.retryable is False
+
+
+def test_a_tool_error_shows_tool_type_and_message() -> None:
+    error = ToolExecutionError("add", "LookupError", "it", {"k": "v"}, remote_traceback="Traceback …\n")
+    assert str(error) == "add: LookupError: it"
+    assert error.details["k"] == "v"
+    assert error.__notes__ == ["Remote traceback:\nTraceback …"]
+
+
+# ------------------------------------------------------------------------------------------------------- to the wire
+
+
+def test_what_a_tool_raised_keeps_its_name_and_message() -> None:
+    info = error_info(LookupError("it"), raised_by_tool=True)
+    assert (info.type, info.message, info.retryable, info.stacktrace) == ("LookupError", "it", False, "")
+    assert dict(info.details) == {"origin": "tool"}
+    assert info.HasField("timestamp")
+
+
+def test_a_tool_may_mark_its_exception_retryable() -> None:
+    class Busy(Exception):
+        retryable = True
+
+    class Odd(Exception):
+        retryable = "yes"
+
+    assert error_info(Busy(), raised_by_tool=True).retryable
+    assert not error_info(Odd(), raised_by_tool=True).retryable
+
+
+def test_an_error_of_the_bridge_that_left_a_tool_is_the_tools_and_not_worth_repeating() -> None:
+    info = error_info(UnavailableError("m", details={"origin": "bridge"}), raised_by_tool=True)
+    assert (info.type, info.details["origin"], info.retryable) == ("WorkerUnavailable", "tool", False)
+
+
+def test_of_any_other_exception_nothing_but_an_id_is_told() -> None:
+    info = error_info(LookupError("secret"))
+    assert info.type == "InternalError"
+    assert "secret" not in str(info)
+    assert info.details["error_id"] in info.message
+    assert error_info(LookupError("secret")).details["error_id"] != info.details["error_id"]
+
+
+def test_an_unanswered_call_goes_on_as_text() -> None:
+    info = error_info(ToolCommunicationError("add", SimpleNamespace(name="UNAVAILABLE"), "nobody"), raised_by_tool=True)
+    assert info.details["details"] == "nobody"
+
+
+def raises() -> None:
+    raise LookupError("it")
+
+
+def test_a_traceback_is_shown_where_it_may_be_and_names_the_tools_own_lines() -> None:
+    with pytest.raises(LookupError) as got:
+        raises()
+    shown = error_info(got.value, raised_by_tool=True, show_traceback=True).stacktrace
+    assert "in raises" in shown
+    assert Path(__file__).name in shown
+    assert error_info(got.value, raised_by_tool=True).stacktrace == ""
+
+
+def test_the_bridges_own_frames_above_the_tools_are_left_out() -> None:
+    frame: dict[str, Any] = {"__name__": "grpc_tool_bridge.core.executor", "raises": raises}
+    exec("def invoke():\n    raises()", frame)
+    for start, first in (("invoke", "in raises"), ("fault", "in fault")):
+        exec("def fault():\n    raise LookupError('of the bridge')", frame)
+        with pytest.raises(LookupError) as got:
+            frame[start]()
+        error = got.value
+        error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+        text = format_tool_traceback(error)
+        assert first in text
+        assert "in invoke" not in text
+
+
+def test_a_nested_tools_traceback_is_kept() -> None:
+    inner = ToolExecutionError("add", "LookupError", "it", remote_traceback="the inner one")
+    assert error_info(inner, raised_by_tool=True, show_traceback=True).stacktrace == "the inner one"
+
+
+def test_an_exception_whose_text_cannot_be_made_is_told_all_the_same() -> None:
+    class Broken(Exception):
+        def __str__(self) -> str:
+            raise KeyError
+
+    info = error_info(Broken(), raised_by_tool=True, show_traceback=True)
+    assert (info.type, info.message) == ("Broken", "<no text: its __str__ raised KeyError>")
+
+
+def test_what_goes_to_the_wire_is_bounded() -> None:
+    details = {f"k{number}": "x" * 100_000 for number in range(1_000)}
+    info = error_info(ValidationError("m" * 1_000_000, details=details))
+    assert len(info.message) < MAX_MESSAGE_CHARS + 100
+    assert info.message.endswith("more characters)")
+    assert len(info.details) <= MAX_DETAILS
+    assert max(map(len, info.details.values())) < MAX_DETAIL_CHARS + 100
+
+
+@given(st.text(alphabet=st.characters(), max_size=50), st.integers(0, 60))
+def test_any_text_fits_for_the_wire(text: str, limit: int) -> None:
+    fitting = wire_text(text, limit)
+    ErrorInfo(message=fitting)
+    if len(text) <= limit and text.isascii():
+        assert fitting == text
+    assert len(fitting) <= 6 * limit + 40
+
+
+def test_lone_surrogates_are_escaped_and_all_else_is_kept() -> None:
+    assert wire_text("ok ü 値 😀", 100) == "ok ü 値 😀"
+    assert wire_text("a\ud800b", 100) == "a\\ud800b"
+
+
+# ----------------------------------------------------------------------------------------------------- from the wire
+
+
+def test_the_answer_to_a_tools_call_is_a_tool_error() -> None:
+    info = ErrorInfo(type="LookupError", message="it", stacktrace="Traceback", details={"origin": "tool"})
+    error = error_from_info(info, "add")
+    assert type(error) is ToolExecutionError
+    assert (error.tool_name, error.error_type, error.remote_traceback) == ("add", "LookupError", "Traceback")
+    assert not error.retryable
+
+
+def test_a_passed_deadline_is_a_time_out_and_a_tools_own_time_out_is_not() -> None:
+    assert type(error_from_info(ErrorInfo(type="TimeoutError", message="m"), "add")) is ToolTimeoutError
+    own = ErrorInfo(type="TimeoutError", message="m", details={"origin": "tool"})
+    assert type(error_from_info(own, "add")) is ToolExecutionError
+    assert not error_from_info(own, "add").retryable
+
+
+def test_the_table_knows_what_is_retryable_where_a_peer_left_the_flag_out() -> None:
+    assert error_from_info(ErrorInfo(type="WorkerUnavailable", message="m")).retryable
+    assert error_from_info(ErrorInfo(type="Strange", message="m", retryable=True)).retryable
+    assert not error_from_info(ErrorInfo(type="Strange", message="m")).retryable
+
+
+def test_an_unknown_type_is_an_error_of_the_base_class() -> None:
+    error = error_from_info(ErrorInfo(type="Strange", message="m"))
+    assert type(error) is ToolBridgeError
+    assert error.error_type == "Strange"
+
+
+@pytest.mark.parametrize(
+    ("info", "missing"),
+    [
+        (None, "type"),
+        (SimpleNamespace(), "type"),
+        (SimpleNamespace(type="", message="m"), "type"),
+        (SimpleNamespace(type=5, message="m"), "type"),
+        (SimpleNamespace(type="T"), "message"),
+        (SimpleNamespace(type="T", message=b"m"), "message"),
+        (ErrorInfo(), "type"),
+    ],
+)
+def test_an_answer_without_type_or_message_breaks_the_protocol(info: Any, missing: str) -> None:
+    with pytest.raises(ProtocolError, match=rf"the answer to add reports a failure, but gives no error\.{missing}"):
+        error_from_info(info, "add")
+    with pytest.raises(ProtocolError, match="the answer to a call"):
+        error_from_info(info)
+
+
+def test_other_fields_that_are_missing_or_wrong_count_as_absent() -> None:
+    for info in (
+        SimpleNamespace(type="T", message="m"),
+        SimpleNamespace(type="T", message="m", details=5, stacktrace=5, retryable="yes"),
+    ):
+        error = error_from_info(info)
+        assert (error.details, error.remote_traceback, error.retryable) == ({}, "", False)
+    mixed = SimpleNamespace(type="T", message="m", details={"k": "v", "n": 5, 7: "x"}, retryable=True)
+    assert error_from_info(mixed).details == {"k": "v"}
+    assert error_from_info(mixed).retryable

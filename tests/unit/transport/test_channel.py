@@ -1,0 +1,174 @@
+"""Channels: addresses, who may connect, and what gRPC is set to."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+import trustme
+
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
+from grpc_tool_bridge.transport.channel import (
+    AuthorizedChannel,
+    Connection,
+    is_loopback,
+    join_address,
+    message_options,
+    server_options,
+    split_address,
+)
+from grpc_tool_bridge.wire.methods import METHODS
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "port"),
+    [
+        ("127.0.0.1:50051", "127.0.0.1", 50051),
+        ("localhost:0", "localhost", 0),
+        ("[::1]:1", "::1", 1),
+        ("example.org:65535", "example.org", 65535),
+    ],
+)
+def test_an_address_is_split_and_joined(address: str, host: str, port: int) -> None:
+    assert split_address(address) == (host, port)
+    assert join_address(host, port) == address
+
+
+@pytest.mark.parametrize(
+    "address", ["", "localhost", "localhost:", ":50051", "localhost:http", "localhost:65536", "localhost:-1", "h:٣"]
+)
+def test_what_is_no_address_is_refused_with_an_example(address: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"is no address; write host:port, such as 127\.0\.0\.1:50051 or \[::1\]:50051"
+    ):
+        split_address(address)
+
+
+@pytest.mark.parametrize("address", ["::1:50051", "dns:///localhost:1", "[::1:5"])
+def test_an_ipv6_host_stands_in_brackets(address: str) -> None:
+    with pytest.raises(ValueError, match="write an IPv6 host in brackets"):
+        split_address(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "loopback"),
+    [
+        ("127.0.0.1:1", True),
+        ("127.8.9.10:1", True),
+        ("[::1]:1", True),
+        ("localhost:1", True),
+        ("unix:/tmp/socket", True),
+        ("unix-abstract:socket", True),
+        ("0.0.0.0:1", False),
+        ("[::]:1", False),
+        ("192.168.0.1:1", False),
+        ("example.org:1", False),
+        ("localhost.example.org:1", False),
+    ],
+)
+def test_only_this_machines_own_addresses_are_loopback(address: str, loopback: bool) -> None:
+    assert is_loopback(address) is loopback
+
+
+def test_what_is_no_address_is_not_taken_for_loopback() -> None:
+    with pytest.raises(ValueError, match="is no address"):
+        is_loopback("localhost")
+
+
+@pytest.mark.parametrize(("ours", "grpcs"), [(1_000, 4_000), (2**31 - 1, 2**31 - 1)])
+def test_grpcs_limit_of_a_message_is_above_the_bridges_and_within_what_grpc_takes(ours: int, grpcs: int) -> None:
+    assert set(message_options(ours)) == {
+        ("grpc.max_send_message_length", grpcs),
+        ("grpc.max_receive_message_length", grpcs),
+    }
+
+
+def test_a_server_never_shares_its_port_and_probes_as_it_is_told() -> None:
+    options = dict(server_options(1_000, 30.0, 10.0))
+    assert options["grpc.so_reuseport"] == 0
+    assert (options["grpc.keepalive_time_ms"], options["grpc.keepalive_timeout_ms"]) == (30_000, 10_000)
+    assert options["grpc.max_receive_message_length"] == 4_000
+
+
+class Recorder(grpc.aio.ServerInterceptor):
+    """Remembers the metadata of each call."""
+
+    def __init__(self) -> None:
+        self.tokens: list[Any] = []
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        self.tokens.append(dict(details.invocation_metadata).get("authorization"))
+        return await continuation(details)
+
+
+@pytest.fixture
+async def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+async def ports(recorder: Recorder, authority: trustme.CA) -> AsyncIterator[tuple[int, int]]:
+    """A server that offers nothing; its plain and its TLS port."""
+    server = grpc.aio.server(interceptors=[recorder])
+    certificate = authority.issue_cert("localhost")
+    pair = (certificate.private_key_pem.bytes(), certificate.cert_chain_pems[0].bytes())
+    plain = server.add_insecure_port("localhost:0")
+    secure = server.add_secure_port("localhost:0", grpc.ssl_server_credentials([pair]))
+    await server.start()
+    yield plain, secure
+    await server.stop(0)
+
+
+async def code_of(channel: grpc.aio.Channel) -> grpc.StatusCode:
+    try:
+        stub: Any = SnakepitBridgeStub(channel)
+        await stub.Heartbeat(pb.HeartbeatRequest())
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    raise AssertionError("the server offers nothing, and answered")
+
+
+async def test_a_plain_connection_reaches_a_plain_port(ports: tuple[int, int]) -> None:
+    async with Connection(address=f"localhost:{ports[0]}").open() as channel:
+        assert await code_of(channel) is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_tls_trusts_the_authority_that_is_named_and_no_other(
+    ports: tuple[int, int], authority: trustme.CA, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    address = f"localhost:{ports[1]}"
+    async with Connection(address=address, tls_ca=file).open() as channel:
+        assert await code_of(channel) is grpc.StatusCode.UNIMPLEMENTED
+    async with Connection(address=address, tls=True).open() as channel:
+        assert await code_of(channel) is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_file_of_authorities_that_is_not_there_is_an_error_at_once(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Connection(address="localhost:1", tls_ca=tmp_path / "none").open()
+
+
+async def test_every_call_of_every_shape_carries_the_token(ports: tuple[int, int], recorder: Recorder) -> None:
+    async with Connection(address=f"localhost:{ports[0]}").open() as channel:
+        authorized = AuthorizedChannel(channel, "hush")
+        for make in (
+            authorized.unary_unary,
+            authorized.unary_stream,
+            authorized.stream_unary,
+            authorized.stream_stream,
+        ):
+            method = METHODS["Heartbeat"]
+            call = make(method.path, request_serializer=bytes, response_deserializer=bytes)
+            streaming = make in (authorized.stream_unary, authorized.stream_stream)
+            running = call(iter([b""])) if streaming else call(b"")
+            assert await running.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert recorder.tokens == ["Bearer hush"] * 4
