@@ -186,8 +186,10 @@ class ToolBridgeClient(AsyncApi):
             config=config,
         )
         response, answer = await self._reach("InitializeSession", request, connect_timeout)
-        self.session_id = response.session_id or request.session_id
-        self.created_session = not response.resumed
+        opened = response.session_id or request.session_id
+        # It was there before, but by this client's doing: by an earlier call, or a try whose answer was lost.
+        known = not session_id or (self.created_session and opened == self.session_id)
+        self.session_id, self.created_session = opened, known or not response.resumed
         self._take_tools(response.tools)
         await self._take_idle_time(answer)
         return True

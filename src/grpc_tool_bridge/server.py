@@ -7,7 +7,7 @@ from typing import Any, Self
 from grpc_tool_bridge.client import ToolBridge, ToolBridgeClient
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.hub import Hub
-from grpc_tool_bridge.errors import ToolBridgeError
+from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError
 from grpc_tool_bridge.proxy import CallOptions
 from grpc_tool_bridge.transport.client_stub import LocalTransport
 from grpc_tool_bridge.transport.grpc_server import GrpcServer
@@ -40,7 +40,7 @@ class BridgeServer:
         self.settings = settings or Settings()
         self.hub = Hub(self.settings, tools)
         self._server = GrpcServer(self.hub, address, self.settings)
-        self._running = False
+        self._started = self._running = False
 
     @property
     def address(self) -> str:
@@ -48,14 +48,17 @@ class BridgeServer:
         return self._server.address
 
     async def start(self) -> None:
-        """Begins to serve.
+        """Begins to serve; once only.
 
         Raises:
+            ProtocolError: It has been started before.
             ValidationError: The address is none, or lies beyond loopback without TLS and token.
             OSError: The address is in use, or a file of the TLS settings cannot be read.
         """
+        if self._started:
+            raise ProtocolError("this BridgeServer has been started before, and serves once only; make another")
         await self._server.start()
-        self._running = True
+        self._started = self._running = True
         await self.hub.start()
 
     async def stop(self, grace: float | None = None) -> None:
@@ -119,4 +122,6 @@ def _local_client(hub: Hub) -> ToolBridgeClient:
         max_message_bytes=settings.max_message_bytes,
         where=transport.where,
     )
-    return ToolBridgeClient(transport, options=options)
+    client = ToolBridgeClient(transport, options=options)
+    client.heartbeat_interval = settings.session_idle_timeout / 3
+    return client

@@ -102,6 +102,14 @@ async def test_initialize_with_another_id_leaves_the_first_session(connect: Conn
     assert "first" not in ids
 
 
+async def test_a_session_that_is_initialized_twice_still_ends_with_its_creator(connect: Connect) -> None:
+    world = await connect(add)
+    async with world.make_bridge() as bridge:
+        await bridge.initialize("twice")
+        await bridge.initialize("twice")
+    assert "twice" not in {session.id for session in world.hub.store.sessions()}
+
+
 async def test_closing_twice_is_no_error(connect: Connect) -> None:
     world = await connect(add)
     bridge = await world.attach()

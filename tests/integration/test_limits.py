@@ -9,6 +9,7 @@ import pytest
 from grpc_tool_bridge import (
     BridgeServer,
     GRPCToolBridge,
+    LocalToolBridge,
     MessageTooLargeError,
     ResourceExhaustedError,
     SessionConfig,
@@ -396,6 +397,12 @@ async def test_over_grpc_a_bridge_beats_as_often_as_its_hub_needs_it() -> None:
         BridgeServer(settings=Settings(session_idle_timeout=30)) as server,
         GRPCToolBridge(server.address) as bridge,
     ):
+        await bridge.initialize()
+        assert bridge.client.heartbeat_interval == 10.0
+
+
+async def test_in_one_process_a_bridge_beats_as_often_as_its_hub_needs_it() -> None:
+    async with LocalToolBridge(settings=Settings(session_idle_timeout=30)) as bridge:
         await bridge.initialize()
         assert bridge.client.heartbeat_interval == 10.0
 

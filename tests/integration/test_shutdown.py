@@ -12,6 +12,7 @@ from grpc_tool_bridge import (
     BridgeServer,
     GRPCToolBridge,
     LocalToolBridge,
+    ProtocolError,
     ToolBridgeError,
     ToolCommunicationError,
     ToolExecutionError,
@@ -115,6 +116,16 @@ async def test_stopping_twice_and_before_the_start_is_no_error() -> None:
     await server.start()
     await server.stop()
     await server.stop()
+
+
+async def test_a_second_start_is_refused_and_the_hub_serves_on() -> None:
+    async with BridgeServer(tools=[add]) as server, GRPCToolBridge(server.address) as bridge:
+        with pytest.raises(ProtocolError, match="make another"):
+            await server.start()
+        await bridge.initialize()
+        assert await bridge.execute_tool("add", 1, 2) == 3
+    with pytest.raises(ProtocolError, match="make another"):
+        await server.start()
 
 
 async def test_a_hub_may_be_started_and_stopped_from_different_tasks() -> None:

@@ -251,6 +251,16 @@ async def test_an_id_is_made_up_once_for_all_tries(no_waiting: list[float]) -> N
     assert len(no_waiting) == 2
 
 
+async def test_a_session_whose_first_answer_was_lost_is_its_creator_s_all_the_same(no_waiting: list[float]) -> None:
+    there = InitializeSessionResponse(success=True, resumed=True)
+    transport = FakeTransport(InitializeSession=[rpc_error(grpc.StatusCode.UNAVAILABLE), there])
+    client = client_of(transport, session_id=None)
+
+    await client.initialize_session()
+
+    assert client.created_session
+
+
 async def test_the_session_that_the_hub_names_counts() -> None:
     transport = FakeTransport(InitializeSession=InitializeSessionResponse(success=True, session_id="other"))
     client = client_of(transport, session_id=None)

@@ -299,7 +299,7 @@ class SessionStore:
         return self.variables(session_id).set(
             name,
             copy,
-            size=len(copy.value),
+            size=copy.ByteSize(),
             type_name=type_name(copy.type_url),
             metadata=metadata,
             create=create,

@@ -174,8 +174,8 @@ class Variables:
             value: Kept as it is.
             size: Bytes that the value counts for.
             type_name: Its type, where ``metadata`` names none.
-            metadata: type, created_by, tags and secret are taken from it; where it has none of the last three, these
-                stay as they were.
+            metadata: type, created_by, tags and secret are taken from it; without it, or where it names only the
+                type, the others stay as they were.
             create: Whether a variable that does not exist is made.
             expected_revision: Set only where this is the present revision (0: where there is none).
 
@@ -191,8 +191,9 @@ class Variables:
             check_name(name, "a variable's name")
             if not create:
                 self.get(name)
-        # Clients always name the type of the value; a writer that names nothing else leaves the rest as it was.
-        describes = metadata is not None and bool(metadata.created_by or metadata.tags or metadata.secret)
+        # Clients always name the type of the value, which says nothing of the rest.
+        only_type = metadata is not None and bool(metadata.type) and not (metadata.created_by or metadata.tags)
+        describes = metadata is not None and (not only_type or metadata.secret)
         if not describes and known is not None:
             held = size + known.held - known.size
         else:
@@ -203,7 +204,7 @@ class Variables:
         self._bytes += held - variable.held
         variable.value, variable.size, variable.held, variable.updated_at = value, size, held, now
         variable.revision = self._revisions.next()
-        variable.type = (metadata.type if metadata else "") or type_name
+        variable.type = clip((metadata.type if metadata else "") or type_name)
         if metadata is not None and describes:
             variable.created_by = metadata.created_by or variable.created_by
             variable.tags, variable.secret = dict(metadata.tags), metadata.secret

@@ -19,6 +19,8 @@ def varint(number: int) -> bytes:
         return bytes((number,))
     if number < MORE * MORE:
         return bytes((number & 0x7F | MORE, number >> 7))
+    if number < MORE * MORE * MORE:
+        return bytes((number & 0x7F | MORE, number >> 7 & 0x7F | MORE, number >> 14))
     digits = bytearray()
     while number >= MORE:
         digits.append(number & 0x7F | MORE)

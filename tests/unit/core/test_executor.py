@@ -578,6 +578,18 @@ async def test_nested_calls_use_their_parents_place_and_never_wait_for_themselve
     bench.assert_even()
 
 
+async def test_tools_that_call_one_another_without_end_are_stopped(make: Callable[..., Bench]) -> None:
+    async def again(ctx: ToolContext) -> None:
+        await ctx.call_tool("again")
+
+    bench = make(again)
+    await bench.open()
+    error = (await bench.call("again")).error
+    assert error.type == "ValidationError"
+    assert "tools have called one another already, which is the limit" in error.message
+    bench.assert_even()
+
+
 async def test_a_rate_is_kept(make: Callable[..., Bench]) -> None:
     bench = make(tool(limits={"rate_limit_per_minute": 1})(add))
     await bench.open()

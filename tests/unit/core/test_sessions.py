@@ -255,7 +255,7 @@ async def test_a_value_of_the_wire_is_copied_out_of_its_message() -> None:
     assert variable.value == message
     assert variable.value is not message
     assert isinstance(variable.value, any_pb2.Any)
-    assert (variable.type, variable.size) == ("str", len(message.value))
+    assert (variable.type, variable.size) == ("str", message.ByteSize())
 
 
 async def test_closing_the_store_ends_the_watches_of_every_session() -> None:

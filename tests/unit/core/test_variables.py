@@ -98,6 +98,17 @@ def test_the_messages_of_a_variable_say_what_it_is() -> None:
     assert info.metadata.updated_at.ToMicroseconds() == int(variable.updated_at * 1e6)
 
 
+def test_metadata_that_names_the_type_only_leaves_the_rest_as_it_was() -> None:
+    variables = make()
+    variables.set("x", 1, metadata=VariableMetadata(created_by="me", tags={"a": "1"}, secret=True))
+    variable = variables.set("x", 2, metadata=VariableMetadata(type="number"))
+    assert (variable.type, variable.created_by, variable.tags, variable.secret) == ("number", "me", {"a": "1"}, True)
+
+
+def test_a_long_type_is_clipped() -> None:
+    assert len(make().set("x", 1, metadata=VariableMetadata(type="T" * 10_000)).type) < 100
+
+
 def test_create_false_sets_only_what_is_there() -> None:
     variables = make()
     with pytest.raises(NotFoundError):
@@ -201,7 +212,7 @@ def test_what_a_writer_says_of_a_variable_counts_as_bytes_too() -> None:
     variables.set("a", 1, size=1, metadata=VariableMetadata(tags={"t": "x" * 50}))
     with pytest.raises(ResourceExhaustedError):
         variables.set("a", 1, size=60)
-    variables.set("a", 1, size=60, metadata=VariableMetadata())
+    variables.set("a", 1, size=60, metadata=VariableMetadata(tags={"t": ""}))
     assert variables.get("a").size == 60
     variables.delete("a")
     variables.set("b", 1, size=100)

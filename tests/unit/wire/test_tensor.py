@@ -19,7 +19,7 @@ ARRAYS = [
     np.array(["2026-01-01", "NaT"], "M8[ns]"),
     np.array(["2026-01-01"], ">M8[D]"),
     np.array([1, 2], "m8[25s]"),
-    np.array([1], "m8"),
+    np.array([1]).view("m8"),
     np.array(["a", "longer", "é", ""]),
     np.array([b"a", b"\x00b"]),
     np.array([b"abc"], "V3"),
