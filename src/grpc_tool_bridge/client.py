@@ -3,21 +3,20 @@
 import asyncio
 import logging
 import random
+import threading
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from grpc_tool_bridge.config import (
     BATCH_TIMEOUT,
     CALL_TIMEOUT,
     DEFAULT_ADDRESS,
     MAX_MESSAGE_BYTES,
-    STREAM_TIMEOUT,
     read_token,
 )
 from grpc_tool_bridge.errors import (
@@ -51,6 +50,7 @@ from grpc_tool_bridge.proxy import (
     CLIENT_SLACK,
     AsyncGRPCProxyTool,
     CallOptions,
+    Tools,
     bridge_closed,
     fill_arguments,
     make_proxy,
@@ -62,7 +62,8 @@ from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.timeouts import ExpiredError, was_cancelled, within
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.client_stub import RpcTransport, Transport
-from grpc_tool_bridge.transport.status import IDLE_TIMEOUT_KEY, RpcError, from_rpc_error
+from grpc_tool_bridge.transport.facts import read_facts
+from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
 
 # The first wait before a further try, doubled for each, up to the last; each is shortened at random, so that callers
 # who failed together do not come back together.
@@ -94,10 +95,10 @@ class ToolBridgeClient(AsyncApi):
         elif not hasattr(target, "where"):
             target = RpcTransport(target)
         self._transport: Transport = target
-        self._options = options or CallOptions(where=self._transport.where)
+        self._given_options = self._options = options or CallOptions(where=self._transport.where)
         self.session_id: str | None = None
         self.session_context = SessionContext(self)
-        self.tools: dict[str, AsyncGRPCProxyTool] = {}
+        self.tools: dict[str, AsyncGRPCProxyTool] = Tools()
         self.created_session = False
         self.heartbeat_interval = HEARTBEAT_SECONDS
 
@@ -190,8 +191,8 @@ class ToolBridgeClient(AsyncApi):
         # It was there before, but by this client's doing: by an earlier call, or a try whose answer was lost.
         known = not session_id or (self.created_session and opened == self.session_id)
         self.session_id, self.created_session = opened, known or not response.resumed
+        await self._take_facts(answer)
         self._take_tools(response.tools)
-        await self._take_idle_time(answer)
         return True
 
     async def _reach(self, method: str, request: Any, connect_timeout: float) -> tuple[InitializeSessionResponse, Any]:
@@ -207,14 +208,21 @@ class ToolBridgeClient(AsyncApi):
                 await asyncio.sleep(min(wait, left))
         raise AssertionError("back_off() never ends")
 
-    async def _take_idle_time(self, answer: Any) -> None:
-        """Reads how long the hub lets a session idle, where the answer is a gRPC call that says it."""
+    async def _take_facts(self, answer: Any) -> None:
+        """Goes by what the hub says of the session, where this client sets nothing itself.
+
+        The hub says it in the trailing metadata, where the stub gives a call that has any.
+        """
         trailing = getattr(answer, "trailing_metadata", None)
-        if trailing is None:
-            return
-        for key, value in await trailing() or ():
-            if key == IDLE_TIMEOUT_KEY and value.isdigit():
-                self.heartbeat_interval = max(1, int(value)) / 3000
+        facts = read_facts(await trailing() if trailing is not None else None)
+        if facts.get("idle-timeout"):
+            self.heartbeat_interval = facts["idle-timeout"] / 3
+        given = self._given_options
+        self._options = replace(
+            given,
+            call_timeout=given.call_timeout or facts.get("call-timeout"),
+            stream_timeout=given.stream_timeout or facts.get("stream-timeout"),
+        )
 
     async def cleanup_session(self, *, force: bool = False) -> None:
         """Ends the session; with ``force`` its calls in flight are cancelled, without it they finish first."""
@@ -238,7 +246,7 @@ class ToolBridgeClient(AsyncApi):
         return self.tools
 
     def _take_tools(self, specs: Iterable[ToolSpec]) -> None:
-        self.tools = {spec.name: make_proxy(spec, self.session_context, self._options) for spec in specs}
+        self.tools = Tools((spec.name, make_proxy(spec, self.session_context, self._options)) for spec in specs)
 
     # ----------------------------------------------------------------------------------------------- execution
 
@@ -392,7 +400,7 @@ class ToolBridge(AsyncApi):
         """Calls a tool by id or name.
 
         ``execute_tool("add", 1, 2)`` or ``execute_tool("add", args=[1, 2], kwargs={})``. An argument of the tool's that
-        is itself called ``args`` or ``kwargs`` goes into ``kwargs={…}``.
+        is itself called ``tool_id``, ``args`` or ``kwargs`` goes into ``kwargs={…}``.
 
         Raises:
             ToolExecutionError: The tool raised, or the hub refused the call.
@@ -505,8 +513,8 @@ class GRPCToolBridge(ToolBridge):
         token_file: File that holds it.
         tls: Whether to use TLS.
         tls_ca: PEM file with the authorities to trust; None: the system's. Implies TLS.
-        timeout: Seconds for a call of a tool that sets no limit.
-        stream_timeout: Seconds for a stream of a tool that sets no limit.
+        timeout: Seconds for a call of a tool that sets no limit; None: as the session or the hub has it.
+        stream_timeout: Seconds for a stream of a tool that sets no limit; None: as the hub has it.
         max_message_bytes: Payload of one request or response.
         keep_session, retry_if: As of ``ToolBridge``.
     """
@@ -519,8 +527,8 @@ class GRPCToolBridge(ToolBridge):
         token_file: Path | None = None,
         tls: bool = False,
         tls_ca: Path | None = None,
-        timeout: float = CALL_TIMEOUT,
-        stream_timeout: float = STREAM_TIMEOUT,
+        timeout: float | None = None,
+        stream_timeout: float | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         keep_session: bool = False,
         retry_if: Callable[[ToolBridgeError], bool] | None = None,
@@ -540,15 +548,27 @@ class GRPCToolBridge(ToolBridge):
 
 
 class _Portal:
-    """An event loop in a thread of its own."""
+    """An event loop in a thread of its own.
+
+    The thread is a daemon: a program that forgets to close its bridge ends all the same. anyio's portal would keep
+    the process alive for ever.
+    """
 
     def __init__(self) -> None:
-        self._context = start_blocking_portal()
-        portal: BlockingPortal = self._context.__enter__()
-        self.loop: asyncio.AbstractEventLoop = portal.call(asyncio.get_running_loop)
+        self._runner = asyncio.Runner()
+        self.loop = self._runner.get_loop()
+        self._end = asyncio.Event()
+        self._thread = threading.Thread(target=self._serve, name="tool-bridge-sync", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
-        self._context.__exit__(None, None, None)
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self._end.set)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        with self._runner:
+            self._runner.run(self._end.wait())
 
 
 class SyncBridge(SyncView[ToolBridge]):

@@ -57,6 +57,10 @@ class Settings(BaseModel):
     max_session_tools: Count = Field(default=10_000, description="tools of one session's own")
     max_session_variables: Count = Field(default=10_000, description="variables of one session")
     max_session_variable_bytes: Count = Field(default=256 * 1024 * 1024, description="all variables of one session")
+    max_session_answers: Count = Field(
+        default=1_000, description="answers to calls with an idempotency key that a session remembers"
+    )
+    max_session_answer_bytes: Count = Field(default=16 * 1024 * 1024, description="all those answers of one session")
     max_session_watches: Count = Field(default=100, description="watches of one session at once")
     watch_history: Count = Field(default=1_000, description="changes that a watch can catch up on")
     watch_history_bytes: Count = Field(default=16 * 1024 * 1024, description="values that those changes hold")

@@ -5,9 +5,10 @@ import dataclasses
 import inspect
 import math
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 
 from grpc_tool_bridge.config import CALL_TIMEOUT, MAX_MESSAGE_BYTES, STREAM_TIMEOUT
 from grpc_tool_bridge.errors import (
@@ -36,6 +37,8 @@ from grpc_tool_bridge.transport.client_stub import close_stream
 from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, RpcError, from_rpc_error
 from grpc_tool_bridge.wire.values import deserialize_value, pack_value
 
+E = TypeVar("E", Progress, LogRecord)
+
 # The time-out travels in the request; the client itself waits a little longer, so that it is the hub that answers.
 CLIENT_SLACK = 1.0
 
@@ -58,17 +61,20 @@ class CallOptions:
 
     Attributes:
         timeout: Seconds for each try; None: the tool's limit, else the default below.
-        call_timeout, stream_timeout: Seconds for tools that set no limit.
+        call_timeout: Seconds for a call of a tool that sets no limit; None: 30.
+        stream_timeout: Seconds for a stream of a tool that sets no limit; None: 300.
         metadata: Sent to the tool as it is.
+        idempotency_key: Calls of this key and the same arguments run once in a session; empty: each call runs.
         on_progress, on_log: Called with each event that the tool sends; with one of them set, a call goes as a stream.
         max_message_bytes: Payload of one request.
         where: The hub's address, for the text where nobody answers.
     """
 
     timeout: float | None = None
-    call_timeout: float = CALL_TIMEOUT
-    stream_timeout: float = STREAM_TIMEOUT
+    call_timeout: float | None = None
+    stream_timeout: float | None = None
     metadata: Mapping[str, str] | None = None
+    idempotency_key: str = ""
     on_progress: Callable[[Progress], None] | None = None
     on_log: Callable[[LogRecord], None] | None = None
     max_message_bytes: int = MAX_MESSAGE_BYTES
@@ -118,7 +124,7 @@ class AsyncGRPCProxyTool(AsyncApi):
             if len(values) != 1:
                 raise ProtocolError(f"{self.name} returns one value, but its stream had {len(values)}")
             return values[0]
-        timeout = options.timeout or self._limit or options.call_timeout
+        timeout = options.timeout or self._limit or options.call_timeout or CALL_TIMEOUT
         request = ToolCallRequest(
             session_id=self._session_id(), tool_id=self._tool_id, timeout_ms=to_milliseconds(timeout, self.name)
         )
@@ -133,6 +139,7 @@ class AsyncGRPCProxyTool(AsyncApi):
         self,
         *,
         timeout: float | None = None,
+        idempotency_key: str | None = None,
         metadata: Mapping[str, str] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         on_log: Callable[[LogRecord], None] | None = None,
@@ -141,6 +148,8 @@ class AsyncGRPCProxyTool(AsyncApi):
 
         Args:
             timeout: Seconds for each try.
+            idempotency_key: 1 to 256 printable characters. In a session, a call with the same key and the same
+                arguments as one before does not run again: it gets the first one's answer. A stream takes none.
             metadata: Sent to the tool, which finds it in ``ToolContext.metadata``.
             on_progress: Called with each Progress that the tool sends.
             on_log: Called with each LogRecord that the tool sends.
@@ -148,7 +157,13 @@ class AsyncGRPCProxyTool(AsyncApi):
         Raises:
             ValidationError: The time-out is not above 0.
         """
-        given = {"timeout": timeout, "metadata": metadata, "on_progress": on_progress, "on_log": on_log}
+        given = {
+            "timeout": timeout,
+            "idempotency_key": idempotency_key,
+            "metadata": metadata,
+            "on_progress": on_progress,
+            "on_log": on_log,
+        }
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if timeout is not None:
             to_milliseconds(timeout, self.name)
@@ -186,7 +201,7 @@ class AsyncGRPCProxyTool(AsyncApi):
 
     async def _stream(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         options = self._options
-        timeout = options.timeout or self._limit or options.stream_timeout
+        timeout = options.timeout or self._limit or options.stream_timeout or STREAM_TIMEOUT
         request = ToolStreamRequest(
             session_id=self._session_id(), tool_id=self._tool_id, timeout_ms=to_milliseconds(timeout, self.name)
         )
@@ -237,13 +252,17 @@ class AsyncGRPCProxyTool(AsyncApi):
     def _tell(self, metadata: Any) -> None:
         options = self._options
         if metadata.key == "progress" and options.on_progress is not None:
-            progress = Progress()
-            metadata.value.Unpack(progress)
-            options.on_progress(progress)
+            options.on_progress(self._event(metadata, Progress()))
         elif metadata.key == "log" and options.on_log is not None:
-            record = LogRecord()
-            metadata.value.Unpack(record)
-            options.on_log(record)
+            options.on_log(self._event(metadata, LogRecord()))
+
+    def _event(self, metadata: Any, event: E) -> E:
+        try:
+            if metadata.value.Unpack(event):
+                return event
+        except DecodeError:
+            pass
+        raise ProtocolError(f"the stream of {self.name} has a {metadata.key!r} event that is none")
 
     def _session_id(self) -> str:
         session_id = self._context.session_id
@@ -257,6 +276,13 @@ class AsyncGRPCProxyTool(AsyncApi):
         fill_arguments(request, args, kwargs, lambda: self.name)
         if self._options.metadata:
             request.context.update(self._options.metadata)
+        if self._options.idempotency_key:
+            if isinstance(request, ToolStreamRequest):
+                raise ValidationError(
+                    f"{self.name}: a stream takes no idempotency key; use one for calls of a tool that returns, "
+                    "without on_progress and on_log"
+                )
+            request.idempotency_key = self._options.idempotency_key
         size = request.ByteSize()
         if size > self._options.max_message_bytes:
             refusal = MessageTooLargeError.of(f"the call of {self.name}", size, self._options.max_message_bytes)

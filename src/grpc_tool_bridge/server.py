@@ -114,14 +114,6 @@ class LocalToolBridge(ToolBridge):
 
 
 def _local_client(hub: Hub) -> ToolBridgeClient:
-    settings = hub.settings
     transport = LocalTransport(hub)
-    options = CallOptions(
-        call_timeout=settings.call_timeout,
-        stream_timeout=settings.stream_timeout,
-        max_message_bytes=settings.max_message_bytes,
-        where=transport.where,
-    )
-    client = ToolBridgeClient(transport, options=options)
-    client.heartbeat_interval = settings.session_idle_timeout / 3
-    return client
+    options = CallOptions(max_message_bytes=hub.settings.max_message_bytes, where=transport.where)
+    return ToolBridgeClient(transport, options=options)

@@ -16,6 +16,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     VariableInfo,
     VariableMetadata,
     VariableResponse,
+    VariableUpdate,
     WatchVariablesRequest,
 )
 from grpc_tool_bridge.proxy import bridge_closed
@@ -196,14 +197,7 @@ class SessionContext(AsyncApi):
         updates = self.stub.WatchSessionVariables(request)
         try:
             async for update in updates:
-                yield VariableChange(
-                    name=update.name,
-                    operation=update.operation,
-                    value=deserialize_value(update.value) if update.HasField("value") else None,
-                    revision=update.revision,
-                    epoch=update.epoch,
-                    timestamp=update.timestamp.ToDatetime(UTC),
-                )
+                yield _change(update)
         except RpcError as error:
             raise from_rpc_error(error, method="WatchSessionVariables", where=self._client.where) from error
         except asyncio.CancelledError:
@@ -219,6 +213,21 @@ class SessionContext(AsyncApi):
         )
         response: VariableResponse = await self._client.call("GetSessionVariable", request)
         return response
+
+
+def _change(update: VariableUpdate) -> VariableChange:
+    try:
+        timestamp = update.timestamp.ToDatetime(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ProtocolError(f"a change of variable {update.name!r:.80} has no time: {error}") from None
+    return VariableChange(
+        name=update.name,
+        operation=update.operation,
+        value=deserialize_value(update.value) if update.HasField("value") else None,
+        revision=update.revision,
+        epoch=update.epoch,
+        timestamp=timestamp,
+    )
 
 
 def _not_found(session_id: str, name: str) -> NotFoundError:

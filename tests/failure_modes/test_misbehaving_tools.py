@@ -44,6 +44,31 @@ async def test_sys_exit_in_a_tool_ends_its_call_only(connect: Connect) -> None:
     await world.quiet()
 
 
+@pytest.mark.parametrize("kind", [GeneratorExit, KeyboardInterrupt])
+async def test_what_python_keeps_for_itself_ends_its_call_only(connect: Connect, kind: type[BaseException]) -> None:
+    async def at_once() -> None:
+        raise kind("mine")
+
+    async def after_waiting() -> None:
+        await asyncio.sleep(0)
+        raise kind("mine")
+
+    def in_a_thread() -> None:
+        raise kind("mine")
+
+    async def in_a_stream() -> AsyncIterator[int]:
+        yield 1
+        raise kind("mine")
+
+    world = await connect(fine, at_once, after_waiting, in_a_thread, in_a_stream)
+    for name in set(world.tools) - {"fine"}:
+        with pytest.raises(ToolExecutionError) as caught:
+            await soon(world.tools[name]())
+        assert (caught.value.error_type, caught.value.message) == (kind.__name__, "mine"), name
+        assert await world.tools["fine"]() == "fine"
+    await world.quiet()
+
+
 async def test_an_exception_whose_text_fails_is_still_told(connect: Connect) -> None:
     class MuteError(Exception):
         def __str__(self) -> str:

@@ -66,6 +66,22 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waited
 
 
+async def test_a_call_with_an_idempotency_key_runs_once(connect: Connect) -> None:
+    runs: list[int] = []
+
+    def note(number: int) -> int:
+        runs.append(number)
+        return len(runs)
+
+    world = await connect(note)
+    once = world.bridge.tools["note"].with_options(idempotency_key="k")
+    assert [await once(7), await once(7)] == [1, 1]
+    assert runs == [7]
+    with pytest.raises(ToolExecutionError) as caught:
+        await once(8)
+    assert caught.value.error_type == "IdempotencyConflict"
+
+
 async def test_an_error_marked_retryable_is_tried_again_until_it_works(connect: Connect, waits: list[float]) -> None:
     flaky = Flaky(2, BusyError("not now"))
     world = await connect(tool(name="flaky")(flaky))

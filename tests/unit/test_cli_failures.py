@@ -78,6 +78,7 @@ def test_a_line_has_nothing_that_a_terminal_would_obey(text: str, line: str) -> 
     ("details", "reason"),
     [
         ("ipv4:127.0.0.1:1: Failed to connect to remote host: Connection refused", "Connection refused"),
+        ("Failed to connect to remote host: connect: Connection refused (111)", "Connection refused"),
         ("connect failed: addr: unix:/tmp/x error: No such file or directory", "No such file or directory"),
         ("address lookup failed for nohost.invalid:1: Domain name not found]", "Domain name not found"),
         ("WRONG_VERSION_NUMBER: Invalid certificate verification context: OK", "WRONG_VERSION_NUMBER"),

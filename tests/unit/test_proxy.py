@@ -390,6 +390,20 @@ async def test_a_time_out_that_cannot_be_is_refused_when_it_is_set(tool_spec: To
         proxy_with(tool_spec).with_options(timeout=timeout)
 
 
+async def test_an_idempotency_key_goes_with_a_call_and_with_no_stream(tool_spec: ToolSpec) -> None:
+    execute = AsyncMock(return_value=ToolCallResponse(success=True, result=serialize_value(3)))
+    tool = proxy_with(tool_spec, execute=execute).with_options(idempotency_key="k").with_options(timeout=3)
+
+    await tool(1, 2)
+
+    assert execute.await_args is not None
+    assert execute.await_args.args[0].idempotency_key == "k"
+    with pytest.raises(ValidationError, match="a stream takes no idempotency key"):
+        await collect(tool, 1, 2)
+    with pytest.raises(ValidationError, match="without on_progress"):
+        await tool.with_options(on_progress=print)(1, 2)
+
+
 async def test_with_options_changes_a_copy_only(tool_spec: ToolSpec) -> None:
     execute = AsyncMock(return_value=ToolCallResponse(success=True, result=serialize_value(1)))
     tool = proxy_with(tool_spec, execute=execute)

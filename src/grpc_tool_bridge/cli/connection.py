@@ -1,6 +1,7 @@
 """A bridge to the hub for the time of one command."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -64,7 +65,8 @@ def reason_of(details: str) -> str:
     parts = [part.strip(" []") for part in details.split(": ")]
     while len(parts) > 1 and parts[-1] in ("OK", "Invalid certificate verification context"):
         parts.pop()
-    return parts[-1].removeprefix("error ")
+    # Some releases of gRPC add the system's number: "Connection refused (111)".
+    return re.sub(r" \(\d+\)$", "", parts[-1]).removeprefix("error ")
 
 
 def refused(hub: HubOptions, error: AccessError) -> str:

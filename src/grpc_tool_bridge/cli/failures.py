@@ -13,6 +13,10 @@ INTERRUPTED = 130
 # As of any program that a closed pipe ends: 128 and the number of SIGPIPE.
 PIPE_CLOSED = 141
 
+# The control characters, and those that turn the direction of what follows.
+_CONTROLS = (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_OBEYED = {code: ascii(chr(code))[1:-1] for code in _CONTROLS if chr(code) not in "\n\t"}
+
 
 class CommandError(Exception):
     """A command failed.
@@ -48,7 +52,7 @@ def report(error: Exception) -> int:
     if isinstance(error, CommandError):
         say_error(str(error))
         if error.traceback:
-            print(error.traceback.rstrip(), file=sys.stderr)  # noqa: T201 - this is where it belongs
+            print(visible(error.traceback.rstrip()), file=sys.stderr)  # noqa: T201 - this is where it belongs
         return error.code
     if isinstance(error, ToolBridgeError):
         say_error(str(error))
@@ -66,6 +70,11 @@ def one_line(text: str) -> str:
     """Puts a text on one line; what a terminal would obey, such as an escape sequence, is shown instead."""
     words = " ".join(text.split())
     return words if words.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
+
+
+def visible(text: str) -> str:
+    """Shows what a terminal would obey, such as an escape sequence, and leaves lines and tabs as they are."""
+    return text.translate(_OBEYED)
 
 
 def file_error(error: OSError, path: object) -> ArgumentError:

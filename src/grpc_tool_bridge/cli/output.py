@@ -1,17 +1,18 @@
 """What a command prints: for people by rich, for programs as JSON, one line for each value."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import IO, Any, NoReturn
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.pretty import Pretty
+from rich.segment import Segment
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from grpc_tool_bridge.cli import frames, jsonvalues
-from grpc_tool_bridge.cli.failures import PipeClosedError
+from grpc_tool_bridge.cli.failures import PipeClosedError, visible
 
 # People do not read more rows, and a table is laid out in memory; --json gives all.
 MAX_ROWS = 200
@@ -20,7 +21,12 @@ _PIPE_WIDTH = 1_000
 
 
 class _Console(Console):
-    """A console that leaves a closed pipe to the command."""
+    """A console that leaves a closed pipe to the command, and shows control characters instead of sending them."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Renders as any console; what is printed came from a hub, whose tools may say anything."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
     def on_broken_pipe(self) -> NoReturn:
         raise PipeClosedError
@@ -43,7 +49,7 @@ def print_json(value: Any, file: IO[str] | None = None) -> None:
 def print_value(value: Any, out: Console | None = None) -> None:
     """Prints a value for people.
 
-    Text is printed as it is, and bytes that do not go to a terminal too; frames and lists of dicts become tables.
+    Text is printed as it is, and bytes too, where they do not go to a terminal; frames and lists of dicts become tables.
 
     Args:
         value: Any value.
@@ -51,7 +57,8 @@ def print_value(value: Any, out: Console | None = None) -> None:
     """
     out = out or console()
     if isinstance(value, str):
-        out.out(value, highlight=False) if out.stderr else _write(value + "\n")
+        text = visible(value) if out.is_terminal else value
+        out.out(text, highlight=False) if out.stderr else _write(text + "\n")
     elif isinstance(value, bytes) and not out.is_terminal and hasattr(sys.stdout, "buffer"):
         sys.stdout.flush()
         sys.stdout.buffer.write(value)

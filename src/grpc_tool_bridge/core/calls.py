@@ -35,6 +35,7 @@ class Call:
         context: What the tool was given, where it asked for it.
         left_behind: Owner of tools that ignore their cancellation.
         abandoned: Whether its tool was one of them.
+        closing: Whether its coroutine is being closed by whoever runs it.
         nested: Calls that its tool made and that wait, in this task or another; None until there is one.
         over: Whether it has been answered; a tool that still runs may call no further tools.
     """
@@ -47,6 +48,7 @@ class Call:
         "_task",
         "_timer",
         "abandoned",
+        "closing",
         "context",
         "deadline",
         "depth",
@@ -82,6 +84,7 @@ class Call:
         # Whether a cancellation of the task is on its way that has not been taken back.
         self._requested = False
         self.abandoned = False
+        self.closing = False
         self.over = False
         self.nested: set[Call] | None = None
 
@@ -165,6 +168,10 @@ class Call:
         task = self._task or asyncio.current_task()
         return task is not None and task.cancelling() > self._cancelling
 
+    def is_raised_by_tool(self, error: BaseException) -> bool:
+        """Tells what a tool raised from what ends its call: sys.exit() in a tool ends the call, not the hub."""
+        return not isinstance(error, asyncio.CancelledError) and not self.closing
+
     @types.coroutine
     def step(self, tool: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
         """Runs the tool's coroutine in the caller's task; a first step that finishes costs neither task nor timer."""
@@ -187,6 +194,7 @@ class Call:
                     self._mark_cancelled()
                     waits_for = tool.throw(cancelled)
                 except GeneratorExit:
+                    self.closing = True
                     tool.close()
                     raise
                 except BaseException as error:  # noqa: BLE001 - whatever the loop throws in is the tool's to handle

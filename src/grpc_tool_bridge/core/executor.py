@@ -18,12 +18,14 @@ from google.protobuf import any_pb2
 from grpc_tool_bridge.context import ToolContext
 from grpc_tool_bridge.core.calls import Call
 from grpc_tool_bridge.core.events import Event, EventStream
+from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.limits import Places
 from grpc_tool_bridge.core.registered import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.runtime import HubRuntime
 from grpc_tool_bridge.core.sessions import Session, SessionStore
 from grpc_tool_bridge.core.threads import ToolThreads
+from grpc_tool_bridge.core.variables import check_name, clip
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     MessageTooLargeError,
@@ -144,11 +146,32 @@ class Executor:
         Raises:
             asyncio.CancelledError: The caller has gone.
         """
+        if request.idempotency_key:
+            return await self._execute_once(request, deadline)
         response = ToolCallResponse(request_id=request.request_id)
         await self.run(
             request.session_id, request, response, timeout_ms=request.timeout_ms, deadline=deadline, parent=parent
         )
         return response
+
+    async def _execute_once(self, request: ToolCallRequest, deadline: float | None) -> ToolCallResponse:
+        """Runs a call that has an idempotency key, or answers as it was answered before."""
+
+        async def call() -> ToolCallResponse:
+            response = ToolCallResponse(request_id=request.request_id)
+            await self.run(request.session_id, request, response, timeout_ms=request.timeout_ms, deadline=deadline)
+            return response
+
+        patience = request.timeout_ms / 1000 if request.timeout_ms > 0 else self.settings.call_timeout
+        if deadline is not None:
+            patience = min(patience, deadline - time.monotonic())
+        try:
+            session = self._store.find(request.session_id)
+            if session.keyed is None:
+                session.keyed = KeyedCalls(self.settings)
+            return await session.keyed.run(request, call, patience=patience)
+        except ToolBridgeError as error:
+            return ToolCallResponse(request_id=request.request_id, error=error_info(error))
 
     async def run(
         self,
@@ -207,7 +230,7 @@ class Executor:
         Arguments as of ``execute``. The tool is held up while the reader takes no chunk.
         """
         began = time.perf_counter_ns()
-        stream_id = request.stream_id or uuid.uuid4().hex
+        stream_id = clip(request.stream_id) or uuid.uuid4().hex
         tool: RegisteredTool | None = None
         call: Call | None = None
         error: ErrorInfo | None = None
@@ -258,6 +281,9 @@ class Executor:
         self, call: Call, request: ToolStreamRequest, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> AsyncGenerator[tuple[Event | None, Any], None]:
         """Yields what the tool yields and, where the caller asked for it, what it tells on the way."""
+        if request.stream_id:
+            # Each chunk carries it.
+            check_name(request.stream_id, "a stream id")
         buffer = self._buffer(call.tool, request.config.buffer_size)
         if request.config.include_events:
             events = EventStream(buffer)
@@ -306,8 +332,10 @@ class Executor:
                     value = await call.step(values.__anext__())
                 except StopAsyncIteration:
                     return
-                except (Exception, SystemExit) as error:
-                    raise _ToolRaised(error) from error
+                except BaseException as error:
+                    if call.is_raised_by_tool(error):
+                        raise _ToolRaised(error) from error
+                    raise
                 yield value
         finally:
             await _close(call, values)
@@ -444,9 +472,10 @@ class Executor:
             else:
                 result = await call.step(self._threads.run(functools.partial(tool.function, *args, **kwargs)))
             return await call.step(result) if type(result) is types.CoroutineType else result
-        except (Exception, SystemExit) as error:
-            # A tool that calls sys.exit() ends its call, not the hub.
-            raise _ToolRaised(error) from error
+        except BaseException as error:
+            if call.is_raised_by_tool(error):
+                raise _ToolRaised(error) from error
+            raise
 
     async def _collect(self, call: Call, request: Request, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
         values: list[Any] = []

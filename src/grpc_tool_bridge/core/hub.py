@@ -16,7 +16,7 @@ from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.registered import ToolSource
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import Session, SessionStore, expire_forever
-from grpc_tool_bridge.core.variables import Change, Revisions, Variable, Variables
+from grpc_tool_bridge.core.variables import Change, Revisions, Variable, Variables, clip
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     NotFoundError,
@@ -31,6 +31,9 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.wire.methods import SERVICE_NAME
 from grpc_tool_bridge.wire.values import serialize_value
+
+# Tools that the text of one error names.
+MAX_NAMED = 8
 
 CAPABILITIES = ("streaming", "batch", "variables")
 
@@ -120,6 +123,20 @@ class Hub:
             metadata["callback_address"] = request.callback_address
         return await self.store.create_session(request.session_id, metadata, request.config), False
 
+    def session_facts(self, session_id: str) -> dict[str, int]:
+        """Tells what a client of the session goes by where it sets nothing itself, in milliseconds."""
+        try:
+            session = self.store.peek(session_id)
+        except SessionError:
+            return {}
+        settings = self.settings
+        seconds = {
+            "idle-timeout": settings.session_idle_timeout,
+            "call-timeout": session.call_timeout or settings.call_timeout,
+            "stream-timeout": settings.stream_timeout,
+        }
+        return {f"{name}-ms": max(1, int(value * 1000)) for name, value in seconds.items()}
+
     async def cleanup_session(self, request: pb.CleanupSessionRequest) -> pb.StatusResponse:
         """Ends a session; without ``force``, after its calls in flight."""
         try:
@@ -133,7 +150,7 @@ class Hub:
                     session.closing = False
             await self.store.cleanup_session(request.session_id)
         except ToolBridgeError as error:
-            return pb.StatusResponse(message=error.message, error=error_info(error))
+            return _failed(error)
         return pb.StatusResponse(success=True, message=f"session {request.session_id!r} has ended")
 
     def _session_ended(self, session: Session, error: ToolBridgeError) -> None:
@@ -193,13 +210,15 @@ class Hub:
             own = session.tools or {}
             missing = [tool_id for tool_id in request.tool_ids if tool_id not in own]
             if missing:
+                named = ", ".join(repr(clip(tool_id)) for tool_id in missing[:MAX_NAMED])
+                more = f" and {len(missing) - MAX_NAMED:,} more" if len(missing) > MAX_NAMED else ""
                 raise NotFoundError(
-                    f"session {session.id!r} has no tools of its own called {', '.join(map(repr, missing))}",
+                    f"session {session.id!r} has no tools of its own called {named}{more}",
                     error_type="ToolNotFound",
                 )
             removed = self.registry.unregister(session.id, request.tool_ids)
         except ToolBridgeError as error:
-            return pb.StatusResponse(message=error.message, error=error_info(error))
+            return _failed(error)
         return pb.StatusResponse(success=True, message=f"{len(removed)} tools removed")
 
     async def watch_session_tools(self, request: pb.WatchSessionToolsRequest) -> AsyncGenerator[pb.ToolUpdate, None]:
@@ -256,8 +275,8 @@ class Hub:
         def set_it() -> str:
             size = request.ByteSize()
             if not request.HasField("value"):
-                raise ValidationError(f"variable {request.variable_name!r}: the request has no value")
-            self.executor.check_size(f"variable {request.variable_name!r}", size)
+                raise ValidationError(f"variable {clip(request.variable_name)!r}: the request has no value")
+            self.executor.check_size(f"variable {clip(request.variable_name)!r}", size)
             variable = self.store.set_encoded(
                 request.session_id,
                 request.variable_name,
@@ -287,7 +306,11 @@ class Hub:
         chosen: list[Variable] = self.store.variables(request.session_id).select(
             prefix=request.prefix, tags=request.tags, limit=request.limit
         )
-        return pb.ListVariablesResponse(variables=[variable.info() for variable in chosen])
+        response = pb.ListVariablesResponse(variables=[variable.info() for variable in chosen])
+        self.executor.check_size(
+            f"the list of {len(chosen):,} variables (prefix, tags or limit make it shorter)", response.ByteSize()
+        )
+        return response
 
     async def watch_session_variables(
         self, request: pb.WatchVariablesRequest
@@ -354,7 +377,12 @@ def _status(action: Callable[[], str]) -> pb.StatusResponse:
     try:
         return pb.StatusResponse(success=True, message=action())
     except ToolBridgeError as error:
-        return pb.StatusResponse(message=error.message, error=error_info(error))
+        return _failed(error)
+
+
+def _failed(error: ToolBridgeError) -> pb.StatusResponse:
+    info = error_info(error)
+    return pb.StatusResponse(message=info.message, error=info)
 
 
 def _encoded(value: object) -> any_pb2.Any:

@@ -2,8 +2,8 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
 
+from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import MetricHistogram, MetricValue
 
 # Upper bounds in milliseconds, three to a decade from 0.1 ms to 100 s; above them is one open bucket.
@@ -12,6 +12,8 @@ _BOUNDS_US = tuple(bound * 1_000 for bound in BOUNDS_MS)
 
 # Tools come and go with sessions; their counts are kept for so many names.
 MAX_TOOLS = 10_000
+# Names that end in a star in one question; every metric is compared with each.
+MAX_PREFIXES = 100
 
 
 class ToolMetrics:
@@ -68,24 +70,35 @@ class Metrics:
         Returns:
             ``hub.…`` as given, and of each tool ``tool.<name>.calls``, ``.errors``, ``.active`` and ``.duration_ms``.
         """
-        wanted = tuple(names)
+        wanted = _Wanted(names)
         result: dict[str, MetricValue] = {}
         for name, value in hub.items():
-            if _is_wanted(name, wanted):
+            if name in wanted:
                 result[name] = _metric(value)
         for tool, counts in self._tools.items():
             for field, number in (("calls", counts.calls), ("errors", counts.errors), ("active", counts.active)):
                 name = f"tool.{tool}.{field}"
-                if _is_wanted(name, wanted):
+                if name in wanted:
                     result[name] = MetricValue(integer_value=number)
             name = f"tool.{tool}.duration_ms"
-            if _is_wanted(name, wanted):
+            if name in wanted:
                 result[name] = MetricValue(histogram=counts.histogram())
         return result
 
 
-def _is_wanted(name: str, wanted: tuple[str, ...]) -> bool:
-    return not wanted or any(fnmatchcase(name, pattern) for pattern in wanted)
+class _Wanted:
+    """The metrics that a caller names; its star is no pattern, which could take any time to compare."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(names)
+        self._prefixes = tuple(name[:-1] for name in self._names if name.endswith("*"))
+        if len(self._prefixes) > MAX_PREFIXES:
+            raise ValidationError(
+                f"{len(self._prefixes):,} metric names end in '*'; at most {MAX_PREFIXES} may: ask for all instead"
+            )
+
+    def __contains__(self, name: str) -> bool:
+        return not self._names or name in self._names or name.startswith(self._prefixes)
 
 
 def _metric(value: float | str) -> MetricValue:

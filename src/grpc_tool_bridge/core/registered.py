@@ -18,6 +18,9 @@ ToolSource = Tool | Callable[..., Any] | ToolSpec
 # Calls of one tool that may wait for a place, over all sessions; each session has a bound of its own below it.
 MAX_TOOL_WAITING = 100_000
 
+# A wrong name is compared with so many right ones; of 10,000 it would hold up the hub for a third of a second.
+MAX_COMPARED = 500
+
 
 class RegisteredTool:
     """A tool in the registry.
@@ -98,7 +101,8 @@ def register_in(
 def tool_not_found(tool_id: str, scope: str, ids: Collection[str]) -> NotFoundError:
     """Makes the error for a tool that is not there, with the ids that look like it."""
     shown = clip(tool_id)
-    close: Sequence[str] = difflib.get_close_matches(tool_id, ids, n=3) if shown == tool_id else ()
+    guess = shown == tool_id and len(ids) <= MAX_COMPARED
+    close: Sequence[str] = difflib.get_close_matches(tool_id, ids, n=3) if guess else ()
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
     return NotFoundError(f"{scope} sees no tool {shown!r}{hint}", error_type="ToolNotFound")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import any_pb2
 
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.limits import Places
 from grpc_tool_bridge.core.registered import RegisteredTool, ToolSource, register_in
 from grpc_tool_bridge.core.variables import Revisions, Variable, Variables, check_name, clip, type_name
@@ -27,6 +28,9 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, VariableMetad
 if TYPE_CHECKING:
     from grpc_tool_bridge.core.calls import Call
 
+# What a session's creator says of it stays as long as the session, outside the limit of its variables.
+MAX_METADATA_CHARS = 65_536
+
 _NO_METADATA: Mapping[str, str] = {}
 
 
@@ -43,6 +47,7 @@ class Session:
         tools: The session's own tools by id.
         tools_revision: Of the last change to its own tools.
         tools_removed_at: Revision at which a tool of its own was last removed.
+        keyed: Its calls with an idempotency key.
         watches: Open watches; they count as activity.
         closing: Whether it is being removed: calls that run finish, new ones are refused.
     """
@@ -54,6 +59,7 @@ class Session:
         "closing",
         "created_at",
         "id",
+        "keyed",
         "last_activity",
         "max_calls",
         "metadata",
@@ -76,6 +82,7 @@ class Session:
         self.tools_removed_at = 0
         self.places: Places | None = None
         self.calls: set[Call] | None = None
+        self.keyed: KeyedCalls | None = None
         self.watches = 0
         self.closing = False
         self._variables: Variables | None = None
@@ -147,6 +154,12 @@ class SessionStore:
             raise AlreadyExistsError(f"session {session_id!r} exists already; attach to it, or choose another id")
         if config is not None and (config.max_concurrent_tools < 0 or config.default_timeout_ms < 0):
             raise ValidationError("max_concurrent_tools and default_timeout_ms of a session are 0 or more")
+        size = sum(len(key) + len(value) for key, value in (metadata or {}).items())
+        if size > MAX_METADATA_CHARS:
+            raise ValidationError(
+                f"the metadata of a session has at most {MAX_METADATA_CHARS:,} characters; this has {size:,}: "
+                "put what is large into variables"
+            )
         if len(self._sessions) >= self.settings.max_sessions:
             raise ResourceExhaustedError(
                 f"the hub has {len(self._sessions):,} sessions, which is its limit (max_sessions); "

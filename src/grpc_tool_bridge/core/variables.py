@@ -186,11 +186,11 @@ class Variables:
             ResourceExhaustedError: The session has too many variables or bytes.
         """
         known = self._items.get(name)
-        self._expect(name, known, expected_revision)
         if known is None:
             check_name(name, "a variable's name")
-            if not create:
-                self.get(name)
+        self._expect(name, known, expected_revision)
+        if known is None and not create:
+            self.get(name)
         # Clients always name the type of the value, which says nothing of the rest.
         only_type = metadata is not None and bool(metadata.type) and not (metadata.created_by or metadata.tags)
         describes = metadata is not None and (not only_type or metadata.secret)
@@ -198,6 +198,9 @@ class Variables:
             held = size + known.held - known.size
         else:
             held = size + (metadata.ByteSize() if metadata is not None else 0)
+            if known is not None and metadata is not None and not metadata.created_by:
+                # It stays, so it counts.
+                held += len(known.created_by)
         self._check_room(known, held)
         now = time.time()
         variable = known or Variable(name, None, "", 0, now, now, 0)
@@ -253,38 +256,41 @@ class Variables:
             SessionError: The session has ended.
         """
         wanted = frozenset(names)
-        if self._history is None:
-            self._history = _History(self._settings, self.revision)
-        history = self._history
-        cursor = after or self.revision
-        if after and (
-            (epoch and epoch != self._revisions.epoch) or not history.reaches(after) or after > self.revision
-        ):
-            cursor = -1
-        elif initial and not after:
+        cursor = self._begin(after, epoch)
+        if initial and not after:
             for change in self._present(wanted):
                 yield change
         while True:
-            if cursor < 0 or not history.reaches(cursor):
-                cursor = self.revision
-                present = self._present(wanted)
-                yield Change("reset", "", None, cursor, time.time())
-                for change in present:
-                    yield change
-                continue
-            await self._next_change(cursor)
-            if not history.reaches(cursor):
-                # Many changes came before this reader's turn.
-                continue
-            for change in history.after(cursor):
-                cursor = change.revision
-                if not wanted or change.name in wanted:
-                    yield change
+            changes, cursor = await self._changes_after(cursor, wanted)
+            for change in changes:
+                yield change
 
     def close(self, error: ToolBridgeError) -> None:
         """Ends every watch with ``error``."""
         self._closed = error
         self._wake()
+
+    def _begin(self, after: int, epoch: str) -> int:
+        """Returns the revision that a watch goes on from; -1 where what came after it is not known any more."""
+        if self._history is None:
+            self._history = _History(self._settings, self.revision)
+        if not after:
+            return self.revision
+        other_life = bool(epoch) and epoch != self._revisions.epoch
+        return -1 if other_life or after > self.revision else after
+
+    async def _changes_after(self, cursor: int, wanted: frozenset[str]) -> tuple[list[Change], int]:
+        """Waits for changes after a revision and returns those that are wanted, and the revision that they lead to."""
+        history = self._history
+        assert history is not None  # noqa: S101 - a watch begins with it
+        # What is not known any more is told at once; else there is something to wait for.
+        if cursor >= 0 and history.reaches(cursor):
+            await self._next_change(cursor)
+        if cursor < 0 or not history.reaches(cursor):
+            return [Change("reset", "", None, self.revision, time.time()), *self._present(wanted)], self.revision
+        changes = history.after(cursor)
+        chosen = [change for change in changes if not wanted or change.name in wanted]
+        return chosen, changes[-1].revision if changes else cursor
 
     def _present(self, wanted: frozenset[str]) -> list[Change]:
         chosen = [variable for variable in self._items.values() if not wanted or variable.name in wanted]

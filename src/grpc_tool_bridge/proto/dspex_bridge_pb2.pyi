@@ -123,8 +123,9 @@ class SessionConfig(google.protobuf.message.Message):
     default_timeout_ms: builtins.int
     """Deadline of a call that names none. Default 30,000."""
     enable_caching: builtins.bool
-    """Keep results of idempotent tools, by tool, version and arguments."""
+    """A wish: results of idempotent tools may be kept, by tool, version and arguments. A hub that keeps none ignores it."""
     enable_telemetry: builtins.bool
+    """A wish: the session's calls may be traced. A hub that traces none ignores it."""
     def __init__(
         self,
         *,
@@ -732,9 +733,11 @@ class ToolCallRequest(google.protobuf.message.Message):
     request_id: builtins.str
     """The caller's name for this call, given back in the answer and written in logs."""
     timeout_ms: builtins.int
-    """Budget of the call. 0: the shortest of the tool's limit and the session's default."""
+    """Budget of the call; the tool's own limit caps it. 0: that limit or, where it sets none, the session's default."""
     idempotency_key: builtins.str
-    """The same key and arguments in a session run once."""
+    """The same key and arguments in a session run once: the next call gets the first one's answer. What the hub refused
+    or ended, and what is marked retryable, leaves the key free. 1 to 256 printable characters; empty: no key.
+    """
     @property
     def args(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[google.protobuf.any_pb2.Any]:
         """Positional arguments."""

@@ -152,7 +152,8 @@ class SnakepitBridgeServicer(object):
     """
 
     def InitializeSession(self, request, context):
-        """Creates the session, or attaches to it where the id is known (`resumed`).
+        """Creates the session, or attaches to it where the id is known (`resumed`). The trailing metadata has, in milliseconds,
+        what a client goes by where it sets nothing itself: tool-bridge-idle-timeout-ms, -call-timeout-ms, -stream-timeout-ms.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

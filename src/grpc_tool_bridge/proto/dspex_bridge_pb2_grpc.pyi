@@ -36,7 +36,9 @@ class SnakepitBridgeStub:
         dspex_bridge_pb2.InitializeSessionRequest,
         dspex_bridge_pb2.InitializeSessionResponse,
     ]
-    """Creates the session, or attaches to it where the id is known (`resumed`)."""
+    """Creates the session, or attaches to it where the id is known (`resumed`). The trailing metadata has, in milliseconds,
+    what a client goes by where it sets nothing itself: tool-bridge-idle-timeout-ms, -call-timeout-ms, -stream-timeout-ms.
+    """
 
     CleanupSession: grpc.UnaryUnaryMultiCallable[
         dspex_bridge_pb2.CleanupSessionRequest,
@@ -162,7 +164,9 @@ class SnakepitBridgeAsyncStub:
         dspex_bridge_pb2.InitializeSessionRequest,
         dspex_bridge_pb2.InitializeSessionResponse,
     ]
-    """Creates the session, or attaches to it where the id is known (`resumed`)."""
+    """Creates the session, or attaches to it where the id is known (`resumed`). The trailing metadata has, in milliseconds,
+    what a client goes by where it sets nothing itself: tool-bridge-idle-timeout-ms, -call-timeout-ms, -stream-timeout-ms.
+    """
 
     CleanupSession: grpc.aio.UnaryUnaryMultiCallable[
         dspex_bridge_pb2.CleanupSessionRequest,
@@ -290,7 +294,9 @@ class SnakepitBridgeServicer(metaclass=abc.ABCMeta):
         request: dspex_bridge_pb2.InitializeSessionRequest,
         context: _ServicerContext,
     ) -> typing.Union[dspex_bridge_pb2.InitializeSessionResponse, collections.abc.Awaitable[dspex_bridge_pb2.InitializeSessionResponse]]:
-        """Creates the session, or attaches to it where the id is known (`resumed`)."""
+        """Creates the session, or attaches to it where the id is known (`resumed`). The trailing metadata has, in milliseconds,
+        what a client goes by where it sets nothing itself: tool-bridge-idle-timeout-ms, -call-timeout-ms, -stream-timeout-ms.
+        """
 
     @abc.abstractmethod
     def CleanupSession(

@@ -4,6 +4,7 @@ import difflib
 import sys
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from pydantic_core import ValidationError as CheckError
@@ -22,6 +23,11 @@ _MAX_HINTS = 8
 _MAX_NAME_CHARS = 64
 # After so many problems with one starred parameter, there are just "more".
 _MAX_TOLD = 5
+# After so many arguments with problems, the others are not looked at.
+_MAX_PROBLEMS = 100
+# Past so many problems in one argument, only its first items are gone through for the text.
+_MANY = 1_000
+_FIRST_ITEMS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +146,8 @@ class Binder:
         call = _Call()
         self._take_positional(call, args)
         for name, value in kwargs.items():
+            if len(call.problems) >= _MAX_PROBLEMS:
+                raise self._error(call.problems)
             slot = self._by_name.get(name)
             if slot is None:
                 self._take_other(call, name, value, given=len(args))
@@ -220,5 +228,21 @@ def _checked(call: _Call, slot: _Slot, name: str, value: Any, prefix: str = "") 
     try:
         return slot.validate(value)
     except CheckError as error:
-        call.report(name, describe_problems(error, prefix))
+        call.report(name, _describe(error, slot, value, prefix))
         return None
+
+
+def _describe(error: CheckError, slot: _Slot, value: Any, prefix: str) -> str:
+    """Says what is wrong with a value; of one with very many problems, with its first items."""
+    count = error.error_count()
+    if count <= _MANY:
+        return describe_problems(error, prefix)
+    try:
+        if isinstance(value, Mapping):
+            slot.validate(dict(islice(value.items(), _FIRST_ITEMS)))
+        elif isinstance(value, Sequence):
+            slot.validate(value[:_FIRST_ITEMS])
+    except CheckError as first:
+        if first.error_count() <= _MANY:
+            return f"{describe_problems(first, prefix)} of {count:,}"
+    return f"{prefix} has {count:,} things wrong with it".lstrip()

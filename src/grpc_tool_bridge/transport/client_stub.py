@@ -1,12 +1,14 @@
 """Stubs: the generated one over a channel, and one that calls a hub in the same process."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from functools import partial
 from typing import Any, Protocol
 
 import grpc.aio
 
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
+from grpc_tool_bridge.transport.facts import SessionFacts, fact_metadata
 from grpc_tool_bridge.wire.methods import METHODS
 
 
@@ -78,7 +80,7 @@ class LocalTransport:
 
     where = "this process"
 
-    def __init__(self, hub: object) -> None:
+    def __init__(self, hub: SessionFacts) -> None:
         self.stub: Any = _LocalStub(hub)
 
     async def close(self) -> None:
@@ -86,16 +88,33 @@ class LocalTransport:
 
 
 class _LocalStub:
-    def __init__(self, hub: object) -> None:
+    def __init__(self, hub: SessionFacts) -> None:
         for name, method in METHODS.items():
             function = getattr(hub, method.attribute, None)
             if function is not None:
-                setattr(self, name, function)
+                setattr(self, name, partial(_LocalOpening, hub, function) if name == "InitializeSession" else function)
 
     def __getattr__(self, name: str) -> Any:
         if name in METHODS:
             raise NotImplementedError(f"this hub does not offer {name}")
         raise AttributeError(name)
+
+
+class _LocalOpening:
+    """A call that opens a session; like one of gRPC's, it has trailing metadata once it was awaited."""
+
+    def __init__(self, hub: SessionFacts, function: Callable[[Any], Awaitable[Any]], request: Any) -> None:
+        self._hub = hub
+        self._answer = function(request)
+        self._session_id = ""
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        response = yield from self._answer.__await__()
+        self._session_id = response.session_id
+        return response
+
+    async def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
+        return fact_metadata(self._hub, self._session_id)
 
 
 async def close_stream(messages: Any) -> None:

@@ -17,14 +17,15 @@ from grpc_reflection.v1alpha import reflection
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.transport.channel import is_loopback, join_address, server_options, split_address
+from grpc_tool_bridge.transport.facts import SessionFacts
 from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
 from grpc_tool_bridge.wire.methods import SERVICE_NAME
 
 _log = logging.getLogger(__name__)
 
 
-class Serving(Protocol):
-    """Tells when it begins and ceases to serve; a Hub does."""
+class Serving(SessionFacts, Protocol):
+    """What the server itself needs of a hub, besides its methods."""
 
     def on_serving(self, callback: "ServingCallback") -> None:
         """Calls ``callback`` whenever it begins or ceases."""
@@ -68,7 +69,7 @@ class GrpcServer:
             interceptors=[TokenInterceptor(token)] if token is not None else [],
             options=server_options(settings.max_message_bytes, settings.keepalive_time, settings.keepalive_timeout),
         )
-        self._server.add_generic_rpc_handlers((service_handler(self._hub, idle_timeout=settings.session_idle_timeout),))
+        self._server.add_generic_rpc_handlers((service_handler(self._hub, patience=settings.stream_timeout),))
         add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE_NAME, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server)
         self._hub.on_serving(self._tell_health)

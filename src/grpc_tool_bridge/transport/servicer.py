@@ -9,8 +9,11 @@ from typing import Any
 
 import grpc.aio
 
-from grpc_tool_bridge.errors import AccessError, ToolBridgeError
-from grpc_tool_bridge.transport.status import IDLE_TIMEOUT_KEY, status_of
+from grpc_tool_bridge.config import STREAM_TIMEOUT
+from grpc_tool_bridge.errors import AccessError, DeadlineExceededError, SerializationError, ToolBridgeError
+from grpc_tool_bridge.timeouts import ExpiredError, within
+from grpc_tool_bridge.transport.facts import SessionFacts, fact_metadata
+from grpc_tool_bridge.transport.status import status_of
 from grpc_tool_bridge.wire.methods import METHODS, SERVICE_NAME, Method
 
 # The hub's calls that run tools; these take the transport's deadline.
@@ -22,19 +25,19 @@ _OPEN_PREFIX = "/grpc.health.v1.Health/"
 _log = logging.getLogger(__name__)
 
 
-def service_handler(hub: object, *, idle_timeout: float) -> grpc.GenericRpcHandler:
+def service_handler(hub: SessionFacts, *, patience: float = STREAM_TIMEOUT) -> grpc.GenericRpcHandler:
     """Makes the handler that serves ``hub``: each method of the service is the hub's method of that name.
 
     Args:
         hub: An object with some of the methods; the others answer UNIMPLEMENTED.
-        idle_timeout: Seconds after which the hub ends an idle session; a client that opens one is told.
+        patience: Seconds that a message of a stream waits for its reader; then the stream ends.
     """
     handlers = {}
     for name, method in METHODS.items():
         function = getattr(hub, method.attribute, None)
-        behaviour = _unimplemented(method) if function is None else _behaviour(method, function)
+        behaviour = _unimplemented(method) if function is None else _behaviour(method, function, patience)
         if name == "InitializeSession":
-            behaviour = _with_trailer(behaviour, ((IDLE_TIMEOUT_KEY, str(int(idle_timeout * 1000))),))
+            behaviour = _with_facts(behaviour, hub)
         handlers[name] = _handler(method, behaviour)
     return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
 
@@ -42,9 +45,22 @@ def service_handler(hub: object, *, idle_timeout: float) -> grpc.GenericRpcHandl
 def _handler(method: Method, behaviour: Callable[..., Awaitable[Any]]) -> Any:
     return _handler_of_shape(method.request_streaming, method.response_streaming)(
         behaviour,
-        request_deserializer=method.request.FromString,
+        request_deserializer=_reader(method),
         response_serializer=method.response.SerializeToString,
     )
+
+
+def _reader(method: Method) -> Callable[[bytes], Any]:
+    """Reads requests; bytes that are none become the error that says so, where gRPC would take it for a fault here."""
+    parse = method.request.FromString
+
+    def read(data: bytes) -> Any:
+        try:
+            return parse(data)
+        except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the peer's fault
+            return SerializationError(f"the request of {method.name} cannot be read: {str(failure)[:200]}")
+
+    return read
 
 
 def _handler_of_shape(request_streaming: bool, response_streaming: bool) -> Any:
@@ -56,15 +72,15 @@ def _handler_of_shape(request_streaming: bool, response_streaming: bool) -> Any:
     }[request_streaming, response_streaming]
 
 
-def _behaviour(method: Method, function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+def _behaviour(method: Method, function: Callable[..., Any], patience: float) -> Callable[..., Awaitable[Any]]:
     if method.response_streaming:
-        return _streaming(function, with_deadline=method.name in _WITH_DEADLINE)
+        return _streaming(function, patience, with_deadline=method.name in _WITH_DEADLINE)
     if method.name in _WITH_DEADLINE:
         return _unary_with_deadline(function)
 
     async def unary(request: Any, context: Any) -> Any:
         try:
-            return await function(request)
+            return await function(_checked(request))
         except Exception as error:  # noqa: BLE001 - every failure is a status
             await _abort(context, error)
 
@@ -74,35 +90,61 @@ def _behaviour(method: Method, function: Callable[..., Any]) -> Callable[..., Aw
 def _unary_with_deadline(function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     async def unary(request: Any, context: Any) -> Any:
         try:
-            return await function(request, deadline=_deadline(context))
+            return await function(_checked(request), deadline=_deadline(context))
         except Exception as error:  # noqa: BLE001 - every failure is a status
             await _abort(context, error)
 
     return unary
 
 
+def _checked(request: Any) -> Any:
+    """Raises what ``_reader`` made of bytes that are no request."""
+    if isinstance(request, SerializationError):
+        raise request
+    return request
+
+
 def _streaming(
-    function: Callable[..., AsyncGenerator[Any, None]], *, with_deadline: bool
+    function: Callable[..., AsyncGenerator[Any, None]], patience: float, *, with_deadline: bool
 ) -> Callable[..., Awaitable[None]]:
     async def stream(request: Any, context: Any) -> None:
+        if isinstance(request, SerializationError):
+            await _abort(context, request)
         messages = function(request, deadline=_deadline(context)) if with_deadline else function(request)
+        # A call that gives itself less time holds its place no longer than that for a reader that stalls.
+        own = request.timeout_ms / 1000 if with_deadline else 0
+        seconds = min(own, patience) if own > 0 else patience
         # One message is made while the one before it is on its way: a write is mostly waiting.
         writing: asyncio.Task[None] | None = None
         try:
             async for message in messages:
                 if writing is not None:
-                    await writing
+                    await _written(writing, seconds)
                 writing = asyncio.get_running_loop().create_task(context.write(message))
             if writing is not None:
-                await writing
+                await _written(writing, seconds)
         except Exception as error:  # noqa: BLE001 - every failure is a status
             await _finish(writing)
+            # What the stream holds is given back first: the status waits behind the message that nobody takes.
+            await messages.aclose()
             await _abort(context, error)
         finally:
             await _finish(writing)
             await messages.aclose()
 
     return stream
+
+
+async def _written(writing: "asyncio.Task[None]", seconds: float) -> None:
+    """Waits for a write, but not for ever: a reader that stalls must not keep what the stream holds from others.
+
+    Raises:
+        DeadlineExceededError: The reader took nothing for so long.
+    """
+    try:
+        await within(writing, seconds)
+    except ExpiredError:
+        raise DeadlineExceededError(f"the stream was ended: its reader took nothing for {seconds:g} s") from None
 
 
 async def _finish(writing: "asyncio.Task[None] | None") -> None:
@@ -114,14 +156,13 @@ async def _finish(writing: "asyncio.Task[None] | None") -> None:
             writing.exception()
 
 
-def _with_trailer(
-    behaviour: Callable[..., Awaitable[Any]], trailer: tuple[tuple[str, str], ...]
-) -> Callable[..., Awaitable[Any]]:
-    async def with_trailer(request: Any, context: Any) -> Any:
-        context.set_trailing_metadata(trailer)
-        return await behaviour(request, context)
+def _with_facts(behaviour: Callable[..., Awaitable[Any]], hub: SessionFacts) -> Callable[..., Awaitable[Any]]:
+    async def with_facts(request: Any, context: Any) -> Any:
+        response = await behaviour(request, context)
+        context.set_trailing_metadata(fact_metadata(hub, response.session_id))
+        return response
 
-    return with_trailer
+    return with_facts
 
 
 def _unimplemented(method: Method) -> Callable[..., Awaitable[None]]:

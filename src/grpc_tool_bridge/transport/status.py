@@ -19,12 +19,8 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
 RpcError = grpc.RpcError
 CANCELLED = grpc.StatusCode.CANCELLED
 DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED
-UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED
 
 ERROR_KEY = "tool-bridge-error-bin"
-
-# In the trailing metadata of InitializeSession: how long a session may idle.
-IDLE_TIMEOUT_KEY = "tool-bridge-idle-timeout-ms"
 
 # Headers are meant to be small: many peers refuse more than 8 KiB of all metadata together.
 MAX_TRAILER_BYTES = 4_096

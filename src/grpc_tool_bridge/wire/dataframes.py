@@ -56,6 +56,7 @@ def table_to_frame(table: Any) -> "DataFrame":
     pd = need("pandas")
     notes = _notes_of(table)
     frame: DataFrame = table.to_pandas()
+    _check_notes(notes, table)
     for position, missing in notes.get("objects", []):
         values = table.column(position).to_pylist()
         if missing == "nan":
@@ -100,6 +101,17 @@ def _notes_of(table: Any) -> dict[str, Any]:
     if not isinstance(notes, dict):
         raise SerializationError("the notes of a frame are no JSON object")
     return notes
+
+
+def _check_notes(notes: dict[str, Any], table: Any) -> None:
+    """Refuses notes that no writer makes: a few bytes of them would ask for any amount of time and memory."""
+    is_dictionary = need("pyarrow").types.is_dictionary
+    positions = [position for position, _ in notes.get("objects", [])]
+    dictionaries = [place for place in positions if is_dictionary(table.schema.field(place).type)]
+    if len(set(positions)) < len(positions) or dictionaries:
+        raise SerializationError("the notes of a frame name a column of objects twice, or one that is a dictionary")
+    if "rows" in notes and table.num_columns:
+        raise SerializationError("the notes of a frame number its rows, but it has columns, which do so themselves")
 
 
 def _inexact(what: str) -> SerializationError:

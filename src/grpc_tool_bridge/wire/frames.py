@@ -12,6 +12,7 @@ from google.protobuf import wrappers_pb2
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.wire import dataframes
+from grpc_tool_bridge.wire.arrowstream import check_expansion, check_stream
 from grpc_tool_bridge.wire.framing import TYPE_PREFIX, bytes_header, read_bytes_field
 from grpc_tool_bridge.wire.packages import need
 from grpc_tool_bridge.wire.scalars import Packed
@@ -85,6 +86,7 @@ def _read_stream(payload: bytes) -> Any:
     stream = read_bytes_field(payload)
     if stream is None:
         stream = memoryview(wrappers_pb2.BytesValue.FromString(payload).value)
+    check_stream(stream)
     table = pa.ipc.open_stream(pa.py_buffer(stream)).read_all()
     # Offsets and lengths come from a peer: unchecked, a wrong one reads memory that is not the table's.
     table.validate(full=True)
@@ -108,7 +110,9 @@ def _polars_table(frame: Any) -> Any:
 def _read_pandas(restore: Callable[[Any], Any]) -> Callable[[bytes, int], Any]:
     def read(payload: bytes, _: int) -> Any:
         need("pandas")
-        return restore(_read_stream(payload))
+        table = _read_stream(payload)
+        check_expansion(table.schema)
+        return restore(table)
 
     return read
 

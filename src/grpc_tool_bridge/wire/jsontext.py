@@ -5,7 +5,7 @@ gives depth and exact types at once.
 """
 
 import json
-from itertools import chain
+from itertools import accumulate, chain
 from math import isfinite
 from typing import Any, NoReturn
 
@@ -26,6 +26,8 @@ _LEAVES = frozenset({str, int, bool, type(None)})
 _FOLLOWED = frozenset({float, list, dict})
 _ONLY_STR = frozenset({str})
 
+_FEW_PASSES = 8
+_BETWEEN_BRACKETS = ord("\\")
 _SQUARE = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(code for code in range(256) if code not in b'[]{}"')
 
@@ -187,11 +189,14 @@ def _check_depth(value: Any, text: bytes, max_depth: int) -> None:
     if brackets is None:
         _check_levels(value, max_depth)
         return
-    for _ in range(max_depth):
+    # Each pass takes the innermost level away. Most of a text is gone after a few; one where it is not is counted.
+    passes = min(max_depth, _FEW_PASSES)
+    for _ in range(passes):
         if not brackets:
             return
         brackets = brackets.replace(b"[]", b"")
-    if brackets:
+    # 1 for "[" and -1 for "]".
+    if max(accumulate(map(_BETWEEN_BRACKETS.__sub__, brackets)), default=0) > max_depth - passes:
         raise too_deep()
 
 

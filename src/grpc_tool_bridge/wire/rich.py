@@ -7,6 +7,7 @@ value goes on in ``any``, whose content is parsed by itself.
 import datetime as dt
 import decimal
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from grpc_tool_bridge.wire.tensor import TENSOR_URL, read_array
 
 # Levels in one message: with two messages a level this stays well below protobuf's 100.
 _LEVELS = 32
+# Keys or members of one hash; numbers and UUIDs can be chosen so that a set of them takes quadratic time to build.
+_MAX_SAME_HASH = 32
 
 Pack = Callable[[Any], Packed]
 
@@ -217,15 +220,25 @@ class RichReader:
         build = _BUILDERS[kind]
         if kind != "dict":
             items = [self.read(item, depth - 1) for item in message.items]
+            if build is set or build is frozenset:
+                _check_hashes(items)
             container = build(items)
         else:
             if len(message.keys) != len(message.values):
                 raise SerializationError(f"a dict came with {len(message.keys)} keys and {len(message.values)} values")
             items = [self.read(key, depth - 1) for key in message.keys]
+            _check_hashes(items)
             container = build(zip(items, [self.read(item, depth - 1) for item in message.values], strict=True))
         if len(container) != len(items):
             raise SerializationError(f"a {kind} came with a key or member twice")
         return container
+
+
+def _check_hashes(items: list[Any]) -> None:
+    if len(items) > _MAX_SAME_HASH and max(Counter(map(hash, items)).values()) > _MAX_SAME_HASH:
+        raise SerializationError(
+            f"more than {_MAX_SAME_HASH} keys or members of one container have the same hash; send them as a list"
+        )
 
 
 def _read_decimal(text: str) -> decimal.Decimal:

@@ -122,4 +122,6 @@ def test_a_tool_that_is_not_there_is_told_with_those_that_look_like_it() -> None
 
 def test_a_strange_name_is_told_without_a_guess() -> None:
     assert tool_not_found("zzz", "session 's'", {"add"}).message == "session 's' sees no tool 'zzz'"
+    many = {f"add{number}" for number in range(1_000)}
+    assert tool_not_found("add", "session 's'", many).message == "session 's' sees no tool 'add'"
     assert len(tool_not_found("x" * 10_000, "session 's'", {"add"}).message) < 200

@@ -112,6 +112,9 @@ async def test_a_watch_tells_what_is_added_changed_and_removed() -> None:
     pending = await reader(watch)
     registry.unregister("", ["b"])
     assert await pending == ("removed", "b")
+    pending = await reader(watch)
+    registry.register_batch("", [spec("c")])
+    assert await pending == ("added", "c")
 
 
 async def test_revisions_of_a_watch_rise() -> None:

@@ -138,6 +138,17 @@ async def test_only_so_many_ended_sessions_are_remembered() -> None:
             store.find(name)
 
 
+async def test_of_ended_sessions_those_that_ended_last_are_remembered() -> None:
+    store = SessionStore(Settings(ended_sessions=2))
+    for name in ("a", "b", "a", "c"):
+        await store.create_session(name)
+        await store.cleanup_session(name)
+    with pytest.raises(SessionNotFoundError):
+        store.find("b")
+    with pytest.raises(SessionExpiredError):
+        store.find("a")
+
+
 async def test_the_end_is_told_with_the_error_that_callers_get() -> None:
     told: list[tuple[Session, ToolBridgeError]] = []
     store = SessionStore(on_end=lambda session, error: told.append((session, error)))

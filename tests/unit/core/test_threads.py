@@ -212,10 +212,12 @@ async def test_a_generators_error_comes_after_its_values() -> None:
 
 async def test_a_reader_that_leaves_closes_the_generator_in_its_thread() -> None:
     closed = threading.Event()
+    made: list[int] = []
 
     def count() -> Generator[int, None, None]:
         try:
             while True:
+                made.append(1)
                 yield 1
         finally:
             closed.set()
@@ -223,6 +225,8 @@ async def test_a_reader_that_leaves_closes_the_generator_in_its_thread() -> None
     threads = ToolThreads(1)
     values = threads.iterate(count, 2)
     assert await anext(values) == 1
+    # The thread is then held up by its full buffer.
+    await settled(lambda: len(made) == 3)
     await values.aclose()
     await settled(closed.is_set)
     await settled(lambda: threads.busy == 0)

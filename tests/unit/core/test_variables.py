@@ -354,6 +354,17 @@ async def test_the_history_is_bounded_by_bytes_but_keeps_the_last_change() -> No
     assert (await anext(watch)).operation == "reset"
 
 
+async def test_what_left_the_history_makes_room_for_what_comes() -> None:
+    variables = make(watch_history_bytes=100)
+    watch = variables.watch()
+    pending = await reader(watch)
+    for value in range(10):
+        variables.set("x", value, size=30)
+    await pending
+    resumed = variables.watch(after=variables.revision - 3)
+    assert await told(resumed, 3) == [("update", "x", 7), ("update", "x", 8), ("update", "x", 9)]
+
+
 async def test_the_end_of_a_session_ends_its_watches_after_what_was_pending() -> None:
     variables = make()
     watch = variables.watch()

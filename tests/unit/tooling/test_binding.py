@@ -3,13 +3,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from grpc_tool_bridge.tooling.binding import Binder
-from grpc_tool_bridge.tooling.checks import compile_check
 from grpc_tool_bridge.context import ToolContext
 from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.tooling.binding import Binder
+from grpc_tool_bridge.tooling.checks import compile_check
 from grpc_tool_bridge.tooling.signatures import read_signature
 
 
@@ -226,6 +226,8 @@ def shape_open(a: Any, b: Any = 2, /, *rest: Any, c: Any, **options: Any) -> Any
     kwargs=st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), st.integers()),
 )
 def test_a_call_that_python_accepts_does_the_same_here(function: Any, args: Any, kwargs: Any) -> None:
+    # The schema names every parameter, so "a" by name is the parameter here, where Python puts it into **options.
+    assume(function is not shape_open or kwargs.keys().isdisjoint(["a", "b"][len(args) :]))
     try:
         inspect.signature(function).bind(*args, **kwargs)
     except TypeError:

@@ -9,8 +9,8 @@ import annotated_types
 import pytest
 from pydantic import AfterValidator, Field, PlainValidator, PositiveInt
 
-from grpc_tool_bridge.tooling.checks import compile_check
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ToolType, ValidationRules
+from grpc_tool_bridge.tooling.checks import compile_check
 from grpc_tool_bridge.tooling.specs import validation_rules
 from grpc_tool_bridge.tools import as_tool
 from grpc_tool_bridge.wire.values import deserialize_value

@@ -46,7 +46,7 @@ def told(annotation: Any, value: Any, prefix: str = "") -> str:
         (int, "x", "should be a valid integer, got 'x' (str)"),
         (date, "x", "should be an ISO 8601 date, got 'x' (str)"),
         (Color, "blue", "should be 'red', got 'blue' (str)"),
-        (Path, 5, "is not a valid path for <class 'pathlib.Path'>, got 5 (int)"),
+        (Path, 5, f"is not a valid path for {Path!r}, got 5 (int)"),
         (Annotated[str, Field(min_length=2)], "x", "should have at least 2 characters, got 'x' (str)"),
         (Annotated[int, AfterValidator(angry)], 1, "must not be at all, got 1 (int)"),
         (list[int], [1, "x"], "[1] should be a valid integer, got 'x' (str)"),

@@ -12,6 +12,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
 from grpc_tool_bridge.transport import client_stub
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
 from grpc_tool_bridge.transport.client_stub import LocalTransport, RpcTransport, close_stream
+from grpc_tool_bridge.transport.facts import read_facts
 from grpc_tool_bridge.wire.methods import METHODS
 
 
@@ -68,8 +69,22 @@ async def test_a_hub_in_the_process_is_called_under_the_stubs_names() -> None:
     assert (await transport.stub.Heartbeat(pb.HeartbeatRequest(session_id="s"))).session_valid
 
 
+async def test_whoever_opens_a_session_in_the_process_is_told_its_facts() -> None:
+    call = LocalTransport(Hub()).stub.InitializeSession(pb.InitializeSessionRequest(session_id="s"))
+    assert await call.trailing_metadata() == ()
+    await call
+    assert read_facts(await call.trailing_metadata())["idle-timeout"] == 300
+
+
+class NoHub:
+    """Offers no method at all."""
+
+    def session_facts(self, session_id: str) -> dict[str, int]:
+        return {}
+
+
 def test_what_a_hub_does_not_offer_is_named() -> None:
-    stub = LocalTransport(object()).stub
+    stub = LocalTransport(NoHub()).stub
     for name in METHODS:
         with pytest.raises(NotImplementedError, match=f"this hub does not offer {name}"):
             getattr(stub, name)

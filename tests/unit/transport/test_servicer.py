@@ -13,7 +13,7 @@ from grpc_tool_bridge.errors import MAX_MESSAGE_CHARS, NotFoundError, SessionNot
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
 from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
-from grpc_tool_bridge.transport.status import IDLE_TIMEOUT_KEY, from_rpc_error
+from grpc_tool_bridge.transport.status import from_rpc_error
 from grpc_tool_bridge.wire.methods import METHODS
 
 Serve = Callable[..., Awaitable[Any]]
@@ -58,6 +58,9 @@ class SomeHub:
         finally:
             self.ended.set()
 
+    def session_facts(self, session_id: str) -> dict[str, int]:
+        return {"idle-timeout-ms": 1500} if session_id == "s" else {}
+
     async def watch_session_tools(self, request: pb.WatchSessionToolsRequest) -> AsyncGenerator[pb.ToolUpdate, None]:
         yield pb.ToolUpdate(operation="reset")
 
@@ -72,14 +75,15 @@ async def serve(hub: SomeHub) -> AsyncIterator[Serve]:
     servers: list[grpc.aio.Server] = []
     channels: list[grpc.aio.Channel] = []
 
-    async def serve(*, token: str | None = None) -> Any:
+    async def serve(*, token: str | None = None, patience: float = 60, raw: bool = False) -> Any:
+        """Returns a stub, or where ``raw`` is asked for the channel itself."""
         server = grpc.aio.server(interceptors=[TokenInterceptor(token)] if token is not None else [])
-        server.add_generic_rpc_handlers((service_handler(hub, idle_timeout=1.5),))
+        server.add_generic_rpc_handlers((service_handler(hub, patience=patience),))
         port = server.add_insecure_port("localhost:0")
         await server.start()
         servers.append(server)
         channels.append(grpc.aio.insecure_channel(f"localhost:{port}"))
-        return SnakepitBridgeStub(channels[-1])
+        return channels[-1] if raw else SnakepitBridgeStub(channels[-1])
 
     yield serve
     for channel in channels:
@@ -101,7 +105,7 @@ async def test_a_unary_method_answers(stub: Any) -> None:
 async def test_whoever_opens_a_session_is_told_how_long_it_may_idle(stub: Any) -> None:
     call = stub.InitializeSession(pb.InitializeSessionRequest(session_id="s"))
     assert (await call).session_id == "s"
-    assert dict(await call.trailing_metadata())[IDLE_TIMEOUT_KEY] == "1500"
+    assert dict(await call.trailing_metadata())["tool-bridge-idle-timeout-ms"] == "1500"
 
 
 async def test_the_transports_deadline_reaches_the_methods_that_run_tools(stub: Any, hub: SomeHub) -> None:
@@ -185,6 +189,27 @@ async def test_a_reader_that_stalls_holds_up_its_stream(stub: Any, hub: SomeHub)
     assert hub.sent < 1_000
     call.cancel()
     await hub.ended.wait()
+
+
+@pytest.mark.parametrize("name", ["Heartbeat", "ExecuteTool", "StreamTool"])
+async def test_bytes_that_are_no_request_are_refused_as_the_peers_fault(
+    serve: Serve, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    channel = await serve(raw=True)
+    make = channel.unary_stream if METHODS[name].response_streaming else channel.unary_unary
+    call: Any = make(METHODS[name].path)(b"\xff\xff\xff")
+    assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (await call.details()).startswith(f"the request of {name} cannot be read: ")
+    assert caplog.text == ""
+
+
+async def test_a_reader_that_takes_nothing_for_too_long_loses_its_stream(serve: Serve, hub: SomeHub) -> None:
+    stub = await serve(patience=0.05)
+    call = stub.StreamTool(pb.ToolStreamRequest(tool_id="endless", stream_id="x" * 1_000_000))
+    await call.read()
+    await hub.ended.wait()
+    assert hub.sent < 1_000
+    call.cancel()
 
 
 async def test_what_the_hub_does_not_offer_is_unimplemented_whatever_its_shape(stub: Any) -> None:

@@ -443,6 +443,10 @@ class TestDepth:
         value = self.nested(levels, make)
         with pytest.raises(SerializationError, match="nested deeper"):
             serialize_value(value)
+
+    @pytest.mark.parametrize("make", MAKERS[:5])
+    def test_what_python_itself_cannot_follow_is_refused_whatever_the_limit(self, make: Any) -> None:
+        value = self.nested(100_000, make)
         with pytest.raises(SerializationError):
             serialize_value(value, max_depth=10**9)
 
