@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ToolExecutionError,
         ToolTimeoutError,
         UnavailableError,
+        UnimplementedError,
         ValidationError,
     )
     from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ResourceLimits, SessionConfig, ToolSpec, ToolType
@@ -74,6 +75,7 @@ __all__ = [
     "ToolTimeoutError",
     "ToolType",
     "UnavailableError",
+    "UnimplementedError",
     "ValidationError",
     "VariableChange",
     "deserialize_value",

@@ -550,8 +550,8 @@ class GRPCToolBridge(ToolBridge):
 class _Portal:
     """An event loop in a thread of its own.
 
-    The thread is a daemon: a program that forgets to close its bridge ends all the same. anyio's portal would keep
-    the process alive for ever.
+    A program that does not close its bridge has to end all the same. The thread is a daemon for that; and it is not
+    anyio's, which the interpreter at its end may wait for without end when it collects what was left open.
     """
 
     def __init__(self) -> None:
@@ -562,8 +562,7 @@ class _Portal:
         self._thread.start()
 
     def close(self) -> None:
-        if self._thread.is_alive():
-            self.loop.call_soon_threadsafe(self._end.set)
+        self.loop.call_soon_threadsafe(self._end.set)
         self._thread.join()
 
     def _serve(self) -> None:
@@ -580,7 +579,9 @@ class SyncBridge(SyncView[ToolBridge]):
         self._portal = portal
 
     def close(self) -> None:
-        """Closes the bridge and ends its loop."""
+        """Closes the bridge and ends its loop; closed already, it stays so."""
+        if self._loop.is_closed():
+            return
         try:
             self._run(self._bridge.close)
         finally:

@@ -164,7 +164,7 @@ def _check_keys(config_file: Path) -> None:
     with config_file.open("rb") as file:
         try:
             keys = tomllib.load(file).keys()
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{config_file} is no TOML: {error}") from None
     unknown = sorted(keys - Settings.model_fields.keys())
     if unknown:

@@ -21,6 +21,7 @@
     ├── CallCancelledError            Cancelled
     ├── UnavailableError              WorkerUnavailable
     ├── AccessError                   PermissionDenied, Unauthenticated
+    ├── UnimplementedError            Unimplemented
     └── InternalError                 a fault of the bridge
 
 Every error carries its ``error_type``, the name in the table that a peer in any language sees. ``error_info`` maps an
@@ -78,6 +79,7 @@ ERROR_TABLE: Mapping[str, ErrorRule] = MappingProxyType(
         "WorkerUnavailable": ErrorRule("UNAVAILABLE", 503, retryable=True),
         "PermissionDenied": ErrorRule("PERMISSION_DENIED", 403),
         "Unauthenticated": ErrorRule("UNAUTHENTICATED", 401),
+        "Unimplemented": ErrorRule("UNIMPLEMENTED", 501),
         "InternalError": ErrorRule("INTERNAL", 500),
     }
 )
@@ -298,6 +300,12 @@ class AccessError(ToolBridgeError):
     default_type = "PermissionDenied"
 
 
+class UnimplementedError(ToolBridgeError):
+    """This hub does not offer the method."""
+
+    default_type = "Unimplemented"
+
+
 class InternalError(ToolBridgeError):
     """A fault of the bridge; its log has the traceback under ``details["error_id"]``."""
 
@@ -330,6 +338,7 @@ _CLASS_OF: Mapping[str, type[ToolBridgeError]] = MappingProxyType(
         "WorkerUnavailable": UnavailableError,
         "PermissionDenied": AccessError,
         "Unauthenticated": AccessError,
+        "Unimplemented": UnimplementedError,
         "InternalError": InternalError,
         "ProtocolError": ProtocolError,
     }

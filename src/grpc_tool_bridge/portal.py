@@ -57,7 +57,9 @@ class SyncView(Generic[T]):
         if isinstance(value, AsyncIterator):
             return self._iterate(value)
         if isinstance(value, Mapping) and any(isinstance(item, AsyncApi) for item in value.values()):
-            return {key: self._view(item) for key, item in value.items()}
+            viewed = {key: self._view(item) for key, item in value.items()}
+            # A dict of its own kind may say more about a key that is missing.
+            return type(value)(viewed) if isinstance(value, dict) else viewed
         return value
 
     def _iterate(self, source: AsyncIterator[Any]) -> Iterator[Any]:

@@ -2,10 +2,11 @@
 
 import asyncio
 import dataclasses
+import difflib
 import inspect
 import math
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, NoReturn, Protocol, Self, TypeVar
 
 from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
@@ -41,6 +42,9 @@ E = TypeVar("E", Progress, LogRecord)
 
 # The time-out travels in the request; the client itself waits a little longer, so that it is the hub that answers.
 CLIENT_SLACK = 1.0
+
+# A name that is not there is compared with at most so many, and only if it has at most so many characters.
+MAX_COMPARED = 1_000
 
 
 class CallContext(Protocol):
@@ -181,11 +185,16 @@ class AsyncGRPCProxyTool(AsyncApi):
                 if defaults and parameter.default is inspect.Parameter.empty:
                     parameters[index] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         parameters.sort(key=lambda parameter: parameter.kind)
-        result = self.spec.return_type.python_type or inspect.Signature.empty
+        result = _TypeName(self.spec.return_type.python_type) or inspect.Signature.empty
         return inspect.Signature(parameters, return_annotation=result)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}>"
+        try:
+            signature = str(self.__signature__)
+        except ValueError:
+            # The spec of a peer may have names or defaults that Python has no signature for.
+            signature = ""
+        return f"<{type(self).__name__} {self.name}{signature}>"
 
     async def _answer(self, request: ToolCallRequest, timeout: float) -> Any:
         try:
@@ -299,6 +308,16 @@ class StreamingGRPCProxyTool(AsyncGRPCProxyTool):
         return [value async for value in self.stream(*args, **kwargs)]
 
 
+class Tools(dict[str, AsyncGRPCProxyTool]):
+    """A session's tools by name. The KeyError for a name that is not there says which are like it."""
+
+    def __missing__(self, name: object) -> NoReturn:
+        compare = isinstance(name, str) and len(name) <= MAX_COMPARED and len(self) <= MAX_COMPARED
+        close = difflib.get_close_matches(str(name), self, n=3) if compare else []
+        hint = f"did you mean {' or '.join(close)}?" if close else "list(bridge.tools) names those that it has"
+        raise KeyError(f"the session has no tool {name!r:.100}; {hint}")
+
+
 # How the tool's own language wants an argument, where not by position or name.
 _KINDS = {
     "positional-only": inspect.Parameter.POSITIONAL_ONLY,
@@ -308,13 +327,22 @@ _KINDS = {
 }
 
 
+class _TypeName(str):
+    """The name of a type, which a signature shows as the type itself would be shown: without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def _parameter(argument: ArgumentSpec) -> inspect.Parameter:
     rules = (rule for rule in argument.validation.custom_rules if rule in _KINDS)
     kind = _KINDS.get(next(rules, ""), inspect.Parameter.POSITIONAL_OR_KEYWORD)
     default: Any = inspect.Parameter.empty
     if kind not in {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} and not argument.required:
         default = deserialize_value(argument.default_value) if argument.HasField("default_value") else None
-    annotation = argument.python_type or inspect.Parameter.empty
+    annotation = _TypeName(argument.python_type) or inspect.Parameter.empty
     return inspect.Parameter(argument.name, kind, default=default, annotation=annotation)
 
 

@@ -91,7 +91,7 @@ def test_a_schema_may_say_its_types_in_other_ways(kind: dict[str, Any], word: st
 @pytest.mark.parametrize(
     ("pair", "text"),
     [
-        ("number=x", "argument number takes JSON (integer or number), and 'x' is none"),
+        ("number=x", "argument number takes integer or number, and 'x' is none"),
         (f"last={'[' * 100_000}", "argument last takes JSON (array or null)"),
         ("flag", "--kwarg 'flag' is no argument"),
     ],

@@ -33,6 +33,7 @@ from grpc_tool_bridge.errors import (
     ToolExecutionError,
     ToolTimeoutError,
     UnavailableError,
+    UnimplementedError,
     ValidationError,
     error_from_info,
     error_info,
@@ -62,6 +63,7 @@ TABLE = [
     ("WorkerUnavailable", "UNAVAILABLE", 503, True, UnavailableError),
     ("PermissionDenied", "PERMISSION_DENIED", 403, False, AccessError),
     ("Unauthenticated", "UNAUTHENTICATED", 401, False, AccessError),
+    ("Unimplemented", "UNIMPLEMENTED", 501, False, UnimplementedError),
     ("InternalError", "INTERNAL", 500, False, InternalError),
 ]
 

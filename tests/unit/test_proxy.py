@@ -35,7 +35,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolCallResponse,
     ToolStreamChunk,
 )
-from grpc_tool_bridge.proxy import CallOptions, make_proxy
+from grpc_tool_bridge.proxy import CallOptions, Tools, make_proxy
 
 
 def rpc_error(code: grpc.StatusCode, details: str = "") -> grpc.aio.AioRpcError:
@@ -585,7 +585,26 @@ async def test_a_call_with_a_listener_that_gets_two_values_breaks_the_protocol(t
         await tool.with_options(on_log=lambda record: None)()
 
 
+# ---------------------------------------------------------------------------------------------------- the tools
+
+
+def test_a_name_that_is_not_there_is_a_key_error_that_says_which_are_like_it(tool_spec: ToolSpec) -> None:
+    tools = Tools(calculate_sum=proxy_with(tool_spec))
+
+    with pytest.raises(KeyError, match=r"the session has no tool 'calculate_sun'; did you mean calculate_sum\?"):
+        tools["calculate_sun"]
+    for name in ("x", "x" * 100_000, 3):
+        with pytest.raises(KeyError, match=r"list\(bridge.tools\) names those that it has"):
+            tools[name]  # type: ignore[index]  # what a caller may do all the same
+    assert tools.get("x") is None
+    assert "x" not in tools
+
+
 # ------------------------------------------------------------------------------------------- name, doc, signature
+
+
+def test_a_signature_that_python_cannot_have_is_left_out_of_the_repr() -> None:
+    assert repr(proxy_with(ToolSpec(name="t", arguments=[ArgumentSpec(name="not-a-name")]))) == "<AsyncGRPCProxyTool t>"
 
 
 def test_a_proxy_looks_like_its_tool(tool_spec: ToolSpec) -> None:
@@ -594,8 +613,8 @@ def test_a_proxy_looks_like_its_tool(tool_spec: ToolSpec) -> None:
 
     assert tool.__name__ == tool.__qualname__ == "calculate_sum"
     assert tool.__doc__ == "Adds two numbers"
-    assert str(inspect.signature(tool)) == "(a: 'int', b: 'int') -> 'int'"
-    assert repr(tool) == "<AsyncGRPCProxyTool calculate_sum>"
+    assert str(inspect.signature(tool)) == "(a: int, b: int) -> int"
+    assert repr(tool) == "<AsyncGRPCProxyTool calculate_sum(a: int, b: int) -> int>"
 
 
 def test_a_signature_shows_defaults_and_types_where_they_are_known() -> None:
@@ -608,7 +627,7 @@ def test_a_signature_shows_defaults_and_types_where_they_are_known() -> None:
         ],
     )
 
-    assert str(inspect.signature(proxy_with(spec))) == "(text, limit: 'int' = 10, where: 'str' = None)"
+    assert str(inspect.signature(proxy_with(spec))) == "(text, limit: int = 10, where: str = None)"
 
 
 def test_a_required_argument_behind_an_optional_one_is_keyword_only() -> None:

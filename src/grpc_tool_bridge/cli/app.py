@@ -1,6 +1,5 @@
 """The commands, and what becomes of an error in any of them."""
 
-import os
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -29,13 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0; 1 where the hub or a tool failed; 2 where an argument was wrong; 130 after Ctrl-C. Whatever
         failed is told in one line on stderr.
     """
-    # gRPC's own log lines would stand beside the one line that says what was wrong.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         code = _command()(args=None if argv is None else list(argv), prog_name=PROGRAM, standalone_mode=False)
     except _UsageError as error:
         path = error.ctx.command_path if error.ctx is not None else PROGRAM
-        say_error(f"{_usage_text(error)}; see {path} --help")
+        text = _usage_text(error)
+        say_error(f"{text} See {path} --help" if text.endswith("?") else f"{text}; see {path} --help")
         return BAD_ARGUMENT
     except Exception as error:  # noqa: BLE001 - whatever it is, it becomes one line
         return report(error)
@@ -86,5 +84,5 @@ def _root(
 
 
 def _usage_text(error: Any) -> str:
-    text = error.format_message().rstrip(".")
+    text = error.format_message().rstrip(".").replace("Value error, ", "")
     return f"{text[:1].lower()}{text[1:]}"

@@ -77,7 +77,9 @@ def _value(word: str, what: str, types: frozenset[str]) -> Any:
         if "string" in types:
             return word
         expected = " or ".join(sorted(types))
-        raise ArgumentError(f"{what} takes JSON ({expected}), and {word[:60]!r} is none: {error}") from None
+        if types & {"array", "object"}:
+            raise ArgumentError(f"{what} takes JSON ({expected}), and {word[:60]!r} is none: {error}") from None
+        raise ArgumentError(f"{what} takes {expected}, and {word[:60]!r} is none") from None
     # Text that happens to be JSON, such as "5" for a parameter that takes text or nothing.
     if "string" in types and _JSON_TYPES.get(type(value), "object") not in types:
         return word

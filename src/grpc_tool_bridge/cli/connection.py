@@ -81,4 +81,6 @@ def _advice(hub: HubOptions, details: str) -> str:
         return "it does not speak TLS; leave --tls and --tls-ca out"
     if "Socket closed" in details and not hub.uses_tls:
         return "does it ask for TLS? Then give --tls, or --tls-ca FILE"
+    if "Domain name not found" in details or "address lookup failed" in details:
+        return "is the name right?"
     return "is it running? grpc-tool-bridge serve --tools …"

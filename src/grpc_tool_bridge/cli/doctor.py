@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import os
 import socket
 import ssl
 import statistics
@@ -100,7 +101,9 @@ async def _connect(hub: HubOptions) -> Check:
         async with asyncio.timeout(hub.connect_timeout or None):
             _, writer = await _open_socket(hub, None)
     except (OSError, TimeoutError) as error:
-        text = f"cannot connect to {hub.address}: {error.strerror or 'no answer'}; is the hub running there?"
+        # asyncio puts a text of its own into strerror.
+        why = os.strerror(error.errno) if error.errno else "no answer"
+        text = f"cannot connect to {hub.address}: {why}; is the hub running there?"
         return Check("connect", "fail", text)
     await _close(writer)
     return Check("connect", "ok", f"{hub.address} took {(time.perf_counter() - began) * 1000:.1f} ms")

@@ -1,10 +1,12 @@
 """The options that every client command takes, declared once."""
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import os
-from collections.abc import Callable, Coroutine
+import sys
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +17,7 @@ from grpc_tool_bridge.cli.failures import INTERRUPTED, ArgumentError, CommandErr
 from grpc_tool_bridge.cli.words import WordsCommand
 from grpc_tool_bridge.config import DEFAULT_ADDRESS, read_token
 from grpc_tool_bridge.transport.channel import is_loopback
+from grpc_tool_bridge.wire.digits import MAX_DIGITS
 
 _HUB = "The hub"
 
@@ -131,6 +134,17 @@ def check_address(address: str) -> None:
         raise ArgumentError(f"--address: {error}") from None
 
 
+@contextlib.contextmanager
+def _long_integers() -> Iterator[None]:
+    """Lets Python write every integer that the bridge carries; else a tool's result could not be printed."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(MAX_DIGITS)
+    try:
+        yield
+    finally:
+        sys.set_int_max_str_digits(before)
+
+
 def client_command(app: typer.Typer, name: str, function: Callable[..., Coroutine[Any, Any, None]]) -> None:
     """Makes an async function a command of ``app`` that also takes every option of HubOptions.
 
@@ -151,7 +165,8 @@ def client_command(app: typer.Typer, name: str, function: Callable[..., Coroutin
         hub = HubOptions(**{item.name: given.pop(item.name) for item in shared})
         hub.check()
         try:
-            asyncio.run(function(hub, **given))
+            with _long_integers():
+                asyncio.run(function(hub, **given))
         except KeyboardInterrupt:
             raise CommandError("interrupted", code=INTERRUPTED) from None
         except BrokenPipeError:

@@ -49,7 +49,7 @@ def print_json(value: Any, file: IO[str] | None = None) -> None:
 def print_value(value: Any, out: Console | None = None) -> None:
     """Prints a value for people.
 
-    Text is printed as it is, and bytes too, where they do not go to a terminal; frames and lists of dicts become tables.
+    Text and bytes go into a file or a pipe as they are; frames and lists of dicts become tables.
 
     Args:
         value: Any value.
@@ -89,10 +89,10 @@ def rich_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], index: Seq
         table.add_column("", style="dim")
     for number, column in enumerate(columns):
         is_number = bool(rows) and all(type(row[number]) in (int, float) for row in rows)
-        table.add_column(Text(column), justify="right" if is_number else "left", overflow="fold")
+        table.add_column(Text(visible(column)), justify="right" if is_number else "left", overflow="fold")
     for number, row in enumerate(rows):
-        label = [] if index is None else [Text(str(index[number]))]
-        table.add_row(*label, *[cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row])
+        label = [] if index is None else [Text(visible(str(index[number])))]
+        table.add_row(*label, *[cell if isinstance(cell, Text) else Text(visible(_cell(cell))) for cell in row])
     return table
 
 

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from grpc_tool_bridge.cli.failures import FAILED, INTERRUPTED, ArgumentError, CommandError
+from grpc_tool_bridge.cli.failures import FAILED, INTERRUPTED, ArgumentError, CommandError, visible
 from grpc_tool_bridge.cli.options import check_address
 from grpc_tool_bridge.cli.output import console, print_json
 from grpc_tool_bridge.cli.settings_options import read_settings, setting
@@ -38,6 +38,18 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
+
+
+class LineFormatter(logging.Formatter):
+    """Writes each record as one line, before its traceback: a text that came from a peer must not look like another."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is the library's
+        """Puts the message on one line."""
+        return super().formatMessage(record).replace("\n", "\\n")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Shows what a terminal would obey."""
+        return visible(super().format(record))
 
 
 def serve(
@@ -85,9 +97,9 @@ def serve(
     flags = {name: value for name, value in locals().items() if name in Settings.model_fields}
     check_address(address)
     settings = read_settings(flags, config)
-    logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=log_level.upper(), handlers=[handler], force=True)
     # What tools print must not stand among what a program reads here.
     out = console()
     with contextlib.redirect_stdout(sys.stderr):

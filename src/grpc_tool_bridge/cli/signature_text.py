@@ -1,6 +1,5 @@
 """A tool's signature as text."""
 
-from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ToolType
 from grpc_tool_bridge.wire.values import deserialize_value
 
@@ -26,7 +25,8 @@ def default_text(argument: ArgumentSpec) -> str:
         return ""
     try:
         return repr(deserialize_value(argument.default_value))
-    except SerializationError:
+    except ValueError:
+        # As a SerializationError is, and Python's refusal to write an integer of very many digits.
         return "…"
 
 

@@ -1,5 +1,6 @@
 """``tools``: what the hub offers."""
 
+import difflib
 import json
 from typing import Annotated, Any
 
@@ -44,7 +45,9 @@ def find_tool(specs: list[ToolSpec], name: str) -> ToolSpec:
     """
     found = next((spec for spec in specs if name in (spec.name, spec.tool_id)), None)
     if found is None:
-        raise CommandError(f"the hub has no tool {name!r}; its tools are {', '.join(s.name for s in specs) or 'none'}")
+        close = difflib.get_close_matches(name, [spec.name for spec in specs], n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "grpc-tool-bridge tools lists those that it has"
+        raise CommandError(f"the hub has no tool {name!r}; {hint}")
     return found
 
 
@@ -53,7 +56,7 @@ def tool_facts(spec: ToolSpec) -> dict[str, Any]:
     return {
         "name": spec.name,
         "tool_id": spec.tool_id or spec.name,
-        "type": ToolType.Name(spec.type).lower(),
+        "type": _type_name(spec),
         "description": spec.description,
         "arguments": arguments_text(spec),
         "returns": spec.return_type.python_type,
@@ -91,6 +94,14 @@ def _show(spec: ToolSpec) -> None:
         if facts[title] is not None:
             out.print(Text(f"{title.replace('_', ' ')}:", style="bold"))
             out.print(Text(json.dumps(facts[title], indent=2, ensure_ascii=False)))
+
+
+def _type_name(spec: ToolSpec) -> str:
+    try:
+        return ToolType.Name(spec.type).lower()
+    except ValueError:
+        # Of a hub that is newer than this program, or none.
+        return str(spec.type)
 
 
 def _schema(text: str) -> Any:

@@ -19,7 +19,7 @@ class ToolChange:
     Attributes:
         operation: "added", "changed", "removed", or "reset": the present tools follow as "added".
         tool: The tool; None for a reset.
-        revision: Of the change.
+        revision: What a reader knows who has read so far, and can go on from.
     """
 
     operation: str
@@ -132,22 +132,24 @@ class ToolRegistry:
         revision = self.revision(session)
         told = {tool.name: tool.revision for tool in self.visible(session)}
         if after > revision or 0 < after < max(self._global_removed_at, session.tools_removed_at):
-            yield ToolChange("reset", None, revision)
+            yield ToolChange("reset", None, after)
             told = {}
         elif after:
             told = {name: seen for name, seen in told.items() if seen <= after}
+        known = after or revision
         gone: dict[str, RegisteredTool] = {}
         while True:
             present = {tool.name: tool for tool in self.visible(session)}
             revision = self.revision(session)
-            for name in told.keys() - present.keys():
-                del told[name]
-                yield ToolChange("removed", gone[name], revision)
+            news = [("removed", gone[name]) for name in told.keys() - present.keys()]
             for name, tool in present.items():
                 if told.get(name) != tool.revision:
-                    operation = "changed" if name in told else "added"
-                    told[name] = tool.revision
-                    yield ToolChange(operation, tool, tool.revision)
+                    news.append(("changed" if name in told else "added", tool))
+            told = {name: tool.revision for name, tool in present.items()}
+            for left, (operation, tool) in zip(reversed(range(len(news))), news, strict=True):
+                # Whoever goes on from one that is not the last is told all of them again, rather than miss the rest.
+                yield ToolChange(operation, tool, known if left else revision)
+            known = revision
             gone = present
             await self._next_change(session, revision)
 

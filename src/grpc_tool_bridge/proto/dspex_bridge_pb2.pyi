@@ -663,6 +663,9 @@ class ToolUpdate(google.protobuf.message.Message):
     operation: builtins.str
     """"added", "changed", "removed", or "reset": forget what you know, the present tools follow as "added"."""
     revision: builtins.int
+    """To go on from (`from_revision`) after this update. Of several changes made at once, only the last one's is new: who
+    stops before it is told them again.
+    """
     epoch: builtins.str
     """One life of the hub. Revisions of different epochs do not compare."""
     @property

@@ -14,6 +14,12 @@ from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
 # gRPC's own limit sits this much above the bridge's, so that it is the bridge that answers, with a clear error.
 MESSAGE_HEADROOM = 4
 
+# What gRPC resolves by itself; any other address is host:port.
+_NAMED_SCHEMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:", "xds:")
+
+# What people write who take it for a URL.
+_URL_SCHEMES = ("http", "https", "grpc", "grpcs", "tcp")
+
 Option = tuple[str, int | str]
 
 
@@ -37,6 +43,15 @@ class Connection:
     max_message_bytes: int = MAX_MESSAGE_BYTES
     keepalive_time: float = 30.0
     keepalive_timeout: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Checks the address, before anybody waits for a hub that cannot be there.
+
+        Raises:
+            ValueError: It is none.
+        """
+        if not str(self.address).startswith(_NAMED_SCHEMES):
+            split_address(self.address)
 
     def open(self) -> grpc.aio.Channel:
         """Makes the channel; it connects when it is first used. Needs a running event loop.
@@ -115,7 +130,10 @@ def split_address(address: str) -> tuple[str, int]:
     Raises:
         ValueError: It is neither, or the port is no number from 0 to 65535.
     """
-    host, colon, port = address.rpartition(":")
+    scheme, _, rest = str(address).partition("://")
+    if scheme in _URL_SCHEMES:
+        raise ValueError(f"{address!r} is no address; leave {scheme}:// out: {rest.strip('/') or 'host:port'}")
+    host, colon, port = str(address).rpartition(":")
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004
         raise ValueError(f"{address!r} is no address; write host:port, such as 127.0.0.1:50051 or [::1]:50051")
     if host.startswith("[") and host.endswith("]"):

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import grpc.aio
 
+from grpc_tool_bridge.errors import UnimplementedError
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
 from grpc_tool_bridge.transport.facts import SessionFacts, fact_metadata
@@ -96,7 +97,7 @@ class _LocalStub:
 
     def __getattr__(self, name: str) -> Any:
         if name in METHODS:
-            raise NotImplementedError(f"this hub does not offer {name}")
+            raise UnimplementedError(f"this hub does not offer {name}")
         raise AttributeError(name)
 
 

@@ -10,7 +10,13 @@ from typing import Any
 import grpc.aio
 
 from grpc_tool_bridge.config import STREAM_TIMEOUT
-from grpc_tool_bridge.errors import AccessError, DeadlineExceededError, SerializationError, ToolBridgeError
+from grpc_tool_bridge.errors import (
+    AccessError,
+    DeadlineExceededError,
+    SerializationError,
+    ToolBridgeError,
+    UnimplementedError,
+)
 from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.facts import SessionFacts, fact_metadata
 from grpc_tool_bridge.transport.status import status_of
@@ -167,7 +173,7 @@ def _with_facts(behaviour: Callable[..., Awaitable[Any]], hub: SessionFacts) -> 
 
 def _unimplemented(method: Method) -> Callable[..., Awaitable[None]]:
     async def refuse(request: Any, context: Any) -> None:  # noqa: ARG001 - the shape is gRPC's
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"this hub does not offer {method.name}")
+        await _abort(context, UnimplementedError(f"this hub does not offer {method.name}"))
 
     return refuse
 

@@ -173,6 +173,23 @@ async def test_a_watch_goes_on_after_a_revision() -> None:
     assert await next_told(registry.watch(session, after)) == ("added", "b")
 
 
+@pytest.mark.parametrize("read", [1, 2, 3])
+async def test_whoever_stops_between_changes_and_goes_on_from_there_misses_none(read: int) -> None:
+    registry, session = await make("a", "b")
+    watch = registry.watch(session)
+    pending = asyncio.ensure_future(anext(watch))
+    await asyncio.sleep(0)
+    registry.register_batch("", [spec("c"), spec("d"), spec("e")])
+    changes = [await pending, *[await anext(watch) for _ in range(read - 1)]]
+    await watch.aclose()
+    told = {change.tool.name for change in changes if change.tool}
+    registry.register_batch("", [spec("f")])
+    watch = registry.watch(session, changes[-1].revision)
+    while "f" not in told:
+        told.add((await next_told(watch))[1])
+    assert told == {"c", "d", "e", "f"}
+
+
 async def test_a_watch_after_a_revision_of_the_future_or_before_a_removal_begins_anew() -> None:
     registry, session = await make("a", "b")
     after = registry.revision(session)

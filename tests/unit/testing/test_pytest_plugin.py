@@ -215,7 +215,7 @@ def test_a_project_sets_up_its_hub_and_a_hanging_tool_does_not_hold_up_the_end(p
 
 
 def test_the_examples_of_the_guide_pass(pytester: pytest.Pytester) -> None:
-    conftest, plain, asynchronous, settings, mock = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    conftest, plain, asynchronous, settings, bare = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
 
     run(
         pytester,
@@ -223,10 +223,8 @@ def test_the_examples_of_the_guide_pass(pytester: pytest.Pytester) -> None:
         conftest=conftest + settings,
         test_plain=plain,
         test_async=asynchronous,
-        test_mock=mock.replace("async def", "@pytest.mark.asyncio\nasync def").replace(
-            "from", "import pytest\nfrom", 1
-        ),
-        passed=3,
+        test_bare=bare,
+        passed=4,
     )
 
 

@@ -46,6 +46,22 @@ def test_what_is_no_address_is_refused_with_an_example(address: str) -> None:
         split_address(address)
 
 
+def test_a_url_is_told_what_to_leave_out() -> None:
+    with pytest.raises(ValueError, match=r"'http://hub:1/' is no address; leave http:// out: hub:1$"):
+        split_address("http://hub:1/")
+
+
+@pytest.mark.parametrize("address", ["hub", "http://hub:1", 50051])
+def test_a_connection_to_what_is_no_address_is_refused_before_it_is_opened(address: Any) -> None:
+    with pytest.raises(ValueError, match="is no address"):
+        Connection(address=address)
+
+
+@pytest.mark.parametrize("address", ["unix:/tmp/hub", "dns:///hub:1", "ipv4:127.0.0.1:1", "[::1]:1"])
+def test_every_form_of_address_that_grpc_resolves_is_taken(address: str) -> None:
+    assert Connection(address=address).address == address
+
+
 @pytest.mark.parametrize("address", ["::1:50051", "dns:///localhost:1", "[::1:5"])
 def test_an_ipv6_host_stands_in_brackets(address: str) -> None:
     with pytest.raises(ValueError, match="write an IPv6 host in brackets"):

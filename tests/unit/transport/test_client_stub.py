@@ -7,6 +7,7 @@ import grpc.aio
 import pytest
 
 from grpc_tool_bridge.core.hub import Hub
+from grpc_tool_bridge.errors import UnimplementedError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
 from grpc_tool_bridge.transport import client_stub
@@ -86,7 +87,7 @@ class NoHub:
 def test_what_a_hub_does_not_offer_is_named() -> None:
     stub = LocalTransport(NoHub()).stub
     for name in METHODS:
-        with pytest.raises(NotImplementedError, match=f"this hub does not offer {name}"):
+        with pytest.raises(UnimplementedError, match=f"this hub does not offer {name}"):
             getattr(stub, name)
     with pytest.raises(AttributeError, match="Nothing"):
         stub.Nothing  # noqa: B018 - reading it is the test

@@ -1,0 +1,274 @@
+"""What the tutorial and the how-tos show is what happens: every Python block of them is run."""
+
+import ast
+import asyncio
+import inspect
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grpc_tool_bridge import GRPCToolBridge, Settings, Tool, ToolContext, ToolExecutionError, tool
+from grpc_tool_bridge.testing.background import background_bridge, running_hub
+from grpc_tool_bridge.wire import values
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = [*sorted(DOCS.rglob("*.md")), DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md"]
+EXAMPLE_ADDRESS = "127.0.0.1:50051"
+
+
+def blocks(page: Path, language: str = "python") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+# ------------------------------------------------------------------------------------------------ the tutorial
+
+
+def python(folder: Path, script: str) -> "subprocess.CompletedProcess[str]":
+    words = [sys.executable, script]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
+
+
+def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
+    tools, serve, call, wrong, stream = blocks(DOCS / "tutorial.md")
+    printed, last_line = blocks(DOCS / "tutorial.md", "text")
+    serve = serve.replace(EXAMPLE_ADDRESS, "127.0.0.1:0")
+    good = call.splitlines(keepends=True)[-5]
+    assert 'tools["greet"]' in good, "the line that the tutorial changes"
+    (tmp_path / "greetings.py").write_text(tools)
+    (tmp_path / "serve.py").write_text(serve)
+
+    with subprocess.Popen([sys.executable, "serve.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as hub:
+        try:
+            assert hub.stdout is not None
+            found = re.fullmatch(r"serving on (127\.0\.0\.1:\d+)\n", hub.stdout.readline())
+            assert found is not None
+            call = call.replace(EXAMPLE_ADDRESS, found[1])
+            (tmp_path / "call.py").write_text(call)
+            (tmp_path / "wrong.py").write_text(call.replace(good, wrong))
+            (tmp_path / "stream.py").write_text(call.replace(good, stream))
+
+            assert python(tmp_path, "call.py").stdout == printed
+            assert python(tmp_path, "wrong.py").stderr.endswith(last_line)
+            assert python(tmp_path, "stream.py").stdout.splitlines()[1:] == ["3", "2", "1", "0"]
+        finally:
+            hub.terminate()
+
+
+# -------------------------------------------------------------------------------------- blocks run one by one
+
+
+class EnoughError(Exception):
+    """Ends a block that would go on for ever."""
+
+
+@tool
+def calculate(expression: str) -> float:
+    """Calculates."""
+    known = {"2 + 2": 4.0, "1 + 1": 2.0, "6 * 7": 42.0}
+    base, power, exponent = expression.partition(" ** ")
+    if expression not in known and not power:
+        raise ValueError(f"cannot calculate {expression!r}")
+    return float(base) ** float(exponent) if power else known[expression]
+
+
+@tool
+async def search_docs(query: str) -> list[str]:
+    """Searches."""
+    return [query]
+
+
+@tool
+def scan_tree(path: str, pattern: str, ctx: ToolContext) -> Iterator[str]:
+    """Scans."""
+    ctx.progress(1, 2, pattern)
+    yield path
+
+
+class Page:
+    """Runs the blocks of a page as somebody does who types them into ``python -m asyncio``.
+
+    Args:
+        name: Of the how-to.
+        names: What the reader has besides the page.
+        replace: What stands for something in the page that a test cannot use.
+    """
+
+    def __init__(self, name: str, replace: dict[str, str], **names: Any) -> None:
+        texts = blocks(DOCS / "how-to" / f"{name}.md")
+        for old, new in replace.items():
+            assert any(old in text for text in texts), old
+            texts = [text.replace(old, new) for text in texts]
+        self.texts = texts
+        self.printed: list[str] = []
+        self.given = {"print": self._print, **names}
+        self.names: dict[str, Any] = {"__name__": "page"}
+        self.stop_at_print = False
+
+    def tools(self) -> list[Tool]:
+        """Makes the tools that the page defines."""
+        names: dict[str, Any] = {"__name__": "page"}
+        for text in self.texts:
+            if "@tool" in text:
+                exec(text, names)
+        return [item for item in names.values() if isinstance(item, Tool)]
+
+    async def run(self, text: str) -> None:
+        """Runs one block; a value with a comment behind it has to be what the comment says."""
+        self.names.update(self.given)
+        for statement in ast.parse(text).body:
+            if not isinstance(statement, ast.Expr):
+                await self._value(ast.Module([statement], []), "exec")
+                continue
+            value = await self._value(ast.Expression(statement.value), "eval")
+            _, _, promised = text.splitlines()[(statement.end_lineno or 1) - 1].partition("  # ")
+            if promised:
+                assert repr(value) == promised
+
+    async def _value(self, tree: Any, mode: str) -> Any:
+        code = compile(tree, "page", mode, flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        value = eval(code, self.names)
+        return await value if code.co_flags & inspect.CO_COROUTINE else value
+
+    def _print(self, *words: object) -> None:
+        self.printed.append(" ".join(str(word) for word in words))
+        if self.stop_at_print:
+            raise EnoughError
+
+
+async def run_page(name: str, replace: dict[str, str], **names: Any) -> Page:
+    """Runs the blocks of a how-to against a hub that has the page's tools and those that it speaks of."""
+    page = Page(name, replace)
+    with running_hub([calculate, search_docs, scan_tree, *page.tools()], Settings()) as hub:
+        page.texts = [text.replace(EXAMPLE_ADDRESS, hub.address) for text in page.texts]
+        async with GRPCToolBridge(hub.address) as bridge:
+            tools = await bridge.initialize("reader")
+            page.given |= {"bridge": bridge, "tools": tools, "ctx": bridge.session_context, **names}
+            for text in page.texts:
+                page.stop_at_print = "watch_variables" in text
+                if page.stop_at_print:
+                    await bridge.session_context.set_variable("threshold", 0.5)
+                try:
+                    await page.run(text)
+                except EnoughError:
+                    assert page.stop_at_print
+    return page
+
+
+async def test_call_tools_does_what_it_says() -> None:
+    page = await run_page("call-tools", {})
+
+    assert page.names["result"] == 4.0
+    assert page.names["hits"] == ["event loop"]
+    assert page.names["squares"][:4] == [0.0, 1.0, 4.0, 9.0]
+    assert page.names["results"][0] == 2.0
+    assert isinstance(page.names["results"][1], ToolExecutionError)
+    assert page.printed == ["4.0"]
+
+
+async def test_handle_errors_does_what_it_says() -> None:
+    page = Page("handle-errors", {})
+    answered, told_apart, tried_again, busy = page.texts
+    with running_hub([calculate], Settings()) as hub, background_bridge(hub.address, Settings()) as bridge:
+        page.given |= {"tools": await bridge.initialize(), "expression": "1 / 0"}
+        await page.run(answered)
+        await page.run(told_apart)
+        with pytest.raises(ToolExecutionError, match="cannot calculate"):
+            await page.run(tried_again)
+        await page.run(busy)
+
+    assert page.printed == [
+        "calculate ValueError cannot calculate '1 / 0'",
+        "wrong arguments: {'expression': 'missing', 'expresion': \"unknown, did you mean 'expression'?\"}",
+    ]
+    assert page.names["Busy"].retryable is True
+
+
+async def test_share_state_does_what_it_says() -> None:
+    page = await run_page("share-state", {})
+
+    assert page.printed == ["threshold set 0.5"]
+    assert page.names["revision"] > 0
+
+
+async def test_stream_results_does_what_it_says(tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("::1 localhost\n127.0.0.1 localhost\n")
+
+    page = await run_page("stream-results", {"/etc/hosts": hosts.as_posix()})
+
+    assert page.printed == ["::1 localhost", "127.0.0.1 localhost", "1 of 2: *.py"]
+    assert page.names["rows"] == ["src"]
+    assert page.names["line"] == "127.0.0.1 localhost"
+
+
+async def test_write_a_tool_does_what_it_says(tmp_path: Path) -> None:
+    page = Page("write-a-tool", {EXAMPLE_ADDRESS: "127.0.0.1:0"}, limit=101)
+    slug, limit, checksum, options, served = page.texts
+    await page.run(slug)
+    assert page.names["slug"]("Hello, World!") == "hello-world"
+    with pytest.raises(ValueError, match="limit is 101: give a number from 1 to 100"):
+        await page.run(limit)
+    await page.run(checksum)
+    await page.run(options)
+    assert page.names["slug"].spec.name == "page.slug"
+
+    page.given["asyncio"] = asyncio
+    serving = asyncio.ensure_future(page.run(served))
+    done, _ = await asyncio.wait([serving], timeout=0)
+    assert not done
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+
+
+async def test_carry_your_own_types_does_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(values._codecs, "by_class", dict(values._codecs.by_class))
+    monkeypatch.setattr(values._codecs, "by_name", dict(values._codecs.by_name))
+    page = Page("carry-your-own-types", {})
+
+    for text in page.texts:
+        await page.run(text)
+
+    assert "Point" in page.names
+
+
+# ---------------------------------------------------------------------------------------- pages that are tests
+
+
+def test_test_your_program_does_what_it_says(tmp_path: Path) -> None:
+    slug = blocks(DOCS / "how-to" / "write-a-tool.md")[0]
+    (tmp_path / "my_tools.py").write_text(slug)
+    for number, text in enumerate(blocks(DOCS / "how-to" / "test-your-program.md")):
+        (tmp_path / f"test_page_{number}.py").write_text(text)
+
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path]
+    ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False)
+
+    assert ran.returncode == 0, ran.stdout
+    assert "3 passed" in ran.stdout
+
+
+# ------------------------------------------------------------------------------------------------- every page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)]*))?\)", prose):
+        linked = (page.parent / target) if target else page
+        assert linked.exists(), f"{page.name} links to {target}"
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_python_block_is_whole(page: Path) -> None:
+    for text in blocks(page):
+        compile(textwrap.dedent(text), page.name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
