@@ -69,9 +69,12 @@ from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
 # who failed together do not come back together.
 RETRY_FIRST_SECONDS = 0.1
 RETRY_LAST_SECONDS = 5.0
+# Who is told to wait longer than this is better told so at once.
+RETRY_AFTER_LIMIT = 3_600.0
 
 # A third of the hub's default idle time; the hub tells its own where it has another.
 HEARTBEAT_SECONDS = 100.0
+HEARTBEAT_LEAST_SECONDS = 0.01
 
 _log = logging.getLogger(__name__)
 
@@ -150,8 +153,11 @@ class ToolBridgeClient(AsyncApi):
             if was_cancelled():
                 raise
             raise bridge_closed(method) from None
-        if "error" in response.DESCRIPTOR.fields_by_name and response.HasField("error"):
+        fields = response.DESCRIPTOR.fields_by_name
+        if "error" in fields and response.HasField("error"):
             raise error_from_info(response.error)
+        if "success" in fields and not response.success:
+            raise ProtocolError(f"the answer to {method} reports a failure, but gives no error")
         return response, answer
 
     # ------------------------------------------------------------------------------------------------ sessions
@@ -216,7 +222,7 @@ class ToolBridgeClient(AsyncApi):
         trailing = getattr(answer, "trailing_metadata", None)
         facts = read_facts(await trailing() if trailing is not None else None)
         if facts.get("idle-timeout"):
-            self.heartbeat_interval = facts["idle-timeout"] / 3
+            self.heartbeat_interval = max(facts["idle-timeout"] / 3, HEARTBEAT_LEAST_SECONDS)
         given = self._given_options
         self._options = replace(
             given,
@@ -437,7 +443,8 @@ class ToolBridge(AsyncApi):
             **kwargs: As of the tool.
 
         Only UNAVAILABLE, DEADLINE_EXCEEDED and answers marked retryable are tried again, after ``retry_after`` where
-        the answer gives it, else after a wait that doubles and is shortened at random. The last error is raised.
+        the answer gives it (and it is an hour at most), else after a wait that doubles and is shortened at random. The
+        last error is raised.
         """
         if max_retries < 0:
             raise ValidationError(f"max_retries is {max_retries}; it is 0 or more")
@@ -447,7 +454,7 @@ class ToolBridge(AsyncApi):
             try:
                 return await tool(*args, **kwargs)
             except ToolBridgeError as error:
-                if left == 0 or not self._retry_if(error):
+                if left == 0 or not self._retry_if(error) or (error.retry_after or 0) > RETRY_AFTER_LIMIT:
                     raise
                 wait = next(waits) if error.retry_after is None else error.retry_after
                 _log.info("%s; trying again in %.1f s, %d tries left", error, wait, left)

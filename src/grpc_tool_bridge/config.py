@@ -4,12 +4,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1)]
@@ -112,24 +106,6 @@ def read_token(token: str | None, token_file: Path | None) -> str | None:
     return token
 
 
-class LoadedSettings(BaseSettings, Settings):
-    """Settings by flag, then environment (``TOOL_BRIDGE_…``), then a TOML file. Only the command line makes one."""
-
-    model_config = SettingsConfigDict(env_prefix="TOOL_BRIDGE_", frozen=True, extra="ignore")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Puts the sources in the order of their rule."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
-
-
 def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
     """Reads the settings from flags, environment and file, in this order of rule.
 
@@ -142,19 +118,35 @@ def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
         ValueError: The file is no TOML, or has a key that is no setting.
         OSError: The file cannot be read.
     """
-    class_for_file = LoadedSettings
+    # Only the command line's hub needs it, and it takes as long to import as all of pydantic.
+    from pydantic_settings import (  # noqa: PLC0415 - see above
+        BaseSettings,
+        PydanticBaseSettingsSource,
+        SettingsConfigDict,
+        TomlConfigSettingsSource,
+    )
+
+    class LoadedSettings(BaseSettings, Settings):
+        model_config = SettingsConfigDict(env_prefix="TOOL_BRIDGE_", frozen=True, extra="ignore", toml_file=config_file)
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
     if config_file is not None:
         _check_keys(config_file)
-
-        class FileSettings(LoadedSettings):
-            model_config = SettingsConfigDict(toml_file=config_file)
-
-        class_for_file = FileSettings
     given = {name: value for name, value in flags.items() if value is not None}
     if "token_file" in given:
         # It rules over a token of the environment, which would else be a second one.
         given.setdefault("token", None)
-    loaded = class_for_file(**given)
+    loaded = LoadedSettings(**given)
     return Settings.model_validate(loaded.model_dump())
 
 

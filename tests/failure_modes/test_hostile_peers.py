@@ -444,5 +444,5 @@ def test_a_tool_of_an_unknown_type_and_an_endless_default_is_described() -> None
 def test_a_settings_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "hub.toml"
     file.write_bytes(content)
-    with pytest.raises(ValueError, match="hub.toml is no TOML"):
+    with pytest.raises(ValueError, match=r"hub\.toml is no TOML"):
         load_settings({}, file)

@@ -140,7 +140,7 @@ def test_shell_completion_is_offered() -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["cal"], "no such command 'cal'. Did you mean 'call'?; see grpc-tool-bridge --help"),
+        (["cal"], "no such command 'cal'. Did you mean 'call'? See grpc-tool-bridge --help"),
         (["call"], "missing argument 'TOOL'; see grpc-tool-bridge call --help"),
         (["call", "add", "--bogus"], "no such option: --bogus; see grpc-tool-bridge call --help"),
         (["vars", "list"], "missing option '--session'; see grpc-tool-bridge vars list --help"),
@@ -486,6 +486,14 @@ def test_what_tools_print_does_not_stand_among_what_a_program_reads(start: Start
 def test_a_port_in_use_is_one_line_and_exit_1(hub: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     text = runner(capsys)("serve", "--address", hub["address"], code=1)
     assert f"cannot listen at {hub['address']}: the address is in use" in text
+
+
+def test_a_process_says_no_more_than_that_one_line(hub: dict[str, Any]) -> None:
+    process = popen("serve", "--address", hub["address"])
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert out == ""
+    assert re.fullmatch(r"error: cannot listen at .*\n", err), "and nothing of gRPC's own log"
 
 
 def test_two_tools_of_one_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

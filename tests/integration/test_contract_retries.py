@@ -163,7 +163,7 @@ def test_the_rule_of_what_may_help_is_one_function(error: ToolBridgeError, retry
 
 
 def _loop_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if "portal" in thread.name.lower()]
+    return [thread.name for thread in threading.enumerate() if thread.name == "tool-bridge-sync"]
 
 
 def add(a: int, b: int) -> int:

@@ -212,3 +212,16 @@ async def test_a_bridge_that_is_closed_after_its_hub_is_no_error() -> None:
     await soon(bridge.close())
     with pytest.raises(ToolCommunicationError):
         await GRPCToolBridge(server.address).initialize(connect_timeout=0.01)
+
+
+async def test_a_hub_that_is_cancelled_while_it_starts_listens_no_more() -> None:
+    server = BridgeServer("127.0.0.1:0")
+    starting = asyncio.ensure_future(server.start())
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+
+    host, _, port = server.address.rpartition(":")
+    with pytest.raises(OSError, match="Connect call failed"):
+        await asyncio.open_connection(host, int(port))

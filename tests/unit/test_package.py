@@ -28,3 +28,31 @@ def test_importing_the_package_and_its_plugin_imports_no_library() -> None:
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert ran.stdout.strip() == "[]"
+
+
+def test_a_client_imports_neither_a_server_nor_what_only_the_command_line_reads() -> None:
+    program = (
+        "import sys, grpc_tool_bridge.client\n"
+        "print([name for name in ('grpc_health', 'grpc_reflection', 'pydantic_settings', 'typer') if name in sys.modules])"
+    )
+
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert ran.stdout.strip() == "[]"
+
+
+def test_a_program_that_never_closes_its_blocking_bridge_ends_all_the_same() -> None:
+    # In a cycle, so that nothing collects the bridge before the interpreter's own end.
+    program = (
+        "import gc; gc.disable()\n"
+        "from grpc_tool_bridge import GRPCToolBridge\n"
+        "def use():\n"
+        "    left = [GRPCToolBridge('127.0.0.1:1').sync]\n"
+        "    left.append(left)\n"
+        "use()\n"
+        "print('used')"
+    )
+
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+
+    assert ran.stdout.strip() == "used"

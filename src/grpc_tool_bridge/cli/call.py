@@ -20,7 +20,7 @@ ToolArgument = Annotated[str, typer.Argument(metavar="TOOL", help="The tool's na
 WordsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[ARGS]...",
+        metavar="ARGS",
         help="Its arguments: JSON, or the text itself where the tool takes text; - is JSON on stdin.",
     ),
 ]

@@ -17,7 +17,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, To
 
 async def tools(
     hub: HubOptions,
-    name: Annotated[str | None, typer.Argument(help="Show this tool in full.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this tool in full.")] = None,
     session: SessionOption = None,
     as_json: JsonOption = False,
 ) -> None:

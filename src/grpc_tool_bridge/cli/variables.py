@@ -25,7 +25,7 @@ SecretsOption = Annotated[bool, typer.Option("--show-secrets", help="Print the v
 
 async def list_variables(
     hub: HubOptions,
-    prefix: Annotated[str, typer.Argument(metavar="[PREFIX]", help="Only names that begin so.")] = "",
+    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Only names that begin so.")] = "",
     *,
     session: SessionOption,
     tag: Annotated[
@@ -103,7 +103,7 @@ async def delete_variable(
 
 async def watch_variables(
     hub: HubOptions,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAMES]...", help="Which; all without any.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAMES", help="Which; all without any.")] = None,
     *,
     session: SessionOption,
     count: Annotated[

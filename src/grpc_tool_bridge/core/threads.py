@@ -45,7 +45,9 @@ class ToolThreads:
     async def run(self, function: Callable[[], Any]) -> Any:
         """Runs ``function`` in a thread and returns what it returns; a cancelled wait leaves the thread behind."""
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[Any] = loop.create_future()
+        # An exception is handed over as a value: a future that fails would throw it into who waits, where a
+        # GeneratorExit could not be told from the end of the wait.
+        done: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
         context = contextvars.copy_context()
 
         def work() -> None:
@@ -58,10 +60,13 @@ class ToolThreads:
 
         self._submit((work, done.cancelled))
         try:
-            return await done
+            result, error = await done
         except asyncio.CancelledError:
             self._forget()
             raise
+        if error is not None:
+            raise error
+        return result
 
     async def iterate(self, function: Callable[[], Generator[Any, Any, Any]], buffer: int) -> AsyncGenerator[Any, None]:
         """Runs a generator in one thread and yields what it yields; the thread is at most ``buffer`` values ahead."""
@@ -201,15 +206,6 @@ def _in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *ar
         return
 
 
-def _settle(done: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
-    if done.done():
-        return
-    if error is None:
-        done.set_result(result)
-    elif isinstance(error, StopIteration):
-        # A future refuses StopIteration, as a coroutine does.
-        wrapped = RuntimeError("tool raised StopIteration")
-        wrapped.__cause__ = error
-        done.set_exception(wrapped)
-    else:
-        done.set_exception(error)
+def _settle(done: "asyncio.Future[tuple[Any, BaseException | None]]", result: Any, error: BaseException | None) -> None:
+    if not done.done():
+        done.set_result((result, error))

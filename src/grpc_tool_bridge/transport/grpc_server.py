@@ -74,7 +74,14 @@ class GrpcServer:
         reflection.enable_server_reflection((SERVICE_NAME, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server)
         self._hub.on_serving(self._tell_health)
         self._listen(self._server)
-        await self._server.start()
+        starting = asyncio.ensure_future(self._server.start())
+        try:
+            # gRPC's own start cannot be broken off: its server would go on listening.
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await starting
+            await self.stop(0)
+            raise
 
     async def stop(self, grace: float) -> None:
         """Takes no new connections, lets answers on their way arrive within ``grace`` seconds, and closes."""
