@@ -278,14 +278,15 @@ def test_it_serves_a_plain_test_without_an_event_loop() -> None:
 @pytest.mark.parametrize("how", ["with", "async with"])
 async def test_leaving_it_closes_its_channels(how: str) -> None:
     server = MockBridgeServer()
+    # The stub is made while the channel is open: gRPC reads freed memory where one is made of a closed channel.
+    stub: Any
     if how == "with":
         with server:
-            channel = server.channel()
+            stub = SnakepitBridgeStub(server.channel())
     else:
         async with server:
-            channel = server.channel()
+            stub = SnakepitBridgeStub(server.channel())
 
-    stub: Any = SnakepitBridgeStub(channel)
     with pytest.raises(grpc.aio.UsageError, match="closed"):
         await stub.ExecuteTool(ToolCallRequest())
 

@@ -287,10 +287,7 @@ class Variables:
         if cursor >= 0 and history.reaches(cursor):
             await self._next_change(cursor)
         if cursor < 0 or not history.reaches(cursor):
-            present = self._present(wanted)
-            # A reader that is cut off among the values that follow, and resumes from here, must not miss them.
-            before = max(1, present[0].revision - 1) if present else self.revision
-            return [Change("reset", "", None, before, time.time()), *present], self.revision
+            return [Change("reset", "", None, self.revision, time.time()), *self._present(wanted)], self.revision
         changes = history.after(cursor)
         chosen = [change for change in changes if not wanted or change.name in wanted]
         return chosen, changes[-1].revision if changes else cursor

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import grpc.aio
 
-from grpc_tool_bridge.errors import UnimplementedError
+from grpc_tool_bridge.errors import ProtocolError, UnimplementedError
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
 from grpc_tool_bridge.transport.facts import SessionFacts, fact_metadata
@@ -60,6 +60,9 @@ class RpcTransport:
 
     def _make_stub(self) -> Any:
         if not isinstance(self._target, Connection):
+            # gRPC itself would read freed memory, which may end the process.
+            if self._target.get_state() is grpc.ChannelConnectivity.SHUTDOWN:
+                raise ProtocolError("the channel that was given is closed; give one that is open")
             return SnakepitBridgeStub(self._target)
         self._channel = self._target.open()
         token = self._target.token

@@ -7,7 +7,7 @@ import grpc.aio
 import pytest
 
 from grpc_tool_bridge.core.hub import Hub
-from grpc_tool_bridge.errors import UnimplementedError
+from grpc_tool_bridge.errors import ProtocolError, UnimplementedError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
 from grpc_tool_bridge.transport import client_stub
@@ -43,6 +43,13 @@ async def test_a_channel_that_was_given_stays_open() -> None:
         assert isinstance(transport.stub, SnakepitBridgeStub)
         await transport.close()
         assert channel.get_state() is not grpc.ChannelConnectivity.SHUTDOWN
+
+
+async def test_a_channel_that_is_closed_already_is_refused() -> None:
+    channel = grpc.aio.insecure_channel("localhost:1")
+    await channel.close()
+    with pytest.raises(ProtocolError, match="the channel that was given is closed"):
+        _ = RpcTransport(channel).stub
 
 
 def test_a_stub_can_be_replaced_before_there_is_a_channel() -> None:
