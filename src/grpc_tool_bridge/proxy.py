@@ -33,7 +33,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
     ToolType,
 )
-from grpc_tool_bridge.timeouts import ExpiredError, was_cancelled, within
+from grpc_tool_bridge.timeouts import ExpiredError, TimeLimit, was_cancelled, within
 from grpc_tool_bridge.transport.client_stub import close_stream
 from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, RpcError, from_rpc_error
 from grpc_tool_bridge.wire.values import deserialize_value, pack_value
@@ -216,15 +216,14 @@ class AsyncGRPCProxyTool(AsyncApi):
         )
         request.config.include_events = options.wants_events
         self._fill(request, args, kwargs)
-        loop = asyncio.get_running_loop()
-        end = loop.time() + timeout + CLIENT_SLACK
+        limit = TimeLimit(timeout + CLIENT_SLACK)
         chunks = self._context.stub.StreamTool(request)
         expected = 0
         try:
             iterator = aiter(chunks)
             while True:
                 try:
-                    chunk = await within(anext(iterator), end - loop.time())
+                    chunk = await limit.wait(anext(iterator))
                 except ExpiredError:
                     raise no_answer(self.name, timeout) from None
                 except StopAsyncIteration:
@@ -246,6 +245,7 @@ class AsyncGRPCProxyTool(AsyncApi):
                 raise
             raise bridge_closed(self.name) from None
         finally:
+            limit.close()
             await close_stream(chunks)
 
     def _check_chunk(self, chunk: Any, expected: int) -> str:

@@ -19,12 +19,81 @@ def was_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
+class TimeLimit:
+    """A time that several awaits in a row share; all of them cost one timer.
+
+    The clock starts when one of them first suspends.
+
+    Args:
+        seconds: For all of them together.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: asyncio.Task[Any] | None = None
+        self._expired = False
+
+    @types.coroutine
+    def wait(self, awaitable: Awaitable[Any]) -> Generator[Any, Any, Any]:
+        """Awaits ``awaitable`` in what is left of the time.
+
+        Raises:
+            ExpiredError: The time is over; what was awaited has been cancelled.
+        """
+        steps: Any = awaitable.__await__()
+        try:
+            waits_for = steps.send(None)
+        except StopIteration as result:
+            return result.value
+        return (yield from self._drive(steps, waits_for))
+
+    def close(self) -> None:
+        """Stops the clock."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _drive(self, steps: Any, waits_for: Any) -> Generator[Any, Any, Any]:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - what suspends is run by a task
+        cancelling = task.cancelling()
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._expire)
+        self._waiting = task
+        if self._expired:
+            task.cancel()
+        try:
+            while True:
+                try:
+                    sent = yield waits_for
+                except GeneratorExit:
+                    steps.close()
+                    raise
+                except BaseException as error:  # noqa: BLE001 - whatever the loop throws in is the awaitable's to handle
+                    waits_for = steps.throw(error)
+                else:
+                    waits_for = steps.send(sent)
+        except StopIteration as result:
+            return result.value
+        except asyncio.CancelledError:
+            if self._expired and task.uncancel() <= cancelling:
+                raise ExpiredError from None
+            raise
+        finally:
+            self._waiting = None
+
+    def _expire(self) -> None:
+        self._expired = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+
 @types.coroutine
 def within(awaitable: Awaitable[Any], seconds: float) -> Generator[Any, Any, Any]:
     """Awaits ``awaitable`` for at most ``seconds``; ``asyncio.timeout`` for the path of every call.
 
-    The clock starts when the awaitable first suspends: one that is done at its first step, as a call within the process
-    mostly is, costs neither a timer nor a look at the running task.
+    What is done at its first step, as a call within the process mostly is, costs neither a timer nor a look at the
+    running task.
 
     Raises:
         ExpiredError: It took longer; it has been cancelled.
@@ -34,33 +103,8 @@ def within(awaitable: Awaitable[Any], seconds: float) -> Generator[Any, Any, Any
         waits_for = steps.send(None)
     except StopIteration as result:
         return result.value
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - what suspends is run by a task
-    cancelling = task.cancelling()
-    expired = False
-
-    def expire() -> None:
-        nonlocal expired
-        expired = True
-        task.cancel()
-
-    timer = asyncio.get_running_loop().call_later(seconds, expire)
+    limit = TimeLimit(seconds)
     try:
-        while True:
-            try:
-                sent = yield waits_for
-            except GeneratorExit:
-                steps.close()
-                raise
-            except BaseException as error:  # noqa: BLE001 - whatever the loop throws in is the awaitable's to handle
-                waits_for = steps.throw(error)
-            else:
-                waits_for = steps.send(sent)
-    except StopIteration as result:
-        return result.value
-    except asyncio.CancelledError:
-        if expired and task.uncancel() <= cancelling:
-            raise ExpiredError from None
-        raise
+        return (yield from limit._drive(steps, waits_for))  # noqa: SLF001 - its own module
     finally:
-        timer.cancel()
+        limit.close()

@@ -1,10 +1,10 @@
 """The hub's methods as a gRPC service."""
 
-import asyncio
+import contextlib
 import hmac
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
 import grpc.aio
@@ -121,27 +121,65 @@ def _streaming(
         own = request.timeout_ms / 1000 if with_deadline else 0
         seconds = min(own, patience) if own > 0 else patience
         # One message is made while the one before it is on its way: a write is mostly waiting.
-        writing: asyncio.Task[None] | None = None
+        writing: _Write | None = None
         try:
             async for message in messages:
                 if writing is not None:
                     await _written(writing, seconds)
-                writing = asyncio.get_running_loop().create_task(context.write(message))
+                writing = _Write(context.write(message))
             if writing is not None:
                 await _written(writing, seconds)
         except Exception as error:  # noqa: BLE001 - every failure is a status
-            await _finish(writing)
             # What the stream holds is given back first: the status waits behind the message that nobody takes.
             await messages.aclose()
+            if writing is not None:
+                await writing.end()
             await _abort(context, error)
         finally:
-            await _finish(writing)
             await messages.aclose()
 
     return stream
 
 
-async def _written(writing: "asyncio.Task[None]", seconds: float) -> None:
+class _Write:
+    """A write that is under way; awaiting it waits for its end. Unlike a task it takes no turns of the loop.
+
+    Args:
+        write: What writes; its first step, which hands the message to gRPC, is done here.
+    """
+
+    def __init__(self, write: Coroutine[Any, Any, None]) -> None:
+        self._write = write
+        self._waits_for: Any = None
+        self._done = False
+        self._step()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        while not self._done:
+            try:
+                yield self._waits_for
+            except BaseException as error:
+                self._done = True
+                self._write.throw(error)
+                raise
+            self._step()
+
+    async def end(self) -> None:
+        """Waits for the end of a write whose failure tells nothing new: the reader has gone."""
+        with contextlib.suppress(Exception):
+            await self
+
+    def _step(self) -> None:
+        try:
+            self._waits_for = self._write.send(None)
+        except StopIteration:
+            self._done = True
+        except BaseException:
+            self._done = True
+            raise
+
+
+async def _written(writing: _Write, seconds: float) -> None:
     """Waits for a write, but not for ever: a reader that stalls must not keep what the stream holds from others.
 
     Raises:
@@ -151,15 +189,6 @@ async def _written(writing: "asyncio.Task[None]", seconds: float) -> None:
         await within(writing, seconds)
     except ExpiredError:
         raise DeadlineExceededError(f"the stream was ended: its reader took nothing for {seconds:g} s") from None
-
-
-async def _finish(writing: "asyncio.Task[None] | None") -> None:
-    """Waits for a write whose failure tells nothing new: the reader has gone."""
-    if writing is not None:
-        await asyncio.wait([writing])
-        if not writing.cancelled():
-            # Taken, or asyncio would log it as one that nobody took.
-            writing.exception()
 
 
 def _with_facts(behaviour: Callable[..., Awaitable[Any]], hub: SessionFacts) -> Callable[..., Awaitable[Any]]:
