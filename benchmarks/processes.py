@@ -7,7 +7,8 @@ import sys
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from grpc_tool_bridge.client import ToolBridge, ToolBridgeClient
+from grpc_tool_bridge.bridge import ToolBridge
+from grpc_tool_bridge.client import ToolBridgeClient
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.client_stub import RpcTransport
 

@@ -4,7 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from grpc_tool_bridge.client import GRPCToolBridge, ToolBridge, ToolBridgeClient
+    from grpc_tool_bridge.bridge import GRPCToolBridge, ToolBridge
+    from grpc_tool_bridge.client import ToolBridgeClient
     from grpc_tool_bridge.config import Settings
     from grpc_tool_bridge.context import ToolContext
     from grpc_tool_bridge.errors import (
@@ -97,6 +98,7 @@ if not TYPE_CHECKING:
         "proxy",
         "session_context",
         "client",
+        "bridge",
         "server",
     )
 

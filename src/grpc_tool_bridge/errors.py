@@ -171,7 +171,9 @@ class ToolExecutionError(ToolBridgeError):
         self.tool_name = tool_name
 
     def __str__(self) -> str:
-        return f"{self.tool_name}: {self.error_type}: {self.message}"
+        # The bridge's own texts begin with the tool's name, for those who see nothing but the message.
+        message = self.message.removeprefix(f"{self.tool_name}: ")
+        return f"{self.tool_name}: {self.error_type}: {message}"
 
 
 class ToolTimeoutError(ToolExecutionError, TimeoutError):

@@ -1,6 +1,7 @@
 """The async API for a caller that has no event loop."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -95,6 +96,30 @@ class SyncView(Generic[T]):
         except BaseException:
             future.cancel()
             raise
+
+
+class Portal:
+    """An event loop in a thread of its own.
+
+    A program that does not close its bridge has to end all the same. The thread is a daemon for that; and it is not
+    anyio's, which the interpreter at its end may wait for without end when it collects what was left open.
+    """
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+        self.loop = self._runner.get_loop()
+        self._end = asyncio.Event()
+        self._thread = threading.Thread(target=self._serve, name="tool-bridge-sync", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the loop and its thread."""
+        self.loop.call_soon_threadsafe(self._end.set)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        with self._runner:
+            self._runner.run(self._end.wait())
 
 
 async def _invoke(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

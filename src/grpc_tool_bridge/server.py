@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from grpc_tool_bridge.client import ToolBridge, ToolBridgeClient
+from grpc_tool_bridge.bridge import ToolBridge
+from grpc_tool_bridge.client import ToolBridgeClient
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError

@@ -104,7 +104,7 @@ class TestFailureModes:
     async def test_timeout_recovery(self, server: BridgeServer, monkeypatch: pytest.MonkeyPatch) -> None:
         """Test timeout and retry mechanism."""
         monkeypatch.setattr("grpc_tool_bridge.proxy.CLIENT_SLACK", 0.0)
-        monkeypatch.setattr("grpc_tool_bridge.client.RETRY_FIRST_SECONDS", 0.0)
+        monkeypatch.setattr("grpc_tool_bridge.retries.RETRY_FIRST_SECONDS", 0.0)
         call_count = 0
         cancelled = asyncio.Event()
 

@@ -17,9 +17,10 @@ from grpc_tool_bridge import (
     ToolExecutionError,
     UnavailableError,
     ValidationError,
-    client,
     tool,
 )
+from grpc_tool_bridge import bridge as bridge_module
+from grpc_tool_bridge.retries import is_retryable
 from integration.connections import Connect
 
 
@@ -62,7 +63,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         def __getattr__(self, name: str) -> Any:
             return getattr(asyncio, name)
 
-    monkeypatch.setattr(client, "asyncio", Clock())
+    monkeypatch.setattr(bridge_module, "asyncio", Clock())
     return waited
 
 
@@ -159,7 +160,7 @@ async def test_a_number_of_retries_below_0_is_refused(connect: Connect) -> None:
     ],
 )
 def test_the_rule_of_what_may_help_is_one_function(error: ToolBridgeError, retryable: bool) -> None:
-    assert client.is_retryable(error) is retryable
+    assert is_retryable(error) is retryable
 
 
 def _loop_threads() -> list[str]:

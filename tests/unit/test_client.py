@@ -31,7 +31,6 @@ from grpc_tool_bridge import (
     deserialize_value,
     serialize_value,
 )
-from grpc_tool_bridge.client import back_off, is_retryable
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     BatchToolCallResponse,
     ErrorInfo,
@@ -47,6 +46,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolCallResult,
 )
 from grpc_tool_bridge.proxy import CallOptions
+from grpc_tool_bridge.retries import back_off, is_retryable
 
 
 def rpc_error(code: grpc.StatusCode, details: str = "") -> grpc.aio.AioRpcError:

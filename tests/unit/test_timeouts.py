@@ -134,7 +134,7 @@ async def test_closing_what_waits_closes_what_is_awaited() -> None:
                 closed.append(True)
                 raise
 
-    waiting = within(Steps(), 10).__await__()
+    waiting: Any = within(Steps(), 10)
     waiting.send(None)
     waiting.close()
     assert closed == [True]

@@ -5,9 +5,9 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from grpc_tool_bridge.bridge import GRPCToolBridge
 from grpc_tool_bridge.cli.failures import CommandError
 from grpc_tool_bridge.cli.options import HubOptions
-from grpc_tool_bridge.client import GRPCToolBridge
 from grpc_tool_bridge.errors import AccessError, ToolCommunicationError
 
 # Beyond the time to connect, a hub that is there has so long for its first answer. One try of gRPC's to connect to what

@@ -15,11 +15,11 @@ from typing import Literal
 
 from rich.text import Text
 
+from grpc_tool_bridge.bridge import GRPCToolBridge
 from grpc_tool_bridge.cli.connection import make_bridge, refused, unreachable
 from grpc_tool_bridge.cli.failures import CommandError, one_line
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption
 from grpc_tool_bridge.cli.output import console, print_json
-from grpc_tool_bridge.client import GRPCToolBridge
 from grpc_tool_bridge.errors import AccessError, ToolBridgeError, ToolCommunicationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import HeartbeatRequest
 from grpc_tool_bridge.transport.channel import is_loopback, split_address
