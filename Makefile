@@ -18,7 +18,7 @@ demo: install
 	$(BIN)/python examples/demo.py
 
 test: install
-	# Coverage starts before pytest, which loads the package's own plugin.
+	@# Coverage starts before pytest, which loads the package's own plugin.
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage report --fail-under=90
 

@@ -26,6 +26,7 @@ from grpc_tool_bridge.core.runtime import HubRuntime
 from grpc_tool_bridge.core.sessions import Session, SessionStore
 from grpc_tool_bridge.core.threads import ToolThreads
 from grpc_tool_bridge.core.variables import check_name, clip
+from grpc_tool_bridge.core.waiters import Waiters
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     MessageTooLargeError,
@@ -84,7 +85,7 @@ class Executor:
         self._registry = registry
         self._threads = ToolThreads(self.settings.max_threads)
         self._tasks = TaskSet()
-        self._ends: list[asyncio.Future[None]] = []
+        self._ends = Waiters()
 
     async def aclose(self) -> None:
         """Ends what cancelled calls left behind."""
@@ -98,17 +99,12 @@ class Executor:
     async def idle(self) -> None:
         """Waits until no call runs."""
         while self.active:
-            await self._next_end()
+            await self._ends.wait()
 
     async def session_idle(self, session: Session) -> None:
         """Waits until no call of ``session`` runs or waits for a place."""
         while session.active:
-            await self._next_end()
-
-    async def _next_end(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._ends.append(waiter)
-        await waiter
+            await self._ends.wait()
 
     def _end(self, call: Call | None, held: Sequence[Places]) -> None:
         if call is not None:
@@ -120,11 +116,7 @@ class Executor:
     def ended(self) -> None:
         """Counts the end of a call or a batch."""
         self.active -= 1
-        if self._ends:
-            ends, self._ends = self._ends, []
-            for waiter in ends:
-                if not waiter.done():
-                    waiter.set_result(None)
+        self._ends.wake()
 
     def check_size(self, what: str, size: int) -> None:
         """Raises MessageTooLargeError where ``size`` bytes are over the limit of a message."""

@@ -1,12 +1,12 @@
 """Which tools a session sees: the hub's and its own, its own first."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Collection, Iterable
 from dataclasses import dataclass
 
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.registered import RegisteredTool, ToolSource, register_in, tool_not_found
 from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.waiters import Waiters
 from grpc_tool_bridge.errors import SessionExpiredError, ToolBridgeError
 
 _NONE: dict[str, RegisteredTool] = {}
@@ -41,7 +41,7 @@ class ToolRegistry:
         self._global: dict[str, RegisteredTool] = {}
         self._global_revision = 0
         self._global_removed_at = 0
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters = Waiters()
         self._closed: ToolBridgeError | None = None
 
     def register_batch(self, session_id: str, tools: Iterable[ToolSource]) -> list[RegisteredTool]:
@@ -73,7 +73,7 @@ class ToolRegistry:
                 self._global_revision = added[-1].revision
         for tool in added:
             tool.metrics = self._metrics.of_tool(tool.name)
-        self._wake()
+        self._waiters.wake()
         return added
 
     def unregister(self, session_id: str, tool_ids: Collection[str]) -> list[str]:
@@ -87,7 +87,7 @@ class ToolRegistry:
                 self._global_revision = self._global_removed_at = revision
             else:
                 session.tools_revision = session.tools_removed_at = revision
-            self._wake()
+            self._waiters.wake()
         return removed
 
     def find(self, session: Session, tool_id: str) -> RegisteredTool:
@@ -159,25 +159,13 @@ class ToolRegistry:
                 raise self._closed
             if self.store.peek(session.id) is not session:
                 raise SessionExpiredError(f"session {session.id!r} has ended, and another of its id began; watch anew")
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            try:
-                await waiter
-            finally:
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
+            await self._waiters.wait()
 
     def session_ended(self) -> None:
         """Lets the watches see that a session of theirs has ended."""
-        self._wake()
+        self._waiters.wake()
 
     def close(self, error: ToolBridgeError) -> None:
         """Ends every watch with ``error``."""
         self._closed = error
-        self._wake()
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._waiters.wake()

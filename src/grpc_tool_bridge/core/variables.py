@@ -1,6 +1,5 @@
 """A session's variables: revisions, compare-and-set, tags, listing, watches."""
 
-import asyncio
 import itertools
 import time
 import uuid
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.waiters import Waiters
 from grpc_tool_bridge.errors import (
     ConflictError,
     NotFoundError,
@@ -136,7 +136,7 @@ class Variables:
         self._items: dict[str, Variable] = {}
         self._bytes = 0
         self._history: _History | None = None
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters = Waiters()
         self._closed: ToolBridgeError | None = None
         self.revision = 0
 
@@ -268,7 +268,7 @@ class Variables:
     def close(self, error: ToolBridgeError) -> None:
         """Ends every watch with ``error``."""
         self._closed = error
-        self._wake()
+        self._waiters.wake()
 
     def _begin(self, after: int, epoch: str) -> int:
         """Returns the revision that a watch goes on from; -1 where what came after it is not known any more."""
@@ -301,25 +301,13 @@ class Variables:
         while self.revision <= cursor:
             if self._closed is not None:
                 raise self._closed
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            try:
-                await waiter
-            finally:
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
+            await self._waiters.wait()
 
     def _changed(self, change: Change) -> None:
         self.revision = change.revision
         if self._history is not None:
             self._history.add(change)
-        self._wake()
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._waiters.wake()
 
     def _expect(self, name: str, known: Variable | None, expected: int | None) -> None:
         present = known.revision if known else 0

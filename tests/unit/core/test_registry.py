@@ -235,4 +235,4 @@ async def test_a_reader_that_leaves_is_not_waited_for_any_more() -> None:
     second.cancel()
     registry.register_batch("", [spec("a")])
     await asyncio.wait([second])
-    assert registry._waiters == []
+    assert len(registry._waiters) == 0

@@ -394,7 +394,7 @@ async def test_a_reader_that_leaves_is_not_waited_for_any_more() -> None:
     other.cancel()
     variables.set("x", 1)
     await asyncio.wait([other])
-    assert variables._waiters == []
+    assert len(variables._waiters) == 0
 
 
 class Watcher:
