@@ -99,15 +99,20 @@ async def test_new_calls_and_sessions_are_refused_while_the_hub_drains(connect: 
     await soon(stopping)
 
 
-async def test_watches_end_with_a_clear_error_when_the_hub_stops(connect: Connect) -> None:
-    world = await connect(add)
+async def test_watches_end_at_once_when_the_hub_stops_while_calls_may_still_finish(connect: Connect) -> None:
+    world, gate, call = await _begin(connect, "work")
     watch = asyncio.create_task(anext(world.variables.watch_variables("x")))
     await until(lambda: any(session.watches for session in world.hub.store.sessions()))
-    await soon(world.server.stop(grace=PATIENCE))
-    await asyncio.wait([watch], timeout=PATIENCE)
+    stop = asyncio.create_task(world.server.stop(grace=PATIENCE))
+    await asyncio.wait([watch], timeout=PATIENCE / 2)
+    assert watch.done(), "the watch waits for the call"
+    assert not call.done()
     error = watch.exception()
     assert isinstance(error, ToolBridgeError)
     assert "shuts down" in str(error)
+    gate.go_on.set()
+    assert await soon(call) == "finished"
+    await soon(stop)
 
 
 async def test_stopping_twice_and_before_the_start_is_no_error() -> None:

@@ -69,9 +69,12 @@ class Hub:
         self._set_serving(serving=True)
 
     async def drain(self, grace: float) -> None:
-        """Takes no new calls, lets those in flight finish within ``grace`` seconds, then ends them and all watches."""
+        """Takes no new calls, ends all watches at once, and calls that do not finish within ``grace`` seconds."""
         self.executor.draining = True
         self._set_serving(serving=False)
+        gone = UnavailableError("the hub shuts down; watch again when it is back")
+        self.store.close(gone)
+        self.registry.close(gone)
         try:
             async with asyncio.timeout(grace):
                 await self.executor.idle()
@@ -81,8 +84,6 @@ class Hub:
         for session in self.store.sessions():
             for call in list(session.calls or ()):
                 call.cancel(cause)
-        self.store.close(UnavailableError("the hub shuts down"))
-        self.registry.close(UnavailableError("the hub shuts down"))
 
     async def aclose(self) -> None:
         """Ends what the hub itself runs."""
