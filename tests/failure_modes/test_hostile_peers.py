@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
+import pyarrow as pa
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -286,7 +287,6 @@ def test_very_many_unknown_arguments_are_not_all_gone_through() -> None:
 
 
 def _frame(table: Any, name: str = "pandas.DataFrame", **options: Any) -> AnyMessage:
-    pa = pytest.importorskip("pyarrow")
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
         writer.write_table(table)
@@ -299,7 +299,6 @@ FRAMES = ["pandas.DataFrame", "pyarrow.Table", "polars.DataFrame"]
 @pytest.mark.parametrize("name", FRAMES)
 @pytest.mark.parametrize("codec", ["zstd", "lz4"])
 def test_a_compressed_frame_is_refused_before_it_grows(name: str, codec: str) -> None:
-    pa = pytest.importorskip("pyarrow")
     table = pa.table({"zeros": [0] * 100_000})
     with pytest.raises(SerializationError, match="compressed"):
         deserialize_value(_frame(table, name, compression=codec))
@@ -310,7 +309,6 @@ def test_a_compressed_frame_is_refused_before_it_grows(name: str, codec: str) ->
 
 @pytest.mark.parametrize("name", FRAMES)
 def test_rows_that_take_no_bytes_are_bounded(name: str) -> None:
-    pa = pytest.importorskip("pyarrow")
     nulls = pa.table({"nothing": pa.nulls(20_000_000)})
     runs = pa.RunEndEncodedArray.from_arrays(pa.array([20_000_000], pa.int32()), pa.array([1.0]))
     for table in (nulls, pa.table({"one": runs}), nulls.select([])):
@@ -320,7 +318,6 @@ def test_rows_that_take_no_bytes_are_bounded(name: str) -> None:
 
 
 def test_frames_of_many_small_values_are_read() -> None:
-    pa = pytest.importorskip("pyarrow")
     table = pa.table({"flag": [True, False] * 1_000, "list": [[1, 2], []] * 1_000, "word": ["a", "b"] * 1_000})
     table = table.set_column(2, "word", table.column(2).dictionary_encode())
     assert deserialize_value(_frame(table)).shape == (2_000, 3)
@@ -328,7 +325,6 @@ def test_frames_of_many_small_values_are_read() -> None:
 
 
 def test_types_that_share_one_value_among_rows_do_not_reach_pandas() -> None:
-    pa = pytest.importorskip("pyarrow")
     views = pa.array(["text"], pa.string_view())
     inside = pa.array([["text"]], pa.list_(pa.dictionary(pa.int8(), pa.string())))
     for array in (views, inside):
@@ -346,7 +342,6 @@ def test_types_that_share_one_value_among_rows_do_not_reach_pandas() -> None:
     ],
 )
 def test_notes_that_ask_for_any_amount_of_memory_are_refused(notes: dict[str, Any]) -> None:
-    pa = pytest.importorskip("pyarrow")
     table = pa.table({"number": [1, 2], "word": pa.array(["a", "b"]).dictionary_encode()})
     marked = table.replace_schema_metadata({b"dspex.bridge": json.dumps(notes).encode()})
     with pytest.raises(SerializationError, match="the notes of a frame"):

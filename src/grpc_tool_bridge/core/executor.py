@@ -187,9 +187,9 @@ class Executor:
         held: Sequence[Places] = ()
         self.active += 1
         try:
-            if parent is None and not in_batch:
-                self.let_in(session_id)
-            session, tool = self._find(session_id, request)
+            within_another = parent is not None or in_batch
+            session = self._store.find(session_id) if within_another else self.let_in(session_id)
+            tool = self._find(session, request)
             tool.metrics.active += 1
             call = self._call(session, tool, timeout_ms, self.settings.call_timeout, deadline, parent)
             args, kwargs = self._arguments(tool, request)
@@ -230,9 +230,9 @@ class Executor:
         held: Sequence[Places] = ()
         self.active += 1
         try:
-            if parent is None:
-                self.let_in(request.session_id)
-            session, tool = self._find(request.session_id, request)
+            session_id = request.session_id
+            session = self._store.find(session_id) if parent is not None else self.let_in(session_id)
+            tool = self._find(session, request)
             tool.metrics.active += 1
             call = self._call(session, tool, request.timeout_ms, self.settings.stream_timeout, deadline, parent)
             args, kwargs = self._arguments(tool, request)
@@ -339,24 +339,28 @@ class Executor:
 
     # -------------------------------------------------------------------------------------------- the way in
 
-    def let_in(self, session_id: str) -> None:
-        """Raises where the hub or the session takes no new calls; those that run may still make further ones."""
+    def let_in(self, session_id: str) -> Session:
+        """Returns the session of a call from outside.
+
+        Raises where the hub or the session takes no new calls; those that run may still make further ones.
+        """
         if self.draining:
             raise UnavailableError("the hub is shutting down and takes no new calls; call again when it is back")
-        if self._store.find(session_id).closing:
+        session = self._store.find(session_id)
+        if session.closing:
             raise SessionExpiredError(
                 f"session {session_id!r} is being removed and takes no new calls; start a new one"
             )
+        return session
 
-    def _find(self, session_id: str, request: Request) -> tuple[Session, RegisteredTool]:
-        session = self._store.find(session_id)
+    def _find(self, session: Session, request: Request) -> RegisteredTool:
         tool = self._registry.find(session, request.tool_id)
         # The items of a batch were weighed with it.
         if type(request) is not ToolCallItem:
             size = request.ByteSize()
             if size > self.settings.max_message_bytes:
                 self.check_size(f"the call of {tool.name}", size)
-        return session, tool
+        return tool
 
     def _call(
         self,
