@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from grpc_tool_bridge.client import ToolBridgeClient
 from grpc_tool_bridge.config import (
@@ -31,6 +31,9 @@ from grpc_tool_bridge.session_context import SessionContext
 from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.client_stub import RpcTransport
+from grpc_tool_bridge.transport.link_transport import LinkTransport
+
+_TRANSPORTS = {"link": LinkTransport, "rpc": RpcTransport}
 
 _log = logging.getLogger(__name__)
 
@@ -203,6 +206,8 @@ class ToolBridge(AsyncApi):
     async def _heartbeat(self) -> None:
         while True:
             await asyncio.sleep(self.client.heartbeat_interval)
+            if self.client.is_linked:
+                continue
             try:
                 if not await self.client.heartbeat():
                     _log.warning("session %s has ended at the hub; initialize() starts a new one", self.session_id)
@@ -226,7 +231,11 @@ class GRPCToolBridge(ToolBridge):
         timeout: Seconds for a call of a tool that sets no limit; None: as the session or the hub has it.
         stream_timeout: Seconds for a stream of a tool that sets no limit; None: as the hub has it.
         max_message_bytes: Payload of one request or response.
+        transport: "link" sends all calls over one stream, many to a frame; it is dialled again when it is lost, and a
+            hub that knows no links is called by plain RPCs. "rpc" makes one RPC of each call.
         keep_session, retry_if: As of ``ToolBridge``.
+        on_session_renewed: Called when a hub that began anew has created the session again over a link; what the
+            session held, its variables and tools of its own, is lost.
     """
 
     def __init__(
@@ -240,8 +249,10 @@ class GRPCToolBridge(ToolBridge):
         timeout: float | None = None,
         stream_timeout: float | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        transport: Literal["link", "rpc"] = "link",
         keep_session: bool = False,
         retry_if: Callable[[ToolBridgeError], bool] | None = None,
+        on_session_renewed: Callable[[], None] | None = None,
     ) -> None:
         connection = Connection(
             address=address,
@@ -253,7 +264,10 @@ class GRPCToolBridge(ToolBridge):
         options = CallOptions(
             call_timeout=timeout, stream_timeout=stream_timeout, max_message_bytes=max_message_bytes, where=address
         )
-        client = ToolBridgeClient(RpcTransport(connection), options=options)
+        if transport not in _TRANSPORTS:
+            raise ValidationError(f"transport is {transport!r}; it is 'link' or 'rpc'")
+        client = ToolBridgeClient(_TRANSPORTS[transport](connection), options=options)
+        client.on_session_renewed = on_session_renewed
         super().__init__(client, keep_session=keep_session, retry_if=retry_if)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,6 +16,8 @@ from grpc_tool_bridge.config import (
 from grpc_tool_bridge.errors import (
     MessageTooLargeError,
     ProtocolError,
+    SessionExpiredError,
+    SessionNotFoundError,
     ToolCommunicationError,
     ToolExecutionError,
     ValidationError,
@@ -76,6 +78,7 @@ class ToolBridgeClient(AsyncApi):
         session_id: The session that calls belong to; set by ``initialize_session``, or by hand.
         session_context: The session's variables.
         tools: The session's tools by name, as ``initialize_session`` and ``refresh_tools`` saw them.
+        on_session_renewed: Called when a hub that began anew has created the session again, without what it held.
     """
 
     def __init__(self, target: Any = DEFAULT_ADDRESS, *, options: CallOptions | None = None) -> None:
@@ -90,6 +93,9 @@ class ToolBridgeClient(AsyncApi):
         self.tools: dict[str, AsyncGRPCProxyTool] = Tools()
         self.created_session = False
         self.heartbeat_interval = HEARTBEAT_SECONDS
+        self._opening = InitializeSessionRequest()
+        self._transport.on_relinked = self._rejoin
+        self.on_session_renewed: Callable[[], None] | None = None
 
     @property
     def stub(self) -> Any:
@@ -99,6 +105,16 @@ class ToolBridgeClient(AsyncApi):
     @stub.setter
     def stub(self, stub: Any) -> None:
         self._transport.stub = stub
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether the hub sees by a link that this client is there, so that its session is not idle."""
+        return self._transport.is_linked
+
+    @property
+    def resumes(self) -> bool:
+        """Whether what a lost connection broke off is taken up again over the next."""
+        return self._transport.resumes
 
     @property
     def where(self) -> str:
@@ -124,12 +140,12 @@ class ToolBridgeClient(AsyncApi):
         """
         return (await self._call(method, request, timeout))[0]
 
-    async def _call(self, method: str, request: Any, timeout: float) -> tuple[Any, Any]:
+    async def _call(self, method: str, request: Any, timeout: float, stub: Any = None) -> tuple[Any, Any]:
         size = request.ByteSize()
         if size > self._options.max_message_bytes:
             raise MessageTooLargeError.of(f"the request of {method}", size, self._options.max_message_bytes)
         try:
-            answer = getattr(self.stub, method)(request)
+            answer = getattr(stub or self.stub, method)(request)
             response = await within(answer, timeout + CLIENT_SLACK)
         except RpcError as error:
             raise from_rpc_error(error, method=method, where=self.where) from error
@@ -182,6 +198,8 @@ class ToolBridgeClient(AsyncApi):
         opened = response.session_id or request.session_id
         # It was there before, but by this client's doing: by an earlier call, or a try whose answer was lost.
         known = not session_id or (self.created_session and opened == self.session_id)
+        request.session_id = opened
+        self._opening = request
         self.session_id, self.created_session = opened, known or not response.resumed
         await self._take_facts(answer)
         self._take_tools(response.tools)
@@ -191,6 +209,7 @@ class ToolBridgeClient(AsyncApi):
         end = asyncio.get_running_loop().time() + connect_timeout
         for wait in back_off():
             try:
+                await self._connect(method, max(0.0, end - asyncio.get_running_loop().time()))
                 return await self._call(method, request, CALL_TIMEOUT)
             except ToolCommunicationError as error:
                 left = end - asyncio.get_running_loop().time()
@@ -199,6 +218,35 @@ class ToolBridgeClient(AsyncApi):
                 _log.debug("%s; trying again in %.1f s", error, wait)
                 await asyncio.sleep(min(wait, left))
         raise AssertionError("back_off() never ends")
+
+    async def _connect(self, method: str, seconds: float) -> None:
+        try:
+            await self._transport.connect(seconds)
+        except RpcError as error:
+            raise from_rpc_error(error, method=method, where=self.where) from error
+
+    async def _rejoin(self, stub: Any) -> None:
+        """Takes the session up again over another link, or begins it anew at a hub that knows nothing of it."""
+        if not self.session_id or self.session_id != self._opening.session_id:
+            return
+        try:
+            await self._call("GetSessionInfo", GetSessionInfoRequest(session_id=self.session_id), CALL_TIMEOUT, stub)
+        except SessionExpiredError:
+            _log.warning("session %s ended at the hub while the link was lost", self.session_id)
+            return
+        except SessionNotFoundError:
+            pass  # the hub began anew, and the session with it
+        response, answer = await self._call("InitializeSession", self._opening, CALL_TIMEOUT, stub)
+        await self._take_facts(answer)
+        self._take_tools(response.tools)
+        if not response.resumed:
+            _log.warning(
+                "the hub at %s began anew: session %s was created again, and what it held is lost",
+                self.where,
+                self.session_id,
+            )
+            if self.on_session_renewed is not None:
+                self.on_session_renewed()
 
     async def _take_facts(self, answer: Any) -> None:
         """Goes by what the hub says of the session, where this client sets nothing itself.

@@ -60,6 +60,10 @@ class Settings(BaseModel):
     watch_history_bytes: Count = Field(default=16 * 1024 * 1024, description="values that those changes hold")
     ended_sessions: Count = Field(default=10_000, description="ended sessions that are remembered as such")
 
+    # What a link may take.
+    max_link_calls: Count = Field(default=20_000, description="calls of a link that wait for their answers; more wait")
+    max_link_bytes: Count = Field(default=256 * 1024 * 1024, description="requests of those calls; more are refused")
+
     # How the hub behaves.
     show_tracebacks: bool = Field(default=True, description="send a tool's traceback with its error")
     shutdown_grace: Annotated[float, Field(ge=0)] = Field(

@@ -71,7 +71,9 @@ class BridgeServer:
         if not self._running:
             return
         self._running = False
-        await self.hub.drain(self.settings.shutdown_grace if grace is None else grace)
+        grace = self.settings.shutdown_grace if grace is None else grace
+        self._server.drain(grace)
+        await self.hub.drain(grace)
         await self._server.stop(_DELIVERY_SECONDS)
         await self.hub.aclose()
 

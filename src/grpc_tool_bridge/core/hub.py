@@ -15,7 +15,7 @@ from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.registered import ToolSource
 from grpc_tool_bridge.core.registry import ToolRegistry
-from grpc_tool_bridge.core.sessions import Session, SessionStore, expire_forever
+from grpc_tool_bridge.core.sessions import Session, SessionHold, SessionStore, expire_forever
 from grpc_tool_bridge.core.variables import Change, Revisions, Variable, Variables, clip
 from grpc_tool_bridge.errors import (
     CallCancelledError,
@@ -35,7 +35,7 @@ from grpc_tool_bridge.wire.values import serialize_value
 # Tools that the text of one error names.
 MAX_NAMED = 8
 
-CAPABILITIES = ("streaming", "batch", "variables")
+CAPABILITIES = ("streaming", "batch", "variables", "link")
 
 _log = logging.getLogger(__name__)
 
@@ -137,6 +137,10 @@ class Hub:
             "stream-timeout": settings.stream_timeout,
         }
         return {f"{name}-ms": max(1, int(value * 1000)) for name, value in seconds.items()}
+
+    def hold_session(self, session_id: str) -> SessionHold:
+        """Counts an open link as activity of a session, until the hold is released."""
+        return self.store.hold(session_id)
 
     async def cleanup_session(self, request: pb.CleanupSessionRequest) -> pb.StatusResponse:
         """Ends a session; without ``force``, after its calls in flight."""

@@ -3,6 +3,7 @@
 import asyncio
 import time
 import uuid
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -49,10 +50,12 @@ class Session:
         tools_removed_at: Revision at which a tool of its own was last removed.
         keyed: Its calls with an idempotency key.
         watches: Open watches; they count as activity.
+        links: Open links whose clients opened the session over them; likewise.
         closing: Whether it is being removed: calls that run finish, new ones are refused.
     """
 
     __slots__ = (
+        "__weakref__",
         "_variables",
         "call_timeout",
         "calls",
@@ -61,6 +64,7 @@ class Session:
         "id",
         "keyed",
         "last_activity",
+        "links",
         "max_calls",
         "metadata",
         "places",
@@ -84,6 +88,7 @@ class Session:
         self.calls: set[Call] | None = None
         self.keyed: KeyedCalls | None = None
         self.watches = 0
+        self.links = 0
         self.closing = False
         self._variables: Variables | None = None
 
@@ -96,6 +101,34 @@ class Session:
     def variable_count(self) -> int:
         """Its variables."""
         return len(self._variables) if self._variables else 0
+
+
+class SessionHold:
+    """Counts an open link as activity of a session, until it is released. It does not keep an ended session in memory.
+
+    Args:
+        store: The store.
+        session: One of its sessions.
+    """
+
+    __slots__ = ("_session", "_store")
+
+    def __init__(self, store: "SessionStore", session: Session) -> None:
+        session.links += 1
+        self._store = store
+        self._session = weakref.ref(session)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the session is still there."""
+        return self._session() is not None
+
+    def release(self) -> None:
+        """Ends it; what was idle only because of the link begins to be so now."""
+        session = self._session()
+        if session is not None:
+            session.links -= 1
+            self._store.touch(session)
 
 
 class SessionStore:
@@ -189,6 +222,15 @@ class SessionStore:
         self._sessions.move_to_end(session_id)
         return session
 
+    def touch(self, session: Session) -> None:
+        """Counts as activity of a session, where it has not ended."""
+        if self._sessions.get(session.id) is session:
+            self.find(session.id)
+
+    def hold(self, session_id: str) -> SessionHold:
+        """Keeps a session from being idle until the hold is released; raises as ``get_session`` does."""
+        return SessionHold(self, self.find(session_id))
+
     def peek(self, session_id: str) -> Session:
         """Returns the session without counting as activity; raises as ``get_session`` does."""
         session = self._sessions.get(session_id)
@@ -220,7 +262,7 @@ class SessionStore:
             session = next(iter(self._sessions.values()))
             if session.last_activity > oldest:
                 break
-            if session.active or session.watches:
+            if session.active or session.watches or session.links:
                 session.last_activity = now
                 self._sessions.move_to_end(session.id)
                 continue

@@ -19,9 +19,11 @@ class Transport(Protocol):
     Attributes:
         stub: An object with the methods of the generated stub; made when first used, in the running event loop.
         where: The hub's address, for texts.
+        on_relinked: Called with a stub whenever a connection that was lost is there again, before others use it.
     """
 
     where: str
+    on_relinked: Callable[[Any], Awaitable[None]] | None
 
     @property
     def stub(self) -> Any:
@@ -30,11 +32,33 @@ class Transport(Protocol):
     @stub.setter
     def stub(self, stub: Any) -> None: ...
 
+    @property
+    def resumes(self) -> bool:
+        """Whether what a lost connection broke off may be taken up again over the next."""
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether the hub sees by itself that the client is there."""
+
+    async def connect(self, seconds: float) -> None:
+        """Goes on for so many seconds to reach the hub, where that is not done with each call."""
+
     async def close(self) -> None:
         """Closes what was opened."""
 
 
-class RpcTransport:
+class _Unlinked:
+    """What a transport without a link says of itself."""
+
+    on_relinked: Callable[[Any], Awaitable[None]] | None = None
+    resumes = False
+    is_linked = False
+
+    async def connect(self, seconds: float) -> None:
+        """Does nothing: each call connects."""
+
+
+class RpcTransport(_Unlinked):
     """One RPC for each call, over a channel of its own or one that was given.
 
     Args:
@@ -75,7 +99,7 @@ class RpcTransport:
             await channel.close()
 
 
-class LocalTransport:
+class LocalTransport(_Unlinked):
     """Calls of a hub in the same process: its methods under the names of the stub, with no socket between.
 
     Args:

@@ -1,10 +1,14 @@
 """What a hub tells the client that opens a session: the defaults that it goes by where it sets nothing itself.
 
-They travel in the trailing metadata of InitializeSession, in milliseconds.
+They travel in the trailing metadata of InitializeSession, in milliseconds; over a link, where a reply has none, in the
+fields of a log record that comes before it.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol
+
+# Names the log record that carries a call's trailing metadata over a link.
+METADATA_LOGGER = "tool-bridge.trailing-metadata"
 
 _PREFIX = "tool-bridge-"
 # More milliseconds than anybody waits.

@@ -17,14 +17,14 @@ from grpc_reflection.v1alpha import reflection
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.transport.channel import is_loopback, join_address, server_options, split_address
-from grpc_tool_bridge.transport.facts import SessionFacts
+from grpc_tool_bridge.transport.link_server import LinkedHub, LinkServer
 from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
 from grpc_tool_bridge.wire.methods import SERVICE_NAME
 
 _log = logging.getLogger(__name__)
 
 
-class Serving(SessionFacts, Protocol):
+class Serving(LinkedHub, Protocol):
     """What the server itself needs of a hub, besides its methods."""
 
     def on_serving(self, callback: "ServingCallback") -> None:
@@ -51,6 +51,7 @@ class GrpcServer:
         self.address = address
         self._hub = hub
         self._settings = settings
+        self._links = LinkServer(hub, settings)
         self._server: grpc.aio.Server | None = None
         self._health = health.HealthServicer()
         self._health_news: set[asyncio.Task[None]] = set()
@@ -69,7 +70,8 @@ class GrpcServer:
             interceptors=[TokenInterceptor(token)] if token is not None else [],
             options=server_options(settings.max_message_bytes, settings.keepalive_time, settings.keepalive_timeout),
         )
-        self._server.add_generic_rpc_handlers((service_handler(self._hub, patience=settings.stream_timeout),))
+        service = service_handler(self._hub, patience=settings.stream_timeout, link=self._links.serve)
+        self._server.add_generic_rpc_handlers((service,))
         add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE_NAME, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server)
         self._hub.on_serving(self._tell_health)
@@ -83,10 +85,16 @@ class GrpcServer:
             await self.stop(0)
             raise
 
+    def drain(self, grace: float) -> None:
+        """Takes no new links, and tells the peers of the others that they end in ``grace`` seconds."""
+        self._links.drain(grace)
+
     async def stop(self, grace: float) -> None:
         """Takes no new connections, lets answers on their way arrive within ``grace`` seconds, and closes."""
         server, self._server = self._server, None
         if server is not None:
+            # A plain stop would wait for links, which end only when they are told to.
+            await self._links.close(grace)
             await server.stop(grace)
         for task in list(self._health_news):
             await task

@@ -20,10 +20,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.facts import SessionFacts, fact_metadata
 from grpc_tool_bridge.transport.status import status_of
-from grpc_tool_bridge.wire.methods import METHODS, SERVICE_NAME, Method
-
-# The hub's calls that run tools; these take the transport's deadline.
-_WITH_DEADLINE = frozenset({"ExecuteTool", "StreamTool", "BatchExecuteTools"})
+from grpc_tool_bridge.wire.methods import METHODS, SERVICE_NAME, TAKE_DEADLINE, Method
 
 # Anybody may ask whether the hub is alive; it tells nothing else.
 _OPEN_PREFIX = "/grpc.health.v1.Health/"
@@ -31,15 +28,24 @@ _OPEN_PREFIX = "/grpc.health.v1.Health/"
 _log = logging.getLogger(__name__)
 
 
-def service_handler(hub: SessionFacts, *, patience: float = STREAM_TIMEOUT) -> grpc.GenericRpcHandler:
+def service_handler(
+    hub: SessionFacts,
+    *,
+    patience: float = STREAM_TIMEOUT,
+    link: Callable[[Any, Any], Awaitable[None]] | None = None,
+) -> grpc.GenericRpcHandler:
     """Makes the handler that serves ``hub``: each method of the service is the hub's method of that name.
 
     Args:
         hub: An object with some of the methods; the others answer UNIMPLEMENTED.
         patience: Seconds that a message of a stream waits for its reader; then the stream ends.
+        link: Serves a link, whose frames are bytes; None: the method answers UNIMPLEMENTED.
     """
-    handlers = {}
+    handlers: dict[str, Any] = {}
     for name, method in METHODS.items():
+        if name == "Link" and link is not None:
+            handlers[name] = grpc.stream_stream_rpc_method_handler(_with_status(link))
+            continue
         function = getattr(hub, method.attribute, None)
         behaviour = _unimplemented(method) if function is None else _behaviour(method, function, patience)
         if name == "InitializeSession":
@@ -80,8 +86,8 @@ def _handler_of_shape(request_streaming: bool, response_streaming: bool) -> Any:
 
 def _behaviour(method: Method, function: Callable[..., Any], patience: float) -> Callable[..., Awaitable[Any]]:
     if method.response_streaming:
-        return _streaming(function, patience, with_deadline=method.name in _WITH_DEADLINE)
-    if method.name in _WITH_DEADLINE:
+        return _streaming(function, patience, with_deadline=method.name in TAKE_DEADLINE)
+    if method.name in TAKE_DEADLINE:
         return _unary_with_deadline(function)
 
     async def unary(request: Any, context: Any) -> Any:
@@ -198,6 +204,16 @@ def _with_facts(behaviour: Callable[..., Awaitable[Any]], hub: SessionFacts) -> 
         return response
 
     return with_facts
+
+
+def _with_status(link: Callable[[Any, Any], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    async def serve(frames: Any, context: Any) -> None:
+        try:
+            await link(frames, context)
+        except Exception as error:  # noqa: BLE001 - every failure is a status
+            await _abort(context, error)
+
+    return serve
 
 
 def _unimplemented(method: Method) -> Callable[..., Awaitable[None]]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import grpc
+from grpc.aio import AioRpcError, Metadata
 
 from grpc_tool_bridge.errors import (
     ToolBridgeError,
@@ -13,12 +14,14 @@ from grpc_tool_bridge.errors import (
     error_rule,
     wire_text,
 )
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, LinkStatus
 
 # What the client's modules catch; they know gRPC by these names alone.
 RpcError = grpc.RpcError
 CANCELLED = grpc.StatusCode.CANCELLED
 DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 ERROR_KEY = "tool-bridge-error-bin"
 
@@ -38,8 +41,25 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, tuple[tuple[s
         The code, the text in at most 1 KiB or so, and the trailing metadata with the whole error in at most 4 KiB.
     """
     info = error_info(error)
-    code = grpc.StatusCode[error_rule(info.type, origin=info.details.get("origin", "bridge")).status]
-    return code, wire_text(info.message, MAX_TEXT_CHARS), ((ERROR_KEY, _trailer(info)),)
+    return _code_of(info), wire_text(info.message, MAX_TEXT_CHARS), ((ERROR_KEY, _trailer(info)),)
+
+
+def link_status_of(error: BaseException) -> LinkStatus:
+    """Maps an exception to the status that ends a call of a link, with the whole error in it."""
+    info = error_info(error)
+    return LinkStatus(code=_code_of(info).value[0], message=info.message, error=info)
+
+
+def from_link_status(status: LinkStatus) -> AioRpcError:
+    """Maps the status that ended a call of a link to the error that gRPC would have raised."""
+    trailing = ((ERROR_KEY, status.error.SerializeToString()),) if status.HasField("error") else ()
+    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    return AioRpcError(code, Metadata(), Metadata(*trailing), details=status.message)
+
+
+def rpc_error(code: grpc.StatusCode, details: str) -> AioRpcError:
+    """Makes an error as gRPC would have raised it."""
+    return AioRpcError(code, Metadata(), Metadata(), details=details)
 
 
 def from_rpc_error(error: Any, *, tool_name: str | None = None, method: str = "", where: str = "") -> ToolBridgeError:
@@ -67,6 +87,10 @@ def from_rpc_error(error: Any, *, tool_name: str | None = None, method: str = ""
     if code is grpc.StatusCode.UNAVAILABLE and where:
         details = f"no answer from the hub at {where}: {details}"
     return ToolCommunicationError(tool_name or method, code, details)
+
+
+def _code_of(info: ErrorInfo) -> grpc.StatusCode:
+    return grpc.StatusCode[error_rule(info.type, origin=info.details.get("origin", "bridge")).status]
 
 
 def _error_in(error: Any) -> ErrorInfo | None:

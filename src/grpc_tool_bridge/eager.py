@@ -1,0 +1,175 @@
+"""Coroutines that are begun at once, and get a task only if they do not finish at their first step."""
+
+import asyncio
+import contextvars
+import types
+from asyncio.tasks import _enter_task, _leave_task
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+# Called with the result, or with the error.
+Done = Callable[[Any, BaseException | None], None]
+
+
+class EagerTasks:
+    """Runs coroutines for one owner, who cancels and awaits those that are left at its end.
+
+    What a coroutine asks of asyncio in its first step, such as the running task or a time-out, belongs to a task of its
+    own, as it would in any other. That task is one that was made before and waits; a coroutine that finishes at once
+    leaves it to the next. What a coroutine sets in its context variables stays its own as well.
+    """
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+        self._spare: _Runner | None = None
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(self, coroutine: Coroutine[Any, Any, Any], done: Done) -> "asyncio.Task[Any] | None":
+        """Begins a coroutine.
+
+        Args:
+            coroutine: What runs.
+            done: Called with its result or its error, before this returns or later.
+
+        Returns:
+            The task that goes on with it; None where it is done.
+        """
+        runner = self._spare
+        if runner is None or not runner.started:
+            # A task that was cancelled before its first turn would never go on with what it was given.
+            if runner is None:
+                self._spare = _Runner()
+            return self._start_task(coroutine, done)
+        self._spare = None
+        loop = runner.loop
+        caller = asyncio.current_task()
+        if caller is not None:
+            _leave_task(loop, caller)
+        _enter_task(loop, runner.task)
+        try:
+            waits_for = runner.context.run(coroutine.send, None)
+        except StopIteration as end:
+            result, error = end.value, None
+        except BaseException as raised:  # noqa: BLE001 - handed to the caller
+            result, error = None, raised
+        else:
+            self._own(runner.task)
+            runner.take(coroutine, waits_for, done)
+            return runner.task
+        finally:
+            _leave_task(loop, runner.task)
+            if caller is not None:
+                _enter_task(loop, caller)
+        self._keep(runner)
+        done(result, error)
+        return None
+
+    async def aclose(self) -> None:
+        """Cancels what still runs and waits for its end."""
+        tasks = set(self._running)
+        if self._spare is not None:
+            tasks.add(self._spare.task)
+            self._spare = None
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _start_task(self, coroutine: Coroutine[Any, Any, Any], done: Done) -> "asyncio.Task[Any]":
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._own(task)
+        task.add_done_callback(partial(_report, done))
+        return task
+
+    def _own(self, task: "asyncio.Task[Any]") -> None:
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def _keep(self, runner: "_Runner") -> None:
+        # One whose context was changed, or that somebody cancelled, is no task for another coroutine.
+        if self._spare is None and runner.is_fresh():
+            self._spare = runner
+        else:
+            self._own(runner.task)
+            runner.task.cancel()
+
+
+def _report(done: Done, task: "asyncio.Task[Any]") -> None:
+    if task.cancelled():
+        done(None, asyncio.CancelledError())
+    elif (error := task.exception()) is not None:
+        done(None, error)
+    else:
+        done(task.result(), None)
+
+
+class _Runner:
+    """A task that waits for a coroutine that has made its first step."""
+
+    __slots__ = ("_coroutine", "_done", "_job", "_pristine", "_waits_for", "context", "loop", "started", "task")
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.context = contextvars.copy_context()
+        self._pristine = self.context.copy()
+        self._job: asyncio.Future[None] = self.loop.create_future()
+        self._coroutine: Coroutine[Any, Any, Any] | None = None
+        self._waits_for: Any = None
+        self._done: Done | None = None
+        self.started = False
+        self.task = self.loop.create_task(self._run(), context=self.context)
+
+    def is_fresh(self) -> bool:
+        """Tells whether nothing of the coroutine before is left."""
+        return self.context == self._pristine and not self.task.cancelling()
+
+    def take(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any, done: Done) -> None:
+        """Goes on with a coroutine that waits for ``waits_for``."""
+        self._coroutine, self._waits_for, self._done = coroutine, waits_for, done
+        if not self._job.done():
+            # Otherwise the coroutine cancelled its own task, which finds that out by itself.
+            self._job.set_result(None)
+
+    async def _run(self) -> None:
+        self.started = True
+        cancelled: asyncio.CancelledError | None = None
+        try:
+            await self._job
+        except asyncio.CancelledError as error:
+            cancelled = error
+        if self._coroutine is None or self._done is None:
+            return
+        try:
+            result = await _go_on(self._coroutine, self._waits_for, cancelled)
+        except BaseException as error:  # noqa: BLE001 - handed to the caller
+            self._done(None, error)
+        else:
+            self._done(result, None)
+
+
+@types.coroutine
+def _go_on(
+    coroutine: Coroutine[Any, Any, T], waits_for: Any, cancelled: asyncio.CancelledError | None
+) -> Generator[Any, Any, T]:
+    """Drives a coroutine from where it waits, in the running task."""
+    try:
+        if cancelled is not None and (waits_for is None or not waits_for.cancel()):
+            # Cancelled before the task could wait for it, and it is there already.
+            waits_for = coroutine.throw(cancelled)
+        while True:
+            try:
+                sent = yield waits_for
+            except GeneratorExit:
+                coroutine.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever the loop throws in is the coroutine's to handle
+                waits_for = coroutine.throw(error)
+            else:
+                waits_for = coroutine.send(sent)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]  # a StopIteration holds anything

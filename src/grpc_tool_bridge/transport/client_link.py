@@ -1,0 +1,141 @@
+"""One link, as a client has it."""
+
+import asyncio
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import grpc.aio
+from grpc.aio import AioRpcError
+
+from grpc_tool_bridge.config import STREAM_TIMEOUT
+from grpc_tool_bridge.errors import MessageTooLargeError, ToolBridgeError, UnimplementedError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkHello
+from grpc_tool_bridge.transport.link_calls import LinkCall
+from grpc_tool_bridge.transport.link_io import LinkIO
+from grpc_tool_bridge.transport.status import link_status_of, rpc_error
+from grpc_tool_bridge.wire.link import Arrived, Called, Draining, Ended, Event, Greeted, Link, Replied, Told
+
+# What a call ends with whose bridge was closed while it waited.
+CLOSED = "the bridge was closed before the answer came"
+
+
+class ClientLink:
+    """A link that was dialled: sends calls, and brings their answers.
+
+    Args:
+        rpc: The stream.
+        where: The hub's address, for texts.
+        on_turn: Called when the link may take further calls.
+
+    Attributes:
+        greeted: Done with whether the hub took the link.
+        unusable: Set when the link takes no further calls: it drains, or has ended.
+        error: What it ended with.
+    """
+
+    def __init__(self, rpc: Any, where: str, *, on_turn: Callable[[], None]) -> None:
+        self.greeted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.unusable = asyncio.Event()
+        self.error: AioRpcError | None = None
+        self._rpc = rpc
+        self._where = where
+        self._link = Link(dialler=True, hello=LinkHello(peer=f"Python {platform.python_version()}"))
+        self._io = LinkIO(self._link, _ClientStream(rpc), on_event=self._take, on_turn=on_turn, patience=STREAM_TIMEOUT)
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether a call may be made now."""
+        return self._link.takes_calls
+
+    def send(self, call: LinkCall, payload: bytes) -> None:
+        """Sends a call."""
+        call.carrier = self
+        try:
+            self._link.call(call, payload)
+        except MessageTooLargeError as error:
+            call.fail(rpc_error(grpc.StatusCode.RESOURCE_EXHAUSTED, error.message))
+            return
+        self._io.wake()
+
+    def start(self, call: LinkCall, request: Any) -> None:
+        """Sends a call, whether the link takes calls or not."""
+        self.send(call, request.SerializeToString())
+
+    def cancel(self, call: LinkCall) -> None:
+        """Tells the hub that a call is wanted no more."""
+        self._link.cancel(call)
+        self._io.wake()
+
+    def grant(self, call: LinkCall, size: int) -> None:
+        """Tells the hub that so much of a stream was used."""
+        self._link.grant(call, size)
+        if self._link.has_output:
+            self._io.wake()
+
+    async def run(self) -> list[tuple[LinkCall, bytes]]:
+        """Serves until the link ends; then its calls have failed.
+
+        Returns:
+            The calls that were never sent.
+        """
+        try:
+            self.error = await self._serve()
+        finally:
+            self._rpc.cancel()
+            code, text = grpc.StatusCode.CANCELLED, CLOSED
+            if self.error is not None:
+                code = grpc.StatusCode.UNAVAILABLE
+                text = f"the link to {self._where} was lost: {self.error.details()}"
+            for call in list(self._link.calls.values()):
+                call.fail(rpc_error(code, text))
+            self.unusable.set()
+            if not self.greeted.done():
+                self.greeted.set_result(False)
+        return self._link.unsent()
+
+    async def _serve(self) -> AioRpcError:
+        """Returns what the link ended with."""
+        try:
+            await self._io.run()
+        except AioRpcError as error:
+            return error
+        except asyncio.InvalidStateError:
+            # A write to a stream that has ended; its status says why.
+            pass
+        except ToolBridgeError as error:
+            return rpc_error(grpc.StatusCode.INTERNAL, error.message)
+        code = await self._rpc.code()
+        if code is grpc.StatusCode.OK:
+            return rpc_error(grpc.StatusCode.UNAVAILABLE, "the hub ended it")
+        return rpc_error(code, await self._rpc.details())
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Replied():
+                event.call.replied(event.payload)
+            case Arrived():
+                event.call.arrived(event.payload)
+            case Ended():
+                event.call.end(event.status)
+            case Told():
+                event.call.told(event.event)
+            case Greeted():
+                self.greeted.set_result(True)
+            case Draining():
+                self.unusable.set()
+            case Called():
+                refusal = UnimplementedError(f"a client answers no calls, such as {event.call.method[:100]}")
+                self._link.end(event.call, link_status_of(refusal))
+
+
+class _ClientStream:
+    """The frames of a link at the side of the client."""
+
+    def __init__(self, rpc: Any) -> None:
+        self._rpc = rpc
+        self.write = rpc.write
+
+    async def read(self) -> bytes | None:
+        frame = await self._rpc.read()
+        return None if frame is grpc.aio.EOF else frame

@@ -1,0 +1,111 @@
+"""Moves the frames of a link.
+
+Only the two tasks in here read and write the stream: cancelling a read or a write of a gRPC stream cancels the stream.
+The reader never waits for the writer. Whatever was given to the link while a frame was on its way goes into the next
+one; no timer waits for a frame to fill.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from grpc_tool_bridge.errors import DeadlineExceededError
+from grpc_tool_bridge.timeouts import ExpiredError, within
+from grpc_tool_bridge.wire.link import Event, Link
+
+
+class FrameStream(Protocol):
+    """A stream of frames in both directions."""
+
+    async def read(self) -> bytes | None:
+        """Reads the next frame; None where the peer sends no more."""
+
+    async def write(self, frame: bytes) -> None:
+        """Sends a frame; returns once the stream takes another."""
+
+
+class LinkIO:
+    """The tasks of one link.
+
+    Args:
+        link: The protocol.
+        stream: Where the frames go.
+        on_event: Called with each event, in order; it must not block.
+        on_turn: Called after each frame that was read or written: the link may take what waits.
+        patience: Seconds that a frame waits for a peer that does not read; then the link is over.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        stream: FrameStream,
+        *,
+        on_event: Callable[[Event], None],
+        on_turn: Callable[[], None],
+        patience: float,
+    ) -> None:
+        self.link = link
+        self._stream = stream
+        self._on_event = on_event
+        self._on_turn = on_turn
+        self._patience = patience
+        self._sleeper: asyncio.Future[None] | None = None
+        self._finishing = False
+
+    def wake(self) -> None:
+        """Sends what the link was given since."""
+        if self._sleeper is not None and not self._sleeper.done():
+            self._sleeper.set_result(None)
+
+    def finish(self) -> None:
+        """Sends what waits, and ends ``run``."""
+        self._finishing = True
+        self.wake()
+
+    async def run(self) -> None:
+        """Reads and writes until the peer sends no more, or ``finish`` was called and everything was sent.
+
+        Raises:
+            ProtocolError: The peer broke the protocol.
+            DeadlineExceededError: The peer does not read.
+            Exception: As of the stream.
+        """
+        loop = asyncio.get_running_loop()
+        tasks = {
+            loop.create_task(self._read(), name="link reader"),
+            loop.create_task(self._write(), name="link writer"),
+        }
+        try:
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        for task in ended:
+            task.result()
+
+    async def _read(self) -> None:
+        link, stream, on_event = self.link, self._stream, self._on_event
+        while (frame := await stream.read()) is not None:
+            for event in link.receive(frame):
+                on_event(event)
+            self._on_turn()
+            if link.has_output:
+                self.wake()
+
+    async def _write(self) -> None:
+        link, stream = self.link, self._stream
+        loop = asyncio.get_running_loop()
+        while True:
+            while link.has_output:
+                try:
+                    await within(stream.write(link.next_frame()), self._patience)
+                except ExpiredError:
+                    raise DeadlineExceededError(
+                        f"the link was ended: its peer read nothing for {self._patience:g} s"
+                    ) from None
+                self._on_turn()
+            if self._finishing:
+                return
+            self._sleeper = loop.create_future()
+            await self._sleeper

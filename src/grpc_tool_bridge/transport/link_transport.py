@@ -1,0 +1,237 @@
+"""A client's calls over one link, which is dialled again whenever it is lost."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import grpc.aio
+from grpc.aio import AioRpcError
+
+from grpc_tool_bridge.config import CALL_TIMEOUT
+from grpc_tool_bridge.errors import ToolBridgeError
+from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
+from grpc_tool_bridge.retries import back_off
+from grpc_tool_bridge.tasks import TaskSet
+from grpc_tool_bridge.timeouts import ExpiredError, within
+from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
+from grpc_tool_bridge.transport.client_link import CLOSED, ClientLink
+from grpc_tool_bridge.transport.link_calls import LinkCall
+from grpc_tool_bridge.transport.link_stub import LinkStub
+from grpc_tool_bridge.transport.plain_calls import PlainCalls
+from grpc_tool_bridge.transport.status import rpc_error
+from grpc_tool_bridge.transport.waiting_calls import WaitingCalls
+from grpc_tool_bridge.wire.methods import METHODS
+
+# A first dial that says nothing for so long is given up by who waits for it; gRPC's own limit.
+FIRST_DIAL_SECONDS = 20.0
+
+# What a dial ends with that another one would not mend.
+_LASTING = frozenset(
+    {
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.NOT_FOUND,
+    }
+)
+
+_log = logging.getLogger(__name__)
+
+
+def is_passing(error: AioRpcError) -> bool:
+    """Tells whether a hub that could not be linked to may be in a while; a wrong token stays wrong."""
+    return error.code() not in _LASTING
+
+
+class LinkTransport:
+    """One link for all calls of a client, dialled when first used and again whenever it is lost.
+
+    Calls in flight on a link that is lost fail with UNAVAILABLE. Calls that come while there is none wait for the next
+    one. A hub that knows no links is called by plain RPCs instead.
+
+    Args:
+        connection: Where the hub is.
+        dial_again: Decides whether a hub that refused a link is asked again by itself; else the next call asks.
+
+    Attributes:
+        where: The hub's address, for texts.
+        on_relinked: Called on each link but the first, before other calls go over it, with a stub for that link.
+    """
+
+    def __init__(self, connection: Connection, *, dial_again: Callable[[AioRpcError], bool] = is_passing) -> None:
+        self.where = connection.address
+        self.on_relinked: Callable[[Any], Awaitable[None]] | None = None
+        self._connection = connection
+        self._dial_again = dial_again
+        self._stub: Any = None
+        self._channel: Any = None
+        self._authorized: Any = None
+        self._tasks = TaskSet()
+        self._waiting = WaitingCalls(self._no_link)
+        self._current: ClientLink | None = None
+        self._plain: PlainCalls | None = None
+        self._failure: AioRpcError | None = None
+        # Set by whoever needs a link; None while nobody has.
+        self._wanted: asyncio.Event | None = None
+        # Done whenever a dial has succeeded or failed, and then made anew.
+        self._dialled: asyncio.Future[None] | None = None
+        self._linked_before = False
+
+    @property
+    def stub(self) -> Any:
+        """The stub; made when first used."""
+        if self._stub is None:
+            self._stub = LinkStub(self)
+        return self._stub
+
+    @stub.setter
+    def stub(self, stub: Any) -> None:
+        self._stub = stub
+
+    @property
+    def resumes(self) -> bool:
+        """Whether what was lost with a connection may be taken up again over the next."""
+        return self._plain is None and isinstance(self.stub, LinkStub)
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether the hub sees by a link that the client is there."""
+        return self._current is not None
+
+    async def connect(self, seconds: float) -> None:
+        """Waits for the link.
+
+        Args:
+            seconds: How long to go on dialling; 0: the first dial decides.
+
+        Raises:
+            AioRpcError: The hub cannot be reached, or refuses.
+        """
+        if not isinstance(self.stub, LinkStub):
+            return
+        loop = asyncio.get_running_loop()
+        end = loop.time() + (seconds or FIRST_DIAL_SECONDS)
+        while self._current is None and self._plain is None:
+            self._want()
+            assert self._dialled is not None  # noqa: S101 - made with the task that dials
+            try:
+                await within(asyncio.shield(self._dialled), max(0.0, end - loop.time()))
+            except ExpiredError:
+                raise self._failure or self._no_link(seconds) from None
+            if self._failure is not None and (not seconds or not self._dial_again(self._failure)):
+                raise self._failure
+
+    def start(self, call: LinkCall, request: Any) -> None:
+        """Sends a call, now or when there is a link that takes it."""
+        link = self._current
+        if link is not None and not self._waiting and link.takes_calls:
+            link.send(call, request.SerializeToString())
+        elif self._plain is not None:
+            self._plain.send(call, request.SerializeToString())
+        elif link is None and not call.waits and self._failure is not None:
+            call.fail(self._failure)
+        else:
+            self._want()
+            left = call.time_remaining() or getattr(request, "timeout_ms", 0) / 1000
+            self._waiting.add(call, request.SerializeToString(), left or CALL_TIMEOUT, counts=bool(left))
+
+    async def close(self) -> None:
+        """Ends the link; calls in flight fail."""
+        self._waiting.fail(partial(rpc_error, grpc.StatusCode.CANCELLED, CLOSED))
+        self._current = self._wanted = self._dialled = self._failure = self._plain = self._stub = None
+        self._linked_before = False
+        await self._tasks.aclose()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+
+    def _no_link(self, seconds: float) -> AioRpcError:
+        if self._current is not None:
+            return rpc_error(
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"the link had no room for the call within {seconds:g} s"
+            )
+        why = f": {self._failure.details()}" if self._failure is not None else ""
+        return rpc_error(grpc.StatusCode.UNAVAILABLE, f"there was no link within {seconds:g} s{why}")
+
+    # ------------------------------------------------------------------------------------------------- dialling
+
+    def _want(self) -> None:
+        if self._wanted is None:
+            self._channel = self._connection.open()
+            token = self._connection.token
+            self._authorized = self._channel if token is None else AuthorizedChannel(self._channel, token)
+            self._wanted = asyncio.Event()
+            self._dialled = asyncio.get_running_loop().create_future()
+            self._tasks.spawn(self._keep_linked(self._wanted), f"link to {self.where}")
+        self._wanted.set()
+
+    async def _keep_linked(self, wanted: asyncio.Event) -> None:
+        """Dials, and dials again when the link is lost or drains."""
+        waits = back_off()
+        while True:
+            link = ClientLink(
+                self._authorized.stream_stream(METHODS["Link"].path)(), self.where, on_turn=self._send_waiting
+            )
+            self._tasks.spawn(self._serve(link), "link")
+            if await link.greeted:
+                await self._use(link)
+                waits = back_off()
+                await link.unusable.wait()
+                self._current = None
+            elif not await self._dial_failed(link.error, wanted):
+                return
+            await asyncio.sleep(next(waits))
+
+    async def _serve(self, link: ClientLink) -> None:
+        # A link that drains goes on beside the next one until its calls have ended.
+        self._waiting.put_back(await link.run(), CALL_TIMEOUT)
+        self._send_waiting()
+
+    async def _use(self, link: ClientLink) -> None:
+        if self._linked_before and self.on_relinked is not None:
+            try:
+                await within(self.on_relinked(LinkStub(link)), CALL_TIMEOUT)
+            except (grpc.RpcError, ToolBridgeError, ExpiredError) as error:
+                _log.warning("the session was not taken up again at %s: %s", self.where, error)
+        self._linked_before = True
+        if not link.unusable.is_set():
+            self._current, self._failure = link, None
+            self._tell()
+            self._send_waiting()
+
+    async def _dial_failed(self, error: AioRpcError | None, wanted: asyncio.Event) -> bool:
+        """Tells whether to dial again."""
+        error = error or rpc_error(grpc.StatusCode.UNAVAILABLE, "the dial was given up")
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            self._fall_back()
+            return False
+        _log.debug("no link to %s: %s", self.where, error.details())
+        self._failure = error
+        self._waiting.fail(lambda: error, impatient_only=self._dial_again(error))
+        self._tell()
+        if not self._dial_again(error):
+            wanted.clear()
+            await wanted.wait()
+        return True
+
+    def _fall_back(self) -> None:
+        _log.info("the hub at %s knows no links; each call goes as an RPC of its own", self.where)
+        self._plain = PlainCalls(self._authorized, self._tasks)
+        if isinstance(self._stub, LinkStub):
+            self._stub = SnakepitBridgeStub(self._authorized)
+        while len(self._waiting):
+            self._plain.send(*self._waiting.take())
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._dialled is not None:
+            self._dialled.set_result(None)
+            self._dialled = asyncio.get_running_loop().create_future()
+
+    def _send_waiting(self) -> None:
+        link = self._current
+        while link is not None and len(self._waiting) and link.takes_calls:
+            link.send(*self._waiting.take())

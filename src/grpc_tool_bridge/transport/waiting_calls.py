@@ -1,0 +1,82 @@
+"""Calls that no link has taken yet."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from grpc.aio import AioRpcError
+
+from grpc_tool_bridge.transport.link_calls import LinkCall
+
+
+class _Entry(NamedTuple):
+    payload: bytes
+    timer: asyncio.TimerHandle
+    # On the monotonic clock; None where the call's time is not part of it.
+    deadline: float | None
+
+
+class WaitingCalls:
+    """Calls in the order in which they came, each with the time that it may wait.
+
+    Args:
+        error: Makes the error of a call that waited so many seconds in vain.
+    """
+
+    def __init__(self, error: Callable[[float], AioRpcError]) -> None:
+        self._error = error
+        self._entries: dict[LinkCall, _Entry] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, call: LinkCall, payload: bytes, seconds: float, *, counts: bool) -> None:
+        """Adds a call.
+
+        Args:
+            call: The call.
+            payload: Its request.
+            seconds: How long it may wait.
+            counts: Whether the wait counts on the time that the call has.
+        """
+        call.carrier = self
+        timer = asyncio.get_running_loop().call_later(seconds, self._expire, call, seconds)
+        self._entries[call] = _Entry(payload, timer, time.monotonic() + seconds if counts else None)
+
+    def put_back(self, calls: Iterable[tuple[LinkCall, bytes]], seconds: float) -> None:
+        """Adds calls that a lost link had taken, but not sent, before all others."""
+        others, self._entries = self._entries, {}
+        for call, payload in calls:
+            if not call.done():
+                self.add(call, payload, call.time_remaining() or seconds, counts=False)
+        self._entries |= others
+
+    def take(self) -> tuple[LinkCall, bytes]:
+        """Takes the first; there is one where the length says so."""
+        call = next(iter(self._entries))
+        payload, timer, deadline = self._entries.pop(call)
+        timer.cancel()
+        if deadline is not None:
+            call.shorten(max(1, math.ceil((deadline - time.monotonic()) * 1000)))
+        return call, payload
+
+    def cancel(self, call: LinkCall) -> None:
+        """Forgets a call."""
+        entry = self._entries.pop(call, None)
+        if entry is not None:
+            entry.timer.cancel()
+
+    def grant(self, call: LinkCall, size: int) -> None:
+        """Does nothing: nothing of it can have been read."""
+
+    def fail(self, error: Callable[[], AioRpcError], *, impatient_only: bool = False) -> None:
+        """Ends all of them, or those that wait for no further dial, with an error each."""
+        for call in [call for call in self._entries if not (impatient_only and call.waits)]:
+            self.cancel(call)
+            call.fail(error())
+
+    def _expire(self, call: LinkCall, seconds: float) -> None:
+        if self._entries.pop(call, None) is not None:
+            call.fail(self._error(seconds))

@@ -1,0 +1,56 @@
+"""Envelopes of a link, written by hand.
+
+A frame is the envelopes after one another, each behind the tag and the length that ``LinkFrame`` gives it. The payload
+stands last in every envelope that has one. So a header is all that needs to be made, and a payload is copied only
+where the frame is put together.
+"""
+
+from collections.abc import Mapping
+
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkCall
+from grpc_tool_bridge.wire.framing import bytes_header, varint
+
+# Of an envelope in a frame, its id, and a call's payload.
+_PAYLOAD_TAG = b"\x12"
+_TIMEOUT_TAG = b"\x18"
+_ENVELOPE_TAG = b"\x0a"
+_ID_TAG = b"\x08"
+_CALL_TAG = b"\x12"
+
+REPLY_TAG = b"\x1a"
+CHUNK_TAG = b"\x22"
+PART_TAG = b"\x62"
+
+
+def whole(envelope: Envelope) -> bytes:
+    """Writes any envelope as it stands in a frame."""
+    data = envelope.SerializeToString()
+    return bytes_header(len(data)) + data
+
+
+def payload_header(tag: bytes, call_id: int, size: int) -> bytes:
+    """Writes what stands before ``size`` bytes of a reply, a chunk or a part."""
+    number, length = varint(call_id), varint(size)
+    return b"".join((_ENVELOPE_TAG, varint(2 + len(number) + len(length) + size), _ID_TAG, number, tag, length))
+
+
+def call_prefix(
+    method: str, *, timeout_ms: int = 0, metadata: Mapping[str, str] | None = None, initial_credit: int = 0
+) -> bytes:
+    """Writes of a call what does not depend on its id and its payload; the payload's tag ends it."""
+    head = LinkCall(method=method, timeout_ms=timeout_ms, metadata=metadata or {}, initial_credit=initial_credit)
+    return head.SerializeToString() + _PAYLOAD_TAG
+
+
+def call_header(prefix: bytes, call_id: int, size: int) -> bytes:
+    """Writes what stands before the ``size`` bytes of a call's payload."""
+    number, length = varint(call_id), varint(size)
+    call_size = len(prefix) + len(length) + size
+    call_length = varint(call_size)
+    envelope_size = 2 + len(number) + len(call_length) + call_size
+    return b"".join((_ENVELOPE_TAG, varint(envelope_size), _ID_TAG, number, _CALL_TAG, call_length, prefix, length))
+
+
+def shortened(prefix: bytes, timeout_ms: int) -> bytes:
+    """Gives a call's prefix another time-out; of a field that comes twice, the last counts."""
+    return b"".join((prefix.removesuffix(_PAYLOAD_TAG), _TIMEOUT_TAG, varint(timeout_ms), _PAYLOAD_TAG))

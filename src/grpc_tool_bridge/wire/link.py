@@ -1,0 +1,693 @@
+"""The protocol of a link, without any I/O.
+
+A link carries calls in both directions over one stream of frames. This is one end of it: fed the frames that came, it
+gives back what happened, and whenever there is something to send, the next frame. The same code is at both ends; only
+the numbers that calls get differ. Who moves the frames, runs the calls and waits for answers is not its concern.
+
+The rules are those of the messages ``LinkFrame`` and ``Envelope`` in ``proto/dspex_bridge.proto``.
+"""
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ResourceExhaustedError, error_info
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    Envelope,
+    LinkCancel,
+    LinkDrain,
+    LinkEvent,
+    LinkFrame,
+    LinkHello,
+    LinkStatus,
+)
+from grpc_tool_bridge.wire.envelopes import (
+    CHUNK_TAG,
+    PART_TAG,
+    REPLY_TAG,
+    call_header,
+    payload_header,
+    whole,
+)
+from grpc_tool_bridge.wire.outbox import REASSEMBLY_BYTES, SMALL_BYTES, Lane, Outbox
+
+PROTOCOL = 1
+
+# What a caller takes of a stream before it grants more, where it says nothing else.
+INITIAL_CREDIT = 1024 * 1024
+
+# Past so many bytes that wait, callers are held back; below half of it they may go on.
+HIGH_WATER_BYTES = 1024 * 1024
+
+# Of a stream, payloads beyond so many bytes that wait hold up whoever makes them.
+LANE_BYTES = 256 * 1024
+
+# Requests that wait for their answers; a peer that sends more is told to wait.
+MAX_INCOMING_BYTES = 256 * 1024 * 1024
+
+# A peer that lets so much control pile up does not read what it asks for.
+MAX_CONTROL_BYTES = 16 * 1024 * 1024
+
+# Cancelled calls that were answered nevertheless, of which a belated ``end`` may still come.
+MAX_CROSSED = 1_000
+
+# Numbers of gRPC's statuses.
+OK = 0
+CANCELLED = 1
+RESOURCE_EXHAUSTED = 8
+
+
+class OutgoingCall:
+    """A call that this end makes. Whoever waits for its answer derives from it.
+
+    Args:
+        prefix: What ``call_prefix`` made of its method.
+
+    Attributes:
+        id: On its link; 0 until it is sent.
+        streaming: Whether the answer is a stream.
+        window: Bytes of a stream that the peer may send ahead.
+        given_up: Whether this end wants it no more.
+    """
+
+    # A call that goes its usual way never sets most of these; as defaults they cost it nothing.
+    id = 0
+    streaming = False
+    given_up = False
+    window = INITIAL_CREDIT
+    _link: "Link | None" = None
+    _lane: Lane | None = None
+    _parts: "_Parts | None" = None
+    _credit = INITIAL_CREDIT
+    _consumed = 0
+
+    def __init__(self, prefix: bytes) -> None:
+        self.prefix = prefix
+
+    def open_window(self, window: int) -> None:
+        """Makes it a stream of which the peer may send so many bytes ahead; as ``initial_credit`` says."""
+        self.streaming = True
+        self.window = self._credit = window
+
+    def header(self, size: int) -> bytes:
+        """As of ``Sending``."""
+        return call_header(self.prefix, self.id or self._begin(), size)
+
+    def part_header(self, size: int) -> bytes:
+        """As of ``Sending``."""
+        return payload_header(PART_TAG, self.id or self._begin(), size)
+
+    def _begin(self) -> int:
+        # Only now, so that ids rise in the order in which they are sent: a large call may be overtaken by a small one.
+        assert self._link is not None  # noqa: S101 - it waits in the outbox of its link
+        return self._link._issue(self)
+
+
+class IncomingCall:
+    """A call that the peer makes.
+
+    Attributes:
+        id: On its link.
+        method: As in the service, such as "ExecuteTool".
+        payload: The serialized request.
+        timeout_ms: What is left of its time; 0: as the request says.
+        metadata: By name.
+        cancelled: Whether the peer wants it no more.
+        answered: Whether its reply or its end was given.
+        task: For whoever runs it.
+    """
+
+    __slots__ = (
+        "_credit",
+        "_lane",
+        "_size",
+        "_tag",
+        "answered",
+        "cancelled",
+        "id",
+        "metadata",
+        "method",
+        "payload",
+        "task",
+        "timeout_ms",
+    )
+
+    def __init__(
+        self, call_id: int, method: str, payload: bytes, timeout_ms: int, metadata: Mapping[str, str], credit: int
+    ) -> None:
+        self.id = call_id
+        self.method = method
+        self.payload = payload
+        self.timeout_ms = timeout_ms
+        self.metadata = metadata
+        self.cancelled = False
+        self.answered = False
+        self.task: Any = None
+        self._credit = credit
+        self._size = len(payload)
+        self._tag = REPLY_TAG
+        self._lane: Lane | None = None
+
+    def header(self, size: int) -> bytes:
+        """As of ``Sending``."""
+        return payload_header(self._tag, self.id, size)
+
+    def part_header(self, size: int) -> bytes:
+        """As of ``Sending``."""
+        return payload_header(PART_TAG, self.id, size)
+
+
+class Greeted(NamedTuple):
+    """The peer said who it is; the first event of a link."""
+
+    hello: LinkHello
+
+
+class Called(NamedTuple):
+    """The peer calls."""
+
+    call: IncomingCall
+
+
+class Cancelled(NamedTuple):
+    """The peer wants one of its calls no more; it waits for the call's end."""
+
+    call: IncomingCall
+    reason: str
+
+
+# Of the answers, ``call`` is the OutgoingCall that was given.
+
+
+class Replied(NamedTuple):
+    """A unary call was answered."""
+
+    call: Any
+    payload: bytes
+
+
+class Arrived(NamedTuple):
+    """A message of a stream came; ``Link.grant`` takes its size once it was used."""
+
+    call: Any
+    payload: bytes
+
+
+class Ended(NamedTuple):
+    """A call ended: a stream as its status says, a unary call with an error."""
+
+    call: Any
+    status: LinkStatus
+
+
+class Told(NamedTuple):
+    """The peer told something of a call on its way."""
+
+    call: Any
+    event: LinkEvent
+
+
+class Ponged(NamedTuple):
+    """A ping was answered."""
+
+    number: int
+
+
+class Draining(NamedTuple):
+    """The peer takes no new calls and will end the link."""
+
+    grace_ms: int
+
+
+Event = Greeted | Called | Cancelled | Replied | Arrived | Ended | Told | Ponged | Draining
+
+
+class _Parts:
+    """The pieces of a payload that came so far."""
+
+    __slots__ = ("pieces", "size")
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.size = 0
+
+
+class Link:
+    """One end of a link.
+
+    Args:
+        dialler: Whether this end dialled: its calls get odd numbers, those of the hub even ones.
+        hello: What the peer is told first; ``protocol`` is filled in. Calls past its ``capacity`` are refused.
+        max_incoming_bytes: Of requests that wait for their answers, all together; a call past it is refused.
+
+    Attributes:
+        peer: What the peer said of itself; None before it did.
+        draining: Whether the peer takes no new calls.
+        calls: Calls of this end that were sent and not answered, by id; those that were cancelled are among them until
+            their end comes.
+        incoming: Calls of the peer whose answers were not sent, by id.
+    """
+
+    def __init__(self, *, dialler: bool, hello: LinkHello, max_incoming_bytes: int = MAX_INCOMING_BYTES) -> None:
+        self.peer: LinkHello | None = None
+        self.draining = False
+        self.calls: dict[int, Any] = {}
+        self.incoming: dict[int, IncomingCall] = {}
+        self._outbox = Outbox()
+        self._last_id = -1 if dialler else 0
+        self._last_peer_id = 0 if dialler else -1
+        self._capacity = hello.capacity
+        self._max_incoming_bytes = max_incoming_bytes
+        self._incoming_bytes = 0
+        # Calls of this end that were given and have not come to their end.
+        self._open = 0
+        self._crossed: OrderedDict[int, None] = OrderedDict()
+        # Payloads of calls that are coming in pieces.
+        self._assembling: dict[int, _Parts] = {}
+        self._assembled = 0
+        self._pings = 0
+        self._receivers: dict[str | None, Callable[[Envelope, list[Event]], None]] = {
+            "hello": self._receive_hello,
+            "call": self._receive_call,
+            "reply": self._receive_reply,
+            "chunk": self._receive_chunk,
+            "end": self._receive_end,
+            "cancel": self._receive_cancel,
+            "credit": self._receive_credit,
+            "ping": self._receive_ping,
+            "pong": self._receive_pong,
+            "drain": self._receive_drain,
+            "part": self._receive_part,
+            "event": self._receive_event,
+        }
+        greeting = LinkHello()
+        greeting.CopyFrom(hello)
+        greeting.protocol = PROTOCOL
+        self._control(Envelope(hello=greeting))
+
+    # ------------------------------------------------------------------------------------------------- sending
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is a frame to send."""
+        return bool(self._outbox)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Payload that waits to be sent."""
+        return self._outbox.size
+
+    @property
+    def writable(self) -> bool:
+        """Whether new payloads may be given; they are taken anyway, but then they pile up."""
+        return self._outbox.size < HIGH_WATER_BYTES
+
+    @property
+    def room(self) -> int:
+        """How many more calls may be made now: what the peer takes at once, less those it has."""
+        if self.peer is None or self.draining:
+            return 0
+        return self.peer.capacity - self._open if self.peer.capacity else sys.maxsize
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether a call may be made now, with all that bounds them."""
+        return self._outbox.size < HIGH_WATER_BYTES and self.room > 0
+
+    def unsent(self) -> list[tuple[Any, bytes]]:
+        """Returns the calls that were given and not sent, with their payloads: what a lost link did not lose."""
+        return [entry for entry in self._outbox.unsent() if isinstance(entry[0], OutgoingCall) and not entry[0].id]
+
+    def next_frame(self) -> bytes:
+        """Takes the next frame to send; there is one where ``has_output`` says so."""
+        return self._outbox.next_frame()
+
+    def call(self, call: OutgoingCall, payload: bytes) -> None:
+        """Makes a call.
+
+        Raises:
+            MessageTooLargeError: The payload is over what a link carries.
+        """
+        self._check_size("the request", payload)
+        call._link = self
+        self._open += 1
+        if len(payload) <= SMALL_BYTES:
+            self._outbox.add_small(call, payload)
+            return
+        lane = call._lane = Lane()
+        self._outbox.add(lane, call, payload)
+
+    def cancel(self, call: OutgoingCall, reason: str = "") -> None:
+        """Gives up a call; one that was sent counts as active until its end comes."""
+        if call.given_up:
+            return
+        call.given_up = True
+        self._forget_parts(call)
+        if call._lane is not None:
+            self._outbox.drop(call._lane)
+        if not call.id:
+            self._open -= 1
+            self._outbox.remove_small(call)
+        elif call.id in self.calls:
+            self._control(Envelope(id=call.id, cancel=LinkCancel(reason=reason)))
+
+    def grant(self, call: OutgoingCall, size: int) -> None:
+        """Tells that ``size`` bytes of a stream were used; the peer hears of it once it is half a window."""
+        call._consumed += size
+        if call._consumed * 2 >= call.window and not call.given_up and call.id in self.calls:
+            call._credit += call._consumed
+            self._control(Envelope(id=call.id, credit=call._consumed))
+            call._consumed = 0
+
+    def reply(self, call: IncomingCall, payload: bytes) -> None:
+        """Answers a unary call.
+
+        Raises:
+            MessageTooLargeError: The payload is over what a link carries; the call still waits for its answer.
+        """
+        if call.answered:
+            return
+        self._check_size("the answer", payload)
+        call.answered = True
+        if len(payload) <= SMALL_BYTES:
+            self._over(call)
+            self._outbox.add_small(call, payload)
+            return
+        call._lane = Lane()
+        call._lane.on_empty = partial(self._over, call)
+        self._outbox.add(call._lane, call, payload)
+
+    def chunk(self, call: IncomingCall, payload: bytes) -> None:
+        """Sends a message of a stream, as soon as the peer's credit allows.
+
+        Raises:
+            MessageTooLargeError: The payload is over what a link carries.
+        """
+        if call.answered or call.cancelled:
+            return
+        self._check_size("a message of the stream", payload)
+        call._tag = CHUNK_TAG
+        if call._lane is None:
+            call._lane = Lane(call._credit)
+        self._outbox.add(call._lane, call, payload)
+
+    def has_room(self, call: IncomingCall, on_room: Callable[[], None] | None = None) -> bool:
+        """Tells whether a stream may have another message; where not, ``on_room`` is called once some was sent."""
+        lane = call._lane
+        if lane is None or lane.dropped or lane.size < LANE_BYTES:
+            return True
+        lane.on_room = on_room
+        return False
+
+    def end(self, call: IncomingCall, status: LinkStatus) -> None:
+        """Ends a call: a stream after its last message, a unary one with an error."""
+        if call.answered:
+            return
+        call.answered = True
+        envelope = whole(Envelope(id=call.id, end=status))
+        lane = call._lane
+        if lane is None or lane.dropped or lane.is_empty():
+            self._over(call)
+            self._outbox.add_control(envelope)
+            return
+        lane.last = envelope
+        lane.on_empty = partial(self._over, call)
+
+    def tell(self, call: IncomingCall, event: LinkEvent) -> None:
+        """Tells the caller something on the way; it comes before the answer."""
+        if not call.answered and not call.cancelled:
+            self._control(Envelope(id=call.id, event=event))
+
+    def ping(self) -> int:
+        """Asks for a sign of life; ``Ponged`` brings back the number."""
+        self._pings += 1
+        self._control(Envelope(ping=self._pings))
+        return self._pings
+
+    def drain(self, grace_ms: int) -> None:
+        """Tells the peer to make no new calls."""
+        self._control(Envelope(drain=LinkDrain(grace_ms=grace_ms)))
+
+    def _issue(self, call: OutgoingCall) -> int:
+        self._last_id += 2
+        call.id = self._last_id
+        self.calls[call.id] = call
+        return call.id
+
+    def _over(self, call: IncomingCall) -> None:
+        call.payload = b""
+        if self.incoming.pop(call.id, None) is not None:
+            self._incoming_bytes -= call._size
+
+    def _control(self, envelope: Envelope) -> None:
+        self._outbox.add_control(whole(envelope))
+
+    @staticmethod
+    def _check_size(what: str, payload: bytes) -> None:
+        if len(payload) > REASSEMBLY_BYTES:
+            raise MessageTooLargeError.of(what, len(payload), REASSEMBLY_BYTES)
+
+    # ----------------------------------------------------------------------------------------------- receiving
+
+    def receive(self, frame: bytes) -> list[Event]:
+        """Takes a frame and returns what it says.
+
+        Raises:
+            ProtocolError: It breaks the protocol; the link is over. What stood before that is lost with it.
+        """
+        try:
+            envelopes = LinkFrame.FromString(frame).envelopes
+        except DecodeError as error:
+            raise ProtocolError(f"a frame of {len(frame):,} bytes cannot be read: {error}") from None
+        events: list[Event] = []
+        receivers = self._receivers
+        for envelope in envelopes:
+            kind = envelope.WhichOneof("kind")
+            receiver = receivers.get(kind)
+            if receiver is None:
+                raise ProtocolError(f"an envelope of the call {envelope.id} has nothing in it that is known here")
+            if self.peer is None and kind != "hello":
+                raise ProtocolError(f"the first envelope is {kind!r}; it must be the peer's hello")
+            receiver(envelope, events)
+        if self._outbox.control_size > MAX_CONTROL_BYTES:
+            raise ProtocolError("the peer sends on, but does not read what it is answered")
+        return events
+
+    def _receive_hello(self, envelope: Envelope, events: list[Event]) -> None:
+        hello = envelope.hello
+        if self.peer is not None:
+            raise ProtocolError("a second hello came")
+        if hello.protocol != PROTOCOL:
+            raise ProtocolError(f"the peer speaks version {hello.protocol} of the link's protocol; this is {PROTOCOL}")
+        self.peer = LinkHello()
+        self.peer.CopyFrom(hello)
+        events.append(Greeted(self.peer))
+
+    def _receive_call(self, envelope: Envelope, events: list[Event]) -> None:
+        call_id, message = envelope.id, envelope.call
+        payload = message.payload
+        if call_id in self._assembling:
+            payload = self._join(self._assembling.pop(call_id), payload)
+        else:
+            self._check_new(call_id)
+        metadata = dict(message.metadata) if message.metadata else _NO_METADATA
+        call = IncomingCall(
+            call_id, message.method, payload, message.timeout_ms, metadata, message.initial_credit or INITIAL_CREDIT
+        )
+        self.incoming[call_id] = call
+        self._incoming_bytes += len(payload)
+        if self._capacity and len(self.incoming) > self._capacity:
+            self._refuse(call, f"{self._capacity:,} calls at once")
+        elif self._incoming_bytes > self._max_incoming_bytes:
+            self._refuse(call, f"{self._max_incoming_bytes:,} bytes of requests at once")
+        else:
+            events.append(Called(call))
+
+    def _refuse(self, call: IncomingCall, limit: str) -> None:
+        error = ResourceExhaustedError(
+            f"the link takes {limit}; call again when some were answered", details={"retry_after": "0.1"}
+        )
+        self.end(call, LinkStatus(code=RESOURCE_EXHAUSTED, message=error.message, error=error_info(error)))
+
+    def _receive_reply(self, envelope: Envelope, events: list[Event]) -> None:
+        call = self.calls.pop(envelope.id, None)
+        if call is None:
+            self._late(envelope.id, "reply")
+            return
+        self._open -= 1
+        if call.streaming:
+            raise ProtocolError(f"the call {envelope.id} is a stream, but a reply came")
+        if call.given_up:
+            self._remember_crossed(call)
+            return
+        payload = envelope.reply
+        if call._parts is not None:
+            payload = self._join(call._parts, payload)
+        events.append(Replied(call, payload))
+
+    def _receive_chunk(self, envelope: Envelope, events: list[Event]) -> None:
+        call = self.calls.get(envelope.id)
+        if call is None:
+            self._late(envelope.id, "chunk")
+            return
+        if not call.streaming:
+            raise ProtocolError(f"the call {envelope.id} is no stream, but a chunk came")
+        if call.given_up:
+            return
+        payload = envelope.chunk
+        if call._parts is not None:
+            # Its first piece was within the credit.
+            payload = self._join(call._parts, payload)
+            call._parts = None
+        else:
+            self._check_credit(call)
+        call._credit -= len(payload)
+        events.append(Arrived(call, payload))
+
+    def _receive_end(self, envelope: Envelope, events: list[Event]) -> None:
+        call = self.calls.pop(envelope.id, None)
+        if call is None:
+            self._late(envelope.id, "end")
+            return
+        self._open -= 1
+        if call._lane is not None:
+            # It may have been refused before all of it was sent.
+            self._outbox.drop(call._lane)
+        self._forget_parts(call)
+        if call.given_up:
+            return
+        status = LinkStatus()
+        status.CopyFrom(envelope.end)
+        if status.code == OK and not call.streaming:
+            raise ProtocolError(f"the call {envelope.id} ended well, but without its reply")
+        events.append(Ended(call, status))
+
+    def _receive_cancel(self, envelope: Envelope, events: list[Event]) -> None:
+        call_id = envelope.id
+        parts = self._assembling.pop(call_id, None)
+        if parts is not None:
+            self._assembled -= parts.size
+            self._control(Envelope(id=call_id, end=LinkStatus(code=CANCELLED, message="the call was cancelled")))
+            return
+        call = self.incoming.get(call_id)
+        if call is None:
+            # It was answered already, unless it never was.
+            self._check_old(call_id, "cancel")
+            return
+        if call.cancelled:
+            return
+        call.cancelled = True
+        if call._lane is not None:
+            self._drop_lane(call._lane)
+        if call.answered:
+            # Some of its answer was still waiting.
+            self._over(call)
+            self._control(Envelope(id=call_id, end=LinkStatus(code=CANCELLED, message="the call was cancelled")))
+            return
+        events.append(Cancelled(call, envelope.cancel.reason))
+
+    def _receive_credit(self, envelope: Envelope, _: list[Event]) -> None:
+        call = self.incoming.get(envelope.id)
+        if call is None:
+            self._check_old(envelope.id, "credit")
+            return
+        lane = call._lane
+        if lane is None:
+            call._credit += envelope.credit
+        elif lane.credit is not None:
+            lane.credit += envelope.credit
+            self._outbox.schedule(lane)
+
+    def _receive_ping(self, envelope: Envelope, _: list[Event]) -> None:
+        self._control(Envelope(pong=envelope.ping))
+
+    def _receive_pong(self, envelope: Envelope, events: list[Event]) -> None:
+        events.append(Ponged(envelope.pong))
+
+    def _receive_drain(self, envelope: Envelope, events: list[Event]) -> None:
+        self.draining = True
+        events.append(Draining(envelope.drain.grace_ms))
+
+    def _receive_part(self, envelope: Envelope, _: list[Event]) -> None:
+        call_id, piece = envelope.id, envelope.part
+        if call_id % 2 == self._last_id % 2:
+            call = self.calls.get(call_id)
+            if call is None:
+                self._late(call_id, "part")
+                return
+            if call.given_up:
+                return
+            if call._parts is None:
+                if call.streaming:
+                    self._check_credit(call)
+                call._parts = _Parts()
+            parts = call._parts
+        else:
+            known = self._assembling.get(call_id)
+            if known is None:
+                self._check_new(call_id)
+                known = self._assembling[call_id] = _Parts()
+            parts = known
+        parts.pieces.append(piece)
+        parts.size += len(piece)
+        self._assembled += len(piece)
+        if self._assembled > REASSEMBLY_BYTES:
+            raise ProtocolError(f"pieces of more than {REASSEMBLY_BYTES:,} bytes came before they made a whole")
+
+    def _receive_event(self, envelope: Envelope, events: list[Event]) -> None:
+        call = self.calls.get(envelope.id)
+        if call is None:
+            self._late(envelope.id, "event")
+        elif not call.given_up:
+            event = LinkEvent()
+            event.CopyFrom(envelope.event)
+            events.append(Told(call, event))
+
+    def _join(self, parts: _Parts, last: bytes) -> bytes:
+        self._assembled -= parts.size
+        return b"".join((*parts.pieces, last))
+
+    def _forget_parts(self, call: OutgoingCall) -> None:
+        if call._parts is not None:
+            self._assembled -= call._parts.size
+            call._parts = None
+
+    def _check_new(self, call_id: int) -> None:
+        if call_id <= self._last_peer_id or call_id % 2 != self._last_peer_id % 2:
+            raise ProtocolError(
+                f"a call came with the number {call_id}; its side's last one was {max(self._last_peer_id, 0)}, "
+                "and numbers rise by two"
+            )
+        self._last_peer_id = call_id
+
+    def _check_old(self, call_id: int, what: str) -> None:
+        if call_id > self._last_peer_id or call_id % 2 != self._last_peer_id % 2:
+            raise ProtocolError(f"a {what} came for the call {call_id}, which the peer never made")
+
+    def _check_credit(self, call: OutgoingCall) -> None:
+        if call._credit <= 0:
+            raise ProtocolError(f"the peer sent more of the stream {call.id} than it was granted")
+
+    def _late(self, call_id: int, what: str) -> None:
+        """Passes over the end of a cancelled call that was answered before; anything else was never asked for."""
+        if call_id > self._last_id or call_id % 2 != self._last_id % 2:
+            raise ProtocolError(f"a {what} came for the call {call_id}, which was never made")
+        if call_id not in self._crossed:
+            raise ProtocolError(f"a {what} came for the call {call_id}, which was answered before")
+
+    def _remember_crossed(self, call: OutgoingCall) -> None:
+        self._crossed[call.id] = None
+        if len(self._crossed) > MAX_CROSSED:
+            self._crossed.popitem(last=False)
+
+    def _drop_lane(self, lane: Lane) -> None:
+        self._outbox.drop(lane)
+        if lane.on_room is not None:
+            lane.on_room()
+
+
+_NO_METADATA: Mapping[str, str] = {}

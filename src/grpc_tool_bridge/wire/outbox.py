@@ -1,0 +1,229 @@
+"""What waits to be sent over a link, and the order in which it goes out.
+
+Control envelopes go first. Then come small payloads, in the order in which they were given. What is large or belongs to
+a stream waits in a lane of its call; the lanes take turns of one fragment each, so that none holds up another for
+longer than that.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+# A payload of a unary call up to this size goes out whole, in its turn among the others.
+SMALL_BYTES = 16 * 1024
+# A larger payload goes out in pieces of this size: a chunk of 64 KiB and what is wrapped around it in one.
+FRAGMENT_BYTES = 128 * 1024
+# A frame is closed once it has so much; the last envelope may take it past that by a fragment.
+FRAME_BYTES = 256 * 1024
+# Of payloads of which the peer has some pieces, but not all.
+REASSEMBLY_BYTES = 64 * 1024 * 1024
+
+
+class Sending(Protocol):
+    """What has a payload to send: a call that begins, or an answer."""
+
+    def header(self, size: int) -> bytes:
+        """Writes what stands before a payload, or before the last ``size`` bytes of one that went out in pieces."""
+
+    def part_header(self, size: int) -> bytes:
+        """Writes what stands before a piece that is not the last."""
+
+
+class Lane:
+    """Payloads of one call, in order.
+
+    Args:
+        credit: Bytes that the peer takes of a stream; None: of what is no stream it takes all.
+
+    Attributes:
+        size: Bytes that wait here.
+    """
+
+    __slots__ = ("_offset", "_queue", "begun", "credit", "dropped", "last", "listed", "on_empty", "on_room", "size")
+
+    def __init__(self, credit: int | None = None) -> None:
+        self.credit = credit
+        self.size = 0
+        # Whether the lane is among those that take turns.
+        self.listed = False
+        self.dropped = False
+        # Bytes that the peer has to keep room for: the payload in front, where some of it was sent.
+        self.begun = 0
+        # Control that goes out once the lane is empty.
+        self.last: bytes | None = None
+        # Called when something was sent of what waits here.
+        self.on_room: Callable[[], None] | None = None
+        # Called when the lane has nothing more to send; set once nothing more will come.
+        self.on_empty: Callable[[], None] | None = None
+        self._queue: deque[tuple[Sending, bytes]] = deque()
+        self._offset = 0
+
+    def add(self, sending: Sending, payload: bytes) -> None:
+        """Adds a payload."""
+        self._queue.append((sending, payload))
+        self.size += len(payload)
+
+    def ready(self) -> bool:
+        """Tells whether something may go out now."""
+        if self._offset:
+            return True
+        if self._queue:
+            return self.credit is None or self.credit > 0
+        return self.last is not None
+
+    def is_empty(self) -> bool:
+        """Tells whether nothing waits here."""
+        return not self._queue and self.last is None
+
+    def unsent(self) -> Iterator[tuple[Sending, bytes]]:
+        """Yields the payloads of which nothing was sent."""
+        yield from itertools.islice(self._queue, bool(self._offset), None)
+
+    def next_size(self) -> int:
+        """Returns the size of the payload that goes next, if it needs pieces and none was sent; else 0."""
+        if self._offset or not self._queue:
+            return 0
+        size = len(self._queue[0][1])
+        return size if size > FRAGMENT_BYTES else 0
+
+    def take_turn(self, pieces: list[bytes | memoryview]) -> int:
+        """Moves about a fragment of what waits to ``pieces``; returns the bytes."""
+        sent = 0
+        while sent < FRAGMENT_BYTES and self.ready():
+            if not self._queue:
+                assert self.last is not None  # noqa: S101 - ready() said so
+                pieces.append(self.last)
+                self.last = None
+                break
+            sending, payload = self._queue[0]
+            size = len(payload)
+            if not self._offset and self.credit is not None:
+                self.credit -= size
+            left = size - self._offset
+            if left > FRAGMENT_BYTES:
+                pieces.append(sending.part_header(FRAGMENT_BYTES))
+                pieces.append(memoryview(payload)[self._offset : self._offset + FRAGMENT_BYTES])
+                self._offset += FRAGMENT_BYTES
+                self.begun = size
+                sent += FRAGMENT_BYTES
+                continue
+            pieces.append(sending.header(left))
+            pieces.append(memoryview(payload)[self._offset :] if self._offset else payload)
+            self._queue.popleft()
+            self._offset = self.begun = 0
+            sent += left
+        self.size -= sent
+        return sent
+
+
+class Outbox:
+    """Everything that waits for the next frames.
+
+    Attributes:
+        size: Bytes of payload that wait.
+        control_size: Bytes of control that wait.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.control_size = 0
+        self._control: deque[bytes] = deque()
+        self._small: deque[tuple[Sending, bytes]] = deque()
+        self._lanes: deque[Lane] = deque()
+        self._begun = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._control or self._small or self._lanes)
+
+    def add_control(self, envelope: bytes) -> None:
+        """Adds an envelope that overtakes payloads."""
+        self._control.append(envelope)
+        self.control_size += len(envelope)
+
+    def add_small(self, sending: Sending, payload: bytes) -> None:
+        """Adds a payload that goes out whole."""
+        self._small.append((sending, payload))
+        self.size += len(payload)
+
+    def remove_small(self, sending: Sending) -> bool:
+        """Takes back what has not been sent; tells whether it was there."""
+        for entry in self._small:
+            if entry[0] is sending:
+                self._small.remove(entry)
+                self.size -= len(entry[1])
+                return True
+        return False
+
+    def add(self, lane: Lane, sending: Sending, payload: bytes) -> None:
+        """Adds a payload to a lane."""
+        lane.add(sending, payload)
+        self.size += len(payload)
+        self.schedule(lane)
+
+    def schedule(self, lane: Lane) -> None:
+        """Gives a lane its turns, where it has something that may go out."""
+        if not lane.listed and not lane.dropped and lane.ready():
+            lane.listed = True
+            self._lanes.append(lane)
+
+    def drop(self, lane: Lane) -> None:
+        """Forgets what waits in a lane."""
+        if lane.dropped:
+            return
+        lane.dropped = True
+        self.size -= lane.size
+        self._begun -= lane.begun
+        if lane.listed:
+            self._lanes.remove(lane)
+            lane.listed = False
+
+    def unsent(self) -> Iterator[tuple[Sending, bytes]]:
+        """Yields what waits and of which nothing was sent."""
+        yield from self._small
+        for lane in self._lanes:
+            yield from lane.unsent()
+
+    def next_frame(self) -> bytes:
+        """Takes the next frame; there is one where the outbox is true."""
+        pieces: list[bytes | memoryview] = []
+        size = 0
+        control = self._control
+        while control and size < FRAME_BYTES:
+            envelope = control.popleft()
+            pieces.append(envelope)
+            size += len(envelope)
+        self.control_size -= size
+        small = self._small
+        taken = 0
+        while small and size + taken < FRAME_BYTES:
+            sending, payload = small.popleft()
+            pieces.append(sending.header(len(payload)))
+            pieces.append(payload)
+            taken += len(payload)
+        # However much is ahead of them, the lanes get a turn in each frame.
+        for turn in range(len(self._lanes)):
+            if turn and size + taken >= FRAME_BYTES:
+                break
+            taken += self._turn(pieces)
+        self.size -= taken
+        return b"".join(pieces)
+
+    def _turn(self, pieces: list[bytes | memoryview]) -> int:
+        lane = self._lanes.popleft()
+        begun = lane.begun
+        needed = lane.next_size()
+        if needed and self._begun and self._begun + needed > REASSEMBLY_BYTES:
+            self._lanes.append(lane)
+            return 0
+        sent = lane.take_turn(pieces)
+        self._begun += lane.begun - begun
+        if lane.ready():
+            self._lanes.append(lane)
+        else:
+            lane.listed = False
+            if lane.on_empty is not None and lane.is_empty():
+                lane.on_empty()
+        if lane.on_room is not None:
+            lane.on_room()
+        return sent
