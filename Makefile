@@ -33,8 +33,9 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# `make bench PICTURE=docs/images/benchmark.svg` draws it too.
 bench: install
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --json benchmarks/results/latest.json $(if $(PICTURE),--picture $(PICTURE))
 
 proto: install
 	scripts/generate_proto.sh

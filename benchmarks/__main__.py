@@ -8,12 +8,14 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from benchmarks.figures import Figure, chosen
+from benchmarks.picture import draw
 from benchmarks.report import Outcome, as_json, print_table
 from benchmarks.timing import Plan, Sample
 
@@ -35,9 +37,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     print_table(outcomes, plan, console)
+    report = as_json(outcomes, plan)
     if options.json:
-        options.json.write_text(json.dumps(as_json(outcomes, plan), indent=2) + "\n", encoding="utf-8")
-    return int(any(outcome.sample is None for outcome in outcomes))
+        _write(options.json, json.dumps(report, indent=2) + "\n")
+    if options.picture:
+        try:
+            _write(options.picture, draw(report))
+        except ValueError as error:
+            console.print(f"{options.picture} was not drawn: {error}", style="red", markup=False)
+            return 1
+    return int(any(outcome.failed for outcome in outcomes))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[Figure]]:
@@ -46,6 +60,7 @@ def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[Fi
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each figure (default 9)")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this figure; may be repeated")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw calls per second and p50 there, as SVG")
     options = parser.parse_args(arguments)
     if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds is 1 or more")
@@ -56,22 +71,27 @@ def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[Fi
 
 
 def _measure_all(figures: Sequence[Figure], plan: Plan, progress: Console) -> list[Outcome]:
-    samples: dict[str, Sample] = {}
-    outcomes = []
+    outcomes: dict[str, Outcome] = {}
     for figure in figures:
-        problem = ""
-        if figure.name not in samples:
+        if figure.name not in outcomes:
+            together = [other for other in figures if other.measured_by == figure.measured_by]
             with progress.status(f"measuring {figure.name}: {figure.title}"):
-                try:
-                    samples |= _measure(figure, plan)
-                except _MeasureError as error:
-                    problem = str(error)
-        outcomes.append(Outcome(figure, samples.get(figure.name), problem))
-    return outcomes
+                outcomes |= {outcome.figure.name: outcome for outcome in _outcomes(together, plan)}
+    return [outcomes[figure.name] for figure in figures]
 
 
-def _measure(figure: Figure, plan: Plan) -> dict[str, Sample]:
-    command = [sys.executable, "-m", "benchmarks.measure", figure.name, "--rounds", str(plan.rounds)]
+def _outcomes(figures: Sequence[Figure], plan: Plan) -> list[Outcome]:
+    try:
+        answer = _measure(figures[0].name, plan)
+    except _MeasureError as error:
+        return [Outcome(figure, None, str(error), failed=True) for figure in figures]
+    if "samples" not in answer:
+        return [Outcome(figure, None, answer["not installed"]) for figure in figures]
+    return [Outcome(figure, Sample(**answer["samples"][figure.name])) for figure in figures]
+
+
+def _measure(name: str, plan: Plan) -> Mapping[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.measure", name, "--rounds", str(plan.rounds)]
     if plan.quick:
         command.append("--quick")
     try:
@@ -80,7 +100,8 @@ def _measure(figure: Figure, plan: Plan) -> dict[str, Sample]:
         raise _MeasureError(f"it did not end within {_LIMIT_SECONDS:g} s") from None
     if finished.returncode:
         raise _MeasureError(f"its process ended with {finished.returncode}; what it said stands above")
-    return {name: Sample(**fields) for name, fields in json.loads(finished.stdout).items()}
+    answer: Mapping[str, Any] = json.loads(finished.stdout)
+    return answer
 
 
 if __name__ == "__main__":

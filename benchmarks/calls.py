@@ -1,61 +1,95 @@
 """Figures of single calls and batches."""
 
+import itertools
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
-from benchmarks.bare import BareClient
-from benchmarks.processes import plain_bridge, running
-from benchmarks.timing import Pair, Plan, Sample, compare_calls, in_turn
-from benchmarks.work import WrongAnswerError, add, check_sum, pairs
+from benchmarks.callers import Pair, in_microseconds, p50s
+from benchmarks.peers.bare import BareClient
+from benchmarks.processes import link_bridge, plain_bridge, running
+from benchmarks.timing import Plan, Sample, in_rounds, ratios
+from benchmarks.work import add, check_sum, pairs
 from grpc_tool_bridge import LocalToolBridge, ToolBridge
 
 BATCH_ITEMS = 50
 
 
+async def link_one(plan: Plan) -> dict[str, Sample]:
+    """One call at a time over the link, against a bare RPC."""
+    return {"link-one": await _against_bare(plan, "link", link_bridge)}
+
+
 async def plain_rpc(plan: Plan) -> dict[str, Sample]:
     """One call at a time as a plain RPC, against a bare one."""
+    return {"plain-rpc": await _against_bare(plan, "plain RPC", plain_bridge)}
+
+
+async def _against_bare(
+    plan: Plan, name: str, connect: Callable[[str], AbstractAsyncContextManager[ToolBridge]]
+) -> Sample:
+    calls = plan.amount(800, 200)
     async with (
         running("hub") as hub,
         running("bare") as peer,
-        plain_bridge(hub.address) as bridge,
+        connect(hub.address) as bridge,
         BareClient(peer.address) as bare,
     ):
-        calls = plan.amount(800, 200)
-        return {"plain-rpc": await compare_calls(bridge.tools["add"], bare.add, pairs(), plan, calls=calls)}
+        taken = await p50s(plan, {name: (bridge.tools["add"], calls), "bare": (bare.add, calls)})
+    return Sample(ratios(taken[name], taken["bare"]), in_microseconds(taken))
 
 
 async def in_process(plan: Plan) -> dict[str, Sample]:
     """One call at a time of a hub in the same process, against a bare RPC to another."""
+    calls = plan.amount(800, 200)
     async with running("bare") as peer, LocalToolBridge([add]) as bridge, BareClient(peer.address) as bare:
         await bridge.initialize()
-        calls = plan.amount(800, 200)
-        return {"in-process": await compare_calls(bridge.tools["add"], bare.add, pairs(), plan, calls=calls)}
+        taken = await p50s(plan, {"bridge": (bridge.tools["add"], calls), "bare": (bare.add, calls)})
+    return {"in-process": Sample(ratios(taken["bridge"], taken["bare"]), in_microseconds(taken))}
 
 
 async def batch(plan: Plan) -> dict[str, Sample]:
-    """A batch of 50 calls against the same calls in sequence; their results must be equal."""
+    """A batch of 50 calls against the same number in sequence, over the link and as plain RPCs."""
     arguments = pairs()
-    times = plan.amount(8, 4)
-    taken: dict[str, list[float]] = {"batch": [], "sequence": []}
-    async with running("hub") as hub, plain_bridge(hub.address) as bridge:
-        for round_number in range(-1, plan.rounds):
-            seconds: dict[str, list[float]] = {name: [] for name in taken}
-            for turn in range(times):
-                calls = [next(arguments) for _ in range(BATCH_ITEMS)]
-                results = {}
-                for name in in_turn("batch", "sequence", round_number + turn):
-                    way = _batch if name == "batch" else _sequence
-                    start = time.perf_counter()
-                    results[name] = await way(bridge, calls)
-                    seconds[name].append(time.perf_counter() - start)
-                _check(calls, results["batch"], results["sequence"])
-            if round_number >= 0:
-                for name, medians in taken.items():
-                    medians.append(statistics.median(seconds[name]))
-    speedups = [sequence / whole for whole, sequence in zip(taken["batch"], taken["sequence"], strict=True)]
+    async with (
+        running("hub") as hub,
+        link_bridge(hub.address) as link,
+        plain_bridge(hub.address) as plain,
+    ):
+
+        async def measure(bridge: ToolBridge, run: Any) -> Sequence[float]:
+            return [await _seconds(bridge, run, arguments) for _ in range(plan.amount(2, 1))]
+
+        taken = await in_rounds(
+            plan,
+            {
+                "link batch": lambda: measure(link, _batch),
+                "link sequence": lambda: measure(link, _sequence),
+                "plain batch": lambda: measure(plain, _batch),
+                "plain sequence": lambda: measure(plain, _sequence),
+            },
+        )
+    medians = {name: [statistics.median(seconds) for seconds in rounds] for name, rounds in taken.items()}
+    return {"batch": _speed_up(medians, "link"), "plain-batch": _speed_up(medians, "plain")}
+
+
+def _speed_up(medians: dict[str, list[float]], transport: str) -> Sample:
+    taken = {name: medians[f"{transport} {name}"] for name in ("batch", "sequence")}
     details = {f"{name} of {BATCH_ITEMS}, ms": statistics.median(seconds) * 1e3 for name, seconds in taken.items()}
-    return {"batch": Sample(speedups, details)}
+    return Sample(ratios(taken["sequence"], taken["batch"]), details)
+
+
+async def _seconds(bridge: ToolBridge, run: Any, arguments: Iterator[Pair]) -> float:
+    calls = list(itertools.islice(arguments, BATCH_ITEMS))
+    start = time.perf_counter()
+    results = await run(bridge, calls)
+    seconds = time.perf_counter() - start
+    # Both ways are held to the same sums, so their results are equal.
+    for (a, b), result in zip(calls, results, strict=True):
+        check_sum(a, b, result)
+    return seconds
 
 
 async def _batch(bridge: ToolBridge, calls: Sequence[Pair]) -> list[object]:
@@ -64,10 +98,3 @@ async def _batch(bridge: ToolBridge, calls: Sequence[Pair]) -> list[object]:
 
 async def _sequence(bridge: ToolBridge, calls: Sequence[Pair]) -> list[object]:
     return [await bridge.tools["add"](a, b) for a, b in calls]
-
-
-def _check(calls: Sequence[Pair], in_batch: Sequence[object], in_sequence: Sequence[object]) -> None:
-    if in_batch != in_sequence:
-        raise WrongAnswerError("the batch's results are not those of the same calls in sequence")
-    for (a, b), answer in zip(calls, in_batch, strict=True):
-        check_sum(a, b, answer)

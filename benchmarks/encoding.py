@@ -1,4 +1,4 @@
-"""Encoding of values: ``python -m benchmarks.encoding``.
+"""The figures of encoding values.
 
 Two ratios, each taken with its peer in the same round: nested containers against the standard library's JSON, and a
 pandas frame against its Arrow IPC stream alone. Every round makes new values, and every answer is checked.
@@ -7,7 +7,6 @@ pandas frame against its Arrow IPC stream alone. Every round makes new values, a
 import gc
 import json
 import random
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from benchmarks.timing import Plan, Sample
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
 
 ROWS, COLUMNS = 1_000_000, 8
@@ -69,9 +69,9 @@ def by_arrow(value: pd.DataFrame) -> pd.DataFrame:
     return back
 
 
-def ratio(
+def ratios(
     make: Callable[[int], Any], peer: Callable[[Any], Any], same: Callable[[Any, Any], bool], rounds: int
-) -> float:
+) -> list[float]:
     """Measures the bridge's way against a peer's.
 
     Args:
@@ -81,9 +81,9 @@ def ratio(
         rounds: How often both are measured; the order changes each time.
 
     Returns:
-        The bridge's time / the peer's, the median over the rounds.
+        The bridge's time / the peer's, of each round.
     """
-    ratios = []
+    taken = []
     for seed in range(rounds):
         value = make(seed)
         seconds = {}
@@ -95,25 +95,13 @@ def ratio(
             if not same(value, back):
                 raise AssertionError(f"{way.__name__} gave back another value")
             del back
-        ratios.append(seconds[by_bridge] / seconds[peer])
-    return statistics.median(ratios)
+        taken.append(seconds[by_bridge] / seconds[peer])
+    return taken
 
 
-def measure(rounds: int) -> dict[str, float]:
-    """Measures both ratios; less is better.
-
-    Args:
-        rounds: How often each way is measured.
-
-    Returns:
-        "nested / json" and "frame / arrow".
-    """
+async def encoding(plan: Plan) -> dict[str, Sample]:
+    """Measures both ratios; less is better."""
     return {
-        "nested / json": ratio(nested, by_json, lambda old, new: bool(old == new), rounds),
-        "frame / arrow": ratio(frame, by_arrow, lambda old, new: bool(old.equals(new)), rounds),
+        "json": Sample(ratios(nested, by_json, lambda old, new: bool(old == new), plan.rounds)),
+        "frame": Sample(ratios(frame, by_arrow, lambda old, new: bool(old.equals(new)), plan.rounds)),
     }
-
-
-if __name__ == "__main__":
-    for name, figure in measure(9).items():
-        print(f"{name}: {figure:.2f}")

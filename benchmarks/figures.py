@@ -1,9 +1,9 @@
 """The figures: what is measured, and what must be reached."""
 
+import pkgutil
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
-from benchmarks import calls, resources, streams
 from benchmarks.timing import Plan, Sample
 
 Measure = Callable[[Plan], Awaitable[dict[str, Sample]]]
@@ -16,55 +16,78 @@ class Figure:
     Attributes:
         name: Short, for the command line and the JSON.
         title: What is compared with what.
-        must: The least that will do.
-        goal: What the project is for.
-        measure: Measures it, perhaps together with others.
+        measured_by: The function that measures it, perhaps with others, as ``module:function`` below ``benchmarks``;
+            imported only in the process that measures.
+        must: The least that will do; None where the figure only informs.
+        goal: What the project is for; None where the least is all that is asked.
         unit: Of the value; empty for a ratio.
         more_is_better: Whether the limits are lower bounds.
     """
 
     name: str
     title: str
-    must: float
-    goal: float
-    measure: Measure
+    measured_by: str
+    must: float | None = None
+    goal: float | None = None
+    _: KW_ONLY
     unit: str = ""
     more_is_better: bool = False
 
+    @property
+    def measure(self) -> Measure:
+        """Measures the figure and those that are measured with it; returns the samples by name."""
+        function: Measure = pkgutil.resolve_name(f"benchmarks.{self.measured_by}")
+        return function
+
     def verdict(self, value: float) -> str:
-        """Returns "goal", "must" or "missed"."""
-        sign = -1 if self.more_is_better else 1
-        if sign * value <= sign * self.goal:
+        """Returns "goal", "must" or "missed"; empty where the figure only informs."""
+        if self.must is None:
+            return ""
+        if self.goal is not None and self._reaches(value, self.goal):
             return "goal"
-        return "must" if sign * value <= sign * self.must else "missed"
+        return "must" if self._reaches(value, self.must) else "missed"
+
+    def _reaches(self, value: float, limit: float) -> bool:
+        return value >= limit if self.more_is_better else value <= limit
 
 
-async def encoding(plan: Plan) -> dict[str, Sample]:
-    """Encoding of containers and frames, against the standard library's JSON and Arrow."""
-    from benchmarks.encoding import measure  # noqa: PLC0415 - pandas is loaded only where it is measured
+def _more(name: str, title: str, measured_by: str, must: float, goal: float) -> Figure:
+    return Figure(name, title, measured_by, must, goal, more_is_better=True)
 
-    figures = measure(plan.rounds)
-    return {"json": Sample([figures["nested / json"]]), "frame": Sample([figures["frame / arrow"]])}
+
+def _times_faster(name: str, than: str, measured_by: str) -> Figure:
+    return Figure(
+        name, f"the link: times as fast as {than}", f"comparisons:{measured_by}", unit="x", more_is_better=True
+    )
 
 
 FIGURES = (
-    Figure("plain-rpc", "one at a time, plain RPC / bare grpc.aio unary, p50", 1.3, 1.15, calls.plain_rpc),
-    Figure("in-process", "one at a time, in-process bridge / bare grpc.aio unary, p50", 0.1, 0.04, calls.in_process),
-    Figure("batch", "50 calls in sequence / one batch of 50, time", 5, 15, calls.batch, more_is_better=True),
-    Figure("stream", "64 KiB chunks / bare grpc.aio stream, MB/s", 0.8, 1, streams.chunk_stream, more_is_better=True),
-    Figure("json", "1 MB of dicts and lists / json.dumps + loads, time", 1, 0.5, encoding),
-    Figure("frame", "pandas frame of 1M x 8 / its Arrow IPC alone, time", 4, 2, encoding),
-    Figure("session-memory", "hub's memory per idle session, of 10,000", 4, 2, resources.session_memory, unit="KiB"),
-    Figure("growth", "growth of hub or client over 100,000 calls", 5, 0, resources.growth, unit="MB"),
-    Figure(
-        "scale",
-        "calls/s with 1,000 tools and 10,000 sessions / with 1 and 1",
-        0.9,
-        1,
-        resources.scale,
-        more_is_better=True,
-    ),
-    Figure("idle-cpu", "processor time of an idle hub", 1, 0, resources.idle_hub, unit="%"),
+    _more("link-100", "100 at once over the link / bare grpc.aio unary, calls/s", "crowds:hundred", 5, 10),
+    _more("link-1000", "1,000 at once over the link / bare grpc.aio unary, calls/s", "crowds:thousand", 8, 15),
+    Figure("link-one", "one at a time over the link / bare grpc.aio unary, p50", "calls:link_one", 0.9, 0.6),
+    Figure("plain-rpc", "one at a time, plain RPC / bare grpc.aio unary, p50", "calls:plain_rpc", 1.3, 1.15),
+    Figure("in-process", "one at a time, in-process / bare grpc.aio unary, p50", "calls:in_process", 0.1, 0.04),
+    _more("link-mcp", "100 at once over the link / MCP SDK over HTTP, calls/s", "comparisons:mcp_http", 20, 40),
+    _more("link-stream", "64 KiB chunks over the link / bare stream, MB/s", "streams:chunk_stream", 0.8, 1),
+    _more("plain-stream", "64 KiB chunks, plain RPC / bare stream, MB/s", "streams:chunk_stream", 0.8, 1),
+    _more("batch", "50 calls in sequence / one batch of 50, over the link, time", "calls:batch", 5, 15),
+    _more("plain-batch", "50 calls in sequence / one batch of 50, plain RPC, time", "calls:batch", 5, 15),
+    Figure("link-p99", "p99 of 100 at once while 9 MB payloads cross / without", "crowds:tail", 6, 3),
+    Figure("json", "1 MB of dicts and lists / json.dumps + loads, time", "encoding:encoding", 1, 0.5),
+    Figure("frame", "pandas frame of 1M x 8 / its Arrow IPC alone, time", "encoding:encoding", 4, 2),
+    _more("scale", "calls/s with 1,000 tools, 10,000 sessions / with 1 and 1", "crowds:scale", 0.9, 1),
+    Figure("session-memory", "hub's memory per idle session, of 10,000", "resources:session_memory", 4, 2, unit="KiB"),
+    Figure("growth", "memory that 100,000 calls over the link leave taken", "resources:link_growth", 5, 0, unit="MB"),
+    Figure("plain-growth", "memory that 100,000 plain RPCs leave taken", "resources:plain_growth", 5, 0, unit="MB"),
+    Figure("waiting-memory", "most memory that 10,000 calls take while they wait", "resources:waiting", 100, unit="MB"),
+    Figure("unread-memory", "most memory that a stream takes while it is not read", "resources:unread", 20, unit="MB"),
+    Figure("idle-cpu", "processor time of an idle hub or client, linked", "resources:idle", 1, 0, unit="%"),
+    _times_faster("echo-one", "a bare TCP echo of 100 bytes, one at a time", "echo"),
+    _times_faster("nats-one", "NATS request and reply, one at a time", "nats"),
+    _times_faster("nats-100", "NATS request and reply, 100 at once", "nats"),
+    _times_faster("mcp-http-one", "the MCP SDK over HTTP, one at a time", "mcp_http"),
+    _times_faster("mcp-stdio-one", "the MCP SDK over stdio, one at a time", "mcp_stdio"),
+    _times_faster("mcp-stdio-100", "the MCP SDK over stdio, 100 at once", "mcp_stdio"),
 )
 
 

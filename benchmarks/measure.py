@@ -1,4 +1,7 @@
-"""The process that measures one set of figures: ``python -m benchmarks.measure NAME``. It prints them as JSON."""
+"""The process that measures one set of figures: ``python -m benchmarks.measure NAME``.
+
+It prints a line of JSON: the samples, or what is not installed.
+"""
 
 import argparse
 import asyncio
@@ -6,7 +9,7 @@ import dataclasses
 import json
 
 from benchmarks.figures import chosen
-from benchmarks.timing import Plan
+from benchmarks.timing import NotInstalledError, Plan
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measure a figure, and those that are measured with it.")
@@ -18,7 +21,10 @@ if __name__ == "__main__":
 
     async def run() -> dict[str, object]:
         """Measures, and gives each sample as plain data."""
-        samples = await figure.measure(Plan(rounds=options.rounds, quick=options.quick))
-        return {name: dataclasses.asdict(sample) for name, sample in samples.items()}
+        try:
+            samples = await figure.measure(Plan(rounds=options.rounds, quick=options.quick))
+        except NotInstalledError as error:
+            return {"not installed": str(error)}
+        return {"samples": {name: dataclasses.asdict(sample) for name, sample in samples.items()}}
 
     print(json.dumps(asyncio.run(run())))

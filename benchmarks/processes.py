@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import sys
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from grpc_tool_bridge.bridge import ToolBridge
+from grpc_tool_bridge.bridge import GRPCToolBridge, ToolBridge
 from grpc_tool_bridge.client import ToolBridgeClient
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.client_stub import RpcTransport
@@ -56,7 +58,8 @@ class ServerProcess:
             async with asyncio.timeout(_END_SECONDS):
                 await self._process.wait()
         except TimeoutError:
-            self._process.kill()
+            # Its whole group: a server may have started one of its own.
+            os.killpg(self._process.pid, signal.SIGKILL)
             await self._process.wait()
 
 
@@ -65,7 +68,7 @@ async def running(kind: str, *, tools: int = 1) -> AsyncGenerator[ServerProcess,
     """Starts a server and ends it.
 
     Args:
-        kind: "hub" or "bare".
+        kind: "hub", or a peer's as ``benchmarks.server`` has it.
         tools: How many tools that add the hub has.
     """
     command = [sys.executable, "-m", "benchmarks.server", kind, "--tools", str(tools)]
@@ -82,6 +85,14 @@ async def running(kind: str, *, tools: int = 1) -> AsyncGenerator[ServerProcess,
         yield server
     finally:
         await server.close()
+
+
+@contextlib.asynccontextmanager
+async def link_bridge(address: str) -> AsyncGenerator[ToolBridge, None]:
+    """Opens a bridge with a session, over the transport that a program gets by default: the link."""
+    async with GRPCToolBridge(address) as bridge:
+        await bridge.initialize()
+        yield bridge
 
 
 @contextlib.asynccontextmanager

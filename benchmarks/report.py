@@ -1,9 +1,6 @@
 """Results as a table for a person and as JSON for a program."""
 
 import dataclasses
-import importlib.metadata
-import os
-import platform
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.figures import Figure
+from benchmarks.machine import in_words, machine
 from benchmarks.timing import Plan, Sample
 
 _COLOURS = {"goal": "green", "must": "yellow", "missed": "bold red", "failed": "bold red"}
@@ -22,29 +20,22 @@ class Outcome:
 
     Attributes:
         figure: The figure.
-        sample: What was measured; None where that failed.
-        problem: Why it failed; empty where it did not.
+        sample: What was measured; None where nothing was.
+        problem: Why nothing was measured; empty where something was.
+        failed: Whether that is a fault; else what it is measured against is not installed.
     """
 
     figure: Figure
     sample: Sample | None
     problem: str = ""
+    failed: bool = False
 
     @property
     def verdict(self) -> str:
-        """Returns "goal", "must", "missed" or "failed"."""
-        return "failed" if self.sample is None else self.figure.verdict(self.sample.median)
-
-
-def machine() -> dict[str, Any]:
-    """Describes where the figures were taken."""
-    return {
-        "python": platform.python_version(),
-        "grpcio": importlib.metadata.version("grpcio"),
-        "protobuf": importlib.metadata.version("protobuf"),
-        "cpus": os.cpu_count(),
-        "platform": platform.platform(),
-    }
+        """Returns "goal", "must", "missed", "failed" or "not installed"; empty where the figure only informs."""
+        if self.sample is None:
+            return "failed" if self.failed else "not installed"
+        return self.figure.verdict(self.sample.median)
 
 
 def as_json(outcomes: Sequence[Outcome], plan: Plan) -> dict[str, Any]:
@@ -64,19 +55,16 @@ def print_table(outcomes: Sequence[Outcome], plan: Plan, console: Console) -> No
     console.print(table)
     for outcome in outcomes:
         if outcome.problem:
-            console.print(f"{outcome.figure.name}: {outcome.problem}", style="red", markup=False)
-    about = machine()
-    console.print(
-        f"{plan.rounds} rounds{', quick' if plan.quick else ''}; the spread is the middle half of them. "
-        f"Python {about['python']}, grpcio {about['grpcio']}, protobuf {about['protobuf']}, {about['cpus']} CPUs.",
-        style="dim",
-    )
+            style = "red" if outcome.failed else "dim"
+            console.print(f"{outcome.figure.name}: {outcome.problem}", style=style, markup=False)
+    rounds = f"{plan.rounds} rounds{', quick' if plan.quick else ''}; the spread is the middle half of them."
+    console.print(f"{rounds} {in_words(machine())}.", style="dim", markup=False)
 
 
 def _row(outcome: Outcome) -> Sequence[str]:
     figure, sample = outcome.figure, outcome.sample
     bound = "≥" if figure.more_is_better else "≤"
-    title = figure.title
+    title = f"[bold]{figure.name}[/bold] {figure.title}"
     measured = spread = "-"
     if sample is not None:
         measured = _number(sample.median, figure.unit)
@@ -86,8 +74,9 @@ def _row(outcome: Outcome) -> Sequence[str]:
             f"{name.partition(',')[0]} {_number(value, _unit(name))}" for name, value in sample.details.items()
         )
         title += f"\n[dim]{details}[/dim]" if details else ""
-    verdict = f"[{_COLOURS[outcome.verdict]}]{outcome.verdict}[/]"
-    return (title, measured, spread, f"{bound} {figure.must:g}", f"{bound} {figure.goal:g}", verdict)
+    limits = ["" if limit is None else f"{bound} {limit:g}" for limit in (figure.must, figure.goal)]
+    verdict = f"[{_COLOURS.get(outcome.verdict, 'dim')}]{outcome.verdict}[/]"
+    return (title, measured, spread, *limits, verdict)
 
 
 def _unit(name: str) -> str:

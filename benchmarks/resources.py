@@ -1,36 +1,40 @@
-"""Figures of memory, processor time and size."""
+"""Figures of memory and processor time."""
 
 import asyncio
 import itertools
 import statistics
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from benchmarks.processes import plain_bridge, running
-from benchmarks.server import resident_bytes, session_name
-from benchmarks.timing import TURNS, Plan, Sample, Way, at_once, in_turn
-from benchmarks.work import check_sum, pairs
-from grpc_tool_bridge import AsyncGRPCProxyTool, ToolBridge, ToolSpec
+from benchmarks.callers import at_once, of_session, spread
+from benchmarks.processes import ServerProcess, link_bridge, plain_bridge, running
+from benchmarks.server import peak_bytes, resident_bytes, session_name
+from benchmarks.timing import Plan, Sample
+from benchmarks.work import check_chunk, check_sum, pairs
+from grpc_tool_bridge import ToolBridge
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import InitializeSessionRequest
 
 SESSIONS = 10_000
-TOOLS = 1_000
 WIDTH = 50
+WAITING = 10_000
+# As many as the hub lets run at once in one session.
+WAITING_IN_SESSION = 100
+# More than a stream could carry in the time that it is left unread: 1 GB.
+UNREAD_CHUNKS = 16_000
 
 
 async def session_memory(plan: Plan) -> dict[str, Sample]:
-    """Memory of the hub for each session that was opened over plain RPC and idles since; and after a call of each.
+    """Memory of the hub for each session that was opened over the link and idles since; and after a call of each.
 
     They come on top of as many others, opened before within the hub: the first sessions go where starting up left
     memory free, and seem to take none.
     """
     idle, used = [], []
     for _ in range(plan.amount(3, 1)):
-        async with running("hub") as hub, plain_bridge(hub.address) as bridge:
-            # What the first RPCs make the process allocate belongs to no session.
-            await at_once(itertools.repeat(bridge.tools["add"]), pairs(), 2_000, width=WIDTH)
+        async with running("hub") as hub, link_bridge(hub.address) as bridge:
+            await _warm_up(bridge)
             await hub.ask("open sessions", SESSIONS)
             before = await hub.ask("rss")
             await _for_each(SESSIONS, lambda index: _open(bridge, SESSIONS + index))
@@ -41,75 +45,93 @@ async def session_memory(plan: Plan) -> dict[str, Sample]:
     return {"session-memory": Sample(idle, {"after a call of each, KiB": statistics.median(used)})}
 
 
-async def growth(plan: Plan) -> dict[str, Sample]:
-    """How much the hub and its client grow over many calls, in MB; the larger of the two."""
-    calls = plan.amount(100_000, 10_000)
+async def link_growth(plan: Plan) -> dict[str, Sample]:
+    """How much the hub and its client grow over many calls over the link, in MB; the larger of the two."""
+    return {"growth": await _growth(plan.amount(100_000, 20_000), link_bridge)}
+
+
+async def plain_growth(plan: Plan) -> dict[str, Sample]:
+    """The same over plain RPC."""
+    return {"plain-growth": await _growth(plan.amount(100_000, 5_000), plain_bridge)}
+
+
+async def _growth(calls: int, connect: Callable[[str], AbstractAsyncContextManager[ToolBridge]]) -> Sample:
     arguments = pairs()
-    async with running("hub") as hub, plain_bridge(hub.address) as bridge:
+    async with running("hub") as hub, connect(hub.address) as bridge:
         ways = itertools.repeat(bridge.tools["add"])
         await at_once(ways, arguments, calls // 10, width=WIDTH)
         before = await hub.ask("rss"), resident_bytes()
         seconds = await at_once(ways, arguments, calls, width=WIDTH)
         after = await hub.ask("rss"), resident_bytes()
-    hub_grew, client_grew = ((end - start) / 1e6 for start, end in zip(before, after, strict=True))
-    details = {"calls": float(calls), "hub, MB": hub_grew, "client, MB": client_grew, "calls/s": calls / seconds}
-    return {"growth": Sample([max(hub_grew, client_grew)], details)}
+    sample = _larger(before, after)
+    return Sample(sample.values, {"calls": float(calls), **sample.details, "calls/s": calls / seconds})
 
 
-async def scale(plan: Plan) -> dict[str, Sample]:
-    """Throughput of a hub with 1,000 tools and 10,000 sessions, the calls spread over them, against one of each."""
-    number = plan.amount(1_000, 300)
-    arguments = pairs()
-    rates: dict[str, list[float]] = {"many": [], "one": []}
-    async with running("hub", tools=TOOLS) as many, running("hub") as one:
-        await many.ask("open sessions", SESSIONS)
-        await one.ask("open sessions", 1)
-        async with plain_bridge(many.address) as many_bridge, plain_bridge(one.address) as one_bridge:
-            ways = {"many": _spread(many_bridge, SESSIONS, TOOLS), "one": _spread(one_bridge, 1, 1)}
-            for round_number in range(-1, plan.rounds):
-                seconds = dict.fromkeys(ways, 0.0)
-                for turn in range(TURNS):
-                    for name in in_turn("many", "one", round_number + turn):
-                        seconds[name] += await at_once(ways[name], arguments, number, width=WIDTH)
-                if round_number >= 0:
-                    for name, rate in rates.items():
-                        rate.append(TURNS * number / seconds[name])
-    ratios = [large / small for large, small in zip(rates["many"], rates["one"], strict=True)]
-    return {"scale": Sample(ratios, {f"{name}, calls/s": statistics.median(rate) for name, rate in rates.items()})}
-
-
-async def idle_hub(plan: Plan) -> dict[str, Sample]:
-    """Processor time of a hub that idles, with one client connected, in percent of one core."""
+async def idle(plan: Plan) -> dict[str, Sample]:
+    """Processor time of a hub and a client that idle with an open link, in percent of one core; the larger of both."""
     seconds = plan.amount(20, 5)
-    async with running("hub") as hub, plain_bridge(hub.address) as bridge:
+    async with running("hub") as hub, link_bridge(hub.address) as bridge:
         check_sum(1, 2, await bridge.tools["add"](1, 2))
         before = await hub.ask("cpu"), time.process_time()
         await asyncio.sleep(seconds)
         after = await hub.ask("cpu"), time.process_time()
     hub_used, client_used = ((end - start) / seconds * 100 for start, end in zip(before, after, strict=True))
-    return {"idle-cpu": Sample([hub_used], {"client, %": client_used, "seconds": float(seconds)})}
+    details = {"hub, %": hub_used, "client, %": client_used, "seconds": float(seconds)}
+    return {"idle-cpu": Sample([max(hub_used, client_used)], details)}
 
 
-@dataclass(frozen=True, slots=True)
-class _Caller:
-    """What a proxy needs of its session."""
+async def waiting(plan: Plan) -> dict[str, Sample]:
+    """How much the hub and its client grow at most by 10,000 calls at once over the link, whose tool waits, in MB."""
+    del plan  # the amount is what the figure says
+    sessions = WAITING // WAITING_IN_SESSION
+    async with running("hub") as hub, link_bridge(hub.address) as bridge:
+        await hub.ask("open sessions", sessions)
+        await _warm_up(bridge)
+        ways = spread(bridge, ways=WAITING, sessions=sessions, tools=["wait"])
+        before = await hub.ask("rss"), resident_bytes()
+        async with asyncio.TaskGroup() as calls:
+            calls.create_task(at_once(iter(ways), pairs(), WAITING, width=WAITING))
+            inside = await _settled(hub)
+            await hub.ask("let out")
+        after = await hub.ask("peak"), peak_bytes()
+    sample = _larger(before, after)
+    return {"waiting-memory": Sample(sample.values, {**sample.details, "inside the tool": float(inside)})}
 
-    session_id: str
-    stub: Any
+
+async def unread(plan: Plan) -> dict[str, Sample]:
+    """How much the hub and its client grow at most by a stream over the link that nobody reads, in MB."""
+    calls = plan.amount(20_000, 5_000)
+    async with running("hub") as hub, link_bridge(hub.address) as bridge:
+        await _warm_up(bridge)
+        before = await hub.ask("rss"), resident_bytes()
+        stream = bridge.tools["chunks"].stream(1, UNREAD_CHUNKS)
+        check_chunk(await anext(stream), 1, 0)
+        # Others go on meanwhile, and give it the time to grow.
+        seconds = await at_once(itertools.repeat(bridge.tools["add"]), pairs(), calls, width=WIDTH)
+        after = await hub.ask("peak"), peak_bytes()
+        await stream.aclose()
+    sample = _larger(before, after)
+    return {"unread-memory": Sample(sample.values, {**sample.details, "meanwhile, calls/s": calls / seconds})}
 
 
-def _spread(bridge: ToolBridge, sessions: int, tools: int) -> Iterator[Way]:
-    """Makes 10,000 ways to add, over so many sessions and tools, that take turns without end."""
-    names = ["add", *(f"add_{index}" for index in range(1, tools))]
-    # The sessions come in a stride, so that no two neighbours are called after one another.
-    return itertools.cycle(
-        [
-            AsyncGRPCProxyTool(
-                ToolSpec(name=names[index % tools]), _Caller(session_name(index * 7 % sessions), bridge.client.stub)
-            )
-            for index in range(SESSIONS)
-        ]
-    )
+async def _settled(hub: ServerProcess) -> int:
+    """Waits until no more calls come to wait in the hub, and returns how many there are."""
+    inside, before = 0, -1
+    while inside != before or not inside:
+        await asyncio.sleep(0.5)
+        inside, before = await hub.ask("inside"), inside
+    return inside
+
+
+def _larger(before: tuple[int, int], after: tuple[int, int]) -> Sample:
+    """Says how much the hub and the client have grown."""
+    hub, client = ((end - start) / 1e6 for start, end in zip(before, after, strict=True))
+    return Sample([max(hub, client)], {"hub, MB": hub, "client, MB": client})
+
+
+async def _warm_up(bridge: ToolBridge) -> None:
+    """Makes calls: what the first ones make a process allocate belongs to none."""
+    await at_once(itertools.repeat(bridge.tools["add"]), pairs(), 2_000, width=WIDTH)
 
 
 async def _open(bridge: ToolBridge, index: int) -> None:
@@ -117,8 +139,7 @@ async def _open(bridge: ToolBridge, index: int) -> None:
 
 
 async def _call(bridge: ToolBridge, index: int) -> None:
-    proxy = AsyncGRPCProxyTool(ToolSpec(name="add"), _Caller(session_name(index), bridge.client.stub))
-    check_sum(index, 1, await proxy(index, 1))
+    check_sum(index, 1, await of_session(bridge, session_name(index))(index, 1))
 
 
 async def _for_each(number: int, do: Any) -> None:

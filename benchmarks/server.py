@@ -1,4 +1,4 @@
-"""The process that serves: ``python -m benchmarks.server hub|bare``.
+"""The process that serves: ``python -m benchmarks.server hub``, or one of the peers.
 
 It tells its address as a line of JSON, then answers the commands that come as lines of JSON on its standard input. It
 ends when that ends, so it never outlives whoever started it.
@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import gc
 import json
+import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,8 +16,8 @@ from typing import Any
 
 import psutil
 
-from benchmarks.bare import BareServer
-from benchmarks.work import make_tools
+from benchmarks.peers import KINDS, server_of
+from benchmarks.work import Gate, make_tools
 from grpc_tool_bridge import BridgeServer, Settings
 
 Command = Callable[[int], Awaitable[Any]]
@@ -27,18 +28,26 @@ _SETTINGS = Settings(max_sessions=100_000, session_idle_timeout=3_600.0)
 
 async def serve(kind: str, tools: int) -> None:
     """Serves until the standard input ends."""
-    if kind == "bare":
-        async with BareServer() as bare:
-            await _answer(bare.address, {})
+    if kind in KINDS:
+        async with server_of(kind)() as peer:
+            await _answer(peer.address, {})
         return
-    async with BridgeServer(tools=make_tools(tools), settings=_SETTINGS) as hub:
+    gate = Gate()
+    async with BridgeServer(tools=make_tools(tools, gate), settings=_SETTINGS) as hub:
 
         async def open_sessions(number: int) -> int:
             for index in range(number):
                 await hub.hub.store.create_session(session_name(index))
             return len(hub.hub.store)
 
-        await _answer(hub.address, {"rss": _rss, "cpu": _cpu, "open sessions": open_sessions})
+        async def inside(_: int) -> int:
+            return gate.inside
+
+        async def let_out(_: int) -> None:
+            gate.let_out()
+
+        commands = {"rss": _rss, "peak": _peak, "cpu": _cpu, "open sessions": open_sessions}
+        await _answer(hub.address, {**commands, "inside": inside, "let out": let_out})
 
 
 def session_name(index: int) -> str:
@@ -52,8 +61,19 @@ def resident_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+def peak_bytes() -> int:
+    """Returns the most memory that this process ever held, in bytes."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in KiB, macOS in bytes.
+    return most if sys.platform == "darwin" else most * 1024
+
+
 async def _rss(_: int) -> int:
     return resident_bytes()
+
+
+async def _peak(_: int) -> int:
+    return peak_bytes()
 
 
 async def _cpu(_: int) -> float:
@@ -77,7 +97,7 @@ def _say(what: Any) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Serve for the benchmarks until the standard input ends.")
-    parser.add_argument("kind", choices=["hub", "bare"])
+    parser.add_argument("kind", choices=["hub", *KINDS])
     parser.add_argument("--tools", type=int, default=1)
     options = parser.parse_args()
     asyncio.run(serve(options.kind, options.tools))

@@ -1,40 +1,48 @@
-"""The figure of a stream of large chunks."""
+"""Figures of a stream of large chunks."""
 
 import itertools
 import statistics
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from benchmarks.bare import BareClient
-from benchmarks.processes import plain_bridge, running
-from benchmarks.timing import TURNS, Plan, Sample, in_turn
+from benchmarks.peers.bare import BareClient
+from benchmarks.processes import link_bridge, plain_bridge, running
+from benchmarks.timing import TURNS, Plan, Sample, Stretch, in_rounds, ratios
 from benchmarks.work import CHUNK_BYTES, WrongAnswerError, check_chunk
 
 
 async def chunk_stream(plan: Plan) -> dict[str, Sample]:
-    """A stream of 64 KiB chunks from a tool in the hub, against a bare server stream of the same chunks."""
+    """Streams of 64 KiB chunks from a tool in the hub, against a bare server stream of the same chunks."""
     number = plan.amount(200, 100)
     seeds = itertools.count()
-    rates: dict[str, list[float]] = {"bridge": [], "bare": []}
     async with (
         running("hub") as hub,
         running("bare") as peer,
-        plain_bridge(hub.address) as bridge,
+        link_bridge(hub.address) as link,
+        plain_bridge(hub.address) as plain,
         BareClient(peer.address) as bare,
     ):
-        ways: dict[str, Any] = {"bridge": bridge.tools["chunks"].stream, "bare": bare.chunks}
-        for round_number in range(-1, plan.rounds):
-            seconds = dict.fromkeys(ways, 0.0)
-            for turn in range(TURNS):
-                for name in in_turn("bridge", "bare", round_number + turn):
-                    seed = next(seeds)
-                    seconds[name] += await _seconds_of(ways[name](seed, number), seed, number)
-            if round_number >= 0:
-                for name, rate in rates.items():
-                    rate.append(TURNS * number * CHUNK_BYTES / seconds[name] / 1e6)
-    ratios = [ours / theirs for ours, theirs in zip(rates["bridge"], rates["bare"], strict=True)]
-    return {"stream": Sample(ratios, {f"{name}, MB/s": statistics.median(rate) for name, rate in rates.items()})}
+
+        def stretch(open_stream: Callable[[int, int], Any]) -> Stretch:
+            async def measure() -> list[float]:
+                seed = next(seeds)
+                return [await _seconds_of(open_stream(seed, number), seed, number)]
+
+            return measure
+
+        streams = {"link": link.tools["chunks"].stream, "plain RPC": plain.tools["chunks"].stream, "bare": bare.chunks}
+        taken = await in_rounds(plan, {name: stretch(stream) for name, stream in streams.items()})
+    rates = {
+        name: [TURNS * number * CHUNK_BYTES / sum(seconds) / 1e6 for seconds in rounds]
+        for name, rounds in taken.items()
+    }
+    return {"link-stream": _against_bare(rates, "link"), "plain-stream": _against_bare(rates, "plain RPC")}
+
+
+def _against_bare(rates: Mapping[str, list[float]], name: str) -> Sample:
+    details = {f"{way}, MB/s": statistics.median(rates[way]) for way in (name, "bare")}
+    return Sample(ratios(rates[name], rates["bare"]), details)
 
 
 async def _seconds_of(stream: AsyncIterator[bytes], seed: int, number: int) -> float:

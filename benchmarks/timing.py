@@ -1,19 +1,18 @@
-"""Measuring one way against another."""
+"""Measuring ways to do the same work, in turn."""
 
-import asyncio
-import itertools
 import statistics
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-
-from benchmarks.work import check_sum
-
-Pair = tuple[int, int]
-Way = Callable[[int, int], Awaitable[object]]
 
 # Each round goes back and forth between the ways so often: the machine's load changes within a round too.
 TURNS = 4
+
+# A stretch of work by one way; returns what was measured of it.
+Stretch = Callable[[], Awaitable[Sequence[float]]]
+
+
+class NotInstalledError(Exception):
+    """What a figure is measured against is not on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,73 +58,38 @@ class Sample:
         return low, high
 
 
-def in_turn(first: str, second: str, round_number: int) -> Sequence[str]:
-    """Orders two names so that neither always comes first."""
-    return (first, second) if round_number % 2 else (second, first)
+def in_turn(names: Sequence[str], turn: int) -> Sequence[str]:
+    """Orders names so that none always comes first."""
+    first = turn % len(names)
+    return [*names[first:], *names[:first]]
 
 
-async def each_call(way: Way, pairs: Iterator[Pair], number: int) -> list[float]:
-    """Makes calls one after another and returns the seconds of each."""
-    seconds = []
-    for _ in range(number):
-        a, b = next(pairs)
-        start = time.perf_counter()
-        answer = await way(a, b)
-        seconds.append(time.perf_counter() - start)
-        check_sum(a, b, answer)
-    return seconds
-
-
-async def compare_calls(bridge: Way, bare: Way, pairs: Iterator[Pair], plan: Plan, *, calls: int) -> Sample:
-    """Compares the median time of one call, in rounds.
+async def in_rounds(
+    plan: Plan, stretches: Mapping[str, Stretch], *, turns: int = TURNS
+) -> dict[str, list[Sequence[float]]]:
+    """Measures each way, in rounds, after one round that warms up and does not count.
 
     Args:
-        bridge: The way that is measured.
-        bare: Its peer.
-        pairs: The arguments.
         plan: How many rounds.
-        calls: Of each way in a round.
+        stretches: The ways by name; in each round, each has so many turns.
+        turns: As above.
 
     Returns:
-        The bridge's median / the peer's.
+        For each way and round, what was measured in all its turns.
     """
-    ways = {"bridge": bridge, "bare": bare}
-    for way in ways.values():
-        await each_call(way, pairs, calls // 2)
-    medians: dict[str, list[float]] = {name: [] for name in ways}
-    for round_number in range(plan.rounds):
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for turn in range(TURNS):
-            for name in in_turn("bridge", "bare", round_number + turn):
-                seconds[name] += await each_call(ways[name], pairs, calls // TURNS)
-        for name, taken in seconds.items():
-            medians[name].append(statistics.median(taken))
-    return Sample(
-        [ours / theirs for ours, theirs in zip(medians["bridge"], medians["bare"], strict=True)],
-        {f"{name} p50, µs": statistics.median(taken) * 1e6 for name, taken in medians.items()},
-    )
+    names = list(stretches)
+    taken: dict[str, list[Sequence[float]]] = {name: [] for name in names}
+    for round_number in range(-1, plan.rounds):
+        measured: dict[str, list[float]] = {name: [] for name in names}
+        for turn in range(turns):
+            for name in in_turn(names, round_number + turn):
+                measured[name] += await stretches[name]()
+        if round_number >= 0:
+            for name in names:
+                taken[name].append(measured[name])
+    return taken
 
 
-async def at_once(ways: Iterator[Way], pairs: Iterator[Pair], number: int, *, width: int) -> float:
-    """Makes calls, ``width`` of them at once.
-
-    Args:
-        ways: The next for each call.
-        pairs: The arguments.
-        number: Of calls.
-        width: How many callers there are; each waits for its answer before it calls again.
-
-    Returns:
-        The seconds that all took.
-    """
-    work = itertools.islice(zip(ways, pairs, strict=False), number)
-
-    async def caller() -> None:
-        for way, (a, b) in work:
-            check_sum(a, b, await way(a, b))
-
-    start = time.perf_counter()
-    async with asyncio.TaskGroup() as callers:
-        for _ in range(width):
-            callers.create_task(caller())
-    return time.perf_counter() - start
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """Divides what was measured in the same rounds."""
+    return [one / other for one, other in zip(above, below, strict=True)]

@@ -1,5 +1,6 @@
 """The work that the bridge and its bare peers both do."""
 
+import asyncio
 import random
 from collections.abc import AsyncGenerator, Iterator
 from itertools import count
@@ -29,6 +30,36 @@ async def chunks(seed: int, number: int) -> AsyncGenerator[bytes, None]:
         yield _header(seed, index) + _BODIES[index % len(_BODIES)]
 
 
+async def size(data: bytes) -> int:
+    """Returns how many bytes it was given."""
+    return len(data)
+
+
+class Gate:
+    """A tool whose calls wait until they are let out.
+
+    Attributes:
+        inside: How many wait.
+    """
+
+    def __init__(self) -> None:
+        self.inside = 0
+        self._open = asyncio.Event()
+
+    async def wait(self, a: int, b: int) -> int:
+        """Adds two integers, when it is let out."""
+        self.inside += 1
+        try:
+            await self._open.wait()
+        finally:
+            self.inside -= 1
+        return a + b
+
+    def let_out(self) -> None:
+        """Lets out those that wait and whoever comes later."""
+        self._open.set()
+
+
 def check_chunk(chunk: bytes, seed: int, index: int) -> None:
     """Raises WrongAnswerError unless ``chunk`` is the one that ``chunks`` yields at ``index``."""
     body = _BODIES[index % len(_BODIES)]
@@ -47,10 +78,15 @@ def pairs() -> Iterator[tuple[int, int]]:
     return ((number, number * 7 + 3) for number in count(1_000))
 
 
-def make_tools(number: int) -> list[Tool]:
-    """Makes ``chunks`` and so many tools that add: ``add``, ``add_1``, ``add_2`` and so on."""
-    adders = [tool(add)] + [tool(name=f"add_{index}")(add) for index in range(1, number)]
-    return [*adders, tool(chunks)]
+def make_tools(number: int, gate: Gate) -> list[Tool]:
+    """Makes ``chunks``, ``size``, the gate's ``wait`` and so many tools that add: ``add``, ``add_1`` and so on."""
+    adders = [tool(add)] + [tool(name=name)(add) for name in adder_names(number)[1:]]
+    return [*adders, tool(chunks), tool(size), tool(gate.wait)]
+
+
+def adder_names(number: int) -> list[str]:
+    """Names so many tools that add."""
+    return ["add", *(f"add_{index}" for index in range(1, number))]
 
 
 def _header(seed: int, index: int) -> bytes:

@@ -10,7 +10,8 @@ from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionConfig, ToolBr
 # Of each transport, how a bridge to a hub is made; a transport more is a line more.
 TRANSPORTS: Mapping[str, Callable[..., ToolBridge]] = {
     "local": lambda server, **options: server.bridge(**options),
-    "grpc": lambda server, **options: GRPCToolBridge(server.address, **options),
+    "grpc": lambda server, **options: GRPCToolBridge(server.address, transport="rpc", **options),
+    "link": lambda server, **options: GRPCToolBridge(server.address, transport="link", **options),
 }
 
 # Nothing that a test waits for takes so long, unless it is broken.

@@ -1,0 +1,62 @@
+"""How many times faster the link is than what people use instead, and than the floor."""
+
+import itertools
+import shutil
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from benchmarks.callers import Crowds, in_microseconds, p50s, per_second, rates
+from benchmarks.peers import client_of
+from benchmarks.processes import link_bridge, running
+from benchmarks.timing import NotInstalledError, Plan, Sample, ratios
+
+
+async def echo(plan: Plan) -> dict[str, Sample]:
+    """An echo of 100 bytes over TCP, one at a time."""
+    async with running("echo") as peer:
+        return {"echo-one": await _one(plan, "echo", client_of("echo")(peer.address), calls=800)}
+
+
+async def nats(plan: Plan) -> dict[str, Sample]:
+    """NATS request and reply, one at a time and 100 at once."""
+    if shutil.which("nats-server") is None:
+        raise NotInstalledError("nats-server is not on the PATH")
+    async with running("nats") as peer:
+        return {
+            "nats-one": await _one(plan, "NATS", client_of("nats")(peer.address), calls=800),
+            "nats-100": await _hundred(plan, "NATS", client_of("nats")(peer.address), calls=3_000),
+        }
+
+
+async def mcp_http(plan: Plan) -> dict[str, Sample]:
+    """The MCP SDK over streamable HTTP, one at a time and 100 at once."""
+    async with running("mcp") as peer:
+        return {
+            "mcp-http-one": await _one(plan, "MCP", client_of("mcp")(peer.address), calls=120),
+            "link-mcp": await _hundred(plan, "MCP", client_of("mcp")(peer.address), calls=400),
+        }
+
+
+async def mcp_stdio(plan: Plan) -> dict[str, Sample]:
+    """The MCP SDK over stdio, one at a time and 100 at once."""
+    return {
+        "mcp-stdio-one": await _one(plan, "MCP", client_of("mcp")(), calls=200),
+        "mcp-stdio-100": await _hundred(plan, "MCP", client_of("mcp")(), calls=300),
+    }
+
+
+async def _one(plan: Plan, name: str, client: AbstractAsyncContextManager[Any], *, calls: int) -> Sample:
+    async with running("hub") as hub, link_bridge(hub.address) as bridge, client as peer:
+        ways = {"link": (bridge.tools["add"], plan.amount(800, 200)), name: (peer.add, plan.amount(calls, calls // 4))}
+        taken = await p50s(plan, ways)
+    return Sample(ratios(taken[name], taken["link"]), in_microseconds(taken))
+
+
+async def _hundred(plan: Plan, name: str, client: AbstractAsyncContextManager[Any], *, calls: int) -> Sample:
+    async with running("hub") as hub, link_bridge(hub.address) as bridge, client as peer:
+        ways: Crowds = {
+            "link": (itertools.repeat(bridge.tools["add"]), plan.amount(3_000, 1_500)),
+            name: (itertools.repeat(peer.add), plan.amount(calls, calls // 2)),
+        }
+        taken = await rates(plan, ways, width=100)
+    return Sample(ratios(taken["link"], taken[name]), per_second(taken))
