@@ -197,6 +197,9 @@ class ToolBridge(AsyncApi):
         if not client.session_id or not client.created_session or self._keep_session:
             return
         client.created_session = False
+        if client.resumes and not client.is_linked:
+            # Nobody waits for a hub only to leave it; the session ends there by itself.
+            return
         try:
             await client.cleanup_session(force=True)
         except ToolBridgeError as error:

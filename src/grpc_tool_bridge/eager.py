@@ -126,7 +126,9 @@ class _Runner:
 
     def is_fresh(self) -> bool:
         """Tells whether nothing of the coroutine before is left."""
-        return self.context == self._pristine and not self.task.cancelling()
+        task = self.task
+        # The job is done where somebody cancelled the task, even if that was taken back; callbacks wait for its end.
+        return self.context == self._pristine and not self._job.done() and not task.cancelling() and not task._callbacks  # noqa: SLF001 - asyncio has no other way to ask
 
     def take(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any, done: Done) -> None:
         """Goes on with a coroutine that waits for ``waits_for``."""

@@ -23,7 +23,7 @@ class World:
 
     Args:
         server: The hub; it is started already.
-        transport: One of ``TRANSPORTS``.
+        transport: One of ``TRANSPORTS``; kept for what cannot be the same over all.
         stack: Closes the bridges.
     """
 
@@ -32,6 +32,7 @@ class World:
     def __init__(self, server: BridgeServer, transport: str, stack: AsyncExitStack) -> None:
         self.server = server
         self.hub = server.hub
+        self.transport = transport
         self._make = TRANSPORTS[transport]
         self._stack = stack
 
@@ -68,6 +69,12 @@ class World:
         bridge = self.make_bridge(**options)
         await bridge.initialize(session_id, metadata=metadata, config=config)
         return bridge
+
+    async def leave_alone(self, bridge: ToolBridge | None = None) -> None:
+        """Lets the session of a bridge be idle: no heartbeat, and no link that shows that somebody is there."""
+        bridge = bridge or self.bridge
+        await bridge._tasks.aclose()
+        await bridge.client.close()
 
     async def active_operations(self, bridge: ToolBridge | None = None) -> int:
         """Asks the hub how many calls, streams and watches of a session it counts."""

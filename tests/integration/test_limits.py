@@ -336,7 +336,7 @@ async def test_a_hub_with_as_many_sessions_as_allowed_refuses_one_more_but_attac
 async def test_an_idle_session_expires_and_says_so(connect: Connect) -> None:
     world = await connect(fine, session_idle_timeout=0.1)
     bridge = world.bridge
-    await bridge._tasks.aclose()
+    await world.leave_alone()
     await until(lambda: not len(world.hub.store))
     with pytest.raises(ToolExecutionError) as caught:
         await world.tools["fine"]()
@@ -367,7 +367,7 @@ async def test_a_session_at_work_does_not_expire(connect: Connect, kind: str) ->
         await until(lambda: gate.running)
     # Another session that idles shows that the hub has looked.
     idle = await world.attach("idle")
-    await idle._tasks.aclose()
+    await world.leave_alone(idle)
     await until(lambda: "idle" not in {session.id for session in world.hub.store.sessions()})
     assert len(world.hub.store) == 1
     gate.go_on.set()
@@ -381,13 +381,13 @@ async def test_a_session_at_work_does_not_expire(connect: Connect, kind: str) ->
 
 async def test_heartbeats_keep_a_session_alive(connect: Connect) -> None:
     world = await connect(fine, session_idle_timeout=0.3)
-    await world.bridge._tasks.aclose()
+    await world.leave_alone()
     beating = await world.attach("beating")
     await beating._tasks.aclose()
     beating.client.heartbeat_interval = 0.02
     beating._tasks.spawn(beating._heartbeat(), "heartbeat")
     idle = await world.attach("idle")
-    await idle._tasks.aclose()
+    await world.leave_alone(idle)
     await until(lambda: "idle" not in {session.id for session in world.hub.store.sessions()})
     assert "beating" in {session.id for session in world.hub.store.sessions()}
 

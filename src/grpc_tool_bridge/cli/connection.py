@@ -50,7 +50,15 @@ def make_bridge(hub: HubOptions, *, keep_session: bool = False) -> GRPCToolBridg
     Raises:
         ArgumentError: The token cannot be read.
     """
-    return GRPCToolBridge(hub.address, token=hub.token(), tls=hub.tls, tls_ca=hub.tls_ca, keep_session=keep_session)
+    return GRPCToolBridge(
+        hub.address,
+        token=hub.token(),
+        tls=hub.tls,
+        tls_ca=hub.tls_ca,
+        # A command makes a call or two: there is nothing that a link could send together.
+        transport="rpc",
+        keep_session=keep_session,
+    )
 
 
 def unreachable(hub: HubOptions, error: ToolCommunicationError) -> CommandError:

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.testing.mock_server import MockBridgeServer
+    from grpc_tool_bridge.testing.toxic_proxy import ToxicProxy
 
-__all__ = ["MockBridgeServer"]
+__all__ = ["MockBridgeServer", "ToxicProxy"]
 
 if not TYPE_CHECKING:
 
@@ -15,4 +16,8 @@ if not TYPE_CHECKING:
             from grpc_tool_bridge.testing.mock_server import MockBridgeServer  # noqa: PLC0415
 
             return MockBridgeServer
+        if name == "ToxicProxy":
+            from grpc_tool_bridge.testing.toxic_proxy import ToxicProxy  # noqa: PLC0415
+
+            return ToxicProxy
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -79,6 +79,7 @@ class LinkTransport:
         # Done whenever a dial has succeeded or failed, and then made anew.
         self._dialled: asyncio.Future[None] | None = None
         self._linked_before = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def stub(self) -> Any:
@@ -139,10 +140,20 @@ class LinkTransport:
             self._waiting.add(call, request.SerializeToString(), left or CALL_TIMEOUT, counts=bool(left))
 
     async def close(self) -> None:
-        """Ends the link; calls in flight fail."""
+        """Ends the link; calls in flight fail.
+
+        From another event loop than the link's it is only begun: that loop ends the link when it runs.
+        """
+        loop = self._loop
+        if loop is None or loop is asyncio.get_running_loop():
+            await self._close()
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(lambda: self._tasks.spawn(self._close(), "close"))
+
+    async def _close(self) -> None:
         self._waiting.fail(partial(rpc_error, grpc.StatusCode.CANCELLED, CLOSED))
         self._current = self._wanted = self._dialled = self._failure = self._plain = self._stub = None
-        self._linked_before = False
+        self._linked_before, self._loop = False, None
         await self._tasks.aclose()
         channel, self._channel = self._channel, None
         if channel is not None:
@@ -164,7 +175,8 @@ class LinkTransport:
             token = self._connection.token
             self._authorized = self._channel if token is None else AuthorizedChannel(self._channel, token)
             self._wanted = asyncio.Event()
-            self._dialled = asyncio.get_running_loop().create_future()
+            self._loop = asyncio.get_running_loop()
+            self._dialled = self._loop.create_future()
             self._tasks.spawn(self._keep_linked(self._wanted), f"link to {self.where}")
         self._wanted.set()
 

@@ -9,7 +9,7 @@ The rules are those of the messages ``LinkFrame`` and ``Envelope`` in ``proto/ds
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -52,6 +52,9 @@ MAX_INCOMING_BYTES = 256 * 1024 * 1024
 # A peer that lets so much control pile up does not read what it asks for.
 MAX_CONTROL_BYTES = 16 * 1024 * 1024
 
+# Pieces of what is not whole yet, however small they are; each takes room of its own.
+MAX_PIECES = 64 * 1024
+
 # Cancelled calls that were answered nevertheless, of which a belated ``end`` may still come.
 MAX_CROSSED = 1_000
 
@@ -91,7 +94,7 @@ class OutgoingCall:
     def open_window(self, window: int) -> None:
         """Makes it a stream of which the peer may send so many bytes ahead; as ``initial_credit`` says."""
         self.streaming = True
-        self.window = self._credit = window
+        self.window = self._credit = window or INITIAL_CREDIT
 
     def header(self, size: int) -> bytes:
         """As of ``Sending``."""
@@ -269,6 +272,7 @@ class Link:
         # Payloads of calls that are coming in pieces.
         self._assembling: dict[int, _Parts] = {}
         self._assembled = 0
+        self._pieces = 0
         self._pings = 0
         self._receivers: dict[str | None, Callable[[Envelope, list[Event]], None]] = {
             "hello": self._receive_hello,
@@ -298,13 +302,13 @@ class Link:
 
     @property
     def waiting_bytes(self) -> int:
-        """Payload that waits to be sent."""
+        """Payload that may be sent; that of a stream which waits for credit is not among it."""
         return self._outbox.size
 
     @property
     def writable(self) -> bool:
-        """Whether new payloads may be given; they are taken anyway, but then they pile up."""
-        return self._outbox.size < HIGH_WATER_BYTES
+        """Whether new answers may be given; they are taken anyway, but then they pile up."""
+        return self._outbox.size + self._outbox.control_size < HIGH_WATER_BYTES
 
     @property
     def room(self) -> int:
@@ -464,6 +468,15 @@ class Link:
         except DecodeError as error:
             raise ProtocolError(f"a frame of {len(frame):,} bytes cannot be read: {error}") from None
         events: list[Event] = []
+        try:
+            self._receive_all(envelopes, events)
+        except ProtocolError:
+            # Nobody hears of these answers: to whoever waits for them, the calls were lost with the link.
+            self.calls.update((event.call.id, event.call) for event in events if isinstance(event, Replied | Ended))
+            raise
+        return events
+
+    def _receive_all(self, envelopes: Iterable[Envelope], events: list[Event]) -> None:
         receivers = self._receivers
         for envelope in envelopes:
             kind = envelope.WhichOneof("kind")
@@ -475,7 +488,6 @@ class Link:
             receiver(envelope, events)
         if self._outbox.control_size > MAX_CONTROL_BYTES:
             raise ProtocolError("the peer sends on, but does not read what it is answered")
-        return events
 
     def _receive_hello(self, envelope: Envelope, events: list[Event]) -> None:
         hello = envelope.hello
@@ -520,6 +532,7 @@ class Link:
             return
         self._open -= 1
         if call.streaming:
+            self.calls[call.id] = call
             raise ProtocolError(f"the call {envelope.id} is a stream, but a reply came")
         if call.given_up:
             self._remember_crossed(call)
@@ -527,6 +540,7 @@ class Link:
         payload = envelope.reply
         if call._parts is not None:
             payload = self._join(call._parts, payload)
+            call._parts = None
         events.append(Replied(call, payload))
 
     def _receive_chunk(self, envelope: Envelope, events: list[Event]) -> None:
@@ -563,6 +577,7 @@ class Link:
         status = LinkStatus()
         status.CopyFrom(envelope.end)
         if status.code == OK and not call.streaming:
+            self.calls[call.id] = call
             raise ProtocolError(f"the call {envelope.id} ended well, but without its reply")
         events.append(Ended(call, status))
 
@@ -570,7 +585,7 @@ class Link:
         call_id = envelope.id
         parts = self._assembling.pop(call_id, None)
         if parts is not None:
-            self._assembled -= parts.size
+            self._forget(parts)
             self._control(Envelope(id=call_id, end=LinkStatus(code=CANCELLED, message="the call was cancelled")))
             return
         call = self.incoming.get(call_id)
@@ -635,8 +650,11 @@ class Link:
         parts.pieces.append(piece)
         parts.size += len(piece)
         self._assembled += len(piece)
+        self._pieces += 1
         if self._assembled > REASSEMBLY_BYTES:
             raise ProtocolError(f"pieces of more than {REASSEMBLY_BYTES:,} bytes came before they made a whole")
+        if self._pieces > MAX_PIECES:
+            raise ProtocolError(f"more than {MAX_PIECES:,} pieces came before they made a whole; send larger ones")
 
     def _receive_event(self, envelope: Envelope, events: list[Event]) -> None:
         call = self.calls.get(envelope.id)
@@ -648,12 +666,16 @@ class Link:
             events.append(Told(call, event))
 
     def _join(self, parts: _Parts, last: bytes) -> bytes:
-        self._assembled -= parts.size
+        self._forget(parts)
         return b"".join((*parts.pieces, last))
+
+    def _forget(self, parts: _Parts) -> None:
+        self._assembled -= parts.size
+        self._pieces -= len(parts.pieces)
 
     def _forget_parts(self, call: OutgoingCall) -> None:
         if call._parts is not None:
-            self._assembled -= call._parts.size
+            self._forget(call._parts)
             call._parts = None
 
     def _check_new(self, call_id: int) -> None:
@@ -665,7 +687,7 @@ class Link:
         self._last_peer_id = call_id
 
     def _check_old(self, call_id: int, what: str) -> None:
-        if call_id > self._last_peer_id or call_id % 2 != self._last_peer_id % 2:
+        if not 0 < call_id <= self._last_peer_id or call_id % 2 != self._last_peer_id % 2:
             raise ProtocolError(f"a {what} came for the call {call_id}, which the peer never made")
 
     def _check_credit(self, call: OutgoingCall) -> None:
@@ -674,10 +696,11 @@ class Link:
 
     def _late(self, call_id: int, what: str) -> None:
         """Passes over the end of a cancelled call that was answered before; anything else was never asked for."""
-        if call_id > self._last_id or call_id % 2 != self._last_id % 2:
+        if not 0 < call_id <= self._last_id or call_id % 2 != self._last_id % 2:
             raise ProtocolError(f"a {what} came for the call {call_id}, which was never made")
-        if call_id not in self._crossed:
+        if what != "end" or call_id not in self._crossed:
             raise ProtocolError(f"a {what} came for the call {call_id}, which was answered before")
+        del self._crossed[call_id]
 
     def _remember_crossed(self, call: OutgoingCall) -> None:
         self._crossed[call.id] = None

@@ -88,9 +88,11 @@ class Lane:
         return size if size > FRAGMENT_BYTES else 0
 
     def take_turn(self, pieces: list[bytes | memoryview]) -> int:
-        """Moves about a fragment of what waits to ``pieces``; returns the bytes."""
+        """Moves about a fragment of what waits to ``pieces``; returns the bytes of payload."""
         sent = 0
-        while sent < FRAGMENT_BYTES and self.ready():
+        # With the headers: payloads may be empty.
+        weight = 0
+        while weight < FRAGMENT_BYTES and self.ready():
             if not self._queue:
                 assert self.last is not None  # noqa: S101 - ready() said so
                 pieces.append(self.last)
@@ -98,21 +100,27 @@ class Lane:
                 break
             sending, payload = self._queue[0]
             size = len(payload)
-            if not self._offset and self.credit is not None:
-                self.credit -= size
             left = size - self._offset
+            if not self._offset:
+                if weight and size > FRAGMENT_BYTES:
+                    # Whether it may begin is asked before a turn.
+                    break
+                if self.credit is not None:
+                    self.credit -= size
             if left > FRAGMENT_BYTES:
                 pieces.append(sending.part_header(FRAGMENT_BYTES))
                 pieces.append(memoryview(payload)[self._offset : self._offset + FRAGMENT_BYTES])
                 self._offset += FRAGMENT_BYTES
                 self.begun = size
                 sent += FRAGMENT_BYTES
-                continue
-            pieces.append(sending.header(left))
+                break
+            header = sending.header(left)
+            pieces.append(header)
             pieces.append(memoryview(payload)[self._offset :] if self._offset else payload)
             self._queue.popleft()
             self._offset = self.begun = 0
             sent += left
+            weight += left + len(header)
         self.size -= sent
         return sent
 
@@ -121,7 +129,7 @@ class Outbox:
     """Everything that waits for the next frames.
 
     Attributes:
-        size: Bytes of payload that wait.
+        size: Bytes of payload that may go out; those of a stream that waits for credit are not among them.
         control_size: Bytes of control that wait.
     """
 
@@ -132,6 +140,8 @@ class Outbox:
         self._small: deque[tuple[Sending, bytes]] = deque()
         self._lanes: deque[Lane] = deque()
         self._begun = 0
+        # The lane whose payload the peer has no room for yet: none that is in pieces may begin before it.
+        self._next: Lane | None = None
 
     def __bool__(self) -> bool:
         return bool(self._control or self._small or self._lanes)
@@ -158,25 +168,30 @@ class Outbox:
     def add(self, lane: Lane, sending: Sending, payload: bytes) -> None:
         """Adds a payload to a lane."""
         lane.add(sending, payload)
-        self.size += len(payload)
-        self.schedule(lane)
+        if lane.listed:
+            self.size += len(payload)
+        else:
+            self.schedule(lane)
 
     def schedule(self, lane: Lane) -> None:
         """Gives a lane its turns, where it has something that may go out."""
         if not lane.listed and not lane.dropped and lane.ready():
             lane.listed = True
             self._lanes.append(lane)
+            self.size += lane.size
 
     def drop(self, lane: Lane) -> None:
         """Forgets what waits in a lane."""
         if lane.dropped:
             return
         lane.dropped = True
-        self.size -= lane.size
         self._begun -= lane.begun
+        if lane is self._next:
+            self._next = None
         if lane.listed:
             self._lanes.remove(lane)
             lane.listed = False
+            self.size -= lane.size
 
     def unsent(self) -> Iterator[tuple[Sending, bytes]]:
         """Yields what waits and of which nothing was sent."""
@@ -194,14 +209,19 @@ class Outbox:
             pieces.append(envelope)
             size += len(envelope)
         self.control_size -= size
+        if control:
+            # What is told of a call comes before its answer, and a cancel before what takes the place of the call.
+            return b"".join(pieces)
         small = self._small
         taken = 0
         while small and size + taken < FRAME_BYTES:
             sending, payload = small.popleft()
-            pieces.append(sending.header(len(payload)))
+            header = sending.header(len(payload))
+            pieces.append(header)
             pieces.append(payload)
+            size += len(header)
             taken += len(payload)
-        # However much is ahead of them, the lanes get a turn in each frame.
+        # However many payloads are ahead of them, the lanes get a turn in each frame.
         for turn in range(len(self._lanes)):
             if turn and size + taken >= FRAME_BYTES:
                 break
@@ -213,15 +233,19 @@ class Outbox:
         lane = self._lanes.popleft()
         begun = lane.begun
         needed = lane.next_size()
-        if needed and self._begun and self._begun + needed > REASSEMBLY_BYTES:
-            self._lanes.append(lane)
-            return 0
+        if needed:
+            if self._next not in (None, lane) or self._begun + needed > REASSEMBLY_BYTES:
+                self._next = self._next or lane
+                self._lanes.append(lane)
+                return 0
+            self._next = None
         sent = lane.take_turn(pieces)
         self._begun += lane.begun - begun
         if lane.ready():
             self._lanes.append(lane)
         else:
             lane.listed = False
+            self.size -= lane.size
             if lane.on_empty is not None and lane.is_empty():
                 lane.on_empty()
         if lane.on_room is not None:

@@ -1,0 +1,381 @@
+"""A network between a client and a hub that fails when a test says so."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from functools import partial
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import anyio.to_thread
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from grpc_tool_bridge.transport.channel import join_address, split_address
+
+Direction = Literal["to_hub", "to_client", "both"]
+
+# Of what one end sent, as much is held in each direction of a connection before its sender is held up.
+_CHUNK_BYTES = 64 * 1024
+_CHUNKS = 16
+# A limited bandwidth is kept to by pieces of so many seconds.
+_PIECE_SECONDS = 0.02
+
+# On, and no time for what was not sent: closing resets.
+_RESET = struct.pack("ii", 1, 0)
+
+
+class ToxicProxy:
+    """A TCP proxy between a client and a hub, whose connections break, stall and slow down as a test tells them to.
+
+    ``with`` and ``async with`` both run it, inside and outside an event loop. Its methods can be called from any
+    thread while it runs; each has taken effect when it returns. Bytes are counted once they were passed on.
+
+    Args:
+        target: The hub, as ``host:port``; as an attribute it can be set anew, for the connections that follow.
+        address: ``host:port`` to listen at; port 0 takes any that is free.
+
+    Attributes:
+        connections: Connections that are open.
+        accepted: Connections that came so far and were not refused.
+        refused: Connections that came and were refused.
+        bytes_to_hub: Bytes that were passed on to the hub.
+        bytes_to_client: Bytes that were passed on to clients.
+
+    Raises:
+        ValueError: One of the addresses is none.
+    """
+
+    def __init__(self, target: str, address: str = "127.0.0.1:0") -> None:
+        self.target = target
+        self._listen_at = split_address(address)
+        self._address: str | None = None
+        self._stack = ExitStack()
+        self._portal: BlockingPortal | None = None
+        self._server: asyncio.Server | None = None
+        self._open: dict[asyncio.Task[None], _Connection] = {}
+        self._to_hub = _Way(self._abort)
+        self._to_client = _Way(self._abort)
+        self._refusing = False
+        self.accepted = 0
+        self.refused = 0
+
+    @property
+    def target(self) -> str:
+        """The hub."""
+        return join_address(*self._target)
+
+    @target.setter
+    def target(self, address: str) -> None:
+        self._target = split_address(address)
+
+    @property
+    def address(self) -> str:
+        """Where clients connect to.
+
+        Raises:
+            RuntimeError: It does not run.
+        """
+        if self._address is None:
+            raise RuntimeError("the proxy does not run, so it has no address; enter it with 'with' first")
+        return self._address
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open."""
+        return len(self._open)
+
+    @property
+    def bytes_to_hub(self) -> int:
+        """Bytes that were passed on to the hub."""
+        return self._to_hub.passed
+
+    @property
+    def bytes_to_client(self) -> int:
+        """Bytes that were passed on to clients."""
+        return self._to_client.passed
+
+    # ------------------------------------------------------------------------------------------------- troubles
+
+    def cut(self) -> None:
+        """Resets all connections at once; new ones are taken."""
+        self._call(self._cut)
+
+    def cut_after(self, size: int, direction: Direction = "to_hub") -> None:
+        """Passes on ``size`` more bytes of all connections together, then resets them all, once.
+
+        Args:
+            size: Bytes; counted anew from now on.
+            direction: Whose bytes count; "both": of each direction for itself.
+
+        Raises:
+            ValueError: The size is not above 0, or there is no such direction.
+        """
+        _check(size > 0, f"size is {size}; it is above 0, and cut() is for at once")
+        self._change(direction, left=size)
+
+    def refuse(self) -> None:
+        """Resets new connections as they come; those that are open stay."""
+        self._call(self._set_refusing, True)
+
+    def restore(self) -> None:
+        """Takes new connections again, and ends what ``stall``, ``delay``, ``limit`` and ``cut_after`` did."""
+        self._call(self._set_refusing, False)
+        self._change("both", stalled=False, delay=0.0, bandwidth=0, left=None)
+
+    def stall(self, direction: Direction = "both") -> None:
+        """Passes nothing on, as a network that is gone without a word; what comes is kept and holds up its sender."""
+        self._change(direction, stalled=True)
+
+    def resume(self, direction: Direction = "both") -> None:
+        """Ends ``stall``; what was kept goes on."""
+        self._change(direction, stalled=False)
+
+    def delay(self, seconds: float, direction: Direction = "both") -> None:
+        """Passes everything on so many seconds after it came; 0: at once.
+
+        Raises:
+            ValueError: The seconds are below 0, or there is no such direction.
+        """
+        _check(seconds >= 0, f"seconds is {seconds}; it is 0 or more")
+        self._change(direction, delay=seconds)
+
+    def limit(self, bytes_per_second: int, direction: Direction = "both") -> None:
+        """Passes on so many bytes a second, of all connections together; 0: as many as come.
+
+        Raises:
+            ValueError: The number is below 0, or there is no such direction.
+        """
+        _check(bytes_per_second >= 0, f"bytes_per_second is {bytes_per_second}; it is 0 or more")
+        self._change(direction, bandwidth=bytes_per_second)
+
+    # ------------------------------------------------------------------------------------------------- lifetime
+
+    def start(self) -> None:
+        """Begins to listen.
+
+        Raises:
+            RuntimeError: It runs already.
+            OSError: It cannot listen at its address.
+        """
+        if self._portal is not None:
+            raise RuntimeError(f"the proxy runs already, at {self._address}")
+        with ExitStack() as stack:
+            portal = stack.enter_context(start_blocking_portal())
+            self._address = portal.call(self._listen)
+            self._stack = stack.pop_all()
+        self._portal = portal
+
+    def stop(self) -> None:
+        """Resets all connections and listens no more; the counts can still be read."""
+        portal, self._portal, self._address = self._portal, None, None
+        if portal is not None:
+            portal.call(self._close)
+            self._stack.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await anyio.to_thread.run_sync(self.stop)
+
+    # ---------------------------------------------------------------------------------- in the proxy's own thread
+
+    def _call(self, function: Callable[..., Any], *args: Any) -> None:
+        if self._portal is None:
+            raise RuntimeError("the proxy does not run; enter it with 'with' first")
+        self._portal.call(function, *args)
+
+    def _change(self, direction: Direction, **changes: Any) -> None:
+        ways = {"to_hub": [self._to_hub], "to_client": [self._to_client], "both": [self._to_hub, self._to_client]}
+        _check(direction in ways, f"direction is {direction!r}; it is 'to_hub', 'to_client' or 'both'")
+        for way in ways[direction]:
+            self._call(partial(way.change, **changes))
+
+    def _set_refusing(self, refusing: bool) -> None:
+        self._refusing = refusing
+
+    async def _listen(self) -> str:
+        host, port = self._listen_at
+        self._server = await asyncio.start_server(self._accept, host, port, limit=_CHUNK_BYTES)
+        return join_address(host, self._server.sockets[0].getsockname()[1])
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refusing:
+            self.refused += 1
+            _reset(writer)
+            return
+        self.accepted += 1
+        connection = _Connection(reader, writer, self._to_hub, self._to_client)
+        task = asyncio.get_running_loop().create_task(connection.run(self._target))
+        self._open[task] = connection
+        task.add_done_callback(self._open.pop)
+
+    def _abort(self) -> None:
+        for task, connection in self._open.items():
+            connection.reset()
+            task.cancel()
+
+    async def _cut(self) -> None:
+        tasks = list(self._open)
+        self._abort()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _close(self) -> None:
+        assert self._server is not None  # noqa: S101 - it listens
+        self._server.close()
+        await self._cut()
+        await self._server.wait_closed()
+
+
+class _Way:
+    """What becomes of the bytes that go in one direction.
+
+    Args:
+        cut: Resets all connections.
+    """
+
+    def __init__(self, cut: Callable[[], None]) -> None:
+        self.passed = 0
+        self._cut = cut
+        self._stalled = False
+        self._delay = 0.0
+        self._bandwidth = 0
+        # Bytes until the connections are cut; None: they are not.
+        self._left: int | None = None
+        # When the bytes so far were all sent, at the bandwidth that there is.
+        self._free_at = 0.0
+        self._changed = asyncio.Event()
+
+    def change(self, **changes: Any) -> None:
+        """Sets some of it, for what waits as well."""
+        for name, value in changes.items():
+            setattr(self, f"_{name}", value)
+        self._free_at = 0.0
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def admit(self, came_at: float) -> None:
+        """Waits until what came then may go on."""
+        loop = asyncio.get_running_loop()
+        while True:
+            wait = max(came_at + self._delay, self._free_at) - loop.time()
+            held = self._stalled or self._left == 0
+            if not held and wait <= 0:
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if held else wait):
+                    await self._changed.wait()
+
+    def piece(self, data: memoryview) -> memoryview:
+        """Takes of what was admitted as much as may go at once."""
+        if self._bandwidth:
+            data = data[: max(1, int(self._bandwidth * _PIECE_SECONDS))]
+        if self._left is not None:
+            data = data[: self._left]
+            self._left -= len(data)
+        return data
+
+    def sent(self, size: int) -> None:
+        """Counts what went."""
+        self.passed += size
+        if self._bandwidth:
+            self._free_at = max(self._free_at, asyncio.get_running_loop().time()) + size / self._bandwidth
+        if self._left == 0:
+            self._left = None
+            self._cut()
+
+
+class _Connection:
+    """A client's connection, and the one to the hub that was made for it."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, to_hub: _Way, to_client: _Way
+    ) -> None:
+        self._reader = reader
+        self._writers = [writer]
+        self._to_hub = to_hub
+        self._to_client = to_client
+
+    async def run(self, target: tuple[str, int]) -> None:
+        """Passes everything on, until both ends have sent their last or one has gone."""
+        (client,) = self._writers
+        try:
+            reader, hub = await asyncio.open_connection(*target, limit=_CHUNK_BYTES)
+            self._writers.append(hub)
+            async with asyncio.TaskGroup() as group:
+                for step in _pump(self._reader, self._to_hub, hub), _pump(reader, self._to_client, client):
+                    for part in step:
+                        group.create_task(part)
+        except* OSError:
+            # One end has gone, or there is no hub.
+            self.reset()
+        finally:
+            # Nothing where it was reset.
+            for writer in self._writers:
+                writer.close()
+
+    def reset(self) -> None:
+        """Ends both connections without a word to either end."""
+        for writer in self._writers:
+            _reset(writer)
+
+
+def _pump(reader: asyncio.StreamReader, way: _Way, writer: asyncio.StreamWriter) -> Iterator[Any]:
+    """Yields the two halves of what moves the bytes of one direction."""
+    queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_CHUNKS)
+    yield _take(reader, queue)
+    yield _pass_on(queue, way, writer)
+
+
+async def _take(reader: asyncio.StreamReader, queue: "asyncio.Queue[tuple[float, bytes]]") -> None:
+    loop = asyncio.get_running_loop()
+    data = b"."
+    while data:
+        data = await reader.read(_CHUNK_BYTES)
+        await queue.put((loop.time(), data))
+
+
+async def _pass_on(queue: "asyncio.Queue[tuple[float, bytes]]", way: _Way, writer: asyncio.StreamWriter) -> None:
+    # Whoever drains waits until all of it is with the kernel.
+    writer.transport.set_write_buffer_limits(0)
+    while True:
+        came_at, data = await queue.get()
+        rest = memoryview(data)
+        await way.admit(came_at)
+        while rest:
+            piece = way.piece(rest)
+            writer.write(piece)
+            await writer.drain()
+            way.sent(len(piece))
+            rest = rest[len(piece) :]
+            if rest:
+                await way.admit(came_at)
+        if not data:
+            writer.write_eof()
+            return
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    if not writer.transport.is_closing():
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    writer.transport.abort()
+
+
+def _check(right: bool, text: str) -> None:
+    if not right:
+        raise ValueError(text)
