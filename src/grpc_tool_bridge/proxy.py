@@ -119,6 +119,8 @@ class AsyncGRPCProxyTool(AsyncApi):
         self._options = options
         self._tool_id = tool_spec.tool_id or tool_spec.name
         self._limit = tool_spec.limits.timeout_ms / 1000 or None
+        self._prepared_for = ""
+        self._prepared = b""
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the tool and returns its result."""
@@ -129,9 +131,14 @@ class AsyncGRPCProxyTool(AsyncApi):
                 raise ProtocolError(f"{self.name} returns one value, but its stream had {len(values)}")
             return values[0]
         timeout = options.timeout or self._limit or options.call_timeout or CALL_TIMEOUT
-        request = ToolCallRequest(
-            session_id=self._session_id(), tool_id=self._tool_id, timeout_ms=to_milliseconds(timeout, self.name)
-        )
+        session_id = self._session_id()
+        if session_id != self._prepared_for:
+            prepared = ToolCallRequest(
+                session_id=session_id, tool_id=self._tool_id, timeout_ms=to_milliseconds(timeout, self.name)
+            )
+            self._prepared_for, self._prepared = session_id, prepared.SerializeToString()
+        # Read from bytes, what all calls have in common takes a third of the time.
+        request = ToolCallRequest.FromString(self._prepared)
         self._fill(request, args, kwargs)
         return result_of(await self._answer(request, timeout), self.name)
 

@@ -1,15 +1,26 @@
 """A client's view of its session: variables, shared with every peer of the session."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+import logging
+import os.path
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from grpc_tool_bridge.errors import NotFoundError, ProtocolError
+from grpc_tool_bridge.config import CALL_TIMEOUT
+from grpc_tool_bridge.errors import (
+    MessageTooLargeError,
+    NotFoundError,
+    ProtocolError,
+    ToolBridgeError,
+    ToolCommunicationError,
+    UnavailableError,
+)
 from grpc_tool_bridge.portal import AsyncApi
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     DeleteVariableRequest,
+    GetSessionInfoRequest,
     GetVariableRequest,
     ListVariablesRequest,
     SetVariableRequest,
@@ -20,6 +31,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     WatchVariablesRequest,
 )
 from grpc_tool_bridge.proxy import bridge_closed
+from grpc_tool_bridge.retries import back_off
 from grpc_tool_bridge.timeouts import was_cancelled
 from grpc_tool_bridge.transport.client_stub import close_stream
 from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
@@ -30,6 +42,10 @@ if TYPE_CHECKING:
 
 # A name beyond what any variable can have is cut in the text of an error.
 MAX_SHOWN_CHARS = 256
+
+_WATCH = "WatchSessionVariables"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,15 +193,20 @@ class SessionContext(AsyncApi):
     ) -> AsyncGenerator[VariableChange, None]:
         """Iterates over the changes of variables in the order of their revisions, until the session ends.
 
+        Over a link it goes on where it was when the link is lost and there is another, or when the hub drains and comes
+        back: nothing is missed and nothing comes twice. Where the hub cannot tell what was missed, since its history
+        is too short or it began anew, one "reset" and the present values come instead.
+
         Args:
             *names: Which variables; none: all.
             include_initial: First the present values, as "set".
             from_revision: Go on after this revision of ``epoch``; 0: from now on.
-            epoch: The life of the hub that ``from_revision`` belongs to.
+            epoch: The life of the hub that ``from_revision`` belongs to; empty: the present one.
 
         Raises:
             SessionError: The session has ended.
-            ToolCommunicationError: The connection broke.
+            UnavailableError: The hub is shutting down; over a link, only where it does not come back.
+            ToolCommunicationError: The connection broke; over a link, only where there was no other within 30 s.
         """
         request = WatchVariablesRequest(
             session_id=self._client.require_session(),
@@ -194,18 +215,27 @@ class SessionContext(AsyncApi):
             from_revision=from_revision,
             epoch=epoch,
         )
-        updates = self.stub.WatchSessionVariables(request)
-        try:
-            async for update in updates:
-                yield _change(update)
-        except RpcError as error:
-            raise from_rpc_error(error, method="WatchSessionVariables", where=self._client.where) from error
-        except asyncio.CancelledError:
-            if was_cancelled():
-                raise
-            raise bridge_closed("WatchSessionVariables") from None
-        finally:
-            await close_stream(updates)
+        watch = _Watch(self._client, request)
+        await watch.begin()
+        while True:
+            updates = self.stub.WatchSessionVariables(watch.request)
+            try:
+                async for update in updates:
+                    if watch.is_new(update):
+                        yield _change(update)
+            except RpcError as error:
+                lost = from_rpc_error(error, method=_WATCH, where=self._client.where)
+                if not self._client.resumes or not _is_unavailable(lost):
+                    raise lost from error
+            except asyncio.CancelledError:
+                if was_cancelled():
+                    raise
+                raise bridge_closed(_WATCH) from None
+            else:
+                return
+            finally:
+                await close_stream(updates)
+            await watch.come_back(lost)
 
     async def _get(self, name: str, *, include_metadata: bool) -> VariableResponse:
         request = GetVariableRequest(
@@ -213,6 +243,115 @@ class SessionContext(AsyncApi):
         )
         response: VariableResponse = await self._client.call("GetSessionVariable", request)
         return response
+
+
+class _Watch:
+    """Where a watch stands, so that it can go on over another link.
+
+    Args:
+        client: Holds the stub.
+        request: What was asked for.
+
+    Attributes:
+        request: What to ask for next.
+    """
+
+    def __init__(self, client: "ToolBridgeClient", request: WatchVariablesRequest) -> None:
+        self.request = request
+        self._client = client
+        # Where to go on; 0: with the present values, all of which are still to come.
+        self._revision, self._epoch = request.from_revision, request.epoch
+        # What was seen already when the link was lost.
+        self._seen = 0
+        self._began_at = 0.0
+        # Where the hub ends each watch at once, it is not asked for ever.
+        self._give_up_at: float | None = None
+        self._waits = back_off()
+
+    async def begin(self) -> None:
+        """Learns where to go on if the link is lost before anything has come."""
+        client, request = self._client, self.request
+        if not client.resumes:
+            return
+        if not client.is_linked:
+            await self._reach_hub()
+        if request.from_revision or not request.include_initial:
+            # Before the revision: with an epoch that is too old there is a reset, with one that is too new a gap.
+            metric = (await client.get_metrics("hub.epoch")).get("hub.epoch")
+            self._epoch = self._epoch or (metric.string_value if metric is not None else "")
+        if not request.from_revision and not request.include_initial:
+            await self._find_revision(request.variable_names)
+        self._began_at = asyncio.get_running_loop().time()
+
+    def is_new(self, update: VariableUpdate) -> bool:
+        """Takes a change; tells whether it was not seen before."""
+        if update.operation == "reset":
+            # Until the first of the present values comes, all of them would be lost with the link.
+            self._revision = self._seen = 0
+            return True
+        if update.revision <= self._seen and update.epoch == self._epoch:
+            return False
+        self._revision, self._epoch = update.revision, update.epoch
+        return True
+
+    async def come_back(self, lost: ToolBridgeError) -> None:
+        """Waits until the hub can be asked to go on.
+
+        Args:
+            lost: What the watch ended with.
+
+        Raises:
+            ToolCommunicationError: There is no link.
+            ToolBridgeError: The hub refuses; or ``lost``, where it ends each watch at once.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._give_up_at is None or self._revision != self._seen or now - self._began_at > CALL_TIMEOUT:
+            self._waits, self._give_up_at = back_off(), now + CALL_TIMEOUT
+        elif now > self._give_up_at:
+            raise lost
+        else:
+            await asyncio.sleep(next(self._waits))
+        _log.debug("watching again from revision %d: %s", self._revision, lost)
+        await self._reach_hub()
+        self._seen = self._revision
+        self.request = WatchVariablesRequest(
+            session_id=self.request.session_id,
+            variable_names=self.request.variable_names,
+            include_initial=not self._revision,
+            from_revision=self._revision,
+            epoch=self._epoch,
+        )
+        self._began_at = asyncio.get_running_loop().time()
+
+    async def _find_revision(self, names: Iterable[str]) -> None:
+        prefix = os.path.commonprefix(list(names))  # noqa: RUF071 - of names, not of paths
+        try:
+            variables = await self._client.session_context.list_variables(prefix)
+        except MessageTooLargeError:
+            # No hub knows this life: what it answers is a reset.
+            self._revision, self._epoch = 1, "unknown"
+        else:
+            self._revision = max((info.metadata.revision for info in variables), default=0)
+
+    async def _reach_hub(self) -> None:
+        """Waits for the link: a call does, for as long as it may take."""
+        request = GetSessionInfoRequest(session_id=self.request.session_id)
+        end = asyncio.get_running_loop().time() + CALL_TIMEOUT
+        for wait in back_off():
+            try:
+                await self._client.call("GetSessionInfo", request)
+            except ToolCommunicationError as error:
+                if not _is_unavailable(error) or asyncio.get_running_loop().time() >= end:
+                    raise ToolCommunicationError(_WATCH, error.code, error.details) from error
+                await asyncio.sleep(wait)
+            else:
+                return
+
+
+def _is_unavailable(error: ToolBridgeError) -> bool:
+    """Tells whether the hub may be there again in a while."""
+    lost = isinstance(error, ToolCommunicationError) and error.code_name == "UNAVAILABLE"
+    return lost or isinstance(error, UnavailableError)
 
 
 def _change(update: VariableUpdate) -> VariableChange:

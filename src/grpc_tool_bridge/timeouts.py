@@ -93,11 +93,15 @@ def within(awaitable: Awaitable[Any], seconds: float) -> Generator[Any, Any, Any
     """Awaits ``awaitable`` for at most ``seconds``; ``asyncio.timeout`` for the path of every call.
 
     What is done at its first step, as a call within the process mostly is, costs neither a timer nor a look at the
-    running task.
+    running task. What keeps its own time, as a call over a link does, is told the time instead.
 
     Raises:
         ExpiredError: It took longer; it has been cancelled.
     """
+    guard = getattr(awaitable, "guard", None)
+    if guard is not None:
+        guard(seconds)
+        return (yield from awaitable.__await__())
     steps: Any = awaitable.__await__()
     try:
         waits_for = steps.send(None)

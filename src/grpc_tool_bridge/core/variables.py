@@ -120,6 +120,7 @@ class Variables:
     __slots__ = (
         "_bytes",
         "_closed",
+        "_deleted_at",
         "_history",
         "_items",
         "_revisions",
@@ -136,6 +137,8 @@ class Variables:
         self._items: dict[str, Variable] = {}
         self._bytes = 0
         self._history: _History | None = None
+        # Revision of the last delete.
+        self._deleted_at = 0
         self._waiters = Waiters()
         self._closed: ToolBridgeError | None = None
         self.revision = 0
@@ -226,7 +229,8 @@ class Variables:
         self._expect(name, variable, expected_revision)
         del self._items[name]
         self._bytes -= variable.held
-        self._changed(Change("delete", name, None, self._revisions.next(), time.time()))
+        self._deleted_at = self._revisions.next()
+        self._changed(Change("delete", name, None, self._deleted_at, time.time()))
 
     def select(self, *, prefix: str = "", tags: Collection[str] = (), limit: int = 0) -> list[Variable]:
         """Lists variables by name: those that begin with ``prefix`` and carry every tag, at most ``limit`` (0: all)."""
@@ -256,7 +260,7 @@ class Variables:
             SessionError: The session has ended.
         """
         wanted = frozenset(names)
-        cursor = self._begin(after, epoch)
+        cursor = self._begin(after, epoch, wanted)
         if initial and not after:
             for change in self._present(wanted):
                 yield change
@@ -270,14 +274,27 @@ class Variables:
         self._closed = error
         self._waiters.wake()
 
-    def _begin(self, after: int, epoch: str) -> int:
+    def _begin(self, after: int, epoch: str, wanted: frozenset[str]) -> int:
         """Returns the revision that a watch goes on from; -1 where what came after it is not known any more."""
         if self._history is None:
-            self._history = _History(self._settings, self.revision)
+            self._history = _History(self._settings, self.revision, self._deleted_at)
         if not after:
             return self.revision
         other_life = bool(epoch) and epoch != self._revisions.epoch
-        return -1 if other_life or after > self.revision else after
+        if other_life or after > self.revision:
+            return -1
+        if not self._history.reaches(after) and self._is_unchanged(after, wanted):
+            return self._history.floor
+        return after
+
+    def _is_unchanged(self, after: int, wanted: frozenset[str]) -> bool:
+        """Tells whether what the history has lost since a revision was about other variables than those wanted."""
+        history = self._history
+        assert history is not None  # noqa: S101 - a watch begins with it
+        # One that was deleted since may have been changed before that.
+        names = {change.name for change in history.after(after) if change.operation == "delete"}
+        names.update(name for name, variable in self._items.items() if variable.revision > after)
+        return history.lost_delete <= after and not (names & wanted if wanted else names)
 
     async def _changes_after(self, cursor: int, wanted: frozenset[str]) -> tuple[list[Change], int]:
         """Waits for changes after a revision and returns those that are wanted, and the revision that they lead to."""
@@ -335,15 +352,17 @@ class Variables:
 class _History:
     """The last changes, bounded by number and by the bytes that their values hold."""
 
-    __slots__ = ("_bytes", "_changes", "_floor", "_max_bytes", "_max_changes")
+    __slots__ = ("_bytes", "_changes", "_max_bytes", "_max_changes", "floor", "lost_delete")
 
-    def __init__(self, settings: Settings, floor: int) -> None:
+    def __init__(self, settings: Settings, floor: int, lost_delete: int) -> None:
         self._max_changes = settings.watch_history
         self._max_bytes = settings.watch_history_bytes
         self._changes: deque[Change] = deque()
         self._bytes = 0
         # Every change after this revision is here.
-        self._floor = floor
+        self.floor = floor
+        # Of the last delete that is not.
+        self.lost_delete = lost_delete
 
     def add(self, change: Change) -> None:
         self._changes.append(change)
@@ -351,10 +370,12 @@ class _History:
         while len(self._changes) > self._max_changes or (self._bytes > self._max_bytes and len(self._changes) > 1):
             dropped = self._changes.popleft()
             self._bytes -= dropped.size
-            self._floor = dropped.revision
+            self.floor = dropped.revision
+            if dropped.operation == "delete":
+                self.lost_delete = dropped.revision
 
     def reaches(self, revision: int) -> bool:
-        return revision >= self._floor
+        return revision >= self.floor
 
     def after(self, revision: int) -> list[Change]:
         """Changes after ``revision``, oldest first; found from the end, where watches usually are."""

@@ -1,9 +1,8 @@
 """Channels: addresses, who may connect, and what gRPC is set to."""
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
 
 # gRPC's own limit sits this much above the bridge's, so that it is the bridge that answers, with a clear error.
 MESSAGE_HEADROOM = 4
+# A frame of a link has to pass, however small the messages are that it carries.
+LEAST_MESSAGE_LIMIT = 1024 * 1024
 
 # What gRPC resolves by itself; any other address is host:port.
 _NAMED_SCHEMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:", "xds:")
@@ -80,8 +81,8 @@ class Connection:
 class AuthorizedChannel:
     """A channel whose every call carries the token.
 
-    The generated stub takes any object with these four methods. Metadata bound once to each callable costs nothing per
-    call, unlike an interceptor.
+    The generated stub takes any object with these four methods. Metadata bound once to each callable costs next to
+    nothing per call, unlike an interceptor.
     """
 
     def __init__(self, channel: grpc.aio.Channel, token: str) -> None:
@@ -90,24 +91,32 @@ class AuthorizedChannel:
 
     def unary_unary(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
         """As of a channel."""
-        return partial(self._channel.unary_unary(*args, **kwargs), metadata=self._metadata)
+        return self._authorize(self._channel.unary_unary(*args, **kwargs))
 
     def unary_stream(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
         """As of a channel."""
-        return partial(self._channel.unary_stream(*args, **kwargs), metadata=self._metadata)
+        return self._authorize(self._channel.unary_stream(*args, **kwargs))
 
     def stream_unary(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
         """As of a channel."""
-        return partial(self._channel.stream_unary(*args, **kwargs), metadata=self._metadata)
+        return self._authorize(self._channel.stream_unary(*args, **kwargs))
 
     def stream_stream(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
         """As of a channel."""
-        return partial(self._channel.stream_stream(*args, **kwargs), metadata=self._metadata)
+        return self._authorize(self._channel.stream_stream(*args, **kwargs))
+
+    def _authorize(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        token = self._metadata
+
+        def authorized(*args: Any, metadata: Iterable[tuple[str, str | bytes]] | None = None, **kwargs: Any) -> Any:
+            return call(*args, metadata=(*token, *metadata) if metadata else token, **kwargs)
+
+        return authorized
 
 
 def message_options(max_message_bytes: int) -> list[Option]:
     """Makes the options that set gRPC's limits above the bridge's."""
-    limit = min(max_message_bytes * MESSAGE_HEADROOM, 2**31 - 1)
+    limit = min(max(max_message_bytes * MESSAGE_HEADROOM, LEAST_MESSAGE_LIMIT), 2**31 - 1)
     return [("grpc.max_send_message_length", limit), ("grpc.max_receive_message_length", limit)]
 
 

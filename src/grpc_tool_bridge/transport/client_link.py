@@ -2,6 +2,7 @@
 
 import asyncio
 import platform
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,9 @@ from grpc_tool_bridge.transport.link_calls import LinkCall
 from grpc_tool_bridge.transport.link_io import LinkIO
 from grpc_tool_bridge.transport.status import link_status_of, rpc_error
 from grpc_tool_bridge.wire.link import Arrived, Called, Draining, Ended, Event, Greeted, Link, Replied, Told
+
+# How often a link looks after its calls; who guards a call gives it a second more than its time.
+LOOK_SECONDS = 0.25
 
 # What a call ends with whose bridge was closed while it waited.
 CLOSED = "the bridge was closed before the answer came"
@@ -34,10 +38,14 @@ class ClientLink:
         error: What it ended with.
     """
 
+    looks_after_calls = True
+
     def __init__(self, rpc: Any, where: str, *, on_turn: Callable[[], None]) -> None:
         self.greeted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.unusable = asyncio.Event()
         self.error: AioRpcError | None = None
+        self._ended = False
+        self._look: asyncio.TimerHandle | None = None
         self._rpc = rpc
         self._where = where
         self._link = Link(dialler=True, hello=LinkHello(peer=f"Python {platform.python_version()}"))
@@ -56,10 +64,24 @@ class ClientLink:
         except MessageTooLargeError as error:
             call.fail(rpc_error(grpc.StatusCode.RESOURCE_EXHAUSTED, error.message))
             return
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_after_calls)
         self._io.wake()
 
+    def _look_after_calls(self) -> None:
+        """Ends the calls that took longer than they were guarded for, and looks again while there are others."""
+        self._look = None
+        now = time.monotonic()
+        for call in [call for call in self._link.calls.values() if call.expires_at < now]:
+            call.expire()
+        if self._link.calls or self._link.has_output:
+            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_after_calls)
+
     def start(self, call: LinkCall, request: Any) -> None:
-        """Sends a call, whether the link takes calls or not."""
+        """Sends a call, whether the link takes calls or not; over one that has ended it fails at once."""
+        if self._ended:
+            call.fail(rpc_error(grpc.StatusCode.UNAVAILABLE, f"the link to {self._where} was lost"))
+            return
         self.send(call, request.SerializeToString())
 
     def cancel(self, call: LinkCall) -> None:
@@ -82,13 +104,20 @@ class ClientLink:
         try:
             self.error = await self._serve()
         finally:
+            self._ended = True
             self._rpc.cancel()
             code, text = grpc.StatusCode.CANCELLED, CLOSED
             if self.error is not None:
                 code = grpc.StatusCode.UNAVAILABLE
                 text = f"the link to {self._where} was lost: {self.error.details()}"
-            for call in list(self._link.calls.values()):
+            calls = list(self._link.calls.values())
+            if self.error is None:
+                # Nobody takes back what was not sent.
+                calls.extend(call for call, _ in self._link.unsent())
+            for call in calls:
                 call.fail(rpc_error(code, text))
+            if self._look is not None:
+                self._look.cancel()
             self.unusable.set()
             if not self.greeted.done():
                 self.greeted.set_result(False)

@@ -1,6 +1,7 @@
 """Calls over a link, in the shape of gRPC's own."""
 
 import asyncio
+import math
 import time
 import types
 from collections import deque
@@ -11,6 +12,7 @@ import grpc.aio
 from grpc.aio import AioRpcError, Metadata
 
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkStatus
+from grpc_tool_bridge.timeouts import ExpiredError
 from grpc_tool_bridge.transport.facts import METADATA_LOGGER
 from grpc_tool_bridge.transport.status import from_link_status, rpc_error
 from grpc_tool_bridge.wire.envelopes import shortened
@@ -19,7 +21,13 @@ from grpc_tool_bridge.wire.methods import Method
 
 
 class Carrier(Protocol):
-    """What a call was sent over."""
+    """What a call was sent over.
+
+    Attributes:
+        looks_after_calls: Whether it ends by itself those calls that take longer than they were guarded for.
+    """
+
+    looks_after_calls: bool
 
     def cancel(self, call: "LinkCall", /) -> None:
         """Tells the peer that a call is wanted no more."""
@@ -42,11 +50,13 @@ class LinkCall(OutgoingCall, grpc.aio.Call):
     """
 
     # As in ``OutgoingCall``: what a call rarely sets.
+    expires_at = math.inf
     carrier: Carrier | None = None
     waits = True
     metadata: tuple[tuple[str, str | bytes], ...] = ()
     _over = False
     _cancelled = False
+    _expired = False
     _error: AioRpcError | None = None
     _waiter: "asyncio.Future[None] | None" = None
     _deadline: float | None = None
@@ -59,6 +69,22 @@ class LinkCall(OutgoingCall, grpc.aio.Call):
         self.method = method
 
     # ------------------------------------------------------------------------------------ what becomes of it
+
+    def guard(self, seconds: float) -> None:
+        """Raises ExpiredError in whoever awaits it when it takes longer, to the second or so; for ``within``.
+
+        A link looks after all its calls together, now and then: a timer for each would cost a tenth of the call.
+        """
+        self.expires_at = time.monotonic() + seconds
+        if self.carrier is not None and not self.carrier.looks_after_calls:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self.expire)
+
+    def expire(self) -> None:
+        """Ends it because it took longer than it was guarded for."""
+        if not self._over:
+            self._leave()
+            self._expired = True
+            self.fail(rpc_error(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))
 
     def limit(self, seconds: float) -> None:
         """Ends it with DEADLINE_EXCEEDED when its time is over."""
@@ -128,12 +154,17 @@ class LinkCall(OutgoingCall, grpc.aio.Call):
     def _raise_error(self) -> None:
         if self._cancelled:
             raise asyncio.CancelledError
+        if self._expired:
+            raise ExpiredError
         if self._error is not None:
             raise self._error
 
     async def _ended(self) -> None:
-        while not self._over:
-            await self._wait()
+        """Waits for the end; whoever is cancelled here leaves the call alone."""
+        if not self._over:
+            ended = asyncio.Event()
+            self.add_done_callback(lambda _: ended.set())
+            await ended.wait()
 
     # ------------------------------------------------------------------------------------------ as gRPC has it
 

@@ -14,6 +14,11 @@ from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.wire.link import Event, Link
 
 
+# After so many events the other tasks get a turn: the first answers go out while the rest is worked on, and both ends
+# are busy at once.
+SLICE = 32
+
+
 class FrameStream(Protocol):
     """A stream of frames in both directions."""
 
@@ -87,8 +92,12 @@ class LinkIO:
     async def _read(self) -> None:
         link, stream, on_event = self.link, self._stream, self._on_event
         while (frame := await stream.read()) is not None:
-            for event in link.receive(frame):
+            for number, event in enumerate(link.receive(frame), start=1):
                 on_event(event)
+                if not number % SLICE:
+                    if link.has_output:
+                        self.wake()
+                    await asyncio.sleep(0)
             self._on_turn()
             if link.has_output:
                 self.wake()

@@ -183,9 +183,11 @@ class _HubLink:
         finally:
             # Their peer has gone, or is about to: nobody waits for an answer.
             self._held.clear()
-            await self._tasks.aclose()
-            for hold in self._sessions.values():
-                hold.release()
+            try:
+                await self._tasks.aclose()
+            finally:
+                for hold in self._sessions.values():
+                    hold.release()
 
     def drain(self, grace: float) -> None:
         self._link.drain(int(grace * 1000))

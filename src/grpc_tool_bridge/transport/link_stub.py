@@ -35,6 +35,16 @@ class LinkStub:
                 kind = _StreamMethod if method.response_streaming else _UnaryMethod
                 setattr(self, name, kind(method, starter))
 
+    def is_replaced(self, name: str) -> bool:
+        """Tells whether a method is no longer the stub's own."""
+        return not isinstance(getattr(self, name), _LinkMethod)
+
+    def give_way(self, stub: Any) -> None:
+        """Lets another stub have the calls of those methods that are still this one's own."""
+        for name in METHODS:
+            if isinstance(getattr(self, name, None), _LinkMethod):
+                setattr(self, name, getattr(stub, name))
+
     def __getattr__(self, name: str) -> Any:
         # For type checkers, which cannot see the methods.
         raise AttributeError(name)

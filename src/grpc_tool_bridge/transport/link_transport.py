@@ -111,7 +111,9 @@ class LinkTransport:
         Raises:
             AioRpcError: The hub cannot be reached, or refuses.
         """
-        if not isinstance(self.stub, LinkStub):
+        stub = self.stub
+        if not isinstance(stub, LinkStub) or stub.is_replaced("InitializeSession"):
+            # What opens the session goes elsewhere, and the hub may be nowhere.
             return
         loop = asyncio.get_running_loop()
         end = loop.time() + (seconds or FIRST_DIAL_SECONDS)
@@ -121,9 +123,9 @@ class LinkTransport:
             try:
                 await within(asyncio.shield(self._dialled), max(0.0, end - loop.time()))
             except ExpiredError:
-                raise self._failure or self._no_link(seconds) from None
+                raise _copy(self._failure or self._no_link(seconds or FIRST_DIAL_SECONDS)) from None
             if self._failure is not None and (not seconds or not self._dial_again(self._failure)):
-                raise self._failure
+                raise _copy(self._failure)
 
     def start(self, call: LinkCall, request: Any) -> None:
         """Sends a call, now or when there is a link that takes it."""
@@ -133,7 +135,7 @@ class LinkTransport:
         elif self._plain is not None:
             self._plain.send(call, request.SerializeToString())
         elif link is None and not call.waits and self._failure is not None:
-            call.fail(self._failure)
+            call.fail(_copy(self._failure))
         else:
             self._want()
             left = call.time_remaining() or getattr(request, "timeout_ms", 0) / 1000
@@ -154,8 +156,9 @@ class LinkTransport:
         self._waiting.fail(partial(rpc_error, grpc.StatusCode.CANCELLED, CLOSED))
         self._current = self._wanted = self._dialled = self._failure = self._plain = self._stub = None
         self._linked_before, self._loop = False, None
-        await self._tasks.aclose()
+        # Whoever calls while this waits opens a channel anew.
         channel, self._channel = self._channel, None
+        await self._tasks.aclose()
         if channel is not None:
             await channel.close()
 
@@ -199,8 +202,13 @@ class LinkTransport:
 
     async def _serve(self, link: ClientLink) -> None:
         # A link that drains goes on beside the next one until its calls have ended.
-        self._waiting.put_back(await link.run(), CALL_TIMEOUT)
-        self._send_waiting()
+        unsent = await link.run()
+        if self._current is link:
+            self._current = None
+        self._waiting.put_back(unsent, CALL_TIMEOUT)
+        if unsent:
+            self._want()
+            self._send_waiting()
 
     async def _use(self, link: ClientLink) -> None:
         if self._linked_before and self.on_relinked is not None:
@@ -208,6 +216,8 @@ class LinkTransport:
                 await within(self.on_relinked(LinkStub(link)), CALL_TIMEOUT)
             except (grpc.RpcError, ToolBridgeError, ExpiredError) as error:
                 _log.warning("the session was not taken up again at %s: %s", self.where, error)
+            except Exception:  # noqa: BLE001 - whoever is told of it; the link is good, and calls wait for it
+                _log.exception("taking up the session again at %s failed", self.where)
         self._linked_before = True
         if not link.unusable.is_set():
             self._current, self._failure = link, None
@@ -222,7 +232,7 @@ class LinkTransport:
             return False
         _log.debug("no link to %s: %s", self.where, error.details())
         self._failure = error
-        self._waiting.fail(lambda: error, impatient_only=self._dial_again(error))
+        self._waiting.fail(lambda: _copy(error), impatient_only=self._dial_again(error))
         self._tell()
         if not self._dial_again(error):
             wanted.clear()
@@ -233,7 +243,7 @@ class LinkTransport:
         _log.info("the hub at %s knows no links; each call goes as an RPC of its own", self.where)
         self._plain = PlainCalls(self._authorized, self._tasks)
         if isinstance(self._stub, LinkStub):
-            self._stub = SnakepitBridgeStub(self._authorized)
+            self._stub.give_way(SnakepitBridgeStub(self._authorized))
         while len(self._waiting):
             self._plain.send(*self._waiting.take())
         self._tell()
@@ -247,3 +257,8 @@ class LinkTransport:
         link = self._current
         while link is not None and len(self._waiting) and link.takes_calls:
             link.send(*self._waiting.take())
+
+
+def _copy(error: AioRpcError) -> AioRpcError:
+    """Makes the error anew for each who gets it: one that is raised again and again collects tracebacks."""
+    return AioRpcError(error.code(), error.initial_metadata(), error.trailing_metadata(), error.details())

@@ -16,6 +16,8 @@ class PlainCalls:
         tasks: Owner of what waits for the answers.
     """
 
+    looks_after_calls = False
+
     def __init__(self, channel: Any, tasks: TaskSet) -> None:
         self._channel = channel
         self._tasks = tasks

@@ -25,6 +25,8 @@ class WaitingCalls:
         error: Makes the error of a call that waited so many seconds in vain.
     """
 
+    looks_after_calls = False
+
     def __init__(self, error: Callable[[float], AioRpcError]) -> None:
         self._error = error
         self._entries: dict[LinkCall, _Entry] = {}
@@ -50,7 +52,8 @@ class WaitingCalls:
         others, self._entries = self._entries, {}
         for call, payload in calls:
             if not call.done():
-                self.add(call, payload, call.time_remaining() or seconds, counts=False)
+                left = call.time_remaining()
+                self.add(call, payload, left or seconds, counts=left is not None)
         self._entries |= others
 
     def take(self) -> tuple[LinkCall, bytes]:

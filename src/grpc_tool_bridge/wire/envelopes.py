@@ -17,6 +17,10 @@ _ENVELOPE_TAG = b"\x0a"
 _ID_TAG = b"\x08"
 _CALL_TAG = b"\x12"
 
+# Nearly every payload is shorter than this.
+_LENGTHS = tuple(varint(length) for length in range(2_048))
+_SHORT = len(_LENGTHS)
+
 REPLY_TAG = b"\x1a"
 CHUNK_TAG = b"\x22"
 PART_TAG = b"\x62"
@@ -30,8 +34,11 @@ def whole(envelope: Envelope) -> bytes:
 
 def payload_header(tag: bytes, call_id: int, size: int) -> bytes:
     """Writes what stands before ``size`` bytes of a reply, a chunk or a part."""
-    number, length = varint(call_id), varint(size)
-    return b"".join((_ENVELOPE_TAG, varint(2 + len(number) + len(length) + size), _ID_TAG, number, tag, length))
+    number = varint(call_id)
+    length = _LENGTHS[size] if size < _SHORT else varint(size)
+    envelope_size = 2 + len(number) + len(length) + size
+    envelope_length = _LENGTHS[envelope_size] if envelope_size < _SHORT else varint(envelope_size)
+    return b"".join((_ENVELOPE_TAG, envelope_length, _ID_TAG, number, tag, length))
 
 
 def call_prefix(
@@ -44,11 +51,13 @@ def call_prefix(
 
 def call_header(prefix: bytes, call_id: int, size: int) -> bytes:
     """Writes what stands before the ``size`` bytes of a call's payload."""
-    number, length = varint(call_id), varint(size)
+    number = varint(call_id)
+    length = _LENGTHS[size] if size < _SHORT else varint(size)
     call_size = len(prefix) + len(length) + size
-    call_length = varint(call_size)
+    call_length = _LENGTHS[call_size] if call_size < _SHORT else varint(call_size)
     envelope_size = 2 + len(number) + len(call_length) + call_size
-    return b"".join((_ENVELOPE_TAG, varint(envelope_size), _ID_TAG, number, _CALL_TAG, call_length, prefix, length))
+    envelope_length = _LENGTHS[envelope_size] if envelope_size < _SHORT else varint(envelope_size)
+    return b"".join((_ENVELOPE_TAG, envelope_length, _ID_TAG, number, _CALL_TAG, call_length, prefix, length))
 
 
 def shortened(prefix: bytes, timeout_ms: int) -> bytes:

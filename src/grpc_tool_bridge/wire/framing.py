@@ -21,6 +21,8 @@ def varint(number: int) -> bytes:
         return bytes((number & 0x7F | MORE, number >> 7))
     if number < MORE * MORE * MORE:
         return bytes((number & 0x7F | MORE, number >> 7 & 0x7F | MORE, number >> 14))
+    if number < MORE * MORE * MORE * MORE:
+        return bytes((number & 0x7F | MORE, number >> 7 & 0x7F | MORE, number >> 14 & 0x7F | MORE, number >> 21))
     digits = bytearray()
     while number >= MORE:
         digits.append(number & 0x7F | MORE)

@@ -528,8 +528,7 @@ class Link:
     def _receive_reply(self, envelope: Envelope, events: list[Event]) -> None:
         call = self.calls.pop(envelope.id, None)
         if call is None:
-            self._late(envelope.id, "reply")
-            return
+            raise self._unasked(envelope.id, "reply")
         self._open -= 1
         if call.streaming:
             self.calls[call.id] = call
@@ -546,8 +545,7 @@ class Link:
     def _receive_chunk(self, envelope: Envelope, events: list[Event]) -> None:
         call = self.calls.get(envelope.id)
         if call is None:
-            self._late(envelope.id, "chunk")
-            return
+            raise self._unasked(envelope.id, "chunk")
         if not call.streaming:
             raise ProtocolError(f"the call {envelope.id} is no stream, but a chunk came")
         if call.given_up:
@@ -565,7 +563,9 @@ class Link:
     def _receive_end(self, envelope: Envelope, events: list[Event]) -> None:
         call = self.calls.pop(envelope.id, None)
         if call is None:
-            self._late(envelope.id, "end")
+            if envelope.id not in self._crossed:
+                raise self._unasked(envelope.id, "end")
+            del self._crossed[envelope.id]
             return
         self._open -= 1
         if call._lane is not None:
@@ -632,8 +632,7 @@ class Link:
         if call_id % 2 == self._last_id % 2:
             call = self.calls.get(call_id)
             if call is None:
-                self._late(call_id, "part")
-                return
+                raise self._unasked(call_id, "part")
             if call.given_up:
                 return
             if call._parts is None:
@@ -659,8 +658,8 @@ class Link:
     def _receive_event(self, envelope: Envelope, events: list[Event]) -> None:
         call = self.calls.get(envelope.id)
         if call is None:
-            self._late(envelope.id, "event")
-        elif not call.given_up:
+            raise self._unasked(envelope.id, "event")
+        if not call.given_up:
             event = LinkEvent()
             event.CopyFrom(envelope.event)
             events.append(Told(call, event))
@@ -694,13 +693,10 @@ class Link:
         if call._credit <= 0:
             raise ProtocolError(f"the peer sent more of the stream {call.id} than it was granted")
 
-    def _late(self, call_id: int, what: str) -> None:
-        """Passes over the end of a cancelled call that was answered before; anything else was never asked for."""
+    def _unasked(self, call_id: int, what: str) -> ProtocolError:
         if not 0 < call_id <= self._last_id or call_id % 2 != self._last_id % 2:
-            raise ProtocolError(f"a {what} came for the call {call_id}, which was never made")
-        if what != "end" or call_id not in self._crossed:
-            raise ProtocolError(f"a {what} came for the call {call_id}, which was answered before")
-        del self._crossed[call_id]
+            return ProtocolError(f"a {what} came for the call {call_id}, which was never made")
+        return ProtocolError(f"a {what} came for the call {call_id}, which was answered before")
 
     def _remember_crossed(self, call: OutgoingCall) -> None:
         self._crossed[call.id] = None

@@ -14,7 +14,7 @@ from typing import Protocol
 SMALL_BYTES = 16 * 1024
 # A larger payload goes out in pieces of this size: a chunk of 64 KiB and what is wrapped around it in one.
 FRAGMENT_BYTES = 128 * 1024
-# A frame is closed once it has so much; the last envelope may take it past that by a fragment.
+# A frame is closed once it has so much; the last turn may take it past that by two fragments.
 FRAME_BYTES = 256 * 1024
 # Of payloads of which the peer has some pieces, but not all.
 REASSEMBLY_BYTES = 64 * 1024 * 1024
@@ -88,11 +88,9 @@ class Lane:
         return size if size > FRAGMENT_BYTES else 0
 
     def take_turn(self, pieces: list[bytes | memoryview]) -> int:
-        """Moves about a fragment of what waits to ``pieces``; returns the bytes of payload."""
+        """Moves about a fragment of what waits to ``pieces``; returns the bytes, with those of headers."""
         sent = 0
-        # With the headers: payloads may be empty.
-        weight = 0
-        while weight < FRAGMENT_BYTES and self.ready():
+        while sent < FRAGMENT_BYTES and self.ready():
             if not self._queue:
                 assert self.last is not None  # noqa: S101 - ready() said so
                 pieces.append(self.last)
@@ -102,7 +100,7 @@ class Lane:
             size = len(payload)
             left = size - self._offset
             if not self._offset:
-                if weight and size > FRAGMENT_BYTES:
+                if sent and size > FRAGMENT_BYTES:
                     # Whether it may begin is asked before a turn.
                     break
                 if self.credit is not None:
@@ -112,16 +110,15 @@ class Lane:
                 pieces.append(memoryview(payload)[self._offset : self._offset + FRAGMENT_BYTES])
                 self._offset += FRAGMENT_BYTES
                 self.begun = size
-                sent += FRAGMENT_BYTES
-                break
+                self.size -= FRAGMENT_BYTES
+                return FRAGMENT_BYTES
             header = sending.header(left)
             pieces.append(header)
             pieces.append(memoryview(payload)[self._offset :] if self._offset else payload)
             self._queue.popleft()
             self._offset = self.begun = 0
-            sent += left
-            weight += left + len(header)
-        self.size -= sent
+            self.size -= left
+            sent += left + len(header)
         return sent
 
 
@@ -221,17 +218,18 @@ class Outbox:
             pieces.append(payload)
             size += len(header)
             taken += len(payload)
+        self.size -= taken
+        size += taken
         # However many payloads are ahead of them, the lanes get a turn in each frame.
         for turn in range(len(self._lanes)):
-            if turn and size + taken >= FRAME_BYTES:
+            if turn and size >= FRAME_BYTES:
                 break
-            taken += self._turn(pieces)
-        self.size -= taken
+            size += self._turn(pieces)
         return b"".join(pieces)
 
     def _turn(self, pieces: list[bytes | memoryview]) -> int:
         lane = self._lanes.popleft()
-        begun = lane.begun
+        begun, size = lane.begun, lane.size
         needed = lane.next_size()
         if needed:
             if self._next not in (None, lane) or self._begun + needed > REASSEMBLY_BYTES:
@@ -241,6 +239,7 @@ class Outbox:
             self._next = None
         sent = lane.take_turn(pieces)
         self._begun += lane.begun - begun
+        self.size -= size - lane.size
         if lane.ready():
             self._lanes.append(lane)
         else:

@@ -93,7 +93,7 @@ def test_what_is_no_address_is_not_taken_for_loopback() -> None:
         is_loopback("localhost")
 
 
-@pytest.mark.parametrize(("ours", "grpcs"), [(1_000, 4_000), (2**31 - 1, 2**31 - 1)])
+@pytest.mark.parametrize(("ours", "grpcs"), [(1_000_000, 4_000_000), (1, 1024 * 1024), (2**31 - 1, 2**31 - 1)])
 def test_grpcs_limit_of_a_message_is_above_the_bridges_and_within_what_grpc_takes(ours: int, grpcs: int) -> None:
     assert set(message_options(ours)) == {
         ("grpc.max_send_message_length", grpcs),
@@ -102,10 +102,10 @@ def test_grpcs_limit_of_a_message_is_above_the_bridges_and_within_what_grpc_take
 
 
 def test_a_server_never_shares_its_port_and_probes_as_it_is_told() -> None:
-    options = dict(server_options(1_000, 30.0, 10.0))
+    options = dict(server_options(1_000_000, 30.0, 10.0))
     assert options["grpc.so_reuseport"] == 0
     assert (options["grpc.keepalive_time_ms"], options["grpc.keepalive_timeout_ms"]) == (30_000, 10_000)
-    assert options["grpc.max_receive_message_length"] == 4_000
+    assert options["grpc.max_receive_message_length"] == 4_000_000
 
 
 class Recorder(grpc.aio.ServerInterceptor):
@@ -188,3 +188,13 @@ async def test_every_call_of_every_shape_carries_the_token(ports: tuple[int, int
             running = call(iter([b""])) if streaming else call(b"")
             assert await running.code() is grpc.StatusCode.UNIMPLEMENTED
     assert recorder.tokens == ["Bearer hush"] * 4
+
+
+async def test_a_call_with_metadata_of_its_own_carries_the_token_as_well(
+    ports: tuple[int, int], recorder: Recorder
+) -> None:
+    async with Connection(address=f"localhost:{ports[0]}").open() as channel:
+        call = AuthorizedChannel(channel, "hush").unary_unary(METHODS["Heartbeat"].path)
+        await call(b"", metadata=(("trace", "1"),)).code()
+        await call(b"", metadata=()).code()
+    assert recorder.tokens == ["Bearer hush"] * 2

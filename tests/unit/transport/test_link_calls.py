@@ -1,0 +1,361 @@
+"""Calls over a link by themselves; how they behave beside gRPC's own is in test_link_stub.py."""
+
+import asyncio
+import gc
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from grpc.aio import AioRpcError
+
+from grpc_tool_bridge.errors import NotFoundError
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.transport.facts import METADATA_LOGGER
+from grpc_tool_bridge.transport.link_calls import LinkCall, LinkStreamCall, LinkUnaryCall
+from grpc_tool_bridge.transport.link_stub import LinkStub
+from grpc_tool_bridge.transport.status import from_rpc_error, link_status_of, rpc_error
+from grpc_tool_bridge.wire.link import INITIAL_CREDIT
+from grpc_tool_bridge.wire.methods import METHODS
+
+RESPONSE = pb.ToolCallResponse(success=True, request_id="r")
+CHUNK = pb.ToolStreamChunk(sequence=1)
+
+
+class Carrier:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.cancelled: list[LinkCall] = []
+        self.granted: list[int] = []
+
+    def cancel(self, call: LinkCall) -> None:
+        self.cancelled.append(call)
+
+    def grant(self, call: LinkCall, size: int) -> None:
+        self.granted.append(size)
+
+
+class Starter(Carrier):
+    """Keeps the calls that a stub begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[tuple[LinkCall, Any]] = []
+
+    def start(self, call: LinkCall, request: Any) -> None:
+        call.carrier = self
+        self.started.append((call, request))
+
+
+@pytest.fixture
+def starter() -> Starter:
+    return Starter()
+
+
+@pytest.fixture
+def stub(starter: Starter) -> Any:
+    return LinkStub(starter)
+
+
+@pytest.fixture
+def unary(stub: Any) -> Any:
+    return stub.ExecuteTool(pb.ToolCallRequest())
+
+
+@pytest.fixture
+def stream(stub: Any) -> Any:
+    return stub.StreamTool(pb.ToolStreamRequest())
+
+
+def head_of(call: LinkCall) -> pb.LinkCall:
+    """Reads what goes out before the payload."""
+    return pb.LinkCall.FromString(call.prefix + b"\x00")
+
+
+async def settle() -> None:
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+# -------------------------------------------------------------------------------------------------- what is sent of it
+
+
+def test_a_call_names_its_method_and_nothing_else(starter: Starter, stub: Any) -> None:
+    request = pb.ToolCallRequest(tool_id="t")
+    call = stub.ExecuteTool(request)
+    assert starter.started == [(call, request)]
+    assert head_of(call) == pb.LinkCall(method="ExecuteTool")
+    assert (call.waits, call.metadata, call.streaming) == (True, (), False)
+    assert head_of(stub.StreamTool(request)) == pb.LinkCall(method="StreamTool")
+
+
+def test_every_method_that_a_link_carries_is_there(stub: Any) -> None:
+    for name, method in METHODS.items():
+        if method.request_streaming:
+            assert not hasattr(stub, name)
+        else:
+            call = getattr(stub, name)(method.request())
+            assert head_of(call).method == name
+            assert isinstance(call, LinkStreamCall if method.response_streaming else LinkUnaryCall)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "milliseconds"), [(1, 1000), (0.0001, 1), (0, 1), (-1, 1), (1.0005, 1001), (1e9, 2**32 - 1)]
+)
+@pytest.mark.parametrize("name", ["ExecuteTool", "StreamTool"])
+async def test_the_time_that_it_has_is_told_in_whole_milliseconds(
+    stub: Any, name: str, seconds: float, milliseconds: int
+) -> None:
+    call = getattr(stub, name)(pb.ToolCallRequest(), timeout=seconds)
+    assert head_of(call).timeout_ms == milliseconds
+    call.cancel()
+
+
+@pytest.mark.parametrize("name", ["ExecuteTool", "StreamTool"])
+def test_metadata_goes_along_as_text(stub: Any, name: str) -> None:
+    call = getattr(stub, name)(pb.ToolCallRequest(), metadata=iter([("a", "1"), ("b-bin", b"\xff")]))
+    assert head_of(call).metadata == {"a": "1", "b-bin": "\xff"}
+    assert call.metadata == (("a", "1"), ("b-bin", b"\xff"))
+
+
+@pytest.mark.parametrize("name", ["ExecuteTool", "StreamTool"])
+def test_a_call_that_is_not_to_wait_says_so(stub: Any, name: str) -> None:
+    begin = getattr(stub, name)
+    assert not begin(pb.ToolCallRequest(), wait_for_ready=False).waits
+    assert begin(pb.ToolCallRequest(), wait_for_ready=True).waits
+
+
+def test_the_time_that_is_left_takes_the_place_of_what_was_told(unary: Any) -> None:
+    unary.shorten(7)
+    assert head_of(unary).timeout_ms == 7
+    unary.shorten(5)
+    assert head_of(unary) == pb.LinkCall(method="ExecuteTool", timeout_ms=5)
+
+
+def test_a_stream_begins_with_a_window(stream: Any) -> None:
+    assert (stream.streaming, stream.window) == (True, INITIAL_CREDIT)
+
+
+# ------------------------------------------------------------------------------------------------------ unary calls
+
+
+async def test_an_answer_that_is_there_is_returned_at_once(unary: Any) -> None:
+    unary.replied(RESPONSE.SerializeToString())
+    steps = unary.__await__()
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert end.value.value == RESPONSE
+
+
+async def test_an_answer_wakes_who_awaits_it(unary: Any) -> None:
+    waiting = asyncio.ensure_future(unary)
+    await settle()
+    assert not unary.done()
+    unary.replied(RESPONSE.SerializeToString())
+    assert await waiting == RESPONSE
+
+
+async def test_a_second_answer_changes_nothing(unary: Any) -> None:
+    unary.replied(RESPONSE.SerializeToString())
+    unary.replied(b"")
+    unary.fail(rpc_error(grpc.StatusCode.UNAVAILABLE, "gone"))
+    unary.end(pb.LinkStatus())
+    assert await unary == RESPONSE
+    assert await unary.code() is grpc.StatusCode.OK
+
+
+async def test_an_answer_that_cannot_be_read_is_an_internal_error(unary: Any) -> None:
+    unary.replied(b"\xff\xff\xff")
+    with pytest.raises(AioRpcError, match="the response cannot be read") as caught:
+        await unary
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+
+
+async def test_a_status_is_raised_with_its_error(unary: Any) -> None:
+    unary.end(link_status_of(NotFoundError("no such tool")))
+    with pytest.raises(AioRpcError) as caught:
+        await unary
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.NOT_FOUND, "no such tool")
+    assert type(from_rpc_error(caught.value)) is NotFoundError
+    assert list(await unary.trailing_metadata()) == list(caught.value.trailing_metadata())
+
+
+async def test_who_awaits_in_another_task_is_told_of_the_failure(unary: Any) -> None:
+    waiting = asyncio.ensure_future(unary)
+    await settle()
+    unary.fail(rpc_error(grpc.StatusCode.UNAVAILABLE, "gone"))
+    with pytest.raises(AioRpcError, match="gone"):
+        await waiting
+
+
+async def test_a_failure_that_nobody_awaits_is_no_noise(stub: Any, caplog: pytest.LogCaptureFixture) -> None:
+    call = stub.ExecuteTool(pb.ToolCallRequest())
+    call.fail(rpc_error(grpc.StatusCode.UNAVAILABLE, "gone"))
+    del call
+    gc.collect()
+    await settle()
+    assert caplog.text == ""
+
+
+async def test_trailing_metadata_is_what_the_hub_told_before_the_answer(unary: Any) -> None:
+    unary.told(pb.LinkEvent(progress=pb.Progress(current=1)))
+    unary.told(pb.LinkEvent(log=pb.LogRecord(logger="a tool's", fields={"a": "1"})))
+    unary.told(pb.LinkEvent(log=pb.LogRecord(logger=METADATA_LOGGER, fields={"tool-bridge-x": "1"})))
+    unary.replied(b"")
+    assert list(await unary.trailing_metadata()) == [("tool-bridge-x", "1")]
+
+
+async def test_the_status_may_be_waited_for_by_many(unary: Any) -> None:
+    waiting = asyncio.gather(unary.code(), unary.details(), unary.trailing_metadata())
+    await settle()
+    assert not waiting.done()
+    unary.fail(rpc_error(grpc.StatusCode.UNAVAILABLE, "gone"))
+    assert (await waiting)[:2] == [grpc.StatusCode.UNAVAILABLE, "gone"]
+
+
+async def test_an_error_without_a_text_has_an_empty_one(unary: Any) -> None:
+    unary.fail(AioRpcError(grpc.StatusCode.UNKNOWN, grpc.aio.Metadata(), grpc.aio.Metadata()))
+    assert await unary.details() == ""
+
+
+async def test_initial_metadata_is_empty_and_the_connection_is_there(unary: Any) -> None:
+    assert len(await unary.initial_metadata()) == 0
+    await unary.wait_for_connection()
+
+
+# ----------------------------------------------------------------------------------------------- cancelling and time
+
+
+async def test_cancelling_tells_the_carrier_once(starter: Starter, unary: Any) -> None:
+    assert unary.cancel()
+    assert not unary.cancel()
+    assert starter.cancelled == [unary]
+    with pytest.raises(asyncio.CancelledError):
+        await unary
+
+
+async def test_a_call_that_nobody_carries_yet_can_be_cancelled(unary: Any) -> None:
+    unary.carrier = None
+    assert unary.cancel()
+    assert unary.cancelled()
+
+
+async def test_an_answer_after_the_cancel_is_dropped(unary: Any) -> None:
+    unary.cancel()
+    unary.replied(RESPONSE.SerializeToString())
+    with pytest.raises(asyncio.CancelledError):
+        await unary
+
+
+async def test_closing_a_coroutine_that_awaits_a_call_cancels_the_call(starter: Starter, unary: Any) -> None:
+    steps = unary.__await__()
+    next(steps)
+    steps.close()
+    assert unary.cancelled()
+    assert starter.cancelled == [unary]
+
+
+async def test_a_call_whose_time_is_over_tells_the_carrier(starter: Starter, stub: Any) -> None:
+    call = stub.ExecuteTool(pb.ToolCallRequest(), timeout=0.01)
+    with pytest.raises(AioRpcError, match="Deadline Exceeded"):
+        await call
+    assert starter.cancelled == [call]
+    assert not call.cancelled()
+
+
+async def test_the_time_of_a_call_that_has_ended_does_not_run_out(starter: Starter, stub: Any) -> None:
+    call = stub.ExecuteTool(pb.ToolCallRequest(), timeout=60)
+    call.replied(b"")
+    assert call._timer.cancelled()
+    # As where the timer was due in the same turn.
+    call._expire()
+    assert await call.code() is grpc.StatusCode.OK
+    assert starter.cancelled == []
+    assert 0 < call.time_remaining() <= 60
+
+
+async def test_callbacks_are_called_once_and_never_within_the_answer(unary: Any) -> None:
+    told: list[Any] = []
+    unary.add_done_callback(told.append)
+    unary.replied(b"")
+    assert told == []
+    unary.add_done_callback(told.append)
+    assert told == []
+    await settle()
+    assert told == [unary, unary]
+
+
+# ------------------------------------------------------------------------------------------------------------ streams
+
+
+async def test_messages_are_read_in_order_and_what_was_read_is_granted(starter: Starter, stream: Any) -> None:
+    sizes = []
+    for number in range(3):
+        payload = pb.ToolStreamChunk(sequence=number, stream_id="x" * number).SerializeToString()
+        sizes.append(len(payload))
+        stream.arrived(payload)
+    assert [(await stream.read()).sequence for _ in range(3)] == [0, 1, 2]
+    assert starter.granted == sizes
+    stream.end(pb.LinkStatus())
+    assert await stream.read() is grpc.aio.EOF
+
+
+async def test_a_message_wakes_who_reads(stream: Any) -> None:
+    reading = asyncio.create_task(stream.read())
+    await settle()
+    stream.arrived(CHUNK.SerializeToString())
+    # A second one before the reader had its turn.
+    stream.arrived(CHUNK.SerializeToString())
+    assert await reading == CHUNK
+    assert await stream.read() == CHUNK
+
+
+async def test_what_came_before_the_end_is_read_first(starter: Starter, stream: Any) -> None:
+    stream.arrived(CHUNK.SerializeToString())
+    stream.end(link_status_of(NotFoundError("gone")))
+    stream.arrived(CHUNK.SerializeToString())
+    assert await stream.read() == CHUNK
+    # The hub has forgotten the stream.
+    assert starter.granted == []
+    for _ in range(2):
+        with pytest.raises(AioRpcError, match="gone"):
+            await stream.read()
+
+
+async def test_an_end_wakes_who_reads(stream: Any) -> None:
+    reading = asyncio.create_task(stream.read())
+    await settle()
+    stream.succeed()
+    stream.succeed()
+    assert await reading is grpc.aio.EOF
+
+
+async def test_a_message_that_cannot_be_read_is_an_internal_error(stream: Any) -> None:
+    stream.arrived(b"\xff\xff\xff")
+    with pytest.raises(AioRpcError, match="the response cannot be read") as caught:
+        await stream.read()
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+
+
+async def test_a_stream_that_is_cancelled_forgets_what_was_not_read(starter: Starter, stream: Any) -> None:
+    stream.arrived(CHUNK.SerializeToString())
+    assert stream.cancel()
+    assert starter.cancelled == [stream]
+    with pytest.raises(asyncio.CancelledError):
+        await stream.read()
+
+
+async def test_a_stream_that_nobody_carries_can_be_read(stream: Any) -> None:
+    stream.carrier = None
+    stream.arrived(CHUNK.SerializeToString())
+    assert await stream.read() == CHUNK
+
+
+async def test_two_may_read_one_stream(stream: Any) -> None:
+    readers = [asyncio.create_task(stream.read()) for _ in range(2)]
+    await settle()
+    stream.arrived(pb.ToolStreamChunk(sequence=1).SerializeToString())
+    await settle()
+    stream.arrived(pb.ToolStreamChunk(sequence=2).SerializeToString())
+    assert sorted([(await reader).sequence for reader in readers]) == [1, 2]
