@@ -209,7 +209,7 @@ class ToolBridgeClient(AsyncApi):
         end = asyncio.get_running_loop().time() + connect_timeout
         for wait in back_off():
             try:
-                await self._connect(method, max(0.0, end - asyncio.get_running_loop().time()))
+                await self.connect(max(0.0, end - asyncio.get_running_loop().time()))
                 return await self._call(method, request, CALL_TIMEOUT)
             except ToolCommunicationError as error:
                 left = end - asyncio.get_running_loop().time()
@@ -219,11 +219,20 @@ class ToolBridgeClient(AsyncApi):
                 await asyncio.sleep(min(wait, left))
         raise AssertionError("back_off() never ends")
 
-    async def _connect(self, method: str, seconds: float) -> None:
+    async def connect(self, seconds: float = 5.0) -> None:
+        """Reaches the hub, where the transport does that once for all calls.
+
+        Args:
+            seconds: How long to go on trying; 0: once.
+
+        Raises:
+            ToolCommunicationError: The hub cannot be reached.
+            AccessError: It does not let this client in.
+        """
         try:
             await self._transport.connect(seconds)
         except RpcError as error:
-            raise from_rpc_error(error, method=method, where=self.where) from error
+            raise from_rpc_error(error, method="Link", where=self.where) from error
 
     async def _rejoin(self, stub: Any) -> None:
         """Takes the session up again over another link, or begins it anew at a hub that knows nothing of it."""

@@ -1,3 +1,4 @@
-"""The failure tests run over the transports of the contract suite."""
+"""The failure tests run over the transports of the contract suite, and over links through a network that fails."""
 
-from integration.conftest import connect as connect  # noqa: PLC0414 - a fixture is found by its name here
+from failure_modes.links import over_link as over_link  # noqa: PLC0414 - a fixture is found by its name here
+from integration.conftest import connect as connect  # noqa: PLC0414 - likewise

@@ -633,7 +633,7 @@ def test_doctor_finds_nothing_wrong_with_a_good_hub(
     hub: dict[str, Any], guarded: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     checks = doctor(capsys, "--address", hub["address"], code=0)
-    names = ["address", "connect", "tls", "token", "health", "clock", "latency", "tools", "version", "extras"]
+    names = ["address", "connect", "tls", "token", "health", "clock", "latency", "link", "tools", "version", "extras"]
     assert list(checks) == names
     assert {status for status, _ in checks.values()} == {"ok"}
     assert f"{len(hub['tools'])} tools" in checks["tools"][1]
@@ -646,7 +646,7 @@ def test_doctor_finds_nothing_wrong_with_a_good_hub(
 def test_doctor_for_people_has_a_line_for_each_check(hub: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--address", hub["address"]]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["ok"] * 10
+    assert [line.split()[0] for line in lines] == ["ok"] * 11
 
 
 def test_doctor_reaches_a_hub_at_a_unix_socket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,7 +86,7 @@ async def test_new_calls_and_sessions_are_refused_while_the_hub_drains(connect: 
     if world.transport == "link":
         # A call waits for the next hub, as long as its own time lasts.
         soon_over = world.tools["add"].with_options(timeout=0.3)
-        with pytest.raises(ToolCommunicationError, match="no link within 0.3 s: the hub is shutting down") as waiting:
+        with pytest.raises(ToolCommunicationError, match="the hub is shutting down") as waiting:
             await soon_over(1, 2)
         assert waiting.value.retryable
     else:

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 from grpc_tool_bridge.bridge import GRPCToolBridge
 from grpc_tool_bridge.cli.failures import CommandError
@@ -44,8 +45,12 @@ async def open_bridge(hub: HubOptions, session_id: str | None = None) -> AsyncIt
         yield bridge
 
 
-def make_bridge(hub: HubOptions, *, keep_session: bool = False) -> GRPCToolBridge:
+def make_bridge(
+    hub: HubOptions, *, transport: Literal["link", "rpc"] = "rpc", keep_session: bool = False
+) -> GRPCToolBridge:
     """Makes a bridge that has opened nothing yet.
+
+    A command makes a call or two, so there is nothing that a link could send together.
 
     Raises:
         ArgumentError: The token cannot be read.
@@ -55,8 +60,7 @@ def make_bridge(hub: HubOptions, *, keep_session: bool = False) -> GRPCToolBridg
         token=hub.token(),
         tls=hub.tls,
         tls_ca=hub.tls_ca,
-        # A command makes a call or two: there is nothing that a link could send together.
-        transport="rpc",
+        transport=transport,
         keep_session=keep_session,
     )
 

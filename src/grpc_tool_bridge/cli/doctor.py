@@ -156,7 +156,20 @@ async def _ask(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[Check]:
     except ToolBridgeError as error:
         yield Check("session", "fail", one_line(str(error)))
         return
+    yield await _link(hub)
     yield Check("tools", "ok" if count else "warn", f"{count} tools" if count else "none; serve --tools … offers some")
+
+
+async def _link(hub: HubOptions) -> Check:
+    """Tells whether a program would get a link: a proxy on the way may let single calls through, but no stream."""
+    async with make_bridge(hub, transport="link") as bridge:
+        try:
+            await bridge.client.connect(hub.connect_timeout)
+        except ToolBridgeError as error:
+            return Check("link", "fail", one_line(str(error)))
+        if bridge.client.is_linked:
+            return Check("link", "ok", "all calls of a bridge go over one stream")
+    return Check("link", "warn", "the hub knows none: each call of a bridge goes as an RPC of its own")
 
 
 async def _round_trips(bridge: GRPCToolBridge) -> list[Check]:

@@ -2189,6 +2189,22 @@ global___LinkFrame = LinkFrame
 
 @typing.final
 class Envelope(google.protobuf.message.Message):
+    """A link's rules. Who breaks one of them, or sends what is not known here, loses the link and nothing else; the hub ends
+    it with INVALID_ARGUMENT.
+     - `call` begins a call. A unary one is answered by one `reply` or, where it fails, one `end`; a streaming one by
+       `chunk`s and one `end`. An end with code 0 says that a stream is complete.
+     - `cancel` says that an answer is wanted no more. The call counts as active until its `end` comes, or an answer that
+       was on its way already. A belated answer to a cancelled call is dropped; a second answer to any other is an error.
+     - A chunk may be begun while the stream's credit is above 0; its whole size, that of its parts included, is taken off
+       the credit, which may fall below 0 by that. `credit` adds to it.
+     - A payload may be cut: `part`s under the call's id, then the `call`, `reply` or `chunk` with the rest, which alone
+       carries the method. At most 64 MiB of payloads that are not whole may be sent in one direction.
+     - Small envelopes overtake parts of large payloads, whoever sends them, but never those of their own call.
+     - After `drain` the peer makes no new calls; those in flight go on.
+     - An `event` belongs to a call that is not answered yet. What plain RPC sends as trailing metadata comes as a log record
+       of the logger "tool-bridge.trailing-metadata", whose fields are the metadata, before the answer.
+    """
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     ID_FIELD_NUMBER: builtins.int
@@ -2205,13 +2221,15 @@ class Envelope(google.protobuf.message.Message):
     PART_FIELD_NUMBER: builtins.int
     EVENT_FIELD_NUMBER: builtins.int
     id: builtins.int
-    """Of the call that it belongs to: odd from the dialler, even from the hub, rising, never reused. 0: the link itself."""
+    """Of the call that it belongs to: odd from the dialler, even from the hub, rising in the order in which the calls are
+    begun, never reused. 0: the link itself.
+    """
     reply: builtins.bytes
     """The serialized response of a unary method."""
     chunk: builtins.bytes
     """One serialized message of a streaming method."""
     credit: builtins.int
-    """Bytes of chunks that the receiver will take further."""
+    """Bytes of chunks that the receiver takes beyond those it has granted."""
     ping: builtins.int
     pong: builtins.int
     """The number of the ping that it answers."""
@@ -2267,7 +2285,9 @@ class LinkHello(google.protobuf.message.Message):
     peer: builtins.str
     """A name for logs."""
     capacity: builtins.int
-    """Calls that this side takes at once. 0: no limit of its own."""
+    """Calls that this side takes at once, cancelled ones included until their end; one more is answered with
+    RESOURCE_EXHAUSTED. 0: no limit of its own.
+    """
     @property
     def features(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     def __init__(

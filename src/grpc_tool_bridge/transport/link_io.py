@@ -13,7 +13,6 @@ from grpc_tool_bridge.errors import DeadlineExceededError
 from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.wire.link import Event, Link
 
-
 # After so many events the other tasks get a turn: the first answers go out while the rest is worked on, and both ends
 # are busy at once.
 SLICE = 32

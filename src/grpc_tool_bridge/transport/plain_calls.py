@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import grpc
 from grpc.aio import AioRpcError
 
 from grpc_tool_bridge.tasks import TaskSet
+from grpc_tool_bridge.transport.client_link import CLOSED
 from grpc_tool_bridge.transport.link_calls import LinkCall, LinkStreamCall, LinkUnaryCall
+from grpc_tool_bridge.transport.status import rpc_error
 
 
 class PlainCalls:
@@ -31,7 +34,9 @@ class PlainCalls:
         rpc = self._rpcs[call] = make(method.path)(payload, timeout=call.time_remaining(), metadata=call.metadata)
         call.carrier = self
         call.add_done_callback(self._rpcs.pop)
-        self._tasks.spawn(_carry(call, rpc), f"{method.name} as a plain RPC")
+        task = self._tasks.spawn(_carry(call, rpc), f"{method.name} as a plain RPC")
+        # Only a call whose answer nobody brought has not ended then.
+        task.add_done_callback(lambda _: call.fail(rpc_error(grpc.StatusCode.CANCELLED, CLOSED)))
 
     def cancel(self, call: LinkCall) -> None:
         """Cancels the RPC."""

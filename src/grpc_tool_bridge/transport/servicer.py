@@ -135,6 +135,9 @@ def _streaming(
                 writing = _Write(context.write(message))
             if writing is not None:
                 await _written(writing, seconds)
+        except _ReaderGoneError:
+            # Nobody is there to be told.
+            return
         except Exception as error:  # noqa: BLE001 - every failure is a status
             # What the stream holds is given back first: the status waits behind the message that nobody takes.
             await messages.aclose()
@@ -145,6 +148,10 @@ def _streaming(
             await messages.aclose()
 
     return stream
+
+
+class _ReaderGoneError(Exception):
+    """A message could not be written: the stream has ended."""
 
 
 class _Write:
@@ -180,6 +187,10 @@ class _Write:
             self._waits_for = self._write.send(None)
         except StopIteration:
             self._done = True
+        except Exception as error:
+            # gRPC's own errors are not part of its API; a write fails where the stream has ended.
+            self._done = True
+            raise _ReaderGoneError from error
         except BaseException:
             self._done = True
             raise

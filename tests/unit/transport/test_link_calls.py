@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from typing import Any
 
 import grpc
@@ -11,6 +12,7 @@ from grpc.aio import AioRpcError
 
 from grpc_tool_bridge.errors import NotFoundError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.facts import METADATA_LOGGER
 from grpc_tool_bridge.transport.link_calls import LinkCall, LinkStreamCall, LinkUnaryCall
 from grpc_tool_bridge.transport.link_stub import LinkStub
@@ -24,6 +26,8 @@ CHUNK = pb.ToolStreamChunk(sequence=1)
 
 class Carrier:
     """Keeps what it is told."""
+
+    looks_after_calls = True
 
     def __init__(self) -> None:
         self.cancelled: list[LinkCall] = []
@@ -71,6 +75,10 @@ def stream(stub: Any) -> Any:
 def head_of(call: LinkCall) -> pb.LinkCall:
     """Reads what goes out before the payload."""
     return pb.LinkCall.FromString(call.prefix + b"\x00")
+
+
+async def _within(call: Any, seconds: float) -> Any:
+    return await within(call, seconds)
 
 
 async def settle() -> None:
@@ -211,7 +219,8 @@ async def test_the_status_may_be_waited_for_by_many(unary: Any) -> None:
     await settle()
     assert not waiting.done()
     unary.fail(rpc_error(grpc.StatusCode.UNAVAILABLE, "gone"))
-    assert (await waiting)[:2] == [grpc.StatusCode.UNAVAILABLE, "gone"]
+    code, details, _ = await waiting
+    assert (code, details) == (grpc.StatusCode.UNAVAILABLE, "gone")
 
 
 async def test_an_error_without_a_text_has_an_empty_one(unary: Any) -> None:
@@ -273,6 +282,37 @@ async def test_the_time_of_a_call_that_has_ended_does_not_run_out(starter: Start
     assert await call.code() is grpc.StatusCode.OK
     assert starter.cancelled == []
     assert 0 < call.time_remaining() <= 60
+
+
+async def test_a_call_that_is_guarded_is_left_to_a_link_that_looks_after_it(starter: Starter, unary: Any) -> None:
+    waiting = asyncio.ensure_future(_within(unary, 5))
+    await settle()
+    assert unary._timer is None
+    assert unary.expires_at <= time.monotonic() + 5
+    unary.expire()
+    unary.expire()
+    with pytest.raises(ExpiredError):
+        await waiting
+    assert starter.cancelled == [unary]
+    assert await unary.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_a_call_that_is_guarded_has_a_timer_where_nobody_looks_after_it(starter: Starter, unary: Any) -> None:
+    starter.looks_after_calls = False
+    with pytest.raises(ExpiredError):
+        await _within(unary, 0.01)
+    assert starter.cancelled == [unary]
+
+
+async def test_a_call_that_is_guarded_and_answered_in_time_does_not_expire(starter: Starter, unary: Any) -> None:
+    starter.looks_after_calls = False
+    waiting = asyncio.ensure_future(_within(unary, 60))
+    await settle()
+    unary.replied(RESPONSE.SerializeToString())
+    assert await waiting == RESPONSE
+    assert unary._timer.cancelled()
+    unary.expire()
+    assert await unary.code() is grpc.StatusCode.OK
 
 
 async def test_callbacks_are_called_once_and_never_within_the_answer(unary: Any) -> None:

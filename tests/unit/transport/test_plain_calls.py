@@ -11,7 +11,9 @@ from grpc.aio import AioRpcError
 from grpc_tool_bridge.errors import NotFoundError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.tasks import TaskSet
+from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
+from grpc_tool_bridge.transport.client_link import CLOSED
 from grpc_tool_bridge.transport.facts import read_facts
 from grpc_tool_bridge.transport.link_calls import LinkCall
 from grpc_tool_bridge.transport.link_stub import LinkStub
@@ -51,6 +53,7 @@ class SomeHub:
     async def stream_tool(
         self, request: pb.ToolStreamRequest, *, deadline: float | None
     ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
+        self.started.set()
         try:
             for sequence in range(3):
                 yield pb.ToolStreamChunk(sequence=sequence)
@@ -155,11 +158,10 @@ async def test_an_error_arrives_whole(desk: Desk) -> None:
     with pytest.raises(AioRpcError) as caught:
         await soon(desk.stub.ExecuteTool(pb.ToolCallRequest(tool_id="fail")))
     assert type(from_rpc_error(caught.value)) is NotFoundError
-    seen = []
+    stream = desk.stub.StreamTool(pb.ToolStreamRequest(tool_id="fail"))
+    assert [(await soon(stream.read())).sequence for _ in range(3)] == [0, 1, 2]
     with pytest.raises(AioRpcError) as caught:
-        async for chunk in desk.stub.StreamTool(pb.ToolStreamRequest(tool_id="fail")):
-            seen.append(chunk.sequence)  # noqa: PERF401 - a comprehension would lose them
-    assert seen == [0, 1, 2]
+        await soon(stream.read())
     assert type(from_rpc_error(caught.value)) is NotFoundError
 
 
@@ -183,20 +185,21 @@ async def test_breaking_off_a_stream_reaches_the_hub(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("name", ["ExecuteTool", "StreamTool"])
-async def test_calls_in_flight_fail_when_their_owner_ends(desk: Desk, name: str) -> None:
+@pytest.mark.parametrize("begun", [False, True])
+async def test_calls_in_flight_fail_when_their_owner_ends(desk: Desk, name: str, begun: bool) -> None:
     call = getattr(desk.stub, name)(pb.ToolCallRequest(tool_id="wait"))
-    waiting = asyncio.create_task(_read_all(call))
-    await soon(desk.hub.started.wait() if name == "ExecuteTool" else call.__class__.__name__ and asyncio.sleep(0))
-    await desk.tasks.aclose()
-    await asyncio.wait([waiting], timeout=PATIENCE)
-    assert call.done()
+    if begun:
+        await soon(desk.hub.started.wait())
+    await soon(desk.tasks.aclose())
     assert await soon(call.code()) is grpc.StatusCode.CANCELLED
-    await soon(desk.hub.ended.wait()) if desk.hub.started.is_set() else None
+    assert await call.details() == CLOSED
+    assert not call.cancelled()
+    if begun:
+        await soon(desk.hub.ended.wait())
 
 
-async def _read_all(call: Any) -> None:
-    if isinstance(call, grpc.aio.UnaryStreamCall):
-        async for _ in call:
-            pass
-    else:
-        await call
+async def test_a_call_that_is_guarded_expires_and_reaches_the_hub(desk: Desk) -> None:
+    with pytest.raises(ExpiredError):
+        await soon(within(desk.stub.ExecuteTool(pb.ToolCallRequest(tool_id="wait")), 0.1))
+    await soon(desk.hub.ended.wait())
+    assert (await soon(within(desk.stub.ExecuteTool(pb.ToolCallRequest(request_id="r")), 60))).request_id == "r"

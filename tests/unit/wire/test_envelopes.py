@@ -15,8 +15,8 @@ from grpc_tool_bridge.wire.envelopes import (
 )
 
 # Where a number or a length takes one byte more.
-SIZES = [0, 1, 107, 108, 127, 128, 16_383, 16_384, 200_000, 2_097_151, 2_097_152]
-IDS = [1, 2, 127, 128, 16_384, 2**32, 2**64 - 1]
+SIZES = [0, 1, 107, 108, 127, 128, *range(2_020, 2_049), 16_383, 16_384, 200_000, 2_097_151, 2_097_152]
+IDS = [1, 2, 127, 128, 16_384, 2**21, 2**28 - 1, 2**28, 2**32, 2**64 - 1]
 
 
 def read(frame: bytes) -> list[Envelope]:
