@@ -2,3 +2,4 @@
 
 from failure_modes.links import over_link as over_link  # noqa: PLC0414 - a fixture is found by its name here
 from integration.conftest import connect as connect  # noqa: PLC0414 - likewise
+from integration.conftest import remote_bridge as remote_bridge  # noqa: PLC0414 - likewise

@@ -73,9 +73,10 @@ class OverLink:
         return self.bridge.session_context
 
     async def writer(self) -> Any:
-        """The same variables, as a peer has them who never loses the hub."""
+        """The variables of the same session, as a peer has them who never loses the hub."""
         if self._writer is None:
             self._writer = self.server.bridge(keep_session=True)
+            self._stack.push_async_callback(self._writer.close)
             await self._writer.initialize(self.session_id)
         return self._writer.session_context
 

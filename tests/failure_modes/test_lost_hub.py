@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolBridgeError, ToolCommunicationError
-from integration.connections import PATIENCE, read, soon, until
+from grpc_tool_bridge import BridgeServer, Settings, ToolBridgeError, ToolCommunicationError
+from integration.connections import PATIENCE, RemoteBridge, read, soon, until
 
 
 async def add(a: int, b: int) -> int:
@@ -26,9 +26,9 @@ async def _free_address() -> str:
         return server.address
 
 
-async def test_a_hub_that_is_not_there_is_one_clear_error_after_the_tries() -> None:
+async def test_a_hub_that_is_not_there_is_one_clear_error_after_the_tries(remote_bridge: RemoteBridge) -> None:
     address = await _free_address()
-    async with GRPCToolBridge(address) as bridge:
+    async with remote_bridge(address) as bridge:
         with pytest.raises(ToolCommunicationError) as caught:
             await soon(bridge.initialize(connect_timeout=0.3))
         assert caught.value.code.name == "UNAVAILABLE"
@@ -37,9 +37,9 @@ async def test_a_hub_that_is_not_there_is_one_clear_error_after_the_tries() -> N
         assert bridge.session_id is None
 
 
-async def test_a_hub_that_comes_a_little_later_is_found() -> None:
+async def test_a_hub_that_comes_a_little_later_is_found(remote_bridge: RemoteBridge) -> None:
     address = await _free_address()
-    async with GRPCToolBridge(address) as bridge:
+    async with remote_bridge(address) as bridge:
         opening = asyncio.create_task(bridge.initialize(connect_timeout=PATIENCE))
         await asyncio.wait([opening], timeout=0.05)
         assert not opening.done()
@@ -49,16 +49,28 @@ async def test_a_hub_that_comes_a_little_later_is_found() -> None:
             await bridge.close()
 
 
-async def test_a_call_to_a_hub_that_went_away_names_its_address() -> None:
+async def test_a_call_to_a_hub_that_went_away_names_its_address(remote_bridge: RemoteBridge) -> None:
     server = BridgeServer(tools=[add])
     await server.start()
-    async with GRPCToolBridge(server.address) as bridge:
+    async with remote_bridge(server.address) as bridge:
         await bridge.initialize()
         await server.stop()
+        # Over a link a call waits for the hub to come back, as long as its time lasts.
+        impatient = bridge.tools["add"].with_options(timeout=0.2)
         with pytest.raises(ToolCommunicationError) as calling:
-            await soon(bridge.tools["add"](1, 2))
+            await soon(impatient(1, 2))
         assert (calling.value.tool_name, calling.value.code.name) == ("add", "UNAVAILABLE")
         assert server.address in str(calling.value)
+
+
+async def test_by_plain_rpc_nothing_waits_for_a_hub_that_went_away() -> None:
+    server = BridgeServer(tools=[add])
+    await server.start()
+    async with GRPCToolBridge(server.address, transport="rpc") as bridge:
+        await bridge.initialize()
+        await server.stop()
+        with pytest.raises(ToolCommunicationError):
+            await soon(bridge.tools["add"](1, 2))
         with pytest.raises(ToolCommunicationError):
             await soon(bridge.session_context.get_variable("x"))
         with pytest.raises(ToolCommunicationError):
@@ -67,10 +79,10 @@ async def test_a_call_to_a_hub_that_went_away_names_its_address() -> None:
             await soon(anext(bridge.session_context.watch_variables("x")))
 
 
-async def test_a_hub_that_goes_away_ends_its_streams_with_an_error() -> None:
+async def test_a_hub_that_goes_away_ends_its_streams_with_an_error(remote_bridge: RemoteBridge) -> None:
     server = BridgeServer(tools=[count], settings=Settings(shutdown_grace=0))
     await server.start()
-    async with GRPCToolBridge(server.address) as bridge:
+    async with remote_bridge(server.address) as bridge:
         await bridge.initialize()
         stream = bridge.tools["count"].stream()
         assert await anext(stream) == 0
@@ -80,10 +92,10 @@ async def test_a_hub_that_goes_away_ends_its_streams_with_an_error() -> None:
         await soon(stopping)
 
 
-async def test_after_a_restart_the_old_session_is_unknown_and_a_new_one_works() -> None:
+async def test_by_plain_rpc_the_old_session_is_unknown_after_a_restart_and_a_new_one_works() -> None:
     first = BridgeServer(tools=[add])
     await first.start()
-    async with GRPCToolBridge(first.address) as bridge:
+    async with GRPCToolBridge(first.address, transport="rpc") as bridge:
         await bridge.initialize("lasting")
         await bridge.session_context.set_variable("x", 1)
         await first.stop()
@@ -106,7 +118,7 @@ async def test_after_a_restart_the_old_session_is_unknown_and_a_new_one_works() 
             await bridge.close()
 
 
-async def test_a_client_that_vanishes_stops_its_stream_at_the_hub() -> None:
+async def test_a_client_that_vanishes_stops_its_stream_at_the_hub(remote_bridge: RemoteBridge) -> None:
     ended = asyncio.Event()
 
     async def endless() -> AsyncIterator[int]:
@@ -117,7 +129,7 @@ async def test_a_client_that_vanishes_stops_its_stream_at_the_hub() -> None:
             ended.set()
 
     async with BridgeServer(tools=[endless], settings=Settings(shutdown_grace=0)) as server:
-        bridge = GRPCToolBridge(server.address, keep_session=True)
+        bridge = remote_bridge(server.address, keep_session=True)
         await bridge.initialize()
         stream = bridge.tools["endless"].stream()
         assert await anext(stream) == 1

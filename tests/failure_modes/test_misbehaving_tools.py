@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolExecutionError, ToolTimeoutError, tool
-from integration.connections import PATIENCE, Connect, read, soon, until
+from grpc_tool_bridge import BridgeServer, Settings, ToolExecutionError, ToolTimeoutError, tool
+from integration.connections import PATIENCE, Connect, RemoteBridge, read, soon, until
 
 
 async def fine() -> str:
@@ -239,7 +239,7 @@ async def test_a_thread_that_never_returns_costs_its_caller_the_time_out_only(co
     await until(lambda: world.hub.executor.threads_busy == 0)
 
 
-async def test_a_hub_stops_although_a_thread_never_returns() -> None:
+async def test_a_hub_stops_although_a_thread_never_returns(remote_bridge: RemoteBridge) -> None:
     release, started = threading.Event(), threading.Event()
 
     def block() -> None:
@@ -249,7 +249,7 @@ async def test_a_hub_stops_although_a_thread_never_returns() -> None:
     try:
         server = BridgeServer(tools=[block], settings=Settings(shutdown_grace=0))
         await server.start()
-        async with GRPCToolBridge(server.address) as bridge:
+        async with remote_bridge(server.address) as bridge:
             await bridge.initialize()
             task = asyncio.create_task(bridge.tools["block"]())
             await until(started.is_set)

@@ -17,6 +17,7 @@ from grpc_tool_bridge import (
     serialize_value,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import CleanupSessionRequest, ErrorInfo, ToolCallResponse
+from integration.connections import RemoteBridge
 
 
 def large_data_processor(items: list[int]) -> Iterator[int]:
@@ -43,8 +44,8 @@ async def server() -> AsyncIterator[BridgeServer]:
 
 
 @pytest.fixture
-async def bridge(server: BridgeServer) -> AsyncIterator[GRPCToolBridge]:
-    async with GRPCToolBridge(server.address) as made:
+async def bridge(server: BridgeServer, remote_bridge: RemoteBridge) -> AsyncIterator[GRPCToolBridge]:
+    async with remote_bridge(server.address) as made:
         yield made
 
 

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import pytest
 
-from grpc_tool_bridge import BridgeServer, SessionConfig, Settings
-from integration.connections import TRANSPORTS, Connect, World, until
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionConfig, Settings
+from integration.connections import TRANSPORTS, Connect, RemoteBridge, World, until
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -27,6 +28,12 @@ async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
 
         yield connect
     await until(lambda: not _left(before), f"for the end of {_left(before)}")
+
+
+@pytest.fixture(params=["rpc", "link"])
+def remote_bridge(request: pytest.FixtureRequest) -> RemoteBridge:
+    """Makes bridges of ``GRPCToolBridge``'s arguments, over plain RPC and over a link."""
+    return partial(GRPCToolBridge, transport=request.param)
 
 
 def _left(before: set["asyncio.Task[Any]"]) -> list["asyncio.Task[Any]"]:

@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionConfig, ToolBridge
 
+# Makes a bridge as ``GRPCToolBridge`` does, over one of the transports that reach another process.
+RemoteBridge = Callable[..., GRPCToolBridge]
+
 # Of each transport, how a bridge to a hub is made; a transport more is a line more.
 TRANSPORTS: Mapping[str, Callable[..., ToolBridge]] = {
     "local": lambda server, **options: server.bridge(**options),

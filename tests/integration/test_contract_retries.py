@@ -180,9 +180,9 @@ def nested(ctx: ToolContext, value: int) -> int:
     return int(ctx.sync.call_tool("add", value, 1))
 
 
-@pytest.fixture(params=["local", "grpc"])
+@pytest.fixture(params=["local", "rpc", "link"])
 def blocking_bridge(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A bridge for a caller without an event loop; over gRPC its hub lives in a thread of its own."""
+    """A bridge for a caller without an event loop; elsewhere its hub lives in a thread of its own."""
     tools = [add, count, nested]
     if request.param == "local":
         yield LocalToolBridge(tools).sync
@@ -201,7 +201,7 @@ def blocking_bridge(request: pytest.FixtureRequest) -> Iterator[Any]:
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
     assert started.wait(10)
-    yield GRPCToolBridge(address).sync
+    yield GRPCToolBridge(address, transport=request.param).sync
     done.set()
     thread.join(10)
     assert not thread.is_alive()

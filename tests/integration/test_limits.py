@@ -8,7 +8,6 @@ import pytest
 
 from grpc_tool_bridge import (
     BridgeServer,
-    GRPCToolBridge,
     LocalToolBridge,
     MessageTooLargeError,
     ResourceExhaustedError,
@@ -24,7 +23,7 @@ from grpc_tool_bridge import (
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import GetSessionInfoRequest, ToolCallRequest, ToolStreamRequest
 from grpc_tool_bridge.wire.values import serialize_value
-from integration.connections import Connect, World, read, soon, until
+from integration.connections import Connect, RemoteBridge, World, read, soon, until
 
 
 class Gate:
@@ -392,10 +391,10 @@ async def test_heartbeats_keep_a_session_alive(connect: Connect) -> None:
     assert "beating" in {session.id for session in world.hub.store.sessions()}
 
 
-async def test_over_grpc_a_bridge_beats_as_often_as_its_hub_needs_it() -> None:
+async def test_over_grpc_a_bridge_beats_as_often_as_its_hub_needs_it(remote_bridge: RemoteBridge) -> None:
     async with (
         BridgeServer(settings=Settings(session_idle_timeout=30)) as server,
-        GRPCToolBridge(server.address) as bridge,
+        remote_bridge(server.address) as bridge,
     ):
         await bridge.initialize()
         assert bridge.client.heartbeat_interval == 10.0

@@ -21,6 +21,7 @@ from grpc_tool_bridge import (
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
+from integration.connections import RemoteBridge
 
 TOKEN = "open-sesame-4711"
 
@@ -51,10 +52,10 @@ async def _open_and_fail(bridge: GRPCToolBridge) -> None:
     await bridge.tools["add"](1, "x")
 
 
-async def test_the_right_token_lets_every_kind_of_call_in() -> None:
+async def test_the_right_token_lets_every_kind_of_call_in(remote_bridge: RemoteBridge) -> None:
     async with (
         BridgeServer(tools=[add], settings=_settings(token=TOKEN)) as server,
-        GRPCToolBridge(server.address, token=TOKEN) as bridge,
+        remote_bridge(server.address, token=TOKEN) as bridge,
     ):
         await bridge.initialize()
         assert await bridge.tools["add"](1, 2) == 3
@@ -66,9 +67,11 @@ async def test_the_right_token_lets_every_kind_of_call_in() -> None:
 @pytest.mark.parametrize(
     ("token", "text"), [(None, "asks for a token"), ("wrong", "token is wrong"), (TOKEN + "x", "token is wrong")]
 )
-async def test_a_missing_or_wrong_token_is_refused_with_a_clear_error(token: str | None, text: str) -> None:
+async def test_a_missing_or_wrong_token_is_refused_with_a_clear_error(
+    remote_bridge: RemoteBridge, token: str | None, text: str
+) -> None:
     async with BridgeServer(tools=[add], settings=_settings(token=TOKEN)) as server:
-        async with GRPCToolBridge(server.address, token=token) as bridge:
+        async with remote_bridge(server.address, token=token) as bridge:
             with pytest.raises(AccessError) as caught:
                 await bridge.initialize()
             assert caught.value.error_type == "Unauthenticated"
@@ -95,21 +98,23 @@ async def test_a_token_without_the_word_bearer_is_refused() -> None:
         assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_a_token_is_read_from_a_file_at_both_ends(tmp_path: Path) -> None:
+async def test_a_token_is_read_from_a_file_at_both_ends(remote_bridge: RemoteBridge, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}\n")
     async with (
         BridgeServer(tools=[add], settings=_settings(token_file=file)) as server,
-        GRPCToolBridge(server.address, token_file=file) as bridge,
+        remote_bridge(server.address, token_file=file) as bridge,
     ):
         await bridge.initialize()
         assert await bridge.tools["add"](1, 2) == 3
 
 
 @pytest.mark.parametrize("token", ["", "two words", "ümlaut"])
-async def test_a_token_that_no_header_can_carry_is_refused_without_showing_it(token: str) -> None:
+async def test_a_token_that_no_header_can_carry_is_refused_without_showing_it(
+    remote_bridge: RemoteBridge, token: str
+) -> None:
     with pytest.raises(ValueError, match="printable ASCII") as caught:
-        GRPCToolBridge("127.0.0.1:1", token=token)
+        remote_bridge("127.0.0.1:1", token=token)
     assert not token or token not in str(caught.value)
 
 
@@ -123,12 +128,12 @@ async def test_health_is_open_without_a_token() -> None:
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_a_token_is_in_no_log_and_no_text(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_token_is_in_no_log_and_no_text(remote_bridge: RemoteBridge, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     settings = _settings(token=TOKEN)
     async with BridgeServer(tools=[add], settings=settings) as server:
         for token in (TOKEN, "another-secret-42"):
-            async with GRPCToolBridge(server.address, token=token) as bridge:
+            async with remote_bridge(server.address, token=token) as bridge:
                 with pytest.raises(ToolBridgeError) as caught:
                     await _open_and_fail(bridge)
                 error = caught.value
@@ -139,33 +144,39 @@ async def test_a_token_is_in_no_log_and_no_text(caplog: pytest.LogCaptureFixture
     assert "another-secret-42" not in caplog.text
 
 
-async def test_tls_by_certificate_files_carries_calls(certificates: dict[str, Path]) -> None:
+async def test_tls_by_certificate_files_carries_calls(
+    remote_bridge: RemoteBridge, certificates: dict[str, Path]
+) -> None:
     settings = _settings(tls_cert=certificates["cert"], tls_key=certificates["key"], token=TOKEN)
     async with (
         BridgeServer(tools=[add], settings=settings) as server,
-        GRPCToolBridge(server.address, tls_ca=certificates["ca"], token=TOKEN) as bridge,
+        remote_bridge(server.address, tls_ca=certificates["ca"], token=TOKEN) as bridge,
     ):
         await bridge.initialize()
         assert await bridge.tools["add"](1, 2) == 3
 
 
-async def test_a_hub_that_the_authority_does_not_know_is_not_trusted(certificates: dict[str, Path]) -> None:
+async def test_a_hub_that_the_authority_does_not_know_is_not_trusted(
+    remote_bridge: RemoteBridge, certificates: dict[str, Path]
+) -> None:
     other = certificates["ca"].with_name("other.pem")
     trustme.CA().cert_pem.write_to_path(str(other))
     settings = _settings(tls_cert=certificates["cert"], tls_key=certificates["key"])
     async with (
         BridgeServer(tools=[add], settings=settings) as server,
-        GRPCToolBridge(server.address, tls_ca=other) as bridge,
+        remote_bridge(server.address, tls_ca=other) as bridge,
     ):
         with pytest.raises(ToolCommunicationError):
             await bridge.initialize(connect_timeout=0.01)
 
 
-async def test_a_client_without_tls_gets_no_answer_from_a_hub_with_it(certificates: dict[str, Path]) -> None:
+async def test_a_client_without_tls_gets_no_answer_from_a_hub_with_it(
+    remote_bridge: RemoteBridge, certificates: dict[str, Path]
+) -> None:
     settings = _settings(tls_cert=certificates["cert"], tls_key=certificates["key"])
     async with (
         BridgeServer(tools=[add], settings=settings) as server,
-        GRPCToolBridge(server.address) as bridge,
+        remote_bridge(server.address) as bridge,
     ):
         with pytest.raises(ToolCommunicationError) as caught:
             await bridge.initialize(connect_timeout=0.01)
@@ -191,10 +202,12 @@ async def test_a_hub_beyond_loopback_without_tls_and_token_refuses_to_start(
     await server.stop()
 
 
-async def test_allow_insecure_lets_a_hub_listen_and_the_log_warns(caplog: pytest.LogCaptureFixture) -> None:
+async def test_allow_insecure_lets_a_hub_listen_and_the_log_warns(
+    remote_bridge: RemoteBridge, caplog: pytest.LogCaptureFixture
+) -> None:
     async with BridgeServer("0.0.0.0:0", tools=[add], settings=_settings(allow_insecure=True)) as server:
         port = server.address.rpartition(":")[2]
-        async with GRPCToolBridge(f"127.0.0.1:{port}") as bridge:
+        async with remote_bridge(f"127.0.0.1:{port}") as bridge:
             await bridge.initialize()
             assert await bridge.tools["add"](1, 2) == 3
     assert "without TLS and a token" in caplog.text

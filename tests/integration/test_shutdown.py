@@ -10,7 +10,6 @@ import pytest
 
 from grpc_tool_bridge import (
     BridgeServer,
-    GRPCToolBridge,
     LocalToolBridge,
     ProtocolError,
     ToolBridgeError,
@@ -19,7 +18,7 @@ from grpc_tool_bridge import (
     UnavailableError,
     ValidationError,
 )
-from integration.connections import PATIENCE, Connect, World, soon, until
+from integration.connections import PATIENCE, Connect, RemoteBridge, World, soon, until
 
 
 class Gate:
@@ -135,8 +134,8 @@ async def test_stopping_twice_and_before_the_start_is_no_error() -> None:
     await server.stop()
 
 
-async def test_a_second_start_is_refused_and_the_hub_serves_on() -> None:
-    async with BridgeServer(tools=[add]) as server, GRPCToolBridge(server.address) as bridge:
+async def test_a_second_start_is_refused_and_the_hub_serves_on(remote_bridge: RemoteBridge) -> None:
+    async with BridgeServer(tools=[add]) as server, remote_bridge(server.address) as bridge:
         with pytest.raises(ProtocolError, match="make another"):
             await server.start()
         await bridge.initialize()
@@ -145,20 +144,20 @@ async def test_a_second_start_is_refused_and_the_hub_serves_on() -> None:
         await server.start()
 
 
-async def test_a_hub_may_be_started_and_stopped_from_different_tasks() -> None:
+async def test_a_hub_may_be_started_and_stopped_from_different_tasks(remote_bridge: RemoteBridge) -> None:
     server = BridgeServer(tools=[add])
     await asyncio.create_task(server.start())
-    async with GRPCToolBridge(server.address) as bridge:
+    async with remote_bridge(server.address) as bridge:
         await bridge.initialize()
         assert await bridge.tools["add"](1, 2) == 3
     await asyncio.create_task(server.stop())
 
 
-async def test_no_task_is_left_after_a_hub_and_its_bridges() -> None:
+async def test_no_task_is_left_after_a_hub_and_its_bridges(remote_bridge: RemoteBridge) -> None:
     before = asyncio.all_tasks()
     async with (
         BridgeServer(tools=[add]) as server,
-        GRPCToolBridge(server.address) as remote,
+        remote_bridge(server.address) as remote,
         server.bridge() as local,
     ):
         for bridge in (remote, local):
@@ -175,7 +174,7 @@ async def test_no_task_is_left_after_a_bridge_in_the_same_process() -> None:
     assert not (asyncio.all_tasks() - before)
 
 
-async def test_two_hubs_on_one_port_are_an_error_and_the_first_goes_on() -> None:
+async def test_two_hubs_on_one_port_are_an_error_and_the_first_goes_on(remote_bridge: RemoteBridge) -> None:
     before = asyncio.all_tasks()
     async with BridgeServer(tools=[add]) as server:
         second = BridgeServer(server.address, tools=[add])
@@ -183,7 +182,7 @@ async def test_two_hubs_on_one_port_are_an_error_and_the_first_goes_on() -> None
             await second.start()
         assert server.address in str(caught.value)
         await second.stop()
-        async with GRPCToolBridge(server.address) as bridge:
+        async with remote_bridge(server.address) as bridge:
             await bridge.initialize()
             assert await bridge.tools["add"](1, 2) == 3
     await until(lambda: not (asyncio.all_tasks() - before))
@@ -211,24 +210,24 @@ async def test_an_address_that_is_none_is_refused_with_an_example(address: str) 
         await BridgeServer(address).start()
 
 
-async def test_a_hub_listens_at_a_unix_socket(tmp_path: Path) -> None:
+async def test_a_hub_listens_at_a_unix_socket(remote_bridge: RemoteBridge, tmp_path: Path) -> None:
     address = f"unix:{tmp_path / 'hub.sock'}"
     async with BridgeServer(address, tools=[add]) as server:
         assert server.address == address
-        async with GRPCToolBridge(address) as bridge:
+        async with remote_bridge(address) as bridge:
             await bridge.initialize()
             assert await bridge.tools["add"](1, 2) == 3
 
 
-async def test_a_bridge_that_is_closed_after_its_hub_is_no_error() -> None:
+async def test_a_bridge_that_is_closed_after_its_hub_is_no_error(remote_bridge: RemoteBridge) -> None:
     server = BridgeServer(tools=[add])
     await server.start()
-    bridge = GRPCToolBridge(server.address)
+    bridge = remote_bridge(server.address)
     await bridge.initialize()
     await server.stop()
     await soon(bridge.close())
     with pytest.raises(ToolCommunicationError):
-        await GRPCToolBridge(server.address).initialize(connect_timeout=0.01)
+        await remote_bridge(server.address).initialize(connect_timeout=0.01)
 
 
 async def test_a_hub_that_is_cancelled_while_it_starts_listens_no_more() -> None:

@@ -98,6 +98,7 @@ class Change:
     Attributes:
         operation: "set" (new), "update", "delete", or "reset": the present values follow as "set".
         timestamp: Seconds since the epoch.
+        previous: The variable's revision before; 0 where it is new.
     """
 
     operation: str
@@ -106,6 +107,7 @@ class Change:
     revision: int
     timestamp: float
     size: int = 0
+    previous: int = 0
 
 
 class Variables:
@@ -209,13 +211,13 @@ class Variables:
         variable = known or Variable(name, None, "", 0, now, now, 0)
         self._bytes += held - variable.held
         variable.value, variable.size, variable.held, variable.updated_at = value, size, held, now
-        variable.revision = self._revisions.next()
+        previous, variable.revision = variable.revision, self._revisions.next()
         variable.type = clip((metadata.type if metadata else "") or type_name)
         if metadata is not None and describes:
             variable.created_by = metadata.created_by or variable.created_by
             variable.tags, variable.secret = dict(metadata.tags), metadata.secret
         self._items[name] = variable
-        self._changed(Change("update" if known else "set", name, value, variable.revision, now, size))
+        self._changed(Change("update" if known else "set", name, value, variable.revision, now, size, previous))
         return variable
 
     def delete(self, name: str, *, expected_revision: int | None = None) -> None:
@@ -230,7 +232,7 @@ class Variables:
         del self._items[name]
         self._bytes -= variable.held
         self._deleted_at = self._revisions.next()
-        self._changed(Change("delete", name, None, self._deleted_at, time.time()))
+        self._changed(Change("delete", name, None, self._deleted_at, time.time(), previous=variable.revision))
 
     def select(self, *, prefix: str = "", tags: Collection[str] = (), limit: int = 0) -> list[Variable]:
         """Lists variables by name: those that begin with ``prefix`` and carry every tag, at most ``limit`` (0: all)."""
@@ -291,10 +293,12 @@ class Variables:
         """Tells whether what the history has lost since a revision was about other variables than those wanted."""
         history = self._history
         assert history is not None  # noqa: S101 - a watch begins with it
-        # One that was deleted since may have been changed before that.
-        names = {change.name for change in history.after(after) if change.operation == "delete"}
-        names.update(name for name, variable in self._items.items() if variable.revision > after)
-        return history.lost_delete <= after and not (names & wanted if wanted else names)
+        # Where each variable stood when the history began.
+        stood = {name: variable.revision for name, variable in self._items.items()}
+        stood.update(history.first_previous())
+        return history.lost_delete <= after and all(
+            revision <= after for name, revision in stood.items() if not wanted or name in wanted
+        )
 
     async def _changes_after(self, cursor: int, wanted: frozenset[str]) -> tuple[list[Change], int]:
         """Waits for changes after a revision and returns those that are wanted, and the revision that they lead to."""
@@ -382,6 +386,10 @@ class _History:
         newer = list(itertools.takewhile(lambda change: change.revision > revision, reversed(self._changes)))
         newer.reverse()
         return newer
+
+    def first_previous(self) -> dict[str, int]:
+        """Of each variable that changed, its revision before the first change that is here."""
+        return {change.name: change.previous for change in reversed(self._changes)}
 
 
 def check_name(name: str, what: str) -> None:

@@ -20,17 +20,15 @@ class Pipe:
 
     Attributes:
         written: The frames that were written.
-        open: Whether writes are taken; cleared, they wait.
-        failure: Raised by the next read or write.
+        open: Set while writes are taken; else they wait.
+        write_failure: Raised by the next write.
     """
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.open = asyncio.Event()
         self.open.set()
-        self.read_failure: Exception | None = None
         self.write_failure: Exception | None = None
-        self.writing = asyncio.Event()
         self._frames: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
 
     def feed(self, frame: bytes | Exception | None) -> None:
@@ -43,7 +41,6 @@ class Pipe:
         return frame
 
     async def write(self, frame: bytes) -> None:
-        self.writing.set()
         await self.open.wait()
         if self.write_failure is not None:
             raise self.write_failure
@@ -150,6 +147,12 @@ async def test_an_answer_to_what_was_read_is_sent_by_itself(end: End) -> None:
     end.feed(pb.Envelope(ping=7))
     await settle()
     assert [envelope.pong for envelope in end.pipe.envelopes()] == [7]
+
+
+async def test_many_questions_of_one_frame_are_all_answered_in_order(end: End) -> None:
+    end.feed(*(pb.Envelope(ping=number) for number in range(1, 101)))
+    await settle()
+    assert [envelope.pong for envelope in end.pipe.envelopes()] == list(range(1, 101))
 
 
 async def test_the_reader_goes_on_while_a_write_waits(end: End) -> None:
