@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from grpc_tool_bridge import BridgeServer, Settings, ToolBridgeError, ToolCommunicationError
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolBridgeError, ToolCommunicationError
 from integration.connections import PATIENCE, RemoteBridge, read, soon, until
 
 

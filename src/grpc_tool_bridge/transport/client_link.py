@@ -72,8 +72,11 @@ class ClientLink:
         """Ends the calls that took longer than they were guarded for, and looks again while there are others."""
         self._look = None
         now = time.monotonic()
-        for call in [call for call in self._link.calls.values() if call.expires_at < now]:
-            call.expire()
+        # A hub that reads nothing keeps calls from being sent.
+        unsent = [call for call, _ in self._link.unsent()]
+        for call in (*self._link.calls.values(), *unsent):
+            if call.expires_at < now:
+                call.expire()
         if self._link.calls or self._link.has_output:
             self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_after_calls)
 
@@ -149,7 +152,7 @@ class ClientLink:
                 event.call.end(event.status)
             case Told():
                 event.call.told(event.event)
-            case Greeted():
+            case Greeted() if not self.greeted.done():
                 self.greeted.set_result(True)
             case Draining():
                 self.unusable.set()

@@ -314,9 +314,7 @@ async def test_a_guarded_call_that_was_never_sent_expires_too(desk: Desk, monkey
     assert not any(sent.id in (small.id, large.id) for sent in desk.rpc.sent())
 
 
-async def test_nobody_looks_after_calls_where_there_are_none(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_nobody_looks_after_calls_where_there_are_none(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_link, "LOOK_SECONDS", 0.001)
     call = desk.call()
     await settle()
