@@ -1,6 +1,7 @@
 """Calls of one session, one to one with the methods of the service."""
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from grpc_tool_bridge.errors import (
     ProtocolError,
     SessionExpiredError,
     SessionNotFoundError,
+    ToolBridgeError,
     ToolCommunicationError,
     ToolExecutionError,
     ValidationError,
@@ -94,6 +96,8 @@ class ToolBridgeClient(AsyncApi):
         self.created_session = False
         self.heartbeat_interval = HEARTBEAT_SECONDS
         self._opening = InitializeSessionRequest()
+        # When the session began, by which one that began anew is told from the one that was lost; None: unknown.
+        self._began_at: int | None = None
         self._transport.on_relinked = self._rejoin
         self.on_session_renewed: Callable[[], None] | None = None
 
@@ -203,6 +207,10 @@ class ToolBridgeClient(AsyncApi):
         self.session_id, self.created_session = opened, known or not response.resumed
         await self._take_facts(answer)
         self._take_tools(response.tools)
+        self._began_at = None
+        if self.is_linked:
+            with contextlib.suppress(ToolBridgeError):
+                self._began_at = await self._session_began_at()
         return True
 
     async def _reach(self, method: str, request: Any, connect_timeout: float) -> tuple[InitializeSessionResponse, Any]:
@@ -238,17 +246,20 @@ class ToolBridgeClient(AsyncApi):
         """Takes the session up again over another link, or begins it anew at a hub that knows nothing of it."""
         if not self.session_id or self.session_id != self._opening.session_id:
             return
+        lost = self._began_at
         try:
-            await self._call("GetSessionInfo", GetSessionInfoRequest(session_id=self.session_id), CALL_TIMEOUT, stub)
+            found = await self._session_began_at(stub)
         except SessionExpiredError:
             _log.warning("session %s ended at the hub while the link was lost", self.session_id)
             return
         except SessionNotFoundError:
-            pass  # the hub began anew, and the session with it
+            found = None  # the hub began anew, and the session with it
         response, answer = await self._call("InitializeSession", self._opening, CALL_TIMEOUT, stub)
         await self._take_facts(answer)
         self._take_tools(response.tools)
-        if not response.resumed:
+        self._began_at = found or await self._session_began_at(stub)
+        # Another client of the session, or a try whose answer was lost, may have begun it anew before.
+        if not response.resumed or (lost is not None and found != lost):
             _log.warning(
                 "the hub at %s began anew: session %s was created again, and what it held is lost",
                 self.where,
@@ -256,6 +267,11 @@ class ToolBridgeClient(AsyncApi):
             )
             if self.on_session_renewed is not None:
                 self.on_session_renewed()
+
+    async def _session_began_at(self, stub: Any = None) -> int:
+        request = GetSessionInfoRequest(session_id=self.session_id or "")
+        info, _ = await self._call("GetSessionInfo", request, CALL_TIMEOUT, stub)
+        return int(info.created_at.ToNanoseconds())
 
     async def _take_facts(self, answer: Any) -> None:
         """Goes by what the hub says of the session, where this client sets nothing itself.

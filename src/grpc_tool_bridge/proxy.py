@@ -43,6 +43,9 @@ E = TypeVar("E", Progress, LogRecord)
 # The time-out travels in the request; the client itself waits a little longer, so that it is the hub that answers.
 CLIENT_SLACK = 1.0
 
+# Encoding a call beyond this takes so long that small calls of the same program would notice.
+LARGE_BYTES = 256 * 1024
+
 # A name that is not there is compared with at most so many, and only if it has at most so many characters.
 MAX_COMPARED = 1_000
 
@@ -139,7 +142,9 @@ class AsyncGRPCProxyTool(AsyncApi):
             self._prepared_for, self._prepared = session_id, prepared.SerializeToString()
         # Read from bytes, what all calls have in common takes a third of the time.
         request = ToolCallRequest.FromString(self._prepared)
-        self._fill(request, args, kwargs)
+        if self._fill(request, args, kwargs) > LARGE_BYTES:
+            # Others have their turn between the encoding of the arguments and that of the message.
+            await asyncio.sleep(0)
         return result_of(await self._answer(request, timeout), self.name)
 
     def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
@@ -288,7 +293,8 @@ class AsyncGRPCProxyTool(AsyncApi):
 
     def _fill(
         self, request: ToolCallRequest | ToolStreamRequest, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> None:
+    ) -> int:
+        """Fills the call in, and returns its size in bytes."""
         fill_arguments(request, args, kwargs, lambda: self.name)
         if self._options.metadata:
             request.context.update(self._options.metadata)
@@ -305,6 +311,7 @@ class AsyncGRPCProxyTool(AsyncApi):
             raise ToolExecutionError(
                 self.name, refusal.error_type, refusal.message, {**refusal.details, "origin": "bridge"}
             )
+        return size
 
 
 class StreamingGRPCProxyTool(AsyncGRPCProxyTool):

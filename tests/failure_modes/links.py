@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Protocol, Self
 
 import grpc.aio
@@ -172,6 +172,11 @@ class RawLink:
 
     async def write(self, frame: bytes) -> None:
         await soon(self.rpc.write(frame))
+
+    async def try_write(self, frame: bytes) -> None:
+        """Sends a frame, unless the hub has ended the link meanwhile."""
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await self.write(frame)
 
     async def call(self, call_id: int, method: str, request: Any, **options: Any) -> None:
         """Calls, whatever the number."""

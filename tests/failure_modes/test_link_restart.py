@@ -154,6 +154,21 @@ async def test_at_a_hub_that_began_anew_the_session_is_created_again_and_said_to
     assert not len(world.hub.store)
 
 
+async def test_a_session_that_somebody_else_has_begun_anew_is_no_less_renewed(
+    over_link: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    renewed: list[bool] = []
+    world = await over_link(echo, options={"on_session_renewed": lambda: renewed.append(True)})
+    for life in (1, 2):
+        await world.lost()
+        await world.restart(echo)
+        await world.writer()
+        world.proxy.restore()
+        assert await soon(world.bridge.tools["echo"]("x")) == "x"
+        assert renewed == [True] * life
+    assert caplog.text.count("began anew") == 2
+
+
 async def test_a_hub_that_is_killed_and_one_that_takes_its_place() -> None:
     program = [sys.executable, str(HUB)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -556,7 +571,7 @@ async def test_while_a_hub_drains_its_calls_finish_and_new_ones_wait_for_the_nex
     await until(lambda: not world.bridge.client.is_linked)
     await world.replace(echo)
     late = asyncio.create_task(world.bridge.execute_tool("echo", "the next"))
-    assert not (call.done() or stream.done() or stopping.done())
+    assert not any(task.done() for task in (call, stream, stopping))
     gate.go_on.set()
     assert await soon(call) == 5
     await soon(stream)

@@ -140,7 +140,9 @@ class Executor:
         """
         if request.idempotency_key:
             return await self._execute_once(request, deadline)
-        response = ToolCallResponse(request_id=request.request_id)
+        response = ToolCallResponse()
+        if request.request_id:
+            response.request_id = request.request_id
         await self.run(
             request.session_id, request, response, timeout_ms=request.timeout_ms, deadline=deadline, parent=parent
         )

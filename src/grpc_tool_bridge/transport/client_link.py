@@ -12,6 +12,7 @@ from grpc.aio import AioRpcError
 from grpc_tool_bridge.config import STREAM_TIMEOUT
 from grpc_tool_bridge.errors import MessageTooLargeError, ToolBridgeError, UnimplementedError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkHello
+from grpc_tool_bridge.timeouts import was_cancelled
 from grpc_tool_bridge.transport.link_calls import LinkCall
 from grpc_tool_bridge.transport.link_io import LinkIO
 from grpc_tool_bridge.transport.status import link_status_of, rpc_error
@@ -45,6 +46,7 @@ class ClientLink:
         self.unusable = asyncio.Event()
         self.error: AioRpcError | None = None
         self._ended = False
+        self._given_up: AioRpcError | None = None
         self._look: asyncio.TimerHandle | None = None
         self._rpc = rpc
         self._where = where
@@ -98,6 +100,11 @@ class ClientLink:
         if self._link.has_output:
             self._io.wake()
 
+    def give_up(self, why: str) -> None:
+        """Ends the link from here."""
+        self._given_up = rpc_error(grpc.StatusCode.UNAVAILABLE, why)
+        self._rpc.cancel()
+
     async def run(self) -> list[tuple[LinkCall, bytes]]:
         """Serves until the link ends; then its calls have failed.
 
@@ -132,6 +139,10 @@ class ClientLink:
             await self._io.run()
         except AioRpcError as error:
             return error
+        except asyncio.CancelledError:
+            if was_cancelled() or self._given_up is None:
+                raise
+            return self._given_up
         except asyncio.InvalidStateError:
             # A write to a stream that has ended; its status says why.
             pass

@@ -31,6 +31,9 @@ from grpc_tool_bridge.transport.status import link_status_of
 from grpc_tool_bridge.wire.link import Called, Cancelled, Event, IncomingCall, Link
 from grpc_tool_bridge.wire.methods import METHODS, TAKE_DEADLINE, Method
 
+# Reading a request beyond this takes so long that small calls would notice.
+LARGE_BYTES = 256 * 1024
+
 # A link that opened more sessions forgets those that have ended, whenever they have doubled.
 MIN_PRUNED = 100
 
@@ -139,6 +142,15 @@ class _ServedMethod:
         return request, self.function(request)
 
 
+async def _in_turns(call: IncomingCall, served: _ServedMethod) -> Any:
+    """Reads a large request and runs its call, and lets others have their turn before each."""
+    await asyncio.sleep(0)
+    _, work = served.open(call)
+    call.payload = b""
+    await asyncio.sleep(0)
+    return await work
+
+
 class _ServerStream:
     """The frames of a link at the side of the server."""
 
@@ -225,6 +237,9 @@ class _HubLink:
         try:
             if served is None:
                 raise UnimplementedError(f"this hub does not offer {call.method[:100]}")
+            if len(call.payload) > LARGE_BYTES and not served.method.response_streaming:
+                call.task = self._tasks.start(_in_turns(call, served), partial(self._answered, call, served))
+                return
             request, work = served.open(call)
         except ToolBridgeError as error:
             self._fail(call, error)

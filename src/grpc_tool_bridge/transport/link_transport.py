@@ -24,6 +24,9 @@ from grpc_tool_bridge.transport.status import rpc_error
 from grpc_tool_bridge.transport.waiting_calls import WaitingCalls
 from grpc_tool_bridge.wire.methods import METHODS
 
+# Who takes a link and does not say so for so long is no hub, or one that is stuck.
+GREETING_SECONDS = 20.0
+
 # A first dial that says nothing for so long is given up by who waits for it; gRPC's own limit.
 FIRST_DIAL_SECONDS = 20.0
 
@@ -191,7 +194,7 @@ class LinkTransport:
                 self._authorized.stream_stream(METHODS["Link"].path)(), self.where, on_turn=self._send_waiting
             )
             self._tasks.spawn(self._serve(link), "link")
-            if await link.greeted:
+            if await self._greeted(link):
                 await self._use(link)
                 waits = back_off()
                 await link.unusable.wait()
@@ -199,6 +202,14 @@ class LinkTransport:
             elif not await self._dial_failed(link.error, wanted):
                 return
             await asyncio.sleep(next(waits))
+
+    async def _greeted(self, link: ClientLink) -> bool:
+        """Waits until the hub has taken the link; false where it has not."""
+        try:
+            return await within(asyncio.shield(link.greeted), GREETING_SECONDS)
+        except ExpiredError:
+            link.give_up(f"the hub said nothing for {GREETING_SECONDS:g} s")
+            return await link.greeted
 
     async def _serve(self, link: ClientLink) -> None:
         # A link that drains goes on beside the next one until its calls have ended.

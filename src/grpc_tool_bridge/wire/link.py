@@ -46,6 +46,9 @@ HIGH_WATER_BYTES = 1024 * 1024
 # Of a stream, payloads beyond so many bytes that wait hold up whoever makes them.
 LANE_BYTES = 256 * 1024
 
+# Past so many bytes of streams whose readers stall, each stream has room for one message only.
+STALLED_BYTES = 64 * 1024 * 1024
+
 # Requests that wait for their answers; a peer that sends more is told to wait.
 MAX_INCOMING_BYTES = 256 * 1024 * 1024
 
@@ -124,20 +127,11 @@ class IncomingCall:
         task: For whoever runs it.
     """
 
-    __slots__ = (
-        "_credit",
-        "_lane",
-        "_size",
-        "_tag",
-        "answered",
-        "cancelled",
-        "id",
-        "metadata",
-        "method",
-        "payload",
-        "task",
-        "timeout_ms",
-    )
+    cancelled = False
+    answered = False
+    task: Any = None
+    _tag = REPLY_TAG
+    _lane: Lane | None = None
 
     def __init__(
         self, call_id: int, method: str, payload: bytes, timeout_ms: int, metadata: Mapping[str, str], credit: int
@@ -147,13 +141,8 @@ class IncomingCall:
         self.payload = payload
         self.timeout_ms = timeout_ms
         self.metadata = metadata
-        self.cancelled = False
-        self.answered = False
-        self.task: Any = None
         self._credit = credit
         self._size = len(payload)
-        self._tag = REPLY_TAG
-        self._lane: Lane | None = None
 
     def header(self, size: int) -> bytes:
         """As of ``Sending``."""
@@ -402,7 +391,9 @@ class Link:
     def has_room(self, call: IncomingCall, on_room: Callable[[], None] | None = None) -> bool:
         """Tells whether a stream may have another message; where not, ``on_room`` is called once some was sent."""
         lane = call._lane
-        if lane is None or lane.dropped or lane.size < LANE_BYTES:
+        if lane is None or lane.dropped or not lane.size:
+            return True
+        if lane.size < LANE_BYTES and self._outbox.stalled < STALLED_BYTES:
             return True
         lane.on_room = on_room
         return False

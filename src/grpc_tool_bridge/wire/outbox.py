@@ -126,12 +126,14 @@ class Outbox:
     """Everything that waits for the next frames.
 
     Attributes:
-        size: Bytes of payload that may go out; those of a stream that waits for credit are not among them.
+        size: Bytes of payload that may go out.
+        stalled: Bytes of streams that wait for credit.
         control_size: Bytes of control that wait.
     """
 
     def __init__(self) -> None:
         self.size = 0
+        self.stalled = 0
         self.control_size = 0
         self._control: deque[bytes] = deque()
         self._small: deque[tuple[Sending, bytes]] = deque()
@@ -168,6 +170,7 @@ class Outbox:
         if lane.listed:
             self.size += len(payload)
         else:
+            self.stalled += len(payload)
             self.schedule(lane)
 
     def schedule(self, lane: Lane) -> None:
@@ -175,6 +178,7 @@ class Outbox:
         if not lane.listed and not lane.dropped and lane.ready():
             lane.listed = True
             self._lanes.append(lane)
+            self.stalled -= lane.size
             self.size += lane.size
 
     def drop(self, lane: Lane) -> None:
@@ -189,6 +193,8 @@ class Outbox:
             self._lanes.remove(lane)
             lane.listed = False
             self.size -= lane.size
+        else:
+            self.stalled -= lane.size
 
     def unsent(self) -> Iterator[tuple[Sending, bytes]]:
         """Yields what waits and of which nothing was sent."""
@@ -245,6 +251,7 @@ class Outbox:
         else:
             lane.listed = False
             self.size -= lane.size
+            self.stalled += lane.size
             if lane.on_empty is not None and lane.is_empty():
                 lane.on_empty()
         if lane.on_room is not None:

@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf import empty_pb2, wrappers_pb2
 
 from grpc_tool_bridge.wire.digits import digits_of
-from grpc_tool_bridge.wire.framing import MORE, TYPE_PREFIX, bytes_field, read_bytes_field, varint
+from grpc_tool_bridge.wire.framing import MORE, TYPE_PREFIX, bytes_field, read_bytes_field
 from grpc_tool_bridge.wire.jsontext import no_utf8
 
 # A type URL and the bytes of its message.
@@ -26,11 +26,12 @@ _FALSE = (TYPE_PREFIX + "google.protobuf.BoolValue", b"")
 _NULL = (VALUE_URL, b"\x08\x00")
 
 # Length of an Int64Value whose number has so many digits as a varint.
-_ONE_DIGIT, _TWO_DIGITS = 2, 3
+_ONE_DIGIT, _TWO_DIGITS, _THREE_DIGITS = 2, 3, 4
 _INT_TAG = 0x08
 
-# Two digits as a varint; above that protobuf is faster.
-_SHORT_INT = MORE * MORE
+_SMALL_INTS = tuple(bytes((_INT_TAG, value)) for value in range(MORE))
+_BEYOND_TWO_DIGITS = MORE * MORE
+_BEYOND_THREE_DIGITS = MORE * MORE * MORE
 _BEYOND = 2**63
 
 _pack_double = Struct("<Bd").pack
@@ -54,8 +55,13 @@ def utf8(text: str) -> bytes:
 
 
 def _pack_int(value: int) -> Packed:
-    if 0 < value < _SHORT_INT:
-        return _INT_URL, b"\x08" + varint(value)
+    # Nearly every number is small and positive; written in place it takes half the time.
+    if 0 < value < MORE:
+        return _INT_URL, _SMALL_INTS[value]
+    if 0 < value < _BEYOND_TWO_DIGITS:
+        return _INT_URL, bytes((_INT_TAG, value & 0x7F | MORE, value >> 7))
+    if 0 < value < _BEYOND_THREE_DIGITS:
+        return _INT_URL, bytes((_INT_TAG, value & 0x7F | MORE, value >> 7 & 0x7F | MORE, value >> 14))
     if -_BEYOND <= value < _BEYOND:
         return _INT_URL, wrappers_pb2.Int64Value(value=value).SerializePartialToString()
     return JSON_URL, bytes_field(digits_of(value).encode())
@@ -109,6 +115,8 @@ def _read_int(payload: bytes, _: int) -> int:
         return payload[1]
     if length == _TWO_DIGITS and payload[0] == _INT_TAG and payload[1] >= MORE > payload[2]:
         return payload[1] & 0x7F | payload[2] << 7
+    if length == _THREE_DIGITS and payload[0] == _INT_TAG and payload[1] >= MORE <= payload[2] and payload[3] < MORE:
+        return payload[1] & 0x7F | (payload[2] & 0x7F) << 7 | payload[3] << 14
     number: int = wrappers_pb2.Int64Value.FromString(payload).value
     return number
 

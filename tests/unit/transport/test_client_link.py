@@ -238,7 +238,9 @@ async def test_a_hub_that_calls_is_told_that_clients_answer_nothing(desk: Desk) 
 
 
 async def test_pongs_and_cancels_of_the_hub_are_passed_over(desk: Desk) -> None:
-    desk.feed(pb.Envelope(pong=1), pb.Envelope(id=2, call=pb.LinkCall(method="x")), pb.Envelope(id=2, cancel={}))
+    desk.feed(
+        pb.Envelope(pong=1), pb.Envelope(id=2, call=pb.LinkCall(method="x")), pb.Envelope(id=2, cancel=pb.LinkCancel())
+    )
     await settle()
     assert not desk.running.done()
 

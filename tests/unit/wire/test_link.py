@@ -29,6 +29,7 @@ from grpc_tool_bridge.wire.link import (
     OK,
     PROTOCOL,
     RESOURCE_EXHAUSTED,
+    STALLED_BYTES,
     Arrived,
     Called,
     Cancelled,
@@ -49,6 +50,7 @@ PREFIX = call_prefix("Do")
 KIB = 1024
 MIB = 1024 * KIB
 LARGE = 3 * FRAGMENT_BYTES + 5
+PAGE = bytes(64 * KIB)
 
 
 def frame(*envelopes: Envelope) -> bytes:
@@ -139,7 +141,7 @@ def assert_quiet(*links: Link) -> None:
         outbox = link._outbox
         assert not link.has_output
         assert (link.calls, link.incoming, link._assembling) == ({}, {}, {})
-        assert (outbox.size, outbox.control_size, outbox._begun, outbox._next) == (0, 0, 0, None)
+        assert (outbox.size, outbox.stalled, outbox.control_size, outbox._begun, outbox._next) == (0, 0, 0, 0, None)
         assert (link._open, link._incoming_bytes, link._assembled, link._pieces) == (0, 0, 0, 0)
         assert link.waiting_bytes == 0
         assert link.writable
@@ -681,6 +683,26 @@ def test_streams_whose_readers_stall_hold_up_no_other_calls() -> None:
     assert hub.takes_calls
 
 
+def test_streams_whose_readers_stall_hold_only_so_much_together_and_one_message_each() -> None:
+    dialler, hub = pair()
+    calls = []
+    for _ in range(STALLED_BYTES // LANE_BYTES + 20):
+        call, stalled = called(dialler, hub, window=1)
+        calls.append((call, stalled))
+        hub.chunk(stalled, b"x")
+        carry(hub, dialler)
+        while hub.has_room(stalled):
+            hub.chunk(stalled, PAGE)
+    assert hub._outbox.stalled == STALLED_BYTES + 20 * len(PAGE)
+    # Once others are gone there is room again.
+    for call, stalled in calls[:-1]:
+        dialler.cancel(call)
+        hub.end(stalled, ended(OK))
+    assert not hub.has_room(calls[-2][1])
+    carry(dialler, hub)
+    assert hub.has_room(calls[-1][1])
+
+
 # ------------------------------------------------------------------------------------------------------- cancels
 
 
@@ -788,6 +810,15 @@ def test_a_cancelled_stream_sends_nothing_more_and_wakes_whoever_waits_for_room(
     hub.end(incoming, ended(CANCELLED))
     assert carry(hub, dialler) == []
     assert_quiet(dialler, hub)
+
+
+def test_a_stream_cancelled_before_its_first_message_sends_none() -> None:
+    dialler, hub = pair()
+    call, incoming = called(dialler, hub, window=10)
+    dialler.cancel(call)
+    carry(dialler, hub)
+    hub.chunk(incoming, b"one")
+    assert not hub.has_output
 
 
 def test_messages_on_their_way_to_a_cancelled_stream_are_dropped() -> None:
@@ -913,6 +944,12 @@ def test_an_answer_under_a_number_of_the_other_side_ends_the_link(answer: Envelo
     output(link)
     with pytest.raises(ProtocolError, match=f"a {kind} came for the call {number}, which was never made"):
         link.receive(to_call(number, answer))
+
+
+@pytest.mark.parametrize(("answer", "kind"), ANSWERS)
+def test_an_answer_to_no_call_ends_the_link_of_the_hub(answer: Envelope, kind: str) -> None:
+    with pytest.raises(ProtocolError, match=f"a {kind} came for the call 0, which was never made"):
+        alone(dialler=False).receive(to_call(0, answer))
 
 
 @pytest.mark.parametrize("dialler", [True, False])

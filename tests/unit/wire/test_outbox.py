@@ -63,7 +63,7 @@ def in_lane(outbox: Outbox, number: int, *sizes: int, credit: int | None = None)
 
 def assert_nothing_is_left(outbox: Outbox) -> None:
     assert not outbox
-    assert (outbox.size, outbox.control_size, outbox._begun, outbox._next) == (0, 0, 0, None)
+    assert (outbox.size, outbox.stalled, outbox.control_size, outbox._begun, outbox._next) == (0, 0, 0, 0, None)
 
 
 # --------------------------------------------------------------------------------------------------------- order
@@ -260,27 +260,27 @@ def test_a_frame_of_control_is_bounded() -> None:
 # -------------------------------------------------------------------------------------------------------- credit
 
 
-def test_a_lane_without_credit_waits_and_is_not_counted() -> None:
+def test_a_lane_without_credit_waits_and_is_counted_as_stalled() -> None:
     outbox = Outbox()
     lane = in_lane(outbox, 1, 100, credit=0)
     assert not outbox
-    assert (outbox.size, lane.size) == (0, 100)
+    assert (outbox.size, outbox.stalled, lane.size) == (0, 100, 100)
     lane.credit = 1
     outbox.schedule(lane)
-    assert outbox.size == 100
+    assert (outbox.size, outbox.stalled) == (100, 0)
     assert everything(outbox) == [("reply", 1, 100)]
     assert lane.credit == -99
     assert_nothing_is_left(outbox)
 
 
-def test_what_waits_for_credit_is_not_counted_once_the_lane_has_used_up_its_own() -> None:
+def test_what_waits_for_credit_is_counted_as_stalled_once_the_lane_has_used_up_its_own() -> None:
     outbox = Outbox()
     lane = in_lane(outbox, 1, 60, 60, 60, credit=100)
     assert outbox.size == 180
     assert everything(outbox) == [("reply", 1, 60)] * 2
-    assert (outbox.size, lane.size) == (0, 60)
+    assert (outbox.size, outbox.stalled) == (0, 60)
     outbox.add(lane, Letter(1), bytes(10))
-    assert (outbox.size, lane.size) == (0, 70)
+    assert (outbox.size, outbox.stalled) == (0, 70)
 
 
 def test_a_message_begins_while_credit_is_above_nothing_and_goes_out_whole() -> None:
