@@ -206,10 +206,10 @@ class LinkTransport:
     async def _greeted(self, link: ClientLink) -> bool:
         """Waits until the hub has taken the link; false where it has not."""
         try:
-            return await within(asyncio.shield(link.greeted), GREETING_SECONDS)
+            await within(asyncio.shield(link.greeted), GREETING_SECONDS)
         except ExpiredError:
             link.give_up(f"the hub said nothing for {GREETING_SECONDS:g} s")
-            return await link.greeted
+        return await link.greeted
 
     async def _serve(self, link: ClientLink) -> None:
         # A link that drains goes on beside the next one until its calls have ended.
