@@ -191,7 +191,10 @@ class RawLink:
         return self._envelopes.pop(0)
 
     async def ended(self) -> tuple[grpc.StatusCode, str]:
-        """Waits until the hub ends the link; returns how."""
+        """Reads until the hub has ended the link; returns how."""
+        with suppress(grpc.aio.AioRpcError):
+            while await soon(self.rpc.read()) is not grpc.aio.EOF:
+                pass
         return await soon(self.rpc.code()), await soon(self.rpc.details())
 
 

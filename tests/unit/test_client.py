@@ -61,6 +61,9 @@ class FakeTransport:
     """A transport whose stub has one AsyncMock for each answer that is given."""
 
     where = "the test"
+    on_relinked: Any = None
+    resumes = False
+    is_linked = False
 
     def __init__(self, **answers: Any) -> None:
         self.stub: Any = SimpleNamespace()
@@ -78,6 +81,9 @@ class FakeTransport:
 
     def count(self, method: str) -> int:
         return int(getattr(self.stub, method).await_count)
+
+    async def connect(self, seconds: float) -> None:
+        """Does nothing: each call connects."""
 
     async def close(self) -> None:
         self.closed += 1

@@ -37,6 +37,9 @@ LARGE_BYTES = 256 * 1024
 # A link that opened more sessions forgets those that have ended, whenever they have doubled.
 MIN_PRUNED = 100
 
+# Of what a peer calls itself, in the log.
+MAX_PEER_CHARS = 100
+
 _log = logging.getLogger(__name__)
 
 
@@ -187,7 +190,7 @@ class _HubLink:
 
     @property
     def peer(self) -> str:
-        return self._link.peer.peer if self._link.peer is not None else "an unknown peer"
+        return self._link.peer.peer[:MAX_PEER_CHARS] if self._link.peer is not None else "an unknown peer"
 
     async def run(self) -> None:
         try:

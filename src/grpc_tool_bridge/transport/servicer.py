@@ -219,6 +219,8 @@ def _with_facts(behaviour: Callable[..., Awaitable[Any]], hub: SessionFacts) -> 
 
 def _with_status(link: Callable[[Any, Any], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
     async def serve(frames: Any, context: Any) -> None:
+        # Else gRPC sends it with the first frame, and no status while that one is on its way.
+        await context.send_initial_metadata(())
         try:
             await link(frames, context)
         except Exception as error:  # noqa: BLE001 - every failure is a status

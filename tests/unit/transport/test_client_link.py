@@ -74,6 +74,8 @@ class Rpc:
 
     def cancel(self) -> None:
         self.cancelled = True
+        # What gRPC raises in who reads.
+        self.feed(asyncio.CancelledError())
 
 
 class Desk:
@@ -425,6 +427,28 @@ async def test_a_call_over_a_link_that_has_ended_fails_at_once(desk: Desk) -> No
     stub: Any = LinkStub(desk.link)
     error = await error_of(stub.GetSessionInfo(pb.GetSessionInfoRequest()))
     assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, "the link to the hub was lost")
+
+
+async def test_a_hub_that_says_nothing_is_given_up() -> None:
+    desk = Desk()
+    await settle()
+    desk.link.give_up("the hub said nothing")
+    assert await soon(desk.link.greeted) is False
+    assert await desk.unsent() == []
+    assert desk.link.error is not None
+    assert (desk.link.error.code(), desk.link.error.details()) == (
+        grpc.StatusCode.UNAVAILABLE,
+        "the hub said nothing",
+    )
+
+
+async def test_a_channel_that_is_closed_under_the_link_ends_it(desk: Desk) -> None:
+    call = desk.call()
+    await settle()
+    desk.rpc.feed(asyncio.CancelledError())
+    await asyncio.wait([desk.running], timeout=PATIENCE)
+    assert desk.running.cancelled()
+    assert (await error_of(call)).details() == CLOSED
 
 
 async def test_a_greeting_that_nobody_waits_for_any_more_does_no_harm() -> None:

@@ -266,6 +266,25 @@ async def test_whoever_cancels_it_leaves_no_task_behind(end: End) -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_its_end_waits_for_what_the_stream_cleans_up(end: End) -> None:
+    cleaned: list[str] = []
+
+    async def write(frame: bytes) -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await settle()
+            cleaned.append("cleaned")
+
+    end.pipe.write = write  # type: ignore[method-assign]  # a stream that takes its time
+    end.link.ping()
+    end.io.wake()
+    await settle()
+    end.pipe.feed(None)
+    await end.result()
+    assert cleaned == ["cleaned"]
+
+
 async def test_waking_what_has_ended_is_nothing(end: End) -> None:
     end.pipe.feed(None)
     await end.result()

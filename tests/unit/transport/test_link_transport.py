@@ -125,6 +125,10 @@ class FakeLink:
         self._end.set_result([])
         await settle()
 
+    def give_up(self, why: str) -> None:
+        self.error = rpc_error(grpc.StatusCode.UNAVAILABLE, why)
+        self._end.set_result([])
+
     async def lose(self, unsent: tuple[tuple[LinkCall, bytes], ...] = ()) -> None:
         """Lets the link end."""
         self.error = rpc_error(grpc.StatusCode.UNAVAILABLE, "lost")
@@ -271,6 +275,17 @@ async def test_a_dial_that_fails_is_made_again_and_the_calls_wait(desk: Desk) ->
         assert not call.done()
     await desk.link.greet()
     assert desk.link.calls == [call]
+
+
+async def test_a_hub_that_takes_the_link_and_says_nothing_is_dialled_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_transport, "GREETING_SECONDS", 0.01)
+    hasty, patient = desk.call(wait_for_ready=False), desk.call()
+    assert (await error_of(hasty)).details() == "the hub said nothing for 0.01 s"
+    await until(lambda: len(desk.links) == 2)
+    await desk.link.greet()
+    assert desk.link.calls == [patient]
 
 
 async def test_a_dial_that_ends_without_an_error_is_made_again(desk: Desk) -> None:

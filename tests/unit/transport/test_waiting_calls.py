@@ -67,9 +67,9 @@ async def test_each_waits_for_its_own_time_only(waiting: WaitingCalls) -> None:
 async def test_a_call_that_was_taken_does_not_run_out_of_time(waiting: WaitingCalls) -> None:
     call = make_call()
     waiting.add(call, b"", 0, counts=False)
+    timer = waiting._entries[call].timer
     waiting.take()
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    assert timer.cancelled()
     # As where its timer was due in the turn in which it was taken.
     waiting._expire(call, 0)
     assert not call.done()
@@ -109,7 +109,9 @@ async def test_a_call_that_is_cancelled_waits_no_more(waiting: WaitingCalls) -> 
     first, second = make_call(), make_call()
     for call in (first, second):
         waiting.add(call, b"", 60, counts=False)
+    timer = waiting._entries[first].timer
     assert first.cancel()
+    assert timer.cancelled()
     assert len(waiting) == 1
     assert waiting.take() == (second, b"")
     waiting.cancel(first)
