@@ -449,9 +449,14 @@ async def test_a_hub_that_breaks_the_protocol_fails_the_call_and_is_linked_to_an
 
 
 async def test_a_hub_that_sends_more_than_it_was_granted_is_cut_off(hostile: Any) -> None:
-    payload = ToolStreamChunk(data=serialize_value(b"x" * 100_000)).SerializeToString()
-    count = INITIAL_CREDIT // len(payload) + 3
-    hub, address = await hostile(lambda envelope: [Envelope(id=envelope.id, chunk=payload)] * count)
+    value = serialize_value(b"x" * 100_000)
+    count = INITIAL_CREDIT // 100_000 + 3
+
+    def answer(envelope: Envelope) -> list[Envelope]:
+        chunks = [ToolStreamChunk(sequence=number, data=value) for number in range(count)]
+        return [Envelope(id=envelope.id, chunk=chunk.SerializeToString()) for chunk in chunks]
+
+    hub, address = await hostile(answer)
     async with GRPCToolBridge(address, keep_session=True) as bridge:
         await bridge.initialize()
         stream = bridge.tools["tool"].stream()
@@ -459,7 +464,7 @@ async def test_a_hub_that_sends_more_than_it_was_granted_is_cut_off(hostile: Any
         await until(lambda: hub.links == 2)
         with pytest.raises(ToolCommunicationError, match="than it was granted"):
             await soon(read(stream, values))
-        assert len(values) == INITIAL_CREDIT // len(payload) + 1
+        assert len(values) == count - 2
         assert await soon(bridge.execute_tool("tool")) == "good"
 
 

@@ -173,7 +173,8 @@ class _HubLink:
         self._hub = hub
         self._methods = methods
         hello = LinkHello(peer="hub", capacity=settings.max_link_calls)
-        self._link = Link(dialler=False, hello=hello, max_incoming_bytes=settings.max_link_bytes)
+        most = settings.max_link_bytes
+        self._link = Link(dialler=False, hello=hello, max_incoming_bytes=most, max_answer_bytes=most)
         self._io = LinkIO(
             self._link,
             stream,

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -26,6 +27,9 @@ from grpc_tool_bridge.wire.methods import METHODS
 
 # Who takes a link and does not say so for so long is no hub, or one that is stuck.
 GREETING_SECONDS = 20.0
+
+# A link that lasted so long was a good one: the next dial need not wait longer for those that failed before it.
+STABLE_SECONDS = 5.0
 
 # A first dial that says nothing for so long is given up by who waits for it; gRPC's own limit.
 FIRST_DIAL_SECONDS = 20.0
@@ -195,9 +199,12 @@ class LinkTransport:
             )
             self._tasks.spawn(self._serve(link), "link")
             if await self._greeted(link):
+                began = time.monotonic()
                 await self._use(link)
-                waits = back_off()
                 await link.unusable.wait()
+                if time.monotonic() - began > STABLE_SECONDS:
+                    # A hub that takes links only to end them is not dialled ever more often.
+                    waits = back_off()
                 self._current = None
             elif not await self._dial_failed(link.error, wanted):
                 return

@@ -52,6 +52,9 @@ STALLED_BYTES = 64 * 1024 * 1024
 # Requests that wait for their answers; a peer that sends more is told to wait.
 MAX_INCOMING_BYTES = 256 * 1024 * 1024
 
+# Answers that wait to be sent, small ones aside; a peer that reads slower than it asks gets an error for the next.
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+
 # A peer that lets so much control pile up does not read what it asks for.
 MAX_CONTROL_BYTES = 16 * 1024 * 1024
 
@@ -235,6 +238,7 @@ class Link:
         dialler: Whether this end dialled: its calls get odd numbers, those of the hub even ones.
         hello: What the peer is told first; ``protocol`` is filled in. Calls past its ``capacity`` are refused.
         max_incoming_bytes: Of requests that wait for their answers, all together; a call past it is refused.
+        max_answer_bytes: Of answers that wait to be sent; one past it that is not small is refused.
 
     Attributes:
         peer: What the peer said of itself; None before it did.
@@ -244,7 +248,14 @@ class Link:
         incoming: Calls of the peer whose answers were not sent, by id.
     """
 
-    def __init__(self, *, dialler: bool, hello: LinkHello, max_incoming_bytes: int = MAX_INCOMING_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        dialler: bool,
+        hello: LinkHello,
+        max_incoming_bytes: int = MAX_INCOMING_BYTES,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+    ) -> None:
         self.peer: LinkHello | None = None
         self.draining = False
         self.calls: dict[int, Any] = {}
@@ -254,6 +265,7 @@ class Link:
         self._last_peer_id = 0 if dialler else -1
         self._capacity = hello.capacity
         self._max_incoming_bytes = max_incoming_bytes
+        self._max_answer_bytes = max_answer_bytes
         self._incoming_bytes = 0
         # Calls of this end that were given and have not come to their end.
         self._open = 0
@@ -361,15 +373,22 @@ class Link:
 
         Raises:
             MessageTooLargeError: The payload is over what a link carries; the call still waits for its answer.
+            ResourceExhaustedError: The peer reads too slowly; likewise.
         """
         if call.answered:
             return
         self._check_size("the answer", payload)
-        call.answered = True
         if len(payload) <= SMALL_BYTES:
+            call.answered = True
             self._over(call)
             self._outbox.add_small(call, payload)
             return
+        if self._outbox.size + len(payload) > self._max_answer_bytes and self._outbox.size:
+            raise ResourceExhaustedError(
+                f"the answers that wait for their reader would take {self._outbox.size + len(payload):,} bytes, the "
+                f"link's limit is {self._max_answer_bytes:,}; read them, and make fewer calls at once"
+            )
+        call.answered = True
         call._lane = Lane()
         call._lane.on_empty = partial(self._over, call)
         self._outbox.add(call._lane, call, payload)

@@ -68,11 +68,14 @@ SIZES: list[Callable[[], int]] = [
     lambda: min(outbox_module.REASSEMBLY_BYTES, 10 * outbox_module.FRAGMENT_BYTES),
 ]
 sizes = st.sampled_from(SIZES)
+windows = st.sampled_from([None, None, 1, 2, 500, 100_000])
 sides = st.sampled_from([0, 1])
 picks = st.integers(0, 100)
 
 PONGS_AND_HEADERS = 200
 MANY = 10_000
+# Steps before everything is settled, or lost: what is half done needs some to come about.
+LIFE = 20
 
 
 class Call(OutgoingCall):
@@ -227,6 +230,7 @@ class LinkMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.numbers = count(1)
+        self.age = 0
         self.ends: tuple[End, End] = self.connected(0, 0)
 
     def connected(self, capacity: int, most_bytes: int) -> tuple[End, End]:
@@ -246,14 +250,24 @@ class LinkMachine(RuleBasedStateMachine):
 
     # ---------------------------------------------------------------------------------------------- calls
 
-    @rule(side=sides, size=sizes, window=st.sampled_from([None, None, 1, 2, 1000]))
-    def call(self, side: int, size: Callable[[], int], window: int | None) -> None:
-        self.ends[side].call(Call(self.payload(size), window))
-
-    @rule(side=sides, size=sizes, number=st.sampled_from([2, 5, 40]))
-    def call_often(self, side: int, size: Callable[[], int], number: int) -> None:
+    @rule(side=sides, size=sizes, window=windows, number=st.sampled_from([1, 1, 3, 40]))
+    def call(self, side: int, size: Callable[[], int], window: int | None, number: int) -> None:
         for _ in range(number):
-            self.call(side, size, None)
+            self.ends[side].call(Call(self.payload(size), window))
+
+    @rule(side=sides, size=sizes, window=windows)
+    def call_through(self, side: int, size: Callable[[], int], window: int | None) -> None:
+        self.call(side, size, window, 1)
+        self.carry(side)
+        self.carry(1 - side)
+
+    @rule(side=sides, pick=st.integers(0, 2), sends=st.integers(1, 3), delivers=st.integers(0, 3))
+    def begin_large(self, side: int, pick: int, sends: int, delivers: int) -> None:
+        """Leaves a large call half sent, which may be half of it or most of it."""
+        self.call(side, SIZES[-1 - pick], None, 2)
+        self.send(side, sends)
+        for _ in range(delivers):
+            self.deliver_one(side)
 
     @precondition(lambda self: any(end.calls for end in self.ends))
     @rule(side=sides, pick=picks)
@@ -273,22 +287,24 @@ class LinkMachine(RuleBasedStateMachine):
         return None
 
     @precondition(lambda self: self.unanswered(0, 0, streaming=False))
-    @rule(side=sides, pick=picks, size=sizes)
-    def reply(self, side: int, pick: int, size: Callable[[], int]) -> None:
+    @rule(side=sides, pick=picks, size=sizes, sends=st.integers(0, 2))
+    def reply(self, side: int, pick: int, size: Callable[[], int], sends: int) -> None:
         end, incoming = self.unanswered(side, pick, streaming=False) or self.never()
         payload = self.payload(size)
         end.by_incoming[incoming].answer = payload
         end.link.reply(incoming, payload)
+        self.send(self.ends.index(end), sends)
 
     @precondition(lambda self: self.unanswered(0, 0, streaming=True))
-    @rule(side=sides, pick=picks, some=st.lists(sizes, min_size=1, max_size=6))
-    def stream(self, side: int, pick: int, some: list[Callable[[], int]]) -> None:
+    @rule(side=sides, pick=picks, some=st.lists(sizes, min_size=1, max_size=6), sends=st.integers(0, 2))
+    def stream(self, side: int, pick: int, some: list[Callable[[], int]], sends: int) -> None:
         end, incoming = self.unanswered(side, pick, streaming=True) or self.never()
         for size in some:
             payload = self.payload(size)
             if not incoming.cancelled:
                 end.by_incoming[incoming].given.append(payload)
             end.link.chunk(incoming, payload)
+        self.send(self.ends.index(end), sends)
 
     @precondition(lambda self: self.unanswered(0, 0))
     @rule(side=sides, pick=picks, fails=st.booleans())
@@ -318,19 +334,18 @@ class LinkMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------------------------------- the link
 
-    @rule(side=sides)
-    def ping(self, side: int) -> None:
+    @rule(side=sides, drains=st.booleans())
+    def ping_or_drain(self, side: int, drains: bool) -> None:
         end = self.ends[side]
-        end.pings.append(end.link.ping())
-
-    @rule(side=sides)
-    def drain(self, side: int) -> None:
-        self.ends[side].link.drain(100)
+        if drains:
+            end.link.drain(100)
+        else:
+            end.pings.append(end.link.ping())
 
     @precondition(lambda self: any(end.link.has_output for end in self.ends))
     @rule(side=sides, number=st.integers(1, 4))
     def send(self, side: int, number: int) -> None:
-        end = self.ends[side] if self.ends[side].link.has_output else self.ends[1 - side]
+        end = self.ends[side]
         for _ in range(number):
             if end.link.has_output:
                 end.send()
@@ -348,22 +363,29 @@ class LinkMachine(RuleBasedStateMachine):
             for event in target.link.receive(source.frames.popleft()):
                 target.take(event, source)
 
+    @precondition(lambda self: any(end.frames or end.link.has_output for end in self.ends))
+    @rule(side=sides)
+    def carry(self, side: int) -> None:
+        """Brings everything from one end to the other."""
+        end = self.ends[side]
+        while end.frames or end.link.has_output:
+            if end.link.has_output:
+                end.send()
+            self.deliver_one(side)
+
+    @precondition(lambda self: self.age > LIFE)
     @rule()
     def settle(self) -> None:
         """Everything is sent, read and answered; then nothing may be left."""
+        self.age = 0
         for _ in range(MANY):
-            moved = False
-            for side, end in enumerate(self.ends):
-                while end.link.has_output:
-                    end.send()
-                while end.frames:
-                    self.deliver_one(side)
-                    moved = True
+            self.carry(0)
+            self.carry(1)
             for call in (call for end in self.ends for call in end.calls if call.unread):
                 self.read_all(call)
             while self.unanswered(0, 0):
                 self.end(0, 0, fails=False)
-            if not moved and not any(end.link.has_output for end in self.ends):
+            if not any(end.link.has_output for end in self.ends):
                 break
         for end in self.ends:
             end.check_quiet()
@@ -374,9 +396,11 @@ class LinkMachine(RuleBasedStateMachine):
         while call.unread:
             end.link.grant(call, len(call.unread.popleft()))
 
+    @precondition(lambda self: self.age > LIFE)
     @rule(again=st.booleans())
     def lose(self, again: bool) -> None:
         """The line breaks; what was not sent is given to the next link, as a client does."""
+        self.age = 0
         for end in self.ends:
             end.check()
         old, self.ends = self.ends, self.connected(*self.options)
@@ -398,6 +422,7 @@ class LinkMachine(RuleBasedStateMachine):
 
     @invariant()
     def counts_are_right(self) -> None:
+        self.age += 1
         for end in self.ends:
             end.check()
 
@@ -412,7 +437,7 @@ def test_two_links_that_keep_to_the_protocol_lose_nothing(monkeypatch: pytest.Mo
         monkeypatch.setattr(module, "REASSEMBLY_BYTES", 1_000)
     monkeypatch.setattr(outbox_module, "FRAGMENT_BYTES", 100)
     monkeypatch.setattr(outbox_module, "FRAME_BYTES", 200)
-    run_state_machine_as_test(LinkMachine, settings=settings(ROUNDS, max_examples=200, stateful_step_count=50))
+    run_state_machine_as_test(LinkMachine, settings=settings(ROUNDS, max_examples=300, stateful_step_count=50))
 
 
 def test_two_links_that_keep_to_the_protocol_lose_nothing_at_full_size() -> None:
