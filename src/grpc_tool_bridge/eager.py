@@ -47,7 +47,7 @@ class EagerTasks:
             return self._start_task(coroutine, done)
         self._spare = None
         loop = runner.loop
-        caller = asyncio.current_task()
+        caller = asyncio.current_task(loop)
         if caller is not None:
             _leave_task(loop, caller)
         _enter_task(loop, runner.task)

@@ -289,7 +289,7 @@ class _Watch:
             # Until the first of the present values comes, all of them would be lost with the link.
             self._revision = self._seen = 0
             return True
-        if update.revision <= self._seen and update.epoch == self._epoch:
+        if self._seen and update.revision <= self._seen and update.epoch == self._epoch:
             return False
         self._revision, self._epoch = update.revision, update.epoch
         return True

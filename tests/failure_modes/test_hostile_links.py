@@ -307,12 +307,19 @@ async def test_a_flood_whose_answers_nobody_reads_ends_its_link(
 ) -> None:
     monkeypatch.setattr("grpc_tool_bridge.wire.link.MAX_CONTROL_BYTES", 1_000_000)
     async with RawLink(server.address) as link:
-        sent = 0
+
+        async def flood() -> None:
+            sent = 0
+            while len(server._server._links) == 2:
+                await link.try_write(frame(*[make(sent + more) for more in range(1_000)]))
+                sent += 1_000
+
         await until(lambda: len(server._server._links) == 2)
-        while len(server._server._links) == 2:
-            await link.try_write(frame(*[make(sent + more) for more in range(1_000)]))
-            sent += 1_000
+        flooding = asyncio.create_task(flood())
+        await until(lambda: len(server._server._links) == 1)
+        # The last frame may be held up until this end reads.
         code, details = await link.ended()
+        await soon(flooding)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "does not read what it is answered" in details
 

@@ -23,6 +23,7 @@ from grpc_tool_bridge import (
     UnavailableError,
     VariableChange,
 )
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import VariableUpdate, WatchVariablesRequest
 from integration.connections import read, soon, until
 
 HUB = Path(__file__).parent.parent / "e2e" / "hub_process.py"
@@ -303,6 +304,13 @@ async def test_a_watch_of_quiet_variables_in_a_busy_session_needs_no_reset(over_
     await writer.set_variable("none yet", 2)
     await back(world)
     assert (await watch.sees(6))[4:] == [("reset", "", None), ("set", "none yet", 2)]
+    # It has lost this one as well, of which nothing else is left.
+    await lost(world)
+    await writer.delete_variable("none yet")
+    for number in range(10):
+        await writer.set_variable("busy", number)
+    await back(world)
+    assert (await watch.sees(7))[6:] == [("reset", "", None)]
     await watch.end()
 
 
@@ -443,6 +451,49 @@ async def test_a_reset_whose_values_were_half_received_loses_none_of_them(over_l
     await writer.set_variable("v0", "after")
     assert (await watch.sees(len(seen) + 1))[-1] == ("update", "v0", "after")
     await watch.end()
+
+
+async def test_a_watch_that_breaks_asks_for_what_it_has_not_seen_and_tells_nothing_twice(over_link: Connect) -> None:
+    world = await over_link()
+    asked: list[tuple[bool, int, str]] = []
+    script = [
+        [("reset", "", 50)],
+        [("set", "a", 3), ("set", "b", 7)],
+        [("set", "b", 7), ("update", "a", 51)],
+        [],
+        [("reset", "", 60), ("set", "b", 7), ("set", "a", 60)],
+        [("set", "a", 60), ("update", "a", 61)],
+    ]
+
+    async def scripted(request: WatchVariablesRequest) -> AsyncIterator[VariableUpdate]:
+        asked.append((request.include_initial, request.from_revision, request.epoch))
+        for operation, name, revision in script.pop(0):
+            yield VariableUpdate(operation=operation, name=name, revision=revision, epoch="life")
+        if script:
+            raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "broken")
+
+    world.bridge.client.stub.WatchSessionVariables = scripted
+    watch = Watching(world.variables.watch_variables(from_revision=5, epoch="another"))
+    await soon(watch.task)
+    assert [(change.operation, change.revision) for change in watch.changes] == [
+        ("reset", 50),
+        # It asks for all of them again, since none had come.
+        ("set", 3),
+        ("set", 7),
+        ("update", 51),
+        ("reset", 60),
+        ("set", 7),
+        ("set", 60),
+        ("update", 61),
+    ]
+    assert asked == [
+        (True, 5, "another"),
+        (True, 0, "another"),
+        (False, 7, "life"),
+        (False, 51, "life"),
+        (False, 51, "life"),
+        (False, 60, "life"),
+    ]
 
 
 @pytest.mark.parametrize("options", [{}, {"include_initial": False}, {"from_revision": 1}])

@@ -13,9 +13,10 @@ from grpc_tool_bridge.errors import DeadlineExceededError
 from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.wire.link import Event, Link
 
-# After so many events the other tasks get a turn: the first answers go out while the rest is worked on, and both ends
-# are busy at once.
-SLICE = 32
+# After so many events, or so large a part of the calls that are open, the other tasks get a turn: the first answers go
+# out while the rest is worked on, and both ends are busy at once. A frame more costs as much as some ten calls.
+SLICE_EVENTS = 64
+SLICE_PART = 8
 
 
 class FrameStream(Protocol):
@@ -91,9 +92,10 @@ class LinkIO:
     async def _read(self) -> None:
         link, stream, on_event = self.link, self._stream, self._on_event
         while (frame := await stream.read()) is not None:
+            size = max(SLICE_EVENTS, len(link.calls) // SLICE_PART)
             for number, event in enumerate(link.receive(frame), start=1):
                 on_event(event)
-                if not number % SLICE:
+                if not number % size:
                     if link.has_output:
                         self.wake()
                     await asyncio.sleep(0)
