@@ -68,7 +68,11 @@ class ClientLink:
             return
         if self._look is None:
             self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_after_calls)
-        self._io.wake()
+        if self._link.calls:
+            self._io.wake()
+        else:
+            # One call at a time: there is nothing that it could be sent together with.
+            self._io.push()
 
     def _look_after_calls(self) -> None:
         """Ends the calls that took longer than they were guarded for, and looks again while there are others."""

@@ -1,16 +1,17 @@
 """Moves the frames of a link.
 
-Only the two tasks in here read and write the stream: cancelling a read or a write of a gRPC stream cancels the stream.
-The reader never waits for the writer. Whatever was given to the link while a frame was on its way goes into the next
-one; no timer waits for a frame to fill.
+Only the two tasks in here wait for the stream: cancelling a read or a write of a gRPC stream cancels the stream. A
+write may be begun elsewhere, but its end is the writer's to await. The reader never waits for the writer. Whatever was
+given to the link while a frame was on its way goes into the next one; no timer waits for a frame to fill.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from grpc_tool_bridge.errors import DeadlineExceededError
 from grpc_tool_bridge.timeouts import ExpiredError, within
+from grpc_tool_bridge.transport.writes import Write
 from grpc_tool_bridge.wire.link import Event, Link
 
 # After so many events, or so large a part of the calls that are open, the other tasks get a turn: the first answers go
@@ -25,7 +26,7 @@ class FrameStream(Protocol):
     async def read(self) -> bytes | None:
         """Reads the next frame; None where the peer sends no more."""
 
-    async def write(self, frame: bytes) -> None:
+    def write(self, frame: bytes) -> Coroutine[Any, Any, None]:
         """Sends a frame; returns once the stream takes another."""
 
 
@@ -55,11 +56,19 @@ class LinkIO:
         self._on_turn = on_turn
         self._patience = patience
         self._sleeper: asyncio.Future[None] | None = None
+        # Begun by ``push``; the writer waits for its end.
+        self._pushed: Write | None = None
         self._finishing = False
 
     def wake(self) -> None:
-        """Sends what the link was given since."""
+        """Sends what the link was given, together with what it is given before the writer's next turn."""
         if self._sleeper is not None and not self._sleeper.done():
+            self._sleeper.set_result(None)
+
+    def push(self) -> None:
+        """Sends what the link was given at once; for whoever knows that waiting a turn would gather nothing more."""
+        if self._sleeper is not None and not self._sleeper.done() and self.link.has_output:
+            self._pushed = Write(self._stream.write(self.link.next_frame()))
             self._sleeper.set_result(None)
 
     def finish(self) -> None:
@@ -96,20 +105,19 @@ class LinkIO:
             for number, event in enumerate(link.receive(frame), start=1):
                 on_event(event)
                 if not number % size:
-                    if link.has_output:
-                        self.wake()
+                    self.push()
                     await asyncio.sleep(0)
             self._on_turn()
-            if link.has_output:
-                self.wake()
+            self.push()
 
     async def _write(self) -> None:
         link, stream = self.link, self._stream
         loop = asyncio.get_running_loop()
         while True:
-            while link.has_output:
+            while self._pushed is not None or link.has_output:
+                write, self._pushed = self._pushed or Write(stream.write(link.next_frame())), None
                 try:
-                    await within(stream.write(link.next_frame()), self._patience)
+                    await within(write, self._patience)
                 except ExpiredError:
                     raise DeadlineExceededError(
                         f"the link was ended: its peer read nothing for {self._patience:g} s"

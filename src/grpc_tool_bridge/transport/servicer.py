@@ -4,7 +4,7 @@ import contextlib
 import hmac
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import grpc.aio
@@ -20,6 +20,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.facts import SessionFacts, fact_metadata
 from grpc_tool_bridge.transport.status import status_of
+from grpc_tool_bridge.transport.writes import Write
 from grpc_tool_bridge.wire.methods import METHODS, SERVICE_NAME, TAKE_DEADLINE, Method
 
 # Anybody may ask whether the hub is alive; it tells nothing else.
@@ -127,12 +128,12 @@ def _streaming(
         own = request.timeout_ms / 1000 if with_deadline else 0
         seconds = min(own, patience) if own > 0 else patience
         # One message is made while the one before it is on its way: a write is mostly waiting.
-        writing: _Write | None = None
+        writing: Write | None = None
         try:
             async for message in messages:
                 if writing is not None:
                     await _written(writing, seconds)
-                writing = _Write(context.write(message))
+                writing = Write(context.write(message))
             if writing is not None:
                 await _written(writing, seconds)
         except _ReaderGoneError:
@@ -142,7 +143,9 @@ def _streaming(
             # What the stream holds is given back first: the status waits behind the message that nobody takes.
             await messages.aclose()
             if writing is not None:
-                await writing.end()
+                with contextlib.suppress(Exception):
+                    # Its failure tells nothing new: the reader has gone.
+                    await writing
             await _abort(context, error)
         finally:
             await messages.aclose()
@@ -154,58 +157,20 @@ class _ReaderGoneError(Exception):
     """A message could not be written: the stream has ended."""
 
 
-class _Write:
-    """A write that is under way; awaiting it waits for its end. Unlike a task it takes no turns of the loop.
-
-    Args:
-        write: What writes; its first step, which hands the message to gRPC, is done here.
-    """
-
-    def __init__(self, write: Coroutine[Any, Any, None]) -> None:
-        self._write = write
-        self._waits_for: Any = None
-        self._done = False
-        self._step()
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        while not self._done:
-            try:
-                yield self._waits_for
-            except BaseException as error:
-                self._done = True
-                self._write.throw(error)
-                raise
-            self._step()
-
-    async def end(self) -> None:
-        """Waits for the end of a write whose failure tells nothing new: the reader has gone."""
-        with contextlib.suppress(Exception):
-            await self
-
-    def _step(self) -> None:
-        try:
-            self._waits_for = self._write.send(None)
-        except StopIteration:
-            self._done = True
-        except Exception as error:
-            # gRPC's own errors are not part of its API; a write fails where the stream has ended.
-            self._done = True
-            raise _ReaderGoneError from error
-        except BaseException:
-            self._done = True
-            raise
-
-
-async def _written(writing: _Write, seconds: float) -> None:
+async def _written(writing: Write, seconds: float) -> None:
     """Waits for a write, but not for ever: a reader that stalls must not keep what the stream holds from others.
 
     Raises:
         DeadlineExceededError: The reader took nothing for so long.
+        _ReaderGoneError: The stream has ended.
     """
     try:
         await within(writing, seconds)
     except ExpiredError:
         raise DeadlineExceededError(f"the stream was ended: its reader took nothing for {seconds:g} s") from None
+    except Exception as error:
+        # gRPC's own errors are not part of its API; a write fails where the stream has ended.
+        raise _ReaderGoneError from error
 
 
 def _with_facts(behaviour: Callable[..., Awaitable[Any]], hub: SessionFacts) -> Callable[..., Awaitable[Any]]:

@@ -313,6 +313,34 @@ async def test_a_watch_after_a_revision_from_before_the_first_watch_begins_anew(
     assert await told(variables.watch(after=after), 2) == [("reset", "", None), ("set", "a", 2)]
 
 
+async def test_what_the_history_has_lost_of_other_variables_is_no_loss_for_a_watch_of_names() -> None:
+    variables = make(watch_history=2)
+    pending = await reader(variables.watch())
+    after = variables.set("a", 1).revision
+    await pending
+    for value in range(3):
+        variables.set("b", value)
+    resumed = variables.watch(["a"], after=after)
+    going_on = await reader(resumed)
+    variables.set("a", 2)
+    assert (await going_on).value == 2
+
+
+@pytest.mark.parametrize("watched_before", [True, False])
+async def test_a_lost_delete_of_any_variable_is_a_loss_for_a_watch_of_names(watched_before: bool) -> None:
+    variables = make(watch_history=2)
+    pending = await reader(variables.watch()) if watched_before else None
+    after = variables.set("a", 1).revision
+    if pending is not None:
+        await pending
+    variables.set("b", 1)
+    # It may have been that of the variable, which nothing shows that it was ever there.
+    variables.delete("b")
+    for value in range(3):
+        variables.set("c", value)
+    assert await told(variables.watch(["a"], after=after), 2) == [("reset", "", None), ("set", "a", 1)]
+
+
 async def test_a_watch_of_another_epoch_or_of_the_future_begins_anew() -> None:
     revisions = Revisions()
     variables = Variables("s", revisions, Settings())

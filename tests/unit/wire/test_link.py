@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError
+from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ResourceExhaustedError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Envelope,
     LinkCall,
@@ -300,6 +300,21 @@ def test_a_request_is_forgotten_once_its_answer_was_given() -> None:
     _, incoming = called(dialler, hub, bytes(1000))
     hub.end(incoming, ended(13))
     assert incoming.payload == b""
+
+
+def test_answers_past_the_limit_of_those_that_wait_are_refused_and_still_owed() -> None:
+    dialler, hub = pair(max_answer_bytes=2 * LARGE)
+    calls = [called(dialler, hub) for _ in range(3)]
+    hub.reply(calls[0][1], bytes(LARGE))
+    with pytest.raises(ResourceExhaustedError, match="read them"):
+        hub.reply(calls[1][1], bytes(LARGE + 1))
+    # A small one is taken, and so is a large one where nothing else waits.
+    hub.reply(calls[2][1], b"small")
+    carry(hub, dialler)
+    hub.reply(calls[1][1], bytes(3 * LARGE))
+    answers = [event for event in carry(hub, dialler) if isinstance(event, Replied)]
+    assert [len(answer.payload) for answer in answers] == [3 * LARGE]
+    assert_quiet(dialler, hub)
 
 
 def test_a_large_answer_counts_as_active_until_all_of_it_was_sent() -> None:
