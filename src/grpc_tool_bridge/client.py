@@ -49,9 +49,10 @@ from grpc_tool_bridge.proxy import (
     CallOptions,
     Tools,
     bridge_closed,
-    fill_arguments,
     make_proxy,
     no_answer,
+    pack_arguments,
+    put_arguments,
     result_of,
 )
 from grpc_tool_bridge.retries import back_off
@@ -366,7 +367,7 @@ class ToolBridgeClient(AsyncApi):
             spec = self.tool(tool_id).spec
             names.append(spec.name)
             message = request.items.add(index=index, tool_id=spec.tool_id or spec.name)
-            fill_arguments(message, args, kwargs, partial(_name_item, index, spec.name))
+            put_arguments(message, pack_arguments(args, kwargs, partial(_name_item, index, spec.name)))
         if not names:
             return []
         response: BatchToolCallResponse = await self.call("BatchExecuteTools", request, timeout=timeout)

@@ -36,7 +36,11 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.timeouts import ExpiredError, TimeLimit, was_cancelled, within
 from grpc_tool_bridge.transport.client_stub import close_stream
 from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, RpcError, from_rpc_error
+from grpc_tool_bridge.wire.scalars import Packed
 from grpc_tool_bridge.wire.values import deserialize_value, pack_value
+
+# Type URL and payload, by position and by name.
+PackedArguments = tuple[list[Packed], dict[str, Packed]]
 
 E = TypeVar("E", Progress, LogRecord)
 
@@ -45,6 +49,11 @@ CLIENT_SLACK = 1.0
 
 # Encoding a call beyond this takes so long that small calls of the same program would notice.
 LARGE_BYTES = 256 * 1024
+
+# Bytes of a character, of the tags and lengths around one argument, and of all of a call but its arguments; at most.
+MAX_UTF8 = 4
+FIELD_OVERHEAD = 32
+REQUEST_OVERHEAD = 4_096
 
 # A name that is not there is compared with at most so many, and only if it has at most so many characters.
 MAX_COMPARED = 1_000
@@ -142,9 +151,14 @@ class AsyncGRPCProxyTool(AsyncApi):
             self._prepared_for, self._prepared = session_id, prepared.SerializeToString()
         # Read from bytes, what all calls have in common takes a third of the time.
         request = ToolCallRequest.FromString(self._prepared)
-        if self._fill(request, args, kwargs) > LARGE_BYTES:
-            # Others have their turn between the encoding of the arguments and that of the message.
+        packed = pack_arguments(args, kwargs, self._name_it)
+        if size_of_arguments(packed) > LARGE_BYTES:
+            # Each step takes milliseconds, and between them others have their turn.
             await asyncio.sleep(0)
+            self._fill(request, packed)
+            await asyncio.sleep(0)
+        else:
+            self._fill(request, packed)
         return result_of(await self._answer(request, timeout), self.name)
 
     def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
@@ -227,7 +241,7 @@ class AsyncGRPCProxyTool(AsyncApi):
             session_id=self._session_id(), tool_id=self._tool_id, timeout_ms=to_milliseconds(timeout, self.name)
         )
         request.config.include_events = options.wants_events
-        self._fill(request, args, kwargs)
+        self._fill(request, pack_arguments(args, kwargs, self._name_it))
         limit = TimeLimit(timeout + CLIENT_SLACK)
         chunks = self._context.stub.StreamTool(request)
         expected = 0
@@ -291,13 +305,16 @@ class AsyncGRPCProxyTool(AsyncApi):
             raise ProtocolError(f"{self.name} was called before there is a session; await initialize() first")
         return session_id
 
-    def _fill(
-        self, request: ToolCallRequest | ToolStreamRequest, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> int:
-        """Fills the call in, and returns its size in bytes."""
-        fill_arguments(request, args, kwargs, lambda: self.name)
+    def _name_it(self) -> str:
+        return self.name
+
+    def _fill(self, request: ToolCallRequest | ToolStreamRequest, packed: PackedArguments) -> None:
+        """Fills the call in, and checks its size."""
+        put_arguments(request, packed)
+        size = size_of_arguments(packed) + REQUEST_OVERHEAD
         if self._options.metadata:
             request.context.update(self._options.metadata)
+            size += request.ByteSize()
         if self._options.idempotency_key:
             if isinstance(request, ToolStreamRequest):
                 raise ValidationError(
@@ -305,13 +322,16 @@ class AsyncGRPCProxyTool(AsyncApi):
                     "without on_progress and on_log"
                 )
             request.idempotency_key = self._options.idempotency_key
-        size = request.ByteSize()
+        if size > self._options.max_message_bytes:
+            # Only near the limit does it matter by how much: to find out, protobuf writes all of it.
+            self._check_size(request.ByteSize())
+
+    def _check_size(self, size: int) -> None:
         if size > self._options.max_message_bytes:
             refusal = MessageTooLargeError.of(f"the call of {self.name}", size, self._options.max_message_bytes)
             raise ToolExecutionError(
                 self.name, refusal.error_type, refusal.message, {**refusal.details, "origin": "bridge"}
             )
-        return size
 
 
 class StreamingGRPCProxyTool(AsyncGRPCProxyTool):
@@ -366,16 +386,10 @@ def make_proxy(spec: ToolSpec, context: CallContext, options: CallOptions) -> As
     return kind(spec, context, options=options)
 
 
-def fill_arguments(
-    request: ToolCallRequest | ToolStreamRequest | ToolCallItem,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    what: Callable[[], str],
-) -> None:
-    """Puts the arguments into a request.
+def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], what: Callable[[], str]) -> PackedArguments:
+    """Encodes the arguments of a call.
 
     Args:
-        request: The request.
         args: Arguments by position.
         kwargs: Arguments by name.
         what: Says whose arguments they are, for the text of an error.
@@ -384,15 +398,37 @@ def fill_arguments(
         SerializationError: One of them cannot be represented; the text names it.
     """
     which: object = None
+    by_position: list[Packed] = []
+    by_name: dict[str, Packed] = {}
     try:
         for which, value in enumerate(args):  # noqa: B007 - names the argument that fails
-            type_url, payload = pack_value(value)
-            request.args.add(type_url=type_url, value=payload)
+            by_position.append(pack_value(value))
         for which, value in kwargs.items():
-            message = request.kwargs[which]
-            message.type_url, message.value = pack_value(value)
+            by_name[which] = pack_value(value)
     except SerializationError as error:
         raise SerializationError(f"{what()}: argument {which!r}: {error.message}", details=error.details) from None
+    return by_position, by_name
+
+
+def put_arguments(request: ToolCallRequest | ToolStreamRequest | ToolCallItem, packed: PackedArguments) -> None:
+    """Puts encoded arguments into a request."""
+    by_position, by_name = packed
+    for type_url, payload in by_position:
+        request.args.add(type_url=type_url, value=payload)
+    for name, value in by_name.items():
+        message = request.kwargs[name]
+        message.type_url, message.value = value
+
+
+def size_of_arguments(packed: PackedArguments) -> int:
+    """Returns the bytes that encoded arguments take in a request, at most."""
+    by_position, by_name = packed
+    size = 0
+    for type_url, payload in by_position:
+        size += len(payload) + len(type_url) * MAX_UTF8 + FIELD_OVERHEAD
+    for name, (type_url, payload) in by_name.items():
+        size += len(payload) + (len(type_url) + len(name)) * MAX_UTF8 + FIELD_OVERHEAD
+    return size
 
 
 def result_of(response: Any, tool_name: str) -> Any:

@@ -30,11 +30,15 @@ class Batch:
         executor: Runs each item as a call of its own, with its own deadline, checks and places.
         request: The batch.
         deadline: Of the transport, on the monotonic clock; None: only the hub's limit for a batch holds.
+        size: Of the request in bytes, where the transport knows it.
     """
 
-    def __init__(self, executor: Executor, request: BatchToolCallRequest, deadline: float | None) -> None:
+    def __init__(
+        self, executor: Executor, request: BatchToolCallRequest, deadline: float | None, size: int = 0
+    ) -> None:
         self._executor = executor
         self._request = request
+        self._size = size
         self._response = BatchToolCallResponse(batch_id=request.batch_id)
         limit = time.monotonic() + executor.settings.batch_timeout
         self._deadline = limit if deadline is None else min(limit, deadline)
@@ -77,7 +81,7 @@ class Batch:
             )
         if request.config.max_parallel < 0:
             raise ValidationError(f"max_parallel is {request.config.max_parallel}; it is 0 (the default) or more")
-        size = request.ByteSize()
+        size = self._size or request.ByteSize()
         if size > settings.max_message_bytes:
             raise MessageTooLargeError.of("the batch", size, settings.max_message_bytes)
 

@@ -126,7 +126,7 @@ class Executor:
     # -------------------------------------------------------------------------------------------------- calls
 
     async def execute(
-        self, request: ToolCallRequest, *, deadline: float | None = None, parent: Call | None = None
+        self, request: ToolCallRequest, *, deadline: float | None = None, parent: Call | None = None, size: int = 0
     ) -> ToolCallResponse:
         """Runs one call and answers it, whatever happens.
 
@@ -134,26 +134,35 @@ class Executor:
             request: The call.
             deadline: Of the transport, on the monotonic clock; it can only shorten the call's.
             parent: The call whose tool makes this one; it gives its place, and its deadline holds.
+            size: Of the request in bytes, where the transport knows it; to find out, protobuf writes all of it.
 
         Raises:
             asyncio.CancelledError: The caller has gone.
         """
         if request.idempotency_key:
-            return await self._execute_once(request, deadline)
+            return await self._execute_once(request, deadline, size)
         response = ToolCallResponse()
         if request.request_id:
             response.request_id = request.request_id
         await self.run(
-            request.session_id, request, response, timeout_ms=request.timeout_ms, deadline=deadline, parent=parent
+            request.session_id,
+            request,
+            response,
+            timeout_ms=request.timeout_ms,
+            deadline=deadline,
+            parent=parent,
+            size=size,
         )
         return response
 
-    async def _execute_once(self, request: ToolCallRequest, deadline: float | None) -> ToolCallResponse:
+    async def _execute_once(self, request: ToolCallRequest, deadline: float | None, size: int) -> ToolCallResponse:
         """Runs a call that has an idempotency key, or answers as it was answered before."""
 
         async def call() -> ToolCallResponse:
             response = ToolCallResponse(request_id=request.request_id)
-            await self.run(request.session_id, request, response, timeout_ms=request.timeout_ms, deadline=deadline)
+            await self.run(
+                request.session_id, request, response, timeout_ms=request.timeout_ms, deadline=deadline, size=size
+            )
             return response
 
         patience = request.timeout_ms / 1000 if request.timeout_ms > 0 else self.settings.call_timeout
@@ -177,6 +186,7 @@ class Executor:
         deadline: float | None = None,
         parent: Call | None = None,
         in_batch: bool = False,
+        size: int = 0,
     ) -> None:
         """Runs one call and fills its answer in: the result or the error, and what it took.
 
@@ -191,7 +201,7 @@ class Executor:
         try:
             within_another = parent is not None or in_batch
             session = self._store.find(session_id) if within_another else self.let_in(session_id)
-            tool = self._find(session, request)
+            tool = self._find(session, request, size)
             tool.metrics.active += 1
             call = self._call(session, tool, timeout_ms, self.settings.call_timeout, deadline, parent)
             args, kwargs = self._arguments(tool, request)
@@ -217,7 +227,7 @@ class Executor:
     # ------------------------------------------------------------------------------------------------ streams
 
     async def stream(
-        self, request: ToolStreamRequest, *, deadline: float | None = None, parent: Call | None = None
+        self, request: ToolStreamRequest, *, deadline: float | None = None, parent: Call | None = None, size: int = 0
     ) -> AsyncGenerator[ToolStreamChunk, None]:
         """Runs one stream: a chunk for each value as it is made, then exactly one ``complete`` or ``error``.
 
@@ -234,7 +244,7 @@ class Executor:
         try:
             session_id = request.session_id
             session = self._store.find(session_id) if parent is not None else self.let_in(session_id)
-            tool = self._find(session, request)
+            tool = self._find(session, request, size)
             tool.metrics.active += 1
             call = self._call(session, tool, request.timeout_ms, self.settings.stream_timeout, deadline, parent)
             args, kwargs = self._arguments(tool, request)
@@ -355,11 +365,11 @@ class Executor:
             )
         return session
 
-    def _find(self, session: Session, request: Request) -> RegisteredTool:
+    def _find(self, session: Session, request: Request, size: int) -> RegisteredTool:
         tool = self._registry.find(session, request.tool_id)
         # The items of a batch were weighed with it.
         if type(request) is not ToolCallItem:
-            size = request.ByteSize()
+            size = size or request.ByteSize()
             if size > self.settings.max_message_bytes:
                 self.check_size(f"the call of {tool.name}", size)
         return tool

@@ -43,8 +43,9 @@ _log = logging.getLogger(__name__)
 class Hub:
     """Sessions, tools and variables behind one interface, whatever transport a request came by.
 
-    A method takes the request and, where calls run, the transport's ``deadline`` on the monotonic clock. Methods whose
-    response has an ErrorInfo answer with it; the others raise a ToolBridgeError.
+    A method takes the request and, where calls run, what the transport knows: the ``deadline`` on the monotonic clock
+    and the ``size`` of the request in bytes. Methods whose response has an ErrorInfo answer with it; the others raise a
+    ToolBridgeError.
 
     Args:
         settings: Limits; the defaults where not given.
@@ -245,22 +246,22 @@ class Hub:
     # ----------------------------------------------------------------------------------------------- execution
 
     def execute_tool(
-        self, request: pb.ToolCallRequest, *, deadline: float | None = None
+        self, request: pb.ToolCallRequest, *, deadline: float | None = None, size: int = 0
     ) -> Coroutine[Any, Any, pb.ToolCallResponse]:
         """Runs one call."""
-        return self.executor.execute(request, deadline=deadline)
+        return self.executor.execute(request, deadline=deadline, size=size)
 
     def stream_tool(
-        self, request: pb.ToolStreamRequest, *, deadline: float | None = None
+        self, request: pb.ToolStreamRequest, *, deadline: float | None = None, size: int = 0
     ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
         """Runs one stream."""
-        return self.executor.stream(request, deadline=deadline)
+        return self.executor.stream(request, deadline=deadline, size=size)
 
     async def batch_execute_tools(
-        self, request: pb.BatchToolCallRequest, *, deadline: float | None = None
+        self, request: pb.BatchToolCallRequest, *, deadline: float | None = None, size: int = 0
     ) -> pb.BatchToolCallResponse:
         """Runs many calls."""
-        return await Batch(self.executor, request, deadline).run()
+        return await Batch(self.executor, request, deadline, size).run()
 
     # ----------------------------------------------------------------------------------------------- variables
 

@@ -141,7 +141,7 @@ class _ServedMethod:
             raise SerializationError(f"the request of {method.name} cannot be read: {str(failure)[:200]}") from None
         if method.name in TAKE_DEADLINE:
             deadline = time.monotonic() + call.timeout_ms / 1000 if call.timeout_ms else None
-            return request, self.function(request, deadline=deadline)
+            return request, self.function(request, deadline=deadline, size=len(call.payload))
         return request, self.function(request)
 
 

@@ -36,7 +36,7 @@ _SERVICE = dspex_bridge_pb2.DESCRIPTOR.services_by_name["SnakepitBridge"]
 
 SERVICE_NAME: str = _SERVICE.full_name
 
-# Calls that run tools; the hub's methods take the transport's deadline beside the request.
+# Calls that run tools; the hub's methods take what the transport knows beside the request: deadline and size.
 TAKE_DEADLINE = frozenset({"ExecuteTool", "StreamTool", "BatchExecuteTools"})
 
 METHODS: Mapping[str, Method] = MappingProxyType(

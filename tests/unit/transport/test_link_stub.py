@@ -14,7 +14,7 @@ from grpc.aio import AioRpcError
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolContext
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.proxy import fill_arguments
+from grpc_tool_bridge.proxy import pack_arguments, put_arguments
 from grpc_tool_bridge.testing import MockBridgeServer
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.client_stub import RpcTransport
@@ -82,13 +82,13 @@ class Desk:
     def call(self, tool: str, *args: Any, timeout_ms: int = 0, **options: Any) -> Any:
         """Begins a call of a tool."""
         request = pb.ToolCallRequest(session_id=SESSION, tool_id=tool, timeout_ms=timeout_ms)
-        fill_arguments(request, args, {}, str)
+        put_arguments(request, pack_arguments(args, {}, str))
         return self.stub.ExecuteTool(request, **options)
 
     def stream(self, tool: str, *args: Any, timeout_ms: int = 0, **options: Any) -> Any:
         """Begins a stream of a tool."""
         request = pb.ToolStreamRequest(session_id=SESSION, tool_id=tool, timeout_ms=timeout_ms)
-        fill_arguments(request, args, {}, str)
+        put_arguments(request, pack_arguments(args, {}, str))
         return self.stub.StreamTool(request, **options)
 
     def busy(self) -> int:
