@@ -1,6 +1,7 @@
 """Writes to a gRPC stream that are begun at once and awaited later, without a task."""
 
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from typing import Any
 
 
@@ -18,7 +19,7 @@ class Write:
         self._done = False
         self._error: Exception | None = None
         try:
-            self._step()
+            self._step(partial(write.send, None))
         except Exception as error:  # noqa: BLE001 - kept for whoever waits
             self._error = error
 
@@ -28,15 +29,14 @@ class Write:
         while not self._done:
             try:
                 yield self._waits_for
-            except BaseException as error:
-                self._done = True
-                self._write.throw(error)
-                raise
-            self._step()
+            except BaseException as error:  # noqa: BLE001 - whatever the loop throws in is the write's to handle
+                self._step(partial(self._write.throw, error))
+            else:
+                self._step(partial(self._write.send, None))
 
-    def _step(self) -> None:
+    def _step(self, resume: Callable[[], Any]) -> None:
         try:
-            self._waits_for = self._write.send(None)
+            self._waits_for = resume()
         except StopIteration:
             self._done = True
         except BaseException:

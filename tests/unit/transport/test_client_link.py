@@ -169,11 +169,23 @@ async def test_a_call_is_sent_and_its_answer_comes_back(desk: Desk) -> None:
     assert call.carrier is desk.link
 
 
-async def test_calls_of_one_turn_go_in_one_frame(desk: Desk) -> None:
+async def test_a_call_that_is_alone_goes_at_once_and_the_others_of_its_turn_in_one_frame(desk: Desk) -> None:
     for _ in range(10):
         desk.call()
     await settle()
-    assert len(desk.rpc._written) == 1
+    assert len(desk.rpc._written) == 2
+    assert len(desk.rpc.sent()) == 10
+
+
+async def test_calls_of_one_turn_go_in_one_frame_where_others_are_under_way(desk: Desk) -> None:
+    desk.call()
+    await settle()
+    desk.rpc.sent()
+    written = len(desk.rpc._written)
+    for _ in range(10):
+        desk.call()
+    await settle()
+    assert len(desk.rpc._written) == written + 1
     assert len(desk.rpc.sent()) == 10
 
 
@@ -219,6 +231,9 @@ async def test_a_cancel_is_sent(desk: Desk) -> None:
 
 
 async def test_a_call_that_is_cancelled_before_it_was_sent_is_not_sent(desk: Desk) -> None:
+    desk.call()
+    await settle()
+    desk.rpc.sent()
     desk.call().cancel()
     await settle()
     assert desk.rpc.sent() == []

@@ -72,7 +72,9 @@ class SomeHub:
     async def heartbeat(self, request: pb.HeartbeatRequest) -> pb.HeartbeatResponse:
         return pb.HeartbeatResponse(session_valid=True)
 
-    async def execute_tool(self, request: pb.ToolCallRequest, *, deadline: float | None) -> pb.ToolCallResponse:
+    async def execute_tool(
+        self, request: pb.ToolCallRequest, *, deadline: float | None, size: int = 0
+    ) -> pb.ToolCallResponse:
         self.deadlines.append(deadline)
         name = request.tool_id
         self.started.append(name)
@@ -90,7 +92,7 @@ class SomeHub:
         return pb.ToolCallResponse(success=True, request_id=request.request_id)
 
     async def stream_tool(
-        self, request: pb.ToolStreamRequest, *, deadline: float | None
+        self, request: pb.ToolStreamRequest, *, deadline: float | None, size: int = 0
     ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
         self.deadlines.append(deadline)
         name = request.tool_id
@@ -554,7 +556,7 @@ async def test_a_session_is_held_until_the_link_ends(desk: Desk, peer: Peer) -> 
 
 
 async def test_sessions_are_released_though_the_link_is_cancelled_twice(desk: Desk, peer: Peer) -> None:
-    async def stubborn(request: Any, *, deadline: float | None) -> Any:
+    async def stubborn(request: Any, *, deadline: float | None, size: int = 0) -> Any:
         desk.hub.started.append("stubborn")
         try:
             await desk.hub.go.wait()

@@ -639,7 +639,9 @@ class SomeHub:
     async def initialize_session(self, request: pb.InitializeSessionRequest) -> pb.InitializeSessionResponse:
         return pb.InitializeSessionResponse(success=True, session_id=request.session_id)
 
-    async def execute_tool(self, request: pb.ToolCallRequest, *, deadline: float | None) -> pb.ToolCallResponse:
+    async def execute_tool(
+        self, request: pb.ToolCallRequest, *, deadline: float | None, size: int = 0
+    ) -> pb.ToolCallResponse:
         if request.tool_id == "wait":
             self.started.set()
             try:
@@ -649,7 +651,7 @@ class SomeHub:
         return pb.ToolCallResponse(success=True, request_id=request.request_id)
 
     async def stream_tool(
-        self, request: pb.ToolStreamRequest, *, deadline: float | None
+        self, request: pb.ToolStreamRequest, *, deadline: float | None, size: int = 0
     ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
         for sequence in range(3):
             yield pb.ToolStreamChunk(sequence=sequence)

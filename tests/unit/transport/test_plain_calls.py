@@ -38,7 +38,9 @@ class SomeHub:
     def session_facts(self, session_id: str) -> dict[str, int]:
         return {"idle-timeout-ms": 1500}
 
-    async def execute_tool(self, request: pb.ToolCallRequest, *, deadline: float | None) -> pb.ToolCallResponse:
+    async def execute_tool(
+        self, request: pb.ToolCallRequest, *, deadline: float | None, size: int = 0
+    ) -> pb.ToolCallResponse:
         self.deadlines.append(deadline)
         if request.tool_id == "fail":
             raise NotFoundError("no such tool")
@@ -51,7 +53,7 @@ class SomeHub:
         return pb.ToolCallResponse(success=True, request_id=request.request_id)
 
     async def stream_tool(
-        self, request: pb.ToolStreamRequest, *, deadline: float | None
+        self, request: pb.ToolStreamRequest, *, deadline: float | None, size: int = 0
     ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
         self.started.set()
         try:
