@@ -5,7 +5,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -123,10 +122,18 @@ def _going() -> UnavailableError:
     return UnavailableError("the hub is shutting down; connect again when it is back")
 
 
-@dataclass(frozen=True, slots=True)
 class _ServedMethod:
-    method: Method
-    function: Callable[..., Any]
+    """A method of the hub, with what each call would have to look up of it."""
+
+    __slots__ = ("_function", "_parse", "_takes_deadline", "name", "opens_session", "streams")
+
+    def __init__(self, method: Method, function: Callable[..., Any]) -> None:
+        self.name = method.name
+        self.streams = method.response_streaming
+        self.opens_session = method.name == "InitializeSession"
+        self._takes_deadline = method.name in TAKE_DEADLINE
+        self._parse = method.request.FromString
+        self._function = function
 
     def open(self, call: IncomingCall) -> tuple[Any, Any]:
         """Reads the request, and makes the coroutine or the generator that answers it.
@@ -134,22 +141,23 @@ class _ServedMethod:
         Raises:
             SerializationError: The request cannot be read.
         """
-        method = self.method
+        payload = call.payload
         try:
-            request = method.request.FromString(call.payload)
+            request = self._parse(payload)
         except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the peer's fault
-            raise SerializationError(f"the request of {method.name} cannot be read: {str(failure)[:200]}") from None
-        if method.name in TAKE_DEADLINE:
-            deadline = time.monotonic() + call.timeout_ms / 1000 if call.timeout_ms else None
-            return request, self.function(request, deadline=deadline, size=len(call.payload))
-        return request, self.function(request)
+            raise SerializationError(f"the request of {self.name} cannot be read: {str(failure)[:200]}") from None
+        # A call that waits need not hold it twice.
+        call.payload = b""
+        if not self._takes_deadline:
+            return request, self._function(request)
+        deadline = time.monotonic() + call.timeout_ms / 1000 if call.timeout_ms else None
+        return request, self._function(request, deadline=deadline, size=len(payload))
 
 
 async def _in_turns(call: IncomingCall, served: _ServedMethod) -> Any:
     """Reads a large request and runs its call, and lets others have their turn before each."""
     await asyncio.sleep(0)
     _, work = served.open(call)
-    call.payload = b""
     await asyncio.sleep(0)
     return await work
 
@@ -241,14 +249,14 @@ class _HubLink:
         try:
             if served is None:
                 raise UnimplementedError(f"this hub does not offer {call.method[:100]}")
-            if len(call.payload) > LARGE_BYTES and not served.method.response_streaming:
+            if len(call.payload) > LARGE_BYTES and not served.streams:
                 call.task = self._tasks.start(_in_turns(call, served), partial(self._answered, call, served))
                 return
             request, work = served.open(call)
         except ToolBridgeError as error:
             self._fail(call, error)
             return
-        if served.method.response_streaming:
+        if served.streams:
             patience = self._patience
             if getattr(request, "timeout_ms", 0) > 0:
                 # A stream that gives itself less time holds its place no longer than that for a reader that stalls.
@@ -261,7 +269,7 @@ class _HubLink:
         """Sends the answer of a unary call."""
         if error is None:
             try:
-                if served.method.name == "InitializeSession":
+                if served.opens_session:
                     self._opened(call, response)
                 self._link.reply(call, response.SerializeToString())
             except ToolBridgeError as refusal:

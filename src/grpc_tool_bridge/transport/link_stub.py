@@ -76,12 +76,14 @@ class _UnaryMethod(_LinkMethod):
         compression: object = None,  # noqa: ARG002 - likewise
     ) -> LinkUnaryCall:
         """Begins the call."""
-        metadata = tuple(metadata or ())
-        call = LinkUnaryCall(self._method, self._prefix_with(timeout, metadata))
+        if timeout is None and metadata is None:
+            call = LinkUnaryCall(self._method, self._prefix)
+        else:
+            metadata = tuple(metadata or ())
+            call = LinkUnaryCall(self._method, self._prefix_with(timeout, metadata))
+            call.metadata = metadata
         if timeout is not None:
             call.limit(timeout)
-        if metadata:
-            call.metadata = metadata
         if wait_for_ready is False:
             call.waits = False
         self._starter.start(call, request)

@@ -33,6 +33,7 @@ from grpc_tool_bridge.wire.link import (
     Replied,
     Told,
 )
+from grpc_tool_bridge.wire.methods import METHODS
 
 PATIENCE = 5.0
 
@@ -563,9 +564,7 @@ async def test_sessions_are_released_though_the_link_is_cancelled_twice(desk: De
         finally:
             await asyncio.get_running_loop().create_future()
 
-    desk.server._methods["ExecuteTool"] = type(desk.server._methods["ExecuteTool"])(
-        desk.server._methods["ExecuteTool"].method, stubborn
-    )
+    desk.server._methods["ExecuteTool"] = type(desk.server._methods["ExecuteTool"])(METHODS["ExecuteTool"], stubborn)
     await peer.outcome(peer.call("InitializeSession", pb.InitializeSessionRequest(session_id="s")))
     peer.tool("any")
     await until(lambda: desk.hub.started)
