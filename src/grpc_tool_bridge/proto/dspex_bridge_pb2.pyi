@@ -2198,7 +2198,7 @@ class Envelope(google.protobuf.message.Message):
      - A chunk may be begun while the stream's credit is above 0; its whole size, that of its parts included, is taken off
        the credit, which may fall below 0 by that. `credit` adds to it.
      - A payload may be cut: `part`s under the call's id, then the `call`, `reply` or `chunk` with the rest, which alone
-       carries the method. At most 64 MiB of payloads that are not whole may be sent in one direction.
+       carries the method. At most 64 MiB of payloads that are not whole, in 65,536 pieces, may be sent in one direction.
      - Small envelopes overtake parts of large payloads, whoever sends them, but never those of their own call.
      - After `drain` the peer makes no new calls; those in flight go on.
      - An `event` belongs to a call that is not answered yet. What plain RPC sends as trailing metadata comes as a log record
