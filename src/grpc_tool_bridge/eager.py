@@ -147,7 +147,7 @@ class _Runner:
         if self._coroutine is None or self._done is None:
             return
         try:
-            result = await _go_on(self._coroutine, self._waits_for, cancelled)
+            result = await go_on(self._coroutine, self._waits_for, cancelled)
         except BaseException as error:  # noqa: BLE001 - handed to the caller
             self._done(None, error)
         else:
@@ -155,10 +155,16 @@ class _Runner:
 
 
 @types.coroutine
-def _go_on(
-    coroutine: Coroutine[Any, Any, T], waits_for: Any, cancelled: asyncio.CancelledError | None
+def go_on(
+    coroutine: Coroutine[Any, Any, T], waits_for: Any, cancelled: asyncio.CancelledError | None = None
 ) -> Generator[Any, Any, T]:
-    """Drives a coroutine from where it waits, in the running task."""
+    """Drives a coroutine that has made its first step from where it waits, in the running task.
+
+    Args:
+        coroutine: What runs.
+        waits_for: What its first step waits for.
+        cancelled: A cancellation that came before the task could wait for it.
+    """
     try:
         if cancelled is not None and (waits_for is None or not waits_for.cancel()):
             # Cancelled before the task could wait for it, and it is there already.

@@ -32,8 +32,8 @@ class LinkStub:
     def __init__(self, starter: Starter) -> None:
         for name, method in METHODS.items():
             if not method.request_streaming:
-                kind = _StreamMethod if method.response_streaming else _UnaryMethod
-                setattr(self, name, kind(method, starter))
+                kind = LinkStreamCall if method.response_streaming else LinkUnaryCall
+                setattr(self, name, _LinkMethod(method, kind, starter))
 
     def is_replaced(self, name: str) -> bool:
         """Tells whether a method is no longer the stub's own."""
@@ -51,10 +51,35 @@ class LinkStub:
 
 
 class _LinkMethod:
-    def __init__(self, method: Method, starter: Starter) -> None:
+    def __init__(self, method: Method, kind: type[LinkUnaryCall | LinkStreamCall], starter: Starter) -> None:
         self._method = method
         self._starter = starter
         self._prefix = call_prefix(method.name)
+        self._make = kind
+
+    def __call__(
+        self,
+        request: Any,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+        credentials: object = None,  # noqa: ARG002 - the signature is gRPC's
+        wait_for_ready: bool | None = None,
+        compression: object = None,  # noqa: ARG002 - likewise
+    ) -> LinkUnaryCall | LinkStreamCall:
+        """Begins the call."""
+        if timeout is None and metadata is None:
+            call = self._make(self._method, self._prefix)
+        else:
+            metadata = tuple(metadata or ())
+            call = self._make(self._method, self._prefix_with(timeout, metadata))
+            call.metadata = metadata
+        if timeout is not None:
+            call.limit(timeout)
+        if wait_for_ready is False:
+            call.waits = False
+        self._starter.start(call, request)
+        return call
 
     def _prefix_with(self, timeout: float | None, metadata: Metadata | None) -> bytes:
         if timeout is None and not metadata:
@@ -62,56 +87,6 @@ class _LinkMethod:
         sent: Mapping[str, str] = {key: _as_text(value) for key, value in metadata or ()}
         timeout_ms = 0 if timeout is None else min(max(1, math.ceil(timeout * 1000)), 2**32 - 1)
         return call_prefix(self._method.name, timeout_ms=timeout_ms, metadata=sent)
-
-
-class _UnaryMethod(_LinkMethod):
-    def __call__(
-        self,
-        request: Any,
-        *,
-        timeout: float | None = None,
-        metadata: Metadata | None = None,
-        credentials: object = None,  # noqa: ARG002 - the signature is gRPC's
-        wait_for_ready: bool | None = None,
-        compression: object = None,  # noqa: ARG002 - likewise
-    ) -> LinkUnaryCall:
-        """Begins the call."""
-        if timeout is None and metadata is None:
-            call = LinkUnaryCall(self._method, self._prefix)
-        else:
-            metadata = tuple(metadata or ())
-            call = LinkUnaryCall(self._method, self._prefix_with(timeout, metadata))
-            call.metadata = metadata
-        if timeout is not None:
-            call.limit(timeout)
-        if wait_for_ready is False:
-            call.waits = False
-        self._starter.start(call, request)
-        return call
-
-
-class _StreamMethod(_LinkMethod):
-    def __call__(
-        self,
-        request: Any,
-        *,
-        timeout: float | None = None,
-        metadata: Metadata | None = None,
-        credentials: object = None,  # noqa: ARG002 - the signature is gRPC's
-        wait_for_ready: bool | None = None,
-        compression: object = None,  # noqa: ARG002 - likewise
-    ) -> LinkStreamCall:
-        """Begins the call."""
-        metadata = tuple(metadata or ())
-        call = LinkStreamCall(self._method, self._prefix_with(timeout, metadata))
-        if timeout is not None:
-            call.limit(timeout)
-        if metadata:
-            call.metadata = metadata
-        if wait_for_ready is False:
-            call.waits = False
-        self._starter.start(call, request)
-        return call
 
 
 def _as_text(value: str | bytes) -> str:

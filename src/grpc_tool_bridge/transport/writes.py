@@ -1,8 +1,9 @@
 """Writes to a gRPC stream that are begun at once and awaited later, without a task."""
 
-from collections.abc import Callable, Coroutine, Generator
-from functools import partial
+from collections.abc import Coroutine, Generator
 from typing import Any
+
+from grpc_tool_bridge.eager import go_on
 
 
 class Write:
@@ -19,26 +20,17 @@ class Write:
         self._done = False
         self._error: Exception | None = None
         try:
-            self._step(partial(write.send, None))
+            self._waits_for = write.send(None)
+        except StopIteration:
+            self._done = True
         except Exception as error:  # noqa: BLE001 - kept for whoever waits
             self._error = error
 
     def __await__(self) -> Generator[Any, None, None]:
         if self._error is not None:
             raise self._error
-        while not self._done:
+        if not self._done:
             try:
-                yield self._waits_for
-            except BaseException as error:  # noqa: BLE001 - whatever the loop throws in is the write's to handle
-                self._step(partial(self._write.throw, error))
-            else:
-                self._step(partial(self._write.send, None))
-
-    def _step(self, resume: Callable[[], Any]) -> None:
-        try:
-            self._waits_for = resume()
-        except StopIteration:
-            self._done = True
-        except BaseException:
-            self._done = True
-            raise
+                yield from go_on(self._write, self._waits_for)
+            finally:
+                self._done = True
