@@ -31,12 +31,16 @@ if TYPE_CHECKING:
         UnimplementedError,
         ValidationError,
     )
+    from grpc_tool_bridge.pipelines import pipeline
     from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ResourceLimits, SessionConfig, ToolSpec, ToolType
     from grpc_tool_bridge.proxy import AsyncGRPCProxyTool, StreamingGRPCProxyTool
     from grpc_tool_bridge.server import BridgeServer, LocalToolBridge
     from grpc_tool_bridge.session_context import SessionContext, VariableChange
+    from grpc_tool_bridge.tooling.steps import each, parallel, step
     from grpc_tool_bridge.tools import Tool, tool
+    from grpc_tool_bridge.worker import ToolWorker
     from grpc_tool_bridge.wire.values import deserialize_value, register_codec, serialize_value
+    from grpc_tool_bridge.worker import ToolWorker
 
 __version__ = "0.1.0"
 
@@ -75,13 +79,18 @@ __all__ = [
     "ToolSpec",
     "ToolTimeoutError",
     "ToolType",
+    "ToolWorker",
     "UnavailableError",
     "UnimplementedError",
     "ValidationError",
     "VariableChange",
     "deserialize_value",
+    "each",
+    "parallel",
+    "pipeline",
     "register_codec",
     "serialize_value",
+    "step",
     "tool",
 ]
 
@@ -94,11 +103,14 @@ if not TYPE_CHECKING:
         "config",
         "wire.values",
         "tools",
+        "tooling.steps",
+        "pipelines",
         "context",
         "proxy",
         "session_context",
         "client",
         "bridge",
+        "worker",
         "server",
     )
 

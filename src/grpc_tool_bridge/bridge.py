@@ -26,7 +26,7 @@ from grpc_tool_bridge.proxy import (
     AsyncGRPCProxyTool,
     CallOptions,
 )
-from grpc_tool_bridge.retries import RETRY_AFTER_LIMIT, back_off, is_retryable
+from grpc_tool_bridge.retries import RETRY_AFTER_LIMIT, back_off, is_of_the_tool, is_retryable
 from grpc_tool_bridge.session_context import SessionContext
 from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.transport.channel import Connection
@@ -46,6 +46,10 @@ class ToolBridge(AsyncApi):
         keep_session: Leave the session to others when the bridge is closed. Without it, the bridge that created the
             session removes it.
         retry_if: Decides whether a failed call is tried again by ``execute_with_retry``; ``is_retryable`` by default.
+        follow_tools: Keep ``tools`` as the hub has them while tools come and go; without it they stay as
+            ``initialize`` saw them.
+        on_tools_changed: Called in the event loop with "added", "changed" or "removed" and the tool's name, after each
+            change of ``tools`` but those of ``initialize``.
 
     Attributes:
         client: As given.
@@ -58,11 +62,17 @@ class ToolBridge(AsyncApi):
         *,
         keep_session: bool = False,
         retry_if: Callable[[ToolBridgeError], bool] | None = None,
+        follow_tools: bool = True,
+        on_tools_changed: Callable[[str, str], None] | None = None,
     ) -> None:
         self.client = client
         self._keep_session = keep_session
         self._retry_if = retry_if or is_retryable
+        self._follow_tools = follow_tools
+        client.on_tools_changed = on_tools_changed
         self._tasks = TaskSet()
+        self._beating: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
         self._portal: Portal | None = None
 
     @property
@@ -97,8 +107,13 @@ class ToolBridge(AsyncApi):
         await self.client.initialize_session(
             session_id, metadata=metadata, config=config, connect_timeout=connect_timeout
         )
-        if not len(self._tasks):
-            self._tasks.spawn(self._heartbeat(), "heartbeat")
+        if self._beating is None or self._beating.done():
+            self._beating = self._tasks.spawn(self._heartbeat(), "heartbeat")
+        if self._follow_tools:
+            if self._following is not None:
+                # It may be of another session.
+                self._following.cancel()
+            self._following = self._tasks.spawn(self.client.follow_tools(), "follow tools")
         return self.tools
 
     async def execute_tool(
@@ -139,11 +154,13 @@ class ToolBridge(AsyncApi):
             requests, parallel=parallel, stop_on_error=stop_on_error, max_parallel=max_parallel, timeout=timeout
         )
 
-    async def execute_with_retry(self, tool_id: str, *args: Any, max_retries: int = 3, **kwargs: Any) -> Any:
+    async def execute_with_retry(
+        self, tool_id: str | AsyncGRPCProxyTool, *args: Any, max_retries: int = 3, **kwargs: Any
+    ) -> Any:
         """Calls a tool, and again where that may help.
 
         Args:
-            tool_id: Id or name of the tool.
+            tool_id: Id or name of the tool; or the tool itself, as ``with_options`` gives it.
             *args: As of the tool.
             max_retries: Further tries after the first.
             **kwargs: As of the tool.
@@ -151,19 +168,27 @@ class ToolBridge(AsyncApi):
         Only UNAVAILABLE, DEADLINE_EXCEEDED and answers marked retryable are tried again, after ``retry_after`` where
         the answer gives it (and it is an hour at most), else after a wait that doubles and is shortened at random. The
         last error is raised.
+
+        Every try has the same idempotency key, so that one whose answer was lost does not run the tool twice: the next
+        gets its answer. The key is made up where the tool has none of ``with_options``. A stream takes none, and runs
+        again.
         """
         if max_retries < 0:
             raise ValidationError(f"max_retries is {max_retries}; it is 0 or more")
-        tool = self.client.tool(tool_id)
+        tool = self.client.tool(tool_id) if isinstance(tool_id, str) else tool_id
+        keyed = tool.with_fresh_key()
         waits = back_off()
         for left in range(max_retries, -1, -1):
             try:
-                return await tool(*args, **kwargs)
+                return await keyed(*args, **kwargs)
             except ToolBridgeError as error:
                 if left == 0 or not self._retry_if(error) or (error.retry_after or 0) > RETRY_AFTER_LIMIT:
                     raise
                 wait = next(waits) if error.retry_after is None else error.retry_after
                 _log.info("%s; trying again in %.1f s, %d tries left", error, wait, left)
+                if is_of_the_tool(error):
+                    # The hub may have kept it as the answer of this key; whoever tries again asks for another.
+                    keyed = tool.with_fresh_key()
                 await asyncio.sleep(wait)
         raise AssertionError("the last try returns or raises")
 
@@ -236,7 +261,7 @@ class GRPCToolBridge(ToolBridge):
         max_message_bytes: Payload of one request or response.
         transport: "link" sends all calls over one stream, many to a frame; it is dialled again when it is lost, and a
             hub that knows no links is called by plain RPCs. "rpc" makes one RPC of each call.
-        keep_session, retry_if: As of ``ToolBridge``.
+        keep_session, retry_if, follow_tools, on_tools_changed: As of ``ToolBridge``.
         on_session_renewed: Called when a hub that began anew has created the session again over a link; what the
             session held, its variables and tools of its own, is lost.
     """
@@ -256,6 +281,8 @@ class GRPCToolBridge(ToolBridge):
         keep_session: bool = False,
         retry_if: Callable[[ToolBridgeError], bool] | None = None,
         on_session_renewed: Callable[[], None] | None = None,
+        follow_tools: bool = True,
+        on_tools_changed: Callable[[str, str], None] | None = None,
     ) -> None:
         connection = Connection(
             address=address,
@@ -271,7 +298,13 @@ class GRPCToolBridge(ToolBridge):
             raise ValidationError(f"transport is {transport!r}; it is 'link' or 'rpc'")
         client = ToolBridgeClient(_TRANSPORTS[transport](connection), options=options)
         client.on_session_renewed = on_session_renewed
-        super().__init__(client, keep_session=keep_session, retry_if=retry_if)
+        super().__init__(
+            client,
+            keep_session=keep_session,
+            retry_if=retry_if,
+            follow_tools=follow_tools,
+            on_tools_changed=on_tools_changed,
+        )
 
 
 class SyncBridge(SyncView[ToolBridge]):

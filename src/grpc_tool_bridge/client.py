@@ -33,6 +33,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     GetMetricsRequest,
     GetSessionInfoRequest,
     GetSessionToolsRequest,
+    GetSessionToolsResponse,
     HealthCheckRequest,
     HealthCheckResponse,
     HeartbeatRequest,
@@ -42,12 +43,12 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     SessionConfig,
     SessionInfo,
     ToolSpec,
+    ToolUpdate,
 )
 from grpc_tool_bridge.proxy import (
     CLIENT_SLACK,
     AsyncGRPCProxyTool,
     CallOptions,
-    Tools,
     bridge_closed,
     make_proxy,
     no_answer,
@@ -57,7 +58,9 @@ from grpc_tool_bridge.proxy import (
 )
 from grpc_tool_bridge.retries import back_off
 from grpc_tool_bridge.session_context import SessionContext
+from grpc_tool_bridge.session_tools import SessionTools, ToolChange
 from grpc_tool_bridge.timeouts import ExpiredError, was_cancelled, within
+from grpc_tool_bridge.tool_watch import follow_tools
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.client_stub import RpcTransport, Transport
 from grpc_tool_bridge.transport.facts import read_facts
@@ -80,8 +83,12 @@ class ToolBridgeClient(AsyncApi):
     Attributes:
         session_id: The session that calls belong to; set by ``initialize_session``, or by hand.
         session_context: The session's variables.
-        tools: The session's tools by name, as ``initialize_session`` and ``refresh_tools`` saw them.
+        tools: The session's tools by name, as ``initialize_session``, ``refresh_tools`` or ``follow_tools`` saw them
+            last. It is always the same dict, and a tool that is there all the time always the same proxy.
+        tools_revision: Of the last change that ``refresh_tools`` saw.
         on_session_renewed: Called when a hub that began anew has created the session again, without what it held.
+        on_tools_changed: Called with "added", "changed" or "removed" and the tool's name for each change of ``tools``
+            but those of ``initialize_session``, once they are made.
     """
 
     def __init__(self, target: Any = DEFAULT_ADDRESS, *, options: CallOptions | None = None) -> None:
@@ -93,7 +100,9 @@ class ToolBridgeClient(AsyncApi):
         self._given_options = self._options = options or CallOptions(where=self._transport.where)
         self.session_id: str | None = None
         self.session_context = SessionContext(self)
-        self.tools: dict[str, AsyncGRPCProxyTool] = Tools()
+        self._session_tools = SessionTools(self.session_context)
+        self.tools: dict[str, AsyncGRPCProxyTool] = self._session_tools.proxies
+        self.tools_revision = 0
         self.created_session = False
         self.heartbeat_interval = HEARTBEAT_SECONDS
         self._opening = InitializeSessionRequest()
@@ -101,6 +110,7 @@ class ToolBridgeClient(AsyncApi):
         self._began_at: int | None = None
         self._transport.on_relinked = self._rejoin
         self.on_session_renewed: Callable[[], None] | None = None
+        self.on_tools_changed: Callable[[str, str], None] | None = None
 
     @property
     def stub(self) -> Any:
@@ -182,7 +192,7 @@ class ToolBridgeClient(AsyncApi):
         Args:
             session_id: 1 to 256 printable characters; None: one is made up.
             metadata: Kept with a new session.
-            config: Limits of a new session.
+            config: Limits of a new session, and whether it keeps the results of idempotent tools (``enable_caching``).
             connect_timeout: Seconds to go on trying to reach the hub.
 
         Returns:
@@ -207,7 +217,7 @@ class ToolBridgeClient(AsyncApi):
         self._opening = request
         self.session_id, self.created_session = opened, known or not response.resumed
         await self._take_facts(answer)
-        self._take_tools(response.tools)
+        self._session_tools.take(response.tools, self._options)
         self._began_at = None
         if self.is_linked:
             with contextlib.suppress(ToolBridgeError):
@@ -257,7 +267,7 @@ class ToolBridgeClient(AsyncApi):
             found = None  # the hub began anew, and the session with it
         response, answer = await self._call("InitializeSession", self._opening, CALL_TIMEOUT, stub)
         await self._take_facts(answer)
-        self._take_tools(response.tools)
+        self._tell(self._session_tools.take(response.tools, self._options))
         self._began_at = found or await self._session_began_at(stub)
         # Another client of the session, or a try whose answer was lost, may have begun it anew before.
         if not response.resumed or (lost is not None and found != lost):
@@ -307,12 +317,37 @@ class ToolBridgeClient(AsyncApi):
 
     async def refresh_tools(self) -> dict[str, AsyncGRPCProxyTool]:
         """Reads the session's tools anew."""
-        response = await self.call("GetSessionTools", GetSessionToolsRequest(session_id=self.require_session()))
-        self._take_tools(response.tools)
+        session_id = self.require_session()
+        response = await self.call("GetSessionTools", GetSessionToolsRequest(session_id=session_id))
+        if not isinstance(response, GetSessionToolsResponse):
+            raise ProtocolError(f"the answer to GetSessionTools is {response!r:.60}")
+        if session_id == self.session_id:
+            self.tools_revision = response.revision
+            self._tell(self._session_tools.take(response.tools, self._options))
         return self.tools
 
-    def _take_tools(self, specs: Iterable[ToolSpec]) -> None:
-        self.tools = Tools((spec.name, make_proxy(spec, self.session_context, self._options)) for spec in specs)
+    async def follow_tools(self) -> None:
+        """Keeps ``tools`` as the hub has them, for as long as this client has its session; runs until then.
+
+        Where the hub does not offer that, or too many clients of the session ask for it, it returns at once, and the
+        tools stay as they were read last.
+        """
+        await follow_tools(self)
+
+    def take_tool_update(self, update: ToolUpdate) -> None:
+        """Takes a change that a watch of the session's tools told; no "reset"."""
+        if update.operation == "removed":
+            self._tell(self._session_tools.remove(update.tool.name))
+        else:
+            self._tell(self._session_tools.put(update.tool))
+
+    def _tell(self, changes: Iterable[ToolChange]) -> None:
+        for operation, name in changes:
+            if self.on_tools_changed is not None:
+                try:
+                    self.on_tools_changed(operation, name)
+                except Exception:  # noqa: BLE001 - whoever is told; the tools are right, and are followed further
+                    _log.exception("on_tools_changed failed for %s %s", name, operation)
 
     # ----------------------------------------------------------------------------------------------- execution
 
@@ -361,19 +396,20 @@ class ToolBridgeClient(AsyncApi):
         request.config.parallel = parallel
         request.config.stop_on_error = stop_on_error
         request.config.max_parallel = max_parallel
-        names = []
+        tools = []
         for index, item in enumerate(items):
             tool_id, args, kwargs = _batch_item(index, item)
-            spec = self.tool(tool_id).spec
-            names.append(spec.name)
+            tool = self.tool(tool_id)
+            spec = tool.spec
+            tools.append(tool)
             message = request.items.add(index=index, tool_id=spec.tool_id or spec.name)
             put_arguments(message, pack_arguments(args, kwargs, partial(_name_item, index, spec.name)))
-        if not names:
+        if not tools:
             return []
         response: BatchToolCallResponse = await self.call("BatchExecuteTools", request, timeout=timeout)
-        if len(response.results) != len(names):
-            raise ProtocolError(f"a batch of {len(names)} calls was answered with {len(response.results)} results")
-        return [_batch_result(result, name) for result, name in zip(response.results, names, strict=True)]
+        if len(response.results) != len(tools):
+            raise ProtocolError(f"a batch of {len(tools)} calls was answered with {len(response.results)} results")
+        return [_batch_result(result, tool) for result, tool in zip(response.results, tools, strict=True)]
 
     # --------------------------------------------------------------------------------------------------- the hub
 
@@ -408,8 +444,9 @@ def _batch_item(index: int, item: object) -> tuple[str, Sequence[Any], Mapping[s
     return item["tool_id"], args, kwargs
 
 
-def _batch_result(result: Any, name: str) -> Any:
+def _batch_result(result: Any, tool: AsyncGRPCProxyTool) -> Any:
     try:
-        return result_of(result, name)
+        return result_of(result, tool.name)
     except ToolExecutionError as error:
+        tool.explain(error)
         return error

@@ -35,6 +35,9 @@ class Settings(BaseModel):
     stream_timeout: Seconds = Field(default=STREAM_TIMEOUT, description="a stream that names no time-out")
     batch_timeout: Seconds = Field(default=BATCH_TIMEOUT, description="a whole batch")
     max_threads: Count = Field(default=64, description="threads for synchronous tools, those left behind included")
+    max_processes: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="processes for tools with executor='process'; 0: one for each core"
+    )
     stream_buffer: Count = Field(default=16, description="values of a stream that wait for a slow reader")
     max_tool_calls: Annotated[int, Field(ge=0)] = Field(
         default=0, description="calls at once of a tool that sets no limit; 0: none"
@@ -55,6 +58,12 @@ class Settings(BaseModel):
         default=1_000, description="answers to calls with an idempotency key that a session remembers"
     )
     max_session_answer_bytes: Count = Field(default=16 * 1024 * 1024, description="all those answers of one session")
+    answer_keep_time: Seconds = Field(default=600.0, description="such an answer is forgotten after this")
+    max_session_cache_entries: Count = Field(
+        default=1_000, description="results that a session keeps where it was opened with enable_caching"
+    )
+    max_session_cache_bytes: Count = Field(default=16 * 1024 * 1024, description="all those results of one session")
+    cache_keep_time: Seconds = Field(default=300.0, description="such a result is forgotten after this")
     max_session_watches: Count = Field(default=100, description="watches of one session at once")
     watch_history: Count = Field(default=1_000, description="changes that a watch can catch up on")
     watch_history_bytes: Count = Field(default=16 * 1024 * 1024, description="values that those changes hold")
@@ -63,6 +72,15 @@ class Settings(BaseModel):
     # What a link may take.
     max_link_calls: Count = Field(default=20_000, description="calls of a link that wait for their answers; more wait")
     max_link_bytes: Count = Field(default=256 * 1024 * 1024, description="requests of those calls; more are refused")
+
+    # What becomes of workers.
+    worker_ping_interval: Seconds = Field(default=0.5, description="a worker is asked for a sign of life this often")
+    worker_suspect_after: Seconds = Field(default=1.5, description="a silent worker gets no new calls after this")
+    worker_lost_after: Seconds = Field(default=10.0, description="a silent worker is out after this")
+    worker_grace: Annotated[float, Field(ge=0)] = Field(
+        default=5.0, description="calls of a tool whose last worker has gone wait this long for another"
+    )
+    max_worker_waiting: Count = Field(default=10_000, description="calls of one tool that wait for its busy workers")
 
     # How the hub behaves.
     show_tracebacks: bool = Field(default=True, description="send a tool's traceback with its error")

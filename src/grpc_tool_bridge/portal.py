@@ -46,7 +46,8 @@ class SyncView(Generic[T]):
 
     def _blocking(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            return self._view(self._run(function, *args, **kwargs))
+            given = [_behind(value) for value in args]
+            return self._view(self._run(function, *given, **kwargs))
 
         call.__name__ = getattr(function, "__name__", type(function).__name__)
         call.__doc__ = function.__doc__
@@ -96,6 +97,11 @@ class SyncView(Generic[T]):
         except BaseException:
             future.cancel()
             raise
+
+
+def _behind(value: Any) -> Any:
+    """Returns the object behind a view; what is no view, as it is."""
+    return value._target if isinstance(value, SyncView) else value  # noqa: SLF001 - the view is of this module
 
 
 class Portal:

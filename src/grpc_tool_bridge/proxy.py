@@ -5,6 +5,8 @@ import dataclasses
 import difflib
 import inspect
 import math
+import uuid
+import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol, Self, TypeVar
 
@@ -54,6 +56,9 @@ LARGE_BYTES = 256 * 1024
 MAX_UTF8 = 4
 FIELD_OVERHEAD = 32
 REQUEST_OVERHEAD = 4_096
+
+# In the text of an error, a signature is cut to so many characters.
+MAX_SIGNATURE_CHARS = 300
 
 # A name that is not there is compared with at most so many, and only if it has at most so many characters.
 MAX_COMPARED = 1_000
@@ -108,12 +113,17 @@ _DEFAULTS = CallOptions()
 class AsyncGRPCProxyTool(AsyncApi):
     """A tool of the hub. ``await tool(…)`` calls it; ``tool.stream(…)`` iterates over what it yields.
 
-    It has the tool's ``__name__``, ``__doc__`` and signature.
+    It has the tool's ``__name__``, ``__doc__`` and signature. Where its client follows the session's tools, it stays
+    the same object when the tool changes, also from one that returns into one that yields, when it is removed, and when
+    it comes back.
 
     Args:
         tool_spec: The tool.
         session_context: Its session; only ``session_id`` and ``stub`` are used, when a call is made.
         options: How calls are made.
+
+    Attributes:
+        spec: The tool as it is now.
 
     Raises (every call):
         ToolExecutionError: The tool raised, or the hub refused the call.
@@ -124,15 +134,17 @@ class AsyncGRPCProxyTool(AsyncApi):
     """
 
     def __init__(self, tool_spec: ToolSpec, session_context: CallContext, *, options: CallOptions = _DEFAULTS) -> None:
-        self.spec = tool_spec
-        self.name = self.__name__ = self.__qualname__ = tool_spec.name
-        self.__doc__ = tool_spec.description or None
         self._context = session_context
-        self._options = options
-        self._tool_id = tool_spec.tool_id or tool_spec.name
-        self._limit = tool_spec.limits.timeout_ms / 1000 or None
+        # What with_options made, which is told of changes; and in what it made: of which proxy, and what it was given.
+        self._derived: weakref.WeakSet[AsyncGRPCProxyTool] | None = None
+        self._parent: AsyncGRPCProxyTool | None = None
+        self._given: Mapping[str, Any] = {}
+        # The tool as it was when this proxy was made, where it has changed since.
+        self._made_of: ToolSpec | None = None
+        self._removed = False
         self._prepared_for = ""
         self._prepared = b""
+        self._take(tool_spec, options)
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the tool and returns its result."""
@@ -159,7 +171,12 @@ class AsyncGRPCProxyTool(AsyncApi):
             await asyncio.sleep(0)
         else:
             self._fill(request, packed)
-        return result_of(await self._answer(request, timeout), self.name)
+        response = await self._answer(request, timeout)
+        try:
+            return result_of(response, self.name)
+        except ToolExecutionError as error:
+            self.explain(error)
+            raise
 
     def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """Iterates over what the tool yields, each value as it is made; of a tool that returns, over its result."""
@@ -197,22 +214,67 @@ class AsyncGRPCProxyTool(AsyncApi):
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if timeout is not None:
             to_milliseconds(timeout, self.name)
-        return type(self)(self.spec, self._context, options=dataclasses.replace(self._options, **changes))
+        derived = type(self)(self.spec, self._context, options=dataclasses.replace(self._options, **changes))
+        derived._parent, derived._given, derived._removed = self, changes, self._removed  # noqa: SLF001 - of this class
+        if self._derived is None:
+            self._derived = weakref.WeakSet()
+        self._derived.add(derived)
+        return derived
+
+    def with_fresh_key(self) -> Self:
+        """Returns the same tool with an idempotency key made up for it; itself where it has one or takes none."""
+        if self._options.idempotency_key or self._options.wants_events:
+            return self
+        return self.with_options(idempotency_key=uuid.uuid4().hex)
 
     @property
     def __signature__(self) -> inspect.Signature:
         """The tool's signature, as ``inspect.signature`` reads it."""
-        parameters = [_parameter(argument) for argument in self.spec.arguments]
-        # Python wants what has no default before what has one; by name, the order is free.
-        defaults = False
-        for index, parameter in enumerate(parameters):
-            if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
-                defaults = defaults or parameter.default is not inspect.Parameter.empty
-                if defaults and parameter.default is inspect.Parameter.empty:
-                    parameters[index] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        parameters.sort(key=lambda parameter: parameter.kind)
-        result = _TypeName(self.spec.return_type.python_type) or inspect.Signature.empty
-        return inspect.Signature(parameters, return_annotation=result)
+        return _signature(self.spec)
+
+    def change(self, spec: ToolSpec, options: CallOptions) -> None:
+        """Makes this proxy, and those that ``with_options`` made of it, the proxies of the tool as it is now.
+
+        Args:
+            spec: The tool, which may have come back after it was removed.
+            options: How calls are made, where ``with_options`` was not given something else.
+        """
+        self._removed = False
+        if self.spec != spec:
+            self._made_of = self._made_of or self.spec
+            # Only so does what a caller holds stay right when a tool that returned begins to yield.
+            self.__class__ = _kind_of(spec)
+        self._take(spec, dataclasses.replace(options, **self._given))
+        for derived in tuple(self._derived or ()):
+            derived.change(spec, self._options)
+
+    def mark_removed(self) -> None:
+        """Lets the errors of further calls, which go to the hub as before, say that the tool was removed."""
+        self._removed = True
+        for derived in tuple(self._derived or ()):
+            derived.mark_removed()
+
+    def explain(self, error: ToolBridgeError) -> None:
+        """Adds to the hub's refusal of a call what has become of the tool since this proxy was made."""
+        if not isinstance(error, ToolExecutionError) or error.details.get("origin", "bridge") != "bridge":
+            return
+        if error.error_type == "ToolNotFound" and self._removed:
+            _add(error, "it was removed from the session", "removed")
+        elif error.error_type == "ValidationError" and self._made_of is not None:
+            before, now = self._made_of, self.spec
+            if list(before.arguments) != list(now.arguments):
+                text = "the tool has changed since its proxy was made"
+                was, is_now = _shown(before), _shown(now)
+                _add(error, text if was == is_now else f"{text}: it was {was}, it is now {is_now}", "changed")
+
+    def _take(self, spec: ToolSpec, options: CallOptions) -> None:
+        self.spec = spec
+        self.name = self.__name__ = self.__qualname__ = spec.name
+        self.__doc__ = spec.description or None
+        self._options = options
+        self._tool_id = spec.tool_id or spec.name
+        self._limit = spec.limits.timeout_ms / 1000 or None
+        self._prepared_for = ""
 
     def __repr__(self) -> str:
         try:
@@ -226,7 +288,9 @@ class AsyncGRPCProxyTool(AsyncApi):
         try:
             return await within(self._context.stub.ExecuteTool(request), timeout + CLIENT_SLACK)
         except RpcError as error:
-            raise from_rpc_error(error, tool_name=self.name, where=self._options.where) from error
+            failure = from_rpc_error(error, tool_name=self.name, where=self._options.where)
+            self.explain(failure)
+            raise failure from error
         except ExpiredError:
             raise no_answer(self.name, timeout) from None
         except asyncio.CancelledError:
@@ -261,11 +325,15 @@ class AsyncGRPCProxyTool(AsyncApi):
                 elif kind == "complete":
                     return
                 elif kind == "error":
-                    raise error_from_info(chunk.error, self.name)
+                    failure = error_from_info(chunk.error, self.name)
+                    self.explain(failure)
+                    raise failure
                 else:
                     self._tell(chunk.metadata)
         except RpcError as error:
-            raise from_rpc_error(error, tool_name=self.name, where=options.where) from error
+            failure = from_rpc_error(error, tool_name=self.name, where=options.where)
+            self.explain(failure)
+            raise failure from error
         except asyncio.CancelledError:
             if was_cancelled():
                 raise
@@ -341,6 +409,10 @@ class StreamingGRPCProxyTool(AsyncGRPCProxyTool):
         """Runs the stream to its end and returns the list of its values."""
         return [value async for value in self.stream(*args, **kwargs)]
 
+    def with_fresh_key(self) -> Self:
+        """Returns itself: a stream takes no idempotency key."""
+        return self
+
 
 class Tools(dict[str, AsyncGRPCProxyTool]):
     """A session's tools by name. The KeyError for a name that is not there says which are like it."""
@@ -370,6 +442,36 @@ class _TypeName(str):
         return str(self)
 
 
+def _signature(spec: ToolSpec) -> inspect.Signature:
+    parameters = [_parameter(argument) for argument in spec.arguments]
+    # Python wants what has no default before what has one; by name, the order is free.
+    defaults = False
+    for index, parameter in enumerate(parameters):
+        if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            defaults = defaults or parameter.default is not inspect.Parameter.empty
+            if defaults and parameter.default is inspect.Parameter.empty:
+                parameters[index] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+    parameters.sort(key=lambda parameter: parameter.kind)
+    result = _TypeName(spec.return_type.python_type) or inspect.Signature.empty
+    return inspect.Signature(parameters, return_annotation=result)
+
+
+def _shown(spec: ToolSpec) -> str:
+    """Writes a tool as its name and arguments."""
+    try:
+        signature = str(_signature(spec).replace(return_annotation=inspect.Signature.empty))
+    except ValueError:
+        signature = "(…)"
+    text = f"{spec.name}{signature}"
+    return text if len(text) <= MAX_SIGNATURE_CHARS else f"{text[:MAX_SIGNATURE_CHARS]}…"
+
+
+def _add(error: ToolExecutionError, text: str, detail: str) -> None:
+    error.message = f"{error.message}; {text}"
+    error.args = (error.message,)
+    error.details[detail] = "true"
+
+
 def _parameter(argument: ArgumentSpec) -> inspect.Parameter:
     rules = (rule for rule in argument.validation.custom_rules if rule in _KINDS)
     kind = _KINDS.get(next(rules, ""), inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -382,8 +484,11 @@ def _parameter(argument: ArgumentSpec) -> inspect.Parameter:
 
 def make_proxy(spec: ToolSpec, context: CallContext, options: CallOptions) -> AsyncGRPCProxyTool:
     """Makes the proxy of the kind that the tool is."""
-    kind = StreamingGRPCProxyTool if spec.type == ToolType.STREAMING else AsyncGRPCProxyTool
-    return kind(spec, context, options=options)
+    return _kind_of(spec)(spec, context, options=options)
+
+
+def _kind_of(spec: ToolSpec) -> type[AsyncGRPCProxyTool]:
+    return StreamingGRPCProxyTool if spec.type == ToolType.STREAMING else AsyncGRPCProxyTool
 
 
 def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], what: Callable[[], str]) -> PackedArguments:

@@ -78,10 +78,21 @@ class BridgeServer:
         await self.hub.aclose()
 
     def bridge(
-        self, *, keep_session: bool = False, retry_if: Callable[[ToolBridgeError], bool] | None = None
+        self,
+        *,
+        keep_session: bool = False,
+        retry_if: Callable[[ToolBridgeError], bool] | None = None,
+        follow_tools: bool = True,
+        on_tools_changed: Callable[[str, str], None] | None = None,
     ) -> ToolBridge:
         """Makes a bridge to this hub that needs no socket; arguments as of ``ToolBridge``."""
-        return ToolBridge(_local_client(self.hub), keep_session=keep_session, retry_if=retry_if)
+        return ToolBridge(
+            _local_client(self.hub),
+            keep_session=keep_session,
+            retry_if=retry_if,
+            follow_tools=follow_tools,
+            on_tools_changed=on_tools_changed,
+        )
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -99,11 +110,19 @@ class LocalToolBridge(ToolBridge):
     Args:
         tools: Functions and tools.
         settings: Limits; the defaults where not given.
+        follow_tools, on_tools_changed: As of ``ToolBridge``.
     """
 
-    def __init__(self, tools: Iterable[Any] = (), *, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        tools: Iterable[Any] = (),
+        *,
+        settings: Settings | None = None,
+        follow_tools: bool = True,
+        on_tools_changed: Callable[[str, str], None] | None = None,
+    ) -> None:
         self.hub = Hub(settings, tools)
-        super().__init__(_local_client(self.hub))
+        super().__init__(_local_client(self.hub), follow_tools=follow_tools, on_tools_changed=on_tools_changed)
 
     async def __aenter__(self) -> Self:
         await self.hub.start()

@@ -52,7 +52,7 @@ class Tool:
         function: The user's function.
         is_async: Whether it is a coroutine function or an async generator function.
         is_stream: Whether it is a generator function, async or not.
-        executor: Where it runs: "async" on the event loop, "thread" in a thread.
+        executor: Where it runs: "async" on the event loop, "thread" in a thread, "process" in a spawned process.
         context_parameter: Name of the parameter that the bridge fills in with a ToolContext.
         bind: Checks and converts ``(args, kwargs)`` of a call and returns them ready for ``function(*args, **kwargs)``,
             the context still to be added by name; raises ValidationError, whose ``details`` has a text for each wrong
@@ -156,8 +156,9 @@ def tool(
         version: A text of your choice. Replicas of a tool share it.
         idempotent: Whether calling twice with the same arguments does no more than calling once.
         limits: A ResourceLimits, or its fields by name. 0: no limit of the tool's own.
-        executor: "async" runs a sync function on the event loop: it promises not to block. Otherwise async functions
-            run there, and sync ones in threads.
+        executor: "async" runs a sync function on the event loop: it promises not to block. "process" runs one in a
+            spawned process, which a deadline or a cancellation really stops; it must be a ``def`` at the top level of a
+            module. Otherwise async functions run on the event loop, and sync ones in threads.
         examples: Calls that show how the tool is used, as text.
         metadata: Facts for whoever lists the tools.
 
@@ -207,7 +208,7 @@ def _make(function: Callable[..., Any], options: ToolOptions) -> Tool:
         binder=Binder(name, signature, checks),
         is_async=signature.is_async,
         is_stream=signature.is_stream,
-        executor=fitting_executor(name, options.executor, signature),
+        executor=fitting_executor(name, options.executor, signature, function),
         context_parameter=signature.context,
         needs_instance=signature.needs_instance,
         options=options,

@@ -170,6 +170,27 @@ async def test_call_tools_does_what_it_says() -> None:
     assert page.printed == ["4.0"]
 
 
+async def test_retries_and_caching_does_what_it_says() -> None:
+    page = await run_page("retries-and-caching", {})
+
+    assert page.names["hits"] == ["event loop"]
+    assert page.names["first"] == page.names["second"] == [7, 13]
+
+
+async def test_composite_tools_does_what_it_says() -> None:
+    page = Page("composite-tools", {})
+    declared, called, at_once, called_at_once = page.texts
+    await page.run(declared)
+    await page.run(at_once)
+    tools = [item for item in page.names.values() if isinstance(item, Tool)]
+    with running_hub(tools, Settings()) as hub, background_bridge(hub.address, Settings()) as bridge:
+        page.given["tools"] = await bridge.initialize()
+        await page.run(called)
+        await page.run(called_at_once)
+
+    assert [item.spec.name for item in tools] == ["fetch", "summarize", "report", "overview"]
+
+
 async def test_handle_errors_does_what_it_says() -> None:
     page = Page("handle-errors", {})
     answered, told_apart, tried_again, busy = page.texts

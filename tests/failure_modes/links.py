@@ -81,6 +81,8 @@ class OverLink:
         return self._writer.session_context
 
     def make_bridge(self, **options: Any) -> GRPCToolBridge:
+        # What follows the tools is open all the time, and a test could not tell it from what it left behind.
+        options.setdefault("follow_tools", False)
         bridge = GRPCToolBridge(self.proxy.address, **options)
         self._stack.push_async_callback(bridge.close)
         return bridge

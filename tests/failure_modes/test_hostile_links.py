@@ -342,7 +342,7 @@ async def test_a_flood_of_calls_that_are_cancelled_at_once_leaves_nothing(server
         await until(lambda: not server.hub.executor.active)
         (mine,) = [held for held in server._server._links._links if held.peer == "raw"]
         assert not mine._link.incoming
-        assert not len(mine._tasks)
+        assert not len(mine._server._tasks)
 
 
 async def test_a_flood_of_cancels_of_one_call_is_one_cancel(server: BridgeServer) -> None:
@@ -442,7 +442,7 @@ async def test_a_hub_that_breaks_the_protocol_fails_the_call_and_is_linked_to_an
     hostile: Any, answer: Callable[[int], list[Envelope]], text: str
 ) -> None:
     hub, address = await hostile(lambda envelope: answer(envelope.id))
-    async with GRPCToolBridge(address, keep_session=True) as bridge:
+    async with GRPCToolBridge(address, keep_session=True, follow_tools=False) as bridge:
         await bridge.initialize()
         calls = [asyncio.create_task(bridge.execute_tool("tool", number)) for number in range(3)]
         ended = await soon(asyncio.gather(*calls, return_exceptions=True))
@@ -464,7 +464,7 @@ async def test_a_hub_that_sends_more_than_it_was_granted_is_cut_off(hostile: Any
         return [Envelope(id=envelope.id, chunk=chunk.SerializeToString()) for chunk in chunks]
 
     hub, address = await hostile(answer)
-    async with GRPCToolBridge(address, keep_session=True) as bridge:
+    async with GRPCToolBridge(address, keep_session=True, follow_tools=False) as bridge:
         await bridge.initialize()
         stream = bridge.tools["tool"].stream()
         values = [await soon(anext(stream))]
@@ -477,7 +477,7 @@ async def test_a_hub_that_sends_more_than_it_was_granted_is_cut_off(hostile: Any
 
 async def test_an_answer_that_is_none_fails_its_call_alone(hostile: Any) -> None:
     hub, address = await hostile(lambda envelope: [Envelope(id=envelope.id, reply=b"\xff\xff")])
-    async with GRPCToolBridge(address, keep_session=True) as bridge:
+    async with GRPCToolBridge(address, keep_session=True, follow_tools=False) as bridge:
         await bridge.initialize()
         with pytest.raises(ToolCommunicationError, match="the response cannot be read") as caught:
             await soon(bridge.execute_tool("tool"))
@@ -498,7 +498,7 @@ async def test_a_hub_s_calls_to_a_client_are_refused(hostile: Any) -> None:
         ]
 
     hub, address = await hostile(answer)
-    async with GRPCToolBridge(address, keep_session=True) as bridge:
+    async with GRPCToolBridge(address, keep_session=True, follow_tools=False) as bridge:
         await bridge.initialize()
         assert await soon(bridge.execute_tool("tool")) == "good"
         assert bridge.client.is_linked

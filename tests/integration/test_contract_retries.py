@@ -3,8 +3,10 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 
 from grpc_tool_bridge import (
@@ -21,7 +23,7 @@ from grpc_tool_bridge import (
 )
 from grpc_tool_bridge import bridge as bridge_module
 from grpc_tool_bridge.retries import is_retryable
-from integration.connections import Connect
+from integration.connections import Connect, soon, until
 
 
 class Flaky:
@@ -81,6 +83,75 @@ async def test_a_call_with_an_idempotency_key_runs_once(connect: Connect) -> Non
     with pytest.raises(ToolExecutionError) as caught:
         await once(8)
     assert caught.value.error_type == "IdempotencyConflict"
+
+
+async def test_a_second_call_while_the_first_one_runs_gets_its_result(connect: Connect) -> None:
+    runs = 0
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def work() -> int:
+        nonlocal runs
+        runs += 1
+        started.set()
+        await go_on.wait()
+        return runs
+
+    world = await connect(work)
+    other = await world.attach(world.session_id)
+    tasks = [
+        asyncio.create_task(bridge.tools["work"].with_options(idempotency_key="k")())
+        for bridge in (world.bridge, other)
+    ]
+    await soon(started.wait())
+    keyed = world.hub.store.find(world.session_id).keyed
+    await until(lambda: keyed is not None and keyed._waiting)
+    go_on.set()
+    assert await soon(asyncio.gather(*tasks)) == [1, 1]
+    await world.quiet()
+
+
+async def test_a_try_whose_answer_was_lost_does_not_run_the_tool_twice(connect: Connect, waits: list[float]) -> None:
+    runs: list[int] = []
+
+    def note(number: int) -> int:
+        runs.append(number)
+        return len(runs)
+
+    world = await connect(note)
+    stub = world.bridge.client.stub
+    execute, answers = stub.ExecuteTool, 0
+
+    async def lossy(request: Any) -> Any:
+        nonlocal answers
+        answer = await execute(request)
+        answers += 1
+        if answers <= 2:
+            raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "lost")
+        return answer
+
+    world.bridge.client.stub = SimpleNamespace(ExecuteTool=lossy)
+    assert await world.bridge.execute_with_retry("note", 7) == 1
+    world.bridge.client.stub = stub
+    assert (len(waits), answers, runs) == (2, 3, [7])
+    assert await world.bridge.execute_with_retry("note", 7) == 2
+
+
+async def test_a_key_of_the_caller_holds_for_more_than_one_call_with_retries(connect: Connect) -> None:
+    flaky = Flaky(1, BusyError("not now"))
+    world = await connect(tool(name="flaky")(flaky))
+    once = world.tools["flaky"].with_options(idempotency_key="order-17")
+    assert [await world.bridge.execute_with_retry(once) for _ in range(2)] == [2, 2]
+    assert flaky.calls == 2
+
+
+async def test_a_streaming_tool_is_tried_again_too(connect: Connect) -> None:
+    flaky = Flaky(1, BusyError("not now"))
+
+    async def values() -> AsyncIterator[int]:
+        yield await flaky()
+
+    world = await connect(values)
+    assert await world.bridge.execute_with_retry("values") == [2]
 
 
 async def test_an_error_marked_retryable_is_tried_again_until_it_works(connect: Connect, waits: list[float]) -> None:
@@ -219,6 +290,7 @@ def test_a_synchronous_caller_has_the_whole_api(blocking_bridge: Any) -> None:
         assert bridge.execute_tool("add", 1, 2) == 3
         assert bridge.execute_batch([{"tool_id": "add", "args": [1, i]} for i in range(3)]) == [1, 2, 3]
         assert bridge.execute_with_retry("add", 4, 4) == 8
+        assert bridge.execute_with_retry(tools["add"].with_options(idempotency_key="k"), 4, 4) == 8
         bridge.session_context.set_variable("x", {"a": 1})
         assert bridge.session_context.get_variable("x") == {"a": 1}
         assert [info.name for info in bridge.session_context.list_variables()] == ["x"]

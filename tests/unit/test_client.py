@@ -496,6 +496,49 @@ async def test_the_rule_of_what_is_tried_again_can_be_replaced(no_waiting: list[
     assert await bridge.execute_with_retry("add") == 1
 
 
+def keys(transport: FakeTransport) -> list[str]:
+    return [transport.request("ExecuteTool", index).idempotency_key for index in range(transport.count("ExecuteTool"))]
+
+
+async def test_every_try_has_the_same_key_and_every_call_another(no_waiting: list[float]) -> None:
+    lost = rpc_error(grpc.StatusCode.UNAVAILABLE)
+    busy = ToolCallResponse(error=ErrorInfo(type="ResourceExhausted", message="busy"))
+    transport = FakeTransport(ExecuteTool=[lost, busy, lost, answer(1), answer(2)])
+    bridge = ToolBridge(client_of(transport))
+
+    assert [await bridge.execute_with_retry("add"), await bridge.execute_with_retry("add")] == [1, 2]
+
+    *first, second = keys(transport)
+    assert len(set(first)) == 1
+    assert len(first) == 4
+    assert "" not in {*first, second}
+    assert second not in first
+
+
+async def test_a_key_that_the_tool_has_is_that_of_every_try(no_waiting: list[float]) -> None:
+    busy = ErrorInfo(type="BusyError", message="?", retryable=True, details={"origin": "tool"})
+    failed = ToolCallResponse(error=busy)
+    transport = FakeTransport(ExecuteTool=[rpc_error(grpc.StatusCode.UNAVAILABLE), failed, answer(1)])
+    client = client_of(transport)
+
+    tool = client.tool("add").with_options(idempotency_key="order-17", timeout=2.5)
+    assert await ToolBridge(client).execute_with_retry(tool, 1) == 1
+
+    assert keys(transport) == ["order-17"] * 3
+    assert transport.request("ExecuteTool").timeout_ms == 2_500
+
+
+async def test_what_the_tool_itself_raised_is_tried_again_under_another_key(no_waiting: list[float]) -> None:
+    failed = ToolCallResponse(error=ErrorInfo(type="FlakyError", message="?", details={"origin": "tool"}))
+    transport = FakeTransport(ExecuteTool=[rpc_error(grpc.StatusCode.UNAVAILABLE), failed, answer(1)])
+    bridge = ToolBridge(client_of(transport), retry_if=lambda error: True)
+
+    assert await bridge.execute_with_retry("add") == 1
+
+    first, second, third = keys(transport)
+    assert first == second != third != ""
+
+
 async def test_a_negative_number_of_tries_is_refused() -> None:
     with pytest.raises(ValidationError, match="max_retries is -1"):
         await ToolBridge(client_of(FakeTransport())).execute_with_retry("add", max_retries=-1)

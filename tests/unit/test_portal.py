@@ -55,6 +55,9 @@ class Counter(AsyncApi):
     async def child(self) -> "Counter":
         return Counter()
 
+    async def is_me(self, other: object) -> bool:
+        return other is self
+
     @property
     def children(self) -> Mapping[str, "Counter"]:
         return {"one": Counter()}
@@ -159,6 +162,11 @@ def test_what_has_an_async_api_itself_comes_as_a_view(view: Any) -> None:
     assert isinstance(view.child(), SyncView)
     assert view.child().plain(1, b=1) == 2
     assert view.children["one"].plain(1, b=1) == 2
+
+
+def test_a_view_that_is_handed_on_comes_as_what_it_is_a_view_of(view: Any) -> None:
+    assert view.is_me(view)
+    assert not view.is_me(view.child())
 
 
 def test_what_can_be_called_and_entered_can_be_so_here(view: Any, counter: Counter) -> None:

@@ -404,6 +404,21 @@ async def test_an_idempotency_key_goes_with_a_call_and_with_no_stream(tool_spec:
         await tool.with_options(on_progress=print)(1, 2)
 
 
+async def test_a_fresh_key_is_another_each_time_unless_the_tool_has_one_or_takes_none(tool_spec: ToolSpec) -> None:
+    execute = AsyncMock(return_value=ToolCallResponse(success=True, result=serialize_value(3)))
+    tool = proxy_with(tool_spec, execute=execute)
+    for _ in range(2):
+        await tool.with_fresh_key()(1, 2)
+    first, second = (call.args[0].idempotency_key for call in execute.await_args_list)
+    assert "" != first != second != ""
+    for other in (
+        tool.with_options(idempotency_key="k"),
+        tool.with_options(on_log=print),
+        StreamingGRPCProxyTool(tool_spec, SimpleNamespace(session_id="s", stub=None)),
+    ):
+        assert other.with_fresh_key() is other
+
+
 async def test_with_options_changes_a_copy_only(tool_spec: ToolSpec) -> None:
     execute = AsyncMock(return_value=ToolCallResponse(success=True, result=serialize_value(1)))
     tool = proxy_with(tool_spec, execute=execute)

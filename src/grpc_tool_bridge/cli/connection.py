@@ -62,6 +62,7 @@ def make_bridge(
         tls_ca=hub.tls_ca,
         transport=transport,
         keep_session=keep_session,
+        follow_tools=False,
     )
 
 

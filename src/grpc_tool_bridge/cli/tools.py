@@ -11,7 +11,9 @@ from grpc_tool_bridge.cli.connection import open_bridge
 from grpc_tool_bridge.cli.failures import CommandError
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
 from grpc_tool_bridge.cli.output import console, print_json, rich_table
+from grpc_tool_bridge.cli.pipeline_text import steps_text
 from grpc_tool_bridge.cli.signature_text import arguments_text, default_text, signature_text
+from grpc_tool_bridge.pipelines import PIPELINE_KEY
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
 
 
@@ -85,7 +87,11 @@ def _show(spec: ToolSpec) -> None:
     limits = {name: value for name, value in facts["limits"].items() if value}
     marks = [facts["type"], *(["idempotent"] if spec.idempotent else []), *([spec.version] if spec.version else [])]
     out.print(Text(", ".join(marks)))
-    for title, value in (("limits", limits), ("metadata", facts["metadata"])):
+    steps = steps_text(spec)
+    for number, line in enumerate(steps, 1):
+        out.print(Text(f"step {number}: {line}"))
+    metadata = {key: value for key, value in facts["metadata"].items() if not (steps and key == PIPELINE_KEY)}
+    for title, value in (("limits", limits), ("metadata", metadata)):
         if value:
             out.print(Text(f"{title}: {', '.join(f'{key} {item}' for key, item in value.items())}"))
     for example in spec.examples:

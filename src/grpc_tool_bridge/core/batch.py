@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 
 from grpc_tool_bridge.core.executor import Executor
+from grpc_tool_bridge.core.hub_calls import HubCall
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     MessageTooLargeError,
@@ -31,14 +32,22 @@ class Batch:
         request: The batch.
         deadline: Of the transport, on the monotonic clock; None: only the hub's limit for a batch holds.
         size: Of the request in bytes, where the transport knows it.
+        parent: The call whose tool makes this batch.
     """
 
     def __init__(
-        self, executor: Executor, request: BatchToolCallRequest, deadline: float | None, size: int = 0
+        self,
+        executor: Executor,
+        request: BatchToolCallRequest,
+        deadline: float | None,
+        *,
+        size: int = 0,
+        parent: HubCall | None = None,
     ) -> None:
         self._executor = executor
         self._request = request
         self._size = size
+        self._parent = parent
         self._response = BatchToolCallResponse(batch_id=request.batch_id)
         limit = time.monotonic() + executor.settings.batch_timeout
         self._deadline = limit if deadline is None else min(limit, deadline)
@@ -72,7 +81,8 @@ class Batch:
         return response
 
     def _check(self) -> None:
-        self._executor.let_in(self._request.session_id)
+        if self._parent is None:
+            self._executor.let_in(self._request.session_id)
         settings, request = self._executor.settings, self._request
         if len(request.items) > settings.max_batch_items:
             raise ValidationError(
@@ -111,7 +121,9 @@ class Batch:
             text = f"{item.tool_id} was not called: an item before it failed, and stop_on_error is set"
             result.error.CopyFrom(error_info(CallCancelledError(text)))
             return
-        await self._executor.run(self._request.session_id, item, result, deadline=self._deadline, in_batch=True)
+        await self._executor.run(
+            self._request.session_id, item, result, deadline=self._deadline, parent=self._parent, in_batch=True
+        )
         if not result.success and self._request.config.stop_on_error:
             self._stopped = True
 

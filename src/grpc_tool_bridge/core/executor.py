@@ -2,35 +2,31 @@
 
 Whatever edge or transport a call came by, it goes this way. The steps are plain code, not a chain of objects: at some
 ten microseconds a call, the calls between layers would be most of the cost.
+
+A call of a worker's tool is passed on as the bytes that it came in, and its answer as the bytes that the worker gave,
+wherever the transport takes them so.
 """
 
 import asyncio
-import functools
-import logging
 import time
-import types
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from google.protobuf import any_pb2
-
-from grpc_tool_bridge.context import ToolContext
-from grpc_tool_bridge.core.calls import Call
-from grpc_tool_bridge.core.events import Event, EventStream
+from grpc_tool_bridge.core.caching import ResultCache, ResultPlace
+from grpc_tool_bridge.core.hub_calls import HubCall
 from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.limits import Places
+from grpc_tool_bridge.core.passing import PassedAnswer, PassedChunk, call_bytes, stream_bytes
 from grpc_tool_bridge.core.registered import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.runtime import HubRuntime
 from grpc_tool_bridge.core.sessions import Session, SessionStore
-from grpc_tool_bridge.core.threads import ToolThreads
 from grpc_tool_bridge.core.variables import check_name, clip
 from grpc_tool_bridge.core.waiters import Waiters
+from grpc_tool_bridge.core.workers import WorkerPool
 from grpc_tool_bridge.errors import (
     CallCancelledError,
-    MessageTooLargeError,
-    SerializationError,
     SessionExpiredError,
     ToolBridgeError,
     UnavailableError,
@@ -38,35 +34,17 @@ from grpc_tool_bridge.errors import (
     error_info,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
-    CompleteSignal,
     ErrorInfo,
-    ExecutionMetrics,
-    Progress,
-    StreamMetadata,
     ToolCallItem,
     ToolCallRequest,
     ToolCallResponse,
     ToolCallResult,
-    ToolStreamChunk,
     ToolStreamRequest,
 )
-from grpc_tool_bridge.tasks import TaskSet
-from grpc_tool_bridge.wire.values import deserialize_value, pack_value
+from grpc_tool_bridge.running.runner import Request, ToolRunner, last_chunk, set_duration
 
 # Tools that call tools that call tools: each takes some ten frames of Python's stack, which has a thousand.
 MAX_NESTED_CALLS = 32
-
-_log = logging.getLogger(__name__)
-
-Request = ToolCallRequest | ToolStreamRequest | ToolCallItem
-
-
-class _ToolRaised(Exception):  # noqa: N818 - not an error of its own: it carries the tool's through the bridge's code
-    """What a tool raised, so that it is not taken for an error of the bridge."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(error)
-        self.error = error
 
 
 class Executor:
@@ -75,26 +53,29 @@ class Executor:
     Args:
         store: The sessions.
         registry: The tools.
+        workers: Run the tools that are not the hub's own.
     """
 
-    def __init__(self, store: SessionStore, registry: ToolRegistry) -> None:
+    def __init__(self, store: SessionStore, registry: ToolRegistry, workers: WorkerPool | None = None) -> None:
         self.settings = store.settings
         self.draining = False
         self.active = 0
         self._store = store
         self._registry = registry
-        self._threads = ToolThreads(self.settings.max_threads)
-        self._tasks = TaskSet()
+        # A pool without workers is false.
+        self._workers = WorkerPool(registry) if workers is None else workers
+        self._runner = ToolRunner(self.settings, lambda call: HubRuntime(call, self, store))
+        self.check_size = self._runner.check_size
         self._ends = Waiters()
 
     async def aclose(self) -> None:
         """Ends what cancelled calls left behind."""
-        await self._tasks.aclose()
+        await self._runner.aclose()
 
     @property
     def threads_busy(self) -> int:
         """Threads that run a tool now, those left behind included."""
-        return self._threads.busy
+        return self._runner.threads_busy
 
     async def idle(self) -> None:
         """Waits until no call runs."""
@@ -106,7 +87,7 @@ class Executor:
         while session.active:
             await self._ends.wait()
 
-    def _end(self, call: Call | None, held: Sequence[Places]) -> None:
+    def _end(self, call: HubCall | None, held: Sequence[Places]) -> None:
         if call is not None:
             call.disarm()
         for places in held:
@@ -118,61 +99,78 @@ class Executor:
         self.active -= 1
         self._ends.wake()
 
-    def check_size(self, what: str, size: int) -> None:
-        """Raises MessageTooLargeError where ``size`` bytes are over the limit of a message."""
-        if size > self.settings.max_message_bytes:
-            raise MessageTooLargeError.of(what, size, self.settings.max_message_bytes)
-
     # -------------------------------------------------------------------------------------------------- calls
 
     async def execute(
-        self, request: ToolCallRequest, *, deadline: float | None = None, parent: Call | None = None, size: int = 0
-    ) -> ToolCallResponse:
+        self,
+        request: ToolCallRequest,
+        *,
+        deadline: float | None = None,
+        parent: HubCall | None = None,
+        payload: bytes = b"",
+    ) -> Any:
         """Runs one call and answers it, whatever happens.
 
         Args:
             request: The call.
             deadline: Of the transport, on the monotonic clock; it can only shorten the call's.
             parent: The call whose tool makes this one; it gives its place, and its deadline holds.
-            size: Of the request in bytes, where the transport knows it; to find out, protobuf writes all of it.
+            payload: The request's bytes, where the transport has them and takes an answer as bytes, too.
+
+        Returns:
+            The answer, a ToolCallResponse; where ``payload`` was given it may be the bytes of one that a worker gave.
 
         Raises:
             asyncio.CancelledError: The caller has gone.
         """
         if request.idempotency_key:
-            return await self._execute_once(request, deadline, size)
+            return await self._execute_once(request, deadline, parent, payload)
         response = ToolCallResponse()
         if request.request_id:
             response.request_id = request.request_id
-        await self.run(
+        passed = await self.run(
             request.session_id,
             request,
             response,
             timeout_ms=request.timeout_ms,
             deadline=deadline,
             parent=parent,
-            size=size,
+            payload=payload,
         )
-        return response
+        return passed or response
 
-    async def _execute_once(self, request: ToolCallRequest, deadline: float | None, size: int) -> ToolCallResponse:
+    async def _execute_once(
+        self, request: ToolCallRequest, deadline: float | None, parent: HubCall | None, payload: bytes
+    ) -> ToolCallResponse:
         """Runs a call that has an idempotency key, or answers as it was answered before."""
+        began = time.monotonic()
+        # What the call waits for another of its key is taken off its own time.
+        ends = [began + request.timeout_ms / 1000] if request.timeout_ms > 0 else []
+        if deadline is not None:
+            ends.append(deadline)
+        if parent is not None:
+            ends.append(parent.deadline)
+        end = min(ends, default=None)
 
         async def call() -> ToolCallResponse:
             response = ToolCallResponse(request_id=request.request_id)
             await self.run(
-                request.session_id, request, response, timeout_ms=request.timeout_ms, deadline=deadline, size=size
+                request.session_id,
+                request,
+                response,
+                timeout_ms=request.timeout_ms,
+                deadline=end,
+                parent=parent,
+                size=len(payload),
             )
             return response
 
-        patience = request.timeout_ms / 1000 if request.timeout_ms > 0 else self.settings.call_timeout
-        if deadline is not None:
-            patience = min(patience, deadline - time.monotonic())
         try:
             session = self._store.find(request.session_id)
             if session.keyed is None:
                 session.keyed = KeyedCalls(self.settings)
-            return await session.keyed.run(request, call, patience=patience)
+            until = began + (session.call_timeout or self.settings.call_timeout) if end is None else end
+            return await session.keyed.run(request, call, until=until)
         except ToolBridgeError as error:
             return ToolCallResponse(request_id=request.request_id, error=error_info(error))
 
@@ -184,59 +182,99 @@ class Executor:
         *,
         timeout_ms: int = 0,
         deadline: float | None = None,
-        parent: Call | None = None,
+        parent: HubCall | None = None,
         in_batch: bool = False,
+        payload: bytes = b"",
         size: int = 0,
-    ) -> None:
+    ) -> bytes | None:
         """Runs one call and fills its answer in: the result or the error, and what it took.
 
         Other arguments as of ``execute``. A call ``in_batch`` belongs to a request that was let in already, as one with
-        a parent does.
+        a parent does. To find out the ``size`` of a request, protobuf writes all of it.
+
+        Returns:
+            The bytes of the whole answer where ``payload`` was given and a worker answered; ``answer`` is empty then.
         """
         began = time.perf_counter_ns()
         tool: RegisteredTool | None = None
-        call: Call | None = None
+        call: HubCall | None = None
         held: Sequence[Places] = ()
+        ok = False
         self.active += 1
         try:
             within_another = parent is not None or in_batch
             session = self._store.find(session_id) if within_another else self.let_in(session_id)
-            tool = self._find(session, request, size)
+            tool = self._find(session, request, size or len(payload))
             tool.metrics.active += 1
             call = self._call(session, tool, timeout_ms, self.settings.call_timeout, deadline, parent)
-            args, kwargs = self._arguments(tool, request)
-            held = await self._admit(call)
-            value = await self._invoke(call, request, args, kwargs)
-            call.refuse_late()
-            self._encode(tool, value, answer.result)
-            answer.success = True
+            place = self._result_place(session, tool, request) if session.caching else None
+            local = tool.tool
+            if place is not None and place.fill(answer):
+                ok = True
+            elif local is None:
+                tool.check(request)
+                held = await self._admit(call)
+                given = await call.step(self._workers.execute(call, payload or call_bytes(request, session_id)))
+                call.refuse_late()
+                passed = PassedAnswer(given, tool.name, show_traceback=self.settings.show_tracebacks)
+                ok = passed.success
+                if payload and place is None:
+                    return passed.data
+                passed.put_into(answer)
+                if ok and place is not None:
+                    place.keep(answer)
+                return None
+            else:
+                args, kwargs = self._runner.arguments(local, request)
+                held = await self._admit(call)
+                value = await self._runner.invoke(call, local, request, args, kwargs)
+                call.refuse_late()
+                self._runner.encode(call, value, answer.result)
+                ok = answer.success = True
+                if place is not None:
+                    place.keep(answer)
         except Exception as failure:  # noqa: BLE001 - every failure is an answer
-            answer.error.CopyFrom(self._error_of(failure, call))
+            answer.error.CopyFrom(self._runner.error_of(failure, call))
         except asyncio.CancelledError as cancelled:
-            answer.error.CopyFrom(self._cancelled(call, cancelled))
+            answer.error.CopyFrom(self._runner.cancelled(call, cancelled))
         finally:
             duration_us = (time.perf_counter_ns() - began) // 1_000
             self._end(call, held)
             if tool is not None:
                 tool.metrics.active -= 1
-                tool.metrics.record(duration_us, ok=answer.success)
-        metrics = answer.metrics
-        metrics.duration_ms = duration_us // 1_000 + 1
-        metrics.duration_us = duration_us
+                tool.metrics.record(duration_us, ok=ok)
+        set_duration(answer.metrics, duration_us)
+        return None
+
+    def _result_place(
+        self, session: Session, tool: RegisteredTool, request: ToolCallRequest | ToolCallItem
+    ) -> ResultPlace | None:
+        """Returns where the result of a call is kept; None where it is not, since the tool is not idempotent."""
+        if not tool.spec.idempotent:
+            return None
+        if session.cache is None:
+            session.cache = ResultCache(self.settings)
+        return session.cache.place(tool, request)
 
     # ------------------------------------------------------------------------------------------------ streams
 
     async def stream(
-        self, request: ToolStreamRequest, *, deadline: float | None = None, parent: Call | None = None, size: int = 0
-    ) -> AsyncGenerator[ToolStreamChunk, None]:
+        self,
+        request: ToolStreamRequest,
+        *,
+        deadline: float | None = None,
+        parent: HubCall | None = None,
+        payload: bytes = b"",
+    ) -> AsyncGenerator[Any, None]:
         """Runs one stream: a chunk for each value as it is made, then exactly one ``complete`` or ``error``.
 
-        Arguments as of ``execute``. The tool is held up while the reader takes no chunk.
+        Arguments as of ``execute``; where ``payload`` was given, chunks that a worker gave come as their bytes. The tool
+        is held up while the reader takes no chunk.
         """
         began = time.perf_counter_ns()
         stream_id = clip(request.stream_id) or uuid.uuid4().hex
         tool: RegisteredTool | None = None
-        call: Call | None = None
+        call: HubCall | None = None
         error: ErrorInfo | None = None
         sequence = sent = 0
         held: Sequence[Places] = ()
@@ -244,110 +282,50 @@ class Executor:
         try:
             session_id = request.session_id
             session = self._store.find(session_id) if parent is not None else self.let_in(session_id)
-            tool = self._find(session, request, size)
+            tool = self._find(session, request, len(payload))
             tool.metrics.active += 1
             call = self._call(session, tool, request.timeout_ms, self.settings.stream_timeout, deadline, parent)
-            args, kwargs = self._arguments(tool, request)
+            if request.stream_id:
+                # Each chunk carries it.
+                check_name(request.stream_id, "a stream id")
+            local = tool.tool
+            if local is None:
+                tool.check(request)
+                held = await self._admit(call)
+                chunks = self._workers.stream(call, payload or stream_bytes(request, stream_id))
+                try:
+                    while True:
+                        given = await call.step(chunks.__anext__())
+                        passed = PassedChunk(given, tool.name, sequence, show_traceback=self.settings.show_tracebacks)
+                        error = passed.error
+                        yield passed.data if payload else passed.message()
+                        sequence += 1
+                        if passed.is_last:
+                            return
+                        call.check()
+                finally:
+                    await chunks.aclose()
+            args, kwargs = self._runner.arguments(local, request)
             held = await self._admit(call)
-            values = self._values(call, request, args, kwargs)
+            made = self._runner.chunks(call, local, request, args, kwargs, stream_id=stream_id)
             try:
-                async for event, value in values:
-                    chunk = ToolStreamChunk(stream_id=stream_id, sequence=sequence)
-                    if event is None:
-                        self._encode(tool, value, chunk.data)
-                        sent += 1
-                    else:
-                        chunk.metadata.CopyFrom(_event_metadata(event))
+                async for chunk in made:
                     yield chunk
                     sequence += 1
-                    call.check()
+                    sent += chunk.HasField("data")
             finally:
-                await values.aclose()
+                await made.aclose()
         except Exception as failure:  # noqa: BLE001 - every failure is an answer
-            error = self._error_of(failure, call)
+            error = self._runner.error_of(failure, call)
         except asyncio.CancelledError as cancelled:
-            error = self._cancelled(call, cancelled)
+            error = self._runner.cancelled(call, cancelled)
         finally:
             duration_us = (time.perf_counter_ns() - began) // 1_000
             self._end(call, held)
             if tool is not None:
                 tool.metrics.active -= 1
                 tool.metrics.record(duration_us, ok=error is None)
-        last = ToolStreamChunk(stream_id=stream_id, sequence=sequence)
-        if error is not None:
-            last.error.CopyFrom(error)
-        else:
-            metrics = ExecutionMetrics(duration_ms=duration_us // 1_000 + 1, duration_us=duration_us)
-            last.complete.CopyFrom(CompleteSignal(total_chunks=sent, metrics=metrics))
-        yield last
-
-    async def _values(
-        self, call: Call, request: ToolStreamRequest, args: Sequence[Any], kwargs: dict[str, Any]
-    ) -> AsyncGenerator[tuple[Event | None, Any], None]:
-        """Yields what the tool yields and, where the caller asked for it, what it tells on the way."""
-        if request.stream_id:
-            # Each chunk carries it.
-            check_name(request.stream_id, "a stream id")
-        buffer = self._buffer(call.tool, request.config.buffer_size)
-        if request.config.include_events:
-            events = EventStream(buffer)
-            source = self._source(call, request, args, kwargs, buffer=buffer, emit=events)
-            merged = events.merge(source, self._tasks)
-            try:
-                async for item in merged:
-                    yield item
-            finally:
-                await merged.aclose()
-            return
-        source = self._source(call, request, args, kwargs, buffer=buffer)
-        try:
-            async for value in source:
-                yield None, value
-        finally:
-            await source.aclose()
-
-    def _buffer(self, tool: RegisteredTool, asked: int) -> int:
-        """Values that may wait for the reader: as many as it asks for, at most as many as the hub allows."""
-        if asked < 0:
-            raise ValidationError(f"{tool.name}: buffer_size is {asked}; it is 0 (the default) or more")
-        return min(asked or self.settings.stream_buffer, self.settings.stream_buffer)
-
-    async def _source(
-        self,
-        call: Call,
-        request: Request,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        *,
-        buffer: int,
-        emit: EventStream | None = None,
-    ) -> AsyncGenerator[Any, None]:
-        """Yields the values of any local tool; of one that returns, its result."""
-        tool = call.tool.tool
-        if tool is None or not tool.is_stream:
-            yield await self._invoke(call, request, args, kwargs, emit=emit)
-            return
-        self._give_context(call, request, kwargs, emit)
-        function = functools.partial(tool.function, *args, **kwargs)
-        values = function() if tool.is_async else self._iterate(call, function, buffer)
-        try:
-            while True:
-                try:
-                    value = await call.step(values.__anext__())
-                except StopAsyncIteration:
-                    return
-                except BaseException as error:
-                    if call.is_raised_by_tool(error):
-                        raise _ToolRaised(error) from error
-                    raise
-                yield value
-        finally:
-            await _close(call, values)
-
-    def _iterate(self, call: Call, function: "functools.partial[Any]", buffer: int) -> AsyncGenerator[Any, None]:
-        if call.tool.tool is not None and call.tool.tool.executor == "thread":
-            return self._threads.iterate(function, buffer)
-        return _in_place(function)
+        yield last_chunk(stream_id, sequence, sent=sent, error=error, duration_us=duration_us)
 
     # -------------------------------------------------------------------------------------------- the way in
 
@@ -381,8 +359,8 @@ class Executor:
         timeout_ms: int,
         default: float,
         deadline: float | None,
-        parent: Call | None,
-    ) -> Call:
+        parent: HubCall | None,
+    ) -> HubCall:
         """Sets the deadline: the caller's, else the tool's, the session's or the hub's; never past an outer one."""
         if parent is not None and parent.over:
             raise CallCancelledError(f"{parent.tool.name} is over for its caller and may call no further tools")
@@ -402,31 +380,12 @@ class Executor:
             end = deadline
         if parent is not None and parent.deadline < end:
             end = parent.deadline
-        call = Call(session, tool, end, parent=parent, left_behind=self._tasks)
+        call = HubCall(session, tool, end, parent=parent, left_behind=self._runner.tasks)
         if end <= now:
             raise call.timeout_error()
         return call
 
-    def _arguments(self, tool: RegisteredTool, request: Request) -> tuple[Sequence[Any], dict[str, Any]]:
-        if tool.tool is None:
-            raise UnavailableError(f"nobody runs {tool.name} now; it was described, but not offered by a worker")
-        depth = self.settings.max_depth
-        args: list[Any] = []
-        kwargs: dict[str, Any] = {}
-        which = ""
-        try:
-            for message in list(request.args):
-                args.append(deserialize_value(message, max_depth=depth))  # noqa: PERF401 - its length names what fails
-            # Asking an empty map for its items costs five times as much as asking whether it is empty.
-            if request.kwargs:
-                for which, message in request.kwargs.items():
-                    kwargs[which] = deserialize_value(message, max_depth=depth)
-        except SerializationError as error:
-            named = repr(which) if which else len(args)
-            raise SerializationError(f"{tool.name}: argument {named}: {error.message}", details=error.details) from None
-        return tool.tool.bind(args, kwargs)
-
-    async def _admit(self, call: Call) -> Sequence[Places]:
+    async def _admit(self, call: HubCall) -> Sequence[Places]:
         """Counts the call on every limit, waiting for its places; returns those to give back."""
         tool, session = call.tool, call.session
         if tool.rate is not None:
@@ -454,139 +413,11 @@ class Executor:
             raise
         return held
 
-    # ------------------------------------------------------------------------------------------- the tool itself
 
-    async def _invoke(
-        self,
-        call: Call,
-        request: Request,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        *,
-        emit: EventStream | None = None,
-    ) -> Any:
-        """Runs a local tool to its result; of a streaming tool, the list of what it yields."""
-        tool = call.tool.tool
-        assert tool is not None  # noqa: S101 - _arguments refused it otherwise
-        if tool.is_stream:
-            return await self._collect(call, request, args, kwargs)
-        if tool.context_parameter is not None:
-            self._give_context(call, request, kwargs, emit)
-        try:
-            if tool.is_async:
-                return await call.step(tool.function(*args, **kwargs))
-            if tool.executor == "async":
-                result = tool.function(*args, **kwargs)
-            else:
-                result = await call.step(self._threads.run(functools.partial(tool.function, *args, **kwargs)))
-            return await call.step(result) if type(result) is types.CoroutineType else result
-        except BaseException as error:
-            if call.is_raised_by_tool(error):
-                raise _ToolRaised(error) from error
-            raise
-
-    async def _collect(self, call: Call, request: Request, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
-        values: list[Any] = []
-        size = 0
-        source = self._source(call, request, args, kwargs, buffer=self.settings.stream_buffer)
-        try:
-            async for value in source:
-                size += len(self._pack(call.tool, value)[1])
-                self.check_size(f"the result of {call.tool.name}", size)
-                values.append(value)
-        finally:
-            await source.aclose()
-        return values
-
-    def _give_context(self, call: Call, request: Request, kwargs: dict[str, Any], emit: EventStream | None) -> None:
-        tool = call.tool.tool
-        if tool is None or tool.context_parameter is None:
-            return
-        call.context = ToolContext(
-            session_id=call.session.id,
-            tool_name=call.tool.name,
-            request_id=getattr(request, "request_id", ""),
-            metadata=dict(request.context) if not isinstance(request, ToolCallItem) else {},
-            deadline=call.deadline,
-            loop=asyncio.get_running_loop(),
-            runtime=HubRuntime(call, self, self._store),
-            emit=emit.emit if emit is not None else None,
-        )
-        kwargs[tool.context_parameter] = call.context
-
-    # ------------------------------------------------------------------------------------------------- answers
-
-    def _encode(self, tool: RegisteredTool, value: Any, into: any_pb2.Any) -> None:
-        into.type_url, into.value = self._pack(tool, value)
-
-    def _pack(self, tool: RegisteredTool, value: Any) -> tuple[str, bytes]:
-        try:
-            packed = pack_value(value, max_depth=self.settings.max_depth)
-        except SerializationError as error:
-            raise SerializationError(f"the result of {tool.name}: {error.message}", details=error.details) from None
-        if len(packed[1]) > self.settings.max_message_bytes:
-            self.check_size(f"the result of {tool.name}", len(packed[1]))
-        return packed
-
-    def _error_of(self, failure: Exception, call: Call | None) -> ErrorInfo:
-        if isinstance(failure, _ToolRaised):
-            if call is not None and call.cause is not None:
-                # What the tool raised while it was ended hides what ended it.
-                return error_info(call.cause)
-            if call is not None and isinstance(failure.error, TimeoutError) and call.deadline <= time.monotonic():
-                # A nested call shares the deadline, and may notice first that it has passed.
-                return error_info(call.timeout_error())
-            return error_info(failure.error, raised_by_tool=True, show_traceback=self.settings.show_tracebacks)
-        info = error_info(failure)
-        if not isinstance(failure, ToolBridgeError):
-            _log.error("fault %s in a call", info.details["error_id"], exc_info=failure)
-        return info
-
-    def _cancelled(self, call: Call | None, cancelled: asyncio.CancelledError) -> ErrorInfo:
-        """Answers a cancellation that was the call's own or the tool's; one from outside goes on."""
-        cause = call.convert() if call is not None else None
-        if cause is not None:
-            return error_info(cause)
-        if call is None or call.cancelled_from_outside():
-            raise cancelled
-        return error_info(cancelled, raised_by_tool=True, show_traceback=self.settings.show_tracebacks)
-
-
-async def _in_place(function: "functools.partial[Any]") -> AsyncGenerator[Any, None]:
-    """Iterates a generator that promised not to block, giving the loop a turn after each value."""
-    generator = function()
-    try:
-        for value in generator:
-            yield value
-            await asyncio.sleep(0)
-    finally:
-        generator.close()
-
-
-async def _close(call: Call, values: AsyncGenerator[Any, None]) -> None:
-    """Lets a tool's generator clean up, within the time that its call has for that."""
-    if call.abandoned:
-        # It still runs, and is not ours any more.
-        return
-    try:
-        await call.step(values.aclose())
-    except asyncio.CancelledError:
-        if call.convert() is None:
-            raise
-    except Exception:  # noqa: BLE001 - the tool's, and nobody waits for it any more
-        _log.exception("%s failed in its clean-up", call.tool.name)
-
-
-def _held_above(call: Call) -> bool:
-    above = call.parent
+def _held_above(call: HubCall) -> bool:
+    above: HubCall | None = call.parent
     while above is not None:
         if above.tool is call.tool:
             return True
         above = above.parent
     return False
-
-
-def _event_metadata(event: Event) -> StreamMetadata:
-    metadata = StreamMetadata(key="progress" if isinstance(event, Progress) else "log")
-    metadata.value.Pack(event)
-    return metadata

@@ -10,13 +10,14 @@ from google.protobuf import any_pb2
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.batch import Batch
-from grpc_tool_bridge.core.calls import session_ended
+from grpc_tool_bridge.core.hub_calls import HubCall, session_ended
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.registered import ToolSource
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import Session, SessionHold, SessionStore, expire_forever
 from grpc_tool_bridge.core.variables import Change, Revisions, Variable, Variables, clip
+from grpc_tool_bridge.core.workers import WorkerLink, WorkerPool
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     NotFoundError,
@@ -43,9 +44,9 @@ _log = logging.getLogger(__name__)
 class Hub:
     """Sessions, tools and variables behind one interface, whatever transport a request came by.
 
-    A method takes the request and, where calls run, what the transport knows: the ``deadline`` on the monotonic clock
-    and the ``size`` of the request in bytes. Methods whose response has an ErrorInfo answer with it; the others raise a
-    ToolBridgeError.
+    A method takes the request and, where calls run, what the transport knows: the ``deadline`` on the monotonic clock,
+    the ``payload`` of the request as bytes, and its ``origin``, the call whose tool makes it. Methods whose response has
+    an ErrorInfo answer with it; the others raise a ToolBridgeError.
 
     Args:
         settings: Limits; the defaults where not given.
@@ -58,7 +59,8 @@ class Hub:
         self.store = SessionStore(self.settings, revisions=Revisions(), on_end=self._session_ended)
         self.registry = ToolRegistry(self.store, self.metrics)
         self.registry.register_batch("", tools)
-        self.executor = Executor(self.store, self.registry)
+        self.workers = WorkerPool(self.registry)
+        self.executor = Executor(self.store, self.registry, self.workers)
         self._tasks = TaskSet()
         self._started_at = time.monotonic()
         self._on_serving: list[Callable[[bool], None]] = []
@@ -90,6 +92,7 @@ class Hub:
         """Ends what the hub itself runs."""
         await self._tasks.aclose()
         await self.executor.aclose()
+        await self.workers.aclose()
 
     def on_serving(self, callback: Callable[[bool], None]) -> None:
         """Calls ``callback`` whenever the hub begins or ceases to serve."""
@@ -162,7 +165,8 @@ class Hub:
     def _session_ended(self, session: Session, error: ToolBridgeError) -> None:
         for call in list(session.calls or ()):
             call.cancel(session_ended(error))
-        self.registry.session_ended()
+        self.workers.session_ended(session)
+        self.registry.session_ended(session)
 
     async def get_session_info(self, request: pb.GetSessionInfoRequest) -> pb.SessionInfo:
         """Describes a session; asking is no activity."""
@@ -198,16 +202,30 @@ class Hub:
         specs = [tool.spec for tool in self.registry.visible(session)]
         return pb.GetSessionToolsResponse(tools=specs, revision=self.registry.revision(session))
 
-    async def register_tools(self, request: pb.RegisterToolsRequest) -> pb.RegisterToolsResponse:
-        """Refuses: without a link there is no way to call what would be registered."""
-        error = ValidationError(
-            f"{len(request.tools)} tools were not registered: RegisterTools works over a link, where they can be called"
-        )
-        return pb.RegisterToolsResponse(error=error_info(error))
-
-    async def unregister_tools(self, request: pb.UnregisterToolsRequest) -> pb.StatusResponse:
-        """Removes tools of a session's own, all or none."""
+    async def register_tools(
+        self, request: pb.RegisterToolsRequest, *, link: WorkerLink | None = None
+    ) -> pb.RegisterToolsResponse:
+        """Registers the tools of a worker, over its ``link``: without one there is no way to call them."""
         try:
+            self._refuse_while_draining()
+            if link is None:
+                raise ValidationError(
+                    f"{len(request.tools)} tools were not registered: RegisterTools works over a link, "
+                    "where they can be called"
+                )
+            added = self.workers.register(link, request)
+        except ToolBridgeError as error:
+            return pb.RegisterToolsResponse(error=error_info(error))
+        return pb.RegisterToolsResponse(success=True, tool_ids={tool.name: tool.id for tool in added})
+
+    async def unregister_tools(
+        self, request: pb.UnregisterToolsRequest, *, link: WorkerLink | None = None
+    ) -> pb.StatusResponse:
+        """Removes tools, all or none: over a worker's ``link`` its own, else those of a session."""
+        try:
+            if link is not None and self.workers.offers(link):
+                taken = self.workers.unregister(link, request.session_id, request.tool_ids)
+                return pb.StatusResponse(success=True, message=f"{len(taken)} tools removed")
             if not request.session_id:
                 raise ValidationError(
                     "tools of every session are removed by their worker, over its link; name a session"
@@ -229,7 +247,10 @@ class Hub:
 
     async def watch_session_tools(self, request: pb.WatchSessionToolsRequest) -> AsyncGenerator[pb.ToolUpdate, None]:
         """Tells what changes in the tools that a session sees."""
-        session = self._begin_watch(request.session_id)
+        session = self._find_to_watch(request.session_id)
+        self._check_watches(session, session.tool_watches)
+        # Counted apart: a client that follows the tools does nothing that would keep its session from being idle.
+        session.tool_watches += 1
         changes = self.registry.watch(session, request.from_revision)
         try:
             async for change in changes:
@@ -240,28 +261,43 @@ class Hub:
                     epoch=self.store.revisions.epoch,
                 )
         finally:
-            session.watches -= 1
+            session.tool_watches -= 1
             await changes.aclose()
 
     # ----------------------------------------------------------------------------------------------- execution
 
     def execute_tool(
-        self, request: pb.ToolCallRequest, *, deadline: float | None = None, size: int = 0
-    ) -> Coroutine[Any, Any, pb.ToolCallResponse]:
-        """Runs one call."""
-        return self.executor.execute(request, deadline=deadline, size=size)
+        self,
+        request: pb.ToolCallRequest,
+        *,
+        deadline: float | None = None,
+        payload: bytes = b"",
+        origin: HubCall | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Runs one call; arguments and answer as of ``Executor.execute``."""
+        return self.executor.execute(request, deadline=deadline, payload=payload, parent=origin)
 
     def stream_tool(
-        self, request: pb.ToolStreamRequest, *, deadline: float | None = None, size: int = 0
-    ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
-        """Runs one stream."""
-        return self.executor.stream(request, deadline=deadline, size=size)
+        self,
+        request: pb.ToolStreamRequest,
+        *,
+        deadline: float | None = None,
+        payload: bytes = b"",
+        origin: HubCall | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        """Runs one stream; arguments and chunks as of ``Executor.stream``."""
+        return self.executor.stream(request, deadline=deadline, payload=payload, parent=origin)
 
     async def batch_execute_tools(
-        self, request: pb.BatchToolCallRequest, *, deadline: float | None = None, size: int = 0
+        self,
+        request: pb.BatchToolCallRequest,
+        *,
+        deadline: float | None = None,
+        payload: bytes = b"",
+        origin: HubCall | None = None,
     ) -> pb.BatchToolCallResponse:
         """Runs many calls."""
-        return await Batch(self.executor, request, deadline, size).run()
+        return await Batch(self.executor, request, deadline, size=len(payload), parent=origin).run()
 
     # ----------------------------------------------------------------------------------------------- variables
 
@@ -323,7 +359,9 @@ class Hub:
     ) -> AsyncGenerator[pb.VariableUpdate, None]:
         """Tells what changes in a session's variables."""
         variables: Variables = self.store.variables(request.session_id)
-        session = self._begin_watch(request.session_id)
+        session = self._find_to_watch(request.session_id)
+        self._check_watches(session, session.watches)
+        session.watches += 1
         changes = variables.watch(
             request.variable_names, initial=request.include_initial, after=request.from_revision, epoch=request.epoch
         )
@@ -334,15 +372,15 @@ class Hub:
             session.watches -= 1
             await changes.aclose()
 
-    def _begin_watch(self, session_id: str) -> Session:
+    def _find_to_watch(self, session_id: str) -> Session:
         self._refuse_while_draining()
-        session = self.store.find(session_id)
-        if session.watches >= self.settings.max_session_watches:
+        return self.store.find(session_id)
+
+    def _check_watches(self, session: Session, watches: int) -> None:
+        if watches >= self.settings.max_session_watches:
             raise ResourceExhaustedError(
-                f"session {session.id!r} has {session.watches} watches open, which is its limit; end one first"
+                f"session {session.id!r} has {watches} watches open, which is its limit; end one first"
             )
-        session.watches += 1
-        return session
 
     # --------------------------------------------------------------------------------------------- the hub itself
 
@@ -366,6 +404,8 @@ class Hub:
             "hub.sessions": len(self.store),
             "hub.active_calls": self.executor.active,
             "hub.threads_busy": self.executor.threads_busy,
+            "hub.workers": len(self.workers),
+            "hub.workers_suspect": sum(worker.suspect for worker in self.workers.workers()),
         }
         return pb.MetricsResponse(metrics=self.metrics.snapshot(own, request.metric_names))
 

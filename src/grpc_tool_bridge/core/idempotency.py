@@ -1,110 +1,127 @@
 """Calls with an idempotency key: the same key and arguments in a session run once."""
 
 import asyncio
-import hashlib
-from collections import OrderedDict
+import time
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.fingerprint import fingerprint
+from grpc_tool_bridge.core.kept import Kept
 from grpc_tool_bridge.core.variables import check_name
-from grpc_tool_bridge.errors import ConflictError, DeadlineExceededError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolCallResponse
+from grpc_tool_bridge.errors import ConflictError, DeadlineExceededError, ResourceExhaustedError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolCallResponse
 
 
-class _Entry:
-    """One key: what it was used for and, once the call has ended, its answer."""
+class _Running:
+    """A call that runs: what its key is used for and, once it has ended, what the tool made of it."""
 
-    __slots__ = ("answer", "ended", "fingerprint", "size")
+    __slots__ = ("ended", "outcome", "used_for")
 
-    def __init__(self, fingerprint: bytes) -> None:
-        self.fingerprint = fingerprint
+    def __init__(self, used_for: bytes) -> None:
+        self.used_for = used_for
         self.ended = asyncio.Event()
-        self.answer: ToolCallResponse | None = None
-        self.size = 0
+        self.outcome: ToolCallResponse | None = None
+
+
+class _Answered(NamedTuple):
+    used_for: bytes
+    answer: ToolCallResponse
 
 
 class KeyedCalls:
     """The calls of one session that have a key: those that run, and the last answers.
 
     Args:
-        settings: How many answers are kept, and how many bytes of them.
+        settings: How long answers are kept, how many, and how many bytes of them; and how many calls may wait.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._running: dict[str, _Entry] = {}
-        # The least recently asked for first.
-        self._answered: OrderedDict[str, _Entry] = OrderedDict()
-        self._bytes = 0
+        self._running: dict[str, _Running] = {}
+        self._answered: Kept[str, _Answered] = Kept(
+            keep_time=settings.answer_keep_time,
+            max_entries=settings.max_session_answers,
+            max_bytes=settings.max_session_answer_bytes,
+        )
+        self._waiting = 0
+        self._max_waiting = settings.max_session_waiting
 
     async def run(
-        self, request: ToolCallRequest, call: Callable[[], Awaitable[ToolCallResponse]], *, patience: float
+        self, request: ToolCallRequest, call: Callable[[], Awaitable[ToolCallResponse]], *, until: float
     ) -> ToolCallResponse:
         """Makes the call, or gives the answer that a call with this key had.
 
-        While the first one runs, the next waits for its answer. A call that the bridge refused or ended, and one whose
-        error is marked retryable, leaves its key free: it may be tried again.
+        While the first one runs, the next ones wait. What the tool made of it, a result or an error, is their answer
+        too. Where the tool did not come to an end, because the bridge refused or ended the call or its caller left, the
+        first of them makes the call, and the others go on waiting.
+
+        What the tool made of a call is kept, except for an error that is marked retryable: that leaves the key free,
+        and the call may be tried again.
 
         Args:
             request: The call; it has a key.
             call: Makes it.
-            patience: Seconds to wait for a call with this key that runs.
+            until: Time of the monotonic clock up to which to wait for calls with this key that run.
 
         Raises:
             ConflictError: The key was used for another tool or other arguments (IdempotencyConflict).
             DeadlineExceededError: The call that has this key takes too long.
+            ResourceExhaustedError: Too many calls of the session wait for one with their key.
             ValidationError: The key cannot be used.
         """
         key = request.idempotency_key
         check_name(key, "an idempotency key")
-        fingerprint = _fingerprint(request)
+        asked_for = fingerprint(request)
         while (known := self._running.get(key) or self._answered.get(key)) is not None:
-            if known.fingerprint != fingerprint:
+            if known.used_for != asked_for:
                 raise ConflictError(
                     f"the idempotency key {key!r} was used for another tool or other arguments; take a new key",
                     error_type="IdempotencyConflict",
                 )
-            if known.answer is not None:
-                self._answered.move_to_end(key)
-                return _repeated(known.answer, request.request_id)
-            await _end_of(known, request.tool_id, patience)
-        entry = self._running[key] = _Entry(fingerprint)
+            answer = known.answer if isinstance(known, _Answered) else await self._outcome(known, request, until)
+            if answer is not None:
+                return _repeated(answer, request.request_id)
+        return await self._run(key, asked_for, call)
+
+    async def _run(
+        self, key: str, asked_for: bytes, call: Callable[[], Awaitable[ToolCallResponse]]
+    ) -> ToolCallResponse:
+        running = self._running[key] = _Running(asked_for)
         try:
             answer = await call()
-            if _is_final(answer):
-                self._keep(key, entry, answer)
+            if _is_of_the_tool(answer):
+                running.outcome = _repeated(answer, "")
+                if not answer.error.retryable:
+                    self._answered.keep(key, _Answered(asked_for, running.outcome), answer.ByteSize())
         finally:
             del self._running[key]
-            entry.ended.set()
+            running.ended.set()
         return answer
 
-    def _keep(self, key: str, entry: _Entry, answer: ToolCallResponse) -> None:
-        size = answer.ByteSize()
-        if size > self._settings.max_session_answer_bytes:
-            return
-        entry.answer, entry.size = _repeated(answer, ""), size
-        self._answered[key] = entry
-        self._bytes += size
-        while (
-            len(self._answered) > self._settings.max_session_answers
-            or self._bytes > self._settings.max_session_answer_bytes
-        ):
-            _, dropped = self._answered.popitem(last=False)
-            self._bytes -= dropped.size
+    async def _outcome(self, running: _Running, request: ToolCallRequest, until: float) -> ToolCallResponse | None:
+        """Waits until the call ends; returns what the tool made of it, None where it did not come to that."""
+        if self._waiting >= self._max_waiting:
+            raise ResourceExhaustedError(
+                f"session {request.session_id!r} has {self._waiting:,} calls waiting for one with their idempotency "
+                "key, which is its limit; call again later",
+                details={"retry_after": "1"},
+            )
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(until - time.monotonic()):
+                await running.ended.wait()
+        except TimeoutError:
+            raise DeadlineExceededError(
+                f"{request.tool_id}: the call that has this idempotency key did not end in the time of this one; "
+                "ask again later"
+            ) from None
+        finally:
+            self._waiting -= 1
+        return running.outcome
 
 
-async def _end_of(entry: _Entry, tool_id: str, patience: float) -> None:
-    try:
-        async with asyncio.timeout(patience):
-            await entry.ended.wait()
-    except TimeoutError:
-        raise DeadlineExceededError(
-            f"{tool_id}: the call that has this idempotency key did not end within {patience:g} s; ask again later"
-        ) from None
-
-
-def _is_final(answer: ToolCallResponse) -> bool:
-    return answer.success or (answer.error.details.get("origin") == "tool" and not answer.error.retryable)
+def _is_of_the_tool(answer: ToolCallResponse) -> bool:
+    return answer.success or answer.error.details.get("origin") == "tool"
 
 
 def _repeated(answer: ToolCallResponse, request_id: str) -> ToolCallResponse:
@@ -112,8 +129,3 @@ def _repeated(answer: ToolCallResponse, request_id: str) -> ToolCallResponse:
     copy.CopyFrom(answer)
     copy.request_id = request_id
     return copy
-
-
-def _fingerprint(request: ToolCallRequest) -> bytes:
-    call = ToolCallItem(tool_id=request.tool_id, args=request.args, kwargs=request.kwargs)
-    return hashlib.sha256(call.SerializeToString(deterministic=True)).digest()

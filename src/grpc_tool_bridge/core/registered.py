@@ -2,16 +2,21 @@
 
 import difflib
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.limits import Places, RateLimit
 from grpc_tool_bridge.core.metrics import ToolMetrics
+from grpc_tool_bridge.core.spec_checks import SpecCheck
 from grpc_tool_bridge.core.variables import Revisions, clip
 from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError, ResourceExhaustedError, ValidationError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+from grpc_tool_bridge.pipelines import PIPELINE_KEY, pipeline_of
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 from grpc_tool_bridge.tooling.options import TOOL_NAME
 from grpc_tool_bridge.tools import Tool, as_tool
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.core.workers import Worker
 
 ToolSource = Tool | Callable[..., Any] | ToolSpec
 
@@ -34,9 +39,25 @@ class RegisteredTool:
         places: Calls at once; None: no limit.
         rate: Calls in a minute; None: no limit.
         metrics: Its counts; set by the registry.
+        check: Checks the arguments of a call that somebody else runs, as far as its spec tells.
+        workers: Who offers it, the one that had a call longest ago first; None: it is no worker's tool.
+        session_id: The session that sees it; empty: every session.
     """
 
-    __slots__ = ("id", "metrics", "name", "places", "rate", "revision", "spec", "timeout", "tool")
+    __slots__ = (
+        "check",
+        "id",
+        "metrics",
+        "name",
+        "places",
+        "rate",
+        "revision",
+        "session_id",
+        "spec",
+        "timeout",
+        "tool",
+        "workers",
+    )
 
     def __init__(self, spec: ToolSpec, tool: Tool | None, revision: int, settings: Settings) -> None:
         limits = spec.limits
@@ -51,6 +72,9 @@ class RegisteredTool:
         per_minute = limits.rate_limit_per_minute or settings.rate_limit_per_minute
         self.rate = RateLimit(per_minute) if per_minute else None
         self.metrics = ToolMetrics()
+        self.check: Callable[[Any], None] = SpecCheck(spec) if tool is None else _pass
+        self.workers: list[Worker] | None = None
+        self.session_id = ""
 
 
 def register_in(
@@ -61,29 +85,32 @@ def register_in(
     revisions: Revisions,
     scope: str,
     limit: int | None = None,
+    replaced: Collection[RegisteredTool] = (),
 ) -> list[RegisteredTool]:
     """Adds tools to one scope, all or none.
 
     Args:
         known: The scope's tools by id; the new ones are added.
-        sources: Functions, tools, or specs of tools that somebody else runs.
+        sources: Functions, tools, specs of tools that somebody else runs, or of pipelines, which the hub runs.
         settings: Limits of tools that set none.
         revisions: Numbers the change.
         scope: The scope's name, for the texts of errors.
         limit: Tools that the scope may have; None: no limit.
+        replaced: Tools of the scope that give way to the new ones.
 
     Raises:
         AlreadyExistsError: Two tools of the scope would share a name or an id.
         ValidationError: A name or an id cannot be used.
         ResourceExhaustedError: The scope would have too many.
     """
-    resolved = [_resolve(source) for source in sources]
-    if limit is not None and len(known) + len(resolved) > limit:
+    resolved = [resolve(source) for source in sources]
+    kept = [tool for tool in known.values() if tool not in replaced]
+    if limit is not None and len(kept) + len(resolved) > limit:
         raise ResourceExhaustedError(
-            f"{scope} would have {len(known) + len(resolved):,} tools, the limit is {limit:,} (max_session_tools)"
+            f"{scope} would have {len(kept) + len(resolved):,} tools, the limit is {limit:,} (max_session_tools)"
         )
-    names = {tool.name for tool in known.values()}
-    ids = set(known)
+    names = {tool.name for tool in kept}
+    ids = {tool.id for tool in kept}
     for spec, _ in resolved:
         if spec.name in names or spec.tool_id in ids:
             what = f"a tool named {spec.name!r}" if spec.name in names else f"a tool with the id {spec.tool_id!r}"
@@ -94,6 +121,8 @@ def register_in(
         return []
     revision = revisions.next()
     added = [RegisteredTool(spec, tool, revision, settings) for spec, tool in resolved]
+    for tool in replaced:
+        del known[tool.id]
     known.update((tool.id, tool) for tool in added)
     return added
 
@@ -107,7 +136,16 @@ def tool_not_found(tool_id: str, scope: str, ids: Collection[str]) -> NotFoundEr
     return NotFoundError(f"{scope} sees no tool {shown!r}{hint}", error_type="ToolNotFound")
 
 
-def _resolve(source: ToolSource) -> tuple[ToolSpec, Tool | None]:
+def _pass(_: Any) -> None:
+    """Checks nothing: a local tool checks its arguments itself."""
+
+
+def resolve(source: ToolSource) -> tuple[ToolSpec, Tool | None]:
+    """Makes of a source the spec to register, and the tool where the hub itself runs it.
+
+    Raises:
+        ValidationError: A name, an id or a limit cannot be used.
+    """
     if not isinstance(source, ToolSpec):
         tool = as_tool(source)
         return tool.spec, tool
@@ -122,4 +160,7 @@ def _resolve(source: ToolSource) -> tuple[ToolSpec, Tool | None]:
     limits = spec.limits
     if min(limits.timeout_ms, limits.max_concurrent_calls, limits.rate_limit_per_minute, limits.max_memory_bytes) < 0:
         raise ValidationError(f"tool {spec.name!r}: limits are 0 (none) or more")
+    if spec.type == ToolType.COMPOSITE and PIPELINE_KEY in spec.metadata:
+        composite = pipeline_of(spec)
+        return composite.spec, composite
     return spec, None

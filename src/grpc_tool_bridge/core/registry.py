@@ -1,13 +1,20 @@
 """Which tools a session sees: the hub's and its own, its own first."""
 
-from collections.abc import AsyncGenerator, Collection, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from grpc_tool_bridge.core.metrics import Metrics
+from grpc_tool_bridge.core.offers import sort_offers
 from grpc_tool_bridge.core.registered import RegisteredTool, ToolSource, register_in, tool_not_found
 from grpc_tool_bridge.core.sessions import Session, SessionStore
 from grpc_tool_bridge.core.waiters import Waiters
-from grpc_tool_bridge.errors import SessionExpiredError, ToolBridgeError
+from grpc_tool_bridge.errors import SessionError, SessionExpiredError, ToolBridgeError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.core.workers import Worker
 
 _NONE: dict[str, RegisteredTool] = {}
 
@@ -41,15 +48,22 @@ class ToolRegistry:
         self._global: dict[str, RegisteredTool] = {}
         self._global_revision = 0
         self._global_removed_at = 0
-        self._waiters = Waiters()
+        # The hub's tools by name, made when first asked for: sessions with none of their own share it, and so do the
+        # watches of them.
+        self._shared: Mapping[str, RegisteredTool] | None = None
+        # By session: most changes are of one session only, and thousands may be watched.
+        self._waiters: WeakKeyDictionary[Session, Waiters] = WeakKeyDictionary()
         self._closed: ToolBridgeError | None = None
 
-    def register_batch(self, session_id: str, tools: Iterable[ToolSource]) -> list[RegisteredTool]:
+    def register_batch(
+        self, session_id: str, tools: Iterable[ToolSource], *, replaced: Collection[RegisteredTool] = ()
+    ) -> list[RegisteredTool]:
         """Registers tools, all or none.
 
         Args:
             session_id: The session that sees them; empty: every session.
             tools: Functions, tools, or specs of tools that somebody else runs.
+            replaced: Tools of the same scope that give way to them.
 
         Returns:
             The tools as registered, in their order.
@@ -60,7 +74,7 @@ class ToolRegistry:
             ValidationError: A name cannot be used.
         """
         if session_id:
-            added = self.store.add_tools(session_id, tools)
+            added = self.store.add_tools(session_id, tools, replaced=replaced)
         else:
             added = register_in(
                 self._global,
@@ -68,12 +82,15 @@ class ToolRegistry:
                 settings=self.store.settings,
                 revisions=self.store.revisions,
                 scope="the hub",
+                replaced=replaced,
             )
             if added:
                 self._global_revision = added[-1].revision
+                self._shared = None
         for tool in added:
             tool.metrics = self._metrics.of_tool(tool.name)
-        self._waiters.wake()
+            tool.session_id = session_id
+        self._wake(self.store.peek(session_id) if session_id else None)
         return added
 
     def unregister(self, session_id: str, tool_ids: Collection[str]) -> list[str]:
@@ -85,10 +102,66 @@ class ToolRegistry:
             revision = self.store.revisions.next()
             if session is None:
                 self._global_revision = self._global_removed_at = revision
+                self._shared = None
             else:
                 session.tools_revision = session.tools_removed_at = revision
-            self._waiters.wake()
+            self._wake(session)
         return removed
+
+    # ------------------------------------------------------------------------------------------ tools of workers
+
+    def offer(
+        self, session_id: str, specs: Iterable[ToolSpec], worker: "Worker", *, in_place_of: "Worker | None" = None
+    ) -> list[RegisteredTool]:
+        """Registers tools that a worker runs, all or none; a tool that other workers offer, too, it joins.
+
+        Args:
+            session_id: The session that sees them; empty: every session.
+            specs: What it offers.
+            worker: Who.
+            in_place_of: A worker whose place it takes.
+
+        Raises:
+            SessionError: There is no such session.
+            AlreadyExistsError: A name or an id is taken, unless by a worker's tool with the identical schema and version.
+            ValidationError: A name cannot be used.
+        """
+        session = self.store.find(session_id) if session_id else None
+        known = self._global if session is None else session.tools or _NONE
+        own = [worker] if in_place_of is None else [worker, in_place_of]
+        offers = sort_offers(known, specs, own, "the hub" if session is None else f"session {session_id!r}")
+        added = self.register_batch(session_id, offers.new, replaced=offers.replaced)
+        for tool in added:
+            tool.workers = [worker]
+        for tool in offers.joined:
+            if tool.workers is not None and worker not in tool.workers:
+                tool.workers.append(worker)
+        by_id = {tool.id: tool for tool in (*added, *offers.joined)}
+        return [by_id[tool_id] for tool_id in offers.ids]
+
+    def offered(self, session_id: str, tool_ids: Collection[str], worker: "Worker") -> list[RegisteredTool]:
+        """Returns the tools of one scope that a worker offers, by their ids; of no ids, all.
+
+        Raises:
+            NotFoundError: It offers none of such an id there.
+        """
+        own = {tool.id: tool for tool in worker.tools if tool.session_id == session_id}
+        for tool_id in tool_ids:
+            if tool_id not in own:
+                raise tool_not_found(tool_id, f"worker {worker.id!r}", own)
+        return [own[tool_id] for tool_id in tool_ids or own]
+
+    def drop(self, tool: RegisteredTool) -> None:
+        """Removes a tool, where it is still there."""
+        try:
+            session = self.store.peek(tool.session_id) if tool.session_id else None
+        except SessionError:
+            return
+        tools = self._global if session is None else session.tools or _NONE
+        if tools.get(tool.id) is tool:
+            self.unregister(tool.session_id, [tool.id])
+
+    # ------------------------------------------------------------------------------------------- what is seen
 
     def find(self, session: Session, tool_id: str) -> RegisteredTool:
         """Returns the tool that a call of the session means.
@@ -106,10 +179,7 @@ class ToolRegistry:
 
     def visible(self, session: Session | None) -> list[RegisteredTool]:
         """Lists the tools that a session sees, by name; of None: the hub's."""
-        tools = {tool.name: tool for tool in self._global.values()}
-        if session is not None and session.tools:
-            tools |= {tool.name: tool for tool in session.tools.values()}
-        return [tools[name] for name in sorted(tools)]
+        return list(self._by_name(session).values())
 
     def count(self, session: Session) -> int:
         """Counts the tools that a session sees."""
@@ -130,27 +200,22 @@ class ToolRegistry:
             after: Go on after this revision; 0: from now on.
         """
         revision = self.revision(session)
-        told = {tool.name: tool.revision for tool in self.visible(session)}
+        told = self._by_name(session)
         if after > revision or 0 < after < max(self._global_removed_at, session.tools_removed_at):
             yield ToolChange("reset", None, after)
             told = {}
         elif after:
-            told = {name: seen for name, seen in told.items() if seen <= after}
+            told = {name: tool for name, tool in told.items() if tool.revision <= after}
         known = after or revision
-        gone: dict[str, RegisteredTool] = {}
         while True:
-            present = {tool.name: tool for tool in self.visible(session)}
+            present = self._by_name(session)
             revision = self.revision(session)
-            news = [("removed", gone[name]) for name in told.keys() - present.keys()]
-            for name, tool in present.items():
-                if told.get(name) != tool.revision:
-                    news.append(("changed" if name in told else "added", tool))
-            told = {name: tool.revision for name, tool in present.items()}
+            news = [] if present is told else list(_changes(told, present))
+            told = present
             for left, (operation, tool) in zip(reversed(range(len(news))), news, strict=True):
                 # Whoever goes on from one that is not the last is told all of them again, rather than miss the rest.
                 yield ToolChange(operation, tool, known if left else revision)
             known = revision
-            gone = present
             await self._next_change(session, revision)
 
     async def _next_change(self, session: Session, revision: int) -> None:
@@ -159,13 +224,46 @@ class ToolRegistry:
                 raise self._closed
             if self.store.peek(session.id) is not session:
                 raise SessionExpiredError(f"session {session.id!r} has ended, and another of its id began; watch anew")
-            await self._waiters.wait()
+            await self._waiters.setdefault(session, Waiters()).wait()
 
-    def session_ended(self) -> None:
-        """Lets the watches see that a session of theirs has ended."""
-        self._waiters.wake()
+    def session_ended(self, session: Session) -> None:
+        """Lets the watches of a session see that it has ended."""
+        self._wake(session)
 
     def close(self, error: ToolBridgeError) -> None:
         """Ends every watch with ``error``."""
         self._closed = error
-        self._waiters.wake()
+        self._wake(None)
+
+    def _by_name(self, session: Session | None) -> Mapping[str, RegisteredTool]:
+        """Returns the tools that a session sees, sorted by name; nobody changes what is returned."""
+        if self._shared is None:
+            self._shared = {tool.name: tool for tool in sorted(self._global.values(), key=_name)}
+        if session is None or not session.tools:
+            return self._shared
+        tools = {**self._shared, **{tool.name: tool for tool in session.tools.values()}}
+        return {name: tools[name] for name in sorted(tools)}
+
+    def _wake(self, session: Session | None) -> None:
+        """Wakes the watches of a session; of None: all."""
+        if session is None:
+            for waiters in list(self._waiters.values()):
+                waiters.wake()
+        elif session in self._waiters:
+            self._waiters[session].wake()
+
+
+def _changes(
+    told: Mapping[str, RegisteredTool], present: Mapping[str, RegisteredTool]
+) -> Iterator[tuple[str, RegisteredTool]]:
+    for name, tool in told.items():
+        if name not in present:
+            yield "removed", tool
+    for name, tool in present.items():
+        known = told.get(name)
+        if known is not tool:
+            yield ("added" if known is None else "changed"), tool
+
+
+def _name(tool: RegisteredTool) -> str:
+    return tool.name

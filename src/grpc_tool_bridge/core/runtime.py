@@ -11,7 +11,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolStreamR
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
 
 if TYPE_CHECKING:
-    from grpc_tool_bridge.core.calls import Call
+    from grpc_tool_bridge.core.hub_calls import HubCall
     from grpc_tool_bridge.core.executor import Executor
 
 
@@ -24,7 +24,7 @@ class HubRuntime:
         store: Holds the session's variables.
     """
 
-    def __init__(self, call: "Call", executor: "Executor", store: SessionStore) -> None:
+    def __init__(self, call: "HubCall", executor: "Executor", store: SessionStore) -> None:
         self._call = call
         self._executor = executor
         self._store = store

@@ -5,12 +5,13 @@ import time
 import uuid
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import any_pb2
 
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.caching import ResultCache
 from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.limits import Places
 from grpc_tool_bridge.core.registered import RegisteredTool, ToolSource, register_in
@@ -27,7 +28,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, VariableMetadata
 
 if TYPE_CHECKING:
-    from grpc_tool_bridge.core.calls import Call
+    from grpc_tool_bridge.running.calls import Call
 
 # What a session's creator says of it stays as long as the session, outside the limit of its variables.
 MAX_METADATA_CHARS = 65_536
@@ -49,7 +50,10 @@ class Session:
         tools_revision: Of the last change to its own tools.
         tools_removed_at: Revision at which a tool of its own was last removed.
         keyed: Its calls with an idempotency key.
-        watches: Open watches; they count as activity.
+        caching: Whether results of idempotent tools are kept.
+        cache: Those results.
+        watches: Open watches of variables; they count as activity.
+        tool_watches: Open watches of tools; they do not.
         links: Open links whose clients opened the session over them; likewise.
         closing: Whether it is being removed: calls that run finish, new ones are refused.
     """
@@ -57,6 +61,8 @@ class Session:
     __slots__ = (
         "__weakref__",
         "_variables",
+        "cache",
+        "caching",
         "call_timeout",
         "calls",
         "closing",
@@ -68,6 +74,7 @@ class Session:
         "max_calls",
         "metadata",
         "places",
+        "tool_watches",
         "tools",
         "tools_removed_at",
         "tools_revision",
@@ -87,7 +94,10 @@ class Session:
         self.places: Places | None = None
         self.calls: set[Call] | None = None
         self.keyed: KeyedCalls | None = None
+        self.caching = bool(config and config.enable_caching)
+        self.cache: ResultCache | None = None
         self.watches = 0
+        self.tool_watches = 0
         self.links = 0
         self.closing = False
         self._variables: Variables | None = None
@@ -302,8 +312,10 @@ class SessionStore:
         """
         return self.add_tools(session_id, tools)
 
-    def add_tools(self, session_id: str, tools: Iterable[ToolSource]) -> list[RegisteredTool]:
-        """Adds tools to a session; ``register_tools`` for callers that cannot wait."""
+    def add_tools(
+        self, session_id: str, tools: Iterable[ToolSource], *, replaced: Collection[RegisteredTool] = ()
+    ) -> list[RegisteredTool]:
+        """Adds tools to a session; ``register_tools`` for callers that cannot wait. ``replaced`` give way to them."""
         session = self.find(session_id)
         known = session.tools if session.tools is not None else {}
         added = register_in(
@@ -313,6 +325,7 @@ class SessionStore:
             revisions=self.revisions,
             scope=f"session {session_id!r}",
             limit=self.settings.max_session_tools,
+            replaced=replaced,
         )
         if added:
             session.tools, session.tools_revision = known, added[-1].revision

@@ -1,6 +1,7 @@
 """The options that a tool is made with, and what each must be."""
 
 import functools
+import inspect
 import re
 import typing
 from collections import abc
@@ -12,7 +13,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, To
 from grpc_tool_bridge.tooling.signatures import Signature
 from grpc_tool_bridge.tooling.typespecs import plain
 
-ExecutorName = Literal["async", "thread"]
+ExecutorName = Literal["async", "thread", "process"]
 
 TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _LIST_TYPES = (list, abc.Sequence, abc.Iterable, abc.Collection, Any)
@@ -77,17 +78,39 @@ def fitting_type(name: str, asked: ToolType.ValueType | None, signature: Signatu
     return asked
 
 
-def fitting_executor(name: str, asked: ExecutorName | None, signature: Signature) -> ExecutorName:
+def fitting_executor(
+    name: str, asked: ExecutorName | None, signature: Signature, function: Callable[..., Any]
+) -> ExecutorName:
     """Says where a function runs.
 
     Raises:
         ValueError: It cannot run where it was asked to.
     """
-    if asked not in (None, "async", "thread"):
-        raise ValueError(f"{name}: executor is 'async' or 'thread', not {asked!r}")
-    if asked == "thread" and signature.is_async:
+    if asked not in (None, "async", "thread", "process"):
+        raise ValueError(f"{name}: executor is 'async', 'thread' or 'process', not {asked!r}")
+    if asked in ("thread", "process") and signature.is_async:
         raise ValueError(f"{name}: an async function runs on the event loop; leave executor out, or use a plain def")
+    if asked == "process":
+        what = _hidden(function, signature)
+        if what:
+            raise ValueError(
+                f"{name}: a process finds a function by its module and its name there, so that {what} cannot run in "
+                "one; use a def at the top level of a module, or leave executor out"
+            )
     return asked or ("async" if signature.is_async else "thread")
+
+
+def _hidden(function: Callable[..., Any], signature: Signature) -> str:
+    """Says what makes that a function cannot be found by its name; nothing where it can."""
+    if inspect.ismethod(function) or signature.needs_instance:
+        return "a method, which needs its instance,"
+    if not inspect.isfunction(function):
+        return f"a {type(function).__name__} object"
+    if function.__name__ == "<lambda>":
+        return "a lambda"
+    if "<locals>" in function.__qualname__:
+        return "a function inside a function"
+    return ""
 
 
 def apply_options(spec: ToolSpec, options: ToolOptions) -> None:

@@ -3,35 +3,65 @@
 import asyncio
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import grpc.aio
 from grpc.aio import AioRpcError
 
 from grpc_tool_bridge.config import STREAM_TIMEOUT
-from grpc_tool_bridge.errors import MessageTooLargeError, ToolBridgeError, UnimplementedError
+from grpc_tool_bridge.errors import MessageTooLargeError, ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkHello
-from grpc_tool_bridge.timeouts import was_cancelled
+from grpc_tool_bridge.timeouts import was_cancelled, within
+from grpc_tool_bridge.transport.call_server import CallServer, ServedMethod
 from grpc_tool_bridge.transport.link_calls import LinkCall
 from grpc_tool_bridge.transport.link_io import LinkIO
-from grpc_tool_bridge.transport.status import link_status_of, rpc_error
-from grpc_tool_bridge.wire.link import Arrived, Called, Draining, Ended, Event, Greeted, Link, Replied, Told
+from grpc_tool_bridge.transport.status import rpc_error
+from grpc_tool_bridge.wire.link import (
+    Arrived,
+    Called,
+    Cancelled,
+    Draining,
+    Ended,
+    Event,
+    Greeted,
+    IncomingCall,
+    Link,
+    Replied,
+    Told,
+)
 
 # How often a link looks after its calls; who guards a call gives it a second more than its time.
 LOOK_SECONDS = 0.25
+
+_NOTHING_SERVED: Mapping[str, ServedMethod] = {}
 
 # What a call ends with whose bridge was closed while it waited.
 CLOSED = "the bridge was closed before the answer came"
 
 
+@dataclass(frozen=True, slots=True)
+class CallOrigin:
+    """Where a call comes from that the hub makes.
+
+    Attributes:
+        link: The link that it came over, and that the calls of its tool go over.
+        number: Its number on that link.
+    """
+
+    link: "ClientLink"
+    number: int
+
+
 class ClientLink:
-    """A link that was dialled: sends calls, and brings their answers.
+    """A link that was dialled: sends calls, and brings their answers; of a worker, it also serves those of the hub.
 
     Args:
         rpc: The stream.
         where: The hub's address, for texts.
         on_turn: Called when the link may take further calls.
+        methods: What is served to the hub, by name.
 
     Attributes:
         greeted: Done with whether the hub took the link.
@@ -41,7 +71,14 @@ class ClientLink:
 
     looks_after_calls = True
 
-    def __init__(self, rpc: Any, where: str, *, on_turn: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        rpc: Any,
+        where: str,
+        *,
+        on_turn: Callable[[], None],
+        methods: Mapping[str, ServedMethod] = _NOTHING_SERVED,
+    ) -> None:
         self.greeted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.unusable = asyncio.Event()
         self.error: AioRpcError | None = None
@@ -51,7 +88,13 @@ class ClientLink:
         self._rpc = rpc
         self._where = where
         self._link = Link(dialler=True, hello=LinkHello(peer=f"Python {platform.python_version()}"))
-        self._io = LinkIO(self._link, _ClientStream(rpc), on_event=self._take, on_turn=on_turn, patience=STREAM_TIMEOUT)
+        self._on_turn = on_turn
+        self._io = LinkIO(
+            self._link, _ClientStream(rpc), on_event=self._take, on_turn=self._turn, patience=STREAM_TIMEOUT
+        )
+        self.wake = self._io.wake
+        self._server = CallServer(self._link, self, methods, who="this worker" if methods else "a client", patience=STREAM_TIMEOUT)
+        self._quiet = asyncio.Event()
 
     @property
     def takes_calls(self) -> bool:
@@ -104,6 +147,30 @@ class ClientLink:
         if self._link.has_output:
             self._io.wake()
 
+    def origin_of(self, call: IncomingCall) -> CallOrigin:
+        """Tells a tool where its call comes from."""
+        return CallOrigin(self, call.id)
+
+    def before_reply(self, method: str, call: IncomingCall, response: Any) -> None:
+        """Does nothing: a worker's answers are no more than they are."""
+
+    async def drain(self, grace: float) -> None:
+        """Tells the hub to make no new calls, and waits until those that it made are over; at most ``grace`` seconds.
+
+        Raises:
+            ExpiredError: They were not over in time.
+        """
+        self._link.drain(int(grace * 1000))
+        self._io.wake()
+        await within(self._drained(), grace)
+
+    async def _drained(self) -> None:
+        # The hub says when it has no call left here, and makes none any more.
+        await self.unusable.wait()
+        while self._link.incoming and not self._ended:
+            self._quiet.clear()
+            await self._quiet.wait()
+
     def give_up(self, why: str) -> None:
         """Ends the link from here."""
         self._given_up = rpc_error(grpc.StatusCode.UNAVAILABLE, why)
@@ -119,6 +186,7 @@ class ClientLink:
             self.error = await self._serve()
         finally:
             self._ended = True
+            self._quiet.set()
             self._rpc.cancel()
             code, text = grpc.StatusCode.CANCELLED, CLOSED
             if self.error is not None:
@@ -135,6 +203,7 @@ class ClientLink:
             self.unusable.set()
             if not self.greeted.done():
                 self.greeted.set_result(False)
+            await self._server.aclose()
         return self._link.unsent()
 
     async def _serve(self) -> AioRpcError:
@@ -157,6 +226,12 @@ class ClientLink:
             return rpc_error(grpc.StatusCode.UNAVAILABLE, "the hub ended it")
         return rpc_error(code, await self._rpc.details())
 
+    def _turn(self) -> None:
+        self._server.begin_held()
+        if not self._link.incoming:
+            self._quiet.set()
+        self._on_turn()
+
     def _take(self, event: Event) -> None:
         match event:
             case Replied():
@@ -172,8 +247,9 @@ class ClientLink:
             case Draining():
                 self.unusable.set()
             case Called():
-                refusal = UnimplementedError(f"a client answers no calls, such as {event.call.method[:100]}")
-                self._link.end(event.call, link_status_of(refusal))
+                self._server.take(event.call)
+            case Cancelled():
+                self._server.cancel(event.call)
 
 
 class _ClientStream:

@@ -58,7 +58,8 @@ class LinkIO:
         self._sleeper: asyncio.Future[None] | None = None
         # Begun by ``push``; the writer waits for its end.
         self._pushed: Write | None = None
-        self._finishing = False
+        self._finishing = self._aborting = False
+        self._reader: asyncio.Task[None] | None = None
 
     def wake(self) -> None:
         """Sends what the link was given, together with what it is given before the writer's next turn."""
@@ -76,8 +77,14 @@ class LinkIO:
         self._finishing = True
         self.wake()
 
+    def abort(self) -> None:
+        """Ends ``run`` without sending what waits."""
+        self._aborting = True
+        if self._reader is not None:
+            self._reader.cancel()
+
     async def run(self) -> None:
-        """Reads and writes until the peer sends no more, or ``finish`` was called and everything was sent.
+        """Reads and writes until the peer sends no more, ``abort``, or ``finish`` was called and everything was sent.
 
         Raises:
             ProtocolError: The peer broke the protocol.
@@ -85,10 +92,10 @@ class LinkIO:
             Exception: As of the stream.
         """
         loop = asyncio.get_running_loop()
-        tasks = {
-            loop.create_task(self._read(), name="link reader"),
-            loop.create_task(self._write(), name="link writer"),
-        }
+        self._reader = loop.create_task(self._read(), name="link reader")
+        tasks = {self._reader, loop.create_task(self._write(), name="link writer")}
+        if self._aborting:
+            self._reader.cancel()
         try:
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -96,7 +103,8 @@ class LinkIO:
                 task.cancel()
             await asyncio.wait(tasks)
         for task in ended:
-            task.result()
+            if not self._aborting:
+                task.result()
 
     async def _read(self) -> None:
         link, stream, on_event = self.link, self._stream, self._on_event

@@ -3,35 +3,38 @@
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from typing import Any, Protocol
 
 import grpc.aio
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.eager import EagerTasks
 from grpc_tool_bridge.errors import (
     CallCancelledError,
-    DeadlineExceededError,
     ProtocolError,
     SerializationError,
-    ToolBridgeError,
     UnavailableError,
-    UnimplementedError,
     ValidationError,
 )
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkHello, LinkStatus, LogRecord
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkHello, LogRecord
 from grpc_tool_bridge.timeouts import ExpiredError, within
+from grpc_tool_bridge.transport.call_server import CallServer, ServedMethod, served_methods
 from grpc_tool_bridge.transport.facts import METADATA_LOGGER, SessionFacts, fact_metadata
 from grpc_tool_bridge.transport.link_io import LinkIO
-from grpc_tool_bridge.transport.status import link_status_of
-from grpc_tool_bridge.wire.link import Called, Cancelled, Event, IncomingCall, Link
-from grpc_tool_bridge.wire.methods import METHODS, TAKE_DEADLINE, Method
-
-# Reading a request beyond this takes so long that small calls would notice.
-LARGE_BYTES = 256 * 1024
+from grpc_tool_bridge.wire.link import (
+    Arrived,
+    Called,
+    Cancelled,
+    Draining,
+    Ended,
+    Event,
+    IncomingCall,
+    Link,
+    OutgoingCall,
+    Ponged,
+    Replied,
+)
+from grpc_tool_bridge.wire.methods import ORIGIN_KEY
 
 # A link that opened more sessions forgets those that have ended, whenever they have doubled.
 MIN_PRUNED = 100
@@ -53,8 +56,31 @@ class SessionHold(Protocol):
         """Ends it."""
 
 
+class Workers(Protocol):
+    """The workers of a hub, as far as links tell of them."""
+
+    def offers(self, link: Any) -> bool:
+        """Tells whether a link is a worker's."""
+
+    def heard(self, link: Any) -> None:
+        """Notes a sign of life of a worker."""
+
+    def turn(self, link: Any) -> None:
+        """Called after each frame of a link."""
+
+    def leave(self, link: Any) -> None:
+        """Takes note that a peer drains."""
+
+    def lost(self, link: Any, why: str) -> None:
+        """Takes note that a link has ended."""
+
+
 class LinkedHub(SessionFacts, Protocol):
     """A hub, as far as links need more of it than its methods."""
+
+    @property
+    def workers(self) -> Workers:
+        """Its workers."""
 
     def hold_session(self, session_id: str) -> SessionHold:
         """Counts an open link as activity of a session, until the hold is released."""
@@ -71,11 +97,7 @@ class LinkServer:
     def __init__(self, hub: LinkedHub, settings: Settings) -> None:
         self._hub = hub
         self._settings = settings
-        self._methods = {
-            name: _ServedMethod(method, function)
-            for name, method in METHODS.items()
-            if (function := getattr(hub, method.attribute, None)) is not None
-        }
+        self._methods = served_methods(hub)
         self._links: set[_HubLink] = set()
         self._draining = False
         self._none_left = asyncio.Event()
@@ -122,46 +144,6 @@ def _going() -> UnavailableError:
     return UnavailableError("the hub is shutting down; connect again when it is back")
 
 
-class _ServedMethod:
-    """A method of the hub, with what each call would have to look up of it."""
-
-    __slots__ = ("_function", "_parse", "_takes_deadline", "name", "opens_session", "streams")
-
-    def __init__(self, method: Method, function: Callable[..., Any]) -> None:
-        self.name = method.name
-        self.streams = method.response_streaming
-        self.opens_session = method.name == "InitializeSession"
-        self._takes_deadline = method.name in TAKE_DEADLINE
-        self._parse = method.request.FromString
-        self._function = function
-
-    def open(self, call: IncomingCall) -> tuple[Any, Any]:
-        """Reads the request, and makes the coroutine or the generator that answers it.
-
-        Raises:
-            SerializationError: The request cannot be read.
-        """
-        payload = call.payload
-        try:
-            request = self._parse(payload)
-        except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the peer's fault
-            raise SerializationError(f"the request of {self.name} cannot be read: {str(failure)[:200]}") from None
-        # A call that waits need not hold it twice.
-        call.payload = b""
-        if not self._takes_deadline:
-            return request, self._function(request)
-        deadline = time.monotonic() + call.timeout_ms / 1000 if call.timeout_ms else None
-        return request, self._function(request, deadline=deadline, size=len(payload))
-
-
-async def _in_turns(call: IncomingCall, served: _ServedMethod) -> Any:
-    """Reads a large request and runs its call, and lets others have their turn before each."""
-    await asyncio.sleep(0)
-    _, work = served.open(call)
-    await asyncio.sleep(0)
-    return await work
-
-
 class _ServerStream:
     """The frames of a link at the side of the server."""
 
@@ -175,40 +157,39 @@ class _ServerStream:
 
 
 class _HubLink:
-    """One link: runs what its peer calls."""
+    """One link: runs what its peer calls and, of a worker, calls its tools."""
 
-    def __init__(self, hub: LinkedHub, methods: Mapping[str, _ServedMethod], settings: Settings, stream: Any) -> None:
+    def __init__(self, hub: LinkedHub, methods: Mapping[str, ServedMethod], settings: Settings, stream: Any) -> None:
         self._hub = hub
-        self._methods = methods
+        self._workers = hub.workers
         hello = LinkHello(peer="hub", capacity=settings.max_link_calls)
         most = settings.max_link_bytes
         self._link = Link(dialler=False, hello=hello, max_incoming_bytes=most, max_answer_bytes=most)
         self._io = LinkIO(
-            self._link,
-            stream,
-            on_event=self._take,
-            on_turn=self._begin_held,
-            patience=settings.stream_timeout,
+            self._link, stream, on_event=self._take, on_turn=self._turn, patience=settings.stream_timeout
         )
-        self._patience = settings.stream_timeout
-        self._tasks = EagerTasks()
-        # Calls that came while answers piled up, in order; they begin when the peer has read some.
-        self._held: dict[int, IncomingCall] = {}
+        self.wake = self._io.wake
+        self._server = CallServer(self._link, self, methods, who="this hub", patience=settings.stream_timeout)
         self._sessions: dict[str, SessionHold] = {}
         self._prune_at = MIN_PRUNED
+        self._given_up = ""
 
     @property
     def peer(self) -> str:
         return self._link.peer.peer[:MAX_PEER_CHARS] if self._link.peer is not None else "an unknown peer"
 
     async def run(self) -> None:
+        why = "its link was lost"
         try:
             await self._io.run()
+            why = self._given_up or "its link ended"
+        except (ProtocolError, SerializationError) as error:
+            why = f"its link was ended: {error.message}"
+            raise
         finally:
-            # Their peer has gone, or is about to: nobody waits for an answer.
-            self._held.clear()
+            self._workers.lost(self, why)
             try:
-                await self._tasks.aclose()
+                await self._server.aclose()
             finally:
                 for hold in self._sessions.values():
                     hold.release()
@@ -222,67 +203,43 @@ class _HubLink:
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Called):
-            call = event.call
-            if self._held or not self._link.writable:
-                self._held[call.id] = call
-            else:
-                self._begin(call)
+            self._server.take(event.call)
+        elif isinstance(event, Replied):
+            event.call.replied(event.payload)
+        elif isinstance(event, Arrived):
+            event.call.arrived(event.payload)
+        elif isinstance(event, Ended):
+            event.call.ended(event.status)
         elif isinstance(event, Cancelled):
-            self._cancel(event.call)
+            self._server.cancel(event.call)
+        elif isinstance(event, Ponged):
+            self._workers.heard(self)
+        elif isinstance(event, Draining):
+            self._workers.leave(self)
 
-    def _begin_held(self) -> None:
-        held = self._held
-        while held and self._link.writable:
-            self._begin(held.pop(next(iter(held))))
+    def _turn(self) -> None:
+        self._server.begin_held()
+        self._workers.turn(self)
 
-    def _cancel(self, call: IncomingCall) -> None:
-        if call.task is not None:
-            call.task.cancel()
-            return
-        self._held.pop(call.id, None)
-        self._fail(call, CallCancelledError("the call was cancelled before it began"))
+    # ------------------------------------------------------------------------------------------ the peer's calls
 
-    # ------------------------------------------------------------------------------------------------- the calls
+    def origin_of(self, call: IncomingCall) -> Any:
+        """Returns the call of the hub whose tool makes this one; None for a call from outside."""
+        if not call.metadata:
+            return None
+        number = call.metadata.get(ORIGIN_KEY)
+        if number is None:
+            return None
+        made_for = self._link.calls.get(int(number)) if number.isdecimal() else None
+        if made_for is None or made_for.given_up:
+            raise CallCancelledError("the call that made this one is over, and may call no further tools")
+        return made_for.owner
 
-    def _begin(self, call: IncomingCall) -> None:
-        served = self._methods.get(call.method)
-        try:
-            if served is None:
-                raise UnimplementedError(f"this hub does not offer {call.method[:100]}")
-            if len(call.payload) > LARGE_BYTES and not served.streams:
-                call.task = self._tasks.start(_in_turns(call, served), partial(self._answered, call, served))
-                return
-            request, work = served.open(call)
-        except ToolBridgeError as error:
-            self._fail(call, error)
-            return
-        if served.streams:
-            patience = self._patience
-            if getattr(request, "timeout_ms", 0) > 0:
-                # A stream that gives itself less time holds its place no longer than that for a reader that stalls.
-                patience = min(patience, request.timeout_ms / 1000)
-            call.task = self._tasks.start(self._stream(call, work, patience), partial(self._streamed, call))
-        else:
-            call.task = self._tasks.start(work, partial(self._answered, call, served))
-
-    def _answered(self, call: IncomingCall, served: _ServedMethod, response: Any, error: BaseException | None) -> None:
-        """Sends the answer of a unary call."""
-        if error is None:
-            try:
-                if served.opens_session:
-                    self._opened(call, response)
-                self._link.reply(call, response.SerializeToString())
-            except ToolBridgeError as refusal:
-                self._fail(call, refusal)
-        else:
-            self._fail(call, error)
-        self._io.wake()
-
-    def _opened(self, call: IncomingCall, response: Any) -> None:
+    def before_reply(self, method: str, call: IncomingCall, response: Any) -> None:
         """Binds a session to the link, and tells what plain RPC tells in the trailing metadata."""
-        session_id = response.session_id
-        if not response.success:
+        if method != "InitializeSession" or not response.success:
             return
+        session_id = response.session_id
         fields = dict(fact_metadata(self._hub, session_id))
         self._link.tell(call, LinkEvent(log=LogRecord(level="debug", logger=METADATA_LOGGER, fields=fields)))
         hold = self._sessions.pop(session_id, None)
@@ -294,38 +251,41 @@ class _HubLink:
             self._sessions = {name: hold for name, hold in self._sessions.items() if hold.is_needed}
             self._prune_at = max(MIN_PRUNED, 2 * len(self._sessions))
 
-    async def _stream(self, call: IncomingCall, messages: Any, patience: float) -> None:
-        link, io = self._link, self._io
-        room: asyncio.Event | None = None
-        try:
-            async for message in messages:
-                link.chunk(call, message.SerializeToString())
-                io.wake()
-                while not link.has_room(call):
-                    if room is None:
-                        room = asyncio.Event()
-                    room.clear()
-                    link.has_room(call, room.set)
-                    try:
-                        await within(room.wait(), patience)
-                    except ExpiredError:
-                        raise DeadlineExceededError(
-                            f"the stream was ended: its reader took nothing for {patience:g} s"
-                        ) from None
-        finally:
-            await messages.aclose()
+    # -------------------------------------------------------------------------------------- the hub's own calls
 
-    def _streamed(self, call: IncomingCall, _: None, error: BaseException | None) -> None:
-        if error is None:
-            self._link.end(call, LinkStatus())
-        else:
-            self._fail(call, error)
+    @property
+    def open_calls(self) -> int:
+        return self._link.open_calls
+
+    def calls(self) -> list[Any]:
+        unsent = [call for call, _ in self._link.unsent()]
+        return [call for call in (*self._link.calls.values(), *unsent) if not call.given_up]
+
+    def has_sent(self, call: OutgoingCall) -> bool:
+        return self._link.has_sent(call)
+
+    def start(self, call: OutgoingCall, payload: bytes) -> None:
+        self._link.call(call, payload)
         self._io.wake()
 
-    def _fail(self, call: IncomingCall, error: BaseException) -> None:
-        if isinstance(error, asyncio.CancelledError):
-            error = CallCancelledError("the call was cancelled")
-        elif not isinstance(error, ToolBridgeError):
-            _log.error("fault in %s", call.method, exc_info=error)
-        self._link.end(call, link_status_of(error))
+    def cancel(self, call: OutgoingCall) -> None:
+        self._link.cancel(call)
         self._io.wake()
+
+    def grant(self, call: OutgoingCall, size: int) -> None:
+        self._link.grant(call, size)
+        if self._link.has_output:
+            self._io.wake()
+
+    def ping(self) -> None:
+        self._link.ping()
+        self._io.wake()
+
+    def release(self) -> None:
+        """Answers a peer that drains: no call of it is left, and none will come."""
+        self._link.drain(0)
+        self._io.wake()
+
+    def give_up(self, why: str) -> None:
+        self._given_up = why
+        self._io.abort()

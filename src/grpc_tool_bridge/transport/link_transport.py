@@ -16,6 +16,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
 from grpc_tool_bridge.retries import back_off
 from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.timeouts import ExpiredError, within
+from grpc_tool_bridge.transport.call_server import served_methods
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
 from grpc_tool_bridge.transport.client_link import CLOSED, ClientLink
 from grpc_tool_bridge.transport.link_calls import LinkCall
@@ -62,17 +63,28 @@ class LinkTransport:
     Args:
         connection: Where the hub is.
         dial_again: Decides whether a hub that refused a link is asked again by itself; else the next call asks.
+        serves: An object with methods that are served to the hub; None: none are.
 
     Attributes:
         where: The hub's address, for texts.
         on_relinked: Called on each link but the first, before other calls go over it, with a stub for that link.
     """
 
-    def __init__(self, connection: Connection, *, dial_again: Callable[[AioRpcError], bool] = is_passing) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        dial_again: Callable[[AioRpcError], bool] = is_passing,
+        serves: object = None,
+    ) -> None:
         self.where = connection.address
         self.on_relinked: Callable[[Any], Awaitable[None]] | None = None
         self._connection = connection
         self._dial_again = dial_again
+        self._methods = served_methods(serves)
+        # Those that are there, with those that drain.
+        self._links: set[ClientLink] = set()
+        self._retiring = False
         self._stub: Any = None
         self._channel: Any = None
         self._authorized: Any = None
@@ -133,6 +145,15 @@ class LinkTransport:
                 raise _copy(self._failure or self._no_link(seconds or FIRST_DIAL_SECONDS)) from None
             if self._failure is not None and (not seconds or not self._dial_again(self._failure)):
                 raise _copy(self._failure)
+
+    async def drain(self, grace: float) -> None:
+        """Dials no more, and waits until the calls that the hub has made are over; at most ``grace`` seconds.
+
+        Raises:
+            ExpiredError: They were not over in time.
+        """
+        self._retiring = True
+        await asyncio.gather(*(link.drain(grace) for link in list(self._links)))
 
     def start(self, call: LinkCall, request: Any) -> None:
         """Sends a call, now or when there is a link that takes it."""
@@ -195,13 +216,18 @@ class LinkTransport:
         waits = back_off()
         while True:
             link = ClientLink(
-                self._authorized.stream_stream(METHODS["Link"].path)(), self.where, on_turn=self._send_waiting
+                self._authorized.stream_stream(METHODS["Link"].path)(),
+                self.where,
+                on_turn=self._send_waiting,
+                methods=self._methods,
             )
             self._tasks.spawn(self._serve(link), "link")
             if await self._greeted(link):
                 began = time.monotonic()
                 await self._use(link)
                 await link.unusable.wait()
+                if self._retiring:
+                    return
                 if time.monotonic() - began > STABLE_SECONDS:
                     # A hub that takes links only to end them is not dialled ever more often.
                     waits = back_off()
@@ -220,7 +246,11 @@ class LinkTransport:
 
     async def _serve(self, link: ClientLink) -> None:
         # A link that drains goes on beside the next one until its calls have ended.
-        unsent = await link.run()
+        self._links.add(link)
+        try:
+            unsent = await link.run()
+        finally:
+            self._links.discard(link)
         if self._current is link:
             self._current = None
         self._waiting.put_back(unsent, CALL_TIMEOUT)

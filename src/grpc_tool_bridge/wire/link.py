@@ -319,6 +319,11 @@ class Link:
         return self.peer.capacity - self._open if self.peer.capacity else sys.maxsize
 
     @property
+    def open_calls(self) -> int:
+        """Calls of this end that were given and have not come to their end, those that were cancelled included."""
+        return self._open
+
+    @property
     def takes_calls(self) -> bool:
         """Whether a call may be made now, with all that bounds them."""
         return self._outbox.size < HIGH_WATER_BYTES and self.room > 0
@@ -326,6 +331,10 @@ class Link:
     def unsent(self) -> list[tuple[Any, bytes]]:
         """Returns the calls that were given and not sent, with their payloads: what a lost link did not lose."""
         return [entry for entry in self._outbox.unsent() if isinstance(entry[0], OutgoingCall) and not entry[0].id]
+
+    def has_sent(self, call: OutgoingCall) -> bool:
+        """Tells whether all of a call was put into frames."""
+        return bool(call.id) and (call._lane is None or call._lane.is_empty())
 
     def next_frame(self) -> bytes:
         """Takes the next frame to send; there is one where ``has_output`` says so."""

@@ -36,8 +36,15 @@ _SERVICE = dspex_bridge_pb2.DESCRIPTOR.services_by_name["SnakepitBridge"]
 
 SERVICE_NAME: str = _SERVICE.full_name
 
-# Calls that run tools; the hub's methods take what the transport knows beside the request: deadline and size.
+# Calls that run tools; whoever serves them takes what the transport knows beside the request: its ``deadline``, its
+# bytes as ``payload``, and its ``origin``.
 TAKE_DEADLINE = frozenset({"ExecuteTool", "StreamTool", "BatchExecuteTools"})
+
+# What a worker says of its tools; whoever serves it takes the ``link``, over which they are called.
+TAKE_LINK = frozenset({"RegisterTools", "UnregisterTools"})
+
+# Names, in the metadata of a call that a worker's tool makes, the call of the hub that the tool runs for.
+ORIGIN_KEY = "tool-bridge-origin"
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {

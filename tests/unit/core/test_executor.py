@@ -13,7 +13,7 @@ from google.protobuf import any_pb2
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.context import ToolContext
-from grpc_tool_bridge.core import calls
+from grpc_tool_bridge.running import calls
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import Session, SessionStore
@@ -175,7 +175,7 @@ async def test_calls_and_errors_are_counted(make: Callable[..., Bench]) -> None:
         ("add", ("x",), {}, "ValidationError", "a"),
         ("add", (), {}, "ValidationError", "missing"),
         ("add", (1,), {"timeout_ms": -1}, "ValidationError", "add: timeout_ms is -1; it is 0 "),
-        ("far", (), {}, "WorkerUnavailable", "nobody runs far now"),
+        ("far", (), {}, "WorkerUnavailable", "no worker runs far now"),
         ("add", ("x" * 3_000,), {}, "MessageTooLarge", "message too large: the call of add takes 3,"),
         ("big", (), {}, "MessageTooLarge", "message too large: the result of big takes 3,"),
         ("many", (), {}, "MessageTooLarge", "message too large: the result of many takes"),

@@ -223,12 +223,12 @@ async def test_a_watch_of_tools_tells_changes_with_the_epoch_and_counts_while_it
     watch = hub.watch_session_tools(pb.WatchSessionToolsRequest(session_id="s"))
     pending = asyncio.ensure_future(anext(watch))
     await turns()
-    assert hub.store.peek("s").watches == 1
+    assert hub.store.peek("s").tool_watches == 1
     hub.registry.register_batch("", [pb.ToolSpec(name="new")])
     update = await pending
     assert (update.tool.name, update.operation, update.epoch) == ("new", "added", hub.store.revisions.epoch)
     await watch.aclose()
-    assert hub.store.peek("s").watches == 0
+    assert hub.store.peek("s").tool_watches == 0
 
 
 async def test_a_reset_of_a_watch_of_tools_names_no_tool(hub: Hub) -> None:

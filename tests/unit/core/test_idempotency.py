@@ -1,13 +1,17 @@
 """Calls with an idempotency key: what runs once, what runs again, and what is remembered."""
 
 import asyncio
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core import executor, kept
 from grpc_tool_bridge.core.executor import Executor
+from grpc_tool_bridge.core.hub_calls import HubCall
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolCallResponse
@@ -36,6 +40,21 @@ class Counter:
 Call = Callable[..., Any]
 
 
+async def turns() -> None:
+    """Lets every task go on to where it waits."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def all_at_once(counter: Counter, call: Call, number: int) -> list[ToolCallResponse]:
+    """Makes calls of one key that wait for the first of them."""
+    counter.go_on.clear()
+    tasks = [asyncio.create_task(call("k", 1)) for _ in range(number)]
+    await turns()
+    counter.go_on.set()
+    return [await task for task in tasks]
+
+
 @pytest.fixture
 def counter() -> Counter:
     return Counter()
@@ -45,10 +64,16 @@ def caller(counter: Counter, **settings: Any) -> Call:
     store = SessionStore(Settings(**settings))
     registry = ToolRegistry(store)
     registry.register_batch("", [counter.count])
-    executor = Executor(store, registry)
+    running = Executor(store, registry)
 
     async def call(
-        key: str, *args: Any, session: str = "s", timeout_ms: int = 0, deadline: float | None = None, **kwargs: Any
+        key: str,
+        *args: Any,
+        session: str = "s",
+        timeout_ms: int = 0,
+        deadline: float | None = None,
+        parent: HubCall | None = None,
+        **kwargs: Any,
     ) -> ToolCallResponse:
         if session not in {known.id for known in store.sessions()}:
             await store.create_session(session)
@@ -57,7 +82,8 @@ def caller(counter: Counter, **settings: Any) -> Call:
         for name, value in kwargs.items():
             request.kwargs[name].CopyFrom(serialize_value(value))
         request.request_id = f"for {key}"
-        return await executor.execute(request, deadline=deadline)
+        response: ToolCallResponse = await running.execute(request, deadline=deadline, parent=parent)
+        return response
 
     return call
 
@@ -106,16 +132,96 @@ async def test_a_call_whose_key_runs_waits_for_that_answer(counter: Counter) -> 
     assert deserialize_value((await first).result) == deserialize_value((await second).result) == "run 1 of 1"
 
 
+async def test_what_the_tool_made_of_a_call_is_the_answer_of_those_who_wait_even_where_it_is_not_kept(
+    counter: Counter,
+) -> None:
+    class BusyError(Exception):
+        retryable = True
+
+    call = caller(counter, max_session_answer_bytes=1)
+    for failure in (None, BusyError("not now")):
+        counter.failure = failure
+        runs = counter.runs
+        first, *others = await all_at_once(counter, call, 4)
+        assert counter.runs == runs + 1
+        assert first.success is (failure is None)
+        assert [(other.result, other.error) for other in others] == [(first.result, first.error)] * 3
+        await call("k", 1)
+        assert counter.runs == runs + 2
+
+
+async def test_of_those_who_wait_for_a_call_that_came_to_no_end_one_runs_it(counter: Counter) -> None:
+    call = caller(counter, max_session_calls=1, max_session_waiting=5)
+    counter.go_on.clear()
+    tasks = [asyncio.create_task(call("k", 1)) for _ in range(4)]
+    await counter.started.wait()
+    for left in range(3, 0, -1):
+        await turns()
+        counter.started.clear()
+        tasks.pop(0).cancel()
+        await counter.started.wait()
+        assert [task.done() for task in tasks] == [False] * left
+    counter.go_on.set()
+    assert deserialize_value((await tasks[0]).result) == "run 4 of 1"
+
+
+async def test_a_refusal_is_the_answer_of_its_own_call_only(counter: Counter) -> None:
+    call = caller(counter, max_session_calls=1, max_session_waiting=2)
+    counter.go_on.clear()
+    running = asyncio.create_task(call("other", 1))
+    await counter.started.wait()
+    waiting = asyncio.create_task(call("k", 1, timeout_ms=1))
+    await turns()
+    patient = asyncio.create_task(call("k", 1))
+    assert (await waiting).error.type == "TimeoutError"
+    counter.go_on.set()
+    assert (await running).success
+    assert deserialize_value((await patient).result) == "run 2 of 1"
+
+
+async def test_more_calls_that_wait_for_one_of_their_key_than_the_limit_are_refused(counter: Counter) -> None:
+    call = caller(counter, max_session_waiting=2)
+    counter.go_on.clear()
+    tasks = [asyncio.create_task(call("k", 1)) for _ in range(3)]
+    await turns()
+    refused = (await call("k", 1)).error
+    assert (refused.type, refused.retryable, refused.details["retry_after"]) == ("ResourceExhausted", True, "1")
+    assert "2 calls waiting" in refused.message
+    counter.go_on.set()
+    assert all([(await task).success for task in tasks])
+    assert (await call("k", 1)).success
+    assert counter.runs == 1
+
+
 async def test_a_call_waits_no_longer_than_its_own_time(counter: Counter) -> None:
     call = caller(counter)
     counter.go_on.clear()
     first = asyncio.create_task(call("k", 1))
     await counter.started.wait()
-    for late in (await call("k", 1, timeout_ms=1), await call("k", 1, deadline=0.0)):
+    outer: Any = SimpleNamespace(deadline=0.0)
+    for limit in ({"timeout_ms": 1}, {"deadline": 0.0}, {"parent": outer}):
+        late = await call("k", 1, **limit)
         assert late.error.type == "TimeoutError"
         assert "ask again later" in late.error.message
     counter.go_on.set()
     assert (await first).success
+
+
+async def test_the_time_that_a_call_waited_for_one_of_its_key_is_taken_off_its_own(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = caller(counter)
+    counter.go_on.clear()
+    first = asyncio.create_task(call("k", 1))
+    await counter.started.wait()
+    second = asyncio.create_task(call("k", 1, timeout_ms=60_000))
+    await turns()
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 60, perf_counter_ns=time.perf_counter_ns)
+    monkeypatch.setattr(executor, "time", clock)
+    first.cancel()
+    counter.go_on.set()
+    assert (await second).error.type == "TimeoutError"
+    assert counter.runs == 1
 
 
 async def test_where_the_first_caller_leaves_the_next_one_runs_the_call(counter: Counter) -> None:
@@ -171,8 +277,9 @@ async def test_a_key_that_cannot_be_one_is_refused(counter: Counter, key: str) -
 
 async def test_the_session_must_be_there(counter: Counter) -> None:
     store = SessionStore()
-    executor = Executor(store, ToolRegistry(store))
-    response = await executor.execute(ToolCallRequest(session_id="none", idempotency_key="k", request_id="r"))
+    response = await Executor(store, ToolRegistry(store)).execute(
+        ToolCallRequest(session_id="none", idempotency_key="k", request_id="r")
+    )
     assert (response.error.type, response.request_id) == ("SessionNotFound", "r")
 
 
@@ -201,6 +308,19 @@ async def test_answers_are_kept_within_their_bytes(counter: Counter) -> None:
     for _ in range(2):
         await call("large", 1, "x" * 700)
     assert counter.runs == 6
+
+
+async def test_an_answer_is_forgotten_once_its_time_is_over(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(kept, "time", SimpleNamespace(monotonic=lambda: now))
+    call = caller(counter, answer_keep_time=20)
+    await call("k", 1)
+    now += 19
+    await call("k", 1)
+    assert counter.runs == 1
+    now += 1
+    await call("k", 2)
+    assert counter.runs == 2
 
 
 async def test_changing_an_answer_does_not_change_what_is_remembered(counter: Counter) -> None:

@@ -203,7 +203,7 @@ async def test_a_watch_ends_with_its_session() -> None:
     registry, session = await make()
     pending = await reader(registry.watch(session))
     await registry.store.cleanup_session("s")
-    registry.session_ended()
+    registry.session_ended(session)
     with pytest.raises(SessionExpiredError, match="it was removed"):
         await pending
 
@@ -212,7 +212,7 @@ async def test_a_watch_ends_with_its_session_though_another_of_its_id_began_at_o
     registry, session = await make()
     pending = await reader(registry.watch(session))
     await registry.store.cleanup_session("s")
-    registry.session_ended()
+    registry.session_ended(session)
     await registry.store.create_session("s")
     with pytest.raises(SessionExpiredError, match="watch anew"):
         await pending
@@ -231,8 +231,8 @@ async def test_a_reader_that_leaves_is_not_waited_for_any_more() -> None:
     first, second = await reader(registry.watch(session)), await reader(registry.watch(session))
     first.cancel()
     await asyncio.wait([first])
-    assert len(registry._waiters) == 1
+    assert len(registry._waiters[session]) == 1
     second.cancel()
     registry.register_batch("", [spec("a")])
     await asyncio.wait([second])
-    assert len(registry._waiters) == 0
+    assert len(registry._waiters[session]) == 0

@@ -48,6 +48,15 @@ async def test_a_session_that_was_created_is_found_with_what_it_was_given() -> N
     assert len(store) == 1
 
 
+async def test_results_are_kept_in_a_session_that_asks_for_it_and_in_no_other() -> None:
+    store = SessionStore()
+    asks = await store.create_session("asks", config=SessionConfig(enable_caching=True))
+    other = await store.create_session("other", config=SessionConfig(default_timeout_ms=1))
+    bare = await store.create_session("bare")
+    assert [session.caching for session in (asks, other, bare)] == [True, False, False]
+    assert asks.cache is None
+
+
 async def test_a_session_without_a_config_has_the_hubs_defaults() -> None:
     session = await SessionStore().create_session("s")
     assert (session.metadata, session.call_timeout, session.max_calls, session.active) == ({}, None, 0, 0)

@@ -1,10 +1,11 @@
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolType
-from grpc_tool_bridge.tools import Tool, tool
+from grpc_tool_bridge.tools import Tool, as_tool, tool
 
 
 def f(items: list[str]) -> list[str]:
@@ -16,6 +17,15 @@ def stream(items: list[str]) -> Iterator[str]:
 
 
 async def later() -> None: ...
+
+
+class Methods:
+    def bound(self) -> None: ...
+
+    def __call__(self) -> None: ...
+
+    @staticmethod
+    def static() -> None: ...
 
 
 def made(function: Any = f, **options: Any) -> Tool:
@@ -81,12 +91,37 @@ class TestExecutor:
         with pytest.raises(ValueError, match="later: an async function runs on the event loop"):
             made(later, executor="thread")
 
-    def test_an_unknown_one_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="executor is 'async' or 'thread', not 'process'"):
-            made(executor="process")
+    def test_an_async_function_in_a_process_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="later: an async function runs on the event loop; leave executor out"):
+            made(later, executor="process")
 
-    def test_both_are_taken_where_they_fit(self) -> None:
+    def test_an_unknown_one_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="executor is 'async', 'thread' or 'process', not 'fiber'"):
+            made(executor="fiber")
+
+    def test_what_a_process_could_not_find_is_refused_with_the_reason(self) -> None:
+        def inner() -> None: ...
+
+        for function, what in (
+            (inner, "a function inside a function"),
+            (lambda: 1, "a lambda"),
+            (Methods().bound, "a method, which needs its instance,"),
+            (Methods.bound, "a method, which needs its instance,"),
+            (Methods(), "a Methods object"),
+            (functools.partial(f, []), "a partial object"),
+        ):
+            with pytest.raises(ValueError, match=f"n: a process finds a function by .* so that {what} cannot run"):
+                made(function, name="n", executor="process")
+
+    def test_a_partial_of_a_process_tool_is_refused_too(self) -> None:
+        with pytest.raises(ValueError, match="a partial object cannot run in one"):
+            as_tool(functools.partial(made(executor="process"), []))
+
+    def test_each_is_taken_where_it_fits(self) -> None:
         assert made(executor="thread").executor == "thread"
+        assert made(executor="process").executor == "process"
+        assert made(stream, executor="process").executor == "process"
+        assert made(Methods.static, executor="process").executor == "process"
         assert made(stream, executor="async").executor == "async"
         assert made(later, executor="async").executor == "async"
 

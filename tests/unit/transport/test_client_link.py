@@ -251,7 +251,7 @@ async def test_a_hub_that_calls_is_told_that_clients_answer_nothing(desk: Desk) 
     await settle()
     (sent,) = desk.rpc.sent()
     assert (sent.id, sent.end.error.type) == (2, "Unimplemented")
-    assert sent.end.message == "a client answers no calls, such as ExecuteTool"
+    assert sent.end.message == "a client does not offer ExecuteTool"
 
 
 async def test_pongs_and_cancels_of_the_hub_are_passed_over(desk: Desk) -> None:

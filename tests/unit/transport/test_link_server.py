@@ -50,10 +50,33 @@ class Hold:
         self.released += 1
 
 
+class NoWorkers:
+    """The workers of a hub that has none."""
+
+    def __init__(self) -> None:
+        self.lost_links: list[str] = []
+
+    def offers(self, link: Any) -> bool:
+        return False
+
+    def heard(self, link: Any) -> None:
+        """Nobody is asked."""
+
+    def turn(self, link: Any) -> None:
+        """Nobody waits."""
+
+    def leave(self, link: Any) -> None:
+        link.release()
+
+    def lost(self, link: Any, why: str) -> None:
+        self.lost_links.append(why)
+
+
 class SomeHub:
     """Some of the methods of a hub."""
 
     def __init__(self) -> None:
+        self.workers = NoWorkers()
         self.holds: list[Hold] = []
         self.started: list[str] = []
         self.ended: list[str] = []
@@ -74,7 +97,7 @@ class SomeHub:
         return pb.HeartbeatResponse(session_valid=True)
 
     async def execute_tool(
-        self, request: pb.ToolCallRequest, *, deadline: float | None, size: int = 0
+        self, request: pb.ToolCallRequest, *, deadline: float | None, payload: bytes = b"", origin: object = None
     ) -> pb.ToolCallResponse:
         self.deadlines.append(deadline)
         name = request.tool_id
@@ -93,7 +116,7 @@ class SomeHub:
         return pb.ToolCallResponse(success=True, request_id=request.request_id)
 
     async def stream_tool(
-        self, request: pb.ToolStreamRequest, *, deadline: float | None, size: int = 0
+        self, request: pb.ToolStreamRequest, *, deadline: float | None, payload: bytes = b"", origin: object = None
     ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
         self.deadlines.append(deadline)
         name = request.tool_id
@@ -557,7 +580,7 @@ async def test_a_session_is_held_until_the_link_ends(desk: Desk, peer: Peer) -> 
 
 
 async def test_sessions_are_released_though_the_link_is_cancelled_twice(desk: Desk, peer: Peer) -> None:
-    async def stubborn(request: Any, *, deadline: float | None, size: int = 0) -> Any:
+    async def stubborn(request: Any, *, deadline: float | None, payload: bytes = b"", origin: object = None) -> Any:
         desk.hub.started.append("stubborn")
         try:
             await desk.hub.go.wait()

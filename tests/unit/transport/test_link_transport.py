@@ -11,6 +11,8 @@ import pytest
 from grpc.aio import AioRpcError
 
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.workers import WorkerPool
 from grpc_tool_bridge.errors import NotFoundError, ToolBridgeError, UnavailableError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.transport import link_transport
@@ -181,7 +183,7 @@ class Desk:
         """The link that was dialled last."""
         return self.links[-1]
 
-    def _dial(self, rpc: object, where: str, *, on_turn: Callable[[], None]) -> FakeLink:
+    def _dial(self, rpc: object, where: str, *, on_turn: Callable[[], None], methods: object) -> FakeLink:
         assert where == "the hub"
         self.links.append(FakeLink(on_turn))
         return self.links[-1]
@@ -623,6 +625,7 @@ class SomeHub:
     """Some of the methods of a hub."""
 
     def __init__(self) -> None:
+        self.workers = WorkerPool(ToolRegistry())
         self.started = asyncio.Event()
         self.ended = asyncio.Event()
         self.go = asyncio.Event()
@@ -640,7 +643,7 @@ class SomeHub:
         return pb.InitializeSessionResponse(success=True, session_id=request.session_id)
 
     async def execute_tool(
-        self, request: pb.ToolCallRequest, *, deadline: float | None, size: int = 0
+        self, request: pb.ToolCallRequest, *, deadline: float | None, payload: bytes = b"", origin: object = None
     ) -> pb.ToolCallResponse:
         if request.tool_id == "wait":
             self.started.set()
@@ -651,7 +654,7 @@ class SomeHub:
         return pb.ToolCallResponse(success=True, request_id=request.request_id)
 
     async def stream_tool(
-        self, request: pb.ToolStreamRequest, *, deadline: float | None, size: int = 0
+        self, request: pb.ToolStreamRequest, *, deadline: float | None, payload: bytes = b"", origin: object = None
     ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
         for sequence in range(3):
             yield pb.ToolStreamChunk(sequence=sequence)

@@ -39,7 +39,7 @@ class SomeHub:
         return {"idle-timeout-ms": 1500}
 
     async def execute_tool(
-        self, request: pb.ToolCallRequest, *, deadline: float | None, size: int = 0
+        self, request: pb.ToolCallRequest, *, deadline: float | None
     ) -> pb.ToolCallResponse:
         self.deadlines.append(deadline)
         if request.tool_id == "fail":
@@ -53,7 +53,7 @@ class SomeHub:
         return pb.ToolCallResponse(success=True, request_id=request.request_id)
 
     async def stream_tool(
-        self, request: pb.ToolStreamRequest, *, deadline: float | None, size: int = 0
+        self, request: pb.ToolStreamRequest, *, deadline: float | None
     ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
         self.started.set()
         try:

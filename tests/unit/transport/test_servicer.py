@@ -38,7 +38,7 @@ class SomeHub:
         raise SessionNotFoundError("there is no session 's'", details={"k": "v"})
 
     async def execute_tool(
-        self, request: pb.ToolCallRequest, *, deadline: float | None, size: int = 0
+        self, request: pb.ToolCallRequest, *, deadline: float | None
     ) -> pb.ToolCallResponse:
         self.deadlines.append(deadline)
         if request.tool_id == "fail":
@@ -46,7 +46,7 @@ class SomeHub:
         return pb.ToolCallResponse(success=True, request_id=request.request_id)
 
     async def stream_tool(
-        self, request: pb.ToolStreamRequest, *, deadline: float | None, size: int = 0
+        self, request: pb.ToolStreamRequest, *, deadline: float | None
     ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
         self.deadlines.append(deadline)
         try:

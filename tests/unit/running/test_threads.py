@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from grpc_tool_bridge.core import threads as module
-from grpc_tool_bridge.core.threads import ToolThreads
+from grpc_tool_bridge.running import threads as module
+from grpc_tool_bridge.running.threads import ToolThreads
 
 name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="none")
 

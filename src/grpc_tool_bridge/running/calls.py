@@ -5,20 +5,40 @@ import logging
 import time
 import types
 from collections.abc import Coroutine, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from grpc_tool_bridge.errors import CallCancelledError, DeadlineExceededError, ToolBridgeError
 from grpc_tool_bridge.tasks import TaskSet
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.context import ToolContext
-    from grpc_tool_bridge.core.registered import RegisteredTool
-    from grpc_tool_bridge.core.sessions import Session
 
 # An async tool that was cancelled may clean up for so many seconds before its caller is answered without it.
 CLEANUP_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
+
+
+class CallSession(Protocol):
+    """The session that a call belongs to.
+
+    Attributes:
+        id: Its id.
+        calls: Its calls that wait for something; None until there is one.
+    """
+
+    id: str
+    calls: "set[Call] | None"
+
+
+class CallTool(Protocol):
+    """The tool that is called.
+
+    Attributes:
+        name: For texts.
+    """
+
+    name: str
 
 
 class Call:
@@ -62,8 +82,8 @@ class Call:
 
     def __init__(
         self,
-        session: "Session",
-        tool: "RegisteredTool",
+        session: CallSession,
+        tool: CallTool,
         deadline: float,
         *,
         parent: "Call | None",
@@ -266,8 +286,3 @@ def _steps(tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) ->
         return
     except Exception:  # noqa: BLE001 - likewise
         _log.exception("a tool that was left behind failed")
-
-
-def session_ended(error: ToolBridgeError) -> CallCancelledError:
-    """Makes the error for a call whose session ended while it ran."""
-    return CallCancelledError(f"the call was cancelled: {error.message}")

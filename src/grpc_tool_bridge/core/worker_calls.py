@@ -1,0 +1,141 @@
+"""A call that the hub makes of a worker."""
+
+import asyncio
+import math
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from grpc_tool_bridge.errors import (
+    CallCancelledError,
+    DeadlineExceededError,
+    ProtocolError,
+    ResourceExhaustedError,
+    ToolBridgeError,
+    UnavailableError,
+    error_from_info,
+)
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus
+from grpc_tool_bridge.wire.envelopes import call_prefix, shortened
+from grpc_tool_bridge.wire.link import OutgoingCall
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.core.hub_calls import HubCall
+
+_EXECUTE = call_prefix("ExecuteTool")
+_STREAM = call_prefix("StreamTool")
+_MAX_MILLISECONDS = 2**32 - 1
+
+# Of gRPC's statuses those that a worker may end a call with although it tells no more of it.
+_ERROR_OF_CODE: dict[int, type[ToolBridgeError]] = {
+    1: CallCancelledError,
+    4: DeadlineExceededError,
+    8: ResourceExhaustedError,
+    14: UnavailableError,
+}
+
+
+class WorkerLostError(UnavailableError):
+    """The worker that a call was given to does not answer it.
+
+    Args:
+        message: Why.
+        began: Whether the tool may have begun.
+    """
+
+    def __init__(self, message: str, *, began: bool) -> None:
+        super().__init__(message)
+        self.began = began
+
+
+class WorkerCall(OutgoingCall):
+    """One call on its way to a worker and back, as bytes.
+
+    Args:
+        owner: The call as the hub has it.
+        streaming: Whether the answer is a stream.
+
+    Attributes:
+        owner: As given.
+        has_arrived: Whether anything of a stream came.
+    """
+
+    has_arrived = False
+    _over = False
+    _error: ToolBridgeError | None = None
+    _waiter: "asyncio.Future[None] | None" = None
+    _payload = b""
+
+    def __init__(self, owner: "HubCall", *, streaming: bool) -> None:
+        left = math.ceil((owner.deadline - time.monotonic()) * 1000)
+        prefix = _STREAM if streaming else _EXECUTE
+        super().__init__(shortened(prefix, min(max(1, left), _MAX_MILLISECONDS)))
+        self.owner = owner
+        if streaming:
+            self.open_window(0)
+            self._chunks: deque[bytes] = deque()
+
+    def replied(self, payload: bytes) -> None:
+        """Takes the answer."""
+        self._payload = payload
+        self._finish()
+
+    def arrived(self, payload: bytes) -> None:
+        """Takes a message of a stream."""
+        self.has_arrived = True
+        self._chunks.append(payload)
+        self._wake()
+
+    def ended(self, status: LinkStatus) -> None:
+        """Takes the end: of a stream, or of a call that the worker refused."""
+        if status.code:
+            self._error = _error_of(status)
+        self._finish()
+
+    def lost(self, error: WorkerLostError) -> None:
+        """Gives it up because its worker does not answer."""
+        if not self._over:
+            self._error = error
+            self._finish()
+
+    def _finish(self) -> None:
+        self._over = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def answer(self) -> bytes:
+        """Waits for the answer.
+
+        Raises:
+            WorkerLostError: Its worker does not answer.
+            ToolBridgeError: The worker refused it.
+        """
+        while not self._over:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        if self._error is not None:
+            raise self._error
+        return self._payload
+
+    async def read(self) -> bytes | None:
+        """Waits for the next message of a stream; None at its end. Raises as ``answer`` does."""
+        while not self._chunks:
+            if self._over:
+                if self._error is not None:
+                    raise self._error
+                return None
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._chunks.popleft()
+
+
+def _error_of(status: LinkStatus) -> ToolBridgeError:
+    if status.error.type:
+        return error_from_info(status.error)
+    kind = _ERROR_OF_CODE.get(status.code)
+    if kind is not None:
+        return kind(status.message or "the worker gave no reason")
+    return ProtocolError(f"the worker ended the call with status {status.code}: {status.message}")

@@ -1,0 +1,1 @@
+"""Running the tools of this process, whether it is a hub or a worker."""

@@ -1,0 +1,247 @@
+"""What a spawned process does: it waits for a call, runs it in its main thread, answers, and waits for the next.
+
+A thread beside it keeps the pipe. When that ends, whoever started the process has gone or has no more use for it, and
+the process ends at once, whatever its tool is doing.
+"""
+
+import asyncio
+import contextvars
+import io
+import itertools
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from socket import socket
+from typing import Any, Never
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+
+from grpc_tool_bridge.context import ToolContext
+from grpc_tool_bridge.errors import (
+    MessageTooLargeError,
+    SerializationError,
+    ToolBridgeError,
+    error_info,
+)
+from grpc_tool_bridge.portal import Portal
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    Envelope,
+    LinkCall,
+    LinkEvent,
+    LinkStatus,
+    LogRecord,
+    Progress,
+    ToolCallRequest,
+)
+from grpc_tool_bridge.running.functions import FunctionPath, find_tool
+from grpc_tool_bridge.running.pipe import Pipe
+from grpc_tool_bridge.running.requests import PipeRuntime
+from grpc_tool_bridge.tools import Tool
+from grpc_tool_bridge.wire.values import deserialize_value, pack_value
+
+# Past so many bytes that the other end has not taken, progress and log lines are dropped: news, not results.
+MAX_EVENT_BACKLOG = 1024 * 1024
+
+_log = logging.getLogger(__name__)
+_END = object()
+
+
+class _ToolRaised(Exception):  # noqa: N818 - not an error of its own: it carries the tool's
+    """What a tool raised, so that it is not taken for an error of the bridge."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A call to be run.
+
+    Attributes:
+        number: Of the call.
+        call: As it came.
+        room: Of a stream: values that may still be made before its reader takes one.
+    """
+
+    number: int
+    call: LinkCall
+    room: threading.Semaphore
+
+
+class Child:
+    """Runs one call after the other.
+
+    Args:
+        portal: The thread that keeps the pipe.
+        max_depth: Levels of nested containers in a value.
+        max_message_bytes: Bytes of a result, or of one value of a stream.
+    """
+
+    def __init__(self, portal: Portal, *, max_depth: int, max_message_bytes: int) -> None:
+        self._loop = portal.loop
+        self._max_depth = max_depth
+        self._max_message_bytes = max_message_bytes
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._tools: dict[FunctionPath, Tool] = {}
+        # Even, as a hub's on a link; whoever runs the calls numbers them odd.
+        self._numbers = itertools.count(2, 2)
+        # For the portal's thread: the last call that came, and what stands behind the context of the one that runs.
+        self._job: Job | None = None
+        self._runtime: PipeRuntime | None = None
+
+    def serve(self, end: socket) -> Never:
+        """Serves the calls that come by one end of a pipe, until it ends."""
+        opened = asyncio.run_coroutine_threadsafe(Pipe.open(end), self._loop)
+        self._pipe = opened.result()
+        asyncio.run_coroutine_threadsafe(self._read(), self._loop)
+        while True:
+            # What a tool sets in the context of one call is not there in the next.
+            contextvars.copy_context().run(self._run, self._jobs.get())
+
+    # ------------------------------------------------------------------------------------- in the portal's thread
+
+    async def _read(self) -> None:
+        try:
+            while (envelope := await self._pipe.receive()) is not None:
+                self._take(envelope)
+        finally:
+            _end_process()
+
+    def _take(self, envelope: Envelope) -> None:
+        kind = envelope.WhichOneof("kind")
+        if kind == "call" and envelope.call.method == "SetPath":
+            paths: Any = deserialize_value(AnyMessage.FromString(envelope.call.payload))
+            sys.path[:] = [os.fsdecode(item) for item in paths]
+        elif kind == "call":
+            self._job = Job(envelope.id, envelope.call, threading.Semaphore(envelope.call.initial_credit))
+            self._jobs.put(self._job)
+        elif self._job is not None and envelope.id == self._job.number:
+            self._job.room.release(envelope.credit)
+        elif self._runtime is not None:
+            self._runtime.take(envelope)
+
+    # ------------------------------------------------------------------------------------------ in the main thread
+
+    def _run(self, job: Job) -> None:
+        answer = Envelope(id=job.number)
+        runtime = PipeRuntime(self._pipe, self._numbers, self._max_depth)
+        self._runtime = runtime
+        name = job.call.metadata["tool"]
+        try:
+            function = self._prepared(job, runtime)
+            if job.call.method == "StreamTool":
+                self._stream(job, function)
+                answer.end.SetInParent()
+            else:
+                answer.reply = self._packed(name, _call_tool(function))
+        except _ToolRaised as raised:
+            info = error_info(raised.error, raised_by_tool=True, show_traceback=True)
+            answer.end.CopyFrom(LinkStatus(error=info))
+        except Exception as failure:  # noqa: BLE001 - every failure is an answer
+            info = error_info(failure)
+            if not isinstance(failure, ToolBridgeError):
+                _log.error("fault %s in a call", info.details["error_id"], exc_info=failure)
+            answer.end.CopyFrom(LinkStatus(error=info))
+        # Before the answer: what the call's threads ask after it must not be taken for the next call's.
+        self._loop.call_soon_threadsafe(runtime.close)
+        self._send(answer)
+
+    def _prepared(self, job: Job, runtime: PipeRuntime) -> Callable[[], Any]:
+        """Finds the function and binds its arguments."""
+        path = FunctionPath(**job.call.metadata)
+        tool = self._tools.get(path)
+        if tool is None:
+            tool = self._tools[path] = find_tool(path)
+        request = ToolCallRequest.FromString(job.call.payload)
+        depth = self._max_depth
+        args, kwargs = tool.bind(
+            [deserialize_value(value, max_depth=depth) for value in request.args],
+            {name: deserialize_value(value, max_depth=depth) for name, value in request.kwargs.items()},
+        )
+        if tool.context_parameter is not None:
+            kwargs[tool.context_parameter] = self._context(job, request, runtime)
+        function = tool.function
+        return lambda: function(*args, **kwargs)
+
+    def _context(self, job: Job, request: ToolCallRequest, runtime: PipeRuntime) -> ToolContext:
+        def emit(event: Progress | LogRecord) -> None:
+            self._loop.call_soon_threadsafe(self._tell, job, event)
+
+        return ToolContext(
+            session_id=request.session_id,
+            tool_name=request.tool_id,
+            request_id=request.request_id,
+            metadata=dict(request.context),
+            deadline=time.monotonic() + job.call.timeout_ms / 1000,
+            loop=self._loop,
+            runtime=runtime,
+            emit=emit,
+        )
+
+    def _tell(self, job: Job, event: Progress | LogRecord) -> None:
+        """Sends an event, in the portal's thread."""
+        if self._pipe.backlog < MAX_EVENT_BACKLOG:
+            told = LinkEvent(progress=event) if isinstance(event, Progress) else LinkEvent(log=event)
+            self._pipe.post(Envelope(id=job.number, event=told))
+
+    def _stream(self, job: Job, function: Callable[[], Any]) -> None:
+        values = _call_tool(function)
+        while True:
+            job.room.acquire()
+            value = _call_tool(lambda: next(values, _END))
+            if value is _END:
+                return
+            self._send(Envelope(id=job.number, chunk=self._packed(job.call.metadata["tool"], value)))
+
+    def _packed(self, name: str, value: Any) -> bytes:
+        try:
+            type_url, data = pack_value(value, max_depth=self._max_depth)
+        except SerializationError as error:
+            raise SerializationError(f"the result of {name}: {error.message}", details=error.details) from None
+        if len(data) > self._max_message_bytes:
+            raise MessageTooLargeError.of(f"the result of {name}", len(data), self._max_message_bytes)
+        return AnyMessage(type_url=type_url, value=data).SerializeToString()
+
+    def _send(self, envelope: Envelope) -> None:
+        try:
+            asyncio.run_coroutine_threadsafe(self._pipe.send(envelope), self._loop).result()
+        except ConnectionError:
+            _end_process()
+
+
+def main() -> Never:
+    """Serves the pipe whose descriptor is the first argument; the limits of values are the next two."""
+    descriptor, max_depth, max_message_bytes = map(int, sys.argv[1:4])
+    del sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):
+        # The process may be killed at any time, and what its tool has written must not be lost with it.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
+    # A tool's lines are logged at the other end, which knows the session's log.
+    logging.getLogger("grpc_tool_bridge.tool").disabled = True
+    end = socket(fileno=descriptor)
+    end.set_inheritable(False)
+    Child(Portal(), max_depth=max_depth, max_message_bytes=max_message_bytes).serve(end)
+
+
+def _call_tool(function: Callable[[], Any]) -> Any:
+    try:
+        result = function()
+        return asyncio.run(result) if type(result) is types.CoroutineType else result
+    except BaseException as error:
+        raise _ToolRaised(error) from error
+
+
+def _end_process() -> Never:
+    """Ends this process, and with it the processes that its tools have started."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)

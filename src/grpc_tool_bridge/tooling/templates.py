@@ -1,0 +1,136 @@
+"""Templates: plain data in which a text such as ``"$page.links.0"`` stands for a value that is known later.
+
+A reference is a whole text: ``$``, a name, and the way into the value of that name, with a dot before each key, index
+or field. A text that is to begin with ``$`` begins with ``$$``. Dicts and lists are walked. There is no more to it.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+# Levels of dicts and lists in one template.
+_MAX_DEPTH = 32
+# Of a value without the asked-for key, so many of its keys are told.
+_MAX_TOLD = 20
+_MAX_TEXT = 60
+
+_REFERENCE = re.compile(rf"\$({NAME.pattern})((?:\.[^.]+)*)")
+
+
+def is_reference(template: Any) -> bool:
+    """Tells a reference from other templates; it need not be a good one."""
+    return isinstance(template, str) and template.startswith("$") and not template.startswith("$$")
+
+
+def check_template(template: Any, known: Collection[str], depth: int = 0) -> None:
+    """Checks a template before there are values.
+
+    Args:
+        template: What is to be filled in.
+        known: The names that will have a value.
+        depth: Levels above it.
+
+    Raises:
+        ValueError: It has a reference to nothing, or something that JSON cannot carry.
+    """
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"it is nested deeper than {_MAX_DEPTH} levels")
+    if is_reference(template):
+        _check_reference(template, known)
+    elif isinstance(template, dict):
+        for key, item in template.items():
+            if not isinstance(key, str):
+                raise ValueError(f"the key {key!r} is no text")  # noqa: TRY004 - a wrong template, like any other
+            check_template(item, known, depth + 1)
+    elif isinstance(template, list):
+        for item in template:
+            check_template(item, known, depth + 1)
+    elif not (template is None or isinstance(template, str | int | float)) or not _is_finite(template):
+        raise ValueError(f"{template!r} is nothing that JSON can carry; make it an input with a default")
+
+
+def fill_template(template: Any, values: Mapping[str, Any]) -> Any:
+    """Puts values where a template refers to them.
+
+    Args:
+        template: As ``check_template`` lets it pass.
+        values: The values by name.
+
+    Returns:
+        The data; what is referred to stands in it as it is, with its type.
+
+    Raises:
+        LookupError: A value has no such part; the text says what it has.
+    """
+    if is_reference(template):
+        return _look_up(template, values)
+    if isinstance(template, str):
+        return template[1:] if template.startswith("$$") else template
+    if isinstance(template, dict):
+        return {key: fill_template(item, values) for key, item in template.items()}
+    if isinstance(template, list):
+        return [fill_template(item, values) for item in template]
+    return template
+
+
+def _check_reference(reference: str, known: Collection[str]) -> None:
+    found = _REFERENCE.fullmatch(reference)
+    if found is None:
+        raise ValueError(
+            f"{reference!r} is no reference such as '$name.key'; for this very text write {f'${reference}'!r}"
+        )
+    if found[1] not in known:
+        there = ", ".join(f"'${name}'" for name in known) or "nothing"
+        raise ValueError(f"{reference!r} is not known here; what is known: {there}")
+
+
+def _is_finite(template: Any) -> bool:
+    return not isinstance(template, float) or math.isfinite(template)
+
+
+def _look_up(reference: str, values: Mapping[str, Any]) -> Any:
+    name, *path = reference[1:].split(".")
+    value = values[name]
+    for place, key in enumerate(path):
+        try:
+            value = _part(value, key)
+        except (LookupError, ValueError):
+            above = ".".join([f"${name}", *path[:place]])
+            raise LookupError(f"{reference!r}: {above} has no {key!r}; it is {_describe(value)}") from None
+    return value
+
+
+def _part(value: Any, key: str) -> Any:
+    """Returns a part of plain data. Attributes other than fields stay out of reach: they lead to code."""
+    if isinstance(value, Mapping):
+        return value[key]
+    if isinstance(value, list | tuple):
+        return value[int(key)]
+    if key in _fields(value):
+        return getattr(value, key)
+    raise LookupError(key)
+
+
+def _fields(value: Any) -> Sequence[str]:
+    if isinstance(value, BaseModel):
+        return list(type(value).model_fields)
+    if dataclasses.is_dataclass(value):
+        return [field.name for field in dataclasses.fields(value)]
+    return ()
+
+
+def _describe(value: Any) -> str:
+    kind = type(value).__name__
+    if isinstance(value, list | tuple):
+        return f"a {kind} of {len(value):,}"
+    keys = list(value) if isinstance(value, Mapping) else _fields(value)
+    if not keys:
+        return f"an empty {kind}" if isinstance(value, Mapping) else f"of type {kind}"
+    told = ", ".join(repr(key)[:_MAX_TEXT] for key in keys[:_MAX_TOLD])
+    return f"a {kind} with {told}" + (f" and {len(keys) - _MAX_TOLD:,} more" if len(keys) > _MAX_TOLD else "")

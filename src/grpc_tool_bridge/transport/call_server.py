@@ -1,0 +1,220 @@
+"""The calls that the peer of a link makes."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Protocol
+
+from grpc_tool_bridge.eager import EagerTasks
+from grpc_tool_bridge.errors import (
+    CallCancelledError,
+    DeadlineExceededError,
+    SerializationError,
+    ToolBridgeError,
+    UnimplementedError,
+)
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus
+from grpc_tool_bridge.timeouts import ExpiredError, within
+from grpc_tool_bridge.transport.status import link_status_of
+from grpc_tool_bridge.wire.link import IncomingCall, Link
+from grpc_tool_bridge.wire.methods import METHODS, TAKE_DEADLINE, TAKE_LINK, Method
+
+# Reading a request beyond this takes so long that small calls would notice.
+LARGE_BYTES = 256 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+class CallOwner(Protocol):
+    """Whose link it is."""
+
+    def wake(self) -> None:
+        """Sends what the link was given."""
+
+    def origin_of(self, call: IncomingCall) -> Any:
+        """Tells where a call comes from, for who runs it; raises ToolBridgeError."""
+
+    def before_reply(self, method: str, call: IncomingCall, response: Any) -> None:
+        """Called with each answer of a unary call before it is sent."""
+
+
+class ServedMethod:
+    """A method, with what each call would have to look up of it.
+
+    Args:
+        method: The method.
+        function: What answers it: takes the request, and what ``TAKE_DEADLINE`` and ``TAKE_LINK`` say.
+    """
+
+    __slots__ = ("_function", "_parse", "_takes_deadline", "_takes_link", "name", "streams")
+
+    def __init__(self, method: Method, function: Callable[..., Any]) -> None:
+        self.name = method.name
+        self.streams = method.response_streaming
+        self._takes_deadline = method.name in TAKE_DEADLINE
+        self._takes_link = method.name in TAKE_LINK
+        self._parse = method.request.FromString
+        self._function = function
+
+    def open(self, call: IncomingCall, owner: CallOwner) -> tuple[Any, Any]:
+        """Reads the request, and makes the coroutine or the generator that answers it.
+
+        Raises:
+            SerializationError: The request cannot be read.
+            ToolBridgeError: As of ``origin_of``.
+        """
+        payload = call.payload
+        try:
+            request = self._parse(payload)
+        except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the peer's fault
+            raise SerializationError(f"the request of {self.name} cannot be read: {str(failure)[:200]}") from None
+        # A call that waits need not hold it twice.
+        call.payload = b""
+        if self._takes_deadline:
+            deadline = time.monotonic() + call.timeout_ms / 1000 if call.timeout_ms else None
+            origin = owner.origin_of(call)
+            return request, self._function(request, deadline=deadline, payload=payload, origin=origin)
+        if self._takes_link:
+            return request, self._function(request, link=owner)
+        return request, self._function(request)
+
+
+def served_methods(server: Any) -> dict[str, ServedMethod]:
+    """Makes the methods that an object has, by name."""
+    return {
+        name: ServedMethod(method, function)
+        for name, method in METHODS.items()
+        if (function := getattr(server, method.attribute, None)) is not None
+    }
+
+
+async def _in_turns(call: IncomingCall, served: ServedMethod, owner: CallOwner) -> Any:
+    """Reads a large request and runs its call, and lets others have their turn before each."""
+    await asyncio.sleep(0)
+    _, work = served.open(call, owner)
+    await asyncio.sleep(0)
+    return await work
+
+
+class CallServer:
+    """Runs what the peer of one link calls.
+
+    Args:
+        link: The protocol.
+        owner: Whose link it is.
+        methods: What is served, by name; others answer UNIMPLEMENTED.
+        who: Who serves, for the text of that.
+        patience: Seconds that a message of a stream waits for its reader; then the stream ends.
+    """
+
+    def __init__(
+        self, link: Link, owner: CallOwner, methods: Mapping[str, ServedMethod], *, who: str, patience: float
+    ) -> None:
+        self._link = link
+        self._owner = owner
+        self._methods = methods
+        self._who = who
+        self._patience = patience
+        self._tasks = EagerTasks()
+        # Calls that came while answers piled up, in order; they begin when the peer has read some.
+        self._held: dict[int, IncomingCall] = {}
+
+    async def aclose(self) -> None:
+        """Ends what runs: the peer has gone, or is about to, and nobody waits for an answer."""
+        self._held.clear()
+        await self._tasks.aclose()
+
+    def take(self, call: IncomingCall) -> None:
+        """Takes a call."""
+        if self._held or not self._link.writable:
+            self._held[call.id] = call
+        else:
+            self._begin(call)
+
+    def begin_held(self) -> None:
+        """Begins the calls that waited, as far as the link takes answers."""
+        held = self._held
+        while held and self._link.writable:
+            self._begin(held.pop(next(iter(held))))
+
+    def cancel(self, call: IncomingCall) -> None:
+        """Ends a call that the peer wants no more."""
+        if call.task is not None:
+            call.task.cancel()
+            return
+        self._held.pop(call.id, None)
+        self._fail(call, CallCancelledError("the call was cancelled before it began"))
+
+    def _begin(self, call: IncomingCall) -> None:
+        served = self._methods.get(call.method)
+        try:
+            if served is None:
+                raise UnimplementedError(f"{self._who} does not offer {call.method[:100]}")
+            if len(call.payload) > LARGE_BYTES and not served.streams:
+                work = _in_turns(call, served, self._owner)
+                call.task = self._tasks.start(work, partial(self._answered, call, served.name))
+                return
+            request, work = served.open(call, self._owner)
+        except ToolBridgeError as error:
+            self._fail(call, error)
+            return
+        if served.streams:
+            patience = self._patience
+            if getattr(request, "timeout_ms", 0) > 0:
+                # A stream that gives itself less time holds its place no longer than that for a reader that stalls.
+                patience = min(patience, request.timeout_ms / 1000)
+            call.task = self._tasks.start(self._stream(call, work, patience), partial(self._streamed, call))
+        else:
+            call.task = self._tasks.start(work, partial(self._answered, call, served.name))
+
+    def _answered(self, call: IncomingCall, method: str, response: Any, error: BaseException | None) -> None:
+        """Sends the answer of a unary call."""
+        if error is None:
+            try:
+                if type(response) is not bytes:
+                    self._owner.before_reply(method, call, response)
+                    response = response.SerializeToString()
+                self._link.reply(call, response)
+            except ToolBridgeError as refusal:
+                self._fail(call, refusal)
+        else:
+            self._fail(call, error)
+        self._owner.wake()
+
+    async def _stream(self, call: IncomingCall, messages: Any, patience: float) -> None:
+        link, owner = self._link, self._owner
+        room: asyncio.Event | None = None
+        try:
+            async for message in messages:
+                link.chunk(call, message if type(message) is bytes else message.SerializeToString())
+                owner.wake()
+                while not link.has_room(call):
+                    if room is None:
+                        room = asyncio.Event()
+                    room.clear()
+                    link.has_room(call, room.set)
+                    try:
+                        await within(room.wait(), patience)
+                    except ExpiredError:
+                        raise DeadlineExceededError(
+                            f"the stream was ended: its reader took nothing for {patience:g} s"
+                        ) from None
+        finally:
+            await messages.aclose()
+
+    def _streamed(self, call: IncomingCall, _: None, error: BaseException | None) -> None:
+        if error is None:
+            self._link.end(call, LinkStatus())
+        else:
+            self._fail(call, error)
+        self._owner.wake()
+
+    def _fail(self, call: IncomingCall, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            error = CallCancelledError("the call was cancelled")
+        elif not isinstance(error, ToolBridgeError):
+            _log.error("fault in %s", call.method, exc_info=error)
+        self._link.end(call, link_status_of(error))
+        self._owner.wake()

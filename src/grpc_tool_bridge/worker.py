@@ -1,0 +1,227 @@
+"""A worker: a process that offers tools over a connection that it dials itself."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from grpc_tool_bridge.client import ToolBridgeClient
+from grpc_tool_bridge.config import CALL_TIMEOUT, DEFAULT_ADDRESS, Settings, read_token
+from grpc_tool_bridge.errors import (
+    CallCancelledError,
+    ProtocolError,
+    SessionExpiredError,
+    ToolBridgeError,
+    ToolCommunicationError,
+    error_from_info,
+)
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import RegisterToolsRequest
+from grpc_tool_bridge.retries import back_off
+from grpc_tool_bridge.running.service import ServedCall, ToolService
+from grpc_tool_bridge.tasks import TaskSet
+from grpc_tool_bridge.timeouts import ExpiredError, within
+from grpc_tool_bridge.transport.channel import Connection
+from grpc_tool_bridge.transport.link_transport import LinkTransport
+from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
+from grpc_tool_bridge.worker_runtime import WorkerRuntime
+
+# Calls at once of a worker that is not told otherwise.
+DEFAULT_CAPACITY = 100
+
+_log = logging.getLogger(__name__)
+
+
+class ToolWorker:
+    """Offers tools to a hub over a link that it dials, so that it needs no open port.
+
+    ``async with ToolWorker(address, tools=[add])`` serves while inside; ``await worker.run()`` serves until it is
+    cancelled or has drained. A link that is lost is dialled again, with growing pauses, and the tools are registered
+    anew.
+
+    Args:
+        address: The hub's: ``host:port``, ``[ipv6]:port`` or ``unix:path``.
+        tools: Functions and tools.
+        session_id: The session that sees them, which is created where it is not there; None: every session.
+        worker_id: 1 to 256 printable characters; of two workers with one id, the later one takes the place of the
+            other. None: one is made up.
+        capacity: Calls at once; the hub gives further ones to other workers, or lets them wait.
+        token, token_file, tls, tls_ca: As of ``GRPCToolBridge``.
+        settings: Threads, processes and size of messages of this process; the defaults where not given. Limits of
+            sessions and links are the hub's.
+
+    Raises:
+        TypeError: One of ``tools`` cannot be a tool.
+        AlreadyExistsError: Two of them share a name.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        tools: Iterable[Any] = (),
+        *,
+        session_id: str | None = None,
+        worker_id: str | None = None,
+        capacity: int = DEFAULT_CAPACITY,
+        token: str | None = None,
+        token_file: Path | None = None,
+        tls: bool = False,
+        tls_ca: Path | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        if capacity < 1:
+            raise ValueError(f"capacity is {capacity}; it is 1 or more")
+        self.session_id = session_id
+        self.worker_id = worker_id or uuid.uuid4().hex
+        self.capacity = capacity
+        self._service = ToolService(tools, self.settings, self._runtime_of)
+        connection = Connection(
+            address=address,
+            token=read_token(token, token_file),
+            tls=tls,
+            tls_ca=tls_ca,
+            max_message_bytes=self.settings.max_message_bytes,
+        )
+        self._transport = LinkTransport(connection, serves=self._service)
+        self._client = ToolBridgeClient(self._transport)
+        self._rejoin = self._transport.on_relinked
+        self._transport.on_relinked = self._relinked
+        self._tasks = TaskSet()
+        self._registering: asyncio.Task[None] | None = None
+        self._started = False
+        self._left = asyncio.Event()
+        self._failure: ToolBridgeError | None = None
+
+    @property
+    def address(self) -> str:
+        """The hub's address."""
+        return self._transport.where
+
+    @property
+    def tools(self) -> list[str]:
+        """Names of the tools that it offers."""
+        return [tool.spec.name for tool in self._service.tools]
+
+    # ------------------------------------------------------------------------------------------------- lifetime
+
+    async def start(self, *, connect_timeout: float = 10.0) -> None:
+        """Dials the hub and registers the tools; returns when they can be called.
+
+        Args:
+            connect_timeout: Seconds to go on trying to reach the hub.
+
+        Raises:
+            ToolCommunicationError: The hub cannot be reached, or knows no links.
+            AccessError: It does not let this worker in.
+            AlreadyExistsError: A tool's name is taken by another one.
+            ToolBridgeError: Whatever else the hub says to the tools.
+        """
+        if self._started:
+            raise ProtocolError("this ToolWorker has been started before, and serves once only; make another")
+        self._started = True
+        try:
+            await self._client.connect(connect_timeout)
+            if not self._client.is_linked:
+                raise ToolCommunicationError("Link", "UNIMPLEMENTED", f"the hub at {self.address} knows no links")
+            if self.session_id is not None:
+                await self._client.initialize_session(self.session_id, connect_timeout=connect_timeout)
+            await self._register(self._transport.stub)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def run(self, *, connect_timeout: float = 10.0) -> None:
+        """Serves until it is cancelled, or ``drain`` has been called and is done; starts it where need be.
+
+        Raises:
+            ToolBridgeError: As of ``start``; or the hub takes the tools no more when it is linked to again.
+        """
+        if not self._started:
+            await self.start(connect_timeout=connect_timeout)
+        try:
+            await self._left.wait()
+        finally:
+            await self.close()
+        if self._failure is not None:
+            raise self._failure
+
+    async def drain(self, grace: float | None = None) -> bool:
+        """Takes no new calls, finishes those in flight, and leaves.
+
+        Args:
+            grace: Seconds that calls in flight have, then they are cancelled; None: as the settings say.
+
+        Returns:
+            Whether all of them finished.
+        """
+        finished = True
+        try:
+            await self._transport.drain(self.settings.shutdown_grace if grace is None else grace)
+        except ExpiredError:
+            finished = False
+            self._service.cancel_all(CallCancelledError("the call was cancelled: its worker leaves"))
+        await self.close()
+        return finished
+
+    async def close(self) -> None:
+        """Leaves at once; calls in flight are cancelled."""
+        await self._tasks.aclose()
+        await self._transport.close()
+        await self._service.aclose()
+        self._left.set()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._left.is_set():
+            await self.drain()
+
+    # ------------------------------------------------------------------------------------------------ the tools
+
+    async def _register(self, stub: Any) -> None:
+        request = RegisterToolsRequest(
+            session_id=self.session_id or "",
+            tools=[tool.spec for tool in self._service.tools],
+            worker_id=self.worker_id,
+            capacity=self.capacity,
+        )
+        try:
+            response = await within(stub.RegisterTools(request), CALL_TIMEOUT)
+        except RpcError as error:
+            raise from_rpc_error(error, method="RegisterTools", where=self.address) from error
+        if response.HasField("error"):
+            raise error_from_info(response.error)
+
+    async def _relinked(self, stub: Any) -> None:
+        """Registers the tools over another link."""
+        if self._registering is not None:
+            self._registering.cancel()
+        self._registering = self._tasks.spawn(self._register_again(stub), "register tools")
+
+    async def _register_again(self, stub: Any) -> None:
+        for wait in back_off():
+            try:
+                if self.session_id is not None and self._rejoin is not None:
+                    await self._rejoin(stub)
+                await self._register(stub)
+            except SessionExpiredError as error:
+                # What it was for is over.
+                self._failure = error
+                self._left.set()
+                return
+            except (ToolBridgeError, ExpiredError) as error:
+                _log.warning("the tools were not registered at %s: %s; trying again", self.address, error)
+            else:
+                _log.info("the tools are registered at %s again", self.address)
+                return
+            await asyncio.sleep(wait)
+
+    def _runtime_of(self, call: ServedCall) -> WorkerRuntime:
+        return WorkerRuntime(call, self.address)
