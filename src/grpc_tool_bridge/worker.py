@@ -24,7 +24,7 @@ from grpc_tool_bridge.running.service import ServedCall, ToolService
 from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.channel import Connection
-from grpc_tool_bridge.transport.link_transport import LinkTransport
+from grpc_tool_bridge.transport.link_transport import LinkTransport, is_passing
 from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
 from grpc_tool_bridge.worker_runtime import WorkerRuntime
 
@@ -85,13 +85,13 @@ class ToolWorker:
             tls_ca=tls_ca,
             max_message_bytes=self.settings.max_message_bytes,
         )
-        self._transport = LinkTransport(connection, serves=self._service)
+        self._transport = LinkTransport(connection, dial_again=self._dial_again, serves=self._service)
         self._client = ToolBridgeClient(self._transport)
         self._rejoin = self._transport.on_relinked
         self._transport.on_relinked = self._relinked
         self._tasks = TaskSet()
         self._registering: asyncio.Task[None] | None = None
-        self._started = False
+        self._started = self._registered = False
         self._left = asyncio.Event()
         self._failure: ToolBridgeError | None = None
 
@@ -129,6 +129,7 @@ class ToolWorker:
             if self.session_id is not None:
                 await self._client.initialize_session(self.session_id, connect_timeout=connect_timeout)
             await self._register(self._transport.stub)
+            self._registered = True
         except BaseException:
             await self.close()
             raise
@@ -198,6 +199,12 @@ class ToolWorker:
             raise from_rpc_error(error, method="RegisterTools", where=self.address) from error
         if response.HasField("error"):
             raise error_from_info(response.error)
+
+    def _dial_again(self, error: Any) -> bool:
+        # A hub that lets it in no more may do so again: tokens are changed on both sides, one after the other.
+        if not is_passing(error) and self._registered:
+            _log.warning("the hub at %s refuses this worker: %s; trying again", self.address, error.details())
+        return self._registered or is_passing(error)
 
     async def _relinked(self, stub: Any) -> None:
         """Registers the tools over another link."""

@@ -27,6 +27,7 @@ from grpc_tool_bridge.core.waiters import Waiters
 from grpc_tool_bridge.core.workers import WorkerPool
 from grpc_tool_bridge.errors import (
     CallCancelledError,
+    ResourceExhaustedError,
     SessionExpiredError,
     ToolBridgeError,
     UnavailableError,
@@ -45,6 +46,8 @@ from grpc_tool_bridge.running.runner import Request, ToolRunner, last_chunk, set
 
 # Tools that call tools that call tools: each takes some ten frames of Python's stack, which has a thousand.
 MAX_NESTED_CALLS = 32
+# Nested calls take no place of their session; of those that one call from outside has led to, so many run at once.
+MAX_CALLS_BELOW = 10_000
 
 
 class Executor:
@@ -90,6 +93,8 @@ class Executor:
     def _end(self, call: HubCall | None, held: Sequence[Places]) -> None:
         if call is not None:
             call.disarm()
+            if call.root is not None:
+                call.root.below -= 1
         for places in held:
             places.release()
         self.ended()
@@ -217,10 +222,11 @@ class Executor:
                 given = await call.step(self._workers.execute(call, payload or call_bytes(request, session_id)))
                 call.refuse_late()
                 passed = PassedAnswer(given, tool.name, show_traceback=self.settings.show_tracebacks)
-                ok = passed.success
                 if payload and place is None:
+                    ok = passed.success
                     return passed.data
                 passed.put_into(answer)
+                ok = passed.success
                 if ok and place is not None:
                     place.keep(answer)
                 return None
@@ -364,6 +370,10 @@ class Executor:
         """Sets the deadline: the caller's, else the tool's, the session's or the hub's; never past an outer one."""
         if parent is not None and parent.over:
             raise CallCancelledError(f"{parent.tool.name} is over for its caller and may call no further tools")
+        if parent is not None and parent.session is not session:
+            raise ValidationError(
+                f"{tool.name}: a call that a tool makes belongs to the session {parent.session.id!r} of its own call"
+            )
         if parent is not None and parent.depth >= MAX_NESTED_CALLS:
             raise ValidationError(
                 f"{tool.name}: {MAX_NESTED_CALLS} tools have called one another already, which is the limit; "
@@ -383,6 +393,8 @@ class Executor:
         call = HubCall(session, tool, end, parent=parent, left_behind=self._runner.tasks)
         if end <= now:
             raise call.timeout_error()
+        if parent is not None:
+            _count_below(call, parent.root or parent)
         return call
 
     async def _admit(self, call: HubCall) -> Sequence[Places]:
@@ -412,6 +424,16 @@ class Executor:
                 places.release()
             raise
         return held
+
+
+def _count_below(call: HubCall, root: HubCall) -> None:
+    if root.below >= MAX_CALLS_BELOW:
+        raise ResourceExhaustedError(
+            f"{root.tool.name} has led to {root.below:,} calls that run at once, which is the limit; "
+            "see whether a tool calls itself many times over"
+        )
+    root.below += 1
+    call.root = root
 
 
 def _held_above(call: HubCall) -> bool:

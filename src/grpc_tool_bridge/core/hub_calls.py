@@ -16,6 +16,8 @@ class HubCall(Call):
 
     Attributes:
         session, tool: Whose call of what.
+        root: The outermost call above it; None where it is that itself.
+        below: Calls that run below it, of an outermost one.
         parent: The call whose tool made this one; None for a call from outside.
         worker: Who runs it now; None where that is the hub itself, or where it waits for a worker.
     """
@@ -23,6 +25,8 @@ class HubCall(Call):
     session: "Session"
     tool: "RegisteredTool"
     parent: "HubCall | None"
+    root: "HubCall | None" = None
+    below = 0
     worker: "Worker | None" = None
 
 

@@ -16,6 +16,7 @@ from grpc_tool_bridge.wire.scanning import fields
 SCANNED_BYTES = 4_096
 
 _SUCCESS = ToolCallResponse.SUCCESS_FIELD_NUMBER
+_RESULT = ToolCallResponse.RESULT_FIELD_NUMBER
 _SEQUENCE = ToolStreamChunk.SEQUENCE_FIELD_NUMBER
 _ERROR = ToolStreamChunk.ERROR_FIELD_NUMBER
 _COMPLETE = ToolStreamChunk.COMPLETE_FIELD_NUMBER
@@ -62,7 +63,8 @@ class PassedAnswer:
         self._message: ToolCallResponse | None = None
         try:
             if len(data) > SCANNED_BYTES:
-                self.success = any(number == _SUCCESS and value == 1 for number, value in fields(data))
+                found = dict(fields(data))
+                self.success = found.get(_SUCCESS) == 1 and _RESULT in found
                 if self.success:
                     return
             message = self._message = ToolCallResponse.FromString(data)
@@ -79,8 +81,17 @@ class PassedAnswer:
             raise ProtocolError(f"the worker's answer to {tool_name} reports success, but has no result")
 
     def put_into(self, answer: ToolCallResponse | ToolCallResult) -> None:
-        """Puts result or error, and what the call took at the worker, into the answer of the caller."""
-        message = self._message or ToolCallResponse.FromString(self.data)
+        """Puts result or error, and what the call took at the worker, into the answer of the caller.
+
+        Raises:
+            ProtocolError: It cannot be read.
+        """
+        message = self._message
+        if message is None:
+            try:
+                message = ToolCallResponse.FromString(self.data)
+            except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the worker's fault
+                raise _unreadable("an answer", failure) from None
         answer.success = message.success
         if message.success:
             answer.result.CopyFrom(message.result)
