@@ -3,13 +3,12 @@
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from benchmarks.callers import Pair, in_microseconds, p50s
 from benchmarks.peers.bare import BareClient
-from benchmarks.processes import link_bridge, plain_bridge, running
+from benchmarks.processes import link_bridge, plain_bridge, running, worker_bridge
 from benchmarks.timing import Plan, Sample, in_rounds, ratios
 from benchmarks.work import add, check_sum, pairs
 from grpc_tool_bridge import LocalToolBridge, ToolBridge
@@ -19,24 +18,25 @@ BATCH_ITEMS = 50
 
 async def link_one(plan: Plan) -> dict[str, Sample]:
     """One call at a time over the link, against a bare RPC."""
-    return {"link-one": await _against_bare(plan, "link", link_bridge)}
+    async with running("hub") as hub, link_bridge(hub.address) as bridge:
+        return {"link-one": await _against_bare(plan, "link", bridge)}
+
+
+async def worker_one(plan: Plan) -> dict[str, Sample]:
+    """One call at a time of a worker's tool, over two links, against a bare RPC."""
+    async with worker_bridge() as bridge:
+        return {"worker-one": await _against_bare(plan, "worker", bridge)}
 
 
 async def plain_rpc(plan: Plan) -> dict[str, Sample]:
     """One call at a time as a plain RPC, against a bare one."""
-    return {"plain-rpc": await _against_bare(plan, "plain RPC", plain_bridge)}
+    async with running("hub") as hub, plain_bridge(hub.address) as bridge:
+        return {"plain-rpc": await _against_bare(plan, "plain RPC", bridge)}
 
 
-async def _against_bare(
-    plan: Plan, name: str, connect: Callable[[str], AbstractAsyncContextManager[ToolBridge]]
-) -> Sample:
+async def _against_bare(plan: Plan, name: str, bridge: ToolBridge) -> Sample:
     calls = plan.amount(800, 200)
-    async with (
-        running("hub") as hub,
-        running("bare") as peer,
-        connect(hub.address) as bridge,
-        BareClient(peer.address) as bare,
-    ):
+    async with running("bare") as peer, BareClient(peer.address) as bare:
         taken = await p50s(plan, {name: (bridge.tools["add"], calls), "bare": (bare.add, calls)})
     return Sample(ratios(taken[name], taken["bare"]), in_microseconds(taken))
 

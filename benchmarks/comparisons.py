@@ -1,4 +1,4 @@
-"""How many times faster the link is than what people use instead, and than the floor."""
+"""How many times faster the bridge is than what people use instead, and than the floor."""
 
 import itertools
 import shutil
@@ -7,8 +7,9 @@ from typing import Any
 
 from benchmarks.callers import Crowds, in_microseconds, p50s, per_second, rates
 from benchmarks.peers import client_of
-from benchmarks.processes import link_bridge, running
+from benchmarks.processes import link_bridge, running, worker_bridge
 from benchmarks.timing import NotInstalledError, Plan, Sample, ratios
+from grpc_tool_bridge import ToolBridge
 
 
 async def echo(plan: Plan) -> dict[str, Sample]:
@@ -18,13 +19,15 @@ async def echo(plan: Plan) -> dict[str, Sample]:
 
 
 async def nats(plan: Plan) -> dict[str, Sample]:
-    """NATS request and reply, one at a time and 100 at once."""
+    """NATS request and reply, one at a time and 100 at once; those also against a worker, which as its responder has the
+    broker, has the hub in between."""
     if shutil.which("nats-server") is None:
         raise NotInstalledError("nats-server is not on the PATH")
     async with running("nats") as peer:
         return {
             "nats-one": await _one(plan, "NATS", client_of("nats")(peer.address), calls=800),
             "nats-100": await _hundred(plan, "NATS", client_of("nats")(peer.address), calls=3_000),
+            "worker-nats": await _worker_hundred(plan, "NATS", client_of("nats")(peer.address), calls=3_000),
         }
 
 
@@ -53,10 +56,22 @@ async def _one(plan: Plan, name: str, client: AbstractAsyncContextManager[Any], 
 
 
 async def _hundred(plan: Plan, name: str, client: AbstractAsyncContextManager[Any], *, calls: int) -> Sample:
-    async with running("hub") as hub, link_bridge(hub.address) as bridge, client as peer:
+    async with running("hub") as hub, link_bridge(hub.address) as bridge:
+        return await _bridge_hundred(plan, "link", bridge, name, client, calls=calls)
+
+
+async def _worker_hundred(plan: Plan, name: str, client: AbstractAsyncContextManager[Any], *, calls: int) -> Sample:
+    async with worker_bridge() as bridge:
+        return await _bridge_hundred(plan, "worker", bridge, name, client, calls=calls)
+
+
+async def _bridge_hundred(
+    plan: Plan, ours: str, bridge: ToolBridge, name: str, client: AbstractAsyncContextManager[Any], *, calls: int
+) -> Sample:
+    async with client as peer:
         ways: Crowds = {
-            "link": (itertools.repeat(bridge.tools["add"]), plan.amount(3_000, 1_500)),
+            ours: (itertools.repeat(bridge.tools["add"]), plan.amount(3_000, 1_500)),
             name: (itertools.repeat(peer.add), plan.amount(calls, calls // 2)),
         }
         taken = await rates(plan, ways, width=100)
-    return Sample(ratios(taken["link"], taken[name]), per_second(taken))
+    return Sample(ratios(taken[ours], taken[name]), per_second(taken))

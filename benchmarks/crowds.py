@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 
 from benchmarks.callers import Crowds, Pair, Way, at_once, per_second, rates, spread
 from benchmarks.peers.bare import BareClient
-from benchmarks.processes import link_bridge, plain_bridge, running
+from benchmarks.processes import link_bridge, plain_bridge, running, worker_bridge
 from benchmarks.timing import Plan, Sample, in_rounds, ratios
 from benchmarks.work import WrongAnswerError, adder_names, pairs
 from grpc_tool_bridge import AsyncGRPCProxyTool
@@ -52,6 +52,30 @@ async def thousand(plan: Plan) -> dict[str, Sample]:
         }
         taken = await rates(plan, ways, width=1_000, turns=2)
     return {"link-1000": Sample(ratios(taken["link"], taken["bare"]), per_second(taken))}
+
+
+async def worker_hundred(plan: Plan) -> dict[str, Sample]:
+    """100 calls of a worker's tool at once, over two links, against 100 bare RPCs at once."""
+    async with worker_bridge() as bridge, running("bare") as peer, BareClient(peer.address) as bare:
+        ways: Crowds = {
+            "worker": (itertools.repeat(bridge.tools["add"]), plan.amount(3_000, 1_500)),
+            "bare": (itertools.repeat(bare.add), plan.amount(600, 300)),
+        }
+        taken = await rates(plan, ways, width=100)
+    return {"worker-100": Sample(ratios(taken["worker"], taken["bare"]), per_second(taken))}
+
+
+async def worker_scale(plan: Plan) -> dict[str, Sample]:
+    """Throughput of two workers whose tool keeps a processor busy, against that of one; the same calls at once."""
+    calls = plan.amount(12, 4)
+    async with worker_bridge(workers=2) as two, worker_bridge() as one:
+        ways: Crowds = {
+            "two workers": (itertools.repeat(two.tools["add_slowly"]), 2 * calls),
+            "one worker": (itertools.repeat(one.tools["add_slowly"]), calls),
+        }
+        # Two for each of the two workers: the one that waits there begins as soon as the other has ended.
+        taken = await rates(plan, ways, width=4, turns=2)
+    return {"worker-scale": Sample(ratios(taken["two workers"], taken["one worker"]), per_second(taken))}
 
 
 async def scale(plan: Plan) -> dict[str, Sample]:

@@ -55,9 +55,9 @@ def _more(name: str, title: str, measured_by: str, must: float, goal: float) -> 
     return Figure(name, title, measured_by, must, goal, more_is_better=True)
 
 
-def _times_faster(name: str, than: str, measured_by: str) -> Figure:
+def _times_faster(name: str, than: str, measured_by: str, *, what: str = "the link") -> Figure:
     return Figure(
-        name, f"the link: times as fast as {than}", f"comparisons:{measured_by}", unit="x", more_is_better=True
+        name, f"{what}: times as fast as {than}", f"comparisons:{measured_by}", unit="x", more_is_better=True
     )
 
 
@@ -70,6 +70,10 @@ FIGURES = (
     _more("link-mcp", "100 at once over the link / MCP SDK over HTTP, calls/s", "comparisons:mcp_http", 20, 40),
     _more("link-stream", "64 KiB chunks over the link / bare stream, MB/s", "streams:chunk_stream", 0.8, 1),
     _more("plain-stream", "64 KiB chunks, plain RPC / bare stream, MB/s", "streams:chunk_stream", 0.8, 1),
+    _more("worker-100", "100 at once, a worker's tool / bare grpc.aio unary, calls/s", "crowds:worker_hundred", 3, 5),
+    Figure("worker-one", "one at a time, a worker's tool / bare grpc.aio unary, p50", "calls:worker_one", 1.5, 1.2),
+    _more("worker-stream", "64 KiB chunks, a worker's tool / bare stream, MB/s", "streams:worker_stream", 0.5, 0.8),
+    _more("worker-scale", "calls/s of a busy tool on two workers / on one", "crowds:worker_scale", 1.7, 1.9),
     _more("batch", "50 calls in sequence / one batch of 50, over the link, time", "calls:batch", 5, 15),
     _more("plain-batch", "50 calls in sequence / one batch of 50, plain RPC, time", "calls:batch", 5, 15),
     Figure("link-p99", "p99 of 100 at once while 9 MB payloads cross / without", "crowds:tail", 6, 3),
@@ -85,6 +89,7 @@ FIGURES = (
     _times_faster("echo-one", "a bare TCP echo of 100 bytes, one at a time", "echo"),
     _times_faster("nats-one", "NATS request and reply, one at a time", "nats"),
     _times_faster("nats-100", "NATS request and reply, 100 at once", "nats"),
+    _times_faster("worker-nats", "NATS request and reply, 100 at once", "nats", what="a worker's tool"),
     _times_faster("mcp-http-one", "the MCP SDK over HTTP, one at a time", "mcp_http"),
     _times_faster("mcp-stdio-one", "the MCP SDK over stdio, one at a time", "mcp_stdio"),
     _times_faster("mcp-stdio-100", "the MCP SDK over stdio, 100 at once", "mcp_stdio"),

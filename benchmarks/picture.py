@@ -62,6 +62,7 @@ class _Source:
 _RATES = (
     _Source("this bridge, over the link", "link-100", "link, calls/s", ours=True),
     _Source("this bridge, an RPC per call", "link-100", "plain RPC, calls/s", ours=True),
+    _Source("this bridge, a worker's tool", "worker-100", "worker, calls/s", ours=True),
     _Source("grpc.aio unary, nothing else", "link-100", "bare, calls/s"),
     _Source("NATS request and reply", "nats-100", "NATS, calls/s"),
     _Source("MCP SDK over stdio", "mcp-stdio-100", "MCP, calls/s"),
@@ -70,6 +71,7 @@ _RATES = (
 _TIMES = (
     _Source("this bridge, over the link", "link-one", "link p50, µs", ours=True),
     _Source("this bridge, an RPC per call", "plain-rpc", "plain RPC p50, µs", ours=True),
+    _Source("this bridge, a worker's tool", "worker-one", "worker p50, µs", ours=True),
     _Source("grpc.aio unary, nothing else", "link-one", "bare p50, µs"),
     _Source("asyncio TCP echo of 100 bytes", "echo-one", "echo p50, µs"),
     _Source("NATS request and reply", "nats-one", "NATS p50, µs"),
@@ -95,7 +97,7 @@ def draw(report: Mapping[str, Any]) -> str:
     try:
         details = {figure["name"]: figure.get("details", {}) for figure in report["figures"]}
         about, rounds = report["machine"], report["plan"]["rounds"]
-        how = "Each call adds two integers. Client and server are a process each and meet on loopback TCP."
+        how = "Each call adds two integers. Client, server and worker are a process each and meet on loopback TCP."
         notes = [f"{how} Median of {rounds} rounds.", in_words(about)]
         rates, times = _bars(_RATES, details), _bars(_TIMES, details)
     except (KeyError, TypeError, AttributeError) as error:

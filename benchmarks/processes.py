@@ -23,7 +23,7 @@ class ServerProcess:
     """A running ``benchmarks.server``.
 
     Attributes:
-        address: Where it listens.
+        address: Where it listens; of a worker, where its hub does.
     """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -64,14 +64,15 @@ class ServerProcess:
 
 
 @contextlib.asynccontextmanager
-async def running(kind: str, *, tools: int = 1) -> AsyncGenerator[ServerProcess, None]:
+async def running(kind: str, *, tools: int = 1, hub: str = "") -> AsyncGenerator[ServerProcess, None]:
     """Starts a server and ends it.
 
     Args:
-        kind: "hub", or a peer's as ``benchmarks.server`` has it.
-        tools: How many tools that add the hub has.
+        kind: "hub", "worker", or a peer's as ``benchmarks.server`` has it.
+        tools: How many tools that add the hub has; 0: no tools at all.
+        hub: The worker's hub.
     """
-    command = [sys.executable, "-m", "benchmarks.server", kind, "--tools", str(tools)]
+    command = [sys.executable, "-m", "benchmarks.server", kind, "--tools", str(tools), "--hub", hub]
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.PIPE,
@@ -93,6 +94,16 @@ async def link_bridge(address: str) -> AsyncGenerator[ToolBridge, None]:
     async with GRPCToolBridge(address) as bridge:
         await bridge.initialize()
         yield bridge
+
+
+@contextlib.asynccontextmanager
+async def worker_bridge(*, workers: int = 1) -> AsyncGenerator[ToolBridge, None]:
+    """Opens a bridge over the link to a hub that has no tools but those of its workers; each is a process."""
+    async with contextlib.AsyncExitStack() as started:
+        hub = await started.enter_async_context(running("hub", tools=0))
+        for _ in range(workers):
+            await started.enter_async_context(running("worker", hub=hub.address))
+        yield await started.enter_async_context(link_bridge(hub.address))
 
 
 @contextlib.asynccontextmanager

@@ -1,6 +1,6 @@
-"""The process that serves: ``python -m benchmarks.server hub``, or one of the peers.
+"""The process that serves: ``python -m benchmarks.server hub``, a ``worker`` of a hub, or one of the peers.
 
-It tells its address as a line of JSON, then answers the commands that come as lines of JSON on its standard input. It
+It tells its address, or a worker its hub's, as a line of JSON, then answers the commands that come as lines of JSON on its standard input. It
 ends when that ends, so it never outlives whoever started it.
 """
 
@@ -18,7 +18,7 @@ import psutil
 
 from benchmarks.peers import KINDS, server_of
 from benchmarks.work import Gate, make_tools
-from grpc_tool_bridge import BridgeServer, Settings
+from grpc_tool_bridge import BridgeServer, Settings, ToolWorker
 
 Command = Callable[[int], Awaitable[Any]]
 
@@ -26,14 +26,26 @@ Command = Callable[[int], Awaitable[Any]]
 _SETTINGS = Settings(max_sessions=100_000, session_idle_timeout=3_600.0)
 
 
-async def serve(kind: str, tools: int) -> None:
-    """Serves until the standard input ends."""
-    if kind in KINDS:
+async def serve(kind: str, tools: int, hub: str) -> None:
+    """Serves until the standard input ends.
+
+    Args:
+        kind: "hub", "worker" or a peer's.
+        tools: How many tools that add the hub has; 0: no tools at all, so that a worker can offer them.
+        hub: The worker's hub.
+    """
+    if kind == "hub":
+        await _serve_hub(tools)
+    elif kind == "worker":
+        await _serve_worker(hub)
+    else:
         async with server_of(kind)() as peer:
             await _answer(peer.address, {})
-        return
+
+
+async def _serve_hub(tools: int) -> None:
     gate = Gate()
-    async with BridgeServer(tools=make_tools(tools, gate), settings=_SETTINGS) as hub:
+    async with BridgeServer(tools=make_tools(tools, gate) if tools else [], settings=_SETTINGS) as hub:
 
         async def open_sessions(number: int) -> int:
             for index in range(number):
@@ -48,6 +60,12 @@ async def serve(kind: str, tools: int) -> None:
 
         commands = {"rss": _rss, "peak": _peak, "cpu": _cpu, "open sessions": open_sessions}
         await _answer(hub.address, {**commands, "inside": inside, "let out": let_out})
+
+
+async def _serve_worker(hub: str) -> None:
+    # One process, so that two workers have twice as many as one.
+    async with ToolWorker(hub, tools=make_tools(1, Gate()), settings=Settings(max_processes=1)) as worker:
+        await _answer(worker.address, {})
 
 
 def session_name(index: int) -> str:
@@ -97,7 +115,8 @@ def _say(what: Any) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Serve for the benchmarks until the standard input ends.")
-    parser.add_argument("kind", choices=["hub", *KINDS])
+    parser.add_argument("kind", choices=["hub", "worker", *KINDS])
     parser.add_argument("--tools", type=int, default=1)
+    parser.add_argument("--hub", default="", metavar="ADDRESS")
     options = parser.parse_args()
-    asyncio.run(serve(options.kind, options.tools))
+    asyncio.run(serve(options.kind, options.tools, options.hub))

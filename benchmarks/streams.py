@@ -7,15 +7,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from benchmarks.peers.bare import BareClient
-from benchmarks.processes import link_bridge, plain_bridge, running
+from benchmarks.processes import link_bridge, plain_bridge, running, worker_bridge
 from benchmarks.timing import TURNS, Plan, Sample, Stretch, in_rounds, ratios
 from benchmarks.work import CHUNK_BYTES, WrongAnswerError, check_chunk
 
 
 async def chunk_stream(plan: Plan) -> dict[str, Sample]:
     """Streams of 64 KiB chunks from a tool in the hub, against a bare server stream of the same chunks."""
-    number = plan.amount(200, 100)
-    seeds = itertools.count()
     async with (
         running("hub") as hub,
         running("bare") as peer,
@@ -23,21 +21,35 @@ async def chunk_stream(plan: Plan) -> dict[str, Sample]:
         plain_bridge(hub.address) as plain,
         BareClient(peer.address) as bare,
     ):
-
-        def stretch(open_stream: Callable[[int, int], Any]) -> Stretch:
-            async def measure() -> list[float]:
-                seed = next(seeds)
-                return [await _seconds_of(open_stream(seed, number), seed, number)]
-
-            return measure
-
         streams = {"link": link.tools["chunks"].stream, "plain RPC": plain.tools["chunks"].stream, "bare": bare.chunks}
-        taken = await in_rounds(plan, {name: stretch(stream) for name, stream in streams.items()})
-    rates = {
+        rates = await _rates(plan, streams)
+    return {"link-stream": _against_bare(rates, "link"), "plain-stream": _against_bare(rates, "plain RPC")}
+
+
+async def worker_stream(plan: Plan) -> dict[str, Sample]:
+    """Streams of 64 KiB chunks from a worker's tool, over two links, against a bare server stream of the same chunks."""
+    async with worker_bridge() as bridge, running("bare") as peer, BareClient(peer.address) as bare:
+        rates = await _rates(plan, {"worker": bridge.tools["chunks"].stream, "bare": bare.chunks})
+    return {"worker-stream": _against_bare(rates, "worker")}
+
+
+async def _rates(plan: Plan, streams: Mapping[str, Callable[[int, int], Any]]) -> dict[str, list[float]]:
+    """Measures streams; returns MB/s of each and round."""
+    number = plan.amount(200, 100)
+    seeds = itertools.count()
+
+    def stretch(open_stream: Callable[[int, int], Any]) -> Stretch:
+        async def measure() -> list[float]:
+            seed = next(seeds)
+            return [await _seconds_of(open_stream(seed, number), seed, number)]
+
+        return measure
+
+    taken = await in_rounds(plan, {name: stretch(stream) for name, stream in streams.items()})
+    return {
         name: [TURNS * number * CHUNK_BYTES / sum(seconds) / 1e6 for seconds in rounds]
         for name, rounds in taken.items()
     }
-    return {"link-stream": _against_bare(rates, "link"), "plain-stream": _against_bare(rates, "plain RPC")}
 
 
 def _against_bare(rates: Mapping[str, list[float]], name: str) -> Sample:

@@ -9,6 +9,8 @@ from grpc_tool_bridge import Tool, tool
 
 CHUNK_BYTES = 64 * 1024
 _HEADER_BYTES = 16
+# Some 70 ms of a processor's time.
+_STEPS = 3_000_000
 
 # Chunks differ by their header and take turns with these bodies. So each is new, and all of it can be checked at the
 # cost of one comparison of memory.
@@ -22,6 +24,14 @@ class WrongAnswerError(Exception):
 async def add(a: int, b: int) -> int:
     """Adds two integers."""
     return a + b
+
+
+def add_slowly(a: int, b: int) -> int:
+    """Adds two integers by counting up to their sum, which keeps a processor busy."""
+    total = a + b - _STEPS
+    for _ in range(_STEPS):
+        total += 1
+    return total
 
 
 async def chunks(seed: int, number: int) -> AsyncGenerator[bytes, None]:
@@ -79,9 +89,10 @@ def pairs() -> Iterator[tuple[int, int]]:
 
 
 def make_tools(number: int, gate: Gate) -> list[Tool]:
-    """Makes ``chunks``, ``size``, the gate's ``wait`` and so many tools that add: ``add``, ``add_1`` and so on."""
+    """Makes ``chunks``, ``size``, the gate's ``wait``, ``add_slowly`` in a process of its own, and so many tools that add:
+    ``add``, ``add_1`` and so on."""
     adders = [tool(add)] + [tool(name=name)(add) for name in adder_names(number)[1:]]
-    return [*adders, tool(chunks), tool(size), tool(gate.wait)]
+    return [*adders, tool(chunks), tool(size), tool(gate.wait), tool(executor="process")(add_slowly)]
 
 
 def adder_names(number: int) -> list[str]:

@@ -80,6 +80,11 @@ class Executor:
         """Threads that run a tool now, those left behind included."""
         return self._runner.threads_busy
 
+    @property
+    def processes_busy(self) -> int:
+        """Processes that run a tool now."""
+        return self._runner.processes_busy
+
     async def idle(self) -> None:
         """Waits until no call runs."""
         while self.active:

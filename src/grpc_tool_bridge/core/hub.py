@@ -404,6 +404,7 @@ class Hub:
             "hub.sessions": len(self.store),
             "hub.active_calls": self.executor.active,
             "hub.threads_busy": self.executor.threads_busy,
+            "hub.processes_busy": self.executor.processes_busy,
             "hub.workers": len(self.workers),
             "hub.workers_suspect": sum(worker.suspect for worker in self.workers.workers()),
         }

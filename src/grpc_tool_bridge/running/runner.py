@@ -32,6 +32,9 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.running.calls import Call
 from grpc_tool_bridge.running.events import Event, EventStream
+from grpc_tool_bridge.running.packed import Packed
+from grpc_tool_bridge.running.process import RaisedElsewhereError
+from grpc_tool_bridge.running.processes import ToolProcesses
 from grpc_tool_bridge.running.threads import ToolThreads
 from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.tools import Tool
@@ -66,15 +69,24 @@ class ToolRunner:
         self.tasks = TaskSet()
         self._make_runtime = make_runtime
         self._threads = ToolThreads(settings.max_threads)
+        self._processes = ToolProcesses(
+            settings.max_processes, max_depth=settings.max_depth, max_message_bytes=settings.max_message_bytes
+        )
 
     async def aclose(self) -> None:
-        """Ends what cancelled calls left behind."""
+        """Ends what cancelled calls left behind, and the processes for tools."""
         await self.tasks.aclose()
+        await self._processes.aclose()
 
     @property
     def threads_busy(self) -> int:
         """Threads that run a tool now, those left behind included."""
         return self._threads.busy
+
+    @property
+    def processes_busy(self) -> int:
+        """Processes that run a tool now."""
+        return self._processes.busy
 
     def check_size(self, what: str, size: int) -> None:
         """Raises MessageTooLargeError where ``size`` bytes are over the limit of a message."""
@@ -82,7 +94,7 @@ class ToolRunner:
             raise MessageTooLargeError.of(what, size, self.settings.max_message_bytes)
 
     def arguments(self, tool: Tool, request: Request) -> tuple[Sequence[Any], dict[str, Any]]:
-        """Decodes, binds and checks the arguments of a call.
+        """Decodes, binds and checks the arguments of a call; those for another process stay encoded.
 
         Raises:
             SerializationError: One of them is no value; the text names it.
@@ -103,7 +115,8 @@ class ToolRunner:
             named = repr(which) if which else len(args)
             name = tool.spec.name
             raise SerializationError(f"{name}: argument {named}: {error.message}", details=error.details) from None
-        return tool.bind(args, kwargs)
+        bound = tool.bind(args, kwargs)
+        return bound if tool.executor != "process" else (list(request.args), dict(request.kwargs))
 
     # ----------------------------------------------------------------------------------------------- to a result
 
@@ -120,8 +133,10 @@ class ToolRunner:
         """Runs a tool to its result; of a streaming tool, the list of what it yields."""
         if tool.is_stream:
             return await self._collect(call, tool, request, args, kwargs)
+        if tool.executor == "process":
+            return await self._invoke_elsewhere(call, tool, request, args, kwargs, emit)
         if tool.context_parameter is not None:
-            self._give_context(call, tool, request, kwargs, emit)
+            kwargs[tool.context_parameter] = self._context(call, request, emit)
         try:
             if tool.is_async:
                 return await call.step(tool.function(*args, **kwargs))
@@ -135,6 +150,21 @@ class ToolRunner:
                 raise _ToolRaised(error) from error
             raise
 
+    async def _invoke_elsewhere(
+        self,
+        call: Call,
+        tool: Tool,
+        request: Request,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        emit: EventStream | None,
+    ) -> Any:
+        context = self._context(call, request, emit) if tool.context_parameter is not None else None
+        try:
+            return await call.step(self._processes.run(tool, args, kwargs, context))
+        except RaisedElsewhereError as error:
+            raise _ToolRaised(error) from error
+
     async def _collect(
         self, call: Call, tool: Tool, request: Request, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> list[Any]:
@@ -145,7 +175,7 @@ class ToolRunner:
             async for value in source:
                 size += len(self.pack(call, value)[1])
                 self.check_size(f"the result of {call.tool.name}", size)
-                values.append(value)
+                values.append(deserialize_value(any_pb2.Any(**value._asdict())) if type(value) is Packed else value)
         finally:
             await source.aclose()
         return values
@@ -224,9 +254,7 @@ class ToolRunner:
         if not tool.is_stream:
             yield await self.invoke(call, tool, request, args, kwargs, emit=emit)
             return
-        self._give_context(call, tool, request, kwargs, emit)
-        function = functools.partial(tool.function, *args, **kwargs)
-        values = function() if tool.is_async else self._iterate(tool, function, buffer)
+        values = self._iterate(call, tool, request, args, kwargs, buffer, emit)
         try:
             while True:
                 try:
@@ -234,6 +262,9 @@ class ToolRunner:
                 except StopAsyncIteration:
                     return
                 except BaseException as error:
+                    # What comes from another process otherwise is the bridge's own.
+                    if tool.executor == "process" and not isinstance(error, RaisedElsewhereError):
+                        raise
                     if call.is_raised_by_tool(error):
                         raise _ToolRaised(error) from error
                     raise
@@ -241,16 +272,28 @@ class ToolRunner:
         finally:
             await _close(call, values)
 
-    def _iterate(self, tool: Tool, function: "functools.partial[Any]", buffer: int) -> AsyncGenerator[Any, None]:
-        if tool.executor == "thread":
-            return self._threads.iterate(function, buffer)
-        return _in_place(function)
+    def _iterate(
+        self,
+        call: Call,
+        tool: Tool,
+        request: Request,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        buffer: int,
+        emit: EventStream | None,
+    ) -> AsyncGenerator[Any, None]:
+        context = self._context(call, request, emit) if tool.context_parameter is not None else None
+        if tool.executor == "process":
+            return self._processes.iterate(tool, args, kwargs, context, buffer)
+        if tool.context_parameter is not None:
+            kwargs[tool.context_parameter] = context
+        function = functools.partial(tool.function, *args, **kwargs)
+        if tool.is_async:
+            values: AsyncGenerator[Any, None] = function()
+            return values
+        return self._threads.iterate(function, buffer) if tool.executor == "thread" else _in_place(function)
 
-    def _give_context(
-        self, call: Call, tool: Tool, request: Request, kwargs: dict[str, Any], emit: EventStream | None
-    ) -> None:
-        if tool.context_parameter is None:
-            return
+    def _context(self, call: Call, request: Request, emit: EventStream | None) -> ToolContext:
         call.context = ToolContext(
             session_id=call.session.id,
             tool_name=call.tool.name,
@@ -261,7 +304,7 @@ class ToolRunner:
             runtime=self._make_runtime(call),
             emit=emit.emit if emit is not None else None,
         )
-        kwargs[tool.context_parameter] = call.context
+        return call.context
 
     # --------------------------------------------------------------------------------------------------- answers
 
@@ -276,6 +319,8 @@ class ToolRunner:
             SerializationError: It cannot be represented.
             MessageTooLargeError: It is over the limit.
         """
+        if type(value) is Packed:
+            return value
         try:
             packed = pack_value(value, max_depth=self.settings.max_depth)
         except SerializationError as error:
@@ -294,6 +339,10 @@ class ToolRunner:
             if call is not None and isinstance(failure.error, TimeoutError) and call.deadline <= time.monotonic():
                 # A nested call shares the deadline, and may notice first that it has passed.
                 return error_info(call.timeout_error())
+            if isinstance(failure.error, RaisedElsewhereError):
+                if not self.settings.show_tracebacks:
+                    failure.error.info.stacktrace = ""
+                return failure.error.info
             return error_info(failure.error, raised_by_tool=True, show_traceback=self.settings.show_tracebacks)
         info = error_info(failure)
         if not isinstance(failure, ToolBridgeError):
