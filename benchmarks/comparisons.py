@@ -19,8 +19,10 @@ async def echo(plan: Plan) -> dict[str, Sample]:
 
 
 async def nats(plan: Plan) -> dict[str, Sample]:
-    """NATS request and reply, one at a time and 100 at once; those also against a worker, which as its responder has the
-    broker, has the hub in between."""
+    """NATS request and reply, one at a time and 100 at once.
+
+    A responder has the broker in between, as a worker has the hub: so it is compared with a worker too.
+    """
     if shutil.which("nats-server") is None:
         raise NotInstalledError("nats-server is not on the PATH")
     async with running("nats") as peer:

@@ -1,7 +1,7 @@
 """The process that serves: ``python -m benchmarks.server hub``, a ``worker`` of a hub, or one of the peers.
 
-It tells its address, or a worker its hub's, as a line of JSON, then answers the commands that come as lines of JSON on its standard input. It
-ends when that ends, so it never outlives whoever started it.
+It tells its address (a worker its hub's) as a line of JSON, then answers the commands that come as lines of JSON on its
+standard input. It ends when that ends, so it never outlives whoever started it.
 """
 
 import argparse

@@ -27,7 +27,7 @@ async def chunk_stream(plan: Plan) -> dict[str, Sample]:
 
 
 async def worker_stream(plan: Plan) -> dict[str, Sample]:
-    """Streams of 64 KiB chunks from a worker's tool, over two links, against a bare server stream of the same chunks."""
+    """Streams of 64 KiB chunks from a worker's tool, over two links, against a bare stream of the same chunks."""
     async with worker_bridge() as bridge, running("bare") as peer, BareClient(peer.address) as bare:
         rates = await _rates(plan, {"worker": bridge.tools["chunks"].stream, "bare": bare.chunks})
     return {"worker-stream": _against_bare(rates, "worker")}

@@ -89,8 +89,7 @@ def pairs() -> Iterator[tuple[int, int]]:
 
 
 def make_tools(number: int, gate: Gate) -> list[Tool]:
-    """Makes ``chunks``, ``size``, the gate's ``wait``, ``add_slowly`` in a process of its own, and so many tools that add:
-    ``add``, ``add_1`` and so on."""
+    """Makes ``chunks``, ``size``, ``add_slowly``, the gate's ``wait`` and so many ``add``, ``add_1`` and so on."""
     adders = [tool(add)] + [tool(name=name)(add) for name in adder_names(number)[1:]]
     return [*adders, tool(chunks), tool(size), tool(gate.wait), tool(executor="process")(add_slowly)]
 

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from grpc_tool_bridge.session_context import SessionContext, VariableChange
     from grpc_tool_bridge.tooling.steps import each, parallel, step
     from grpc_tool_bridge.tools import Tool, tool
-    from grpc_tool_bridge.worker import ToolWorker
     from grpc_tool_bridge.wire.values import deserialize_value, register_codec, serialize_value
     from grpc_tool_bridge.worker import ToolWorker
 

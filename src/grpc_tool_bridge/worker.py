@@ -123,9 +123,7 @@ class ToolWorker:
             raise ProtocolError("this ToolWorker has been started before, and serves once only; make another")
         self._started = True
         try:
-            await self._client.connect(connect_timeout)
-            if not self._client.is_linked:
-                raise ToolCommunicationError("Link", "UNIMPLEMENTED", f"the hub at {self.address} knows no links")
+            await self._connect(connect_timeout)
             if self.session_id is not None:
                 await self._client.initialize_session(self.session_id, connect_timeout=connect_timeout)
             await self._register(self._transport.stub)
@@ -133,6 +131,11 @@ class ToolWorker:
         except BaseException:
             await self.close()
             raise
+
+    async def _connect(self, seconds: float) -> None:
+        await self._client.connect(seconds)
+        if not self._client.is_linked:
+            raise ToolCommunicationError("Link", "UNIMPLEMENTED", f"the hub at {self.address} knows no links")
 
     async def run(self, *, connect_timeout: float = 10.0) -> None:
         """Serves until it is cancelled, or ``drain`` has been called and is done; starts it where need be.

@@ -11,6 +11,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from grpc_tool_bridge.core.caching import ResultCache, ResultPlace
@@ -27,6 +28,7 @@ from grpc_tool_bridge.core.waiters import Waiters
 from grpc_tool_bridge.core.workers import WorkerPool
 from grpc_tool_bridge.errors import (
     CallCancelledError,
+    ProtocolError,
     ResourceExhaustedError,
     SessionExpiredError,
     ToolBridgeError,
@@ -227,14 +229,10 @@ class Executor:
                 given = await call.step(self._workers.execute(call, payload or call_bytes(request, session_id)))
                 call.refuse_late()
                 passed = PassedAnswer(given, tool.name, show_traceback=self.settings.show_tracebacks)
-                if payload and place is None:
-                    ok = passed.success
-                    return passed.data
-                passed.put_into(answer)
+                if not payload or place is not None:
+                    passed.put_into(answer, place)
                 ok = passed.success
-                if ok and place is not None:
-                    place.keep(answer)
-                return None
+                return passed.data if payload and place is None else None
             else:
                 args, kwargs = self._runner.arguments(local, request)
                 held = await self._admit(call)
@@ -279,8 +277,8 @@ class Executor:
     ) -> AsyncGenerator[Any, None]:
         """Runs one stream: a chunk for each value as it is made, then exactly one ``complete`` or ``error``.
 
-        Arguments as of ``execute``; where ``payload`` was given, chunks that a worker gave come as their bytes. The tool
-        is held up while the reader takes no chunk.
+        Arguments as of ``execute``; where ``payload`` was given, chunks that a worker gave come as their bytes. The
+        tool is held up while the reader takes no chunk.
         """
         began = time.perf_counter_ns()
         stream_id = clip(request.stream_id) or uuid.uuid4().hex
@@ -303,29 +301,22 @@ class Executor:
             if local is None:
                 tool.check(request)
                 held = await self._admit(call)
-                chunks = self._workers.stream(call, payload or stream_bytes(request, stream_id))
-                try:
-                    while True:
-                        given = await call.step(chunks.__anext__())
-                        passed = PassedChunk(given, tool.name, sequence, show_traceback=self.settings.show_tracebacks)
+                async with aclosing(self._passed_chunks(call, payload or stream_bytes(request, stream_id))) as given:
+                    async for passed in given:
                         error = passed.error
                         yield passed.data if payload else passed.message()
                         sequence += 1
                         if passed.is_last:
                             return
-                        call.check()
-                finally:
-                    await chunks.aclose()
-            args, kwargs = self._runner.arguments(local, request)
-            held = await self._admit(call)
-            made = self._runner.chunks(call, local, request, args, kwargs, stream_id=stream_id)
-            try:
-                async for chunk in made:
-                    yield chunk
-                    sequence += 1
-                    sent += chunk.HasField("data")
-            finally:
-                await made.aclose()
+            else:
+                args, kwargs = self._runner.arguments(local, request)
+                held = await self._admit(call)
+                chunks = self._runner.chunks(call, local, request, args, kwargs, stream_id=stream_id)
+                async with aclosing(chunks) as made:
+                    async for chunk in made:
+                        yield chunk
+                        sequence += 1
+                        sent += chunk.HasField("data")
         except Exception as failure:  # noqa: BLE001 - every failure is an answer
             error = self._runner.error_of(failure, call)
         except asyncio.CancelledError as cancelled:
@@ -337,6 +328,22 @@ class Executor:
                 tool.metrics.active -= 1
                 tool.metrics.record(duration_us, ok=error is None)
         yield last_chunk(stream_id, sequence, sent=sent, error=error, duration_us=duration_us)
+
+    async def _passed_chunks(self, call: HubCall, payload: bytes) -> AsyncGenerator[PassedChunk, None]:
+        """Yields what the worker of a stream gives, as it comes and in order."""
+        shows = self.settings.show_tracebacks
+        sequence = 0
+        async with aclosing(self._workers.stream(call, payload)) as chunks:
+            while True:
+                try:
+                    data = await call.step(chunks.__anext__())
+                except StopAsyncIteration:
+                    raise ProtocolError(
+                        f"the worker's stream of {call.tool.name} ended without 'complete' or 'error'"
+                    ) from None
+                yield PassedChunk(data, call.tool.name, sequence, show_traceback=shows)
+                sequence += 1
+                call.check()
 
     # -------------------------------------------------------------------------------------------- the way in
 

@@ -10,8 +10,8 @@ from google.protobuf import any_pb2
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.batch import Batch
-from grpc_tool_bridge.core.hub_calls import HubCall, session_ended
 from grpc_tool_bridge.core.executor import Executor
+from grpc_tool_bridge.core.hub_calls import HubCall, session_ended
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.registered import ToolSource
 from grpc_tool_bridge.core.registry import ToolRegistry
@@ -45,8 +45,8 @@ class Hub:
     """Sessions, tools and variables behind one interface, whatever transport a request came by.
 
     A method takes the request and, where calls run, what the transport knows: the ``deadline`` on the monotonic clock,
-    the ``payload`` of the request as bytes, and its ``origin``, the call whose tool makes it. Methods whose response has
-    an ErrorInfo answer with it; the others raise a ToolBridgeError.
+    the ``payload`` of the request as bytes, and its ``origin``, the call whose tool makes it. Methods whose response
+    has an ErrorInfo answer with it; the others raise a ToolBridgeError.
 
     Args:
         settings: Limits; the defaults where not given.

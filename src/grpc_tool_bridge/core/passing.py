@@ -1,5 +1,6 @@
 """What the hub passes on between a caller and a worker, as bytes that it does not look into further than it must."""
 
+from grpc_tool_bridge.core.caching import ResultPlace
 from grpc_tool_bridge.errors import ProtocolError, SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ErrorInfo,
@@ -20,9 +21,7 @@ _RESULT = ToolCallResponse.RESULT_FIELD_NUMBER
 _SEQUENCE = ToolStreamChunk.SEQUENCE_FIELD_NUMBER
 _ERROR = ToolStreamChunk.ERROR_FIELD_NUMBER
 _COMPLETE = ToolStreamChunk.COMPLETE_FIELD_NUMBER
-_CONTENTS = frozenset(
-    {ToolStreamChunk.DATA_FIELD_NUMBER, ToolStreamChunk.METADATA_FIELD_NUMBER, _COMPLETE, _ERROR}
-)
+_CONTENTS = frozenset({ToolStreamChunk.DATA_FIELD_NUMBER, ToolStreamChunk.METADATA_FIELD_NUMBER, _COMPLETE, _ERROR})
 
 
 def call_bytes(request: ToolCallRequest | ToolCallItem, session_id: str) -> bytes:
@@ -80,8 +79,12 @@ class PassedAnswer:
         elif not message.HasField("result"):
             raise ProtocolError(f"the worker's answer to {tool_name} reports success, but has no result")
 
-    def put_into(self, answer: ToolCallResponse | ToolCallResult) -> None:
+    def put_into(self, answer: ToolCallResponse | ToolCallResult, place: ResultPlace | None) -> None:
         """Puts result or error, and what the call took at the worker, into the answer of the caller.
+
+        Args:
+            answer: The caller's.
+            place: Keeps a result, where there is one.
 
         Raises:
             ProtocolError: It cannot be read.
@@ -98,6 +101,8 @@ class PassedAnswer:
         else:
             answer.error.CopyFrom(message.error)
         answer.metrics.CopyFrom(message.metrics)
+        if place is not None and message.success:
+            place.keep(answer)
 
 
 class PassedChunk:

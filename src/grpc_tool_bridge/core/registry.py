@@ -123,7 +123,7 @@ class ToolRegistry:
 
         Raises:
             SessionError: There is no such session.
-            AlreadyExistsError: A name or an id is taken, unless by a worker's tool with the identical schema and version.
+            AlreadyExistsError: A name or an id is taken, unless by a tool of workers with the identical schema.
             ValidationError: A name cannot be used.
         """
         session = self.store.find(session_id) if session_id else None

@@ -11,8 +11,8 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolStreamR
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
 
 if TYPE_CHECKING:
-    from grpc_tool_bridge.core.hub_calls import HubCall
     from grpc_tool_bridge.core.executor import Executor
+    from grpc_tool_bridge.core.hub_calls import HubCall
 
 
 class HubRuntime:

@@ -152,7 +152,8 @@ class WorkerPool:
             raise ValidationError(f"this link is of the worker {worker.id!r}; {request.worker_id!r} needs its own")
         elif worker.gone:
             raise UnavailableError(f"the worker {worker.id!r} drains, and offers nothing any more")
-        before = next((other for other in self._workers.values() if other.id == worker.id and other is not worker), None)
+        others = (other for other in self._workers.values() if other is not worker)
+        before = next((other for other in others if other.id == worker.id), None)
         added = self._registry.offer(request.session_id, request.tools, worker, in_place_of=before)
         worker.capacity = request.capacity or worker.capacity
         self._workers[link] = worker
@@ -332,12 +333,13 @@ class WorkerPool:
                 while (chunk := await remote.read()) is not None:
                     yield chunk
                     link.grant(remote, len(chunk))
-                return
             except WorkerLostError as lost:
                 losses += lost.began
                 if remote.has_arrived:
                     raise
                 _check_repeatable(call, lost, losses)
+            else:
+                return
             finally:
                 call.worker = None
                 # Nothing, where it has ended.
@@ -353,8 +355,10 @@ class WorkerPool:
             link.release()
 
     def _choose(self, call: HubCall) -> Worker | None:
-        """Returns the worker with the fewest calls among those with room, and of several the one that had its last
-        call longest ago; None where there is none, or others wait for it."""
+        """Returns the worker with the fewest calls among those with room; None where others wait for one, or none has.
+
+        Of several with as few it is the one that had its last call longest ago.
+        """
         tool = call.tool
         workers = tool.workers or ()
         best: Worker | None = None
@@ -405,9 +409,9 @@ class WorkerPool:
             while queue:
                 best: Worker | None = None
                 for worker in tool.workers or ():
-                    if worker.active < worker.capacity and not worker.suspect:
-                        if best is None or worker.active < best.active:
-                            best = worker
+                    has_room = worker.active < worker.capacity and not worker.suspect
+                    if has_room and (best is None or worker.active < best.active):
+                        best = worker
                 if best is None:
                     break
                 place = queue.popleft()

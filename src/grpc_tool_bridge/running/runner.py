@@ -365,7 +365,9 @@ def set_duration(metrics: ExecutionMetrics, duration_us: int) -> None:
     metrics.duration_us = duration_us
 
 
-def last_chunk(stream_id: str, sequence: int, *, sent: int, error: ErrorInfo | None, duration_us: int) -> ToolStreamChunk:
+def last_chunk(
+    stream_id: str, sequence: int, *, sent: int, error: ErrorInfo | None, duration_us: int
+) -> ToolStreamChunk:
     """Makes the chunk that a stream ends with.
 
     Args:

@@ -93,7 +93,8 @@ class ClientLink:
             self._link, _ClientStream(rpc), on_event=self._take, on_turn=self._turn, patience=STREAM_TIMEOUT
         )
         self.wake = self._io.wake
-        self._server = CallServer(self._link, self, methods, who="this worker" if methods else "a client", patience=STREAM_TIMEOUT)
+        who = "this worker" if methods else "a client"
+        self._server = CallServer(self._link, self, methods, who=who, patience=STREAM_TIMEOUT)
         self._quiet = asyncio.Event()
 
     @property

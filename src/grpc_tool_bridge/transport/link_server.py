@@ -165,9 +165,7 @@ class _HubLink:
         hello = LinkHello(peer="hub", capacity=settings.max_link_calls)
         most = settings.max_link_bytes
         self._link = Link(dialler=False, hello=hello, max_incoming_bytes=most, max_answer_bytes=most)
-        self._io = LinkIO(
-            self._link, stream, on_event=self._take, on_turn=self._turn, patience=settings.stream_timeout
-        )
+        self._io = LinkIO(self._link, stream, on_event=self._take, on_turn=self._turn, patience=settings.stream_timeout)
         self.wake = self._io.wake
         self._server = CallServer(self._link, self, methods, who="this hub", patience=settings.stream_timeout)
         self._sessions: dict[str, SessionHold] = {}
