@@ -92,6 +92,8 @@ class ToolWorker:
         self._tasks = TaskSet()
         self._registering: asyncio.Task[None] | None = None
         self._started = self._registered = False
+        # What kept the hub from being reached; it is said once, and not at each dial.
+        self._waits_for: Any = None
         self._left = asyncio.Event()
         self._failure: ToolBridgeError | None = None
 
@@ -202,12 +204,15 @@ class ToolWorker:
             raise from_rpc_error(error, method="RegisterTools", where=self.address) from error
         if response.HasField("error"):
             raise error_from_info(response.error)
+        self._waits_for = None
 
     def _dial_again(self, error: Any) -> bool:
         # A hub that lets it in no more may do so again: tokens are changed on both sides, one after the other.
-        if not is_passing(error) and self._registered:
-            _log.warning("the hub at %s refuses this worker: %s; trying again", self.address, error.details())
-        return self._registered or is_passing(error)
+        again = self._registered or is_passing(error)
+        if again and self._waits_for != error.code():
+            self._waits_for = error.code()
+            _log.warning("waiting for the hub at %s: %s", self.address, error.details())
+        return again
 
     async def _relinked(self, stub: Any) -> None:
         """Registers the tools over another link."""

@@ -11,12 +11,19 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 BOUNDS = {"link-100": (2.0, "more"), "link-one": (1.5, "less"), "link-stream": (0.3, "more"), "batch": (2.0, "more")}
+WORKER_BOUNDS = {
+    "worker-100": (1.0, "more"),
+    "worker-one": (4.0, "less"),
+    "worker-stream": (0.15, "more"),
+    "worker-scale": (0.7, "more"),
+}
 # A broker is a program of its own, which no package index has.
 SERVERS = ["hub", "bare", "echo", "mcp", *(["nats"] if shutil.which("nats-server") else [])]
 
@@ -30,6 +37,12 @@ def bench(*arguments: object, **environment: str) -> subprocess.CompletedProcess
 
 def figures(path: Path) -> dict[str, Any]:
     return {figure["name"]: figure for figure in json.loads(path.read_text(encoding="utf-8"))["figures"]}
+
+
+def is_not_far_off(figure: dict[str, Any], bound: float, better: str) -> bool:
+    assert figure["better"] == better
+    gained = float(figure["measured"]) - bound
+    return gained >= 0 if better == "more" else gained <= 0
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +59,14 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", BOUNDS)
 def test_a_ratio_is_not_far_off(measured: Path, name: str) -> None:
-    figure = figures(measured / "new" / "report.json")[name]
-    bound, better = BOUNDS[name]
-    assert figure["better"] == better
-    gained = figure["measured"] - bound
-    assert gained >= 0 if better == "more" else gained <= 0
+    assert is_not_far_off(figures(measured / "new" / "report.json")[name], *BOUNDS[name])
+
+
+@pytest.mark.parametrize("name", WORKER_BOUNDS)
+def test_a_ratio_of_a_workers_tool_is_not_far_off(tmp_path: Path, name: str) -> None:
+    answer = bench("--only", name, "--json", tmp_path / "report.json")
+    assert answer.returncode == 0, answer.stderr
+    assert is_not_far_off(figures(tmp_path / "report.json")[name], *WORKER_BOUNDS[name])
 
 
 def test_the_report_names_the_machine_and_holds_every_number(measured: Path) -> None:
@@ -105,6 +121,27 @@ def test_a_server_ends_when_its_standard_input_does_and_leaves_no_port_open(kind
     host, port = re.findall(r"(127\.0\.0\.1):(\d+)", json.loads(answer.stdout))[0]
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, int(port)), timeout=5)
+
+
+def test_a_worker_ends_when_its_standard_input_does_and_its_hub_goes_on() -> None:
+    command = [sys.executable, "-m", "benchmarks.server"]
+    with subprocess.Popen([*command, "hub", "--tools", "0"], cwd=ROOT, stdin=PIPE, stdout=PIPE, text=True) as hub:
+        assert hub.stdout is not None
+        address = json.loads(hub.stdout.readline())
+        for _ in range(2):
+            worker = subprocess.run(
+                [*command, "worker", "--hub", address],
+                cwd=ROOT,
+                input="",
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+            )
+            assert (worker.returncode, worker.stderr) == (0, "")
+            assert json.loads(worker.stdout) == address
+        hub.communicate("", timeout=30)
+    assert hub.returncode == 0
 
 
 @pytest.mark.parametrize(

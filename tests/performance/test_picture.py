@@ -34,16 +34,18 @@ def report(**details: dict[str, float]) -> dict[str, Any]:
 
 def test_bars_are_as_long_as_their_numbers_and_the_best_comes_first(tmp_path: Path) -> None:
     rates = report(
-        link_100={"link, calls/s": 20_000.0, "bare, calls/s": 2_500.0}, link_mcp={"MCP, calls/s": 500.0, "link": 1.0}
+        link_100={"link, calls/s": 20_000.0, "bare, calls/s": 2_500.0},
+        worker_100={"worker, calls/s": 10_000.0, "bare, calls/s": 2_400.0},
+        link_mcp={"MCP, calls/s": 500.0, "link": 1.0},
     )
     answer = draw(tmp_path, rates)
     assert answer.returncode == 0, answer.stderr
     picture = ET.parse(tmp_path / "picture.svg").getroot()
     texts = [text.text for text in picture.iter(f"{SVG}text")]
     values = [text for text in texts if text is not None and text.endswith(" /s")]
-    assert values == ["20,000 /s", "2,500 /s", "500 /s"]
+    assert values == ["20,000 /s", "10,000 /s", "2,500 /s", "500 /s"]
     widths = [float(bar.attrib["width"]) for bar in picture.iter(f"{SVG}rect")][1:]
-    assert [round(width / widths[0], 3) for width in widths] == [1.0, 0.125, 0.025]
+    assert [round(width / widths[0], 3) for width in widths] == [1.0, 0.5, 0.125, 0.025]
     assert any("Abacus <2> & Sons, 2 cores, Python 3.11.9" in str(text) for text in texts)
     assert any("Median of 9 rounds" in str(text) for text in texts)
 

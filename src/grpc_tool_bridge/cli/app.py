@@ -1,5 +1,6 @@
 """The commands, and what becomes of an error in any of them."""
 
+import math
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -9,8 +10,9 @@ from rich.console import Console
 
 from grpc_tool_bridge.cli import call, doctor, tools, variables
 from grpc_tool_bridge.cli.failures import BAD_ARGUMENT, report, say_error
-from grpc_tool_bridge.cli.options import client_command
+from grpc_tool_bridge.cli.options import client_command, hub_command
 from grpc_tool_bridge.cli.serve import serve
+from grpc_tool_bridge.cli.worker import worker
 
 PROGRAM = "grpc-tool-bridge"
 
@@ -45,6 +47,8 @@ def make_app() -> typer.Typer:
     app = typer.Typer(help="Tools in other processes, as functions.", context_settings=_HELP, add_completion=True)
     app.callback(invoke_without_command=True)(_root)
     app.command("serve")(serve)
+    # Whoever starts hub and workers together cannot say which is there first.
+    hub_command(app, "worker", worker, connect_timeout=math.inf)
     client_command(app, "tools", tools.tools)
     client_command(app, "call", call.call)
     client_command(app, "stream", call.stream)

@@ -146,16 +146,38 @@ def _long_integers() -> Iterator[None]:
 
 
 def client_command(app: typer.Typer, name: str, function: Callable[..., Coroutine[Any, Any, None]]) -> None:
-    """Makes an async function a command of ``app`` that also takes every option of HubOptions.
+    """Makes an async function a command of ``app`` that also takes every option of HubOptions; see ``hub_command``."""
+
+    @functools.wraps(function)
+    def run(hub: HubOptions, **given: Any) -> None:
+        try:
+            with _long_integers():
+                asyncio.run(function(hub, **given))
+        except KeyboardInterrupt:
+            raise CommandError("interrupted", code=INTERRUPTED) from None
+        except BrokenPipeError:
+            raise PipeClosedError from None
+
+    hub_command(app, name, run)
+
+
+def hub_command(app: typer.Typer, name: str, function: Callable[..., None], **defaults: Any) -> None:
+    """Makes a function a command of ``app`` that also takes every option of HubOptions.
 
     Args:
         app: Where it belongs.
         name: What it is called.
         function: Its first parameter gets the HubOptions; the others are the command's own.
+        defaults: Of fields of HubOptions that have another default in this command.
     """
     own = list(inspect.signature(function).parameters.values())[1:]
     shared = [
-        inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=item.type)
+        inspect.Parameter(
+            item.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=defaults.get(item.name, item.default),
+            annotation=item.type,
+        )
         for item in fields(HubOptions)
     ]
     parameters = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own] + shared
@@ -164,13 +186,7 @@ def client_command(app: typer.Typer, name: str, function: Callable[..., Coroutin
     def command(**given: Any) -> None:
         hub = HubOptions(**{item.name: given.pop(item.name) for item in shared})
         hub.check()
-        try:
-            with _long_integers():
-                asyncio.run(function(hub, **given))
-        except KeyboardInterrupt:
-            raise CommandError("interrupted", code=INTERRUPTED) from None
-        except BrokenPipeError:
-            raise PipeClosedError from None
+        function(hub, **given)
 
     command.__dict__["__signature__"] = inspect.Signature(parameters)
     command.__annotations__ = {item.name: item.annotation for item in parameters}

@@ -6,50 +6,29 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from enum import StrEnum
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from grpc_tool_bridge.cli.failures import FAILED, INTERRUPTED, ArgumentError, CommandError, visible
+from grpc_tool_bridge.cli.failures import FAILED, ArgumentError, CommandError
+from grpc_tool_bridge.cli.log_output import LogLevel, LogLevelOption, log_to_stderr
 from grpc_tool_bridge.cli.options import check_address
 from grpc_tool_bridge.cli.output import console, print_json
 from grpc_tool_bridge.cli.settings_options import read_settings, setting
+from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
 from grpc_tool_bridge.cli.signature_text import signature_text
 from grpc_tool_bridge.cli.tool_sources import load_tools
 from grpc_tool_bridge.config import DEFAULT_ADDRESS, Settings
 from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.server import BridgeServer
-from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.tools import Tool
 
 _log = logging.getLogger(__name__)
-
-
-class LogLevel(StrEnum):
-    """How much a hub logs."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class LineFormatter(logging.Formatter):
-    """Writes each record as one line, before its traceback: a text that came from a peer must not look like another."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is the library's
-        """Puts the message on one line."""
-        return super().formatMessage(record).replace("\n", "\\n")
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Shows what a terminal would obey."""
-        return visible(super().format(record))
 
 
 def serve(
@@ -71,7 +50,7 @@ def serve(
         ),
     ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="TOML file with settings by name.")] = None,
-    log_level: Annotated[LogLevel, typer.Option(help="What to log on stderr.")] = LogLevel.INFO,
+    log_level: LogLevelOption = LogLevel.INFO,
     as_json: Annotated[
         bool, typer.Option("--json", help="Say where it listens as one line of JSON, for programs that wait for it.")
     ] = False,
@@ -97,9 +76,7 @@ def serve(
     flags = {name: value for name, value in locals().items() if name in Settings.model_fields}
     check_address(address)
     settings = read_settings(flags, config)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=log_level.upper(), handlers=[handler], force=True)
+    log_to_stderr(log_level)
     # What tools print must not stand among what a program reads here.
     out = console()
     with contextlib.redirect_stdout(sys.stderr):
@@ -119,17 +96,20 @@ def _make_server(address: str, tools: list[Tool], settings: Settings) -> BridgeS
 
 async def _serve(server: BridgeServer, announce: Callable[[], None]) -> int:
     """Serves until a signal; returns the exit code that it stands for."""
-    loop = asyncio.get_running_loop()
-    signals: asyncio.Queue[int] = asyncio.Queue()
-    with _signals(lambda number: loop.call_soon_threadsafe(signals.put_nowait, number)):
+    with ending_signals() as signals:
         await _start(server)
         try:
             announce()
             number = await signals.get()
             _log.info("%s: calls in flight may finish; Ctrl-C again ends them", signal.Signals(number).name)
         finally:
-            await _stop(server, signals)
-    return INTERRUPTED if number == signal.SIGINT else 0
+            await finish(server.stop(), signals, partial(_end_calls, server))
+    return exit_code(number)
+
+
+async def _end_calls(server: BridgeServer) -> None:
+    _log.warning("ending the calls in flight")
+    await server.hub.drain(0)
 
 
 async def _start(server: BridgeServer) -> None:
@@ -142,42 +122,6 @@ async def _start(server: BridgeServer) -> None:
         if error.filename is not None:
             raise ArgumentError(f"cannot read {error.filename}: {text}") from None
         raise CommandError(text, code=FAILED) from None
-
-
-async def _stop(server: BridgeServer, signals: "asyncio.Queue[int]") -> None:
-    tasks = TaskSet()
-
-    async def end_calls_at_next_signal() -> None:
-        await signals.get()
-        _log.warning("ending the calls in flight")
-        await server.hub.drain(0)
-
-    tasks.spawn(end_calls_at_next_signal(), "second signal")
-    try:
-        await server.stop()
-    finally:
-        await tasks.aclose()
-
-
-@contextlib.contextmanager
-def _signals(callback: Callable[[int], object]) -> Iterator[None]:
-    """Passes SIGINT and SIGTERM to ``callback``; past the second one, a signal ends the process as it always does."""
-    seen = 0
-
-    def handle(number: int, _: FrameType | None) -> None:
-        nonlocal seen
-        seen += 1
-        if seen > 1:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        callback(number)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _announce(server: BridgeServer, offered: list[Tool], out: Console, *, as_json: bool) -> None:

@@ -21,11 +21,12 @@ _LIBRARIES = (
 )
 
 
-def load_tools(sources: Iterable[str]) -> list[Tool]:
+def load_tools(sources: Iterable[str], *, given_to: str = "--tools") -> list[Tool]:
     """Imports the tools of all sources; one that is named twice is taken once.
 
     Args:
-        sources: As given to ``--tools``.
+        sources: As given on the command line.
+        given_to: What stands before each there, for the texts of errors.
 
     Raises:
         ArgumentError: A source cannot be imported, or what it names is no tool.
@@ -34,17 +35,24 @@ def load_tools(sources: Iterable[str]) -> list[Tool]:
     # By identity; the item itself is kept too, so that its id stays its own.
     tools: dict[int, tuple[Any, Tool]] = {}
     for source in sources:
-        where, attribute = _split(source)
-        if where not in modules:
-            modules[where] = _import(source, where)
-        for item in _items(source, modules[where], attribute):
-            if id(item) not in tools:
-                tools[id(item)] = (item, _tool(source, item))
+        try:
+            where, attribute = split_source(source)
+            if where not in modules:
+                modules[where] = _import(source, where)
+            for item in _items(source, modules[where], attribute):
+                if id(item) not in tools:
+                    tools[id(item)] = (item, _tool(source, item))
+        except ArgumentError as error:
+            raise ArgumentError(f"{given_to} {error}") from error.__cause__
     return [tool for _, tool in tools.values()]
 
 
-def _split(source: str) -> tuple[str, str]:
-    """Splits into module or file, and attribute; a colon may also belong to a drive's letter."""
+def split_source(source: str) -> tuple[str, str]:
+    """Splits into module or file, and attribute; a colon may also belong to a drive's letter.
+
+    Raises:
+        ArgumentError: It names neither.
+    """
     if source.endswith(".py"):
         return source, ""
     head, suffix, attribute = source.rpartition(".py:")
@@ -52,14 +60,14 @@ def _split(source: str) -> tuple[str, str]:
         return f"{head}.py", attribute
     where, _, attribute = source.partition(":")
     if not where:
-        raise ArgumentError(f"--tools {source!r} names no module; write module:attr, module or path/to/file.py")
+        raise ArgumentError(f"{source!r} names no module; write module:attr, module or path/to/file.py")
     return where, attribute
 
 
 def _import(source: str, where: str) -> ModuleType:
     is_file = where.endswith(".py")
     if is_file and not Path(where).is_file():
-        raise ArgumentError(f"--tools {source}: there is no file {where}")
+        raise ArgumentError(f"{source}: there is no file {where}")
     # As for a script, and as for ``python -m``: what lies beside it can be imported.
     folder = str(Path(where).resolve().parent if is_file else Path.cwd())
     if folder not in sys.path:
@@ -69,9 +77,9 @@ def _import(source: str, where: str) -> ModuleType:
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{where}.".startswith(f"{error.name}."):
             raise ArgumentError(
-                f"--tools {source}: there is no module {error.name}; run where it can be imported, or give its file"
+                f"{source}: there is no module {error.name}; run where it can be imported, or give its file"
             ) from None
-        raise ArgumentError(f"--tools {source}: cannot import it: {_cause(error)}") from error
+        raise ArgumentError(f"{source}: cannot import it: {_cause(error)}") from error
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -109,8 +117,7 @@ def _items(source: str, module: ModuleType, attribute: str) -> Sequence[Any]:
         found = [item for item in vars(module).values() if isinstance(item, Tool)]
         if not found:
             raise ArgumentError(
-                f"--tools {source}: {module.__name__} has no tools; mark functions with @tool, "
-                f"or name one as {source}:function"
+                f"{source}: {module.__name__} has no tools; mark functions with @tool, or name one as {source}:function"
             )
         return found
     value: Any = module
@@ -118,7 +125,7 @@ def _items(source: str, module: ModuleType, attribute: str) -> Sequence[Any]:
         try:
             value = getattr(value, name)
         except AttributeError:
-            raise ArgumentError(f"--tools {source}: {module.__name__} has no {attribute}") from None
+            raise ArgumentError(f"{source}: {module.__name__} has no {attribute}") from None
     if isinstance(value, Mapping):
         return list(value.values())
     return list(value) if isinstance(value, list | tuple) else [value]
@@ -128,4 +135,4 @@ def _tool(source: str, item: Any) -> Tool:
     try:
         return as_tool(item)
     except (TypeError, ValueError) as error:
-        raise ArgumentError(f"--tools {source}: {error}") from None
+        raise ArgumentError(f"{source}: {error}") from None

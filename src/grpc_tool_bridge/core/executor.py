@@ -18,7 +18,7 @@ from grpc_tool_bridge.core.caching import ResultCache, ResultPlace
 from grpc_tool_bridge.core.hub_calls import HubCall
 from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.limits import Places
-from grpc_tool_bridge.core.passing import PassedAnswer, PassedChunk, call_bytes, stream_bytes
+from grpc_tool_bridge.core.passing import ANSWER_OVERHEAD, PassedAnswer, PassedChunk, call_bytes, stream_bytes
 from grpc_tool_bridge.core.registered import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.runtime import HubRuntime
@@ -228,6 +228,7 @@ class Executor:
                 held = await self._admit(call)
                 given = await call.step(self._workers.execute(call, payload or call_bytes(request, session_id)))
                 call.refuse_late()
+                self.check_size(f"the result of {tool.name}", len(given) - ANSWER_OVERHEAD)
                 passed = PassedAnswer(given, tool.name, show_traceback=self.settings.show_tracebacks)
                 if not payload or place is not None:
                     passed.put_into(answer, place)
@@ -341,6 +342,7 @@ class Executor:
                     raise ProtocolError(
                         f"the worker's stream of {call.tool.name} ended without 'complete' or 'error'"
                     ) from None
+                self.check_size(f"a value of {call.tool.name}", len(data) - ANSWER_OVERHEAD)
                 yield PassedChunk(data, call.tool.name, sequence, show_traceback=shows)
                 sequence += 1
                 call.check()

@@ -16,6 +16,9 @@ from grpc_tool_bridge.wire.scanning import fields
 # Past this, reading a message costs more than finding what is asked of it.
 SCANNED_BYTES = 4_096
 
+# Bytes that stand beside the value in an answer: its type, what the call took.
+ANSWER_OVERHEAD = 4_096
+
 _SUCCESS = ToolCallResponse.SUCCESS_FIELD_NUMBER
 _RESULT = ToolCallResponse.RESULT_FIELD_NUMBER
 _SEQUENCE = ToolStreamChunk.SEQUENCE_FIELD_NUMBER

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.limits import Places, RateLimit
 from grpc_tool_bridge.core.metrics import ToolMetrics
+from grpc_tool_bridge.core.spec_arguments import read_arguments
 from grpc_tool_bridge.core.spec_checks import SpecCheck
 from grpc_tool_bridge.core.variables import Revisions, clip
 from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError, ResourceExhaustedError, ValidationError
@@ -144,7 +145,7 @@ def resolve(source: ToolSource) -> tuple[ToolSpec, Tool | None]:
     """Makes of a source the spec to register, and the tool where the hub itself runs it.
 
     Raises:
-        ValidationError: A name, an id or a limit cannot be used.
+        ValidationError: A name, an id or a limit cannot be used, or what it says of the arguments.
     """
     if not isinstance(source, ToolSpec):
         tool = as_tool(source)
@@ -160,6 +161,7 @@ def resolve(source: ToolSource) -> tuple[ToolSpec, Tool | None]:
     limits = spec.limits
     if min(limits.timeout_ms, limits.max_concurrent_calls, limits.rate_limit_per_minute, limits.max_memory_bytes) < 0:
         raise ValidationError(f"tool {spec.name!r}: limits are 0 (none) or more")
+    read_arguments(spec)
     if spec.type == ToolType.COMPOSITE and PIPELINE_KEY in spec.metadata:
         composite = pipeline_of(spec)
         return composite.spec, composite

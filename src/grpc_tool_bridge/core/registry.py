@@ -151,14 +151,18 @@ class ToolRegistry:
                 raise tool_not_found(tool_id, f"worker {worker.id!r}", own)
         return [own[tool_id] for tool_id in tool_ids or own]
 
-    def drop(self, tool: RegisteredTool) -> None:
-        """Removes a tool, where it is still there."""
+    def is_gone(self, tool: RegisteredTool) -> bool:
+        """Tells whether a tool of a worker is registered no more."""
         try:
             session = self.store.peek(tool.session_id) if tool.session_id else None
         except SessionError:
-            return
+            return True
         tools = self._global if session is None else session.tools or _NONE
-        if tools.get(tool.id) is tool:
+        return tools.get(tool.id) is not tool
+
+    def drop(self, tool: RegisteredTool) -> None:
+        """Removes a tool, where it is still there."""
+        if not self.is_gone(tool):
             self.unregister(tool.session_id, [tool.id])
 
     # ------------------------------------------------------------------------------------------- what is seen

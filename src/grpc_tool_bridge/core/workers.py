@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 import uuid
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Collection
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 # Calls at once of a worker that does not say how many it takes.
 DEFAULT_CAPACITY = 100
+
+# Tools that one worker may offer; as many as a session may have of its own.
+MAX_WORKER_TOOLS = 10_000
 
 # A call that was with so many workers when they were lost may be what ended them; no further one gets it.
 MAX_LOSSES = 3
@@ -112,7 +115,7 @@ class WorkerPool:
         self._settings: Settings = registry.store.settings
         self._workers: dict[WorkerLink, Worker] = {}
         # Calls that wait for a worker of their tool, in order.
-        self._waiting: dict[RegisteredTool, deque[_Place]] = {}
+        self._waiting: dict[RegisteredTool, OrderedDict[_Place, None]] = {}
         # Tools whose last worker was lost, until they are dropped.
         self._orphans: dict[RegisteredTool, asyncio.TimerHandle] = {}
         self._tasks = TaskSet()
@@ -140,6 +143,7 @@ class WorkerPool:
         Raises:
             ValidationError: The worker's id, its capacity or a tool cannot be used.
             AlreadyExistsError: A name is taken, unless by other workers with the identical schema and version.
+            ResourceExhaustedError: It would offer too many tools.
             SessionError: There is no such session.
         """
         if request.capacity < 0:
@@ -152,11 +156,17 @@ class WorkerPool:
             raise ValidationError(f"this link is of the worker {worker.id!r}; {request.worker_id!r} needs its own")
         elif worker.gone:
             raise UnavailableError(f"the worker {worker.id!r} drains, and offers nothing any more")
-        others = (other for other in self._workers.values() if other is not worker)
+        _check_count(worker, request)
+        # One that drains leaves by itself, once its calls are over.
+        others = (other for other in self._workers.values() if other is not worker and not other.gone)
         before = next((other for other in others if other.id == worker.id), None)
         added = self._registry.offer(request.session_id, request.tools, worker, in_place_of=before)
-        worker.capacity = request.capacity or worker.capacity
+        # A call that it never ends holds memory, however many it says it takes.
+        worker.capacity = min(request.capacity or worker.capacity, self._settings.max_link_calls)
         self._workers[link] = worker
+        for tool in [tool for tool in worker.tools if self._registry.is_gone(tool)]:
+            self._withdraw(worker, tool)
+            self._refuse_waiting(tool)
         worker.tools.update(added)
         for tool in added:
             self._keep(tool)
@@ -191,8 +201,7 @@ class WorkerPool:
     def leave(self, link: WorkerLink) -> None:
         """Gives a worker no new calls: it drains. It is told when its last call is over."""
         worker = self._workers.get(link)
-        if worker is None:
-            link.release()
+        if worker is None or worker.gone:
             return
         _log.info("worker %s drains", worker.id)
         self._retire(worker)
@@ -381,7 +390,7 @@ class WorkerPool:
         tool = call.tool
         if not tool.workers and tool not in self._orphans:
             raise _nobody_runs(tool)
-        queue = self._waiting.setdefault(tool, deque())
+        queue = self._waiting.setdefault(tool, OrderedDict())
         if len(queue) >= self._settings.max_worker_waiting:
             raise ResourceExhaustedError(
                 f"the workers of {tool.name} are busy and {len(queue):,} calls wait for them, which is the limit; "
@@ -389,37 +398,36 @@ class WorkerPool:
                 details={"retry_after": "1"},
             )
         place = _Place()
-        queue.append(place)
+        queue[place] = None
         try:
             worker = await place.worker
         except asyncio.CancelledError:
             if not place.worker.cancelled() and place.worker.exception() is None:
                 place.worker.result().reserved -= 1
-            if place in queue:
-                queue.remove(place)
-                if not queue and self._waiting.get(tool) is queue:
-                    del self._waiting[tool]
+            queue.pop(place, None)
+            if not queue and self._waiting.get(tool) is queue:
+                del self._waiting[tool]
             self._serve_waiting()
             raise
         worker.reserved -= 1
         return await self._wait(call) if worker.gone else worker
 
     def _serve_waiting(self) -> None:
-        for tool, queue in list(self._waiting.items()):
-            while queue:
-                best: Worker | None = None
-                for worker in tool.workers or ():
-                    has_room = worker.active < worker.capacity and not worker.suspect
-                    if has_room and (best is None or worker.active < best.active):
-                        best = worker
-                if best is None:
-                    break
-                place = queue.popleft()
-                if not place.worker.done():
-                    best.reserved += 1
-                    place.worker.set_result(best)
-            if not queue and self._waiting.get(tool) is queue:
-                del self._waiting[tool]
+        """Hands on places that are free. The tools take turns, so that those of a busy one hold up no others."""
+        tools = deque(self._waiting)
+        while tools:
+            tool = tools.popleft()
+            worker = _with_room(tool)
+            if worker is None:
+                continue
+            queue = self._waiting.pop(tool)
+            place, _ = queue.popitem(last=False)
+            if not place.worker.done():
+                worker.reserved += 1
+                place.worker.set_result(worker)
+            if queue:
+                self._waiting[tool] = queue
+                tools.append(tool)
 
 
 class _Place:
@@ -433,6 +441,20 @@ class _Place:
     def refuse(self, error: UnavailableError) -> None:
         if not self.worker.done():
             self.worker.set_exception(error)
+
+
+def _with_room(tool: RegisteredTool) -> Worker | None:
+    workers = [worker for worker in tool.workers or () if worker.active < worker.capacity and not worker.suspect]
+    return min(workers, key=lambda worker: worker.active, default=None)
+
+
+def _check_count(worker: Worker, request: RegisterToolsRequest) -> None:
+    ids = {tool.id for tool in worker.tools}
+    ids.update(spec.tool_id or spec.name for spec in request.tools)
+    if len(ids) > MAX_WORKER_TOOLS:
+        raise ResourceExhaustedError(
+            f"the worker {worker.id!r} would offer {len(ids):,} tools, the limit is {MAX_WORKER_TOOLS:,}"
+        )
 
 
 def _runs_above(call: HubCall, worker: Worker) -> bool:

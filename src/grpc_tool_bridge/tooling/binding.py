@@ -4,7 +4,7 @@ import difflib
 import sys
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any
 
 from pydantic_core import ValidationError as CheckError
@@ -21,6 +21,8 @@ _GIVEN_TWICE = 1_000_000
 # After so many unknown names, further ones are refused without a search for what they may have meant.
 _MAX_HINTS = 8
 _MAX_NAME_CHARS = 64
+# Of the names that a tool takes, so many are told to whoever gives another.
+_MAX_LISTED = 20
 # After so many problems with one starred parameter, there are just "more".
 _MAX_TOLD = 5
 # After so many arguments with problems, the others are not looked at.
@@ -82,6 +84,9 @@ class Binder:
         tool_name: The tool's name, for errors.
         signature: What to bind to.
         checks: A check for each parameter of the signature, by name.
+
+    Attributes:
+        required: How many required arguments are left when none, one, two … are given by position.
     """
 
     def __init__(self, tool_name: str, signature: Signature, checks: Mapping[str, Check]) -> None:
@@ -102,11 +107,9 @@ class Binder:
         self._keywords = {name: slot for name, slot in self._by_name.items() if not slot.positional_only}
         self._accepts = tuple(slot.accepts for slot in self._positional)
         self._validate = tuple(slot.validate for slot in self._positional)
-        # How many required arguments are left when so many are given by position.
-        self._required = tuple(
-            sum(slot.required and slot.index >= given for slot in self._by_name.values())
-            for given in range(len(positional) + 1)
-        )
+        by_name_only = sum(slot.required for slot in self._by_name.values() if slot.index == sys.maxsize)
+        left = accumulate((slot.required for slot in reversed(self._positional)), initial=by_name_only)
+        self.required = tuple(left)[::-1]
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
         """Binds the arguments of one call.
@@ -130,7 +133,7 @@ class Binder:
                     value if type(value) in accepts else validate(value)
                     for value, accepts, validate in zip(args, self._accepts, self._validate)  # noqa: B905 - see above
                 ]
-                missing = self._required[given]
+                missing = self.required[given]
                 named: dict[str, Any] = {}
                 for name, value in kwargs.items():
                     slot = self._keywords[name]
@@ -199,7 +202,9 @@ class Binder:
         close = difflib.get_close_matches(name[:_MAX_NAME_CHARS], self._by_name, n=1)
         if close:
             return f", did you mean '{close[0]}'?"
-        known = ", ".join(f"'{item}'" for item in self._by_name)
+        known = ", ".join(f"'{item}'" for item in islice(self._by_name, _MAX_LISTED))
+        if len(self._by_name) > _MAX_LISTED:
+            known += f" and {len(self._by_name) - _MAX_LISTED} more"
         return f", the tool takes {known}" if known else ", the tool takes no arguments"
 
     def _arranged(self, call: _Call, *, given: int) -> tuple[Sequence[Any], dict[str, Any]]:

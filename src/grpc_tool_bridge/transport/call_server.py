@@ -31,7 +31,10 @@ class CallOwner(Protocol):
     """Whose link it is."""
 
     def wake(self) -> None:
-        """Sends what the link was given."""
+        """Sends what the link was given, with what it is given before the writer's next turn."""
+
+    def push(self) -> None:
+        """Sends what the link was given at once."""
 
     def origin_of(self, call: IncomingCall) -> Any:
         """Tells where a call comes from, for who runs it; raises ToolBridgeError."""
@@ -120,6 +123,7 @@ class CallServer:
         self._tasks = EagerTasks()
         # Calls that came while answers piled up, in order; they begin when the peer has read some.
         self._held: dict[int, IncomingCall] = {}
+        self._streams = 0
 
     async def aclose(self) -> None:
         """Ends what runs: the peer has gone, or is about to, and nobody waits for an answer."""
@@ -165,6 +169,7 @@ class CallServer:
             if getattr(request, "timeout_ms", 0) > 0:
                 # A stream that gives itself less time holds its place no longer than that for a reader that stalls.
                 patience = min(patience, request.timeout_ms / 1000)
+            self._streams += 1
             call.task = self._tasks.start(self._stream(call, work, patience), partial(self._streamed, call))
         else:
             call.task = self._tasks.start(work, partial(self._answered, call, served.name))
@@ -181,7 +186,11 @@ class CallServer:
                 self._fail(call, refusal)
         else:
             self._fail(call, error)
-        self._owner.wake()
+        if len(self._link.incoming) > self._streams:
+            self._owner.wake()
+        else:
+            # The only call there was: nothing comes that it could be sent together with.
+            self._owner.push()
 
     async def _stream(self, call: IncomingCall, messages: Any, patience: float) -> None:
         link, owner = self._link, self._owner
@@ -205,6 +214,7 @@ class CallServer:
             await messages.aclose()
 
     def _streamed(self, call: IncomingCall, _: None, error: BaseException | None) -> None:
+        self._streams -= 1
         if error is None:
             self._link.end(call, LinkStatus())
         else:

@@ -92,7 +92,7 @@ class ClientLink:
         self._io = LinkIO(
             self._link, _ClientStream(rpc), on_event=self._take, on_turn=self._turn, patience=STREAM_TIMEOUT
         )
-        self.wake = self._io.wake
+        self.wake, self.push = self._io.wake, self._io.push
         who = "this worker" if methods else "a client"
         self._server = CallServer(self._link, self, methods, who=who, patience=STREAM_TIMEOUT)
         self._quiet = asyncio.Event()
@@ -105,6 +105,7 @@ class ClientLink:
     def send(self, call: LinkCall, payload: bytes) -> None:
         """Sends a call."""
         call.carrier = self
+        others = self._link.awaits_answers
         try:
             self._link.call(call, payload)
         except MessageTooLargeError as error:
@@ -112,7 +113,7 @@ class ClientLink:
             return
         if self._look is None:
             self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_after_calls)
-        if self._link.calls:
+        if others:
             self._io.wake()
         else:
             # One call at a time: there is nothing that it could be sent together with.

@@ -39,6 +39,9 @@ from grpc_tool_bridge.wire.methods import ORIGIN_KEY
 # A link that opened more sessions forgets those that have ended, whenever they have doubled.
 MIN_PRUNED = 100
 
+# Of the number of a call, in a text.
+MAX_DIGITS = 20
+
 # Of what a peer calls itself, in the log.
 MAX_PEER_CHARS = 100
 
@@ -166,7 +169,7 @@ class _HubLink:
         most = settings.max_link_bytes
         self._link = Link(dialler=False, hello=hello, max_incoming_bytes=most, max_answer_bytes=most)
         self._io = LinkIO(self._link, stream, on_event=self._take, on_turn=self._turn, patience=settings.stream_timeout)
-        self.wake = self._io.wake
+        self.wake, self.push = self._io.wake, self._io.push
         self._server = CallServer(self._link, self, methods, who="this hub", patience=settings.stream_timeout)
         self._sessions: dict[str, SessionHold] = {}
         self._prune_at = MIN_PRUNED
@@ -228,7 +231,8 @@ class _HubLink:
         number = call.metadata.get(ORIGIN_KEY)
         if number is None:
             return None
-        made_for = self._link.calls.get(int(number)) if number.isdecimal() else None
+        is_number = number.isdecimal() and len(number) <= MAX_DIGITS
+        made_for = self._link.calls.get(int(number)) if is_number else None
         if made_for is None or made_for.given_up:
             raise CallCancelledError("the call that made this one is over, and may call no further tools")
         return made_for.owner
@@ -263,8 +267,12 @@ class _HubLink:
         return self._link.has_sent(call)
 
     def start(self, call: OutgoingCall, payload: bytes) -> None:
+        others = self._link.awaits_answers
         self._link.call(call, payload)
-        self._io.wake()
+        if others:
+            self._io.wake()
+        else:
+            self._io.push()
 
     def cancel(self, call: OutgoingCall) -> None:
         self._link.cancel(call)

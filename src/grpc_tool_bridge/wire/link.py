@@ -269,6 +269,7 @@ class Link:
         self._incoming_bytes = 0
         # Calls of this end that were given and have not come to their end.
         self._open = 0
+        self._open_streams = 0
         self._crossed: OrderedDict[int, None] = OrderedDict()
         # Payloads of calls that are coming in pieces.
         self._assembling: dict[int, _Parts] = {}
@@ -324,6 +325,11 @@ class Link:
         return self._open
 
     @property
+    def awaits_answers(self) -> bool:
+        """Whether a unary call of this end is open, whose answer may bring others to be made."""
+        return self._open > self._open_streams
+
+    @property
     def takes_calls(self) -> bool:
         """Whether a call may be made now, with all that bounds them."""
         return self._outbox.size < HIGH_WATER_BYTES and self.room > 0
@@ -349,6 +355,8 @@ class Link:
         self._check_size("the request", payload)
         call._link = self
         self._open += 1
+        if call.streaming:
+            self._open_streams += 1
         if len(payload) <= SMALL_BYTES:
             self._outbox.add_small(call, payload)
             return
@@ -364,7 +372,7 @@ class Link:
         if call._lane is not None:
             self._outbox.drop(call._lane)
         if not call.id:
-            self._open -= 1
+            self._close(call)
             self._outbox.remove_small(call)
         elif call.id in self.calls:
             self._control(Envelope(id=call.id, cancel=LinkCancel(reason=reason)))
@@ -454,6 +462,11 @@ class Link:
     def drain(self, grace_ms: int) -> None:
         """Tells the peer to make no new calls."""
         self._control(Envelope(drain=LinkDrain(grace_ms=grace_ms)))
+
+    def _close(self, call: OutgoingCall) -> None:
+        self._open -= 1
+        if call.streaming:
+            self._open_streams -= 1
 
     def _issue(self, call: OutgoingCall) -> int:
         self._last_id += 2
@@ -586,7 +599,7 @@ class Link:
                 raise self._unasked(envelope.id, "end")
             del self._crossed[envelope.id]
             return
-        self._open -= 1
+        self._close(call)
         if call._lane is not None:
             # It may have been refused before all of it was sent.
             self._outbox.drop(call._lane)

@@ -443,14 +443,15 @@ async def test_a_drain_ends_what_does_not_finish_within_the_grace(caplog: pytest
 
 async def test_idle_sessions_expire_while_the_hub_runs() -> None:
     async with running(session_idle_timeout=0.01) as hub:
-        watch = hub.watch_session_tools(pb.WatchSessionToolsRequest(session_id="s"))
+        watch = hub.watch_session_variables(pb.WatchVariablesRequest(session_id="s"))
         pending = asyncio.ensure_future(anext(watch))
         await hub.initialize_session(pb.InitializeSessionRequest(session_id="idle"))
-        while len(hub.store) > 1:
-            await asyncio.to_thread(time.monotonic)
-        hub.store.peek("s")
+        # Who only follows the tools does nothing with the session.
+        following = hub.watch_session_tools(pb.WatchSessionToolsRequest(session_id="idle"))
         with pytest.raises(NotFoundError, match="it was idle for"):
-            hub.store.peek("idle")
+            await anext(following)
+        hub.store.peek("s")
+        assert len(hub.store) == 1
         pending.cancel()
         await asyncio.wait([pending])
 

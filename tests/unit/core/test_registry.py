@@ -236,3 +236,24 @@ async def test_a_reader_that_leaves_is_not_waited_for_any_more() -> None:
     registry.register_batch("", [spec("a")])
     await asyncio.wait([second])
     assert len(registry._waiters[session]) == 0
+
+
+async def test_a_change_of_one_session_wakes_only_its_own_watches() -> None:
+    registry, session = await make()
+    other = await registry.store.create_session("other")
+    mine, theirs = await reader(registry.watch(session)), await reader(registry.watch(other))
+    registry.register_batch("s", [spec("own")])
+    assert (len(registry._waiters[session]), len(registry._waiters[other])) == (0, 1)
+    assert await mine == ("added", "own")
+    registry.register_batch("", [spec("all")])
+    assert await theirs == ("added", "all")
+
+
+async def test_watches_of_sessions_without_tools_of_their_own_share_what_they_remember() -> None:
+    registry, session = await make("a")
+    other = await registry.store.create_session("other")
+    assert registry._by_name(session) is registry._by_name(other)
+    registry.register_batch("", [spec("b")])
+    assert list(registry._by_name(session)) == ["a", "b"]
+    registry.unregister("", ["a"])
+    assert list(registry._by_name(other)) == ["b"]

@@ -55,6 +55,22 @@ def die(code: int) -> None:
     os._exit(code)
 
 
+def say_and_die(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    os._exit(0)
+
+
+def later(value: int) -> Any:
+    async def give() -> int:
+        return value
+
+    return give()
+
+
+def modules() -> list[str]:
+    return sorted(sys.modules)
+
+
 def nested() -> Any:
     return [nested_list(200)]
 

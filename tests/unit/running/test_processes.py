@@ -186,6 +186,24 @@ class TestResults:
         value = os.urandom(5 * MIB)
         assert await run(processes, made.echo, value) == value
 
+    async def test_what_a_plain_function_gives_to_be_awaited_is_awaited(self, processes: ToolProcesses) -> None:
+        assert await run(processes, made.later, 8) == 8
+
+    async def test_a_process_imports_no_more_of_the_bridge_than_it_needs(self, single: ToolProcesses) -> None:
+        modules = await run(single, made.modules)
+        assert "grpc_tool_bridge.tools" in modules
+        assert [
+            name for name in modules if name.startswith(("grpc.", "grpc_tool_bridge.core", "grpc_tool_bridge.tr"))
+        ] == []
+
+    async def test_what_a_tool_prints_is_there_however_its_process_ends(
+        self, single: ToolProcesses, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+        with pytest.raises(UnavailableError, match="exit code 0"):
+            await run(single, made.say_and_die, "said")
+        assert capfd.readouterr().out == "said\n"
+
     async def test_a_tool_that_the_module_has_as_such_is_found(self, processes: ToolProcesses) -> None:
         assert await run(processes, made.decorated_function, 4) == 5
 

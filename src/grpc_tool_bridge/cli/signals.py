@@ -1,0 +1,56 @@
+"""The signals that end a command: the first asks it to finish what it does, the second to stop at once."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from types import FrameType
+from typing import Any
+
+from grpc_tool_bridge.cli.failures import INTERRUPTED
+from grpc_tool_bridge.tasks import TaskSet
+
+
+@contextlib.contextmanager
+def ending_signals() -> Iterator["asyncio.Queue[int]"]:
+    """Collects SIGINT and SIGTERM; past the second one, a signal ends the process as it always does."""
+    loop = asyncio.get_running_loop()
+    signals: asyncio.Queue[int] = asyncio.Queue()
+    seen = 0
+
+    def handle(number: int, _: FrameType | None) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 1:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        loop.call_soon_threadsafe(signals.put_nowait, number)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+async def finish(
+    ending: Coroutine[Any, Any, Any], signals: "asyncio.Queue[int]", hurry: Callable[[], Awaitable[object]]
+) -> None:
+    """Awaits the end of what a signal has ended; ``hurry`` is called at the next signal."""
+    tasks = TaskSet()
+
+    async def hurry_at_next_signal() -> None:
+        await signals.get()
+        await hurry()
+
+    tasks.spawn(hurry_at_next_signal(), "second signal")
+    try:
+        await ending
+    finally:
+        await tasks.aclose()
+
+
+def exit_code(number: int) -> int:
+    """Returns the exit code of a command that finished at a signal."""
+    return INTERRUPTED if number == signal.SIGINT else 0
