@@ -3,14 +3,14 @@
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Iterator
-from itertools import count
+from itertools import count, repeat
 
 from grpc_tool_bridge import Tool, tool
 
 CHUNK_BYTES = 64 * 1024
 _HEADER_BYTES = 16
 # Some 70 ms of a processor's time.
-_STEPS = 3_000_000
+_STEPS = 5_000_000
 
 # Chunks differ by their header and take turns with these bodies. So each is new, and all of it can be checked at the
 # cost of one comparison of memory.
@@ -28,10 +28,11 @@ async def add(a: int, b: int) -> int:
 
 def add_slowly(a: int, b: int) -> int:
     """Adds two integers by counting up to their sum, which keeps a processor busy."""
-    total = a + b - _STEPS
-    for _ in range(_STEPS):
-        total += 1
-    return total
+    # Floats, whose memory is always at hand: what integers cost depends on where in memory a process comes to keep them.
+    total = float(a + b - _STEPS)
+    for _ in repeat(None, _STEPS):
+        total += 1.0
+    return int(total)
 
 
 async def chunks(seed: int, number: int) -> AsyncGenerator[bytes, None]:

@@ -69,6 +69,10 @@ class EagerTasks:
         done(result, error)
         return None
 
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Done) -> "asyncio.Task[Any]":
+        """Runs a coroutine in a task from its first step on; ``done`` is called as by ``start``."""
+        return self._start_task(coroutine, done)
+
     async def aclose(self) -> None:
         """Cancels what still runs and waits for its end."""
         tasks = set(self._running)

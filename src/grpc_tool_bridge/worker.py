@@ -91,7 +91,7 @@ class ToolWorker:
         self._transport.on_relinked = self._relinked
         self._tasks = TaskSet()
         self._registering: asyncio.Task[None] | None = None
-        self._started = self._registered = False
+        self._started = self._registered = self._leaving = False
         # What kept the hub from being reached; it is said once, and not at each dial.
         self._waits_for: Any = None
         self._left = asyncio.Event()
@@ -164,8 +164,13 @@ class ToolWorker:
             Whether all of them finished.
         """
         finished = True
+        offers_none = self._registering is not None and not self._registering.done()
+        self._leaving = True
+        # What is registered now would never be taken back.
+        await self._tasks.aclose()
         try:
-            await self._transport.drain(self.settings.shutdown_grace if grace is None else grace)
+            if not offers_none:
+                await self._transport.drain(self.settings.shutdown_grace if grace is None else grace)
         except ExpiredError:
             finished = False
             self._service.cancel_all(CallCancelledError("the call was cancelled: its worker leaves"))
@@ -216,6 +221,8 @@ class ToolWorker:
 
     async def _relinked(self, stub: Any) -> None:
         """Registers the tools over another link."""
+        if self._leaving:
+            return
         if self._registering is not None:
             self._registering.cancel()
         self._registering = self._tasks.spawn(self._register_again(stub), "register tools")

@@ -246,6 +246,18 @@ async def test_write_a_tool_does_what_it_says(tmp_path: Path) -> None:
         await serving
 
 
+async def test_workers_does_what_it_says() -> None:
+    page = await run_page("workers", {})
+    assert page.names["loud"] == "HELLO"
+
+    serving = asyncio.ensure_future(page.names["main"]())
+    done, _ = await asyncio.wait([serving], timeout=0)
+    assert not done
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+
+
 async def test_carry_your_own_types_does_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(values._codecs, "by_class", dict(values._codecs.by_class))
     monkeypatch.setattr(values._codecs, "by_name", dict(values._codecs.by_name))

@@ -10,9 +10,9 @@ wherever the transport takes them so.
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 from grpc_tool_bridge.core.caching import ResultCache, ResultPlace
 from grpc_tool_bridge.core.hub_calls import HubCall
@@ -21,11 +21,13 @@ from grpc_tool_bridge.core.limits import Places
 from grpc_tool_bridge.core.passing import ANSWER_OVERHEAD, PassedAnswer, PassedChunk, call_bytes, stream_bytes
 from grpc_tool_bridge.core.registered import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.relays import Relays
 from grpc_tool_bridge.core.runtime import HubRuntime
 from grpc_tool_bridge.core.sessions import Session, SessionStore
 from grpc_tool_bridge.core.variables import check_name, clip
 from grpc_tool_bridge.core.waiters import Waiters
 from grpc_tool_bridge.core.workers import WorkerPool
+from grpc_tool_bridge.eager import Done, EagerTasks
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     ProtocolError,
@@ -45,6 +47,8 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
 )
 from grpc_tool_bridge.running.runner import Request, ToolRunner, last_chunk, set_duration
+
+C = TypeVar("C", bound=HubCall)
 
 # Tools that call tools that call tools: each takes some ten frames of Python's stack, which has a thousand.
 MAX_NESTED_CALLS = 32
@@ -71,11 +75,25 @@ class Executor:
         self._workers = WorkerPool(registry) if workers is None else workers
         self._runner = ToolRunner(self.settings, lambda call: HubRuntime(call, self, store))
         self.check_size = self._runner.check_size
+        self.error_of = self._runner.error_of
+        self.relays = Relays(self, self._workers)
+        self._tasks = EagerTasks()
+        self._default = self.settings.call_timeout
         self._ends = Waiters()
 
     async def aclose(self) -> None:
         """Ends what cancelled calls left behind."""
+        await self._tasks.aclose()
         await self._runner.aclose()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Done) -> "asyncio.Task[Any]":
+        """Runs a coroutine beside its caller, which is told of the end."""
+        return self._tasks.spawn(coroutine, done)
+
+    def check_answer(self, tool: RegisteredTool, data: bytes) -> None:
+        """Raises MessageTooLargeError where a worker's answer is over the limit of a message."""
+        if len(data) - ANSWER_OVERHEAD > self.settings.max_message_bytes:
+            self.check_size(f"the result of {tool.name}", len(data) - ANSWER_OVERHEAD)
 
     @property
     def threads_busy(self) -> int:
@@ -97,7 +115,8 @@ class Executor:
         while session.active:
             await self._ends.wait()
 
-    def _end(self, call: HubCall | None, held: Sequence[Places]) -> None:
+    def end(self, call: HubCall | None, held: Sequence[Places]) -> None:
+        """Gives back what a call has."""
         if call is not None:
             call.disarm()
             if call.root is not None:
@@ -216,9 +235,9 @@ class Executor:
         try:
             within_another = parent is not None or in_batch
             session = self._store.find(session_id) if within_another else self.let_in(session_id)
-            tool = self._find(session, request, size or len(payload))
+            tool = self.find(session, request, size or len(payload))
             tool.metrics.active += 1
-            call = self._call(session, tool, timeout_ms, self.settings.call_timeout, deadline, parent)
+            call = self.open(session, tool, timeout_ms, deadline, parent=parent)
             place = self._result_place(session, tool, request) if session.caching else None
             local = tool.tool
             if place is not None and place.fill(answer):
@@ -228,7 +247,7 @@ class Executor:
                 held = await self._admit(call)
                 given = await call.step(self._workers.execute(call, payload or call_bytes(request, session_id)))
                 call.refuse_late()
-                self.check_size(f"the result of {tool.name}", len(given) - ANSWER_OVERHEAD)
+                self.check_answer(tool, given)
                 passed = PassedAnswer(given, tool.name, show_traceback=self.settings.show_tracebacks)
                 if not payload or place is not None:
                     passed.put_into(answer, place)
@@ -249,7 +268,7 @@ class Executor:
             answer.error.CopyFrom(self._runner.cancelled(call, cancelled))
         finally:
             duration_us = (time.perf_counter_ns() - began) // 1_000
-            self._end(call, held)
+            self.end(call, held)
             if tool is not None:
                 tool.metrics.active -= 1
                 tool.metrics.record(duration_us, ok=ok)
@@ -292,9 +311,11 @@ class Executor:
         try:
             session_id = request.session_id
             session = self._store.find(session_id) if parent is not None else self.let_in(session_id)
-            tool = self._find(session, request, len(payload))
+            tool = self.find(session, request, len(payload))
             tool.metrics.active += 1
-            call = self._call(session, tool, request.timeout_ms, self.settings.stream_timeout, deadline, parent)
+            call = self.open(
+                session, tool, request.timeout_ms, deadline, default=self.settings.stream_timeout, parent=parent
+            )
             if request.stream_id:
                 # Each chunk carries it.
                 check_name(request.stream_id, "a stream id")
@@ -324,7 +345,7 @@ class Executor:
             error = self._runner.cancelled(call, cancelled)
         finally:
             duration_us = (time.perf_counter_ns() - began) // 1_000
-            self._end(call, held)
+            self.end(call, held)
             if tool is not None:
                 tool.metrics.active -= 1
                 tool.metrics.record(duration_us, ok=error is None)
@@ -363,7 +384,13 @@ class Executor:
             )
         return session
 
-    def _find(self, session: Session, request: Request, size: int) -> RegisteredTool:
+    def find(self, session: Session, request: Request, size: int) -> RegisteredTool:
+        """Returns the tool that a request of ``size`` bytes (0: not known) means.
+
+        Raises:
+            NotFoundError: The session sees none of this id.
+            MessageTooLargeError: The request is over the limit.
+        """
         tool = self._registry.find(session, request.tool_id)
         # The items of a batch were weighed with it.
         if type(request) is not ToolCallItem:
@@ -372,16 +399,25 @@ class Executor:
                 self.check_size(f"the call of {tool.name}", size)
         return tool
 
-    def _call(
+    def open(
         self,
         session: Session,
         tool: RegisteredTool,
         timeout_ms: int,
-        default: float,
         deadline: float | None,
-        parent: HubCall | None,
-    ) -> HubCall:
-        """Sets the deadline: the caller's, else the tool's, the session's or the hub's; never past an outer one."""
+        *,
+        default: float | None = None,
+        parent: HubCall | None = None,
+        kind: type[C] = HubCall,  # type: ignore[assignment]  # the default is of the bound
+    ) -> C:
+        """Makes the call, and sets its deadline: the caller's, else the tool's, the session's or the hub's ``default``.
+
+        It is never past an outer one.
+
+        Raises:
+            DeadlineExceededError: It has passed.
+            ToolBridgeError: The ``parent`` may make no such call.
+        """
         if parent is not None and parent.over:
             raise CallCancelledError(f"{parent.tool.name} is over for its caller and may call no further tools")
         if parent is not None and parent.session is not session:
@@ -395,7 +431,7 @@ class Executor:
             )
         if timeout_ms < 0:
             raise ValidationError(f"{tool.name}: timeout_ms is {timeout_ms}; it is 0 (the default) or more")
-        seconds = timeout_ms / 1000 if timeout_ms else tool.timeout or session.call_timeout or default
+        seconds = timeout_ms / 1000 if timeout_ms else tool.timeout or session.call_timeout or default or self._default
         if tool.timeout is not None and tool.timeout < seconds:
             seconds = tool.timeout
         now = time.monotonic()
@@ -404,18 +440,26 @@ class Executor:
             end = deadline
         if parent is not None and parent.deadline < end:
             end = parent.deadline
-        call = HubCall(session, tool, end, parent=parent, left_behind=self._runner.tasks)
+        call = kind(session, tool, end, parent=parent, left_behind=self._runner.tasks)
         if end <= now:
             raise call.timeout_error()
         if parent is not None:
             _count_below(call, parent.root or parent)
         return call
 
-    async def _admit(self, call: HubCall) -> Sequence[Places]:
-        """Counts the call on every limit, waiting for its places; returns those to give back."""
+    def admit_now(self, call: HubCall) -> Sequence[Places] | None:
+        """Takes the places of a call where all of them are free; returns those to give back, or None."""
+        held: list[Places] = []
+        for places in self._places_of(call):
+            if not places.take_now():
+                for taken in held:
+                    taken.release()
+                return None
+            held.append(places)
+        return held
+
+    def _places_of(self, call: HubCall) -> list[Places]:
         tool, session = call.tool, call.session
-        if tool.rate is not None:
-            tool.rate.take(tool.name)
         wanted: list[Places] = []
         if call.parent is None:
             if session.places is None:
@@ -427,9 +471,15 @@ class Executor:
             wanted.append(session.places)
         if tool.places is not None and not _held_above(call):
             wanted.append(tool.places)
+        return wanted
+
+    async def _admit(self, call: HubCall) -> Sequence[Places]:
+        """Counts the call on every limit, waiting for its places; returns those to give back."""
+        if call.tool.rate is not None:
+            call.tool.rate.take(call.tool.name)
         held: list[Places] = []
         try:
-            for places in wanted:
+            for places in self._places_of(call):
                 if not places.take_now():
                     await call.step(places.take())
                 held.append(places)

@@ -15,6 +15,7 @@ from grpc_tool_bridge.core.hub_calls import HubCall, session_ended
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.registered import ToolSource
 from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.relays import Relay
 from grpc_tool_bridge.core.sessions import Session, SessionHold, SessionStore, expire_forever
 from grpc_tool_bridge.core.variables import Change, Revisions, Variable, Variables, clip
 from grpc_tool_bridge.core.workers import WorkerLink, WorkerPool
@@ -276,6 +277,17 @@ class Hub:
     ) -> Coroutine[Any, Any, Any]:
         """Runs one call; arguments and answer as of ``Executor.execute``."""
         return self.executor.execute(request, deadline=deadline, payload=payload, parent=origin)
+
+    def relay_tool(
+        self,
+        request: pb.ToolCallRequest,
+        *,
+        deadline: float | None,
+        payload: bytes,
+        done: Callable[[Any, BaseException | None], None],
+    ) -> Relay | None:
+        """Passes a call on by the short way, where it can go by that; arguments and result as of ``Relays.start``."""
+        return self.executor.relays.start(request, deadline=deadline, payload=payload, done=done)
 
     def stream_tool(
         self,

@@ -30,6 +30,11 @@ class Places:
         """Calls that wait for a place."""
         return len(self._waiting) if self._waiting else 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a call would have to wait."""
+        return self.used >= self.capacity or bool(self._waiting)
+
     def take_now(self) -> bool:
         """Takes a place, where one is free and nobody waits for it."""
         if self.used < self.capacity and not self._waiting:

@@ -89,7 +89,7 @@ class WorkerCall(OutgoingCall):
     def ended(self, status: LinkStatus) -> None:
         """Takes the end: of a stream, or of a call that the worker refused."""
         if status.code:
-            self._error = _error_of(status)
+            self._error = error_of_status(status)
         self._finish()
 
     def lost(self, error: WorkerLostError) -> None:
@@ -132,7 +132,8 @@ class WorkerCall(OutgoingCall):
         return self._chunks.popleft()
 
 
-def _error_of(status: LinkStatus) -> ToolBridgeError:
+def error_of_status(status: LinkStatus) -> ToolBridgeError:
+    """Maps the status that a worker ended a call with to its error."""
     if status.error.type:
         return error_from_info(status.error)
     kind = _ERROR_OF_CODE.get(status.code)

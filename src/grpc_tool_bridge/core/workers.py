@@ -314,7 +314,7 @@ class WorkerPool:
         """
         losses = 0
         while True:
-            worker = self._choose(call) or await self._wait(call)
+            worker = self.choose(call) or await self._wait(call)
             remote = WorkerCall(call, streaming=False)
             call.worker = worker
             try:
@@ -322,7 +322,7 @@ class WorkerPool:
                 return await remote.answer()
             except WorkerLostError as lost:
                 losses += lost.began
-                _check_repeatable(call, lost, losses)
+                check_repeatable(call, lost, losses)
             except (asyncio.CancelledError, GeneratorExit):
                 worker.link.cancel(remote)
                 raise
@@ -333,7 +333,7 @@ class WorkerPool:
         """Has a worker run one stream; yields its serialized chunks. Arguments and errors as of ``execute``."""
         losses = 0
         while True:
-            worker = self._choose(call) or await self._wait(call)
+            worker = self.choose(call) or await self._wait(call)
             remote = WorkerCall(call, streaming=True)
             call.worker = worker
             link = worker.link
@@ -346,7 +346,7 @@ class WorkerPool:
                 losses += lost.began
                 if remote.has_arrived:
                     raise
-                _check_repeatable(call, lost, losses)
+                check_repeatable(call, lost, losses)
             else:
                 return
             finally:
@@ -363,7 +363,7 @@ class WorkerPool:
             del self._workers[link]
             link.release()
 
-    def _choose(self, call: HubCall) -> Worker | None:
+    def choose(self, call: HubCall) -> Worker | None:
         """Returns the worker with the fewest calls among those with room; None where others wait for one, or none has.
 
         Of several with as few it is the one that had its last call longest ago.
@@ -466,7 +466,7 @@ def _runs_above(call: HubCall, worker: Worker) -> bool:
     return False
 
 
-def _check_repeatable(call: HubCall, lost: WorkerLostError, losses: int) -> None:
+def check_repeatable(call: HubCall, lost: WorkerLostError, losses: int) -> None:
     """Raises where a call whose worker was lost must not go to another one."""
     if lost.began and not call.tool.spec.idempotent:
         raise UnavailableError(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from grpc_tool_bridge.eager import EagerTasks
+from grpc_tool_bridge.eager import Done, EagerTasks
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     DeadlineExceededError,
@@ -49,20 +49,25 @@ class ServedMethod:
     Args:
         method: The method.
         function: What answers it: takes the request, and what ``TAKE_DEADLINE`` and ``TAKE_LINK`` say.
+        relay: What may take a call before that, and then tells of its end.
     """
 
-    __slots__ = ("_function", "_parse", "_takes_deadline", "_takes_link", "name", "streams")
+    __slots__ = ("_function", "_parse", "_relay", "_takes_deadline", "_takes_link", "name", "streams")
 
-    def __init__(self, method: Method, function: Callable[..., Any]) -> None:
+    def __init__(self, method: Method, function: Callable[..., Any], relay: Callable[..., Any] | None = None) -> None:
         self.name = method.name
         self.streams = method.response_streaming
         self._takes_deadline = method.name in TAKE_DEADLINE
         self._takes_link = method.name in TAKE_LINK
         self._parse = method.request.FromString
         self._function = function
+        self._relay = relay
 
-    def open(self, call: IncomingCall, owner: CallOwner) -> tuple[Any, Any]:
+    def open(self, call: IncomingCall, owner: CallOwner, done: Done | None) -> tuple[Any, Any]:
         """Reads the request, and makes the coroutine or the generator that answers it.
+
+        Where the call is relayed there is None to run: ``done`` is told of its end, and its task is what cancels it.
+        Without ``done`` it is not relayed.
 
         Raises:
             SerializationError: The request cannot be read.
@@ -78,6 +83,10 @@ class ServedMethod:
         if self._takes_deadline:
             deadline = time.monotonic() + call.timeout_ms / 1000 if call.timeout_ms else None
             origin = owner.origin_of(call)
+            if self._relay is not None and done is not None and origin is None:
+                call.task = self._relay(request, deadline=deadline, payload=payload, done=done)
+                if call.task is not None:
+                    return request, None
             return request, self._function(request, deadline=deadline, payload=payload, origin=origin)
         if self._takes_link:
             return request, self._function(request, link=owner)
@@ -86,8 +95,9 @@ class ServedMethod:
 
 def served_methods(server: Any) -> dict[str, ServedMethod]:
     """Makes the methods that an object has, by name."""
+    relays = {"ExecuteTool": getattr(server, "relay_tool", None)}
     return {
-        name: ServedMethod(method, function)
+        name: ServedMethod(method, function, relays.get(name))
         for name, method in METHODS.items()
         if (function := getattr(server, method.attribute, None)) is not None
     }
@@ -96,7 +106,7 @@ def served_methods(server: Any) -> dict[str, ServedMethod]:
 async def _in_turns(call: IncomingCall, served: ServedMethod, owner: CallOwner) -> Any:
     """Reads a large request and runs its call, and lets others have their turn before each."""
     await asyncio.sleep(0)
-    _, work = served.open(call, owner)
+    _, work = served.open(call, owner, None)
     await asyncio.sleep(0)
     return await work
 
@@ -128,6 +138,9 @@ class CallServer:
     async def aclose(self) -> None:
         """Ends what runs: the peer has gone, or is about to, and nobody waits for an answer."""
         self._held.clear()
+        for call in list(self._link.incoming.values()):
+            if call.task is not None and not isinstance(call.task, asyncio.Task):
+                call.task.cancel()
         await self._tasks.aclose()
 
     def take(self, call: IncomingCall) -> None:
@@ -160,7 +173,8 @@ class CallServer:
                 work = _in_turns(call, served, self._owner)
                 call.task = self._tasks.start(work, partial(self._answered, call, served.name))
                 return
-            request, work = served.open(call, self._owner)
+            done = partial(self._answered, call, served.name)
+            request, work = served.open(call, self._owner, done)
         except ToolBridgeError as error:
             self._fail(call, error)
             return
@@ -171,8 +185,8 @@ class CallServer:
                 patience = min(patience, request.timeout_ms / 1000)
             self._streams += 1
             call.task = self._tasks.start(self._stream(call, work, patience), partial(self._streamed, call))
-        else:
-            call.task = self._tasks.start(work, partial(self._answered, call, served.name))
+        elif work is not None:
+            call.task = self._tasks.start(work, done)
 
     def _answered(self, call: IncomingCall, method: str, response: Any, error: BaseException | None) -> None:
         """Sends the answer of a unary call."""

@@ -153,7 +153,8 @@ class LinkTransport:
             ExpiredError: They were not over in time.
         """
         self._retiring = True
-        await asyncio.gather(*(link.drain(grace) for link in list(self._links)))
+        greeted = [link for link in self._links if link.greeted.done()]
+        await asyncio.gather(*(link.drain(grace) for link in greeted))
 
     def start(self, call: LinkCall, request: Any) -> None:
         """Sends a call, now or when there is a link that takes it."""
