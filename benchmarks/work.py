@@ -28,7 +28,7 @@ async def add(a: int, b: int) -> int:
 
 def add_slowly(a: int, b: int) -> int:
     """Adds two integers by counting up to their sum, which keeps a processor busy."""
-    # Floats, whose memory is always at hand: what integers cost depends on where in memory a process comes to keep them.
+    # Floats, whose memory is always at hand: what integers cost depends on where a process comes to keep them.
     total = float(a + b - _STEPS)
     for _ in repeat(None, _STEPS):
         total += 1.0

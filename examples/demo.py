@@ -1,6 +1,6 @@
-"""The whole job in one go: a hub with tools, a client that calls them, a second client that watches.
+"""The whole job in one go: a hub with tools, two workers with another one, a client, a second client that watches.
 
-Three processes: this script starts them, passes their lines on with the name of who wrote them, and ends them.
+Five processes: this script starts them, passes their lines on with the name of who wrote them, and ends them.
 """
 
 import json
@@ -18,7 +18,7 @@ from rich.text import Text
 HERE = Path(__file__).parent
 STARTUP_SECONDS = 30.0
 DEMO_SECONDS = 180.0
-COLOURS = {"hub": "green", "client": "cyan", "watcher": "magenta"}
+COLOURS = {"hub": "green", "left": "yellow", "right": "blue", "client": "cyan", "watcher": "magenta"}
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -48,6 +48,18 @@ def start(who: str, *command: str) -> "subprocess.Popen[str]":
     )
     assert process.stderr is not None
     relay(who, process.stderr)
+    return process
+
+
+def start_worker(name: str, address: str) -> "subprocess.Popen[str]":
+    """Starts a worker; returns when its tools can be called."""
+    source = str(HERE / "worker_tools.py")
+    command = ("-m", "grpc_tool_bridge.cli", "worker", source, "--address", address, "--worker-id", name, "--json")
+    process = start(name, *command)
+    assert process.stdout is not None
+    announced = json.loads(process.stdout.readline() or '{"tools": []}')
+    say(name, f"process {process.pid} dialled the hub; its tools: {', '.join(announced['tools'])}")
+    relay(name, process.stdout)
     return process
 
 
@@ -86,13 +98,16 @@ def main() -> int:
         say("hub", f"process {hub.pid} listens at {address}; its tools: {', '.join(announced['tools'])}")
         relay("hub", hub.stdout)
 
+        workers = [start_worker(name, address) for name in ("left", "right")]
+        processes.extend(workers)
+
         watcher = start("watcher", str(HERE / "demo_watcher.py"), address)
         processes.append(watcher)
         assert watcher.stdout is not None
         say("watcher", watcher.stdout.readline())
         relayed = relay("watcher", watcher.stdout)
 
-        client = start("client", str(HERE / "demo_client.py"), address)
+        client = start("client", str(HERE / "demo_client.py"), address, str(workers[0].pid))
         processes.append(client)
         assert client.stdout is not None
         relay("client", client.stdout)

@@ -1,7 +1,8 @@
-"""The client of the demo: calls tools that run in the hub's process, and shows what comes back."""
+"""The client of the demo: calls tools of the hub's process and of two workers, and shows what comes back."""
 
 import asyncio
 import os
+import signal
 import sys
 import sysconfig
 import time
@@ -14,6 +15,10 @@ from rich.table import Table
 from grpc_tool_bridge import GRPCToolBridge, ToolExecutionError
 
 SESSION = "demo"
+# Below it there are 22,044 primes; counted in parts, by whoever has room.
+PRIMES_BELOW = 250_000
+PRIMES = 22_044
+PARTS = 50
 REPOSITORY = Path(__file__).parent.parent
 
 console = Console(width=120, highlight=False, soft_wrap=True)
@@ -109,8 +114,27 @@ async def fail(bridge: GRPCToolBridge) -> None:
         console.print(f"\nand wrong arguments, refused before the tool runs:\n{error}", markup=False)
 
 
-async def main(address: str) -> None:
-    """Runs the demo's five parts."""
+async def compute(bridge: GRPCToolBridge, worker_pid: int) -> None:
+    """A tool of two workers, one of which is lost while it works."""
+    title("6. count_primes: a tool of two workers, in processes, and the loss of one of them")
+    count_primes = bridge.tools["count_primes"]
+    step = PRIMES_BELOW // PARTS
+    for loses_one in (False, True):
+        began = time.perf_counter()
+        calls = [asyncio.ensure_future(count_primes(part * step, (part + 1) * step)) for part in range(PARTS)]
+        if loses_one:
+            await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+            os.kill(worker_pid, signal.SIGKILL)
+        primes = sum(await asyncio.gather(*calls))
+        took = time.perf_counter() - began
+        note = f"; worker {worker_pid} was killed meanwhile, and no call was lost" if loses_one else ""
+        console.print(f"{primes:,} primes below {PRIMES_BELOW:,}, in {PARTS} calls at once, in {took:.2f} s{note}")
+        if primes != PRIMES:
+            raise AssertionError(f"there are {PRIMES:,}")
+
+
+async def main(address: str, worker_pid: int) -> None:
+    """Runs the demo's six parts."""
     console.print(f"process {os.getpid()} connects to the hub at {address}")
     async with GRPCToolBridge(address, keep_session=True) as bridge:
         await bridge.initialize(SESSION)
@@ -121,12 +145,13 @@ async def main(address: str) -> None:
         await summarize(bridge, await scan(bridge, "Python's standard library", library, ["site-packages"]))
         await batch(bridge)
         await fail(bridge)
-        metrics = await bridge.client.get_metrics("tool.*.calls", "tool.*.errors")
-        calls = {name: value.integer_value for name, value in metrics.items() if value.integer_value}
+        await compute(bridge, worker_pid)
+        metrics = await bridge.client.get_metrics("tool.*")
+        counts = {name.removeprefix("tool."): value.integer_value for name, value in sorted(metrics.items())}
         title("the hub counted")
-        console.print(", ".join(f"{name.removeprefix('tool.')} {count:,}" for name, count in sorted(calls.items())))
+        console.print(", ".join(f"{name} {count:,}" for name, count in counts.items() if count))
         await bridge.session_context.delete_variable("summary")
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2])))

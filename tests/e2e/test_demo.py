@@ -10,7 +10,7 @@ DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 
 
 @pytest.mark.timeout(240)
-def test_the_demo_runs_its_five_parts_in_three_processes_and_ends_them_all() -> None:
+def test_the_demo_runs_its_six_parts_in_five_processes_and_ends_them_all() -> None:
     ran = subprocess.run([sys.executable, DEMO], capture_output=True, text=True, timeout=220, check=False)
 
     said = ran.stdout
@@ -24,4 +24,7 @@ def test_the_demo_runs_its_five_parts_in_three_processes_and_ends_them_all() -> 
     assert "it divides by zero" in said
     assert "in scan_tree\n" in said, "the remote traceback names the tool's own frame"
     assert "argument 'precision': unknown" in said
+    assert said.count("22,044 primes below 250,000") == 2
+    assert "was killed meanwhile, and no call was lost" in said
+    assert "count_primes.calls 100, " in said
     assert said.rstrip().endswith("done: every process has ended")

@@ -1,24 +1,22 @@
 """``worker``: real processes of a hub and of workers that dial it."""
 
+import asyncio
 import json
 import os
-import re
 import signal
-import socket
 import subprocess
-import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolBridgeError
 from grpc_tool_bridge.cli import main
+from grpc_tool_bridge.testing.background import running_hub
 from integration.connections import soon, until
-from integration.test_cli import PATIENCE, TOOLS, TOKEN, popen, read_line, runner, wait_for_log
-
-Worker = "subprocess.Popen[str]"
+from integration.test_cli import PATIENCE, TOKEN, TOOLS, popen, read_line, runner, wait_for_log
 
 
 class Workers:
@@ -27,8 +25,8 @@ class Workers:
     def __init__(self) -> None:
         self.processes: list[subprocess.Popen[str]] = []
 
-    def start(self, address: str, *words: str, **options: Any) -> "subprocess.Popen[str]":
-        process = popen("worker", *words, "--address", address, "--json", **options)
+    def start(self, address: str, *words: str, as_json: bool = True) -> "subprocess.Popen[str]":
+        process = popen("worker", *words, "--address", address, *["--json"] * as_json)
         self.processes.append(process)
         return process
 
@@ -51,18 +49,17 @@ async def hub() -> AsyncIterator[BridgeServer]:
         yield hub
 
 
+async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
+    """Waits for a process while the hub of this one goes on."""
+    return await asyncio.to_thread(function, *args)
+
+
 async def facts(process: "subprocess.Popen[str]") -> dict[str, Any]:
     """Waits until the tools can be called; gives what the worker says then."""
     line = await in_thread(read_line, process)
     assert line, process.stderr.read() if process.stderr else "it ended"
     said: dict[str, Any] = json.loads(line)
     return said
-
-
-async def in_thread(function: Any, *args: Any) -> Any:
-    import asyncio
-
-    return await asyncio.to_thread(function, *args)
 
 
 @pytest.fixture
@@ -87,28 +84,17 @@ async def test_a_worker_says_when_its_tools_can_be_called(hub: BridgeServer, wor
     assert "printed by a tool" in err
 
 
-def test_people_are_told_what_a_worker_offers(start_hub: str, workers: Workers) -> None:
-    process = popen("worker", f"{TOOLS}:add", "--address", start_hub, "--worker-id", "first")
-    workers.processes.append(process)
-    assert read_line(process) == f"The hub at {start_hub} has the tools of worker first\n"
-    assert read_line(process) == "  add(a: int, b: int = 2) -> int\n"
-    assert read_line(process) == "Ctrl-C ends it\n"
-
-
-@pytest.fixture
-def start_hub() -> Iterator[str]:
-    from grpc_tool_bridge.testing.background import running_hub
-
-    with running_hub([], Settings()) as hub:
-        yield hub.address
+async def test_people_are_told_what_a_worker_offers(hub: BridgeServer, workers: Workers) -> None:
+    worker = workers.start(hub.address, f"{TOOLS}:add", "--worker-id", "first", as_json=False)
+    lines = [await in_thread(read_line, worker) for _ in range(3)]
+    assert lines[0] == f"The hub at {hub.address} has the tools of worker first\n"
+    assert lines[1:] == ["  add(a: int, b: int = 2) -> int\n", "Ctrl-C ends it\n"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 async def test_a_signal_lets_a_call_in_flight_finish(
     hub: BridgeServer, workers: Workers, pipe: Path, number: signal.Signals, code: int
 ) -> None:
-    import asyncio
-
     worker = workers.start(hub.address, f"{TOOLS}:read_pipe")
     await facts(worker)
     async with GRPCToolBridge(hub.address) as bridge:
@@ -123,8 +109,6 @@ async def test_a_signal_lets_a_call_in_flight_finish(
 
 
 async def test_a_second_signal_ends_the_call_in_flight(hub: BridgeServer, workers: Workers, pipe: Path) -> None:
-    import asyncio
-
     worker = workers.start(hub.address, f"{TOOLS}:read_pipe", "--shutdown-grace", "1000")
     await facts(worker)
     async with GRPCToolBridge(hub.address) as bridge:
@@ -196,8 +180,6 @@ def test_a_hub_that_does_not_come_in_time_is_one_line_and_exit_1(capsys: pytest.
 
 
 def test_a_name_that_is_taken_is_one_line_and_exit_1(capsys: pytest.CaptureFixture[str]) -> None:
-    from grpc_tool_bridge.testing.background import running_hub
-
     def add(a: int) -> int:
         return a
 
@@ -207,10 +189,6 @@ def test_a_name_that_is_taken_is_one_line_and_exit_1(capsys: pytest.CaptureFixtu
 
 
 def test_a_wrong_token_is_one_line_and_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from pydantic import SecretStr
-
-    from grpc_tool_bridge.testing.background import running_hub
-
     wrong = tmp_path / "wrong"
     wrong.write_text("wrong-word")
     with running_hub([], Settings(token=SecretStr(TOKEN))) as hub:
@@ -226,8 +204,6 @@ SOURCE = "def version() -> int:\n    return {}\n"
 
 async def called_until(bridge: GRPCToolBridge, wanted: int) -> None:
     """Calls again and again until the new code answers."""
-    import asyncio
-
     async with asyncio.timeout(PATIENCE):
         while await bridge.execute_with_retry("version", max_retries=20) != wanted:
             await asyncio.sleep(0.05)
@@ -259,9 +235,7 @@ async def test_reload_brings_each_change_to_the_callers_and_leaves_no_process(
         os.kill(last["pid"], 0)
 
 
-async def test_a_worker_ends_when_who_reloads_it_is_killed(
-    hub: BridgeServer, workers: Workers, tmp_path: Path
-) -> None:
+async def test_a_worker_ends_when_who_reloads_it_is_killed(hub: BridgeServer, workers: Workers, tmp_path: Path) -> None:
     source = tmp_path / "changing.py"
     source.write_text(SOURCE.format(1))
     supervisor = workers.start(hub.address, f"{source}:version", "--reload")

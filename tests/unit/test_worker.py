@@ -115,9 +115,9 @@ async def test_a_hub_that_knows_no_links_is_one_clear_error() -> None:
 
 async def test_a_hub_that_does_not_let_it_in_says_so() -> None:
     async with hub(token="secret") as server:
-        for options in ({}, {"token": "wrong"}):
+        for token in (None, "wrong"):
             with pytest.raises(AccessError):
-                await soon(ToolWorker(server.address, [add], **options).start())
+                await soon(ToolWorker(server.address, [add], token=token).start())
         async with ToolWorker(server.address, [add], token="secret"):
             assert len(workers(server)) == 1
 
@@ -131,12 +131,15 @@ async def test_a_name_that_is_taken_is_one_clear_error_and_leaves_nothing(server
 
 
 async def test_it_serves_one_session_where_it_is_told_so(server: BridgeServer) -> None:
-    async with ToolWorker(server.address, [add], session_id="s"):
-        async with server.bridge() as other, server.bridge(keep_session=True) as bridge:
-            await other.initialize()
-            assert "add" not in other.tools
-            await bridge.initialize("s")
-            assert await soon(bridge.tools["add"](1, 2)) == 3
+    async with (
+        ToolWorker(server.address, [add], session_id="s"),
+        server.bridge() as other,
+        server.bridge(keep_session=True) as bridge,
+    ):
+        await other.initialize()
+        assert "add" not in other.tools
+        await bridge.initialize("s")
+        assert await soon(bridge.tools["add"](1, 2)) == 3
 
 
 async def test_run_serves_until_it_is_cancelled(server: BridgeServer) -> None:
@@ -204,14 +207,17 @@ async def test_leaving_at_once_ends_the_calls_in_flight(server: BridgeServer) ->
 
 
 async def test_a_link_that_is_lost_is_dialled_again_and_the_tools_are_registered_anew(server: BridgeServer) -> None:
-    async with ToxicProxy(server.address) as proxy, ToolWorker(proxy.address, [add], worker_id="w"):
-        async with server.bridge() as bridge:
-            await bridge.initialize()
-            for _ in range(3):
-                (before,) = server.hub.workers.workers()
-                proxy.cut()
-                await until(lambda: workers(server) == ["w"] and server.hub.workers.workers() != [before])  # noqa: B023
-                assert await soon(bridge.client.tool("add")(1, 2)) == 3
+    async with (
+        ToxicProxy(server.address) as proxy,
+        ToolWorker(proxy.address, [add], worker_id="w"),
+        server.bridge() as bridge,
+    ):
+        await bridge.initialize()
+        for _ in range(3):
+            (before,) = server.hub.workers.workers()
+            proxy.cut()
+            await until(lambda: workers(server) == ["w"] and server.hub.workers.workers() != [before])  # noqa: B023
+            assert await soon(bridge.client.tool("add")(1, 2)) == 3
 
 
 async def test_another_hub_at_the_same_place_gets_the_tools_and_the_session(server: BridgeServer) -> None:
@@ -257,7 +263,7 @@ async def test_a_worker_that_leaves_while_it_is_linked_again_registers_nothing_m
         await until(lambda: len(second._server._links))
         await until(lambda: worker._transport._current is not None)
         assert not workers(second)
-        await soon(worker.drain())
+        await soon(worker.close())
 
 
 async def test_a_worker_whose_session_is_over_serves_no_more(
@@ -280,13 +286,17 @@ async def test_a_worker_whose_session_is_over_serves_no_more(
 async def test_a_hub_that_lets_it_in_no_more_is_dialled_again(
     server: BridgeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with ToxicProxy(server.address) as proxy, hub(token="other") as strict:
-        async with ToolWorker(proxy.address, [add], worker_id="w"):
-            proxy.target = strict.address
-            proxy.cut()
-            await until(lambda: "refuses this worker" in caplog.text)
-            proxy.target = server.address
-            await until(lambda: workers(server) == ["w"])
+    async with (
+        ToxicProxy(server.address) as proxy,
+        hub(token="other") as strict,
+        ToolWorker(proxy.address, [add], worker_id="w"),
+    ):
+        proxy.target = strict.address
+        proxy.cut()
+        await until(lambda: "asks for a token" in caplog.text)
+        proxy.target = server.address
+        proxy.cut()
+        await until(lambda: workers(server) == ["w"])
 
 
 async def test_two_workers_of_one_name_do_not_last_beside_each_other(

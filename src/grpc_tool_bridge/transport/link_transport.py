@@ -153,8 +153,9 @@ class LinkTransport:
             ExpiredError: They were not over in time.
         """
         self._retiring = True
-        greeted = [link for link in self._links if link.greeted.done()]
-        await asyncio.gather(*(link.drain(grace) for link in greeted))
+        # Over one that is only being dialled the hub makes none.
+        used = [link for link in self._links if link is self._current or link.unusable.is_set()]
+        await asyncio.gather(*(link.drain(grace) for link in used))
 
     def start(self, call: LinkCall, request: Any) -> None:
         """Sends a call, now or when there is a link that takes it."""

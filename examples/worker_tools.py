@@ -1,0 +1,27 @@
+"""A tool for workers: it computes, so it runs in processes of its own.
+
+::
+
+    grpc-tool-bridge worker examples/worker_tools.py
+"""
+
+import math
+
+from grpc_tool_bridge import tool
+
+
+@tool(executor="process", idempotent=True)
+def count_primes(start: int, stop: int) -> int:
+    """Counts the primes from ``start`` to below ``stop``.
+
+    Args:
+        start: The first number that is looked at.
+        stop: Where to end.
+    """
+    if stop < start:
+        raise ValueError(f"the range ends at {stop:,}, before it begins at {start:,}")
+    return sum(_is_prime(number) for number in range(max(start, 2), stop))
+
+
+def _is_prime(number: int) -> bool:
+    return all(number % divisor for divisor in range(2, math.isqrt(number) + 1))

@@ -1,0 +1,213 @@
+"""A model behind HTTP, as OpenAI's API and those that are like it have it: on loopback, its answers from a script.
+
+``python -m grpc_tool_bridge.testing.model_server`` runs one that does sums, for demonstrations without a model.
+"""
+
+import argparse
+import json
+import select
+import signal
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+from grpc_tool_bridge.testing.model_script import Answer, Answers, Failure, Held, Prompt, Script, arithmetic, prompt_of
+
+_HOST = "127.0.0.1"
+# A caller that has gone is noticed within this.
+_LOOK_SECONDS = 0.05
+_MAX_BODY = 16 * 1024 * 1024
+_TOKEN_CHARS = 4
+_KINDS = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error"}
+
+
+class ModelServer:
+    """Serves ``POST /v1/chat/completions`` and ``GET /v1/models`` in threads of its own.
+
+    ``with`` and ``async with`` both run it. A ``Failure`` is answered as OpenAI answers errors; a ``Held`` answer waits
+    until it is released or its caller has gone. Tokens are counted as a quarter of the characters.
+
+    Args:
+        answers: The answers in order, or a function from the prompt to the answer. Without them it does sums with
+            whatever tool calculates.
+        port: To listen at; 0 takes any that is free.
+        model: The one model that it says it has; it answers for any.
+        raw: Bodies to answer with instead, in order, each as it stands: for what is no answer at all.
+    """
+
+    def __init__(
+        self, answers: Answers = arithmetic, *, port: int = 0, model: str = "scripted", raw: tuple[bytes, ...] = ()
+    ) -> None:
+        self.model = model
+        self._script = Script(answers)
+        self._raw = list(raw)
+        self._port = port
+        self._http: _Http | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """What it was asked so far, with the headers it came with."""
+        return self._script.prompts
+
+    @property
+    def url(self) -> str:
+        """Its base URL, for ``api_base``.
+
+        Raises:
+            RuntimeError: It does not run.
+        """
+        if self._http is None:
+            raise RuntimeError("the model server does not run, so it has no address; enter it with 'with' first")
+        return f"http://{_HOST}:{self._http.server_port}/v1"
+
+    def start(self) -> None:
+        """Listens; raises OSError where the port is taken."""
+        self._http = _Http((_HOST, self._port), _Handler)
+        self._http.owner = self
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(_LOOK_SECONDS,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops listening; answers that are held are given up."""
+        if self._http is None or self._thread is None:
+            return
+        self._http.stopping.set()
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
+        self._http = self._thread = None
+
+    def take_raw(self) -> bytes | None:
+        """Returns the next body that stands for no answer."""
+        return self._raw.pop(0) if self._raw else None
+
+    def answer(self, prompt: Prompt) -> Answer:
+        """Keeps the prompt and gives the answer to it."""
+        return self._script.answer(prompt)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class _Http(ThreadingHTTPServer):
+    # As many agents ask at the same moment.
+    request_queue_size = 512
+    daemon_threads = True
+    owner: ModelServer
+
+    def __init__(self, *args: Any) -> None:
+        self.stopping = threading.Event()
+        super().__init__(*args)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing: a caller that leaves is what the tests want."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # A connection that is kept open and silent ends with the server.
+    timeout = 30
+    server: _Http
+
+    def do_GET(self) -> None:  # noqa: N802 - the base class's name
+        """Lists the models."""
+        if self.path != "/v1/models":
+            self._fail(Failure(404, f"there is no {self.path}"))
+            return
+        self._send(200, {"object": "list", "data": [{"id": self.server.owner.model, "object": "model"}]})
+
+    def do_POST(self) -> None:  # noqa: N802 - the base class's name
+        """Answers a chat."""
+        size = self.headers.get("Content-Length", "")
+        body = self.rfile.read(int(size)) if size.isdigit() and int(size) <= _MAX_BODY else b""
+        if self.path != "/v1/chat/completions":
+            self._fail(Failure(404, f"there is no {self.path}"))
+            return
+        try:
+            asked = json.loads(body)
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            prompt = prompt_of(asked["messages"], headers=headers, body=asked)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self._fail(Failure(400, "the body is no chat"))
+            return
+        answer = self.server.owner.answer(prompt)
+        if isinstance(answer, Held):
+            if not self._hold(answer):
+                return
+            answer = answer.answer
+        raw = self.server.owner.take_raw()
+        if raw is not None:
+            self._send_bytes(200, raw)
+        elif isinstance(answer, Failure):
+            self._fail(answer)
+        else:
+            self._send(200, _completion(asked, prompt, answer))
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+    def _hold(self, answer: Held) -> bool:
+        answer.note_asked()
+        while not answer.released:
+            readable, _, _ = select.select([self.connection], [], [], _LOOK_SECONDS)
+            if readable or self.server.stopping.is_set():
+                answer.note_given_up()
+                self.close_connection = True
+                return False
+        return True
+
+    def _fail(self, failure: Failure) -> None:
+        kind = _KINDS.get(failure.status, "server_error")
+        self._send(failure.status, {"error": {"message": failure.message, "type": kind, "code": None, "param": None}})
+
+    def _send(self, status: int, content: Any) -> None:
+        self._send_bytes(status, json.dumps(content).encode())
+
+    def _send_bytes(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _completion(asked: Any, prompt: Prompt, text: str) -> dict[str, Any]:
+    tokens = len(prompt.text) // _TOKEN_CHARS, len(text) // _TOKEN_CHARS
+    return {
+        "id": "chatcmpl-scripted",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": asked.get("model", "scripted"),
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)},
+    }
+
+
+def main() -> None:
+    """Runs a server that does sums, until it is interrupted."""
+    parser = argparse.ArgumentParser(prog="model_server", description="A model that does sums, on loopback.")
+    parser.add_argument("--port", type=int, default=0, help="to listen at; 0 takes any that is free")
+    with ModelServer(port=parser.parse_args().port) as server:
+        print(server.url, flush=True)  # noqa: T201 - what it is for
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+if __name__ == "__main__":
+    main()

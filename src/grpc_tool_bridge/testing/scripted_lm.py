@@ -1,0 +1,97 @@
+"""A model that answers from a script, for agents and DSPy programs without a model."""
+
+from typing import Any
+
+import dspy
+from dspy.lm15 import InvalidRequestError, Message, RateLimitError, Request, Response, ServerError, TextPart, Usage
+
+from grpc_tool_bridge.testing.model_script import Answer, Answers, Failure, Held, Prompt, Script, arithmetic
+
+_RATE_LIMITED = 429
+_FAULT = 500
+# A token, roughly.
+_TOKEN_CHARS = 4
+
+
+class ScriptedLM(dspy.LM):  # type: ignore[misc] # dspy has no types
+    """A ``dspy.LM`` whose answers are given beforehand.
+
+    DSPy's own code runs, down to where a request would leave for a model. Tokens are counted as a quarter of the
+    characters.
+
+    Args:
+        answers: The answers in order (``str``; ``Failure``; ``Held``, which waits to be released), or a function from
+            the prompt to the answer. Without them it does sums with whatever tool calculates.
+        num_retries: Further tries after a failure that is worth one.
+
+    Attributes:
+        prompts: What it was asked so far.
+    """
+
+    def __init__(self, answers: Answers = arithmetic, *, num_retries: int = 0) -> None:
+        self._script = Script(answers)
+        engine = _Engine(self._script)
+        super().__init__(
+            "scripted", cache=False, num_retries=num_retries, engine=engine, async_engine=_AsyncEngine(self._script)
+        )
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """What it was asked so far."""
+        return self._script.prompts
+
+
+class _Engine:
+    """Answers synchronous callers, who cannot be kept waiting."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    def complete(self, request: Request) -> Response:
+        answer = self._script.answer(_prompt(request))
+        if isinstance(answer, Held):
+            raise TypeError("a held answer is for callers that await it; call the module with acall")
+        return _response(request, answer)
+
+    def close(self) -> None:
+        """Does nothing: there is nothing to close."""
+
+
+class _AsyncEngine:
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    async def complete(self, request: Request) -> Response:
+        answer: Answer = self._script.answer(_prompt(request))
+        if isinstance(answer, Held):
+            await answer.wait()
+            answer = answer.answer
+        return _response(request, answer)
+
+    async def aclose(self) -> None:
+        """Does nothing: there is nothing to close."""
+
+
+def _prompt(request: Request) -> Prompt:
+    system: Any = request.system or ""
+    system = system if isinstance(system, str) else "".join(part.text for part in system)
+    return Prompt(system, request.messages[-1].text or "")
+
+
+def _response(request: Request, answer: str | Failure) -> Response:
+    if isinstance(answer, Failure):
+        kind: Any = InvalidRequestError
+        if answer.status >= _FAULT:
+            kind = ServerError
+        elif answer.status == _RATE_LIMITED:
+            kind = RateLimitError
+        raise kind(answer.message, status=answer.status)
+    asked = len(_prompt(request).text) // _TOKEN_CHARS
+    said = len(answer) // _TOKEN_CHARS
+    return Response(
+        id=None,
+        model=request.model,
+        message=Message.assistant([TextPart(answer)]) if answer else Message.assistant([TextPart(" ")]),
+        finish_reason="stop",
+        usage=Usage(input_tokens=asked, output_tokens=said),
+    )
