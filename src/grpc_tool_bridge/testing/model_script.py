@@ -160,6 +160,7 @@ def prompt_of(
 _SUM = re.compile(r"\(*-?\d+(?:\.\d+)?\)*(?:\s*[-+*/]\s*\(*-?\d+(?:\.\d+)?\)*)+")
 _TOOL = re.compile(r"^\(\d+\) (\w[\w.-]*).*?It takes arguments (\{.*\})\.$", re.MULTILINE)
 _OBSERVATION = re.compile(r"\[\[ ## observation_\d+ ## \]\]\n(.*?)(?=\n\[\[ ## |\Z)", re.DOTALL)
+_REMINDER = "Respond with the corresponding output fields"
 _ASKED_FIELD = re.compile(r"`\[\[ ## (\w+) ## \]\]`")
 _CALCULATOR = re.compile(r"calc|eval|arith|math", re.IGNORECASE)
 _OPERATORS: Mapping[type, Callable[[Any, Any], Any]] = {
@@ -175,9 +176,9 @@ def arithmetic(prompt: Prompt) -> str:
 
     Without such a tool it finishes at once, with the result of its own.
     """
-    observations = [text.strip() for text in _OBSERVATION.findall(prompt.user)]
-    results = [text for text in observations if text != "Completed."]
-    asked = _SUM.search(_question(prompt))
+    told = prompt.user.split(_REMINDER)[0]
+    results = [text for found in _OBSERVATION.findall(told) if (text := found.strip()) != "Completed."]
+    asked = _SUM.search(told.split("[[ ## trajectory ## ]]")[0])
     if "next_tool_name" in prompt.system:
         tool = next((found for found in _TOOL.findall(prompt.system) if _CALCULATOR.search(found[0])), None)
         if results or tool is None or asked is None:
@@ -188,10 +189,6 @@ def arithmetic(prompt: Prompt) -> str:
     wanted = dict.fromkeys(_ASKED_FIELD.findall(prompt.user))
     wanted.pop("completed", None)
     return fields(**{name: f"The tools say {answer}." if name == "reasoning" else answer for name in wanted})
-
-
-def _question(prompt: Prompt) -> str:
-    return prompt.user.split("[[ ## trajectory ## ]]")[0].split("Respond with the corresponding")[0]
 
 
 def _value_of(text: str) -> float | int | str:

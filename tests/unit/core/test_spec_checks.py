@@ -234,6 +234,12 @@ def test_the_names_of_an_input_schema_are_checked_and_its_order_is_not() -> None
     assert details(closed, 1) == {"*": "takes at most 0 arguments by position, got 1"}
 
 
+def test_a_wrong_name_is_answered_with_the_first_of_many_right_ones() -> None:
+    told = details(schema(**{f"a{n}": {} for n in range(30)}), n=1, zzz=1)["zzz"]
+    assert told.startswith("unknown, the tool takes 'a0', 'a1'")
+    assert told.endswith("'a19' and 11 more")
+
+
 def test_a_spec_that_says_nothing_refuses_nothing() -> None:
     assert details(ToolSpec(name="far"), 1, z=2) == {}
 
@@ -301,9 +307,13 @@ def test_names_that_python_could_not_have_are_names() -> None:
     assert details(spec, **{"max results": "x", "*": 1}) == {"max results": "should be a valid integer, got 'x' (str)"}
 
 
-@pytest.mark.parametrize("bound", [10**400, -(10**400), 1e308, 2**53, 1.5, -1, True, "1", None, [1]])
+@pytest.mark.parametrize(
+    "bound", [10**400, -(10**400), 1e308, 2**53, 1.5, -1, True, "1", None, [1]], ids=lambda bound: repr(bound)[:8]
+)
 @pytest.mark.parametrize("kind", ["integer", "number", "string"])
 def test_no_bound_can_break_the_check(kind: str, bound: Any) -> None:
     rules = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength")
     spec = schema(n={"type": kind, **dict.fromkeys(rules, bound)})
+    for value in (5, 0.5, "x"):
+        details(spec, n=value)
     assert details(spec, n=[]) == {}

@@ -1,0 +1,259 @@
+"""Signatures as people write them: fields, their types, instructions.
+
+::
+
+    Question -> Answer
+    question: str, limit: int -> answer: float, sources: list[str]
+    text -> label: Literal['good', 'bad']
+    Judge the tone, not the opinion.
+
+The first line names the fields; what follows it is the instructions. A field without a type takes any input, and is
+answered with text. DSPy would import whatever module a type names, so it is never given the text.
+"""
+
+import ast
+import typing
+import warnings
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import MappingProxyType, NoneType
+from typing import Any, Literal, Optional, Union
+
+import dspy
+from pydantic import TypeAdapter
+from pydantic import ValidationError as PydanticError
+
+from grpc_tool_bridge.errors import ValidationError
+
+MAX_SIGNATURE_CHARS = 20_000
+MAX_FIELDS_CHARS = 2_000
+MAX_FIELDS = 64
+_MAX_DEPTH = 8
+
+# Each is JSON, or reads from it.
+_TYPES: Mapping[str, Any] = MappingProxyType(
+    {
+        "str": str,
+        "int": int,
+        "float": float,
+        "bool": bool,
+        "list": list,
+        "dict": dict,
+        "tuple": tuple,
+        "set": set,
+        "frozenset": frozenset,
+        "None": NoneType,
+        "NoneType": NoneType,
+        "Any": Any,
+        "List": typing.List,  # noqa: UP006 - people write it
+        "Dict": typing.Dict,  # noqa: UP006
+        "Tuple": typing.Tuple,  # noqa: UP006
+        "Set": typing.Set,  # noqa: UP006
+        "Optional": Optional,
+        "Union": Union,
+        "Literal": Literal,
+    }
+)
+_MODULES = frozenset({"typing", "builtins"})
+# DSPy's own: fields of its prompts, and parameters on the way to them.
+_RESERVED = frozenset(
+    {
+        *("trajectory", "next_thought", "next_tool_name", "next_tool_args", "reasoning", "completed"),
+        *("signature", "demos", "config", "lm", "prediction", "new_signature", "self", "instance", "model_config"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentField:
+    """One field.
+
+    Attributes:
+        type: Its type; ``str`` where none is written.
+        typed: Whether one is written.
+    """
+
+    type: Any
+    typed: bool
+
+    @property
+    def optional(self) -> bool:
+        """Whether it may be left out."""
+        return self.typed and (self.type is NoneType or NoneType in typing.get_args(self.type))
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSignature:
+    """A signature that was read.
+
+    Attributes:
+        inputs: What a run is given, by name.
+        outputs: What it answers with, by name.
+        instructions: What it is told to do with them; None where nothing is said.
+    """
+
+    inputs: Mapping[str, AgentField]
+    outputs: Mapping[str, AgentField]
+    instructions: str | None
+
+    def for_dspy(self) -> type[dspy.Signature]:
+        """Makes DSPy's class of it."""
+        fields: dict[str, Any] = {name: (field.type, dspy.InputField()) for name, field in self.inputs.items()}
+        fields.update({name: (field.type, dspy.OutputField()) for name, field in self.outputs.items()})
+        return dspy.Signature(fields, self.instructions)
+
+    def bind(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Matches inputs to the fields, without regard to case where no name is the same.
+
+        Args:
+            given: Values by name.
+
+        Returns:
+            The values by the signature's names.
+
+        Raises:
+            ValidationError: An input is missing, unknown, given twice or of another type; ``details`` has each by name.
+        """
+        by_fold = {name.casefold(): name for name in self.inputs}
+        bound: dict[str, Any] = {}
+        wrong: dict[str, str] = {}
+        for name, value in given.items():
+            known = name if name in self.inputs else by_fold.get(name.casefold())
+            if known is None:
+                wrong[name] = f"the signature has no such input; it has {', '.join(self.inputs)}"
+            elif known in bound:
+                wrong[name] = f"{known} is given twice"
+            else:
+                try:
+                    bound[known] = _checked(self.inputs[known], value)
+                except PydanticError as error:
+                    wrong[known] = "; ".join(problem["msg"] for problem in error.errors(include_url=False))
+        for name, field in self.inputs.items():
+            if name not in bound and name not in wrong:
+                if field.optional:
+                    bound[name] = None
+                else:
+                    wrong[name] = "missing"
+        if wrong:
+            parts = ", ".join(f"{name} ({problem})" for name, problem in wrong.items())
+            raise ValidationError(f"the inputs do not fit the signature: {parts}", details=wrong)
+        return bound
+
+
+def read_signature(text: str) -> AgentSignature:
+    """Reads a signature.
+
+    Args:
+        text: The fields on the first line, instructions on those that follow.
+
+    Raises:
+        ValidationError: It is none, or names what cannot be a field.
+    """
+    if len(text) > MAX_SIGNATURE_CHARS:
+        raise ValidationError(f"the signature has {len(text):,} characters; {MAX_SIGNATURE_CHARS:,} are allowed")
+    line, _, instructions = text.strip().partition("\n")
+    if len(line) > MAX_FIELDS_CHARS:
+        raise _refused(line, f"its first line has {len(line):,} characters; {MAX_FIELDS_CHARS:,} are allowed")
+    parts = line.split("->")
+    if len(parts) != 2:  # noqa: PLR2004 - the two sides of the arrow
+        raise _refused(line, "it needs exactly one '->', as in 'Question -> Answer'")
+    inputs, outputs = (_read_fields(part, line) for part in parts)
+    if not inputs or not outputs:
+        raise _refused(line, f"it names no {'outputs' if inputs else 'inputs'}")
+    if len(inputs) + len(outputs) > MAX_FIELDS:
+        raise _refused(line, f"it has {len(inputs) + len(outputs)} fields; {MAX_FIELDS} are allowed")
+    both = [name for name in inputs if name in outputs]
+    if both:
+        raise _refused(line, f"{both[0]} is both an input and an output")
+    signature = AgentSignature(inputs, outputs, instructions.strip() or None)
+    try:
+        with quiet_names():
+            signature.for_dspy()
+    except Exception as error:
+        raise _refused(line, f"{type(error).__name__}: {error}") from error
+    return signature
+
+
+def quiet_names() -> AbstractContextManager[object]:
+    """Keeps pydantic from warning of a field that is called as one of its methods: ``json -> schema`` works."""
+    return warnings.catch_warnings(action="ignore", category=UserWarning)
+
+
+def _read_fields(text: str, line: str) -> dict[str, AgentField]:
+    try:
+        body = ast.parse(f"def f({text}): pass").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        raise _refused(line, f"{text.strip()!r} is no list of fields such as 'text, limit: int'") from None
+    # Nothing of it is ever run; but only a plain list of parameters is one of fields.
+    match body:
+        case [ast.FunctionDef(args=args, body=[ast.Pass()])] if not (
+            args.vararg or args.kwarg or args.kwonlyargs or args.posonlyargs or args.defaults
+        ):
+            pass
+        case _:
+            raise _refused(line, f"{text.strip()!r} is no list of fields such as 'text, limit: int'")
+    fields: dict[str, AgentField] = {}
+    folded: set[str] = set()
+    for arg in args.args:
+        name = arg.arg
+        if name.startswith("_") or name in _RESERVED:
+            raise _refused(line, f"a field cannot be called {name}")
+        if name.casefold() in folded:
+            raise _refused(line, f"{name} is there twice")
+        folded.add(name.casefold())
+        typed = arg.annotation is not None
+        fields[name] = AgentField(_read_type(arg.annotation, line) if arg.annotation is not None else str, typed)
+    return fields
+
+
+def _read_type(node: ast.expr, line: str) -> Any:
+    try:
+        kind = _type_of(node, _MAX_DEPTH)
+        TypeAdapter(kind)
+    except Exception as error:
+        written = ast.unparse(node)
+        raise _refused(line, f"{written!r} is no type for a field ({error}); there are {', '.join(_TYPES)}") from None
+    return kind
+
+
+def _type_of(node: ast.expr, depth: int) -> Any:
+    if depth == 0:
+        raise ValueError("too deep")
+    match node:
+        case ast.Name(id=name) if name in _TYPES:
+            return _TYPES[name]
+        case ast.Attribute(value=ast.Name(id=module), attr=name) if module in _MODULES and name in _TYPES:
+            return _TYPES[name]
+        case ast.Constant(value=None):
+            return NoneType
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return Union[_type_of(left, depth - 1), _type_of(right, depth - 1)]  # noqa: UP007 - made at run time
+        case ast.Subscript(value=base, slice=inside):
+            generic = _type_of(base, depth - 1)
+            parts = inside.elts if isinstance(inside, ast.Tuple) else [inside]
+            if generic is Literal:
+                return Literal[tuple(_literal(part) for part in parts)]
+            kinds = tuple(... if _is_ellipsis(part) else _type_of(part, depth - 1) for part in parts)
+            return generic[kinds if len(kinds) > 1 else kinds[0]]
+    raise ValueError("not known")
+
+
+def _is_ellipsis(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is ...
+
+
+def _literal(node: ast.expr) -> Any:
+    value = ast.literal_eval(node)
+    if not isinstance(value, str | int | bool | None):
+        raise ValueError("a Literal has texts, integers, True, False and None")  # noqa: TRY004 - one kind of refusal
+    return value
+
+
+def _checked(field: AgentField, value: Any) -> Any:
+    return TypeAdapter(field.type).validate_python(value) if field.typed else value
+
+
+def _refused(line: str, problem: str) -> ValidationError:
+    shown = line if len(line) <= 200 else f"{line[:200]}…"  # noqa: PLR2004 - enough to know it by
+    return ValidationError(f"signature {shown!r}: {problem}", details={"signature": problem})
