@@ -205,7 +205,7 @@ SOURCE = "def version() -> int:\n    return {}\n"
 async def called_until(bridge: GRPCToolBridge, wanted: int) -> None:
     """Calls again and again until the new code answers."""
     async with asyncio.timeout(PATIENCE):
-        while await bridge.execute_with_retry("version", max_retries=20) != wanted:
+        while await bridge.execute_with_retry("version", max_retries=20) != wanted:  # noqa: ASYNC110 - no event here
             await asyncio.sleep(0.05)
 
 

@@ -21,8 +21,9 @@ from types import MappingProxyType, NoneType
 from typing import Any, Literal, Optional, Union
 
 import dspy
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic import ValidationError as PydanticError
+from pydantic.errors import PydanticUserError
 
 from grpc_tool_bridge.errors import ValidationError
 
@@ -56,11 +57,13 @@ _TYPES: Mapping[str, Any] = MappingProxyType(
     }
 )
 _MODULES = frozenset({"typing", "builtins"})
-# DSPy's own: fields of its prompts, and parameters on the way to them.
+# DSPy's own: fields of its prompts, parameters on the way to them, and what a class of fields cannot do without.
 _RESERVED = frozenset(
     {
         *("trajectory", "next_thought", "next_tool_name", "next_tool_args", "reasoning", "completed"),
-        *("signature", "demos", "config", "lm", "prediction", "new_signature", "self", "instance", "model_config"),
+        *("signature", "demos", "config", "lm", "prediction", "new_signature", "self", "instance"),
+        *("fields", "input_fields", "output_fields", "instructions"),
+        *(name for name in dir(BaseModel) if name.startswith("model_")),
     }
 )
 
@@ -166,13 +169,7 @@ def read_signature(text: str) -> AgentSignature:
     both = [name for name in inputs if name in outputs]
     if both:
         raise _refused(line, f"{both[0]} is both an input and an output")
-    signature = AgentSignature(inputs, outputs, instructions.strip() or None)
-    try:
-        with quiet_names():
-            signature.for_dspy()
-    except Exception as error:
-        raise _refused(line, f"{type(error).__name__}: {error}") from error
-    return signature
+    return AgentSignature(inputs, outputs, instructions.strip() or None)
 
 
 def quiet_names() -> AbstractContextManager[object]:
@@ -181,8 +178,9 @@ def quiet_names() -> AbstractContextManager[object]:
 
 
 def _read_fields(text: str, line: str) -> dict[str, AgentField]:
+    source = f"def f({text}): pass"
     try:
-        body = ast.parse(f"def f({text}): pass").body
+        body = ast.parse(source).body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise _refused(line, f"{text.strip()!r} is no list of fields such as 'text, limit: int'") from None
     # Nothing of it is ever run; but only a plain list of parameters is one of fields.
@@ -202,19 +200,17 @@ def _read_fields(text: str, line: str) -> dict[str, AgentField]:
         if name.casefold() in folded:
             raise _refused(line, f"{name} is there twice")
         folded.add(name.casefold())
-        typed = arg.annotation is not None
-        fields[name] = AgentField(_read_type(arg.annotation, line) if arg.annotation is not None else str, typed)
+        if arg.annotation is None:
+            fields[name] = AgentField(str, typed=False)
+            continue
+        try:
+            kind = _type_of(arg.annotation, _MAX_DEPTH)
+            TypeAdapter(kind)
+        except (ValueError, TypeError, PydanticUserError):
+            written = ast.get_source_segment(source, arg.annotation)
+            raise _refused(line, f"{written!r} is no type for a field; there are {', '.join(_TYPES)}") from None
+        fields[name] = AgentField(kind, typed=True)
     return fields
-
-
-def _read_type(node: ast.expr, line: str) -> Any:
-    try:
-        kind = _type_of(node, _MAX_DEPTH)
-        TypeAdapter(kind)
-    except Exception as error:
-        written = ast.unparse(node)
-        raise _refused(line, f"{written!r} is no type for a field ({error}); there are {', '.join(_TYPES)}") from None
-    return kind
 
 
 def _type_of(node: ast.expr, depth: int) -> Any:
@@ -244,10 +240,12 @@ def _is_ellipsis(node: ast.expr) -> bool:
 
 
 def _literal(node: ast.expr) -> Any:
-    value = ast.literal_eval(node)
-    if not isinstance(value, str | int | bool | None):
-        raise ValueError("a Literal has texts, integers, True, False and None")  # noqa: TRY004 - one kind of refusal
-    return value
+    match node:
+        case ast.Constant(value=str() | int() | None as value):
+            return value
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() as value)):
+            return -value
+    raise ValueError("a Literal has texts, integers, True, False and None")
 
 
 def _checked(field: AgentField, value: Any) -> Any:

@@ -161,7 +161,7 @@ def resolve(source: ToolSource) -> tuple[ToolSpec, Tool | None]:
     limits = spec.limits
     if min(limits.timeout_ms, limits.max_concurrent_calls, limits.rate_limit_per_minute, limits.max_memory_bytes) < 0:
         raise ValidationError(f"tool {spec.name!r}: limits are 0 (none) or more")
-    # Before anything is made of them: a pipeline of thousands of inputs would take seconds.
+    # Before anything is made of them: thousands of inputs of a pipeline would hold up the hub.
     read_arguments(spec)
     if spec.type == ToolType.COMPOSITE and PIPELINE_KEY in spec.metadata:
         composite = pipeline_of(spec)

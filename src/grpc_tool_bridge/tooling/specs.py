@@ -78,6 +78,8 @@ def _argument(parameter: Parameter, check: Check) -> ArgumentSpec:
     rules = validation_rules(check.schema)
     if parameter.kind in _KIND_RULES:
         rules.custom_rules.insert(0, _KIND_RULES[parameter.kind])
+    if _is_converted(check.schema):
+        rules.custom_rules.append("converted")
     if rules != ValidationRules():
         spec.validation.CopyFrom(rules)
     if parameter.default is not EMPTY:
@@ -86,6 +88,15 @@ def _argument(parameter: Parameter, check: Check) -> ArgumentSpec:
         except SerializationError:
             spec.ClearField("default_value")
     return spec
+
+
+def _is_converted(schema: Schema) -> bool:
+    """Whether a value may be made to fit first, so that more of them do than the type and the rules say."""
+    if schema["type"] in ("function-before", "function-wrap", "function-plain") or schema.get("strict") is False:
+        return True
+    if any(schema.get(key) for key in ("strip_whitespace", "to_lower", "to_upper", "coerce_numbers_to_str")):
+        return True
+    return "schema" in schema and _is_converted(schema["schema"])
 
 
 def validation_rules(schema: Schema) -> ValidationRules:

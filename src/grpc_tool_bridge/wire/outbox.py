@@ -231,6 +231,12 @@ class Outbox:
             if turn and size >= FRAME_BYTES:
                 break
             size += self._turn(pieces)
+        # Streams fill what is left; a large payload of a unary call does not, since small calls wait for that.
+        while size < FRAME_BYTES and self._lanes and self._lanes[0].credit is not None:
+            sent = self._turn(pieces)
+            if not sent:
+                break
+            size += sent
         return b"".join(pieces)
 
     def _turn(self, pieces: list[bytes | memoryview]) -> int:
@@ -254,6 +260,7 @@ class Outbox:
             self.stalled += lane.size
             if lane.on_empty is not None and lane.is_empty():
                 lane.on_empty()
-        if lane.on_room is not None:
-            lane.on_room()
+        on_room, lane.on_room = lane.on_room, None
+        if on_room is not None:
+            on_room()
         return sent

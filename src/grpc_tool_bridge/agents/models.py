@@ -1,0 +1,259 @@
+"""Which model answers an agent, with which settings, and what its errors are called.
+
+An agent may name a model and how it samples; it may send neither a key nor headers, and no base URL that the runtime
+does not know: the runtime's key would go there.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+# litellm fetches a table of prices when it is imported, unless it is told to take the one it brings.
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
+import dspy
+from dspy.utils.exceptions import AdapterParseError, DSPyError, is_retryable_lm_error
+
+from grpc_tool_bridge.agents.settings import AgentSettings
+from grpc_tool_bridge.errors import AccessError, ToolBridgeError, ValidationError, wire_text
+
+_MAX_TEXT = 500
+_MAX_STOPS = 16
+_MAX_SECONDS = 3_600
+_MAX_RETRIES = 10
+
+# "provider/model", or a model that tells its provider by its name. A colon in front would name another way in, such as
+# the login of whoever runs the runtime; "//" a URL.
+_MODEL = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,63}/)?[A-Za-z0-9][\w.@+-]{0,127}(?:[/:][\w.@+-]{1,127}){0,8}")
+_SECRET = re.compile(r"key|token$|secret|passw|credential|header|auth|bearer|cookie", re.IGNORECASE)
+# Keys, as providers write them.
+_KEY_TEXT = re.compile(r"\b(?:sk|pk|rk|gsk|xai|key)[-_][\w*.-]{4,}|(?i:\bbearer\s+)\S+|\bAIza[\w-]{10,}")
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL")
+_MIN_SECRET = 6
+
+# Servers that people run themselves ask for no key, but their clients will not go without one.
+_SELF_RUN = frozenset({"openai", "litellm_proxy", "hosted_vllm", "lm_studio", "llamafile"})
+_NO_KEY = "none"
+
+
+def _number(low: float, high: float) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise ValueError(f"a number from {low:g} to {high:g}")
+        return value
+
+    return check
+
+
+def _whole(low: int, high: int) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        # A client without integers sends 256.0.
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+            raise ValueError(f"a whole number from {low:,} to {high:,}")
+        if not low <= value <= high:
+            raise ValueError(f"a whole number from {low:,} to {high:,}")
+        return int(value)
+
+    return check
+
+
+def _flag(value: Any) -> Any:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")  # noqa: TRY004 - one kind of refusal
+    return value
+
+
+def _stops(value: Any) -> Any:
+    stops = [value] if isinstance(value, str) else value
+    if not isinstance(stops, list) or len(stops) > _MAX_STOPS or not all(isinstance(stop, str) for stop in stops):
+        raise ValueError(f"a text, or a list of at most {_MAX_STOPS}")
+    return stops
+
+
+def _text(value: Any) -> Any:
+    if not isinstance(value, str) or not value:
+        raise ValueError("a text")
+    return value
+
+
+_MANY = 2**31
+# Passed on to the model.
+_SAMPLING: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
+    {
+        "temperature": _number(0, 2),
+        "top_p": _number(0, 1),
+        "max_tokens": _whole(1, _MANY),
+        "stop": _stops,
+        "seed": _whole(-_MANY, _MANY),
+        "presence_penalty": _number(-2, 2),
+        "frequency_penalty": _number(-2, 2),
+    }
+)
+_OPTIONS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
+    {
+        **_SAMPLING,
+        "model": _text,
+        "api_base": _text,
+        "timeout": _number(0.1, _MAX_SECONDS),
+        "num_retries": _whole(0, _MAX_RETRIES),
+        "cache": _flag,
+        "max_total_tokens": _whole(1, _MANY),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """The model of one agent.
+
+    Attributes:
+        model: Its name, such as "openai/gpt-4o-mini"; None where the runtime has an LM of its own.
+        api_base: Where it is asked; None for its provider's own address.
+        options: What ``dspy.LM`` is made with besides.
+        max_total_tokens: Of a run; 0 for any.
+    """
+
+    model: str | None
+    api_base: str | None
+    options: Mapping[str, Any]
+    max_total_tokens: int
+
+
+def choose_model(config: Mapping[str, Any], settings: AgentSettings) -> ModelChoice:
+    """Reads an agent's ``llm_config``.
+
+    Args:
+        config: Settings by name.
+        settings: The runtime's own.
+
+    Returns:
+        The model that answers the agent.
+
+    Raises:
+        ValidationError: A setting is unknown, wrong or not the agent's to make; or no model is named anywhere.
+        AccessError: The runtime does not let agents use this model or base URL.
+    """
+    read = _read(config)
+    model = _model(read.pop("model", None), settings)
+    api_base = _api_base(read.pop("api_base", None), model, settings)
+    limits = [limit for limit in (read.pop("max_total_tokens", 0), settings.max_total_tokens) if limit]
+    options = {"cache": settings.cache, "timeout": settings.model_timeout, **read}
+    return ModelChoice(model, api_base, options, min(limits, default=0))
+
+
+def make_lm(choice: ModelChoice, settings: AgentSettings) -> Any:
+    """Makes the LM.
+
+    Raises:
+        ValidationError: DSPy refuses the settings for this model.
+    """
+    if settings.lm is not None:
+        return settings.lm
+    options = dict(choice.options)
+    if choice.api_base is not None:
+        options["api_base"] = choice.api_base
+        provider = _provider(choice.model or "")
+        if provider in _SELF_RUN and not os.environ.get(f"{provider.upper()}_API_KEY"):
+            options["api_key"] = _NO_KEY
+    try:
+        return dspy.LM(choice.model, **options)
+    except (ValueError, TypeError, DSPyError) as error:
+        raise ValidationError(f"llm_config: {_shown(str(error))}", details={"llm_config": type(error).__name__}) from None
+
+
+def model_error(error: BaseException) -> ToolBridgeError | None:
+    """Returns what a run's reader is told of an error of the model; None where it is none.
+
+    The class and the message are told; keys and what the model was asked are not.
+    """
+    if isinstance(error, AdapterParseError):
+        wanted = ", ".join(error.signature.output_fields)
+        return ToolBridgeError(
+            f"the model's answer could not be read: it needs the fields {wanted}; it was {_shown(error.lm_response)!r}",
+            error_type="ModelAnswerError",
+        )
+    if not isinstance(error, DSPyError):
+        return None
+    details = {"class": type(error).__name__}
+    for name in ("model", "provider", "status", "retry_after"):
+        value = getattr(error, name, None)
+        if value is not None:
+            details[name] = str(value)
+    return ToolBridgeError(
+        f"{type(error).__name__}: {_shown(str(error))}",
+        error_type="ModelError",
+        details=details,
+        retryable=is_retryable_lm_error(error),
+    )
+
+
+def _read(config: Mapping[str, Any]) -> dict[str, Any]:
+    wrong: dict[str, str] = {}
+    read: dict[str, Any] = {}
+    for name, value in config.items():
+        check = _OPTIONS.get(name)
+        if check is None:
+            wrong[name] = (
+                "not taken from a message; keys stand in the environment of the agent runtime"
+                if _SECRET.search(name)
+                else f"unknown; there are {', '.join(_OPTIONS)}"
+            )
+            continue
+        try:
+            read[name] = check(value)
+        except (ValueError, OverflowError) as error:
+            wrong[name] = f"needs {error}"
+    if wrong:
+        parts = "; ".join(f"{name}: {problem}" for name, problem in wrong.items())
+        raise ValidationError(f"llm_config: {parts}", details=wrong)
+    return read
+
+
+def _model(named: str | None, settings: AgentSettings) -> str | None:
+    if named is None or named == settings.model:
+        if settings.model is None and settings.lm is None:
+            raise ValidationError(
+                "the agent has no model: name one in llm_config, or start the runtime with --model "
+                "(TOOL_BRIDGE_AGENT_MODEL)",
+                details={"model": "missing"},
+            )
+        return settings.model
+    if settings.allowed_models:
+        if named not in settings.allowed_models:
+            known = ", ".join(dict.fromkeys([*filter(None, [settings.model]), *settings.allowed_models]))
+            raise AccessError(f"the agent runtime does not offer the model {_shown(named)!r}; it offers {known}")
+    elif not _MODEL.fullmatch(named) or ".." in named:
+        raise ValidationError(
+            f"llm_config: model {_shown(named)!r} is no name such as 'openai/gpt-4o-mini'", details={"model": "no name"}
+        )
+    return named
+
+
+def _api_base(named: str | None, model: str | None, settings: AgentSettings) -> str | None:
+    if named is None:
+        # What another provider's key is for is not sent to this one's address.
+        ours = settings.model is None or _provider(model or "") == _provider(settings.model)
+        return settings.api_base if ours else None
+    known = {base.rstrip("/") for base in (settings.api_base, *settings.allowed_api_bases) if base}
+    if named.rstrip("/") not in known:
+        raise AccessError(
+            "the agent runtime does not know this api_base; it is set where the runtime is started "
+            "(--api-base, TOOL_BRIDGE_AGENT_API_BASE), or listed there in allowed_api_bases"
+        )
+    return named
+
+
+def _provider(model: str) -> str:
+    provider, slash, _ = model.partition("/")
+    return provider if slash else "openai"
+
+
+def _shown(text: str) -> str:
+    """Makes a foreign text fit to be shown: short, and without keys."""
+    for name, value in os.environ.items():
+        if len(value) >= _MIN_SECRET and _SECRET_NAME.search(name.upper()):
+            text = text.replace(value, "***")
+    return wire_text(_KEY_TEXT.sub("***", text), _MAX_TEXT)
