@@ -67,6 +67,8 @@ class Settings(BaseModel):
     max_session_watches: Count = Field(default=100, description="watches of one session at once, of variables and likewise of tools")
     watch_history: Count = Field(default=1_000, description="changes that a watch can catch up on")
     watch_history_bytes: Count = Field(default=16 * 1024 * 1024, description="values that those changes hold")
+    max_session_agents: Count = Field(default=100, description="agents of one session")
+    max_session_runs: Count = Field(default=100, description="runs of agents of one session, those kept for a reader included")
     ended_sessions: Count = Field(default=10_000, description="ended sessions that are remembered as such")
 
     # What a link may take.
@@ -81,6 +83,21 @@ class Settings(BaseModel):
         default=5.0, description="calls of a tool whose last worker has gone wait this long for another"
     )
     max_worker_waiting: Count = Field(default=10_000, description="calls of one tool that wait for its busy workers")
+
+    # Agents.
+    agent_model: str | None = Field(
+        default=None, description="model of agents that name none, such as openai/gpt-4o-mini"
+    )
+    agent_api_base: str | None = Field(
+        default=None, description="where that model is served, where it is not its maker's own address"
+    )
+    agent_timeout: Seconds = Field(default=600.0, description="a run that names no time-out")
+    agent_run_keep_time: Seconds = Field(
+        default=60.0, description="a run that nobody reads is cancelled after this, and one that is over forgotten"
+    )
+    agent_run_bytes: Count = Field(
+        default=16 * 1024 * 1024, description="chunks of one run that are kept for those who attach to it"
+    )
 
     # How the hub behaves.
     show_tracebacks: bool = Field(default=True, description="send a tool's traceback with its error")

@@ -27,7 +27,8 @@ _MAX_RETRIES = 10
 
 # "provider/model", or a model that tells its provider by its name. A colon in front would name another way in, such as
 # the login of whoever runs the runtime; "//" a URL.
-_MODEL = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,63}/)?[A-Za-z0-9][\w.@+-]{0,127}(?:[/:][\w.@+-]{1,127}){0,8}")
+_PART = r"[A-Za-z0-9][\w.@+-]{0,127}"
+_MODEL = re.compile(rf"{_PART}(?:/{_PART}(?:(?:/|::?){_PART}){{0,8}})?")
 _SECRET = re.compile(r"key|token$|secret|passw|credential|header|auth|bearer|cookie", re.IGNORECASE)
 # Keys, as providers write them.
 _KEY_TEXT = re.compile(r"\b(?:sk|pk|rk|gsk|xai|key)[-_][\w*.-]{4,}|(?i:\bbearer\s+)\S+|\bAIza[\w-]{10,}")
@@ -51,9 +52,7 @@ def _number(low: float, high: float) -> Callable[[Any], Any]:
 def _whole(low: int, high: int) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         # A client without integers sends 256.0.
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-            raise ValueError(f"a whole number from {low:,} to {high:,}")
-        if not low <= value <= high:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value % 1:
             raise ValueError(f"a whole number from {low:,} to {high:,}")
         return int(value)
 
@@ -161,7 +160,9 @@ def make_lm(choice: ModelChoice, settings: AgentSettings) -> Any:
     try:
         return dspy.LM(choice.model, **options)
     except (ValueError, TypeError, DSPyError) as error:
-        raise ValidationError(f"llm_config: {_shown(str(error))}", details={"llm_config": type(error).__name__}) from None
+        raise ValidationError(
+            f"llm_config: {_shown(str(error))}", details={"llm_config": type(error).__name__}
+        ) from None
 
 
 def model_error(error: BaseException) -> ToolBridgeError | None:
@@ -204,7 +205,7 @@ def _read(config: Mapping[str, Any]) -> dict[str, Any]:
             continue
         try:
             read[name] = check(value)
-        except (ValueError, OverflowError) as error:
+        except ValueError as error:
             wrong[name] = f"needs {error}"
     if wrong:
         parts = "; ".join(f"{name}: {problem}" for name, problem in wrong.items())
@@ -233,22 +234,27 @@ def _model(named: str | None, settings: AgentSettings) -> str | None:
 
 
 def _api_base(named: str | None, model: str | None, settings: AgentSettings) -> str | None:
+    # What another provider's key is for is not sent to this one's address.
+    ours = settings.api_base if settings.lm is None and _is_ours(model or "", settings) else None
     if named is None:
-        # What another provider's key is for is not sent to this one's address.
-        ours = settings.model is None or _provider(model or "") == _provider(settings.model)
-        return settings.api_base if ours else None
-    known = {base.rstrip("/") for base in (settings.api_base, *settings.allowed_api_bases) if base}
-    if named.rstrip("/") not in known:
+        return ours
+    if named.rstrip("/") not in {base.rstrip("/") for base in (ours, *settings.allowed_api_bases) if base}:
         raise AccessError(
-            "the agent runtime does not know this api_base; it is set where the runtime is started "
+            "the agent runtime does not know this api_base for this model; it is set where the runtime is started "
             "(--api-base, TOOL_BRIDGE_AGENT_API_BASE), or listed there in allowed_api_bases"
         )
     return named
 
 
+def _is_ours(model: str, settings: AgentSettings) -> bool:
+    if settings.model is None:
+        return _provider(model) in _SELF_RUN
+    return _provider(model) == _provider(settings.model)
+
+
 def _provider(model: str) -> str:
-    provider, slash, _ = model.partition("/")
-    return provider if slash else "openai"
+    """Returns the provider; of a model that names none, the model, which has no provider in common with others."""
+    return model.partition("/")[0]
 
 
 def _shown(text: str) -> str:

@@ -76,6 +76,7 @@ class Executor:
         self._runner = ToolRunner(self.settings, lambda call: HubRuntime(call, self, store))
         self.check_size = self._runner.check_size
         self.error_of = self._runner.error_of
+        self.cancelled = self._runner.cancelled
         self.relays = Relays(self, self._workers)
         self._tasks = EagerTasks()
         self._default = self.settings.call_timeout
@@ -244,7 +245,7 @@ class Executor:
                 ok = True
             elif local is None:
                 tool.check(request)
-                held = await self._admit(call)
+                held = await self.admit(call)
                 given = await call.step(self._workers.execute(call, payload or call_bytes(request, session_id)))
                 call.refuse_late()
                 self.check_answer(tool, given)
@@ -255,7 +256,7 @@ class Executor:
                 return passed.data if payload and place is None else None
             else:
                 args, kwargs = self._runner.arguments(local, request)
-                held = await self._admit(call)
+                held = await self.admit(call)
                 value = await self._runner.invoke(call, local, request, args, kwargs)
                 call.refuse_late()
                 self._runner.encode(call, value, answer.result)
@@ -322,7 +323,7 @@ class Executor:
             local = tool.tool
             if local is None:
                 tool.check(request)
-                held = await self._admit(call)
+                held = await self.admit(call)
                 async with aclosing(self._passed_chunks(call, payload or stream_bytes(request, stream_id))) as given:
                     async for passed in given:
                         error = passed.error
@@ -332,7 +333,7 @@ class Executor:
                             return
             else:
                 args, kwargs = self._runner.arguments(local, request)
-                held = await self._admit(call)
+                held = await self.admit(call)
                 chunks = self._runner.chunks(call, local, request, args, kwargs, stream_id=stream_id)
                 async with aclosing(chunks) as made:
                     async for chunk in made:
@@ -473,7 +474,7 @@ class Executor:
             wanted.append(tool.places)
         return wanted
 
-    async def _admit(self, call: HubCall) -> Sequence[Places]:
+    async def admit(self, call: HubCall) -> Sequence[Places]:
         """Counts the call on every limit, waiting for its places; returns those to give back."""
         if call.tool.rate is not None:
             call.tool.rate.take(call.tool.name)

@@ -28,6 +28,8 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, VariableMetadata
 
 if TYPE_CHECKING:
+    from grpc_tool_bridge.core.agents import Agent
+    from grpc_tool_bridge.core.runs import Run
     from grpc_tool_bridge.running.calls import Call
 
 # What a session's creator says of it stays as long as the session, outside the limit of its variables.
@@ -54,6 +56,8 @@ class Session:
         cache: Those results.
         watches: Open watches of variables; they count as activity.
         tool_watches: Open watches of tools; they do not.
+        agents: Its agents by id; None until there is one.
+        runs: Their runs by id, those that are over but kept included; likewise.
         links: Open links whose clients opened the session over them; likewise.
         closing: Whether it is being removed: calls that run finish, new ones are refused.
     """
@@ -61,6 +65,7 @@ class Session:
     __slots__ = (
         "__weakref__",
         "_variables",
+        "agents",
         "cache",
         "caching",
         "call_timeout",
@@ -74,6 +79,7 @@ class Session:
         "max_calls",
         "metadata",
         "places",
+        "runs",
         "tool_watches",
         "tools",
         "tools_removed_at",
@@ -98,6 +104,8 @@ class Session:
         self.cache: ResultCache | None = None
         self.watches = 0
         self.tool_watches = 0
+        self.agents: dict[str, Agent] | None = None
+        self.runs: dict[str, Run] | None = None
         self.links = 0
         self.closing = False
         self._variables: Variables | None = None

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _EXECUTE = call_prefix("ExecuteTool")
 _STREAM = call_prefix("StreamTool")
+CREATE_AGENT = call_prefix("CreateReActAgent")
+EXECUTE_AGENT = call_prefix("ExecuteAgent")
 _MAX_MILLISECONDS = 2**32 - 1
 
 # Of gRPC's statuses those that a worker may end a call with although it tells no more of it.
@@ -54,6 +56,7 @@ class WorkerCall(OutgoingCall):
     Args:
         owner: The call as the hub has it.
         streaming: Whether the answer is a stream.
+        prefix: Of the method, where it is no tool that is called.
 
     Attributes:
         owner: As given.
@@ -66,9 +69,9 @@ class WorkerCall(OutgoingCall):
     _waiter: "asyncio.Future[None] | None" = None
     _payload = b""
 
-    def __init__(self, owner: "HubCall", *, streaming: bool) -> None:
+    def __init__(self, owner: "HubCall", *, streaming: bool, prefix: bytes = b"") -> None:
         left = math.ceil((owner.deadline - time.monotonic()) * 1000)
-        prefix = _STREAM if streaming else _EXECUTE
+        prefix = prefix or (_STREAM if streaming else _EXECUTE)
         super().__init__(shortened(prefix, min(max(1, left), _MAX_MILLISECONDS)))
         self.owner = owner
         if streaming:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 # Calls at once of a worker that does not say how many it takes.
 DEFAULT_CAPACITY = 100
 
+# What a link's hello names where its peer runs agents.
+AGENTS = "agents"
+
 # Tools that one worker may offer; as many as a session may have of its own.
 MAX_WORKER_TOOLS = 10_000
 
@@ -43,6 +46,10 @@ _log = logging.getLogger(__name__)
 
 class WorkerLink(Protocol):
     """A worker's link, as the hub's transport has it."""
+
+    @property
+    def features(self) -> Collection[str]:
+        """What the worker says that it can do besides running tools."""
 
     @property
     def open_calls(self) -> int:
@@ -84,6 +91,7 @@ class Worker:
         suspect: Whether it does not answer.
         gone: Whether it takes no new calls for good: it drains, or its link has ended.
         reserved: Calls that are about to be sent.
+        runs_agents: Whether it is an agent runtime, too.
         missed: Pings in a row that it has not answered.
     """
 
@@ -95,6 +103,7 @@ class Worker:
         self.suspect = False
         self.gone = False
         self.reserved = 0
+        self.runs_agents = AGENTS in link.features
         self.missed = 0
 
     @property

@@ -123,7 +123,9 @@ class SessionConfig(google.protobuf.message.Message):
     default_timeout_ms: builtins.int
     """Deadline of a call that names none. Default 30,000."""
     enable_caching: builtins.bool
-    """A wish: results of idempotent tools may be kept, by tool, version and arguments. A hub that keeps none ignores it."""
+    """Keep the results of idempotent tools for a time, by tool, version and arguments. A kept answer says so in its
+    metrics: custom_metrics["cached"] is 1.
+    """
     enable_telemetry: builtins.bool
     """A wish: the session's calls may be traced. A hub that traces none ignores it."""
     def __init__(
@@ -544,6 +546,10 @@ global___GetSessionToolsResponse = GetSessionToolsResponse
 
 @typing.final
 class RegisterToolsRequest(google.protobuf.message.Message):
+    """All or none. A name that is taken is refused, unless by other workers with the identical schema and version: then
+    the worker joins them, and calls go to the one with the fewest. A tool of the worker's own is replaced.
+    """
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SESSION_ID_FIELD_NUMBER: builtins.int
@@ -553,10 +559,15 @@ class RegisterToolsRequest(google.protobuf.message.Message):
     session_id: builtins.str
     """Empty: the tools are for every session."""
     worker_id: builtins.str
+    """1 to 256 printable characters, the same for all of a link. A worker that dials again under its id takes its place
+    at once. Empty: one is made up.
+    """
     capacity: builtins.int
-    """Calls that the worker takes at once."""
+    """Calls that the worker takes at once, over all its tools; more wait, or go to others. 0: as before, or 100."""
     @property
-    def tools(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ToolSpec]: ...
+    def tools(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ToolSpec]:
+        """One of the type COMPOSITE with metadata["pipeline"] is run by the hub, as that says in JSON."""
+
     def __init__(
         self,
         *,
@@ -619,9 +630,13 @@ class UnregisterToolsRequest(google.protobuf.message.Message):
     TOOL_IDS_FIELD_NUMBER: builtins.int
     WORKER_ID_FIELD_NUMBER: builtins.int
     session_id: builtins.str
+    """As it was registered."""
     worker_id: builtins.str
+    """Not needed: a worker is known by its link."""
     @property
-    def tool_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def tool_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Of a worker, empty: all that it registered so."""
+
     def __init__(
         self,
         *,
@@ -739,7 +754,8 @@ class ToolCallRequest(google.protobuf.message.Message):
     """Budget of the call; the tool's own limit caps it. 0: that limit or, where it sets none, the session's default."""
     idempotency_key: builtins.str
     """The same key and arguments in a session run once: the next call gets the first one's answer. What the hub refused
-    or ended, and what is marked retryable, leaves the key free. 1 to 256 printable characters; empty: no key.
+    or ended, and what is marked retryable, leaves the key free, and so does the time for which answers are kept. 1 to
+    256 printable characters; empty: no key.
     """
     @property
     def args(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[google.protobuf.any_pb2.Any]:
@@ -2336,7 +2352,11 @@ class LinkCall(google.protobuf.message.Message):
     initial_credit: builtins.int
     """Bytes of chunks that the caller takes before it grants more. 0: 1 MiB."""
     @property
-    def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]: ...
+    def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """"tool-bridge-origin" in a call that a worker's tool makes: the number of the call of the hub that it makes it for,
+        on the same link. It shares that call's deadline, place and end.
+        """
+
     def __init__(
         self,
         *,
@@ -2391,6 +2411,10 @@ global___LinkCancel = LinkCancel
 
 @typing.final
 class LinkDrain(google.protobuf.message.Message):
+    """Who sends it takes no new calls. A worker that sent one is sent another by the hub when the last call is over that the
+    hub had made; then it may go.
+    """
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     GRACE_MS_FIELD_NUMBER: builtins.int

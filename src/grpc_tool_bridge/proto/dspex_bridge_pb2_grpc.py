@@ -188,14 +188,15 @@ class SnakepitBridgeServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RegisterTools(self, request, context):
-        """Offers tools. Only over a link, since that is where they are called.
+        """Offers tools of a worker. Only over a link, since that is where they are called.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnregisterTools(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Over a worker's link: takes back tools that it offers. Otherwise: removes tools of a session's own.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

@@ -67,12 +67,13 @@ class SnakepitBridgeStub:
         dspex_bridge_pb2.RegisterToolsRequest,
         dspex_bridge_pb2.RegisterToolsResponse,
     ]
-    """Offers tools. Only over a link, since that is where they are called."""
+    """Offers tools of a worker. Only over a link, since that is where they are called."""
 
     UnregisterTools: grpc.UnaryUnaryMultiCallable[
         dspex_bridge_pb2.UnregisterToolsRequest,
         dspex_bridge_pb2.StatusResponse,
     ]
+    """Over a worker's link: takes back tools that it offers. Otherwise: removes tools of a session's own."""
 
     WatchSessionTools: grpc.UnaryStreamMultiCallable[
         dspex_bridge_pb2.WatchSessionToolsRequest,
@@ -195,12 +196,13 @@ class SnakepitBridgeAsyncStub:
         dspex_bridge_pb2.RegisterToolsRequest,
         dspex_bridge_pb2.RegisterToolsResponse,
     ]
-    """Offers tools. Only over a link, since that is where they are called."""
+    """Offers tools of a worker. Only over a link, since that is where they are called."""
 
     UnregisterTools: grpc.aio.UnaryUnaryMultiCallable[
         dspex_bridge_pb2.UnregisterToolsRequest,
         dspex_bridge_pb2.StatusResponse,
     ]
+    """Over a worker's link: takes back tools that it offers. Otherwise: removes tools of a session's own."""
 
     WatchSessionTools: grpc.aio.UnaryStreamMultiCallable[
         dspex_bridge_pb2.WatchSessionToolsRequest,
@@ -335,14 +337,15 @@ class SnakepitBridgeServicer(metaclass=abc.ABCMeta):
         request: dspex_bridge_pb2.RegisterToolsRequest,
         context: _ServicerContext,
     ) -> typing.Union[dspex_bridge_pb2.RegisterToolsResponse, collections.abc.Awaitable[dspex_bridge_pb2.RegisterToolsResponse]]:
-        """Offers tools. Only over a link, since that is where they are called."""
+        """Offers tools of a worker. Only over a link, since that is where they are called."""
 
     @abc.abstractmethod
     def UnregisterTools(
         self,
         request: dspex_bridge_pb2.UnregisterToolsRequest,
         context: _ServicerContext,
-    ) -> typing.Union[dspex_bridge_pb2.StatusResponse, collections.abc.Awaitable[dspex_bridge_pb2.StatusResponse]]: ...
+    ) -> typing.Union[dspex_bridge_pb2.StatusResponse, collections.abc.Awaitable[dspex_bridge_pb2.StatusResponse]]:
+        """Over a worker's link: takes back tools that it offers. Otherwise: removes tools of a session's own."""
 
     @abc.abstractmethod
     def WatchSessionTools(

@@ -140,7 +140,10 @@ class Script:
 
 
 def prompt_of(
-    messages: Iterable[Mapping[str, Any]], *, headers: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
+    messages: Iterable[Mapping[str, Any]],
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: Mapping[str, Any] | None = None,
 ) -> Prompt:
     """Reads the messages of a chat."""
     system, user = "", ""

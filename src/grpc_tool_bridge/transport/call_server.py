@@ -225,6 +225,9 @@ class CallServer:
                             f"the stream was ended: its reader took nothing for {patience:g} s"
                         ) from None
         finally:
+            if call.cancelled and (cancel := getattr(messages, "cancel", None)) is not None:
+                # What outlives a reader that was lost does not outlive one that wants it no more.
+                cancel()
             await messages.aclose()
 
     def _streamed(self, call: IncomingCall, _: None, error: BaseException | None) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,7 @@ class ClientLink:
         where: The hub's address, for texts.
         on_turn: Called when the link may take further calls.
         methods: What is served to the hub, by name.
+        features: What the hub is told of them.
 
     Attributes:
         greeted: Done with whether the hub took the link.
@@ -78,6 +79,7 @@ class ClientLink:
         *,
         on_turn: Callable[[], None],
         methods: Mapping[str, ServedMethod] = _NOTHING_SERVED,
+        features: Iterable[str] = (),
     ) -> None:
         self.greeted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.unusable = asyncio.Event()
@@ -87,7 +89,8 @@ class ClientLink:
         self._look: asyncio.TimerHandle | None = None
         self._rpc = rpc
         self._where = where
-        self._link = Link(dialler=True, hello=LinkHello(peer=f"Python {platform.python_version()}"))
+        hello = LinkHello(peer=f"Python {platform.python_version()}", features=features)
+        self._link = Link(dialler=True, hello=hello)
         self._on_turn = on_turn
         self._io = LinkIO(
             self._link, _ClientStream(rpc), on_event=self._take, on_turn=self._turn, patience=STREAM_TIMEOUT

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol
 
 import grpc.aio
@@ -254,6 +254,10 @@ class _HubLink:
             self._prune_at = max(MIN_PRUNED, 2 * len(self._sessions))
 
     # -------------------------------------------------------------------------------------- the hub's own calls
+
+    @property
+    def features(self) -> Collection[str]:
+        return self._link.peer.features if self._link.peer is not None else ()
 
     @property
     def open_calls(self) -> int:

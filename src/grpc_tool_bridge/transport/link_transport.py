@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -64,6 +64,7 @@ class LinkTransport:
         connection: Where the hub is.
         dial_again: Decides whether a hub that refused a link is asked again by itself; else the next call asks.
         serves: An object with methods that are served to the hub; None: none are.
+        features: What the hub is told of them.
 
     Attributes:
         where: The hub's address, for texts.
@@ -76,12 +77,14 @@ class LinkTransport:
         *,
         dial_again: Callable[[AioRpcError], bool] = is_passing,
         serves: object = None,
+        features: Iterable[str] = (),
     ) -> None:
         self.where = connection.address
         self.on_relinked: Callable[[Any], Awaitable[None]] | None = None
         self._connection = connection
         self._dial_again = dial_again
         self._methods = served_methods(serves)
+        self._features = tuple(features)
         # Those that are there, with those that drain.
         self._links: set[ClientLink] = set()
         self._retiring = False
@@ -222,6 +225,7 @@ class LinkTransport:
                 self.where,
                 on_turn=self._send_waiting,
                 methods=self._methods,
+                features=self._features,
             )
             self._tasks.spawn(self._serve(link), "link")
             if await self._greeted(link):

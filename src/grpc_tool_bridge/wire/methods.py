@@ -36,9 +36,9 @@ _SERVICE = dspex_bridge_pb2.DESCRIPTOR.services_by_name["SnakepitBridge"]
 
 SERVICE_NAME: str = _SERVICE.full_name
 
-# Calls that run tools; whoever serves them takes what the transport knows beside the request: its ``deadline``, its
+# Calls that run tools or agents; whoever serves them takes what the transport knows beside the request: its ``deadline``, its
 # bytes as ``payload``, and its ``origin``.
-TAKE_DEADLINE = frozenset({"ExecuteTool", "StreamTool", "BatchExecuteTools"})
+TAKE_DEADLINE = frozenset({"ExecuteTool", "StreamTool", "BatchExecuteTools", "ExecuteAgent"})
 
 # What a worker says of its tools; whoever serves it takes the ``link``, over which they are called.
 TAKE_LINK = frozenset({"RegisterTools", "UnregisterTools"})

@@ -1,0 +1,65 @@
+"""Parts of a run as messages, and results as a model reads them."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pydantic_core
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
+
+from grpc_tool_bridge.errors import wire_text
+
+# Readers of protobuf stop at a hundred messages within each other; a value and its list are two.
+_MAX_LEVELS = 30
+_MAX_CHARS = 1_000_000
+
+
+def struct_of(values: Mapping[str, Any]) -> Struct:
+    """Writes values as a Struct; what JSON has no form for becomes its text."""
+    return _struct(json_of(values), 0)
+
+
+def json_of(value: Any) -> Any:
+    """Makes a value plain JSON."""
+    return pydantic_core.to_jsonable_python(value, inf_nan_mode="strings", fallback=str, serialize_unknown=True)
+
+
+def text_of(value: Any, limit: int) -> str:
+    """Writes a result of a tool as a model reads it, in at most about ``limit`` characters."""
+    if isinstance(value, str):
+        text = value
+    else:
+        try:
+            text = json.dumps(_jsonable(value), ensure_ascii=False)
+        except (TypeError, ValueError, RecursionError):
+            text = str(value)
+    return wire_text(text, limit)
+
+
+def _jsonable(value: Any) -> Any:
+    # A frame or an array is better read as it prints itself than as its fields.
+    if isinstance(value, str | int | float | bool | list | dict | tuple | set | frozenset | None):
+        return json_of(value)
+    raise TypeError
+
+
+def _struct(values: Mapping[str, Any], level: int) -> Struct:
+    return Struct(fields={wire_text(str(name), _MAX_CHARS): _value(value, level + 1) for name, value in values.items()})
+
+
+def _value(value: Any, level: int) -> Value:
+    match value:
+        case None:
+            return Value(null_value="NULL_VALUE")
+        case bool():
+            return Value(bool_value=value)
+        case int() | float() if abs(value) < 2**1023 and math.isfinite(value):
+            return Value(number_value=value)
+        case dict() if level < _MAX_LEVELS:
+            return Value(struct_value=_struct(value, level))
+        case list() if level < _MAX_LEVELS:
+            return Value(list_value=ListValue(values=[_value(item, level + 1) for item in value]))
+        case str():
+            return Value(string_value=wire_text(value, _MAX_CHARS))
+    return Value(string_value=wire_text(str(value), _MAX_CHARS))

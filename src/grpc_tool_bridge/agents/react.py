@@ -1,0 +1,151 @@
+"""``dspy.ReAct``, one step at a time."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dspy
+from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
+
+from grpc_tool_bridge.agents.signatures import AgentSignature, quiet_names
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+
+_log = logging.getLogger(__name__)
+
+FINISH = "finish"
+_TRUNCATIONS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the model wants next.
+
+    Attributes:
+        thought: Why.
+        tool: The tool to call; ``FINISH`` for none.
+        args: Its arguments, by name.
+    """
+
+    thought: str
+    tool: str
+    args: dict[str, Any]
+
+
+class TokenCount:
+    """Counts the tokens of a run, as its model reports them."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answered = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.asked + self.answered
+
+    def add_usage(self, model: str, usage: Mapping[str, Any]) -> None:  # noqa: ARG002 - DSPy's interface
+        """Adds those of one answer."""
+        self.asked += _count(usage, "prompt_tokens", "input_tokens")
+        self.answered += _count(usage, "completion_tokens", "output_tokens")
+
+
+class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
+    """The prompts and the trajectory of ``dspy.ReAct``, whose steps somebody else takes.
+
+    Args:
+        signature: What the agent is given and answers.
+        tools: What it may call.
+        lm: The model.
+    """
+
+    def __init__(self, signature: AgentSignature, tools: Sequence[ToolSpec], lm: Any) -> None:
+        with quiet_names():
+            super().__init__(signature.for_dspy(), [_described(spec) for spec in tools])
+        self.tokens = TokenCount()
+        self._lm = lm
+        self._outputs = tuple(signature.outputs)
+        self._trajectory: dict[str, Any] = {}
+        self._steps = 0
+
+    async def next_step(self, inputs: Mapping[str, Any]) -> Step | None:
+        """Asks the model what to do next; None where it has no more room to be told all that happened."""
+        try:
+            answer = await self._ask(self.react, inputs)
+        except ContextWindowExceededError:
+            return None
+        return Step(answer.next_thought or "", answer.next_tool_name or "", dict(answer.next_tool_args or {}))
+
+    def observe(self, step: Step, observation: str) -> None:
+        """Adds what came of a step, for the model to read."""
+        self._trajectory |= {
+            f"thought_{self._steps}": step.thought,
+            f"tool_name_{self._steps}": step.tool,
+            f"tool_args_{self._steps}": step.args,
+            f"observation_{self._steps}": observation,
+        }
+        self._steps += 1
+
+    async def answer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Asks the model for the outputs, by what it has seen so far."""
+        answer = await self._ask(self.extract, inputs)
+        return {name: answer[name] for name in self._outputs}
+
+    async def _ask(self, module: Any, inputs: Mapping[str, Any]) -> Any:
+        # DSPy keeps what a context sets in a context variable: of no other run, and gone at the end. What it would keep
+        # of every prompt, it keeps for the whole process.
+        with (
+            dspy.context(lm=self._lm, adapter=_Adapter(), usage_tracker=self.tokens, disable_history=True, trace=None),
+            quiet_names(),
+        ):
+            for last in (*[False] * (_TRUNCATIONS - 1), True):
+                try:
+                    return await module.acall(**inputs, trajectory=self._format_trajectory(self._trajectory))
+                except ContextWindowExceededError:
+                    if last:
+                        raise
+                    _log.info("the trajectory is longer than the model can read; its oldest step is left out")
+                    self.truncate_trajectory(self._trajectory)
+            raise AssertionError  # the last try returns or raises
+
+
+class _Lenient:
+    """Reads the name of a tool that there is none of, so that the agent can be told."""
+
+    def parse(self, signature: Any, completion: str) -> dict[str, Any]:
+        """Reads an answer of the model."""
+        try:
+            return super().parse(signature, completion)  # type: ignore[misc,no-any-return] # of an adapter
+        except AdapterParseError:
+            if "next_tool_name" not in signature.output_fields:
+                raise
+            read = super().parse(signature.with_updated_fields("next_tool_name", type_=str), completion)  # type: ignore[misc]
+            return dict(read)
+
+
+class _JsonAdapter(_Lenient, dspy.JSONAdapter):  # type: ignore[misc] # dspy has no types
+    pass
+
+
+class _Adapter(_Lenient, dspy.ChatAdapter):  # type: ignore[misc] # dspy has no types
+    def _make_json_adapter_fallback(self) -> Any:
+        return _JsonAdapter()
+
+
+def _described(spec: ToolSpec) -> dspy.Tool:
+    schema = json.loads(spec.input_schema) if spec.input_schema else {}
+    args, _, _ = dspy.adapters.types.tool.convert_input_schema_to_tool_args(schema)
+    return dspy.Tool(_not_called, name=spec.name, desc=spec.description, args=args, arg_types={})
+
+
+def _not_called() -> None:
+    raise AssertionError  # a tool is called over the bridge
+
+
+def _count(usage: Mapping[str, Any], *names: str) -> int:
+    for name in names:
+        value = usage.get(name)
+        if isinstance(value, int):
+            return value
+    return 0
