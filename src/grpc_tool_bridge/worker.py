@@ -1,7 +1,9 @@
 """A worker: a process that offers tools over a connection that it dials itself."""
 
 import asyncio
+import contextlib
 import logging
+import time
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,6 +32,9 @@ from grpc_tool_bridge.worker_runtime import WorkerRuntime
 
 # Calls at once of a worker that is not told otherwise.
 DEFAULT_CAPACITY = 100
+
+# Calls that were cancelled have so many seconds to clean up and to be answered.
+_DELIVERY_SECONDS = 3.0
 
 _log = logging.getLogger(__name__)
 
@@ -124,20 +129,29 @@ class ToolWorker:
         if self._started:
             raise ProtocolError("this ToolWorker has been started before, and serves once only; make another")
         self._started = True
+        end = time.monotonic() + connect_timeout
         try:
-            await self._connect(connect_timeout)
-            if self.session_id is not None:
-                await self._client.initialize_session(self.session_id, connect_timeout=connect_timeout)
-            await self._register(self._transport.stub)
+            for wait in back_off():
+                try:
+                    await self._offer(max(0.0, end - time.monotonic()))
+                    break
+                except ToolCommunicationError as error:
+                    # A hub that goes away between the dial and its answer is dialled again, as one that is not there.
+                    if error.code_name != "UNAVAILABLE" or time.monotonic() + wait >= end:
+                        raise
+                await asyncio.sleep(wait)
             self._registered = True
         except BaseException:
             await self.close()
             raise
 
-    async def _connect(self, seconds: float) -> None:
+    async def _offer(self, seconds: float) -> None:
         await self._client.connect(seconds)
         if not self._client.is_linked:
             raise ToolCommunicationError("Link", "UNIMPLEMENTED", f"the hub at {self.address} knows no links")
+        if self.session_id is not None:
+            await self._client.initialize_session(self.session_id, connect_timeout=seconds)
+        await self._register(self._transport.stub)
 
     async def run(self, *, connect_timeout: float = 10.0) -> None:
         """Serves until it is cancelled, or ``drain`` has been called and is done; starts it where need be.
@@ -174,6 +188,9 @@ class ToolWorker:
         except ExpiredError:
             finished = False
             self._service.cancel_all(CallCancelledError("the call was cancelled: its worker leaves"))
+            with contextlib.suppress(ExpiredError):
+                # Whoever waits for them is told why.
+                await self._transport.drain(_DELIVERY_SECONDS)
         await self.close()
         return finished
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -240,6 +240,25 @@ async def test_a_worker_that_never_reads_is_out_and_its_callers_are_told(make_cr
 
 # ------------------------------------------------------------------------------------- what ends the call alone
 
+
+async def in_batch(crew: Crew) -> Any:
+    (item,) = await crew.bridge.execute_batch([{"tool_id": "unary"}])
+    raise item
+
+
+async def in_process(crew: Crew) -> Any:
+    async with crew.server.bridge(keep_session=True) as bridge:
+        await bridge.initialize(crew.session_id)
+        return await bridge.tools["unary"]()
+
+
+# How a call of a worker's tool may come to the hub.
+WAYS: dict[str, Callable[[Crew], Coroutine[Any, Any, Any]]] = {
+    "call": lambda crew: crew.call("unary"),
+    "batch": in_batch,
+    "in-process": in_process,
+}
+
 GARBAGE: dict[str, tuple[bytes, str]] = {
     "no message": (b"\xff\xff\xff\xff", "cannot be read"),
     "a large one that is no message": (b"\xff" * 10_000, "cannot be read"),
@@ -257,25 +276,13 @@ GARBAGE: dict[str, tuple[bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize("way", ["call", "batch", "in-process"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("answer", "text"), GARBAGE.values(), ids=GARBAGE)
 async def test_an_answer_that_is_none_is_one_clear_error_and_the_worker_lives_on(
     crew: Crew, raw: RawWorker, caplog: pytest.LogCaptureFixture, way: str, answer: bytes, text: str
 ) -> None:
-    async def in_batch() -> Any:
-        (item,) = await crew.bridge.execute_batch([{"tool_id": "unary"}])
-        raise item
-
-    async def in_process() -> Any:
-        async with crew.server.bridge(keep_session=True) as bridge:
-            await bridge.initialize(crew.session_id)
-            return await bridge.tools["unary"]()
-
-    if way == "call":
-        call = await begin_call(crew, raw)
-    else:
-        call = Calling(crew, raw, in_batch() if way == "batch" else in_process())
-        await call.begun()
+    call = Calling(crew, raw, WAYS[way](crew))
+    await call.begun()
     await raw.send(Envelope(id=call.id, reply=answer))
     error = await call.error()
     assert error.error_type == "ProtocolError"
@@ -286,20 +293,16 @@ async def test_an_answer_that_is_none_is_one_clear_error_and_the_worker_lives_on
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-@pytest.mark.parametrize("way", ["call", "batch", "stream"])
+@pytest.mark.parametrize("way", [*WAYS, "stream"])
 async def test_a_value_over_the_message_limit_is_refused_and_the_worker_lives_on(
     crew: Crew, raw: RawWorker, way: str
 ) -> None:
-    async def in_batch() -> Any:
-        (item,) = await crew.bridge.execute_batch([{"tool_id": "unary"}])
-        raise item
-
     large = bytes(20 * MIB)
     if way == "stream":
         call, answer = await begin_stream(crew, raw), chunk(0, large)
         last = Envelope(id=call.id, chunk=answer[20 * MIB :])
     else:
-        call, answer = Calling(crew, raw, crew.call("unary") if way == "call" else in_batch()), result(large)
+        call, answer = Calling(crew, raw, WAYS[way](crew)), result(large)
         last = Envelope(id=await call.begun(), reply=answer[20 * MIB :])
     await raw.send(Envelope(id=call.id, part=answer[: 10 * MIB]))
     await raw.send(Envelope(id=call.id, part=answer[10 * MIB : 20 * MIB]))

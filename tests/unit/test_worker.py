@@ -240,6 +240,23 @@ async def test_draining_without_a_link_takes_no_time(server: BridgeServer) -> No
         assert await soon(worker.drain())
 
 
+async def test_draining_while_a_hub_that_says_nothing_is_dialled_takes_no_time(server: BridgeServer) -> None:
+    reached = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.set()
+        await reader.read()
+        writer.close()
+
+    async with ToxicProxy(server.address) as proxy, await asyncio.start_server(say_nothing, "127.0.0.1") as silent:
+        worker = ToolWorker(proxy.address, [add], settings=Settings(shutdown_grace=2 * PATIENCE))
+        await worker.start()
+        proxy.target = "{}:{}".format(*silent.sockets[0].getsockname())
+        proxy.cut()
+        await soon(reached.wait())
+        assert await soon(worker.drain())
+
+
 async def test_a_hub_that_takes_the_tools_no_more_is_asked_again_until_the_worker_leaves(
     server: BridgeServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pydantic_core
-from google.protobuf.struct_pb2 import ListValue, Struct, Value
+from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
 
 from grpc_tool_bridge.errors import wire_text
 
@@ -51,7 +51,7 @@ def _struct(values: Mapping[str, Any], level: int) -> Struct:
 def _value(value: Any, level: int) -> Value:
     match value:
         case None:
-            return Value(null_value="NULL_VALUE")
+            return Value(null_value=NULL_VALUE)
         case bool():
             return Value(bool_value=value)
         case int() | float() if abs(value) < 2**1023 and math.isfinite(value):

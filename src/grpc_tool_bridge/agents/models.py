@@ -4,6 +4,7 @@ An agent may name a model and how it samples; it may send neither a key nor head
 does not know: the runtime's key would go there.
 """
 
+import importlib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 import dspy
+from dspy.clients.backend_selection import select_backend
 from dspy.utils.exceptions import AdapterParseError, DSPyError, is_retryable_lm_error
 
 from grpc_tool_bridge.agents.settings import AgentSettings

@@ -1,6 +1,5 @@
 """``dspy.ReAct``, one step at a time."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
 
 from grpc_tool_bridge.agents.signatures import AgentSignature, quiet_names
+from grpc_tool_bridge.agents.tool_args import tool_args
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 _log = logging.getLogger(__name__)
@@ -134,9 +134,7 @@ class _Adapter(_Lenient, dspy.ChatAdapter):  # type: ignore[misc] # dspy has no 
 
 
 def _described(spec: ToolSpec) -> dspy.Tool:
-    schema = json.loads(spec.input_schema) if spec.input_schema else {}
-    args, _, _ = dspy.adapters.types.tool.convert_input_schema_to_tool_args(schema)
-    return dspy.Tool(_not_called, name=spec.name, desc=spec.description, args=args, arg_types={})
+    return dspy.Tool(_not_called, name=spec.name, desc=spec.description, args=tool_args(spec), arg_types={})
 
 
 def _not_called() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from grpc_tool_bridge.agents.chunks import struct_of, text_of
-from grpc_tool_bridge.agents.models import ModelChoice, choose_model, make_lm, model_error
+from grpc_tool_bridge.agents.models import ModelChoice, choose_model, load_engine, make_lm, model_error
 from grpc_tool_bridge.agents.react import FINISH, ReAct, Step
 from grpc_tool_bridge.agents.settings import AgentSettings
 from grpc_tool_bridge.agents.signatures import AgentSignature, read_signature
@@ -21,7 +21,6 @@ from grpc_tool_bridge.errors import (
     NotFoundError,
     ResourceExhaustedError,
     ToolBridgeError,
-    ToolExecutionError,
     UnavailableError,
     ValidationError,
     error_info,
@@ -85,7 +84,6 @@ class AgentRuntime:
         self._settings = settings
         self._open_session = open_session
         self._agents: OrderedDict[str, _Agent] = OrderedDict()
-        self._lms: dict[int, Any] = {}
         self._runs = 0
         self._closed = False
 
@@ -105,7 +103,9 @@ class AgentRuntime:
         """
         agent_id = _agent_id(request)
         if agent_id not in self._agents:
-            self._agents[agent_id] = self._made(request)
+            agent = self._made(request)
+            await asyncio.to_thread(load_engine, agent.lm)
+            self._agents[agent_id] = agent
             if len(self._agents) > self._settings.max_agents:
                 # Its model's connections close when its last run has let go of it.
                 self._agents.popitem(last=False)
@@ -176,9 +176,7 @@ class AgentRuntime:
             if agent.lm is not self._settings.lm:
                 await agent.lm.aclose()
         if "litellm" in sys.modules:
-            from litellm import close_litellm_async_clients  # noqa: PLC0415 - loaded only where a model needs it
-
-            await close_litellm_async_clients()
+            await sys.modules["litellm"].close_litellm_async_clients()
 
     def _made(self, request: pb.CreateReActAgentRequest) -> _Agent:
         if not 0 <= request.max_iters <= self._settings.max_iters:
@@ -233,11 +231,11 @@ class _Run:
             yield self._result("time", {})
         except ToolBridgeError as error:
             yield pb.AgentExecutionChunk(error=error_info(error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, the run ends with one chunk that says so
             known = model_error(error)
             if known is None:
                 known = InternalError.new()
-                _log.exception("fault in a run of an agent (%s)", known.details["error_id"])
+                _log.error("fault in a run of an agent (%s)", known.details["error_id"], exc_info=error)
             yield pb.AgentExecutionChunk(error=error_info(known))
 
     async def _taken_steps(self) -> AsyncGenerator[pb.AgentExecutionChunk, None]:
@@ -284,15 +282,14 @@ class _Run:
             name = wire_text(step.tool, 100)
             said = f"Execution error in {name}: {error.error_type}: {error.message.removeprefix(f'{name}: ')}"
             text = text_of(said, self._observation_chars)
-            info = error_info(error)
-            info.ClearField("stacktrace")
-            return text, text, info
+            return text, text, error_info(error)
         return value, text_of(value, self._observation_chars), None
 
     async def _called(self, spec: ToolSpec, args: dict[str, Any]) -> Any:
+        tool_id = spec.tool_id or spec.name
         if spec.type != pb.STREAMING:
-            return await self._session.call_tool(spec.tool_id, (), args)
-        values = self._session.stream_tool(spec.tool_id, (), args)
+            return await self._session.call_tool(tool_id, (), args)
+        values = self._session.stream_tool(tool_id, (), args)
         try:
             return [value async for value in values]
         finally:
@@ -351,7 +348,8 @@ def _chosen(specs: list[ToolSpec], names: tuple[str, ...]) -> dict[str, ToolSpec
         tools = {name: tools[name] for name in names}
     if FINISH in tools:
         raise ValidationError(
-            f"an agent cannot be given the tool {FINISH}: it is how it says that it is done; name the others in tool_names",
+            f"an agent cannot be given the tool {FINISH}, which is how it says that it is done; "
+            "name the others in tool_names",
             details={"tool_names": FINISH},
         )
     return tools

@@ -8,7 +8,7 @@ from grpc_tool_bridge.config import Count, Seconds
 
 
 class AgentSettings(BaseModel):
-    """Everything that can be set at an agent runtime. Keys of models are not among it: they stand in its environment."""
+    """Everything that can be set at an agent runtime, but for the keys of models: they stand in its environment."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -100,7 +100,7 @@ class AgentSignature:
     outputs: Mapping[str, AgentField]
     instructions: str | None
 
-    def for_dspy(self) -> type[dspy.Signature]:
+    def for_dspy(self) -> Any:
         """Makes DSPy's class of it."""
         fields: dict[str, Any] = {name: (field.type, dspy.InputField()) for name, field in self.inputs.items()}
         fields.update({name: (field.type, dspy.OutputField()) for name, field in self.outputs.items()})

@@ -126,14 +126,14 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 30
     server: _Http
 
-    def do_GET(self) -> None:  # noqa: N802 - the base class's name
+    def do_GET(self) -> None:
         """Lists the models."""
         if self.path != "/v1/models":
             self._fail(Failure(404, f"there is no {self.path}"))
             return
         self._send(200, {"object": "list", "data": [{"id": self.server.owner.model, "object": "model"}]})
 
-    def do_POST(self) -> None:  # noqa: N802 - the base class's name
+    def do_POST(self) -> None:
         """Answers a chat."""
         size = self.headers.get("Content-Length", "")
         body = self.rfile.read(int(size)) if size.isdigit() and int(size) <= _MAX_BODY else b""
