@@ -64,11 +64,15 @@ class Settings(BaseModel):
     )
     max_session_cache_bytes: Count = Field(default=16 * 1024 * 1024, description="all those results of one session")
     cache_keep_time: Seconds = Field(default=300.0, description="such a result is forgotten after this")
-    max_session_watches: Count = Field(default=100, description="watches of one session at once, of variables and likewise of tools")
+    max_session_watches: Count = Field(
+        default=100, description="watches of one session at once, of variables and likewise of tools"
+    )
     watch_history: Count = Field(default=1_000, description="changes that a watch can catch up on")
     watch_history_bytes: Count = Field(default=16 * 1024 * 1024, description="values that those changes hold")
     max_session_agents: Count = Field(default=100, description="agents of one session")
-    max_session_runs: Count = Field(default=100, description="runs of agents of one session, those kept for a reader included")
+    max_session_runs: Count = Field(
+        default=100, description="runs of agents of one session, those kept for a reader included"
+    )
     ended_sessions: Count = Field(default=10_000, description="ended sessions that are remembered as such")
 
     # What a link may take.

@@ -167,6 +167,12 @@ def make_lm(choice: ModelChoice, settings: AgentSettings) -> Any:
         ) from None
 
 
+def load_engine(lm: Any) -> None:
+    """Imports what the LM sends its requests with; that takes seconds, so call it where nobody waits."""
+    if isinstance(lm, dspy.LM) and isinstance(lm.engine, str) and not select_backend(lm).native:
+        importlib.import_module("litellm")
+
+
 def model_error(error: BaseException) -> ToolBridgeError | None:
     """Returns what a run's reader is told of an error of the model; None where it is none.
 

@@ -6,8 +6,10 @@ from typing import Any
 
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
-_MAX_LEVELS = 20
 _REFERENCE = "#/$defs/"
+# Of all arguments of a tool together; what is left out of a larger one says nothing to a model.
+_MAX_PARTS = 5_000
+_MAX_LEVELS = 50
 
 
 def tool_args(spec: ToolSpec) -> dict[str, Any]:
@@ -23,22 +25,32 @@ def tool_args(spec: ToolSpec) -> dict[str, Any]:
     if not isinstance(properties, dict):
         return {}
     definitions = schema.get("$defs")
-    known = definitions if isinstance(definitions, dict) else {}
-    return {name: _whole(part, known, (), _MAX_LEVELS) for name, part in properties.items()}
+    writer = _Writer(definitions if isinstance(definitions, dict) else {})
+    return {name: writer.whole(part, ()) for name, part in properties.items()}
 
 
-def _whole(part: Any, definitions: Mapping[str, Any], within: tuple[str, ...], levels: int) -> Any:
-    if levels == 0:
-        return {}
-    if isinstance(part, list):
-        return [_whole(item, definitions, within, levels - 1) for item in part]
-    if not isinstance(part, dict):
-        return part
-    reference = part.get("$ref")
-    if isinstance(reference, str) and reference.startswith(_REFERENCE):
+class _Writer:
+    """Puts what a schema refers to where it does so."""
+
+    def __init__(self, definitions: Mapping[str, Any]) -> None:
+        self._definitions = definitions
+        self._left = _MAX_PARTS
+
+    def whole(self, part: Any, within: tuple[str, ...], level: int = 0) -> Any:
+        """Writes a part that stands within these definitions."""
+        self._left -= 1
+        if isinstance(part, dict | list) and (self._left < 0 or level > _MAX_LEVELS):
+            return {}
+        if isinstance(part, list):
+            return [self.whole(item, within, level + 1) for item in part]
+        if not isinstance(part, dict):
+            return part
+        reference = part.get("$ref")
+        if not isinstance(reference, str) or not reference.startswith(_REFERENCE):
+            return {key: self.whole(value, within, level + 1) for key, value in part.items()}
         name = reference.removeprefix(_REFERENCE)
         rest = {key: value for key, value in part.items() if key != "$ref"}
-        if name in within or name not in definitions:
+        if name in within or name not in self._definitions:
             return {"title": name, **rest}
-        return {**_whole(definitions[name], definitions, (*within, name), levels - 1), **rest}
-    return {key: _whole(value, definitions, within, levels - 1) for key, value in part.items()}
+        meant = self.whole(self._definitions[name], (*within, name), level + 1)
+        return {**meant, **rest} if isinstance(meant, dict) else meant

@@ -76,7 +76,6 @@ class Executor:
         self._runner = ToolRunner(self.settings, lambda call: HubRuntime(call, self, store))
         self.check_size = self._runner.check_size
         self.error_of = self._runner.error_of
-        self.cancelled = self._runner.cancelled
         self.relays = Relays(self, self._workers)
         self._tasks = EagerTasks()
         self._default = self.settings.call_timeout

@@ -9,6 +9,7 @@ from typing import Any
 from google.protobuf import any_pb2
 
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.agents import Agents
 from grpc_tool_bridge.core.batch import Batch
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.hub_calls import HubCall, session_ended
@@ -16,9 +17,10 @@ from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.registered import ToolSource
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.relays import Relay
+from grpc_tool_bridge.core.runs import RunReader
 from grpc_tool_bridge.core.sessions import Session, SessionHold, SessionStore, expire_forever
 from grpc_tool_bridge.core.variables import Change, Revisions, Variable, Variables, clip
-from grpc_tool_bridge.core.workers import WorkerLink, WorkerPool
+from grpc_tool_bridge.core.workers import AGENTS, WorkerLink, WorkerPool
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     NotFoundError,
@@ -43,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 
 class Hub:
-    """Sessions, tools and variables behind one interface, whatever transport a request came by.
+    """Sessions, tools, variables and agents behind one interface, whatever transport a request came by.
 
     A method takes the request and, where calls run, what the transport knows: the ``deadline`` on the monotonic clock,
     the ``payload`` of the request as bytes, and its ``origin``, the call whose tool makes it. Methods whose response
@@ -62,6 +64,7 @@ class Hub:
         self.registry.register_batch("", tools)
         self.workers = WorkerPool(self.registry)
         self.executor = Executor(self.store, self.registry, self.workers)
+        self.agents = Agents(self.store, self.registry, self.workers, self.executor)
         self._tasks = TaskSet()
         self._started_at = time.monotonic()
         self._on_serving: list[Callable[[bool], None]] = []
@@ -92,6 +95,7 @@ class Hub:
     async def aclose(self) -> None:
         """Ends what the hub itself runs."""
         await self._tasks.aclose()
+        await self.agents.aclose()
         await self.executor.aclose()
         await self.workers.aclose()
 
@@ -115,7 +119,7 @@ class Hub:
             resumed=resumed,
             tool_count=len(tools),
             tools=tools,
-            capabilities=CAPABILITIES,
+            capabilities=(*CAPABILITIES, AGENTS) if self.agents.available else CAPABILITIES,
         )
 
     async def _open(self, request: pb.InitializeSessionRequest) -> tuple[Session, bool]:
@@ -166,6 +170,7 @@ class Hub:
     def _session_ended(self, session: Session, error: ToolBridgeError) -> None:
         for call in list(session.calls or ()):
             call.cancel(session_ended(error))
+        self.agents.session_ended(session, error)
         self.workers.session_ended(session)
         self.registry.session_ended(session)
 
@@ -311,6 +316,30 @@ class Hub:
         """Runs many calls."""
         return await Batch(self.executor, request, deadline, size=len(payload), parent=origin).run()
 
+    # -------------------------------------------------------------------------------------------------- agents
+
+    async def create_react_agent(self, request: pb.CreateReActAgentRequest) -> pb.CreateReActAgentResponse:
+        """Makes an agent of a session."""
+        try:
+            return await self.agents.create(request)
+        except ToolBridgeError as error:
+            return pb.CreateReActAgentResponse(error=error_info(error))
+
+    def execute_agent(
+        self,
+        request: pb.ExecuteAgentRequest,
+        *,
+        deadline: float | None = None,
+        payload: bytes = b"",
+        origin: HubCall | None = None,
+    ) -> RunReader:
+        """Starts a run of an agent, or attaches to one; arguments and chunks as of ``Agents.execute``."""
+        return self.agents.execute(request, deadline=deadline, payload=payload, parent=origin)
+
+    async def cancel_agent_run(self, request: pb.CancelAgentRunRequest) -> pb.StatusResponse:
+        """Cancels a run, and with it the model's call and the tool that it waits for."""
+        return _status(lambda: self.agents.cancel(request))
+
     # ----------------------------------------------------------------------------------------------- variables
 
     async def get_session_variable(self, request: pb.GetVariableRequest) -> pb.VariableResponse:
@@ -415,6 +444,7 @@ class Hub:
             "hub.uptime_seconds": time.monotonic() - self._started_at,
             "hub.sessions": len(self.store),
             "hub.active_calls": self.executor.active,
+            "hub.agent_runs": self.agents.active,
             "hub.threads_busy": self.executor.threads_busy,
             "hub.processes_busy": self.executor.processes_busy,
             "hub.workers": len(self.workers),

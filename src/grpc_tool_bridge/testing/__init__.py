@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.testing.mock_server import MockBridgeServer
+    from grpc_tool_bridge.testing.model_server import ModelServer
+    from grpc_tool_bridge.testing.scripted_lm import ScriptedLM
     from grpc_tool_bridge.testing.toxic_proxy import ToxicProxy
 
-__all__ = ["MockBridgeServer", "ToxicProxy"]
+__all__ = ["MockBridgeServer", "ModelServer", "ScriptedLM", "ToxicProxy"]
 
 if not TYPE_CHECKING:
 
@@ -16,6 +18,14 @@ if not TYPE_CHECKING:
             from grpc_tool_bridge.testing.mock_server import MockBridgeServer  # noqa: PLC0415
 
             return MockBridgeServer
+        if name == "ModelServer":
+            from grpc_tool_bridge.testing.model_server import ModelServer  # noqa: PLC0415
+
+            return ModelServer
+        if name == "ScriptedLM":
+            from grpc_tool_bridge.testing.scripted_lm import ScriptedLM  # noqa: PLC0415
+
+            return ScriptedLM
         if name == "ToxicProxy":
             from grpc_tool_bridge.testing.toxic_proxy import ToxicProxy  # noqa: PLC0415
 

@@ -119,8 +119,8 @@ class ClientLink:
         if others:
             self._io.wake()
         else:
-            # One call at a time: there is nothing that it could be sent together with.
-            self._io.push()
+            # One call at a time, unless others are made in this turn.
+            self._io.push_soon()
 
     def _look_after_calls(self) -> None:
         """Ends the calls that took longer than they were guarded for, and looks again while there are others."""

@@ -72,6 +72,14 @@ class LinkIO:
             self._pushed = Write(self._stream.write(self.link.next_frame()))
             self._sleeper.set_result(None)
 
+    def push_soon(self) -> None:
+        """Sends what the link was given in the next turn of the loop.
+
+        Calls that are made in one turn go in one frame. The first of them alone in a frame of its own would come back
+        alone, and so would all that follow it: half the frames would carry one call each.
+        """
+        asyncio.get_running_loop().call_soon(self.push)
+
     def finish(self) -> None:
         """Sends what waits, and ends ``run``."""
         self._finishing = True

@@ -276,7 +276,7 @@ class _HubLink:
         if others:
             self._io.wake()
         else:
-            self._io.push()
+            self._io.push_soon()
 
     def cancel(self, call: OutgoingCall) -> None:
         self._link.cancel(call)

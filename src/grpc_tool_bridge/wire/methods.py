@@ -36,8 +36,8 @@ _SERVICE = dspex_bridge_pb2.DESCRIPTOR.services_by_name["SnakepitBridge"]
 
 SERVICE_NAME: str = _SERVICE.full_name
 
-# Calls that run tools or agents; whoever serves them takes what the transport knows beside the request: its ``deadline``, its
-# bytes as ``payload``, and its ``origin``.
+# Calls that run tools or agents; whoever serves them takes what the transport knows beside the request: its
+# ``deadline``, its bytes as ``payload``, and its ``origin``.
 TAKE_DEADLINE = frozenset({"ExecuteTool", "StreamTool", "BatchExecuteTools", "ExecuteAgent"})
 
 # What a worker says of its tools; whoever serves it takes the ``link``, over which they are called.

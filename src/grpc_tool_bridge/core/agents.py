@@ -1,0 +1,420 @@
+"""The agents of sessions, and their runs on the runtimes that have dialled in.
+
+A runtime is a worker whose link says that it runs agents. It keeps no state: what an agent is stands here, and is told
+to whichever runtime has a run. A run is a call of the hub, so that the calls of its tools are nested calls.
+"""
+
+import hashlib
+import logging
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, cast
+
+from google.protobuf.message import Message
+
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.executor import Executor
+from grpc_tool_bridge.core.hub_calls import HubCall, session_ended
+from grpc_tool_bridge.core.registered import RegisteredTool
+from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.runs import Run, RunReader
+from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.variables import check_name, clip
+from grpc_tool_bridge.core.worker_calls import CREATE_AGENT, EXECUTE_AGENT, WorkerCall, WorkerLostError
+from grpc_tool_bridge.core.workers import Worker, WorkerPool
+from grpc_tool_bridge.errors import (
+    CallCancelledError,
+    ConflictError,
+    MessageTooLargeError,
+    NotFoundError,
+    ProtocolError,
+    ResourceExhaustedError,
+    ToolBridgeError,
+    UnavailableError,
+    ValidationError,
+    error_from_info,
+    error_info,
+)
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.tasks import TaskSet
+
+# A runtime may have forgotten an agent between being told of it and running it; not more often than this.
+MAX_TELLINGS = 3
+
+# Names of tools that one agent may be given.
+MAX_TOOL_NAMES = 1_000
+
+# Of a definition: a signature with its instructions is some kilobytes.
+MAX_DEFINITION_BYTES = 256 * 1024
+
+_NO_RUNTIME = "no agent runtime is connected; start one with grpc-tool-bridge worker --agents, or serve --agents"
+
+_log = logging.getLogger(__name__)
+
+
+class Agent:
+    """An agent of a session.
+
+    Args:
+        agent_id: Its id.
+        definition: How it was asked for.
+        settings: The hub's.
+
+    Attributes:
+        id, definition: As given.
+        tool: What its runs are calls of.
+    """
+
+    __slots__ = ("definition", "id", "tool")
+
+    def __init__(self, agent_id: str, definition: pb.CreateReActAgentRequest, settings: Settings) -> None:
+        self.id = agent_id
+        self.definition = definition
+        self.tool = RegisteredTool(pb.ToolSpec(tool_id=agent_id, name=agent_id), None, 0, settings)
+        # Limits of tools that set none are no agent's.
+        self.tool.places = self.tool.rate = None
+
+
+class Agents:
+    """All agents of a hub.
+
+    Args:
+        store: The sessions.
+        registry: Their tools.
+        workers: Among them the runtimes.
+        executor: Lets runs in, as other calls.
+    """
+
+    def __init__(self, store: SessionStore, registry: ToolRegistry, workers: WorkerPool, executor: Executor) -> None:
+        self._store = store
+        self._settings = store.settings
+        self._registry = registry
+        self._workers = workers
+        self._executor = executor
+        self._tasks = TaskSet()
+
+    @property
+    def available(self) -> bool:
+        """Whether there is a runtime."""
+        return any(worker.runs_agents and not worker.gone for worker in self._workers.workers())
+
+    @property
+    def active(self) -> int:
+        """Runs that are under way."""
+        return len(self._tasks)
+
+    async def aclose(self) -> None:
+        """Ends every run."""
+        await self._tasks.aclose()
+        for session in self._store.sessions():
+            for run in list((session.runs or {}).values()):
+                run.forget()
+
+    def session_ended(self, session: Session, error: ToolBridgeError) -> None:
+        """Ends the runs of a session that has ended."""
+        for run in list((session.runs or {}).values()):
+            run.cancel(session_ended(error))
+            run.forget()
+
+    # ------------------------------------------------------------------------------------------------- creating
+
+    async def create(self, request: pb.CreateReActAgentRequest) -> pb.CreateReActAgentResponse:
+        """Makes an agent, once a runtime has found nothing wrong with it; asked for again, it is the same.
+
+        Raises:
+            UnavailableError: There is no runtime.
+            NotFoundError: The session sees no tool of a name.
+            ValidationError: Signature, model or another part of the definition cannot be used.
+            ResourceExhaustedError: The session has too many agents.
+        """
+        session = self._executor.let_in(request.session_id)
+        size = request.ByteSize()
+        if size > MAX_DEFINITION_BYTES:
+            raise MessageTooLargeError.of("the definition of an agent", size, MAX_DEFINITION_BYTES)
+        if request.max_iters < 0:
+            raise ValidationError(f"max_iters is {request.max_iters}; it is 0 (the default) or more")
+        tools = self._tools_of(session, request)
+        definition = pb.CreateReActAgentRequest()
+        definition.CopyFrom(request)
+        if request.tool_names:
+            del definition.tool_names[:]
+            definition.tool_names.extend(tool.name for tool in tools)
+        agent_id = f"agent-{_digest(definition).hex()[:16]}"
+        known = session.agents or {}
+        if agent_id not in known and len(known) >= self._settings.max_session_agents:
+            raise ResourceExhaustedError(
+                f"session {session.id!r} has {len(known)} agents, which is its limit (max_session_agents)"
+            )
+        agent = Agent(agent_id, definition, self._settings)
+        response = await self._checked(session, agent)
+        if session.agents is None:
+            session.agents = {}
+        session.agents.setdefault(agent_id, agent)
+        return pb.CreateReActAgentResponse(agent_id=agent_id, tool_count=len(tools), capabilities=response.capabilities)
+
+    def _tools_of(self, session: Session, request: pb.CreateReActAgentRequest) -> list[RegisteredTool]:
+        if not request.tool_names:
+            return self._registry.visible(session)
+        if len(request.tool_names) > MAX_TOOL_NAMES:
+            raise ValidationError(
+                f"an agent is given at most {MAX_TOOL_NAMES:,} tools by name; these are {len(request.tool_names):,}"
+            )
+        by_name = {tool.name: tool for tool in self._registry.visible(session)}
+        return [by_name.get(name) or self._registry.find(session, name) for name in dict.fromkeys(request.tool_names)]
+
+    async def _checked(self, session: Session, agent: Agent) -> pb.CreateReActAgentResponse:
+        """Has a runtime look at an agent."""
+        executor = self._executor
+        executor.active += 1
+        call: HubCall | None = None
+        try:
+            call = executor.open(session, agent.tool, 0, None)
+            response: pb.CreateReActAgentResponse = await call.step(self._tell(call, self._runtime(), agent))
+            return response
+        except WorkerLostError as lost:
+            raise UnavailableError(f"the agent runtime was lost: {lost.message}") from None
+        except BaseException as failure:
+            # What ended the call early, such as its session's end, stands in it.
+            cause = call.convert() if call is not None and not isinstance(failure, Exception) else None
+            if cause is not None:
+                raise cause from None
+            raise
+        finally:
+            executor.end(call, ())
+
+    # -------------------------------------------------------------------------------------------------- running
+
+    def execute(
+        self,
+        request: pb.ExecuteAgentRequest,
+        *,
+        deadline: float | None = None,
+        payload: bytes = b"",
+        parent: HubCall | None = None,
+    ) -> RunReader:
+        """Starts a run, or attaches to one; gives its chunks from ``from_sequence`` on.
+
+        Args:
+            request: What is to be run, or which run to attach to.
+            deadline: Of the transport, on the monotonic clock.
+            payload: The request's bytes, where the transport takes chunks as bytes.
+            parent: The call whose tool makes this one.
+
+        Raises (when it is read):
+            NotFoundError: There is no such agent or run.
+            ConflictError: The run of this id was asked for something else.
+            ValidationError: The request cannot be; or there is no such chunk.
+            ResourceExhaustedError: The session has too many runs; or what is wanted of one is kept no more.
+        """
+        opened: list[Run] = []
+
+        async def chunks() -> AsyncGenerator[Any, None]:
+            run = self._attach(request) or self._start(request, deadline, payload, parent)
+            opened.append(run)
+            async with aclosing(run.read(request.from_sequence, steps=request.stream)) as made:
+                async for data in made:
+                    yield data if payload else pb.AgentExecutionChunk.FromString(data)
+
+        def cancel() -> None:
+            for run in opened:
+                run.cancel(CallCancelledError("the run was cancelled by its caller"))
+
+        return RunReader(chunks(), cancel)
+
+    def cancel(self, request: pb.CancelAgentRunRequest) -> str:
+        """Cancels a run; returns what became of it.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+        session = self._store.find(request.session_id)
+        run = (session.runs or {}).get(request.run_id)
+        if run is None:
+            raise _no_run(session, request.run_id)
+        if run.over:
+            return f"run {run.run_id!r} was over already"
+        run.cancel(CallCancelledError("the run was cancelled by its caller"))
+        return f"run {run.run_id!r} is cancelled"
+
+    def _attach(self, request: pb.ExecuteAgentRequest) -> Run | None:
+        if not request.run_id:
+            if request.from_sequence:
+                raise ValidationError("from_sequence says where to go on with a run; it needs the run_id")
+            return None
+        session = self._store.find(request.session_id)
+        run = (session.runs or {}).get(request.run_id)
+        names_work = bool(request.agent_id) and request.HasField("input")
+        if run is None:
+            if request.from_sequence or not names_work:
+                # It would begin anew what somebody has seen a part of.
+                raise _no_run(session, request.run_id)
+            return None
+        if names_work and _asked(request) != run.digest:
+            raise ConflictError(
+                f"run {run.run_id!r} has another agent or input; attach with the same, or choose another run_id",
+                error_type="IdempotencyConflict",
+            )
+        return run
+
+    def _start(
+        self, request: pb.ExecuteAgentRequest, deadline: float | None, payload: bytes, parent: HubCall | None
+    ) -> Run:
+        executor, settings = self._executor, self._settings
+        session = self._store.find(request.session_id) if parent is not None else executor.let_in(request.session_id)
+        agent = (session.agents or {}).get(request.agent_id)
+        if agent is None:
+            raise NotFoundError(
+                f"session {session.id!r} has no agent {clip(request.agent_id)!r}; create it first",
+                error_type="AgentNotFound",
+            )
+        executor.check_size("the input of an agent", len(payload) or request.ByteSize())
+        if request.run_id:
+            # Each chunk carries it.
+            check_name(request.run_id, "a run id")
+        runs = session.runs if session.runs is not None else {}
+        self._make_room(session, runs)
+        timeout_ms = request.timeout_ms or int(settings.agent_timeout * 1000)
+        call: HubCall = executor.open(session, agent.tool, timeout_ms, deadline, parent=parent)
+        executor.active += 1
+        run = Run(
+            request.run_id or uuid.uuid4().hex,
+            agent.id,
+            call,
+            digest=_asked(request),
+            max_bytes=settings.agent_run_bytes,
+            keep_time=settings.agent_run_keep_time,
+            on_forgotten=lambda forgotten: _drop(session, forgotten),
+        )
+        runs[run.run_id] = run
+        session.runs = runs
+        run.begin()
+        self._tasks.spawn(self._drive(run, agent, request), f"run {run.run_id}")
+        return run
+
+    def _make_room(self, session: Session, runs: dict[str, Run]) -> None:
+        if len(runs) < self._settings.max_session_runs:
+            return
+        spare = next((run for run in runs.values() if run.is_spare), None)
+        if spare is None:
+            raise ResourceExhaustedError(
+                f"session {session.id!r} has {len(runs)} runs, which is its limit (max_session_runs); "
+                "read or cancel some first",
+                details={"retry_after": "1"},
+            )
+        spare.forget()
+
+    async def _drive(self, run: Run, agent: Agent, request: pb.ExecuteAgentRequest) -> None:
+        """Has a runtime do the run, and keeps what it tells."""
+        executor, call = self._executor, run.call
+        error = error_info(ProtocolError("the agent runtime ended the run without a result or an error"))
+        held: Any = ()
+        try:
+            call.check()
+            held = await executor.admit(call)
+            async with aclosing(self._chunks(call, agent, run, request)) as chunks:
+                while not run.over:
+                    try:
+                        data = await call.step(cast("Any", chunks.__anext__()))
+                    except StopAsyncIteration:
+                        break
+                    executor.check_size("a chunk of an agent's run", len(data))
+                    run.put(data)
+                    if not run.over:
+                        call.check()
+        except WorkerLostError as lost:
+            error = error_info(UnavailableError(f"the agent runtime was lost in the middle of the run: {lost.message}"))
+        except Exception as failure:  # noqa: BLE001 - every failure ends the run with an error
+            error = executor.error_of(failure, call)
+        except BaseException:
+            # Its own end, or the hub's.
+            error = error_info(call.convert() or CallCancelledError("the run was cancelled: the hub shuts down"))
+            if call.cancelled_from_outside():
+                raise
+        finally:
+            executor.end(call, held)
+            run.fail(error)
+
+    async def _chunks(
+        self, call: HubCall, agent: Agent, run: Run, request: pb.ExecuteAgentRequest
+    ) -> AsyncGenerator[bytes, None]:
+        """Yields what a runtime tells of a run, as bytes."""
+        worker = self._runtime()
+        asked = pb.ExecuteAgentRequest()
+        asked.CopyFrom(request)
+        # Steps that nobody wants now may be wanted by who attaches later.
+        asked.run_id, asked.from_sequence, asked.stream, asked.timeout_ms = run.run_id, 0, True, 0
+        for telling in range(MAX_TELLINGS):
+            asked.agent_id = (await self._tell(call, worker, agent)).agent_id
+            remote = WorkerCall(call, streaming=True, prefix=EXECUTE_AGENT)
+            call.worker = worker
+            try:
+                worker.link.start(remote, asked.SerializeToString())
+                while (data := await remote.read()) is not None:
+                    yield data
+                    worker.link.grant(remote, len(data))
+            except NotFoundError as error:
+                if error.error_type != "AgentNotFound" or remote.has_arrived or telling == MAX_TELLINGS - 1:
+                    raise
+            else:
+                return
+            finally:
+                call.worker = None
+                # Nothing, where it has ended.
+                worker.link.cancel(remote)
+
+    async def _tell(self, call: HubCall, worker: Worker, agent: Agent) -> pb.CreateReActAgentResponse:
+        """Tells a runtime what an agent is; it answers with the id that the agent has there."""
+        remote = WorkerCall(call, streaming=False, prefix=CREATE_AGENT)
+        try:
+            worker.link.start(remote, agent.definition.SerializeToString())
+            data = await remote.answer()
+        finally:
+            worker.link.cancel(remote)
+        try:
+            response = pb.CreateReActAgentResponse.FromString(data)
+        except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the runtime's fault
+            raise ProtocolError(f"the agent runtime's answer cannot be read: {str(failure)[:200]}") from None
+        if response.HasField("error"):
+            raise error_from_info(response.error)
+        if not response.agent_id:
+            raise ProtocolError("the agent runtime's answer names no agent")
+        return response
+
+    def _runtime(self) -> Worker:
+        """Chooses the runtime with the fewest calls."""
+        runtimes = [worker for worker in self._workers.workers() if worker.runs_agents and not worker.gone]
+        if not runtimes:
+            raise UnavailableError(_NO_RUNTIME)
+        answering = [worker for worker in runtimes if not worker.suspect]
+        if not answering:
+            raise UnavailableError("the agent runtime does not answer; call again when it does")
+        worker = min(answering, key=lambda worker: worker.active)
+        if worker.active >= worker.capacity:
+            raise ResourceExhaustedError(
+                f"the agent runtimes are busy: each has {worker.capacity} calls or more; call again later, or start "
+                "another",
+                details={"retry_after": "1"},
+            )
+        return worker
+
+
+def _asked(request: pb.ExecuteAgentRequest) -> bytes:
+    """Returns a digest of what a run is to do."""
+    return _digest(pb.ExecuteAgentRequest(agent_id=request.agent_id, input=request.input, context=request.context))
+
+
+def _digest(message: Message) -> bytes:
+    return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()
+
+
+def _drop(session: Session, run: Run) -> None:
+    if session.runs is not None and session.runs.get(run.run_id) is run:
+        del session.runs[run.run_id]
+
+
+def _no_run(session: Session, run_id: str) -> NotFoundError:
+    return NotFoundError(
+        f"session {session.id!r} has no run {clip(run_id)!r}: it was never begun, or was over and is forgotten",
+        error_type="AgentNotFound",
+    )

@@ -1,0 +1,233 @@
+"""One run of an agent: its chunks as they come, and those who read them."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+from grpc_tool_bridge.core.hub_calls import HubCall
+from grpc_tool_bridge.core.waiters import Waiters
+from grpc_tool_bridge.errors import (
+    CallCancelledError,
+    ProtocolError,
+    ResourceExhaustedError,
+    ToolBridgeError,
+    ValidationError,
+)
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import AgentExecutionChunk, ErrorInfo
+
+# Chunks of one run that are kept, however small they are.
+MAX_CHUNKS = 10_000
+
+_LAST = frozenset({"result", "error"})
+
+
+class Run:
+    """A run, under way or over.
+
+    It goes on without a reader for a while, so that one who was lost can attach again; then it is cancelled and, over,
+    forgotten.
+
+    Args:
+        run_id: Its id.
+        agent_id: Whose run it is.
+        call: The call that it is.
+        digest: Of what was asked for.
+        max_bytes: Of chunks that are kept; the oldest give way.
+        keep_time: Seconds without a reader.
+        on_forgotten: Called with the run once nobody can attach to it any more.
+
+    Attributes:
+        run_id, agent_id, call, digest: As given.
+        over: Whether its last chunk is there.
+        readers: Those who read it now.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        agent_id: str,
+        call: HubCall,
+        *,
+        digest: bytes,
+        max_bytes: int,
+        keep_time: float,
+        on_forgotten: Callable[["Run"], None],
+    ) -> None:
+        self.run_id = run_id
+        self.agent_id = agent_id
+        self.call = call
+        self.digest = digest
+        self.over = False
+        self.readers = 0
+        # Serialized, each with whether it is the last.
+        self._chunks: deque[tuple[bytes, bool]] = deque()
+        self._first = 0
+        self._bytes = 0
+        self._max_bytes = max_bytes
+        self._keep_time = keep_time
+        self._on_forgotten = on_forgotten
+        self._timer: asyncio.TimerHandle | None = None
+        self._forgotten = False
+        self._changed = Waiters()
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether it may be forgotten to make room: it is over, and nobody reads it."""
+        return self.over and not self.readers
+
+    @property
+    def due(self) -> int:
+        """The number of the next chunk."""
+        return self._first + len(self._chunks)
+
+    # ------------------------------------------------------------------------------------------------- writing
+
+    def put(self, data: bytes) -> None:
+        """Takes the next chunk as the runtime gave it.
+
+        Raises:
+            ProtocolError: It is no chunk, or not the next.
+        """
+        try:
+            chunk = AgentExecutionChunk.FromString(data)
+        except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the runtime's fault
+            raise ProtocolError(
+                f"a chunk of an agent's run, which a runtime sent, cannot be read: {str(failure)[:200]}"
+            ) from None
+        if chunk.WhichOneof("content") is None:
+            raise ProtocolError(f"chunk {self.due} of the agent runtime is empty")
+        if chunk.sequence != self.due:
+            raise ProtocolError(
+                f"the agent runtime's stream has a gap: chunk {chunk.sequence} came where {self.due} was due"
+            )
+        self._put(chunk)
+
+    def fail(self, error: ErrorInfo) -> None:
+        """Ends it with an error, unless it is over."""
+        if not self.over:
+            self._put(AgentExecutionChunk(error=error))
+
+    def _put(self, chunk: AgentExecutionChunk) -> None:
+        chunk.agent_id, chunk.run_id, chunk.sequence = self.agent_id, self.run_id, self.due
+        is_last = chunk.WhichOneof("content") in _LAST
+        data = chunk.SerializeToString()
+        self._chunks.append((data, is_last))
+        self._bytes += len(data)
+        while len(self._chunks) > 1 and (self._bytes > self._max_bytes or len(self._chunks) > MAX_CHUNKS):
+            dropped, _ = self._chunks.popleft()
+            self._bytes -= len(dropped)
+            self._first += 1
+        if is_last:
+            self.over = True
+            if not self.readers:
+                # Whoever lost it has the whole time to come for the end of it.
+                self._keep()
+        self._changed.wake()
+
+    # ------------------------------------------------------------------------------------------------- its life
+
+    def begin(self) -> None:
+        """Counts its time without a reader from now on."""
+        self._keep()
+
+    def cancel(self, error: ToolBridgeError) -> None:
+        """Ends it early, with the model's call and the tool that it waits for."""
+        if not self.over:
+            self.call.cancel(error)
+
+    def forget(self) -> None:
+        """Stops its clock; nobody can attach to it any more."""
+        self._stop()
+        self._forgotten = True
+        self._on_forgotten(self)
+
+    def _keep(self) -> None:
+        self._stop()
+        if not self._forgotten:
+            self._timer = asyncio.get_running_loop().call_later(self._keep_time, self._nobody_came)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _nobody_came(self) -> None:
+        if self.over:
+            self.forget()
+        else:
+            self.cancel(CallCancelledError(f"the run was cancelled: nobody has read it for {self._keep_time:g} s"))
+
+    # ------------------------------------------------------------------------------------------------- reading
+
+    async def read(self, sequence: int, *, steps: bool) -> AsyncGenerator[bytes, None]:
+        """Yields its serialized chunks as they come, up to the last.
+
+        Args:
+            sequence: Number of the first.
+            steps: Whether the steps are wanted, or the end alone.
+
+        Raises:
+            ValidationError: There is no such chunk.
+            ResourceExhaustedError: The reader came too late, or is too slow: what it wants is kept no more.
+        """
+        if not 0 <= sequence <= self.due:
+            raise ValidationError(f"run {self.run_id!r} has {self.due} chunks so far; from_sequence is {sequence}")
+        self.readers += 1
+        self._stop()
+        try:
+            while True:
+                if sequence < self.due:
+                    data, is_last = self._kept(sequence, steps=steps)
+                    if steps or is_last:
+                        yield data
+                    sequence += 1
+                    if is_last:
+                        return
+                elif self.over:
+                    return
+                else:
+                    await self._changed.wait()
+        finally:
+            self.readers -= 1
+            if not self.readers:
+                self._keep()
+
+    def _kept(self, sequence: int, *, steps: bool) -> tuple[bytes, bool]:
+        if sequence >= self._first:
+            return self._chunks[sequence - self._first]
+        if not steps:
+            return b"", False
+        raise ResourceExhaustedError(
+            f"chunk {sequence} of run {self.run_id!r} is kept no more; the oldest that is has the number "
+            f"{self._first} (agent_run_bytes)",
+            details={"first_sequence": str(self._first)},
+            retryable=False,
+        )
+
+
+class RunReader(AsyncGenerator[Any, None]):
+    """Somebody who reads a run.
+
+    Ended by ``aclose`` alone it was lost, and the run goes on for a while; one that wants it no more says ``cancel``.
+
+    Args:
+        chunks: What it reads.
+        on_cancel: Called where it wants the run no more.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[Any, None], on_cancel: Callable[[], None]) -> None:
+        self._chunks = chunks
+        self.cancel = on_cancel
+
+    async def asend(self, value: None) -> Any:
+        """Returns the next chunk."""
+        return await self._chunks.asend(value)
+
+    async def athrow(self, *error: Any) -> Any:
+        """As of a generator."""
+        return await self._chunks.athrow(*error)
+
+    async def aclose(self) -> None:
+        """Reads no more."""
+        await self._chunks.aclose()
