@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -154,6 +154,28 @@ class ToolBridge(AsyncApi):
             requests, parallel=parallel, stop_on_error=stop_on_error, max_parallel=max_parallel, timeout=timeout
         )
 
+    async def create_react_agent(
+        self,
+        signature: str,
+        tool_names: Iterable[str] | None = None,
+        max_iters: int = 5,
+        llm_config: Mapping[str, Any] | None = None,
+        *,
+        return_intermediate_steps: bool = False,
+    ) -> str:
+        """Makes an agent and returns its id; as ``ToolBridgeClient.create_react_agent``."""
+        return await self.client.create_react_agent(
+            signature, tool_names, max_iters, llm_config, return_intermediate_steps=return_intermediate_steps
+        )
+
+    def execute_agent_streaming(self, request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """Runs an agent and iterates over what it does; as ``ToolBridgeClient.execute_agent_streaming``."""
+        return self.client.execute_agent_streaming(request)
+
+    async def cancel_agent_run(self, run_id: str) -> None:
+        """Cancels a run; as ``ToolBridgeClient.cancel_agent_run``."""
+        await self.client.cancel_agent_run(run_id)
+
     async def execute_with_retry(
         self, tool_id: str | AsyncGRPCProxyTool, *args: Any, max_retries: int = 3, **kwargs: Any
     ) -> Any:
@@ -191,6 +213,42 @@ class ToolBridge(AsyncApi):
                     keyed = tool.with_fresh_key()
                 await asyncio.sleep(wait)
         raise AssertionError("the last try returns or raises")
+
+    def dspy_tools(self, *names: str) -> list[Any]:
+        """Makes ``dspy.Tool`` objects of the tools with these names, or of all; see ``edges.dspy.dspy_tools``."""
+        from grpc_tool_bridge.edges.dspy import dspy_tools  # noqa: PLC0415 - an extra, imported when it is asked for
+
+        return dspy_tools(self, *names)
+
+    def langchain_tools(self, *names: str) -> list[Any]:
+        """Makes LangChain tools of the tools with these names, or of all; see ``edges.langchain.langchain_tools``."""
+        from grpc_tool_bridge.edges.langchain import langchain_tools  # noqa: PLC0415 - likewise
+
+        return [*langchain_tools(self, *names)]
+
+    def openai_tools(self, *names: str) -> list[dict[str, Any]]:
+        """Writes the tools with these names, or all, as OpenAI function schemas; see ``edges.openai.openai_tools``."""
+        from grpc_tool_bridge.edges.openai import openai_tools  # noqa: PLC0415 - likewise
+
+        return openai_tools(self, *names)
+
+    async def run_openai_tool_calls(self, calls: Any) -> list[dict[str, Any]]:
+        """Runs the tool calls of a model's answer and makes the messages with their results.
+
+        See ``edges.openai.run_openai_tool_calls``.
+        """
+        from grpc_tool_bridge.edges.openai import run_openai_tool_calls  # noqa: PLC0415 - likewise
+
+        return await run_openai_tool_calls(self, calls)
+
+    def pydantic_ai_toolset(self, *names: str) -> Any:
+        """Makes a Pydantic AI toolset of the tools with these names, or of all.
+
+        See ``edges.pydantic_ai.pydantic_ai_toolset``.
+        """
+        from grpc_tool_bridge.edges.pydantic_ai import pydantic_ai_toolset  # noqa: PLC0415 - likewise
+
+        return pydantic_ai_toolset(self, *names)
 
     @property
     def sync(self) -> "SyncBridge":

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from grpc_tool_bridge.agent_runs import cancel_run, create_agent, execute_agent
 from grpc_tool_bridge.config import (
     BATCH_TIMEOUT,
     CALL_TIMEOUT,
@@ -135,6 +136,11 @@ class ToolBridgeClient(AsyncApi):
     def where(self) -> str:
         """The hub's address, for texts."""
         return self._transport.where
+
+    @property
+    def max_message_bytes(self) -> int:
+        """Payload of one request."""
+        return self._options.max_message_bytes
 
     def require_session(self) -> str:
         """Returns the session's id.
@@ -410,6 +416,67 @@ class ToolBridgeClient(AsyncApi):
         if len(response.results) != len(tools):
             raise ProtocolError(f"a batch of {len(tools)} calls was answered with {len(response.results)} results")
         return [_batch_result(result, tool) for result, tool in zip(response.results, tools, strict=True)]
+
+    # -------------------------------------------------------------------------------------------------- agents
+
+    async def create_react_agent(
+        self,
+        signature: str,
+        tool_names: Iterable[str] | None = None,
+        max_iters: int = 5,
+        llm_config: Mapping[str, Any] | None = None,
+        *,
+        return_intermediate_steps: bool = False,
+    ) -> str:
+        """Makes an agent; it lives as long as the session.
+
+        Args:
+            signature: Inputs and outputs, such as ``"Question -> Answer"`` or ``"text, limit: int -> summary"``.
+            tool_names: Tools that it may call; None: all that the session sees.
+            max_iters: Steps that it may take.
+            llm_config: Settings of its model, such as "model" and "temperature"; never a key.
+            return_intermediate_steps: Repeat the steps in the result.
+
+        Returns:
+            Its id.
+
+        Raises:
+            ValidationError: The signature or a setting cannot be used.
+            NotFoundError: The session sees no tool of a name.
+            UnavailableError: No agent runtime is connected to the hub.
+            ToolCommunicationError: Nobody answered.
+        """
+        return await create_agent(
+            self, signature, tool_names, max_iters, llm_config, return_intermediate_steps=return_intermediate_steps
+        )
+
+    def execute_agent_streaming(self, request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """Runs an agent, and iterates over what it does.
+
+        When the connection is lost, it goes on over the next one: nothing is missed and nothing comes twice. Closing
+        the iterator cancels the run.
+
+        Args:
+            request: "agent_id" and "input", a dict of the signature's inputs; "stream" (False: only the result),
+                "timeout" in seconds, "context", "run_id" to choose one or to attach to one, and "from_sequence", the
+                first chunk wanted then.
+
+        Yields:
+            Dicts with "type", "sequence" and "run_id"; of a "thought" its "text" and "step"; of an "action"
+            "tool_name", "tool_input" and "step"; of an "observation" the "output" as the model sees it, the tool's
+            "error" or None, and "step"; of the "result", which is the last, "final_answer", "total_steps", "steps" and
+            the "stop_reason": "finished", or the limit that was reached: "max_iters", "time" or "tokens".
+
+        Raises:
+            ToolBridgeError: The run failed: the class of the tree that has the error's type.
+            NotFoundError: There is no such agent or run.
+            ToolCommunicationError: The connection was lost, and not there again within 30 s.
+        """
+        return execute_agent(self, request)
+
+    async def cancel_agent_run(self, run_id: str) -> None:
+        """Cancels a run, with its model's call and its tool; raises NotFoundError where there is none."""
+        await cancel_run(self, run_id)
 
     # --------------------------------------------------------------------------------------------------- the hub
 

@@ -12,6 +12,10 @@ from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError
 from grpc_tool_bridge.proxy import CallOptions
 from grpc_tool_bridge.transport.client_stub import LocalTransport
 from grpc_tool_bridge.transport.grpc_server import GrpcServer
+from grpc_tool_bridge.transport.link_server import LinkServer
+from grpc_tool_bridge.transport.memory_link import MemoryConnection
+from grpc_tool_bridge.worker import DEFAULT_CAPACITY, ToolWorker
+from grpc_tool_bridge.worker_agents import agent_settings
 
 # Answers that are ready have so many seconds to reach their callers once the calls have ended.
 _DELIVERY_SECONDS = 1.0
@@ -25,6 +29,8 @@ class BridgeServer:
     Args:
         address: ``host:port`` (port 0: any that is free), ``[ipv6]:port`` or ``unix:path``.
         tools: Functions and tools that every session sees.
+        agents: Runs agents in this process: True as the settings say, ``{"model": …, "api_base": …}`` or AgentSettings
+            with these. None: only runtimes that dial in run agents.
         settings: Limits and who may connect; the defaults where not given.
 
     Attributes:
@@ -32,15 +38,24 @@ class BridgeServer:
 
     Raises:
         AlreadyExistsError: Two tools share a name.
-        ValidationError: A tool's name cannot be used.
+        ValidationError: A tool's name cannot be used, or ``agents`` sets what there is not.
+        ImportError: Agents are asked for, and DSPy is not installed.
     """
 
     def __init__(
-        self, address: str = "127.0.0.1:0", tools: Iterable[Any] = (), *, settings: Settings | None = None
+        self,
+        address: str = "127.0.0.1:0",
+        tools: Iterable[Any] = (),
+        *,
+        agents: Any = None,
+        settings: Settings | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.hub = Hub(self.settings, tools)
         self._server = GrpcServer(self.hub, address, self.settings)
+        # As any other runtime it has a link of its own, which no socket and no token lies between.
+        self._own_links = LinkServer(self.hub, self.settings)
+        self._runtime = _make_runtime(self._own_links, agents, self.settings)
         self._started = self._running = False
 
     @property
@@ -61,6 +76,12 @@ class BridgeServer:
         await self._server.start()
         self._started = self._running = True
         await self.hub.start()
+        if self._runtime is not None:
+            try:
+                await self._runtime.start()
+            except BaseException:
+                await self.stop(0)
+                raise
 
     async def stop(self, grace: float | None = None) -> None:
         """Takes no new calls, lets those in flight finish, and closes.
@@ -74,6 +95,8 @@ class BridgeServer:
         grace = self.settings.shutdown_grace if grace is None else grace
         self._server.drain(grace)
         await self.hub.drain(grace)
+        if self._runtime is not None:
+            await self._runtime.drain(_DELIVERY_SECONDS)
         await self._server.stop(_DELIVERY_SECONDS)
         await self.hub.aclose()
 
@@ -133,6 +156,13 @@ class LocalToolBridge(ToolBridge):
         await super().close()
         await self.hub.drain(0)
         await self.hub.aclose()
+
+
+def _make_runtime(links: LinkServer, agents: Any, settings: Settings) -> ToolWorker | None:
+    if agents is None or agents is False:
+        return None
+    capacity = DEFAULT_CAPACITY if callable(agents) else agent_settings(agents, settings).max_runs
+    return ToolWorker(MemoryConnection(links.serve), agents=agents, capacity=capacity, settings=settings)
 
 
 def _local_client(hub: Hub) -> ToolBridgeClient:

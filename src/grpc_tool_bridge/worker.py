@@ -27,8 +27,10 @@ from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_transport import LinkTransport, is_passing
+from grpc_tool_bridge.transport.memory_link import MemoryConnection
 from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
-from grpc_tool_bridge.worker_runtime import WorkerRuntime
+from grpc_tool_bridge.worker_agents import FEATURE, AgentMethods, make_agents
+from grpc_tool_bridge.worker_runtime import LinkedSession, WorkerRuntime
 
 # Calls at once of a worker that is not told otherwise.
 DEFAULT_CAPACITY = 100
@@ -47,24 +49,28 @@ class ToolWorker:
     anew.
 
     Args:
-        address: The hub's: ``host:port``, ``[ipv6]:port`` or ``unix:path``.
+        address: The hub's: ``host:port``, ``[ipv6]:port`` or ``unix:path``; or a connection to one of this process.
         tools: Functions and tools.
         session_id: The session that sees them, which is created where it is not there; None: every session.
         worker_id: 1 to 256 printable characters; of two workers with one id, the later one takes the place of the
             other. None: one is made up.
         capacity: Calls at once; the hub gives further ones to other workers, or lets them wait.
         token, token_file, tls, tls_ca: As of ``GRPCToolBridge``.
-        settings: Threads, processes and size of messages of this process; the defaults where not given. Limits of
-            sessions and links are the hub's.
+        agents: Makes it an agent runtime, too: True as ``settings`` say; a mapping or AgentSettings with these. None:
+            it runs tools alone.
+        settings: Threads, processes, models and size of messages of this process; the defaults where not given. Limits
+            of sessions and links are the hub's.
 
     Raises:
+        ImportError: Agents are asked for, and DSPy is not installed.
+        ValidationError: ``agents`` sets what there is not.
         TypeError: One of ``tools`` cannot be a tool.
         AlreadyExistsError: Two of them share a name.
     """
 
     def __init__(
         self,
-        address: str = DEFAULT_ADDRESS,
+        address: str | MemoryConnection = DEFAULT_ADDRESS,
         tools: Iterable[Any] = (),
         *,
         session_id: str | None = None,
@@ -74,6 +80,7 @@ class ToolWorker:
         token_file: Path | None = None,
         tls: bool = False,
         tls_ca: Path | None = None,
+        agents: Any = None,
         settings: Settings | None = None,
     ) -> None:
         self.settings = settings or Settings()
@@ -83,14 +90,24 @@ class ToolWorker:
         self.worker_id = worker_id or uuid.uuid4().hex
         self.capacity = capacity
         self._service = ToolService(tools, self.settings, self._runtime_of)
-        connection = Connection(
-            address=address,
-            token=read_token(token, token_file),
-            tls=tls,
-            tls_ca=tls_ca,
-            max_message_bytes=self.settings.max_message_bytes,
+        self._agents = make_agents(agents, self.settings, self._session_of)
+        connection: Connection | MemoryConnection = (
+            address
+            if isinstance(address, MemoryConnection)
+            else Connection(
+                address=address,
+                token=read_token(token, token_file),
+                tls=tls,
+                tls_ca=tls_ca,
+                max_message_bytes=self.settings.max_message_bytes,
+            )
         )
-        self._transport = LinkTransport(connection, dial_again=self._dial_again, serves=self._service)
+        self._transport = LinkTransport(
+            connection,
+            dial_again=self._dial_again,
+            serves=_Served(self._service, self._agents),
+            features=() if self._agents is None else (FEATURE,),
+        )
         self._client = ToolBridgeClient(self._transport)
         self._rejoin = self._transport.on_relinked
         self._transport.on_relinked = self._relinked
@@ -199,6 +216,8 @@ class ToolWorker:
         await self._tasks.aclose()
         await self._transport.close()
         await self._service.aclose()
+        if self._agents is not None:
+            await self._agents.aclose()
         self._left.set()
 
     async def __aenter__(self) -> Self:
@@ -264,3 +283,15 @@ class ToolWorker:
 
     def _runtime_of(self, call: ServedCall) -> WorkerRuntime:
         return WorkerRuntime(call, self.address)
+
+    def _session_of(self, session_id: str, origin: Any, deadline: float) -> LinkedSession:
+        return LinkedSession(session_id, origin, deadline, where=self.address, who="the agent")
+
+
+class _Served:
+    """What a worker serves to the hub: its tools and, where it is an agent runtime, agents."""
+
+    def __init__(self, service: ToolService, agents: AgentMethods | None) -> None:
+        self.execute_tool, self.stream_tool = service.execute_tool, service.stream_tool
+        if agents is not None:
+            self.create_react_agent, self.execute_agent = agents.create_react_agent, agents.execute_agent

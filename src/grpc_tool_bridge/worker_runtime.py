@@ -6,41 +6,35 @@ from typing import Any
 
 from grpc_tool_bridge.client import ToolBridgeClient
 from grpc_tool_bridge.errors import DeadlineExceededError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import VariableInfo
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, VariableInfo
 from grpc_tool_bridge.proxy import CallOptions
 from grpc_tool_bridge.running.service import ServedCall
 from grpc_tool_bridge.transport.link_stub import LinkStub
 from grpc_tool_bridge.wire.methods import METHODS, ORIGIN_KEY
 
 
-class WorkerRuntime:
-    """Stands behind the context of one call of a worker's tool.
+class LinkedSession:
+    """The session of a call that the hub has made, over the link that it came by.
 
     Args:
-        call: The call; calls that the tool makes share its deadline and place.
+        session_id: Its id.
+        origin: The call; calls that are made here share its deadline and place.
+        deadline: Of the call, on the monotonic clock.
         where: The hub's address, for texts.
+        who: Who makes calls here, for texts.
     """
 
-    def __init__(self, call: ServedCall, where: str) -> None:
-        self._call = call
+    def __init__(self, session_id: str, origin: Any, deadline: float, *, where: str, who: str) -> None:
+        self._session_id = session_id
+        self._origin = origin
+        self._deadline = deadline
         self._where = where
+        self._who = who
         self._client: ToolBridgeClient | None = None
 
-    async def get_variable(self, name: str) -> Any:
-        """Returns the value; raises NotFoundError."""
-        return await self._opened().session_context.get_variable(name)
-
-    async def set_variable(self, name: str, value: Any, expected_revision: int | None) -> int:
-        """Sets the value and returns its new revision; raises ConflictError."""
-        return await self._opened().session_context.set_variable(name, value, expected_revision=expected_revision)
-
-    async def delete_variable(self, name: str, expected_revision: int | None) -> None:
-        """Deletes the variable; raises NotFoundError, ConflictError."""
-        await self._opened().session_context.delete_variable(name, expected_revision=expected_revision)
-
-    async def list_variables(self, prefix: str) -> list[VariableInfo]:
-        """Lists the session's variables by name."""
-        return await self._opened().session_context.list_variables(prefix=prefix)
+    async def tools(self) -> list[ToolSpec]:
+        """Lists the tools that the session sees."""
+        return [proxy.spec for proxy in (await self._opened().refresh_tools()).values()]
 
     async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Calls another tool; raises ToolExecutionError."""
@@ -58,19 +52,46 @@ class WorkerRuntime:
             await values.aclose()
 
     def _left(self) -> float:
-        left = self._call.deadline - time.monotonic()
+        left = self._deadline - time.monotonic()
         if left <= 0:
-            raise DeadlineExceededError(f"{self._call.tool.name} has no time left to ask the hub for anything")
+            raise DeadlineExceededError(f"{self._who} has no time left to ask the hub for anything")
         return left
 
     def _opened(self) -> ToolBridgeClient:
         if self._client is None:
-            origin = self._call.origin
-            transport = _OriginTransport(LinkStub(origin.link), origin.number, self._where)
+            transport = _OriginTransport(LinkStub(self._origin.link), self._origin.number, self._where)
             options = CallOptions(where=self._where)
             self._client = ToolBridgeClient(transport, options=options)
-            self._client.session_id = self._call.session.id
+            self._client.session_id = self._session_id
         return self._client
+
+
+class WorkerRuntime(LinkedSession):
+    """Stands behind the context of one call of a worker's tool.
+
+    Args:
+        call: The call; calls that the tool makes share its deadline and place.
+        where: The hub's address, for texts.
+    """
+
+    def __init__(self, call: ServedCall, where: str) -> None:
+        super().__init__(call.session.id, call.origin, call.deadline, where=where, who=call.tool.name)
+
+    async def get_variable(self, name: str) -> Any:
+        """Returns the value; raises NotFoundError."""
+        return await self._opened().session_context.get_variable(name)
+
+    async def set_variable(self, name: str, value: Any, expected_revision: int | None) -> int:
+        """Sets the value and returns its new revision; raises ConflictError."""
+        return await self._opened().session_context.set_variable(name, value, expected_revision=expected_revision)
+
+    async def delete_variable(self, name: str, expected_revision: int | None) -> None:
+        """Deletes the variable; raises NotFoundError, ConflictError."""
+        await self._opened().session_context.delete_variable(name, expected_revision=expected_revision)
+
+    async def list_variables(self, prefix: str) -> list[VariableInfo]:
+        """Lists the session's variables by name."""
+        return await self._opened().session_context.list_variables(prefix=prefix)
 
 
 class _OriginTransport:

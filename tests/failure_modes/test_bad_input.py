@@ -340,11 +340,5 @@ async def test_a_batch_with_a_negative_width_is_refused(world: World) -> None:
         await world.bridge.execute_batch([{"tool_id": "add", "args": [1]}], max_parallel=-1)
 
 
-async def test_an_agent_is_unknown_as_long_as_there_are_none(world: World) -> None:
-    request = pb.CreateReActAgentRequest(session_id=world.session_id, signature="q -> a")
-    with pytest.raises(Exception, match="does not offer CreateReActAgent"):
-        await world.bridge.client.call("CreateReActAgent", request)
-
-
 def test_what_is_sent_as_text_is_text() -> None:
     assert serialize_value("x").type_url.endswith("StringValue")

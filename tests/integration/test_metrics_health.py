@@ -128,8 +128,7 @@ async def test_reflection_lists_the_bridge_s_service_and_health() -> None:
 
 async def test_a_method_that_the_hub_does_not_offer_is_unimplemented() -> None:
     async with BridgeServer(tools=[add]) as server, grpc.aio.insecure_channel(server.address) as channel:
-        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/CancelAgentRun")
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/NoMethod")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(b"")
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-        assert "CancelAgentRun" in str(caught.value.details())

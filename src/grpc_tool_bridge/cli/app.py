@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from grpc_tool_bridge.cli import call, doctor, tools, variables
+from grpc_tool_bridge.cli import agent, call, doctor, tools, variables
 from grpc_tool_bridge.cli.failures import BAD_ARGUMENT, report, say_error
 from grpc_tool_bridge.cli.options import client_command, hub_command
 from grpc_tool_bridge.cli.serve import serve
@@ -53,6 +53,7 @@ def make_app() -> typer.Typer:
     client_command(app, "call", call.call)
     client_command(app, "stream", call.stream)
     app.add_typer(_variables_app(), name="vars")
+    client_command(app, "agent", agent.agent, cls=agent.AgentCommand)
     client_command(app, "doctor", doctor.doctor)
     return app
 

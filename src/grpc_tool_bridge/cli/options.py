@@ -145,7 +145,13 @@ def _long_integers() -> Iterator[None]:
         sys.set_int_max_str_digits(before)
 
 
-def client_command(app: typer.Typer, name: str, function: Callable[..., Coroutine[Any, Any, None]]) -> None:
+def client_command(
+    app: typer.Typer,
+    name: str,
+    function: Callable[..., Coroutine[Any, Any, None]],
+    *,
+    cls: type[WordsCommand] = WordsCommand,
+) -> None:
     """Makes an async function a command of ``app`` that also takes every option of HubOptions; see ``hub_command``."""
 
     @functools.wraps(function)
@@ -158,16 +164,24 @@ def client_command(app: typer.Typer, name: str, function: Callable[..., Coroutin
         except BrokenPipeError:
             raise PipeClosedError from None
 
-    hub_command(app, name, run)
+    hub_command(app, name, run, cls=cls)
 
 
-def hub_command(app: typer.Typer, name: str, function: Callable[..., None], **defaults: Any) -> None:
+def hub_command(
+    app: typer.Typer,
+    name: str,
+    function: Callable[..., None],
+    *,
+    cls: type[WordsCommand] = WordsCommand,
+    **defaults: Any,
+) -> None:
     """Makes a function a command of ``app`` that also takes every option of HubOptions.
 
     Args:
         app: Where it belongs.
         name: What it is called.
         function: Its first parameter gets the HubOptions; the others are the command's own.
+        cls: Reads the command line.
         defaults: Of fields of HubOptions that have another default in this command.
     """
     own = list(inspect.signature(function).parameters.values())[1:]
@@ -190,4 +204,4 @@ def hub_command(app: typer.Typer, name: str, function: Callable[..., None], **de
 
     command.__dict__["__signature__"] = inspect.Signature(parameters)
     command.__annotations__ = {item.name: item.annotation for item in parameters}
-    app.command(name, cls=WordsCommand)(command)
+    app.command(name, cls=cls)(command)

@@ -19,7 +19,7 @@ from grpc_tool_bridge.cli.failures import FAILED, ArgumentError, CommandError
 from grpc_tool_bridge.cli.log_output import LogLevel, LogLevelOption, log_to_stderr
 from grpc_tool_bridge.cli.options import check_address
 from grpc_tool_bridge.cli.output import console, print_json
-from grpc_tool_bridge.cli.settings_options import read_settings, setting
+from grpc_tool_bridge.cli.settings_options import check_agents, model_text, read_settings, setting
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
 from grpc_tool_bridge.cli.signature_text import signature_text
 from grpc_tool_bridge.cli.tool_sources import load_tools
@@ -54,6 +54,11 @@ def serve(
     as_json: Annotated[
         bool, typer.Option("--json", help="Say where it listens as one line of JSON, for programs that wait for it.")
     ] = False,
+    agents: Annotated[
+        bool, typer.Option("--agents", help="Run agents in this process, too; a model's key stands in its environment.")
+    ] = False,
+    agent_model: Annotated[str | None, setting("agent_model", "--model")] = None,
+    agent_api_base: Annotated[str | None, setting("agent_api_base", "--api-base")] = None,
     token_file: Annotated[Path | None, setting("token_file")] = None,
     tls_cert: Annotated[Path | None, setting("tls_cert")] = None,
     tls_key: Annotated[Path | None, setting("tls_key")] = None,
@@ -75,21 +80,25 @@ def serve(
     """
     flags = {name: value for name, value in locals().items() if name in Settings.model_fields}
     check_address(address)
+    check_agents(agents, agent_model, agent_api_base)
     settings = read_settings(flags, config)
     log_to_stderr(log_level)
     # What tools print must not stand among what a program reads here.
     out = console()
     with contextlib.redirect_stdout(sys.stderr):
         offered = load_tools(tools or ())
-        server = _make_server(address, offered, settings)
-        code = asyncio.run(_serve(server, lambda: _announce(server, offered, out, as_json=as_json)))
+        server = _make_server(address, offered, settings, agents=agents)
+        announce = partial(_announce, server, offered, out, as_json=as_json, agents=agents)
+        code = asyncio.run(_serve(server, announce))
     if code:
         raise typer.Exit(code)
 
 
-def _make_server(address: str, tools: list[Tool], settings: Settings) -> BridgeServer:
+def _make_server(address: str, tools: list[Tool], settings: Settings, *, agents: bool) -> BridgeServer:
     try:
-        return BridgeServer(address, tools, settings=settings)
+        return BridgeServer(address, tools, agents=agents, settings=settings)
+    except ImportError as error:
+        raise CommandError(f"--agents: {error}") from None
     except ToolBridgeError as error:
         raise ArgumentError(f"--tools: {error.message}") from None
 
@@ -124,7 +133,7 @@ async def _start(server: BridgeServer) -> None:
         raise CommandError(text, code=FAILED) from None
 
 
-def _announce(server: BridgeServer, offered: list[Tool], out: Console, *, as_json: bool) -> None:
+def _announce(server: BridgeServer, offered: list[Tool], out: Console, *, as_json: bool, agents: bool) -> None:
     """Says that the hub is up. What it needs to be called is there; the token itself never is."""
     settings = server.settings
     tools = sorted((tool.spec for tool in offered), key=lambda spec: spec.name)
@@ -136,6 +145,8 @@ def _announce(server: BridgeServer, offered: list[Tool], out: Console, *, as_jso
             "token": settings.token is not None,
             "pid": os.getpid(),
         }
+        if agents:
+            facts["agents"] = True
         print_json(facts, out.file)
         return
     guards = [what for what, there in (("TLS", settings.tls_cert), ("a token", settings.token)) if there]
@@ -144,5 +155,7 @@ def _announce(server: BridgeServer, offered: list[Tool], out: Console, *, as_jso
     block.append(f"{len(tools)} tools\n" if tools else "No tools: --tools names some\n", style="not bold")
     for spec in tools:
         block.append(f"  {signature_text(spec)}\n", style="not bold cyan")
+    if agents:
+        block.append(f"Agents run here, with {model_text(settings)}\n", style="not bold")
     block.append("Ctrl-C ends it", style="not bold")
     out.print(block, soft_wrap=True)

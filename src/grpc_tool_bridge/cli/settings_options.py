@@ -14,17 +14,18 @@ from grpc_tool_bridge.config import Settings, load_settings
 _PANEL = "Settings (also TOOL_BRIDGE_… and --config)"
 
 
-def setting(name: str) -> Any:
+def setting(name: str, flag: str = "") -> Any:
     """Makes the option of a setting.
 
     Args:
         name: Of a field of ``Settings``.
+        flag: What the option is called; empty: as the setting.
 
     Returns:
         An option without a default, so that a setting that is not given is left to the environment and the file.
     """
     field = Settings.model_fields[name]
-    flag = f"--{name.replace('_', '-')}"
+    flag = flag or f"--{name.replace('_', '-')}"
     declaration = f"{flag}/--no-{flag[2:]}" if field.annotation is bool else flag
     about = field.description or name
     text = f"{about[:1].upper()}{about[1:]} (default: {default_text(field)})."
@@ -55,6 +56,24 @@ def read_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
     except OSError as error:
         raise file_error(error, config_file) from None
     return settings.model_copy(update={"token": _token(settings), "token_file": None})
+
+
+def check_agents(agents: bool, model: str | None, api_base: str | None) -> None:
+    """Checks that what is said of agents is said where there are some.
+
+    Raises:
+        ArgumentError: It is not.
+    """
+    named = [flag for flag, value in (("--model", model), ("--api-base", api_base)) if value is not None]
+    if named and not agents:
+        raise ArgumentError(f"{' and '.join(named)} say what agents run with; give --agents, too")
+
+
+def model_text(settings: Settings) -> str:
+    """Says which model agents run with that name none."""
+    if settings.agent_model is None:
+        return "the model that each names"
+    return settings.agent_model + (f" at {settings.agent_api_base}" if settings.agent_api_base else "")
 
 
 def _token(settings: Settings) -> SecretStr | None:

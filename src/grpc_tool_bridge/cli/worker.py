@@ -22,7 +22,7 @@ from grpc_tool_bridge.cli.log_output import LogLevel, LogLevelOption, log_to_std
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.output import console, print_json
 from grpc_tool_bridge.cli.reload import Reloader
-from grpc_tool_bridge.cli.settings_options import read_settings, setting
+from grpc_tool_bridge.cli.settings_options import check_agents, model_text, read_settings, setting
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
 from grpc_tool_bridge.cli.signature_text import signature_text
 from grpc_tool_bridge.cli.source_files import SourceFiles
@@ -38,13 +38,13 @@ _log = logging.getLogger(__name__)
 def worker(
     hub: HubOptions,
     sources: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="SOURCE",
             help="Tools to offer: module:attr, module, FILE.py or FILE.py:attr. The attr is a tool, a function, or a "
-            "list, tuple or dict of them; without it, every tool of the module.",
+            "list, tuple or dict of them; without it, every tool of the module. With --agents there may be none.",
         ),
-    ],
+    ] = None,
     *,
     session: Annotated[
         str | None,
@@ -77,6 +77,11 @@ def worker(
     as_json: Annotated[
         bool, typer.Option("--json", help="Say that the tools can be called as one line of JSON, for programs.")
     ] = False,
+    agents: Annotated[
+        bool, typer.Option("--agents", help="Run agents, too; a model's key stands in this process's environment.")
+    ] = False,
+    agent_model: Annotated[str | None, setting("agent_model", "--model")] = None,
+    agent_api_base: Annotated[str | None, setting("agent_api_base", "--api-base")] = None,
     max_message_bytes: Annotated[int | None, setting("max_message_bytes")] = None,
     max_threads: Annotated[int | None, setting("max_threads")] = None,
     max_processes: Annotated[int | None, setting("max_processes")] = None,
@@ -89,6 +94,10 @@ def worker(
     there, or goes away, is waited for.
     """
     flags = {name: value for name, value in locals().items() if name in Settings.model_fields}
+    check_agents(agents, agent_model, agent_api_base)
+    if not sources and not agents:
+        raise ArgumentError("worker: name a SOURCE of tools, or give --agents")
+    sources = sources or []
     settings = read_settings({**flags, "token_file": hub.token_file}, config)
     log_to_stderr(log_level)
     if reload:
@@ -100,8 +109,10 @@ def worker(
     with contextlib.redirect_stdout(sys.stderr):
         lifeline.hold()
         offered = load_tools(sources, given_to="worker")
-        made = _make_worker(hub, offered, settings, session_id=session, worker_id=worker_id, capacity=capacity)
-        code = asyncio.run(_work(made, hub, lambda: _announce(made, offered, out, as_json=as_json)))
+        made = _make_worker(
+            hub, offered, settings, session_id=session, worker_id=worker_id, capacity=capacity, agents=agents
+        )
+        code = asyncio.run(_work(made, hub, partial(_announce, made, offered, out, as_json=as_json, agents=agents)))
     if code:
         raise typer.Exit(code)
 
@@ -114,6 +125,7 @@ def _make_worker(
     session_id: str | None,
     worker_id: str | None,
     capacity: int,
+    agents: bool,
 ) -> ToolWorker:
     try:
         return ToolWorker(
@@ -125,8 +137,11 @@ def _make_worker(
             token=None if settings.token is None else settings.token.get_secret_value(),
             tls=hub.tls,
             tls_ca=hub.tls_ca,
+            agents=agents,
             settings=settings,
         )
+    except ImportError as error:
+        raise CommandError(f"--agents: {error}") from None
     except ToolBridgeError as error:
         raise ArgumentError(f"worker: {error.message}") from None
 
@@ -164,7 +179,7 @@ async def _end_calls(worker: ToolWorker) -> None:
     await worker.drain(0)
 
 
-def _announce(worker: ToolWorker, offered: list[Tool], out: Console, *, as_json: bool) -> None:
+def _announce(worker: ToolWorker, offered: list[Tool], out: Console, *, as_json: bool, agents: bool) -> None:
     """Says that the tools can be called."""
     tools = sorted((tool.spec for tool in offered), key=lambda spec: spec.name)
     if as_json:
@@ -174,10 +189,14 @@ def _announce(worker: ToolWorker, offered: list[Tool], out: Console, *, as_json:
             "tools": [spec.name for spec in tools],
             "pid": os.getpid(),
         }
+        if agents:
+            facts["agents"] = True
         print_json(facts, out.file)
         return
     block = Text(f"The hub at {worker.address} has the tools of worker {worker.worker_id}\n", style="bold")
     for spec in tools:
         block.append(f"  {signature_text(spec)}\n", style="not bold cyan")
+    if agents:
+        block.append(f"  agents, with {model_text(worker.settings)}\n", style="not bold")
     block.append("Ctrl-C ends it", style="not bold")
     out.print(block, soft_wrap=True)

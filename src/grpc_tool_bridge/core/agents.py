@@ -171,7 +171,6 @@ class Agents:
         try:
             call = executor.open(session, agent.tool, 0, None)
             response: pb.CreateReActAgentResponse = await call.step(self._tell(call, self._runtime(), agent))
-            return response
         except WorkerLostError as lost:
             raise UnavailableError(f"the agent runtime was lost: {lost.message}") from None
         except BaseException as failure:
@@ -182,6 +181,7 @@ class Agents:
             raise
         finally:
             executor.end(call, ())
+        return response
 
     # -------------------------------------------------------------------------------------------------- running
 

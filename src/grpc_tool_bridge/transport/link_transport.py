@@ -21,6 +21,7 @@ from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
 from grpc_tool_bridge.transport.client_link import CLOSED, ClientLink
 from grpc_tool_bridge.transport.link_calls import LinkCall
 from grpc_tool_bridge.transport.link_stub import LinkStub
+from grpc_tool_bridge.transport.memory_link import MemoryConnection
 from grpc_tool_bridge.transport.plain_calls import PlainCalls
 from grpc_tool_bridge.transport.status import rpc_error
 from grpc_tool_bridge.transport.waiting_calls import WaitingCalls
@@ -73,7 +74,7 @@ class LinkTransport:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: Connection | MemoryConnection,
         *,
         dial_again: Callable[[AioRpcError], bool] = is_passing,
         serves: object = None,

@@ -35,6 +35,8 @@ QUICK = {"worker_ping_interval": 0.005, "worker_suspect_after": 0.015, "worker_l
 class FakeLink:
     """A link whose worker does as the test says."""
 
+    features: tuple[str, ...] = ()
+
     def __init__(self, pool: WorkerPool) -> None:
         self._pool = pool
         self.alive = True

@@ -183,7 +183,9 @@ class Desk:
         """The link that was dialled last."""
         return self.links[-1]
 
-    def _dial(self, rpc: object, where: str, *, on_turn: Callable[[], None], methods: object) -> FakeLink:
+    def _dial(
+        self, rpc: object, where: str, *, on_turn: Callable[[], None], methods: object, features: object
+    ) -> FakeLink:
         assert where == "the hub"
         self.links.append(FakeLink(on_turn))
         return self.links[-1]

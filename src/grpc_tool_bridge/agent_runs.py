@@ -1,0 +1,257 @@
+"""An agent's run as a client sees it: its steps as they happen, also across a connection that is lost."""
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from grpc_tool_bridge.config import CALL_TIMEOUT
+from grpc_tool_bridge.errors import (
+    MessageTooLargeError,
+    ProtocolError,
+    ToolBridgeError,
+    ToolCommunicationError,
+    ValidationError,
+    error_from_info,
+)
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    AgentExecutionChunk,
+    CancelAgentRunRequest,
+    CreateReActAgentRequest,
+    ErrorInfo,
+    ExecuteAgentRequest,
+)
+from grpc_tool_bridge.proxy import bridge_closed
+from grpc_tool_bridge.retries import back_off
+from grpc_tool_bridge.timeouts import was_cancelled
+from grpc_tool_bridge.transport.client_stub import close_stream
+from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
+from grpc_tool_bridge.wire.structs import read_struct
+from grpc_tool_bridge.wire.values import MAX_DEPTH, deserialize_value, serialize_value
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.client import ToolBridgeClient
+
+# A hub that is there hears so soon that a run is wanted no more; one that is not lets it end by itself.
+CANCEL_SECONDS = 5.0
+
+_FIELDS = frozenset({"agent_id", "input", "stream", "run_id", "from_sequence", "timeout", "context"})
+_EXECUTE = "ExecuteAgent"
+
+_log = logging.getLogger(__name__)
+
+
+async def create_agent(
+    client: "ToolBridgeClient",
+    signature: str,
+    tool_names: Iterable[str] | None,
+    max_iters: int,
+    llm_config: Mapping[str, Any] | None,
+    *,
+    return_intermediate_steps: bool,
+) -> str:
+    """Makes an agent in the client's session; arguments and errors as of ``ToolBridgeClient.create_react_agent``."""
+    if isinstance(tool_names, str):
+        raise ValidationError(f"tool_names is {tool_names!r}; it is a list of names")
+    if not 0 < max_iters < 2**31:
+        raise ValidationError(f"max_iters is {max_iters}; it is 1 or more")
+    request = CreateReActAgentRequest(
+        session_id=client.require_session(), signature=signature, tool_names=tool_names or (), max_iters=max_iters
+    )
+    if tool_names is not None and not request.tool_names:
+        raise ValidationError("tool_names is empty; None gives the agent every tool of the session")
+    request.config.return_intermediate_steps = return_intermediate_steps
+    for name, value in (llm_config or {}).items():
+        request.config.llm_config[name].CopyFrom(serialize_value(value))
+    return str((await client.call("CreateReActAgent", request)).agent_id)
+
+
+async def cancel_run(client: "ToolBridgeClient", run_id: str, *, timeout: float = CALL_TIMEOUT) -> None:
+    """Cancels a run of the client's session."""
+    request = CancelAgentRunRequest(session_id=client.require_session(), run_id=run_id)
+    await client.call("CancelAgentRun", request, timeout=timeout)
+
+
+async def execute_agent(client: "ToolBridgeClient", asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+    """Runs an agent; argument, chunks and errors as of ``ToolBridgeClient.execute_agent_streaming``."""
+    run = _RunView(client, _request(client, asked))
+    try:
+        while True:
+            chunks = client.stub.ExecuteAgent(run.request)
+            try:
+                async for chunk in chunks:
+                    if run.is_new(chunk):
+                        yield run.take(chunk)
+                    if run.over:
+                        return
+                raise ProtocolError(f"the run {run.id!r} ended without a result or an error")
+            except RpcError as error:
+                lost = from_rpc_error(error, method=_EXECUTE, where=client.where)
+                if not _is_lost(lost):
+                    raise lost from error
+            except asyncio.CancelledError:
+                if was_cancelled():
+                    raise
+                raise bridge_closed(_EXECUTE) from None
+            finally:
+                await close_stream(chunks)
+            await run.come_back(lost)
+    except (GeneratorExit, asyncio.CancelledError):
+        await run.leave()
+        raise
+
+
+class _RunView:
+    """Where a client stands in a run.
+
+    Args:
+        client: Holds the stub.
+        request: What was asked for.
+
+    Attributes:
+        request: What to ask for next.
+        over: Whether nothing is left to be cancelled.
+    """
+
+    def __init__(self, client: "ToolBridgeClient", request: ExecuteAgentRequest) -> None:
+        self.request = request
+        self.over = False
+        self._client = client
+        self._next = request.from_sequence
+        self._give_up_at: float | None = None
+        self._waits = back_off()
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.request.run_id
+
+    def is_new(self, chunk: Any) -> bool:
+        """Tells whether a chunk was not seen before."""
+        if not isinstance(chunk, AgentExecutionChunk):
+            raise ProtocolError(f"a chunk of the run {self.id!r} is {chunk!r:.60}")
+        if self.request.stream and chunk.sequence > self._next:
+            raise ProtocolError(
+                f"the run {self.id!r} has a gap: chunk {chunk.sequence} came where {self._next} was due"
+            )
+        return chunk.sequence >= self._next
+
+    def take(self, chunk: AgentExecutionChunk) -> dict[str, Any]:
+        """Reads a chunk; raises the error of a run that failed."""
+        self._next = chunk.sequence + 1
+        self._give_up_at, self._waits = None, back_off()
+        kind = chunk.WhichOneof("content")
+        self.over = kind in ("result", "error")
+        if kind == "error":
+            raise error_from_info(chunk.error)
+        read = _READERS.get(kind or "")
+        if read is None:
+            raise ProtocolError(f"chunk {chunk.sequence} of the run {self.id!r} is empty")
+        return {"type": kind, "sequence": chunk.sequence, "run_id": chunk.run_id or self.id, **read(chunk)}
+
+    async def come_back(self, lost: ToolBridgeError) -> None:
+        """Makes ready to attach again; raises ``lost`` where there was no connection for long enough."""
+        now = asyncio.get_running_loop().time()
+        if self._give_up_at is None:
+            self._give_up_at = now + CALL_TIMEOUT
+        elif now > self._give_up_at:
+            raise lost
+        _log.debug("attaching to the run %s again from chunk %d: %s", self.id, self._next, lost)
+        await asyncio.sleep(next(self._waits))
+        # The run keeps its own time; attaching takes no longer than any call.
+        self.request.from_sequence, self.request.timeout_ms = self._next, 0
+
+    async def leave(self) -> None:
+        """Cancels what nobody reads to its end; over a link, the end of the stream has said so."""
+        if self.over or self._client.is_linked:
+            return
+        with contextlib.suppress(ToolBridgeError):
+            await cancel_run(self._client, self.id, timeout=CANCEL_SECONDS)
+
+
+def _request(client: "ToolBridgeClient", asked: Mapping[str, Any]) -> ExecuteAgentRequest:
+    unknown = sorted(asked.keys() - _FIELDS)
+    if unknown:
+        raise ValidationError(f"a run takes {', '.join(sorted(_FIELDS))}; it was given {', '.join(map(str, unknown))}")
+    agent_id, run_id = asked.get("agent_id", ""), asked.get("run_id") or ""
+    if not agent_id and not run_id:
+        raise ValidationError("a run needs the agent_id that create_react_agent gave, or the run_id to attach to")
+    request = ExecuteAgentRequest(
+        session_id=client.require_session(),
+        agent_id=agent_id,
+        # Made up here, so that a lost connection does not begin a second run.
+        run_id=run_id or uuid.uuid4().hex,
+        stream=asked.get("stream", True),
+        from_sequence=asked.get("from_sequence") or 0,
+    )
+    timeout = asked.get("timeout")
+    if timeout is not None:
+        if not 0 < timeout < (2**31 - 1) / 1000:
+            raise ValidationError(f"timeout is {timeout}; it is a number of seconds above 0")
+        request.timeout_ms = max(1, int(timeout * 1000))
+    given = asked.get("input")
+    if given is not None:
+        try:
+            request.input.update(given)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValidationError(f"the input of an agent is a dict of what JSON holds: {error}") from None
+        # Also where it is empty, it is there.
+        request.input.SetInParent()
+    for name, value in (asked.get("context") or {}).items():
+        request.context[name].CopyFrom(serialize_value(value))
+    if request.ByteSize() > client.max_message_bytes:
+        raise MessageTooLargeError.of("the input of an agent", request.ByteSize(), client.max_message_bytes)
+    return request
+
+
+def _is_lost(error: ToolBridgeError) -> bool:
+    """Tells whether the connection was lost, rather than the request refused."""
+    return isinstance(error, ToolCommunicationError) and error.code_name == "UNAVAILABLE"
+
+
+def _thought(chunk: AgentExecutionChunk) -> dict[str, Any]:
+    return {"text": chunk.thought.text, "step": chunk.thought.step}
+
+
+def _action(chunk: AgentExecutionChunk) -> dict[str, Any]:
+    action = chunk.action
+    return {"tool_name": action.tool_name, "tool_input": _plain(action.tool_input), "step": action.step}
+
+
+def _observation(chunk: AgentExecutionChunk) -> dict[str, Any]:
+    seen = chunk.observation
+    return {
+        "output": deserialize_value(seen.tool_output) if seen.HasField("tool_output") else None,
+        "error": _error(seen.error) if seen.HasField("error") else None,
+        "step": seen.step,
+    }
+
+
+def _result(chunk: AgentExecutionChunk) -> dict[str, Any]:
+    result = chunk.result
+    return {
+        "final_answer": _plain(result.final_answer),
+        "total_steps": result.total_steps,
+        "stop_reason": result.stop_reason,
+        "steps": [
+            {"thought": step.thought, "action": step.action, "observation": step.observation} for step in result.steps
+        ],
+    }
+
+
+_READERS = {"thought": _thought, "action": _action, "observation": _observation, "result": _result}
+
+
+def _error(info: ErrorInfo) -> dict[str, Any]:
+    return {
+        "type": info.type,
+        "message": info.message,
+        "details": dict(info.details),
+        "retryable": info.retryable,
+    }
+
+
+def _plain(message: Any) -> dict[str, Any]:
+    return read_struct(message.SerializeToString(), MAX_DEPTH)

@@ -1,0 +1,140 @@
+"""``agent``: an agent's run, as it happens."""
+
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from grpc_tool_bridge.cli import jsonvalues
+from grpc_tool_bridge.cli.arguments import read_value
+from grpc_tool_bridge.cli.connection import open_bridge
+from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, visible
+from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
+from grpc_tool_bridge.cli.output import console, print_json
+from grpc_tool_bridge.cli.words import WordsCommand
+
+# Of a tool's result; --json gives all.
+_SHOWN_CHARS = 2_000
+
+_LABELS = {"thought": "thought", "action": "action", "observation": "observed", "result": "answer"}
+_STYLES = {"thought": "italic", "action": "cyan", "observation": "", "result": "bold"}
+
+_WHY = {
+    "max_iters": "its steps were used up (--max-iters)",
+    "time": "its time was over (--timeout)",
+    "tokens": "its tokens were used up",
+}
+
+
+class AgentCommand(WordsCommand):
+    """Takes ``--question TEXT``, whatever the name, for ``--input question=TEXT``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Writes the options that are none of the command's own as inputs."""
+        own = {name for item in self.get_params(ctx) for name in (*item.opts, *item.secondary_opts)}
+        written: list[str] = []
+        rest = iter(args)
+        for arg in rest:
+            name, equals, value = arg.partition("=")
+            if arg == "--":
+                written += [arg, *rest]
+            elif not arg.startswith("--") or name in own:
+                written.append(arg)
+                if not equals and self._takes_value(arg):
+                    written += [value for value in (next(rest, None),) if value is not None]
+            else:
+                if not equals:
+                    given = next(rest, None)
+                    if given is None:
+                        raise ArgumentError(f"{arg} needs a value")
+                    value = given
+                written += ["--input", f"{name[2:]}={value}"]
+        return super().parse_args(ctx, written)
+
+
+async def agent(
+    hub: HubOptions,
+    signature: Annotated[
+        str, typer.Argument(metavar="SIGNATURE", help='What goes in and what comes out, such as "Question -> Answer".')
+    ],
+    *,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="NAME=VALUE",
+            help="An input of the signature: JSON, or the text itself. --NAME VALUE is the same. May be given many "
+            "times.",
+        ),
+    ] = None,
+    tool: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A tool that the agent may call; every one of the session without it."),
+    ] = None,
+    max_iters: Annotated[int, typer.Option(min=1, metavar="N", help="Steps that the agent may take.")] = 5,
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="The model; the runtime's own without it.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="End the run after so long; the hub's limit without it.")
+    ] = None,
+    session: SessionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run an agent, and print what it thinks, does and sees as it happens."""
+    inputs = _inputs(given or ())
+    async with open_bridge(hub, session) as bridge:
+        agent_id = await bridge.create_react_agent(
+            signature, tool, max_iters, None if model is None else {"model": model}
+        )
+        asked: dict[str, Any] = {"agent_id": agent_id, "input": inputs, "timeout": timeout}
+        out = console()
+        # What a reader leaves behind, by Ctrl-C or a closed pipe, is cancelled at the hub here.
+        async with aclosing(bridge.execute_agent_streaming(asked)) as chunks:
+            async for chunk in chunks:
+                print_json(chunk) if as_json else _print(chunk, out)
+                if chunk["type"] == "result" and chunk["stop_reason"] != "finished":
+                    why = _WHY.get(chunk["stop_reason"], chunk["stop_reason"])
+                    raise CommandError(f"the agent did not finish: {why}")
+
+
+def _inputs(pairs: list[str] | tuple[()]) -> dict[str, Any]:
+    inputs: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, word = pair.partition("=")
+        if not equals or not name:
+            raise ArgumentError(f"--input {pair!r} is no input; write --input name=value")
+        if name in inputs:
+            raise ArgumentError(f"input {name} is given twice; give it once")
+        inputs[name] = read_value(word, f"input {name}")
+    return inputs
+
+
+def _print(chunk: Mapping[str, Any], out: Console) -> None:
+    kind = chunk["type"]
+    text = _text(chunk)
+    if len(text) > _SHOWN_CHARS and kind == "observation":
+        text = f"{text[:_SHOWN_CHARS]}… ({len(text) - _SHOWN_CHARS:,} more characters; --json gives all)"
+    step = f"{chunk['step']}" if "step" in chunk else ""
+    line = Text(f"{step:>2} {_LABELS[kind]:<9}", style="dim")
+    line.append(visible(text).replace("\n", "\n" + " " * 12), style=f"not dim {_STYLES[kind]}")
+    out.print(line, soft_wrap=True)
+
+
+def _text(chunk: Mapping[str, Any]) -> str:
+    match chunk["type"]:
+        case "thought":
+            return str(chunk["text"])
+        case "action":
+            arguments = ", ".join(f"{name}={jsonvalues.dumps(value)}" for name, value in chunk["tool_input"].items())
+            return f"{chunk['tool_name']}({arguments})"
+        case "observation":
+            return _shown(chunk["output"])
+        case _:
+            answer = chunk["final_answer"]
+            return "\n".join(f"{name}: {_shown(value)}" for name, value in answer.items())
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else jsonvalues.dumps(value)

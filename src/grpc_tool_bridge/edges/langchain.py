@@ -1,0 +1,93 @@
+"""The tools of a bridge for LangChain."""
+
+from contextlib import aclosing
+from typing import Any
+
+from grpc_tool_bridge.edges.calling import HomeLoop
+from grpc_tool_bridge.edges.choice import Bridge, choose_tools, parameters
+from grpc_tool_bridge.edges.extras import missing
+from grpc_tool_bridge.edges.texts import error_text, result_text
+from grpc_tool_bridge.errors import ToolExecutionError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolType
+from grpc_tool_bridge.proxy import AsyncGRPCProxyTool
+
+try:
+    from langchain_core.callbacks import adispatch_custom_event
+    from langchain_core.tools import StructuredTool, ToolException
+except ImportError as error:
+    raise missing(error, "langchain_core", extra="langchain") from error
+
+# The name of the custom event for each value that a tool yields.
+CHUNK_EVENT = "tool_chunk"
+
+
+def langchain_tools(bridge: Bridge, *names: str) -> list[StructuredTool]:
+    """Makes LangChain tools, which can be invoked with and without ``await``.
+
+    A result is text for the model, and the artifact of its ``ToolMessage`` is the value itself. An error of the tool is
+    raised as a ``ToolException``, whose text has the error's class, message and details, from the
+    ``ToolExecutionError``; with ``tool.handle_tool_error = True`` the model gets that text. A streaming tool gives the
+    list of its values, and with ``ainvoke`` each as a custom event ``tool_chunk`` when it is made.
+
+    Args:
+        bridge: With a session.
+        *names: Of the tools; none: all that the session has now.
+
+    Raises:
+        NotFoundError: The session has no tool of a name.
+        ProtocolError: There is no session yet, or no event loop runs here.
+    """
+    home = HomeLoop()
+    return [_make(proxy, home) for proxy in choose_tools(bridge, names)]
+
+
+class BridgeTool(StructuredTool):
+    """A structured tool whose arguments may have any name, also those that LangChain uses itself."""
+
+    def _to_args_and_kwargs(
+        self, tool_input: str | dict[str, Any], tool_call_id: str | None
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (self._parse_input(tool_input, tool_call_id),), {}
+
+
+def _make(proxy: AsyncGRPCProxyTool, home: HomeLoop) -> StructuredTool:
+    async def call(arguments: dict[str, Any]) -> tuple[str, Any]:
+        if proxy.spec.type != ToolType.STREAMING:
+            return await _answered(home, proxy, arguments)
+        return await _streamed(home, proxy, arguments)
+
+    def call_blocking(arguments: dict[str, Any]) -> tuple[str, Any]:
+        try:
+            value = home.block(proxy.name, lambda: proxy(**arguments))
+        except ToolExecutionError as error:
+            raise ToolException(error_text(error)) from error
+        return result_text(value), value
+
+    return BridgeTool(
+        name=proxy.name,
+        description=proxy.spec.description,
+        args_schema=parameters(proxy.spec),
+        func=call_blocking,
+        coroutine=call,
+        response_format="content_and_artifact",
+    )
+
+
+async def _answered(home: HomeLoop, proxy: AsyncGRPCProxyTool, arguments: dict[str, Any]) -> tuple[str, Any]:
+    try:
+        value = await home.run(lambda: proxy(**arguments))
+    except ToolExecutionError as error:
+        raise ToolException(error_text(error)) from error
+    return result_text(value), value
+
+
+async def _streamed(home: HomeLoop, proxy: AsyncGRPCProxyTool, arguments: dict[str, Any]) -> tuple[str, Any]:
+    values = []
+    try:
+        async with aclosing(home.iterate(proxy.stream(**arguments))) as chunks:
+            async for value in chunks:
+                values.append(value)
+                await adispatch_custom_event(CHUNK_EVENT, {"tool": proxy.name, "value": value})
+    except ToolExecutionError as error:
+        raise ToolException(error_text(error)) from error
+    return result_text(values), values

@@ -1,0 +1,84 @@
+"""What makes a worker an agent runtime."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Protocol
+
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.worker_runtime import LinkedSession
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.agents.settings import AgentSettings
+
+# Gives the session of a run: of its id, its origin and its deadline on the monotonic clock.
+OpenSession = Callable[[str, Any, float], LinkedSession]
+
+# What a link's hello names where its peer runs agents.
+FEATURE = "agents"
+
+
+class AgentMethods(Protocol):
+    """An agent runtime, as the methods that a hub calls."""
+
+    async def create_react_agent(self, request: pb.CreateReActAgentRequest) -> pb.CreateReActAgentResponse:
+        """Takes an agent's definition."""
+        ...
+
+    def execute_agent(
+        self,
+        request: pb.ExecuteAgentRequest,
+        *,
+        deadline: float | None = None,
+        payload: bytes = b"",
+        origin: Any = None,
+    ) -> AsyncGenerator[pb.AgentExecutionChunk, None]:
+        """Runs an agent."""
+        ...
+
+    async def aclose(self) -> None:
+        """Ends what it has."""
+        ...
+
+
+def make_agents(source: Any, settings: Settings, open_session: OpenSession) -> AgentMethods | None:
+    """Makes the agent runtime of a worker.
+
+    Args:
+        source: True: the runtime as ``settings`` say; a mapping, or AgentSettings: one with these; a callable: what it
+            makes of ``open_session``; None or False: none.
+        settings: The worker's.
+        open_session: Gives the session of a run.
+
+    Raises:
+        ImportError: DSPy is not installed.
+        ValidationError: ``source`` is none of these, or sets what there is not.
+    """
+    if source is None or source is False:
+        return None
+    if callable(source):
+        made: AgentMethods = source(open_session)
+        return made
+    chosen = agent_settings(source, settings)
+    if find_spec("dspy") is None:
+        raise ImportError('agents run on DSPy, which is not installed: pip install "grpc-tool-bridge[dspy]"')
+    from grpc_tool_bridge.agents.runtime import AgentRuntime  # noqa: PLC0415 - only who runs agents pays for it
+
+    return AgentRuntime(chosen, open_session)
+
+
+def agent_settings(source: Any, settings: Settings) -> "AgentSettings":
+    """Makes the settings of an agent runtime of what ``make_agents`` was given; raises ValidationError."""
+    from grpc_tool_bridge.agents.settings import AgentSettings  # noqa: PLC0415 - only who runs agents pays for it
+
+    if isinstance(source, AgentSettings):
+        return source
+    if source is not True and not isinstance(source, Mapping):
+        raise ValidationError(f"agents is {source!r:.80}; it is True, settings of the runtime, or what makes one")
+    given: dict[str, Any] = {"model": settings.agent_model, "api_base": settings.agent_api_base}
+    given.update({} if source is True else source)
+    try:
+        return AgentSettings(**given)
+    except ValueError as error:
+        raise ValidationError(f"agents: {error}") from None

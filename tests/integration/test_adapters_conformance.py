@@ -1,0 +1,327 @@
+"""The same tools through every adapter: what a framework is told of them, and what it gets, is the same."""
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, Literal, Protocol
+
+import pytest
+from langchain_core.tools import ToolException
+from pydantic_ai import ModelRetry
+
+from grpc_tool_bridge import ToolBridge, ToolBridgeError, ToolExecutionError, tool
+from grpc_tool_bridge.agents.tool_args import tool_args
+from grpc_tool_bridge.errors import NotFoundError, ProtocolError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+from integration.connections import Connect, soon
+
+
+@dataclasses.dataclass
+class Place:
+    """A place on a map."""
+
+    x: float
+    y: float
+    label: str | None = None
+
+
+@tool
+def add(a: int, b: int = 10) -> int:
+    """Adds two numbers.
+
+    Both are whole.
+
+    Args:
+        a: The first number.
+        b: The second number.
+    """
+    return a + b
+
+
+@tool
+def describe(place: Place, tags: list[str], weights: dict[str, float], mode: Literal["short", "long"] = "short") -> str:
+    """Describes a place."""
+    return f"{place!r} {tags} {weights} {mode}"
+
+
+@tool
+def next_day(moment: datetime) -> datetime:
+    """Gives the same time of the next day."""
+    assert isinstance(moment, datetime)
+    return moment + timedelta(days=1)
+
+
+@tool
+async def count(to: int) -> AsyncIterator[int]:
+    """Counts from 1."""
+    for number in range(1, to + 1):
+        yield number
+
+
+class OutOfPaperError(ToolBridgeError):
+    """The tray is empty."""
+
+    default_type = "OutOfPaper"
+
+
+@tool
+def print_page(page: int) -> None:
+    """Prints a page."""
+    raise OutOfPaperError(f"no paper for page {page}", details={"tray": "2", "size": "A4"})
+
+
+@tool
+def set_config(config: str, callbacks: str, name: str) -> list[str]:
+    """Takes arguments with names that frameworks use themselves."""
+    return [config, callbacks, name]
+
+
+TOOLS = (add, describe, next_day, count, print_page, set_config)
+
+
+class Adapter(Protocol):
+    """The tools as a framework has them.
+
+    Attributes:
+        gives_values: Whether a call gives the value itself; else, its text for the model.
+    """
+
+    gives_values: bool
+
+    async def told(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Gives each tool's description and the schemas of its arguments, by name."""
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        """Calls a tool as the framework does."""
+
+
+class Failed(Exception):
+    """What of a tool's error comes through: its type, message and details."""
+
+    @property
+    def facts(self) -> tuple[str, str, dict[str, str]]:
+        return self.args  # type: ignore[return-value]  # so it is made
+
+
+def failed(error: BaseException | None) -> Failed:
+    assert isinstance(error, ToolExecutionError)
+    return Failed(error.error_type, error.message, error.details)
+
+
+def arguments_in(schema: Any) -> dict[str, Any]:
+    return tool_args(ToolSpec(input_schema=json.dumps(schema)))
+
+
+class DSPy:
+    gives_values = True
+
+    def __init__(self, bridge: ToolBridge, *names: str) -> None:
+        self.tools = {item.name: item for item in bridge.dspy_tools(*names)}
+
+    async def told(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        return {name: (item.desc, item.args) for name, item in self.tools.items()}
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        try:
+            return await self.tools[name].acall(**arguments)
+        except ToolExecutionError as error:
+            raise failed(error) from error
+
+
+class DSPySync(DSPy):
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        try:
+            return await asyncio.to_thread(self.tools[name], **arguments)
+        except ToolExecutionError as error:
+            raise failed(error) from error
+
+
+class LangChain:
+    gives_values = True
+
+    def __init__(self, bridge: ToolBridge, *names: str) -> None:
+        self.tools = {item.name: item for item in bridge.langchain_tools(*names)}
+
+    async def told(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        return {name: (item.description, arguments_in(item.tool_call_schema)) for name, item in self.tools.items()}
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        asked = {"type": "tool_call", "id": "call-1", "name": name, "args": dict(arguments)}
+        try:
+            message = await self.invoke(self.tools[name], asked)
+        except ToolException as error:
+            said = json.loads(str(error))["error"]
+            of_cause = failed(error.__cause__)
+            assert (said["type"], said["message"], said["details"]) == of_cause.facts
+            raise of_cause from error
+        assert message.tool_call_id == "call-1"
+        assert message.status == "success"
+        return message.artifact
+
+    async def invoke(self, item: Any, asked: dict[str, Any]) -> Any:
+        return await item.ainvoke(asked)
+
+
+class LangChainSync(LangChain):
+    async def invoke(self, item: Any, asked: dict[str, Any]) -> Any:
+        return await asyncio.to_thread(item.invoke, asked)
+
+
+class OpenAI:
+    gives_values = False
+
+    def __init__(self, bridge: ToolBridge, *names: str) -> None:
+        self.bridge = bridge
+        self.names = names
+
+    async def told(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        functions = [item["function"] for item in self.bridge.openai_tools(*self.names)]
+        return {item["name"]: (item["description"], arguments_in(item["parameters"])) for item in functions}
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        function = {"name": name, "arguments": json.dumps(arguments)}
+        calls = [{"id": "call-1", "type": "function", "function": function}]
+        (message,) = await self.bridge.run_openai_tool_calls({"role": "assistant", "tool_calls": calls})
+        assert (message["role"], message["tool_call_id"]) == ("tool", "call-1")
+        content: str = message["content"]
+        if content.startswith('{"error"'):
+            said = json.loads(content)["error"]
+            raise Failed(said["type"], said["message"], said["details"])
+        return content
+
+
+class PydanticAI:
+    gives_values = True
+
+    def __init__(self, bridge: ToolBridge, *names: str) -> None:
+        self.toolset = bridge.pydantic_ai_toolset(*names)
+        self.context: Any = SimpleNamespace(max_retries=1)
+
+    async def told(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        defined = [item.tool_def for item in (await self.toolset.get_tools(self.context)).values()]
+        return {item.name: (item.description, arguments_in(item.parameters_json_schema)) for item in defined}
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        tools = await self.toolset.get_tools(self.context)
+        checked = tools[name].args_validator.validate_json(json.dumps(arguments))
+        try:
+            return await self.toolset.call_tool(name, checked, self.context, tools[name])
+        except ToolExecutionError as error:
+            raise failed(error) from error
+        except ModelRetry as retry:
+            _, _, details = failed(retry.__cause__).facts
+            raise Failed("ValidationError", retry.message, details) from retry
+
+
+ADAPTERS: tuple[Callable[..., Adapter], ...] = (DSPy, DSPySync, LangChain, LangChainSync, OpenAI, PydanticAI)
+Start = Callable[..., Awaitable[Adapter]]
+
+
+@pytest.fixture(params=ADAPTERS)
+def start(request: pytest.FixtureRequest, connect: Connect) -> Start:
+    """Starts a hub with the tools and gives them to a framework."""
+
+    async def begin(*names: str) -> Adapter:
+        made: Adapter = request.param((await connect(*TOOLS)).bridge, *names)
+        return made
+
+    return begin
+
+
+async def test_names_descriptions_and_schemas_arrive_whole(start: Start) -> None:
+    adapter = await start()
+    told = await adapter.told()
+
+    assert set(told) == {item.spec.name for item in TOOLS}
+    assert told["add"] == (
+        "Adds two numbers.\n\nBoth are whole.",
+        {
+            "a": {"type": "integer", "description": "The first number."},
+            "b": {"type": "integer", "description": "The second number.", "default": 10},
+        },
+    )
+    assert told["next_day"][1] == {"moment": {"type": "string", "format": "date-time"}}
+    assert told["describe"][1]["mode"] == {"enum": ["short", "long"], "type": "string", "default": "short"}
+    assert told["describe"][1]["place"]["required"] == ["x", "y"]
+    for item in TOOLS:
+        assert told[item.spec.name] == (item.spec.description, tool_args(item.spec))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "value", "text"),
+    [
+        ("add", {"a": 1}, 11, "11"),
+        ("add", {"a": 1, "b": 2}, 3, "3"),
+        (
+            "describe",
+            {"place": {"x": 1.5, "y": 2}, "tags": ["a", "b"], "weights": {"k": 0.5}, "mode": "long"},
+            "Place(x=1.5, y=2.0, label=None) ['a', 'b'] {'k': 0.5} long",
+            "Place(x=1.5, y=2.0, label=None) ['a', 'b'] {'k': 0.5} long",
+        ),
+        (
+            "next_day",
+            {"moment": "2024-02-28T12:30:00Z"},
+            datetime(2024, 2, 29, 12, 30, tzinfo=UTC),
+            '"2024-02-29T12:30:00Z"',
+        ),
+        ("count", {"to": 3}, [1, 2, 3], "[1,2,3]"),
+        ("set_config", {"config": "a", "callbacks": "b", "name": "c"}, ["a", "b", "c"], '["a","b","c"]'),
+    ],
+    ids=["default", "both", "dataclass", "datetime", "stream", "names"],
+)
+async def test_a_result_arrives_as_it_is(
+    start: Start, name: str, arguments: dict[str, Any], value: Any, text: str
+) -> None:
+    adapter = await start()
+
+    answer = await soon(adapter.call(name, arguments))
+
+    assert answer == (value if adapter.gives_values else text)
+    assert type(answer) is (type(value) if adapter.gives_values else str)
+
+
+async def test_a_tools_error_arrives_with_class_message_and_details(start: Start) -> None:
+    adapter = await start()
+
+    with pytest.raises(Failed) as caught:
+        await soon(adapter.call("print_page", {"page": 7}))
+
+    assert caught.value.facts == (
+        "OutOfPaper",
+        "no paper for page 7",
+        {"tray": "2", "size": "A4", "origin": "tool"},
+    )
+
+
+async def test_arguments_that_the_hub_refuses_are_named_one_by_one(start: Start) -> None:
+    adapter = await start()
+
+    with pytest.raises(Failed) as caught:
+        await soon(adapter.call("describe", {"tags": [], "lengths": 1}))
+
+    error_type, message, details = caught.value.facts
+    assert error_type == "ValidationError"
+    assert set(details) == {"place", "weights", "lengths", "origin"}
+    assert "'lengths': unknown" in message
+
+
+async def test_a_framework_gets_only_the_tools_that_are_named(start: Start) -> None:
+    adapter = await start("count", "add")
+
+    assert list(await adapter.told()) == ["count", "add"]
+
+
+async def test_a_name_that_no_tool_has_is_refused_with_those_that_are_like_it(start: Start) -> None:
+    with pytest.raises(NotFoundError, match="no tool 'cuont', did you mean 'count'"):
+        await (await start("add", "cuont")).told()
+
+
+@pytest.mark.parametrize("adapter", [*ADAPTERS])
+async def test_a_bridge_without_a_session_says_so(connect: Connect, adapter: Callable[..., Adapter]) -> None:
+    world = await connect(*TOOLS)
+
+    with pytest.raises(ProtocolError, match="no session yet"):
+        await adapter(world.make_bridge()).told()

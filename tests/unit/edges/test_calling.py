@@ -1,0 +1,88 @@
+"""Calls from threads and other loops run in the bridge's loop."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from grpc_tool_bridge.edges.calling import HomeLoop
+from grpc_tool_bridge.errors import ProtocolError
+
+
+async def loop_here() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
+
+
+async def test_a_call_from_a_thread_runs_in_the_loop_of_the_bridge() -> None:
+    home = HomeLoop()
+
+    assert await asyncio.to_thread(home.block, "add", loop_here) is asyncio.get_running_loop()
+
+
+async def test_a_call_from_another_loop_runs_in_the_loop_of_the_bridge() -> None:
+    home = HomeLoop()
+
+    assert await asyncio.to_thread(asyncio.run, home.run(loop_here)) is asyncio.get_running_loop()
+
+
+async def test_a_synchronous_call_in_the_loop_itself_is_refused_instead_of_waiting_for_itself() -> None:
+    with pytest.raises(RuntimeError, match="add was called synchronously in the event loop of its bridge"):
+        HomeLoop().block("add", loop_here)
+
+
+def test_tools_are_made_where_a_loop_runs() -> None:
+    with pytest.raises(ProtocolError, match=r"bridge\.sync"):
+        HomeLoop()
+
+
+def test_a_loop_that_has_ended_is_said_to_have_ended() -> None:
+    async def make() -> HomeLoop:
+        return HomeLoop()
+
+    home = asyncio.run(make())
+
+    with pytest.raises(ProtocolError, match="has ended"):
+        home.block("add", loop_here)
+
+
+async def test_a_call_that_its_loop_cancels_is_cancelled_where_it_runs() -> None:
+    home, started, ended = HomeLoop(), asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def elsewhere() -> None:
+        await asyncio.wait_for(home.run(wait), 0.01)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.to_thread(asyncio.run, elsewhere())
+
+    await asyncio.wait_for(started.wait(), 5)
+    await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_a_stream_that_is_left_early_is_closed() -> None:
+    closed = asyncio.Event()
+
+    async def numbers() -> AsyncGenerator[int, None]:
+        try:
+            for number in range(3):
+                yield number
+        finally:
+            closed.set()
+
+    home = HomeLoop()
+
+    async def first() -> int:
+        chunks = home.iterate(numbers())
+        try:
+            return await anext(chunks)
+        finally:
+            await chunks.aclose()
+
+    assert await asyncio.to_thread(asyncio.run, first()) == 0
+    assert closed.is_set()

@@ -1,0 +1,77 @@
+"""A Pydantic AI agent works with the tools of a bridge."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from pydantic_ai import Agent, ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
+from pydantic_ai.models.function import AgentInfo, FunctionModel
+
+from grpc_tool_bridge import ToolBridge, ToolExecutionError, tool
+from unit.edges.bridges import bridge_of
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """Adds two numbers."""
+    return a + b
+
+
+@tool
+def refuse() -> None:
+    """Refuses."""
+    raise ValueError("too late")
+
+
+def calling(*calls: ToolCallPart) -> tuple[Callable[..., ModelResponse], list[ToolReturnPart]]:
+    """Makes a model that makes these calls one after the other, and what it was told of each."""
+    told: list[ToolReturnPart] = []
+    left = iter(calls)
+
+    def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        told.extend(part for part in messages[-1].parts if isinstance(part, ToolReturnPart))
+        following = next(left, None)
+        return ModelResponse(parts=[following or TextPart(f"knows {[item.name for item in info.function_tools]}")])
+
+    return answer, told
+
+
+async def run(bridge: ToolBridge, answer: Callable[..., ModelResponse], *names: str) -> str:
+    agent = Agent(FunctionModel(answer), toolsets=[bridge.pydantic_ai_toolset(*names)])
+    return (await asyncio.wait_for(agent.run("go"), 10)).output
+
+
+async def test_an_agent_gets_the_result_as_it_is() -> None:
+    answer, told = calling(ToolCallPart("add", {"a": 1, "b": 2}))
+    async with bridge_of(add, refuse) as bridge:
+        assert await run(bridge, answer, "add") == "knows ['add']"
+
+    assert [part.content for part in told] == [3]
+
+
+async def test_a_model_can_mend_the_arguments_that_the_hub_refused() -> None:
+    answer, told = calling(ToolCallPart("add", {"a": "one"}), ToolCallPart("add", {"a": 1, "b": 2}))
+    async with bridge_of(add) as bridge:
+        await run(bridge, answer)
+
+    refused, returned = told
+    assert refused.outcome == "retried"
+    assert "argument 'b': missing" in str(refused.content)
+    assert returned.content == 3
+
+
+async def test_any_other_error_of_a_tool_ends_the_run_as_it_is() -> None:
+    answer, _ = calling(ToolCallPart("refuse", {}))
+    async with bridge_of(refuse) as bridge:
+        with pytest.raises(ToolExecutionError, match="refuse: ValueError: too late"):
+            await run(bridge, answer)
+
+
+async def test_a_tool_that_comes_later_is_there_at_the_next_step() -> None:
+    answer, _ = calling()
+    async with bridge_of(add) as bridge:
+        agent = Agent(FunctionModel(answer), toolsets=[bridge.pydantic_ai_toolset()])
+        bridge.hub.registry.register_batch("", [refuse])
+        await bridge.client.refresh_tools()
+
+        assert (await asyncio.wait_for(agent.run("go"), 10)).output == "knows ['add', 'refuse']"
