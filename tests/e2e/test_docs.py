@@ -9,12 +9,18 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from openai.types.chat import ChatCompletionMessage
+from pydantic_ai import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
+from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from grpc_tool_bridge import GRPCToolBridge, Settings, Tool, ToolContext, ToolExecutionError, tool
 from grpc_tool_bridge.testing.background import background_bridge, running_hub
+from grpc_tool_bridge.testing.model_script import fields, step
+from grpc_tool_bridge.testing.scripted_lm import ScriptedLM
 from grpc_tool_bridge.wire import values
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -224,6 +230,59 @@ async def test_stream_results_does_what_it_says(tmp_path: Path) -> None:
     assert page.printed == ["::1 localhost", "127.0.0.1 localhost", "1 of 2: *.py"]
     assert page.names["rows"] == ["src"]
     assert page.names["line"] == "127.0.0.1 localhost"
+
+
+def client_of_openai(answers: list[Any], asked: list[Any]) -> Any:
+    """Makes a client of OpenAI's whose model gives these messages; what it is asked goes into the list."""
+    left = iter(answers)
+
+    async def create(**request: Any) -> Any:
+        asked.append([*request["messages"]])
+        return SimpleNamespace(choices=[SimpleNamespace(message=next(left))])
+
+    return SimpleNamespace(chat=SimpleNamespace(completions=SimpleNamespace(create=create)))
+
+
+async def test_use_with_frameworks_does_what_it_says() -> None:
+    function = {"name": "calculate", "arguments": '{"expression": "2 + 2"}'}
+    call = {"id": "call-1", "type": "function", "function": function}
+    asked: list[Any] = []
+    answers = [
+        ChatCompletionMessage.model_validate({"role": "assistant", "tool_calls": [call]}),
+        ChatCompletionMessage.model_validate({"role": "assistant", "content": "4"}),
+    ]
+    replace = {
+        'dspy.LM("openai/gpt-4o-mini")': "scripted",
+        "AsyncOpenAI()": "openai_client",
+        '"openai:gpt-4o-mini"': "function_model",
+    }
+
+    def model(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        last = messages[-1].parts[-1]
+        if isinstance(last, ToolReturnPart):
+            return ModelResponse(parts=[TextPart(str(last.content))])
+        return ModelResponse(parts=[ToolCallPart("calculate", {"expression": "2 + 2"})])
+
+    page = await run_page(
+        "use-with-frameworks",
+        replace,
+        scripted=ScriptedLM(
+            [
+                step("a sum", "calculate", expression="2 + 2"),
+                step("done", "finish"),
+                fields(reasoning="so", answer="4"),
+            ]
+        ),
+        openai_client=client_of_openai(answers, asked),
+        function_model=FunctionModel(model),
+    )
+
+    assert page.names["said"].trajectory["observation_0"] == 4.0
+    assert page.names["value"] == "42.0"
+    assert "cannot calculate 'two and two'" in page.names["refusal"]
+    assert asked[1][-1] == {"role": "tool", "tool_call_id": "call-1", "content": "4.0"}
+    assert page.names["ran"].output == "4.0"
+    assert page.names["found"] == '["event loop"]'
 
 
 async def test_write_a_tool_does_what_it_says(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A hub with workers, as processes that can be killed or as objects in the test's own process."""
 
 import asyncio
+import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -18,6 +19,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, RegisterToolsReque
 from integration.connections import soon, until
 
 WORKER = Path(__file__).with_name("worker_process.py")
+RUNTIME = Path(__file__).with_name("runtime_process.py")
 
 # Starting Python, gRPC and all takes a while where several do so at once.
 START_SECONDS = 30.0
@@ -65,9 +67,10 @@ class WorkerProcess:
         assert line == b"serves\n", f"{self.name} did not start; its error is above"
 
 
-async def start_worker(address: str, name: str, stack: AsyncExitStack) -> WorkerProcess:
+async def start_worker(address: str, name: str, stack: AsyncExitStack, *, program: Path = WORKER) -> WorkerProcess:
     """Starts a worker's process, which ends with the stack; returns when it serves."""
-    process = await asyncio.create_subprocess_exec(sys.executable, str(WORKER), address, name, stdout=PIPE)
+    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    process = await asyncio.create_subprocess_exec(sys.executable, str(program), address, name, stdout=PIPE, env=path)
     worker = WorkerProcess(process, name)
 
     async def end() -> None:
@@ -119,6 +122,10 @@ class Crew:
     async def process(self, name: str) -> WorkerProcess:
         """Starts a worker in a process of its own."""
         return await start_worker(self.server.address, name, self._stack)
+
+    async def runtime(self, name: str) -> WorkerProcess:
+        """Starts an agent runtime in a process of its own."""
+        return await start_worker(self.server.address, name, self._stack, program=RUNTIME)
 
     async def processes(self, *names: str) -> list[WorkerProcess]:
         """Starts several at once."""

@@ -103,7 +103,7 @@ class Failed(Exception):
 
     @property
     def facts(self) -> tuple[str, str, dict[str, str]]:
-        return self.args  # type: ignore[return-value]  # so it is made
+        return self.args
 
 
 def failed(error: BaseException | None) -> Failed:

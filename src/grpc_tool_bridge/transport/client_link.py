@@ -120,7 +120,7 @@ class ClientLink:
             self._io.wake()
         else:
             # One call at a time, unless others are made in this turn.
-            self._io.push_soon()
+            self._io.push_unless_busy()
 
     def _look_after_calls(self) -> None:
         """Ends the calls that took longer than they were guarded for, and looks again while there are others."""

@@ -80,6 +80,14 @@ class LinkIO:
         """
         asyncio.get_running_loop().call_soon(self.push)
 
+    def push_unless_busy(self) -> None:
+        """Sends what the link was given: at once where nothing else is to run in this turn, else as ``push_soon``."""
+        # An asyncio loop keeps here what it is about to run; any other loop is taken for busy.
+        if getattr(asyncio.get_running_loop(), "_ready", True):
+            self.push_soon()
+        else:
+            self.push()
+
     def finish(self) -> None:
         """Sends what waits, and ends ``run``."""
         self._finishing = True

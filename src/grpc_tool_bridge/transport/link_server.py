@@ -103,6 +103,7 @@ class LinkServer:
         self._methods = served_methods(hub)
         self._links: set[_HubLink] = set()
         self._draining = False
+        self._alone: list[_HubLink] = []
         self._none_left = asyncio.Event()
 
     def __len__(self) -> int:
@@ -112,7 +113,7 @@ class LinkServer:
         """Serves one link until its peer has gone; the behaviour of the method Link."""
         if self._draining:
             raise _going()
-        link = _HubLink(self._hub, self._methods, self._settings, _ServerStream(context))
+        link = _HubLink(self._hub, self._methods, self._settings, _ServerStream(context), self._alone)
         self._links.add(link)
         try:
             await link.run()
@@ -160,9 +161,25 @@ class _ServerStream:
 
 
 class _HubLink:
-    """One link: runs what its peer calls and, of a worker, calls its tools."""
+    """One link: runs what its peer calls and, of a worker, calls its tools.
 
-    def __init__(self, hub: LinkedHub, methods: Mapping[str, ServedMethod], settings: Settings, stream: Any) -> None:
+    Args:
+        hub: What is served.
+        methods: Its methods.
+        settings: Limits.
+        stream: Where the frames go.
+        alone: Links with the only call that they have, to be sent when the frame that brought it has been read.
+    """
+
+    def __init__(
+        self,
+        hub: LinkedHub,
+        methods: Mapping[str, ServedMethod],
+        settings: Settings,
+        stream: Any,
+        alone: "list[_HubLink]",
+    ) -> None:
+        self._alone = alone
         self._hub = hub
         self._workers = hub.workers
         hello = LinkHello(peer="hub", capacity=settings.max_link_calls)
@@ -219,6 +236,9 @@ class _HubLink:
             self._workers.leave(self)
 
     def _turn(self) -> None:
+        alone = self._alone
+        while alone:
+            alone.pop().push()
         self._server.begin_held()
         self._workers.turn(self)
 
@@ -276,6 +296,8 @@ class _HubLink:
         if others:
             self._io.wake()
         else:
+            # Sent after the frame that is being read, which may bring more.
+            self._alone.append(self)
             self._io.push_soon()
 
     def cancel(self, call: OutgoingCall) -> None:

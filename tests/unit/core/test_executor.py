@@ -13,7 +13,6 @@ from google.protobuf import any_pb2
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.context import ToolContext
-from grpc_tool_bridge.running import calls
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import Session, SessionStore
@@ -30,6 +29,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
+from grpc_tool_bridge.running import calls
 from grpc_tool_bridge.tools import tool
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
 
@@ -50,7 +50,9 @@ class Bench:
         request = ToolCallRequest(
             session_id="s", tool_id=tool_id, args=[serialize_value(value) for value in args], request_id="r", **fields
         )
-        return await self.executor.execute(request, deadline=deadline)
+        response = await self.executor.execute(request, deadline=deadline)
+        assert isinstance(response, ToolCallResponse)
+        return response
 
     def stream(self, tool_id: str, *args: Any, **fields: Any) -> AsyncGenerator[ToolStreamChunk, None]:
         request = ToolStreamRequest(

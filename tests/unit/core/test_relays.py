@@ -24,6 +24,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolSpec,
 )
 from grpc_tool_bridge.wire.values import serialize_value
+from integration.connections import until
 from unit.core.test_workers import CALM, FakeLink
 
 PATIENCE = 5.0
@@ -276,9 +277,7 @@ async def test_a_call_that_may_be_repeated_goes_to_another_worker(idempotent: bo
         world.offer(other, idempotent=idempotent)
         world.pool.lost(world.link, "somebody killed it")
         assert not world.answers
-        async with asyncio.timeout(PATIENCE):
-            while not other.payloads:
-                await asyncio.sleep(0)
+        await until(lambda: bool(other.payloads))
         other.reply(good())
         async with asyncio.timeout(PATIENCE):
             await world.answered.wait()

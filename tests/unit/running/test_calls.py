@@ -10,13 +10,13 @@ import pytest
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.context import ToolContext
-from grpc_tool_bridge.running import calls as module
 from grpc_tool_bridge.core.hub_calls import session_ended
-from grpc_tool_bridge.running.calls import Call
 from grpc_tool_bridge.core.registered import RegisteredTool
 from grpc_tool_bridge.core.sessions import Session
 from grpc_tool_bridge.errors import CallCancelledError, DeadlineExceededError, SessionExpiredError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+from grpc_tool_bridge.running import calls as module
+from grpc_tool_bridge.running.calls import Call
 from grpc_tool_bridge.tasks import TaskSet
 
 CAUSE = CallCancelledError("somebody said stop")

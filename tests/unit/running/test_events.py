@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Progress
 from grpc_tool_bridge.running import events as module
 from grpc_tool_bridge.running.events import EventStream
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import Progress
 from grpc_tool_bridge.tasks import TaskSet
 
 

@@ -1,0 +1,268 @@
+"""Runs whose client or runtime is lost: one error, or nothing missed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from failure_modes.links import Connect
+from failure_modes.workers import MakeCrew, RawWorker
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, NotFoundError, Settings, ToolWorker, UnavailableError
+from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkHello, LinkStatus
+from integration.agent_runtime import SIGNATURE, ObedientAgents
+from integration.connections import read, soon, until
+
+
+class Hanging:
+    """A tool that waits to be let go, and counts those who were not."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.cancelled = 0
+        self.go_on = asyncio.Event()
+
+    async def hang(self) -> str:
+        self.running += 1
+        try:
+            await self.go_on.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return "went on"
+
+
+# ---------------------------------------------------------------------------------------------- a client that is lost
+
+
+async def test_a_client_whose_link_is_cut_misses_no_chunk_and_sees_none_twice(over_link: Connect) -> None:
+    tool, agents = Hanging(), ObedientAgents()
+    world = await over_link(tool.hang)
+    async with ToolWorker(world.server.address, agents=agents):
+        agent_id = await world.bridge.create_react_agent(SIGNATURE)
+        seen: list[Any] = []
+        asked = {"agent_id": agent_id, "input": {"think": 3, "call": "hang"}}
+        reading = asyncio.create_task(read(world.bridge.execute_agent_streaming(asked), seen))
+        await until(lambda: len(seen) == 4)
+        await world.lost()
+        # What happens meanwhile waits for the reader.
+        tool.go_on.set()
+        await agents.quiet()
+        world.proxy.restore()
+        await soon(reading)
+        assert [chunk["sequence"] for chunk in seen] == list(range(6))
+        assert seen[-1]["final_answer"]["Answer"] == "went on"
+        assert len(agents.requests) == 1
+        assert not tool.cancelled
+        await world.quiet()
+
+
+async def test_a_client_that_is_cut_before_the_first_chunk_begins_no_second_run(over_link: Connect) -> None:
+    agents = ObedientAgents()
+    world = await over_link()
+    async with ToolWorker(world.server.address, agents=agents):
+        agent_id = await world.bridge.create_react_agent(SIGNATURE)
+        seen: list[Any] = []
+        asked = {"agent_id": agent_id, "input": {"think": 0, "wait": True}}
+        reading = asyncio.create_task(read(world.bridge.execute_agent_streaming(asked), seen))
+        await agents.begun()
+        await world.lost()
+        world.proxy.restore()
+        agents.go_on.set()
+        await soon(reading)
+        assert ([chunk["type"] for chunk in seen], len(agents.requests)) == (["result"], 1)
+
+
+async def test_a_run_whose_client_does_not_come_back_is_cancelled_after_its_keep_time(over_link: Connect) -> None:
+    tool, agents = Hanging(), ObedientAgents()
+    world = await over_link(tool.hang, agent_run_keep_time=0.2)
+    async with ToolWorker(world.server.address, agents=agents):
+        agent_id = await world.bridge.create_react_agent(SIGNATURE)
+        seen: list[Any] = []
+        asked = {"agent_id": agent_id, "input": {"call": "hang"}, "run_id": "mine"}
+        reading = asyncio.create_task(read(world.bridge.execute_agent_streaming(asked), seen))
+        await until(lambda: tool.running)
+        await world.lost()
+        await until(lambda: tool.cancelled)
+        await agents.quiet()
+        (session,) = world.hub.store.sessions()
+        await until(lambda: not session.runs)
+        world.proxy.restore()
+        with pytest.raises(NotFoundError, match="has no run 'mine'"):
+            await soon(reading)
+        assert len(agents.requests) == 1
+
+
+async def test_a_hub_that_begins_anew_knows_nothing_of_the_agent_and_the_client_is_told(over_link: Connect) -> None:
+    agents = ObedientAgents()
+    world = await over_link()
+    async with ToolWorker(world.server.address, agents=agents):
+        agent_id = await world.bridge.create_react_agent(SIGNATURE)
+        seen: list[Any] = []
+        reading = asyncio.create_task(
+            read(world.bridge.execute_agent_streaming({"agent_id": agent_id, "input": {"wait": True}}), seen)
+        )
+        await agents.begun()
+        await until(lambda: seen)
+        world.lose()
+        await world.replace()
+        world.proxy.restore()
+        with pytest.raises(NotFoundError):
+            await soon(reading)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[BridgeServer]:
+    async with BridgeServer(settings=Settings(shutdown_grace=0.0)) as server:
+        yield server
+
+
+async def test_by_plain_rpc_a_client_that_is_killed_leaves_its_run_to_who_attaches(server: BridgeServer) -> None:
+    agents = ObedientAgents()
+    async with ToolWorker(server.address, agents=agents), GRPCToolBridge(server.address, transport="rpc") as bridge:
+        await bridge.initialize("shared")
+        agent_id = await bridge.create_react_agent(SIGNATURE)
+        # The call itself goes, without a word of whoever read it.
+        request = pb.ExecuteAgentRequest(session_id="shared", agent_id=agent_id, run_id="mine", stream=True)
+        request.input.update({"wait": True})
+        call = bridge.client.stub.ExecuteAgent(request)
+        assert (await soon(call.read())).thought.text == "thought 1"
+        call.cancel()
+        (session,) = server.hub.store.sessions()
+        assert session.runs is not None
+        run = session.runs["mine"]
+        await until(lambda: not run.readers)
+        assert not run.over
+        seen: list[Any] = []
+        attached = bridge.execute_agent_streaming({"run_id": "mine", "from_sequence": 1})
+        reading = asyncio.create_task(read(attached, seen))
+        await until(lambda: run.readers)
+        agents.go_on.set()
+        await soon(reading)
+        assert [chunk["type"] for chunk in seen] == ["result"]
+
+
+# --------------------------------------------------------------------------------------------- a runtime that is lost
+
+
+async def test_a_runtime_that_is_killed_in_the_middle_of_a_run_is_one_error_and_its_tool_is_stopped(
+    make_crew: MakeCrew,
+) -> None:
+    tool = Hanging()
+    crew = await make_crew(tool.hang)
+    runtime = await crew.runtime("first")
+    agent_id = await crew.bridge.create_react_agent(SIGNATURE)
+    seen: list[Any] = []
+    reading = asyncio.create_task(
+        read(crew.bridge.execute_agent_streaming({"agent_id": agent_id, "input": {"call": "hang"}}), seen)
+    )
+    await until(lambda: tool.running)
+    runtime.kill()
+    with pytest.raises(UnavailableError, match="the agent runtime was lost in the middle of the run") as caught:
+        await soon(reading)
+    assert caught.value.retryable
+    assert [chunk["type"] for chunk in seen] == ["thought", "action"]
+    await until(lambda: tool.cancelled)
+    with pytest.raises(UnavailableError, match="no agent runtime is connected"):
+        await soon(read(crew.bridge.execute_agent_streaming({"agent_id": agent_id, "input": {}}), []))
+    # Another one that dials in has the agent with the next run.
+    await crew.runtime("second")
+    seen.clear()
+    await soon(read(crew.bridge.execute_agent_streaming({"agent_id": agent_id, "input": {}}), seen))
+    assert seen[-1]["type"] == "result"
+    await crew.quiet()
+
+
+async def test_a_runtime_that_stops_answering_gets_no_new_runs(make_crew: MakeCrew) -> None:
+    crew = await make_crew()
+    silent, _ = await crew.runtime("silent"), await crew.runtime("other")
+    agent_id = await crew.bridge.create_react_agent(SIGNATURE)
+    silent.stop()
+    await until(lambda: crew.known("silent").suspect)
+    for _ in range(3):
+        seen: list[Any] = []
+        await soon(read(crew.bridge.execute_agent_streaming({"agent_id": agent_id, "input": {}}), seen))
+        assert seen[-1]["type"] == "result"
+    silent.go_on()
+    await until(lambda: not crew.known("silent").suspect)
+
+
+# ------------------------------------------------------------------------------------------ a runtime that is hostile
+
+RESULT = pb.AgentExecutionChunk(result=pb.ResultChunk(stop_reason="finished"))
+
+
+class RawRuntime(RawWorker):
+    """A runtime that keeps to no rule."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self._greet = False
+
+    async def begin(self) -> None:
+        await self.send(Envelope(hello=LinkHello(protocol=1, peer="raw", features=["agents"])))
+        await self.register()
+
+    async def take_agent(self) -> None:
+        """Answers that it has the agent."""
+        call = await self.called()
+        assert call.call.method == "CreateReActAgent"
+        await self.send(Envelope(id=call.id, reply=pb.CreateReActAgentResponse(agent_id="x").SerializeToString()))
+
+    async def take_run(self, *chunks: pb.AgentExecutionChunk | bytes) -> None:
+        """Answers a run with what the test says."""
+        await self.take_agent()
+        call = await self.called()
+        assert call.call.method == "ExecuteAgent"
+        for chunk in chunks:
+            data = chunk if isinstance(chunk, bytes) else chunk.SerializeToString()
+            await self.send(Envelope(id=call.id, chunk=data))
+        await self.send(Envelope(id=call.id, end=LinkStatus()))
+
+
+@pytest.mark.parametrize(
+    ("chunks", "text"),
+    [
+        ([b"\xff\xff"], "cannot be read"),
+        ([pb.AgentExecutionChunk()], "chunk 0 of the agent runtime is empty"),
+        ([pb.AgentExecutionChunk(thought=pb.ThoughtChunk(text="a"), sequence=3)], "has a gap"),
+        ([pb.AgentExecutionChunk(sequence=-1, result=RESULT.result)], "has a gap"),
+        ([], "without a result or an error"),
+    ],
+)
+async def test_what_a_runtime_must_not_send_ends_the_run_with_a_protocol_error(
+    server: BridgeServer, chunks: list[Any], text: str
+) -> None:
+    async with AsyncExitStack() as stack:
+        runtime = await stack.enter_async_context(RawRuntime(server.address))
+        await runtime.begin()
+        bridge = await stack.enter_async_context(GRPCToolBridge(server.address, follow_tools=False))
+        await bridge.initialize()
+        creating = asyncio.create_task(bridge.create_react_agent(SIGNATURE))
+        await runtime.take_agent()
+        asked = {"agent_id": await soon(creating), "input": {}}
+        reading = asyncio.create_task(read(bridge.execute_agent_streaming(asked), []))
+        await runtime.take_run(*chunks)
+        with pytest.raises(ProtocolError, match=text):
+            await soon(reading)
+        # And what it claims of the run does not count.
+        seen: list[Any] = []
+        reading = asyncio.create_task(read(bridge.execute_agent_streaming({**asked, "run_id": "mine"}), seen))
+        await runtime.take_run(pb.AgentExecutionChunk(run_id="yours", agent_id="x", result=RESULT.result), RESULT)
+        await soon(reading)
+        assert [(chunk["type"], chunk["run_id"]) for chunk in seen] == [("result", "mine")]
+
+
+async def test_a_runtime_whose_answer_to_an_agent_is_none_is_a_protocol_error(server: BridgeServer) -> None:
+    async with RawRuntime(server.address) as runtime, GRPCToolBridge(server.address, follow_tools=False) as bridge:
+        await runtime.begin()
+        await bridge.initialize()
+        for answer, text in ((b"\xff\xff", "cannot be read"), (b"", "names no agent")):
+            creating = asyncio.create_task(bridge.create_react_agent(SIGNATURE))
+            call = await runtime.called()
+            await runtime.send(Envelope(id=call.id, reply=answer))
+            with pytest.raises(ToolBridgeError, match=text):
+                await soon(creating)
