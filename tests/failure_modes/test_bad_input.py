@@ -301,8 +301,13 @@ async def test_a_negative_number_of_variables_is_refused(world: World) -> None:
 
 async def test_tools_are_registered_over_a_link_only_and_the_answer_says_so(world: World) -> None:
     request = pb.RegisterToolsRequest(session_id=world.session_id, tools=[pb.ToolSpec(name="mine")])
+    if world.transport == "link":
+        await world.bridge.client.call("RegisterTools", request)
+        assert "mine" in await world.bridge.client.refresh_tools()
+        return
     with pytest.raises(ValidationError, match="link"):
         await world.bridge.client.call("RegisterTools", request)
+    assert "mine" not in await world.bridge.client.refresh_tools()
 
 
 async def test_unregistering_what_is_not_there_removes_nothing(world: World) -> None:

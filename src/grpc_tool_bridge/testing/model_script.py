@@ -161,7 +161,7 @@ def prompt_of(
 # ------------------------------------------------------------------------------------------------- an arithmetician
 
 _SUM = re.compile(r"\(*-?\d+(?:\.\d+)?\)*(?:\s*[-+*/]\s*\(*-?\d+(?:\.\d+)?\)*)+")
-_TOOL = re.compile(r"^\(\d+\) (\w[\w.-]*).*?It takes arguments (\{.*\})\.$", re.MULTILINE)
+_TOOL = re.compile(r"^ *\(\d+\) (\w[\w.-]*).*?It takes arguments (\{.*\})\.$", re.MULTILINE)
 _OBSERVATION = re.compile(r"\[\[ ## observation_\d+ ## \]\]\n(.*?)(?=\n\[\[ ## |\Z)", re.DOTALL)
 _REMINDER = "Respond with the corresponding output fields"
 _ASKED_FIELD = re.compile(r"`\[\[ ## (\w+) ## \]\]`")

@@ -1,5 +1,6 @@
 """What becomes of the tools that a worker offers, where there are others of the same names."""
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -16,7 +17,7 @@ SPEC = ToolSpec(name="t", tool_id="t", version="1", input_schema="{}")
 
 
 def worker(name: str) -> Worker:
-    return Worker(name, cast("Any", None))
+    return Worker(name, cast("Any", SimpleNamespace(features=frozenset())))
 
 
 def registered(spec: ToolSpec, *workers: Worker) -> RegisteredTool:

@@ -78,10 +78,11 @@ async def test_a_stream_that_is_left_early_is_closed() -> None:
         finally:
             closed.set()
 
-    home = HomeLoop()
+    # Held here, so that nothing but the closing can end it.
+    home, source = HomeLoop(), numbers()
 
     async def first() -> int:
-        chunks = home.iterate(numbers())
+        chunks = home.iterate(source)
         try:
             return await anext(chunks)
         finally:
