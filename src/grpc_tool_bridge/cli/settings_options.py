@@ -66,7 +66,7 @@ def check_agents(agents: bool, model: str | None, api_base: str | None) -> None:
     """
     named = [flag for flag, value in (("--model", model), ("--api-base", api_base)) if value is not None]
     if named and not agents:
-        raise ArgumentError(f"{' and '.join(named)} say what agents run with; give --agents, too")
+        raise ArgumentError(f"{' and '.join(named)}: for agents only; give --agents, too")
 
 
 def model_text(settings: Settings) -> str:

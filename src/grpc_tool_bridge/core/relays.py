@@ -1,13 +1,14 @@
 """The short way of a call that the hub only passes on.
 
 A call of a worker's tool that has to wait for nothing but the worker's answer needs no task and no timer: what becomes
-of it is called back. Whatever else there is to it, such as a place to wait for or a worker that is lost, is left to the
-executor, by the same steps.
+of it is called back. Whatever else there is to it, such as a place to wait for, is left to the executor, by the same
+steps. Only a call whose worker is lost gets a task, in which it goes to another one.
 """
 
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from grpc_tool_bridge.core.hub_calls import HubCall
@@ -87,12 +88,13 @@ class Relay(WorkerCall):
 
     def ended(self, status: LinkStatus) -> None:
         """Takes the worker's refusal."""
-        if not self._over:
+        if not self._over and self._again is None:
             self._relays.failed(self, error_of_status(status))
 
     def lost(self, error: WorkerLostError) -> None:
         """Gives it to another worker, or fails."""
-        if not self._over:
+        # A link that is given up is lost once more when it ends.
+        if not self._over and self._again is None:
             self._relays.lost(self, error)
 
     def give_up(self, error: BaseException) -> None:
@@ -103,18 +105,17 @@ class Relay(WorkerCall):
 
     def cancel(self) -> None:
         """Ends it because its caller wants it no more."""
-        if self._again is not None:
-            self._again.cancel()
-        else:
-            self.give_up(asyncio.CancelledError())
+        self.give_up(asyncio.CancelledError())
 
     def close(self) -> bool:
         """Takes nothing any more; tells whether that is new."""
         was_open, self._over = not self._over, True
+        if self._again is not None:
+            self._again.cancel()
         return was_open
 
     def goes_on_as(self, task: "asyncio.Task[Any]") -> None:
-        """Leaves the call to a task."""
+        """Leaves the call to a task, which another worker answers."""
         self._again = task
 
 
@@ -201,16 +202,22 @@ class Relays:
         relay.done(response, None)
 
     def lost(self, relay: Relay, error: WorkerLostError) -> None:
-        """Leaves a call whose worker was lost to the executor, where it may be repeated."""
+        """Gives a call whose worker was lost to another one, where it may be repeated; it keeps its places."""
+        losses = int(error.began)
         try:
-            check_repeatable(relay.owner, error, int(error.began))
+            check_repeatable(relay.owner, error, losses)
         except ToolBridgeError as refusal:
             self.failed(relay, refusal)
             return
-        if relay.close():
-            self._leave(relay, ok=None)
-            work = self._executor.execute(relay.request, deadline=relay.owner.deadline, payload=relay.payload)
-            relay.goes_on_as(self._executor.spawn(work, relay.done))
+        relay.owner.worker = None
+        work = self._workers.execute(relay.owner, relay.payload, losses=losses)
+        relay.goes_on_as(self._executor.spawn(work, partial(self._went_on, relay)))
+
+    def _went_on(self, relay: Relay, payload: bytes, error: BaseException | None) -> None:
+        if error is not None:
+            self.failed(relay, error)
+        else:
+            relay.replied(payload)
 
     def _enter(self, relay: Relay) -> None:
         executor, call = self._executor, relay.owner
@@ -224,8 +231,8 @@ class Relays:
         if self._look is None:
             self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_at_deadlines)
 
-    def _leave(self, relay: Relay, *, ok: bool | None) -> int:
-        """Gives back what a call has; returns the microseconds that it took. ``ok`` of None: it has not ended yet."""
+    def _leave(self, relay: Relay, *, ok: bool) -> int:
+        """Gives back what a call has; returns the microseconds that it took."""
         call = relay.owner
         duration_us = (time.perf_counter_ns() - relay.began) // 1_000
         del self._open[relay]
@@ -234,8 +241,7 @@ class Relays:
         call.worker = None
         self._executor.end(call, relay.held)
         call.tool.metrics.active -= 1
-        if ok is not None:
-            call.tool.metrics.record(duration_us, ok=ok)
+        call.tool.metrics.record(duration_us, ok=ok)
         return duration_us
 
     def _look_at_deadlines(self) -> None:

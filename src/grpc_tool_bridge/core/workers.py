@@ -173,9 +173,6 @@ class WorkerPool:
         # A call that it never ends holds memory, however many it says it takes.
         worker.capacity = min(request.capacity or worker.capacity, self._settings.max_link_calls)
         self._workers[link] = worker
-        for tool in [tool for tool in worker.tools if self._registry.is_gone(tool)]:
-            self._withdraw(worker, tool)
-            self._refuse_waiting(tool)
         worker.tools.update(added)
         for tool in added:
             self._keep(tool)
@@ -183,6 +180,10 @@ class WorkerPool:
             # Its link broke without a word: one that dials again would else wait until it is missed.
             before.link.give_up(f"the worker {worker.id!r} has dialled again")
             self.lost(before.link, "it has dialled again")
+        # Others took their place, and nobody will run them.
+        for tool in [tool for tool in (*worker.tools, *self._orphans) if self._registry.is_gone(tool)]:
+            self._withdraw(worker, tool)
+            self._drop(tool)
         if not self._watching:
             self._watching = True
             self._tasks.spawn(self._watch(), "watch workers")
@@ -307,12 +308,13 @@ class WorkerPool:
 
     # ------------------------------------------------------------------------------------------------- the calls
 
-    async def execute(self, call: HubCall, payload: bytes) -> bytes:
+    async def execute(self, call: HubCall, payload: bytes, *, losses: int = 0) -> bytes:
         """Has a worker run one call.
 
         Args:
             call: The call, let in and admitted.
             payload: The serialized ToolCallRequest.
+            losses: Workers that it was with when they were lost.
 
         Returns:
             The serialized ToolCallResponse.
@@ -321,7 +323,6 @@ class WorkerPool:
             UnavailableError: There is no worker, or it was lost and the call must not be repeated.
             ToolBridgeError: The worker refused the call.
         """
-        losses = 0
         while True:
             worker = self.choose(call) or await self._wait(call)
             remote = WorkerCall(call, streaming=False)
@@ -419,7 +420,8 @@ class WorkerPool:
             self._serve_waiting()
             raise
         worker.reserved -= 1
-        return await self._wait(call) if worker.gone else worker
+        # Nobody hands on what became free before it waits again.
+        return self.choose(call) or await self._wait(call) if worker.gone else worker
 
     def _serve_waiting(self) -> None:
         """Hands on places that are free. The tools take turns, so that those of a busy one hold up no others."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from grpc_tool_bridge.errors import DeadlineExceededError
 from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.writes import Write
-from grpc_tool_bridge.wire.link import Event, Link
+from grpc_tool_bridge.wire.link import Called, Event, Link
 
 # After so many events, or so large a part of the calls that are open, the other tasks get a turn: the first answers go
 # out while the rest is worked on, and both ends are busy at once. A frame more costs as much as some ten calls.
@@ -126,11 +126,19 @@ class LinkIO:
         link, stream, on_event = self.link, self._stream, self._on_event
         while (frame := await stream.read()) is not None:
             size = max(SLICE_EVENTS, len(link.calls) // SLICE_PART)
-            for number, event in enumerate(link.receive(frame), start=1):
+            events = link.receive(frame)
+            for number, event in enumerate(events, start=1):
                 on_event(event)
                 if not number % size:
                     self.push()
-                    await asyncio.sleep(0)
+                    try:
+                        await asyncio.sleep(0)
+                    except asyncio.CancelledError:
+                        # The link does not know these calls any more: who waits for them would never be told.
+                        for rest in events[number:]:
+                            if not isinstance(rest, Called):
+                                on_event(rest)
+                        raise
             self._on_turn()
             self.push()
 

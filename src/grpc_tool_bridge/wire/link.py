@@ -365,7 +365,8 @@ class Link:
 
     def cancel(self, call: OutgoingCall, reason: str = "") -> None:
         """Gives up a call; one that was sent counts as active until its end comes."""
-        if call.given_up:
+        if call.given_up or call._link is None:
+            # Or it was too large to be given.
             return
         call.given_up = True
         self._forget_parts(call)

@@ -1,8 +1,10 @@
 """Calls that are only passed on: what takes the short way, and that it ends as any other call does."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.relays import MAX_BYTES, Relay
 from grpc_tool_bridge.core.sessions import Session, SessionStore
-from grpc_tool_bridge.core.workers import WorkerPool
+from grpc_tool_bridge.core.workers import MAX_LOSSES, WorkerPool
 from grpc_tool_bridge.errors import CallCancelledError, UnavailableError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     RegisterToolsRequest,
@@ -312,3 +314,112 @@ async def test_a_hub_that_drains_takes_none(world: World) -> None:
     assert world.call() is None
     with pytest.raises(UnavailableError):
         world.executor.let_in("s")
+
+
+@pytest.mark.parametrize("state", ["draining", "closing"])
+async def test_a_call_that_was_let_in_goes_to_another_worker_although_no_new_ones_are_taken(state: str) -> None:
+    world = World()
+    await world.open(idempotent=True)
+    other = FakeLink(world.pool)
+    try:
+        world.relayed()
+        world.executor.draining = state == "draining"
+        world.session.closing = state == "closing"
+        idle = asyncio.create_task(world.executor.idle())
+        unused = asyncio.create_task(world.executor.session_idle(world.session))
+        await asyncio.sleep(0)
+        world.offer(other, idempotent=True)
+        world.pool.lost(world.link, "somebody killed it")
+        await until(lambda: bool(other.payloads))
+        assert not idle.done()
+        assert not unused.done()
+        other.reply(good())
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(world.answered.wait(), idle, unused)
+        assert world.answers == [(good(), None)]
+        world.assert_nothing_is_left()
+    finally:
+        await world.pool.aclose()
+        await world.executor.aclose()
+
+
+async def test_a_call_that_lost_so_many_workers_gets_no_further_one() -> None:
+    world = World()
+    await world.open(idempotent=True)
+    links = [world.link, *(FakeLink(world.pool) for _ in range(MAX_LOSSES))]
+    try:
+        world.relayed()
+        for link, following in itertools.pairwise(links):
+            world.offer(following, idempotent=True)
+            await until(partial(bool, link.payloads))
+            world.pool.lost(link, "somebody killed it")
+        async with asyncio.timeout(PATIENCE):
+            await world.answered.wait()
+        assert f"worker number {MAX_LOSSES}" in world.error().message
+        assert not links[-1].payloads
+        world.assert_nothing_is_left()
+    finally:
+        await world.pool.aclose()
+        await world.executor.aclose()
+
+
+async def test_losing_its_worker_twice_is_losing_it_once() -> None:
+    world = World()
+    await world.open(idempotent=True)
+    other = FakeLink(world.pool)
+    try:
+        world.relayed()
+        world.offer(other, idempotent=True)
+        world.pool.lost(world.link, "it has dialled again")
+        world.pool.lost(world.link, "its link ended")
+        await until(lambda: bool(other.payloads))
+        other.reply(good())
+        async with asyncio.timeout(PATIENCE):
+            await world.answered.wait()
+        assert len(other.payloads) == 1
+        world.assert_nothing_is_left()
+    finally:
+        await world.pool.aclose()
+        await world.executor.aclose()
+
+
+async def test_a_session_that_ends_takes_with_it_a_call_that_waits_for_another_worker() -> None:
+    world = World()
+    await world.open(idempotent=True)
+    try:
+        world.relayed()
+        world.pool.lost(world.link, "somebody killed it")
+        await asyncio.sleep(0)
+        for call in list(world.session.calls or ()):
+            call.cancel(CallCancelledError("the session has ended"))
+        async with asyncio.timeout(PATIENCE):
+            await world.answered.wait()
+        assert world.error().message == "the session has ended"
+        world.assert_nothing_is_left()
+        other = FakeLink(world.pool)
+        world.offer(other, idempotent=True)
+        await asyncio.sleep(0)
+        assert not other.payloads
+    finally:
+        await world.pool.aclose()
+        await world.executor.aclose()
+
+
+async def test_an_answer_that_comes_from_the_first_worker_after_all_ends_the_call_at_the_second() -> None:
+    world = World()
+    await world.open(idempotent=True)
+    other = FakeLink(world.pool)
+    try:
+        relay = world.relayed()
+        world.offer(other, idempotent=True)
+        world.pool.lost(world.link, "it does not answer")
+        await until(lambda: bool(other.payloads))
+        relay.replied(good())
+        assert world.answers == [(good(), None)]
+        await until(lambda: not other.waiting)
+        other.reply(good(4))
+        assert len(world.answers) == 1
+        world.assert_nothing_is_left()
+    finally:
+        await world.pool.aclose()
+        await world.executor.aclose()

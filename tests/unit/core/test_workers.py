@@ -376,6 +376,19 @@ class TestWaiting:
         second.reply()
         assert await soon(waiting) == b"done"
 
+    async def test_who_lost_its_place_with_a_worker_takes_one_that_is_free(self, world: World) -> None:
+        first, second = world.worker("t", capacity=1), world.worker("t", capacity=1)
+        for _ in range(2):
+            await world.begin("t")
+        waiting = await world.begin("t", payload=b"waits")
+        first.reply()
+        second.reply()
+        world.pool.leave(first)
+        await turns()
+        assert second.payloads[-1:] == [b"waits"]
+        second.reply()
+        assert await soon(waiting) == b"done"
+
     async def test_a_new_worker_takes_those_who_wait(self, world: World) -> None:
         world.worker("t", capacity=1)
         for _ in range(3):
@@ -680,6 +693,27 @@ class TestRegistering:
         (tool,) = world.registry.visible(None)
         assert tool.spec.version == "2"
         assert tool.workers == [world.known(link)]
+        await world.close()
+
+    async def test_calls_that_wait_for_a_tool_that_became_another_are_told_at_once(self) -> None:
+        world = await made(worker_grace=3_600.0)
+        world.pool.lost(world.worker(ToolSpec(name="t", version="1")), "killed")
+        waiting = await world.begin("t")
+        world.worker(ToolSpec(name="t", version="2"))
+        with pytest.raises(UnavailableError, match="no worker runs t now"):
+            await soon(waiting)
+        assert not world.pool._orphans
+        await world.close()
+
+    async def test_calls_that_wait_for_a_worker_that_dials_again_with_another_schema_are_told_at_once(self) -> None:
+        world = await made(worker_grace=3_600.0)
+        world.worker(ToolSpec(name="t", version="1"), name="w", capacity=1)
+        await world.begin("t")
+        waiting = await world.begin("t")
+        world.worker(ToolSpec(name="t", version="2"), name="w")
+        with pytest.raises(UnavailableError, match="no worker runs t now"):
+            await soon(waiting)
+        assert not world.pool._orphans
         await world.close()
 
     async def test_one_that_changes_its_tool_leaves_nothing_of_the_old_one(self, world: World) -> None:

@@ -290,3 +290,23 @@ async def test_waking_what_has_ended_is_nothing(end: End) -> None:
     await end.result()
     end.io.wake()
     end.io.finish()
+
+
+async def test_the_answers_that_came_before_a_link_broke_reach_those_who_wait(end: End) -> None:
+    calls = [make_call() for _ in range(1_000)]
+    for call in calls:
+        end.link.call(call, b"")
+    end.io.wake()
+    await settle()
+    end.pipe.open.clear()
+    end.link.ping()
+    end.io.wake()
+    await settle()
+    replies = [pb.Envelope(id=call.id, reply=b"done") for call in calls]
+    end.feed(*replies, pb.Envelope(id=2, call=pb.LinkCall(method="ExecuteTool")))
+    end.pipe.write_failure = OSError("the peer has gone")
+    end.pipe.open.set()
+    with pytest.raises(OSError, match="has gone"):
+        await end.result()
+    assert [event.call for event in end.events if isinstance(event, Replied)] == calls
+    assert not any(isinstance(event, Called) for event in end.events)

@@ -1355,3 +1355,17 @@ def test_all_that_was_sent_and_not_answered_is_lost_with_the_link() -> None:
     dialler.next_frame()
     assert dialler.calls == {call.id: call for call in calls}
     assert dialler.unsent() == []
+
+
+@pytest.mark.parametrize("window", [None, 0])
+def test_a_call_that_was_refused_for_its_size_may_be_cancelled_and_counts_for_nothing(window: int | None) -> None:
+    link = alone()
+    call = OutgoingCall(PREFIX)
+    if window is not None:
+        call.open_window(window)
+    with pytest.raises(MessageTooLargeError):
+        link.call(call, bytes(REASSEMBLY_BYTES + 1))
+    link.cancel(call)
+    assert link.open_calls == 0
+    assert not link.awaits_answers
+    assert not link.has_output

@@ -1,0 +1,138 @@
+"""``agent``, and the runtimes of ``serve --agents`` and ``worker --agents``: real processes, and a scripted model."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from grpc_tool_bridge.cli import main
+from grpc_tool_bridge.testing import ModelServer
+from grpc_tool_bridge.testing.model_script import Answer, Held, Prompt, arithmetic
+from integration.test_cli import PATIENCE, TOOLS, Cli, popen, read_line, runner, serving
+
+ENVIRONMENT = {**os.environ, "OPENAI_API_KEY": "k3y-of-the-test"}
+SIGNATURE = "Question -> Answer"
+
+
+class Model:
+    """A model that does sums, and of what it is to wait for waits until the caller has gone."""
+
+    def __init__(self) -> None:
+        self.held = Held()
+
+    def answer(self, prompt: Prompt) -> Answer:
+        return self.held if "be patient" in prompt.user else arithmetic(prompt)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return Model()
+
+
+@pytest.fixture(scope="module")
+def served(model: Model) -> Iterator[ModelServer]:
+    with ModelServer(model.answer) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def hub(served: ModelServer) -> Iterator[dict[str, Any]]:
+    words = ["--tools", TOOLS, "--agents", "--model", "openai/scripted", "--api-base", served.url]
+    with serving(*words, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as (announced, _):
+        yield announced
+
+
+@pytest.fixture
+def cli(hub: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    monkeypatch.setenv("TOOL_BRIDGE_ADDRESS", hub["address"])
+    return runner(capsys)
+
+
+def test_a_run_is_printed_as_it_happens_for_people(cli: Cli, hub: dict[str, Any]) -> None:
+    assert hub["agents"] is True
+    lines = cli("agent", SIGNATURE, "--question", "What is 2+2?").splitlines()
+    assert [line.split()[:2] for line in lines[:3]] == [["1", "thought"], ["1", "action"], ["1", "observed"]]
+    assert lines[-1].split() == ["answer", "Answer:", "4"]
+
+
+def test_a_run_is_a_line_of_json_for_each_chunk_for_programs(cli: Cli) -> None:
+    chunks = [json.loads(line) for line in cli("agent", SIGNATURE, "--json", "--question=What is 2+2?").splitlines()]
+    assert [chunk["sequence"] for chunk in chunks] == list(range(len(chunks)))
+    assert (chunks[-1]["type"], chunks[-1]["final_answer"]) == ("result", {"Answer": "4"})
+
+
+def test_an_input_may_have_the_name_of_an_option(cli: Cli) -> None:
+    assert "answer" in cli("agent", "model -> Answer", "--input", "model=What is 2+2?")
+
+
+def test_what_the_signature_lacks_is_one_line_and_exit_1(cli: Cli) -> None:
+    assert "limit" in cli("agent", SIGNATURE, "--question", "What is 2+2?", "--limit", "3", code=1)
+
+
+def test_a_tool_that_is_not_there_is_named(cli: Cli) -> None:
+    assert "'ad'; did you mean add" in cli("agent", SIGNATURE, "--question", "x", "--tool", "ad", code=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--question"], "--question needs a value"),
+        (["--input", "question"], "write --input name=value"),
+        (["--question", "a", "--input", "question=b"], "input question is given twice"),
+    ],
+)
+def test_an_input_that_cannot_be_is_exit_2(cli: Cli, words: list[str], text: str) -> None:
+    assert text in cli("agent", SIGNATURE, *words, code=2)
+
+
+def test_a_run_that_its_time_ends_says_so_and_is_exit_1(cli: Cli) -> None:
+    assert "its time was over" in cli("agent", SIGNATURE, "--question", "be patient", "--timeout", "2", code=1)
+
+
+async def test_ctrl_c_cancels_the_run_with_the_model_s_call_and_exits_130(hub: dict[str, Any], model: Model) -> None:
+    model.held = Held()
+    process = popen("agent", SIGNATURE, "--question", "be patient", "--address", hub["address"])
+    try:
+        await model.held.asked(PATIENCE)
+        process.send_signal(signal.SIGINT)
+        await model.held.given_up(PATIENCE)
+        _, err = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, err) == (130, "error: interrupted\n")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_worker_without_tools_runs_agents(
+    served: ModelServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving("--tools", TOOLS, stderr=subprocess.DEVNULL) as (hub, _):
+        words = ["--agents", "--model", "openai/scripted", "--api-base", served.url, "--address", hub["address"]]
+        worker = popen("worker", *words, "--json", env=ENVIRONMENT)
+        try:
+            said = json.loads(read_line(worker))
+            assert (said["agents"], said["tools"]) == (True, [])
+            monkeypatch.setenv("TOOL_BRIDGE_ADDRESS", hub["address"])
+            assert "4" in runner(capsys)("agent", SIGNATURE, "--question", "What is 2+2?")
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(PATIENCE) == 0
+        finally:
+            worker.kill()
+            worker.communicate()
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["worker"], "name a SOURCE of tools, or give --agents"),
+        (["worker", TOOLS, "--model", "m"], "--model: for agents only; give --agents, too"),
+        (["serve", "--api-base", "http://127.0.0.1:1"], "give --agents, too"),
+    ],
+)
+def test_what_is_said_of_agents_needs_some(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert text in capsys.readouterr().err
