@@ -96,10 +96,14 @@ async def test_a_run_whose_client_does_not_come_back_is_cancelled_after_its_keep
         await agents.quiet()
         (session,) = world.hub.store.sessions()
         await until(lambda: not session.runs)
-        world.proxy.restore()
-        with pytest.raises(NotFoundError, match="has no run 'mine'"):
-            await soon(reading)
+        async with world.server.bridge(keep_session=True) as late:
+            await late.initialize(world.session_id)
+            with pytest.raises(NotFoundError, match="has no run 'mine'"):
+                await soon(read(late.execute_agent_streaming({**asked, "from_sequence": 2}), []))
         assert len(agents.requests) == 1
+        reading.cancel()
+        world.proxy.restore()
+        await asyncio.wait((reading,))
 
 
 async def test_a_hub_that_begins_anew_knows_nothing_of_the_agent_and_the_client_is_told(over_link: Connect) -> None:

@@ -128,7 +128,7 @@ def test_a_worker_without_tools_runs_agents(
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["worker"], "name a SOURCE of tools, or give --agents"),
+        (["worker"], "with --agents there may be none"),
         (["worker", TOOLS, "--model", "m"], "--model: for agents only; give --agents, too"),
         (["serve", "--api-base", "http://127.0.0.1:1"], "give --agents, too"),
     ],

@@ -1,5 +1,6 @@
 """``dspy.ReAct``, one step at a time."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -75,7 +76,10 @@ class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
             answer = await self._ask(self.react, inputs)
         except ContextWindowExceededError:
             return None
-        return Step(answer.next_thought or "", answer.next_tool_name or "", dict(answer.next_tool_args or {}))
+        # Half a character, as a model may write it in JSON, is nothing that a message or the next prompt can hold.
+        said = [answer.next_thought or "", answer.next_tool_name or "", dict(answer.next_tool_args or {})]
+        thought, tool, args = json.loads(json.dumps(said, ensure_ascii=False, default=str).encode("utf-8", "replace"))
+        return Step(thought, tool, args)
 
     def observe(self, step: Step, observation: str) -> None:
         """Adds what came of a step, for the model to read."""

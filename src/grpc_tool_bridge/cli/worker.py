@@ -96,7 +96,9 @@ def worker(
     flags = {name: value for name, value in locals().items() if name in Settings.model_fields}
     check_agents(agents, agent_model, agent_api_base)
     if not sources and not agents:
-        raise ArgumentError("worker: name a SOURCE of tools, or give --agents")
+        raise ArgumentError(
+            "missing argument 'SOURCE'; see grpc-tool-bridge worker --help (with --agents there may be none)"
+        )
     sources = sources or []
     settings = read_settings({**flags, "token_file": hub.token_file}, config)
     log_to_stderr(log_level)

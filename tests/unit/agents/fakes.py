@@ -9,7 +9,7 @@ from grpc_tool_bridge.agents.runtime import AgentRuntime
 from grpc_tool_bridge.agents.settings import AgentSettings
 from grpc_tool_bridge.errors import ToolExecutionError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.tools import Tool
+from grpc_tool_bridge.tools import as_tool
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
 
 
@@ -27,7 +27,7 @@ class FakeSession:
     """Holds functions as tools, as a hub would offer them."""
 
     def __init__(self, *functions: Callable[..., Any]) -> None:
-        self.offered = [Tool.of(function) for function in functions]
+        self.offered = [as_tool(function) for function in functions]
         self.specs = [tool.spec for tool in self.offered]
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.opened: list[tuple[str, Any, float]] = []
@@ -94,7 +94,9 @@ def execution(agent_id: str, *, stream: bool = True, timeout_ms: int = 0, **inpu
     return request
 
 
-async def chunks_of(runtime: AgentRuntime, request: pb.ExecuteAgentRequest, **more: Any) -> list[pb.AgentExecutionChunk]:
+async def chunks_of(
+    runtime: AgentRuntime, request: pb.ExecuteAgentRequest, **more: Any
+) -> list[pb.AgentExecutionChunk]:
     async with asyncio.timeout(15), aclosing(runtime.execute_agent(request, **more)) as chunks:
         return [chunk async for chunk in chunks]
 

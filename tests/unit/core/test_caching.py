@@ -121,7 +121,7 @@ class FakeWorkers(WorkerPool):
         self.runs = 0
         self.answer = answer("from afar")
 
-    async def execute(self, call: HubCall, payload: bytes) -> bytes:
+    async def execute(self, call: HubCall, payload: bytes, *, losses: int = 0) -> bytes:
         self.runs += 1
         return self.answer.SerializeToString()
 

@@ -1,0 +1,126 @@
+"""A run as the client reads it: what a hub must not send, and what a lost connection does."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from grpc_tool_bridge import agent_runs
+from grpc_tool_bridge.client import ToolBridgeClient
+from grpc_tool_bridge.errors import ProtocolError, ToolCommunicationError, ValidationError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    AgentExecutionChunk,
+    CreateReActAgentResponse,
+    ExecuteAgentRequest,
+    ResultChunk,
+    ThoughtChunk,
+)
+from grpc_tool_bridge.transport.status import rpc_error
+
+UNAVAILABLE = rpc_error(grpc.StatusCode.UNAVAILABLE, "the link was lost")
+
+
+class FakeStub:
+    """Answers each ExecuteAgent with the next of the streams; an error in one is raised."""
+
+    def __init__(self, *streams: list[Any]) -> None:
+        self._streams = iter(streams)
+        self.requests: list[ExecuteAgentRequest] = []
+        self.created: list[Any] = []
+
+    def ExecuteAgent(self, request: ExecuteAgentRequest) -> AsyncIterator[Any]:
+        copy = ExecuteAgentRequest()
+        copy.CopyFrom(request)
+        self.requests.append(copy)
+        return self._chunks(next(self._streams))
+
+    async def _chunks(self, items: list[Any]) -> AsyncIterator[Any]:
+        for item in items:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    async def CreateReActAgent(self, request: Any) -> CreateReActAgentResponse:
+        self.created.append(request)
+        return CreateReActAgentResponse(agent_id="a")
+
+
+def client_of(stub: FakeStub) -> ToolBridgeClient:
+    client = ToolBridgeClient("127.0.0.1:1")
+    client.stub = stub
+    client.session_id = "s"
+    return client
+
+
+async def run(stub: FakeStub, **asked: Any) -> list[dict[str, Any]]:
+    request = {"agent_id": "a", "input": {"q": 1}, **asked}
+    return [chunk async for chunk in client_of(stub).execute_agent_streaming(request)]
+
+
+def thought(sequence: int) -> AgentExecutionChunk:
+    return AgentExecutionChunk(sequence=sequence, thought=ThoughtChunk(text="hm"))
+
+
+def result(sequence: int) -> AgentExecutionChunk:
+    return AgentExecutionChunk(sequence=sequence, result=ResultChunk(stop_reason="finished"))
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_runs, "back_off", lambda: iter([0.0] * 100))
+
+
+async def test_a_lost_stream_goes_on_with_the_same_run_after_the_last_chunk_that_was_seen() -> None:
+    stub = FakeStub([thought(0), thought(1), UNAVAILABLE], [UNAVAILABLE], [thought(1), result(2)])
+    chunks = await run(stub, timeout=5)
+    assert [chunk["sequence"] for chunk in chunks] == [0, 1, 2]
+    assert [request.from_sequence for request in stub.requests] == [0, 2, 2]
+    assert [request.timeout_ms for request in stub.requests] == [5_000, 0, 0]
+    assert len({request.run_id for request in stub.requests}) == 1
+
+
+async def test_without_a_connection_for_long_enough_the_loss_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_runs, "CALL_TIMEOUT", -1.0)
+    with pytest.raises(ToolCommunicationError, match="the link was lost"):
+        await run(FakeStub([UNAVAILABLE], [UNAVAILABLE]))
+
+
+async def test_what_the_hub_refuses_is_not_asked_again() -> None:
+    stub = FakeStub([rpc_error(grpc.StatusCode.INTERNAL, "no")])
+    with pytest.raises(ToolCommunicationError, match="INTERNAL"):
+        await run(stub)
+    assert len(stub.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("chunks", "text"),
+    [
+        ([thought(1)], "has a gap: chunk 1 came where 0 was due"),
+        ([thought(0)], "ended without a result"),
+        ([AgentExecutionChunk()], "is empty"),
+        (["chunk"], "a chunk of the run"),
+    ],
+)
+async def test_what_a_hub_must_not_send_is_a_protocol_error(chunks: list[Any], text: str) -> None:
+    with pytest.raises(ProtocolError, match=text):
+        await run(FakeStub(chunks))
+
+
+async def test_an_agent_is_asked_for_as_it_is_given() -> None:
+    stub = FakeStub()
+    agent_id = await client_of(stub).create_react_agent(
+        "q -> a", ["one"], 2, {"model": "openai/m", "temperature": 0.5}, return_intermediate_steps=True
+    )
+    (request,) = stub.created
+    assert (agent_id, request.signature, list(request.tool_names), request.max_iters) == ("a", "q -> a", ["one"], 2)
+    assert set(request.config.llm_config) == {"model", "temperature"}
+    assert request.config.return_intermediate_steps
+
+
+@pytest.mark.parametrize(
+    ("tool_names", "max_iters", "text"), [("one", 5, "list of names"), ([], 5, "is empty"), (None, 0, "max_iters is 0")]
+)
+async def test_an_agent_that_cannot_be_is_refused_here(tool_names: Any, max_iters: int, text: str) -> None:
+    with pytest.raises(ValidationError, match=text):
+        await client_of(FakeStub()).create_react_agent("q -> a", tool_names, max_iters)
