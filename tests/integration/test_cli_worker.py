@@ -155,7 +155,7 @@ async def test_a_signal_ends_a_worker_that_waits_for_its_hub(workers: Workers, t
     [
         (["worker"], "missing argument 'SOURCE'; see grpc-tool-bridge worker --help"),
         (["worker", "no_such_module"], "error: worker no_such_module: there is no module no_such_module"),
-        (["worker", f"{TOOLS}:add", f"{TOOLS}:nothing"], "cli_tools has no nothing"),
+        (["worker", f"{TOOLS}:add", f"{TOOLS}:nothing"], " has no nothing"),
         (["worker", f"{TOOLS}:add", "--capacity", "0"], "invalid value for '--capacity'"),
         (["worker", f"{TOOLS}:add", "--shutdown-grace", "-1"], "setting shutdown_grace: "),
         (["worker", f"{TOOLS}:add", "--token-file", "/does/not/exist"], "cannot read /does/not/exist: No such file"),

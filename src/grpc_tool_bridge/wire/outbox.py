@@ -260,7 +260,6 @@ class Outbox:
             self.stalled += lane.size
             if lane.on_empty is not None and lane.is_empty():
                 lane.on_empty()
-        on_room, lane.on_room = lane.on_room, None
-        if on_room is not None:
-            on_room()
+        if lane.on_room is not None:
+            lane.on_room()
         return sent
