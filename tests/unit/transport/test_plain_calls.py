@@ -38,9 +38,7 @@ class SomeHub:
     def session_facts(self, session_id: str) -> dict[str, int]:
         return {"idle-timeout-ms": 1500}
 
-    async def execute_tool(
-        self, request: pb.ToolCallRequest, *, deadline: float | None
-    ) -> pb.ToolCallResponse:
+    async def execute_tool(self, request: pb.ToolCallRequest, *, deadline: float | None) -> pb.ToolCallResponse:
         self.deadlines.append(deadline)
         if request.tool_id == "fail":
             raise NotFoundError("no such tool")

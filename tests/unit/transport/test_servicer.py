@@ -37,9 +37,7 @@ class SomeHub:
             raise ValidationError("ü" * MAX_MESSAGE_CHARS, details={"d": "ü" * 4_000}, remote_traceback="ü" * 60_000)
         raise SessionNotFoundError("there is no session 's'", details={"k": "v"})
 
-    async def execute_tool(
-        self, request: pb.ToolCallRequest, *, deadline: float | None
-    ) -> pb.ToolCallResponse:
+    async def execute_tool(self, request: pb.ToolCallRequest, *, deadline: float | None) -> pb.ToolCallResponse:
         self.deadlines.append(deadline)
         if request.tool_id == "fail":
             raise NotFoundError("no such tool")
