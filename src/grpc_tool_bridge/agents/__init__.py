@@ -1,1 +1,4 @@
-"""The runtime of agents: ``dspy.ReAct`` over the tools of a session. Nothing else of the package imports DSPy."""
+"""The runtime of agents: ``dspy.ReAct`` over the tools of a session.
+
+Beside it, only ``edges.dspy`` and ``testing`` import DSPy.
+"""
