@@ -152,7 +152,10 @@ def _announce(server: BridgeServer, offered: list[Tool], out: Console, *, as_jso
     guards = [what for what, there in (("TLS", settings.tls_cert), ("a token", settings.token)) if there]
     block = Text(f"The hub listens at {server.address}", style="bold")
     block.append(f" ({' and '.join(guards)} needed)\n" if guards else "\n", style="not bold")
-    block.append(f"{len(tools)} tools\n" if tools else "No tools of its own: --tools names some, and workers bring theirs\n", style="not bold")
+    block.append(
+        f"{len(tools)} tools\n" if tools else "No tools of its own: --tools names some, and workers bring theirs\n",
+        style="not bold",
+    )
     for spec in tools:
         block.append(f"  {signature_text(spec)}\n", style="not bold cyan")
     if agents:
