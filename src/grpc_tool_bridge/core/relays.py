@@ -223,10 +223,7 @@ class Relays:
         executor, call = self._executor, relay.owner
         executor.active += 1
         call.tool.metrics.active += 1
-        calls = call.session.calls
-        if calls is None:
-            calls = call.session.calls = set()
-        calls.add(call)
+        call.enter_session()
         self._open[relay] = None
         if self._look is None:
             self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_at_deadlines)
@@ -236,8 +233,6 @@ class Relays:
         call = relay.owner
         duration_us = (time.perf_counter_ns() - relay.began) // 1_000
         del self._open[relay]
-        if call.session.calls is not None:
-            call.session.calls.discard(call)
         call.worker = None
         self._executor.end(call, relay.held)
         call.tool.metrics.active -= 1

@@ -122,14 +122,18 @@ class Call:
         self._task, self._cancelling = task, task.cancelling()
         delay = self.deadline - time.monotonic()
         self._timer = asyncio.get_running_loop().call_later(max(0.0, delay), self._expire)
-        calls = self.session.calls
-        if calls is None:
-            calls = self.session.calls = set()
-        calls.add(self)
+        self.enter_session()
         if self.parent is not None:
             if self.parent.nested is None:
                 self.parent.nested = set()
             self.parent.nested.add(self)
+
+    def enter_session(self) -> None:
+        """Lets its session find it, until it is disarmed."""
+        calls = self.session.calls
+        if calls is None:
+            calls = self.session.calls = set()
+        calls.add(self)
 
     def disarm(self) -> None:
         """Stops the clock, takes back a cancellation that the tool answered with something else, ends nested calls.
@@ -147,7 +151,7 @@ class Call:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._task is not None and self.session.calls is not None:
+        if self.session.calls is not None:
             self.session.calls.discard(self)
 
     def cancel(self, cause: ToolBridgeError) -> None:
