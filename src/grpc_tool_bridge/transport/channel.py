@@ -69,7 +69,9 @@ class Connection:
             # A tool's call is retried only by those who know that it may be.
             ("grpc.enable_retries", 0),
             ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 5_000),
+            # Short beside the pauses between the dials of a link: those are what rules, and a dial that meets one of gRPC's
+            # own pauses fails unsent, and costs a pause more.
+            ("grpc.max_reconnect_backoff_ms", 1_000),
         ]
         if not self.tls and self.tls_ca is None:
             return grpc.aio.insecure_channel(self.address, options=options)
