@@ -1,6 +1,8 @@
-"""The whole job in one go: a hub with tools, two workers with another one, a client, a second client that watches.
+"""The whole job in one go: a hub with tools, workers with another one and with agents, a client, and one that watches.
 
-Five processes: this script starts them, passes their lines on with the name of who wrote them, and ends them.
+This script starts a process for each, passes their lines on with the name of who wrote them, and ends them. The agent's
+model is the one of ``TOOL_BRIDGE_AGENT_MODEL`` and ``TOOL_BRIDGE_AGENT_API_BASE``; where none is named, a process that
+answers as a model's server does, from a script.
 """
 
 import json
@@ -9,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -18,7 +21,16 @@ from rich.text import Text
 HERE = Path(__file__).parent
 STARTUP_SECONDS = 30.0
 DEMO_SECONDS = 180.0
-COLOURS = {"hub": "green", "left": "yellow", "right": "blue", "client": "cyan", "watcher": "magenta"}
+COLOURS = {
+    "hub": "green",
+    "left": "yellow",
+    "right": "blue",
+    "model": "red",
+    "agents": "bright_yellow",
+    "client": "cyan",
+    "watcher": "magenta",
+}
+MODEL = "TOOL_BRIDGE_AGENT_MODEL"
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -40,83 +52,135 @@ def relay(who: str, stream: IO[str]) -> threading.Thread:
     return thread
 
 
-def start(who: str, *command: str) -> "subprocess.Popen[str]":
-    """Starts a process of the demo; its errors are passed on as they come."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "FORCE_COLOR": "1" if console.is_terminal else ""}
-    process = subprocess.Popen(
-        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+class DemoError(Exception):
+    """A process did not do what the demo needs of it."""
+
+
+class Part:
+    """A process of the demo, whose errors are passed on as they come; ended with the demo."""
+
+    def __init__(self, who: str, *command: str, **environment: str) -> None:
+        self.who = who
+        self._process = subprocess.Popen(
+            [sys.executable, *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={
+                **os.environ,
+                "PYTHONUNBUFFERED": "1",
+                "FORCE_COLOR": "1" if console.is_terminal else "",
+                **environment,
+            },
+        )
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._out = self._process.stdout
+        relay(who, self._process.stderr)
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
+    def first_line(self) -> str:
+        """Waits for what it says once it is ready; the rest is passed on."""
+        line = self._out.readline()
+        if not line:
+            raise DemoError(f"{self.who} did not start; its words are above")
+        return line
+
+    def relay(self) -> threading.Thread:
+        """Passes on what it prints."""
+        return relay(self.who, self._out)
+
+    def wait(self, seconds: float) -> int:
+        """Waits for its end; returns its exit code."""
+        return self._process.wait(seconds)
+
+    def stop(self) -> None:
+        """Asks it to end, and ends it where it does not."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(15)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+def start(stack: ExitStack, who: str, *command: str, **environment: str) -> Part:
+    """Starts a process that ends with the demo."""
+    part = Part(who, *command, **environment)
+    stack.callback(part.stop)
+    return part
+
+
+def start_model(stack: ExitStack) -> dict[str, str]:
+    """Starts what answers for a model, unless there is one; returns how the agents are told of it."""
+    if os.environ.get(MODEL):
+        say("model", f"the agent asks {os.environ[MODEL]}, as {MODEL} says")
+        return {}
+    model = start(stack, "model", "-m", "grpc_tool_bridge.testing.model_server")
+    url = model.first_line().strip()
+    say("model", f"process {model.pid} answers at {url} from a script, as no model is named; {MODEL} names one")
+    # No key of yours is sent to it.
+    return {MODEL: "openai/scripted", "TOOL_BRIDGE_AGENT_API_BASE": url, "OPENAI_API_KEY": ""}
+
+
+def start_worker(stack: ExitStack, name: str, address: str, *offers: str, **environment: str) -> Part:
+    """Starts a worker, which says so when it has dialled the hub."""
+    command = ("-m", "grpc_tool_bridge.cli", "worker", *offers, "--address", address, "--worker-id", name, "--json")
+    return start(stack, name, *command, **environment)
+
+
+def wait_for_worker(worker: Part) -> None:
+    """Waits until what a worker offers can be used."""
+    announced = json.loads(worker.first_line())
+    offers = ", ".join(announced["tools"]) or "none; it runs agents"
+    say(worker.who, f"process {worker.pid} dialled the hub; its tools: {offers}")
+    worker.relay()
+
+
+def run(stack: ExitStack) -> int:
+    """Runs the demo and returns the client's exit code."""
+    tools = str(HERE / "tools.py")
+    hub = start(
+        stack, "hub", "-m", "grpc_tool_bridge.cli", "serve", "--address", "127.0.0.1:0", "--tools", tools, "--json"
     )
-    assert process.stderr is not None
-    relay(who, process.stderr)
-    return process
+    announced = json.loads(hub.first_line())
+    address = announced["address"]
+    say("hub", f"process {hub.pid} listens at {address}; its tools: {', '.join(announced['tools'])}")
+    hub.relay()
 
+    # All at once; the agents' one loads DSPy, which takes the longest.
+    agents = start_worker(stack, "agents", address, "--agents", **start_model(stack))
+    left, right = (start_worker(stack, name, address, str(HERE / "worker_tools.py")) for name in ("left", "right"))
+    for worker in (left, right, agents):
+        wait_for_worker(worker)
 
-def start_worker(name: str, address: str) -> "subprocess.Popen[str]":
-    """Starts a worker; returns when its tools can be called."""
-    source = str(HERE / "worker_tools.py")
-    command = ("-m", "grpc_tool_bridge.cli", "worker", source, "--address", address, "--worker-id", name, "--json")
-    process = start(name, *command)
-    assert process.stdout is not None
-    announced = json.loads(process.stdout.readline() or '{"tools": []}')
-    say(name, f"process {process.pid} dialled the hub; its tools: {', '.join(announced['tools'])}")
-    relay(name, process.stdout)
-    return process
+    watcher = start(stack, "watcher", str(HERE / "demo_watcher.py"), address)
+    say("watcher", watcher.first_line())
+    watched = watcher.relay()
 
-
-def stop(process: "subprocess.Popen[str]") -> None:
-    """Asks a process to end, and ends it where it does not."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    client = start(stack, "client", str(HERE / "demo_client.py"), address, str(left.pid))
+    told = client.relay()
+    code = client.wait(DEMO_SECONDS)
+    told.join(STARTUP_SECONDS)
+    if code == 0:
+        watcher.wait(STARTUP_SECONDS)
+        watched.join(STARTUP_SECONDS)
+    return code
 
 
 def main() -> int:
-    """Runs the demo and returns the client's exit code."""
-    hub = start(
-        "hub",
-        "-m",
-        "grpc_tool_bridge.cli",
-        "serve",
-        "--address",
-        "127.0.0.1:0",
-        "--tools",
-        str(HERE / "tools.py"),
-        "--json",
-    )
-    processes = [hub]
+    """Runs the demo; whatever it comes to, its processes have ended."""
     try:
-        assert hub.stdout is not None
-        announced = json.loads(hub.stdout.readline() or "{}")
-        if "address" not in announced:
-            console.print("the hub did not start; its words are above")
-            return 1
-        address = announced["address"]
-        say("hub", f"process {hub.pid} listens at {address}; its tools: {', '.join(announced['tools'])}")
-        relay("hub", hub.stdout)
-
-        workers = [start_worker(name, address) for name in ("left", "right")]
-        processes.extend(workers)
-
-        watcher = start("watcher", str(HERE / "demo_watcher.py"), address)
-        processes.append(watcher)
-        assert watcher.stdout is not None
-        say("watcher", watcher.stdout.readline())
-        relayed = relay("watcher", watcher.stdout)
-
-        client = start("client", str(HERE / "demo_client.py"), address, str(workers[0].pid))
-        processes.append(client)
-        assert client.stdout is not None
-        relay("client", client.stdout)
-        code = client.wait(DEMO_SECONDS)
-        watcher.wait(STARTUP_SECONDS)
-        relayed.join(STARTUP_SECONDS)
-    finally:
-        for process in reversed(processes):
-            stop(process)
+        with ExitStack() as stack:
+            code = run(stack)
+    except DemoError as failure:
+        console.print(str(failure))
+        return 1
     console.print("done: every process has ended" if code == 0 else f"the client failed with exit code {code}")
     return code
 

@@ -1,12 +1,14 @@
-"""The client of the demo: calls tools of the hub's process and of two workers, and shows what comes back."""
+"""The client of the demo: calls tools of the hub and of workers, asks an agent, and shows what comes back."""
 
 import asyncio
 import os
 import signal
 import sys
 import sysconfig
+import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -19,6 +21,9 @@ SESSION = "demo"
 PRIMES_BELOW = 250_000
 PRIMES = 22_044
 PARTS = 50
+# Characters of what an agent says or sees.
+LINE = 100
+QUESTION = "What is (17 + 4) * 2?"
 REPOSITORY = Path(__file__).parent.parent
 
 console = Console(width=120, highlight=False, soft_wrap=True)
@@ -133,8 +138,42 @@ async def compute(bridge: GRPCToolBridge, worker_pid: int) -> None:
             raise AssertionError(f"there are {PRIMES:,}")
 
 
+async def ask_an_agent(bridge: GRPCToolBridge) -> None:
+    """A model that calls the tools until it can answer; and one who comes to its run later, and misses nothing."""
+    title("7. an agent: what it thinks, does and sees, as it happens")
+    agent_id = await bridge.create_react_agent("Question -> Answer", tool_names=["calculate", "search_docs"])
+    console.print(f"agent {agent_id} is asked: {QUESTION}")
+    began = time.perf_counter()
+    asked = {"agent_id": agent_id, "input": {"question": QUESTION}, "run_id": "demo-run"}
+    chunks = []
+    async for chunk in bridge.execute_agent_streaming(asked):
+        chunks.append(chunk)
+        took = (time.perf_counter() - began) * 1000
+        console.print(f"  {took:7,.0f} ms  {chunk['sequence']}  {describe(chunk)}", markup=False)
+    again = [chunk async for chunk in bridge.execute_agent_streaming({"run_id": "demo-run", "from_sequence": 3})]
+    console.print(f"attached to the run again from chunk 3: {', '.join(chunk['type'] for chunk in again)}")
+    if again != chunks[3:]:
+        raise AssertionError("a run that is over reads as it was")
+
+
+def describe(chunk: dict[str, Any]) -> str:
+    """Writes a chunk of a run on a line."""
+    match chunk["type"]:
+        case "thought":
+            said = chunk["text"]
+        case "action":
+            said = (
+                f"{chunk['tool_name']}({', '.join(f'{name}={value!r}' for name, value in chunk['tool_input'].items())})"
+            )
+        case "observation":
+            said = str(chunk["output"])
+        case _:
+            said = f"{chunk['final_answer']}, {chunk['stop_reason']} after {chunk['total_steps']} steps"
+    return f"{chunk['type']:<12}{textwrap.shorten(said, LINE, placeholder='…')}"
+
+
 async def main(address: str, worker_pid: int) -> None:
-    """Runs the demo's six parts."""
+    """Runs the demo's seven parts."""
     console.print(f"process {os.getpid()} connects to the hub at {address}")
     async with GRPCToolBridge(address, keep_session=True) as bridge:
         await bridge.initialize(SESSION)
@@ -146,6 +185,7 @@ async def main(address: str, worker_pid: int) -> None:
         await batch(bridge)
         await fail(bridge)
         await compute(bridge, worker_pid)
+        await ask_an_agent(bridge)
         metrics = await bridge.client.get_metrics("tool.*")
         counts = {name.removeprefix("tool."): value.integer_value for name, value in sorted(metrics.items())}
         title("the hub counted")

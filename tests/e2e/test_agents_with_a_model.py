@@ -16,6 +16,8 @@ KEY = "zebra.of.the.environment"
 QUESTION = {"question": "What is 2 + 2?"}
 # The first is DSPy's own client; the second, one of those for which DSPy goes by litellm.
 MODELS = ["openai/scripted", "litellm_proxy/scripted"]
+PROVIDERS = ("OPENAI", "LITELLM_PROXY", "HOSTED_VLLM", "LM_STUDIO", "LLAMAFILE", "OLLAMA")
+SELF_RUN = [*MODELS, "hosted_vllm/scripted", "lm_studio/scripted", "llamafile/scripted", "ollama_chat/scripted"]
 
 
 async def calculate(expression: str) -> int:
@@ -44,11 +46,11 @@ async def run(bridge: GRPCToolBridge, **llm_config: Any) -> list[dict[str, Any]]
 
 @pytest.fixture(autouse=True)
 def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for provider in ("OPENAI", "LITELLM_PROXY"):
+    for provider in PROVIDERS:
         monkeypatch.setenv(f"{provider}_API_KEY", KEY)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SELF_RUN)
 async def test_the_key_reaches_the_model_and_nobody_else(name: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with ModelServer() as model:
@@ -59,6 +61,17 @@ async def test_the_key_reaches_the_model_and_nobody_else(name: str, caplog: pyte
         assert {prompt.headers["authorization"] for prompt in model.prompts} == {f"Bearer {KEY}"}
         assert all(KEY not in f"{prompt.text} {prompt.body}" for prompt in model.prompts)
     assert KEY not in f"{chunks} {variables} {caplog.text}"
+
+
+@pytest.mark.parametrize("name", SELF_RUN)
+async def test_a_server_that_asks_for_no_key_is_sent_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for provider in PROVIDERS:
+        monkeypatch.delenv(f"{provider}_API_KEY")
+    with ModelServer() as model:
+        async with bridge_to(model, name) as bridge:
+            chunks = await run(bridge)
+        assert chunks[-1]["final_answer"] == {"Answer": "4"}
+        assert {prompt.headers["authorization"] for prompt in model.prompts} == {"Bearer none"}
 
 
 @pytest.mark.parametrize("config", [{"api_base": "http://127.0.0.1:9/v1"}, {"api_key": "mine"}, {"headers": {}}])

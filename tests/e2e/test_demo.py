@@ -1,5 +1,6 @@
 """``make demo`` shows the main job, in processes of its own."""
 
+import os
 import re
 import subprocess
 import sys
@@ -11,8 +12,11 @@ DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 
 
 @pytest.mark.timeout(240)
-def test_the_demo_runs_its_six_parts_in_five_processes_and_ends_them_all() -> None:
-    ran = subprocess.run([sys.executable, DEMO], capture_output=True, text=True, timeout=220, check=False)
+def test_the_demo_runs_its_seven_parts_in_processes_and_ends_them_all() -> None:
+    # No model of whoever runs the tests is asked.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TOOL_BRIDGE_")}
+    command = [sys.executable, str(DEMO)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=220, check=False, env=environment)
 
     said = ran.stdout
     assert ran.returncode == 0, said + ran.stderr
@@ -28,4 +32,13 @@ def test_the_demo_runs_its_six_parts_in_five_processes_and_ends_them_all() -> No
     assert said.count("22,044 primes below 250,000") == 2
     assert "was killed meanwhile, and no call was lost" in said
     assert "count_primes.calls 100, " in said
+    assert "from a script, as no model is named; TOOL_BRIDGE_AGENT_MODEL names one" in said
+    kinds = re.findall(r"client │ +[\d,]+ ms  (\d)  (\w+)", said)
+    assert kinds == [
+        *zip("012", ("thought", "action", "observation"), strict=True),
+        *zip("3456", ("thought", "action", "observation", "result"), strict=True),
+    ]
+    assert "calculate(expression='(17 + 4) * 2')" in said
+    assert "{'Answer': '42'}, finished after 2 steps" in said
+    assert "attached to the run again from chunk 3: thought, action, observation, result" in said
     assert said.rstrip().endswith("done: every process has ended")

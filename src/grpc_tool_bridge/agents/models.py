@@ -37,9 +37,22 @@ _KEY_TEXT = re.compile(r"\b(?:sk|pk|rk|gsk|xai|key)[-_][\w*.-]{4,}|(?i:\bbearer\
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL")
 _MIN_SECRET = 6
 
-# Servers that people run themselves ask for no key, but their clients will not go without one.
-_SELF_RUN = frozenset({"openai", "litellm_proxy", "hosted_vllm", "lm_studio", "llamafile"})
+# Servers that people run themselves, each with the variable that holds its key. Many ask for none, but their clients
+# will not go without one.
+_SELF_RUN: Mapping[str, str] = MappingProxyType(
+    {
+        "openai": "OPENAI_API_KEY",
+        "litellm_proxy": "LITELLM_PROXY_API_KEY",
+        "hosted_vllm": "HOSTED_VLLM_API_KEY",
+        "lm_studio": "LM_STUDIO_API_KEY",
+        "llamafile": "LLAMAFILE_API_KEY",
+        "ollama": "OLLAMA_API_KEY",
+        "ollama_chat": "OLLAMA_API_KEY",
+    }
+)
 _NO_KEY = "none"
+# Of these DSPy says itself that they ask for no key, and does not read the variable.
+_KEYLESS = frozenset({"hosted_vllm", "ollama", "ollama_chat"})
 
 
 def _number(low: float, high: float) -> Callable[[Any], Any]:
@@ -157,8 +170,10 @@ def make_lm(choice: ModelChoice, settings: AgentSettings) -> Any:
     if choice.api_base is not None:
         options["api_base"] = choice.api_base
         provider = _provider(choice.model or "")
-        if provider in _SELF_RUN and not os.environ.get(f"{provider.upper()}_API_KEY"):
-            options["api_key"] = _NO_KEY
+        if provider in _SELF_RUN:
+            key = os.environ.get(_SELF_RUN[provider])
+            if not key or provider in _KEYLESS:
+                options["api_key"] = key or _NO_KEY
     try:
         return dspy.LM(choice.model, **options)
     except (ValueError, TypeError, DSPyError) as error:

@@ -122,6 +122,8 @@ class _Http(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body are two writes, of which the second would wait for the first to be acknowledged.
+    disable_nagle_algorithm = True
     # A connection that is kept open and silent ends with the server.
     timeout = 30
     server: _Http

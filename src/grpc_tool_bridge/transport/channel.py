@@ -69,8 +69,8 @@ class Connection:
             # A tool's call is retried only by those who know that it may be.
             ("grpc.enable_retries", 0),
             ("grpc.initial_reconnect_backoff_ms", 100),
-            # Short beside the pauses between the dials of a link: those are what rules, and a dial that meets one of gRPC's
-            # own pauses fails unsent, and costs a pause more.
+            # The pauses between the dials of a link are what rules, and these are short beside them: a dial that meets
+            # one of gRPC's own fails unsent, and costs a pause more.
             ("grpc.max_reconnect_backoff_ms", 1_000),
         ]
         if not self.tls and self.tls_ca is None:
