@@ -23,7 +23,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ErrorInfo,
     ExecuteAgentRequest,
 )
-from grpc_tool_bridge.proxy import bridge_closed
+from grpc_tool_bridge.proxy import bridge_closed, to_milliseconds
 from grpc_tool_bridge.retries import back_off
 from grpc_tool_bridge.timeouts import was_cancelled
 from grpc_tool_bridge.transport.client_stub import close_stream
@@ -188,9 +188,7 @@ def _request(client: "ToolBridgeClient", asked: Mapping[str, Any]) -> ExecuteAge
     )
     timeout = asked.get("timeout")
     if timeout is not None:
-        if not 0 < timeout < (2**31 - 1) / 1000:
-            raise ValidationError(f"timeout is {timeout}; it is a number of seconds above 0")
-        request.timeout_ms = max(1, int(timeout * 1000))
+        request.timeout_ms = to_milliseconds(timeout, "the run")
     given = asked.get("input")
     if given is not None:
         try:

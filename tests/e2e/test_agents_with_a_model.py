@@ -93,6 +93,7 @@ async def test_an_error_of_the_model_ends_the_run_without_the_key(name: str, sta
         assert len(model.prompts) == 1
     assert (caught.value.error_type, caught.value.retryable) == ("ModelError", retryable)
     assert "***" in caught.value.message
+    assert "To fix" not in caught.value.message
     assert KEY not in f"{caught.value} {caught.value.details}"
 
 

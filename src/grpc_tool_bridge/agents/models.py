@@ -17,7 +17,7 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 import dspy
 from dspy.clients.backend_selection import select_backend
-from dspy.utils.exceptions import AdapterParseError, DSPyError, is_retryable_lm_error
+from dspy.utils.exceptions import AdapterParseError, DSPyError, LMNotConfiguredError, is_retryable_lm_error
 
 from grpc_tool_bridge.agents.settings import AgentSettings
 from grpc_tool_bridge.errors import AccessError, ToolBridgeError, ValidationError, wire_text
@@ -36,6 +36,8 @@ _SECRET = re.compile(r"key|token$|secret|passw|credential|header|auth|bearer|coo
 _KEY_TEXT = re.compile(r"\b(?:sk|pk|rk|gsk|xai|key)[-_][\w*.-]{4,}|(?i:\bbearer\s+)\S+|\bAIza[\w-]{10,}")
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL")
 _MIN_SECRET = 6
+_ADVICE = "\n\n  To fix:"
+_KEY_NAME = re.compile(r"\b[A-Z][A-Z0-9_]*_(?:KEY|TOKEN)\b")
 
 # Servers that people run themselves, each with the variable that holds its key. Many ask for none, but their clients
 # will not go without one.
@@ -206,8 +208,14 @@ def model_error(error: BaseException) -> ToolBridgeError | None:
         value = getattr(error, name, None)
         if value is not None:
             details[name] = str(value)
+    # What DSPy advises is meant for who calls it, and names ways that are not open to who runs an agent.
+    said = str(error).partition(_ADVICE)[0]
+    text = f"{type(error).__name__}: {_shown(said)}"
+    keys = dict.fromkeys(_KEY_NAME.findall(said)) if isinstance(error, LMNotConfiguredError) else {}
+    if keys:
+        text = f"the agent runtime has no key for {error.model}; its environment needs {' or '.join(keys)}"
     return ToolBridgeError(
-        f"{type(error).__name__}: {_shown(str(error))}",
+        text,
         error_type="ModelError",
         details=details,
         retryable=is_retryable_lm_error(error),

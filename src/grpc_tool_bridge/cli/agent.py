@@ -15,6 +15,8 @@ from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, visible
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
 from grpc_tool_bridge.cli.output import console, print_json
 from grpc_tool_bridge.cli.words import WordsCommand
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.proxy import to_milliseconds
 
 # Of a tool's result; --json gives all.
 _SHOWN_CHARS = 2_000
@@ -84,6 +86,8 @@ async def agent(
 ) -> None:
     """Run an agent, and print what it thinks, does and sees as it happens."""
     inputs = _inputs(given or ())
+    if timeout is not None:
+        _check(timeout)
     async with open_bridge(hub, session) as bridge:
         agent_id = await bridge.create_react_agent(
             signature, tool, max_iters, None if model is None else {"model": model}
@@ -109,6 +113,13 @@ def _inputs(pairs: list[str] | tuple[()]) -> dict[str, Any]:
             raise ArgumentError(f"input {name} is given twice; give it once")
         inputs[name] = read_value(word, f"input {name}")
     return inputs
+
+
+def _check(timeout: float) -> None:
+    try:
+        to_milliseconds(timeout, "agent")
+    except ValidationError as error:
+        raise ArgumentError(f"--timeout: {error.message}") from None
 
 
 def _print(chunk: Mapping[str, Any], out: Console) -> None:

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 import pytest
-from dspy.utils.exceptions import LMAuthError
+from dspy.utils.exceptions import DSPyError, LMAuthError
 
 from grpc_tool_bridge.agents.models import choose_model, make_lm, model_error
 from grpc_tool_bridge.agents.settings import AgentSettings
@@ -202,3 +202,21 @@ async def test_a_key_of_the_environment_is_in_no_chunk_and_no_log(
         assert "***" in chunks[-1].error.message
         assert KEY not in str(chunks)
     assert KEY not in caplog.text
+
+
+async def test_a_model_whose_key_is_missing_says_where_it_belongs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    lm = make_lm(choose_model({"model": "anthropic/claude"}, AgentSettings()), AgentSettings())
+    with pytest.raises(DSPyError) as caught:
+        await lm.acall("What is 2 + 2?")
+    error = model_error(caught.value)
+    assert error is not None
+    assert error.message == (
+        "the agent runtime has no key for anthropic/claude; its environment needs ANTHROPIC_API_KEY"
+    )
+
+
+def test_an_error_of_the_model_is_told_without_the_advice_for_programs_that_call_it() -> None:
+    error = model_error(LMAuthError("[openai/x] refused\n\n  To fix:\n    - Pass the key explicitly", status=401))
+    assert error is not None
+    assert error.message == "LMAuthError: [openai/x] refused"
