@@ -3,10 +3,17 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+
+def _split(value: Any) -> Any:
+    """Reads a list of the environment."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 MAX_MESSAGE_BYTES = 10 * 1024 * 1024
@@ -95,12 +102,25 @@ class Settings(BaseModel):
     agent_api_base: str | None = Field(
         default=None, description="where that model is served, where it is not its maker's own address"
     )
+    agent_allowed_models: Names = Field(
+        default=(), description="further models that an agent may name, and no others; else those of the same provider"
+    )
+    agent_allowed_api_bases: Names = Field(
+        default=(), description="further base URLs that an agent may name; each is trusted with the runtime's keys"
+    )
+    agent_max_total_tokens: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="tokens of a run, asked and answered together; 0: any"
+    )
+    agent_cache: bool = Field(default=False, description="answer from DSPy's cache what a model was asked before")
     agent_timeout: Seconds = Field(default=600.0, description="a run that names no time-out")
     agent_run_keep_time: Seconds = Field(
         default=60.0, description="a run that nobody reads is cancelled after this, and one that is over forgotten"
     )
     agent_run_bytes: Count = Field(
         default=16 * 1024 * 1024, description="chunks of one run that are kept for those who attach to it"
+    )
+    max_agent_run_bytes: Count = Field(
+        default=256 * 1024 * 1024, description="chunks of all runs together; the oldest run that is over gives way"
     )
 
     # How the hub behaves.
@@ -170,7 +190,14 @@ def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
     )
 
     class LoadedSettings(BaseSettings, Settings):
-        model_config = SettingsConfigDict(env_prefix="TOOL_BRIDGE_", frozen=True, extra="ignore", toml_file=config_file)
+        model_config = SettingsConfigDict(
+            env_prefix="TOOL_BRIDGE_",
+            frozen=True,
+            extra="ignore",
+            toml_file=config_file,
+            # A list is written as names with commas between them, not as JSON.
+            enable_decoding=False,
+        )
 
         @classmethod
         def settings_customise_sources(

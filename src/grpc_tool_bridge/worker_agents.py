@@ -4,6 +4,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
+import pydantic
+
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
@@ -76,9 +78,22 @@ def agent_settings(source: Any, settings: Settings) -> "AgentSettings":
         return source
     if source is not True and not isinstance(source, Mapping):
         raise ValidationError(f"agents is {source!r:.80}; it is True, settings of the runtime, or what makes one")
-    given: dict[str, Any] = {"model": settings.agent_model, "api_base": settings.agent_api_base}
+    given: dict[str, Any] = {
+        "model": settings.agent_model,
+        "api_base": settings.agent_api_base,
+        "allowed_models": settings.agent_allowed_models,
+        "allowed_api_bases": settings.agent_allowed_api_bases,
+        "max_total_tokens": settings.agent_max_total_tokens,
+        "cache": settings.agent_cache,
+    }
     given.update({} if source is True else source)
     try:
         return AgentSettings(**given)
-    except ValueError as error:
-        raise ValidationError(f"agents: {error}") from None
+    except pydantic.ValidationError as error:
+        # No value is shown: it may be secret.
+        problems = {
+            ".".join(map(str, item["loc"])): item["msg"].removeprefix("Value error, ")
+            for item in error.errors(include_url=False, include_context=False, include_input=False)
+        }
+        text = "; ".join(f"{name} {problem[:1].lower()}{problem[1:]}" for name, problem in problems.items())
+        raise ValidationError(f"agents: {text}", details=problems) from None

@@ -40,6 +40,17 @@ def test_a_setting_that_cannot_be_is_named(values: dict[str, Any], name: str) ->
         Settings(**values)
 
 
+def test_a_list_is_written_with_commas_in_the_environment_and_as_a_list_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_text('agent_allowed_models = ["openai/a"]\nagent_allowed_api_bases = ["http://a/v1", "http://b/v1"]\n')
+    monkeypatch.setenv("TOOL_BRIDGE_AGENT_ALLOWED_MODELS", "openai/b, openai/c,")
+    settings = load_settings({}, file)
+    assert settings.agent_allowed_models == ("openai/b", "openai/c")
+    assert settings.agent_allowed_api_bases == ("http://a/v1", "http://b/v1")
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(pydantic.ValidationError):
         Settings().max_sessions = 5

@@ -46,6 +46,27 @@ def test_what_is_given_rules_over_the_settings(source: Any, model: str, api_base
     assert isinstance(make_agents(source, SETTINGS, open_session), AgentRuntime)
 
 
+def test_what_the_settings_say_of_agents_reaches_their_runtime() -> None:
+    settings = Settings(
+        agent_allowed_models=("openai/a", "openai/b"),
+        agent_allowed_api_bases=("http://127.0.0.1:2/v1",),
+        agent_max_total_tokens=9,
+        agent_cache=True,
+    )
+    chosen = agent_settings(True, settings)
+    assert chosen.allowed_models == ("openai/a", "openai/b")
+    assert chosen.allowed_api_bases == ("http://127.0.0.1:2/v1",)
+    assert (chosen.max_total_tokens, chosen.cache) == (9, True)
+
+
+def test_a_setting_that_cannot_be_is_named_without_its_value() -> None:
+    with pytest.raises(ValidationError) as caught:
+        agent_settings({"api_base": "http://me:hunter2secret@host/v1", "max_runs": 0}, SETTINGS)
+    assert caught.value.details.keys() == {"api_base", "max_runs"}
+    assert caught.value.message.startswith("agents: api_base has a user or a password in it")
+    assert "hunter2secret" not in f"{caught.value} {caught.value.details}"
+
+
 @pytest.mark.parametrize(("source", "text"), [("yes", "agents is 'yes'"), ({"modell": "x"}, "modell")])
 def test_what_cannot_be_is_refused(source: Any, text: str) -> None:
     with pytest.raises(ValidationError, match=text):

@@ -1,13 +1,14 @@
-"""Which model answers an agent, with which settings, and what its errors are called.
+"""Which model answers an agent, and where.
 
 An agent may name a model and how it samples; it may send neither a key nor headers, and no base URL that the runtime
-does not know: the runtime's key would go there.
+does not know: the runtime's key would go there. For the same reason an agent of a runtime with a model of its own
+cannot choose another provider, unless the runtime lists it.
 """
 
 import importlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -17,27 +18,17 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 import dspy
 from dspy.clients.backend_selection import select_backend
-from dspy.utils.exceptions import AdapterParseError, DSPyError, LMNotConfiguredError, is_retryable_lm_error
+from dspy.utils.exceptions import DSPyError
 
+from grpc_tool_bridge.agents.llm_config import read_llm_config
+from grpc_tool_bridge.agents.model_errors import shown
 from grpc_tool_bridge.agents.settings import AgentSettings
-from grpc_tool_bridge.errors import AccessError, ToolBridgeError, ValidationError, wire_text
+from grpc_tool_bridge.errors import AccessError, ValidationError
 
-_MAX_TEXT = 500
-_MAX_STOPS = 16
-_MAX_SECONDS = 3_600
-_MAX_RETRIES = 10
-
-# "provider/model", or a model that tells its provider by its name. A colon in front would name another way in, such as
-# the login of whoever runs the runtime; "//" a URL.
+# "provider/model". A colon in front would name another way in, such as the login of whoever runs the runtime; "//" a
+# URL.
 _PART = r"[A-Za-z0-9][\w.@+-]{0,127}"
-_MODEL = re.compile(rf"{_PART}(?:/{_PART}(?:(?:/|::?){_PART}){{0,8}})?")
-_SECRET = re.compile(r"key|token$|secret|passw|credential|header|auth|bearer|cookie", re.IGNORECASE)
-# Keys, as providers write them.
-_KEY_TEXT = re.compile(r"\b(?:sk|pk|rk|gsk|xai|key)[-_][\w*.-]{4,}|(?i:\bbearer\s+)\S+|\bAIza[\w-]{10,}")
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL")
-_MIN_SECRET = 6
-_ADVICE = "\n\n  To fix:"
-_KEY_NAME = re.compile(r"\b[A-Z][A-Z0-9_]*_(?:KEY|TOKEN)\b")
+_MODEL = re.compile(rf"{_PART}/{_PART}(?:(?:/|::?){_PART}){{0,8}}")
 
 # Servers that people run themselves, each with the variable that holds its key. Many ask for none, but their clients
 # will not go without one.
@@ -55,70 +46,10 @@ _SELF_RUN: Mapping[str, str] = MappingProxyType(
 _NO_KEY = "none"
 # Of these DSPy says itself that they ask for no key, and does not read the variable.
 _KEYLESS = frozenset({"hosted_vllm", "ollama", "ollama_chat"})
-
-
-def _number(low: float, high: float) -> Callable[[Any], Any]:
-    def check(value: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise ValueError(f"a number from {low:g} to {high:g}")
-        return value
-
-    return check
-
-
-def _whole(low: int, high: int) -> Callable[[Any], Any]:
-    def check(value: Any) -> Any:
-        # A client without integers sends 256.0.
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value % 1:
-            raise ValueError(f"a whole number from {low:,} to {high:,}")
-        return int(value)
-
-    return check
-
-
-def _flag(value: Any) -> Any:
-    if not isinstance(value, bool):
-        raise ValueError("true or false")  # noqa: TRY004 - one kind of refusal
-    return value
-
-
-def _stops(value: Any) -> Any:
-    stops = [value] if isinstance(value, str) else value
-    if not isinstance(stops, list) or len(stops) > _MAX_STOPS or not all(isinstance(stop, str) for stop in stops):
-        raise ValueError(f"a text, or a list of at most {_MAX_STOPS}")
-    return stops
-
-
-def _text(value: Any) -> Any:
-    if not isinstance(value, str) or not value:
-        raise ValueError("a text")
-    return value
-
-
-_MANY = 2**31
-# Passed on to the model.
-_SAMPLING: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
-    {
-        "temperature": _number(0, 2),
-        "top_p": _number(0, 1),
-        "max_tokens": _whole(1, _MANY),
-        "stop": _stops,
-        "seed": _whole(-_MANY, _MANY),
-        "presence_penalty": _number(-2, 2),
-        "frequency_penalty": _number(-2, 2),
-    }
-)
-_OPTIONS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
-    {
-        **_SAMPLING,
-        "model": _text,
-        "api_base": _text,
-        "timeout": _number(0.1, _MAX_SECONDS),
-        "num_retries": _whole(0, _MAX_RETRIES),
-        "cache": _flag,
-        "max_total_tokens": _whole(1, _MANY),
-    }
-)
+# Without an address of their own, these are looked for at OpenAI's, where their keys do not belong.
+_NEEDS_ADDRESS = frozenset({"litellm_proxy", "lm_studio"})
+# Without the variable, this one is asked with the login of whoever runs the runtime.
+_LOGIN = {"xai": "XAI_API_KEY"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +83,12 @@ def choose_model(config: Mapping[str, Any], settings: AgentSettings) -> ModelCho
         ValidationError: A setting is unknown, wrong or not the agent's to make; or no model is named anywhere.
         AccessError: The runtime does not let agents use this model or base URL.
     """
-    read = _read(config)
+    read = read_llm_config(config)
     model = _model(read.pop("model", None), settings)
     api_base = _api_base(read.pop("api_base", None), model, settings)
+    _check_address(model, api_base, settings)
+    if read.get("cache") and not settings.cache:
+        raise AccessError("the agent runtime keeps no cache; it does where it is started so (TOOL_BRIDGE_AGENT_CACHE)")
     limits = [limit for limit in (read.pop("max_total_tokens", 0), settings.max_total_tokens) if limit]
     options = {"cache": settings.cache, "timeout": settings.model_timeout, **read}
     return ModelChoice(model, api_base, options, min(limits, default=0))
@@ -180,7 +114,7 @@ def make_lm(choice: ModelChoice, settings: AgentSettings) -> Any:
         return dspy.LM(choice.model, **options)
     except (ValueError, TypeError, DSPyError) as error:
         raise ValidationError(
-            f"llm_config: {_shown(str(error))}", details={"llm_config": type(error).__name__}
+            f"llm_config: {shown(str(error))}", details={"llm_config": type(error).__name__}
         ) from None
 
 
@@ -188,60 +122,6 @@ def load_engine(lm: Any) -> None:
     """Imports what the LM sends its requests with; that takes seconds, so call it where nobody waits."""
     if isinstance(lm, dspy.LM) and isinstance(lm.engine, str) and not select_backend(lm).native:
         importlib.import_module("litellm")
-
-
-def model_error(error: BaseException) -> ToolBridgeError | None:
-    """Returns what a run's reader is told of an error of the model; None where it is none.
-
-    The class and the message are told; keys and what the model was asked are not.
-    """
-    if isinstance(error, AdapterParseError):
-        wanted = ", ".join(error.signature.output_fields)
-        return ToolBridgeError(
-            f"the model's answer could not be read: it needs the fields {wanted}; it was {_shown(error.lm_response)!r}",
-            error_type="ModelAnswerError",
-        )
-    if not isinstance(error, DSPyError):
-        return None
-    details = {"class": type(error).__name__}
-    for name in ("model", "provider", "status", "retry_after"):
-        value = getattr(error, name, None)
-        if value is not None:
-            details[name] = str(value)
-    # What DSPy advises is meant for who calls it, and names ways that are not open to who runs an agent.
-    said = str(error).partition(_ADVICE)[0]
-    text = f"{type(error).__name__}: {_shown(said)}"
-    keys = dict.fromkeys(_KEY_NAME.findall(said)) if isinstance(error, LMNotConfiguredError) else {}
-    if keys:
-        text = f"the agent runtime has no key for {error.model}; its environment needs {' or '.join(keys)}"
-    return ToolBridgeError(
-        text,
-        error_type="ModelError",
-        details=details,
-        retryable=is_retryable_lm_error(error),
-    )
-
-
-def _read(config: Mapping[str, Any]) -> dict[str, Any]:
-    wrong: dict[str, str] = {}
-    read: dict[str, Any] = {}
-    for name, value in config.items():
-        check = _OPTIONS.get(name)
-        if check is None:
-            wrong[name] = (
-                "not taken from a message; keys stand in the environment of the agent runtime"
-                if _SECRET.search(name)
-                else f"unknown; there are {', '.join(_OPTIONS)}"
-            )
-            continue
-        try:
-            read[name] = check(value)
-        except ValueError as error:
-            wrong[name] = f"needs {error}"
-    if wrong:
-        parts = "; ".join(f"{name}: {problem}" for name, problem in wrong.items())
-        raise ValidationError(f"llm_config: {parts}", details=wrong)
-    return read
 
 
 def _model(named: str | None, settings: AgentSettings) -> str | None:
@@ -253,14 +133,25 @@ def _model(named: str | None, settings: AgentSettings) -> str | None:
                 details={"model": "missing"},
             )
         return settings.model
+    if settings.lm is not None or named in settings.allowed_models:
+        return named
     if settings.allowed_models:
-        if named not in settings.allowed_models:
-            known = ", ".join(dict.fromkeys([*filter(None, [settings.model]), *settings.allowed_models]))
-            raise AccessError(f"the agent runtime does not offer the model {_shown(named)!r}; it offers {known}")
-    elif not _MODEL.fullmatch(named) or ".." in named:
+        known = ", ".join(dict.fromkeys([*filter(None, [settings.model]), *settings.allowed_models]))
+        raise AccessError(f"the agent runtime does not offer the model {shown(named)!r}; it offers {known}")
+    if not _MODEL.fullmatch(named) or ".." in named:
         raise ValidationError(
-            f"llm_config: model {_shown(named)!r} is no name such as 'openai/gpt-4o-mini'", details={"model": "no name"}
+            f"llm_config: model {shown(named)!r} is no name with its provider, such as 'openai/gpt-4o-mini'",
+            details={"model": "no name"},
         )
+    if (settings.model or settings.api_base) and not _is_ours(named, settings):
+        ours = f"{_provider(settings.model)}'s" if settings.model else "those that its api_base serves"
+        raise AccessError(
+            f"the agent runtime does not offer the model {shown(named)!r}, but {ours}; others are listed where it is "
+            "started (TOOL_BRIDGE_AGENT_ALLOWED_MODELS)"
+        )
+    variable = _LOGIN.get(_provider(named))
+    if variable is not None and not os.environ.get(variable):
+        raise AccessError(f"the agent runtime has no key for {named}; its environment needs {variable}")
     return named
 
 
@@ -272,9 +163,22 @@ def _api_base(named: str | None, model: str | None, settings: AgentSettings) -> 
     if named.rstrip("/") not in {base.rstrip("/") for base in (ours, *settings.allowed_api_bases) if base}:
         raise AccessError(
             "the agent runtime does not know this api_base for this model; it is set where the runtime is started "
-            "(--api-base, TOOL_BRIDGE_AGENT_API_BASE), or listed there in allowed_api_bases"
+            "(--api-base, TOOL_BRIDGE_AGENT_API_BASE), or listed there (TOOL_BRIDGE_AGENT_ALLOWED_API_BASES)"
         )
     return named
+
+
+def _check_address(model: str | None, api_base: str | None, settings: AgentSettings) -> None:
+    provider = _provider(model or "")
+    if api_base is not None or settings.lm is not None or provider not in _NEEDS_ADDRESS:
+        return
+    variable = f"{provider.upper()}_API_BASE"
+    if not os.environ.get(variable):
+        raise ValidationError(
+            f"llm_config: the model {model} needs the address of its server; the agent runtime is started with it "
+            f"(--api-base, or {variable})",
+            details={"api_base": "missing"},
+        )
 
 
 def _is_ours(model: str, settings: AgentSettings) -> bool:
@@ -286,11 +190,3 @@ def _is_ours(model: str, settings: AgentSettings) -> bool:
 def _provider(model: str) -> str:
     """Returns the provider; of a model that names none, the model, which has no provider in common with others."""
     return model.partition("/")[0]
-
-
-def _shown(text: str) -> str:
-    """Makes a foreign text fit to be shown: short, and without keys."""
-    for name, value in os.environ.items():
-        if len(value) >= _MIN_SECRET and _SECRET_NAME.search(name.upper()):
-            text = text.replace(value, "***")
-    return wire_text(_KEY_TEXT.sub("***", text), _MAX_TEXT)

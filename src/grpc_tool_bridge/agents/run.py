@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from grpc_tool_bridge.agents.chunks import struct_of, text_of
-from grpc_tool_bridge.agents.models import ModelChoice, model_error
+from grpc_tool_bridge.agents.model_errors import model_error
+from grpc_tool_bridge.agents.models import ModelChoice
 from grpc_tool_bridge.agents.react import FINISH, ReAct, Step
 from grpc_tool_bridge.agents.signatures import AgentSignature
 from grpc_tool_bridge.errors import (

@@ -1,24 +1,48 @@
 """Settings of an agent runtime."""
 
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from grpc_tool_bridge.config import Count, Seconds
+
+
+def _base_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("is no base URL such as http://127.0.0.1:8000/v1")
+    if parts.username is not None or parts.password is not None:
+        # Whoever cannot connect says where to, and that reaches clients.
+        raise ValueError("has a user or a password in it; a key stands in the environment of the runtime")
+    return url
+
+
+def _model(name: str) -> str:
+    if "/" not in name:
+        raise ValueError(f"{name!r} names no provider; write it as in openai/gpt-4o-mini")
+    return name
+
+
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
 
 
 class AgentSettings(BaseModel):
     """Everything that can be set at an agent runtime, but for the keys of models: they stand in its environment."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     # Which models.
     model: str | None = Field(default=None, description="model of agents that name none, such as openai/gpt-4o-mini")
-    api_base: str | None = Field(default=None, description="base URL of that model's provider; its own where not set")
-    allowed_models: tuple[str, ...] = Field(
-        default=(), description="further models that an agent may name; none: any whose key the runtime has"
+    api_base: BaseUrl | None = Field(
+        default=None, description="base URL of that model's provider; its own where not set"
     )
-    allowed_api_bases: tuple[str, ...] = Field(
+    allowed_models: tuple[Annotated[str, AfterValidator(_model)], ...] = Field(
+        default=(),
+        description="further models that an agent may name, and no others; none: those of the model's provider or, "
+        "where the runtime has neither model nor api_base, any",
+    )
+    allowed_api_bases: tuple[BaseUrl, ...] = Field(
         default=(), description="further base URLs that an agent may name; each is trusted with the runtime's keys"
     )
     cache: bool = Field(default=False, description="answer from DSPy's cache what a model was asked before")

@@ -34,7 +34,7 @@ def setting(name: str, flag: str = "") -> Any:
 
 def default_text(field: FieldInfo) -> str:
     """Writes a setting's default for people."""
-    if field.default is None:
+    if field.default is None or field.default == ():
         return "none"
     if isinstance(field.default, bool):
         return "on" if field.default else "off"

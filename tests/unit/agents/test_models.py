@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from dspy.utils.exceptions import DSPyError, LMAuthError
 
-from grpc_tool_bridge.agents.models import choose_model, make_lm, model_error
+from grpc_tool_bridge.agents.model_errors import model_error
+from grpc_tool_bridge.agents.models import choose_model, make_lm
 from grpc_tool_bridge.agents.settings import AgentSettings
 from grpc_tool_bridge.errors import AccessError, ValidationError
 from grpc_tool_bridge.testing import ScriptedLM
@@ -70,9 +71,77 @@ def test_a_base_url_that_the_runtime_does_not_know_is_refused(api_base: str) -> 
 
 
 def test_the_base_url_of_one_provider_is_not_that_of_another() -> None:
-    assert choose_model({"model": "anthropic/large"}, SETTINGS).api_base is None
+    settings = AgentSettings(model="openai/small", api_base=OURS, allowed_models=("anthropic/large",))
+    assert choose_model({"model": "anthropic/large"}, settings).api_base is None
     with pytest.raises(AccessError, match="does not know this api_base"):
-        choose_model({"model": "anthropic/large", "api_base": OURS}, SETTINGS)
+        choose_model({"model": "anthropic/large", "api_base": OURS}, settings)
+
+
+@pytest.mark.parametrize("model", ["anthropic/large", "custom_openai/small", "lm_studio/small", "OpenAI/small"])
+@pytest.mark.parametrize("api_base", [OURS, None])
+def test_a_runtime_with_a_model_offers_no_other_provider(model: str, api_base: str | None) -> None:
+    settings = AgentSettings(model="openai/small", api_base=api_base)
+    assert choose_model({"model": "openai/large"}, settings).api_base == api_base
+    with pytest.raises(AccessError, match="but openai's; others are listed where it is started"):
+        choose_model({"model": model}, settings)
+
+
+def test_a_runtime_with_a_base_url_alone_offers_what_is_served_there() -> None:
+    settings = AgentSettings(api_base=OURS)
+    assert choose_model({"model": "hosted_vllm/small"}, settings).api_base == OURS
+    with pytest.raises(AccessError, match="but those that its api_base serves"):
+        choose_model({"model": "anthropic/large"}, settings)
+
+
+def test_a_runtime_with_neither_offers_any_model_that_names_its_provider() -> None:
+    choice = choose_model({"model": "anthropic/large"}, AgentSettings())
+    assert (choice.model, choice.api_base) == ("anthropic/large", None)
+
+
+def test_a_login_of_whoever_runs_the_runtime_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XAI_API_KEY", raising=False)
+    with pytest.raises(AccessError, match="its environment needs XAI_API_KEY"):
+        choose_model({"model": "xai/grok"}, AgentSettings())
+    monkeypatch.setenv("XAI_API_KEY", KEY)
+    assert choose_model({"model": "xai/grok"}, AgentSettings()).model == "xai/grok"
+
+
+@pytest.mark.parametrize("provider", ["litellm_proxy", "lm_studio"])
+def test_a_server_without_an_address_is_not_looked_for_elsewhere(
+    provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variable = f"{provider.upper()}_API_BASE"
+    monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(ValidationError, match=f"needs the address of its server.*{variable}"):
+        choose_model({"model": f"{provider}/x"}, AgentSettings())
+    monkeypatch.setenv(variable, OURS)
+    assert choose_model({"model": f"{provider}/x"}, AgentSettings()).model == f"{provider}/x"
+
+
+def test_a_cache_is_kept_only_where_the_runtime_keeps_one() -> None:
+    with pytest.raises(AccessError, match="TOOL_BRIDGE_AGENT_CACHE"):
+        choose_model({"cache": True}, SETTINGS)
+    caching = AgentSettings(model="openai/small", cache=True)
+    assert choose_model({}, caching).options["cache"] is True
+    assert choose_model({"cache": False}, caching).options["cache"] is False
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ({"api_base": "http://me:hunter2secret@127.0.0.1/v1"}, "has a user or a password in it"),
+        ({"api_base": "127.0.0.1:8000/v1"}, "is no base URL"),
+        ({"api_base": "file:///etc/passwd"}, "is no base URL"),
+        ({"allowed_api_bases": ["http://me@127.0.0.1/v1"]}, "has a user or a password in it"),
+        ({"allowed_models": ["small"]}, "names no provider"),
+    ],
+)
+def test_settings_that_would_send_keys_astray_are_refused_without_being_shown(
+    setting: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(ValueError, match=text) as caught:
+        AgentSettings(**setting)
+    assert "hunter2secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -86,12 +155,13 @@ def test_the_base_url_of_one_provider_is_not_that_of_another() -> None:
         "openai/a b",
         "openai/a\nb",
         "/small",
+        "small",
         "openai/",
         "x" * 1_000,
     ],
 )
 def test_a_model_that_is_no_name_is_refused(model: str) -> None:
-    with pytest.raises(ValidationError, match="is no name such as"):
+    with pytest.raises(ValidationError, match="is no name with its provider"):
         choose_model({"model": model}, SETTINGS)
 
 
@@ -220,3 +290,10 @@ def test_an_error_of_the_model_is_told_without_the_advice_for_programs_that_call
     error = model_error(LMAuthError("[openai/x] refused\n\n  To fix:\n    - Pass the key explicitly", status=401))
     assert error is not None
     assert error.message == "LMAuthError: [openai/x] refused"
+
+
+def test_an_error_shows_neither_who_logs_in_nor_the_files_of_a_traceback() -> None:
+    said = "cannot connect to http://me:hunter2secret@host/v1\nTraceback (most recent call last):\n  File secret.py"
+    error = model_error(LMAuthError(said, status=401))
+    assert error is not None
+    assert error.message == "LMAuthError: cannot connect to http://***@host/v1\n"

@@ -1,0 +1,58 @@
+"""What a run's reader is told of an error of the model: its class and its message, and no keys."""
+
+import os
+import re
+
+from dspy.utils.exceptions import AdapterParseError, DSPyError, LMNotConfiguredError, is_retryable_lm_error
+
+from grpc_tool_bridge.errors import ToolBridgeError, wire_text
+
+_MAX_TEXT = 500
+# Keys, as providers write them.
+_KEY_TEXT = re.compile(r"\b(?:sk|pk|rk|gsk|xai|key)[-_][\w*.-]{4,}|(?i:\bbearer\s+)\S+|\bAIza[\w-]{10,}")
+# What stands before the host of a URL.
+_USER = re.compile(r"(?<=//)[^/\s@]+@")
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL")
+_MIN_SECRET = 6
+_KEY_NAME = re.compile(r"\b[A-Z][A-Z0-9_]*_(?:KEY|TOKEN)\b")
+# What follows is meant for who calls DSPy, and names ways that are not open to who runs an agent; or names files.
+_REST = re.compile(r"\n\n  To fix:|Traceback \(most recent call last\)")
+
+
+def model_error(error: BaseException) -> ToolBridgeError | None:
+    """Returns what a run's reader is told of an error of the model; None where it is none.
+
+    The class and the message are told; keys and what the model was asked are not.
+    """
+    if isinstance(error, AdapterParseError):
+        wanted = ", ".join(error.signature.output_fields)
+        return ToolBridgeError(
+            f"the model's answer could not be read: it needs the fields {wanted}; it was {shown(error.lm_response)!r}",
+            error_type="ModelAnswerError",
+        )
+    if not isinstance(error, DSPyError):
+        return None
+    details = {"class": type(error).__name__}
+    for name in ("model", "provider", "status", "retry_after"):
+        value = getattr(error, name, None)
+        if value is not None:
+            details[name] = str(value)
+    said = _REST.split(str(error), maxsplit=1)[0]
+    text = f"{type(error).__name__}: {shown(said)}"
+    keys = dict.fromkeys(_KEY_NAME.findall(said)) if isinstance(error, LMNotConfiguredError) else {}
+    if keys:
+        text = f"the agent runtime has no key for {error.model}; its environment needs {' or '.join(keys)}"
+    return ToolBridgeError(
+        text,
+        error_type="ModelError",
+        details=details,
+        retryable=is_retryable_lm_error(error),
+    )
+
+
+def shown(text: str) -> str:
+    """Makes a foreign text fit to be shown: short, and without keys."""
+    for name, value in os.environ.items():
+        if len(value) >= _MIN_SECRET and _SECRET_NAME.search(name.upper()):
+            text = text.replace(value, "***")
+    return wire_text(_USER.sub("***@", _KEY_TEXT.sub("***", text)), _MAX_TEXT)
