@@ -146,7 +146,7 @@ class AsyncGRPCProxyTool(AsyncApi):
         self._prepared = b""
         self._take(tool_spec, options)
 
-    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    async def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Calls the tool and returns its result."""
         options = self._options
         if options.wants_events:
@@ -178,7 +178,7 @@ class AsyncGRPCProxyTool(AsyncApi):
             self.explain(error)
             raise
 
-    def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+    def stream(self, /, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """Iterates over what the tool yields, each value as it is made; of a tool that returns, over its result."""
         return self._stream(args, kwargs)
 
@@ -405,7 +405,7 @@ class AsyncGRPCProxyTool(AsyncApi):
 class StreamingGRPCProxyTool(AsyncGRPCProxyTool):
     """A tool that yields. ``tool.stream(…)`` iterates over its values; ``await tool(…)`` gives the list of them."""
 
-    async def __call__(self, *args: Any, **kwargs: Any) -> list[Any]:
+    async def __call__(self, /, *args: Any, **kwargs: Any) -> list[Any]:
         """Runs the stream to its end and returns the list of its values."""
         return [value async for value in self.stream(*args, **kwargs)]
 

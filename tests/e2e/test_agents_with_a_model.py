@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -50,6 +51,16 @@ def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"{provider}_API_KEY", KEY)
 
 
+@pytest.fixture(autouse=True)
+async def _litellm() -> AsyncIterator[None]:
+    """Closes what litellm keeps open for the whole process, and has it forget that."""
+    yield
+    if "litellm" in sys.modules:
+        litellm: Any = sys.modules["litellm"]
+        await litellm.close_litellm_async_clients()
+        litellm.in_memory_llm_clients_cache.flush_cache()
+
+
 @pytest.mark.parametrize("name", SELF_RUN)
 async def test_the_key_reaches_the_model_and_nobody_else(name: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
@@ -81,6 +92,14 @@ async def test_a_client_that_would_have_the_key_sent_elsewhere_is_refused(config
             with pytest.raises(ToolBridgeError, match=next(iter(config))):
                 await bridge.create_react_agent("Question -> Answer", llm_config=config)
         assert model.prompts == []
+
+
+@pytest.mark.parametrize("name", MODELS)
+async def test_the_end_of_a_runtime_closes_nothing_of_the_next(name: str) -> None:
+    with ModelServer() as model:
+        for _ in range(2):
+            async with bridge_to(model, name) as bridge:
+                assert (await run(bridge))[-1]["final_answer"] == {"Answer": "4"}
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -368,7 +368,9 @@ async def test_a_run_counts_as_a_call_of_its_session(world: World, agents: Obedi
     reading = asyncio.create_task(run(world.bridge, agent_id, given={"wait": True}))
     await agents.begun()
     assert await world.active_operations() == 1
-    assert (await world.bridge.client.get_metrics("hub.agent_runs"))["hub.agent_runs"].integer_value == 1
+    metrics = await world.bridge.client.get_metrics("hub.agent_*")
+    assert metrics["hub.agent_runs"].integer_value == 1
+    assert metrics["hub.agent_run_bytes"].integer_value > 0
     agents.go_on.set()
     await soon(reading)
     await world.quiet()
@@ -445,7 +447,7 @@ async def test_five_sessions_run_their_agents_at_once(world: World) -> None:
         ({"input": {}}, "needs the agent_id"),
         ({"agent_id": "a", "inputs": {}}, "it was given inputs"),
         ({"agent_id": "a", "input": {"when": object()}}, "a dict of what JSON holds"),
-        ({"agent_id": "a", "input": {}, "timeout": 0}, "timeout is 0"),
+        ({"agent_id": "a", "input": {}, "timeout": 0}, "the run: the time-out is 0 s"),
     ],
 )
 async def test_a_request_that_cannot_be_is_refused_by_what_is_wrong(

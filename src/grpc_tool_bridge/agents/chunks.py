@@ -22,7 +22,15 @@ def struct_of(values: Mapping[str, Any]) -> Struct:
 
 def json_of(value: Any) -> Any:
     """Makes a value plain JSON."""
-    return pydantic_core.to_jsonable_python(value, inf_nan_mode="strings", fallback=str, serialize_unknown=True)
+    try:
+        return pydantic_core.to_jsonable_python(value, inf_nan_mode="strings", fallback=str, serialize_unknown=True)
+    except (pydantic_core.PydanticSerializationError, ValueError):
+        return whole_text(value)
+
+
+def whole_text(value: Any) -> Any:
+    """Replaces half characters, as a model may write them in JSON; neither a message nor a prompt can hold them."""
+    return json.loads(json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace"))
 
 
 def text_of(value: Any, limit: int) -> str:

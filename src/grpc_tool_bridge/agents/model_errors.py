@@ -26,10 +26,7 @@ def model_error(error: BaseException) -> ToolBridgeError | None:
     """
     if isinstance(error, AdapterParseError):
         wanted = ", ".join(error.signature.output_fields)
-        return ToolBridgeError(
-            f"the model's answer could not be read: it needs the fields {wanted}; it was {shown(error.lm_response)!r}",
-            error_type="ModelAnswerError",
-        )
+        return answer_error(f"it needs the fields {wanted}; it was {shown(error.lm_response)!r}")
     if not isinstance(error, DSPyError):
         return None
     details = {"class": type(error).__name__}
@@ -48,6 +45,11 @@ def model_error(error: BaseException) -> ToolBridgeError | None:
         details=details,
         retryable=is_retryable_lm_error(error),
     )
+
+
+def answer_error(why: str) -> ToolBridgeError:
+    """Makes the error for an answer that is none."""
+    return ToolBridgeError(f"the model's answer could not be read: {why}", error_type="ModelAnswerError")
 
 
 def shown(text: str) -> str:

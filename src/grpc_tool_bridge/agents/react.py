@@ -1,14 +1,15 @@
 """``dspy.ReAct``, one step at a time."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dspy
-from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
+from dspy.utils.exceptions import ContextWindowExceededError
 
+from grpc_tool_bridge.agents.adapters import Adapter, Tally
+from grpc_tool_bridge.agents.chunks import whole_text
 from grpc_tool_bridge.agents.signatures import AgentSignature, quiet_names
 from grpc_tool_bridge.agents.tool_args import tool_args
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
@@ -17,6 +18,9 @@ _log = logging.getLogger(__name__)
 
 FINISH = "finish"
 _TRUNCATIONS = 3
+# Of English, roughly.
+_TOKEN_CHARS = 4
+_MANY = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class Step:
 
 
 class TokenCount:
-    """Counts the tokens of a run, as its model reports them."""
+    """Counts the tokens of a run as its model reports them or, where it does not, by its characters."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -50,6 +54,11 @@ class TokenCount:
         """Adds those of one answer."""
         self.asked += _count(usage, "prompt_tokens", "input_tokens")
         self.answered += _count(usage, "completion_tokens", "output_tokens")
+
+    def estimate(self, tally: Tally) -> None:
+        """Adds what the characters of an answer come to."""
+        self.asked += tally.asked // _TOKEN_CHARS
+        self.answered += tally.answered // _TOKEN_CHARS
 
 
 class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
@@ -76,10 +85,8 @@ class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
             answer = await self._ask(self.react, inputs)
         except ContextWindowExceededError:
             return None
-        # Half a character, as a model may write it in JSON, is nothing that a message or the next prompt can hold.
         said = [answer.next_thought or "", answer.next_tool_name or "", dict(answer.next_tool_args or {})]
-        thought, tool, args = json.loads(json.dumps(said, ensure_ascii=False, default=str).encode("utf-8", "replace"))
-        return Step(thought, tool, args)
+        return Step(*whole_text(said))
 
     def observe(self, step: Step, observation: str) -> None:
         """Adds what came of a step, for the model to read."""
@@ -97,44 +104,27 @@ class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
         return {name: answer[name] for name in self._outputs}
 
     async def _ask(self, module: Any, inputs: Mapping[str, Any]) -> Any:
+        tally, counted = Tally(), self.tokens.total
         # DSPy keeps what a context sets in a context variable: of no other run, and gone at the end. What it would keep
         # of every prompt, it keeps for the whole process.
-        with (
-            dspy.context(lm=self._lm, adapter=_Adapter(), usage_tracker=self.tokens, disable_history=True, trace=None),
-            quiet_names(),
+        with dspy.context(
+            lm=self._lm, adapter=Adapter(tally), usage_tracker=self.tokens, disable_history=True, trace=None
         ):
-            for last in (*[False] * (_TRUNCATIONS - 1), True):
-                try:
-                    return await module.acall(**inputs, trajectory=self._format_trajectory(self._trajectory))
-                except ContextWindowExceededError:
-                    if last:
-                        raise
-                    _log.info("the trajectory is longer than the model can read; its oldest step is left out")
-                    self.truncate_trajectory(self._trajectory)
-            raise AssertionError  # the last try returns or raises
+            answer = await self._fitting(module, inputs)
+        if self.tokens.total == counted:
+            self.tokens.estimate(tally)
+        return answer
 
-
-class _Lenient:
-    """Reads the name of a tool that there is none of, so that the agent can be told."""
-
-    def parse(self, signature: Any, completion: str) -> dict[str, Any]:
-        """Reads an answer of the model."""
-        try:
-            return super().parse(signature, completion)  # type: ignore[misc,no-any-return] # of an adapter
-        except AdapterParseError:
-            if "next_tool_name" not in signature.output_fields:
-                raise
-            read = super().parse(signature.with_updated_fields("next_tool_name", type_=str), completion)  # type: ignore[misc]
-            return dict(read)
-
-
-class _JsonAdapter(_Lenient, dspy.JSONAdapter):  # type: ignore[misc] # dspy has no types
-    pass
-
-
-class _Adapter(_Lenient, dspy.ChatAdapter):  # type: ignore[misc] # dspy has no types
-    def _make_json_adapter_fallback(self) -> Any:
-        return _JsonAdapter()
+    async def _fitting(self, module: Any, inputs: Mapping[str, Any]) -> Any:
+        for last in (*[False] * (_TRUNCATIONS - 1), True):
+            try:
+                return await module.acall(**inputs, trajectory=self._format_trajectory(self._trajectory))
+            except ContextWindowExceededError:
+                if last:
+                    raise
+                _log.info("the trajectory is longer than the model can read; its oldest step is left out")
+                self.truncate_trajectory(self._trajectory)
+        raise AssertionError  # the last try returns or raises
 
 
 def _described(spec: ToolSpec) -> dspy.Tool:
@@ -148,6 +138,7 @@ def _not_called() -> None:
 def _count(usage: Mapping[str, Any], *names: str) -> int:
     for name in names:
         value = usage.get(name)
-        if isinstance(value, int):
+        # A server may report anything.
+        if isinstance(value, int) and 0 <= value < _MANY:
             return value
     return 0

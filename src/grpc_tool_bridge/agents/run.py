@@ -17,6 +17,7 @@ from grpc_tool_bridge.agents.signatures import AgentSignature
 from grpc_tool_bridge.errors import (
     InternalError,
     NotFoundError,
+    ResourceExhaustedError,
     ToolBridgeError,
     ValidationError,
     error_info,
@@ -29,6 +30,12 @@ from grpc_tool_bridge.wire.values import serialize_value
 _log = logging.getLogger(__name__)
 
 _MAX_TEXT = 65_536
+# What a client is sent of one result of a tool; of a larger one, the text that the model is shown.
+_MAX_VALUE_BYTES = 1024 * 1024
+# Of a tool that yields, what is read; what goes on yields for ever, for all that an agent knows.
+_MAX_VALUES = 10_000
+# All texts of a result that lists its steps: a message has room for 10 MB, at up to four bytes for each character.
+_STEPS_CHARS = 2_000_000
 # The result has to be there before whoever asked gives up: so much of the time is kept for its way.
 _KEPT_SHARE = 0.1
 _KEPT_SECONDS = 1.0
@@ -96,6 +103,7 @@ class Run:
         left = max(0.0, ends - time.monotonic())
         self._ends = asyncio.get_running_loop().time() + left - min(left * _KEPT_SHARE, _KEPT_SECONDS)
         self._steps: list[pb.IntermediateStep] = []
+        self._step_chars = min(_MAX_TEXT, _STEPS_CHARS // (3 * agent.max_iters))
         self._taken = 0
 
     async def chunks(self) -> AsyncGenerator[pb.AgentExecutionChunk, None]:
@@ -133,7 +141,7 @@ class Run:
             value, text, error = await self._observed(step, tools)
             react.observe(step, text)
             self._keep(step, text)
-            yield _observation(value, error, number, seconds=time.monotonic() - began, react=react)
+            yield _observation(value, text, error, number, seconds=time.monotonic() - began, react=react)
             if step.tool == FINISH:
                 stop_reason = "finished"
                 break
@@ -166,11 +174,19 @@ class Run:
         tool_id = spec.tool_id or spec.name
         if spec.type != pb.STREAMING:
             return await self._session.call_tool(tool_id, (), args)
-        values = self._session.stream_tool(tool_id, (), args)
-        try:
-            return [value async for value in values]
-        finally:
-            await values.aclose()
+        values: list[Any] = []
+        size = 0
+        async with aclosing(self._session.stream_tool(tool_id, (), args)) as chunks:
+            async for value in chunks:
+                values.append(value)
+                size += serialize_value(value).ByteSize()
+                if size > _MAX_VALUE_BYTES or len(values) > _MAX_VALUES:
+                    raise ResourceExhaustedError(
+                        f"its stream was ended after {len(values):,} values of {size:,} bytes together; an agent is "
+                        f"shown at most {_MAX_VALUES:,} of {_MAX_VALUE_BYTES:,}",
+                        retryable=False,
+                    )
+        return values
 
     async def _in_time(self, work: Any) -> Any:
         limit = asyncio.timeout_at(self._ends)
@@ -187,10 +203,13 @@ class Run:
 
     def _keep(self, step: Step, text: str) -> None:
         if self._agent.intermediate_steps:
-            action = f"{step.tool}({text_of(step.args, _MAX_TEXT)})"
+            limit = self._step_chars
+            action = f"{step.tool}({text_of(step.args, limit)})"
             self._steps.append(
                 pb.IntermediateStep(
-                    thought=wire_text(step.thought, _MAX_TEXT), action=wire_text(action, _MAX_TEXT), observation=text
+                    thought=wire_text(step.thought, limit),
+                    action=wire_text(action, limit),
+                    observation=wire_text(text, limit),
                 )
             )
 
@@ -234,10 +253,13 @@ def _action(step: Step, number: int) -> pb.AgentExecutionChunk:
 
 
 def _observation(
-    value: Any, error: ErrorInfo | None, number: int, *, seconds: float, react: ReAct
+    value: Any, text: str, error: ErrorInfo | None, number: int, *, seconds: float, react: ReAct
 ) -> pb.AgentExecutionChunk:
     metrics = pb.ExecutionMetrics(duration_ms=max(1, round(seconds * 1e3)), duration_us=round(seconds * 1e6))
     metrics.custom_metrics["prompt_tokens"] = react.tokens.asked
     metrics.custom_metrics["completion_tokens"] = react.tokens.answered
-    observation = pb.ObservationChunk(tool_output=serialize_value(value), step=number, metrics=metrics, error=error)
+    output = serialize_value(value)
+    if output.ByteSize() > _MAX_VALUE_BYTES:
+        output = serialize_value(text)
+    observation = pb.ObservationChunk(tool_output=output, step=number, metrics=metrics, error=error)
     return pb.AgentExecutionChunk(observation=observation)

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import sys
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
@@ -25,6 +24,9 @@ from grpc_tool_bridge.wire.structs import read_struct
 from grpc_tool_bridge.wire.values import MAX_DEPTH, deserialize_value
 
 DEFAULT_MAX_ITERS = 5
+
+# Larger inputs are read in a thread: of small values, a megabyte takes half a second.
+_QUICK_BYTES = 64 * 1024
 
 OpenSession = Callable[[str, Any, float], AgentSession]
 
@@ -108,7 +110,7 @@ class AgentRuntime:
                 f"this agent runtime has no agent {wire_text(request.agent_id, 100)!r}", error_type="AgentNotFound"
             )
         self._agents.move_to_end(request.agent_id)
-        inputs = agent.signature.bind(read_struct(request.input.SerializeToString(), MAX_DEPTH))
+        inputs = await _inputs(agent, request)
         if self._runs >= self._settings.max_runs:
             raise ResourceExhaustedError(
                 f"the agent runtime has {self._runs} runs, as many as it may", details={"retry_after": "1"}
@@ -129,15 +131,16 @@ class AgentRuntime:
             self._runs -= 1
 
     async def aclose(self) -> None:
-        """Refuses further runs and closes the connections to models; those who run agents end them before."""
+        """Refuses further runs and closes the connections to models; those who run agents end them before.
+
+        The connections that litellm keeps are the whole process's, and stay open.
+        """
         self._closed = True
         agents = list(self._agents.values())
         self._agents.clear()
         for agent in agents:
             if agent.lm is not self._settings.lm:
                 await agent.lm.aclose()
-        if "litellm" in sys.modules:
-            await sys.modules["litellm"].close_litellm_async_clients()
 
     def _made(self, request: pb.CreateReActAgentRequest) -> Agent:
         if not 0 <= request.max_iters <= self._settings.max_iters:
@@ -162,6 +165,15 @@ class AgentRuntime:
         now = time.monotonic()
         seconds = request.timeout_ms / 1000 if request.timeout_ms > 0 else self._settings.run_timeout
         return now + seconds if deadline is None else min(now + seconds, deadline)
+
+
+async def _inputs(agent: Agent, request: pb.ExecuteAgentRequest) -> dict[str, Any]:
+    data = request.input.SerializeToString()
+
+    def read() -> dict[str, Any]:
+        return agent.signature.bind(read_struct(data, MAX_DEPTH))
+
+    return read() if len(data) <= _QUICK_BYTES else await asyncio.to_thread(read)
 
 
 def _agent_id(request: pb.CreateReActAgentRequest) -> str:

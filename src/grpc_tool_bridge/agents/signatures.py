@@ -23,13 +23,15 @@ from typing import Any, Literal, Optional, Union
 import dspy
 from pydantic import BaseModel, TypeAdapter
 from pydantic import ValidationError as PydanticError
-from pydantic.errors import PydanticUserError
 
-from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.errors import ValidationError, wire_text
 
 MAX_SIGNATURE_CHARS = 20_000
 MAX_FIELDS_CHARS = 2_000
 MAX_FIELDS = 64
+# Of inputs that do not fit, so many are named.
+MAX_PROBLEMS = 10
+_MAX_NAME = 100
 _MAX_DEPTH = 8
 
 # Each is JSON, or reads from it.
@@ -47,10 +49,10 @@ _TYPES: Mapping[str, Any] = MappingProxyType(
         "None": NoneType,
         "NoneType": NoneType,
         "Any": Any,
-        "List": typing.List,  # noqa: UP006 - people write it
-        "Dict": typing.Dict,  # noqa: UP006
-        "Tuple": typing.Tuple,  # noqa: UP006
-        "Set": typing.Set,  # noqa: UP006
+        "List": list,
+        "Dict": dict,
+        "Tuple": tuple,
+        "Set": set,
         "Optional": Optional,
         "Union": Union,
         "Literal": Literal,
@@ -61,7 +63,7 @@ _MODULES = frozenset({"typing", "builtins"})
 _RESERVED = frozenset(
     {
         *("trajectory", "next_thought", "next_tool_name", "next_tool_args", "reasoning", "completed"),
-        *("signature", "demos", "config", "lm", "prediction", "new_signature", "self", "instance"),
+        *("signature", "demos", "config", "lm", "prediction", "completions", "new_signature", "self", "instance"),
         *("fields", "input_fields", "output_fields", "instructions"),
         *(name for name in dir(BaseModel) if name.startswith("model_")),
     }
@@ -122,16 +124,18 @@ class AgentSignature:
         bound: dict[str, Any] = {}
         wrong: dict[str, str] = {}
         for name, value in given.items():
+            if len(wrong) == MAX_PROBLEMS:
+                break
             known = name if name in self.inputs else by_fold.get(name.casefold())
             if known is None:
-                wrong[name] = f"the signature has no such input; it has {', '.join(self.inputs)}"
+                wrong[wire_text(name, _MAX_NAME)] = f"the signature has no such input; it has {', '.join(self.inputs)}"
             elif known in bound:
                 wrong[name] = f"{known} is given twice"
             else:
                 try:
                     bound[known] = _checked(self.inputs[known], value)
                 except PydanticError as error:
-                    wrong[known] = "; ".join(problem["msg"] for problem in error.errors(include_url=False))
+                    wrong[known] = _problems(error)
         for name, field in self.inputs.items():
             if name not in bound and name not in wrong:
                 if field.optional:
@@ -169,7 +173,13 @@ def read_signature(text: str) -> AgentSignature:
     both = [name for name in inputs if name in outputs]
     if both:
         raise _refused(line, f"{both[0]} is both an input and an output")
-    return AgentSignature(inputs, outputs, instructions.strip() or None)
+    signature = AgentSignature(inputs, outputs, instructions.strip() or None)
+    try:
+        with quiet_names():
+            signature.for_dspy()
+    except (ValueError, TypeError) as error:
+        raise _refused(line, f"DSPy cannot take it: {wire_text(str(error), _MAX_NAME)}") from None
+    return signature
 
 
 def quiet_names() -> AbstractContextManager[object]:
@@ -185,9 +195,9 @@ def _read_fields(text: str, line: str) -> dict[str, AgentField]:
         raise _refused(line, f"{text.strip()!r} is no list of fields such as 'text, limit: int'") from None
     # Nothing of it is ever run; but only a plain list of parameters is one of fields.
     match body:
-        case [ast.FunctionDef(args=args, body=[ast.Pass()])] if not (
-            args.vararg or args.kwarg or args.kwonlyargs or args.posonlyargs or args.defaults
-        ):
+        case [ast.FunctionDef(args=args, body=[ast.Pass() as end])] if end.end_col_offset == len(
+            source.encode()
+        ) and not (args.vararg or args.kwarg or args.kwonlyargs or args.posonlyargs or args.defaults):
             pass
         case _:
             raise _refused(line, f"{text.strip()!r} is no list of fields such as 'text, limit: int'")
@@ -206,7 +216,7 @@ def _read_fields(text: str, line: str) -> dict[str, AgentField]:
         try:
             kind = _type_of(arg.annotation, _MAX_DEPTH)
             TypeAdapter(kind)
-        except (ValueError, TypeError, PydanticUserError):
+        except Exception:  # noqa: BLE001 - typing and pydantic have many ways to say that a type is none
             written = ast.get_source_segment(source, arg.annotation)
             raise _refused(line, f"{written!r} is no type for a field; there are {', '.join(_TYPES)}") from None
         fields[name] = AgentField(kind, typed=True)
@@ -250,6 +260,14 @@ def _literal(node: ast.expr) -> Any:
 
 def _checked(field: AgentField, value: Any) -> Any:
     return TypeAdapter(field.type).validate_python(value) if field.typed else value
+
+
+def _problems(error: PydanticError) -> str:
+    count = error.error_count()
+    if count > MAX_PROBLEMS:
+        # Each is an object that takes its time to be made.
+        return f"{count:,} values in it are of another type"
+    return "; ".join(problem["msg"] for problem in error.errors(include_url=False))
 
 
 def _refused(line: str, problem: str) -> ValidationError:

@@ -10,6 +10,7 @@ _REFERENCE = "#/$defs/"
 # Of all arguments of a tool together; what is left out of a larger one says nothing to a model.
 _MAX_PARTS = 5_000
 _MAX_LEVELS = 50
+_MAX_CHARS = 200_000
 
 
 def tool_args(spec: ToolSpec) -> dict[str, Any]:
@@ -35,10 +36,14 @@ class _Writer:
     def __init__(self, definitions: Mapping[str, Any]) -> None:
         self._definitions = definitions
         self._left = _MAX_PARTS
+        self._chars_left = _MAX_CHARS
 
     def whole(self, part: Any, within: tuple[str, ...], level: int = 0) -> Any:
         """Writes a part that stands within these definitions."""
         self._left -= 1
+        if isinstance(part, str):
+            self._chars_left -= len(part)
+            return part if self._chars_left >= 0 else ""
         if isinstance(part, dict | list) and (self._left < 0 or level > _MAX_LEVELS):
             return {}
         if isinstance(part, list):

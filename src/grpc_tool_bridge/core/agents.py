@@ -18,7 +18,7 @@ from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.hub_calls import HubCall, session_ended
 from grpc_tool_bridge.core.registered import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
-from grpc_tool_bridge.core.runs import Run, RunReader
+from grpc_tool_bridge.core.runs import Run, RunMemory, RunReader
 from grpc_tool_bridge.core.sessions import Session, SessionStore
 from grpc_tool_bridge.core.variables import check_name, clip
 from grpc_tool_bridge.core.worker_calls import CREATE_AGENT, EXECUTE_AGENT, WorkerCall, WorkerLostError
@@ -92,6 +92,7 @@ class Agents:
         self._registry = registry
         self._workers = workers
         self._executor = executor
+        self._memory = RunMemory(self._settings.max_agent_run_bytes)
         self._tasks = TaskSet()
 
     @property
@@ -103,6 +104,11 @@ class Agents:
     def active(self) -> int:
         """Runs that are under way."""
         return len(self._tasks)
+
+    @property
+    def held_bytes(self) -> int:
+        """Chunks of all runs that are kept."""
+        return self._memory.held
 
     async def aclose(self) -> None:
         """Ends every run."""
@@ -283,6 +289,7 @@ class Agents:
             call,
             digest=_asked(request),
             max_bytes=settings.agent_run_bytes,
+            memory=self._memory,
             keep_time=settings.agent_run_keep_time,
             on_forgotten=lambda forgotten: _drop(session, forgotten),
         )

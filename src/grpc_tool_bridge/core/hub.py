@@ -445,6 +445,7 @@ class Hub:
             "hub.sessions": len(self.store),
             "hub.active_calls": self.executor.active,
             "hub.agent_runs": self.agents.active,
+            "hub.agent_run_bytes": self.agents.held_bytes,
             "hub.threads_busy": self.executor.threads_busy,
             "hub.processes_busy": self.executor.processes_busy,
             "hub.workers": len(self.workers),

@@ -22,6 +22,46 @@ MAX_CHUNKS = 10_000
 _LAST = frozenset({"result", "error"})
 
 
+class RunMemory:
+    """What the chunks of all runs of a hub together hold.
+
+    Args:
+        max_bytes: Beyond it the runs that have been over for longest are forgotten, if nobody reads them.
+
+    Attributes:
+        held: Bytes.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._over: dict[Run, None] = {}
+        self.held = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more is held than may be; every run that could be forgotten has been."""
+        return self.held > self._max_bytes
+
+    def take(self, size: int) -> None:
+        """Counts a chunk that is kept, and makes room for it."""
+        self.held += size
+        while self.is_full and (spare := next((run for run in self._over if run.is_spare), None)) is not None:
+            spare.forget()
+
+    def give_back(self, size: int) -> None:
+        """Counts what is kept no more."""
+        self.held -= size
+
+    def note_over(self, run: "Run") -> None:
+        """Takes a run that is over for one that may be forgotten."""
+        self._over[run] = None
+
+    def forget(self, run: "Run", size: int) -> None:
+        """Counts the end of a run, with all that it held."""
+        self.give_back(size)
+        self._over.pop(run, None)
+
+
 class Run:
     """A run, under way or over.
 
@@ -34,6 +74,7 @@ class Run:
         call: The call that it is.
         digest: Of what was asked for.
         max_bytes: Of chunks that are kept; the oldest give way.
+        memory: What all runs share.
         keep_time: Seconds without a reader.
         on_forgotten: Called with the run once nobody can attach to it any more.
 
@@ -51,6 +92,7 @@ class Run:
         *,
         digest: bytes,
         max_bytes: int,
+        memory: RunMemory,
         keep_time: float,
         on_forgotten: Callable[["Run"], None],
     ) -> None:
@@ -65,6 +107,7 @@ class Run:
         self._first = 0
         self._bytes = 0
         self._max_bytes = max_bytes
+        self._memory = memory
         self._keep_time = keep_time
         self._on_forgotten = on_forgotten
         self._timer: asyncio.TimerHandle | None = None
@@ -114,16 +157,25 @@ class Run:
         data = chunk.SerializeToString()
         self._chunks.append((data, is_last))
         self._bytes += len(data)
-        while len(self._chunks) > 1 and (self._bytes > self._max_bytes or len(self._chunks) > MAX_CHUNKS):
+        if not self._forgotten:
+            self._memory.take(len(data))
+        while len(self._chunks) > 1 and self._is_too_much():
             dropped, _ = self._chunks.popleft()
             self._bytes -= len(dropped)
             self._first += 1
+            if not self._forgotten:
+                self._memory.give_back(len(dropped))
         if is_last:
             self.over = True
+            if not self._forgotten:
+                self._memory.note_over(self)
             if not self.readers:
                 # Whoever lost it has the whole time to come for the end of it.
                 self._keep()
         self._changed.wake()
+
+    def _is_too_much(self) -> bool:
+        return self._bytes > self._max_bytes or len(self._chunks) > MAX_CHUNKS or self._memory.is_full
 
     # ------------------------------------------------------------------------------------------------- its life
 
@@ -139,7 +191,9 @@ class Run:
     def forget(self) -> None:
         """Stops its clock; nobody can attach to it any more."""
         self._stop()
-        self._forgotten = True
+        if not self._forgotten:
+            self._forgotten = True
+            self._memory.forget(self, self._bytes)
         self._on_forgotten(self)
 
     def _keep(self) -> None:

@@ -44,7 +44,7 @@ class BridgeTool(dspy.Tool):  # type: ignore[misc]  # DSPy has no types
     # DSPy's own has one function for both, and cannot tell which of them calls it.
     _awaited: dspy.Tool = PrivateAttr()
 
-    async def acall(self, **kwargs: Any) -> Any:
+    async def acall(self, /, **kwargs: Any) -> Any:
         """Calls the tool."""
         return await self._awaited.acall(**kwargs)
 

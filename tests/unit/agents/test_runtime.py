@@ -459,6 +459,17 @@ async def test_inputs_that_do_not_fit_are_refused_by_name_before_the_model_is_as
     assert runtime.runs == 0
 
 
+async def test_large_inputs_are_read_as_small_ones_are() -> None:
+    lm = ScriptedLM([FINISH, ANSWER])
+    runtime = runtime_of(FakeSession(calculate), lm=lm)
+    agent_id = await made(runtime, "Question, rows: list[int] -> Answer")
+    request = execution(agent_id, question="how many?", rows=list(range(20_000)))
+    assert (await chunks_of(runtime, request))[-1].result.stop_reason == "finished"
+    assert "19998, 19999]" in lm.prompts[0].user
+    with pytest.raises(ValidationError, match=r"rows \(20,000 values in it"):
+        await chunks_of(runtime, execution(agent_id, question="how many?", rows=["x"] * 20_000))
+
+
 async def test_a_runtime_that_was_closed_refuses_runs() -> None:
     runtime = runtime_of(FakeSession(calculate), lm=ScriptedLM())
     agent = await made(runtime)

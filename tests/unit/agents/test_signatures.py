@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import pytest
 
-from grpc_tool_bridge.agents.signatures import MAX_FIELDS, read_signature
+from grpc_tool_bridge.agents.signatures import MAX_FIELDS, MAX_PROBLEMS, read_signature
 from grpc_tool_bridge.errors import ValidationError
 
 # ------------------------------------------------------------------------------------------------------- what is read
@@ -77,6 +77,25 @@ def test_an_input_without_a_type_takes_any_value() -> None:
     assert read_signature("data -> answer").bind({"data": [1, {"a": None}]}) == {"data": [1, {"a": None}]}
 
 
+def test_of_many_inputs_that_do_not_fit_a_few_are_named() -> None:
+    signature = read_signature("question, numbers: list[int] -> answer")
+    with pytest.raises(ValidationError) as caught:
+        signature.bind({f"no{number}": number for number in range(100_000)} | {"x" * 1_000: 1})
+    assert len(caught.value.details) == MAX_PROBLEMS + 2
+    assert len(caught.value.message) < 5_000
+    with pytest.raises(ValidationError) as caught:
+        signature.bind({"question": "q", "numbers": ["x"] * 100_000})
+    assert caught.value.details == {"numbers": "100,000 values in it are of another type"}
+    with pytest.raises(ValidationError) as caught:
+        signature.bind({"question": "q", "numbers": [1], "x" * 1_000: 1})
+    assert len(next(iter(caught.value.details))) < 200
+
+
+@pytest.mark.parametrize("kind", ["List", "Dict", "Tuple", "Set", "list", "dict", "tuple", "set"])
+def test_a_container_may_say_nothing_of_what_it_holds(kind: str) -> None:
+    assert read_signature(f"a: {kind} -> b").inputs["a"].typed
+
+
 def test_an_optional_input_may_be_left_out() -> None:
     assert read_signature("q, limit: int | None -> a").bind({"q": "why?"}) == {"q": "why?", "limit": None}
 
@@ -109,6 +128,8 @@ def test_an_optional_input_may_be_left_out() -> None:
         "model_config -> b",
         "a -> next_tool_name",
         "a\x00 -> b",
+        "a): pass # -> b",
+        "completions -> b",
     ],
 )
 def test_what_is_no_signature_is_refused(text: str) -> None:
@@ -142,6 +163,11 @@ def test_what_is_no_signature_is_refused(text: str) -> None:
         "object",
         "str and int",
         "9 ** 9 ** 9",
+        "tuple[()]",
+        "List[()]",
+        "Union[()]",
+        "Literal[()]",
+        "Literal['\\ud800']",
     ],
 )
 @pytest.mark.parametrize("side", ["a: {} -> b", "a -> b: {}"])

@@ -7,7 +7,7 @@ import pytest
 
 from grpc_tool_bridge.core import runs
 from grpc_tool_bridge.core.hub_calls import HubCall
-from grpc_tool_bridge.core.runs import Run, RunReader
+from grpc_tool_bridge.core.runs import Run, RunMemory, RunReader
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     ProtocolError,
@@ -30,7 +30,9 @@ class FakeCall:
 class Desk:
     """A run, and who is told of its end."""
 
-    def __init__(self, *, max_bytes: int = 1_000_000, keep_time: float = 3_600) -> None:
+    def __init__(
+        self, *, max_bytes: int = 1_000_000, keep_time: float = 3_600, memory: RunMemory | None = None
+    ) -> None:
         self.call = FakeCall()
         self.forgotten: list[Run] = []
         self.run = Run(
@@ -39,6 +41,7 @@ class Desk:
             cast("HubCall", self.call),
             digest=b"",
             max_bytes=max_bytes,
+            memory=memory or RunMemory(1_000_000),
             keep_time=keep_time,
             on_forgotten=self.forgotten.append,
         )
@@ -182,3 +185,61 @@ async def test_a_reader_that_is_closed_says_nothing_and_one_that_cancels_does() 
     reader.cancel()
     assert said == ["cancelled"]
     desk.run.forget()
+
+
+# ------------------------------------------------------------------------------------------------ what all runs hold
+
+
+async def test_the_runs_that_are_over_make_room_for_others_the_oldest_first() -> None:
+    memory = RunMemory(1_000)
+    first, second, third = (Desk(memory=memory) for _ in range(3))
+    for desk in (first, second):
+        desk.think(4)
+        desk.finish()
+    held = memory.held
+    third.think(8)
+    assert (len(first.forgotten), len(second.forgotten)) == (1, 0)
+    assert memory.held == held - held // 2 + held_by(third)
+    third.think(8)
+    assert len(second.forgotten) == 1
+    assert memory.held == held_by(third) <= 1_000
+    third.finish()
+    third.run.forget()
+    assert memory.held == 0
+
+
+async def test_a_run_that_is_read_is_not_forgotten_and_the_one_that_grows_gives_way_itself() -> None:
+    memory = RunMemory(1_000)
+    read, growing = Desk(memory=memory), Desk(memory=memory)
+    read.think(10)
+    reading = read.run.read(0, steps=True)
+    await soon(anext(reading))
+    read.finish()
+    growing.think(30)
+    assert not read.forgotten
+    assert memory.held <= 1_000
+    assert [chunk.sequence for chunk in [AgentExecutionChunk.FromString(data) async for data in reading]] == list(
+        range(1, 11)
+    )
+    with pytest.raises(ResourceExhaustedError, match="is kept no more"):
+        await soon(growing.read())
+    growing.finish()
+    for desk in (read, growing):
+        desk.run.forget()
+    assert memory.held == 0
+
+
+async def test_what_comes_after_a_run_was_forgotten_counts_no_more() -> None:
+    memory = RunMemory(1_000)
+    desk = Desk(memory=memory)
+    desk.think(2)
+    desk.run.forget()
+    desk.think(2)
+    desk.finish()
+    assert memory.held == 0
+    desk.run.forget()
+    assert memory.held == 0
+
+
+def held_by(desk: Desk) -> int:
+    return sum(len(data) for data, _ in desk.run._chunks)

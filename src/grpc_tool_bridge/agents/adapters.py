@@ -1,0 +1,115 @@
+"""How a model is asked and how its answer is read: DSPy's ways, kept safe from what strangers write.
+
+The inputs come from a client, results from tools, and what tools fetch, from anywhere; an answer is whatever a model
+says that has read all that.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import dspy
+from dspy.adapters.types.base_type import CUSTOM_TYPE_START_IDENTIFIER
+from dspy.utils.exceptions import AdapterParseError
+
+from grpc_tool_bridge.agents.model_errors import answer_error
+
+# A long answer of a model is some 10,000 tokens of four characters.
+MAX_ANSWER_CHARS = 256 * 1024
+# A longer one is read in a thread: of brackets alone, its reader takes 50 µs for each.
+_QUICK_CHARS = 1_000
+# DSPy makes parts of a message, such as an image to be fetched, of what stands behind this.
+_INERT = CUSTOM_TYPE_START_IDENTIFIER.replace("<<", "< <", 1)
+
+
+class Tally:
+    """Characters of a run's prompts and answers, for models that do not count their tokens."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answered = 0
+
+
+class _Unread(NamedTuple):
+    """Answers of a model, and what reads them."""
+
+    texts: list[str]
+    read: Callable[[], list[dict[str, Any]]]
+
+
+class _Careful:
+    """An adapter of DSPy's whose texts stay texts, and whose answers are bounded and held up nobody else.
+
+    The name of a tool that there is none of is read as it is, so that the agent can be told.
+
+    Args:
+        tally: Counts what is asked and answered.
+    """
+
+    def __init__(self, tally: Tally) -> None:
+        super().__init__()
+        self._tally = tally
+
+    async def acall(self, lm: Any, lm_kwargs: Any, signature: Any, demos: Any, inputs: Any) -> list[dict[str, Any]]:
+        """Asks the model and reads its answer."""
+        unread: _Unread = await super().acall(lm, lm_kwargs, signature, demos, inputs)  # type: ignore[misc] # a mixin
+        size = sum(map(len, unread.texts))
+        self._tally.answered += size
+        if size > MAX_ANSWER_CHARS:
+            raise answer_error(f"it has {size:,} characters; {MAX_ANSWER_CHARS:,} are allowed")
+        read = partial(self._readable, unread, signature)
+        return read() if size <= _QUICK_CHARS else await asyncio.to_thread(read)
+
+    def _call_postprocess(self, processed: Any, original: Any, outputs: Any, lm: Any, lm_kwargs: Any) -> Any:
+        texts = [output.get("text") if isinstance(output, dict) else output for output in outputs]
+        read = super()._call_postprocess  # type: ignore[misc] # a mixin
+        return _Unread([text or "" for text in texts], partial(read, processed, original, outputs, lm, lm_kwargs))
+
+    def _readable(self, unread: _Unread, signature: Any) -> list[dict[str, Any]]:
+        try:
+            return unread.read()
+        except AdapterParseError:
+            raise
+        except Exception as error:  # noqa: BLE001 - such as a number of too many digits, or brackets in brackets
+            raise AdapterParseError(type(self).__name__, signature, "".join(unread.texts), str(error)) from None
+
+    def parse(self, signature: Any, completion: str) -> dict[str, Any]:
+        """Reads an answer of the model."""
+        try:
+            return super().parse(signature, completion)  # type: ignore[misc,no-any-return] # a mixin
+        except AdapterParseError:
+            if "next_tool_name" not in signature.output_fields:
+                raise
+            read = super().parse(signature.with_updated_fields("next_tool_name", type_=str), completion)  # type: ignore[misc] # a mixin
+            return dict(read)
+
+    def format(self, signature: Any, demos: Any, inputs: Any) -> list[dict[str, Any]]:
+        """Writes the messages."""
+        messages: list[dict[str, Any]] = super().format(signature, demos, inputs)  # type: ignore[misc] # a mixin
+        self._tally.asked += sum(len(message["content"]) for message in messages)
+        return messages
+
+    def format_user_message_content(self, *args: Any, **kwargs: Any) -> str:
+        """Writes the text of a message."""
+        text: str = super().format_user_message_content(*args, **kwargs)  # type: ignore[misc] # a mixin
+        return text.replace(CUSTOM_TYPE_START_IDENTIFIER, _INERT)
+
+
+class _JsonAdapter(_Careful, dspy.JSONAdapter):  # type: ignore[misc] # dspy has no types
+    pass
+
+
+class _ChatAdapter(_Careful, dspy.ChatAdapter):  # type: ignore[misc] # dspy has no types
+    pass
+
+
+class Adapter(_ChatAdapter):
+    """Asks in DSPy's form for chats, and once more in JSON where the answer cannot be read."""
+
+    async def acall(self, lm: Any, lm_kwargs: Any, signature: Any, demos: Any, inputs: Any) -> list[dict[str, Any]]:
+        """Asks the model and reads its answer."""
+        try:
+            return await super().acall(lm, lm_kwargs, signature, demos, inputs)
+        except AdapterParseError:
+            return await _JsonAdapter(self._tally).acall(lm, lm_kwargs, signature, demos, inputs)
