@@ -73,6 +73,20 @@ async def test_arguments_go_by_position_and_by_name(connect: Connect, function: 
     assert str(await world.tools["f"](4.0)).startswith("4")
 
 
+async def test_an_argument_may_be_called_as_python_calls_the_object_itself(connect: Connect) -> None:
+    async def introduce(self: str, args: str, kwargs: str) -> str:
+        return f"{self} {args} {kwargs}"
+
+    async def repeat(self: str) -> AsyncIterator[str]:
+        yield self
+
+    world = await connect(introduce, repeat)
+    given = {"self": "I", "args": "am", "kwargs": "it"}
+    assert await world.tools["introduce"](**given) == "I am it"
+    assert await world.tools["repeat"](self="I") == ["I"]
+    assert [value async for value in world.tools["repeat"].stream(self="I")] == ["I"]
+
+
 async def test_execute_tool_takes_arguments_as_they_are_or_in_lists(connect: Connect) -> None:
     world = await connect(area)
     execute = world.bridge.execute_tool
