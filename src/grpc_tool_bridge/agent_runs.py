@@ -51,6 +51,7 @@ async def create_agent(
     llm_config: Mapping[str, Any] | None,
     *,
     return_intermediate_steps: bool,
+    verbose: bool,
 ) -> str:
     """Makes an agent in the client's session; arguments and errors as of ``ToolBridgeClient.create_react_agent``."""
     if isinstance(tool_names, str):
@@ -63,6 +64,7 @@ async def create_agent(
     if tool_names is not None and not request.tool_names:
         raise ValidationError("tool_names is empty; None gives the agent every tool of the session")
     request.config.return_intermediate_steps = return_intermediate_steps
+    request.config.verbose = verbose
     for name, value in (llm_config or {}).items():
         request.config.llm_config[name].CopyFrom(serialize_value(value))
     return str((await client.call("CreateReActAgent", request)).agent_id)

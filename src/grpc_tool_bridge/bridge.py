@@ -162,10 +162,16 @@ class ToolBridge(AsyncApi):
         llm_config: Mapping[str, Any] | None = None,
         *,
         return_intermediate_steps: bool = False,
+        verbose: bool = False,
     ) -> str:
         """Makes an agent and returns its id; as ``ToolBridgeClient.create_react_agent``."""
         return await self.client.create_react_agent(
-            signature, tool_names, max_iters, llm_config, return_intermediate_steps=return_intermediate_steps
+            signature,
+            tool_names,
+            max_iters,
+            llm_config,
+            return_intermediate_steps=return_intermediate_steps,
+            verbose=verbose,
         )
 
     def execute_agent_streaming(self, request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:

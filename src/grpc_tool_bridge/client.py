@@ -427,6 +427,7 @@ class ToolBridgeClient(AsyncApi):
         llm_config: Mapping[str, Any] | None = None,
         *,
         return_intermediate_steps: bool = False,
+        verbose: bool = False,
     ) -> str:
         """Makes an agent; it lives as long as the session.
 
@@ -436,6 +437,7 @@ class ToolBridgeClient(AsyncApi):
             max_iters: Steps that it may take.
             llm_config: Settings of its model, such as "model" and "temperature"; never a key.
             return_intermediate_steps: Repeat the steps in the result.
+            verbose: Have the agent runtime log each step, at level INFO.
 
         Returns:
             Its id.
@@ -447,7 +449,13 @@ class ToolBridgeClient(AsyncApi):
             ToolCommunicationError: Nobody answered.
         """
         return await create_agent(
-            self, signature, tool_names, max_iters, llm_config, return_intermediate_steps=return_intermediate_steps
+            self,
+            signature,
+            tool_names,
+            max_iters,
+            llm_config,
+            return_intermediate_steps=return_intermediate_steps,
+            verbose=verbose,
         )
 
     def execute_agent_streaming(self, request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
@@ -458,7 +466,8 @@ class ToolBridgeClient(AsyncApi):
 
         Args:
             request: "agent_id" and "input", a dict of the signature's inputs; "stream" (False: only the result),
-                "timeout" in seconds, "context", "run_id" to choose one or to attach to one, and "from_sequence", the
+                "timeout" in seconds, "context", a dict that every tool of the run finds in the metadata of its
+                ``ToolContext``, as texts, "run_id" to choose one or to attach to one, and "from_sequence", the
                 first chunk wanted then.
 
         Yields:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -284,8 +284,10 @@ class ToolWorker:
     def _runtime_of(self, call: ServedCall) -> WorkerRuntime:
         return WorkerRuntime(call, self.address)
 
-    def _session_of(self, session_id: str, origin: Any, deadline: float) -> LinkedSession:
-        return LinkedSession(session_id, origin, deadline, where=self.address, who="the agent")
+    def _session_of(
+        self, session_id: str, origin: Any, deadline: float, metadata: Mapping[str, str] | None = None
+    ) -> LinkedSession:
+        return LinkedSession(session_id, origin, deadline, where=self.address, who="the agent", metadata=metadata)
 
 
 class _Served:

@@ -14,8 +14,9 @@ from grpc_tool_bridge.worker_runtime import LinkedSession
 if TYPE_CHECKING:
     from grpc_tool_bridge.agents.settings import AgentSettings
 
-# Gives the session of a run: of its id, its origin and its deadline on the monotonic clock.
-OpenSession = Callable[[str, Any, float], LinkedSession]
+# Gives the session of a run: of its id, its origin, its deadline on the monotonic clock, and what its tools find in
+# their context.
+OpenSession = Callable[[str, Any, float, Mapping[str, str]], LinkedSession]
 
 # What a link's hello names where its peer runs agents.
 FEATURE = "agents"

@@ -7,7 +7,7 @@ from typing import Any
 from grpc_tool_bridge.client import ToolBridgeClient
 from grpc_tool_bridge.errors import DeadlineExceededError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, VariableInfo
-from grpc_tool_bridge.proxy import CallOptions
+from grpc_tool_bridge.proxy import AsyncGRPCProxyTool, CallOptions
 from grpc_tool_bridge.running.service import ServedCall
 from grpc_tool_bridge.transport.link_stub import LinkStub
 from grpc_tool_bridge.wire.methods import METHODS, ORIGIN_KEY
@@ -22,14 +22,25 @@ class LinkedSession:
         deadline: Of the call, on the monotonic clock.
         where: The hub's address, for texts.
         who: Who makes calls here, for texts.
+        metadata: What every tool that is called here finds in its context.
     """
 
-    def __init__(self, session_id: str, origin: Any, deadline: float, *, where: str, who: str) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        origin: Any,
+        deadline: float,
+        *,
+        where: str,
+        who: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
         self._session_id = session_id
         self._origin = origin
         self._deadline = deadline
         self._where = where
         self._who = who
+        self._metadata = metadata
         self._client: ToolBridgeClient | None = None
 
     async def tools(self) -> list[ToolSpec]:
@@ -38,18 +49,21 @@ class LinkedSession:
 
     async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Calls another tool; raises ToolExecutionError."""
-        return await self._opened().tool(tool_id).with_options(timeout=self._left())(*args, **kwargs)
+        return await self._tool(tool_id)(*args, **kwargs)
 
     async def stream_tool(
         self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> AsyncGenerator[Any, None]:
         """Streams another tool; raises ToolExecutionError."""
-        values = self._opened().tool(tool_id).with_options(timeout=self._left()).stream(*args, **kwargs)
+        values = self._tool(tool_id).stream(*args, **kwargs)
         try:
             async for value in values:
                 yield value
         finally:
             await values.aclose()
+
+    def _tool(self, tool_id: str) -> AsyncGRPCProxyTool:
+        return self._opened().tool(tool_id).with_options(timeout=self._left(), metadata=self._metadata)
 
     def _left(self) -> float:
         left = self._deadline - time.monotonic()

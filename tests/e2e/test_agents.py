@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolWorker, ValidationError
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolContext, ToolWorker, ValidationError
 from grpc_tool_bridge.testing import ModelServer, ScriptedLM
 from grpc_tool_bridge.testing.model_script import Held, fields, step
 from integration.connections import read, soon, until
@@ -137,6 +137,19 @@ async def test_a_tool_that_fails_is_told_to_the_model_without_its_traceback(serv
     assert "no luck" in seen["output"]
     assert "Traceback" not in seen["output"]
     assert chunks[-1]["final_answer"] == {"Answer": "four"}
+
+
+async def test_what_is_sent_along_with_a_run_stands_in_the_context_of_its_tools() -> None:
+    seen: list[dict[str, str]] = []
+
+    async def look(context: ToolContext) -> str:
+        """Looks."""
+        seen.append(dict(context.metadata))
+        return "seen"
+
+    async with BridgeServer(tools=[look], settings=Settings(shutdown_grace=0.0)) as server:
+        await with_answers(server, [step("I look.", "look"), *LAST], context={"user": "ann", "limits": [1, 2]})
+    assert seen == [{"user": "ann", "limits": "[1, 2]"}]
 
 
 async def test_a_tool_that_streams_is_observed_whole(server: BridgeServer) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from grpc_tool_bridge.agents.chunks import struct_of, text_of
-from grpc_tool_bridge.agents.model_errors import model_error
+from grpc_tool_bridge.agents.model_errors import model_error, shown
 from grpc_tool_bridge.agents.models import ModelChoice
 from grpc_tool_bridge.agents.react import FINISH, ReAct, Step
 from grpc_tool_bridge.agents.signatures import AgentSignature
@@ -66,6 +66,7 @@ class Agent:
         tool_names: What it may call; empty for every tool of the session.
         max_iters: Steps that it may take.
         intermediate_steps: Whether its result lists them.
+        verbose: Whether its steps are logged.
         choice: Its model.
         lm: What asks the model.
     """
@@ -74,6 +75,7 @@ class Agent:
     tool_names: tuple[str, ...]
     max_iters: int
     intermediate_steps: bool
+    verbose: bool
     choice: ModelChoice
     lm: Any
 
@@ -89,16 +91,25 @@ class Run:
         agent: Which.
         session: Where its tools are.
         inputs: By the names of its signature.
+        run_id: For the log.
         ends: When the run must have ended, by ``time.monotonic``.
         observation_chars: Text of a tool's result that the model is shown.
     """
 
     def __init__(
-        self, agent: Agent, session: AgentSession, inputs: Mapping[str, Any], *, ends: float, observation_chars: int
+        self,
+        agent: Agent,
+        session: AgentSession,
+        inputs: Mapping[str, Any],
+        *,
+        run_id: str,
+        ends: float,
+        observation_chars: int,
     ) -> None:
         self._agent = agent
         self._session = session
         self._inputs = inputs
+        self._run_id = run_id
         self._observation_chars = observation_chars
         left = max(0.0, ends - time.monotonic())
         self._ends = asyncio.get_running_loop().time() + left - min(left * _KEPT_SHARE, _KEPT_SECONDS)
@@ -141,6 +152,8 @@ class Run:
             value, text, error = await self._observed(step, tools)
             react.observe(step, text)
             self._keep(step, text)
+            if agent.verbose:
+                self._log(step, text)
             yield _observation(value, text, error, number, seconds=time.monotonic() - began, react=react)
             if step.tool == FINISH:
                 stop_reason = "finished"
@@ -212,6 +225,12 @@ class Run:
                     observation=wire_text(text, limit),
                 )
             )
+
+    def _log(self, step: Step, text: str) -> None:
+        # Whatever the model and the tool say, it stays on its line.
+        said = (step.thought, f"{step.tool}({text_of(step.args, _MAX_TEXT)})", text)
+        parts = [" ".join(shown(part).split()) for part in said]
+        _log.info("run %s, step %d: %s", self._run_id, self._taken, " | ".join(parts))
 
     def _result(self, stop_reason: str, answer: Mapping[str, Any]) -> pb.AgentExecutionChunk:
         return pb.AgentExecutionChunk(

@@ -4,10 +4,11 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
+from grpc_tool_bridge.agents.chunks import text_of
 from grpc_tool_bridge.agents.models import choose_model, load_engine, make_lm
 from grpc_tool_bridge.agents.run import Agent, AgentSession, Run
 from grpc_tool_bridge.agents.settings import AgentSettings
@@ -25,10 +26,13 @@ from grpc_tool_bridge.wire.values import MAX_DEPTH, deserialize_value
 
 DEFAULT_MAX_ITERS = 5
 
+# Of one value that a client sends along for the tools.
+_MAX_CONTEXT = 10_000
+
 # Larger inputs are read in a thread: of small values, a megabyte takes half a second.
 _QUICK_BYTES = 64 * 1024
 
-OpenSession = Callable[[str, Any, float], AgentSession]
+OpenSession = Callable[[str, Any, float, Mapping[str, str]], AgentSession]
 
 
 class AgentRuntime:
@@ -38,8 +42,8 @@ class AgentRuntime:
 
     Args:
         settings: Which models there are, and what a run may take.
-        open_session: Gives the session of a run, from its id, what the run's calls are made for, and the run's
-            deadline (``time.monotonic``).
+        open_session: Gives the session of a run, from its id, what the run's calls are made for, the run's deadline
+            (``time.monotonic``), and what its tools find in their context.
     """
 
     def __init__(self, settings: AgentSettings, open_session: OpenSession) -> None:
@@ -111,6 +115,8 @@ class AgentRuntime:
             )
         self._agents.move_to_end(request.agent_id)
         inputs = await _inputs(agent, request)
+        # Tools find there what a client sends with a call: texts.
+        context = {name: text_of(deserialize_value(value), _MAX_CONTEXT) for name, value in request.context.items()}
         if self._runs >= self._settings.max_runs:
             raise ResourceExhaustedError(
                 f"the agent runtime has {self._runs} runs, as many as it may", details={"retry_after": "1"}
@@ -118,8 +124,15 @@ class AgentRuntime:
         self._runs += 1
         try:
             ends = self._end_of(request, deadline)
-            session = self._open_session(request.session_id, origin, ends)
-            run = Run(agent, session, inputs, ends=ends, observation_chars=self._settings.max_observation_chars)
+            session = self._open_session(request.session_id, origin, ends, context)
+            run = Run(
+                agent,
+                session,
+                inputs,
+                run_id=request.run_id,
+                ends=ends,
+                observation_chars=self._settings.max_observation_chars,
+            )
             number = 0
             async with aclosing(run.chunks()) as chunks:
                 async for chunk in chunks:
@@ -157,6 +170,7 @@ class AgentRuntime:
             tool_names=tuple(dict.fromkeys(request.tool_names)),
             max_iters=request.max_iters or DEFAULT_MAX_ITERS,
             intermediate_steps=request.config.return_intermediate_steps,
+            verbose=request.config.verbose,
             choice=choice,
             lm=make_lm(choice, self._settings),
         )

@@ -1538,7 +1538,9 @@ class AgentConfig(google.protobuf.message.Message):
     RETURN_INTERMEDIATE_STEPS_FIELD_NUMBER: builtins.int
     LLM_CONFIG_FIELD_NUMBER: builtins.int
     verbose: builtins.bool
+    """The agent runtime logs each step."""
     return_intermediate_steps: builtins.bool
+    """The result repeats the steps."""
     @property
     def llm_config(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, google.protobuf.any_pb2.Any]:
         """Settings of the model, such as "model" and "temperature". Never a key."""
@@ -1616,16 +1618,19 @@ class ExecuteAgentRequest(google.protobuf.message.Message):
     """False: only the result chunk."""
     session_id: builtins.str
     run_id: builtins.str
-    """Of a run to attach to. Empty: start one."""
+    """Of the run to start or, where there is one, to attach to. Empty: the hub makes one up."""
     from_sequence: builtins.int
     """First chunk wanted of a run attached to."""
     timeout_ms: builtins.int
+    """Of the whole run. 0: the hub's default."""
     @property
     def input(self) -> google.protobuf.struct_pb2.Struct:
         """The signature's inputs by name."""
 
     @property
-    def context(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, google.protobuf.any_pb2.Any]: ...
+    def context(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, google.protobuf.any_pb2.Any]:
+        """What every tool of the run finds in its context, as texts."""
+
     def __init__(
         self,
         *,

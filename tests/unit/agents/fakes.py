@@ -32,8 +32,10 @@ class FakeSession:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.opened: list[tuple[str, Any, float]] = []
         self.cancelled: list[str] = []
+        self.context: dict[str, str] = {}
 
-    def open(self, session_id: str, origin: Any, deadline: float) -> "FakeSession":
+    def open(self, session_id: str, origin: Any, deadline: float, context: Mapping[str, str]) -> "FakeSession":
+        self.context = dict(context)
         self.opened.append((session_id, origin, deadline))
         return self
 
@@ -74,10 +76,12 @@ async def made(
     tool_names: tuple[str, ...] = (),
     max_iters: int = 5,
     intermediate_steps: bool = False,
+    verbose: bool = False,
     **llm_config: Any,
 ) -> str:
     config = pb.AgentConfig(
         return_intermediate_steps=intermediate_steps,
+        verbose=verbose,
         llm_config={name: serialize_value(value) for name, value in llm_config.items()},
     )
     request = pb.CreateReActAgentRequest(

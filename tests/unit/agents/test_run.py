@@ -1,5 +1,6 @@
 """What one run may hold: results of tools, lists of steps, tokens that nobody counts."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -72,6 +73,20 @@ async def test_a_list_of_many_long_steps_fits_in_a_message() -> None:
     assert all(part.startswith("é") for part in (steps[0].thought, steps[-1].thought))
     assert "more characters" in steps[0].action
     assert chunks[-1].ByteSize() < MESSAGE
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+async def test_the_steps_of_a_verbose_agent_are_logged_a_line_each_without_keys(
+    verbose: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "zebra.of.the.environment")
+    caplog.set_level(logging.INFO, "grpc_tool_bridge")
+    answers = [step("I think of zebra.of.the.environment,\nthen look.", "big", size=3), FINISH, ANSWER]
+    runtime = runtime_of(FakeSession(big), lm=ScriptedLM(answers))
+    await ran(runtime, await made(runtime, verbose=verbose))
+    lines = [record.getMessage() for record in caplog.records]
+    logged = ['run r, step 1: I think of ***, then look. | big({"size": 3}) | xxx']
+    assert lines == ([*logged, "run r, step 2: I know it. | finish({}) | Completed."] if verbose else [])
 
 
 async def test_half_a_character_in_an_answer_is_replaced() -> None:
