@@ -10,7 +10,7 @@ import pytest
 from failure_modes.links import Connect, OverLink
 from failure_modes.workers import MakeCrew, RawWorker
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, NotFoundError, Settings, ToolWorker, UnavailableError
-from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError
+from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolBridgeError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkHello, LinkStatus
 from integration.agent_runtime import SIGNATURE, ObedientAgents
@@ -186,6 +186,18 @@ async def test_a_runtime_that_is_killed_in_the_middle_of_a_run_is_one_error_and_
     await crew.quiet()
 
 
+async def test_a_runtime_that_is_lost_while_it_looks_at_an_agent_is_said_to_be(make_crew: MakeCrew) -> None:
+    crew = await make_crew()
+    runtime = await crew.runtime("only")
+    runtime.stop()
+    creating = asyncio.create_task(crew.bridge.create_react_agent(SIGNATURE))
+    await until(lambda: crew.known("only").active)
+    runtime.kill()
+    with pytest.raises(UnavailableError, match="the agent runtime was lost"):
+        await soon(creating)
+    await crew.quiet()
+
+
 async def test_a_runtime_that_stops_answering_gets_no_new_runs(make_crew: MakeCrew) -> None:
     crew = await make_crew()
     silent, _ = await crew.runtime("silent"), await crew.runtime("other")
@@ -270,6 +282,23 @@ async def test_what_a_runtime_must_not_send_ends_the_run_with_a_protocol_error(
         await runtime.take_run(pb.AgentExecutionChunk(run_id="yours", agent_id="x", result=RESULT.result), RESULT)
         await soon(reading)
         assert [(chunk["type"], chunk["run_id"]) for chunk in seen] == [("result", "mine")]
+
+
+async def test_a_chunk_beyond_what_a_message_may_hold_ends_the_run() -> None:
+    async with AsyncExitStack() as stack:
+        settings = Settings(shutdown_grace=0.0, max_message_bytes=10_000)
+        server = await stack.enter_async_context(BridgeServer(settings=settings))
+        runtime = await stack.enter_async_context(RawRuntime(server.address))
+        await runtime.begin()
+        bridge = await stack.enter_async_context(GRPCToolBridge(server.address, follow_tools=False))
+        await bridge.initialize()
+        creating = asyncio.create_task(bridge.create_react_agent(SIGNATURE))
+        await runtime.take_agent()
+        asked = {"agent_id": await soon(creating), "input": {}}
+        reading = asyncio.create_task(read(bridge.execute_agent_streaming(asked), []))
+        await runtime.take_run(pb.AgentExecutionChunk(thought=pb.ThoughtChunk(text="x" * 10_000)))
+        with pytest.raises(MessageTooLargeError, match="a chunk of an agent's run"):
+            await soon(reading)
 
 
 async def test_a_runtime_whose_answer_to_an_agent_is_none_is_a_protocol_error(server: BridgeServer) -> None:

@@ -160,6 +160,19 @@ def test_the_cache_is_asked_where_the_runtime_or_the_agent_says_so() -> None:
     assert choose_model({"cache": True}, SETTINGS).options["cache"] is True
 
 
+def test_an_answer_of_the_model_has_the_time_that_the_agent_or_the_runtime_gives_it() -> None:
+    settings = AgentSettings(model="openai/small", model_timeout=7)
+    assert choose_model({}, settings).options["timeout"] == 7
+    assert choose_model({"timeout": 3}, settings).options["timeout"] == 3
+
+
+def test_settings_that_dspy_refuses_for_the_model_are_a_validation_error() -> None:
+    choice = choose_model({"model": "openai/o3", "temperature": 0.5}, SETTINGS)
+    with pytest.raises(ValidationError, match="llm_config: .*temperature") as caught:
+        make_lm(choice, SETTINGS)
+    assert set(caught.value.details) == {"llm_config"}
+
+
 def test_one_text_at_which_the_model_stops_is_a_list_of_one() -> None:
     assert choose_model({"stop": "END"}, SETTINGS).options["stop"] == ["END"]
 
@@ -214,6 +227,7 @@ def test_a_key_of_the_environment_is_blanked_out_of_an_error(monkeypatch: pytest
     error = model_error(LMAuthError(f"Incorrect API key provided: {KEY}.", status=401))
     assert error is not None
     assert "Incorrect API key provided: ***" in error.message
+    assert error.details["status"] == "401"
     assert KEY not in f"{error} {error.details}"
 
 

@@ -84,9 +84,11 @@ async def test_a_run_whose_model_has_no_room_for_another_step_is_answered_by_wha
     assert result.stop_reason != "finished"
 
 
-async def test_an_answer_without_thought_or_arguments_is_a_step_all_the_same() -> None:
-    lm = ScriptedLM([fields(next_thought="", next_tool_name="finish", next_tool_args={})])
-    assert await react_of(lm).next_step(INPUTS) == Step("", FINISH, {})
+async def test_fields_may_be_called_as_pydantics_own_methods() -> None:
+    lm = ScriptedLM([step("Done.", FINISH), fields(reasoning="It is so.", schema="s")])
+    runtime = runtime_of(FakeSession(calculate), lm=lm)
+    chunks = await ran(runtime, await made(runtime, "json -> schema"), json="j")
+    assert dict(chunks[-1].result.final_answer) == {"schema": "s"}
 
 
 async def test_a_tool_that_there_is_none_of_is_read_from_json_too() -> None:

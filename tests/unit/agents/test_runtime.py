@@ -126,6 +126,12 @@ async def test_only_the_result_is_sent_where_the_steps_are_not_asked_for() -> No
     assert chunks[0].sequence == 0
 
 
+async def test_an_error_is_sent_also_where_the_steps_are_not_asked_for() -> None:
+    runtime = runtime_of(FakeSession(calculate), lm=ScriptedLM([Failure()]))
+    chunks = await chunks_of(runtime, execution(await made(runtime), stream=False))
+    assert (kinds(chunks), chunks[0].sequence) == (["error"], 0)
+
+
 async def test_the_result_lists_the_steps_where_they_are_asked_for() -> None:
     _, chunks = await runs_of(ScriptedLM(), intermediate_steps=True)
     first, last = chunks[-1].result.steps
@@ -340,6 +346,12 @@ async def test_an_agent_out_of_steps_says_so_and_what_it_knows() -> None:
     assert (result.stop_reason, result.total_steps, result.final_answer["Answer"]) == ("max_iters", 2, "4")
 
 
+async def test_an_agent_whose_steps_are_not_said_has_five() -> None:
+    answers = [step("More.", "calculate", expression=f"{n}+0") for n in range(5)]
+    _, chunks = await runs_of(ScriptedLM([*answers, ANSWER]), max_iters=0)
+    assert (chunks[-1].result.stop_reason, chunks[-1].result.total_steps) == ("max_iters", 5)
+
+
 async def test_a_tool_that_hangs_is_ended_with_the_time_of_the_run() -> None:
     async def hangs() -> None:
         """Hangs."""
@@ -358,6 +370,14 @@ async def test_a_model_that_hangs_is_ended_with_the_deadline() -> None:
     held = Held()
     runtime = runtime_of(FakeSession(calculate), lm=ScriptedLM([held]))
     chunks = await chunks_of(runtime, execution(await made(runtime)), deadline=time.monotonic() + 0.2)
+    assert (kinds(chunks), chunks[0].result.stop_reason) == (["result"], "time")
+    await held.given_up()
+
+
+async def test_a_run_without_a_time_of_its_own_has_that_of_the_runtime() -> None:
+    held = Held()
+    runtime = runtime_of(FakeSession(calculate), lm=ScriptedLM([held]), run_timeout=0.2)
+    chunks = await ran(runtime, await made(runtime))
     assert (kinds(chunks), chunks[0].result.stop_reason) == (["result"], "time")
     await held.given_up()
 
@@ -434,8 +454,9 @@ async def test_more_runs_than_allowed_are_refused_until_one_ends() -> None:
     agent = await made(runtime)
     first = asyncio.create_task(ran(runtime, agent))
     await held.asked()
-    with pytest.raises(ResourceExhaustedError, match="1 runs"):
+    with pytest.raises(ResourceExhaustedError, match="1 runs") as caught:
         await ran(runtime, agent)
+    assert caught.value.retry_after == 1
     held.release()
     assert kinds(await first)[-1] == "result"
     assert runtime.runs == 0
@@ -534,6 +555,17 @@ async def test_an_agent_that_is_not_known_is_told_apart_so_that_it_can_be_made_a
         await ran(runtime, first)
     assert caught.value.error_type == "AgentNotFound"
     assert kinds(await ran(runtime, await made(runtime)))[-1] == "result"
+
+
+@pytest.mark.parametrize("again", [made, ran], ids=["made", "run"])
+async def test_the_agent_that_was_not_used_for_longest_gives_way(again: Any) -> None:
+    runtime = runtime_of(FakeSession(calculate), lm=ScriptedLM(), max_agents=2)
+    first, second = await made(runtime), await made(runtime, "Question -> Other")
+    await (made(runtime) if again is made else ran(runtime, first))
+    await made(runtime, "Question -> Third")
+    assert kinds(await ran(runtime, first))[-1] == "result"
+    with pytest.raises(NotFoundError):
+        await ran(runtime, second)
 
 
 async def test_inputs_that_do_not_fit_are_refused_by_name_before_the_model_is_asked() -> None:
