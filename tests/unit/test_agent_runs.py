@@ -15,8 +15,8 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CancelAgentRunRequest,
     CreateReActAgentResponse,
     ExecuteAgentRequest,
-    StatusResponse,
     ResultChunk,
+    StatusResponse,
     ThoughtChunk,
 )
 from grpc_tool_bridge.transport.status import rpc_error

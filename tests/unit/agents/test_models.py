@@ -168,7 +168,7 @@ def test_an_answer_of_the_model_has_the_time_that_the_agent_or_the_runtime_gives
 
 def test_settings_that_dspy_refuses_for_the_model_are_a_validation_error() -> None:
     choice = choose_model({"model": "openai/o3", "temperature": 0.5}, SETTINGS)
-    with pytest.raises(ValidationError, match="llm_config: .*temperature") as caught:
+    with pytest.raises(ValidationError, match=r"llm_config: .*temperature") as caught:
         make_lm(choice, SETTINGS)
     assert set(caught.value.details) == {"llm_config"}
 
