@@ -10,7 +10,7 @@ import pytest
 from failure_modes.links import Connect, OverLink
 from failure_modes.workers import MakeCrew, RawWorker
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, NotFoundError, Settings, ToolWorker, UnavailableError
-from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolBridgeError
+from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolBridgeError, error_info
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkHello, LinkStatus
 from integration.agent_runtime import SIGNATURE, ObedientAgents
@@ -282,6 +282,25 @@ async def test_what_a_runtime_must_not_send_ends_the_run_with_a_protocol_error(
         await runtime.take_run(pb.AgentExecutionChunk(run_id="yours", agent_id="x", result=RESULT.result), RESULT)
         await soon(reading)
         assert [(chunk["type"], chunk["run_id"]) for chunk in seen] == [("result", "mine")]
+
+
+async def test_a_runtime_that_forgets_its_agent_in_the_middle_of_a_run_is_not_told_again(server: BridgeServer) -> None:
+    async with RawRuntime(server.address) as runtime, GRPCToolBridge(server.address, follow_tools=False) as bridge:
+        await runtime.begin()
+        await bridge.initialize()
+        creating = asyncio.create_task(bridge.create_react_agent(SIGNATURE))
+        await runtime.take_agent()
+        seen: list[Any] = []
+        asked = {"agent_id": await soon(creating), "input": {}}
+        reading = asyncio.create_task(read(bridge.execute_agent_streaming(asked), seen))
+        await runtime.take_agent()
+        call = await runtime.called()
+        thought = pb.AgentExecutionChunk(thought=pb.ThoughtChunk(text="a")).SerializeToString()
+        forgotten = LinkStatus(code=5, error=error_info(NotFoundError("it is gone", error_type="AgentNotFound")))
+        await runtime.send(Envelope(id=call.id, chunk=thought), Envelope(id=call.id, end=forgotten))
+        with pytest.raises(NotFoundError, match="it is gone"):
+            await soon(reading)
+        assert [chunk["type"] for chunk in seen] == ["thought"]
 
 
 async def test_a_chunk_beyond_what_a_message_may_hold_ends_the_run() -> None:

@@ -25,6 +25,7 @@ class Odd:
         (datetime(2024, 1, 2, tzinfo=UTC), '"2024-01-02T00:00:00Z"'),
         (b"\xff\x00", '"_wA="'),
         ([Odd()], '["an odd one"]'),
+        ([float("nan"), float("inf")], "[NaN,Infinity]"),
     ],
 )
 def test_a_result_is_text_or_json(value: Any, text: str) -> None:
