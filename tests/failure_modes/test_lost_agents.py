@@ -10,7 +10,7 @@ import pytest
 from failure_modes.links import Connect, OverLink
 from failure_modes.workers import MakeCrew, RawWorker
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, NotFoundError, Settings, ToolWorker, UnavailableError
-from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolBridgeError, error_info
+from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolBridgeError, ValidationError, error_info
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkHello, LinkStatus
 from integration.agent_runtime import SIGNATURE, ObedientAgents
@@ -198,6 +198,22 @@ async def test_a_runtime_that_is_lost_while_it_looks_at_an_agent_is_said_to_be(m
     await crew.quiet()
 
 
+async def test_where_no_runtime_answers_a_run_is_refused_until_one_does(make_crew: MakeCrew) -> None:
+    crew = await make_crew()
+    silent = await crew.runtime("silent")
+    agent_id = await crew.bridge.create_react_agent(SIGNATURE)
+    silent.stop()
+    await until(lambda: crew.known("silent").suspect)
+    with pytest.raises(UnavailableError, match="the agent runtime does not answer") as caught:
+        await soon(read(crew.bridge.execute_agent_streaming({"agent_id": agent_id, "input": {}}), []))
+    assert caught.value.retryable
+    silent.go_on()
+    await until(lambda: not crew.known("silent").suspect)
+    seen: list[Any] = []
+    await soon(read(crew.bridge.execute_agent_streaming({"agent_id": agent_id, "input": {}}), seen))
+    assert seen[-1]["type"] == "result"
+
+
 async def test_a_runtime_that_stops_answering_gets_no_new_runs(make_crew: MakeCrew) -> None:
     crew = await make_crew()
     silent, _ = await crew.runtime("silent"), await crew.runtime("other")
@@ -282,6 +298,18 @@ async def test_what_a_runtime_must_not_send_ends_the_run_with_a_protocol_error(
         await runtime.take_run(pb.AgentExecutionChunk(run_id="yours", agent_id="x", result=RESULT.result), RESULT)
         await soon(reading)
         assert [(chunk["type"], chunk["run_id"]) for chunk in seen] == [("result", "mine")]
+
+
+async def test_a_runtime_that_answers_with_an_error_says_what_is_wrong(server: BridgeServer) -> None:
+    async with RawRuntime(server.address) as runtime, GRPCToolBridge(server.address, follow_tools=False) as bridge:
+        await runtime.begin()
+        await bridge.initialize()
+        creating = asyncio.create_task(bridge.create_react_agent(SIGNATURE))
+        call = await runtime.called()
+        refused = pb.CreateReActAgentResponse(error=error_info(ValidationError("it will not do")))
+        await runtime.send(Envelope(id=call.id, reply=refused.SerializeToString()))
+        with pytest.raises(ValidationError, match="it will not do"):
+            await soon(creating)
 
 
 async def test_a_runtime_that_forgets_its_agent_in_the_middle_of_a_run_is_not_told_again(server: BridgeServer) -> None:

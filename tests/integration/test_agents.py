@@ -129,6 +129,14 @@ async def test_an_error_of_a_tool_is_an_observation_and_the_run_goes_on(world: W
     assert chunks[-1]["stop_reason"] == "finished"
 
 
+async def test_a_run_of_more_than_a_link_holds_comes_whole(world: World) -> None:
+    agent_id = await world.bridge.create_react_agent(SIGNATURE)
+    query = "x" * 600_000
+    chunks = await run(world.bridge, agent_id, given={"call": "search_web", "arguments": {"query": query}})
+    assert [chunk["type"] for chunk in chunks] == ["thought", "action", "observation", "result"]
+    assert chunks[-1]["final_answer"]["Answer"] == [query]
+
+
 async def test_a_tool_that_is_missing_is_an_observation_too(world: World) -> None:
     agent_id = await world.bridge.create_react_agent(SIGNATURE)
     chunks = await run(world.bridge, agent_id, given={"call": "calculat"})
@@ -196,6 +204,18 @@ async def test_without_a_runtime_a_create_says_how_to_start_one(connect: Connect
     world = await connect(calculate)
     with pytest.raises(UnavailableError, match="no agent runtime is connected; start one with grpc-tool-bridge worker"):
         await world.bridge.create_react_agent(SIGNATURE)
+
+
+async def test_a_worker_that_runs_no_agents_is_given_none(connect: Connect, agents: ObedientAgents) -> None:
+    world = await connect()
+    async with ToolWorker(world.server.address, tools=[calculate]):
+        with pytest.raises(UnavailableError, match="no agent runtime is connected"):
+            await world.bridge.create_react_agent(SIGNATURE)
+        opening = pb.InitializeSessionRequest(session_id=world.session_id)
+        assert "agents" not in (await world.bridge.client.call("InitializeSession", opening)).capabilities
+        async with runtime(world, agents):
+            agent_id = await world.bridge.create_react_agent(SIGNATURE)
+            assert (await run(world.bridge, agent_id, given=SUM))[-1]["final_answer"]["Answer"] == 4
 
 
 async def test_the_same_definition_is_the_same_agent_and_others_are_bounded(

@@ -30,7 +30,7 @@ def test_without_names_all_come() -> None:
 
 
 def test_every_unknown_name_is_in_the_error() -> None:
-    with pytest.raises(NotFoundError, match="no tool 'cuont', did you mean 'count'.; 'xyz'") as caught:
+    with pytest.raises(NotFoundError, match=r"no tool 'cuont', did you mean 'count'\?; 'xyz'") as caught:
         chosen(FakeBridge("count"), "cuont", "count", "xyz")
     assert caught.value.details == {"names": "cuont, xyz"}
 

@@ -52,6 +52,22 @@ async def test_an_error_that_is_handled_reaches_the_model_whole() -> None:
     assert (error["type"], error["message"]) == ("ValueError", "too late")
 
 
+async def test_a_stream_that_breaks_off_is_an_error_that_can_be_handled() -> None:
+    @tool
+    async def breaks() -> AsyncIterator[int]:
+        """Breaks off."""
+        yield 1
+        raise ValueError("no more")
+
+    async with bridge_of(breaks) as bridge:
+        (made,) = bridge.langchain_tools()
+        made.handle_tool_error = True
+        message = await made.ainvoke(asked("breaks"))
+
+    assert message.status == "error"
+    assert json.loads(str(message.content))["error"]["message"] == "no more"
+
+
 async def test_a_model_is_told_of_the_tool_as_the_hub_describes_it() -> None:
     async with bridge_of(count) as bridge:
         (made,) = bridge.langchain_tools()
