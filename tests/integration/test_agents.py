@@ -325,6 +325,16 @@ async def test_who_goes_on_with_a_run_says_with_which(world: World, agents: Obed
     assert not agents.requests
 
 
+@pytest.mark.parametrize("run_id", ["x" * 300, "a\nb"])
+async def test_a_run_id_that_no_chunk_should_carry_is_refused(
+    world: World, agents: ObedientAgents, run_id: str
+) -> None:
+    agent_id = await world.bridge.create_react_agent(SIGNATURE)
+    with pytest.raises(ValidationError, match="run id"):
+        await run(world.bridge, agent_id, run_id=run_id)
+    assert not agents.requests
+
+
 async def test_a_chunk_that_is_still_to_come_cannot_be_asked_for(world: World) -> None:
     agent_id = await world.bridge.create_react_agent(SIGNATURE)
     await run(world.bridge, agent_id, run_id="mine")
