@@ -235,7 +235,7 @@ async def test_the_same_definition_is_the_same_agent_and_others_are_bounded(
 async def test_tools_that_are_named_otherwise_or_twice_are_the_same_agent(world: World, agents: ObedientAgents) -> None:
     async def create(*names: str) -> pb.CreateReActAgentResponse:
         request = pb.CreateReActAgentRequest(session_id=world.session_id, signature=SIGNATURE, tool_names=names)
-        response = await world.bridge.client.call("CreateReActAgent", request)
+        response: pb.CreateReActAgentResponse = await world.bridge.client.call("CreateReActAgent", request)
         assert list(agents.definitions[-1].tool_names) == ["calculate", "fail"]
         return response
 

@@ -90,6 +90,7 @@ async def test_a_failure_is_the_last_chunk_and_only_of_a_run_that_is_not_over() 
     desk.run.fail(error_info(ValidationError("no")))
     desk.run.fail(error_info(ValidationError("again")))
     assert [chunk.WhichOneof("content") for chunk in await desk.read()] == ["thought", "error"]
+    assert desk.run.due == 2
     desk.run.cancel(CallCancelledError("too late"))
     assert desk.call.cause is None
     desk.run.forget()
@@ -101,6 +102,7 @@ async def test_a_failure_is_the_last_chunk_and_only_of_a_run_that_is_not_over() 
         (b"\xff", "cannot be read"),
         (AgentExecutionChunk().SerializeToString(), "is empty"),
         (thought(1), "chunk 1 came where 0 was due"),
+        (thought(-1), "chunk -1 came where 0 was due"),
     ],
 )
 async def test_what_is_not_the_next_chunk_is_refused(data: bytes, text: str) -> None:
@@ -127,6 +129,16 @@ async def test_the_oldest_chunks_give_way_by_number(monkeypatch: pytest.MonkeyPa
     desk.think(3)
     desk.finish()
     assert [chunk.sequence for chunk in await desk.read(2)] == [2, 3]
+    with pytest.raises(ResourceExhaustedError, match="the oldest that is has the number 2"):
+        await desk.read(1)
+    desk.run.forget()
+
+
+async def test_as_many_chunks_are_kept_as_there_is_room_for() -> None:
+    desk = Desk(max_bytes=200)
+    desk.think(20)
+    desk.finish()
+    assert [chunk.sequence for chunk in await desk.read(19)] == [19, 20]
     desk.run.forget()
 
 

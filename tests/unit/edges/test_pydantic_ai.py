@@ -79,6 +79,19 @@ async def test_a_refusal_that_the_tool_itself_makes_is_no_fault_of_the_arguments
             await run(bridge, answer)
 
 
+async def test_a_tool_that_takes_too_long_is_no_fault_of_the_arguments_either() -> None:
+    @tool(limits={"timeout_ms": 20})
+    async def hang() -> None:
+        """Hangs."""
+        await asyncio.Event().wait()
+
+    answer, _ = calling(ToolCallPart("hang", {}))
+    async with bridge_of(hang) as bridge:
+        with pytest.raises(ToolExecutionError) as caught:
+            await run(bridge, answer)
+    assert caught.value.error_type == "TimeoutError"
+
+
 async def test_a_named_tool_that_has_gone_is_not_told_of_and_nor_are_others() -> None:
     answer, _ = calling()
     async with bridge_of(add, refuse) as bridge:
