@@ -171,6 +171,24 @@ async def test_a_reader_stops_the_clock_and_its_going_starts_it_anew() -> None:
     await until(lambda: desk.call.cause)
 
 
+async def test_a_run_has_no_clock_and_gives_no_room_while_somebody_reads_it() -> None:
+    desk = Desk()
+    desk.think()
+    reading = desk.run.read(0, steps=True)
+    await anext(reading)
+    also_reading = desk.run.read(0, steps=True)
+    await anext(also_reading)
+    desk.finish()
+    assert (desk.run._timer, desk.run.is_spare) == (None, False)
+    await also_reading.aclose()
+    assert (desk.run._timer, desk.run.is_spare) == (None, False)
+    await reading.aclose()
+    assert desk.run._timer is not None
+    assert desk.run.is_spare
+    desk.run.forget()
+    assert desk.run._timer is None
+
+
 async def test_a_run_that_is_forgotten_has_no_clock_whoever_reads_it_still() -> None:
     desk = Desk()
     desk.think()

@@ -47,6 +47,10 @@ def test_an_error_names_its_type_message_and_details_but_no_traceback() -> None:
     }
 
 
+def test_an_error_is_written_in_the_letters_of_its_language() -> None:
+    assert "zu groß" in error_text(ToolExecutionError("add", "ValueError", "zu groß"))
+
+
 def test_an_error_whose_details_are_a_text_keeps_them() -> None:
     said = json.loads(error_text(ToolCommunicationError("add", "UNAVAILABLE", "connection refused")))["error"]
 
