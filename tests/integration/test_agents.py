@@ -456,14 +456,16 @@ async def test_a_run_that_is_given_no_time_has_that_of_the_hub(connect: Connect,
         await agents.quiet()
 
 
-async def test_an_input_beyond_what_a_message_may_hold_is_refused_at_the_client(
+async def test_an_input_beyond_what_a_message_may_hold_is_refused_by_the_hub(
     connect: Connect, agents: ObedientAgents
 ) -> None:
     world = await connect(max_message_bytes=10_000)
     async with runtime(world, agents):
         agent_id = await world.bridge.create_react_agent(SIGNATURE)
+        request = pb.ExecuteAgentRequest(session_id=world.session_id, agent_id=agent_id, stream=True)
+        request.input.update({"text": "x" * 10_000})
         with pytest.raises(MessageTooLargeError, match="the input of an agent"):
-            await run(world.bridge, agent_id, given={"text": "x" * 10_000})
+            await soon(_all(world.hub.agents.execute(request)))
         assert not agents.requests
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from grpc_tool_bridge import agent_runs
 from grpc_tool_bridge.client import ToolBridgeClient
-from grpc_tool_bridge.errors import ProtocolError, ToolCommunicationError, ValidationError
+from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolCommunicationError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     AgentExecutionChunk,
     CancelAgentRunRequest,
@@ -123,6 +123,13 @@ async def test_the_least_time_that_a_run_can_be_given_is_a_millisecond() -> None
     stub = FakeStub([result(0)])
     await run(stub, timeout=0.0001)
     assert stub.requests[0].timeout_ms == 1
+
+
+async def test_an_input_beyond_what_a_message_may_hold_is_not_sent() -> None:
+    stub = FakeStub()
+    with pytest.raises(MessageTooLargeError, match="the input of an agent"):
+        await run(stub, input={"q": "x" * 11_000_000})
+    assert stub.requests == []
 
 
 async def test_what_the_hub_refuses_is_not_asked_again() -> None:

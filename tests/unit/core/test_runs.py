@@ -116,8 +116,10 @@ async def test_the_oldest_chunks_give_way_by_bytes_and_the_end_stays() -> None:
     desk = Desk(max_bytes=1)
     desk.think(3)
     desk.finish()
-    with pytest.raises(ResourceExhaustedError, match="the oldest that is has the number 3"):
+    with pytest.raises(ResourceExhaustedError, match="the oldest that is has the number 3") as caught:
         await desk.read()
+    # It will not come back.
+    assert not caught.value.retryable
     assert len(await desk.read(3)) == 1
     assert len(await desk.read(steps=False)) == 1
     desk.run.forget()
