@@ -376,7 +376,7 @@ async def test_a_model_that_hangs_is_ended_with_the_deadline() -> None:
 
 async def test_a_run_without_a_time_of_its_own_has_that_of_the_runtime() -> None:
     held = Held()
-    runtime = runtime_of(FakeSession(calculate), lm=ScriptedLM([held]), run_timeout=0.2)
+    runtime = runtime_of(FakeSession(calculate), lm=ScriptedLM([held]), run_timeout=0.5)
     chunks = await ran(runtime, await made(runtime))
     assert (kinds(chunks), chunks[0].result.stop_reason) == (["result"], "time")
     await held.given_up()
@@ -396,7 +396,7 @@ async def test_tools_that_do_not_come_are_waited_for_no_longer_than_the_run_may_
 async def test_a_last_answer_that_hangs_is_ended_with_the_time_of_the_run() -> None:
     held = Held()
     runtime = runtime_of(FakeSession(calculate), lm=ScriptedLM([FINISH, held]))
-    chunks = await chunks_of(runtime, execution(await made(runtime), timeout_ms=300))
+    chunks = await chunks_of(runtime, execution(await made(runtime), timeout_ms=1_000))
     assert (kinds(chunks)[-1], chunks[-1].result.stop_reason) == ("result", "time")
     await held.given_up()
 
