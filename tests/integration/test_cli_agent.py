@@ -80,8 +80,8 @@ def test_a_long_observation_is_cut_and_what_a_terminal_would_obey_is_shown(cli: 
     said = cli("agent", SIGNATURE, "--question", "be loud")
     assert "(1,000 more characters; --json gives all)" in said
     assert "x" * 2_001 not in said.split("observed")[1].split("\n")[0]
-    assert "red" in said
-    assert "\x1b[31mred" not in said
+    assert "\\x1b[31mred" in said
+    assert "\x1b" not in said
     chunks = [json.loads(line) for line in cli("agent", SIGNATURE, "--json", "--question", "be loud").splitlines()]
     assert len(chunks[2]["output"]) == 3_000
 
