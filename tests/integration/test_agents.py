@@ -497,6 +497,25 @@ async def test_a_hub_that_ends_leaves_no_run_behind(world: World, agents: Obedie
     await agents.quiet()
 
 
+async def test_a_hub_that_is_about_to_end_begins_no_run_and_goes_on_with_those_there_are(
+    world: World, agents: ObedientAgents
+) -> None:
+    agent_id = await world.bridge.create_react_agent(SIGNATURE)
+    reading = asyncio.create_task(run(world.bridge, agent_id, given={"wait": True}, run_id="mine"))
+    await agents.begun()
+    world.hub.executor.draining = True
+    with pytest.raises(UnavailableError, match="takes no new calls"):
+        await soon(
+            _all(world.hub.agents.execute(pb.ExecuteAgentRequest(session_id=world.session_id, agent_id=agent_id)))
+        )
+    with pytest.raises(UnavailableError, match="takes no new calls"):
+        await world.bridge.create_react_agent(SIGNATURE, max_iters=2)
+    agents.go_on.set()
+    chunks = await soon(reading)
+    assert await run(world.bridge, agent_id, given={"wait": True}, run_id="mine") == chunks
+    assert len(agents.requests) == 1
+
+
 async def test_limits_of_tools_that_set_none_are_not_those_of_agents(connect: Connect, agents: ObedientAgents) -> None:
     world = await connect(rate_limit_per_minute=1)
     async with runtime(world, agents):
