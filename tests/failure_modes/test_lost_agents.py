@@ -10,7 +10,7 @@ import pytest
 from failure_modes.links import Connect, OverLink
 from failure_modes.workers import MakeCrew, RawWorker
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, NotFoundError, Settings, ToolWorker, UnavailableError
-from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError
+from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolBridgeError, ValidationError, error_info
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkHello, LinkStatus
 from integration.agent_runtime import SIGNATURE, ObedientAgents
@@ -186,6 +186,34 @@ async def test_a_runtime_that_is_killed_in_the_middle_of_a_run_is_one_error_and_
     await crew.quiet()
 
 
+async def test_a_runtime_that_is_lost_while_it_looks_at_an_agent_is_said_to_be(make_crew: MakeCrew) -> None:
+    crew = await make_crew()
+    runtime = await crew.runtime("only")
+    runtime.stop()
+    creating = asyncio.create_task(crew.bridge.create_react_agent(SIGNATURE))
+    await until(lambda: crew.known("only").active)
+    runtime.kill()
+    with pytest.raises(UnavailableError, match="the agent runtime was lost"):
+        await soon(creating)
+    await crew.quiet()
+
+
+async def test_where_no_runtime_answers_a_run_is_refused_until_one_does(make_crew: MakeCrew) -> None:
+    crew = await make_crew()
+    silent = await crew.runtime("silent")
+    agent_id = await crew.bridge.create_react_agent(SIGNATURE)
+    silent.stop()
+    await until(lambda: crew.known("silent").suspect)
+    with pytest.raises(UnavailableError, match="the agent runtime does not answer") as caught:
+        await soon(read(crew.bridge.execute_agent_streaming({"agent_id": agent_id, "input": {}}), []))
+    assert caught.value.retryable
+    silent.go_on()
+    await until(lambda: not crew.known("silent").suspect)
+    seen: list[Any] = []
+    await soon(read(crew.bridge.execute_agent_streaming({"agent_id": agent_id, "input": {}}), seen))
+    assert seen[-1]["type"] == "result"
+
+
 async def test_a_runtime_that_stops_answering_gets_no_new_runs(make_crew: MakeCrew) -> None:
     crew = await make_crew()
     silent, _ = await crew.runtime("silent"), await crew.runtime("other")
@@ -270,6 +298,54 @@ async def test_what_a_runtime_must_not_send_ends_the_run_with_a_protocol_error(
         await runtime.take_run(pb.AgentExecutionChunk(run_id="yours", agent_id="x", result=RESULT.result), RESULT)
         await soon(reading)
         assert [(chunk["type"], chunk["run_id"]) for chunk in seen] == [("result", "mine")]
+
+
+async def test_a_runtime_that_answers_with_an_error_says_what_is_wrong(server: BridgeServer) -> None:
+    async with RawRuntime(server.address) as runtime, GRPCToolBridge(server.address, follow_tools=False) as bridge:
+        await runtime.begin()
+        await bridge.initialize()
+        creating = asyncio.create_task(bridge.create_react_agent(SIGNATURE))
+        call = await runtime.called()
+        refused = pb.CreateReActAgentResponse(error=error_info(ValidationError("it will not do")))
+        await runtime.send(Envelope(id=call.id, reply=refused.SerializeToString()))
+        with pytest.raises(ValidationError, match="it will not do"):
+            await soon(creating)
+
+
+async def test_a_runtime_that_forgets_its_agent_in_the_middle_of_a_run_is_not_told_again(server: BridgeServer) -> None:
+    async with RawRuntime(server.address) as runtime, GRPCToolBridge(server.address, follow_tools=False) as bridge:
+        await runtime.begin()
+        await bridge.initialize()
+        creating = asyncio.create_task(bridge.create_react_agent(SIGNATURE))
+        await runtime.take_agent()
+        seen: list[Any] = []
+        asked = {"agent_id": await soon(creating), "input": {}}
+        reading = asyncio.create_task(read(bridge.execute_agent_streaming(asked), seen))
+        await runtime.take_agent()
+        call = await runtime.called()
+        thought = pb.AgentExecutionChunk(thought=pb.ThoughtChunk(text="a")).SerializeToString()
+        forgotten = LinkStatus(code=5, error=error_info(NotFoundError("it is gone", error_type="AgentNotFound")))
+        await runtime.send(Envelope(id=call.id, chunk=thought), Envelope(id=call.id, end=forgotten))
+        with pytest.raises(NotFoundError, match="it is gone"):
+            await soon(reading)
+        assert [chunk["type"] for chunk in seen] == ["thought"]
+
+
+async def test_a_chunk_beyond_what_a_message_may_hold_ends_the_run() -> None:
+    async with AsyncExitStack() as stack:
+        settings = Settings(shutdown_grace=0.0, max_message_bytes=10_000)
+        server = await stack.enter_async_context(BridgeServer(settings=settings))
+        runtime = await stack.enter_async_context(RawRuntime(server.address))
+        await runtime.begin()
+        bridge = await stack.enter_async_context(GRPCToolBridge(server.address, follow_tools=False))
+        await bridge.initialize()
+        creating = asyncio.create_task(bridge.create_react_agent(SIGNATURE))
+        await runtime.take_agent()
+        asked = {"agent_id": await soon(creating), "input": {}}
+        reading = asyncio.create_task(read(bridge.execute_agent_streaming(asked), []))
+        await runtime.take_run(pb.AgentExecutionChunk(thought=pb.ThoughtChunk(text="x" * 10_000)))
+        with pytest.raises(MessageTooLargeError, match="a chunk of an agent's run"):
+            await soon(reading)
 
 
 async def test_a_runtime_whose_answer_to_an_agent_is_none_is_a_protocol_error(server: BridgeServer) -> None:

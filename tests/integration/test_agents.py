@@ -20,10 +20,12 @@ from grpc_tool_bridge.errors import (
     CallCancelledError,
     ConflictError,
     DeadlineExceededError,
+    MessageTooLargeError,
     ProtocolError,
     ResourceExhaustedError,
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.wire.values import deserialize_value
 from integration.agent_runtime import SIGNATURE, ObedientAgents
 from integration.connections import Connect, World, read, soon, until
 
@@ -110,12 +112,29 @@ async def test_without_stream_only_the_result_comes(world: World) -> None:
     assert (result["type"], result["final_answer"]["Answer"]) == ("result", 4)
 
 
+async def test_a_runtime_is_asked_for_every_step_whatever_its_first_reader_wants(
+    world: World, agents: ObedientAgents
+) -> None:
+    agent_id = await world.bridge.create_react_agent(SIGNATURE)
+    await run(world.bridge, agent_id, stream=False, run_id="mine", timeout=60)
+    (request,) = agents.requests
+    assert (request.run_id, request.stream, request.from_sequence, request.timeout_ms) == ("mine", True, 0, 0)
+
+
 async def test_an_error_of_a_tool_is_an_observation_and_the_run_goes_on(world: World) -> None:
     agent_id = await world.bridge.create_react_agent(SIGNATURE)
     chunks = await run(world.bridge, agent_id, given={"call": "fail", "arguments": {"reason": "no such luck"}})
     error = chunks[2]["error"]
     assert (error["type"], error["message"], error["details"]["origin"]) == ("RuntimeError", "no such luck", "tool")
     assert chunks[-1]["stop_reason"] == "finished"
+
+
+async def test_a_run_of_more_than_a_link_holds_comes_whole(world: World) -> None:
+    agent_id = await world.bridge.create_react_agent(SIGNATURE)
+    query = "x" * 600_000
+    chunks = await run(world.bridge, agent_id, given={"call": "search_web", "arguments": {"query": query}})
+    assert [chunk["type"] for chunk in chunks] == ["thought", "action", "observation", "result"]
+    assert chunks[-1]["final_answer"]["Answer"] == [query]
 
 
 async def test_a_tool_that_is_missing_is_an_observation_too(world: World) -> None:
@@ -151,6 +170,21 @@ async def test_the_runtime_says_what_is_wrong_with_a_definition_at_once(world: W
         await world.bridge.create_react_agent("nonsense")
 
 
+async def test_a_definition_that_is_too_large_is_told_to_no_runtime(world: World, agents: ObedientAgents) -> None:
+    with pytest.raises(MessageTooLargeError, match="the definition of an agent"):
+        await world.bridge.create_react_agent(SIGNATURE + "x" * 300_000)
+    with pytest.raises(ValidationError, match="at most 1,000 tools by name"):
+        await world.bridge.create_react_agent(SIGNATURE, tool_names=[f"t{number}" for number in range(1_001)])
+    assert not agents.definitions
+
+
+async def test_a_number_of_steps_below_zero_is_refused_by_the_hub(world: World, agents: ObedientAgents) -> None:
+    request = pb.CreateReActAgentRequest(session_id=world.session_id, signature=SIGNATURE, max_iters=-1)
+    with pytest.raises(ValidationError, match="max_iters is -1"):
+        await world.bridge.client.call("CreateReActAgent", request)
+    assert not agents.definitions
+
+
 async def test_an_unknown_tool_is_refused_by_name_with_what_is_like_it(world: World) -> None:
     with pytest.raises(NotFoundError, match="sees no tool 'calculat'; did you mean calculate"):
         await world.bridge.create_react_agent(SIGNATURE, tool_names=["search_web", "calculat"])
@@ -172,6 +206,18 @@ async def test_without_a_runtime_a_create_says_how_to_start_one(connect: Connect
         await world.bridge.create_react_agent(SIGNATURE)
 
 
+async def test_a_worker_that_runs_no_agents_is_given_none(connect: Connect, agents: ObedientAgents) -> None:
+    world = await connect()
+    async with ToolWorker(world.server.address, tools=[calculate]):
+        with pytest.raises(UnavailableError, match="no agent runtime is connected"):
+            await world.bridge.create_react_agent(SIGNATURE)
+        opening = pb.InitializeSessionRequest(session_id=world.session_id)
+        assert "agents" not in (await world.bridge.client.call("InitializeSession", opening)).capabilities
+        async with runtime(world, agents):
+            agent_id = await world.bridge.create_react_agent(SIGNATURE)
+            assert (await run(world.bridge, agent_id, given=SUM))[-1]["final_answer"]["Answer"] == 4
+
+
 async def test_the_same_definition_is_the_same_agent_and_others_are_bounded(
     connect: Connect, agents: ObedientAgents
 ) -> None:
@@ -182,6 +228,21 @@ async def test_the_same_definition_is_the_same_agent_and_others_are_bounded(
         assert await world.bridge.create_react_agent(SIGNATURE, max_iters=2) != first
         with pytest.raises(ResourceExhaustedError, match="max_session_agents"):
             await world.bridge.create_react_agent(SIGNATURE, max_iters=3)
+        # One that is there is in nobody's place.
+        assert await world.bridge.create_react_agent(SIGNATURE) == first
+
+
+async def test_tools_that_are_named_otherwise_or_twice_are_the_same_agent(world: World, agents: ObedientAgents) -> None:
+    async def create(*names: str) -> pb.CreateReActAgentResponse:
+        request = pb.CreateReActAgentRequest(session_id=world.session_id, signature=SIGNATURE, tool_names=names)
+        response: pb.CreateReActAgentResponse = await world.bridge.client.call("CreateReActAgent", request)
+        assert list(agents.definitions[-1].tool_names) == ["calculate", "fail"]
+        return response
+
+    made = await create("calculate", "fail")
+    assert (made.tool_count, list(made.capabilities)) == (2, ["streaming"])
+    assert await create("calculate", "fail", "calculate") == made
+    assert await create(*(world.tools[name].spec.tool_id for name in ("calculate", "fail"))) == made
 
 
 async def test_an_agent_belongs_to_its_session(world: World) -> None:
@@ -225,8 +286,23 @@ async def test_a_second_reader_attaches_from_where_it_says(world: World, agents:
 async def test_another_input_under_the_same_run_id_is_refused(world: World) -> None:
     agent_id = await world.bridge.create_react_agent(SIGNATURE)
     await run(world.bridge, agent_id, given={"think": 1}, run_id="mine")
-    with pytest.raises(ConflictError, match="choose another run_id"):
-        await run(world.bridge, agent_id, given={"think": 2}, run_id="mine")
+    other_id = await world.bridge.create_react_agent(SIGNATURE, max_iters=2)
+    others: list[dict[str, Any]] = [
+        {"agent_id": agent_id, "given": {"think": 2}},
+        {"agent_id": agent_id, "given": {"think": 1}, "context": {"user": "other"}},
+        {"agent_id": other_id, "given": {"think": 1}},
+    ]
+    for other in others:
+        with pytest.raises(ConflictError, match="choose another run_id") as caught:
+            await run(world.bridge, **other, run_id="mine")
+        assert caught.value.error_type == "IdempotencyConflict"
+
+
+async def test_the_context_of_a_run_reaches_its_runtime(world: World, agents: ObedientAgents) -> None:
+    agent_id = await world.bridge.create_react_agent(SIGNATURE)
+    await run(world.bridge, agent_id, context={"user": "me"})
+    (request,) = agents.requests
+    assert deserialize_value(request.context["user"]) == "me"
 
 
 async def test_a_run_that_is_not_there_is_not_begun_by_who_wants_to_go_on_with_it(
@@ -237,6 +313,25 @@ async def test_a_run_that_is_not_there_is_not_begun_by_who_wants_to_go_on_with_i
         await run(world.bridge, agent_id, run_id="mine", from_sequence=2)
     with pytest.raises(NotFoundError, match="has no run 'mine'"):
         await soon(_all(world.bridge.execute_agent_streaming({"run_id": "mine"})))
+    assert not agents.requests
+
+
+async def test_who_goes_on_with_a_run_says_with_which(world: World, agents: ObedientAgents) -> None:
+    agent_id = await world.bridge.create_react_agent(SIGNATURE)
+    request = pb.ExecuteAgentRequest(session_id=world.session_id, agent_id=agent_id, from_sequence=1, stream=True)
+    request.input.SetInParent()
+    with pytest.raises(ValidationError, match="it needs the run_id"):
+        await soon(_all(world.hub.agents.execute(request)))
+    assert not agents.requests
+
+
+@pytest.mark.parametrize("run_id", ["x" * 300, "a\nb"])
+async def test_a_run_id_that_no_chunk_should_carry_is_refused(
+    world: World, agents: ObedientAgents, run_id: str
+) -> None:
+    agent_id = await world.bridge.create_react_agent(SIGNATURE)
+    with pytest.raises(ValidationError, match="run id"):
+        await run(world.bridge, agent_id, run_id=run_id)
     assert not agents.requests
 
 
@@ -287,8 +382,9 @@ async def test_runs_of_a_session_are_bounded_and_those_that_are_over_give_way(
             await run(world.bridge, agent_id)
         also_waiting = asyncio.create_task(run(world.bridge, agent_id, given={"wait": True}))
         await agents.begun(2)
-        with pytest.raises(ResourceExhaustedError, match="max_session_runs"):
+        with pytest.raises(ResourceExhaustedError, match="max_session_runs") as caught:
             await run(world.bridge, agent_id)
+        assert caught.value.retry_after == 1
         agents.go_on.set()
         await soon(asyncio.gather(waiting, also_waiting))
 
@@ -332,7 +428,8 @@ async def test_a_run_that_is_cancelled_by_id_tells_its_reader_and_stops_its_tool
         await until(lambda: tool.cancelled)
         await agents.quiet()
         # Again it changes nothing.
-        await other.cancel_agent_run("mine")
+        request = pb.CancelAgentRunRequest(session_id=world.session_id, run_id="mine")
+        assert "was over already" in (await other.client.call("CancelAgentRun", request)).message
         with pytest.raises(NotFoundError, match="has no run 'another'"):
             await other.cancel_agent_run("another")
         await world.quiet()
@@ -350,17 +447,81 @@ async def test_the_time_of_a_run_ends_it_with_its_tool(connect: Connect, agents:
         await world.quiet()
 
 
+async def test_a_run_that_is_given_no_time_has_that_of_the_hub(connect: Connect, agents: ObedientAgents) -> None:
+    world = await connect(agent_timeout=0.2)
+    async with runtime(world, agents):
+        agent_id = await world.bridge.create_react_agent(SIGNATURE)
+        with pytest.raises(DeadlineExceededError, match="did not end within its deadline"):
+            await run(world.bridge, agent_id, given={"wait": True})
+        await agents.quiet()
+
+
+async def test_an_input_beyond_what_a_message_may_hold_is_refused_by_the_hub(
+    connect: Connect, agents: ObedientAgents
+) -> None:
+    world = await connect(max_message_bytes=10_000)
+    async with runtime(world, agents):
+        agent_id = await world.bridge.create_react_agent(SIGNATURE)
+        request = pb.ExecuteAgentRequest(session_id=world.session_id, agent_id=agent_id, stream=True)
+        request.input.update({"text": "x" * 10_000})
+        with pytest.raises(MessageTooLargeError, match="the input of an agent"):
+            await soon(_all(world.hub.agents.execute(request)))
+        assert not agents.requests
+
+
 async def test_a_session_that_ends_takes_its_runs_with_it(world: World, agents: ObedientAgents) -> None:
     other = await world.attach()
     agent_id = await other.create_react_agent(SIGNATURE)
     reading = asyncio.create_task(run(other, agent_id, given={"wait": True}))
     await agents.begun()
+    (session,) = [s for s in world.hub.store.sessions() if s.id == other.session_id]
     await other.client.cleanup_session(force=True)
     with pytest.raises(CallCancelledError, match="it was removed"):
         await soon(reading)
     await agents.quiet()
+    assert not session.runs
     with pytest.raises(SessionError):
         await run(other, agent_id)
+
+
+async def test_a_hub_that_ends_leaves_no_run_behind(world: World, agents: ObedientAgents) -> None:
+    agent_id = await world.bridge.create_react_agent(SIGNATURE)
+    await run(world.bridge, agent_id)
+    reading = asyncio.create_task(run(world.bridge, agent_id, given={"wait": True}))
+    await agents.begun()
+    (session,) = [s for s in world.hub.store.sessions() if s.id == world.session_id]
+    await world.hub.agents.aclose()
+    assert (world.hub.agents.active, session.runs) == (0, {})
+    with pytest.raises(CallCancelledError, match="the hub shuts down"):
+        await soon(reading)
+    await agents.quiet()
+
+
+async def test_a_hub_that_is_about_to_end_begins_no_run_and_goes_on_with_those_there_are(
+    world: World, agents: ObedientAgents
+) -> None:
+    agent_id = await world.bridge.create_react_agent(SIGNATURE)
+    reading = asyncio.create_task(run(world.bridge, agent_id, given={"wait": True}, run_id="mine"))
+    await agents.begun()
+    world.hub.executor.draining = True
+    with pytest.raises(UnavailableError, match="takes no new calls"):
+        await soon(
+            _all(world.hub.agents.execute(pb.ExecuteAgentRequest(session_id=world.session_id, agent_id=agent_id)))
+        )
+    with pytest.raises(UnavailableError, match="takes no new calls"):
+        await world.bridge.create_react_agent(SIGNATURE, max_iters=2)
+    agents.go_on.set()
+    chunks = await soon(reading)
+    assert await run(world.bridge, agent_id, given={"wait": True}, run_id="mine") == chunks
+    assert len(agents.requests) == 1
+
+
+async def test_limits_of_tools_that_set_none_are_not_those_of_agents(connect: Connect, agents: ObedientAgents) -> None:
+    world = await connect(rate_limit_per_minute=1)
+    async with runtime(world, agents):
+        agent_id = await world.bridge.create_react_agent(SIGNATURE)
+        for _ in range(2):
+            assert (await run(world.bridge, agent_id))[-1]["type"] == "result"
 
 
 async def test_a_run_counts_as_a_call_of_its_session(world: World, agents: ObedientAgents) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from grpc_tool_bridge.cli import main
 from grpc_tool_bridge.testing import ModelServer
-from grpc_tool_bridge.testing.model_script import Answer, Held, Prompt, arithmetic
+from grpc_tool_bridge.testing.model_script import Answer, Held, Prompt, arithmetic, step
 from integration.test_cli import PATIENCE, TOOLS, Cli, popen, read_line, runner, serving
 
 ENVIRONMENT = {**os.environ, "OPENAI_API_KEY": "k3y-of-the-test"}
@@ -19,13 +19,20 @@ SIGNATURE = "Question -> Answer"
 
 
 class Model:
-    """A model that does sums, and of what it is to wait for waits until the caller has gone."""
+    """A model that does sums, and waits, echoes or goes on as it is told to."""
 
     def __init__(self) -> None:
         self.held = Held()
 
     def answer(self, prompt: Prompt) -> Answer:
-        return self.held if "be patient" in prompt.user else arithmetic(prompt)
+        if "be patient" in prompt.user:
+            return self.held
+        if "be loud" in prompt.user and "next_tool_name" in prompt.system:
+            said = "observation_0" in prompt.user
+            return step("\x1b[31mred", "finish") if said else step("Echo.", "echo", text="x" * 3_000)
+        if "go on" in prompt.user and "next_tool_name" in prompt.system:
+            return step("On.", "echo", text="on")
+        return arithmetic(prompt)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +76,38 @@ def test_an_input_may_have_the_name_of_an_option(cli: Cli) -> None:
     assert "answer" in cli("agent", "model -> Answer", "--input", "model=What is 2+2?")
 
 
+def test_a_long_observation_is_cut_and_what_a_terminal_would_obey_is_shown(cli: Cli) -> None:
+    said = cli("agent", SIGNATURE, "--question", "be loud")
+    assert "(1,000 more characters; --json gives all)" in said
+    assert "x" * 2_001 not in said.split("observed")[1].split("\n")[0]
+    assert "\\x1b[31mred" in said
+    assert "\x1b" not in said
+    chunks = [json.loads(line) for line in cli("agent", SIGNATURE, "--json", "--question", "be loud").splitlines()]
+    assert len(chunks[2]["output"]) == 3_000
+
+
+def test_tools_and_model_are_those_that_are_named(cli: Cli, served: ModelServer) -> None:
+    cli("agent", SIGNATURE, "--question", "What is 2+2?", "--tool", "add", "--model", "openai/other")
+    prompt = served.prompts[-2]
+    assert prompt.body["model"] == "other"
+    assert "Adds two numbers." in prompt.system
+    assert "echo" not in prompt.system
+
+
+def test_what_follows_two_dashes_is_no_option(cli: Cli) -> None:
+    assert "answer" in cli("agent", "--question", "What is 2+2?", "--", SIGNATURE)
+
+
+def test_the_value_of_an_option_may_look_like_one(cli: Cli) -> None:
+    assert "'--odd' is no name" in cli("agent", SIGNATURE, "--question", "x", "--model", "--odd", code=1)
+
+
+def test_a_run_out_of_steps_says_so_and_is_exit_1(cli: Cli, served: ModelServer) -> None:
+    before = len(served.prompts)
+    assert "its steps were used up" in cli("agent", SIGNATURE, "--question", "go on", "--max-iters", "2", code=1)
+    assert len(served.prompts) == before + 3
+
+
 def test_what_the_signature_lacks_is_one_line_and_exit_1(cli: Cli) -> None:
     assert "limit" in cli("agent", SIGNATURE, "--question", "What is 2+2?", "--limit", "3", code=1)
 
@@ -82,6 +121,7 @@ def test_a_tool_that_is_not_there_is_named(cli: Cli) -> None:
     [
         (["--question"], "--question needs a value"),
         (["--input", "question"], "write --input name=value"),
+        (["--input", "=a"], "write --input name=value"),
         (["--question", "a", "--input", "question=b"], "input question is given twice"),
         (["--question", "a", "--timeout", "0"], "--timeout: agent: the time-out is 0.0 s"),
     ],

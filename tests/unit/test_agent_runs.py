@@ -1,5 +1,6 @@
 """A run as the client reads it: what a hub must not send, and what a lost connection does."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,12 +9,14 @@ import pytest
 
 from grpc_tool_bridge import agent_runs
 from grpc_tool_bridge.client import ToolBridgeClient
-from grpc_tool_bridge.errors import ProtocolError, ToolCommunicationError, ValidationError
+from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolCommunicationError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     AgentExecutionChunk,
+    CancelAgentRunRequest,
     CreateReActAgentResponse,
     ExecuteAgentRequest,
     ResultChunk,
+    StatusResponse,
     ThoughtChunk,
 )
 from grpc_tool_bridge.transport.status import rpc_error
@@ -28,6 +31,8 @@ class FakeStub:
         self._streams = iter(streams)
         self.requests: list[ExecuteAgentRequest] = []
         self.created: list[Any] = []
+        self.cancelled: list[str] = []
+        self.refusal: BaseException | None = None
 
     def ExecuteAgent(self, request: ExecuteAgentRequest) -> AsyncIterator[Any]:
         copy = ExecuteAgentRequest()
@@ -40,6 +45,12 @@ class FakeStub:
             if isinstance(item, BaseException):
                 raise item
             yield item
+
+    async def CancelAgentRun(self, request: CancelAgentRunRequest) -> StatusResponse:
+        self.cancelled.append(request.run_id)
+        if self.refusal is not None:
+            raise self.refusal
+        return StatusResponse(success=True)
 
     async def CreateReActAgent(self, request: Any) -> CreateReActAgentResponse:
         self.created.append(request)
@@ -84,6 +95,41 @@ async def test_without_a_connection_for_long_enough_the_loss_is_raised(monkeypat
     monkeypatch.setattr(agent_runs, "CALL_TIMEOUT", -1.0)
     with pytest.raises(ToolCommunicationError, match="the link was lost"):
         await run(FakeStub([UNAVAILABLE], [UNAVAILABLE]))
+
+
+async def test_a_chunk_that_comes_gives_the_connection_its_whole_time_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_runs, "CALL_TIMEOUT", -1.0)
+    stub = FakeStub([UNAVAILABLE], [thought(0), UNAVAILABLE], [thought(1), UNAVAILABLE], [result(2)])
+    assert [chunk["sequence"] for chunk in await run(stub)] == [0, 1, 2]
+
+
+async def test_a_stream_that_ends_with_its_bridge_is_said_to() -> None:
+    with pytest.raises(ToolCommunicationError, match="the bridge was closed"):
+        await run(FakeStub([thought(0), asyncio.CancelledError()]))
+
+
+@pytest.mark.parametrize("refusal", [None, UNAVAILABLE], ids=["taken", "refused"])
+async def test_who_stops_reading_cancels_the_run_unless_it_is_over(refusal: BaseException | None) -> None:
+    for chunks, cancelled in (([thought(0), result(1)], 1), ([result(0)], 0)):
+        stub = FakeStub(chunks)
+        stub.refusal = refusal
+        reading = client_of(stub).execute_agent_streaming({"agent_id": "a", "input": {}, "run_id": "mine"})
+        await anext(reading)
+        await reading.aclose()
+        assert stub.cancelled == ["mine"] * cancelled
+
+
+async def test_the_least_time_that_a_run_can_be_given_is_a_millisecond() -> None:
+    stub = FakeStub([result(0)])
+    await run(stub, timeout=0.0001)
+    assert stub.requests[0].timeout_ms == 1
+
+
+async def test_an_input_beyond_what_a_message_may_hold_is_not_sent() -> None:
+    stub = FakeStub()
+    with pytest.raises(MessageTooLargeError, match="the input of an agent"):
+        await run(stub, input={"q": "x" * 11_000_000})
+    assert stub.requests == []
 
 
 async def test_what_the_hub_refuses_is_not_asked_again() -> None:

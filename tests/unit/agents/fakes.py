@@ -39,13 +39,16 @@ class FakeSession:
         self.opened.append((session_id, origin, deadline))
         return self
 
+    def _function(self, tool_id: str) -> Callable[..., Any]:
+        return next(tool.function for tool in self.offered if tool_id == (tool.spec.tool_id or tool.spec.name))
+
     async def tools(self) -> list[pb.ToolSpec]:
         return self.specs
 
     async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         assert args == ()
         self.calls.append((tool_id, dict(kwargs)))
-        function = next(tool.function for tool in self.offered if tool.spec.name == tool_id)
+        function = self._function(tool_id)
         try:
             value = function(**kwargs)
             return await value if asyncio.iscoroutine(value) else value
@@ -61,7 +64,7 @@ class FakeSession:
         self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> AsyncGenerator[Any, None]:
         self.calls.append((tool_id, dict(kwargs)))
-        for value in next(tool.function for tool in self.offered if tool.spec.name == tool_id)(**kwargs):
+        for value in self._function(tool_id)(**kwargs):
             yield value
 
 

@@ -70,6 +70,12 @@ def test_a_base_url_that_the_runtime_does_not_know_is_refused(api_base: str) -> 
         choose_model({"api_base": api_base}, SETTINGS)
 
 
+def test_an_lm_of_the_runtimes_own_is_asked_nowhere_else() -> None:
+    settings = AgentSettings(model="openai/small", api_base=OURS, lm=ScriptedLM())
+    with pytest.raises(AccessError, match="does not know this api_base"):
+        choose_model({"api_base": OURS}, settings)
+
+
 def test_the_base_url_of_one_provider_is_not_that_of_another() -> None:
     settings = AgentSettings(model="openai/small", api_base=OURS, allowed_models=("anthropic/large",))
     assert choose_model({"model": "anthropic/large"}, settings).api_base is None
@@ -151,6 +157,7 @@ def test_settings_that_would_send_keys_astray_are_refused_without_being_shown(
         "openai/http://elsewhere.test/v1",
         "openai//elsewhere.test",
         "openai/../other",
+        "openai/a..b",
         "login:openai/small",
         "openai/a b",
         "openai/a\nb",
@@ -184,9 +191,13 @@ def test_an_agent_without_a_model_is_told_where_to_name_one() -> None:
         ("temperature", 3, "a number from 0 to 2"),
         ("temperature", True, "a number from 0 to 2"),
         ("temperature", float("nan"), "a number from 0 to 2"),
-        ("max_tokens", 0.5, "a whole number"),
+        ("max_tokens", 1.5, "a whole number"),
+        ("max_tokens", 0, "a whole number"),
+        ("max_tokens", True, "a whole number"),
         ("num_retries", 11, "a whole number from 0 to 10"),
         ("stop", [1], "a text, or a list"),
+        ("stop", ["end"] * 17, "a list of at most 16"),
+        ("temperature", KEY, "a number from 0 to 2"),
         ("cache", "yes", "true or false"),
         ("model", "", "a text"),
     ],
@@ -195,6 +206,7 @@ def test_a_value_that_does_not_fit_is_refused_by_name(name: str, value: Any, nee
     with pytest.raises(ValidationError) as caught:
         choose_model({name: value}, SETTINGS)
     assert needed in caught.value.details[name]
+    assert KEY not in f"{caught.value} {caught.value.details}"
 
 
 # ----------------------------------------------------------------------------------------------------- what is made
@@ -205,8 +217,25 @@ def test_an_agent_takes_the_runtimes_model_and_base_url_and_no_cache() -> None:
     assert (choice.model, choice.api_base, choice.options["cache"]) == ("openai/small", OURS, False)
 
 
+def test_an_answer_of_the_model_has_the_time_that_the_agent_or_the_runtime_gives_it() -> None:
+    settings = AgentSettings(model="openai/small", model_timeout=7)
+    assert choose_model({}, settings).options["timeout"] == 7
+    assert choose_model({"timeout": 3}, settings).options["timeout"] == 3
+
+
+def test_settings_that_dspy_refuses_for_the_model_are_a_validation_error() -> None:
+    choice = choose_model({"model": "openai/o3", "temperature": 0.5}, SETTINGS)
+    with pytest.raises(ValidationError, match=r"llm_config: .*temperature") as caught:
+        make_lm(choice, SETTINGS)
+    assert set(caught.value.details) == {"llm_config"}
+
+
+def test_one_text_at_which_the_model_stops_is_a_list_of_one() -> None:
+    assert choose_model({"stop": "END"}, SETTINGS).options["stop"] == ["END"]
+
+
 def test_an_agent_may_name_the_runtimes_base_url_or_one_that_is_listed() -> None:
-    settings = AgentSettings(model="openai/small", api_base=OURS, allowed_api_bases=("http://127.0.0.1:8001/v1",))
+    settings = AgentSettings(model="openai/small", api_base=OURS, allowed_api_bases=("http://127.0.0.1:8001/v1/",))
     assert choose_model({"api_base": f"{OURS}/"}, settings).api_base == f"{OURS}/"
     assert choose_model({"api_base": "http://127.0.0.1:8001/v1"}, settings).api_base == "http://127.0.0.1:8001/v1"
 
@@ -228,6 +257,17 @@ def test_a_server_of_ones_own_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> N
     assert make_lm(choose_model({}, SETTINGS), SETTINGS).kwargs["api_key"] == "none"
 
 
+@pytest.mark.parametrize(
+    "settings", [AgentSettings(model="openai/small"), AgentSettings(model="anthropic/small", api_base=OURS)]
+)
+def test_a_provider_that_asks_for_a_key_is_not_gone_to_without_one(
+    settings: AgentSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    assert "api_key" not in make_lm(choose_model({}, settings), settings).kwargs
+
+
 def test_the_runtimes_key_stays_in_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     lm = make_lm(choose_model({}, SETTINGS), SETTINGS)
@@ -244,6 +284,7 @@ def test_a_key_of_the_environment_is_blanked_out_of_an_error(monkeypatch: pytest
     error = model_error(LMAuthError(f"Incorrect API key provided: {KEY}.", status=401))
     assert error is not None
     assert "Incorrect API key provided: ***" in error.message
+    assert error.details["status"] == "401"
     assert KEY not in f"{error} {error.details}"
 
 
@@ -254,6 +295,20 @@ def test_what_looks_like_a_key_is_blanked_out_of_an_error(key: str) -> None:
     error = model_error(LMAuthError(f"refused {key}", status=401))
     assert error is not None
     assert error.message.endswith("refused ***")
+
+
+def test_a_variable_too_short_for_a_key_blanks_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNSET_TOKEN", "")
+    monkeypatch.setenv("SHORT_KEY", "a")
+    error = model_error(LMAuthError("a wrong key", status=401))
+    assert error is not None
+    assert error.message == "LMAuthError: a wrong key"
+
+
+def test_a_long_error_of_the_model_is_cut() -> None:
+    error = model_error(LMAuthError("x" * 5_000, status=401))
+    assert error is not None
+    assert len(error.message) < 1_000
 
 
 def test_what_is_no_error_of_the_model_is_left_to_others() -> None:

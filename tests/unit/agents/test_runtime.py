@@ -11,6 +11,7 @@ import dspy
 import pytest
 from google.protobuf.json_format import MessageToDict
 
+from grpc_tool_bridge.agents.run import Run
 from grpc_tool_bridge.errors import (
     NotFoundError,
     ResourceExhaustedError,
@@ -20,7 +21,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.testing import ScriptedLM
-from grpc_tool_bridge.testing.model_script import Failure, Held, Prompt, arithmetic, fields, step
+from grpc_tool_bridge.testing.model_script import Failure, Held, fields, step
 from unit.agents.fakes import (
     FakeSession,
     calculate,
@@ -125,6 +126,12 @@ async def test_only_the_result_is_sent_where_the_steps_are_not_asked_for() -> No
     assert chunks[0].sequence == 0
 
 
+async def test_an_error_is_sent_also_where_the_steps_are_not_asked_for() -> None:
+    runtime = runtime_of(FakeSession(calculate), lm=ScriptedLM([Failure()]))
+    chunks = await chunks_of(runtime, execution(await made(runtime), stream=False))
+    assert (kinds(chunks), chunks[0].sequence) == (["error"], 0)
+
+
 async def test_the_result_lists_the_steps_where_they_are_asked_for() -> None:
     _, chunks = await runs_of(ScriptedLM(), intermediate_steps=True)
     first, last = chunks[-1].result.steps
@@ -149,6 +156,15 @@ async def test_tools_are_called_in_the_session_and_for_the_call_that_the_run_bel
     assert session.opened == [("s", origin, deadline)]
 
 
+async def test_a_tool_is_called_by_its_id() -> None:
+    session = FakeSession(calculate)
+    session.specs[0].tool_id = "calculate-7"
+    runtime = runtime_of(session, lm=ScriptedLM())
+    chunks = await ran(runtime, await made(runtime))
+    assert session.calls == [("calculate-7", {"expression": "2 + 2"})]
+    assert output_of(chunks[2]) == 4
+
+
 # ------------------------------------------------------------------------------------------------------- its tools
 
 
@@ -162,6 +178,27 @@ async def test_an_error_of_a_tool_is_an_observation_without_a_traceback_in_the_p
     assert "Execution error in fails: KeyError: 'no 7'" in lm.prompts[1].user
     assert "Traceback" not in lm.prompts[1].text
     assert chunks[-1].result.stop_reason == "finished"
+
+
+async def test_an_error_that_names_its_tool_does_not_name_it_twice() -> None:
+    def named(value: int) -> None:
+        """Fails."""
+        raise ValueError(f"named: no {value}")
+
+    _, chunks = await runs_of(ScriptedLM([step("Try.", "named", value=7), FINISH, ANSWER]), named)
+    assert output_of(chunks[2]) == "Execution error in named: ValueError: no 7"
+
+
+async def test_a_long_error_of_a_tool_is_cut_for_the_model() -> None:
+    def long() -> None:
+        """Complains."""
+        raise ValueError("x" * 5_000)
+
+    lm = ScriptedLM([step("Ask.", "long"), FINISH, ANSWER])
+    runtime = runtime_of(FakeSession(long), lm=lm, max_observation_chars=1_000)
+    await ran(runtime, await made(runtime))
+    assert "more characters" in lm.prompts[1].user
+    assert "x" * 1_001 not in lm.prompts[1].user
 
 
 async def test_a_tool_that_the_model_invents_is_an_observation_that_says_which_there_are() -> None:
@@ -226,6 +263,9 @@ async def test_a_tool_that_is_called_as_dspys_own_is_refused() -> None:
     _, chunks = await runs_of(ScriptedLM(), finish)
     assert (kinds(chunks), chunks[0].error.type) == (["error"], "ValidationError")
     assert "finish" in chunks[0].error.message
+    # Not among those that the agent is given, it is in nobody's way.
+    _, chunks = await runs_of(ScriptedLM(), finish, calculate, tool_names=("calculate",))
+    assert chunks[-1].result.stop_reason == "finished"
 
 
 async def test_arguments_that_no_message_can_hold_are_sent_as_far_as_they_can() -> None:
@@ -280,17 +320,19 @@ async def test_an_error_of_the_model_ends_the_run_and_says_whether_to_try_again(
 
 
 async def test_a_fault_of_the_runtime_tells_no_more_than_where_to_look(caplog: pytest.LogCaptureFixture) -> None:
-    def broken(prompt: Prompt) -> str:
-        raise RuntimeError("a secret of the inside")
+    class Broken(FakeSession):
+        async def tools(self) -> list[pb.ToolSpec]:
+            raise RuntimeError("a secret of the inside")
 
     with caplog.at_level(logging.ERROR):
-        session = FakeSession(calculate)
-        runtime = runtime_of(session, lm=ScriptedLM(arithmetic))
-        session.specs = None  # type: ignore[assignment] # what no hub sends
+        runtime = runtime_of(Broken(calculate), lm=ScriptedLM())
         chunks = await ran(runtime, await made(runtime))
+    assert kinds(chunks) == ["error"]
     error = chunks[0].error
     assert error.type == "InternalError"
     assert error.details["error_id"] in caplog.text
+    assert "a secret of the inside" in caplog.text
+    assert "secret" not in str(error)
 
 
 # ----------------------------------------------------------------------------------------------------------- limits
@@ -302,6 +344,12 @@ async def test_an_agent_out_of_steps_says_so_and_what_it_knows() -> None:
     assert kinds(chunks) == [*ONE_STEP, *ONE_STEP, "result"]
     result = chunks[-1].result
     assert (result.stop_reason, result.total_steps, result.final_answer["Answer"]) == ("max_iters", 2, "4")
+
+
+async def test_an_agent_whose_steps_are_not_said_has_five() -> None:
+    answers = [step("More.", "calculate", expression=f"{n}+0") for n in range(5)]
+    _, chunks = await runs_of(ScriptedLM([*answers, ANSWER]), max_iters=0)
+    assert (chunks[-1].result.stop_reason, chunks[-1].result.total_steps) == ("max_iters", 5)
 
 
 async def test_a_tool_that_hangs_is_ended_with_the_time_of_the_run() -> None:
@@ -326,6 +374,65 @@ async def test_a_model_that_hangs_is_ended_with_the_deadline() -> None:
     await held.given_up()
 
 
+async def test_a_run_without_a_time_of_its_own_has_that_of_the_runtime() -> None:
+    held = Held()
+    runtime = runtime_of(FakeSession(calculate), lm=ScriptedLM([held]), run_timeout=0.5)
+    chunks = await ran(runtime, await made(runtime))
+    assert (kinds(chunks), chunks[0].result.stop_reason) == (["result"], "time")
+    await held.given_up()
+
+
+async def test_tools_that_do_not_come_are_waited_for_no_longer_than_the_run_may_take() -> None:
+    class Silent(FakeSession):
+        async def tools(self) -> list[pb.ToolSpec]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    runtime = runtime_of(Silent(calculate), lm=ScriptedLM())
+    chunks = await chunks_of(runtime, execution(await made(runtime), timeout_ms=100))
+    assert (kinds(chunks), chunks[0].result.stop_reason) == (["result"], "time")
+
+
+async def test_a_last_answer_that_hangs_is_ended_with_the_time_of_the_run() -> None:
+    held = Held()
+    runtime = runtime_of(FakeSession(calculate), lm=ScriptedLM([FINISH, held]))
+    chunks = await chunks_of(runtime, execution(await made(runtime), timeout_ms=1_000))
+    assert (kinds(chunks)[-1], chunks[-1].result.stop_reason) == ("result", "time")
+    await held.given_up()
+
+
+async def test_a_time_out_of_somebody_else_is_not_the_end_of_the_runs_time() -> None:
+    class Late(FakeSession):
+        async def tools(self) -> list[pb.ToolSpec]:
+            raise TimeoutError
+
+    runtime = runtime_of(Late(calculate), lm=ScriptedLM())
+    chunks = await ran(runtime, await made(runtime))
+    assert (kinds(chunks), chunks[0].error.type) == (["error"], "InternalError")
+
+
+async def test_no_more_than_a_second_of_a_runs_time_is_kept_for_the_way_of_its_result() -> None:
+    session = FakeSession(calculate)
+    runtime = runtime_of(session, lm=ScriptedLM())
+    agent = runtime._agents[await made(runtime)]
+    # The clock of the event loop is the monotonic one.
+    ends = time.monotonic() + 1_000
+    run = Run(agent, session, {}, run_id="r", ends=ends, observation_chars=1)
+    assert ends - 1 <= run._ends < ends
+
+
+async def test_a_run_may_use_the_tokens_that_it_has_and_no_more() -> None:
+    answers = [step("More.", "calculate", expression="1+1"), FINISH, ANSWER]
+    _, chunks = await runs_of(ScriptedLM(answers))
+    used = chunks[2].observation.metrics.custom_metrics
+    both = int(used["prompt_tokens"] + used["completion_tokens"])
+    # The step that goes beyond the limit is the last.
+    for limit, asked in ((both, 1), (both + 1, 2)):
+        lm = ScriptedLM(answers)
+        _, chunks = await runs_of(lm, max_total_tokens=limit)
+        assert (len(lm.prompts), chunks[-1].result.stop_reason) == (asked, "tokens")
+
+
 async def test_a_run_out_of_tokens_asks_the_model_no_more() -> None:
     lm = ScriptedLM([step("More.", "calculate", expression="1+1")] * 5)
     _, chunks = await runs_of(lm, max_total_tokens=10)
@@ -347,8 +454,9 @@ async def test_more_runs_than_allowed_are_refused_until_one_ends() -> None:
     agent = await made(runtime)
     first = asyncio.create_task(ran(runtime, agent))
     await held.asked()
-    with pytest.raises(ResourceExhaustedError, match="1 runs"):
+    with pytest.raises(ResourceExhaustedError, match="1 runs") as caught:
         await ran(runtime, agent)
+    assert caught.value.retry_after == 1
     held.release()
     assert kinds(await first)[-1] == "result"
     assert runtime.runs == 0
@@ -447,6 +555,17 @@ async def test_an_agent_that_is_not_known_is_told_apart_so_that_it_can_be_made_a
         await ran(runtime, first)
     assert caught.value.error_type == "AgentNotFound"
     assert kinds(await ran(runtime, await made(runtime)))[-1] == "result"
+
+
+@pytest.mark.parametrize("again", [made, ran], ids=["made", "run"])
+async def test_the_agent_that_was_not_used_for_longest_gives_way(again: Any) -> None:
+    runtime = runtime_of(FakeSession(calculate), lm=ScriptedLM(), max_agents=2)
+    first, second = await made(runtime), await made(runtime, "Question -> Other")
+    await (made(runtime) if again is made else ran(runtime, first))
+    await made(runtime, "Question -> Third")
+    assert kinds(await ran(runtime, first))[-1] == "result"
+    with pytest.raises(NotFoundError):
+        await ran(runtime, second)
 
 
 async def test_inputs_that_do_not_fit_are_refused_by_name_before_the_model_is_asked() -> None:

@@ -52,6 +52,10 @@ def test_an_input_is_matched_without_regard_to_case(name: str) -> None:
     assert read_signature("Question -> Answer").bind({name: "why?"}) == {"Question": "why?"}
 
 
+def test_a_name_that_is_longer_in_the_other_case_is_matched_too() -> None:
+    assert read_signature("STRASSE -> Answer").bind({"straße": "here"}) == {"STRASSE": "here"}
+
+
 def test_missing_and_unknown_inputs_are_refused_by_name() -> None:
     with pytest.raises(ValidationError) as caught:
         read_signature("Question, limit: int -> Answer").bind({"question": "why?", "context": "none"})
@@ -127,6 +131,13 @@ def test_an_optional_input_may_be_left_out() -> None:
         "trajectory -> b",
         "model_config -> b",
         "a -> next_tool_name",
+        "a -> reasoning",
+        "completed -> b",
+        "signature -> b",
+        "a -> config",
+        "instructions -> b",
+        "a -> input_fields",
+        "a, *, b -> c",
         "a\x00 -> b",
         "a): pass # -> b",
         "completions -> b",
@@ -141,6 +152,7 @@ def test_what_is_no_signature_is_refused(text: str) -> None:
     "kind",
     [
         "os.PathLike",
+        "os.Any",
         "subprocess.Popen",
         "typing.os",
         "builtins.eval",
@@ -186,6 +198,7 @@ def test_a_type_that_is_not_listed_is_refused_and_never_run(
         "a): import os; (b -> c",
         "a): pass; print('run'); (0 -> c",
         "a=print('run') -> b",
+        "a): pass\rdef g(b -> c",
     ],
 )
 def test_a_text_that_would_be_code_is_refused_and_never_run(text: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,3 +226,9 @@ def test_a_text_that_is_too_large_or_too_deep_is_refused_in_few_words(text: str)
     with pytest.raises(ValidationError, match="signature") as caught:
         read_signature(text)
     assert len(caught.value.message) < 5_000
+
+
+def test_a_long_line_is_cut_where_it_is_refused() -> None:
+    with pytest.raises(ValidationError, match="its first line has 3,005 characters") as caught:
+        read_signature(f"{'x' * 3_000} -> y")
+    assert len(caught.value.message) < 500

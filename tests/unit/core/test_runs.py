@@ -93,6 +93,7 @@ async def test_a_failure_is_the_last_chunk_and_only_of_a_run_that_is_not_over() 
     desk.run.fail(error_info(ValidationError("no")))
     desk.run.fail(error_info(ValidationError("again")))
     assert [chunk.WhichOneof("content") for chunk in await desk.read()] == ["thought", "error"]
+    assert desk.run.due == 2
     desk.run.cancel(CallCancelledError("too late"))
     assert desk.call.cause is None
     desk.run.forget()
@@ -104,6 +105,7 @@ async def test_a_failure_is_the_last_chunk_and_only_of_a_run_that_is_not_over() 
         (b"\xff", "cannot be read"),
         (AgentExecutionChunk().SerializeToString(), "is empty"),
         (thought(1), "chunk 1 came where 0 was due"),
+        (thought(-1), "chunk -1 came where 0 was due"),
     ],
 )
 async def test_what_is_not_the_next_chunk_is_refused(data: bytes, text: str) -> None:
@@ -117,8 +119,10 @@ async def test_the_oldest_chunks_give_way_by_bytes_and_the_end_stays() -> None:
     desk = Desk(max_bytes=1)
     desk.think(3)
     desk.finish()
-    with pytest.raises(ResourceExhaustedError, match="the oldest that is has the number 3"):
+    with pytest.raises(ResourceExhaustedError, match="the oldest that is has the number 3") as caught:
         await desk.read()
+    # It will not come back.
+    assert not caught.value.retryable
     assert len(await desk.read(3)) == 1
     assert len(await desk.read(steps=False)) == 1
     desk.run.forget()
@@ -130,6 +134,16 @@ async def test_the_oldest_chunks_give_way_by_number(monkeypatch: pytest.MonkeyPa
     desk.think(3)
     desk.finish()
     assert [chunk.sequence for chunk in await desk.read(2)] == [2, 3]
+    with pytest.raises(ResourceExhaustedError, match="the oldest that is has the number 2"):
+        await desk.read(1)
+    desk.run.forget()
+
+
+async def test_as_many_chunks_are_kept_as_there_is_room_for() -> None:
+    desk = Desk(max_bytes=200)
+    desk.think(20)
+    desk.finish()
+    assert [chunk.sequence for chunk in await desk.read(19)] == [19, 20]
     desk.run.forget()
 
 
@@ -160,6 +174,24 @@ async def test_a_reader_stops_the_clock_and_its_going_starts_it_anew() -> None:
     reading.cancel()
     await asyncio.wait((reading,))
     await until(lambda: desk.call.cause)
+
+
+async def test_a_run_has_no_clock_and_gives_no_room_while_somebody_reads_it() -> None:
+    desk = Desk()
+    desk.think()
+    reading = desk.run.read(0, steps=True)
+    await anext(reading)
+    also_reading = desk.run.read(0, steps=True)
+    await anext(also_reading)
+    desk.finish()
+    assert (desk.run._timer, desk.run.is_spare) == (None, False)
+    await also_reading.aclose()
+    assert (desk.run._timer, desk.run.is_spare) == (None, False)
+    await reading.aclose()
+    assert desk.run._timer is not None
+    assert desk.run.is_spare
+    desk.run.forget()
+    assert desk.run._timer is None
 
 
 async def test_a_run_that_is_forgotten_has_no_clock_whoever_reads_it_still() -> None:

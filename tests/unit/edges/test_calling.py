@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncGenerator
+from concurrent.futures import Future
 
 import pytest
 
@@ -64,6 +65,57 @@ async def test_a_call_that_its_own_loop_cancels_is_cancelled_where_it_runs() -> 
             await call
 
     await asyncio.to_thread(asyncio.run, elsewhere())
+
+    await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_a_thread_that_is_interrupted_leaves_no_call_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupt(BaseException):
+        pass
+
+    home, started, ended = HomeLoop(), threading.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    def interrupted(future: Future[None]) -> None:
+        assert started.wait(5)
+        raise Interrupt
+
+    monkeypatch.setattr(Future, "result", interrupted)
+    with pytest.raises(Interrupt):
+        await asyncio.wait_for(asyncio.to_thread(home.block, "wait", wait), 5)
+
+    await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_a_stream_whose_next_value_is_waited_for_no_more_ends_by_itself() -> None:
+    home, started = HomeLoop(), threading.Event()
+    may_end, ended = asyncio.Event(), asyncio.Event()
+
+    async def numbers() -> AsyncGenerator[int, None]:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+            yield 1
+        finally:
+            await may_end.wait()
+            ended.set()
+
+    async def elsewhere() -> None:
+        following = asyncio.ensure_future(anext(home.iterate(numbers())))
+        assert await asyncio.to_thread(started.wait, 5)
+        following.cancel()
+        # It does not wait for what the source has yet to do.
+        with pytest.raises(asyncio.CancelledError):
+            await following
+
+    await asyncio.wait_for(asyncio.to_thread(asyncio.run, elsewhere()), 5)
+    may_end.set()
 
     await asyncio.wait_for(ended.wait(), 5)
 

@@ -1,5 +1,6 @@
 """What LangChain adds to a call: the text for the model, handled errors, events."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -50,6 +51,40 @@ async def test_an_error_that_is_handled_reaches_the_model_whole() -> None:
     assert message.status == "error"
     error = json.loads(str(message.content))["error"]
     assert (error["type"], error["message"]) == ("ValueError", "too late")
+
+
+async def test_a_result_is_json_for_the_model_and_itself_for_the_program() -> None:
+    @tool
+    def facts() -> dict[str, Any]:
+        """Tells."""
+        return {"a": [1, None]}
+
+    async with bridge_of(facts, count) as bridge:
+        made, counting = bridge.langchain_tools("facts", "count")
+        messages = [
+            await made.ainvoke(asked("facts")),
+            await asyncio.wait_for(asyncio.to_thread(made.invoke, asked("facts")), 10),
+            await counting.ainvoke(asked("count", to=2)),
+        ]
+
+    assert [message.content for message in messages] == ['{"a":[1,null]}', '{"a":[1,null]}', "[1,2]"]
+    assert [message.artifact for message in messages] == [{"a": [1, None]}, {"a": [1, None]}, [1, 2]]
+
+
+async def test_a_stream_that_breaks_off_is_an_error_that_can_be_handled() -> None:
+    @tool
+    async def breaks() -> AsyncIterator[int]:
+        """Breaks off."""
+        yield 1
+        raise ValueError("no more")
+
+    async with bridge_of(breaks) as bridge:
+        (made,) = bridge.langchain_tools()
+        made.handle_tool_error = True
+        message = await made.ainvoke(asked("breaks"))
+
+    assert message.status == "error"
+    assert json.loads(str(message.content))["error"]["message"] == "no more"
 
 
 async def test_a_model_is_told_of_the_tool_as_the_hub_describes_it() -> None:

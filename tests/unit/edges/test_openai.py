@@ -35,7 +35,7 @@ async def functions(*tools: Any) -> list[dict[str, Any]]:
         return bridge.openai_tools()
 
 
-def call(name: str, arguments: str, number: int = 1) -> dict[str, Any]:
+def call(name: str, arguments: Any, number: int = 1) -> dict[str, Any]:
     return {"id": f"call-{number}", "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
@@ -93,13 +93,15 @@ async def test_calls_run_at_once() -> None:
     [
         ("add", '{"a": 1,', "ValidationError", "are not valid JSON"),
         ("add", "[1, 2]", "ValidationError", "are list, no object"),
+        ("add", "[" * 100_000, "ValidationError", "are not valid JSON"),
+        ("add", 3, "ValidationError", "are not valid JSON"),
         ("add", '{"a": "x", "b": 2}', "ValidationError", "'a'"),
         ("ad", "{}", "ToolNotFound", "did you mean 'add'?"),
     ],
-    ids=["no JSON", "no object", "wrong type", "unknown tool"],
+    ids=["no JSON", "no object", "too deep", "no text", "wrong type", "unknown tool"],
 )
 async def test_a_call_that_fails_is_told_to_the_model_and_spoils_no_other(
-    name: str, arguments: str, error_type: str, said: str
+    name: str, arguments: Any, error_type: str, said: str
 ) -> None:
     bad, good = await answers([call(name, arguments, 1), call("add", '{"a": 1, "b": 2}', 2)])
 
@@ -113,7 +115,51 @@ async def test_a_message_without_calls_is_answered_by_nothing() -> None:
     assert await answers({"role": "assistant", "content": "hello", "tool_calls": None}) == []
 
 
-@pytest.mark.parametrize("calls", [{"role": "user"}, 3, [3], {"choices": []}])
+async def test_one_call_by_itself_is_answered() -> None:
+    of_responses = {"type": "function_call", "call_id": "c1", "name": "add", "arguments": '{"a": 1, "b": 2}'}
+    untyped = {"id": "c2", "function": {"name": "add", "arguments": {"a": 1, "b": 3}}}
+    assert await answers(of_responses) == [{"type": "function_call_output", "call_id": "c1", "output": "3"}]
+    assert await answers(untyped) == [{"role": "tool", "tool_call_id": "c2", "content": "4"}]
+    assert await answers([untyped]) == await answers(untyped)
+
+
+async def test_a_call_of_no_function_is_answered_too() -> None:
+    (message,) = await answers([{"id": "c1", "type": "custom", "custom": {"name": "add", "input": "1 + 2"}}])
+    assert message["tool_call_id"] == "c1"
+    assert json.loads(message["content"])["error"]["type"] == "ToolNotFound"
+
+
+async def test_a_tool_of_the_very_name_is_meant_before_one_that_would_be_called_so() -> None:
+    @tool(name="files_read")
+    def other() -> str:
+        """Reads, too."""
+        return "other"
+
+    (message,) = await answers([call("files_read", "{}")], read, other)
+    assert message["content"] == "other"
+
+
+async def test_a_name_that_could_mean_two_tools_calls_neither() -> None:
+    ran: list[str] = []
+    tools = [tool(name=name)(lambda name=name: ran.append(name)) for name in ("a.b_c", "a_b.c")]
+    (message,) = await answers([call("a_b_c", "{}")], *tools)
+    assert json.loads(message["content"])["error"]["type"] == "ToolNotFound"
+    assert ran == []
+
+
+async def test_a_name_longer_than_the_api_takes_is_cut_and_known_again() -> None:
+    @tool(name="n" * 70)
+    def long() -> str:
+        """Has a long name."""
+        return "long"
+
+    (made,) = await functions(long)
+    assert made["function"]["name"] == "n" * 64
+    (message,) = await answers([call("n" * 64, "{}")], long)
+    assert message["content"] == "long"
+
+
+@pytest.mark.parametrize("calls", [{"role": "user"}, 3, [3], {"choices": []}, {"choices": [{"message": MESSAGE}] * 2}])
 async def test_what_holds_no_calls_is_refused(calls: Any) -> None:
     with pytest.raises(ValidationError, match=r"tool call|choices"):
         await answers(calls)

@@ -7,7 +7,7 @@ import pytest
 from pydantic_ai import Agent, ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from grpc_tool_bridge import ToolBridge, ToolExecutionError, tool
+from grpc_tool_bridge import NotFoundError, ToolBridge, ToolExecutionError, ValidationError, tool
 from unit.edges.bridges import bridge_of
 
 
@@ -65,6 +65,48 @@ async def test_any_other_error_of_a_tool_ends_the_run_as_it_is() -> None:
     async with bridge_of(refuse) as bridge:
         with pytest.raises(ToolExecutionError, match="refuse: ValueError: too late"):
             await run(bridge, answer)
+
+
+async def test_a_refusal_that_the_tool_itself_makes_is_no_fault_of_the_arguments() -> None:
+    @tool
+    def check() -> None:
+        """Checks."""
+        raise ValidationError("it does not fit")
+
+    answer, _ = calling(ToolCallPart("check", {}))
+    async with bridge_of(check) as bridge:
+        with pytest.raises(ToolExecutionError, match="it does not fit"):
+            await run(bridge, answer)
+
+
+async def test_a_tool_that_takes_too_long_is_no_fault_of_the_arguments_either() -> None:
+    @tool(limits={"timeout_ms": 20})
+    async def hang() -> None:
+        """Hangs."""
+        await asyncio.Event().wait()
+
+    answer, _ = calling(ToolCallPart("hang", {}))
+    async with bridge_of(hang) as bridge:
+        with pytest.raises(ToolExecutionError) as caught:
+            await run(bridge, answer)
+    assert caught.value.error_type == "TimeoutError"
+
+
+async def test_a_named_tool_that_has_gone_is_not_told_of_and_nor_are_others() -> None:
+    answer, _ = calling()
+    async with bridge_of(add, refuse) as bridge:
+        agent = Agent(FunctionModel(answer), toolsets=[bridge.pydantic_ai_toolset("refuse")])
+        both = Agent(FunctionModel(answer), toolsets=[bridge.pydantic_ai_toolset("refuse", "add")])
+        bridge.hub.registry.unregister("", [bridge.tools["refuse"].spec.tool_id])
+        await bridge.client.refresh_tools()
+        assert (await asyncio.wait_for(agent.run("go"), 10)).output == "knows []"
+        assert (await asyncio.wait_for(both.run("go"), 10)).output == "knows ['add']"
+
+
+async def test_a_name_that_no_tool_has_is_refused_before_a_run() -> None:
+    async with bridge_of(add) as bridge:
+        with pytest.raises(NotFoundError, match="did you mean 'add'"):
+            bridge.pydantic_ai_toolset("ad")
 
 
 async def test_a_tool_that_comes_later_is_there_at_the_next_step() -> None:

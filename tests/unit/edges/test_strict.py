@@ -35,6 +35,7 @@ def test_a_closed_schema_with_every_argument_required_is_strict(schema: dict[str
         closed(a={"type": "integer", "default": 3}),
         closed(a={}),
         closed(a={"type": "array"}),
+        closed(a={"anyOf": [{"type": "string"}, {"type": "object"}]}),
         closed(a={"type": "array", "items": {"type": "object", "additionalProperties": {"type": "integer"}}}),
         closed(a={"type": "string", "format": "binary"}),
         closed(a={"x-python-type": "pandas.DataFrame"}),

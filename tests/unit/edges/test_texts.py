@@ -25,6 +25,7 @@ class Odd:
         (datetime(2024, 1, 2, tzinfo=UTC), '"2024-01-02T00:00:00Z"'),
         (b"\xff\x00", '"_wA="'),
         ([Odd()], '["an odd one"]'),
+        ([float("nan"), float("inf")], "[NaN,Infinity]"),
     ],
 )
 def test_a_result_is_text_or_json(value: Any, text: str) -> None:
@@ -44,6 +45,10 @@ def test_an_error_names_its_type_message_and_details_but_no_traceback() -> None:
     assert json.loads(error_text(error)) == {
         "error": {"type": "ValueError", "message": "too big", "details": {"limit": "3"}}
     }
+
+
+def test_an_error_is_written_in_the_letters_of_its_language() -> None:
+    assert "zu groß" in error_text(ToolExecutionError("add", "ValueError", "zu groß"))
 
 
 def test_an_error_whose_details_are_a_text_keeps_them() -> None:
