@@ -5,6 +5,7 @@ import contextlib
 import logging
 import uuid
 from collections.abc import AsyncGenerator, Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from grpc_tool_bridge.config import CALL_TIMEOUT
@@ -37,7 +38,19 @@ if TYPE_CHECKING:
 # A hub that is there hears so soon that a run is wanted no more; one that is not lets it end by itself.
 CANCEL_SECONDS = 5.0
 
-_FIELDS = frozenset({"agent_id", "input", "stream", "run_id", "from_sequence", "timeout", "context"})
+# What a run is asked for with; each field's type, and what that is called.
+_FIELDS: Mapping[str, tuple[Any, str]] = MappingProxyType(
+    {
+        "agent_id": (str, "a text"),
+        "input": (Mapping, "a dict of the signature's inputs"),
+        "stream": (bool, "True or False"),
+        "run_id": (str, "a text"),
+        "from_sequence": (int, "a whole number"),
+        "timeout": (int | float, "a number of seconds"),
+        "context": (Mapping, "a dict"),
+    }
+)
+_MANY = 2**31
 _EXECUTE = "ExecuteAgent"
 
 _log = logging.getLogger(__name__)
@@ -174,36 +187,44 @@ class _RunView:
 
 
 def _request(client: "ToolBridgeClient", asked: Mapping[str, Any]) -> ExecuteAgentRequest:
-    unknown = sorted(asked.keys() - _FIELDS)
+    unknown = sorted(asked.keys() - _FIELDS.keys())
     if unknown:
         raise ValidationError(f"a run takes {', '.join(sorted(_FIELDS))}; it was given {', '.join(map(str, unknown))}")
-    agent_id, run_id = asked.get("agent_id", ""), asked.get("run_id") or ""
-    if not agent_id and not run_id:
+    given = {name: _checked(name, asked.get(name)) for name in _FIELDS}
+    if not given["agent_id"] and not given["run_id"]:
         raise ValidationError("a run needs the agent_id that create_react_agent gave, or the run_id to attach to")
     request = ExecuteAgentRequest(
         session_id=client.require_session(),
-        agent_id=agent_id,
+        agent_id=given["agent_id"] or "",
         # Made up here, so that a lost connection does not begin a second run.
-        run_id=run_id or uuid.uuid4().hex,
-        stream=asked.get("stream", True),
-        from_sequence=asked.get("from_sequence") or 0,
+        run_id=given["run_id"] or uuid.uuid4().hex,
+        stream=given["stream"] is not False,
+        from_sequence=given["from_sequence"] or 0,
     )
-    timeout = asked.get("timeout")
-    if timeout is not None:
-        request.timeout_ms = to_milliseconds(timeout, "the run")
-    given = asked.get("input")
-    if given is not None:
+    if given["timeout"] is not None:
+        request.timeout_ms = to_milliseconds(given["timeout"], "the run")
+    if given["input"] is not None:
         try:
-            request.input.update(given)
-        except (ValueError, TypeError, AttributeError) as error:
+            request.input.update(given["input"])
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ValidationError(f"the input of an agent is a dict of what JSON holds: {error}") from None
         # Also where it is empty, it is there.
         request.input.SetInParent()
-    for name, value in (asked.get("context") or {}).items():
+    for name, value in (given["context"] or {}).items():
         request.context[name].CopyFrom(serialize_value(value))
     if request.ByteSize() > client.max_message_bytes:
         raise MessageTooLargeError.of("the input of an agent", request.ByteSize(), client.max_message_bytes)
     return request
+
+
+def _checked(name: str, value: Any) -> Any:
+    kind, called = _FIELDS[name]
+    is_flag = isinstance(value, bool)
+    if value is not None and (not isinstance(value, kind) or (is_flag and kind is not bool)):
+        raise ValidationError(f"{name} is {value!r:.60}; it is {called}")
+    if name == "from_sequence" and value is not None and not 0 <= value < _MANY:
+        raise ValidationError(f"{name} is {value}; it is the number of a chunk, from 0")
+    return value
 
 
 def _is_lost(error: ToolBridgeError) -> bool:

@@ -87,6 +87,8 @@ async def _all(chunks: AsyncIterator[Any]) -> list[Any]:
     return [chunk async for chunk in chunks]
 
 
+ITSELF: dict[str, Any] = {}
+ITSELF["itself"] = ITSELF
 SUM = {"call": "calculate", "arguments": {"expression": "2+2"}}
 
 
@@ -349,7 +351,7 @@ async def test_what_is_kept_of_a_run_is_bounded_and_what_is_gone_is_said(
     async with runtime(world, agents):
         agent_id = await world.bridge.create_react_agent(SIGNATURE)
         await run(world.bridge, agent_id, given={"think": 40}, run_id="mine", stream=False)
-        with pytest.raises(ResourceExhaustedError, match="chunk 0 of run 'mine' is kept no more") as caught:
+        with pytest.raises(ValidationError, match="chunk 0 of run 'mine' is kept no more") as caught:
             await run(world.bridge, agent_id, given={"think": 40}, run_id="mine")
         first = int(caught.value.details["first_sequence"])
         rest = await run(world.bridge, agent_id, given={"think": 40}, run_id="mine", from_sequence=first)

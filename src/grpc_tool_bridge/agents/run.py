@@ -144,6 +144,8 @@ class Run:
                 break
             step = await self._in_time(react.next_step(self._inputs))
             if step is None:
+                # There is no room for a token more; the model still says what it makes of what it has seen.
+                stop_reason = "tokens"
                 break
             self._taken = number
             yield _thought(step, number)

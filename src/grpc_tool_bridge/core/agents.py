@@ -210,8 +210,8 @@ class Agents:
         Raises (when it is read):
             NotFoundError: There is no such agent or run.
             ConflictError: The run of this id was asked for something else.
-            ValidationError: The request cannot be; or there is no such chunk.
-            ResourceExhaustedError: The session has too many runs; or what is wanted of one is kept no more.
+            ValidationError: The request cannot be; or there is no such chunk, or it is kept no more.
+            ResourceExhaustedError: The session has too many runs.
         """
         opened: list[Run] = []
 

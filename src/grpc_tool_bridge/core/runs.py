@@ -10,7 +10,6 @@ from grpc_tool_bridge.core.waiters import Waiters
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     ProtocolError,
-    ResourceExhaustedError,
     ToolBridgeError,
     ValidationError,
 )
@@ -222,8 +221,7 @@ class Run:
             steps: Whether the steps are wanted, or the end alone.
 
         Raises:
-            ValidationError: There is no such chunk.
-            ResourceExhaustedError: The reader came too late, or is too slow: what it wants is kept no more.
+            ValidationError: There is no such chunk; or the reader came too late, or is too slow: it is kept no more.
         """
         if not 0 <= sequence <= self.due:
             raise ValidationError(f"run {self.run_id!r} has {self.due} chunks so far; from_sequence is {sequence}")
@@ -252,11 +250,10 @@ class Run:
             return self._chunks[sequence - self._first]
         if not steps:
             return b"", False
-        raise ResourceExhaustedError(
+        raise ValidationError(
             f"chunk {sequence} of run {self.run_id!r} is kept no more; the oldest that is has the number "
             f"{self._first} (agent_run_bytes)",
             details={"first_sequence": str(self._first)},
-            retryable=False,
         )
 
 

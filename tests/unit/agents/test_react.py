@@ -81,7 +81,7 @@ async def test_a_run_whose_model_has_no_room_for_another_step_is_answered_by_wha
     assert kinds(chunks) == ["thought", "action", "observation", "result"]
     result = chunks[-1].result
     assert (result.total_steps, dict(result.final_answer)) == (1, {"Answer": "4"})
-    assert result.stop_reason != "finished"
+    assert result.stop_reason == "tokens"
 
 
 async def test_fields_may_be_called_as_pydantics_own_methods() -> None:

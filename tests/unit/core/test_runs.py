@@ -11,7 +11,6 @@ from grpc_tool_bridge.core.runs import Run, RunMemory, RunReader
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     ProtocolError,
-    ResourceExhaustedError,
     ValidationError,
     error_info,
 )
@@ -119,7 +118,7 @@ async def test_the_oldest_chunks_give_way_by_bytes_and_the_end_stays() -> None:
     desk = Desk(max_bytes=1)
     desk.think(3)
     desk.finish()
-    with pytest.raises(ResourceExhaustedError, match="the oldest that is has the number 3") as caught:
+    with pytest.raises(ValidationError, match="the oldest that is has the number 3") as caught:
         await desk.read()
     # It will not come back.
     assert not caught.value.retryable
@@ -134,7 +133,7 @@ async def test_the_oldest_chunks_give_way_by_number(monkeypatch: pytest.MonkeyPa
     desk.think(3)
     desk.finish()
     assert [chunk.sequence for chunk in await desk.read(2)] == [2, 3]
-    with pytest.raises(ResourceExhaustedError, match="the oldest that is has the number 2"):
+    with pytest.raises(ValidationError, match="the oldest that is has the number 2"):
         await desk.read(1)
     desk.run.forget()
 
@@ -253,7 +252,7 @@ async def test_a_run_that_is_read_is_not_forgotten_and_the_one_that_grows_gives_
     assert [chunk.sequence for chunk in [AgentExecutionChunk.FromString(data) async for data in reading]] == list(
         range(1, 11)
     )
-    with pytest.raises(ResourceExhaustedError, match="is kept no more"):
+    with pytest.raises(ValidationError, match="is kept no more"):
         await soon(growing.read())
     growing.finish()
     for desk in (read, growing):
