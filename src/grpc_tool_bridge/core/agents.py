@@ -1,11 +1,10 @@
-"""The agents of sessions, and their runs on the runtimes that have dialled in.
+"""The agents of sessions, and their runs.
 
-A runtime is a worker whose link says that it runs agents. It keeps no state: what an agent is stands here, and is told
-to whichever runtime has a run. A run is a call of the hub, so that the calls of its tools are nested calls.
+A run is a call of the hub, so that the calls of its tools are nested calls.
 """
 
+import asyncio
 import hashlib
-import logging
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -14,6 +13,7 @@ from typing import Any, cast
 from google.protobuf.message import Message
 
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.agent_runtimes import AgentRuntimes
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.hub_calls import HubCall, session_ended
 from grpc_tool_bridge.core.registered import RegisteredTool
@@ -21,8 +21,7 @@ from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.runs import Run, RunMemory, RunReader
 from grpc_tool_bridge.core.sessions import Session, SessionStore
 from grpc_tool_bridge.core.variables import check_name, clip
-from grpc_tool_bridge.core.worker_calls import CREATE_AGENT, EXECUTE_AGENT, WorkerCall, WorkerLostError
-from grpc_tool_bridge.core.workers import Worker, WorkerPool
+from grpc_tool_bridge.core.workers import WorkerPool
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     ConflictError,
@@ -31,26 +30,17 @@ from grpc_tool_bridge.errors import (
     ProtocolError,
     ResourceExhaustedError,
     ToolBridgeError,
-    UnavailableError,
     ValidationError,
-    error_from_info,
     error_info,
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.tasks import TaskSet
-
-# A runtime may have forgotten an agent between being told of it and running it; not more often than this.
-MAX_TELLINGS = 3
 
 # Names of tools that one agent may be given.
 MAX_TOOL_NAMES = 1_000
 
 # Of a definition: a signature with its instructions is some kilobytes.
 MAX_DEFINITION_BYTES = 256 * 1024
-
-_NO_RUNTIME = "no agent runtime is connected; start one with grpc-tool-bridge worker --agents, or serve --agents"
-
-_log = logging.getLogger(__name__)
 
 
 class Agent:
@@ -90,7 +80,7 @@ class Agents:
         self._store = store
         self._settings = store.settings
         self._registry = registry
-        self._workers = workers
+        self._runtimes = AgentRuntimes(workers)
         self._executor = executor
         self._memory = RunMemory(self._settings.max_agent_run_bytes)
         self._tasks = TaskSet()
@@ -98,7 +88,7 @@ class Agents:
     @property
     def available(self) -> bool:
         """Whether there is a runtime."""
-        return any(worker.runs_agents and not worker.gone for worker in self._workers.workers())
+        return self._runtimes.available
 
     @property
     def active(self) -> int:
@@ -112,6 +102,8 @@ class Agents:
 
     async def aclose(self) -> None:
         """Ends every run."""
+        # A task that is cancelled before its first step would not tell its run's readers.
+        await asyncio.sleep(0)
         await self._tasks.aclose()
         for session in self._store.sessions():
             for run in list((session.runs or {}).values()):
@@ -147,13 +139,11 @@ class Agents:
             del definition.tool_names[:]
             definition.tool_names.extend(tool.name for tool in tools)
         agent_id = f"agent-{_digest(definition).hex()[:16]}"
-        known = session.agents or {}
-        if agent_id not in known and len(known) >= self._settings.max_session_agents:
-            raise ResourceExhaustedError(
-                f"session {session.id!r} has {len(known)} agents, which is its limit (max_session_agents)"
-            )
+        self._check_room(session, agent_id)
         agent = Agent(agent_id, definition, self._settings)
         response = await self._checked(session, agent)
+        # Others may have come meanwhile.
+        self._check_room(session, agent_id)
         if session.agents is None:
             session.agents = {}
         session.agents.setdefault(agent_id, agent)
@@ -169,6 +159,13 @@ class Agents:
         by_name = {tool.name: tool for tool in self._registry.visible(session)}
         return [by_name.get(name) or self._registry.find(session, name) for name in dict.fromkeys(request.tool_names)]
 
+    def _check_room(self, session: Session, agent_id: str) -> None:
+        known = session.agents or {}
+        if agent_id not in known and len(known) >= self._settings.max_session_agents:
+            raise ResourceExhaustedError(
+                f"session {session.id!r} has {len(known)} agents, which is its limit (max_session_agents)"
+            )
+
     async def _checked(self, session: Session, agent: Agent) -> pb.CreateReActAgentResponse:
         """Has a runtime look at an agent."""
         executor = self._executor
@@ -176,9 +173,7 @@ class Agents:
         call: HubCall | None = None
         try:
             call = executor.open(session, agent.tool, 0, None)
-            response: pb.CreateReActAgentResponse = await call.step(self._tell(call, self._runtime(), agent))
-        except WorkerLostError as lost:
-            raise UnavailableError(f"the agent runtime was lost: {lost.message}") from None
+            response: pb.CreateReActAgentResponse = await call.step(self._runtimes.tell(call, agent.definition))
         except BaseException as failure:
             # What ended the call early, such as its session's end, stands in it.
             cause = call.convert() if call is not None and not isinstance(failure, Exception) else None
@@ -319,7 +314,11 @@ class Agents:
         try:
             call.check()
             held = await executor.admit(call)
-            async with aclosing(self._chunks(call, agent, run, request)) as chunks:
+            asked = pb.ExecuteAgentRequest()
+            asked.CopyFrom(request)
+            # Steps that nobody wants now may be wanted by who attaches later.
+            asked.run_id, asked.from_sequence, asked.stream, asked.timeout_ms = run.run_id, 0, True, 0
+            async with aclosing(self._runtimes.run(call, agent.definition, asked)) as chunks:
                 while not run.over:
                     try:
                         data = await call.step(cast("Any", chunks.__anext__()))
@@ -329,8 +328,6 @@ class Agents:
                     run.put(data)
                     if not run.over:
                         call.check()
-        except WorkerLostError as lost:
-            error = error_info(UnavailableError(f"the agent runtime was lost in the middle of the run: {lost.message}"))
         except Exception as failure:  # noqa: BLE001 - every failure ends the run with an error
             error = executor.error_of(failure, call)
         except BaseException:
@@ -341,69 +338,6 @@ class Agents:
         finally:
             executor.end(call, held)
             run.fail(error)
-
-    async def _chunks(
-        self, call: HubCall, agent: Agent, run: Run, request: pb.ExecuteAgentRequest
-    ) -> AsyncGenerator[bytes, None]:
-        """Yields what a runtime tells of a run, as bytes."""
-        worker = self._runtime()
-        asked = pb.ExecuteAgentRequest()
-        asked.CopyFrom(request)
-        # Steps that nobody wants now may be wanted by who attaches later.
-        asked.run_id, asked.from_sequence, asked.stream, asked.timeout_ms = run.run_id, 0, True, 0
-        for telling in range(MAX_TELLINGS):
-            asked.agent_id = (await self._tell(call, worker, agent)).agent_id
-            remote = WorkerCall(call, streaming=True, prefix=EXECUTE_AGENT)
-            call.worker = worker
-            try:
-                worker.link.start(remote, asked.SerializeToString())
-                while (data := await remote.read()) is not None:
-                    yield data
-                    worker.link.grant(remote, len(data))
-            except NotFoundError as error:
-                if error.error_type != "AgentNotFound" or remote.has_arrived or telling == MAX_TELLINGS - 1:
-                    raise
-            else:
-                return
-            finally:
-                call.worker = None
-                # Nothing, where it has ended.
-                worker.link.cancel(remote)
-
-    async def _tell(self, call: HubCall, worker: Worker, agent: Agent) -> pb.CreateReActAgentResponse:
-        """Tells a runtime what an agent is; it answers with the id that the agent has there."""
-        remote = WorkerCall(call, streaming=False, prefix=CREATE_AGENT)
-        try:
-            worker.link.start(remote, agent.definition.SerializeToString())
-            data = await remote.answer()
-        finally:
-            worker.link.cancel(remote)
-        try:
-            response = pb.CreateReActAgentResponse.FromString(data)
-        except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the runtime's fault
-            raise ProtocolError(f"the agent runtime's answer cannot be read: {str(failure)[:200]}") from None
-        if response.HasField("error"):
-            raise error_from_info(response.error)
-        if not response.agent_id:
-            raise ProtocolError("the agent runtime's answer names no agent")
-        return response
-
-    def _runtime(self) -> Worker:
-        """Chooses the runtime with the fewest calls."""
-        runtimes = [worker for worker in self._workers.workers() if worker.runs_agents and not worker.gone]
-        if not runtimes:
-            raise UnavailableError(_NO_RUNTIME)
-        answering = [worker for worker in runtimes if not worker.suspect]
-        if not answering:
-            raise UnavailableError("the agent runtime does not answer; call again when it does")
-        worker = min(answering, key=lambda worker: worker.active)
-        if worker.active >= worker.capacity:
-            raise ResourceExhaustedError(
-                f"the agent runtimes are busy: each has {worker.capacity} calls or more; call again later, or start "
-                "another",
-                details={"retry_after": "1"},
-            )
-        return worker
 
 
 def _asked(request: pb.ExecuteAgentRequest) -> bytes:

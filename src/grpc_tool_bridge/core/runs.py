@@ -24,8 +24,11 @@ _LAST = frozenset({"result", "error"})
 class RunMemory:
     """What the chunks of all runs of a hub together hold.
 
+    Beyond the limit the runs that have been over for longest are forgotten, if nobody reads them; then the largest
+    gives way, whoever's it is, and not the one that happens to grow.
+
     Args:
-        max_bytes: Beyond it the runs that have been over for longest are forgotten, if nobody reads them.
+        max_bytes: The limit.
 
     Attributes:
         held: Bytes.
@@ -33,19 +36,20 @@ class RunMemory:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
+        self._runs: dict[Run, None] = {}
         self._over: dict[Run, None] = {}
         self.held = 0
 
-    @property
-    def is_full(self) -> bool:
-        """Whether more is held than may be; every run that could be forgotten has been."""
-        return self.held > self._max_bytes
-
-    def take(self, size: int) -> None:
+    def take(self, run: "Run", size: int) -> None:
         """Counts a chunk that is kept, and makes room for it."""
+        self._runs[run] = None
         self.held += size
-        while self.is_full and (spare := next((run for run in self._over if run.is_spare), None)) is not None:
-            spare.forget()
+        while self.held > self._max_bytes:
+            spare = next((other for other in self._over if other.is_spare), None)
+            if spare is not None:
+                spare.forget()
+            elif not max(self._runs, key=lambda other: other.held).drop_oldest():
+                return
 
     def give_back(self, size: int) -> None:
         """Counts what is kept no more."""
@@ -55,9 +59,10 @@ class RunMemory:
         """Takes a run that is over for one that may be forgotten."""
         self._over[run] = None
 
-    def forget(self, run: "Run", size: int) -> None:
+    def forget(self, run: "Run") -> None:
         """Counts the end of a run, with all that it held."""
-        self.give_back(size)
+        self.give_back(run.held)
+        self._runs.pop(run, None)
         self._over.pop(run, None)
 
 
@@ -81,6 +86,7 @@ class Run:
         run_id, agent_id, call, digest: As given.
         over: Whether its last chunk is there.
         readers: Those who read it now.
+        held: Bytes of its chunks that are kept.
     """
 
     def __init__(
@@ -104,7 +110,7 @@ class Run:
         # Serialized, each with whether it is the last.
         self._chunks: deque[tuple[bytes, bool]] = deque()
         self._first = 0
-        self._bytes = 0
+        self.held = 0
         self._max_bytes = max_bytes
         self._memory = memory
         self._keep_time = keep_time
@@ -155,15 +161,11 @@ class Run:
         is_last = chunk.WhichOneof("content") in _LAST
         data = chunk.SerializeToString()
         self._chunks.append((data, is_last))
-        self._bytes += len(data)
+        self.held += len(data)
         if not self._forgotten:
-            self._memory.take(len(data))
-        while len(self._chunks) > 1 and self._is_too_much():
-            dropped, _ = self._chunks.popleft()
-            self._bytes -= len(dropped)
-            self._first += 1
-            if not self._forgotten:
-                self._memory.give_back(len(dropped))
+            self._memory.take(self, len(data))
+        while (self.held > self._max_bytes or len(self._chunks) > MAX_CHUNKS) and self.drop_oldest():
+            pass
         if is_last:
             self.over = True
             if not self._forgotten:
@@ -173,8 +175,16 @@ class Run:
                 self._keep()
         self._changed.wake()
 
-    def _is_too_much(self) -> bool:
-        return self._bytes > self._max_bytes or len(self._chunks) > MAX_CHUNKS or self._memory.is_full
+    def drop_oldest(self) -> bool:
+        """Keeps its oldest chunk no more; false where it has no other."""
+        if len(self._chunks) <= 1:
+            return False
+        dropped, _ = self._chunks.popleft()
+        self._first += 1
+        self.held -= len(dropped)
+        if not self._forgotten:
+            self._memory.give_back(len(dropped))
+        return True
 
     # ------------------------------------------------------------------------------------------------- its life
 
@@ -192,7 +202,7 @@ class Run:
         self._stop()
         if not self._forgotten:
             self._forgotten = True
-            self._memory.forget(self, self._bytes)
+            self._memory.forget(self)
         self._on_forgotten(self)
 
     def _keep(self) -> None:
@@ -252,7 +262,7 @@ class Run:
             return b"", False
         raise ValidationError(
             f"chunk {sequence} of run {self.run_id!r} is kept no more; the oldest that is has the number "
-            f"{self._first} (agent_run_bytes)",
+            f"{self._first} (agent_run_bytes, max_agent_run_bytes)",
             details={"first_sequence": str(self._first)},
         )
 

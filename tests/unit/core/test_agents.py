@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core import agents as module
-from grpc_tool_bridge.core.agents import MAX_DEFINITION_BYTES, MAX_TELLINGS, MAX_TOOL_NAMES, Agents
+from grpc_tool_bridge.core import agent_runtimes as module
+from grpc_tool_bridge.core.agent_runtimes import MAX_TELLINGS
+from grpc_tool_bridge.core.agents import MAX_DEFINITION_BYTES, MAX_TOOL_NAMES, Agents
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.runs import RunReader
@@ -271,6 +272,19 @@ async def test_a_session_that_ends_while_its_agent_is_made_says_so(world: World)
     await world.quiet()
 
 
+async def test_agents_that_are_made_at_once_are_bounded_as_well() -> None:
+    world = await made(max_session_agents=2)
+    runtime = world.runtime()
+    creating = [world.creating(max_iters=number) for number in range(1, 6)]
+    await runtime.asked(5)
+    for _ in creating:
+        await runtime.take_agent()
+    done = await asyncio.gather(*creating, return_exceptions=True)
+    assert [type(outcome) for outcome in done].count(ResourceExhaustedError) == 3
+    assert len(world.session.agents or ()) == 2
+    await world.close()
+
+
 async def test_agents_of_a_session_are_bounded() -> None:
     world = await made(max_session_agents=1)
     runtime = world.runtime()
@@ -320,7 +334,12 @@ async def test_the_runtime_with_the_fewest_calls_gets_the_next_and_full_ones_non
     await first.asked()
     world.creating()
     await second.asked()
-    with pytest.raises(ResourceExhaustedError, match="each has 1 calls or more") as caught:
+    third = world.runtime("third", capacity=2)
+    for _ in range(2):
+        # It has more calls than the others, and a place.
+        world.creating()
+    await third.asked(2)
+    with pytest.raises(ResourceExhaustedError, match=r"each has as many calls as it takes \(1, 1, 2\)") as caught:
         await world.agents.create(definition())
     assert caught.value.retry_after == 1
 
@@ -408,6 +427,22 @@ async def test_a_runtime_that_is_lost_ends_the_run_with_one_error(world: World) 
     assert isinstance(error, UnavailableError)
     assert "the agent runtime was lost in the middle of the run" in error.message
     assert error.retryable
+    await world.quiet()
+
+
+async def test_a_runtime_that_is_lost_before_it_has_the_run_leaves_it_to_another(world: World) -> None:
+    first = world.runtime("first")
+    running = world.running(await world.agent(first))
+    await first.asked()
+    second = world.runtime("second")
+    world.pool.lost(first, "its link broke")
+    (await second.take_run()).arrived(result())
+    assert [chunk.WhichOneof("content") for chunk in await soon(running)] == ["result"]
+    running = world.running(next(iter(world.session.agents or ())))
+    second.end()
+    await second.asked()
+    world.pool.lost(second, "its link broke")
+    assert "no agent runtime is connected" in error_of(await soon(running)).message
     await world.quiet()
 
 
@@ -578,6 +613,17 @@ async def test_the_end_of_a_session_ends_its_runs_and_forgets_them(world: World)
     assert "session 's' was removed" in error.message
     await world.quiet()
     assert not world.session.runs
+
+
+async def test_a_run_that_is_only_about_to_begin_is_ended_with_the_hub_too(world: World) -> None:
+    runtime = world.runtime()
+    running = world.running(await world.agent(runtime))
+    # One turn of the loop begins the reader, which begins the run; its task has had none yet.
+    await asyncio.sleep(0)
+    assert world.agents.active == 1
+    await soon(world.agents.aclose())
+    assert isinstance(error_of(await soon(running)), CallCancelledError)
+    await world.quiet()
 
 
 async def test_the_end_of_the_hub_ends_every_run_with_a_word(world: World) -> None:

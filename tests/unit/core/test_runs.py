@@ -239,25 +239,49 @@ async def test_the_runs_that_are_over_make_room_for_others_the_oldest_first() ->
     assert memory.held == 0
 
 
-async def test_a_run_that_is_read_is_not_forgotten_and_the_one_that_grows_gives_way_itself() -> None:
+async def test_of_runs_that_are_under_way_the_largest_gives_way_and_not_the_one_that_grows() -> None:
+    memory = RunMemory(2_000)
+    small, large = Desk(memory=memory), Desk(memory=memory)
+    large.think(40)
+    reading = asyncio.create_task(small.read())
+    await until(lambda: small.run.readers)
+    for _ in range(8):
+        small.think()
+        assert memory.held <= 2_000
+    small.finish()
+    assert [chunk.sequence for chunk in await soon(reading)] == list(range(9))
+    with pytest.raises(ValidationError, match=r"is kept no more.*max_agent_run_bytes"):
+        await soon(large.read())
+    large.finish()
+    for desk in (small, large):
+        desk.run.forget()
+    assert memory.held == 0
+
+
+async def test_a_run_that_is_over_and_still_read_is_not_forgotten() -> None:
     memory = RunMemory(1_000)
     read, growing = Desk(memory=memory), Desk(memory=memory)
-    read.think(10)
+    read.think(2)
     reading = read.run.read(0, steps=True)
     await soon(anext(reading))
     read.finish()
     growing.think(30)
     assert not read.forgotten
-    assert memory.held <= 1_000
-    assert [chunk.sequence for chunk in [AgentExecutionChunk.FromString(data) async for data in reading]] == list(
-        range(1, 11)
-    )
-    with pytest.raises(ValidationError, match="is kept no more"):
-        await soon(growing.read())
-    growing.finish()
-    for desk in (read, growing):
-        desk.run.forget()
+    assert len([data async for data in reading]) == 2
+    growing.think()
+    growing.run.forget()
+    read.run.forget()
     assert memory.held == 0
+
+
+async def test_one_chunk_stays_however_large_it_is() -> None:
+    memory = RunMemory(10)
+    desk = Desk(memory=memory)
+    desk.think()
+    assert memory.held == held_by(desk) > 10
+    desk.finish()
+    assert len(desk.run._chunks) == 1
+    desk.run.forget()
 
 
 async def test_what_comes_after_a_run_was_forgotten_counts_no_more() -> None:
