@@ -1,4 +1,4 @@
-"""An agent's run as a client sees it: its steps as they happen, also across a connection that is lost."""
+"""Agents and their runs as a client sees them: steps as they happen, also across a connection that is lost."""
 
 import asyncio
 import contextlib
@@ -12,6 +12,7 @@ from grpc_tool_bridge.config import CALL_TIMEOUT
 from grpc_tool_bridge.errors import (
     MessageTooLargeError,
     ProtocolError,
+    SerializationError,
     ToolBridgeError,
     ToolCommunicationError,
     ValidationError,
@@ -113,7 +114,7 @@ async def execute_agent(client: "ToolBridgeClient", asked: Mapping[str, Any]) ->
             finally:
                 await close_stream(chunks)
             await run.come_back(lost)
-    except (GeneratorExit, asyncio.CancelledError):
+    except (GeneratorExit, asyncio.CancelledError, ProtocolError, SerializationError):
         await run.leave()
         raise
 
@@ -135,6 +136,8 @@ class _RunView:
         self.over = False
         self._client = client
         self._next = request.from_sequence
+        # Whether the hub has answered over the present connection.
+        self._attached = False
         self._give_up_at: float | None = None
         self._waits = back_off()
 
@@ -157,6 +160,7 @@ class _RunView:
         """Reads a chunk; raises the error of a run that failed."""
         self._next = chunk.sequence + 1
         self._give_up_at, self._waits = None, back_off()
+        self._attached = True
         kind = chunk.WhichOneof("content")
         self.over = kind in ("result", "error")
         if kind == "error":
@@ -175,12 +179,15 @@ class _RunView:
             raise lost
         _log.debug("attaching to the run %s again from chunk %d: %s", self.id, self._next, lost)
         await asyncio.sleep(next(self._waits))
-        # The run keeps its own time; attaching takes no longer than any call.
-        self.request.from_sequence, self.request.timeout_ms = self._next, 0
+        if self._next:
+            # It has begun and keeps its own time; attaching takes no longer than any call.
+            self.request.timeout_ms = 0
+        self.request.from_sequence = self._next
+        self._attached = False
 
     async def leave(self) -> None:
-        """Cancels what nobody reads to its end; over a link, the end of the stream has said so."""
-        if self.over or self._client.is_linked:
+        """Cancels what nobody reads to its end; over a link, the end of a stream that was answered has said so."""
+        if self.over or (self._attached and self._client.is_linked):
             return
         with contextlib.suppress(ToolBridgeError):
             await cancel_run(self._client, self.id, timeout=CANCEL_SECONDS)

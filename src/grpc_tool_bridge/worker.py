@@ -205,6 +205,8 @@ class ToolWorker:
         except ExpiredError:
             finished = False
             self._service.cancel_all(CallCancelledError("the call was cancelled: its worker leaves"))
+            if self._agents is not None:
+                self._agents.cancel_all(CallCancelledError("the run was cancelled: its worker leaves"))
             with contextlib.suppress(ExpiredError):
                 # Whoever waits for them is told why.
                 await self._transport.drain(_DELIVERY_SECONDS)

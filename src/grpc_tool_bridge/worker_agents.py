@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pydantic
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.worker_runtime import LinkedSession
 
@@ -38,6 +38,10 @@ class AgentMethods(Protocol):
         origin: Any = None,
     ) -> AsyncGenerator[pb.AgentExecutionChunk, None]:
         """Runs an agent."""
+        ...
+
+    def cancel_all(self, cause: ToolBridgeError) -> None:
+        """Ends every run with an error."""
         ...
 
     async def aclose(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolContext, ToolWorker, ValidationError
+from grpc_tool_bridge.errors import CallCancelledError
 from grpc_tool_bridge.testing import ModelServer, ScriptedLM
 from grpc_tool_bridge.testing.model_script import Held, fields, step
 from integration.connections import read, soon, until
@@ -199,6 +200,25 @@ async def test_cancelling_stops_the_model_s_call(server: BridgeServer) -> None:
         with pytest.raises(Exception, match="cancelled by its caller"):
             await running
         await held.given_up()
+
+
+@pytest.mark.parametrize("waits_for", ["model", "tool"])
+async def test_a_runtime_that_leaves_before_a_run_is_over_ends_it_with_a_word(waits_for: str) -> None:
+    tool, held = Hanging(), Held()
+    answers = [held] if waits_for == "model" else HANGING_ANSWERS
+    async with (
+        BridgeServer(tools=[tool.hang], settings=Settings(shutdown_grace=0.0)) as server,
+        ToolWorker(server.address, agents={"lm": ScriptedLM(answers)}) as worker,
+        GRPCToolBridge(server.address) as bridge,
+    ):
+        await bridge.initialize()
+        agent_id = await bridge.create_react_agent("Question -> Answer")
+        running = asyncio.create_task(run(bridge, agent_id, QUESTION))
+        await (held.asked() if waits_for == "model" else until(lambda: tool.running))
+        assert not await soon(worker.drain(0.05))
+        with pytest.raises(CallCancelledError, match="the run was cancelled: its worker leaves"):
+            await running
+        await (held.given_up() if waits_for == "model" else until(lambda: tool.cancelled))
 
 
 async def test_cancelling_stops_the_tool() -> None:

@@ -112,5 +112,8 @@ class ObedientAgents:
         """Waits until none is."""
         await until(lambda: not self.running, "for every run to end")
 
+    def cancel_all(self, cause: Exception) -> None:
+        self.go_on.set()
+
     async def aclose(self) -> None:
         self.closed = True

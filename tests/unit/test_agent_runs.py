@@ -83,11 +83,12 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_lost_stream_goes_on_with_the_same_run_after_the_last_chunk_that_was_seen() -> None:
-    stub = FakeStub([thought(0), thought(1), UNAVAILABLE], [UNAVAILABLE], [thought(1), result(2)])
+    stub = FakeStub([UNAVAILABLE], [thought(0), thought(1), UNAVAILABLE], [UNAVAILABLE], [thought(1), result(2)])
     chunks = await run(stub, timeout=5)
     assert [chunk["sequence"] for chunk in chunks] == [0, 1, 2]
-    assert [request.from_sequence for request in stub.requests] == [0, 2, 2]
-    assert [request.timeout_ms for request in stub.requests] == [5_000, 0, 0]
+    assert [request.from_sequence for request in stub.requests] == [0, 0, 2, 2]
+    # One that was lost before the hub had the run leaves it to the next to begin it, with its time.
+    assert [request.timeout_ms for request in stub.requests] == [5_000, 5_000, 0, 0]
     assert len({request.run_id for request in stub.requests}) == 1
 
 
@@ -149,8 +150,11 @@ async def test_what_the_hub_refuses_is_not_asked_again() -> None:
     ],
 )
 async def test_what_a_hub_must_not_send_is_a_protocol_error(chunks: list[Any], text: str) -> None:
+    stub = FakeStub(chunks)
     with pytest.raises(ProtocolError, match=text):
-        await run(FakeStub(chunks))
+        await run(stub, run_id="mine")
+    # What is read no further need not go on.
+    assert stub.cancelled == ["mine"]
 
 
 async def test_an_agent_is_asked_for_as_it_is_given() -> None:

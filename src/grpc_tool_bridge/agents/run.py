@@ -113,9 +113,17 @@ class Run:
         self._observation_chars = observation_chars
         left = max(0.0, ends - time.monotonic())
         self._ends = asyncio.get_running_loop().time() + left - min(left * _KEPT_SHARE, _KEPT_SECONDS)
+        self._limit: asyncio.Timeout | None = None
+        self._cause: ToolBridgeError | None = None
         self._steps: list[pb.IntermediateStep] = []
         self._step_chars = min(_MAX_TEXT, _STEPS_CHARS // (3 * agent.max_iters))
         self._taken = 0
+
+    def cancel(self, cause: ToolBridgeError) -> None:
+        """Ends the run with an error, and what it waits for with it."""
+        self._cause = self._cause or cause
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(0)
 
     async def chunks(self) -> AsyncGenerator[pb.AgentExecutionChunk, None]:
         """Takes the steps; the last chunk is the result or the error."""
@@ -204,14 +212,16 @@ class Run:
         return values
 
     async def _in_time(self, work: Any) -> Any:
-        limit = asyncio.timeout_at(self._ends)
+        self._limit = limit = asyncio.timeout_at(self._ends if self._cause is None else 0)
         try:
             async with limit:
                 return await work
         except TimeoutError:
             if limit.expired():
-                raise _OutOfTimeError from None
+                raise (self._cause or _OutOfTimeError()) from None
             raise
+        finally:
+            self._limit = None
 
     def _is_spent(self, react: ReAct) -> bool:
         return 0 < self._agent.choice.max_total_tokens <= react.tokens.total

@@ -16,6 +16,7 @@ from grpc_tool_bridge.agents.signatures import read_signature
 from grpc_tool_bridge.errors import (
     NotFoundError,
     ResourceExhaustedError,
+    ToolBridgeError,
     UnavailableError,
     ValidationError,
     wire_text,
@@ -25,6 +26,8 @@ from grpc_tool_bridge.wire.structs import read_struct
 from grpc_tool_bridge.wire.values import MAX_DEPTH, deserialize_value
 
 DEFAULT_MAX_ITERS = 5
+
+_ENDS = "the agent runtime is about to end"
 
 # Of one value that a client sends along for the tools.
 _MAX_CONTEXT = 10_000
@@ -50,13 +53,8 @@ class AgentRuntime:
         self._settings = settings
         self._open_session = open_session
         self._agents: OrderedDict[str, Agent] = OrderedDict()
-        self._runs = 0
+        self._runs: set[Run] = set()
         self._closed = False
-
-    @property
-    def runs(self) -> int:
-        """Runs that are under way."""
-        return self._runs
 
     async def create_react_agent(self, request: pb.CreateReActAgentRequest) -> pb.CreateReActAgentResponse:
         """Checks an agent's definition and makes the agent.
@@ -71,6 +69,9 @@ class AgentRuntime:
         if agent_id not in self._agents:
             agent = self._made(request)
             await asyncio.to_thread(load_engine, agent.lm)
+            if self._closed:
+                await self._close(agent)
+                raise UnavailableError(_ENDS)
             self._agents[agent_id] = agent
             if len(self._agents) > self._settings.max_agents:
                 # Its model's connections close when its last run has let go of it.
@@ -107,7 +108,7 @@ class AgentRuntime:
             ResourceExhaustedError: There are as many runs as there may be.
         """
         if self._closed:
-            raise UnavailableError("the agent runtime is about to end")
+            raise UnavailableError(_ENDS)
         agent = self._agents.get(request.agent_id)
         if agent is None:
             raise NotFoundError(
@@ -117,22 +118,21 @@ class AgentRuntime:
         inputs = await _inputs(agent, request)
         # Tools find there what a client sends with a call: texts.
         context = {name: text_of(deserialize_value(value), _MAX_CONTEXT) for name, value in request.context.items()}
-        if self._runs >= self._settings.max_runs:
+        if len(self._runs) >= self._settings.max_runs:
             raise ResourceExhaustedError(
-                f"the agent runtime has {self._runs} runs, as many as it may", details={"retry_after": "1"}
+                f"the agent runtime has {len(self._runs)} runs, as many as it may", details={"retry_after": "1"}
             )
-        self._runs += 1
+        ends = self._end_of(request, deadline)
+        run = Run(
+            agent,
+            self._open_session(request.session_id, origin, ends, context),
+            inputs,
+            run_id=request.run_id,
+            ends=ends,
+            observation_chars=self._settings.max_observation_chars,
+        )
+        self._runs.add(run)
         try:
-            ends = self._end_of(request, deadline)
-            session = self._open_session(request.session_id, origin, ends, context)
-            run = Run(
-                agent,
-                session,
-                inputs,
-                run_id=request.run_id,
-                ends=ends,
-                observation_chars=self._settings.max_observation_chars,
-            )
             number = 0
             async with aclosing(run.chunks()) as chunks:
                 async for chunk in chunks:
@@ -141,7 +141,12 @@ class AgentRuntime:
                         number += 1
                         yield chunk
         finally:
-            self._runs -= 1
+            self._runs.discard(run)
+
+    def cancel_all(self, cause: ToolBridgeError) -> None:
+        """Ends every run that is under way."""
+        for run in list(self._runs):
+            run.cancel(cause)
 
     async def aclose(self) -> None:
         """Refuses further runs and closes the connections to models; those who run agents end them before.
@@ -152,8 +157,11 @@ class AgentRuntime:
         agents = list(self._agents.values())
         self._agents.clear()
         for agent in agents:
-            if agent.lm is not self._settings.lm:
-                await agent.lm.aclose()
+            await self._close(agent)
+
+    async def _close(self, agent: Agent) -> None:
+        if agent.lm is not self._settings.lm:
+            await agent.lm.aclose()
 
     def _made(self, request: pb.CreateReActAgentRequest) -> Agent:
         if not 0 <= request.max_iters <= self._settings.max_iters:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -11,8 +12,10 @@ import dspy
 import pytest
 from google.protobuf.json_format import MessageToDict
 
+from grpc_tool_bridge.agents import runtime as runtime_module
 from grpc_tool_bridge.agents.run import Run
 from grpc_tool_bridge.errors import (
+    CallCancelledError,
     NotFoundError,
     ResourceExhaustedError,
     ToolBridgeError,
@@ -459,7 +462,7 @@ async def test_more_runs_than_allowed_are_refused_until_one_ends() -> None:
     assert caught.value.retry_after == 1
     held.release()
     assert kinds(await first)[-1] == "result"
-    assert runtime.runs == 0
+    assert not runtime._runs
     assert kinds(await ran(runtime, agent))[-1] == "result"
 
 
@@ -481,7 +484,7 @@ async def test_cancelling_the_reader_ends_the_call_of_the_model() -> None:
     with pytest.raises(asyncio.CancelledError):
         await run
     await held.given_up()
-    assert runtime.runs == 0
+    assert not runtime._runs
 
 
 async def test_cancelling_the_reader_ends_the_tool() -> None:
@@ -509,7 +512,7 @@ async def test_closing_the_stream_between_chunks_ends_the_run() -> None:
     chunks = runtime.execute_agent(execution(await made(runtime)))
     await anext(chunks)
     await chunks.aclose()
-    assert (runtime.runs, len(lm.prompts)) == (0, 1)
+    assert (len(runtime._runs), len(lm.prompts)) == (0, 1)
 
 
 # ------------------------------------------------------------------------------------------------- agents and runs
@@ -575,7 +578,7 @@ async def test_inputs_that_do_not_fit_are_refused_by_name_before_the_model_is_as
         await ran(runtime, await made(runtime), querstion="What?")
     assert set(caught.value.details) == {"querstion", "Question"}
     assert lm.prompts == []
-    assert runtime.runs == 0
+    assert not runtime._runs
 
 
 async def test_large_inputs_are_read_as_small_ones_are() -> None:
@@ -604,3 +607,35 @@ async def test_wrong_definitions_are_refused_when_the_agent_is_made() -> None:
         with pytest.raises(ToolBridgeError) as caught:
             await made(runtime, **wrong)
         assert caught.value.error_type == "ValidationError"
+
+
+async def test_an_agent_that_is_made_while_the_runtime_ends_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = runtime_of(FakeSession(calculate), model="openai/small")
+    loop, loading, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def load(_: Any) -> None:
+        loop.call_soon_threadsafe(loading.set)
+        assert go_on.wait(10)
+
+    monkeypatch.setattr(runtime_module, "load_engine", load)
+    making = asyncio.create_task(made(runtime))
+    async with asyncio.timeout(10):
+        await loading.wait()
+    await runtime.aclose()
+    go_on.set()
+    with pytest.raises(UnavailableError, match="about to end"):
+        await making
+    assert not runtime._agents
+
+
+async def test_a_run_that_is_cancelled_between_its_steps_takes_no_other() -> None:
+    lm = ScriptedLM([step("One.", "calculate", expression="1+1")] * 5)
+    runtime = runtime_of(FakeSession(calculate), lm=lm)
+    async with aclosing(runtime.execute_agent(execution(await made(runtime)))) as chunks:
+        assert [str((await anext(chunks)).WhichOneof("content")) for _ in range(3)] == ONE_STEP
+        runtime.cancel_all(CallCancelledError("the worker leaves"))
+        runtime.cancel_all(CallCancelledError("it said so before"))
+        last = await anext(chunks)
+        assert (last.error.type, last.error.message) == ("Cancelled", "the worker leaves")
+        assert [chunk async for chunk in chunks] == []
+    assert len(lm.prompts) == 1
