@@ -112,7 +112,8 @@ class Portal:
     """
 
     def __init__(self) -> None:
-        self._runner = asyncio.Runner()
+        # Without a factory the runner would make its loop the current one of the thread that is here, too.
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self.loop = self._runner.get_loop()
         self._end = asyncio.Event()
         self._thread = threading.Thread(target=self._serve, name="tool-bridge-sync", daemon=True)

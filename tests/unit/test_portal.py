@@ -3,12 +3,13 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
 import pytest
 
-from grpc_tool_bridge.portal import AsyncApi, SyncView
+from grpc_tool_bridge.portal import AsyncApi, Portal, SyncView
 
 
 class Counter(AsyncApi):
@@ -214,3 +215,16 @@ def test_a_view_of_a_closed_loop_says_so_and_leaves_nothing_unawaited(counter: C
     view: Any = SyncView(counter, loop)
     with pytest.raises(RuntimeError, match="this blocking view was closed"):
         view.thread()
+
+
+def test_the_thread_of_the_caller_is_given_no_event_loop() -> None:
+    # A framework that brings its own loop into the thread would find this one in its place.
+    def current() -> asyncio.AbstractEventLoop:
+        portal = Portal()
+        try:
+            return asyncio.get_event_loop_policy().get_event_loop()
+        finally:
+            portal.close()
+
+    with ThreadPoolExecutor() as threads, pytest.raises(RuntimeError, match="no current event loop"):
+        threads.submit(current).result(10)

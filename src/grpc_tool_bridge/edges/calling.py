@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from typing import Any, TypeVar
 
 from grpc_tool_bridge.errors import ProtocolError
+from grpc_tool_bridge.timeouts import was_cancelled
 
 T = TypeVar("T")
 
 _END = object()
+
+# A loop that does not turn for so long most likely waits for the thread that waits for it.
+TURN_SECONDS = 10.0
 
 
 class HomeLoop:
@@ -34,7 +38,12 @@ class HomeLoop:
         """Awaits what ``make`` gives, in the bridge's loop whichever loop runs here."""
         if asyncio.get_running_loop() is self._loop:
             return await make()
-        return await asyncio.wrap_future(self._elsewhere(make))
+        try:
+            return await asyncio.wrap_future(self._elsewhere(make))
+        except asyncio.CancelledError:
+            if was_cancelled():
+                raise
+            raise _ended() from None
 
     async def iterate(self, source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
         """Iterates over what is made in the bridge's loop; closed early, it closes the source."""
@@ -60,19 +69,31 @@ class HomeLoop:
         """Waits in this thread for what ``make`` gives.
 
         Raises:
-            RuntimeError: This thread is the one that the bridge's loop runs in, which would wait for itself.
+            RuntimeError: This thread is the one that the bridge's loop runs in, which would wait for itself; or that
+                one waits for this.
+            ProtocolError: The loop has ended.
         """
         if self._is_here():
-            raise RuntimeError(
-                f"{name} was called synchronously in the event loop of its bridge, which would wait for itself; "
-                "await the asynchronous call, or make the synchronous one in a thread (asyncio.to_thread)"
-            )
+            raise _waits_for_itself(name)
         future = self._elsewhere(make)
         try:
+            while not wait((future,), TURN_SECONDS).done:
+                self._check_turns(name, future)
             return future.result()
+        except CancelledError:
+            raise _ended() from None
         except BaseException:
             future.cancel()
             raise
+
+    def _check_turns(self, name: str, future: Future[Any]) -> None:
+        turned: Future[Any] = Future()
+        try:
+            self._loop.call_soon_threadsafe(turned.set_result, None)
+        except RuntimeError:
+            raise _ended() from None
+        if not wait((future, turned), TURN_SECONDS, return_when=FIRST_COMPLETED).done:
+            raise _waits_for_itself(name)
 
     def _is_here(self) -> bool:
         try:
@@ -82,5 +103,16 @@ class HomeLoop:
 
     def _elsewhere(self, make: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
         if not self._loop.is_running():
-            raise ProtocolError("the event loop of the bridge has ended, or does not run now; make its tools anew")
+            raise _ended()
         return asyncio.run_coroutine_threadsafe(make(), self._loop)
+
+
+def _waits_for_itself(name: str) -> RuntimeError:
+    return RuntimeError(
+        f"{name} was called synchronously while the event loop of its bridge waits, so both would wait for ever; await "
+        "the asynchronous call, or make the synchronous one where that loop does not wait for it (asyncio.to_thread)"
+    )
+
+
+def _ended() -> ProtocolError:
+    return ProtocolError("the event loop of the bridge has ended, or does not run now; make its tools anew")

@@ -3,12 +3,15 @@
 import asyncio
 import threading
 from collections.abc import AsyncGenerator
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
+from grpc_tool_bridge.edges import calling
 from grpc_tool_bridge.edges.calling import HomeLoop
 from grpc_tool_bridge.errors import ProtocolError
+from integration.connections import until
 
 
 async def loop_here() -> asyncio.AbstractEventLoop:
@@ -28,7 +31,7 @@ async def test_a_call_from_another_loop_runs_in_the_loop_of_the_bridge() -> None
 
 
 async def test_a_synchronous_call_in_the_loop_itself_is_refused_instead_of_waiting_for_itself() -> None:
-    with pytest.raises(RuntimeError, match="add was called synchronously in the event loop of its bridge"):
+    with pytest.raises(RuntimeError, match="add was called synchronously while the event loop of its bridge waits"):
         HomeLoop().block("add", loop_here)
 
 
@@ -82,15 +85,79 @@ async def test_a_thread_that_is_interrupted_leaves_no_call_behind(monkeypatch: p
         finally:
             ended.set()
 
-    def interrupted(future: Future[None]) -> None:
+    def interrupted(*_: Any) -> None:
         assert started.wait(5)
         raise Interrupt
 
-    monkeypatch.setattr(Future, "result", interrupted)
+    monkeypatch.setattr(calling, "wait", interrupted)
     with pytest.raises(Interrupt):
         await asyncio.wait_for(asyncio.to_thread(home.block, "wait", wait), 5)
 
     await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_a_call_that_the_loop_itself_waits_for_is_ended_instead_of_waiting_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calling, "TURN_SECONDS", 0.05)
+    home = HomeLoop()
+    with ThreadPoolExecutor() as threads:
+        blocked = threads.submit(home.block, "add", loop_here)
+        # As a framework does that runs its tools in threads, and waits for them where the loop runs.
+        with pytest.raises(RuntimeError, match="add was called synchronously while the event loop of its bridge waits"):
+            blocked.result(5)
+
+
+async def test_a_call_that_takes_longer_than_a_turn_of_its_loop_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calling, "TURN_SECONDS", 0.01)
+    home, go_on = HomeLoop(), asyncio.Event()
+
+    async def wait() -> int:
+        await go_on.wait()
+        return 7
+
+    calls = asyncio.create_task(asyncio.to_thread(home.block, "wait", wait))
+    turns: list[None] = []
+    check = HomeLoop._check_turns
+
+    def checked(*args: Any) -> None:
+        check(*args)
+        turns.append(None)
+
+    monkeypatch.setattr(HomeLoop, "_check_turns", checked)
+    await until(lambda: len(turns) >= 3)
+    go_on.set()
+    assert await asyncio.wait_for(calls, 5) == 7
+
+
+@pytest.mark.parametrize("way", ["thread", "loop"])
+def test_a_call_whose_loop_ends_meanwhile_says_so(way: str) -> None:
+    homes: list[HomeLoop] = []
+    started, ended = threading.Event(), threading.Event()
+
+    async def forever() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    async def live() -> None:
+        homes.append(HomeLoop())
+        await asyncio.to_thread(started.wait, 5)
+
+    def serve() -> None:
+        asyncio.run(live())
+        ended.set()
+
+    server = threading.Thread(target=serve)
+    server.start()
+    try:
+        while not homes:
+            assert server.is_alive()
+        with pytest.raises(ProtocolError, match="has ended"):
+            homes[0].block("forever", forever) if way == "thread" else asyncio.run(homes[0].run(forever))
+    finally:
+        started.set()
+        server.join(5)
+    assert ended.is_set()
 
 
 async def test_a_stream_whose_next_value_is_waited_for_no_more_ends_by_itself() -> None:
