@@ -232,11 +232,11 @@ class ToolBridge(AsyncApi):
 
         return [*langchain_tools(self, *names)]
 
-    def openai_tools(self, *names: str) -> list[dict[str, Any]]:
+    def openai_tools(self, *names: str, api: Literal["chat", "responses"] = "chat") -> list[dict[str, Any]]:
         """Writes the tools with these names, or all, as OpenAI function schemas; see ``edges.openai.openai_tools``."""
         from grpc_tool_bridge.edges.openai import openai_tools  # noqa: PLC0415 - likewise
 
-        return openai_tools(self, *names)
+        return openai_tools(self, *names, api=api)
 
     async def run_openai_tool_calls(self, calls: Any) -> list[dict[str, Any]]:
         """Runs the tool calls of a model's answer and makes the messages with their results.

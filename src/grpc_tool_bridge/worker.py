@@ -29,7 +29,8 @@ from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_transport import LinkTransport, is_passing
 from grpc_tool_bridge.transport.memory_link import MemoryConnection
 from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
-from grpc_tool_bridge.worker_agents import FEATURE, AgentMethods, make_agents
+from grpc_tool_bridge.wire.methods import AGENTS_FEATURE
+from grpc_tool_bridge.worker_agents import AgentMethods, make_agents
 from grpc_tool_bridge.worker_runtime import LinkedSession, WorkerRuntime
 
 # Calls at once of a worker that is not told otherwise.
@@ -106,7 +107,7 @@ class ToolWorker:
             connection,
             dial_again=self._dial_again,
             serves=_Served(self._service, self._agents),
-            features=() if self._agents is None else (FEATURE,),
+            features=() if self._agents is None else (AGENTS_FEATURE,),
         )
         self._client = ToolBridgeClient(self._transport)
         self._rejoin = self._transport.on_relinked

@@ -1,6 +1,6 @@
 """What makes a worker an agent runtime."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -9,17 +9,10 @@ import pydantic
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.worker_runtime import LinkedSession
 
 if TYPE_CHECKING:
+    from grpc_tool_bridge.agents.session import OpenSession
     from grpc_tool_bridge.agents.settings import AgentSettings
-
-# Gives the session of a run: of its id, its origin, its deadline on the monotonic clock, and what its tools find in
-# their context.
-OpenSession = Callable[[str, Any, float, Mapping[str, str]], LinkedSession]
-
-# What a link's hello names where its peer runs agents.
-FEATURE = "agents"
 
 
 class AgentMethods(Protocol):
@@ -49,7 +42,7 @@ class AgentMethods(Protocol):
         ...
 
 
-def make_agents(source: Any, settings: Settings, open_session: OpenSession) -> AgentMethods | None:
+def make_agents(source: Any, settings: Settings, open_session: "OpenSession") -> AgentMethods | None:
     """Makes the agent runtime of a worker.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a worker's tool may ask of the bridge: the hub, over the link that its call came by."""
+"""What a worker's tools and agents may ask of the bridge: the hub, over the link that their call came by."""
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping

@@ -150,7 +150,7 @@ async def test_what_is_sent_along_with_a_run_stands_in_the_context_of_its_tools(
 
     async with BridgeServer(tools=[look], settings=Settings(shutdown_grace=0.0)) as server:
         await with_answers(server, [step("I look.", "look"), *LAST], context={"user": "ann", "limits": [1, 2]})
-    assert seen == [{"user": "ann", "limits": "[1, 2]"}]
+    assert seen == [{"user": "ann", "limits": "[1,2]"}]
 
 
 async def test_a_tool_that_streams_is_observed_whole(server: BridgeServer) -> None:

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Literal, Protocol
 
+import pandas as pd
 import pytest
 from langchain_core.tools import ToolException
-from pydantic_ai import ModelRetry
+from pydantic_ai import ModelRetry, ToolReturn
 
 from grpc_tool_bridge import ToolBridge, ToolBridgeError, ToolExecutionError, tool
 from grpc_tool_bridge.agents.tool_args import tool_args
@@ -79,7 +80,20 @@ def set_config(config: str, callbacks: str, name: str) -> list[str]:
     return [config, callbacks, name]
 
 
-TOOLS = (add, describe, next_day, count, print_page, set_config)
+@tool(name="files.size")
+def size_of(content: bytes) -> int:
+    """Tells how many bytes there are."""
+    assert isinstance(content, bytes)
+    return len(content)
+
+
+@tool
+def table(rows: int) -> pd.DataFrame:
+    """Makes a table."""
+    return pd.DataFrame({"n": range(rows)})
+
+
+TOOLS = (add, describe, next_day, count, print_page, set_config, size_of, table)
 
 
 class Adapter(Protocol):
@@ -208,12 +222,13 @@ class PydanticAI:
         tools = await self.toolset.get_tools(self.context)
         checked = tools[name].args_validator.validate_json(json.dumps(arguments))
         try:
-            return await self.toolset.call_tool(name, checked, self.context, tools[name])
+            answer = await self.toolset.call_tool(name, checked, self.context, tools[name])
         except ToolExecutionError as error:
             raise failed(error) from error
         except ModelRetry as retry:
             _, _, details = failed(retry.__cause__).facts
             raise Failed("ValidationError", retry.message, details) from retry
+        return answer.metadata if isinstance(answer, ToolReturn) else answer
 
 
 ADAPTERS: tuple[Callable[..., Adapter], ...] = (DSPy, DSPySync, LangChain, LangChainSync, OpenAI, PydanticAI)
@@ -235,7 +250,8 @@ async def test_names_descriptions_and_schemas_arrive_whole(start: Start) -> None
     adapter = await start()
     told = await adapter.told()
 
-    assert set(told) == {item.spec.name for item in TOOLS}
+    # The APIs of models allow no dots.
+    assert set(told) == {item.spec.name.replace(".", "_") for item in TOOLS}
     assert told["add"] == (
         "Adds two numbers.\n\nBoth are whole.",
         {
@@ -246,8 +262,9 @@ async def test_names_descriptions_and_schemas_arrive_whole(start: Start) -> None
     assert told["next_day"][1] == {"moment": {"type": "string", "format": "date-time"}}
     assert told["describe"][1]["mode"] == {"enum": ["short", "long"], "type": "string", "default": "short"}
     assert told["describe"][1]["place"]["required"] == ["x", "y"]
+    assert told["files_size"][1] == {"content": {"type": "string", "contentEncoding": "base64"}}
     for item in TOOLS:
-        assert told[item.spec.name] == (item.spec.description, tool_args(item.spec))
+        assert told[item.spec.name.replace(".", "_")] == (item.spec.description, tool_args(item.spec))
 
 
 @pytest.mark.parametrize(
@@ -269,8 +286,9 @@ async def test_names_descriptions_and_schemas_arrive_whole(start: Start) -> None
         ),
         ("count", {"to": 3}, [1, 2, 3], "[1,2,3]"),
         ("set_config", {"config": "a", "callbacks": "b", "name": "c"}, ["a", "b", "c"], '["a","b","c"]'),
+        ("files_size", {"content": "AAEC"}, 3, "3"),
     ],
-    ids=["default", "both", "dataclass", "datetime", "stream", "names"],
+    ids=["default", "both", "dataclass", "datetime", "stream", "names", "bytes"],
 )
 async def test_a_result_arrives_as_it_is(
     start: Start, name: str, arguments: dict[str, Any], value: Any, text: str
@@ -281,6 +299,17 @@ async def test_a_result_arrives_as_it_is(
 
     assert answer == (value if adapter.gives_values else text)
     assert type(answer) is (type(value) if adapter.gives_values else str)
+
+
+async def test_a_frame_arrives_as_it_is_and_a_model_reads_it_as_csv(start: Start) -> None:
+    adapter = await start()
+
+    answer = await soon(adapter.call("table", {"rows": 3}))
+
+    if adapter.gives_values:
+        pd.testing.assert_frame_equal(answer, pd.DataFrame({"n": range(3)}))
+    else:
+        assert answer == "n\n0\n1\n2\n"
 
 
 async def test_a_tools_error_arrives_with_class_message_and_details(start: Start) -> None:

@@ -39,7 +39,7 @@ class _Unread(NamedTuple):
 
 
 class _Careful:
-    """An adapter of DSPy's whose texts stay texts, and whose answers are bounded and held up nobody else.
+    """An adapter of DSPy's whose texts stay texts, and whose answers are bounded and hold up nobody else.
 
     The name of a tool that there is none of is read as it is, so that the agent can be told.
 

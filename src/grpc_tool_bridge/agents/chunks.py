@@ -1,4 +1,4 @@
-"""Parts of a run as messages, and results as a model reads them."""
+"""Parts of a run as messages."""
 
 import json
 import math
@@ -31,25 +31,6 @@ def json_of(value: Any) -> Any:
 def whole_text(value: Any) -> Any:
     """Replaces half characters, as a model may write them in JSON; neither a message nor a prompt can hold them."""
     return json.loads(json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace"))
-
-
-def text_of(value: Any, limit: int) -> str:
-    """Writes a result of a tool as a model reads it, in at most about ``limit`` characters."""
-    if isinstance(value, str):
-        text = value
-    else:
-        try:
-            text = json.dumps(_jsonable(value), ensure_ascii=False)
-        except (TypeError, ValueError, RecursionError):
-            text = str(value)
-    return wire_text(text, limit)
-
-
-def _jsonable(value: Any) -> Any:
-    # A frame or an array is better read as it prints itself than as its fields.
-    if isinstance(value, str | int | float | bool | list | dict | tuple | set | frozenset | None):
-        return json_of(value)
-    raise TypeError
 
 
 def _struct(values: Mapping[str, Any], level: int) -> Struct:

@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-# litellm fetches a table of prices when it is imported, unless it is told to take the one it brings.
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-
 import dspy
 from dspy.clients.backend_selection import select_backend
 from dspy.utils.exceptions import DSPyError

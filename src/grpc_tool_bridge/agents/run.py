@@ -7,17 +7,20 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from grpc_tool_bridge.agents.chunks import struct_of, text_of
+from grpc_tool_bridge.agents.chunks import struct_of
 from grpc_tool_bridge.agents.model_errors import model_error, shown
 from grpc_tool_bridge.agents.models import ModelChoice
 from grpc_tool_bridge.agents.react import FINISH, ReAct, Step
+from grpc_tool_bridge.agents.session import AgentSession
 from grpc_tool_bridge.agents.signatures import AgentSignature
+from grpc_tool_bridge.agents.values import from_json, text_of
 from grpc_tool_bridge.errors import (
     InternalError,
     NotFoundError,
     ResourceExhaustedError,
+    SerializationError,
     ToolBridgeError,
     ValidationError,
     error_info,
@@ -39,22 +42,6 @@ _STEPS_CHARS = 2_000_000
 # The result has to be there before whoever asked gives up: so much of the time is kept for its way.
 _KEPT_SHARE = 0.1
 _KEPT_SECONDS = 1.0
-
-
-class AgentSession(Protocol):
-    """The session of a run, as its agent sees it."""
-
-    async def tools(self) -> list[ToolSpec]:
-        """Returns the tools that the session sees."""
-        ...
-
-    async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Calls a tool; raises ToolExecutionError."""
-        ...
-
-    def stream_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
-        """Streams a tool; raises ToolExecutionError."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +182,7 @@ class Run:
 
     async def _called(self, spec: ToolSpec, args: dict[str, Any]) -> Any:
         tool_id = spec.tool_id or spec.name
+        args = from_json(spec, args)
         if spec.type != pb.STREAMING:
             return await self._session.call_tool(tool_id, (), args)
         values: list[Any] = []
@@ -289,7 +277,11 @@ def _observation(
     metrics = pb.ExecutionMetrics(duration_ms=max(1, round(seconds * 1e3)), duration_us=round(seconds * 1e6))
     metrics.custom_metrics["prompt_tokens"] = react.tokens.asked
     metrics.custom_metrics["completion_tokens"] = react.tokens.answered
-    output = serialize_value(value)
+    try:
+        output = serialize_value(value)
+    except SerializationError:
+        # Such as a list of values that are as deep as a value may be.
+        output = serialize_value(text)
     if output.ByteSize() > _MAX_VALUE_BYTES:
         output = serialize_value(text)
     observation = pb.ObservationChunk(tool_output=output, step=number, metrics=metrics, error=error)

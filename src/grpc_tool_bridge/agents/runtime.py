@@ -4,15 +4,16 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from grpc_tool_bridge.agents.chunks import text_of
 from grpc_tool_bridge.agents.models import choose_model, load_engine, make_lm
-from grpc_tool_bridge.agents.run import Agent, AgentSession, Run
+from grpc_tool_bridge.agents.run import Agent, Run
+from grpc_tool_bridge.agents.session import OpenSession
 from grpc_tool_bridge.agents.settings import AgentSettings
 from grpc_tool_bridge.agents.signatures import read_signature
+from grpc_tool_bridge.agents.values import text_of
 from grpc_tool_bridge.errors import (
     NotFoundError,
     ResourceExhaustedError,
@@ -34,8 +35,6 @@ _MAX_CONTEXT = 10_000
 
 # Larger inputs are read in a thread: of small values, a megabyte takes half a second.
 _QUICK_BYTES = 64 * 1024
-
-OpenSession = Callable[[str, Any, float, Mapping[str, str]], AgentSession]
 
 
 class AgentRuntime:

@@ -20,7 +20,7 @@ from grpc_tool_bridge.core.relays import Relay
 from grpc_tool_bridge.core.runs import RunReader
 from grpc_tool_bridge.core.sessions import Session, SessionHold, SessionStore, expire_forever
 from grpc_tool_bridge.core.variables import Change, Revisions, Variable, Variables, clip
-from grpc_tool_bridge.core.workers import AGENTS, WorkerLink, WorkerPool
+from grpc_tool_bridge.core.workers import WorkerLink, WorkerPool
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     NotFoundError,
@@ -33,7 +33,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.tasks import TaskSet
-from grpc_tool_bridge.wire.methods import SERVICE_NAME
+from grpc_tool_bridge.wire.methods import AGENTS_FEATURE, SERVICE_NAME
 from grpc_tool_bridge.wire.values import serialize_value
 
 # Tools that the text of one error names.
@@ -119,7 +119,7 @@ class Hub:
             resumed=resumed,
             tool_count=len(tools),
             tools=tools,
-            capabilities=(*CAPABILITIES, AGENTS) if self.agents.available else CAPABILITIES,
+            capabilities=(*CAPABILITIES, AGENTS_FEATURE) if self.agents.available else CAPABILITIES,
         )
 
     async def _open(self, request: pb.InitializeSessionRequest) -> tuple[Session, bool]:

@@ -25,15 +25,13 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RegisterToolsRequest
 from grpc_tool_bridge.tasks import TaskSet
+from grpc_tool_bridge.wire.methods import AGENTS_FEATURE
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.core.sessions import Session
 
 # Calls at once of a worker that does not say how many it takes.
 DEFAULT_CAPACITY = 100
-
-# What a link's hello names where its peer runs agents.
-AGENTS = "agents"
 
 # Tools that one worker may offer; as many as a session may have of its own.
 MAX_WORKER_TOOLS = 10_000
@@ -103,7 +101,7 @@ class Worker:
         self.suspect = False
         self.gone = False
         self.reserved = 0
-        self.runs_agents = AGENTS in link.features
+        self.runs_agents = AGENTS_FEATURE in link.features
         self.missed = 0
 
     @property

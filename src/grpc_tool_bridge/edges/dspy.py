@@ -1,18 +1,15 @@
 """The tools of a bridge for DSPy."""
 
-import os
 from typing import Any
 
 from pydantic import PrivateAttr
 
 from grpc_tool_bridge.agents.tool_args import tool_args
+from grpc_tool_bridge.agents.values import from_json
 from grpc_tool_bridge.edges.calling import HomeLoop
-from grpc_tool_bridge.edges.choice import Bridge, choose_tools
+from grpc_tool_bridge.edges.choice import Bridge, choose_tools, framework_name
 from grpc_tool_bridge.edges.extras import missing
 from grpc_tool_bridge.proxy import AsyncGRPCProxyTool
-
-# Without it, importing DSPy's litellm fetches a list of prices.
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 try:
     import dspy
@@ -24,7 +21,8 @@ def dspy_tools(bridge: Bridge, *names: str) -> list[dspy.Tool]:
     """Makes DSPy tools, for ``dspy.ReAct`` and every other module that takes tools.
 
     ``await tool.acall(…)`` works in any event loop; ``tool(…)``, as a synchronous module calls it, in any thread but
-    that of the bridge's own loop. What the tool raises is raised as it is.
+    that of the bridge's own loop. What the tool raises is raised as it is; arguments that do not fit the schema, DSPy
+    refuses itself with a ValueError.
 
     Args:
         bridge: With a session.
@@ -32,6 +30,7 @@ def dspy_tools(bridge: Bridge, *names: str) -> list[dspy.Tool]:
 
     Raises:
         NotFoundError: The session has no tool of a name.
+        AlreadyExistsError: One would be called as another tool of the session.
         ProtocolError: There is no session yet, or no event loop runs here.
     """
     home = HomeLoop()
@@ -46,19 +45,22 @@ class BridgeTool(dspy.Tool):  # type: ignore[misc]  # DSPy has no types
 
     async def acall(self, /, **kwargs: Any) -> Any:
         """Calls the tool."""
+        if "self" in kwargs:
+            # DSPy's own takes it for the tool.
+            return await self._awaited.func(**kwargs)
         return await self._awaited.acall(**kwargs)
 
 
 def _make(proxy: AsyncGRPCProxyTool, home: HomeLoop) -> dspy.Tool:
     async def awaited(**kwargs: Any) -> Any:
-        return await home.run(lambda: proxy(**kwargs))
+        return await home.run(lambda: proxy(**from_json(proxy.spec, kwargs)))
 
     def blocking(**kwargs: Any) -> Any:
-        return home.block(proxy.name, lambda: proxy(**kwargs))
+        return home.block(proxy.name, lambda: proxy(**from_json(proxy.spec, kwargs)))
 
     args = tool_args(proxy.spec)
     told = {
-        "name": proxy.name,
+        "name": framework_name(proxy.name),
         "desc": proxy.spec.description,
         "args": args,
         # The hub converts and checks them, by the types that the tool really has.

@@ -1,12 +1,14 @@
 """The tools of a bridge for LangChain."""
 
+import inspect
 from contextlib import aclosing
 from typing import Any
 
+from grpc_tool_bridge.agents.values import from_json, value_text
 from grpc_tool_bridge.edges.calling import HomeLoop
-from grpc_tool_bridge.edges.choice import Bridge, choose_tools, parameters
+from grpc_tool_bridge.edges.choice import Bridge, choose_tools, framework_name, parameters
 from grpc_tool_bridge.edges.extras import missing
-from grpc_tool_bridge.edges.texts import error_text, result_text
+from grpc_tool_bridge.edges.texts import error_text
 from grpc_tool_bridge.errors import ToolExecutionError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolType
 from grpc_tool_bridge.proxy import AsyncGRPCProxyTool
@@ -35,6 +37,7 @@ def langchain_tools(bridge: Bridge, *names: str) -> list[StructuredTool]:
 
     Raises:
         NotFoundError: The session has no tool of a name.
+        AlreadyExistsError: One would be called as another tool of the session.
         ProtocolError: There is no session yet, or no event loop runs here.
     """
     home = HomeLoop()
@@ -49,22 +52,33 @@ class BridgeTool(StructuredTool):
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (self._parse_input(tool_input, tool_call_id),), {}
 
+    # LangChain's own look in the functions, which have the parameters of the tool, for some that they could fill in.
+    def _run(self, arguments: dict[str, Any]) -> Any:  # type: ignore[override] # it passes what it finds named here
+        return self.func(arguments) if self.func is not None else NotImplemented
+
+    async def _arun(self, arguments: dict[str, Any]) -> Any:  # type: ignore[override] # likewise
+        return await self.coroutine(arguments) if self.coroutine is not None else NotImplemented
+
 
 def _make(proxy: AsyncGRPCProxyTool, home: HomeLoop) -> StructuredTool:
     async def call(arguments: dict[str, Any]) -> tuple[str, Any]:
+        given = from_json(proxy.spec, arguments)
         if proxy.spec.type != ToolType.STREAMING:
-            return await _answered(home, proxy, arguments)
-        return await _streamed(home, proxy, arguments)
+            return await _answered(home, proxy, given)
+        return await _streamed(home, proxy, given)
 
     def call_blocking(arguments: dict[str, Any]) -> tuple[str, Any]:
+        given = from_json(proxy.spec, arguments)
         try:
-            value = home.block(proxy.name, lambda: proxy(**arguments))
+            value = home.block(proxy.name, lambda: proxy(**given))
         except ToolExecutionError as error:
             raise ToolException(error_text(error)) from error
-        return result_text(value), value
+        return value_text(value), value
 
+    # Some prompts are made of it.
+    call_blocking.__signature__ = inspect.signature(proxy)  # type: ignore[attr-defined] # of any function
     return BridgeTool(
-        name=proxy.name,
+        name=framework_name(proxy.name),
         description=proxy.spec.description,
         args_schema=parameters(proxy.spec),
         func=call_blocking,
@@ -78,7 +92,7 @@ async def _answered(home: HomeLoop, proxy: AsyncGRPCProxyTool, arguments: dict[s
         value = await home.run(lambda: proxy(**arguments))
     except ToolExecutionError as error:
         raise ToolException(error_text(error)) from error
-    return result_text(value), value
+    return value_text(value), value
 
 
 async def _streamed(home: HomeLoop, proxy: AsyncGRPCProxyTool, arguments: dict[str, Any]) -> tuple[str, Any]:
@@ -90,4 +104,4 @@ async def _streamed(home: HomeLoop, proxy: AsyncGRPCProxyTool, arguments: dict[s
                 await adispatch_custom_event(CHUNK_EVENT, {"tool": proxy.name, "value": value})
     except ToolExecutionError as error:
         raise ToolException(error_text(error)) from error
-    return result_text(values), values
+    return value_text(values), values

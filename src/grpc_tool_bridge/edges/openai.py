@@ -5,22 +5,21 @@ Only dicts go in and out, so the ``openai`` package need not be there; its objec
 
 import asyncio
 import json
-import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
-from grpc_tool_bridge.edges.choice import Bridge, choose_tools, parameters, unknown_tools
+from pydantic import BaseModel
+
+from grpc_tool_bridge.agents.values import from_json, value_text
+from grpc_tool_bridge.edges.choice import Bridge, choose_tools, find_tool, framework_name, parameters
 from grpc_tool_bridge.edges.strict import is_strict
-from grpc_tool_bridge.edges.texts import error_text, result_text
-from grpc_tool_bridge.errors import AlreadyExistsError, ToolBridgeError, ValidationError
+from grpc_tool_bridge.edges.texts import error_text
+from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.proxy import AsyncGRPCProxyTool
 
-_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
-_MAX_NAME_CHARS = 64
 
-
-def openai_tools(bridge: Bridge, *names: str) -> list[dict[str, Any]]:
-    """Writes tools as function schemas, for ``tools=`` of a chat completion.
+def openai_tools(bridge: Bridge, *names: str, api: Literal["chat", "responses"] = "chat") -> list[dict[str, Any]]:
+    """Writes tools as function schemas, for ``tools=`` of a chat completion or of a response.
 
     ``strict`` is set where the tool's schema is what strict mode takes; no schema is changed for it. What the API
     allows in no name, such as the dot of ``files.read``, becomes ``_``; ``run_openai_tool_calls`` knows it by both.
@@ -28,19 +27,17 @@ def openai_tools(bridge: Bridge, *names: str) -> list[dict[str, Any]]:
     Args:
         bridge: With a session.
         *names: Of the tools; none: all that the session has now.
+        api: Which of OpenAI's two APIs they are for; that of responses has the function's fields beside its type.
 
     Raises:
         NotFoundError: The session has no tool of a name.
-        AlreadyExistsError: Two tools would have the same name there.
+        AlreadyExistsError: One would be called as another tool of the session.
         ProtocolError: There is no session yet.
     """
-    chosen = choose_tools(bridge, names)
-    made: dict[str, str] = {}
-    for proxy in chosen:
-        name = _function_name(proxy.name)
-        if made.setdefault(name, proxy.name) != proxy.name:
-            raise AlreadyExistsError(f"the tools {made[name]!r} and {proxy.name!r} would both be called {name!r}")
-    return [_function(proxy) for proxy in chosen]
+    functions = [_function(proxy) for proxy in choose_tools(bridge, names)]
+    if api == "responses":
+        return [{"type": "function", **function} for function in functions]
+    return [{"type": "function", "function": function} for function in functions]
 
 
 async def run_openai_tool_calls(bridge: Bridge, calls: Any) -> list[dict[str, Any]]:
@@ -65,12 +62,17 @@ async def run_openai_tool_calls(bridge: Bridge, calls: Any) -> list[dict[str, An
     return [item.message(task.result()) for item, task in zip(items, running, strict=True)]
 
 
+# What a call is called, in either API.
+_CALLS = ("function", "custom", "function_call", "custom_tool_call")
+
+
 class _Call:
     """A call of either API."""
 
     def __init__(self, item: Mapping[str, Any]) -> None:
-        self._of_responses = item.get("type") == "function_call"
-        of_function = item if self._of_responses else _plain(item.get("function") or {})
+        self._of_responses = item.get("type") in ("function_call", "custom_tool_call")
+        self._is_custom = item.get("type") in ("custom", "custom_tool_call")
+        of_function = item if self._of_responses else _plain(item.get("function") or item.get("custom") or {})
         self.id = str(item.get("call_id" if self._of_responses else "id") or "")
         self.name = str(of_function.get("name") or "")
         self._arguments = of_function.get("arguments")
@@ -81,10 +83,15 @@ class _Call:
         Raises:
             ValidationError: They are no JSON, or no object.
         """
+        if self._is_custom:
+            raise self._refusal("are a text, as of a custom tool")
         try:
             read = json.loads(self._arguments or "{}") if not isinstance(self._arguments, Mapping) else self._arguments
         except (ValueError, TypeError, RecursionError) as error:
             raise self._refusal(f"are not valid JSON ({error})") from None
+        if read is None:
+            # As some models call a tool that takes none.
+            return {}
         if not isinstance(read, Mapping):
             raise self._refusal(f"are {type(read).__name__}, no object")
         return dict(read)
@@ -92,7 +99,8 @@ class _Call:
     def message(self, content: str) -> dict[str, Any]:
         """Makes the message that answers the call."""
         if self._of_responses:
-            return {"type": "function_call_output", "call_id": self.id, "output": content}
+            kind = "custom_tool_call_output" if self._is_custom else "function_call_output"
+            return {"type": kind, "call_id": self.id, "output": content}
         return {"role": "tool", "tool_call_id": self.id, "content": content}
 
     def _refusal(self, problem: str) -> ValidationError:
@@ -102,46 +110,36 @@ class _Call:
 
 async def _run(bridge: Bridge, call: _Call) -> str:
     try:
-        proxy = _find(bridge, call.name)
-        return result_text(await proxy(**call.arguments()))
+        proxy = find_tool(bridge, call.name)
+        return value_text(await proxy(**from_json(proxy.spec, call.arguments())))
     except ToolBridgeError as error:
         return error_text(error)
 
 
-def _find(bridge: Bridge, name: str) -> AsyncGRPCProxyTool:
-    if name in bridge.tools:
-        return bridge.tools[name]
-    meant = [tool for tool in bridge.tools if _function_name(tool) == name]
-    if len(meant) != 1:
-        raise unknown_tools([name], bridge.tools)
-    return bridge.tools[meant[0]]
-
-
 def _function(proxy: AsyncGRPCProxyTool) -> dict[str, Any]:
     schema = parameters(proxy.spec)
-    function = {
-        "name": _function_name(proxy.name),
+    return {
+        "name": framework_name(proxy.name),
         "description": proxy.spec.description,
         "parameters": schema,
         "strict": is_strict(schema),
     }
-    return {"type": "function", "function": function}
-
-
-def _function_name(name: str) -> str:
-    return _NOT_IN_NAMES.sub("_", name)[:_MAX_NAME_CHARS]
 
 
 def _items(calls: Any) -> list[Mapping[str, Any]]:
     """Finds the calls in what holds them; what else a response has, such as reasoning, is left out."""
-    if isinstance(calls, list | tuple):
+    if isinstance(calls, Iterable) and not isinstance(calls, Mapping | str | bytes | BaseModel):
         items = [_plain(item) for item in calls]
-        return [item for item in items if item.get("type") in (None, "function", "custom", "function_call")]
+        return [item for item in items if item.get("type") in (None, *_CALLS)]
     holder = _plain(calls)
     if holder.get("type") == "function_call" or "function" in holder:
         return [holder]
     if "choices" in holder:
         holder = _plain(_first(holder["choices"]).get("message") or {})
+    if holder.get("function_call") and not holder.get("tool_calls"):
+        raise ValidationError(
+            "the message has a function_call, which OpenAI has replaced; ask with tools=, not functions="
+        )
     for name in ("tool_calls", "output"):
         if name in holder:
             return _items(list(holder[name] or ()))

@@ -2,15 +2,16 @@
 
 from typing import Any
 
-from pydantic_core import SchemaValidator, core_schema
+from pydantic_core import PydanticSerializationError, SchemaValidator, core_schema, to_json
 
+from grpc_tool_bridge.agents.values import from_json, value_text
 from grpc_tool_bridge.edges.calling import HomeLoop
-from grpc_tool_bridge.edges.choice import Bridge, choose_tools, parameters
+from grpc_tool_bridge.edges.choice import Bridge, choose_tools, find_tool, framework_name, parameters
 from grpc_tool_bridge.edges.extras import missing
-from grpc_tool_bridge.errors import ToolExecutionError
+from grpc_tool_bridge.errors import NotFoundError, ToolExecutionError
 
 try:
-    from pydantic_ai import ModelRetry, RunContext, ToolDefinition
+    from pydantic_ai import ModelRetry, RunContext, ToolDefinition, ToolReturn
     from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 except ImportError as error:
     raise missing(error, "pydantic_ai", extra="pydantic-ai") from error
@@ -36,8 +37,9 @@ def pydantic_ai_toolset(bridge: Bridge, *names: str) -> "BridgeToolset":
 class BridgeToolset(AbstractToolset[Any]):
     """The tools of a bridge.
 
-    Arguments that the hub refuses are a ``ModelRetry``, so that the model can mend them; every other error is raised as
-    it is.
+    Arguments that the hub refuses, and a tool that has gone meanwhile, are a ``ModelRetry``, so that the model can mend
+    it; every other error is raised as it is. A result that Pydantic has no JSON for, such as a DataFrame, is a
+    ``ToolReturn`` with the text of it for the model and the value itself as metadata.
     """
 
     def __init__(self, bridge: Bridge, names: tuple[str, ...]) -> None:
@@ -49,7 +51,7 @@ class BridgeToolset(AbstractToolset[Any]):
     @property
     def id(self) -> str:
         """The toolset's name among those of an agent."""
-        return f"grpc-tool-bridge:{self._bridge.session_id}"
+        return ":".join(("grpc-tool-bridge", str(self._bridge.session_id), *self._names))
 
     async def get_tools(self, ctx: RunContext[Any]) -> dict[str, ToolsetTool[Any]]:
         """Returns the tools as the session has them now."""
@@ -57,10 +59,10 @@ class BridgeToolset(AbstractToolset[Any]):
         if self._names and not names:
             return {}
         return {
-            proxy.name: ToolsetTool(
+            framework_name(proxy.name): ToolsetTool(
                 toolset=self,
                 tool_def=ToolDefinition(
-                    name=proxy.name,
+                    name=framework_name(proxy.name),
                     description=proxy.spec.description or None,
                     parameters_json_schema=parameters(proxy.spec),
                 ),
@@ -80,13 +82,25 @@ class BridgeToolset(AbstractToolset[Any]):
         """Calls a tool.
 
         Raises:
-            ModelRetry: The hub refused the arguments.
+            ModelRetry: The hub refused the arguments, or the session has no such tool any more.
             ToolExecutionError: The tool raised.
         """
-        (proxy,) = choose_tools(self._bridge, (name,))
         try:
-            return await self._home.run(lambda: proxy(**tool_args))
+            proxy = find_tool(self._bridge, name)
+            value = await self._home.run(lambda: proxy(**from_json(proxy.spec, tool_args)))
+        except NotFoundError as error:
+            raise ModelRetry(error.message) from error
         except ToolExecutionError as error:
-            if error.error_type == "ValidationError" and error.details.get("origin", "bridge") == "bridge":
+            of_bridge = error.details.get("origin", "bridge") == "bridge"
+            if of_bridge and error.error_type in ("ValidationError", "ToolNotFound"):
                 raise ModelRetry(error.message) from error
             raise
+        return value if _is_json(value) else ToolReturn(return_value=value_text(value), metadata=value)
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        to_json(value)
+    except (PydanticSerializationError, ValueError):
+        return False
+    return True

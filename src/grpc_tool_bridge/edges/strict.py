@@ -26,9 +26,10 @@ def is_strict(schema: Any) -> bool:
     if schema.get("format", "date") not in _FORMATS:
         return False
     kinds = schema.get("type")
-    if kinds == "object" and not _is_closed(schema):
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    if "object" in kinds and not _is_closed(schema):
         return False
-    if kinds == "array" and "items" not in schema:
+    if "array" in kinds and "items" not in schema:
         return False
     parts = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values(), *schema.get("anyOf", ())]
     if "items" in schema:

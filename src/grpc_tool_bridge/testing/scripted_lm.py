@@ -1,9 +1,20 @@
 """A model that answers from a script, for agents and DSPy programs without a model."""
 
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import dspy
-from dspy.lm15 import InvalidRequestError, Message, RateLimitError, Request, Response, ServerError, TextPart, Usage
+from dspy.lm15 import (
+    InvalidRequestError,
+    Message,
+    RateLimitError,
+    Request,
+    Response,
+    ServerError,
+    TextPart,
+    Usage,
+    response_to_events,
+)
 
 from grpc_tool_bridge.testing.model_script import Answer, Answers, Failure, Held, Prompt, Script, arithmetic
 
@@ -53,6 +64,9 @@ class _Engine:
             raise TypeError("a held answer is for callers that await it; call the module with acall")
         return _response(request, answer)
 
+    def stream(self, request: Request) -> Iterator[Any]:
+        yield from response_to_events(self.complete(request))
+
     def close(self) -> None:
         """Does nothing: there is nothing to close."""
 
@@ -67,6 +81,10 @@ class _AsyncEngine:
             await answer.wait()
             answer = answer.answer
         return _response(request, answer)
+
+    async def stream(self, request: Request) -> AsyncIterator[Any]:
+        for event in response_to_events(await self.complete(request)):
+            yield event
 
     async def aclose(self) -> None:
         """Does nothing: there is nothing to close."""

@@ -21,6 +21,12 @@ class _Generator(GenerateJsonSchema):
     def is_instance_schema(self, schema: core_schema.IsInstanceSchema) -> dict[str, Any]:
         return {"x-python-type": public_name(schema["cls"])}
 
+    def bytes_schema(self, schema: core_schema.BytesSchema) -> dict[str, Any]:
+        made = super().bytes_schema(schema)
+        # As whoever writes JSON gives them; the adapters of frameworks read it.
+        made.pop("format", None)
+        return {**made, "contentEncoding": "base64"}
+
     def decimal_schema(self, schema: core_schema.DecimalSchema) -> dict[str, Any]:
         made = super().decimal_schema(schema)
         # A number with a fraction would have come through a float, which is inexact.

@@ -36,6 +36,9 @@ _SERVICE = dspex_bridge_pb2.DESCRIPTOR.services_by_name["SnakepitBridge"]
 
 SERVICE_NAME: str = _SERVICE.full_name
 
+# What a link's hello names where its peer serves the methods of agents, and a session's capabilities where one does.
+AGENTS_FEATURE = "agents"
+
 # Calls that run tools or agents; whoever serves them takes what the transport knows beside the request: its
 # ``deadline``, its bytes as ``payload``, and its ``origin``.
 TAKE_DEADLINE = frozenset({"ExecuteTool", "StreamTool", "BatchExecuteTools", "ExecuteAgent"})

@@ -1,4 +1,4 @@
-"""What a message holds of a value, and how a model reads it."""
+"""What a message holds of a value."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
-from grpc_tool_bridge.agents.chunks import struct_of, text_of
+from grpc_tool_bridge.agents.chunks import struct_of
 
 
 class Odd:
@@ -72,29 +72,3 @@ def test_what_lies_too_deep_for_readers_of_messages_is_sent_as_text(as_dict: boo
         made, level = made["in"] if as_dict else made[0], level + 1
     assert level == 30
     assert made == str(nested(31, as_dict=as_dict))
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ("a text", "a text"),
-        ({"a": (1, "ü")}, '{"a": [1, "ü"]}'),
-        (None, "null"),
-        (Odd(), "an odd one"),
-        (Frame(3), "a frame of 3 rows"),
-        ([Odd()], '["an odd one"]'),
-    ],
-)
-def test_a_model_reads_json_or_what_a_value_prints_itself_as(value: Any, text: str) -> None:
-    assert text_of(value, 1_000) == text
-
-
-def test_a_result_that_holds_itself_has_a_text() -> None:
-    value: list[Any] = []
-    value.append(value)
-    assert text_of(value, 1_000) == "[[...]]"
-
-
-def test_a_long_text_is_cut_and_says_by_how_much() -> None:
-    assert len(text_of(["x" * 5_000], 1_000)) < 1_100
-    assert "more characters" in text_of(["x" * 5_000], 1_000)

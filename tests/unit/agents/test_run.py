@@ -85,7 +85,7 @@ async def test_the_steps_of_a_verbose_agent_are_logged_a_line_each_without_keys(
     runtime = runtime_of(FakeSession(big), lm=ScriptedLM(answers))
     await ran(runtime, await made(runtime, verbose=verbose))
     lines = [record.getMessage() for record in caplog.records]
-    logged = ['run r, step 1: I think of ***, then look. | big({"size": 3}) | xxx']
+    logged = ['run r, step 1: I think of ***, then look. | big({"size":3}) | xxx']
     assert lines == ([*logged, "run r, step 2: I know it. | finish({}) | Completed."] if verbose else [])
 
 

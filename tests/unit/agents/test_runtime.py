@@ -138,7 +138,7 @@ async def test_an_error_is_sent_also_where_the_steps_are_not_asked_for() -> None
 async def test_the_result_lists_the_steps_where_they_are_asked_for() -> None:
     _, chunks = await runs_of(ScriptedLM(), intermediate_steps=True)
     first, last = chunks[-1].result.steps
-    assert first.action == 'calculate({"expression": "2 + 2"})'
+    assert first.action == 'calculate({"expression":"2 + 2"})'
     assert first.observation == "4"
     assert last.thought == "I know enough to answer."
 
@@ -227,7 +227,7 @@ async def test_a_value_keeps_its_type_for_the_reader_and_is_text_for_the_model()
     lm = ScriptedLM([step("Ask.", "facts"), FINISH, ANSWER])
     _, chunks = await runs_of(lm, facts)
     assert output_of(chunks[2]) == {"b": (1, 2), "a": "ü"}
-    assert '{"b": [1, 2], "a": "ü"}' in lm.prompts[1].user
+    assert '{"b":[1,2],"a":"ü"}' in lm.prompts[1].user
 
 
 async def test_a_long_result_is_cut_for_the_model_only() -> None:

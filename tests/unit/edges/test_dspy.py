@@ -62,3 +62,23 @@ async def test_a_copy_of_a_tool_calls_the_same_bridge() -> None:
         react, _ = agent(bridge.dspy_tools())
 
         assert await react.deepcopy().tools["add"].acall(a=1) == 2
+
+
+async def test_an_argument_may_be_called_self() -> None:
+    @tool
+    def greet(self: str) -> str:
+        """Greets."""
+        return f"hello {self}"
+
+    async with bridge_of(greet) as bridge:
+        (made,) = bridge.dspy_tools()
+        assert await made.acall(self="you") == "hello you"
+
+
+async def test_a_program_that_streams_uses_the_tools_and_the_scripted_model() -> None:
+    async with bridge_of(add) as bridge:
+        react, lm = agent(bridge.dspy_tools("add"))
+        with dspy.context(lm=lm):
+            async with asyncio.timeout(10):
+                streamed = [item async for item in dspy.streamify(react)(question="2 + 2?")]
+    assert streamed[-1].answer == "4"

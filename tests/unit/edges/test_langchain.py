@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import ToolMessage
+from langchain_core.tools import render_text_description
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from grpc_tool_bridge import Settings, tool
@@ -95,6 +96,12 @@ async def test_a_model_is_told_of_the_tool_as_the_hub_describes_it() -> None:
     assert (function["name"], function["description"]) == ("count", "Counts from 1.")
     assert function["parameters"]["properties"] == {"to": {"type": "integer"}}
     assert function["parameters"]["required"] == ["to"]
+
+
+async def test_a_prompt_that_lists_the_tools_has_their_own_arguments() -> None:
+    async with bridge_of(count) as bridge:
+        text = render_text_description(bridge.langchain_tools())
+    assert text == "count(to: int) -> int - Counts from 1."
 
 
 def test_a_program_without_an_event_loop_invokes_the_tools_of_its_blocking_bridge() -> None:

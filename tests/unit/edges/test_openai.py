@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionMessage
-from openai.types.responses import ResponseFunctionToolCall
+from openai.types.responses import FunctionToolParam, ResponseFunctionToolCall
+from pydantic import TypeAdapter
 
 from grpc_tool_bridge import tool
 from grpc_tool_bridge.errors import AlreadyExistsError, ValidationError
@@ -124,9 +125,41 @@ async def test_one_call_by_itself_is_answered() -> None:
 
 
 async def test_a_call_of_no_function_is_answered_too() -> None:
-    (message,) = await answers([{"id": "c1", "type": "custom", "custom": {"name": "add", "input": "1 + 2"}}])
-    assert message["tool_call_id"] == "c1"
-    assert json.loads(message["content"])["error"]["type"] == "ToolNotFound"
+    of_chat, of_responses = await answers(
+        [
+            {"id": "c1", "type": "custom", "custom": {"name": "add", "input": "1 + 2"}},
+            {"call_id": "c2", "type": "custom_tool_call", "name": "add", "input": "1 + 2"},
+        ]
+    )
+    assert (of_chat["role"], of_chat["tool_call_id"]) == ("tool", "c1")
+    assert (of_responses["type"], of_responses["call_id"]) == ("custom_tool_call_output", "c2")
+    for content in (of_chat["content"], of_responses["output"]):
+        error = json.loads(content)["error"]
+        assert error["type"] == "ValidationError"
+        assert error["message"].startswith("add: the arguments are a text, as of a custom tool")
+
+
+async def test_a_call_without_arguments_may_say_so_by_null() -> None:
+    (message,) = await answers([call("files_read", "null")])
+    assert message["content"] == "text of x"
+
+
+async def test_calls_may_be_given_as_any_collection() -> None:
+    assert await answers({item["id"]: item for item in CALLS}.values()) == await answers(CALLS)
+
+
+async def test_calls_of_openais_older_form_are_refused_with_what_took_their_place() -> None:
+    older = {"role": "assistant", "content": None, "function_call": {"name": "add", "arguments": "{}"}}
+    for given in (older, ChatCompletionMessage.model_validate(older)):
+        with pytest.raises(ValidationError, match=r"a function_call, which OpenAI has replaced; ask with tools="):
+            await answers(given)
+
+
+async def test_the_responses_api_is_told_of_tools_in_its_own_form() -> None:
+    async with bridge_of(add) as bridge:
+        ((told,), (of_chat,)) = bridge.openai_tools(api="responses"), bridge.openai_tools()
+    assert told == {"type": "function", **of_chat["function"]}
+    TypeAdapter(FunctionToolParam).validate_python(told)
 
 
 async def test_a_tool_of_the_very_name_is_meant_before_one_that_would_be_called_so() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+import pandas as pd
 import pytest
 from pydantic_ai import Agent, ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
@@ -90,6 +91,41 @@ async def test_a_tool_that_takes_too_long_is_no_fault_of_the_arguments_either() 
         with pytest.raises(ToolExecutionError) as caught:
             await run(bridge, answer)
     assert caught.value.error_type == "TimeoutError"
+
+
+async def test_a_tool_that_goes_while_the_model_thinks_is_told_to_it() -> None:
+    async with bridge_of(add, refuse) as bridge:
+
+        async def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+            if len(messages) > 1:
+                return ModelResponse(parts=[TextPart(str(messages[-1].parts[0]))])
+            bridge.hub.registry.unregister("", [bridge.tools["add"].spec.tool_id])
+            await bridge.client.refresh_tools()
+            return ModelResponse(parts=[ToolCallPart("add", {"a": 1, "b": 2})])
+
+        agent: Agent[None, str] = Agent(FunctionModel(answer), toolsets=[bridge.pydantic_ai_toolset()])
+        told = (await asyncio.wait_for(agent.run("go"), 10)).output
+    assert "the session has no tool 'add'" in told
+
+
+async def test_a_result_without_json_is_text_for_the_model_and_itself_for_the_program() -> None:
+    @tool
+    def rows() -> pd.DataFrame:
+        """Gives rows."""
+        return pd.DataFrame({"a": [1, 2]})
+
+    answer, told = calling(ToolCallPart("rows", {}))
+    async with bridge_of(rows) as bridge:
+        await run(bridge, answer)
+    (part,) = told
+    assert part.content == "a\n1\n2\n"
+    assert part.metadata.equals(pd.DataFrame({"a": [1, 2]}))
+
+
+async def test_toolsets_of_other_tools_have_other_ids() -> None:
+    async with bridge_of(add, refuse) as bridge:
+        ids = {bridge.pydantic_ai_toolset(*names).id for names in ((), ("add",), ("refuse",))}
+    assert len(ids) == 3
 
 
 async def test_a_named_tool_that_has_gone_is_not_told_of_and_nor_are_others() -> None:

@@ -1,42 +1,9 @@
-"""What a model reads of a result and of an error."""
+"""What a model reads of an error."""
 
 import json
-from datetime import UTC, datetime
-from typing import Any
 
-import pytest
-
-from grpc_tool_bridge.edges.texts import error_text, result_text
+from grpc_tool_bridge.edges.texts import error_text
 from grpc_tool_bridge.errors import ToolCommunicationError, ToolExecutionError
-
-
-class Odd:
-    def __str__(self) -> str:
-        return "an odd one"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ("plain text", "plain text"),
-        (None, "null"),
-        (1.5, "1.5"),
-        ({"a": [1, "ö"]}, '{"a":[1,"ö"]}'),
-        (datetime(2024, 1, 2, tzinfo=UTC), '"2024-01-02T00:00:00Z"'),
-        (b"\xff\x00", '"_wA="'),
-        ([Odd()], '["an odd one"]'),
-        ([float("nan"), float("inf")], "[NaN,Infinity]"),
-    ],
-)
-def test_a_result_is_text_or_json(value: Any, text: str) -> None:
-    assert result_text(value) == text
-
-
-def test_a_result_that_holds_itself_has_a_text() -> None:
-    value: list[Any] = []
-    value.append(value)
-
-    assert result_text(value) == "[[...]]"
 
 
 def test_an_error_names_its_type_message_and_details_but_no_traceback() -> None:
