@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.text import Text
 
 HERE = Path(__file__).parent
-STARTUP_SECONDS = 30.0
+# DSPy takes its time on a busy machine.
+STARTUP_SECONDS = 60.0
 DEMO_SECONDS = 180.0
 COLOURS = {
     "hub": "green",
@@ -85,7 +86,10 @@ class Part:
 
     def first_line(self) -> str:
         """Waits for what it says once it is ready; the rest is passed on."""
+        timer = threading.Timer(STARTUP_SECONDS, self._process.kill)
+        timer.start()
         line = self._out.readline()
+        timer.cancel()
         if not line:
             raise DemoError(f"{self.who} did not start; its words are above")
         return line
@@ -96,7 +100,10 @@ class Part:
 
     def wait(self, seconds: float) -> int:
         """Waits for its end; returns its exit code."""
-        return self._process.wait(seconds)
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise DemoError(f"{self.who} did not end within {seconds:g} s") from None
 
     def stop(self) -> None:
         """Asks it to end, and ends it where it does not."""

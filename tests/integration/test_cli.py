@@ -263,7 +263,7 @@ def test_bytes_go_into_a_pipe_as_they_are(cli: Cli, hub: dict[str, Any]) -> None
     [
         (["add", "x"], "argument a takes integer, and 'x' is none"),
         (["add", "--kwarg", "a"], "--kwarg 'a' is no argument; write --kwarg name=value"),
-        (["add", "--kwarg", "a=1", "--kwarg", "a=2"], "--kwarg a is given twice"),
+        (["add", "--kwarg", "a=1", "--kwarg", "a=2"], "argument a is given twice"),
         (["add", "1", "--timeout", "0"], "--timeout: "),
         (["kind", '{"$type": "Frog", "value": 1}', "--kwarg", "="], "--kwarg '='"),
     ],

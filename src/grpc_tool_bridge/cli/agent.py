@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from grpc_tool_bridge.cli import jsonvalues
-from grpc_tool_bridge.cli.arguments import read_value
+from grpc_tool_bridge.cli.arguments import read_value, split_pairs
 from grpc_tool_bridge.cli.connection import open_bridge
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, visible
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
@@ -27,7 +27,7 @@ _STYLES = {"thought": "italic", "action": "cyan", "observation": "", "result": "
 _WHY = {
     "max_iters": "its steps were used up (--max-iters)",
     "time": "its time was over (--timeout)",
-    "tokens": "its tokens were used up",
+    "tokens": "its tokens were used up, or there was no room for more",
 }
 
 
@@ -85,7 +85,9 @@ async def agent(
     as_json: JsonOption = False,
 ) -> None:
     """Run an agent, and print what it thinks, does and sees as it happens."""
-    inputs = _inputs(given or ())
+    inputs = {
+        name: read_value(word, f"input {name}") for name, word in split_pairs(given or (), "--input", "input").items()
+    }
     if timeout is not None:
         _check(timeout)
     async with open_bridge(hub, session) as bridge:
@@ -101,18 +103,6 @@ async def agent(
                 if chunk["type"] == "result" and chunk["stop_reason"] != "finished":
                     why = _WHY.get(chunk["stop_reason"], chunk["stop_reason"])
                     raise CommandError(f"the agent did not finish: {why}")
-
-
-def _inputs(pairs: list[str] | tuple[()]) -> dict[str, Any]:
-    inputs: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, word = pair.partition("=")
-        if not equals or not name:
-            raise ArgumentError(f"--input {pair!r} is no input; write --input name=value")
-        if name in inputs:
-            raise ArgumentError(f"input {name} is given twice; give it once")
-        inputs[name] = read_value(word, f"input {name}")
-    return inputs
 
 
 def _check(timeout: float) -> None:

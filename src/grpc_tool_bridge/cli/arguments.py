@@ -47,14 +47,26 @@ def parse_arguments(spec: ToolSpec, words: Sequence[str], pairs: Sequence[str]) 
         name, types = next(targets, (str(index + 1), _ANY))
         args.append(_value(word, f"argument {name}", types))
     kwargs: dict[str, Any] = {}
+    for name, word in split_pairs(pairs, "--kwarg", "argument").items():
+        kwargs[name] = _value(word, f"argument {name}", schema.types_of(name))
+    return args, kwargs
+
+
+def split_pairs(pairs: Iterable[str], option: str, what: str) -> dict[str, str]:
+    """Splits what an option takes as NAME=VALUE.
+
+    Raises:
+        ArgumentError: One is no pair, or a name is given twice.
+    """
+    words: dict[str, str] = {}
     for pair in pairs:
         name, equals, word = pair.partition("=")
         if not equals or not name:
-            raise ArgumentError(f"--kwarg {pair!r} is no argument; write --kwarg name=value")
-        if name in kwargs:
-            raise ArgumentError(f"--kwarg {name} is given twice; give it once")
-        kwargs[name] = _value(word, f"argument {name}", schema.types_of(name))
-    return args, kwargs
+            raise ArgumentError(f"{option} {pair!r} is no {what}; write {option} name=value")
+        if name in words:
+            raise ArgumentError(f"{what} {name} is given twice; give it once")
+        words[name] = word
+    return words
 
 
 def read_value(word: str, what: str) -> Any:

@@ -13,7 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
-from grpc_tool_bridge.testing.model_script import Answer, Answers, Failure, Held, Prompt, Script, arithmetic, prompt_of
+from grpc_tool_bridge.testing.arithmetician import arithmetic
+from grpc_tool_bridge.testing.model_script import Answer, Answers, Failure, Held, Prompt, Script, prompt_of
 
 _HOST = "127.0.0.1"
 # A caller that has gone is noticed within this.

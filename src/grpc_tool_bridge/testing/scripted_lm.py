@@ -16,7 +16,8 @@ from dspy.lm15 import (
     response_to_events,
 )
 
-from grpc_tool_bridge.testing.model_script import Answer, Answers, Failure, Held, Prompt, Script, arithmetic
+from grpc_tool_bridge.testing.arithmetician import arithmetic
+from grpc_tool_bridge.testing.model_script import Answer, Answers, Failure, Held, Prompt, Script
 
 _RATE_LIMITED = 429
 _FAULT = 500
