@@ -341,7 +341,7 @@ def test_test_your_program_does_what_it_says(tmp_path: Path) -> None:
     ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False)
 
     assert ran.returncode == 0, ran.stdout
-    assert "4 passed" in ran.stdout
+    assert "5 passed" in ran.stdout
 
 
 # ------------------------------------------------------------------------------------------------- every page
