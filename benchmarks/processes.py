@@ -68,9 +68,9 @@ async def running(kind: str, *, tools: int = 1, hub: str = "") -> AsyncGenerator
     """Starts a server and ends it.
 
     Args:
-        kind: "hub", "worker", or a peer's as ``benchmarks.server`` has it.
+        kind: "hub", "worker", "agents", or a peer's as ``benchmarks.server`` has it.
         tools: How many tools that add the hub has; 0: no tools at all.
-        hub: The worker's hub.
+        hub: That of a worker or of agents.
     """
     command = [sys.executable, "-m", "benchmarks.server", kind, "--tools", str(tools), "--hub", hub]
     process = await asyncio.create_subprocess_exec(

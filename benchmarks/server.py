@@ -1,4 +1,4 @@
-"""The process that serves: ``python -m benchmarks.server hub``, a ``worker`` of a hub, or one of the peers.
+"""The process that serves: ``python -m benchmarks.server hub``, a ``worker`` or the ``agents`` of a hub, or a peer.
 
 It tells its address (a worker its hub's) as a line of JSON, then answers the commands that come as lines of JSON on its
 standard input. It ends when that ends, so it never outlives whoever started it.
@@ -18,7 +18,7 @@ import psutil
 
 from benchmarks.peers import KINDS, server_of
 from benchmarks.work import Gate, make_tools
-from grpc_tool_bridge import BridgeServer, Settings, ToolWorker
+from grpc_tool_bridge import BridgeServer, Settings, ToolWorker, tool
 
 Command = Callable[[int], Awaitable[Any]]
 
@@ -30,7 +30,7 @@ async def serve(kind: str, tools: int, hub: str) -> None:
     """Serves until the standard input ends.
 
     Args:
-        kind: "hub", "worker" or a peer's.
+        kind: "hub", "worker", "agents" or a peer's.
         tools: How many tools that add the hub has; 0: no tools at all, so that a worker can offer them.
         hub: The worker's hub.
     """
@@ -38,6 +38,8 @@ async def serve(kind: str, tools: int, hub: str) -> None:
         await _serve_hub(tools)
     elif kind == "worker":
         await _serve_worker(hub)
+    elif kind == "agents":
+        await _serve_agents(hub)
     else:
         async with server_of(kind)() as peer:
             await _answer(peer.address, {})
@@ -65,6 +67,15 @@ async def _serve_hub(tools: int) -> None:
 async def _serve_worker(hub: str) -> None:
     # One process, so that two workers have twice as many as one.
     async with ToolWorker(hub, tools=make_tools(1, Gate()), settings=Settings(max_processes=1)) as worker:
+        await _answer(worker.address, {})
+
+
+async def _serve_agents(hub: str) -> None:
+    from benchmarks.agents import add_up  # noqa: PLC0415 - it measures with this module
+    from grpc_tool_bridge.testing import ScriptedLM  # noqa: PLC0415 - DSPy takes seconds to import
+
+    tools = [tool(name="calculate")(add_up)]
+    async with ToolWorker(hub, tools=tools, agents={"lm": ScriptedLM()}) as worker:
         await _answer(worker.address, {})
 
 
@@ -115,7 +126,7 @@ def _say(what: Any) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Serve for the benchmarks until the standard input ends.")
-    parser.add_argument("kind", choices=["hub", "worker", *KINDS])
+    parser.add_argument("kind", choices=["hub", "worker", "agents", *KINDS])
     parser.add_argument("--tools", type=int, default=1)
     parser.add_argument("--hub", default="", metavar="ADDRESS")
     options = parser.parse_args()

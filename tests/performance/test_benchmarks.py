@@ -23,6 +23,7 @@ WORKER_BOUNDS = {
     "worker-one": (4.0, "less"),
     "worker-stream": (0.15, "more"),
     "worker-scale": (0.7, "more"),
+    "agent-50": (3.0, "less"),
 }
 # A broker is a program of its own, which no package index has.
 SERVERS = ["hub", "bare", "echo", "mcp", *(["nats"] if shutil.which("nats-server") else [])]
@@ -63,7 +64,7 @@ def test_a_ratio_is_not_far_off(measured: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WORKER_BOUNDS)
-def test_a_ratio_of_a_workers_tool_is_not_far_off(tmp_path: Path, name: str) -> None:
+def test_a_ratio_of_what_a_worker_does_is_not_far_off(tmp_path: Path, name: str) -> None:
     answer = bench("--only", name, "--json", tmp_path / "report.json")
     assert answer.returncode == 0, answer.stderr
     assert is_not_far_off(figures(tmp_path / "report.json")[name], *WORKER_BOUNDS[name])
@@ -123,14 +124,15 @@ def test_a_server_ends_when_its_standard_input_does_and_leaves_no_port_open(kind
         socket.create_connection((host, int(port)), timeout=5)
 
 
-def test_a_worker_ends_when_its_standard_input_does_and_its_hub_goes_on() -> None:
+@pytest.mark.parametrize("kind", ["worker", "agents"])
+def test_a_worker_ends_when_its_standard_input_does_and_its_hub_goes_on(kind: str) -> None:
     command = [sys.executable, "-m", "benchmarks.server"]
     with subprocess.Popen([*command, "hub", "--tools", "0"], cwd=ROOT, stdin=PIPE, stdout=PIPE, text=True) as hub:
         assert hub.stdout is not None
         address = json.loads(hub.stdout.readline())
         for _ in range(2):
             worker = subprocess.run(
-                [*command, "worker", "--hub", address],
+                [*command, kind, "--hub", address],
                 cwd=ROOT,
                 input="",
                 capture_output=True,
