@@ -1,5 +1,6 @@
 """``agent``, and the runtimes of ``serve --agents`` and ``worker --agents``: real processes, and a scripted model."""
 
+import asyncio
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from grpc_tool_bridge import GRPCToolBridge
 from grpc_tool_bridge.cli import main
 from grpc_tool_bridge.testing import ModelServer
 from grpc_tool_bridge.testing.arithmetician import arithmetic
@@ -24,8 +26,11 @@ class Model:
 
     def __init__(self) -> None:
         self.held = Held()
+        self.next_answers: list[Answer] = []
 
     def answer(self, prompt: Prompt) -> Answer:
+        if "as I am told" in prompt.user:
+            return self.next_answers.pop(0)
         if "be patient" in prompt.user:
             return self.held
         if "be loud" in prompt.user and "next_tool_name" in prompt.system:
@@ -144,6 +149,29 @@ async def test_ctrl_c_cancels_the_run_with_the_model_s_call_and_exits_130(hub: d
         await model.held.given_up(PATIENCE)
         _, err = process.communicate(timeout=PATIENCE)
         assert (process.returncode, err) == (130, "error: interrupted\n")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+async def test_a_closed_pipe_cancels_the_run_quietly(hub: dict[str, Any], model: Model) -> None:
+    add = step("I add.", "add", a=1, b=2)
+    second = Held(add)
+    # The third is for a run that nobody ends.
+    model.next_answers = [add, second, Held()]
+    words = ["--json", "--question", "as I am told", "--address", hub["address"]]
+    process = popen("agent", SIGNATURE, *words)
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert await asyncio.to_thread(read_line, process)
+        await second.asked(PATIENCE)
+        process.stdout.close()
+        second.release()
+        assert (await asyncio.to_thread(process.wait, PATIENCE), process.stderr.read()) == (141, "")
+        async with GRPCToolBridge(hub["address"]) as bridge, asyncio.timeout(PATIENCE):
+            while (await bridge.client.get_metrics("hub.agent_runs"))["hub.agent_runs"].integer_value:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
     finally:
         process.kill()
         process.communicate()
