@@ -201,6 +201,8 @@ def test_a_worker_without_tools_runs_agents(
         (["worker"], "with --agents there may be none"),
         (["worker", TOOLS, "--model", "m"], "--model: for agents only; give --agents, too"),
         (["serve", "--api-base", "http://127.0.0.1:1"], "give --agents, too"),
+        (["serve", "--agents", "--api-base", "here"], "serve: agents: api_base is no base URL"),
+        (["worker", "--agents", "--api-base", "http://me:secret@here"], "worker: agents: api_base has a user"),
     ],
 )
 def test_what_is_said_of_agents_needs_some(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -100,7 +100,7 @@ def _make_server(address: str, tools: list[Tool], settings: Settings, *, agents:
     except ImportError as error:
         raise CommandError(f"--agents: {error}") from None
     except ToolBridgeError as error:
-        raise ArgumentError(f"--tools: {error.message}") from None
+        raise ArgumentError(f"serve: {error.message}") from None
 
 
 async def _serve(server: BridgeServer, announce: Callable[[], None]) -> int:
