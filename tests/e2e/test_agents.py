@@ -213,11 +213,15 @@ async def test_a_runtime_that_leaves_before_a_run_is_over_ends_it_with_a_word(wa
     ):
         await bridge.initialize()
         agent_id = await bridge.create_react_agent("Question -> Answer")
-        running = asyncio.create_task(run(bridge, agent_id, QUESTION))
+        seen: list[Any] = []
+        request = {"agent_id": agent_id, "input": QUESTION}
+        running = asyncio.create_task(read(bridge.execute_agent_streaming(request), seen))
         await (held.asked() if waits_for == "model" else until(lambda: tool.running))
         assert not await soon(worker.drain(0.05))
         with pytest.raises(CallCancelledError, match="the run was cancelled: its worker leaves"):
-            await running
+            await soon(running)
+        # That the tool was ended with the run is no result of it.
+        assert [chunk["type"] for chunk in seen] == ([] if waits_for == "model" else ["thought", "action"])
         await (held.given_up() if waits_for == "model" else until(lambda: tool.cancelled))
 
 

@@ -67,8 +67,8 @@ class Agent:
     lm: Any
 
 
-class _OutOfTimeError(Exception):
-    """The run's time is over."""
+class _OverError(Exception):
+    """The run's time is over, or it was cancelled: no error of what it waits for."""
 
 
 class Run:
@@ -118,8 +118,11 @@ class Run:
             async with aclosing(self._taken_steps()) as chunks:
                 async for chunk in chunks:
                     yield chunk
-        except _OutOfTimeError:
-            yield self._result("time", {})
+        except _OverError:
+            if self._cause is None:
+                yield self._result("time", {})
+            else:
+                yield pb.AgentExecutionChunk(error=error_info(self._cause))
         except ToolBridgeError as error:
             yield pb.AgentExecutionChunk(error=error_info(error))
         except Exception as error:  # noqa: BLE001 - whatever it was, the run ends with one chunk that says so
@@ -206,7 +209,7 @@ class Run:
                 return await work
         except TimeoutError:
             if limit.expired():
-                raise (self._cause or _OutOfTimeError()) from None
+                raise _OverError from None
             raise
         finally:
             self._limit = None

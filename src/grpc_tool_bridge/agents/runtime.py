@@ -71,7 +71,9 @@ class AgentRuntime:
             if self._closed:
                 await self._close(agent)
                 raise UnavailableError(_ENDS)
-            self._agents[agent_id] = agent
+            if self._agents.setdefault(agent_id, agent) is not agent:
+                # Somebody else has made it meanwhile.
+                await self._close(agent)
             if len(self._agents) > self._settings.max_agents:
                 # Its model's connections close when its last run has let go of it.
                 self._agents.popitem(last=False)

@@ -628,6 +628,21 @@ async def test_an_agent_that_is_made_while_the_runtime_ends_is_not_kept(monkeypa
     assert not runtime._agents
 
 
+async def test_an_agent_that_is_made_twice_at_once_is_kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Any] = []
+
+    async def close(lm: Any) -> None:
+        closed.append(lm)
+
+    monkeypatch.setattr(dspy.LM, "aclose", close)
+    runtime = runtime_of(FakeSession(calculate), model="openai/small")
+    first, second = await asyncio.gather(made(runtime), made(runtime))
+    assert first == second
+    assert (len(runtime._agents), len(closed)) == (1, 1)
+    await runtime.aclose()
+    assert len(set(map(id, closed))) == 2
+
+
 async def test_a_run_that_is_cancelled_between_its_steps_takes_no_other() -> None:
     lm = ScriptedLM([step("One.", "calculate", expression="1+1")] * 5)
     runtime = runtime_of(FakeSession(calculate), lm=lm)
