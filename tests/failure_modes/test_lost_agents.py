@@ -155,6 +155,24 @@ async def test_by_plain_rpc_a_client_that_is_killed_leaves_its_run_to_who_attach
         assert [chunk["type"] for chunk in seen] == ["result"]
 
 
+async def test_by_plain_rpc_cancelling_the_stream_cancels_a_run_that_was_given_no_id(server: BridgeServer) -> None:
+    tool, agents = Hanging(), ObedientAgents()
+    server.hub.registry.register_batch("", [tool.hang])
+    async with ToolWorker(server.address, agents=agents), GRPCToolBridge(server.address, transport="rpc") as bridge:
+        await bridge.initialize("shared")
+        agent_id = await bridge.create_react_agent(SIGNATURE)
+        request = pb.ExecuteAgentRequest(session_id="shared", agent_id=agent_id, stream=True)
+        request.input.update({"call": "hang"})
+        # As any gRPC client does.
+        call = bridge.client.stub.ExecuteAgent(request)
+        assert (await soon(call.read())).run_id
+        await until(lambda: tool.running)
+        call.cancel()
+        await until(lambda: tool.cancelled)
+        await agents.quiet()
+        assert not server.hub.agents.active
+
+
 # --------------------------------------------------------------------------------------------- a runtime that is lost
 
 

@@ -221,7 +221,7 @@ class Agents:
             for run in opened:
                 run.cancel(CallCancelledError("the run was cancelled by its caller"))
 
-        return RunReader(chunks(), cancel)
+        return RunReader(chunks(), cancel, named=bool(request.run_id))
 
     def cancel(self, request: pb.CancelAgentRunRequest) -> str:
         """Cancels a run; returns what became of it.

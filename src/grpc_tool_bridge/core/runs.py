@@ -271,15 +271,23 @@ class RunReader(AsyncGenerator[Any, None]):
     """Somebody who reads a run.
 
     Ended by ``aclose`` alone it was lost, and the run goes on for a while; one that wants it no more says ``cancel``.
+    Of one that has ``gone`` nobody knows which it was: who gave the run a name means to come back for it.
 
     Args:
         chunks: What it reads.
         on_cancel: Called where it wants the run no more.
+        named: Whether it gave the run its id.
     """
 
-    def __init__(self, chunks: AsyncGenerator[Any, None], on_cancel: Callable[[], None]) -> None:
+    def __init__(self, chunks: AsyncGenerator[Any, None], on_cancel: Callable[[], None], *, named: bool) -> None:
         self._chunks = chunks
+        self._named = named
         self.cancel = on_cancel
+
+    def gone(self) -> None:
+        """Takes a reader that has gone, by a transport that does not say whether it cancelled or was lost."""
+        if not self._named:
+            self.cancel()
 
     async def asend(self, value: None) -> Any:
         """Returns the next chunk."""

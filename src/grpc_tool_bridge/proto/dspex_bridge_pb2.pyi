@@ -1618,7 +1618,9 @@ class ExecuteAgentRequest(google.protobuf.message.Message):
     """False: only the result chunk."""
     session_id: builtins.str
     run_id: builtins.str
-    """Of the run to start or, where there is one, to attach to. Empty: the hub makes one up."""
+    """Of the run to start or, where there is one, to attach to. Empty: the hub makes one up, and the run ends with its
+    stream where that is a plain RPC, which does not say whether it was cancelled or lost.
+    """
     from_sequence: builtins.int
     """First chunk wanted of a run attached to."""
     timeout_ms: builtins.int

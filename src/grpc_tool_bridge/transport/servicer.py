@@ -1,5 +1,6 @@
 """The hub's methods as a gRPC service."""
 
+import asyncio
 import contextlib
 import hmac
 import logging
@@ -138,7 +139,11 @@ def _streaming(
                 await _written(writing, seconds)
         except _ReaderGoneError:
             # Nobody is there to be told.
+            _tell_gone(messages)
             return
+        except asyncio.CancelledError:
+            _tell_gone(messages)
+            raise
         except Exception as error:  # noqa: BLE001 - every failure is a status
             # What the stream holds is given back first: the status waits behind the message that nobody takes.
             await messages.aclose()
@@ -151,6 +156,13 @@ def _streaming(
             await messages.aclose()
 
     return stream
+
+
+def _tell_gone(messages: Any) -> None:
+    """Tells a stream that its reader has gone: gRPC does not say whether it cancelled or was lost."""
+    gone = getattr(messages, "gone", None)
+    if gone is not None:
+        gone()
 
 
 class _ReaderGoneError(Exception):

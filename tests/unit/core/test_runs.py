@@ -208,7 +208,7 @@ async def test_a_reader_that_is_closed_says_nothing_and_one_that_cancels_does() 
     said: list[str] = []
     desk = Desk()
     desk.think()
-    reader = RunReader(desk.run.read(0, steps=True), lambda: said.append("cancelled"))
+    reader = RunReader(desk.run.read(0, steps=True), lambda: said.append("cancelled"), named=True)
     await anext(reader)
     assert desk.run.readers == 1
     await reader.aclose()
@@ -216,6 +216,14 @@ async def test_a_reader_that_is_closed_says_nothing_and_one_that_cancels_does() 
     reader.cancel()
     assert said == ["cancelled"]
     desk.run.forget()
+
+
+@pytest.mark.parametrize(("named", "ended"), [(True, []), (False, ["cancelled"])])
+async def test_of_a_reader_that_has_gone_the_run_ends_unless_it_was_named(named: bool, ended: list[str]) -> None:
+    said: list[str] = []
+    desk = Desk()
+    RunReader(desk.run.read(0, steps=True), lambda: said.append("cancelled"), named=named).gone()
+    assert said == ended
 
 
 # ------------------------------------------------------------------------------------------------ what all runs hold
