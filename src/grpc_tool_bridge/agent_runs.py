@@ -70,7 +70,12 @@ async def create_agent(
     """Makes an agent in the client's session; arguments and errors as of ``ToolBridgeClient.create_react_agent``."""
     if isinstance(tool_names, str):
         raise ValidationError(f"tool_names is {tool_names!r}; it is a list of names")
-    if not 0 < max_iters < 2**31:
+    _check_type("signature", signature, str, 'a text such as "Question -> Answer"')
+    _check_type("max_iters", max_iters, int, "a whole number")
+    _check_type("llm_config", llm_config, Mapping | None, "a dict of settings of the model")
+    for name, flag in (("return_intermediate_steps", return_intermediate_steps), ("verbose", verbose)):
+        _check_type(name, flag, bool, "True or False")
+    if not 0 < max_iters < _MANY:
         raise ValidationError(f"max_iters is {max_iters}; it is 1 or more")
     request = CreateReActAgentRequest(
         session_id=client.require_session(), signature=signature, tool_names=tool_names or (), max_iters=max_iters
@@ -186,20 +191,23 @@ class _RunView:
         self._attached = False
 
     async def leave(self) -> None:
-        """Cancels what nobody reads to its end; over a link, the end of a stream that was answered has said so."""
-        if self.over or (self._attached and self._client.is_linked):
+        """Cancels what it began and nobody reads to its end; over a link, the end of an answered stream has said so."""
+        if self.over or not self.request.agent_id or (self._attached and self._client.is_linked):
             return
         with contextlib.suppress(ToolBridgeError):
             await cancel_run(self._client, self.id, timeout=CANCEL_SECONDS)
 
 
 def _request(client: "ToolBridgeClient", asked: Mapping[str, Any]) -> ExecuteAgentRequest:
+    _check_type("the request", asked, Mapping, "a dict such as {'agent_id': …, 'input': …}")
     unknown = sorted(asked.keys() - _FIELDS.keys())
     if unknown:
         raise ValidationError(f"a run takes {', '.join(sorted(_FIELDS))}; it was given {', '.join(map(str, unknown))}")
     given = {name: _checked(name, asked.get(name)) for name in _FIELDS}
     if not given["agent_id"] and not given["run_id"]:
         raise ValidationError("a run needs the agent_id that create_react_agent gave, or the run_id to attach to")
+    if given["input"] is None and not given["run_id"]:
+        raise ValidationError("a run needs an input, a dict of the signature's inputs; or the run_id to attach to")
     request = ExecuteAgentRequest(
         session_id=client.require_session(),
         agent_id=given["agent_id"] or "",
@@ -225,13 +233,17 @@ def _request(client: "ToolBridgeClient", asked: Mapping[str, Any]) -> ExecuteAge
 
 
 def _checked(name: str, value: Any) -> Any:
-    kind, called = _FIELDS[name]
-    is_flag = isinstance(value, bool)
-    if value is not None and (not isinstance(value, kind) or (is_flag and kind is not bool)):
-        raise ValidationError(f"{name} is {value!r:.60}; it is {called}")
+    if value is not None:
+        _check_type(name, value, *_FIELDS[name])
     if name == "from_sequence" and value is not None and not 0 <= value < _MANY:
         raise ValidationError(f"{name} is {value}; it is the number of a chunk, from 0")
     return value
+
+
+def _check_type(name: str, value: Any, kind: Any, called: str) -> None:
+    # Python takes a truth value for a number.
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ValidationError(f"{name} is {value!r:.60}; it is {called}")
 
 
 def _is_lost(error: ToolBridgeError) -> bool:

@@ -394,6 +394,20 @@ async def test_runs_of_a_session_are_bounded_and_those_that_are_over_give_way(
 # ------------------------------------------------------------------------------------------------------ cancelling
 
 
+async def test_who_only_looks_on_leaves_the_run_to_who_began_it(world: World, agents: ObedientAgents) -> None:
+    agent_id = await world.bridge.create_react_agent(SIGNATURE)
+    other = await world.attach(world.session_id)
+    reading = asyncio.create_task(run(world.bridge, agent_id, given={"wait": True}, run_id="mine"))
+    await agents.begun()
+    async with aclosing(other.execute_agent_streaming({"run_id": "mine"})) as looking_on:
+        assert (await soon(anext(looking_on)))["type"] == "thought"
+    # A call that comes after the end of the look has found the run as it was.
+    assert (await other.client.get_metrics("hub.agent_runs"))["hub.agent_runs"].integer_value == 1
+    agents.go_on.set()
+    assert (await soon(reading))[-1]["type"] == "result"
+    assert not agents.cancelled
+
+
 async def test_closing_the_iterator_cancels_the_run(world: World, agents: ObedientAgents) -> None:
     agent_id = await world.bridge.create_react_agent(SIGNATURE)
     async with aclosing(world.bridge.execute_agent_streaming({"agent_id": agent_id, "input": {"wait": True}})) as run:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 import trustme
 
 from grpc_tool_bridge.cli import connection, main
+from grpc_tool_bridge.cli.doctor import EXTRAS
 
 TOOLS = str(Path(__file__).parent / "cli_tools.py")
 PROGRAM = [sys.executable, "-m", "grpc_tool_bridge.cli"]
@@ -633,20 +635,26 @@ def test_doctor_finds_nothing_wrong_with_a_good_hub(
     hub: dict[str, Any], guarded: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     checks = doctor(capsys, "--address", hub["address"], code=0)
-    names = ["address", "connect", "tls", "token", "health", "clock", "latency", "link", "tools", "version", "extras"]
-    assert list(checks) == names
+    names = ["address", "connect", "tls", "token", "health", "clock", "latency", "link", "tools"]
+    assert list(checks) == [*names, "agents", "version", "extras"]
     assert {status for status, _ in checks.values()} == {"ok"}
     assert f"{len(hub['tools'])} tools" in checks["tools"][1]
+    assert checks["agents"][1].startswith("no runtime; worker --agents")
     words = ["--address", guarded["address"], "--tls-ca", guarded["ca"], "--token-file", guarded["token"]]
     checks = doctor(capsys, *words, code=0)
     assert "certificate good until" in checks["tls"][1]
     assert checks["token"] == ("ok", "accepted")
 
 
+def test_doctor_knows_every_extra() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert EXTRAS.keys() == project["optional-dependencies"].keys()
+
+
 def test_doctor_for_people_has_a_line_for_each_check(hub: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--address", hub["address"]]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["ok"] * 11
+    assert [line.split()[0] for line in lines] == ["ok"] * 12
 
 
 def test_doctor_reaches_a_hub_at_a_unix_socket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,6 +114,34 @@ def test_a_run_out_of_steps_says_so_and_is_exit_1(cli: Cli, served: ModelServer)
     assert len(served.prompts) == before + 3
 
 
+def test_a_field_with_an_underscore_may_be_written_with_a_hyphen(cli: Cli) -> None:
+    assert "4" in cli("agent", "my_question -> Answer", "--my-question", "What is 2+2?")
+
+
+def test_an_answer_that_is_not_there_is_not_printed(hub: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--question", "be patient", "--timeout", "0.5", "--address", hub["address"]]
+    assert main(["agent", SIGNATURE, *words]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "its time was over" in printed.err
+
+
+def test_doctor_says_whether_agents_can_be_run(hub: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--address", hub["address"]]) == 0
+    assert "agents    they can be run" in capsys.readouterr().out
+
+
+def test_a_worker_without_tools_is_announced_as_what_it_is(hub: dict[str, Any], served: ModelServer) -> None:
+    words = ["--agents", "--model", "openai/scripted", "--api-base", served.url, "--worker-id", "thinker"]
+    worker = popen("worker", *words, "--address", hub["address"], env=ENVIRONMENT)
+    try:
+        assert read_line(worker) == f"The hub at {hub['address']} has worker thinker\n"
+        assert read_line(worker) == f"  agents, with openai/scripted at {served.url}\n"
+    finally:
+        worker.kill()
+        worker.communicate()
+
+
 def test_what_the_signature_lacks_is_one_line_and_exit_1(cli: Cli) -> None:
     assert "limit" in cli("agent", SIGNATURE, "--question", "What is 2+2?", "--limit", "3", code=1)
 

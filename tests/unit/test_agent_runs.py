@@ -168,6 +168,31 @@ async def test_an_agent_is_asked_for_as_it_is_given() -> None:
     assert request.config.return_intermediate_steps
 
 
+async def test_who_only_looks_on_leaves_the_run_alone() -> None:
+    stub = FakeStub([thought(0), result(1)])
+    looking_on = client_of(stub).execute_agent_streaming({"run_id": "mine"})
+    await anext(looking_on)
+    await looking_on.aclose()
+    assert stub.cancelled == []
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"signature": 5}, "signature is 5; it is a text"),
+        ({"max_iters": "3"}, "max_iters is '3'; it is a whole number"),
+        ({"max_iters": True}, "max_iters is True; it is a whole number"),
+        ({"llm_config": "x"}, "llm_config is 'x'; it is a dict"),
+        ({"verbose": "yes"}, "verbose is 'yes'; it is True or False"),
+    ],
+)
+async def test_what_an_agent_cannot_be_made_with_is_refused_by_name(given: dict[str, Any], text: str) -> None:
+    stub = FakeStub()
+    with pytest.raises(ValidationError, match=text):
+        await client_of(stub).create_react_agent(**{"signature": "q -> a", **given})
+    assert stub.created == []
+
+
 @pytest.mark.parametrize(
     ("tool_names", "max_iters", "text"), [("one", 5, "list of names"), ([], 5, "is empty"), (None, 0, "max_iters is 0")]
 )

@@ -125,7 +125,7 @@ def _model(named: str | None, settings: AgentSettings) -> str | None:
     if named is None or named == settings.model:
         if settings.model is None and settings.lm is None:
             raise ValidationError(
-                "the agent has no model: name one in llm_config, or start the runtime with --model "
+                "the agent has no model: name one in llm_config (agent --model), or start the runtime with --model "
                 "(TOOL_BRIDGE_AGENT_MODEL)",
                 details={"model": "missing"},
             )

@@ -167,8 +167,7 @@ class AgentRuntime:
     def _made(self, request: pb.CreateReActAgentRequest) -> Agent:
         if not 0 <= request.max_iters <= self._settings.max_iters:
             raise ValidationError(
-                f"max_iters is {request.max_iters}; it is from 1 to {self._settings.max_iters}, or 0 for "
-                f"{DEFAULT_MAX_ITERS}",
+                f"max_iters is {request.max_iters}; it is from 1 to {self._settings.max_iters}",
                 details={"max_iters": str(request.max_iters)},
             )
         signature = read_signature(request.signature)

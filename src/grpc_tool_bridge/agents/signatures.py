@@ -206,7 +206,7 @@ def _read_fields(text: str, line: str) -> dict[str, AgentField]:
     for arg in args.args:
         name = arg.arg
         if name.startswith("_") or name in _RESERVED:
-            raise _refused(line, f"a field cannot be called {name}")
+            raise _refused(line, f"a field cannot be called {name}, a name that DSPy uses itself")
         if name.casefold() in folded:
             raise _refused(line, f"{name} is there twice")
         folded.add(name.casefold())

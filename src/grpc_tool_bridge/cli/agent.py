@@ -53,7 +53,8 @@ class AgentCommand(WordsCommand):
                     if given is None:
                         raise ArgumentError(f"{arg} needs a value")
                     value = given
-                written += ["--input", f"{name[2:]}={value}"]
+                # No field can have a hyphen in its name.
+                written += ["--input", f"{name[2:].replace('-', '_')}={value}"]
         return super().parse_args(ctx, written)
 
 
@@ -76,7 +77,9 @@ async def agent(
         list[str] | None,
         typer.Option(metavar="NAME", help="A tool that the agent may call; every one of the session without it."),
     ] = None,
-    max_iters: Annotated[int, typer.Option(min=1, metavar="N", help="Steps that the agent may take.")] = 5,
+    max_iters: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Steps that the agent may take; a runtime allows 100.")
+    ] = 5,
     model: Annotated[str | None, typer.Option(metavar="MODEL", help="The model; the runtime's own without it.")] = None,
     timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="End the run after so long; the hub's limit without it.")
@@ -99,7 +102,10 @@ async def agent(
         # What a reader leaves behind, by Ctrl-C or a closed pipe, is cancelled at the hub here.
         async with aclosing(bridge.execute_agent_streaming(asked)) as chunks:
             async for chunk in chunks:
-                print_json(chunk) if as_json else _print(chunk, out)
+                if as_json:
+                    print_json(chunk)
+                elif chunk["type"] != "result" or chunk["final_answer"]:
+                    _print(chunk, out)
                 if chunk["type"] == "result" and chunk["stop_reason"] != "finished":
                     why = _WHY.get(chunk["stop_reason"], chunk["stop_reason"])
                     raise CommandError(f"the agent did not finish: {why}")

@@ -21,8 +21,9 @@ from grpc_tool_bridge.cli.failures import CommandError, one_line
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption
 from grpc_tool_bridge.cli.output import console, print_json
 from grpc_tool_bridge.errors import AccessError, ToolBridgeError, ToolCommunicationError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import HeartbeatRequest
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import HeartbeatRequest, InitializeSessionRequest
 from grpc_tool_bridge.transport.channel import is_loopback, split_address
+from grpc_tool_bridge.wire.methods import AGENTS_FEATURE
 
 ROUND_TRIPS = 20
 # Beyond this, time stamps of the hub and of this machine cannot be compared.
@@ -33,6 +34,7 @@ EXTRAS = {
     "data": ("numpy", "pandas", "polars", "pyarrow"),
     "dspy": ("dspy",),
     "langchain": ("langchain_core",),
+    "pydantic-ai": ("pydantic_ai",),
     "mcp": ("mcp",),
     "http": ("starlette", "uvicorn"),
     "cluster": ("nats",),
@@ -157,7 +159,21 @@ async def _ask(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[Check]:
         yield Check("session", "fail", one_line(str(error)))
         return
     yield await _link(hub)
-    yield Check("tools", "ok" if count else "warn", f"{count} tools" if count else "none; serve --tools … offers some")
+    some = f"{count} tool{'s' if count > 1 else ''}"
+    yield Check("tools", "ok" if count else "warn", some if count else "none; serve --tools … offers some")
+    yield await _agents(bridge)
+
+
+async def _agents(bridge: GRPCToolBridge) -> Check:
+    request = InitializeSessionRequest(session_id=bridge.client.require_session())
+    try:
+        response = await bridge.client.call("InitializeSession", request)
+    except ToolBridgeError as error:
+        return Check("agents", "fail", one_line(str(error)))
+    there = AGENTS_FEATURE in response.capabilities
+    return Check(
+        "agents", "ok", "they can be run" if there else "no runtime; worker --agents, or serve --agents, is one"
+    )
 
 
 async def _link(hub: HubOptions) -> Check:

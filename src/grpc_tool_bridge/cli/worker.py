@@ -195,7 +195,8 @@ def _announce(worker: ToolWorker, offered: list[Tool], out: Console, *, as_json:
             facts["agents"] = True
         print_json(facts, out.file)
         return
-    block = Text(f"The hub at {worker.address} has the tools of worker {worker.worker_id}\n", style="bold")
+    what = "has the tools of" if tools else "has"
+    block = Text(f"The hub at {worker.address} {what} worker {worker.worker_id}\n", style="bold")
     for spec in tools:
         block.append(f"  {signature_text(spec)}\n", style="not bold cyan")
     if agents:

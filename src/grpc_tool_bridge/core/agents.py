@@ -218,7 +218,8 @@ class Agents:
                     yield data if payload else pb.AgentExecutionChunk.FromString(data)
 
         def cancel() -> None:
-            for run in opened:
+            # Who attached to look on leaves it to those who began it.
+            for run in opened if _names_work(request) else ():
                 run.cancel(CallCancelledError("the run was cancelled by its caller"))
 
         return RunReader(chunks(), cancel, named=bool(request.run_id))
@@ -245,7 +246,7 @@ class Agents:
             return None
         session = self._store.find(request.session_id)
         run = (session.runs or {}).get(request.run_id)
-        names_work = bool(request.agent_id) and request.HasField("input")
+        names_work = _names_work(request)
         if run is None:
             if request.from_sequence or not names_work:
                 # It would begin anew what somebody has seen a part of.
@@ -338,6 +339,11 @@ class Agents:
         finally:
             executor.end(call, held)
             run.fail(error)
+
+
+def _names_work(request: pb.ExecuteAgentRequest) -> bool:
+    """Tells whether a request says what is to be run, rather than which run to look at."""
+    return bool(request.agent_id) and request.HasField("input")
 
 
 def _asked(request: pb.ExecuteAgentRequest) -> bytes:

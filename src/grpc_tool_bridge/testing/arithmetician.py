@@ -12,7 +12,7 @@ _SUM = re.compile(r"\(*-?\d+(?:\.\d+)?\)*(?:\s*[-+*/]\s*\(*-?\d+(?:\.\d+)?\)*)+"
 _TOOL = re.compile(r"^ *\(\d+\) (\w[\w.-]*).*?It takes arguments (\{.*\})\.$", re.MULTILINE)
 _OBSERVATION = re.compile(r"\[\[ ## observation_\d+ ## \]\]\n(.*?)(?=\n\[\[ ## |\Z)", re.DOTALL)
 _REMINDER = "Respond with the corresponding output fields"
-_ASKED_FIELD = re.compile(r"`\[\[ ## (\w+) ## \]\]`")
+_ASKED_FIELD = re.compile(r"`\[\[ ## (\w+) ## \]\]`(?: \(must be formatted as a valid Python ([^)]*)\))?")
 _CALCULATOR = re.compile(r"calc|eval|arith|math", re.IGNORECASE)
 _OPERATORS: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -37,9 +37,17 @@ def arithmetic(prompt: Prompt) -> str:
         name = next(iter(ast.literal_eval(tool[1])), "expression")
         return step(f"I have to work out {asked[0]}.", tool[0], **{name: asked[0]})
     answer = results[-1] if results else str(_value_of(asked[0])) if asked else "I can only do sums."
-    wanted = dict.fromkeys(_ASKED_FIELD.findall(prompt.user))
+    wanted = dict(_ASKED_FIELD.findall(prompt.user))
     wanted.pop("completed", None)
-    return fields(**{name: f"The tools say {answer}." if name == "reasoning" else answer for name in wanted})
+    return fields(**{name: _as(answer, name, kind) for name, kind in wanted.items()})
+
+
+def _as(answer: str, name: str, kind: str) -> str:
+    if name == "reasoning":
+        return f"The tools say {answer}."
+    if kind == "bool":
+        return "True"
+    return f"[{answer}]" if kind.startswith(("list", "tuple", "set", "frozenset")) else answer
 
 
 def _value_of(text: str) -> float | int | str:

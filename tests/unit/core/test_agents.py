@@ -560,7 +560,12 @@ async def test_who_is_closed_reads_no_more_and_who_cancels_ends_the_run(world: W
     await soon(reading)
     await lost.aclose()
     assert world.agents.active == 1
-    again = world.agents.execute(pb.ExecuteAgentRequest(session_id="s", run_id="mine", stream=True))
+    looking_on = world.agents.execute(pb.ExecuteAgentRequest(session_id="s", run_id="mine", stream=True))
+    assert (await soon(looking_on.__anext__())).WhichOneof("content") == "thought"
+    looking_on.cancel()
+    await looking_on.aclose()
+    assert world.agents.active == 1, "who looks on leaves it to who began it"
+    again = world.reader(agent_id, run_id="mine")
     assert (await soon(again.__anext__())).WhichOneof("content") == "thought"
     again.cancel()
     rest = await soon(_all(again))

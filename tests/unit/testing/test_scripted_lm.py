@@ -33,6 +33,12 @@ def test_without_answers_it_does_sums() -> None:
         assert ASK(question="What is 2 + 3 * 4?").answer == "14"
 
 
+def test_sums_are_answered_as_the_fields_want_them() -> None:
+    with dspy.context(lm=ScriptedLM()):
+        said = dspy.Predict("question -> numbers: list[int], right: bool, total: float")(question="What is 2 + 3?")
+    assert (said.numbers, said.right, said.total) == ([5], True, 5.0)
+
+
 @pytest.mark.parametrize(
     ("status", "kind"), [(400, LMInvalidRequestError), (429, LMRateLimitError), (503, LMServerError)]
 )
