@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from benchmarks.processes import link_bridge, running
 from benchmarks.timing import NotInstalledError, Plan, Sample, in_rounds, ratios
-from benchmarks.work import WrongAnswerError
+from benchmarks.work import WrongAnswerError, add_up
 from grpc_tool_bridge import ToolBridge
 
 WIDTH = 50
@@ -18,12 +18,6 @@ SIGNATURE = "question -> answer"
 
 # Asks an agent for a sum; returns its answer.
 Ask = Callable[[str], Awaitable[str]]
-
-
-async def add_up(expression: str) -> str:
-    """Adds two integers, such as 2 + 3."""
-    a, b = expression.split("+")
-    return str(int(a) + int(b))
 
 
 async def agents(plan: Plan) -> dict[str, Sample]:

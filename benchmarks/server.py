@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from benchmarks.peers import KINDS, server_of
-from benchmarks.work import Gate, make_tools
+from benchmarks.work import Gate, add_up, make_tools
 from grpc_tool_bridge import BridgeServer, Settings, ToolWorker, tool
 
 Command = Callable[[int], Awaitable[Any]]
@@ -71,7 +71,6 @@ async def _serve_worker(hub: str) -> None:
 
 
 async def _serve_agents(hub: str) -> None:
-    from benchmarks.agents import add_up  # noqa: PLC0415 - it measures with this module
     from grpc_tool_bridge.testing import ScriptedLM  # noqa: PLC0415 - DSPy takes seconds to import
 
     tools = [tool(name="calculate")(add_up)]

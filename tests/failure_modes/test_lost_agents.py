@@ -274,6 +274,12 @@ class RawRuntime(RawWorker):
         assert call.call.method == "CreateReActAgent"
         await self.send(Envelope(id=call.id, reply=pb.CreateReActAgentResponse(agent_id="x").SerializeToString()))
 
+    async def agent(self, bridge: GRPCToolBridge) -> str:
+        """Has an agent created, and takes it."""
+        creating = asyncio.create_task(bridge.create_react_agent(SIGNATURE))
+        await self.take_agent()
+        return str(await soon(creating))
+
     async def take_run(self, *chunks: pb.AgentExecutionChunk | bytes) -> None:
         """Answers a run with what the test says."""
         await self.take_agent()
@@ -303,9 +309,7 @@ async def test_what_a_runtime_must_not_send_ends_the_run_with_a_protocol_error(
         await runtime.begin()
         bridge = await stack.enter_async_context(GRPCToolBridge(server.address, follow_tools=False))
         await bridge.initialize()
-        creating = asyncio.create_task(bridge.create_react_agent(SIGNATURE))
-        await runtime.take_agent()
-        asked = {"agent_id": await soon(creating), "input": {}}
+        asked = {"agent_id": await runtime.agent(bridge), "input": {}}
         reading = asyncio.create_task(read(bridge.execute_agent_streaming(asked), []))
         await runtime.take_run(*chunks)
         with pytest.raises(ProtocolError, match=text):
@@ -334,10 +338,8 @@ async def test_a_runtime_that_forgets_its_agent_in_the_middle_of_a_run_is_not_to
     async with RawRuntime(server.address) as runtime, GRPCToolBridge(server.address, follow_tools=False) as bridge:
         await runtime.begin()
         await bridge.initialize()
-        creating = asyncio.create_task(bridge.create_react_agent(SIGNATURE))
-        await runtime.take_agent()
         seen: list[Any] = []
-        asked = {"agent_id": await soon(creating), "input": {}}
+        asked = {"agent_id": await runtime.agent(bridge), "input": {}}
         reading = asyncio.create_task(read(bridge.execute_agent_streaming(asked), seen))
         await runtime.take_agent()
         call = await runtime.called()
@@ -357,9 +359,7 @@ async def test_a_chunk_beyond_what_a_message_may_hold_ends_the_run() -> None:
         await runtime.begin()
         bridge = await stack.enter_async_context(GRPCToolBridge(server.address, follow_tools=False))
         await bridge.initialize()
-        creating = asyncio.create_task(bridge.create_react_agent(SIGNATURE))
-        await runtime.take_agent()
-        asked = {"agent_id": await soon(creating), "input": {}}
+        asked = {"agent_id": await runtime.agent(bridge), "input": {}}
         reading = asyncio.create_task(read(bridge.execute_agent_streaming(asked), []))
         await runtime.take_run(pb.AgentExecutionChunk(thought=pb.ThoughtChunk(text="x" * 10_000)))
         with pytest.raises(MessageTooLargeError, match="a chunk of an agent's run"):

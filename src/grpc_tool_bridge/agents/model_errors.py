@@ -38,7 +38,9 @@ def model_error(error: BaseException) -> ToolBridgeError | None:
     text = f"{type(error).__name__}: {shown(said)}"
     keys = dict.fromkeys(_KEY_NAME.findall(said)) if isinstance(error, LMNotConfiguredError) else {}
     if keys:
-        text = f"the agent runtime has no key for {error.model}; its environment needs {' or '.join(keys)}"
+        text = (
+            f"the agent runtime has no key for {error.model or 'the model'}; its environment needs {' or '.join(keys)}"
+        )
     return ToolBridgeError(
         text,
         error_type="ModelError",

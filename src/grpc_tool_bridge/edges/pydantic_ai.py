@@ -87,9 +87,10 @@ class BridgeToolset(AbstractToolset[Any]):
         """
         try:
             proxy = find_tool(self._bridge, name)
-            value = await self._home.run(lambda: proxy(**from_json(proxy.spec, tool_args)))
         except NotFoundError as error:
             raise ModelRetry(error.message) from error
+        try:
+            value = await self._home.run(lambda: proxy(**from_json(proxy.spec, tool_args)))
         except ToolExecutionError as error:
             of_bridge = error.details.get("origin", "bridge") == "bridge"
             if of_bridge and error.error_type in ("ValidationError", "ToolNotFound"):

@@ -14,6 +14,21 @@ from grpc_tool_bridge.errors import ProtocolError
 from integration.connections import until
 
 
+class Forever:
+    """A call that waits for ever, and tells of its begin and its end."""
+
+    def __init__(self) -> None:
+        self.started = threading.Event()
+        self.ended = asyncio.Event()
+
+    async def wait(self) -> None:
+        self.started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended.set()
+
+
 async def loop_here() -> asyncio.AbstractEventLoop:
     return asyncio.get_running_loop()
 
@@ -51,49 +66,35 @@ def test_a_loop_that_has_ended_is_said_to_have_ended() -> None:
 
 
 async def test_a_call_that_its_own_loop_cancels_is_cancelled_where_it_runs() -> None:
-    home, started, ended = HomeLoop(), threading.Event(), asyncio.Event()
-
-    async def wait() -> None:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
+    home, forever = HomeLoop(), Forever()
 
     async def elsewhere() -> None:
-        call = asyncio.create_task(home.run(wait))
-        assert await asyncio.to_thread(started.wait, 5)
+        call = asyncio.create_task(home.run(forever.wait))
+        assert await asyncio.to_thread(forever.started.wait, 5)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
 
     await asyncio.to_thread(asyncio.run, elsewhere())
 
-    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.wait_for(forever.ended.wait(), 5)
 
 
 async def test_a_thread_that_is_interrupted_leaves_no_call_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     class Interrupt(BaseException):
         pass
 
-    home, started, ended = HomeLoop(), threading.Event(), asyncio.Event()
-
-    async def wait() -> None:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
+    home, forever = HomeLoop(), Forever()
 
     def interrupted(*_: Any) -> None:
-        assert started.wait(5)
+        assert forever.started.wait(5)
         raise Interrupt
 
     monkeypatch.setattr(calling, "wait", interrupted)
     with pytest.raises(Interrupt):
-        await asyncio.wait_for(asyncio.to_thread(home.block, "wait", wait), 5)
+        await asyncio.wait_for(asyncio.to_thread(home.block, "wait", forever.wait), 5)
 
-    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.wait_for(forever.ended.wait(), 5)
 
 
 async def test_a_call_that_the_loop_itself_waits_for_is_ended_instead_of_waiting_for_ever(
