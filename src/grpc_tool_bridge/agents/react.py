@@ -72,7 +72,7 @@ class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
 
     def __init__(self, signature: AgentSignature, tools: Sequence[ToolSpec], lm: Any) -> None:
         with quiet_names():
-            super().__init__(signature.for_dspy(), [_described(spec) for spec in tools])
+            super().__init__(signature.dspy_class, [_described(spec) for spec in tools])
         self.tokens = TokenCount()
         self._lm = lm
         self._outputs = tuple(signature.outputs)

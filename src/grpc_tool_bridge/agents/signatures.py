@@ -96,17 +96,13 @@ class AgentSignature:
         inputs: What a run is given, by name.
         outputs: What it answers with, by name.
         instructions: What it is told to do with them; None where nothing is said.
+        dspy_class: The same for DSPy.
     """
 
     inputs: Mapping[str, AgentField]
     outputs: Mapping[str, AgentField]
     instructions: str | None
-
-    def for_dspy(self) -> Any:
-        """Makes DSPy's class of it."""
-        fields: dict[str, Any] = {name: (field.type, dspy.InputField()) for name, field in self.inputs.items()}
-        fields.update({name: (field.type, dspy.OutputField()) for name, field in self.outputs.items()})
-        return dspy.Signature(fields, self.instructions)
+    dspy_class: Any
 
     def bind(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Matches inputs to the fields, without regard to case where no name is the same.
@@ -173,13 +169,15 @@ def read_signature(text: str) -> AgentSignature:
     both = [name for name in inputs if name in outputs]
     if both:
         raise _refused(line, f"{both[0]} is both an input and an output")
-    signature = AgentSignature(inputs, outputs, instructions.strip() or None)
+    told = instructions.strip() or None
+    fields: dict[str, Any] = {name: (field.type, dspy.InputField()) for name, field in inputs.items()}
+    fields.update({name: (field.type, dspy.OutputField()) for name, field in outputs.items()})
     try:
         with quiet_names():
-            signature.for_dspy()
+            made = dspy.Signature(fields, told)
     except (ValueError, TypeError) as error:
         raise _refused(line, f"DSPy cannot take it: {wire_text(str(error), _MAX_NAME)}") from None
-    return signature
+    return AgentSignature(inputs, outputs, told, made)
 
 
 def quiet_names() -> AbstractContextManager[object]:

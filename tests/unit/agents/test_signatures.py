@@ -34,12 +34,12 @@ def test_what_follows_the_first_line_is_the_instructions() -> None:
     text = "text -> label\n\nJudge the tone -> not the opinion.\nBe brief: import os\n"
     signature = read_signature(text)
     assert signature.instructions == "Judge the tone -> not the opinion.\nBe brief: import os"
-    assert signature.for_dspy().instructions == signature.instructions
+    assert signature.dspy_class.instructions == signature.instructions
     assert read_signature("text -> label").instructions is None
 
 
 def test_dspy_is_given_the_same_fields() -> None:
-    made = read_signature("Question, limit: int -> Answer: list[str]").for_dspy()
+    made = read_signature("Question, limit: int -> Answer: list[str]").dspy_class
     assert {name: field.annotation for name, field in made.input_fields.items()} == {"Question": str, "limit": int}
     assert {name: field.annotation for name, field in made.output_fields.items()} == {"Answer": list[str]}
 
