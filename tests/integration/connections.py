@@ -1,6 +1,7 @@
 """A hub and the ways to reach it: what every contract test runs over."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
@@ -118,6 +119,11 @@ async def read(stream: AsyncIterator[Any], into: list[Any]) -> None:
     """Reads a stream to its end; what came before an error is in the list."""
     async for value in stream:
         into.append(value)  # noqa: PERF401 - a comprehension would lose the values before the error
+
+
+def loop_threads() -> list[threading.Thread]:
+    """The threads in which the loops of blocking bridges run; others of the process come and go."""
+    return [thread for thread in threading.enumerate() if thread.name == "tool-bridge-sync"]
 
 
 def _busy(session: Any) -> bool:

@@ -23,7 +23,7 @@ from grpc_tool_bridge import (
 )
 from grpc_tool_bridge import bridge as bridge_module
 from grpc_tool_bridge.retries import is_retryable
-from integration.connections import Connect, soon, until
+from integration.connections import Connect, loop_threads, soon, until
 
 
 class Flaky:
@@ -234,10 +234,6 @@ def test_the_rule_of_what_may_help_is_one_function(error: ToolBridgeError, retry
     assert is_retryable(error) is retryable
 
 
-def _loop_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "tool-bridge-sync"]
-
-
 def add(a: int, b: int) -> int:
     return a + b
 
@@ -280,7 +276,7 @@ def blocking_bridge(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 def test_a_synchronous_caller_has_the_whole_api(blocking_bridge: Any) -> None:
     with blocking_bridge as bridge:
-        loops = _loop_threads()
+        loops = loop_threads()
         tools = bridge.initialize("blocking")
         assert set(tools) == {"add", "count", "nested"}
         assert tools["add"](2, 3) == 5
@@ -300,7 +296,7 @@ def test_a_synchronous_caller_has_the_whole_api(blocking_bridge: Any) -> None:
         with pytest.raises(ToolExecutionError, match="missing"):
             tools["add"](1)
         assert bridge.client.session_info().session_id == "blocking"
-    assert len(_loop_threads()) == len(loops) - 1
+    assert len(loop_threads()) == len(loops) - 1
 
 
 def test_a_synchronous_caller_may_leave_a_stream_early(blocking_bridge: Any) -> None:

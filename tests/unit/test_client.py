@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import islice
 from types import SimpleNamespace
@@ -47,6 +46,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.proxy import CallOptions
 from grpc_tool_bridge.retries import back_off, is_retryable
+from integration.connections import loop_threads
 
 
 def rpc_error(code: grpc.StatusCode, details: str = "") -> grpc.aio.AioRpcError:
@@ -653,15 +653,15 @@ def test_a_plain_function_uses_the_bridge_through_its_blocking_view() -> None:
 
 
 def test_views_of_one_bridge_share_one_loop_which_ends_with_close() -> None:
-    before = threading.active_count()
+    before = len(loop_threads())
     bridge = ToolBridge(client_of(FakeTransport(), session_id=None))
     first, second = bridge.sync, bridge.sync
-    assert threading.active_count() == before + 1
+    assert len(loop_threads()) == before + 1
 
     first.close()
-    assert threading.active_count() == before
+    assert len(loop_threads()) == before
     with pytest.raises(RuntimeError, match="was closed"):
         second.initialize("s")
 
     bridge.sync.close()
-    assert threading.active_count() == before
+    assert len(loop_threads()) == before
