@@ -40,7 +40,7 @@ def foreign(value: object) -> None:
 
 @contextlib.contextmanager
 def in_place() -> Iterator[None]:
-    """Lets code of strangers run here, whatever thread this is: a program that writes a value itself has asked for it."""
+    """Lets code of strangers run in this thread, for a program that writes a value itself."""
     before, _allowed.here = _allowed.here, True
     try:
         yield

@@ -62,21 +62,22 @@ def nowhere(_: Path, __: str) -> bool:
     return False
 
 
-def declared_in(schema: str, python_types: Callable[[Path], str] | None = None) -> Declares:
+def declared_in(schema: str, python_type: str = "", *, within: Path = ()) -> Declares:
     """Reads what a JSON Schema declares, when it is first asked.
 
     Args:
-        schema: Its text; the path of a value begins at its root.
-        python_types: Gives the name of the Python type at a path, for types whose schema does not tell of them.
+        schema: Its text.
+        python_type: Of the whole value, for types whose schema does not tell of them.
+        within: Where in what the schema describes the value stands.
     """
     parsed: list[Any] = []
 
     def declares(path: Path, format_: str) -> bool:
         if not parsed:
             parsed.append(_parsed(schema))
-        if any(part.get("format") == format_ for part in _parts_at(parsed[0], path)):
+        if any(part.get("format") == format_ for part in _parts_at(parsed[0], [*within, *path])):
             return True
-        return format_ == "password" and python_types is not None and "Secret" in python_types(path)
+        return format_ == "password" and python_type.startswith("Secret")
 
     return declares
 
@@ -130,7 +131,13 @@ def _pattern_text(pattern: Any) -> Any:
     text = pattern.pattern
     missing = pattern.flags & ~re.compile(text).flags
     letters = "".join(letter for flag, letter in _FLAGS.items() if missing & flag)
-    whole = text if not letters else b"(?" + letters.encode() + b")" + text if isinstance(text, bytes) else f"(?{letters}){text}"
+    whole = (
+        text
+        if not letters
+        else b"(?" + letters.encode() + b")" + text
+        if isinstance(text, bytes)
+        else f"(?{letters}){text}"
+    )
     try:
         same = re.compile(whole).flags == pattern.flags
     except re.error:

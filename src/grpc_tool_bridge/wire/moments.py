@@ -66,7 +66,7 @@ def _named(message: RichDateTime, zone: dt.tzinfo | None) -> dt.tzinfo | None:
 
 
 def _key_of(zone: Any) -> str:
-    """Finds the IANA name of a time zone: of zoneinfo and pendulum, of pytz, or of dateutil; empty where it has none."""
+    """Finds the IANA name of a time zone of zoneinfo, pendulum, pytz or dateutil; empty where it has none."""
     if isinstance(zone, ZoneInfo):
         return zone.key or ""
     package = type(zone).__module__.partition(".")[0]

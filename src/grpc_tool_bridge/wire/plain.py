@@ -3,10 +3,9 @@
 On the way the value's shape is checked: whoever walks the result need not fear cycles, depth or endless sharing.
 """
 
-import io
-from collections import abc
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
 from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
@@ -15,13 +14,16 @@ from grpc_tool_bridge.wire.foreign import foreign
 from grpc_tool_bridge.wire.guarded import Declares, format_of, nowhere, plain_of, refused
 from grpc_tool_bridge.wire.jsontext import MAX_ITEMS, too_deep, too_many
 from grpc_tool_bridge.wire.records import fields_of
-from grpc_tool_bridge.wire.rows import is_data, row_of
+from grpc_tool_bridge.wire.rows import is_data, is_iterator, row_of
 
 _LEAVES = frozenset({str, int, float, bool, type(None), bytes})
 _SEQUENCES = (list, tuple, set, frozenset)
 
 # What an iterator may give where nothing else is said: the limit of a message.
 ITERATOR_BYTES = 10 * 1024 * 1024
+
+# Levels of containers in which a result is searched for iterators.
+_READ_DEPTH = 100
 
 # At the least, an item takes so much of a message.
 _ITEM_BYTES = 2
@@ -67,6 +69,63 @@ def to_plain(value: Any, how: Writing, is_registered: Callable[[type], bool]) ->
     return _Walk(how, is_registered).visit(value, 0)
 
 
+def read_iterators(value: Any, *, max_bytes: int) -> Any:
+    """Replaces iterators in a value, and in exact lists, tuples and dicts in it, by lists of what they give.
+
+    Args:
+        value: Any value.
+        max_bytes: Bytes of a message that one may fill.
+
+    Raises:
+        MessageTooLargeError: One gives more.
+        ForeignCodeError: This is an event loop's thread.
+    """
+    return _Reader(max_bytes).read(value, 0)
+
+
+class _Reader:
+    """Reads the iterators of one value, each once."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        # What iterators gave, each with itself: its id is its own while it lives.
+        self._known: dict[int, tuple[Any, list[Any]]] = {}
+
+    def read(self, value: Any, depth: int) -> Any:
+        """Reads one value at some depth of containers; too deep ones are left for who writes them to refuse."""
+        kind: Any = type(value)
+        if kind in _LEAVES or depth > _READ_DEPTH:
+            return value
+        if kind is list or kind is tuple:
+            if set(map(type, value)) <= _LEAVES:
+                return value
+            items = [self.read(item, depth + 1) for item in value]
+            return value if all(map(is_, items, value)) else kind(items)
+        if kind is dict:
+            if set(map(type, value.values())) <= _LEAVES:
+                return value
+            items = [self.read(item, depth + 1) for item in value.values()]
+            return value if all(map(is_, items, value.values())) else dict(zip(value, items, strict=True))
+        return self.iterated(value) if is_iterator(kind) else value
+
+    def iterated(self, iterator: Any) -> list[Any]:
+        """Gives the items of an iterator."""
+        known = self._known.get(id(iterator))
+        if known is not None:
+            return known[1]
+        foreign(iterator)
+        items: list[Any] = []
+        size = 0
+        for item in iterator:
+            size += _least_bytes(item)
+            if size > self._max_bytes:
+                name = f"what an iterator gives ({type(iterator).__name__})"
+                raise MessageTooLargeError.of(name, size, self._max_bytes)
+            items.append(item)
+        self._known[id(iterator)] = iterator, items
+        return items
+
+
 class _Walk:
     """One walk over one value."""
 
@@ -76,8 +135,7 @@ class _Walk:
         self._above: set[int] = set()
         self._path: list[Any] = []
         self._items = 0
-        # What iterators gave, each with itself: it can be read but once, and its id is its own while it lives.
-        self._read: dict[int, tuple[Any, list[Any]]] = {}
+        self._iterators = _Reader(how.max_bytes)
 
     def visit(self, value: Any, depth: int) -> Any:
         kind = type(value)
@@ -110,8 +168,8 @@ class _Walk:
             fields = fields_of(kind)
             if fields is not None:
                 return fields(value, self._how.output)
-            if issubclass(kind, abc.Iterator) and not issubclass(kind, io.IOBase):
-                return self._iterated(value)
+            if is_iterator(kind):
+                return self._iterators.iterated(value)
             row = row_of(kind)
             return value if row is None else row(value)
         except (SerializationError, MessageTooLargeError):
@@ -120,22 +178,6 @@ class _Walk:
             raise SerializationError(
                 f"the plain data of a {kind.__name__} cannot be had: {type(failure).__name__}: {failure}"
             ) from failure
-
-    def _iterated(self, iterator: Any) -> list[Any]:
-        known = self._read.get(id(iterator))
-        if known is not None:
-            return known[1]
-        foreign(iterator)
-        items: list[Any] = []
-        size = 0
-        limit = self._how.max_bytes
-        for item in iterator:
-            size += _least_bytes(item)
-            if size > limit:
-                raise MessageTooLargeError.of(f"what an iterator gives ({type(iterator).__name__})", size, limit)
-            items.append(item)
-        self._read[id(iterator)] = iterator, items
-        return items
 
     def _enter(self, value: Any, depth: int) -> Any:
         if depth > self._how.max_depth or id(value) in self._above:
@@ -172,12 +214,12 @@ class _Walk:
 
 
 def _least_bytes(item: Any) -> int:
-    kind = type(item)
-    if kind is str or kind is bytes:
+    kind: Any = type(item)
+    if isinstance(item, str | bytes):
         return len(item) + _ITEM_BYTES
-    if kind is int:
+    if isinstance(item, int):
         return item.bit_length() // _DIGIT_BITS + _ITEM_BYTES
-    return getattr(item, "nbytes", 0) + _ITEM_BYTES if is_data(kind) else _ITEM_BYTES
+    return int(getattr(item, "nbytes", 0)) + _ITEM_BYTES if is_data(kind) else _ITEM_BYTES
 
 
 def _built(kind: Any, items: list[Any], length: int) -> Any:

@@ -152,7 +152,7 @@ def _serializer_mode(schema: Any) -> str:
         if schema.get("type") in ("model", "dataclass"):
             # It is written by its own class.
             return ""
-        found = schema.get("serialization")
+        found: Any = schema.get("serialization")
         function = found.get("function") if isinstance(found, dict) else None
         if function is not None and not _is_pydantics(function):
             return "json" if str(found.get("when_used", "always")).startswith("json") else "python"

@@ -60,9 +60,16 @@ def is_data(kind: type) -> bool:
     return any(base.__module__.partition(".")[0] in DATA_PACKAGES for base in kind.__mro__)
 
 
+@lru_cache(maxsize=4_096)
+def is_iterator(kind: type) -> bool:
+    """Whether instances of a class are read item by item, once; a file, which has an end of its own, is none."""
+    return issubclass(kind, abc.Iterator) and not issubclass(kind, io.IOBase) and not is_data(kind)
+
+
 def has_own_text(kind: type) -> bool:
     """Whether instances of a class are printed by a ``__str__`` that was written for it."""
-    return kind.__str__ is not object.__str__
+    text: Any = kind.__str__
+    return text is not object.__str__
 
 
 # ------------------------------------------------------------------------------------------------------------- scalars
@@ -166,7 +173,9 @@ def _mapping(value: Any) -> dict[Any, Any]:
     keys = list(value.keys())
     made = {key: value[key] for key in keys}
     if len(made) != len(keys):
-        raise SerializationError(f"a {type(value).__name__} has a key twice, which a dict has not; send list(...) of it")
+        raise SerializationError(
+            f"a {type(value).__name__} has a key twice, which a dict has not; send list(...) of it"
+        )
     return made
 
 
@@ -200,7 +209,7 @@ _CONTAINER_ROWS: tuple[tuple[Any, Row], ...] = (
 )
 
 
-# ---------------------------------------------------------------------------------------------------------- what is none
+# --------------------------------------------------------------------------------------------------------- what is none
 
 
 def _refusal(kind: type) -> Row | None:

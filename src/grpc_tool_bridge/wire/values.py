@@ -18,12 +18,20 @@ from grpc_tool_bridge.wire import data, frames, jsontext, scalars, structs, tens
 from grpc_tool_bridge.wire.codecs import CodecTable
 from grpc_tool_bridge.wire.foreign import foreign, in_place
 from grpc_tool_bridge.wire.framing import TYPE_PREFIX, bytes_field
-from grpc_tool_bridge.wire.plain import ITERATOR_BYTES, Writing, to_plain
+from grpc_tool_bridge.wire.plain import ITERATOR_BYTES, Writing, read_iterators, to_plain
 from grpc_tool_bridge.wire.rich import RichReader, is_rich, pack_rich
 from grpc_tool_bridge.wire.rows import DATA_PACKAGES, has_own_text, is_data, is_own, public_name
 from grpc_tool_bridge.wire.scalars import JSON_URL, SCALARS, Packed
 
-__all__ = ["Writing", "deserialize_value", "pack_value", "python_type_name", "register_codec", "serialize_value"]
+__all__ = [
+    "Writing",
+    "deserialize_value",
+    "pack_value",
+    "python_type_name",
+    "read_iterators",
+    "register_codec",
+    "serialize_value",
+]
 
 T = TypeVar("T")
 
@@ -163,7 +171,7 @@ def _pack_json(value: Any, max_depth: int) -> Packed | None:
 
 def _pack_object(value: Any, *, strict: bool) -> Packed:
     """Writes what is neither scalar nor container nor plain data."""
-    kind = type(value)
+    kind: Any = type(value)
     codec = _codecs.by_class.get(kind)
     if codec is not None:
         return codec.type_url, codec.write(value)
