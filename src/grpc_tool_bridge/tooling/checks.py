@@ -13,7 +13,8 @@ import typing_extensions
 from pydantic import ConfigDict, TypeAdapter
 from pydantic_core import SchemaValidator
 
-from grpc_tool_bridge.tooling.strictness import Schema, strict_schema
+from grpc_tool_bridge.tooling.strictness import Schema, strict_schema, with_parts
+from grpc_tool_bridge.tooling.structs import describes_struct, has_struct_fields
 
 # Unknown fields are refused as unknown arguments are; a class that pydantic does not know is checked by isinstance.
 _CONFIG = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -74,19 +75,29 @@ def compile_check(annotation: Any, where: str) -> Check:
     """
     try:
         schema = _core_schema(_portable(annotation))
-        validator = SchemaValidator(typing.cast("Any", strict_schema(schema)))
+        # Without pydantic's own compiled validators of models, which know nothing of how they travel.
+        validator = SchemaValidator(typing.cast("Any", strict_schema(schema)), None, False)
     except Exception as error:
         reason = " ".join(str(error).partition("\n\nFor further information")[0].split())
         raise TypeError(f"{where}: values cannot be checked against its annotation {annotation!r}: {reason}") from error
     return Check(schema, _exact_types(schema), validator)
 
 
-def _core_schema(annotation: Any) -> Schema:
+def _core_schema(annotation: Any, within: frozenset[Any] = frozenset()) -> Schema:
     # Alone, a dataclass or a TypedDict would not take the configuration; inside a list it does.
     schema = typing.cast("Schema", TypeAdapter(list[annotation], config=_CONFIG).core_schema)
     if schema["type"] == "definitions":
-        return {**schema, "schema": schema["schema"]["items_schema"]}
-    return typing.cast("Schema", schema["items_schema"])
+        schema = {**schema, "schema": schema["schema"]["items_schema"]}
+    else:
+        schema = schema["items_schema"]
+    return _described(schema, within)
+
+
+def _described(schema: Schema, within: frozenset[Any]) -> Schema:
+    """Describes the fields of classes that pydantic knows nothing of."""
+    if schema["type"] == "is-instance":
+        return describes_struct(schema, _core_schema, within) if has_struct_fields(schema["cls"]) else schema
+    return with_parts(schema, lambda part: _described(part, within))
 
 
 def _exact_types(schema: Schema) -> Container[type]:

@@ -7,7 +7,7 @@ Pydantic compiles an annotation to a core schema; ``strict_schema`` rewrites tha
   and Decimal, the value of an Enum, a list for tuples and sets, text for the keys of a dict;
 - a union reports its choices under labels that ``wording`` can tell from names of the caller.
 
-A pydantic model keeps its own rules, and so does what it holds.
+A pydantic model keeps its own rules, and so does what it holds; but it is read from whatever it travels as.
 """
 
 import json
@@ -21,6 +21,8 @@ from uuid import UUID
 
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic_core import PydanticCustomError, PydanticKnownError, ValidationError
+
+from grpc_tool_bridge.tooling.reading import reads_fields, reads_json
 
 # Begins the label of a union's choice in the path of an error. No argument can be called so.
 CHOICE_MARK = "\0"
@@ -44,20 +46,32 @@ def strict_schema(schema: Schema) -> Schema:
     """Rewrites a core schema, and every schema in it, to the rules of this module. The given one is left alone."""
     kind = schema["type"]
     if kind == "model" or (kind == "dataclass" and is_pydantic_dataclass(schema["cls"])):
-        return schema
-    node = {key: _strict_part(value) if key in _PARTS else value for key, value in schema.items()}
+        return _own_rules(schema)
     rewrite = _REWRITES.get(kind)
+    node = with_parts(schema, strict_schema)
     return rewrite(node) if rewrite else node
 
 
-def _strict_part(part: Any) -> Any:
-    if isinstance(part, dict):
-        if isinstance(part.get("type"), str):
-            return strict_schema(part)
-        return {key: _strict_part(value) for key, value in part.items()}
-    if isinstance(part, list | tuple):
-        return type(part)(_strict_part(item) for item in part)
-    return part
+def _own_rules(schema: Schema) -> Schema:
+    """Leaves a model its rules, but lets it and what it holds be read from what they travel as."""
+    rewrite = _READS.get(schema["type"])
+    node = with_parts(schema, _own_rules)
+    return rewrite(node) if rewrite else node
+
+
+def with_parts(schema: Schema, rewrite: Callable[[Schema], Schema]) -> Schema:
+    """Copies a schema with its parts rewritten."""
+
+    def rewritten(part: Any) -> Any:
+        if isinstance(part, dict):
+            if isinstance(part.get("type"), str):
+                return rewrite(part)
+            return {key: rewritten(value) for key, value in part.items()}
+        if isinstance(part, list | tuple):
+            return type(part)(rewritten(item) for item in part)
+        return part
+
+    return {key: rewritten(value) if key in _PARTS else value for key, value in schema.items()}
 
 
 def _before(check: Callable[[Any], Any], node: Schema) -> Schema:
@@ -220,6 +234,12 @@ def _generator(node: Schema) -> Schema:
     return _container("list_type")({**node, "type": "list"})
 
 
+# Of models, which keep their own rules for all else.
+_READS: dict[str, Callable[[Schema], Schema]] = {
+    "model": reads_fields,
+    "dataclass": reads_fields,
+    "json": reads_json,
+}
 _REWRITES: dict[str, Callable[[Schema], Schema]] = {
     "int": _strict,
     "float": _strict,
@@ -241,4 +261,6 @@ _REWRITES: dict[str, Callable[[Schema], Schema]] = {
     "dict": _dict,
     "union": _union,
     "generator": _generator,
+    "dataclass": reads_fields,
+    "json": reads_json,
 }
