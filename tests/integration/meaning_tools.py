@@ -63,7 +63,7 @@ def each(value: Any) -> Iterator[Any]:
     yield [value]
 
 
-# ------------------------------------------------------------------------------------------ results by their declaration
+# ---------------------------------------------------------------------------------------- results by their declaration
 
 
 def hit() -> Hit:
@@ -171,7 +171,7 @@ def wrong_chunk() -> Iterator[int]:
     yield "2"  # type: ignore[misc]  # the fault
 
 
-# ----------------------------------------------------------------------------------------- hidden streams and awaitables
+# --------------------------------------------------------------------------------------- hidden streams and awaitables
 
 
 def _passes_on(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -197,7 +197,7 @@ def _generator(count: int) -> Generator[int, None, None]:
     yield from range(count)
 
 
-def returns_generator(count: int):  # type: ignore[no-untyped-def]  # noqa: ANN201 - it says nothing
+def returns_generator(count: int):  # type: ignore[no-untyped-def]
     return _generator(count)
 
 
@@ -233,7 +233,7 @@ def wrapped_generator(count: int) -> Iterator[int]:
 
 
 @_passes_on
-async def wrapped_async_generator(count: int):  # type: ignore[no-untyped-def]  # noqa: ANN201 - it says nothing
+async def wrapped_async_generator(count: int):  # type: ignore[no-untyped-def]
     for number in range(count):
         yield number
 
@@ -264,6 +264,9 @@ STREAMS: dict[str, Callable[..., Any]] = {
     "callable object": callable_object,
 }
 
+# A process finds a function by its name, and has no event loop for an asynchronous one.
+IN_NO_PROCESS = {"awaited asynchronous generator", "awaited generator", "callable object"}
+
 
 async def _number() -> int:
     await asyncio.sleep(0)
@@ -288,7 +291,7 @@ def returns_awaitable() -> Awaitable[int]:
     return Later()
 
 
-def returns_nested():  # type: ignore[no-untyped-def]  # noqa: ANN201 - it says nothing
+def returns_nested():  # type: ignore[no-untyped-def]
     async def outer() -> Any:
         return _number()
 
@@ -303,7 +306,7 @@ AWAITABLES: dict[str, Callable[..., Any]] = {
 }
 
 
-def endless():  # type: ignore[no-untyped-def]  # noqa: ANN201 - it says nothing
+def endless():  # type: ignore[no-untyped-def]
     return itertools.count()
 
 
@@ -315,7 +318,7 @@ def endless_inside() -> list[Any]:
     return [itertools.count()]
 
 
-def fails_late():  # type: ignore[no-untyped-def]  # noqa: ANN201 - it says nothing
+def fails_late():  # type: ignore[no-untyped-def]
     def numbers() -> Iterator[int]:
         yield 1
         raise LookupError("gone")
@@ -323,7 +326,7 @@ def fails_late():  # type: ignore[no-untyped-def]  # noqa: ANN201 - it says noth
     return numbers()
 
 
-# ----------------------------------------------------------------------------------- values that only a declared receiver gets
+# --------------------------------------------------------------------------- values that only a declared receiver gets
 
 
 def secret(value: SecretStr) -> SecretStr:
@@ -361,7 +364,7 @@ def text(value: str) -> str:
     return value
 
 
-# ------------------------------------------------------------------------------------------ arguments that are read once
+# ---------------------------------------------------------------------------------------- arguments that are read once
 
 
 def total(values: list[int]) -> int:
@@ -371,7 +374,7 @@ def total(values: list[int]) -> int:
 ARGUMENTS: dict[str, Callable[[], Any]] = {
     "generator": lambda: (number for number in (1, 2)),
     "map": lambda: map(int, "12"),
-    "dict values": lambda: {"a": 1, "b": 2}.values(),
+    "dict values": {"a": 1, "b": 2}.values,
     "deque": lambda: collections.deque([1, 2]),
     "tuple": lambda: (1, 2),
     "UserList": lambda: collections.UserList([1, 2]),

@@ -1,8 +1,9 @@
 """Stub; replaced by merge."""
 
 from typing import Any
-from grpc_tool_bridge.wire.scalars import Packed
+
 from grpc_tool_bridge.wire import frames, tensor
+from grpc_tool_bridge.wire.scalars import Packed
 
 
 def plain_data(value: Any) -> Any:
