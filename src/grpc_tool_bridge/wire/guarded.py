@@ -109,21 +109,27 @@ def _choices(root: Any, parts: list[Any]) -> list[dict[str, Any]]:
         if not isinstance(part, dict):
             continue
         found.append(part)
-        waiting.extend(choice for key in ("anyOf", "oneOf", "allOf") for choice in part.get(key, ()))
+        for key in ("anyOf", "oneOf", "allOf"):
+            choices = part.get(key)
+            waiting.extend(choices if isinstance(choices, list) else ())
         reference = part.get("$ref")
         if isinstance(reference, str):
-            waiting.append(root.get("$defs", {}).get(reference.rpartition("/")[2]))
+            waiting.append(_dict(_dict(root).get("$defs")).get(reference.rpartition("/")[2]))
     return found
 
 
 def _below(schema: dict[str, Any], step: Any) -> list[Any]:
     if isinstance(step, str):
-        properties = schema.get("properties", {})
+        properties = _dict(schema.get("properties"))
         return [properties[step]] if step in properties else [schema.get("additionalProperties")]
-    items = schema.get("prefixItems", ())
-    if isinstance(step, int) and step < len(items):
+    items = schema.get("prefixItems")
+    if isinstance(step, int) and isinstance(items, list) and step < len(items):
         return [items[step]]
     return [schema.get("items"), schema.get("additionalProperties")]
+
+
+def _dict(part: Any) -> dict[str, Any]:
+    return part if isinstance(part, dict) else {}
 
 
 def _pattern_text(pattern: Any) -> Any:
