@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Union
 
-import docstring_parser
 from pydantic.fields import FieldInfo
 
 from grpc_tool_bridge.context import ToolContext
+from grpc_tool_bridge.tooling.docstrings import Docstring, read_docstring
 
 EMPTY = inspect.Parameter.empty
 POSITIONAL_ONLY = inspect.Parameter.POSITIONAL_ONLY
@@ -87,15 +87,6 @@ class Signature:
     needs_instance: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Docstring:
-    """A docstring taken apart: the description without sections, and a text for each argument and the result."""
-
-    description: str
-    arguments: Mapping[str, str]
-    result: str
-
-
 def read_signature(function: Callable[..., Any], label: str) -> Signature:
     """Reads a function's signature.
 
@@ -156,26 +147,6 @@ def docstring_of(function: Callable[..., Any]) -> str:
     # Not inspect.getdoc: it looks for the function in its class, where a tool would be made of it once more.
     own = None if inspect.isroutine(function) or isinstance(function, functools.partial) else type(function).__doc__
     return code.__doc__ or own or ""
-
-
-def read_docstring(text: str) -> Docstring:
-    """Takes a docstring apart.
-
-    Args:
-        text: The docstring, in Google's, numpy's or the reST style, or without any sections.
-
-    Returns:
-        Its parts.
-    """
-    parsed = docstring_parser.parse(inspect.cleandoc(text))
-    parts = [part.strip() for part in (parsed.short_description, parsed.long_description) if part]
-    arguments: dict[str, str] = {}
-    for item in parsed.params:
-        # numpy's style documents several at once as "a, b : int".
-        for name in item.arg_name.split(","):
-            arguments[name.strip().lstrip("*\\")] = (item.description or "").strip()
-    returns = parsed.returns
-    return Docstring("\n\n".join(parts), arguments, (returns.description or "").strip() if returns else "")
 
 
 def _read_parameter(item: inspect.Parameter, resolve: "_Resolver", doc: Docstring, where: str) -> Parameter:
