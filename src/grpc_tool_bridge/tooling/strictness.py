@@ -3,6 +3,7 @@
 Pydantic compiles an annotation to a core schema; ``strict_schema`` rewrites that so that
 
 - int, float, str, bool and bytes take nothing but themselves (and float an int);
+- ``reading_schema`` takes what means the same as well: NumPy's scalars, and a float that is integral for an int;
 - what JSON cannot carry is taken as the Python object or as its JSON form: ISO text for dates and times, text for UUID
   and Decimal, the value of an Enum, a list for tuples and sets, text for the keys of a dict;
 - a union reports its choices under labels that ``wording`` can tell from names of the caller.
@@ -12,7 +13,7 @@ A pydantic model keeps its own rules, and so does what it holds.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -21,6 +22,18 @@ from uuid import UUID
 
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic_core import PydanticCustomError, PydanticKnownError, ValidationError
+
+from grpc_tool_bridge.tooling.scalars import (
+    base_scalar,
+    exact_date,
+    exact_datetime,
+    exact_decimal,
+    exact_timedelta,
+    plain_bytes,
+    plain_scalar,
+    real_number,
+    whole_number,
+)
 
 # Begins the label of a union's choice in the path of an error. No argument can be called so.
 CHOICE_MARK = "\0"
@@ -38,26 +51,64 @@ _MAX_LISTED = 20
 _PYTHON_TIMEDELTA = re.compile(r"(?:(-?\d{1,9}) days?, )?(\d{1,2}):(\d\d):(\d\d)(?:\.(\d{1,6}))?", re.ASCII)
 
 Schema = dict[str, Any]
+Rewrites = Mapping[str, Callable[[Schema], Schema]]
 
 
 def strict_schema(schema: Schema) -> Schema:
     """Rewrites a core schema, and every schema in it, to the rules of this module. The given one is left alone."""
+    return _rewritten(schema, _REWRITES)
+
+
+def reading_schema(schema: Schema) -> Schema:
+    """Rewrites a core schema as ``strict_schema`` does, to one that also reads scalars that are not quite Python's own.
+
+    It takes all that the strict one takes, with the same outcome, and takes longer for it.
+    """
+    return _rewritten(schema, _READINGS)
+
+
+def with_nulls(schema: Schema) -> Schema:
+    """Lets what has null for a default take it: fields of dataclasses and of NamedTuples, and what ``Field`` says."""
+    return _rewritten(schema, {"default": _null_default})
+
+
+def takes_null(schema: Schema) -> bool:
+    """Whether None is known to pass a core schema."""
+    match schema["type"]:
+        case "any" | "none" | "nullable":
+            return True
+        case "literal":
+            return None in schema["expected"]
+        case "union":
+            return any(takes_null(item[0] if isinstance(item, tuple) else item) for item in schema["choices"])
+        case "default" | "definitions":
+            return takes_null(schema["schema"])
+    return False
+
+
+def _rewritten(schema: Schema, rewrites: Rewrites) -> Schema:
     kind = schema["type"]
     if kind == "model" or (kind == "dataclass" and is_pydantic_dataclass(schema["cls"])):
         return schema
-    node = {key: _strict_part(value) if key in _PARTS else value for key, value in schema.items()}
-    rewrite = _REWRITES.get(kind)
+    node = {key: _rewritten_part(value, rewrites) if key in _PARTS else value for key, value in schema.items()}
+    rewrite = rewrites.get(kind)
     return rewrite(node) if rewrite else node
 
 
-def _strict_part(part: Any) -> Any:
+def _rewritten_part(part: Any, rewrites: Rewrites) -> Any:
     if isinstance(part, dict):
         if isinstance(part.get("type"), str):
-            return strict_schema(part)
-        return {key: _strict_part(value) for key, value in part.items()}
+            return _rewritten(part, rewrites)
+        return {key: _rewritten_part(value, rewrites) for key, value in part.items()}
     if isinstance(part, list | tuple):
-        return type(part)(_strict_part(item) for item in part)
+        return type(part)(_rewritten_part(item, rewrites) for item in part)
     return part
+
+
+def _null_default(node: Schema) -> Schema:
+    if node.get("default", ...) is None and not takes_null(node["schema"]):
+        node["schema"] = {"type": "nullable", "schema": node["schema"]}
+    return node
 
 
 def _before(check: Callable[[Any], Any], node: Schema) -> Schema:
@@ -77,12 +128,37 @@ def _strict(node: Schema) -> Schema:
     return node
 
 
-def _or_text(parse: Callable[[str], Any], problem: str) -> Callable[[Schema], Schema]:
-    """Accepts the object itself, or text that ``parse`` reads."""
+def _float(node: Schema) -> Schema:
+    if node.get("strict") is False:
+        return node
+    # Pydantic would take whatever has a __float__, such as a timedelta64, also where it is strict.
+    real = {"type": "is-instance", "cls": (int, float)}
+    return _move_ref(node, {"type": "chain", "steps": [real, _strict(node)]})
+
+
+def _scalar(read: Callable[[Any], Any], strict: Callable[[Schema], Schema] = _strict) -> Callable[[Schema], Schema]:
+    """Accepts what is of the type itself or NumPy's of it, and what ``read`` makes of other values."""
+
+    def rewrite(node: Schema) -> Schema:
+        if "strict" in node:
+            # Who asks for pydantic's own reading, or for none, gets it; of NumPy's scalars as well.
+            return _before(plain_scalar, strict(node))
+        exact = strict({key: value for key, value in node.items() if key != "ref"})
+        both = {"strict_schema": _before(plain_scalar, exact), "lax_schema": _before(read, exact)}
+        return _move_ref(node, {"type": "lax-or-strict", **both})
+
+    return rewrite
+
+
+def _or_text(
+    parse: Callable[[str], Any], problem: str, other: Callable[[Any], Any] = plain_scalar
+) -> Callable[[Schema], Schema]:
+    """Accepts the object itself, text that ``parse`` reads, or what ``other`` makes of other values."""
 
     def read(value: Any) -> Any:
+        value = plain_scalar(value)
         if not isinstance(value, str):
-            return value
+            return other(value)
         try:
             return parse(value)
         except (ValueError, ArithmeticError):
@@ -111,21 +187,16 @@ def _object_or(read: Callable[[Any], Any], node: Schema, *, strict: bool = True)
 
 
 def _decimal(node: Schema) -> Schema:
-    def read(value: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            return value
-        try:
-            return Decimal(value)
-        except ArithmeticError:
-            raise PydanticCustomError("text_form", "should be a decimal number") from None
-
-    node.setdefault("allow_inf_nan", True)
-    return _object_or(read, node)
+    # Digits can be counted of numbers only; pydantic has no schema that does so and takes NaN.
+    if "max_digits" not in node and "decimal_places" not in node:
+        node.setdefault("allow_inf_nan", True)
+    return _object_or(exact_decimal, node)
 
 
 def _timedelta(node: Schema) -> Schema:
     def read(value: Any) -> Any:
         # Pydantic reads ISO 8601 well, but "-1 day, 0:00:05", as Python writes it, with another meaning.
+        value = exact_timedelta(plain_scalar(value))
         if isinstance(value, timedelta):
             return value
         if not isinstance(value, str):
@@ -147,6 +218,7 @@ def _enum(node: Schema) -> Schema:
     kinds = {type(value) for value in values}
 
     def check(value: Any) -> Any:
+        value = plain_scalar(value)
         if type(value) in _PLAIN_TYPES and type(value) not in kinds:
             raise PydanticKnownError("enum", {"expected": _listing(values)})
         return value
@@ -154,7 +226,35 @@ def _enum(node: Schema) -> Schema:
     return _before(check, node)
 
 
+def _enum_reading(node: Schema) -> Schema:
+    has_floats = any(isinstance(member.value, float) for member in node["members"])
+    exact = _enum({key: value for key, value in node.items() if key != "ref"})
+    lax = exact if has_floats else _before(whole_number, exact)
+    return _move_ref(node, {"type": "lax-or-strict", "strict_schema": exact, "lax_schema": lax})
+
+
 def _literal(node: Schema) -> Schema:
+    return _picked(node, _literal_picker(node))
+
+
+def _literal_reading(node: Schema) -> Schema:
+    pick = _literal_picker(node)
+
+    def read(value: Any) -> Any:
+        value = base_scalar(value)
+        try:
+            return pick(value)
+        except PydanticKnownError:
+            if not isinstance(value, float):
+                raise
+        return pick(whole_number(value))
+
+    part = {key: value for key, value in node.items() if key != "ref"}
+    both = {"strict_schema": _picked(part, pick), "lax_schema": _picked(part, read)}
+    return _move_ref(node, {"type": "lax-or-strict", **both})
+
+
+def _literal_picker(node: Schema) -> Callable[[Any], Any]:
     # By type as well: 1, 1.0 and True are equal.
     table: dict[tuple[type, Any], Any] = {(type(item), item): item for item in node["expected"]}
     for item in node["expected"]:
@@ -167,6 +267,10 @@ def _literal(node: Schema) -> Schema:
         except (KeyError, TypeError):
             raise PydanticKnownError("literal_error", {"expected": _listing(node["expected"])}) from None
 
+    return pick
+
+
+def _picked(node: Schema, pick: Callable[[Any], Any]) -> Schema:
     return _move_ref(node, {"type": "function-plain", "function": {"type": "no-info", "function": pick}})
 
 
@@ -190,10 +294,16 @@ def _container(error_type: Any, *refused: type) -> Callable[[Schema], Schema]:
 
 def _dict(node: Schema) -> Schema:
     keys = node.get("keys_schema")
-    if keys is not None and keys["type"] not in ("str", "any"):
+    if keys is not None and not _is_text(keys):
         function = {"type": "no-info", "function": _read_key}
         node["keys_schema"] = {"type": "function-wrap", "function": function, "schema": keys}
     return node
+
+
+def _is_text(keys: Schema) -> bool:
+    if keys["type"] in ("lax-or-strict", "function-before"):
+        return _is_text(keys["lax_schema"] if "lax_schema" in keys else keys["schema"])
+    return keys["type"] in ("str", "any")
 
 
 def _read_key(value: Any, check: Callable[[Any], Any]) -> Any:
@@ -220,14 +330,14 @@ def _generator(node: Schema) -> Schema:
     return _container("list_type")({**node, "type": "list"})
 
 
-_REWRITES: dict[str, Callable[[Schema], Schema]] = {
+_REWRITES: Rewrites = {
     "int": _strict,
-    "float": _strict,
+    "float": _float,
     "str": _strict,
     "bool": _strict,
     "bytes": _strict,
-    "datetime": _or_text(_iso(datetime.fromisoformat), "should be an ISO 8601 date and time"),
-    "date": _or_text(_iso(date.fromisoformat), "should be an ISO 8601 date"),
+    "datetime": _or_text(_iso(datetime.fromisoformat), "should be an ISO 8601 date and time", exact_datetime),
+    "date": _or_text(_iso(date.fromisoformat), "should be an ISO 8601 date", exact_date),
     "time": _or_text(_iso(time.fromisoformat), "should be an ISO 8601 time"),
     "timedelta": _timedelta,
     "uuid": _or_text(UUID, "should be a UUID"),
@@ -241,4 +351,15 @@ _REWRITES: dict[str, Callable[[Schema], Schema]] = {
     "dict": _dict,
     "union": _union,
     "generator": _generator,
+}
+_READINGS: Rewrites = {
+    **_REWRITES,
+    "int": _scalar(whole_number),
+    "float": _scalar(real_number, _float),
+    "str": _scalar(plain_scalar),
+    "bool": _scalar(plain_scalar),
+    "bytes": _scalar(plain_bytes),
+    "complex": _scalar(plain_scalar, lambda node: node),
+    "enum": _enum_reading,
+    "literal": _literal_reading,
 }
