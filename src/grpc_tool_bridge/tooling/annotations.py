@@ -5,6 +5,7 @@ Also what can be asked of an annotation: which TypedDicts it holds, whether it t
 
 import copy
 import dataclasses
+import functools
 import sys
 import threading
 import types
@@ -52,7 +53,7 @@ def checkable(annotation: Any) -> Any:
     if isinstance(annotation, dataclasses.InitVar) or annotation in _QUALIFIERS or origin in _QUALIFIERS:
         name = str(annotation).removeprefix("typing.")
         raise TypeError(f"{name} says nothing of a value; write the type itself")
-    if origin in _LITERALS or isinstance(annotation, type) and not args:
+    if origin in _LITERALS or (isinstance(annotation, type) and not args):
         return annotation
     if origin is Annotated:
         return Annotated[(checkable(args[0]), *annotation.__metadata__)]
@@ -83,29 +84,34 @@ def takes_none(annotation: Any) -> bool:
 def or_none(annotation: Any) -> Any:
     """Adds None to an annotation's values, where it is not known to be one of them."""
     try:
-        return annotation if takes_none(annotation) else typing.Optional[annotation]  # noqa: UP007, UP045 - not of all types
+        return annotation if takes_none(annotation) else typing.Optional[annotation]  # noqa: UP045 - not of all types
     except TypeError:
         # It is no type; whoever compiles it says so.
         return annotation
 
 
-def annotated_default(annotation: Any, where: str) -> Callable[[], Any] | None:
-    """Finds the default that a ``Field`` inside ``Annotated`` gives.
+@dataclasses.dataclass(frozen=True, slots=True)
+class AnnotatedDefault:
+    """A default that an annotation gives: its value, ``PydanticUndefined`` of a factory, and what makes one for a call."""
 
-    Returns:
-        What makes the default, a new one each time; None where there is none.
+    value: Any
+    make: Callable[[], Any]
+
+
+def annotated_default(annotation: Any, where: str) -> AnnotatedDefault | None:
+    """Finds the default that a ``Field`` inside ``Annotated`` gives.
 
     Raises:
         TypeError: It would be made of other fields, which a parameter does not have.
     """
-    annotation = unalias(annotation)
-    for field in reversed([item for item in getattr(annotation, "__metadata__", ()) if isinstance(item, FieldInfo)]):
+    fields = [item for item in getattr(unalias(annotation), "__metadata__", ()) if isinstance(item, FieldInfo)]
+    for field in reversed(fields):
         if field.default_factory is not None:
             if field.default_factory_takes_validated_data:
                 raise TypeError(f"{where}: its default_factory takes other fields, which a parameter does not have")
-            return typing.cast("Callable[[], Any]", field.default_factory)
+            return AnnotatedDefault(PydanticUndefined, typing.cast("Callable[[], Any]", field.default_factory))
         if field.default is not PydanticUndefined:
-            return lambda default=field.default: copy.deepcopy(default)
+            return AnnotatedDefault(field.default, functools.partial(copy.deepcopy, field.default))
     return None
 
 
@@ -170,7 +176,7 @@ def _substituted(hint: Any, given: Mapping[Any, Any]) -> Any:
 
 @contextmanager
 def typed_dicts_taken(annotation: Any) -> Iterator[None]:
-    """Lets pydantic take ``typing.TypedDict``, which it refuses before Python 3.12, wherever the annotation holds it."""
+    """Lets pydantic take ``typing.TypedDict``, which it refuses before Python 3.12, wherever the annotation has it."""
     if sys.version_info >= (3, 12):
         yield
         return
@@ -197,8 +203,10 @@ def _hook(twin: Any) -> Any:
 def _twin(cls: Any) -> Any:
     """Makes the TypedDict of ``typing_extensions`` that says the same, and knows what is required."""
     parameters = getattr(cls, "__parameters__", ())
-    bases = (typing_extensions.TypedDict, *((typing.Generic[parameters],) if parameters else ()))
-    twin: Any = types.new_class(cls.__name__, bases)  # type: ignore[arg-type] # it is a class to this function
+    generic: Any = typing.Generic
+    twin: Any = types.new_class(
+        cls.__name__, (typing_extensions.TypedDict, *([generic[parameters]] if parameters else []))
+    )
     twin.__annotations__ = typed_dict_hints(cls)
     twin.__required_keys__, twin.__optional_keys__ = cls.__required_keys__, cls.__optional_keys__
     for name in ("__module__", "__qualname__", "__doc__", "__pydantic_config__"):

@@ -18,7 +18,7 @@ _PARAMETERS = frozenset(
 _RESULTS = frozenset({"return", "returns", "yield", "yields"})
 _NAMES = r"\\?\*{0,2}(?:\\\*)?[^\W\d]\w*"
 _GOOGLE_HEADER = re.compile(r"([A-Za-z][A-Za-z ]*):\s*")
-_GOOGLE_ENTRY = re.compile(rf"({_NAMES}(?:\s*,\s*{_NAMES})*)\s*(?:\(.*?\))?\s*(?::(?=\s|$)|\s--?\s|\s–\s)\s*(.*)")
+_GOOGLE_ENTRY = re.compile(rf"({_NAMES}(?:\s*,\s*{_NAMES})*)\s*(?:\(.*?\))?\s*(?::(?=\s|$)|\s--?\s)\s*(.*)")
 _GOOGLE_TYPE = re.compile(r"[\w.]+(?:\[.*?\])?(?: \| [\w.]+(?:\[.*?\])?)*:\s+(?=\S)")
 _NUMPY_RULE = re.compile(r"[-=]{3,}\s*")
 _NUMPY_ENTRY = re.compile(rf"({_NAMES}(?:\s*,\s*{_NAMES})*)\s*(?::.*)?")

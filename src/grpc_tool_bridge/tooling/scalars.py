@@ -84,7 +84,9 @@ def exact_datetime(value: Any) -> Any:
     micros = value.astype("datetime64[us]")
     read = micros.item()
     if not isinstance(read, datetime) or micros != value:
-        raise PydanticCustomError("datetime_exact", "should be a date and time in whole microseconds, of years 1 to 9999")
+        raise PydanticCustomError(
+            "datetime_exact", "should be a date and time in whole microseconds, of years 1 to 9999"
+        )
     return read
 
 

@@ -6,13 +6,24 @@ import inspect
 import types
 import typing
 from collections import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Union
 
+import typing_extensions
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from grpc_tool_bridge.context import ToolContext
+from grpc_tool_bridge.tooling.annotations import (
+    UnresolvedNameError,
+    annotated_default,
+    is_required,
+    or_none,
+    typed_dict_hints,
+    typed_dict_of,
+    unpacked,
+)
 from grpc_tool_bridge.tooling.docstrings import Docstring, read_docstring
 
 EMPTY = inspect.Parameter.empty
@@ -20,6 +31,16 @@ POSITIONAL_ONLY = inspect.Parameter.POSITIONAL_ONLY
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
 VAR_POSITIONAL = inspect.Parameter.VAR_POSITIONAL
 VAR_KEYWORD = inspect.Parameter.VAR_KEYWORD
+
+
+class _Omitted:
+    """The default of a key that need not be there: the function is given none."""
+
+    def __repr__(self) -> str:
+        return "<omitted>"
+
+
+OMITTED = _Omitted()
 
 _STREAMS = (abc.Iterator, abc.Iterable, abc.Generator, abc.AsyncIterator, abc.AsyncIterable, abc.AsyncGenerator)
 
@@ -33,8 +54,9 @@ class Parameter:
         kind: One of ``inspect.Parameter``'s kinds.
         annotation: The annotation with names resolved; of ``*args`` and ``**kwargs``, that of one item. ``Any`` where
             there is none.
-        default: The default, or ``EMPTY``.
+        default: The default, or ``EMPTY``; ``OMITTED`` where it may be left out and has none.
         description: What the docstring says about it.
+        make_default: Makes the default, where the annotation gives it and the function itself has none; None elsewhere.
     """
 
     name: str
@@ -42,6 +64,7 @@ class Parameter:
     annotation: Any
     default: Any = EMPTY
     description: str = ""
+    make_default: Callable[[], Any] | None = None
 
     @property
     def variadic(self) -> bool:
@@ -98,8 +121,8 @@ def read_signature(function: Callable[..., Any], label: str) -> Signature:
         The signature, with every annotation resolved.
 
     Raises:
-        TypeError: There is no signature to read, an annotation cannot be resolved, or the context stands where the
-            bridge cannot fill it in.
+        TypeError: There is no signature to read, an annotation cannot be resolved (``UnresolvedNameError`` where a name
+            is not there, or not yet), or the context stands where the bridge cannot fill it in.
     """
     try:
         signature = inspect.signature(function)
@@ -111,7 +134,8 @@ def read_signature(function: Callable[..., Any], label: str) -> Signature:
     raw = raw[1:] if needs_instance else raw
     doc = read_docstring(docstring_of(function))
     resolve = _Resolver.of(code)
-    parameters = tuple(_read_parameter(item, resolve, doc, f"{label}: parameter '{item.name}'") for item in raw)
+    parameters = tuple(part for item in raw for part in _read_parameters(item, resolve, doc, label))
+    _check_names(parameters, label)
     context = _find_context(parameters, label)
     result = signature.return_annotation
     if result is not EMPTY:
@@ -149,13 +173,63 @@ def docstring_of(function: Callable[..., Any]) -> str:
     return code.__doc__ or own or ""
 
 
-def _read_parameter(item: inspect.Parameter, resolve: "_Resolver", doc: Docstring, where: str) -> Parameter:
+def _read_parameters(item: inspect.Parameter, resolve: "_Resolver", doc: Docstring, label: str) -> list[Parameter]:
+    """Reads a parameter; of ``**kwargs: Unpack[…]``, one for each key of the TypedDict."""
+    where = f"{label}: parameter '{item.name}'"
     if isinstance(item.default, FieldInfo):
         raise TypeError(f"{where}: its default is a Field, which the function would be given; put it in Annotated[...]")
     annotation = resolve(item.annotation, where)
+    inside = unpacked(annotation)
+    if inside is None:
+        return [_parameter(item.name, item.kind, annotation, item.default, doc, where)]
+    if item.kind is VAR_POSITIONAL and typing.get_origin(inside) is tuple and typing.get_args(inside)[1:] == (...,):
+        return [_parameter(item.name, item.kind, typing.get_args(inside)[0], EMPTY, doc, where)]
+    if item.kind is not VAR_KEYWORD or typed_dict_of(inside) is None:
+        raise TypeError(
+            f"{where}: {_text_of(annotation)} cannot be read; give its arguments as parameters of their own"
+        )
+    return _read_keys(item.name, inside, doc, where)
+
+
+def _read_keys(name: str, typed_dict: Any, doc: Docstring, where: str) -> list[Parameter]:
+    try:
+        hints = typed_dict_hints(typed_dict)
+    except NameError as error:
+        raise UnresolvedNameError(f"{where}: a key of {_text_of(typed_dict)} cannot be resolved ({error})") from error
+    found = []
+    for key, hint in hints.items():
+        required, annotation = is_required(typed_dict, key, hint)
+        read = _parameter(key, KEYWORD_ONLY, annotation, EMPTY if required else OMITTED, doc, where)
+        found.append(read)
+    others = getattr(typed_dict_of(typed_dict), "__extra_items__", None)
+    if others not in (None, typing_extensions.NoExtraItems, typing.Never, typing_extensions.Never):
+        found.append(_parameter(name, VAR_KEYWORD, others, EMPTY, doc, where))
+    return found
+
+
+def _parameter(name: str, kind: Any, annotation: Any, default: Any, doc: Docstring, where: str) -> Parameter:
     said = [extra.description for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, FieldInfo)]
-    description = next(filter(None, said), None) or doc.arguments.get(item.name, "")
-    return Parameter(item.name, item.kind, annotation, item.default, description)
+    description = next(filter(None, said), None) or doc.arguments.get(name, "")
+    make_default = None
+    if (default is EMPTY or default is OMITTED) and kind not in (VAR_POSITIONAL, VAR_KEYWORD):
+        found = annotated_default(annotation, where)
+        if found is not None:
+            # One that is made anew for each call cannot be told beforehand.
+            default, make_default = OMITTED if found.value is PydanticUndefined else found.value, found.make
+    if default is None:
+        annotation = or_none(annotation)
+    return Parameter(name, kind, annotation, default, description, make_default)
+
+
+def _check_names(parameters: tuple[Parameter, ...], label: str) -> None:
+    names = [item.name for item in parameters]
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise TypeError(f"{label}: '{name}' is both a parameter and a key of its **kwargs, or a key of two")
+
+
+def _text_of(annotation: Any) -> str:
+    return str(annotation).removeprefix("typing.")
 
 
 def _is_unbound_method(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> bool:
@@ -190,7 +264,8 @@ class _Resolver:
         try:
             return typing.get_type_hints(holder, self.global_names, self.local_names, include_extras=True)["value"]
         except Exception as error:
-            raise TypeError(
+            kind = UnresolvedNameError if isinstance(error, NameError) else TypeError
+            raise kind(
                 f"{where}: its annotation {annotation!r} cannot be resolved ({type(error).__name__}: {error}); "
                 "import or define what it names at module level, outside 'if TYPE_CHECKING'"
             ) from error

@@ -92,7 +92,10 @@ def _argument(parameter: Parameter, check: Check) -> ArgumentSpec:
 
 def _is_converted(schema: Schema) -> bool:
     """Whether a value may be made to fit first, so that more of them do than the type and the rules say."""
-    if schema["type"] in ("function-before", "function-wrap", "function-plain") or schema.get("strict") is False:
+    if (
+        schema["type"] in ("function-before", "function-wrap", "function-plain", "json")
+        or schema.get("strict") is False
+    ):
         return True
     if any(schema.get(key) for key in ("strip_whitespace", "to_lower", "to_upper", "coerce_numbers_to_str")):
         return True
@@ -114,6 +117,9 @@ def validation_rules(schema: Schema) -> ValidationRules:
     _set_bounds(rules, schema)
     if "multiple_of" in schema:
         rules.custom_rules.append(f"multiple of {schema['multiple_of']}")
+    for key in ("max_digits", "decimal_places"):
+        if key in schema:
+            rules.custom_rules.append(f"{key} {schema[key]}")
     return rules
 
 

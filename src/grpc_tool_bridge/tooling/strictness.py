@@ -15,7 +15,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -316,7 +315,23 @@ def _read_key(value: Any, check: Callable[[Any], Any]) -> Any:
             decoded = json.loads(value)
         except (ValueError, RecursionError):
             decoded = value
-    return check(decoded)
+        read = check(decoded)
+        if isinstance(decoded, float) and not isinstance(read, float):
+            # Of "1" and "1.0", one would replace the other.
+            raise
+        return read
+
+
+def _named_tuple(node: Schema) -> Schema:
+    # Before pydantic 2.14 it was the call of a class.
+    cls = node.get("cls") or node.get("function")
+    if not isinstance(cls, type):
+        return node
+    parts = {key: value for key, value in node.items() if key != "ref"}
+    # In this form, a union prefers a choice that is the value's own class.
+    own = {"type": "chain", "steps": [{"type": "is-instance", "cls": cls}, parts]}
+    lax = _container("tuple_type", set, frozenset)(dict(parts))
+    return _move_ref(node, {"type": "lax-or-strict", "strict_schema": own, "lax_schema": lax})
 
 
 def _union(node: Schema) -> Schema:
@@ -349,6 +364,8 @@ _REWRITES: Rewrites = {
     "set": _container("set_type"),
     "frozenset": _container("frozen_set_type"),
     "dict": _dict,
+    "call": _named_tuple,
+    "named-tuple": _named_tuple,
     "union": _union,
     "generator": _generator,
 }

@@ -8,7 +8,7 @@ from collections import Counter, OrderedDict, abc, defaultdict, deque
 from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, Flag
 from pathlib import PurePath
 from typing import Annotated, Any, ForwardRef, Literal, NewType, TypeVar, Union
 from uuid import UUID
@@ -67,9 +67,6 @@ def _python(annotation: Any, within: Within) -> str:
         return " | ".join(dict.fromkeys(_python(item, within) for item in args))
     if origin is Literal:
         return f"Literal[{', '.join(_literal_text(item) for item in args)}]"
-    if isinstance(annotation, TypeVar):
-        # What it is called says nothing to a caller.
-        return " | ".join(dict.fromkeys(_python(item, within) for item in _bounds(annotation)))
     if isinstance(annotation, ForwardRef):
         return annotation.__forward_arg__
     if origin is not None:
@@ -95,7 +92,9 @@ def _elixir(annotation: Any, within: Within) -> str:
 
 def _entered(annotation: Any, within: Within) -> Within:
     """Keeps what may hold itself: an alias, and a class with fields."""
-    holds = type(annotation).__name__ == "TypeAliasType" or (isinstance(annotation, type) and issubclass(annotation, tuple))
+    holds = type(annotation).__name__ == "TypeAliasType" or (
+        isinstance(annotation, type) and issubclass(annotation, tuple)
+    )
     return (*within, annotation) if holds and annotation is not tuple else within
 
 
@@ -113,7 +112,8 @@ def allowed_values(annotation: Any) -> list[str]:
     if origin is Literal:
         values = [item.value if isinstance(item, Enum) else item for item in typing.get_args(annotation)]
         return [str(item) for item in values if item is not None]
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
+    # A sum of a Flag's members is a value as well.
+    if isinstance(annotation, type) and issubclass(annotation, Enum) and not issubclass(annotation, Flag):
         return [str(member.value) for member in annotation]
     return []
 
