@@ -84,7 +84,12 @@ def takes_none(annotation: Any) -> bool:
 def or_none(annotation: Any) -> Any:
     """Adds None to an annotation's values, where it is not known to be one of them."""
     try:
-        return annotation if takes_none(annotation) else typing.Optional[annotation]  # noqa: UP045 - not of all types
+        if takes_none(annotation):
+            return annotation
+        if any(isinstance(item, FieldInfo) for item in getattr(annotation, "__metadata__", ())):
+            # Around it, what the field says would be told twice.
+            return Annotated[(or_none(annotation.__origin__), *annotation.__metadata__)]
+        return typing.Optional[annotation]  # noqa: UP045 - not of all types
     except TypeError:
         # It is no type; whoever compiles it says so.
         return annotation
@@ -92,7 +97,7 @@ def or_none(annotation: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AnnotatedDefault:
-    """A default that an annotation gives: its value, ``PydanticUndefined`` of a factory, and what makes one for a call."""
+    """A default that an annotation gives: its value, PydanticUndefined of a factory, and what makes one for a call."""
 
     value: Any
     make: Callable[[], Any]

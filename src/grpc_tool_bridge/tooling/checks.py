@@ -132,7 +132,11 @@ def _core_schema(annotation: Any) -> Schema:
         # Values would pass without any check.
         warnings.simplefilter("error", ArbitraryTypeWarning)
         # Alone, a dataclass or a TypedDict would not take the configuration; inside a list it does.
-        schema = typing.cast("Schema", TypeAdapter(list[annotation], config=_CONFIG).core_schema)
+        adapter = TypeAdapter(list[annotation], config=_CONFIG)
+        if not adapter.pydantic_complete:
+            # A model names what is not there; only this says which name it is.
+            adapter.rebuild(raise_errors=True)
+        schema = typing.cast("Schema", adapter.core_schema)
     if schema["type"] == "definitions":
         return {**schema, "schema": schema["schema"]["items_schema"]}
     return typing.cast("Schema", schema["items_schema"])

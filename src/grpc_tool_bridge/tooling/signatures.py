@@ -263,11 +263,14 @@ class _Resolver:
         holder = types.SimpleNamespace(__annotations__={"value": annotation})
         try:
             return typing.get_type_hints(holder, self.global_names, self.local_names, include_extras=True)["value"]
-        except Exception as error:
-            kind = UnresolvedNameError if isinstance(error, NameError) else TypeError
-            raise kind(
+        except NameError as error:
+            raise UnresolvedNameError(
                 f"{where}: its annotation {annotation!r} cannot be resolved ({type(error).__name__}: {error}); "
                 "import or define what it names at module level, outside 'if TYPE_CHECKING'"
+            ) from error
+        except Exception as error:
+            raise TypeError(
+                f"{where}: its annotation {annotation!r} cannot be read as a type ({type(error).__name__}: {error})"
             ) from error
 
 
