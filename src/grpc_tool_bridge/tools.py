@@ -14,7 +14,7 @@ from typing import Any, Never, overload
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
 from grpc_tool_bridge.tooling.annotations import UnresolvedNameError
 from grpc_tool_bridge.tooling.binding import Binder
-from grpc_tool_bridge.tooling.checks import compile_check
+from grpc_tool_bridge.tooling.checks import Check, compile_check
 from grpc_tool_bridge.tooling.options import (
     ExecutorName,
     ToolOptions,
@@ -24,7 +24,7 @@ from grpc_tool_bridge.tooling.options import (
     fitting_type,
     own_name,
 )
-from grpc_tool_bridge.tooling.signatures import EMPTY, docstring_of, implementation, read_signature
+from grpc_tool_bridge.tooling.signatures import EMPTY, described_by, docstring_of, read_signature
 from grpc_tool_bridge.tooling.specs import describe_tool
 
 
@@ -34,7 +34,9 @@ class _Plan:
 
     spec: ToolSpec
     binder: Binder
+    result: Check | None
     is_async: bool
+    is_generator: bool
     is_stream: bool
     executor: ExecutorName
     context_parameter: str | None
@@ -43,7 +45,9 @@ class _Plan:
 
 
 # What a tool has from reading its function.
-_PLANNED = frozenset({"spec", "is_async", "is_stream", "executor", "context_parameter", "bind", "_plan"})
+_PLANNED = frozenset(
+    {"spec", "is_async", "is_generator", "is_stream", "result", "executor", "context_parameter", "bind", "_plan"}
+)
 
 
 class Tool:
@@ -59,7 +63,9 @@ class Tool:
         spec: What peers see of it.
         function: The user's function.
         is_async: Whether it is a coroutine function or an async generator function.
-        is_stream: Whether it is a generator function, async or not.
+        is_generator: Whether it is a generator function, async or not.
+        is_stream: Whether its values are sent one by one: it yields, or says that it returns what yields.
+        result: The check of what it returns or, of a stream, of each value; None where nothing is checked.
         executor: Where it runs: "async" on the event loop, "thread" in a thread, "process" in a spawned process.
         context_parameter: Name of the parameter that the bridge fills in with a ToolContext.
         bind: Checks and converts ``(args, kwargs)`` of a call and returns them ready for ``function(*args, **kwargs)``,
@@ -70,7 +76,9 @@ class Tool:
     spec: ToolSpec
     function: Callable[..., Any]
     is_async: bool
+    is_generator: bool
     is_stream: bool
+    result: Check | None
     executor: ExecutorName
     context_parameter: str | None
     bind: Callable[[Sequence[Any], Mapping[str, Any]], tuple[Sequence[Any], dict[str, Any]]]
@@ -79,7 +87,7 @@ class Tool:
     _plan: _Plan
 
     def __init__(self, function: Callable[..., Any], plan: _Plan | Callable[[], _Plan]) -> None:
-        code = implementation(function)
+        code = described_by(function)
         self.__dict__.update(
             function=function,
             __name__=own_name(function),
@@ -97,7 +105,9 @@ class Tool:
         self.__dict__.update(
             spec=plan.spec,
             is_async=plan.is_async,
+            is_generator=plan.is_generator,
             is_stream=plan.is_stream,
+            result=plan.result,
             executor=plan.executor,
             context_parameter=plan.context_parameter,
             _plan=plan,
@@ -154,6 +164,7 @@ def tool(
     executor: ExecutorName | None = ...,
     examples: Iterable[str] = ...,
     metadata: Mapping[str, str] | None = ...,
+    check_result: bool = ...,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -169,6 +180,7 @@ def tool(
     executor: ExecutorName | None = None,
     examples: Iterable[str] = (),
     metadata: Mapping[str, str] | None = None,
+    check_result: bool = True,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Makes a function a tool; also a decorator, with or without options.
 
@@ -186,6 +198,8 @@ def tool(
             module. Otherwise async functions run on the event loop, and sync ones in threads.
         examples: Calls that show how the tool is used, as text.
         metadata: Facts for whoever lists the tools.
+        check_result: Whether what the function returns is made to fit its return annotation, and an error of the tool
+            where it does not. False for large results that are known to fit: they are sent as they are.
 
     Returns:
         The tool, or without ``function`` a decorator that makes it.
@@ -194,7 +208,9 @@ def tool(
         TypeError: The function cannot be a tool, or an option is of the wrong type.
         ValueError: An option does not fit the function, or has a value that cannot be.
     """
-    options = ToolOptions(name, tool_id, description, type, version, idempotent, limits, executor, examples, metadata)
+    options = ToolOptions(
+        name, tool_id, description, type, version, idempotent, limits, executor, examples, metadata, check_result
+    )
     return _make(function, options) if function is not None else functools.partial(_make, options=options)
 
 
@@ -238,7 +254,9 @@ def _read_plan(function: Callable[..., Any], name: str, options: ToolOptions) ->
     return _Plan(
         spec=spec,
         binder=Binder(name, signature, checks),
+        result=result if options.check_result else None,
         is_async=signature.is_async,
+        is_generator=signature.is_generator,
         is_stream=signature.is_stream,
         executor=fitting_executor(name, options.executor, signature, function),
         context_parameter=signature.context,

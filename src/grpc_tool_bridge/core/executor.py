@@ -258,7 +258,7 @@ class Executor:
                 held = await self.admit(call)
                 value = await self._runner.invoke(call, local, request, args, kwargs)
                 call.refuse_late()
-                self._runner.encode(call, value, answer.result)
+                answer.result.type_url, answer.result.value = self._runner.pack(call, value, local)
                 ok = answer.success = True
                 if place is not None:
                     place.keep(answer)

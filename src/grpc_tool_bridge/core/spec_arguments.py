@@ -260,6 +260,7 @@ def _signature(parameters: Iterable[Parameter]) -> Signature:
         description="",
         result_description="",
         is_async=False,
+        is_generator=False,
         is_stream=False,
         needs_instance=False,
     )

@@ -2712,20 +2712,24 @@ class RichDateTime(google.protobuf.message.Message):
     ISO_FIELD_NUMBER: builtins.int
     ZONE_FIELD_NUMBER: builtins.int
     FOLD_FIELD_NUMBER: builtins.int
+    OFFSET_NAME_FIELD_NUMBER: builtins.int
     iso: builtins.str
     """ISO 8601 with the offset, where there is one."""
     zone: builtins.str
     """IANA name of the time zone, such as "Europe/Berlin"; empty for a fixed offset or none."""
     fold: builtins.bool
     """Second of two equal local times."""
+    offset_name: builtins.str
+    """Name of a fixed offset that has one of its own, such as "CET"; empty where its name is but the offset."""
     def __init__(
         self,
         *,
         iso: builtins.str = ...,
         zone: builtins.str = ...,
         fold: builtins.bool = ...,
+        offset_name: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["fold", b"fold", "iso", b"iso", "zone", b"zone"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["fold", b"fold", "iso", b"iso", "offset_name", b"offset_name", "zone", b"zone"]) -> None: ...
 
 global___RichDateTime = RichDateTime
 

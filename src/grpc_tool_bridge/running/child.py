@@ -15,8 +15,7 @@ import signal
 import sys
 import threading
 import time
-import types
-from collections.abc import Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from socket import socket
 from typing import Any, Never
@@ -43,6 +42,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.running.functions import FunctionPath, find_tool
 from grpc_tool_bridge.running.pipe import Pipe
 from grpc_tool_bridge.running.requests import PipeRuntime
+from grpc_tool_bridge.tooling.results import fitted, has_items, result_writing, streams
 from grpc_tool_bridge.tools import Tool
 from grpc_tool_bridge.wire.values import deserialize_value, pack_value
 
@@ -134,14 +134,13 @@ class Child:
         answer = Envelope(id=job.number)
         runtime = PipeRuntime(self._pipe, self._numbers, self._max_depth)
         self._runtime = runtime
-        name = job.call.metadata["tool"]
         try:
-            function = self._prepared(job, runtime)
+            tool, function = self._prepared(job, runtime)
             if job.call.method == "StreamTool":
-                self._stream(job, function)
+                self._stream(job, tool, function)
                 answer.end.SetInParent()
             else:
-                answer.reply = self._packed(name, _call_tool(function))
+                answer.reply = self._result(tool, function)
         except _ToolRaised as raised:
             info = error_info(raised.error, raised_by_tool=True, show_traceback=True)
             answer.end.CopyFrom(LinkStatus(error=info))
@@ -154,8 +153,8 @@ class Child:
         self._loop.call_soon_threadsafe(runtime.close)
         self._send(answer)
 
-    def _prepared(self, job: Job, runtime: PipeRuntime) -> Callable[[], Any]:
-        """Finds the function and binds its arguments."""
+    def _prepared(self, job: Job, runtime: PipeRuntime) -> tuple[Tool, Callable[[], Any]]:
+        """Finds the tool and binds the arguments of its function."""
         path = FunctionPath(**job.call.metadata)
         tool = self._tools.get(path)
         if tool is None:
@@ -169,7 +168,7 @@ class Child:
         if tool.context_parameter is not None:
             kwargs[tool.context_parameter] = self._context(job, request, runtime)
         function = tool.function
-        return lambda: function(*args, **kwargs)
+        return tool, lambda: function(*args, **kwargs)
 
     def _context(self, job: Job, request: ToolCallRequest, runtime: PipeRuntime) -> ToolContext:
         def emit(event: Progress | LogRecord) -> None:
@@ -192,22 +191,48 @@ class Child:
             told = LinkEvent(progress=event) if isinstance(event, Progress) else LinkEvent(log=event)
             self._pipe.post(Envelope(id=job.number, event=told))
 
-    def _stream(self, job: Job, function: Callable[[], Any]) -> None:
-        values = _call_tool(function)
+    def _result(self, tool: Tool, function: Callable[[], Any]) -> bytes:
+        value = _call_tool(function)
+        if not streams(value):
+            return self._packed(tool, value)
+        values: list[Any] = []
+        size = 0
+        for item in _items(value):
+            packed = AnyMessage.FromString(self._packed(tool, item))
+            size += len(packed.value)
+            if size > self._max_message_bytes:
+                raise MessageTooLargeError.of(f"the result of {tool.spec.name}", size, self._max_message_bytes)
+            values.append(deserialize_value(packed))
+        return self._encoded(tool, values)
+
+    def _stream(self, job: Job, tool: Tool, function: Callable[[], Any]) -> None:
+        value = _call_tool(function)
+        values = _items(value) if streams(value) or has_items(value) else iter([value])
         while True:
             job.room.acquire()
-            value = _call_tool(lambda: next(values, _END))
-            if value is _END:
+            item = next(values, _END)
+            if item is _END:
                 return
-            self._send(Envelope(id=job.number, chunk=self._packed(job.call.metadata["tool"], value)))
+            self._send(Envelope(id=job.number, chunk=self._packed(tool, item)))
 
-    def _packed(self, name: str, value: Any) -> bytes:
+    def _packed(self, tool: Tool, value: Any) -> bytes:
+        """Makes a value fit what its tool declares, and encodes it."""
+        if tool.result is not None:
+            try:
+                value = fitted(tool.result, value, max_bytes=self._max_message_bytes)
+            except TypeError as error:
+                raise _ToolRaised(error) from error
+        return self._encoded(tool, value)
+
+    def _encoded(self, tool: Tool, value: Any) -> bytes:
+        how = result_writing(tool.spec, max_depth=self._max_depth, max_bytes=self._max_message_bytes)
+        what = f"the result of {tool.spec.name}"
         try:
-            type_url, data = pack_value(value, max_depth=self._max_depth)
-        except SerializationError as error:
-            raise SerializationError(f"the result of {name}: {error.message}", details=error.details) from None
+            type_url, data = pack_value(value, how)
+        except (SerializationError, MessageTooLargeError) as error:
+            raise type(error)(f"{what}: {error.message}", details=error.details) from None
         if len(data) > self._max_message_bytes:
-            raise MessageTooLargeError.of(f"the result of {name}", len(data), self._max_message_bytes)
+            raise MessageTooLargeError.of(what, len(data), self._max_message_bytes)
         return AnyMessage(type_url=type_url, value=data).SerializeToString()
 
     def _send(self, envelope: Envelope) -> None:
@@ -233,11 +258,38 @@ def main() -> Never:
 
 
 def _call_tool(function: Callable[[], Any]) -> Any:
+    """Calls a tool's function and awaits what it returns, as long as that can be awaited."""
     try:
         result = function()
-        return asyncio.run(result) if type(result) is types.CoroutineType else result
+        while isinstance(result, Awaitable):
+            result = asyncio.run(_awaited(result))
     except BaseException as error:
         raise _ToolRaised(error) from error
+    return result
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
+
+
+def _items(values: Any) -> Iterator[Any]:
+    """Yields what a tool's function yields, or what it returned yields."""
+    try:
+        if not isinstance(values, AsyncIterable):
+            yield from values
+            return
+        iterator: Any = aiter(values)
+        with asyncio.Runner() as runner:
+            while (value := runner.run(_next_of(iterator))) is not _END:
+                yield value
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        raise _ToolRaised(error) from error
+
+
+async def _next_of(iterator: AsyncIterator[Any]) -> Any:
+    return await anext(iterator, _END)
 
 
 def _end_process() -> Never:

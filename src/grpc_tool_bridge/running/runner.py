@@ -4,9 +4,16 @@ import asyncio
 import functools
 import logging
 import time
-import types
-from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Any
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Sequence,
+)
+from typing import Any, TypeVar
 
 from google.protobuf import any_pb2
 
@@ -35,12 +42,17 @@ from grpc_tool_bridge.running.events import Event, EventStream
 from grpc_tool_bridge.running.packed import Packed
 from grpc_tool_bridge.running.process import RaisedElsewhereError
 from grpc_tool_bridge.running.processes import ToolProcesses
-from grpc_tool_bridge.running.threads import ToolThreads
+from grpc_tool_bridge.running.threads import ToolThreads, close
 from grpc_tool_bridge.tasks import TaskSet
+from grpc_tool_bridge.tooling.results import fitted, has_items, result_writing, streams
 from grpc_tool_bridge.tools import Tool
+from grpc_tool_bridge.wire.foreign import ForeignCodeError
+from grpc_tool_bridge.wire.scalars import SCALARS
 from grpc_tool_bridge.wire.values import deserialize_value, pack_value
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Request = ToolCallRequest | ToolStreamRequest | ToolCallItem
 
@@ -68,6 +80,9 @@ class ToolRunner:
         self.settings = settings
         self.tasks = TaskSet()
         self._make_runtime = make_runtime
+        self._writing = functools.partial(
+            result_writing, max_depth=settings.max_depth, max_bytes=settings.max_message_bytes
+        )
         self._threads = ToolThreads(settings.max_threads)
         self._processes = ToolProcesses(
             settings.max_processes, max_depth=settings.max_depth, max_message_bytes=settings.max_message_bytes
@@ -130,25 +145,73 @@ class ToolRunner:
         *,
         emit: EventStream | None = None,
     ) -> Any:
-        """Runs a tool to its result; of a streaming tool, the list of what it yields."""
+        """Runs a tool to its result, made to fit what it declares; of what streams, the list of its values.
+
+        Returns:
+            A scalar as it is, anything else encoded.
+        """
         if tool.is_stream:
-            return await self._collect(call, tool, request, args, kwargs)
+            return await self._collect(call, tool, self._source(call, tool, request, args, kwargs, emit=emit))
         if tool.executor == "process":
             return await self._invoke_elsewhere(call, tool, request, args, kwargs, emit)
+        value = await self._returned(call, tool, request, args, kwargs, emit)
+        if type(value) in SCALARS and (tool.result is None or type(value) in tool.result.accepts):
+            return value
+        if streams(value):
+            return await self._collect(call, tool, self._each(call, tool, value, self.settings.stream_buffer))
+        return await self._finished(call, tool, value)
+
+    async def _returned(
+        self,
+        call: Call,
+        tool: Tool,
+        request: Request,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        emit: EventStream | None,
+    ) -> Any:
+        """Runs a function that does not itself yield, and awaits what it returns as long as that can be awaited."""
         if tool.context_parameter is not None:
             kwargs[tool.context_parameter] = self._context(call, request, emit)
         try:
             if tool.is_async:
-                return await call.step(tool.function(*args, **kwargs))
-            if tool.executor == "async":
-                result = tool.function(*args, **kwargs)
+                value = await call.step(tool.function(*args, **kwargs))
+            elif tool.executor == "async":
+                value = tool.function(*args, **kwargs)
             else:
-                result = await call.step(self._threads.run(functools.partial(tool.function, *args, **kwargs)))
-            return await call.step(result) if type(result) is types.CoroutineType else result
+                value = await call.step(self._threads.run(functools.partial(tool.function, *args, **kwargs)))
+            while type(value) not in SCALARS and isinstance(value, Awaitable):
+                value = await call.step(value if isinstance(value, Coroutine) else _awaited(value))
         except BaseException as error:
             if call.is_raised_by_tool(error):
                 raise _ToolRaised(error) from error
             raise
+        return value
+
+    async def _finished(self, call: Call, tool: Tool, value: Any) -> Packed:
+        """Makes a result fit its declaration and encodes it: in a thread, where code of a stranger's takes part."""
+
+        def finish() -> Packed:
+            return Packed(*self.pack(call, self._fitted(tool, value), tool))
+
+        return await self._in_thread_if_foreign(call, finish)
+
+    async def _in_thread_if_foreign(self, call: Call, function: Callable[[], T]) -> T:
+        try:
+            return function()
+        except ForeignCodeError:
+            made: T = await call.step(self._threads.run(function))
+            return made
+
+    def _fitted(self, tool: Tool, value: Any) -> Any:
+        if tool.result is None or type(value) is Packed or type(value) in tool.result.accepts:
+            return value
+        try:
+            return fitted(tool.result, value, max_bytes=self.settings.max_message_bytes)
+        except ToolBridgeError:
+            raise
+        except Exception as error:
+            raise _ToolRaised(error) from error
 
     async def _invoke_elsewhere(
         self,
@@ -165,20 +228,24 @@ class ToolRunner:
         except RaisedElsewhereError as error:
             raise _ToolRaised(error) from error
 
-    async def _collect(
-        self, call: Call, tool: Tool, request: Request, args: Sequence[Any], kwargs: dict[str, Any]
-    ) -> list[Any]:
+    async def _collect(self, call: Call, tool: Tool, source: AsyncGenerator[Any, None]) -> Packed:
+        """Reads a stream to its end, and gives the list of its values."""
         values: list[Any] = []
         size = 0
-        source = self._source(call, tool, request, args, kwargs, buffer=self.settings.stream_buffer)
         try:
             async for value in source:
-                size += len(self.pack(call, value)[1])
+                packed = await self.encoded(call, tool, value)
+                size += len(packed.value)
                 self.check_size(f"the result of {call.tool.name}", size)
-                values.append(deserialize_value(any_pb2.Any(**value._asdict())) if type(value) is Packed else value)
+                # What is declared of a value is kept in how it is written.
+                values.append(value if type(value) in SCALARS else deserialize_value(any_pb2.Any(**packed._asdict())))
         finally:
             await source.aclose()
-        return values
+        return Packed(*self.pack(call, values, tool))
+
+    async def encoded(self, call: Call, tool: Tool, value: Any) -> Packed:
+        """Encodes what a tool gave; raises as ``pack``."""
+        return await self._in_thread_if_foreign(call, lambda: Packed(*self.pack(call, value, tool)))
 
     # ----------------------------------------------------------------------------------------------- to a stream
 
@@ -199,7 +266,7 @@ class ToolRunner:
             async for event, value in values:
                 chunk = ToolStreamChunk(stream_id=stream_id, sequence=sequence)
                 if event is None:
-                    self.encode(call, value, chunk.data)
+                    chunk.data.type_url, chunk.data.value = await self.encoded(call, tool, value)
                 else:
                     chunk.metadata.CopyFrom(_event_metadata(event))
                 yield chunk
@@ -247,18 +314,36 @@ class ToolRunner:
         args: Sequence[Any],
         kwargs: dict[str, Any],
         *,
-        buffer: int,
+        buffer: int = 0,
         emit: EventStream | None = None,
     ) -> AsyncGenerator[Any, None]:
-        """Yields the values of any tool; of one that returns, its result."""
-        if not tool.is_stream:
-            yield await self.invoke(call, tool, request, args, kwargs, emit=emit)
+        """Yields the values of any tool; of one that returns what does not stream, its result."""
+        buffer = buffer or self.settings.stream_buffer
+        if tool.executor == "process" and not tool.is_stream:
+            yield await self._invoke_elsewhere(call, tool, request, args, kwargs, emit)
             return
-        values = self._iterate(call, tool, request, args, kwargs, buffer, emit)
+        if tool.is_generator or tool.executor == "process":
+            values: AsyncIterator[Any] = self._iterate(call, tool, request, args, kwargs, buffer, emit)
+        else:
+            value = await self._returned(call, tool, request, args, kwargs, emit)
+            if not (streams(value) or (tool.is_stream and type(value) not in SCALARS and has_items(value))):
+                yield await self._finished(call, tool, value)
+                return
+            values = self._iterator(tool, value, buffer)
+        each = self._steps(call, tool, values)
+        try:
+            async for value in each:
+                yield value
+        finally:
+            await each.aclose()
+
+    async def _steps(self, call: Call, tool: Tool, values: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+        """Yields each value, made to fit what the tool declares."""
         try:
             while True:
                 try:
-                    value = await call.step(values.__anext__())
+                    step: Any = values.__anext__()
+                    value = await call.step(step if hasattr(step, "send") else _awaited(step))
                 except StopAsyncIteration:
                     return
                 except BaseException as error:
@@ -268,9 +353,23 @@ class ToolRunner:
                     if call.is_raised_by_tool(error):
                         raise _ToolRaised(error) from error
                     raise
-                yield value
+                if type(value) is Packed or tool.result is None or type(value) in tool.result.accepts:
+                    yield value
+                else:
+                    yield await self._in_thread_if_foreign(call, functools.partial(self._fitted, tool, value))
         finally:
             await _close(call, values)
+
+    def _each(self, call: Call, tool: Tool, value: Any, buffer: int) -> AsyncGenerator[Any, None]:
+        return self._steps(call, tool, self._iterator(tool, value, buffer))
+
+    def _iterator(self, tool: Tool, value: Any, buffer: int) -> AsyncIterator[Any]:
+        """Iterates what a function returned: an asynchronous iterator in the loop, any other where the tool runs."""
+        if isinstance(value, AsyncIterable):
+            return aiter(value)
+        if tool.executor == "async" and not tool.is_async:
+            return _in_place(lambda: value)
+        return self._threads.iterate(lambda: iter(value), buffer)
 
     def _iterate(
         self,
@@ -282,6 +381,7 @@ class ToolRunner:
         buffer: int,
         emit: EventStream | None,
     ) -> AsyncGenerator[Any, None]:
+        """Iterates a generator function."""
         context = self._context(call, request, emit) if tool.context_parameter is not None else None
         if tool.executor == "process":
             return self._processes.iterate(tool, args, kwargs, context, buffer)
@@ -308,24 +408,22 @@ class ToolRunner:
 
     # --------------------------------------------------------------------------------------------------- answers
 
-    def encode(self, call: Call, value: Any, into: any_pb2.Any) -> None:
-        """Puts what a tool gave into an answer; raises as ``pack`` does."""
-        into.type_url, into.value = self.pack(call, value)
-
-    def pack(self, call: Call, value: Any) -> tuple[str, bytes]:
+    def pack(self, call: Call, value: Any, tool: Tool) -> tuple[str, bytes]:
         """Encodes what a tool gave.
 
         Raises:
             SerializationError: It cannot be represented.
             MessageTooLargeError: It is over the limit.
+            ForeignCodeError: Code of a stranger's would run in the event loop.
         """
         if type(value) is Packed:
             return value
+        scalar = SCALARS.get(type(value))
         try:
-            packed = pack_value(value, max_depth=self.settings.max_depth)
-        except SerializationError as error:
+            packed = scalar(value) if scalar is not None else pack_value(value, self._writing(tool.spec))
+        except (SerializationError, MessageTooLargeError) as error:
             text = f"the result of {call.tool.name}: {error.message}"
-            raise SerializationError(text, details=error.details) from None
+            raise type(error)(text, details=error.details) from None
         if len(packed[1]) > self.settings.max_message_bytes:
             self.check_size(f"the result of {call.tool.name}", len(packed[1]))
         return packed
@@ -392,21 +490,25 @@ def _event_metadata(event: Event) -> StreamMetadata:
     return metadata
 
 
-async def _in_place(function: "functools.partial[Any]") -> AsyncGenerator[Any, None]:
-    """Iterates a generator that promised not to block, giving the loop a turn after each value."""
-    generator = function()
+async def _in_place(function: Callable[[], Any]) -> AsyncGenerator[Any, None]:
+    """Iterates what promised not to block, giving the loop a turn after each value."""
+    values = function()
     try:
-        for value in generator:
+        for value in values:
             yield value
             await asyncio.sleep(0)
     finally:
-        generator.close()
+        close(values)
 
 
-async def _close(call: Call, values: AsyncGenerator[Any, None]) -> None:
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
+
+
+async def _close(call: Call, values: Any) -> None:
     """Lets a tool's generator clean up, within the time that its call has for that."""
-    if call.abandoned:
-        # It still runs, and is not ours any more.
+    if call.abandoned or not hasattr(values, "aclose"):
+        # It still runs, and is not ours any more; or it is an iterator, which has nothing to clean up.
         return
     try:
         await call.step(values.aclose())

@@ -111,7 +111,7 @@ class ToolService:
             args, kwargs = self._runner.arguments(tool, request)
             value = await self._runner.invoke(call, tool, request, args, kwargs)
             call.refuse_late()
-            self._runner.encode(call, value, response.result)
+            response.result.type_url, response.result.value = self._runner.pack(call, value, tool)
             response.success = True
         except Exception as failure:  # noqa: BLE001 - every failure is an answer
             response.error.CopyFrom(self._runner.error_of(failure, call))

@@ -5,7 +5,7 @@ import contextvars
 import queue
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 # A thread that had nothing to do for so many seconds ends.
@@ -68,8 +68,8 @@ class ToolThreads:
             raise error
         return result
 
-    async def iterate(self, function: Callable[[], Generator[Any, Any, Any]], buffer: int) -> AsyncGenerator[Any, None]:
-        """Runs a generator in one thread and yields what it yields; the thread is at most ``buffer`` values ahead."""
+    async def iterate(self, function: Callable[[], Iterator[Any]], buffer: int) -> AsyncGenerator[Any, None]:
+        """Iterates in one thread and yields what comes; the thread is at most ``buffer`` values ahead of the reader."""
         handover = _Handover(asyncio.get_running_loop(), buffer)
         context = contextvars.copy_context()
         self._submit((lambda: context.run(handover.produce, function), handover.is_stopped))
@@ -155,7 +155,7 @@ class _Handover:
         self._stopped = False
         self._waiter: asyncio.Future[None] | None = None
 
-    def produce(self, function: Callable[[], Generator[Any, Any, Any]]) -> None:
+    def produce(self, function: Callable[[], Iterator[Any]]) -> None:
         """Runs in the thread."""
         try:
             generator = function()
@@ -171,7 +171,7 @@ class _Handover:
                     self.values.append(value)
                     _in_loop(self._loop, self._wake)
             finally:
-                generator.close()
+                close(generator)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the one who reads
             self.error = error
         self.finished = True
@@ -196,6 +196,13 @@ class _Handover:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def close(values: Any) -> None:
+    """Closes what iterates, where it can be closed."""
+    end = getattr(values, "close", None)
+    if end is not None:
+        end()
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: Any) -> None:

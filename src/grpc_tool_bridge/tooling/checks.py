@@ -57,7 +57,7 @@ class Validator:
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
-        self._strict = SchemaValidator(typing.cast("Any", strict_schema(schema)))
+        self._strict = _compiled(strict_schema(schema))
         self._reading: SchemaValidator | None = None
 
     def validate_python(self, value: Any) -> Any:
@@ -70,7 +70,7 @@ class Validator:
             return self._strict.validate_python(value)
         except ValidationError:
             if self._reading is None:
-                self._reading = SchemaValidator(typing.cast("Any", reading_schema(self._schema)))
+                self._reading = _compiled(reading_schema(self._schema))
         return self._reading.validate_python(value)
 
 
@@ -87,6 +87,11 @@ class Check:
     schema: Schema
     accepts: Container[type]
     validator: Validator
+
+
+def _compiled(schema: Schema) -> SchemaValidator:
+    # Without pydantic's own compiled validators of models, which know nothing of these rules.
+    return SchemaValidator(typing.cast("Any", schema), None, False)  # noqa: FBT003 - it has no name
 
 
 def compile_check(annotation: Any, where: str) -> Check:

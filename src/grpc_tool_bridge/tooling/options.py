@@ -33,6 +33,7 @@ class ToolOptions:
     executor: ExecutorName | None = None
     examples: Iterable[str] = ()
     metadata: Mapping[str, str] | None = None
+    check_result: bool = True
 
 
 def fitting_name(function: Callable[..., Any], asked: str | None) -> str:

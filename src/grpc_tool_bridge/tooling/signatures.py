@@ -1,5 +1,6 @@
 """What the bridge reads from a function: its parameters, its result, its docstring, and how it runs."""
 
+import asyncio
 import contextlib
 import functools
 import inspect
@@ -42,7 +43,10 @@ class _Omitted:
 
 OMITTED = _Omitted()
 
-_STREAMS = (abc.Iterator, abc.Iterable, abc.Generator, abc.AsyncIterator, abc.AsyncIterable, abc.AsyncGenerator)
+_ASYNC_STREAMS = (abc.AsyncIterator, abc.AsyncIterable, abc.AsyncGenerator)
+# An Iterable may be a list as well, so that it says nothing of a function that does not itself yield.
+_STREAMS = (abc.Iterator, abc.Generator, *_ASYNC_STREAMS)
+_AWAITABLES = (abc.Awaitable, abc.Coroutine, asyncio.Future, asyncio.Task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,8 @@ class Signature:
         description: The docstring without its sections.
         result_description: What the docstring says about the result.
         is_async: Whether it is a coroutine function or an async generator function.
-        is_stream: Whether it is a generator function, async or not.
+        is_generator: Whether it is a generator function, async or not.
+        is_stream: Whether its values are to be sent one by one: it yields, or says that it returns what yields.
         needs_instance: Whether it is a method not yet bound to an instance.
     """
 
@@ -106,6 +111,7 @@ class Signature:
     description: str
     result_description: str
     is_async: bool
+    is_generator: bool
     is_stream: bool
     needs_instance: bool
 
@@ -128,19 +134,20 @@ def read_signature(function: Callable[..., Any], label: str) -> Signature:
         signature = inspect.signature(function)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{label}: it has no signature to read ({error}); wrap it in a function with one") from error
-    code = implementation(function)
+    code, described = implementation(function), described_by(function)
     raw = list(signature.parameters.values())
     needs_instance = _is_unbound_method(function, raw)
     raw = raw[1:] if needs_instance else raw
     doc = read_docstring(docstring_of(function))
-    resolve = _Resolver.of(code)
+    resolve = _Resolver.of(described)
     parameters = tuple(part for item in raw for part in _read_parameters(item, resolve, doc, label))
     _check_names(parameters, label)
     context = _find_context(parameters, label)
     result = signature.return_annotation
     if result is not EMPTY:
-        result = resolve(result, f"{label}: the result")
-    is_stream = inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
+        result = _awaited_type(resolve(result, f"{label}: the result"))
+    is_generator = _yields(code)
+    is_stream = is_generator or _yields(described) or _origin(result) in _STREAMS
     return Signature(
         parameters=tuple(item for item in parameters if item is not context),
         context=context.name if context else None,
@@ -149,6 +156,7 @@ def read_signature(function: Callable[..., Any], label: str) -> Signature:
         description=doc.description,
         result_description=doc.result,
         is_async=inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code),
+        is_generator=is_generator,
         is_stream=is_stream,
         needs_instance=needs_instance,
     )
@@ -165,12 +173,27 @@ def implementation(function: Callable[..., Any]) -> Callable[..., Any]:
     return typing.cast("Callable[..., Any]", inspect.unwrap(type(function).__call__))
 
 
+def described_by(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Finds the ``def`` that a function is described by: the innermost one that decorators have wrapped."""
+    while True:
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        else:
+            return implementation(function)
+
+
 def docstring_of(function: Callable[..., Any]) -> str:
     """Gives a function's docstring as it is; of a callable object its class's, where ``__call__`` has none."""
-    code = implementation(function)
+    while isinstance(function, functools.partial):
+        function = function.func
+    if hasattr(function, "__wrapped__"):
+        # functools.wraps has given the decorator's object or function the docstring of what it wraps.
+        return vars(function).get("__doc__") or getattr(function, "__doc__", None) or ""
     # Not inspect.getdoc: it looks for the function in its class, where a tool would be made of it once more.
-    own = None if inspect.isroutine(function) or isinstance(function, functools.partial) else type(function).__doc__
-    return code.__doc__ or own or ""
+    own = None if inspect.isroutine(function) else type(function).__doc__
+    return implementation(function).__doc__ or own or ""
 
 
 def _read_parameters(item: inspect.Parameter, resolve: "_Resolver", doc: Docstring, label: str) -> list[Parameter]:
@@ -300,12 +323,29 @@ def _is_context(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, ToolContext)
 
 
+def _yields(code: Callable[..., Any]) -> bool:
+    return inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
+
+
+def _origin(annotation: Any) -> Any:
+    if typing.get_origin(annotation) is Annotated:
+        annotation = annotation.__origin__
+    return typing.get_origin(annotation) or annotation
+
+
+def _awaited_type(result: Any) -> Any:
+    """Gives what is there once a result is awaited: ``int`` of ``Awaitable[int]``."""
+    while _origin(result) in _AWAITABLES:
+        args = typing.get_args(result.__origin__ if typing.get_origin(result) is Annotated else result)
+        result = args[-1] if args else Any
+    return result
+
+
 def _item_type(result: Any, label: str) -> Any:
-    if result in (EMPTY, Any):
+    if result is EMPTY or result is Any:
         return result
     if typing.get_origin(result) is Annotated:
         result = result.__origin__
-    origin = typing.get_origin(result) or result
-    if origin not in _STREAMS:
+    if _origin(result) not in (*_STREAMS, abc.Iterable):
         raise TypeError(f"{label}: it yields its values, so its return annotation must be an Iterator or AsyncIterator")
     return (typing.get_args(result) or (Any,))[0]

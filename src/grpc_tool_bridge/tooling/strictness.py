@@ -89,19 +89,24 @@ def _rewritten(schema: Schema, rewrites: Rewrites) -> Schema:
     kind = schema["type"]
     if kind == "model" or (kind == "dataclass" and is_pydantic_dataclass(schema["cls"])):
         return schema
-    node = {key: _rewritten_part(value, rewrites) if key in _PARTS else value for key, value in schema.items()}
     rewrite = rewrites.get(kind)
+    node = with_parts(schema, lambda part: _rewritten(part, rewrites))
     return rewrite(node) if rewrite else node
 
 
-def _rewritten_part(part: Any, rewrites: Rewrites) -> Any:
-    if isinstance(part, dict):
-        if isinstance(part.get("type"), str):
-            return _rewritten(part, rewrites)
-        return {key: _rewritten_part(value, rewrites) for key, value in part.items()}
-    if isinstance(part, list | tuple):
-        return type(part)(_rewritten_part(item, rewrites) for item in part)
-    return part
+def with_parts(schema: Schema, rewrite: Callable[[Schema], Schema]) -> Schema:
+    """Copies a schema with its parts rewritten."""
+
+    def rewritten(part: Any) -> Any:
+        if isinstance(part, dict):
+            if isinstance(part.get("type"), str):
+                return rewrite(part)
+            return {key: rewritten(value) for key, value in part.items()}
+        if isinstance(part, list | tuple):
+            return type(part)(rewritten(item) for item in part)
+        return part
+
+    return {key: rewritten(value) if key in _PARTS else value for key, value in schema.items()}
 
 
 def _null_default(node: Schema) -> Schema:

@@ -1,50 +1,141 @@
-"""Dataclasses, models, enums and plain sequences as plain data, wherever they stand in a value.
+"""Subclasses, look-alikes and objects made of fields as plain data, wherever they stand in a value.
 
 On the way the value's shape is checked: whoever walks the result need not fear cycles, depth or endless sharing.
 """
 
-import dataclasses
-import enum
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
-from grpc_tool_bridge.errors import SerializationError
+from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
+from grpc_tool_bridge.wire import data
+from grpc_tool_bridge.wire.foreign import foreign
+from grpc_tool_bridge.wire.guarded import Declares, format_of, nowhere, plain_of, refused
 from grpc_tool_bridge.wire.jsontext import MAX_ITEMS, too_deep, too_many
+from grpc_tool_bridge.wire.records import fields_of
+from grpc_tool_bridge.wire.rows import is_data, is_iterator, row_of
 
 _LEAVES = frozenset({str, int, float, bool, type(None), bytes})
 _SEQUENCES = (list, tuple, set, frozenset)
-# A subclass of these is a class of its own, such as a named tuple.
-_OWN_SUBCLASSES = (str, bytes, bytearray, list, tuple, memoryview)
-_MISSING = object()
+
+# What an iterator may give where nothing else is said: the limit of a message.
+ITERATOR_BYTES = 10 * 1024 * 1024
+
+# Levels of containers in which a result is searched for iterators.
+_READ_DEPTH = 100
+
+# At the least, an item takes so much of a message.
+_ITEM_BYTES = 2
+_DIGIT_BITS = 3
 
 
-def to_plain(value: Any, *, max_depth: int, is_registered: Callable[[type], bool]) -> Any:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writing:
+    """How a value is written.
+
+    Attributes:
+        max_depth: Levels of nested containers allowed.
+        output: Whether it is what a tool gives, of which objects made of fields have a form of their own.
+        declares: Tells what the receiver takes where.
+        max_bytes: Bytes of a message, which an iterator may fill.
+        strict: Whether a class that has no form is refused; otherwise it becomes its ``str``.
+    """
+
+    max_depth: int = 100
+    output: bool = False
+    declares: Declares = nowhere
+    max_bytes: int = ITERATOR_BYTES
+    strict: bool = False
+
+
+def to_plain(value: Any, how: Writing, is_registered: Callable[[type], bool]) -> Any:
     """Replaces what stands for plain data by that data, at every level.
 
     Args:
         value: Any value.
-        max_depth: Levels of containers allowed.
+        how: How it is written.
         is_registered: Tells classes that have a codec; they stay as they are.
 
     Returns:
         The value; containers in it may be copies.
 
     Raises:
-        SerializationError: It is nested too deep, contains itself, is too large once written out, or its plain data
-            cannot be had or does not fit where it stands.
+        SerializationError: It is nested too deep, contains itself, is too large once written out, or something in it
+            has no plain data and no other form, or does not fit where it stands.
+        MessageTooLargeError: An iterator gives more than a message may have.
+        ForeignCodeError: Code of a stranger's would run in an event loop.
     """
-    return _Walk(max_depth, is_registered).visit(value, 0)
+    return _Walk(how, is_registered).visit(value, 0)
+
+
+def read_iterators(value: Any, *, max_bytes: int) -> Any:
+    """Replaces iterators in a value, and in exact lists, tuples and dicts in it, by lists of what they give.
+
+    Args:
+        value: Any value.
+        max_bytes: Bytes of a message that one may fill.
+
+    Raises:
+        MessageTooLargeError: One gives more.
+        ForeignCodeError: This is an event loop's thread.
+    """
+    return _Reader(max_bytes).read(value, 0)
+
+
+class _Reader:
+    """Reads the iterators of one value, each once."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        # What iterators gave, each with itself: its id is its own while it lives.
+        self._known: dict[int, tuple[Any, list[Any]]] = {}
+
+    def read(self, value: Any, depth: int) -> Any:
+        """Reads one value at some depth of containers; too deep ones are left for who writes them to refuse."""
+        kind: Any = type(value)
+        if kind in _LEAVES or depth > _READ_DEPTH:
+            return value
+        if kind is list or kind is tuple:
+            if set(map(type, value)) <= _LEAVES:
+                return value
+            items = [self.read(item, depth + 1) for item in value]
+            return value if all(map(is_, items, value)) else kind(items)
+        if kind is dict:
+            if set(map(type, value.values())) <= _LEAVES:
+                return value
+            items = [self.read(item, depth + 1) for item in value.values()]
+            return value if all(map(is_, items, value.values())) else dict(zip(value, items, strict=True))
+        return self.iterated(value) if is_iterator(kind) else value
+
+    def iterated(self, iterator: Any) -> list[Any]:
+        """Gives the items of an iterator."""
+        known = self._known.get(id(iterator))
+        if known is not None:
+            return known[1]
+        foreign(iterator)
+        items: list[Any] = []
+        size = 0
+        for item in iterator:
+            size += _least_bytes(item)
+            if size > self._max_bytes:
+                name = f"what an iterator gives ({type(iterator).__name__})"
+                raise MessageTooLargeError.of(name, size, self._max_bytes)
+            items.append(item)
+        self._known[id(iterator)] = iterator, items
+        return items
 
 
 class _Walk:
     """One walk over one value."""
 
-    def __init__(self, max_depth: int, is_registered: Callable[[type], bool]) -> None:
-        self._max_depth = max_depth
+    def __init__(self, how: Writing, is_registered: Callable[[type], bool]) -> None:
+        self._how = how
         self._is_registered = is_registered
         self._above: set[int] = set()
+        self._path: list[Any] = []
         self._items = 0
+        self._iterators = _Reader(how.max_bytes)
 
     def visit(self, value: Any, depth: int) -> Any:
         kind = type(value)
@@ -52,24 +143,52 @@ class _Walk:
             return value
         if kind is dict or kind in _SEQUENCES:
             return self._enter(value, depth + 1)
-        data = _MISSING if self._is_registered(kind) else _plain_data(value)
-        if data is _MISSING:
+        if self._is_registered(kind):
+            return value
+        plain = self._plain(value, kind)
+        if plain is value:
             return value
         if id(value) in self._above:
             raise too_deep()
         self._above.add(id(value))
-        plain = self.visit(data, depth)
+        plain = self.visit(plain, depth)
         self._above.discard(id(value))
         return plain
 
+    def _plain(self, value: Any, kind: type) -> Any:
+        """Gives the plain data that ``value`` stands for, one level deep; itself where there is none."""
+        guard = format_of(kind)
+        if guard:
+            if not self._how.declares(self._path, guard):
+                raise refused(value, guard)
+            return plain_of(value, guard)
+        try:
+            if is_data(kind):
+                return data.plain_data(value)
+            fields = fields_of(kind)
+            if fields is not None:
+                return fields(value, self._how.output)
+            if is_iterator(kind):
+                return self._iterators.iterated(value)
+            row = row_of(kind)
+            return value if row is None else row(value)
+        except (SerializationError, MessageTooLargeError):
+            raise
+        except Exception as failure:
+            raise SerializationError(
+                f"the plain data of a {kind.__name__} cannot be had: {type(failure).__name__}: {failure}"
+            ) from failure
+
     def _enter(self, value: Any, depth: int) -> Any:
-        if depth > self._max_depth or id(value) in self._above:
+        if depth > self._how.max_depth or id(value) in self._above:
             raise too_deep()
         self._items += len(value)
         if self._items > MAX_ITEMS:
             raise too_many(MAX_ITEMS)
         self._above.add(id(value))
+        self._path.append(None)
         copy = self._copy_dict(value, depth) if type(value) is dict else self._copy_sequence(value, depth)
+        self._path.pop()
         self._above.discard(id(value))
         return copy
 
@@ -77,14 +196,30 @@ class _Walk:
         kind = type(value)
         if set(map(type, value)) <= _LEAVES:
             return value
-        return _built(kind, [self.visit(item, depth) for item in value], len(value))
+        copies = []
+        for index, item in enumerate(value):
+            self._path[-1] = index
+            copies.append(self.visit(item, depth))
+        return _built(kind, copies, len(value))
 
     def _copy_dict(self, value: dict[Any, Any], depth: int) -> Any:
         if set(map(type, value)) <= _LEAVES and set(map(type, value.values())) <= _LEAVES:
             return value
-        return _built(
-            dict, [(self.visit(key, depth), self.visit(item, depth)) for key, item in value.items()], len(value)
-        )
+        copies = []
+        for key, item in value.items():
+            name = self.visit(key, depth)
+            self._path[-1] = name
+            copies.append((name, self.visit(item, depth)))
+        return _built(dict, copies, len(value))
+
+
+def _least_bytes(item: Any) -> int:
+    kind: Any = type(item)
+    if isinstance(item, str | bytes):
+        return len(item) + _ITEM_BYTES
+    if isinstance(item, int):
+        return item.bit_length() // _DIGIT_BITS + _ITEM_BYTES
+    return int(getattr(item, "nbytes", 0)) + _ITEM_BYTES if is_data(kind) else _ITEM_BYTES
 
 
 def _built(kind: Any, items: list[Any], length: int) -> Any:
@@ -100,34 +235,3 @@ def _built(kind: Any, items: list[Any], length: int) -> Any:
             f"two keys or members of a {kind.__name__} have the same plain data; register a codec for their class"
         )
     return container
-
-
-def _plain_data(value: Any) -> Any:
-    """Gives the plain data that ``value`` stands for, one level deep, or _MISSING."""
-    kind = type(value)
-    try:
-        if isinstance(value, enum.Enum):
-            return value.value
-        if dataclasses.is_dataclass(kind):
-            return {field.name: getattr(value, field.name) for field in dataclasses.fields(kind)}
-        pydantic = sys.modules.get("pydantic")
-        if pydantic is not None and isinstance(value, pydantic.BaseModel):
-            return value.model_dump()
-        if kind is bytearray or kind is memoryview:
-            return bytes(value)
-        if isinstance(value, Sequence) and not isinstance(value, _OWN_SUBCLASSES):
-            return _listed(value)
-    except SerializationError:
-        raise
-    except Exception as failure:
-        raise SerializationError(
-            f"the plain data of a {kind.__name__} cannot be had: {type(failure).__name__}: {failure}"
-        ) from failure
-    return _MISSING
-
-
-def _listed(value: Sequence[Any]) -> list[Any]:
-    # A range can be longer than memory.
-    if len(value) > MAX_ITEMS:
-        raise too_many(MAX_ITEMS)
-    return list(value)

@@ -1,9 +1,9 @@
 """Values: from Python to google.protobuf.Any and back, without loss, without pickle.
 
-A value goes by its exact type. Scalars travel in the wrapper types of google.protobuf. Containers take the first form
-that gives them back unchanged: ListValue or Struct while they are small, Json, RichValue. Arrays, frames and
-registered classes have forms of their own. Data classes, models, enums and plain sequences are their plain data.
-What is left is its ``str``, marked by the type URL.
+Scalars travel in the wrapper types of google.protobuf. Containers take the first form that gives them back unchanged:
+ListValue or Struct while they are small, Json, RichValue. Arrays, frames and registered classes have forms of their
+own. Subclasses and look-alikes travel as the nearest of these, and objects made of fields as a dict of them. What is
+left is the ``str`` of a class that nobody knows, marked by the type URL; all else is refused.
 """
 
 import re
@@ -14,20 +14,30 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 
 from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichValue
-from grpc_tool_bridge.wire import frames, jsontext, scalars, structs, tensor
+from grpc_tool_bridge.wire import data, frames, jsontext, scalars, structs, tensor
 from grpc_tool_bridge.wire.codecs import CodecTable
+from grpc_tool_bridge.wire.foreign import foreign, in_place
 from grpc_tool_bridge.wire.framing import TYPE_PREFIX, bytes_field
-from grpc_tool_bridge.wire.plain import to_plain
+from grpc_tool_bridge.wire.plain import ITERATOR_BYTES, Writing, read_iterators, to_plain
 from grpc_tool_bridge.wire.rich import RichReader, is_rich, pack_rich
+from grpc_tool_bridge.wire.rows import DATA_PACKAGES, has_own_text, is_data, is_own, public_name
 from grpc_tool_bridge.wire.scalars import JSON_URL, SCALARS, Packed
 
-__all__ = ["deserialize_value", "pack_value", "python_type_name", "register_codec", "serialize_value"]
+__all__ = [
+    "Writing",
+    "deserialize_value",
+    "pack_value",
+    "python_type_name",
+    "read_iterators",
+    "register_codec",
+    "serialize_value",
+]
 
 T = TypeVar("T")
 
 MAX_DEPTH = 100
 _UNKNOWN = "python."
-_DATA_PACKAGES = frozenset({"numpy", "pandas", "polars", "pyarrow"})
+_AS_USUAL = Writing()
 
 
 def serialize_value(
@@ -46,25 +56,35 @@ def serialize_value(
 
     Raises:
         SerializationError: The value cannot be represented exactly, is nested too deep or contains itself.
-        MessageTooLargeError: It takes more than ``max_bytes``.
+        MessageTooLargeError: It takes more than ``max_bytes``, or what an iterator in it gives takes more than that, or
+            than 10 MB where ``max_bytes`` is None.
     """
-    type_url, payload = pack_value(value, strict=strict, max_depth=max_depth)
+    how = Writing(strict=strict, max_depth=max_depth, max_bytes=ITERATOR_BYTES if max_bytes is None else max_bytes)
+    with in_place():
+        type_url, payload = pack_value(value, how)
     if max_bytes is not None and len(payload) > max_bytes:
         raise MessageTooLargeError.of(f"a value of type {python_type_name(value)}", len(payload), max_bytes)
     return AnyMessage(type_url=type_url, value=payload)
 
 
-def pack_value(value: Any, *, strict: bool = False, max_depth: int = MAX_DEPTH) -> Packed:
+def pack_value(value: Any, how: Writing = _AS_USUAL) -> Packed:
     """Writes a Python value as the two fields of an Any, for a message that has the Any already.
 
-    Filling a message in place saves the copy that assigning a part costs. Arguments and errors as of
-    ``serialize_value``.
+    Filling a message in place saves the copy that assigning a part costs.
+
+    Args:
+        value: As of ``serialize_value``.
+        how: How it is written.
+
+    Raises:
+        SerializationError, MessageTooLargeError: As of ``serialize_value``.
+        ForeignCodeError: Code of a stranger's would run in an event loop; do it in a thread.
     """
     scalar = SCALARS.get(type(value))
     if scalar is not None:
         return scalar(value)
     try:
-        return _pack(value, strict, max_depth)
+        return _pack(value, how)
     except RecursionError:
         raise jsontext.too_deep() from None
 
@@ -118,21 +138,21 @@ def python_type_name(value: Any) -> str:
     return type(value).__name__
 
 
-def _pack(value: Any, strict: bool, max_depth: int) -> Packed:
-    packed = _pack_json(value, max_depth)
+def _pack(value: Any, how: Writing) -> Packed:
+    packed = _pack_json(value, how.max_depth)
     if packed is not None:
         return packed
-    plain = to_plain(value, max_depth=max_depth, is_registered=_codecs.by_class.__contains__)
+    plain = to_plain(value, how, _codecs.by_class.__contains__)
     scalar = SCALARS.get(type(plain))
     if scalar is not None:
         return scalar(plain)
     if plain is not value:
-        packed = _pack_json(plain, max_depth)
+        packed = _pack_json(plain, how.max_depth)
         if packed is not None:
             return packed
 
     def pack(other: Any) -> Packed:
-        return _pack_object(other, strict)
+        return _pack_object(other, strict=how.strict)
 
     return pack_rich(plain, pack) if is_rich(type(plain)) else pack(plain)
 
@@ -149,21 +169,21 @@ def _pack_json(value: Any, max_depth: int) -> Packed | None:
     return packed or (None if text is None else (JSON_URL, bytes_field(text)))
 
 
-def _pack_object(value: Any, strict: bool) -> Packed:
+def _pack_object(value: Any, *, strict: bool) -> Packed:
     """Writes what is neither scalar nor container nor plain data."""
-    kind = type(value)
+    kind: Any = type(value)
     codec = _codecs.by_class.get(kind)
     if codec is not None:
         return codec.type_url, codec.write(value)
-    package = kind.__module__.partition(".")[0]
-    if package in _DATA_PACKAGES:
-        packed = tensor.pack_tensor(value) if package == "numpy" else frames.pack_frame(value, package)
-        if packed is not None:
-            return packed
-    if strict:
+    packed = data.pack_data(value)
+    if packed is not None:
+        return packed
+    if strict or is_data(kind) or not has_own_text(kind):
         raise SerializationError(
-            f"a {kind.__module__}.{kind.__qualname__} has no exact form; send plain data, or use register_codec"
+            f"a {public_name(kind)} has no exact form; send plain data, or give its class a form with register_codec"
         )
+    if not is_own(kind):
+        foreign(value)
     try:
         text = str(value)
     except Exception as failure:
@@ -223,6 +243,6 @@ _READERS: dict[str, Reader] = {
 }
 _BY_URL: dict[str, Reader] = {TYPE_PREFIX + name: reader for name, reader in _READERS.items()}
 _codecs = CodecTable(
-    is_reserved=lambda cls: cls in SCALARS or is_rich(cls) or cls.__module__.partition(".")[0] in _DATA_PACKAGES,
+    is_reserved=lambda cls: cls in SCALARS or is_rich(cls) or cls.__module__.partition(".")[0] in DATA_PACKAGES,
     reserved_names=("google.protobuf.", "dspex.bridge.", "pandas.", "pyarrow.", "polars.", _UNKNOWN),
 )

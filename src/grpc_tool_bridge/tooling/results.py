@@ -1,0 +1,64 @@
+"""What a tool returns, made to fit what its function says that it returns."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from typing import Any
+
+from pydantic_core import ValidationError as CheckError
+
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+from grpc_tool_bridge.tooling.checks import Check
+from grpc_tool_bridge.tooling.wording import describe_problems
+from grpc_tool_bridge.wire.guarded import declared_in
+from grpc_tool_bridge.wire.rows import is_iterator
+from grpc_tool_bridge.wire.values import Writing, read_iterators
+
+
+def fitted(check: Check, value: Any, *, max_bytes: int) -> Any:
+    """Makes a result fit the return annotation, as an argument is made to fit a parameter's.
+
+    Args:
+        check: Of the annotation.
+        value: What the function gave.
+        max_bytes: Bytes that an iterator in it may fill.
+
+    Returns:
+        The result as its type: a list of a generator, a dict of a Counter, a model of a dict.
+
+    Raises:
+        TypeError: It is something else, which is an error of the tool.
+        MessageTooLargeError: An iterator gives too much.
+        ForeignCodeError: Code of a stranger's would run in an event loop.
+    """
+    if type(value) in check.accepts:
+        return value
+    value = read_iterators(value, max_bytes=max_bytes)
+    try:
+        return check.validator.validate_python(value)
+    except CheckError as error:
+        raise TypeError(
+            f"its result {describe_problems(error)}, but its return annotation says so; return that, change the "
+            "annotation, or make the tool with check_result=False"
+        ) from None
+
+
+def result_writing(spec: ToolSpec, *, max_depth: int, max_bytes: int) -> Writing:
+    """Says how a result, or one value of a stream, is written: by the tool's output schema.
+
+    Args:
+        spec: Of the tool.
+        max_depth: Levels of nested containers allowed.
+        max_bytes: Bytes of a message.
+    """
+    declares = declared_in(spec.output_schema, spec.return_type.python_type)
+    return Writing(max_depth=max_depth, output=True, declares=declares, max_bytes=max_bytes)
+
+
+def streams(value: Any) -> bool:
+    """Whether a value is read one item after another, and only once."""
+    kind: Any = type(value)
+    return isinstance(value, AsyncIterator) or is_iterator(kind)
+
+
+def has_items(value: Any) -> bool:
+    """Whether what was returned where a stream is declared is the list of its values."""
+    return isinstance(value, AsyncIterable | Iterable) and not isinstance(value, str | bytes | bytearray | Mapping)

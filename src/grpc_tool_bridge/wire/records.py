@@ -1,0 +1,216 @@
+"""Objects that are made of fields: dataclasses, pydantic models, attrs classes and msgspec structs, as dicts.
+
+There are two forms. The input form is what the class itself reads back as an equal object: the keys that it is
+constructed from, every field, nothing computed. The output form is what its JSON Schema of a result describes: the keys
+and serializers for output, computed fields, and without the fields that are excluded from it.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from grpc_tool_bridge.errors import SerializationError
+
+# Makes the dict of an instance; in the output form where the flag is set.
+Fields = Callable[[Any, bool], Any]
+
+
+@lru_cache(maxsize=4_096)
+def fields_of(kind: type) -> Fields | None:
+    """Finds how the instances of a class become a dict of their fields; None where it is not made of fields."""
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is not None and issubclass(kind, pydantic.BaseModel):
+        return _pydantic_fields(kind)
+    if dataclasses.is_dataclass(kind):
+        return _dataclass_fields(kind)
+    if hasattr(kind, "__attrs_attrs__"):
+        return _attrs_fields(kind)
+    return _struct_fields(kind) if issubclass(kind, msgspec.Struct) else None
+
+
+# ------------------------------------------------------------------------------------------------------------ pydantic
+
+
+def _pydantic_fields(kind: Any) -> Fields:
+    """Reads a model, or a dataclass of pydantic's, field by field: so each is written by its own class."""
+    if getattr(kind, "__pydantic_root_model__", False):
+        return lambda value, output: _serialized(value) if output and _serializer_mode(_inside(kind)) else value.root
+    fields = [_Field.of(name, info, kind) for name, info in kind.__pydantic_fields__.items()]
+    decorators = kind.__pydantic_decorators__
+    computed = [(name, item.info.alias or name) for name, item in decorators.computed_fields.items()]
+    as_a_whole = bool(decorators.model_serializers)
+
+    def read(value: Any, output: bool) -> Any:
+        if output and as_a_whole:
+            return _serialized(value)
+        made: dict[str, Any] = {}
+        for field in fields:
+            field.put(value, made, output=output)
+        if output:
+            made.update((key, getattr(value, name)) for name, key in computed)
+        made.update(getattr(value, "__pydantic_extra__", None) or {})
+        return made
+
+    return read
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Field:
+    """One field of a model.
+
+    Attributes:
+        name: Its attribute.
+        input_key, output_key: Its key in either form.
+        excluded: Whether its class keeps it out of what is serialized.
+        excluded_if: Tells a value that is kept out.
+        serialized: How its class has it written: "" (as it is), "python" or "json".
+        is_json: Whether it is read from a JSON text.
+    """
+
+    name: str
+    input_key: str
+    output_key: str
+    excluded: bool
+    excluded_if: Callable[[Any], bool] | None
+    serialized: str
+    is_json: bool
+
+    @classmethod
+    def of(cls, name: str, info: Any, owner: Any) -> "_Field":
+        alias = info.validation_alias
+        choices = getattr(alias, "choices", None)
+        first = choices[0] if choices else alias
+        schema = _field_schema(owner, name)
+        return cls(
+            name,
+            first if isinstance(first, str) else name,
+            info.serialization_alias or name,
+            bool(info.exclude),
+            getattr(info, "exclude_if", None),
+            _serializer_mode(schema),
+            _is_json(schema),
+        )
+
+    def put(self, value: Any, into: dict[str, Any], *, output: bool) -> None:
+        """Adds the field of an instance to its dict."""
+        held = getattr(value, self.name)
+        if not output:
+            into[self.input_key] = _json_text(held) if self.is_json else held
+        elif not (self.excluded or (self.excluded_if is not None and self.excluded_if(held))):
+            if self.serialized:
+                written = _serialized(value, include={self.name}, mode=self.serialized)
+                held = written.get(self.output_key, held)
+            into[self.output_key] = held
+
+
+def _serialized(value: Any, *, include: set[str] | None = None, mode: str = "python") -> Any:
+    return value.__pydantic_serializer__.to_python(value, mode=mode, include=include, by_alias=True, warnings="error")
+
+
+def _json_text(held: Any) -> str | None:
+    """Writes what a ``Json`` field holds as the text that it is read from."""
+    if held is None:
+        return None
+    plain = sys.modules["pydantic_core"].to_jsonable_python(held)
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False)
+
+
+def _inside(owner: Any) -> Any:
+    """Gives the core schema of what a model or dataclass is made of."""
+    schema = owner.__pydantic_core_schema__
+    while isinstance(schema, dict) and schema.get("type") not in ("model", "dataclass"):
+        schema = schema.get("schema")
+    return schema.get("schema") if isinstance(schema, dict) else None
+
+
+def _field_schema(owner: Any, name: str) -> Any:
+    schema = _inside(owner)
+    while isinstance(schema, dict) and "fields" not in schema:
+        schema = schema.get("schema")
+    fields = schema["fields"] if isinstance(schema, dict) else {}
+    if isinstance(fields, dict):
+        return fields.get(name)
+    return next((field for field in fields if field["name"] == name), None)
+
+
+def _is_json(schema: Any) -> bool:
+    while isinstance(schema, dict):
+        if schema.get("type") == "json":
+            return True
+        schema = schema.get("schema")
+    return False
+
+
+def _serializer_mode(schema: Any) -> str:
+    """Finds the mode in which a serializer of the program's own, on a field or inside its type, is used."""
+    if isinstance(schema, dict):
+        if schema.get("type") in ("model", "dataclass"):
+            # It is written by its own class.
+            return ""
+        found: Any = schema.get("serialization")
+        function = found.get("function") if isinstance(found, dict) else None
+        if function is not None and not _is_pydantics(function):
+            return "json" if str(found.get("when_used", "always")).startswith("json") else "python"
+        parts: Any = [part for key, part in schema.items() if key != "metadata"]
+    else:
+        parts = schema if isinstance(schema, list | tuple) else ()
+    return next(filter(None, map(_serializer_mode, parts)), "")
+
+
+def _is_pydantics(function: Any) -> bool:
+    module = getattr(function, "__module__", None) or type(function).__module__
+    return module.partition(".")[0] in ("pydantic", "pydantic_core", "operator")
+
+
+# ------------------------------------------------------------------------------------------- dataclasses and the like
+
+
+def _dataclass_fields(kind: Any) -> Fields:
+    names = [field.name for field in dataclasses.fields(kind)]
+    unkept = _init_only(kind)
+    if hasattr(kind, "__pydantic_fields__"):
+        read = _pydantic_fields(kind)
+    else:
+
+        def read(value: Any, _: bool) -> Any:
+            return {name: getattr(value, name) for name in names}
+
+    def read_checked(value: Any, output: bool) -> Any:
+        if not output:
+            raise SerializationError(
+                f"a {kind.__name__} does not keep its InitVar {', '.join(map(repr, unkept))}, so that nobody could "
+                "construct it again; send dataclasses.asdict(...) of it, or use register_codec"
+            )
+        return read(value, output)
+
+    return read_checked if unkept else read
+
+
+def _init_only(kind: Any) -> list[str]:
+    """Lists the ``InitVar``s of a dataclass."""
+    pseudo = dataclasses._FIELD_INITVAR  # type: ignore[attr-defined]  # noqa: SLF001 - nothing public tells of them
+    return [name for name, field in kind.__dataclass_fields__.items() if field._field_type is pseudo]  # noqa: SLF001 - likewise
+
+
+def _attrs_fields(kind: Any) -> Fields:
+    names = [field.name for field in kind.__attrs_attrs__]
+    return lambda value, _: {name: getattr(value, name) for name in names}
+
+
+def _struct_fields(kind: Any) -> Fields:
+    config = kind.__struct_config__
+    if config.array_like:
+        return lambda value, _: [getattr(value, name) for name in kind.__struct_fields__]
+    keys = list(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+
+    def read(value: Any, _: bool) -> Any:
+        made = {key: getattr(value, name) for name, key in keys}
+        made = {key: held for key, held in made.items() if held is not msgspec.UNSET}
+        return {config.tag_field: config.tag, **made} if config.tag_field else made
+
+    return read
