@@ -91,7 +91,7 @@ class Check:
 
 def _compiled(schema: Schema) -> SchemaValidator:
     # Without pydantic's own compiled validators of models, which know nothing of these rules.
-    return SchemaValidator(typing.cast("Any", schema), None, False)  # noqa: FBT003 - it has no name
+    return SchemaValidator(typing.cast("Any", schema), None, False)
 
 
 def compile_check(annotation: Any, where: str) -> Check:
