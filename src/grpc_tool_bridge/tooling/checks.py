@@ -15,7 +15,8 @@ from pydantic.warnings import ArbitraryTypeWarning
 from pydantic_core import SchemaValidator, ValidationError
 
 from grpc_tool_bridge.tooling.annotations import UnresolvedNameError, checkable, typed_dicts_taken
-from grpc_tool_bridge.tooling.strictness import Schema, reading_schema, strict_schema, with_nulls
+from grpc_tool_bridge.tooling.strictness import Schema, reading_schema, strict_schema, with_nulls, with_parts
+from grpc_tool_bridge.tooling.structs import describes_struct, has_struct_fields
 
 # Unknown fields are refused as unknown arguments are; a class that pydantic does not know is checked by isinstance.
 _CONFIG = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -129,7 +130,7 @@ def _reason(error: Exception) -> str:
     return " ".join(text.partition(", Pydantic will allow any object")[0].split())
 
 
-def _core_schema(annotation: Any) -> Schema:
+def _core_schema(annotation: Any, within: frozenset[Any] = frozenset()) -> Schema:
     annotation = checkable(annotation)
     with warnings.catch_warnings(), typed_dicts_taken(annotation):
         # What is read-only is the tool's own copy.
@@ -143,8 +144,17 @@ def _core_schema(annotation: Any) -> Schema:
             adapter.rebuild(raise_errors=True)
         schema = typing.cast("Schema", adapter.core_schema)
     if schema["type"] == "definitions":
-        return {**schema, "schema": schema["schema"]["items_schema"]}
-    return typing.cast("Schema", schema["items_schema"])
+        schema = {**schema, "schema": schema["schema"]["items_schema"]}
+    else:
+        schema = schema["items_schema"]
+    return _described(schema, within)
+
+
+def _described(schema: Schema, within: frozenset[Any]) -> Schema:
+    """Describes the fields of classes that pydantic knows nothing of."""
+    if schema["type"] == "is-instance":
+        return describes_struct(schema, _core_schema, within) if has_struct_fields(schema["cls"]) else schema
+    return with_parts(schema, lambda part: _described(part, within))
 
 
 def _exact_types(schema: Schema) -> Container[type]:

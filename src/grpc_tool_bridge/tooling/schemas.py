@@ -12,6 +12,7 @@ from pydantic_core import PydanticSerializationError, core_schema, to_jsonable_p
 
 from grpc_tool_bridge.tooling.checks import Check
 from grpc_tool_bridge.tooling.signatures import EMPTY, VAR_KEYWORD, VAR_POSITIONAL, Parameter, Signature
+from grpc_tool_bridge.tooling.structs import has_struct_fields
 from grpc_tool_bridge.tooling.typespecs import public_name
 
 
@@ -46,6 +47,22 @@ class _Generator(GenerateJsonSchema):
             made["minimum"] = 0
             if not issubclass(schema["cls"], IntFlag):
                 made["maximum"] = reduce(or_, (member.value for member in schema["cls"]), 0)
+        return made
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
+        return self._opened(super().model_schema(schema))
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> dict[str, Any]:
+        return self._opened(super().dataclass_schema(schema))
+
+    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> dict[str, Any]:
+        made = super().typed_dict_schema(schema)
+        return self._opened(made) if has_struct_fields(schema.get("cls")) else made
+
+    def _opened(self, made: dict[str, Any]) -> dict[str, Any]:
+        """Lets an object of an output have more fields: it may be one of a subclass, or not constructed with all."""
+        if self.mode == "serialization" and made.get("additionalProperties") is False:
+            del made["additionalProperties"]
         return made
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:  # noqa: ARG002 - pydantic's

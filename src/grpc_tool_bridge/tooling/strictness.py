@@ -8,7 +8,7 @@ Pydantic compiles an annotation to a core schema; ``strict_schema`` rewrites tha
   and Decimal, the value of an Enum, a list for tuples and sets, text for the keys of a dict;
 - a union reports its choices under labels that ``wording`` can tell from names of the caller.
 
-A pydantic model keeps its own rules, and so does what it holds.
+A pydantic model keeps its own rules, and so does what it holds; but it is read from whatever it travels as.
 """
 
 import json
@@ -22,6 +22,7 @@ from uuid import UUID
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic_core import PydanticCustomError, PydanticKnownError, ValidationError
 
+from grpc_tool_bridge.tooling.reading import reads_fields, reads_json
 from grpc_tool_bridge.tooling.scalars import (
     base_scalar,
     exact_date,
@@ -55,7 +56,7 @@ Rewrites = Mapping[str, Callable[[Schema], Schema]]
 
 def strict_schema(schema: Schema) -> Schema:
     """Rewrites a core schema, and every schema in it, to the rules of this module. The given one is left alone."""
-    return _rewritten(schema, _REWRITES)
+    return _rewritten(schema, _REWRITES, _own_rules)
 
 
 def reading_schema(schema: Schema) -> Schema:
@@ -63,12 +64,12 @@ def reading_schema(schema: Schema) -> Schema:
 
     It takes all that the strict one takes, with the same outcome, and takes longer for it.
     """
-    return _rewritten(schema, _READINGS)
+    return _rewritten(schema, _READINGS, _own_rules)
 
 
 def with_nulls(schema: Schema) -> Schema:
     """Lets what has null for a default take it: fields of dataclasses and of NamedTuples, and what ``Field`` says."""
-    return _rewritten(schema, {"default": _null_default})
+    return _rewritten(schema, {"default": _null_default}, lambda model: model)
 
 
 def takes_null(schema: Schema) -> bool:
@@ -85,12 +86,19 @@ def takes_null(schema: Schema) -> bool:
     return False
 
 
-def _rewritten(schema: Schema, rewrites: Rewrites) -> Schema:
+def _rewritten(schema: Schema, rewrites: Rewrites, own: Callable[[Schema], Schema]) -> Schema:
     kind = schema["type"]
     if kind == "model" or (kind == "dataclass" and is_pydantic_dataclass(schema["cls"])):
-        return schema
+        return own(schema)
     rewrite = rewrites.get(kind)
-    node = with_parts(schema, lambda part: _rewritten(part, rewrites))
+    node = with_parts(schema, lambda part: _rewritten(part, rewrites, own))
+    return rewrite(node) if rewrite else node
+
+
+def _own_rules(schema: Schema) -> Schema:
+    """Leaves a model its rules, but lets it and what it holds be read from what they travel as."""
+    rewrite = _READS.get(schema["type"])
+    node = with_parts(schema, _own_rules)
     return rewrite(node) if rewrite else node
 
 
@@ -350,6 +358,12 @@ def _generator(node: Schema) -> Schema:
     return _container("list_type")({**node, "type": "list"})
 
 
+# Of models, which keep their own rules for all else.
+_READS: Rewrites = {
+    "model": reads_fields,
+    "dataclass": reads_fields,
+    "json": reads_json,
+}
 _REWRITES: Rewrites = {
     "int": _strict,
     "float": _float,
@@ -373,6 +387,8 @@ _REWRITES: Rewrites = {
     "named-tuple": _named_tuple,
     "union": _union,
     "generator": _generator,
+    "dataclass": reads_fields,
+    "json": reads_json,
 }
 _READINGS: Rewrites = {
     **_REWRITES,

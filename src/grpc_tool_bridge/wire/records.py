@@ -70,6 +70,7 @@ class _Field:
         excluded_if: Tells a value that is kept out.
         serialized: How its class has it written: "" (as it is), "python" or "json".
         is_json: Whether it is read from a JSON text.
+        default: What it is where it is not given.
     """
 
     name: str
@@ -79,6 +80,7 @@ class _Field:
     excluded_if: Callable[[Any], bool] | None
     serialized: str
     is_json: bool
+    default: Any
 
     @classmethod
     def of(cls, name: str, info: Any, owner: Any) -> "_Field":
@@ -94,11 +96,15 @@ class _Field:
             getattr(info, "exclude_if", None),
             _serializer_mode(schema),
             _is_json(schema),
+            info.default,
         )
 
     def put(self, value: Any, into: dict[str, Any], *, output: bool) -> None:
         """Adds the field of an instance to its dict."""
         held = getattr(value, self.name)
+        if not output and self.excluded and held == self.default:
+            # Whoever reads it has the same.
+            return
         if not output:
             into[self.input_key] = _json_text(held) if self.is_json else held
         elif not (self.excluded or (self.excluded_if is not None and self.excluded_if(held))):
@@ -198,8 +204,8 @@ def _init_only(kind: Any) -> list[str]:
 
 
 def _attrs_fields(kind: Any) -> Fields:
-    names = [field.name for field in kind.__attrs_attrs__]
-    return lambda value, _: {name: getattr(value, name) for name in names}
+    keys = [(field.name, field.alias if field.init else field.name) for field in kind.__attrs_attrs__]
+    return lambda value, _: {key: getattr(value, name) for name, key in keys}
 
 
 def _struct_fields(kind: Any) -> Fields:

@@ -1,0 +1,253 @@
+"""How models and dataclasses are read back from the dicts that they travel as.
+
+``wire.records`` writes them; whatever it writes, in either form, is read as an equal object. So besides the keys that a
+class is constructed from, the names of its fields and the keys of its output are taken; what it computes is left out;
+and keys that the class does not know make it the one subclass that has exactly those. Any other key is the class's own
+to ignore, to keep or to refuse, as its configuration says.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.dataclasses import is_pydantic_dataclass
+from pydantic_core import (
+    PydanticCustomError,
+    PydanticKnownError,
+    SchemaError,
+    SchemaValidator,
+    ValidationError,
+    from_json,
+)
+
+Schema = dict[str, Any]
+Handler = Callable[[Any], Any]
+
+_MAX_NAMED = 5
+
+
+def reads_fields(node: Schema) -> Schema:
+    """Makes a core schema of a model or a dataclass read what ``wire.records`` writes.
+
+    Args:
+        node: The schema, a copy whose parts have been rewritten already.
+
+    Returns:
+        A schema to stand in its place.
+    """
+    inner = _with_fields(node)
+    if inner is None:
+        return node
+    reader = _Reader(node, inner)
+    wrapped = {"type": "function-wrap", "function": {"type": "no-info", "function": reader.read}, "schema": node}
+    if "ref" in node:
+        wrapped["ref"] = node.pop("ref")
+    return wrapped
+
+
+def reads_json(node: Schema) -> Schema:
+    """Makes the core schema of a ``Json`` field take what its text was read to, as well as the text."""
+    inner = node.get("schema", {"type": "any"})
+    made = {"type": "function-before", "function": {"type": "no-info", "function": _parsed}, "schema": inner}
+    if "ref" in node:
+        made["ref"] = node["ref"]
+    return made
+
+
+def _parsed(value: Any) -> Any:
+    if not isinstance(value, str | bytes | bytearray):
+        return value
+    try:
+        return from_json(value)
+    except ValueError as error:
+        raise PydanticKnownError("json_invalid", {"error": str(error)}) from None
+
+
+def _with_fields(node: Schema) -> Schema | None:
+    """Finds the part of a schema that holds the fields; copies what leads to it, so that it may be changed."""
+    if node.get("root_model") or node.get("custom_init"):
+        return None
+    while "fields" not in node or node["type"] == "dataclass":
+        part = node.get("schema")
+        if not isinstance(part, dict):
+            return None
+        node["schema"] = dict(part)
+        node = node["schema"]
+    return node if node["type"] in ("model-fields", "dataclass-args") else None
+
+
+class _Reader:
+    """Reads the instances of one class."""
+
+    def __init__(self, node: Schema, inner: Schema) -> None:
+        self._cls: Any = node["cls"]
+        fields = inner["fields"]
+        named = list(fields.items()) if isinstance(fields, dict) else [(field["name"], field) for field in fields]
+        widened = [(name, _takes_all_keys(name, field)) for name, field in named]
+        inner["fields"] = dict(widened) if isinstance(fields, dict) else [field for _, field in widened]
+        self._known = {path[0] for _, field in widened for path in field["validation_alias"]}
+        # A dataclass is whatever its constructor was given.
+        self._is_unchecked = node["type"] == "dataclass" and not is_pydantic_dataclass(self._cls)
+        self._inner = inner
+        self._names = [name for name, field in named if not field.get("init_only")]
+        self._is_unchecked = self._is_unchecked and len(self._names) == len(named)
+        self._contents: SchemaValidator | None = None
+        computed = inner.get("computed_fields") or ()
+        names = {key for field in computed for key in (field["property_name"], field.get("alias")) if key}
+        self._computed = names - self._known
+        self._later = _not_constructed(self._cls) - self._known
+        # A class that keeps what it does not know is not another for it.
+        self._keeps_extras = getattr(self._cls, "model_config", {}).get("extra") == "allow"
+
+    def read(self, value: Any, handler: Handler) -> Any:
+        """Reads a value: an instance, a dict of its fields, or anything else that the class takes."""
+        if not isinstance(value, Mapping):
+            if self._is_unchecked and isinstance(value, self._cls):
+                self._check_contents(value)
+            return handler(value)
+        given: Mapping[Any, Any] = value
+        if self._computed or self._later:
+            left_out = self._computed | self._later
+            given = {key: item for key, item in value.items() if key not in left_out}
+        if not self._keeps_extras and not given.keys() <= self._known:
+            subclass = _subclass_with(self._cls, frozenset(map(str, value)))
+            if subclass is not None:
+                return validator_of(subclass)(value)
+        made = handler(given)
+        for name in self._later:
+            if name in value:
+                _set_field(made, name, value[name])
+        return made
+
+    def _check_contents(self, value: Any) -> None:
+        """Checks the fields of an instance of a class that did not check them itself."""
+        if self._contents is None:
+            try:
+                self._contents = SchemaValidator(typing.cast("Any", self._inner), None, False)
+            except SchemaError:
+                # It is part of itself, by a name that only the whole schema knows.
+                self._is_unchecked = False
+                return
+        held = {name: getattr(value, name) for name in self._names if hasattr(value, name)}
+        try:
+            self._contents.validate_python(held)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
+            problem = first["msg"].removeprefix("Input ")
+            raise PydanticCustomError(
+                "contents", "has a field of another type: {place} {problem}", {"place": place, "problem": problem}
+            ) from None
+
+
+def _takes_all_keys(name: str, field: Schema) -> Schema:
+    """Lets a field be given by its own name and by its key in an output, besides the keys that it is read from."""
+    alias = field.get("validation_alias")
+    paths = [[alias]] if isinstance(alias, str) else [[*path] for path in _as_paths(alias)]
+    for key in (name, field.get("serialization_alias")):
+        if key and [key] not in paths:
+            paths.append([key])
+    return {**field, "validation_alias": paths}
+
+
+def _as_paths(alias: Any) -> list[Any]:
+    if not alias:
+        return []
+    return alias if isinstance(alias[0], list) else [alias]
+
+
+def _not_constructed(cls: Any) -> set[str]:
+    """Names the fields of a dataclass that its constructor does not take."""
+    if not dataclasses.is_dataclass(cls):
+        return set()
+    return {field.name for field in dataclasses.fields(cls) if not field.init}
+
+
+def _set_field(made: Any, name: str, given: Any) -> None:
+    """Gives a field that is not constructed the value that it had: what made it there may have been more."""
+    try:
+        hint = typing.get_type_hints(type(made), include_extras=True)[name]
+    except (NameError, KeyError, TypeError):
+        hint = Any
+    # Also of a frozen class.
+    object.__setattr__(made, name, TypeAdapter(hint).validate_python(given))
+
+
+# ---------------------------------------------------------------------------------------------------------- subclasses
+
+
+def _subclass_with(cls: Any, keys: frozenset[str]) -> Any:
+    """Finds the subclass that has fields of just these keys; None where there is none.
+
+    Raises:
+        PydanticCustomError: There are several, so that nobody can tell which was meant.
+    """
+    found = [each for each in _subclasses(cls) if keys in _key_sets(each)]
+    if len(found) > 1:
+        names = ", ".join(sorted(each.__qualname__ for each in found[:_MAX_NAMED]))
+        raise PydanticCustomError(
+            "subclass_ambiguous",
+            "may be any of {names}: declare a union of them with a discriminator",
+            {"names": names},
+        )
+    return found[0] if found else None
+
+
+def _subclasses(cls: Any) -> list[Any]:
+    found: list[Any] = []
+    waiting = list(cls.__subclasses__())
+    while waiting:
+        each = waiting.pop()
+        # A class with slots is made anew by its decorator, which leaves the first one behind.
+        if each not in found and not getattr(each, "__pydantic_generic_metadata__", {}).get("origin"):
+            found.append(each)
+        waiting.extend(each.__subclasses__())
+    newest = {(each.__module__, each.__qualname__): each for each in found}
+    return list(newest.values())
+
+
+@lru_cache(maxsize=1_024)
+def _key_sets(cls: Any) -> tuple[frozenset[str], ...]:
+    """Gives the keys that an instance has in its input form and in its output form."""
+    schema = _own_schema(cls)
+    inner = _with_fields(dict(schema)) if schema is not None else None
+    if inner is None:
+        return ()
+    fields = inner["fields"]
+    named = fields.items() if isinstance(fields, dict) else [(field["name"], field) for field in fields]
+    paths = [(name, field, _takes_all_keys(name, field)["validation_alias"]) for name, field in named]
+    read = frozenset(path[0][0] if len(path[0]) == 1 else name for name, _, path in paths)
+    written = frozenset(field.get("serialization_alias") or name for name, field in named)
+    kept = frozenset(
+        field.get("serialization_alias") or name for name, field in named if not field.get("serialization_exclude")
+    )
+    computed = frozenset(field.get("alias") or field["property_name"] for field in inner.get("computed_fields") or ())
+    later = frozenset(_not_constructed(cls))
+    return read | later, written | computed | later, kept | computed | later
+
+
+def _own_schema(cls: Any) -> Schema | None:
+    """Gives the core schema of a class itself, without what it refers to."""
+    adapter: Any = TypeAdapter(cls)
+    schema = adapter.core_schema
+    while schema["type"] not in ("model", "dataclass"):
+        if schema["type"] == "definitions":
+            wanted = schema["schema"].get("schema_ref")
+            schema = next((each for each in schema["definitions"] if each.get("ref") == wanted), schema["schema"])
+        elif isinstance(schema.get("schema"), dict):
+            schema = schema["schema"]
+        else:
+            return None
+    return typing.cast("Schema", schema)
+
+
+@lru_cache(maxsize=1_024)
+def validator_of(cls: Any) -> Handler:
+    """Compiles what reads the instances of a class by itself, when it is first wanted."""
+    from grpc_tool_bridge.tooling.checks import compile_check  # noqa: PLC0415 - checks are made of what is here
+
+    validate: Handler = compile_check(cls, cls.__qualname__).validator.validate_python
+    return validate

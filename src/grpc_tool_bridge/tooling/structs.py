@@ -1,0 +1,121 @@
+"""attrs classes and msgspec structs as parameters and results: pydantic checks them, and knows nothing of their fields.
+
+Their core schema becomes that of a typed dict, of which an instance is constructed.
+"""
+
+import sys
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+from pydantic_core import PydanticCustomError
+
+from grpc_tool_bridge.tooling.reading import validator_of
+
+Schema = dict[str, Any]
+# Compiles the annotation of a field, inside of these classes.
+Compile = Callable[[Any, frozenset[Any]], Schema]
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One field.
+
+    Attributes:
+        key: What it is called in a dict.
+        argument: What the constructor calls it; empty: it is set later, or not at all.
+        name: Its attribute; empty: it is none.
+        annotation: Its type.
+        required: Whether it must be given.
+    """
+
+    key: str
+    argument: str
+    name: str
+    annotation: Any
+    required: bool
+
+
+def has_struct_fields(cls: Any) -> bool:
+    """Whether a class is one of attrs's or msgspec's."""
+    return isinstance(cls, type) and (hasattr(cls, "__attrs_attrs__") or issubclass(cls, msgspec.Struct))
+
+
+def describes_struct(node: Schema, compile_: Compile, within: frozenset[Any]) -> Schema:
+    """Makes the core schema of a class that is checked by ``isinstance`` take a dict of its fields as well.
+
+    Args:
+        node: The schema.
+        compile_: Compiles the annotations of the fields.
+        within: The classes that this one is a part of; one that contains itself is not described again.
+    """
+    cls = node["cls"]
+    if cls in within:
+
+        def read_part(value: Any) -> Any:
+            return value if isinstance(value, cls) else validator_of(cls)(value)
+
+        return {"type": "function-before", "function": {"type": "no-info", "function": read_part}, "schema": node}
+    if getattr(getattr(cls, "__struct_config__", None), "array_like", False):
+        return node
+    fields = list(_fields(cls))
+    parts = {
+        field.key: {
+            "type": "typed-dict-field",
+            "schema": compile_(field.annotation, within | {cls}),
+            "required": field.required,
+        }
+        for field in fields
+    }
+    whole = {
+        "type": "function-after",
+        "function": {"type": "no-info", "function": _Construct(cls, tuple(fields))},
+        "schema": {"type": "typed-dict", "cls": cls, "fields": parts, "extra_behavior": "forbid"},
+    }
+
+    def read(value: Any, handler: Callable[[Any], Any]) -> Any:
+        return value if isinstance(value, cls) else handler(value)
+
+    return {"type": "function-wrap", "function": {"type": "no-info", "function": read}, "schema": whole}
+
+
+@dataclass(frozen=True, slots=True)
+class _Construct:
+    """Makes an instance of the checked values of its fields."""
+
+    cls: Any
+    fields: tuple[_Field, ...]
+
+    def __call__(self, given: dict[str, Any]) -> Any:
+        arguments = {field.argument: given[field.key] for field in self.fields if field.argument and field.key in given}
+        try:
+            made = self.cls(**arguments)
+        except (TypeError, ValueError) as error:
+            raise PydanticCustomError("construct", "is refused by its class: {error}", {"error": str(error)}) from None
+        for field in self.fields:
+            if field.name and not field.argument and field.key in given:
+                object.__setattr__(made, field.name, given[field.key])
+        return made
+
+
+def _fields(cls: Any) -> Iterator[_Field]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    if issubclass(cls, msgspec.Struct):
+        config = cls.__struct_config__
+        if config.tag_field:
+            yield _Field(config.tag_field, "", "", Literal[config.tag], required=False)
+        for info in msgspec.structs.fields(cls):
+            yield _Field(info.encode_name, info.name, info.name, hints.get(info.name, Any), info.required)
+        return
+    nothing = _nothing(cls)
+    for field in cls.__attrs_attrs__:
+        required = field.init and field.default is nothing
+        key = field.alias if field.init else field.name
+        yield _Field(key, field.alias if field.init else "", field.name, hints.get(field.name, Any), required)
+
+
+def _nothing(cls: Any) -> Any:
+    """Gives what attrs writes where a field has no default, without importing attrs."""
+    return sys.modules[type(cls.__attrs_attrs__[0]).__module__].NOTHING if cls.__attrs_attrs__ else None
