@@ -21,7 +21,7 @@ _GOOGLE_HEADER = re.compile(r"([A-Za-z][A-Za-z ]*):\s*")
 _GOOGLE_ENTRY = re.compile(rf"({_NAMES}(?:\s*,\s*{_NAMES})*)\s*(?:\(.*?\))?\s*(?::(?=\s|$)|\s--?\s)\s*(.*)")
 _GOOGLE_TYPE = re.compile(r"[\w.]+(?:\[.*?\])?(?: \| [\w.]+(?:\[.*?\])?)*:\s+(?=\S)")
 _NUMPY_RULE = re.compile(r"[-=]{3,}\s*")
-_NUMPY_ENTRY = re.compile(rf"({_NAMES}(?:\s*,\s*{_NAMES})*)\s*(?::.*)?")
+_NUMPY_ENTRY = re.compile(rf"({_NAMES}(?:\s*,\s*{_NAMES})*)\s*(?::\s*\S.*)?")
 # A field of reST, ":param int a: text", or of epytext, "@param a: text".
 _FIELD = re.compile(r"[:@](\w+)(?:\s+([^:]*?))?\s*:(?:\s+(.*))?")
 _PARAMETER_FIELDS = frozenset({"param", "parameter", "arg", "argument", "key", "keyword", "kwarg"})
@@ -119,7 +119,11 @@ class _Reader:
         body = self._lines[start:end]
         if title in _RESULTS:
             told = [item for item in body if not item or item[:1].isspace()]
-            self.results.append(inspect.cleandoc("\n".join(["", *(told if any(told) else body)])))
+            # One line that is not indented is the type; several are several results.
+            whole = (
+                told if any(told) and body[0] and sum(bool(item) for item in body if item not in told) == 1 else body
+            )
+            self.results.append(inspect.cleandoc("\n".join(["", *whole])))
         else:
             self._take_numpy_entries(body)
         self._at = end
@@ -140,8 +144,8 @@ class _Reader:
             found = None if line[:1].isspace() else _NUMPY_ENTRY.fullmatch(line)
             if found:
                 entries.append((found[1], [""]))
-            elif entries:
-                entries[-1][1].append(line)
+            else:
+                (entries[-1][1] if entries else self.rest).append(line)
         for names, text in entries:
             self._add(names, text)
 
@@ -181,8 +185,10 @@ class _Reader:
 
     def _add(self, names: str, text: list[str]) -> None:
         # Several may be documented at once as "a, b".
-        for name in names.split(","):
-            self.arguments[name.strip().lstrip("*\\")] = inspect.cleandoc("\n".join(text))
+        for part in names.split(","):
+            name = part.strip().lstrip("*\\")
+            told = [self.arguments.get(name, ""), inspect.cleandoc("\n".join(text))]
+            self.arguments[name] = "\n".join(filter(None, told))
 
 
 def _is_typed(lines: list[str]) -> bool:

@@ -3,12 +3,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from typing import Annotated, Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import Field
 
 from grpc_tool_bridge.context import ToolContext
-from grpc_tool_bridge.tooling.signatures import EMPTY, docstring_of, implementation, read_docstring, read_signature
+from grpc_tool_bridge.tooling.signatures import EMPTY, docstring_of, implementation, read_signature
 
 
 def names(function: Callable[..., Any]) -> list[str]:
@@ -234,53 +232,6 @@ class TestContext:
 
 
 class TestDocstring:
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "Adds.\n\nSlowly.\n\nArgs:\n    a: the first\n    *rest: others\n\nReturns:\n    the sum",
-            """Adds.
-
-            Slowly.
-
-            Parameters
-            ----------
-            a : int
-                the first
-            *rest
-                others
-
-            Returns
-            -------
-            int
-                the sum
-            """,
-            "Adds.\n\nSlowly.\n\n:param a: the first\n:param rest: others\n:returns: the sum",
-        ],
-        ids=["google", "numpy", "rest"],
-    )
-    def test_the_three_styles_are_read(self, text: Any) -> None:
-        doc = read_docstring(text)
-        assert doc.description == "Adds.\n\nSlowly."
-        assert doc.arguments == {"a": "the first", "rest": "others"}
-        assert doc.result == "the sum"
-
-    def test_numpys_joint_entries_are_for_each_name(self) -> None:
-        doc = read_docstring("Adds.\n\nParameters\n----------\na, b : int\n    a number")
-        assert doc.arguments == {"a": "a number", "b": "a number"}
-
-    def test_no_docstring_is_an_empty_description(self) -> None:
-        assert read_docstring("") == read_docstring("   ")
-        assert read_docstring("").description == ""
-
-    def test_broken_sections_stay_in_the_description(self) -> None:
-        assert read_docstring("Adds.\n\n:param: broken").description == "Adds.\n\n:param: broken"
-
-    @given(
-        st.lists(st.sampled_from(["Adds.", "Args:", "    a: b", ":param a: b", "Returns:", "----", "@param", "", "x"]))
-    )
-    def test_no_docstring_stops_a_function_from_being_a_tool(self, lines: list[str]) -> None:
-        assert isinstance(read_docstring("\n".join(lines)).description, str)
-
     def test_of_a_callable_object_the_class_may_speak(self) -> None:
         class Adder:
             """Adds."""
