@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
-from enum import Enum
+from enum import Enum, Flag
 from typing import Any
 from uuid import UUID
 
@@ -228,10 +228,13 @@ def _timedelta(node: Schema) -> Schema:
 def _enum(node: Schema) -> Schema:
     values = [member.value for member in node["members"]]
     kinds = {type(value) for value in values}
+    is_flag = issubclass(node["cls"], Flag)
 
     def check(value: Any) -> Any:
         value = plain_scalar(value)
-        if type(value) in _PLAIN_TYPES and type(value) not in kinds:
+        # Of a Flag, a negative number would be all that it is not.
+        is_other = type(value) in _PLAIN_TYPES and type(value) not in kinds
+        if is_other or (is_flag and isinstance(value, int) and value < 0):
             raise PydanticKnownError("enum", {"expected": _listing(values)})
         return value
 
