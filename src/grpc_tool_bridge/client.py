@@ -26,6 +26,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     error_from_info,
 )
+from grpc_tool_bridge.outside import outside_loop
 from grpc_tool_bridge.portal import AsyncApi
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     BatchToolCallRequest,
@@ -409,7 +410,8 @@ class ToolBridgeClient(AsyncApi):
             spec = tool.spec
             tools.append(tool)
             message = request.items.add(index=index, tool_id=spec.tool_id or spec.name)
-            put_arguments(message, pack_arguments(args, kwargs, partial(_name_item, index, spec.name)))
+            pack = partial(pack_arguments, args, kwargs, partial(_name_item, index, spec.name), spec)
+            put_arguments(message, await outside_loop(pack))
         if not tools:
             return []
         response: BatchToolCallResponse = await self.call("BatchExecuteTools", request, timeout=timeout)

@@ -24,6 +24,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     error_from_info,
 )
+from grpc_tool_bridge.outside import outside_loop
 from grpc_tool_bridge.portal import AsyncApi
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ArgumentSpec,
@@ -38,8 +39,10 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.timeouts import ExpiredError, TimeLimit, was_cancelled, within
 from grpc_tool_bridge.transport.client_stub import close_stream
 from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, RpcError, from_rpc_error
+from grpc_tool_bridge.wire.arguments import pack_argument
+from grpc_tool_bridge.wire.foreign import ForeignCodeError
 from grpc_tool_bridge.wire.scalars import Packed
-from grpc_tool_bridge.wire.values import deserialize_value, pack_value
+from grpc_tool_bridge.wire.values import deserialize_value
 
 # Type URL and payload, by position and by name.
 PackedArguments = tuple[list[Packed], dict[str, Packed]]
@@ -163,7 +166,10 @@ class AsyncGRPCProxyTool(AsyncApi):
             self._prepared_for, self._prepared = session_id, prepared.SerializeToString()
         # Read from bytes, what all calls have in common takes a third of the time.
         request = ToolCallRequest.FromString(self._prepared)
-        packed = pack_arguments(args, kwargs, self._name_it)
+        try:
+            packed = pack_arguments(args, kwargs, self._name_it, self.spec)
+        except ForeignCodeError:
+            packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._name_it, self.spec))
         if size_of_arguments(packed) > LARGE_BYTES:
             # Each step takes milliseconds, and between them others have their turn.
             await asyncio.sleep(0)
@@ -305,7 +311,7 @@ class AsyncGRPCProxyTool(AsyncApi):
             session_id=self._session_id(), tool_id=self._tool_id, timeout_ms=to_milliseconds(timeout, self.name)
         )
         request.config.include_events = options.wants_events
-        self._fill(request, pack_arguments(args, kwargs, self._name_it))
+        self._fill(request, await outside_loop(lambda: pack_arguments(args, kwargs, self._name_it, self.spec)))
         limit = TimeLimit(timeout + CLIENT_SLACK)
         chunks = self._context.stub.StreamTool(request)
         expected = 0
@@ -491,28 +497,27 @@ def _kind_of(spec: ToolSpec) -> type[AsyncGRPCProxyTool]:
     return StreamingGRPCProxyTool if spec.type == ToolType.STREAMING else AsyncGRPCProxyTool
 
 
-def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], what: Callable[[], str]) -> PackedArguments:
+def pack_arguments(
+    args: Sequence[Any], kwargs: Mapping[str, Any], what: Callable[[], str], spec: ToolSpec | None = None
+) -> PackedArguments:
     """Encodes the arguments of a call.
 
     Args:
         args: Arguments by position.
         kwargs: Arguments by name.
         what: Says whose arguments they are, for the text of an error.
+        spec: Of the tool, which may declare what is written only where it is declared.
 
     Raises:
         SerializationError: One of them cannot be represented; the text names it.
+        MessageTooLargeError: What an iterator gives is too much.
+        ForeignCodeError: Code of a stranger's would run in an event loop.
     """
-    which: object = None
-    by_position: list[Packed] = []
-    by_name: dict[str, Packed] = {}
     try:
-        for which, value in enumerate(args):  # noqa: B007 - names the argument that fails
-            by_position.append(pack_value(value))
-        for which, value in kwargs.items():
-            by_name[which] = pack_value(value)
-    except SerializationError as error:
-        raise SerializationError(f"{what()}: argument {which!r}: {error.message}", details=error.details) from None
-    return by_position, by_name
+        by_position = [pack_argument(value, place, spec) for place, value in enumerate(args)]
+        return by_position, {name: pack_argument(value, name, spec) for name, value in kwargs.items()}
+    except (SerializationError, MessageTooLargeError) as error:
+        raise type(error)(f"{what()}: {error.message}", details=error.details) from None
 
 
 def put_arguments(request: ToolCallRequest | ToolStreamRequest | ToolCallItem, packed: PackedArguments) -> None:

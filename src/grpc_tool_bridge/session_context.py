@@ -17,6 +17,7 @@ from grpc_tool_bridge.errors import (
     ToolCommunicationError,
     UnavailableError,
 )
+from grpc_tool_bridge.outside import written
 from grpc_tool_bridge.portal import AsyncApi
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     DeleteVariableRequest,
@@ -35,7 +36,7 @@ from grpc_tool_bridge.retries import back_off
 from grpc_tool_bridge.timeouts import was_cancelled
 from grpc_tool_bridge.transport.client_stub import close_stream
 from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
-from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+from grpc_tool_bridge.wire.values import deserialize_value
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.client import ToolBridgeClient
@@ -150,7 +151,7 @@ class SessionContext(AsyncApi):
         request = SetVariableRequest(
             session_id=self._client.require_session(),
             variable_name=name,
-            value=serialize_value(value),
+            value=await written(value),
             metadata=message,
             create_if_missing=create_if_missing,
             expected_revision=expected_revision,

@@ -30,6 +30,7 @@ from grpc_tool_bridge.core.workers import WorkerPool
 from grpc_tool_bridge.eager import Done, EagerTasks
 from grpc_tool_bridge.errors import (
     CallCancelledError,
+    NotFoundError,
     ProtocolError,
     ResourceExhaustedError,
     SessionExpiredError,
@@ -44,6 +45,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolCallRequest,
     ToolCallResponse,
     ToolCallResult,
+    ToolSpec,
     ToolStreamRequest,
 )
 from grpc_tool_bridge.running.runner import Request, ToolRunner, last_chunk, set_duration
@@ -398,6 +400,13 @@ class Executor:
             if size > self.settings.max_message_bytes:
                 self.check_size(f"the call of {tool.name}", size)
         return tool
+
+    def spec_of(self, session_id: str, tool_id: str) -> ToolSpec | None:
+        """Returns the spec of a tool that a session sees; None where it sees none, which the call will say."""
+        try:
+            return self._registry.find(self._store.find(session_id), tool_id).spec
+        except NotFoundError:
+            return None
 
     def open(
         self,

@@ -1,14 +1,17 @@
 """What a tool in the hub's own process may ask of the hub."""
 
 from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import any_pb2
 
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.errors import ToolExecutionError, error_from_info
+from grpc_tool_bridge.outside import outside_loop, written
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolStreamRequest, VariableInfo
-from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+from grpc_tool_bridge.wire.arguments import pack_argument
+from grpc_tool_bridge.wire.values import deserialize_value
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.core.executor import Executor
@@ -37,8 +40,9 @@ class HubRuntime:
 
     async def set_variable(self, name: str, value: Any, expected_revision: int | None) -> int:
         """Sets the value and returns its new revision; raises ConflictError."""
+        encoded = await written(value)
         return self._store.set_encoded(
-            self._call.session.id, name, serialize_value(value), expected_revision=expected_revision
+            self._call.session.id, name, encoded, expected_revision=expected_revision
         ).revision
 
     async def delete_variable(self, name: str, expected_revision: int | None) -> None:
@@ -52,7 +56,7 @@ class HubRuntime:
     async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Calls another tool; raises ToolExecutionError."""
         request = ToolCallRequest(session_id=self._call.session.id, tool_id=tool_id)
-        _fill(request, args, kwargs)
+        await self._fill(request, args, kwargs)
         response = await self._executor.execute(request, parent=self._call)
         if not response.success:
             raise error_from_info(response.error, tool_id)
@@ -63,7 +67,7 @@ class HubRuntime:
     ) -> AsyncGenerator[Any, None]:
         """Streams another tool; raises ToolExecutionError."""
         request = ToolStreamRequest(session_id=self._call.session.id, tool_id=tool_id)
-        _fill(request, args, kwargs)
+        await self._fill(request, args, kwargs)
         chunks = self._executor.stream(request, parent=self._call)
         try:
             async for chunk in chunks:
@@ -77,8 +81,13 @@ class HubRuntime:
         finally:
             await chunks.aclose()
 
-
-def _fill(request: ToolCallRequest | ToolStreamRequest, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    request.args.extend([serialize_value(value) for value in args])
-    for name, value in kwargs.items():
-        request.kwargs[name].CopyFrom(serialize_value(value))
+    async def _fill(
+        self, request: ToolCallRequest | ToolStreamRequest, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        spec = self._executor.spec_of(request.session_id, request.tool_id)
+        for place, value in enumerate(args):
+            type_url, payload = await outside_loop(partial(pack_argument, value, place, spec))
+            request.args.add(type_url=type_url, value=payload)
+        for name, value in kwargs.items():
+            message = request.kwargs[name]
+            message.type_url, message.value = await outside_loop(partial(pack_argument, value, name, spec))

@@ -42,8 +42,9 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.running.functions import FunctionPath, find_tool
 from grpc_tool_bridge.running.pipe import Pipe
 from grpc_tool_bridge.running.requests import PipeRuntime
-from grpc_tool_bridge.tooling.results import fitted, has_items, result_writing, streams
+from grpc_tool_bridge.tooling.results import fitted, has_items, result_writing
 from grpc_tool_bridge.tools import Tool
+from grpc_tool_bridge.wire.plain import ITERATOR_BYTES, least_bytes
 from grpc_tool_bridge.wire.values import deserialize_value, pack_value
 
 # Past so many bytes that the other end has not taken, progress and log lines are dropped: news, not results.
@@ -193,8 +194,10 @@ class Child:
 
     def _result(self, tool: Tool, function: Callable[[], Any]) -> bytes:
         value = _call_tool(function)
-        if not streams(value):
-            return self._packed(tool, value)
+        if not tool.is_stream:
+            return self._packed(tool, _read(value) if isinstance(value, AsyncIterator) else value)
+        if not has_items(value):
+            return self._encoded(tool, [value])
         values: list[Any] = []
         size = 0
         for item in _items(value):
@@ -207,7 +210,7 @@ class Child:
 
     def _stream(self, job: Job, tool: Tool, function: Callable[[], Any]) -> None:
         value = _call_tool(function)
-        values = _items(value) if streams(value) or has_items(value) else iter([value])
+        values = _items(value) if has_items(value) else iter([value])
         while True:
             job.room.acquire()
             item = next(values, _END)
@@ -220,7 +223,9 @@ class Child:
         if tool.result is not None:
             try:
                 value = fitted(tool.result, value, max_bytes=self._max_message_bytes)
-            except TypeError as error:
+            except ToolBridgeError:
+                raise
+            except Exception as error:
                 raise _ToolRaised(error) from error
         return self._encoded(tool, value)
 
@@ -231,6 +236,9 @@ class Child:
             type_url, data = pack_value(value, how)
         except (SerializationError, MessageTooLargeError) as error:
             raise type(error)(f"{what}: {error.message}", details=error.details) from None
+        except Exception as error:
+            # What an iterator in it raises.
+            raise _ToolRaised(error) from error
         if len(data) > self._max_message_bytes:
             raise MessageTooLargeError.of(what, len(data), self._max_message_bytes)
         return AnyMessage(type_url=type_url, value=data).SerializeToString()
@@ -286,6 +294,18 @@ def _items(values: Any) -> Iterator[Any]:
         raise
     except BaseException as error:
         raise _ToolRaised(error) from error
+
+
+def _read(values: AsyncIterator[Any]) -> list[Any]:
+    """Reads what is no stream by its declaration."""
+    items: list[Any] = []
+    size = 0
+    for item in _items(values):
+        size += least_bytes(item)
+        if size > ITERATOR_BYTES:
+            raise MessageTooLargeError.of("what an asynchronous iterator gives", size, ITERATOR_BYTES)
+        items.append(item)
+    return items
 
 
 async def _next_of(iterator: AsyncIterator[Any]) -> Any:

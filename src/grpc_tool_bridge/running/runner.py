@@ -47,6 +47,7 @@ from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.tooling.results import fitted, has_items, result_writing, streams
 from grpc_tool_bridge.tools import Tool
 from grpc_tool_bridge.wire.foreign import ForeignCodeError
+from grpc_tool_bridge.wire.plain import least_bytes
 from grpc_tool_bridge.wire.scalars import SCALARS
 from grpc_tool_bridge.wire.values import deserialize_value, pack_value
 
@@ -55,6 +56,9 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 Request = ToolCallRequest | ToolStreamRequest | ToolCallItem
+
+
+_END: Any = object()
 
 
 class _ToolRaised(Exception):  # noqa: N818 - not an error of its own: it carries the tool's through the bridge's code
@@ -150,6 +154,9 @@ class ToolRunner:
         Returns:
             A scalar as it is, anything else encoded.
         """
+        if tool.is_generator and tool.executor == "thread":
+            function = self._bound(call, tool, request, args, kwargs, emit)
+            return await call.step(self._threads.run(functools.partial(self._collect_here, call, tool, function)))
         if tool.is_stream:
             return await self._collect(call, tool, self._source(call, tool, request, args, kwargs, emit=emit))
         if tool.executor == "process":
@@ -157,8 +164,8 @@ class ToolRunner:
         value = await self._returned(call, tool, request, args, kwargs, emit)
         if type(value) in SCALARS and (tool.result is None or type(value) in tool.result.accepts):
             return value
-        if streams(value):
-            return await self._collect(call, tool, self._each(call, tool, value, self.settings.stream_buffer))
+        if isinstance(value, AsyncIterator):
+            value = await self._awaited_items(call, value)
         return await self._finished(call, tool, value)
 
     async def _returned(
@@ -192,7 +199,13 @@ class ToolRunner:
         """Makes a result fit its declaration and encodes it: in a thread, where code of a stranger's takes part."""
 
         def finish() -> Packed:
-            return Packed(*self.pack(call, self._fitted(tool, value), tool))
+            try:
+                return Packed(*self.pack(call, self._fitted(tool, value), tool))
+            except (ToolBridgeError, _ToolRaised):
+                raise
+            except Exception as error:
+                # What an iterator in it raises, or a serializer of a model.
+                raise _ToolRaised(error) from error
 
         return await self._in_thread_if_foreign(call, finish)
 
@@ -242,6 +255,51 @@ class ToolRunner:
         finally:
             await source.aclose()
         return Packed(*self.pack(call, values, tool))
+
+    def _collect_here(self, call: Call, tool: Tool, function: Callable[[], Any]) -> Packed:
+        """Reads a generator to its end in the thread that it runs in, as long as somebody wants the list."""
+        values: list[Any] = []
+        size = 0
+        generator = function()
+        try:
+            while call.cause is None and not call.over:
+                try:
+                    value = next(generator, _END)
+                except BaseException as error:
+                    raise _ToolRaised(error) from error
+                if value is _END:
+                    break
+                packed = self.pack(call, self._fitted(tool, value), tool)
+                size += len(packed[1])
+                self.check_size(f"the result of {call.tool.name}", size)
+                values.append(
+                    value
+                    if type(value) in SCALARS
+                    else deserialize_value(any_pb2.Any(type_url=packed[0], value=packed[1]))
+                )
+        finally:
+            close(generator)
+        return Packed(*self.pack(call, values, tool))
+
+    async def _awaited_items(self, call: Call, values: AsyncIterator[Any]) -> list[Any]:
+        """Gives the items of an asynchronous iterator that a function returned where no stream is declared."""
+        items: list[Any] = []
+        size = 0
+        try:
+            while True:
+                try:
+                    item = await call.step(_awaited(values.__anext__()))
+                except StopAsyncIteration:
+                    return items
+                except BaseException as error:
+                    if call.is_raised_by_tool(error):
+                        raise _ToolRaised(error) from error
+                    raise
+                items.append(item)
+                size += least_bytes(item)
+                self.check_size(f"the result of {call.tool.name}", size)
+        finally:
+            await _close(call, values)
 
     async def encoded(self, call: Call, tool: Tool, value: Any) -> Packed:
         """Encodes what a tool gave; raises as ``pack``."""
@@ -326,7 +384,11 @@ class ToolRunner:
             values: AsyncIterator[Any] = self._iterate(call, tool, request, args, kwargs, buffer, emit)
         else:
             value = await self._returned(call, tool, request, args, kwargs, emit)
-            if not (streams(value) or (tool.is_stream and type(value) not in SCALARS and has_items(value))):
+            # What is declared to be a list is one, whatever it is made of.
+            yields = has_items(value) if tool.is_stream else tool.result is None and streams(value)
+            if not yields:
+                if isinstance(value, AsyncIterator):
+                    value = await self._awaited_items(call, value)
                 yield await self._finished(call, tool, value)
                 return
             values = self._iterator(tool, value, buffer)
@@ -360,9 +422,6 @@ class ToolRunner:
         finally:
             await _close(call, values)
 
-    def _each(self, call: Call, tool: Tool, value: Any, buffer: int) -> AsyncGenerator[Any, None]:
-        return self._steps(call, tool, self._iterator(tool, value, buffer))
-
     def _iterator(self, tool: Tool, value: Any, buffer: int) -> AsyncIterator[Any]:
         """Iterates what a function returned: an asynchronous iterator in the loop, any other where the tool runs."""
         if isinstance(value, AsyncIterable):
@@ -382,16 +441,27 @@ class ToolRunner:
         emit: EventStream | None,
     ) -> AsyncGenerator[Any, None]:
         """Iterates a generator function."""
-        context = self._context(call, request, emit) if tool.context_parameter is not None else None
         if tool.executor == "process":
+            context = self._context(call, request, emit) if tool.context_parameter is not None else None
             return self._processes.iterate(tool, args, kwargs, context, buffer)
-        if tool.context_parameter is not None:
-            kwargs[tool.context_parameter] = context
-        function = functools.partial(tool.function, *args, **kwargs)
+        function = self._bound(call, tool, request, args, kwargs, emit)
         if tool.is_async:
             values: AsyncGenerator[Any, None] = function()
             return values
         return self._threads.iterate(function, buffer) if tool.executor == "thread" else _in_place(function)
+
+    def _bound(
+        self,
+        call: Call,
+        tool: Tool,
+        request: Request,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        emit: EventStream | None,
+    ) -> Callable[[], Any]:
+        if tool.context_parameter is not None:
+            kwargs[tool.context_parameter] = self._context(call, request, emit)
+        return functools.partial(tool.function, *args, **kwargs)
 
     def _context(self, call: Call, request: Request, emit: EventStream | None) -> ToolContext:
         call.context = ToolContext(

@@ -14,14 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 from pydantic.dataclasses import is_pydantic_dataclass
-from pydantic_core import (
-    PydanticCustomError,
-    PydanticKnownError,
-    SchemaError,
-    SchemaValidator,
-    ValidationError,
-    from_json,
-)
+from pydantic_core import PydanticCustomError, PydanticKnownError, from_json
 
 Schema = dict[str, Any]
 Handler = Callable[[Any], Any]
@@ -41,8 +34,11 @@ def reads_fields(node: Schema) -> Schema:
     inner = _with_fields(node)
     if inner is None:
         return node
-    reader = _Reader(node, inner)
-    wrapped = {"type": "function-wrap", "function": {"type": "no-info", "function": reader.read}, "schema": node}
+    is_plain = node["type"] == "dataclass" and not is_pydantic_dataclass(node["cls"])
+    reader = _DataclassReader(node, inner) if is_plain else _Reader(node, inner)
+    # A dataclass is constructed here, so that the fields of one that is there already can be checked without that.
+    schema = inner if is_plain else node
+    wrapped = {"type": "function-wrap", "function": {"type": "no-info", "function": reader.read}, "schema": schema}
     if "ref" in node:
         wrapped["ref"] = node.pop("ref")
     return wrapped
@@ -80,67 +76,74 @@ def _with_fields(node: Schema) -> Schema | None:
 
 
 class _Reader:
-    """Reads the instances of one class."""
+    """Reads the instances of one class.
+
+    Args:
+        node: The core schema of the class.
+        inner: The part of it that holds the fields, which is changed.
+    """
 
     def __init__(self, node: Schema, inner: Schema) -> None:
         self._cls: Any = node["cls"]
-        fields = inner["fields"]
-        named = list(fields.items()) if isinstance(fields, dict) else [(field["name"], field) for field in fields]
-        widened = [(name, _takes_all_keys(name, field)) for name, field in named]
-        inner["fields"] = dict(widened) if isinstance(fields, dict) else [field for _, field in widened]
-        self._known = {path[0] for _, field in widened for path in field["validation_alias"]}
-        # A dataclass is whatever its constructor was given.
-        self._is_unchecked = node["type"] == "dataclass" and not is_pydantic_dataclass(self._cls)
-        self._inner = inner
-        self._names = [name for name, field in named if not field.get("init_only")]
-        self._is_unchecked = self._is_unchecked and len(self._names) == len(named)
-        self._contents: SchemaValidator | None = None
+        named = [(name, _takes_all_keys(name, field)) for name, field in _named_fields(inner)]
+        inner["fields"] = dict(named) if isinstance(inner["fields"], dict) else [field for _, field in named]
+        self._fields = {name: field for name, field in named if field.get("init", True)}
+        self._known = {path[0] for field in self._fields.values() for path in field["validation_alias"]}
         computed = inner.get("computed_fields") or ()
         names = {key for field in computed for key in (field["property_name"], field.get("alias")) if key}
-        self._computed = names - self._known
-        self._later = _not_constructed(self._cls) - self._known
+        self._later = _not_constructed(self._cls)
+        self._left_out = (names - self._known) | self._later
         # A class that keeps what it does not know is not another for it.
         self._keeps_extras = getattr(self._cls, "model_config", {}).get("extra") == "allow"
 
     def read(self, value: Any, handler: Handler) -> Any:
         """Reads a value: an instance, a dict of its fields, or anything else that the class takes."""
         if not isinstance(value, Mapping):
-            if self._is_unchecked and isinstance(value, self._cls):
-                self._check_contents(value)
-            return handler(value)
+            return self._taken(value, handler)
         given: Mapping[Any, Any] = value
-        if self._computed or self._later:
-            left_out = self._computed | self._later
-            given = {key: item for key, item in value.items() if key not in left_out}
+        if self._left_out:
+            given = {key: item for key, item in value.items() if key not in self._left_out}
         if not self._keeps_extras and not given.keys() <= self._known:
             subclass = _subclass_with(self._cls, frozenset(map(str, value)))
             if subclass is not None:
                 return validator_of(subclass)(value)
-        made = handler(given)
+        made = self._constructed(given, handler)
         for name in self._later:
             if name in value:
                 _set_field(made, name, value[name])
         return made
 
-    def _check_contents(self, value: Any) -> None:
-        """Checks the fields of an instance of a class that did not check them itself."""
-        if self._contents is None:
-            try:
-                self._contents = SchemaValidator(typing.cast("Any", self._inner), None, False)
-            except SchemaError:
-                # It is part of itself, by a name that only the whole schema knows.
-                self._is_unchecked = False
-                return
-        held = {name: getattr(value, name) for name in self._names if hasattr(value, name)}
-        try:
-            self._contents.validate_python(held)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
-            problem = first["msg"].removeprefix("Input ")
-            raise PydanticCustomError(
-                "contents", "has a field of another type: {place} {problem}", {"place": place, "problem": problem}
-            ) from None
+    def _taken(self, value: Any, handler: Handler) -> Any:
+        return handler(value)
+
+    def _constructed(self, given: Mapping[Any, Any], handler: Handler) -> Any:
+        return handler(given)
+
+
+class _DataclassReader(_Reader):
+    """Reads the instances of a dataclass, which is whatever its constructor was given: their fields are checked."""
+
+    def __init__(self, node: Schema, inner: Schema) -> None:
+        super().__init__(node, inner)
+        inner.setdefault("extra_behavior", node.get("config", {}).get("extra_fields_behavior", "ignore"))
+        self._init_only = [name for name, field in self._fields.items() if field.get("init_only")]
+
+    def _taken(self, value: Any, handler: Handler) -> Any:
+        if not isinstance(value, self._cls):
+            return handler(value)
+        if not self._init_only:
+            handler({name: getattr(value, name) for name in self._fields if hasattr(value, name)})
+        return value
+
+    def _constructed(self, given: Mapping[Any, Any], handler: Handler) -> Any:
+        fields, init_only = handler(given)
+        arguments = {name: item for name, item in fields.items() if name in self._fields}
+        return self._cls(**arguments, **dict(zip(self._init_only, init_only or (), strict=True)))
+
+
+def _named_fields(inner: Schema) -> list[tuple[str, Schema]]:
+    fields = inner["fields"]
+    return list(fields.items()) if isinstance(fields, dict) else [(field["name"], field) for field in fields]
 
 
 def _takes_all_keys(name: str, field: Schema) -> Schema:
@@ -216,8 +219,7 @@ def _key_sets(cls: Any) -> tuple[frozenset[str], ...]:
     inner = _with_fields(dict(schema)) if schema is not None else None
     if inner is None:
         return ()
-    fields = inner["fields"]
-    named = fields.items() if isinstance(fields, dict) else [(field["name"], field) for field in fields]
+    named = [(name, field) for name, field in _named_fields(inner) if field.get("init", True)]
     paths = [(name, field, _takes_all_keys(name, field)["validation_alias"]) for name, field in named]
     read = frozenset(path[0][0] if len(path[0]) == 1 else name for name, _, path in paths)
     written = frozenset(field.get("serialization_alias") or name for name, field in named)

@@ -36,8 +36,8 @@ def fitted(check: Check, value: Any, *, max_bytes: int) -> Any:
         return check.validator.validate_python(value)
     except CheckError as error:
         raise TypeError(
-            f"its result {describe_problems(error)}, but its return annotation says so; return that, change the "
-            "annotation, or make the tool with check_result=False"
+            f"its result {describe_problems(error)}, by its return annotation; return what that says, change it, or "
+            "make the tool with check_result=False"
         ) from None
 
 

@@ -115,14 +115,14 @@ def _fixed(value: Any, zone: Any) -> dt.timezone:
     Raises:
         SerializationError: It may have others, which nobody could tell without its name.
     """
-    offset = zone.utcoffset(None)
-    if offset is None or (isinstance(value, dt.datetime) and value.utcoffset() != offset):
+    offset, name = zone.utcoffset(None), zone.tzname(None)
+    moves = isinstance(value, dt.datetime) and value.utcoffset() != offset
+    if offset is None or moves or not isinstance(name, str | None):
         kind = type(zone)
         raise SerializationError(
             f"a time zone of type {kind.__module__}.{kind.__name__} without an IANA name cannot travel; "
             "use zoneinfo.ZoneInfo(name), or value.astimezone() for a fixed offset"
         )
-    name = zone.tzname(None)
     return dt.timezone(offset, name) if name else dt.timezone(offset)
 
 

@@ -3,6 +3,7 @@
 On the way the value's shape is checked: whoever walks the result need not fear cycles, depth or endless sharing.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import is_
@@ -12,7 +13,7 @@ from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
 from grpc_tool_bridge.wire import data
 from grpc_tool_bridge.wire.foreign import foreign
 from grpc_tool_bridge.wire.guarded import Declares, format_of, nowhere, plain_of, refused
-from grpc_tool_bridge.wire.jsontext import MAX_ITEMS, too_deep, too_many
+from grpc_tool_bridge.wire.jsontext import MAX_ITEMS, is_json_exact, too_deep, too_many
 from grpc_tool_bridge.wire.records import fields_of
 from grpc_tool_bridge.wire.rows import is_data, is_iterator, row_of
 
@@ -64,6 +65,7 @@ def to_plain(value: Any, how: Writing, is_registered: Callable[[type], bool]) ->
         SerializationError: It is nested too deep, contains itself, is too large once written out, or something in it
             has no plain data and no other form, or does not fit where it stands.
         MessageTooLargeError: An iterator gives more than a message may have.
+        Exception: What an iterator raises.
         ForeignCodeError: Code of a stranger's would run in an event loop.
     """
     return _Walk(how, is_registered).visit(value, 0)
@@ -80,6 +82,10 @@ def read_iterators(value: Any, *, max_bytes: int) -> Any:
         MessageTooLargeError: One gives more.
         ForeignCodeError: This is an event loop's thread.
     """
+    if type(value) is list or type(value) is dict:
+        with contextlib.suppress(SerializationError):
+            if is_json_exact(value, max_depth=_READ_DEPTH):
+                return value
     return _Reader(max_bytes).read(value, 0)
 
 
@@ -117,7 +123,7 @@ class _Reader:
         items: list[Any] = []
         size = 0
         for item in iterator:
-            size += _least_bytes(item)
+            size += least_bytes(item)
             if size > self._max_bytes:
                 name = f"what an iterator gives ({type(iterator).__name__})"
                 raise MessageTooLargeError.of(name, size, self._max_bytes)
@@ -162,14 +168,15 @@ class _Walk:
             if not self._how.declares(self._path, guard):
                 raise refused(value, guard)
             return plain_of(value, guard)
+        if is_iterator(kind):
+            # What it raises is the program's own.
+            return self._iterators.iterated(value)
         try:
             if is_data(kind):
                 return data.plain_data(value)
             fields = fields_of(kind)
             if fields is not None:
                 return fields(value, self._how.output)
-            if is_iterator(kind):
-                return self._iterators.iterated(value)
             row = row_of(kind)
             return value if row is None else row(value)
         except (SerializationError, MessageTooLargeError):
@@ -213,7 +220,8 @@ class _Walk:
         return _built(dict, copies, len(value))
 
 
-def _least_bytes(item: Any) -> int:
+def least_bytes(item: Any) -> int:
+    """Tells how much of a message an item takes at the least."""
     kind: Any = type(item)
     if isinstance(item, str | bytes):
         return len(item) + _ITEM_BYTES

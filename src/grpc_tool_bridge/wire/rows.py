@@ -10,6 +10,7 @@ import datetime as dt
 import decimal
 import enum
 import io
+import ipaddress
 import os
 import re
 import sys
@@ -145,8 +146,6 @@ def _container_row(kind: type) -> Row | None:
     for base, row in _CONTAINER_ROWS:
         if issubclass(kind, base):
             return row if is_own(kind) or _is_read_as(kind, base) else _guarded(row)
-    if callable(getattr(kind, "keys", None)) and hasattr(kind, "__getitem__"):
-        return _guarded(_mapping)
     return None
 
 
@@ -195,6 +194,15 @@ def _items(value: Any) -> Any:
         return pairs
 
 
+class _KeyedType(type):
+    def __subclasscheck__(cls, kind: Any) -> bool:
+        return callable(getattr(kind, "keys", None)) and hasattr(kind, "__getitem__")
+
+
+class _Keyed(metaclass=_KeyedType):
+    """What is read as a mapping is, by its keys, and is not registered as one."""
+
+
 # The first that fits; what is a subclass of a real container is copied by that container's own code.
 _CONTAINER_ROWS: tuple[tuple[Any, Row], ...] = (
     (dict, dict),
@@ -203,6 +211,8 @@ _CONTAINER_ROWS: tuple[tuple[Any, Row], ...] = (
     (frozenset, frozenset),
     (set, set),
     (abc.Mapping, _mapping),
+    # A row of a database, say, which is registered as a sequence of its values.
+    (_Keyed, _mapping),
     (abc.Set, _items),
     (abc.Sequence, _sequence),
     (abc.ValuesView, list),
@@ -228,6 +238,8 @@ def _advice(kind: type) -> str | None:
     for base, advice in _ADVICE:
         if issubclass(kind, base):
             return advice
+    if issubclass(kind, _TEXT_KINDS):
+        return None
     if any(hasattr(kind, name) for name in ("__arrow_c_stream__", "__array__", "__array_interface__")):
         return None
     if issubclass(kind, abc.Awaitable):
@@ -251,6 +263,9 @@ def public_name(kind: type) -> str:
     """Names a class for an error: with its module, unless it is built in."""
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
+
+# Of the standard library, what is its text although it can be iterated.
+_TEXT_KINDS = (ipaddress.IPv4Network, ipaddress.IPv6Network)
 
 _ADVICE: tuple[tuple[Any, str], ...] = (
     (BaseException, "raise it, or send str(…) or repr(…) of it"),

@@ -1,0 +1,406 @@
+"""Objects made of fields are read back as equal objects by who declares their class, at any depth and in either form."""
+
+import dataclasses as dc
+import datetime as dt
+import json
+from collections.abc import Callable
+from enum import Enum
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict, Union
+
+import attrs
+import msgspec
+import pydantic
+import pydantic.dataclasses
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, Json, RootModel, TypeAdapter, computed_field
+from pydantic.alias_generators import to_camel
+
+from grpc_tool_bridge import SerializationError, deserialize_value, serialize_value, tool
+from grpc_tool_bridge.tooling.checks import compile_check
+from grpc_tool_bridge.wire.values import Writing, pack_value
+
+
+class Aliased(BaseModel):
+    a: int = Field(alias="aa")
+    b: int = Field(validation_alias="bv")
+    c: int = Field(serialization_alias="cs")
+    d: int = Field(validation_alias=AliasChoices("d1", "d2"))
+    e: int = Field(validation_alias=AliasPath("path", 0), default=4)
+
+
+class Generated(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+    first_name: str
+    inner_value: Aliased | None = None
+
+
+class Animal(BaseModel):
+    name: str
+
+
+class Dog(Animal):
+    breed: str
+
+
+class Cat(Animal):
+    lives: int = 9
+
+
+class Zoo(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    animals: list[Animal]
+    best: Animal
+    by_name: dict[str, Animal | None] = {}
+
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic's docs say
+    @property
+    def count(self) -> int:
+        return len(self.animals)
+
+    @computed_field(alias="isEmpty")  # type: ignore[prop-decorator]  # likewise
+    @property
+    def is_empty(self) -> bool:
+        return not self.animals
+
+
+class Excluded(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    a: int
+    by_default: str = Field("default", exclude=True)
+    required: str = Field(exclude=True)
+
+
+class Jsons(BaseModel):
+    numbers: Json[list[int]]
+    anything: Json[Any]
+    text: Json[str] = "null"  # type: ignore[assignment]  # pydantic reads it
+    maybe: Json[dict[str, int]] | None = None
+
+
+class Dogs(RootModel[list[Dog]]):
+    pass
+
+
+class Kept(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    a: int
+
+    @computed_field  # type: ignore[prop-decorator]  # likewise
+    @property
+    def double(self) -> int:
+        return self.a * 2
+
+
+class Stamped(BaseModel):
+    when: dt.datetime
+    seconds: Annotated[dt.timedelta, pydantic.PlainSerializer(lambda span: span.total_seconds())]
+
+    @pydantic.field_serializer("when")
+    def _written(self, when: dt.datetime) -> str:
+        return when.strftime("%d.%m.%Y")
+
+
+class Whole(BaseModel):
+    x: int
+
+    @pydantic.model_serializer
+    def _written(self) -> dict[str, int]:
+        return {"twice": self.x * 2}
+
+
+class Tree(BaseModel):
+    value: int
+    children: list["Tree"] = []
+
+
+class Cot(BaseModel):
+    kind: Literal["cot"] = "cot"
+    width: int = 1
+
+
+class Bed(BaseModel):
+    kind: Literal["bed"] = "bed"
+    width: int = 2
+
+
+class Room(BaseModel):
+    furniture: Annotated[Cot | Bed, Field(discriminator="kind")]
+    plain: Cot | Bed
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@dc.dataclass
+class Doubled:
+    x: int
+    y: int = dc.field(init=False)
+    inner: list["Doubled"] = dc.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.y = self.x * 2
+
+
+@dc.dataclass(slots=True, frozen=True, kw_only=True)
+class Slotted:
+    a: int
+    later: int = dc.field(init=False, default=5)
+    colour: Colour = Colour.RED
+
+
+@dc.dataclass
+class Base:
+    n: int
+
+
+@dc.dataclass
+class Sub(Base):
+    m: int = 3
+
+
+@dc.dataclass
+class Holder:
+    items: list[Base]
+    dogs: dict[str, Animal]
+    when: dt.datetime | None = None
+    pairs: tuple[tuple[int, Base], ...] = ()
+
+
+@pydantic.dataclasses.dataclass
+class Validated:
+    x: int = Field(alias="ex")
+
+    @computed_field  # type: ignore[prop-decorator]  # likewise
+    @property
+    def plus_one(self) -> int:
+        return self.x + 1
+
+
+@attrs.define
+class Attr:
+    x: int
+    _private: str = "p"
+    animals: list[Animal] = attrs.Factory(list)
+    later: int = attrs.field(init=False, default=7)
+
+
+@attrs.frozen(kw_only=True)
+class AttrHolder:
+    attr: Attr
+    day: dt.date | None = None
+
+
+class Struct(msgspec.Struct, rename="camel", tag="struct"):
+    first_name: str
+    n: int = 3
+    inner: Union["Struct", None] = None
+
+
+class StructHolder(msgspec.Struct, frozen=True):
+    struct: Struct
+    members: set[int] = set()
+
+
+class Mixed(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    attr: Attr
+    base: Base
+    slotted: Slotted
+
+
+class Pair(NamedTuple):
+    left: Base
+    right: Dog
+
+
+class Typed(TypedDict):
+    dog: Animal
+    bases: list[Base]
+
+
+def changed(value: Any, **fields: Any) -> Any:
+    for name, item in fields.items():
+        object.__setattr__(value, name, item)
+    return value
+
+
+def aliased() -> Aliased:
+    return Aliased.model_validate({"aa": 1, "bv": 2, "c": 3, "d1": 4, "path": [5]})
+
+
+REX = Dog(name="Rex", breed="Collie")
+VALUES: dict[str, Any] = {
+    "aliases": aliased(),
+    "generated aliases": Generated(firstName="F", innerValue=aliased()),
+    "subclass in a field of its base": Zoo(
+        animals=[REX, Animal(name="A"), Cat(name="C")], best=REX, by_name={"k": REX, "n": None}
+    ),
+    "excluded fields": Excluded(a=1, by_default="other", required="r"),
+    "Json fields": Jsons(numbers="[1]", anything='{"a": [1.5]}', text='"123"', maybe='{"a": 2}'),  # type: ignore[arg-type]  # pydantic reads them
+    "root model": Dogs([REX]),
+    "extra fields": Kept(a=1, other=[1, {"b": None}]),  # type: ignore[call-arg]  # it takes any
+    "serializers": Stamped(when=dt.datetime(2026, 1, 2), seconds=dt.timedelta(seconds=1.5)),
+    "model serializer": Whole(x=5),
+    "recursive": Tree(value=1, children=[Tree(value=2, children=[Tree(value=3)])]),
+    "unions": Room(furniture=Bed(width=5), plain=Bed()),
+    "init=False": changed(Doubled(3, inner=[]), y=99, inner=[Doubled(1)]),
+    "slots, frozen, kw_only": changed(Slotted(a=1), later=6),
+    "dataclass of dataclasses": Holder(
+        [Base(1), Sub(2, 4)], {"r": REX}, dt.datetime(2026, 1, 1, tzinfo=dt.UTC), ((1, Sub(5)),)
+    ),
+    "dataclass of pydantic": Validated(ex=5),
+    "attrs": changed(Attr(1, "q", [REX]), later=8),
+    "attrs in attrs": AttrHolder(attr=Attr(1), day=dt.date(2026, 1, 2)),
+    "struct": Struct("A", inner=Struct("B", n=4)),
+    "struct in struct": StructHolder(Struct("A"), {1, 2}),
+    "each in another": Mixed(attr=Attr(1, animals=[REX]), base=Sub(1), slotted=Slotted(a=2)),
+    "NamedTuple": Pair(Sub(1), REX),
+}
+
+# What these leave out of an output, or write into it, is for the eyes of others.
+INPUT_ONLY = {"excluded fields", "serializers", "model serializer", "Json fields"}
+
+WRAPS: list[tuple[Callable[[Any], Any], Callable[[Any], Any]]] = [
+    (lambda value: value, lambda cls: cls),
+    (lambda value: [value], lambda cls: list[cls]),
+    (lambda value: {"a": value, "b": None}, lambda cls: dict[str, cls | None]),
+    (lambda value: (1, value), lambda cls: tuple[int, cls]),
+]
+
+
+def input_form(value: Any) -> Any:
+    return deserialize_value(serialize_value(value))
+
+
+def output_form(value: Any) -> Any:
+    type_url, payload = pack_value(value, Writing(output=True))
+    return deserialize_value(AnyMessage(type_url=type_url, value=payload))
+
+
+def read(annotation: Any, value: Any) -> Any:
+    return compile_check(annotation, "here").validator.validate_python(value)
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_the_input_form_is_read_back_as_an_equal_object(name: str) -> None:
+    value = VALUES[name]
+    for wrap, annotate in WRAPS:
+        back = read(annotate(type(value)), input_form(wrap(value)))
+        assert back == wrap(value)
+        assert repr(back) == repr(wrap(value))
+
+
+@pytest.mark.parametrize("name", [name for name in VALUES if name not in INPUT_ONLY])
+def test_the_output_form_is_read_back_as_an_equal_object(name: str) -> None:
+    value = VALUES[name]
+    for wrap, annotate in WRAPS:
+        back = read(annotate(type(value)), output_form(wrap(value)))
+        assert back == wrap(value)
+        assert repr(back) == repr(wrap(value))
+
+
+def test_a_typed_dict_holds_objects_as_its_fields() -> None:
+    given: Typed = {"dog": REX, "bases": [Sub(1)]}
+    assert read(Typed, input_form(given)) == given
+
+
+@pytest.mark.parametrize(
+    "name", ["generated aliases", "excluded fields", "extra fields", "Json fields", "serializers", "model serializer"]
+)
+def test_pydantic_by_itself_reads_the_input_form_of_a_model(name: str) -> None:
+    value = VALUES[name]
+    if name == "generated aliases":
+        value = Generated(firstName="F")
+    assert TypeAdapter(type(value)).validate_python(input_form(value)) == value
+
+
+def test_the_forms_have_the_keys_of_either_schema() -> None:
+    assert input_form(aliased()) == {"aa": 1, "bv": 2, "c": 3, "d1": 4, "e": 5}
+    assert output_form(aliased()) == aliased().model_dump(by_alias=True)
+    zoo = VALUES["subclass in a field of its base"]
+    assert "count" not in input_form(zoo)
+    assert output_form(zoo) == zoo.model_dump(by_alias=True, serialize_as_any=True)
+    assert output_form(VALUES["excluded fields"]) == {"a": 1}
+    assert output_form(VALUES["serializers"]) == {"when": "02.01.2026", "seconds": 1.5}
+    assert output_form(VALUES["model serializer"]) == {"twice": 10}
+    assert output_form(VALUES["Json fields"]) == VALUES["Json fields"].model_dump()
+    assert output_form(Validated(ex=1)) == {"ex": 1, "plus_one": 2}
+
+
+def test_an_excluded_field_with_its_default_stays_behind() -> None:
+    assert input_form(Excluded(a=1, required="r")) == {"a": 1, "required": "r"}
+
+
+def test_fields_of_a_subclass_that_several_have_are_refused() -> None:
+    class Wolf(Animal):
+        breed: str
+
+    assert Wolf(name="W", breed="grey").breed == "grey"
+    with pytest.raises(pydantic.ValidationError, match="any of Dog, .*Wolf"):
+        read(Animal, input_form(REX))
+    del Wolf
+    __import__("gc").collect()
+
+
+def test_an_unknown_field_is_the_business_of_the_class() -> None:
+    assert read(Animal, {"name": "A", "unknown": 1}) == Animal(name="A")
+    for cls, given in ((Zoo, {"animals": [], "best": {"name": "A"}, "unknown": 1}), (Base, {"n": 1, "unknown": 1})):
+        with pytest.raises(pydantic.ValidationError, match="unknown"):
+            read(cls, given)
+
+
+def test_a_dataclass_with_an_init_only_field_is_refused_where_it_would_be_constructed_again() -> None:
+    @dc.dataclass
+    class Scaled:
+        x: float
+        factor: dc.InitVar[float] = 2.0
+
+        def __post_init__(self, factor: float) -> None:
+            self.x *= factor
+
+    with pytest.raises(SerializationError, match="InitVar 'factor'"):
+        serialize_value([Scaled(1.0)])
+    assert output_form(Scaled(1.0)) == {"x": 2.0}
+    assert read(Scaled, {"x": 1.0, "factor": 3.0}).x == 3.0
+
+
+@pytest.mark.parametrize(
+    ("cls", "given", "problem"),
+    [
+        (Attr, {"x": "1"}, "valid integer"),
+        (Attr, {"x": 1, "unknown": 2}, "unknown"),
+        (Attr, {}, "x"),
+        (AttrHolder, {"attr": {"x": 1, "private": 2}}, r"attr\.private"),
+        (Struct, {"firstName": 5}, "firstName"),
+        (Struct, {"type": "other", "firstName": "a"}, "struct"),
+        (Doubled, {"x": 1, "y": "no number"}, "valid integer"),
+        (Jsons, {"numbers": "[1", "anything": "1"}, "JSON"),
+        (Jsons, {"numbers": ["x"], "anything": "1"}, "numbers"),
+    ],
+)
+def test_wrong_fields_are_named(cls: Any, given: Any, problem: str) -> None:
+    with pytest.raises(pydantic.ValidationError, match=problem):
+        read(cls, given)
+
+
+def test_the_fields_of_attrs_classes_and_structs_are_described() -> None:
+    @tool
+    def offered(attr: Attr, structs: list[Struct]) -> AttrHolder:
+        raise NotImplementedError
+
+    schema = json.loads(offered.spec.input_schema)["properties"]
+    assert schema["attr"]["required"] == ["x"]
+    assert set(schema["attr"]["properties"]) == {"x", "private", "animals", "later"}
+    assert set(schema["structs"]["items"]["properties"]) == {"type", "firstName", "n", "inner"}
+    assert set(json.loads(offered.spec.output_schema)["properties"]) == {"attr", "day"}
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [(Base("x"), "n\n.*valid integer"), (Holder([Base(1), Base(None)], {}), r"items\.1\.n")],  # type: ignore[arg-type]  # the wrong types are what is told
+)
+def test_a_dataclass_whose_fields_are_of_other_types_is_refused(value: Any, problem: str) -> None:
+    with pytest.raises(pydantic.ValidationError, match=problem):
+        read(type(value), value)
