@@ -95,6 +95,14 @@ def or_none(annotation: Any) -> Any:
         return annotation
 
 
+def without_none(annotation: Any) -> Any:
+    """Gives what an annotation allows besides None, where that is one type; else the annotation itself."""
+    if typing.get_origin(annotation) not in _UNIONS:
+        return annotation
+    others = [item for item in typing.get_args(annotation) if item is not type(None)]
+    return others[0] if len(others) == 1 else annotation
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class AnnotatedDefault:
     """A default that an annotation gives: its value, PydanticUndefined of a factory, and what makes one for a call."""

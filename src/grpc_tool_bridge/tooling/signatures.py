@@ -153,13 +153,22 @@ def read_signature(function: Callable[..., Any], label: str) -> Signature:
         context=context.name if context else None,
         context_index=parameters.index(context) if context and context.positional else None,
         result=_item_type(result, label) if is_stream else result,
-        description=doc.description,
+        description=_with_others(doc, parameters, described),
         result_description=doc.result,
         is_async=inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code),
         is_generator=is_generator,
         is_stream=is_stream,
         needs_instance=needs_instance,
     )
+
+
+def _with_others(doc: Docstring, parameters: tuple[Parameter, ...], described: Callable[..., Any]) -> str:
+    """Adds to the description what the docstring says of arguments that ``**kwargs`` takes: no parameter has it."""
+    if all(item.kind is not VAR_KEYWORD for item in parameters):
+        return doc.description
+    known = {item.name for item in parameters} | set(inspect.signature(described).parameters)
+    others = [f"{name}: {text}" for name, text in doc.arguments.items() if name not in known]
+    return "\n\n".join(filter(None, [doc.description, "\n".join(others)]))
 
 
 def implementation(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -268,6 +277,7 @@ class _Resolver:
 
     global_names: dict[str, Any]
     local_names: dict[str, Any]
+    qualname: str
 
     @classmethod
     def of(cls, code: Callable[..., Any]) -> "_Resolver":
@@ -278,14 +288,16 @@ class _Resolver:
                 # A name that gets its value later, such as the function's own, is an empty cell.
                 with contextlib.suppress(ValueError):
                     local_names[name] = cell.cell_contents
-        return cls(getattr(code, "__globals__", {}), local_names)
+        return cls(getattr(code, "__globals__", {}), local_names, getattr(code, "__qualname__", ""))
 
     def __call__(self, annotation: Any, where: str) -> Any:
         if annotation is EMPTY:
             return Any
-        holder = types.SimpleNamespace(__annotations__={"value": annotation})
         try:
-            return typing.get_type_hints(holder, self.global_names, self.local_names, include_extras=True)["value"]
+            try:
+                return self._resolved(annotation, self.local_names)
+            except NameError:
+                return self._resolved(annotation, self._enclosing_names() | self.local_names)
         except NameError as error:
             raise UnresolvedNameError(
                 f"{where}: its annotation {annotation!r} cannot be resolved ({type(error).__name__}: {error}); "
@@ -295,6 +307,21 @@ class _Resolver:
             raise TypeError(
                 f"{where}: its annotation {annotation!r} cannot be read as a type ({type(error).__name__}: {error})"
             ) from error
+
+    def _resolved(self, annotation: Any, local_names: dict[str, Any]) -> Any:
+        holder = types.SimpleNamespace(__annotations__={"value": annotation})
+        return typing.get_type_hints(holder, self.global_names, local_names, include_extras=True)["value"]
+
+    def _enclosing_names(self) -> dict[str, Any]:
+        """Finds the names of the functions and class bodies around, as far as they run now, as while they decorate."""
+        names: dict[str, Any] = {}
+        frame = inspect.currentframe()
+        while frame is not None:
+            around = frame.f_code.co_qualname
+            if frame.f_globals is self.global_names and self.qualname.startswith((f"{around}.", f"{around}.<locals>.")):
+                names = {**frame.f_locals, **names}
+            frame = frame.f_back
+        return names
 
 
 def _find_context(parameters: tuple[Parameter, ...], label: str) -> Parameter | None:

@@ -30,6 +30,21 @@ class TestParameters:
 
         assert read_signature(f, "f").parameters[0].annotation is Local
 
+    def test_names_around_a_function_are_resolved_while_they_are_there(self) -> None:
+        class Local: ...
+
+        def f(a: "list[Local]") -> None: ...
+
+        class Service:
+            class Inner: ...
+
+            def g(self, a: "Inner") -> None: ...
+
+            read = read_signature(g, "g")
+
+        assert read_signature(f, "f").parameters[0].annotation == list[Local]
+        assert Service.read.parameters[0].annotation is Service.Inner
+
     def test_an_annotation_that_cannot_be_resolved_is_refused_by_function_and_parameter(self) -> None:
         def f(good: int, bad: "Missing") -> None: ...  # type: ignore[name-defined]  # noqa: F821 - what the test is about
 
@@ -232,6 +247,28 @@ class TestContext:
 
 
 class TestDocstring:
+    def test_what_it_says_of_further_arguments_by_name_stays(self) -> None:
+        def f(a: int, **options: str) -> None:
+            """Draws.
+
+            Args:
+                a: First.
+                color: Of the line.
+                **options: Others.
+            """
+
+        def closed(a: int) -> None:
+            """Draws.
+
+            Args:
+                b: No argument.
+            """
+
+        read = read_signature(f, "f")
+        assert read.description == "Draws.\n\ncolor: Of the line."
+        assert [item.description for item in read.parameters] == ["First.", "Others."]
+        assert read_signature(closed, "closed").description == "Draws."
+
     def test_of_a_callable_object_the_class_may_speak(self) -> None:
         class Adder:
             """Adds."""
