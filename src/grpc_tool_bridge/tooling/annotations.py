@@ -58,7 +58,7 @@ def checkable(annotation: Any) -> Any:
     if origin is Annotated:
         return Annotated[(checkable(args[0]), *annotation.__metadata__)]
     if origin in _COLLECTIONS:
-        item = checkable(args[0])
+        item = checkable(args[0]) if args else Any
         return list[item] | tuple[item, ...] | set[item] | frozenset[item]  # type: ignore[valid-type] # made at run time
     ready = tuple(item if isinstance(item, list) else checkable(item) for item in args)
     if origin is None or all(new is old for new, old in zip(ready, args, strict=True)):

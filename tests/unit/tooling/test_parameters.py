@@ -215,6 +215,7 @@ KINDS: list[tuple[Any, list[tuple[Any, Any]], list[Any]]] = [
     (Mapping[str, int], [({"a": 1.0}, {"a": 1})], [{"a": "x"}, []]),
     (Iterable[int], [([1.0], [1])], [["x"], 5]),
     (Collection[int], [([1.0], [1])], [["x"], 5]),
+    (typing.Collection, [([1.0], [1.0])], [5]),
     (Reversible[int], [([1.0], [1])], [["x"], 5]),
     (deque[int], [([1.0], deque([1]))], [["x"]]),
     (Counter[str], [({"a": 1.0}, Counter(a=1))], [{"a": "x"}]),

@@ -6,7 +6,7 @@ import sys
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from typing import Annotated, Any, Literal, NamedTuple, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict, cast
 
 import numpy as np
 import pydantic
@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
+from pydantic_core import SchemaValidator
 
 from grpc_tool_bridge.tooling.checks import compile_check
+from grpc_tool_bridge.tooling.strictness import reading_schema, strict_schema
 
 
 class Level(enum.IntEnum):
@@ -212,6 +214,38 @@ def test_a_float_is_an_int_just_where_it_is_integral_and_then_exactly(number: fl
     else:
         with pytest.raises(ValidationError):
             read(int, number)
+
+
+ANNOTATIONS: list[Any] = [
+    int, float, str, bool, bytes, complex, Decimal, int | float, float | int, bool | int, int | str | None,
+    Literal[1, "a", True], Literal[1] | float, Level, Mixed, Half, Level | int, Decimal | float, list[int] | list[float], dict[int, str],
+    dict[str, int | float], tuple[int, ...], set[float], Row, Pair, Pair | list, date | str,
+    timedelta | int, datetime | date,
+]  # fmt: skip
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 2), st.floats(), st.sampled_from([0.5, 1.0, 2.0]), st.binary(max_size=1),
+    st.sampled_from(["a", "1", "1.0", "2024-01-02", "fast", "n", "P1D"]), st.dates(), st.decimals(),
+    st.complex_numbers(),
+)  # fmt: skip
+VALUES = st.one_of(
+    SCALARS,
+    st.lists(SCALARS, max_size=3),
+    st.tuples(SCALARS, SCALARS),
+    st.dictionaries(st.sampled_from(["a", "1", "n", "1.0"]), SCALARS, max_size=2),
+    st.just(Pair(1)),
+    st.just(Level.LOW),
+)
+
+
+@given(st.sampled_from(ANNOTATIONS), VALUES)
+def test_what_is_taken_as_it_is_is_read_alike(annotation: Any, value: Any) -> None:
+    schema = compile_check(annotation, "here").schema
+    try:
+        strict = SchemaValidator(cast("Any", strict_schema(schema))).validate_python(value)
+    except ValidationError:
+        return
+    reading = SchemaValidator(cast("Any", reading_schema(schema))).validate_python(value)
+    assert (type(reading), repr(reading)) == (type(strict), repr(strict))
 
 
 def test_a_value_of_another_package_that_says_it_has_no_dimensions_is_left_alone() -> None:
