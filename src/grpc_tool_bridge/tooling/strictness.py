@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from enum import Enum, Flag
 from typing import Any
 from uuid import UUID
@@ -62,7 +63,7 @@ def strict_schema(schema: Schema) -> Schema:
 def reading_schema(schema: Schema) -> Schema:
     """Rewrites a core schema as ``strict_schema`` does, to one that also reads scalars that are not quite Python's own.
 
-    It takes all that the strict one takes, with the same outcome, and takes longer for it.
+    It is for values that the strict one refuses: of a union, it may choose another of two types that both can be read.
     """
     return _rewritten(schema, _READINGS, _own_rules)
 
@@ -234,11 +235,16 @@ def _enum(node: Schema) -> Schema:
         value = plain_scalar(value)
         # Of a Flag, a negative number would be all that it is not.
         is_other = type(value) in _PLAIN_TYPES and type(value) not in kinds
-        if is_other or (is_flag and isinstance(value, int) and value < 0):
+        if is_other or (is_flag and isinstance(value, int) and value < 0) or _is_signal(value):
             raise PydanticKnownError("enum", {"expected": _listing(values)})
         return value
 
     return _before(check, node)
+
+
+def _is_signal(value: Any) -> bool:
+    """Whether a value cannot even be looked up."""
+    return isinstance(value, Decimal) and value.is_snan()
 
 
 def _enum_reading(node: Schema) -> Schema:
