@@ -18,6 +18,7 @@ import msgspec
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ValidationRules
 from grpc_tool_bridge.tooling.checks import EVERYTHING, Check, Validator
+from grpc_tool_bridge.tooling.rewriting import Schema
 from grpc_tool_bridge.tooling.signatures import (
     EMPTY,
     KEYWORD_ONLY,
@@ -27,7 +28,6 @@ from grpc_tool_bridge.tooling.signatures import (
     Parameter,
     Signature,
 )
-from grpc_tool_bridge.tooling.strictness import Schema
 
 # Far more than a tool has that somebody means to call.
 MAX_ARGUMENTS = 256

@@ -15,7 +15,8 @@ from pydantic.warnings import ArbitraryTypeWarning
 from pydantic_core import SchemaValidator, ValidationError
 
 from grpc_tool_bridge.tooling.annotations import UnresolvedNameError, checkable, typed_dicts_taken
-from grpc_tool_bridge.tooling.strictness import Schema, reading_schema, strict_schema, with_nulls, with_parts
+from grpc_tool_bridge.tooling.rewriting import Schema, with_parts
+from grpc_tool_bridge.tooling.strictness import reading_schema, strict_schema, with_nulls
 from grpc_tool_bridge.tooling.structs import describes_struct, has_struct_fields
 
 # Unknown fields are refused as unknown arguments are; a class that pydantic does not know is checked by isinstance.

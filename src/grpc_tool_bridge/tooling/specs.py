@@ -7,6 +7,7 @@ from typing import Any
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ToolType, ValidationRules
 from grpc_tool_bridge.tooling.checks import Check
+from grpc_tool_bridge.tooling.rewriting import Schema
 from grpc_tool_bridge.tooling.schemas import input_schema, output_schema
 from grpc_tool_bridge.tooling.signatures import (
     EMPTY,
@@ -17,7 +18,6 @@ from grpc_tool_bridge.tooling.signatures import (
     Parameter,
     Signature,
 )
-from grpc_tool_bridge.tooling.strictness import Schema
 from grpc_tool_bridge.tooling.typespecs import allowed_values, elixir_type, python_type
 from grpc_tool_bridge.wire.values import serialize_value
 

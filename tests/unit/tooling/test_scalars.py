@@ -244,11 +244,11 @@ VALUES = st.one_of(
 def test_the_reading_schema_takes_all_that_the_strict_one_takes(annotation: Any, value: Any) -> None:
     schema = compile_check(annotation, "here").schema
     try:
-        strict = SchemaValidator(cast("Any", strict_schema(schema))).validate_python(value)
+        SchemaValidator(cast("Any", strict_schema(schema))).validate_python(value)
     except ValidationError:
         return
-    reading = SchemaValidator(cast("Any", reading_schema(schema))).validate_python(value)
-    assert repr(reading) == repr(strict) or reading == strict
+    # Of a union, it may choose another of two types that both can be read; but it refuses nothing.
+    SchemaValidator(cast("Any", reading_schema(schema))).validate_python(value)
 
 
 def test_a_value_of_another_package_that_says_it_has_no_dimensions_is_left_alone() -> None:
