@@ -42,7 +42,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.running.functions import FunctionPath, find_tool
 from grpc_tool_bridge.running.pipe import Pipe
 from grpc_tool_bridge.running.requests import PipeRuntime
-from grpc_tool_bridge.tooling.results import fitted, has_items, result_writing
+from grpc_tool_bridge.tooling.results import fitted, has_items, result_writing, streams
 from grpc_tool_bridge.tools import Tool
 from grpc_tool_bridge.wire.plain import ITERATOR_BYTES, least_bytes
 from grpc_tool_bridge.wire.values import deserialize_value, pack_value
@@ -210,7 +210,10 @@ class Child:
 
     def _stream(self, job: Job, tool: Tool, function: Callable[[], Any]) -> None:
         value = _call_tool(function)
-        values = _items(value) if has_items(value) else iter([value])
+        yields = has_items(value) if tool.is_stream else tool.result is None and streams(value)
+        if not yields and isinstance(value, AsyncIterator):
+            value = _read(value)
+        values = _items(value) if yields else iter([value])
         while True:
             job.room.acquire()
             item = next(values, _END)

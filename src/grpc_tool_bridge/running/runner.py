@@ -155,15 +155,22 @@ class ToolRunner:
             A scalar as it is, anything else encoded.
         """
         if tool.is_generator and tool.executor == "thread":
-            function = self._bound(call, tool, request, args, kwargs, emit)
-            return await call.step(self._threads.run(functools.partial(self._collect_here, call, tool, function)))
-        if tool.is_stream:
+            return await self._collect_in_thread(call, tool, self._bound(call, tool, request, args, kwargs, emit))
+        if tool.is_generator or (tool.is_stream and tool.executor == "process"):
             return await self._collect(call, tool, self._source(call, tool, request, args, kwargs, emit=emit))
         if tool.executor == "process":
             return await self._invoke_elsewhere(call, tool, request, args, kwargs, emit)
         value = await self._returned(call, tool, request, args, kwargs, emit)
-        if type(value) in SCALARS and (tool.result is None or type(value) in tool.result.accepts):
+        if (
+            type(value) in SCALARS
+            and not tool.is_stream
+            and (tool.result is None or type(value) in tool.result.accepts)
+        ):
             return value
+        if tool.is_stream:
+            if isinstance(value, AsyncIterable):
+                return await self._collect(call, tool, self._steps(call, tool, aiter(value)))
+            return await self._collect_in_thread(call, tool, lambda: iter(value if has_items(value) else [value]))
         if isinstance(value, AsyncIterator):
             value = await self._awaited_items(call, value)
         return await self._finished(call, tool, value)
@@ -255,6 +262,11 @@ class ToolRunner:
         finally:
             await source.aclose()
         return Packed(*self.pack(call, values, tool))
+
+    async def _collect_in_thread(self, call: Call, tool: Tool, function: Callable[[], Any]) -> Packed:
+        # One thread reads it all: to hand each value over takes longer than most take to make.
+        made: Packed = await call.step(self._threads.run(functools.partial(self._collect_here, call, tool, function)))
+        return made
 
     def _collect_here(self, call: Call, tool: Tool, function: Callable[[], Any]) -> Packed:
         """Reads a generator to its end in the thread that it runs in, as long as somebody wants the list."""
@@ -377,9 +389,6 @@ class ToolRunner:
     ) -> AsyncGenerator[Any, None]:
         """Yields the values of any tool; of one that returns what does not stream, its result."""
         buffer = buffer or self.settings.stream_buffer
-        if tool.executor == "process" and not tool.is_stream:
-            yield await self._invoke_elsewhere(call, tool, request, args, kwargs, emit)
-            return
         if tool.is_generator or tool.executor == "process":
             values: AsyncIterator[Any] = self._iterate(call, tool, request, args, kwargs, buffer, emit)
         else:

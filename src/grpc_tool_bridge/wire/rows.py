@@ -238,14 +238,8 @@ def _advice(kind: type) -> str | None:
     for base, advice in _ADVICE:
         if issubclass(kind, base):
             return advice
-    if issubclass(kind, _TEXT_KINDS):
+    if issubclass(kind, _TEXT_KINDS) or any(hasattr(kind, name) for name in _DATA_PROTOCOLS):
         return None
-    if any(hasattr(kind, name) for name in ("__arrow_c_stream__", "__array__", "__array_interface__")):
-        return None
-    if issubclass(kind, abc.Awaitable):
-        return "await it, and send what it gives"
-    if issubclass(kind, abc.AsyncIterable):
-        return "it is read asynchronously: send [item async for item in …], or stream it from a tool that yields"
     if issubclass(kind, abc.Iterable) or _is_sized(kind):
         return "send list(…) of it, or its plain data"
     if hasattr(kind, "__float__"):
@@ -267,6 +261,9 @@ def public_name(kind: type) -> str:
 # Of the standard library, what is its text although it can be iterated.
 _TEXT_KINDS = (ipaddress.IPv4Network, ipaddress.IPv6Network)
 
+# Of arrays and tables of any other library.
+_DATA_PROTOCOLS = ("__arrow_c_stream__", "__array__", "__array_interface__")
+
 _ADVICE: tuple[tuple[Any, str], ...] = (
     (BaseException, "raise it, or send str(…) or repr(…) of it"),
     (io.IOBase, "send what it holds: its read() or getvalue()"),
@@ -276,4 +273,6 @@ _ADVICE: tuple[tuple[Any, str], ...] = (
     (re.Match, "send its group() or groups()"),
     (types.SimpleNamespace, "send vars(…) of it"),
     (os.DirEntry, "send its path"),
+    (abc.Awaitable, "await it, and send what it gives"),
+    (abc.AsyncIterable, "send [item async for item in …], or stream it from a tool that yields"),
 )

@@ -272,7 +272,7 @@ async def test_values_made_while_the_reader_looks_are_not_lost_at_the_end(monkey
             super().__init__(loop, buffer)
             self.values = Unlucky()
 
-        def produce(self, function: Callable[[], Generator[Any, Any, Any]]) -> None:
+        def produce(self, function: Callable[[], Iterator[Any]]) -> None:
             begin.wait()
             super().produce(function)
             ended.set()

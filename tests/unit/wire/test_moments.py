@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from grpc_tool_bridge import SerializationError, deserialize_value, serialize_value
 
 # Twice on that night, an hour apart.
-TWICE = dt.datetime(2024, 10, 27, 2, 30)
+TWICE = dt.datetime(2024, 10, 27, 2, 30)  # noqa: DTZ001 - each case gives it a zone
 BERLIN = ZoneInfo("Europe/Berlin")
 PYTZ = pytz.timezone("Europe/Berlin")
 DATEUTIL: Any = dateutil.tz.gettz("Europe/Berlin")

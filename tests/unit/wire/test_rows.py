@@ -24,7 +24,8 @@ import types
 import typing
 import uuid
 import weakref
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -133,7 +134,7 @@ class Column(Sequence[int]):
         return 2
 
 
-class Members(Set[int]):
+class Members(AbstractSet[int]):
     """A set that is no set."""
 
     def __contains__(self, item: object) -> bool:
@@ -250,10 +251,10 @@ ROWS: dict[str, tuple[Any, Any]] = {
     "set": (lambda: Group({1}), {1}),
     "frozenset": (lambda: Frozen({1}), frozenset({1})),
     "Set": (Members, {1, 2}),
-    "dict keys": (lambda: {"a": 1}.keys(), {"a"}),
-    "dict values": (lambda: {"a": [1]}.values(), [[1]]),
-    "dict items": (lambda: {"a": 1}.items(), {("a", 1)}),
-    "dict items that are in no set": (lambda: {"a": [1]}.items(), [("a", [1])]),
+    "dict keys": ({"a": 1}.keys, {"a"}),
+    "dict values": ({"a": [1]}.values, [[1]]),
+    "dict items": ({"a": 1}.items, {("a", 1)}),
+    "dict items that are in no set": ({"a": [1]}.items, [("a", [1])]),
     "generator": (yields, [1, 2]),
     "iterator class": (Countdown, [1, 0]),
     "map": (lambda: map(str, [1]), ["1"]),
@@ -359,7 +360,7 @@ async def coroutine() -> None:
 
 REFUSED: dict[str, tuple[Any, str]] = {
     "object": (object, "register_codec"),
-    "instance without text": (lambda: type("Plain", (), {})(), r"vars\("),
+    "instance without text": (type("Plain", (), {}), r"vars\("),
     "SimpleNamespace": (lambda: types.SimpleNamespace(a=1), r"vars\("),
     "class": (lambda: int, "its name"),
     "module": (lambda: os, "its name"),
@@ -369,7 +370,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "partial": (lambda: functools.partial(int), "register_codec"),
     "generic alias": (lambda: list[int], "send "),
     "exception": (lambda: ValueError("x"), r"repr\("),
-    "exception of one's own": (lambda: type("Mine", (Exception,), {"__str__": lambda self: "m"})(), r"repr\("),
+    "exception of one's own": (type("Mine", (Exception,), {"__str__": lambda self: "m"}), r"repr\("),
     "match": (lambda: re.match("a", "a"), "group"),
     "StringIO": (lambda: io.StringIO("x"), "getvalue"),
     "BytesIO": (lambda: io.BytesIO(b"x"), "getvalue"),

@@ -11,7 +11,6 @@ from collections import OrderedDict, deque, namedtuple
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import numpy as np
 import pandas as pd
 import pydantic
 import pytest
