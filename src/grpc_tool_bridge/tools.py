@@ -188,7 +188,7 @@ def tool(
         function: A function, generator function, bound method, callable object or ``functools.partial``, async or not.
         name: The tool's name, 1 to 128 letters, digits, ``_``, ``-`` or ``.``; the function's where not given.
         tool_id: What a call names; the tool's name where not given. Of the same form.
-        description: What the tool is for; the docstring without its sections where not given.
+        description: What the tool is for; the docstring without its arguments and result where not given.
         type: BATCH for a function that takes a list of inputs. The others follow from the function.
         version: A text of your choice. Replicas of a tool share it.
         idempotent: Whether calling twice with the same arguments does no more than calling once.

@@ -96,7 +96,7 @@ class Signature:
         context_index: How many arguments may be given by position before the context stands in the way; None where it
             does not.
         result: Annotation of the result or, of a generator, of one item; ``EMPTY`` where there is none.
-        description: The docstring without its sections.
+        description: The docstring without what it says of the arguments and the result.
         result_description: What the docstring says about the result.
         is_async: Whether it is a coroutine function or an async generator function.
         is_generator: Whether it is a generator function, async or not.
