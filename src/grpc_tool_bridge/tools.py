@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Never, overload
 
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
+from grpc_tool_bridge.tooling.annotations import UnresolvedNameError
 from grpc_tool_bridge.tooling.binding import Binder
 from grpc_tool_bridge.tooling.checks import Check, compile_check
 from grpc_tool_bridge.tooling.options import (
@@ -43,11 +44,20 @@ class _Plan:
     options: ToolOptions
 
 
+# What a tool has from reading its function.
+_PLANNED = frozenset(
+    {"spec", "is_async", "is_generator", "is_stream", "result", "executor", "context_parameter", "bind", "_plan"}
+)
+
+
 class Tool:
     """A function as a tool. Immutable; made by ``tool`` or ``as_tool``.
 
     It can be called as the function itself, and has its name, docstring and signature. As an attribute of a class it
     binds to the instance as a function does.
+
+    Where an annotation names what is defined further down in the module, the function is read when the first attribute
+    is asked for, at the latest when the tool is registered; a name that is not there then is a TypeError.
 
     Attributes:
         spec: What peers see of it.
@@ -76,11 +86,24 @@ class Tool:
     __wrapped__: Callable[..., Any]
     _plan: _Plan
 
-    def __init__(self, function: Callable[..., Any], plan: _Plan) -> None:
+    def __init__(self, function: Callable[..., Any], plan: _Plan | Callable[[], _Plan]) -> None:
         code = described_by(function)
         self.__dict__.update(
-            spec=plan.spec,
             function=function,
+            __name__=own_name(function),
+            __qualname__=getattr(code, "__qualname__", own_name(function)),
+            __module__=code.__module__,
+            __doc__=docstring_of(function),
+            __wrapped__=function,
+        )
+        if isinstance(plan, _Plan):
+            self._follow(plan)
+        else:
+            self.__dict__["_read_plan"] = plan
+
+    def _follow(self, plan: _Plan) -> None:
+        self.__dict__.update(
+            spec=plan.spec,
             is_async=plan.is_async,
             is_generator=plan.is_generator,
             is_stream=plan.is_stream,
@@ -89,12 +112,15 @@ class Tool:
             context_parameter=plan.context_parameter,
             _plan=plan,
             bind=plan.binder.bind,
-            __name__=own_name(function),
-            __qualname__=getattr(code, "__qualname__", own_name(function)),
-            __module__=code.__module__,
-            __doc__=docstring_of(function),
-            __wrapped__=function,
         )
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only for what is not in the tool, so that no call of a tool that has been read comes by.
+        if name not in _PLANNED or "_plan" in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._follow(self.__dict__["_read_plan"]())
+        self.__dict__.pop("_read_plan", None)
+        return self.__dict__[name]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function itself; nothing is checked."""
@@ -111,13 +137,14 @@ class Tool:
         return Tool(types.MethodType(self.function, instance), self._plan)
 
     def __setattr__(self, name: str, value: object) -> Never:
-        raise AttributeError(f"tool {self.spec.name!r} cannot be changed; make another from its function")
+        raise AttributeError(f"tool {self.__name__!r} cannot be changed; make another from its function")
 
     def __delattr__(self, name: str) -> Never:
         self.__setattr__(name, None)
 
     def __repr__(self) -> str:
-        return f"<Tool {self.spec.name}{inspect.signature(self.function)}>"
+        name = self.spec.name if "_plan" in self.__dict__ else self.__name__
+        return f"<Tool {name}{inspect.signature(self.function)}>"
 
 
 @overload
@@ -161,7 +188,7 @@ def tool(
         function: A function, generator function, bound method, callable object or ``functools.partial``, async or not.
         name: The tool's name, 1 to 128 letters, digits, ``_``, ``-`` or ``.``; the function's where not given.
         tool_id: What a call names; the tool's name where not given. Of the same form.
-        description: What the tool is for; the docstring without its sections where not given.
+        description: What the tool is for; the docstring without its arguments and result where not given.
         type: BATCH for a function that takes a list of inputs. The others follow from the function.
         version: A text of your choice. Replicas of a tool share it.
         idempotent: Whether calling twice with the same arguments does no more than calling once.
@@ -210,6 +237,13 @@ def as_tool(obj: Tool | Callable[..., Any]) -> Tool:
 def _make(function: Callable[..., Any], options: ToolOptions) -> Tool:
     _check_callable(function)
     name = fitting_name(function, options.name)
+    try:
+        return Tool(function, _read_plan(function, name, options))
+    except UnresolvedNameError:
+        return Tool(function, functools.partial(_read_plan, function, name, options))
+
+
+def _read_plan(function: Callable[..., Any], name: str, options: ToolOptions) -> _Plan:
     signature = read_signature(function, name)
     checks = {
         item.name: compile_check(item.annotation, f"{name}: parameter '{item.name}'") for item in signature.parameters
@@ -217,7 +251,7 @@ def _make(function: Callable[..., Any], options: ToolOptions) -> Tool:
     result = None if signature.result is EMPTY else compile_check(signature.result, f"{name}: the result")
     spec = describe_tool(name, fitting_type(name, options.type, signature), signature, checks, result)
     apply_options(spec, options)
-    plan = _Plan(
+    return _Plan(
         spec=spec,
         binder=Binder(name, signature, checks),
         result=result if options.check_result else None,
@@ -229,7 +263,6 @@ def _make(function: Callable[..., Any], options: ToolOptions) -> Tool:
         needs_instance=signature.needs_instance,
         options=options,
     )
-    return Tool(function, plan)
 
 
 def _tool_inside(obj: object) -> Tool | None:

@@ -1,8 +1,8 @@
 """What a tool's spec says of its arguments, as far as that needs no type of the tool's own language.
 
-Where the spec lists arguments, they are read as Python's: a bool is no int, an int may be a float. Where it has only an
-input schema, that is JSON Schema of a peer in another language, and what its types may mean beyond Python's passes: 3.0
-for an integer, bytes for a string. Only texts, bytes, numbers, truth values and None are told apart. Any other type is
+Where the spec lists arguments, they are read as Python's: a bool is no int, an int may be a float, and 3.0 is an int.
+Where it has only an input schema, that is JSON Schema of a peer in another language, and what its types may mean beyond
+Python's passes: bytes for a string. Only texts, bytes, numbers, truth values and None are told apart. Any other type is
 left to the worker, and so are patterns: a peer's could keep the hub busy for as long as the peer likes.
 """
 
@@ -11,14 +11,14 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any, cast
+from typing import Any
 
 import msgspec
-from pydantic_core import SchemaValidator
 
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ValidationRules
-from grpc_tool_bridge.tooling.checks import EVERYTHING, Check
+from grpc_tool_bridge.tooling.checks import EVERYTHING, Check, Validator
+from grpc_tool_bridge.tooling.rewriting import Schema
 from grpc_tool_bridge.tooling.signatures import (
     EMPTY,
     KEYWORD_ONLY,
@@ -28,7 +28,6 @@ from grpc_tool_bridge.tooling.signatures import (
     Parameter,
     Signature,
 )
-from grpc_tool_bridge.tooling.strictness import Schema, strict_schema
 
 # Far more than a tool has that somebody means to call.
 MAX_ARGUMENTS = 256
@@ -86,7 +85,7 @@ class Unread(list[Any]):
 
 
 UNREAD = Unread()
-_ANYTHING = Check({"type": "any"}, EVERYTHING, SchemaValidator({"type": "any"}))
+_ANYTHING = Check({"type": "any"}, EVERYTHING, Validator({"type": "any"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,4 +344,4 @@ def _make_check(
     if or_none:
         schema = {"type": "nullable", "schema": schema}
         accepts.add(NoneType)
-    return Check(schema, frozenset(accepts), SchemaValidator(cast("Any", strict_schema(schema))))
+    return Check(schema, frozenset(accepts), Validator(schema))

@@ -41,6 +41,7 @@ class _Slot:
     required: bool
     positional_only: bool
     default: Any
+    make_default: Callable[[], Any] | None
     accepts: Container[type]
     validate: Callable[[Any], Any]
 
@@ -52,9 +53,14 @@ class _Slot:
             required=parameter.required,
             positional_only=parameter.kind is POSITIONAL_ONLY,
             default=parameter.default,
+            make_default=parameter.make_default,
             accepts=check.accepts,
             validate=check.validator.validate_python,
         )
+
+    def given_default(self) -> Any:
+        """Gives what the function gets where no argument is given."""
+        return self.default if self.make_default is None else self.make_default()
 
 
 @dataclass(slots=True)
@@ -110,6 +116,11 @@ class Binder:
         by_name_only = sum(slot.required for slot in self._by_name.values() if slot.index == sys.maxsize)
         left = accumulate((slot.required for slot in reversed(self._positional)), initial=by_name_only)
         self.required = tuple(left)[::-1]
+        self._filled = tuple(slot for slot in self._by_name.values() if slot.make_default is not None)
+        if self._filled:
+            self._bind_given = self.bind
+            # Set only where there is something to fill in, so that no other tool's calls pay for it.
+            self.bind = self._bind_filled  # type: ignore[method-assign]
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
         """Binds the arguments of one call.
@@ -119,7 +130,8 @@ class Binder:
             kwargs: Arguments by name.
 
         Returns:
-            Arguments for the function, checked and converted. Defaults are left to it.
+            Arguments for the function, checked and converted. Its own defaults are left to it; those that only its
+            annotations give are among them.
 
         Raises:
             ValidationError: Arguments are wrong; ``details`` has a text for each of them.
@@ -144,6 +156,19 @@ class Binder:
             except (CheckError, KeyError):
                 return self._bind_checked(args, kwargs)
         return self._bind_checked(args, kwargs)
+
+    def _bind_filled(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+        """Binds the arguments of one call, and gives the function the defaults that it does not have itself."""
+        taken, named = self._bind_given(args, kwargs)
+        ready = list(taken)
+        for slot in self._filled:
+            if slot.index < len(ready) or slot.name in named:
+                continue
+            if slot.positional_only:
+                ready.extend(before.given_default() for before in self._positional[len(ready) : slot.index + 1])
+            else:
+                named[slot.name] = slot.given_default()
+        return ready, named
 
     def _bind_checked(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
         call = _Call()
@@ -213,8 +238,12 @@ class Binder:
         for slot in self._positional:
             if slot.positional_only and slot.name in call.bound:
                 lead = max(lead, slot.index + 1)
-        args = [call.bound.pop(slot.name, slot.default) for slot in self._positional[:lead]]
+        args = [self._taken(call, slot) for slot in self._positional[:lead]]
         return [*args, *call.extra_args], {**call.bound, **call.extra_kwargs}
+
+    @staticmethod
+    def _taken(call: _Call, slot: _Slot) -> Any:
+        return call.bound.pop(slot.name) if slot.name in call.bound else slot.given_default()
 
     def _error(self, problems: Mapping[str, list[str]]) -> ValidationError:
         known = [name for name in self._by_name if name in problems]

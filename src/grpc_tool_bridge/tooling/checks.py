@@ -1,19 +1,22 @@
 """An annotation compiled once, so that values can be checked against it and described by it."""
 
-import sys
 import typing
+import warnings
 from collections.abc import Container
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from types import NoneType, UnionType
-from typing import Annotated, Any, NotRequired, Required, Union
+from types import NoneType
+from typing import Any
 from uuid import UUID
 
-import typing_extensions
 from pydantic import ConfigDict, TypeAdapter
-from pydantic_core import SchemaValidator
+from pydantic.errors import PydanticUndefinedAnnotation
+from pydantic.warnings import ArbitraryTypeWarning
+from pydantic_core import SchemaValidator, ValidationError
 
-from grpc_tool_bridge.tooling.strictness import Schema, strict_schema, with_parts
+from grpc_tool_bridge.tooling.annotations import UnresolvedNameError, checkable, typed_dicts_taken
+from grpc_tool_bridge.tooling.rewriting import Schema, with_parts
+from grpc_tool_bridge.tooling.strictness import reading_schema, strict_schema, with_nulls
 from grpc_tool_bridge.tooling.structs import describes_struct, has_struct_fields
 
 # Unknown fields are refused as unknown arguments are; a class that pydantic does not know is checked by isinstance.
@@ -45,6 +48,34 @@ class _Everything:
 EVERYTHING = _Everything()
 
 
+class Validator:
+    """Checks and converts values by a core schema, with the rules of ``strictness``.
+
+    Nearly all values are exactly what is asked for, so they are taken as such first. Only one that is not is gone
+    through again, by a schema that reads more and takes longer; what is wrong with it is told by that one alone.
+    """
+
+    __slots__ = ("_reading", "_schema", "_strict")
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._strict = _compiled(strict_schema(schema))
+        self._reading: SchemaValidator | None = None
+
+    def validate_python(self, value: Any) -> Any:
+        """Checks and converts a value.
+
+        Raises:
+            pydantic_core.ValidationError: It cannot be taken.
+        """
+        try:
+            return self._strict.validate_python(value)
+        except ValidationError:
+            if self._reading is None:
+                self._reading = _compiled(reading_schema(self._schema))
+        return self._reading.validate_python(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """What one annotation accepts.
@@ -57,7 +88,12 @@ class Check:
 
     schema: Schema
     accepts: Container[type]
-    validator: SchemaValidator
+    validator: Validator
+
+
+def _compiled(schema: Schema) -> SchemaValidator:
+    # Without pydantic's own compiled validators of models, which know nothing of these rules.
+    return SchemaValidator(typing.cast("Any", schema), None, False)
 
 
 def compile_check(annotation: Any, where: str) -> Check:
@@ -71,21 +107,43 @@ def compile_check(annotation: Any, where: str) -> Check:
         The check.
 
     Raises:
-        TypeError: Values cannot be checked against it.
+        TypeError: Values cannot be checked against it; an ``UnresolvedNameError`` where it holds a name that is not
+            there, or not yet.
     """
     try:
-        schema = _core_schema(_portable(annotation))
-        # Without pydantic's own compiled validators of models, which know nothing of how they travel.
-        validator = SchemaValidator(typing.cast("Any", strict_schema(schema)), None, False)
+        schema = with_nulls(_core_schema(annotation))
+        validator = Validator(schema)
+    except (NameError, PydanticUndefinedAnnotation) as error:
+        raise UnresolvedNameError(
+            f"{where}: its annotation {annotation!r} holds a name that cannot be resolved ({_reason(error)}); import "
+            "or define what it names at module level, outside 'if TYPE_CHECKING'"
+        ) from error
     except Exception as error:
-        reason = " ".join(str(error).partition("\n\nFor further information")[0].split())
-        raise TypeError(f"{where}: values cannot be checked against its annotation {annotation!r}: {reason}") from error
+        raise TypeError(
+            f"{where}: values cannot be checked against its annotation {annotation!r}: {_reason(error)}"
+        ) from error
     return Check(schema, _exact_types(schema), validator)
 
 
+def _reason(error: Exception) -> str:
+    text = str(error).partition("\n\nFor further information")[0]
+    # What pydantic says of a type that is none ends with an advice that would let every value pass.
+    return " ".join(text.partition(", Pydantic will allow any object")[0].split())
+
+
 def _core_schema(annotation: Any, within: frozenset[Any] = frozenset()) -> Schema:
-    # Alone, a dataclass or a TypedDict would not take the configuration; inside a list it does.
-    schema = typing.cast("Schema", TypeAdapter(list[annotation], config=_CONFIG).core_schema)
+    annotation = checkable(annotation)
+    with warnings.catch_warnings(), typed_dicts_taken(annotation):
+        # What is read-only is the tool's own copy.
+        warnings.filterwarnings("ignore", message=r"(?s).*`ReadOnly` qualifier", category=UserWarning)
+        # Values would pass without any check.
+        warnings.simplefilter("error", ArbitraryTypeWarning)
+        # Alone, a dataclass or a TypedDict would not take the configuration; inside a list it does.
+        adapter = TypeAdapter(list[annotation], config=_CONFIG)
+        if not adapter.pydantic_complete:
+            # A model names what is not there; only this says which name it is.
+            adapter.rebuild(raise_errors=True)
+        schema = typing.cast("Schema", adapter.core_schema)
     if schema["type"] == "definitions":
         schema = {**schema, "schema": schema["schema"]["items_schema"]}
     else:
@@ -110,6 +168,8 @@ def _exact_types(schema: Schema) -> Container[type]:
         return frozenset({_EXACT_TYPES[kind]})
     if kind == "nullable":
         return _joined([{"type": "none"}, schema["schema"]])
+    if kind == "default":
+        return _exact_types(schema["schema"])
     if kind == "union":
         return _joined(schema["choices"])
     return frozenset()
@@ -119,27 +179,3 @@ def _joined(schemas: list[Schema]) -> Container[type]:
     found = [_exact_types(schema) for schema in schemas]
     known = [types for types in found if isinstance(types, frozenset)]
     return frozenset().union(*known) if len(known) == len(found) else EVERYTHING
-
-
-def _portable(annotation: Any) -> Any:
-    """Replaces ``typing.TypedDict``, which pydantic refuses before Python 3.12, by the one that it accepts."""
-    if sys.version_info >= (3, 12):
-        return annotation
-    if typing.is_typeddict(annotation) and type(annotation).__module__ == "typing":
-        hints = typing.get_type_hints(annotation, include_extras=True)
-        fields = {name: _portable_field(annotation, name, hint) for name, hint in hints.items()}
-        make: Any = typing_extensions.TypedDict
-        return make(annotation.__name__, fields)
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Annotated:
-        return Annotated[(_portable(args[0]), *args[1:])]
-    portable = tuple(_portable(item) for item in args)
-    if origin is None or all(new is old for new, old in zip(portable, args, strict=True)):
-        return annotation
-    return (Union if origin is UnionType else origin)[portable]
-
-
-def _portable_field(owner: Any, name: str, hint: Any) -> Any:
-    if typing.get_origin(hint) in (Required, NotRequired):
-        hint = typing.get_args(hint)[0]
-    return (Required if name in owner.__required_keys__ else NotRequired)[_portable(hint)]

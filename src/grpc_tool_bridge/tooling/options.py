@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
+from grpc_tool_bridge.tooling.annotations import without_none
 from grpc_tool_bridge.tooling.signatures import Signature
 from grpc_tool_bridge.tooling.typespecs import plain
 
@@ -73,7 +74,7 @@ def fitting_type(name: str, asked: ToolType.ValueType | None, signature: Signatu
             f"{name}: type {ToolType.Name(asked)} does not fit: {why} {ToolType.Name(natural)}; leave type out"
         )
     first = next(iter(signature.parameters), None)
-    kind = plain(first.annotation) if first is not None and first.positional else None
+    kind = plain(without_none(first.annotation)) if first is not None and first.positional else None
     if (typing.get_origin(kind) or kind) not in _LIST_TYPES:
         raise ValueError(f"{name}: a BATCH tool takes a list as its first parameter, such as 'items: list[str]'")
     return asked

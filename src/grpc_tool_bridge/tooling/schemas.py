@@ -2,6 +2,9 @@
 
 import json
 from collections.abc import Mapping
+from enum import Flag, IntFlag
+from functools import reduce
+from operator import or_
 from typing import Any, cast
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
@@ -34,6 +37,16 @@ class _Generator(GenerateJsonSchema):
         for choice in made.get("anyOf", []):
             if choice.get("type") == "number":
                 choice["type"] = "integer"
+        return made
+
+    def enum_schema(self, schema: core_schema.EnumSchema) -> dict[str, Any]:
+        made = super().enum_schema(schema)
+        if issubclass(schema["cls"], Flag):
+            # A sum of members is a value as well.
+            made = {key: value for key, value in made.items() if key not in ("enum", "const")} | {"type": "integer"}
+            made["minimum"] = 0
+            if not issubclass(schema["cls"], IntFlag):
+                made["maximum"] = reduce(or_, (member.value for member in schema["cls"]), 0)
         return made
 
     def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:

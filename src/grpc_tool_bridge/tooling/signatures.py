@@ -7,20 +7,41 @@ import inspect
 import types
 import typing
 from collections import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Union
 
-import docstring_parser
+import typing_extensions
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from grpc_tool_bridge.context import ToolContext
+from grpc_tool_bridge.tooling.annotations import (
+    UnresolvedNameError,
+    annotated_default,
+    is_required,
+    or_none,
+    typed_dict_hints,
+    typed_dict_of,
+    unpacked,
+)
+from grpc_tool_bridge.tooling.docstrings import Docstring, read_docstring
 
 EMPTY = inspect.Parameter.empty
 POSITIONAL_ONLY = inspect.Parameter.POSITIONAL_ONLY
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
 VAR_POSITIONAL = inspect.Parameter.VAR_POSITIONAL
 VAR_KEYWORD = inspect.Parameter.VAR_KEYWORD
+
+
+class _Omitted:
+    """The default of a key that need not be there: the function is given none."""
+
+    def __repr__(self) -> str:
+        return "<omitted>"
+
+
+OMITTED = _Omitted()
 
 _ASYNC_STREAMS = (abc.AsyncIterator, abc.AsyncIterable, abc.AsyncGenerator)
 # An Iterable may be a list as well, so that it says nothing of a function that does not itself yield.
@@ -37,8 +58,9 @@ class Parameter:
         kind: One of ``inspect.Parameter``'s kinds.
         annotation: The annotation with names resolved; of ``*args`` and ``**kwargs``, that of one item. ``Any`` where
             there is none.
-        default: The default, or ``EMPTY``.
+        default: The default, or ``EMPTY``; ``OMITTED`` where it may be left out and has none.
         description: What the docstring says about it.
+        make_default: Makes the default, where the annotation gives it and the function itself has none; None elsewhere.
     """
 
     name: str
@@ -46,6 +68,7 @@ class Parameter:
     annotation: Any
     default: Any = EMPTY
     description: str = ""
+    make_default: Callable[[], Any] | None = None
 
     @property
     def variadic(self) -> bool:
@@ -73,7 +96,7 @@ class Signature:
         context_index: How many arguments may be given by position before the context stands in the way; None where it
             does not.
         result: Annotation of the result or, of a generator, of one item; ``EMPTY`` where there is none.
-        description: The docstring without its sections.
+        description: The docstring without what it says of the arguments and the result.
         result_description: What the docstring says about the result.
         is_async: Whether it is a coroutine function or an async generator function.
         is_generator: Whether it is a generator function, async or not.
@@ -93,15 +116,6 @@ class Signature:
     needs_instance: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Docstring:
-    """A docstring taken apart: the description without sections, and a text for each argument and the result."""
-
-    description: str
-    arguments: Mapping[str, str]
-    result: str
-
-
 def read_signature(function: Callable[..., Any], label: str) -> Signature:
     """Reads a function's signature.
 
@@ -113,8 +127,8 @@ def read_signature(function: Callable[..., Any], label: str) -> Signature:
         The signature, with every annotation resolved.
 
     Raises:
-        TypeError: There is no signature to read, an annotation cannot be resolved, or the context stands where the
-            bridge cannot fill it in.
+        TypeError: There is no signature to read, an annotation cannot be resolved (``UnresolvedNameError`` where a name
+            is not there, or not yet), or the context stands where the bridge cannot fill it in.
     """
     try:
         signature = inspect.signature(function)
@@ -126,7 +140,8 @@ def read_signature(function: Callable[..., Any], label: str) -> Signature:
     raw = raw[1:] if needs_instance else raw
     doc = read_docstring(docstring_of(function))
     resolve = _Resolver.of(described)
-    parameters = tuple(_read_parameter(item, resolve, doc, f"{label}: parameter '{item.name}'") for item in raw)
+    parameters = tuple(part for item in raw for part in _read_parameters(item, resolve, doc, label))
+    _check_names(parameters, label)
     context = _find_context(parameters, label)
     result = signature.return_annotation
     if result is not EMPTY:
@@ -138,13 +153,22 @@ def read_signature(function: Callable[..., Any], label: str) -> Signature:
         context=context.name if context else None,
         context_index=parameters.index(context) if context and context.positional else None,
         result=_item_type(result, label) if is_stream else result,
-        description=doc.description,
+        description=_with_others(doc, parameters, described),
         result_description=doc.result,
         is_async=inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code),
         is_generator=is_generator,
         is_stream=is_stream,
         needs_instance=needs_instance,
     )
+
+
+def _with_others(doc: Docstring, parameters: tuple[Parameter, ...], described: Callable[..., Any]) -> str:
+    """Adds to the description what the docstring says of arguments that ``**kwargs`` takes: no parameter has it."""
+    if all(item.kind is not VAR_KEYWORD for item in parameters):
+        return doc.description
+    known = {item.name for item in parameters} | set(inspect.signature(described).parameters)
+    others = [f"{name}: {text}" for name, text in doc.arguments.items() if name not in known]
+    return "\n\n".join(filter(None, [doc.description, "\n".join(others)]))
 
 
 def implementation(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -181,33 +205,63 @@ def docstring_of(function: Callable[..., Any]) -> str:
     return implementation(function).__doc__ or own or ""
 
 
-def read_docstring(text: str) -> Docstring:
-    """Takes a docstring apart.
-
-    Args:
-        text: The docstring, in Google's, numpy's or the reST style, or without any sections.
-
-    Returns:
-        Its parts.
-    """
-    parsed = docstring_parser.parse(inspect.cleandoc(text))
-    parts = [part.strip() for part in (parsed.short_description, parsed.long_description) if part]
-    arguments: dict[str, str] = {}
-    for item in parsed.params:
-        # numpy's style documents several at once as "a, b : int".
-        for name in item.arg_name.split(","):
-            arguments[name.strip().lstrip("*\\")] = (item.description or "").strip()
-    returns = parsed.returns
-    return Docstring("\n\n".join(parts), arguments, (returns.description or "").strip() if returns else "")
-
-
-def _read_parameter(item: inspect.Parameter, resolve: "_Resolver", doc: Docstring, where: str) -> Parameter:
+def _read_parameters(item: inspect.Parameter, resolve: "_Resolver", doc: Docstring, label: str) -> list[Parameter]:
+    """Reads a parameter; of ``**kwargs: Unpack[…]``, one for each key of the TypedDict."""
+    where = f"{label}: parameter '{item.name}'"
     if isinstance(item.default, FieldInfo):
         raise TypeError(f"{where}: its default is a Field, which the function would be given; put it in Annotated[...]")
     annotation = resolve(item.annotation, where)
+    inside = unpacked(annotation)
+    if inside is None:
+        return [_parameter(item.name, item.kind, annotation, item.default, doc, where)]
+    if item.kind is VAR_POSITIONAL and typing.get_origin(inside) is tuple and typing.get_args(inside)[1:] == (...,):
+        return [_parameter(item.name, item.kind, typing.get_args(inside)[0], EMPTY, doc, where)]
+    if item.kind is not VAR_KEYWORD or typed_dict_of(inside) is None:
+        raise TypeError(
+            f"{where}: {_text_of(annotation)} cannot be read; give its arguments as parameters of their own"
+        )
+    return _read_keys(item.name, inside, doc, where)
+
+
+def _read_keys(name: str, typed_dict: Any, doc: Docstring, where: str) -> list[Parameter]:
+    try:
+        hints = typed_dict_hints(typed_dict)
+    except NameError as error:
+        raise UnresolvedNameError(f"{where}: a key of {_text_of(typed_dict)} cannot be resolved ({error})") from error
+    found = []
+    for key, hint in hints.items():
+        required, annotation = is_required(typed_dict, key, hint)
+        read = _parameter(key, KEYWORD_ONLY, annotation, EMPTY if required else OMITTED, doc, where)
+        found.append(read)
+    others = getattr(typed_dict_of(typed_dict), "__extra_items__", None)
+    if others not in (None, typing_extensions.NoExtraItems, typing.Never, typing_extensions.Never):
+        found.append(_parameter(name, VAR_KEYWORD, others, EMPTY, doc, where))
+    return found
+
+
+def _parameter(name: str, kind: Any, annotation: Any, default: Any, doc: Docstring, where: str) -> Parameter:
     said = [extra.description for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, FieldInfo)]
-    description = next(filter(None, said), None) or doc.arguments.get(item.name, "")
-    return Parameter(item.name, item.kind, annotation, item.default, description)
+    description = next(filter(None, said), None) or doc.arguments.get(name, "")
+    make_default = None
+    if (default is EMPTY or default is OMITTED) and kind not in (VAR_POSITIONAL, VAR_KEYWORD):
+        found = annotated_default(annotation, where)
+        if found is not None:
+            # One that is made anew for each call cannot be told beforehand.
+            default, make_default = OMITTED if found.value is PydanticUndefined else found.value, found.make
+    if default is None:
+        annotation = or_none(annotation)
+    return Parameter(name, kind, annotation, default, description, make_default)
+
+
+def _check_names(parameters: tuple[Parameter, ...], label: str) -> None:
+    names = [item.name for item in parameters]
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise TypeError(f"{label}: '{name}' is both a parameter and a key of its **kwargs, or a key of two")
+
+
+def _text_of(annotation: Any) -> str:
+    return str(annotation).removeprefix("typing.")
 
 
 def _is_unbound_method(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> bool:
@@ -223,6 +277,7 @@ class _Resolver:
 
     global_names: dict[str, Any]
     local_names: dict[str, Any]
+    qualname: str
 
     @classmethod
     def of(cls, code: Callable[..., Any]) -> "_Resolver":
@@ -233,19 +288,40 @@ class _Resolver:
                 # A name that gets its value later, such as the function's own, is an empty cell.
                 with contextlib.suppress(ValueError):
                     local_names[name] = cell.cell_contents
-        return cls(getattr(code, "__globals__", {}), local_names)
+        return cls(getattr(code, "__globals__", {}), local_names, getattr(code, "__qualname__", ""))
 
     def __call__(self, annotation: Any, where: str) -> Any:
         if annotation is EMPTY:
             return Any
-        holder = types.SimpleNamespace(__annotations__={"value": annotation})
         try:
-            return typing.get_type_hints(holder, self.global_names, self.local_names, include_extras=True)["value"]
-        except Exception as error:
-            raise TypeError(
+            try:
+                return self._resolved(annotation, self.local_names)
+            except NameError:
+                return self._resolved(annotation, self._enclosing_names() | self.local_names)
+        except NameError as error:
+            raise UnresolvedNameError(
                 f"{where}: its annotation {annotation!r} cannot be resolved ({type(error).__name__}: {error}); "
                 "import or define what it names at module level, outside 'if TYPE_CHECKING'"
             ) from error
+        except Exception as error:
+            raise TypeError(
+                f"{where}: its annotation {annotation!r} cannot be read as a type ({type(error).__name__}: {error})"
+            ) from error
+
+    def _resolved(self, annotation: Any, local_names: dict[str, Any]) -> Any:
+        holder = types.SimpleNamespace(__annotations__={"value": annotation})
+        return typing.get_type_hints(holder, self.global_names, local_names, include_extras=True)["value"]
+
+    def _enclosing_names(self) -> dict[str, Any]:
+        """Finds the names of the functions and class bodies around, as far as they run now, as while they decorate."""
+        names: dict[str, Any] = {}
+        frame = inspect.currentframe()
+        while frame is not None:
+            around = frame.f_code.co_qualname
+            if frame.f_globals is self.global_names and self.qualname.startswith((f"{around}.", f"{around}.<locals>.")):
+                names = {**frame.f_locals, **names}
+            frame = frame.f_back
+        return names
 
 
 def _find_context(parameters: tuple[Parameter, ...], label: str) -> Parameter | None:

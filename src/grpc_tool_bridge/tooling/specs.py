@@ -7,6 +7,7 @@ from typing import Any
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ToolType, ValidationRules
 from grpc_tool_bridge.tooling.checks import Check
+from grpc_tool_bridge.tooling.rewriting import Schema
 from grpc_tool_bridge.tooling.schemas import input_schema, output_schema
 from grpc_tool_bridge.tooling.signatures import (
     EMPTY,
@@ -17,7 +18,6 @@ from grpc_tool_bridge.tooling.signatures import (
     Parameter,
     Signature,
 )
-from grpc_tool_bridge.tooling.strictness import Schema
 from grpc_tool_bridge.tooling.typespecs import allowed_values, elixir_type, python_type
 from grpc_tool_bridge.wire.values import serialize_value
 
@@ -92,7 +92,10 @@ def _argument(parameter: Parameter, check: Check) -> ArgumentSpec:
 
 def _is_converted(schema: Schema) -> bool:
     """Whether a value may be made to fit first, so that more of them do than the type and the rules say."""
-    if schema["type"] in ("function-before", "function-wrap", "function-plain") or schema.get("strict") is False:
+    if (
+        schema["type"] in ("function-before", "function-wrap", "function-plain", "json")
+        or schema.get("strict") is False
+    ):
         return True
     if any(schema.get(key) for key in ("strip_whitespace", "to_lower", "to_upper", "coerce_numbers_to_str")):
         return True
@@ -114,6 +117,9 @@ def validation_rules(schema: Schema) -> ValidationRules:
     _set_bounds(rules, schema)
     if "multiple_of" in schema:
         rules.custom_rules.append(f"multiple of {schema['multiple_of']}")
+    for key in ("max_digits", "decimal_places"):
+        if key in schema:
+            rules.custom_rules.append(f"{key} {schema[key]}")
     return rules
 
 

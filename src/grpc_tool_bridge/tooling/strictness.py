@@ -3,6 +3,7 @@
 Pydantic compiles an annotation to a core schema; ``strict_schema`` rewrites that so that
 
 - int, float, str, bool and bytes take nothing but themselves (and float an int);
+- ``reading_schema`` takes what means the same as well: NumPy's scalars, and a float that is integral for an int;
 - what JSON cannot carry is taken as the Python object or as its JSON form: ISO text for dates and times, text for UUID
   and Decimal, the value of an Enum, a list for tuples and sets, text for the keys of a dict;
 - a union reports its choices under labels that ``wording`` can tell from names of the caller.
@@ -11,44 +12,58 @@ A pydantic model keeps its own rules, and so does what it holds; but it is read 
 """
 
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from enum import Enum
+from collections.abc import Callable, Iterator
 from typing import Any
-from uuid import UUID
 
 from pydantic.dataclasses import is_pydantic_dataclass
-from pydantic_core import PydanticCustomError, PydanticKnownError, ValidationError
+from pydantic_core import PydanticKnownError, ValidationError
 
 from grpc_tool_bridge.tooling.reading import reads_fields, reads_json
+from grpc_tool_bridge.tooling.rewriting import Rewrites, Schema, before, move_ref, with_parts
+from grpc_tool_bridge.tooling.scalar_rules import READING_SCALARS, STRICT_SCALARS
 
 # Begins the label of a union's choice in the path of an error. No argument can be called so.
 CHOICE_MARK = "\0"
 
-# Where a schema keeps the schemas that it is made of.
-_PARTS = frozenset(
-    {
-        "schema", "items_schema", "keys_schema", "values_schema", "extras_schema", "lax_schema", "strict_schema",
-        "json_schema", "python_schema", "arguments_schema", "var_args_schema", "var_kwargs_schema", "choices", "fields",
-        "steps", "definitions",
-    }
-)  # fmt: skip
-_PLAIN_TYPES = (str, int, float, bool, bytes)
-_MAX_LISTED = 20
-_PYTHON_TIMEDELTA = re.compile(r"(?:(-?\d{1,9}) days?, )?(\d{1,2}):(\d\d):(\d\d)(?:\.(\d{1,6}))?", re.ASCII)
-
-Schema = dict[str, Any]
-
 
 def strict_schema(schema: Schema) -> Schema:
     """Rewrites a core schema, and every schema in it, to the rules of this module. The given one is left alone."""
+    return _rewritten(schema, _REWRITES, _own_rules)
+
+
+def reading_schema(schema: Schema) -> Schema:
+    """Rewrites a core schema as ``strict_schema`` does, to one that also reads scalars that are not quite Python's own.
+
+    It is for values that the strict one refuses: of a union, it may choose another of two types that both can be read.
+    """
+    return _rewritten(schema, _READINGS, _own_rules)
+
+
+def with_nulls(schema: Schema) -> Schema:
+    """Lets what has null for a default take it: fields of dataclasses and of NamedTuples, and what ``Field`` says."""
+    return _rewritten(schema, {"default": _null_default}, lambda model: model)
+
+
+def takes_null(schema: Schema) -> bool:
+    """Whether None is known to pass a core schema."""
+    match schema["type"]:
+        case "any" | "none" | "nullable":
+            return True
+        case "literal":
+            return None in schema["expected"]
+        case "union":
+            return any(takes_null(item[0] if isinstance(item, tuple) else item) for item in schema["choices"])
+        case "default" | "definitions":
+            return takes_null(schema["schema"])
+    return False
+
+
+def _rewritten(schema: Schema, rewrites: Rewrites, own: Callable[[Schema], Schema]) -> Schema:
     kind = schema["type"]
     if kind == "model" or (kind == "dataclass" and is_pydantic_dataclass(schema["cls"])):
-        return _own_rules(schema)
-    rewrite = _REWRITES.get(kind)
-    node = with_parts(schema, strict_schema)
+        return own(schema)
+    rewrite = rewrites.get(kind)
+    node = with_parts(schema, lambda part: _rewritten(part, rewrites, own))
     return rewrite(node) if rewrite else node
 
 
@@ -59,136 +74,10 @@ def _own_rules(schema: Schema) -> Schema:
     return rewrite(node) if rewrite else node
 
 
-def with_parts(schema: Schema, rewrite: Callable[[Schema], Schema]) -> Schema:
-    """Copies a schema with its parts rewritten."""
-
-    def rewritten(part: Any) -> Any:
-        if isinstance(part, dict):
-            if isinstance(part.get("type"), str):
-                return rewrite(part)
-            return {key: rewritten(value) for key, value in part.items()}
-        if isinstance(part, list | tuple):
-            return type(part)(rewritten(item) for item in part)
-        return part
-
-    return {key: rewritten(value) if key in _PARTS else value for key, value in schema.items()}
-
-
-def _before(check: Callable[[Any], Any], node: Schema) -> Schema:
-    outer = {"type": "function-before", "function": {"type": "no-info", "function": check}, "schema": node}
-    return _move_ref(node, outer)
-
-
-def _move_ref(node: Schema, outer: Schema) -> Schema:
-    """Lets ``outer`` stand where ``node`` stood: what refers to the one must find the other."""
-    if "ref" in node:
-        outer["ref"] = node.pop("ref")
-    return outer
-
-
-def _strict(node: Schema) -> Schema:
-    node.setdefault("strict", True)
+def _null_default(node: Schema) -> Schema:
+    if node.get("default", ...) is None and not takes_null(node["schema"]):
+        node["schema"] = {"type": "nullable", "schema": node["schema"]}
     return node
-
-
-def _or_text(parse: Callable[[str], Any], problem: str) -> Callable[[Schema], Schema]:
-    """Accepts the object itself, or text that ``parse`` reads."""
-
-    def read(value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return parse(value)
-        except (ValueError, ArithmeticError):
-            raise PydanticCustomError("text_form", problem) from None
-
-    return lambda node: _object_or(read, node)
-
-
-def _iso(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
-        # ISO 8601 allows "170000" for a time, but who sends that may well mean a number.
-        if text.isdigit():
-            raise ValueError(text)
-        return parse(text)
-
-    return read
-
-
-def _object_or(read: Callable[[Any], Any], node: Schema, *, strict: bool = True) -> Schema:
-    """Accepts the object itself, or what ``read`` makes it of; where not ``strict``, pydantic may do that as well."""
-    plain = {key: value for key, value in node.items() if key != "ref"}
-    exact = {**plain, "strict": True}
-    # In this form, a union prefers a choice that is the object's own type to one that reads its text.
-    lax = _before(read, exact if strict else plain)
-    return _move_ref(node, {"type": "lax-or-strict", "strict_schema": exact, "lax_schema": lax})
-
-
-def _decimal(node: Schema) -> Schema:
-    def read(value: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            return value
-        try:
-            return Decimal(value)
-        except ArithmeticError:
-            raise PydanticCustomError("text_form", "should be a decimal number") from None
-
-    node.setdefault("allow_inf_nan", True)
-    return _object_or(read, node)
-
-
-def _timedelta(node: Schema) -> Schema:
-    def read(value: Any) -> Any:
-        # Pydantic reads ISO 8601 well, but "-1 day, 0:00:05", as Python writes it, with another meaning.
-        if isinstance(value, timedelta):
-            return value
-        if not isinstance(value, str):
-            raise PydanticKnownError("time_delta_type")
-        if value.lstrip("+-").startswith("P"):
-            return value
-        found = _PYTHON_TIMEDELTA.fullmatch(value)
-        if found is None:
-            raise PydanticCustomError("text_form", "should be an ISO 8601 duration")
-        days, hours, minutes, seconds, fraction = found.groups(default="0")
-        micros = int(fraction.ljust(6, "0"))
-        return timedelta(int(days), int(seconds), micros, minutes=int(minutes), hours=int(hours))
-
-    return _object_or(read, node, strict=False)
-
-
-def _enum(node: Schema) -> Schema:
-    values = [member.value for member in node["members"]]
-    kinds = {type(value) for value in values}
-
-    def check(value: Any) -> Any:
-        if type(value) in _PLAIN_TYPES and type(value) not in kinds:
-            raise PydanticKnownError("enum", {"expected": _listing(values)})
-        return value
-
-    return _before(check, node)
-
-
-def _literal(node: Schema) -> Schema:
-    # By type as well: 1, 1.0 and True are equal.
-    table: dict[tuple[type, Any], Any] = {(type(item), item): item for item in node["expected"]}
-    for item in node["expected"]:
-        if isinstance(item, Enum):
-            table.setdefault((type(item.value), item.value), item)
-
-    def pick(value: Any) -> Any:
-        try:
-            return table[type(value), value]
-        except (KeyError, TypeError):
-            raise PydanticKnownError("literal_error", {"expected": _listing(node["expected"])}) from None
-
-    return _move_ref(node, {"type": "function-plain", "function": {"type": "no-info", "function": pick}})
-
-
-def _listing(values: Iterable[Any]) -> str:
-    texts = list(dict.fromkeys(repr(item.value if isinstance(item, Enum) else item) for item in values))
-    if len(texts) > _MAX_LISTED:
-        texts[_MAX_LISTED:] = [f"{len(texts) - _MAX_LISTED} more"]
-    return " or ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))
 
 
 def _container(error_type: Any, *refused: type) -> Callable[[Schema], Schema]:
@@ -199,15 +88,21 @@ def _container(error_type: Any, *refused: type) -> Callable[[Schema], Schema]:
             raise PydanticKnownError(error_type)
         return value
 
-    return lambda node: _before(check, node)
+    return lambda node: before(check, node)
 
 
 def _dict(node: Schema) -> Schema:
     keys = node.get("keys_schema")
-    if keys is not None and keys["type"] not in ("str", "any"):
+    if keys is not None and not _is_text(keys):
         function = {"type": "no-info", "function": _read_key}
         node["keys_schema"] = {"type": "function-wrap", "function": function, "schema": keys}
     return node
+
+
+def _is_text(keys: Schema) -> bool:
+    if keys["type"] in ("lax-or-strict", "function-before"):
+        return _is_text(keys["lax_schema"] if "lax_schema" in keys else keys["schema"])
+    return keys["type"] in ("str", "any")
 
 
 def _read_key(value: Any, check: Callable[[Any], Any]) -> Any:
@@ -220,7 +115,23 @@ def _read_key(value: Any, check: Callable[[Any], Any]) -> Any:
             decoded = json.loads(value)
         except (ValueError, RecursionError):
             decoded = value
-    return check(decoded)
+        read = check(decoded)
+        if isinstance(decoded, float) and not isinstance(read, float):
+            # Of "1" and "1.0", one would replace the other.
+            raise
+        return read
+
+
+def _named_tuple(node: Schema) -> Schema:
+    # Before pydantic 2.14 it was the call of a class.
+    cls = node.get("cls") or node.get("function")
+    if not isinstance(cls, type):
+        return node
+    parts = {key: value for key, value in node.items() if key != "ref"}
+    # In this form, a union prefers a choice that is the value's own class.
+    own = {"type": "chain", "steps": [{"type": "is-instance", "cls": cls}, parts]}
+    lax = _container("tuple_type", set, frozenset)(dict(parts))
+    return move_ref(node, {"type": "lax-or-strict", "strict_schema": own, "lax_schema": lax})
 
 
 def _union(node: Schema) -> Schema:
@@ -235,32 +146,23 @@ def _generator(node: Schema) -> Schema:
 
 
 # Of models, which keep their own rules for all else.
-_READS: dict[str, Callable[[Schema], Schema]] = {
+_READS: Rewrites = {
     "model": reads_fields,
     "dataclass": reads_fields,
     "json": reads_json,
 }
-_REWRITES: dict[str, Callable[[Schema], Schema]] = {
-    "int": _strict,
-    "float": _strict,
-    "str": _strict,
-    "bool": _strict,
-    "bytes": _strict,
-    "datetime": _or_text(_iso(datetime.fromisoformat), "should be an ISO 8601 date and time"),
-    "date": _or_text(_iso(date.fromisoformat), "should be an ISO 8601 date"),
-    "time": _or_text(_iso(time.fromisoformat), "should be an ISO 8601 time"),
-    "timedelta": _timedelta,
-    "uuid": _or_text(UUID, "should be a UUID"),
-    "decimal": _decimal,
-    "enum": _enum,
-    "literal": _literal,
+_CONTAINERS: Rewrites = {
     "list": _container("list_type", set, frozenset),
     "tuple": _container("tuple_type", set, frozenset),
     "set": _container("set_type"),
     "frozenset": _container("frozen_set_type"),
     "dict": _dict,
+    "call": _named_tuple,
+    "named-tuple": _named_tuple,
     "union": _union,
     "generator": _generator,
     "dataclass": reads_fields,
     "json": reads_json,
 }
+_REWRITES: Rewrites = {**STRICT_SCALARS, **_CONTAINERS}
+_READINGS: Rewrites = {**READING_SCALARS, **_CONTAINERS}

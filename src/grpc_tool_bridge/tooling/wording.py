@@ -15,7 +15,7 @@ _MAX_TOLD = 5
 _MAX_SHOWN_CHARS = 60
 _MAX_SHOWN_BITS = 128
 # "Input should be", "String should have": the argument's name stands in its place.
-_SUBJECT = re.compile(r"^(Input |[A-Z][a-z]+ (?=should ))")
+_SUBJECT = re.compile(r"^(Input |[A-Z][A-Za-z]+ (?:input )?(?=should ))")
 _SHOWN_TYPES = (bool, int, float, Decimal, UUID, date, time, timedelta)
 
 _SAID_BETTER = {
@@ -55,9 +55,18 @@ def show(value: Any) -> str:
         return f"{text}… ({kind} of {len(value):,})" if len(value) > _MAX_SHOWN_CHARS else f"{text} ({kind})"
     if isinstance(value, int) and value.bit_length() > _MAX_SHOWN_BITS:
         return f"{kind} of {value.bit_length():,} bits"
-    if isinstance(value, _SHOWN_TYPES):
+    if isinstance(value, _SHOWN_TYPES) or _is_numpy_scalar(value):
         return f"{str(value)[:_MAX_SHOWN_CHARS]} ({kind})"
-    return f"{kind} of {len(value):,}" if isinstance(value, abc.Collection) else kind
+    return f"{kind} of {len(value):,}" if isinstance(value, abc.Collection) and not _has_no_length(value) else kind
+
+
+def _is_numpy_scalar(value: Any) -> bool:
+    return type(value).__module__ == "numpy" and _has_no_length(value)
+
+
+def _has_no_length(value: Any) -> bool:
+    """Whether it is an array of no dimensions, which has the method all the same."""
+    return getattr(value, "shape", None) == ()
 
 
 def _tell(found: list[ErrorDetails], depth: int) -> list[str]:

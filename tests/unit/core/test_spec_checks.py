@@ -4,12 +4,12 @@ import json
 from collections.abc import Callable
 from datetime import date
 from enum import Enum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, Unpack
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, Json
 
 from grpc_tool_bridge import serialize_value
 from grpc_tool_bridge.core.registered import resolve
@@ -61,7 +61,24 @@ def worldly(
 ) -> None: ...
 
 
-TOOLS = {function: as_tool(function) for function in (add, kinds, bounded, chosen, starred, worldly)}
+class Style(TypedDict):
+    color: str
+    size: NotRequired[Annotated[int, Field(ge=1)]]
+
+
+def nullable(n: int = None, s: str = None) -> None: ...  # type: ignore[assignment] # noqa: RUF013 - what is tested
+
+
+def encoded(n: Json[int], many: Json[list[int]]) -> None: ...
+
+
+def keyed(**style: Unpack[Style]) -> None: ...
+
+
+FUNCTIONS: tuple[Callable[..., Any], ...] = (
+    add, kinds, bounded, chosen, starred, worldly, nullable, encoded, keyed,
+)  # fmt: skip
+TOOLS = {function: as_tool(function) for function in FUNCTIONS}
 CHECKS = {function: SpecCheck(made.spec) for function, made in TOOLS.items()}
 
 
@@ -112,6 +129,11 @@ def details(spec: ToolSpec, *args: Any, **kwargs: Any) -> dict[str, str]:
         (bounded, request(0, 0.25, "", 2, b"ab")),
         (bounded, request(n=10, x=2, s="four", o=0)),
         (bounded, request(n="x", s=1)),
+        (add, request(5.5, b=float("inf"))),
+        (bounded, request(10.0)),
+        (chosen, request(size=3.0)),
+        (nullable, request("x", 5)),
+        (keyed, request(size=0, colr="red")),
         (chosen, request("quick", 3, "y")),
         (chosen, request(mode=1, size="1", either=1)),
         (starred, request("x", 2, "y", key=1, a=1, other="z")),
@@ -133,6 +155,12 @@ def test_a_wrong_call_is_refused_in_the_words_of_a_tool_of_the_hub(
         (add, request(1)),
         (add, request(1, b=2)),
         (add, request(10**30, [1])),
+        (add, request(5.0, b=1e300)),
+        (kinds, request(o=5.0)),
+        (bounded, request(9.0, o=3.0)),
+        (chosen, request("slow", 2.0)),
+        (nullable, request(None, None)),
+        (encoded, request("5", "[1]")),
         (kinds, request(1, 1, "x", True, b"x", None)),
         (kinds, request(o=5, f=2.5)),
         (bounded, request(9, 0.5, "abc", 3, b"x")),

@@ -58,7 +58,9 @@ class TestType:
 
         def sequence(items: Sequence[int]) -> None: ...
 
-        for function in (f, loose, sequence):
+        def optional(items: list[int] = None) -> None: ...  # type: ignore[assignment] # noqa: RUF013 - what is tested
+
+        for function in (f, loose, sequence, optional):
             assert made(function, type=ToolType.BATCH).spec.type == ToolType.BATCH
 
     def test_a_batch_tool_that_takes_none_is_refused(self) -> None:

@@ -3,12 +3,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from typing import Annotated, Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import Field
 
 from grpc_tool_bridge.context import ToolContext
-from grpc_tool_bridge.tooling.signatures import EMPTY, docstring_of, implementation, read_docstring, read_signature
+from grpc_tool_bridge.tooling.signatures import EMPTY, docstring_of, implementation, read_signature
 
 
 def names(function: Callable[..., Any]) -> list[str]:
@@ -31,6 +29,21 @@ class TestParameters:
             return Local
 
         assert read_signature(f, "f").parameters[0].annotation is Local
+
+    def test_names_around_a_function_are_resolved_while_they_are_there(self) -> None:
+        class Local: ...
+
+        def f(a: "list[Local]") -> None: ...
+
+        class Service:
+            class Inner: ...
+
+            def g(self, a: "Inner") -> None: ...
+
+            read = read_signature(g, "g")
+
+        assert read_signature(f, "f").parameters[0].annotation == list[Local]
+        assert Service.read.parameters[0].annotation is Service.Inner
 
     def test_an_annotation_that_cannot_be_resolved_is_refused_by_function_and_parameter(self) -> None:
         def f(good: int, bad: "Missing") -> None: ...  # type: ignore[name-defined]  # noqa: F821 - what the test is about
@@ -234,52 +247,27 @@ class TestContext:
 
 
 class TestDocstring:
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "Adds.\n\nSlowly.\n\nArgs:\n    a: the first\n    *rest: others\n\nReturns:\n    the sum",
-            """Adds.
+    def test_what_it_says_of_further_arguments_by_name_stays(self) -> None:
+        def f(a: int, **options: str) -> None:
+            """Draws.
 
-            Slowly.
+            Args:
+                a: First.
+                color: Of the line.
+                **options: Others.
+            """
 
-            Parameters
-            ----------
-            a : int
-                the first
-            *rest
-                others
+        def closed(a: int) -> None:
+            """Draws.
 
-            Returns
-            -------
-            int
-                the sum
-            """,
-            "Adds.\n\nSlowly.\n\n:param a: the first\n:param rest: others\n:returns: the sum",
-        ],
-        ids=["google", "numpy", "rest"],
-    )
-    def test_the_three_styles_are_read(self, text: Any) -> None:
-        doc = read_docstring(text)
-        assert doc.description == "Adds.\n\nSlowly."
-        assert doc.arguments == {"a": "the first", "rest": "others"}
-        assert doc.result == "the sum"
+            Args:
+                b: No argument.
+            """
 
-    def test_numpys_joint_entries_are_for_each_name(self) -> None:
-        doc = read_docstring("Adds.\n\nParameters\n----------\na, b : int\n    a number")
-        assert doc.arguments == {"a": "a number", "b": "a number"}
-
-    def test_no_docstring_is_an_empty_description(self) -> None:
-        assert read_docstring("") == read_docstring("   ")
-        assert read_docstring("").description == ""
-
-    def test_broken_sections_stay_in_the_description(self) -> None:
-        assert read_docstring("Adds.\n\n:param: broken").description == "Adds.\n\n:param: broken"
-
-    @given(
-        st.lists(st.sampled_from(["Adds.", "Args:", "    a: b", ":param a: b", "Returns:", "----", "@param", "", "x"]))
-    )
-    def test_no_docstring_stops_a_function_from_being_a_tool(self, lines: list[str]) -> None:
-        assert isinstance(read_docstring("\n".join(lines)).description, str)
+        read = read_signature(f, "f")
+        assert read.description == "Draws.\n\ncolor: Of the line."
+        assert [item.description for item in read.parameters] == ["First.", "Others."]
+        assert read_signature(closed, "closed").description == "Draws."
 
     def test_of_a_callable_object_the_class_may_speak(self) -> None:
         class Adder:

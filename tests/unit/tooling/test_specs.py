@@ -126,6 +126,10 @@ class TestRules:
             (Annotated[float, Field(gt=0)], ValidationRules(min_value=0, custom_rules=["gt 0"])),
             (Annotated[float, Field(multiple_of=0.5)], ValidationRules(custom_rules=["multiple of 0.5"])),
             (Annotated[Decimal, Field(le=Decimal("1.5"))], ValidationRules(max_value=1.5)),
+            (
+                Annotated[Decimal, Field(max_digits=5, decimal_places=2)],
+                ValidationRules(custom_rules=["max_digits 5", "decimal_places 2"]),
+            ),
             (Annotated[date, Field(ge=date(2024, 1, 2))], ValidationRules(custom_rules=["ge 2024-01-02"])),
             (Annotated[list[int], annotated_types.Len(1, 3)], ValidationRules(min_length=1, max_length=3)),
             (Annotated[str, Field(min_length=2)] | None, ValidationRules(min_length=2)),

@@ -1,7 +1,7 @@
 import enum
 import typing
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -32,6 +32,19 @@ class Pair(NamedTuple):
     right: str
 
 
+class Tree(NamedTuple):
+    n: int
+    kids: "list[Tree]"
+
+
+class NewRow(typing_extensions.TypedDict):
+    name: str
+
+
+class Rights(enum.Flag):
+    READ = 1
+
+
 class Model(BaseModel):
     pass
 
@@ -43,6 +56,8 @@ class Point:
 
 T = TypeVar("T")
 B = TypeVar("B", bound=int)
+Either = TypeVar("Either", int, str)
+RecursiveAlias: Any = typing_extensions.TypeAliasType("RecursiveAlias", "list[RecursiveAlias] | int")
 UserId = NewType("UserId", int)
 Alias = typing_extensions.TypeAliasType("Alias", list[int])
 
@@ -94,6 +109,16 @@ Alias = typing_extensions.TypeAliasType("Alias", list[int])
         (Alias, "list[int]", "list(integer())"),
         (T, "T", "any()"),
         (B, "B", "integer()"),
+        (Either, "Either", "integer() | String.t()"),
+        (Tree, "Tree", "{integer(), list(any())}"),
+        (RecursiveAlias, "list[RecursiveAlias] | int", "any()"),
+        (NewRow, "NewRow", "map()"),
+        (NewRow | None, "NewRow | None", "map() | nil"),
+        (Counter[str], "Counter[str]", "%{optional(String.t()) => integer()}"),
+        (defaultdict[str, int], "defaultdict[str, int]", "%{optional(String.t()) => integer()}"),
+        (OrderedDict, "OrderedDict", "map()"),
+        (Collection[int], "Collection[int]", "list(integer())"),
+        (Rights, "Rights", "integer()"),
         (Callable[[int], str], "Callable[[int], str]", "any()"),
         (typing.Callable, "Callable", "any()"),
         (np.ndarray, "ndarray", "any()"),
@@ -115,6 +140,7 @@ def test_types_are_named_in_both_languages(annotation: Any, python: str, elixir:
         (Color, ["red", "1"]),
         (Annotated[Color | None, "x"], ["red", "1"]),
         (Color | int, []),
+        (Rights, []),
         (int, []),
         (list[Color], []),
     ],

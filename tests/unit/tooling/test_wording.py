@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
+import numpy as np
 import pytest
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
@@ -121,6 +122,10 @@ class TestShow:
             ([1, 2], "list of 2"),
             ({}, "dict of 0"),
             (Point(1, 2), "Point"),
+            (np.int64(5), "5 (int64)"),
+            (np.array(5), "5 (ndarray)"),
+            (np.array([5, 6]), "ndarray of 2"),
+            (np.datetime64("2024-01-02"), "2024-01-02 (datetime64)"),
         ],
     )
     def test_plain_values_are_shown_and_others_named(self, value: Any, text: str) -> None:
