@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -41,11 +42,9 @@ class LoopCall(Generic[T]):
         if self.future.cancel():
             return True
         if not self.future.done():
-            try:
+            # A loop that is closed runs nothing more.
+            with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._cancel)
-            except RuntimeError:
-                # A loop that is closed runs nothing more.
-                pass
         return False
 
     def _schedule(self) -> None:
