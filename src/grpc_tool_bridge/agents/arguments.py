@@ -23,8 +23,6 @@ def read_arguments(name: str, given: Any) -> dict[str, Any]:
     Raises:
         ValidationError: They are no JSON, or no object; the text says which, for the model to mend it.
     """
-    if given is not None and not isinstance(given, str | bytes | bytearray | Mapping):
-        raise refused_arguments(name, f"are not valid JSON, but {type(given).__name__}")
     # A text within JSON is read once more, and not again.
     for _ in range(2):
         if not isinstance(given, str | bytes | bytearray) or not given.strip():

@@ -39,23 +39,13 @@ def value_text(value: Any) -> str:
 
 def is_plain_json(value: Any) -> bool:
     """Tells whether every writer of JSON writes a value alike, and as ``value_text`` does."""
-    match value:
-        case None:
-            # A result of nothing, some frameworks leave out.
-            return False
-        case str():
-            return type(value) is str and _whole(value) == value
-    return _is_plain(value)
-
-
-def _is_plain(value: Any) -> bool:
     kind = type(value)
     if kind is float:
         return math.isfinite(value)
     if kind is list:
-        return all(map(_is_plain, value))
+        return all(map(is_plain_json, value))
     if kind is dict:
-        return all(type(key) is str and _is_plain(item) for key, item in value.items())
+        return all(type(key) is str and is_plain_json(item) for key, item in value.items())
     return value is None or kind in (bool, int) or (kind is str and _whole(value) == value)
 
 

@@ -85,6 +85,8 @@ class _Call:
         """
         if self._is_custom:
             raise refused_arguments(self.name, "are a text, as of a custom tool")
+        if self._arguments is not None and not isinstance(self._arguments, str | bytes | Mapping):
+            raise refused_arguments(self.name, f"are not valid JSON, but {type(self._arguments).__name__}")
         return read_arguments(self.name, self._arguments)
 
     def message(self, content: str) -> dict[str, Any]:

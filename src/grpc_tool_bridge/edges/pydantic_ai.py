@@ -135,4 +135,7 @@ class BridgeToolset(AbstractToolset[Any]):
             if of_bridge and error.error_type in ("ValidationError", "ToolNotFound"):
                 raise ModelRetry(failure_text(name, error)) from error
             raise
-        return value if is_plain_json(value) else ToolReturn(return_value=value_text(value), metadata=value)
+        # None and an empty list it would show as no text at all.
+        if is_plain_json(value) and value is not None and value != []:
+            return value
+        return ToolReturn(return_value=value_text(value), metadata=value)
