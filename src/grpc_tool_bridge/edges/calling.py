@@ -80,7 +80,7 @@ class HomeLoop:
                 call.withdraw()
                 ended.cancel()
 
-    async def iterate(self, source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    async def iterate(self, source: AsyncGenerator[T, None], *, name: str = "a tool") -> AsyncGenerator[T, None]:
         """Iterates over what is made in the bridge's loop; closed early, it closes the source."""
         waiting = True
 
@@ -91,14 +91,14 @@ class HomeLoop:
             await source.aclose()
 
         try:
-            while (value := await self.run(step)) is not _END:
+            while (value := await self.run(step, name=name)) is not _END:
                 waiting = False
                 yield value
                 waiting = True
         finally:
             # A step that failed or was cancelled has ended the source itself.
             if not waiting:
-                await self.run(close)
+                await self.run(close, name=name)
 
     def block(self, name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Waits in this thread for what ``make`` gives.

@@ -135,7 +135,7 @@ async def _answered(home: HomeLoop, proxy: AsyncGRPCProxyTool, arguments: dict[s
 async def _streamed(home: HomeLoop, proxy: AsyncGRPCProxyTool, arguments: dict[str, Any]) -> tuple[str, Any]:
     values = []
     try:
-        async with aclosing(home.iterate(proxy.stream(**arguments))) as chunks:
+        async with aclosing(home.iterate(proxy.stream(**arguments), name=proxy.name)) as chunks:
             async for value in chunks:
                 values.append(value)
                 await adispatch_custom_event(CHUNK_EVENT, {"tool": proxy.name, "value": value})
