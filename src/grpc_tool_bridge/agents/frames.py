@@ -90,7 +90,7 @@ def _named_numbers(frame: Any) -> Any:
             continue
         column = frame.iloc[:, position]
         if not abs(column).lt(math.inf).all():
-            changed[position] = column.astype(object).map(_number)
+            changed[position] = [_number(item) for item in _items(column.to_numpy())]
     if not changed:
         return frame
     named = frame.copy(deep=False)
