@@ -86,11 +86,12 @@ def _named_numbers(frame: Any) -> Any:
     """Names NaN and infinity in columns of numbers, where pandas would write nothing and ``inf``."""
     changed = {}
     for position, kind in enumerate(frame.dtypes):
-        if getattr(kind, "kind", "") != "f" or type(kind).__module__.partition(".")[0] != "numpy":
-            continue
         column = frame.iloc[:, position]
-        if not abs(column).lt(math.inf).all():
-            changed[position] = [_number(item) for item in _items(column.to_numpy())]
+        if getattr(kind, "kind", "") != "f" or abs(column).lt(math.inf).all():
+            continue
+        # Of pandas' own kinds, what is missing is no NaN, and is written as nothing.
+        of_numpy = type(kind).__module__.partition(".")[0] == "numpy"
+        changed[position] = [_number(item) for item in (_items(column.to_numpy()) if of_numpy else column.tolist())]
     if not changed:
         return frame
     named = frame.copy(deep=False)

@@ -23,9 +23,20 @@ def test_numbers_that_are_none_are_named_in_each_column_of_floats(dtype: str) ->
 
 def test_columns_without_such_numbers_are_written_as_pandas_does() -> None:
     frame = pd.DataFrame(
-        {"on": pd.to_datetime(["2024-01-02", None]), "text": ["a", None], "flag": [True, False], "x": [1.5, NAN]}
+        {
+            "on": pd.Series([pd.Timestamp("2024-01-02"), pd.NaT]),
+            "text": ["a", None],
+            "flag": [True, False],
+            "x": [1.5, NAN],
+        }
     )
     assert plain_of(frame) == "on,text,flag,x\n2024-01-02,a,True,1.5\n,,False,NaN\n"
+
+
+@pytest.mark.parametrize("dtype", ["Float64", "Float32", "double[pyarrow]"])
+def test_what_is_missing_in_pandas_own_columns_is_not_named_a_number(dtype: str) -> None:
+    frame = pd.DataFrame({"a": pd.array([INF, None, 1.5], dtype=dtype), "b": [1, 2, 3]})  # type: ignore[call-overload]
+    assert plain_of(frame) == "a,b\nInfinity,1\n,2\n1.5,3\n"
 
 
 def test_columns_of_one_name_are_both_written() -> None:
