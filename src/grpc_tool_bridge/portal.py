@@ -5,6 +5,8 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
+from grpc_tool_bridge.loop_calls import LoopCall
+
 T = TypeVar("T")
 
 
@@ -87,16 +89,20 @@ class SyncView(Generic[T]):
             raise RuntimeError(
                 "a blocking view was used inside its own event loop, where it would wait for itself; await"
             )
-        if self._loop.is_closed():
-            raise RuntimeError(
-                "this blocking view was closed, and its event loop with it; take .sync of its object anew"
-            )
-        future = asyncio.run_coroutine_threadsafe(_invoke(function, args, kwargs), self._loop)
         try:
-            return future.result()
+            call = LoopCall(self._loop, lambda: _invoke(function, args, kwargs))
+        except RuntimeError:
+            raise _closed() from None
+        try:
+            return call.future.result()
         except BaseException:
-            future.cancel()
+            # Such as KeyboardInterrupt; of a call that has ended, it does nothing.
+            call.withdraw()
             raise
+
+
+def _closed() -> RuntimeError:
+    return RuntimeError("this blocking view was closed, and its event loop with it; take .sync of its object anew")
 
 
 def _behind(value: Any) -> Any:

@@ -228,3 +228,30 @@ def test_the_thread_of_the_caller_is_given_no_event_loop() -> None:
 
     with ThreadPoolExecutor() as threads, pytest.raises(RuntimeError, match="no current event loop"):
         threads.submit(current).result(10)
+
+
+def test_a_call_that_is_interrupted_before_it_begins_never_runs(
+    view: Any, counter: Counter, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import concurrent.futures
+
+    def interrupt(future: Any) -> None:
+        raise KeyboardInterrupt
+
+    result = concurrent.futures.Future.result
+    for _ in range(100):
+        holds, go_on = threading.Event(), threading.Event()
+
+        def hold(holds: threading.Event = holds, go_on: threading.Event = go_on) -> None:
+            holds.set()
+            assert go_on.wait(10)
+
+        loop.call_soon_threadsafe(hold)
+        assert holds.wait(10)
+        monkeypatch.setattr(concurrent.futures.Future, "result", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            view.forever()
+        monkeypatch.setattr(concurrent.futures.Future, "result", result)
+        go_on.set()
+        assert view.plain(1, b=2) == 3
+    assert not counter.started.is_set()

@@ -19,6 +19,8 @@ from grpc_tool_bridge.agents.model_errors import answer_error
 MAX_ANSWER_CHARS = 256 * 1024
 # A longer one is read in a thread: of brackets alone, its reader takes 50 µs for each.
 _QUICK_CHARS = 1_000
+# What an answer is read without.
+_OPTIONAL = {"next_thought": "", "next_tool_args": None, "reasoning": ""}
 # DSPy makes parts of a message, such as an image to be fetched, of what stands behind this.
 _INERT = CUSTOM_TYPE_START_IDENTIFIER.replace("<<", "< <", 1)
 
@@ -41,7 +43,8 @@ class _Unread(NamedTuple):
 class _Careful:
     """An adapter of DSPy's whose texts stay texts, and whose answers are bounded and hold up nobody else.
 
-    The name of a tool that there is none of is read as it is, so that the agent can be told.
+    The name of a tool that there is none of is read as it is, as are arguments of any form, so that the agent can be
+    told.
 
     Args:
         tally: Counts what is asked and answered.
@@ -75,14 +78,24 @@ class _Careful:
             raise AdapterParseError(type(self).__name__, signature, "".join(unread.texts), str(error)) from None
 
     def parse(self, signature: Any, completion: str) -> dict[str, Any]:
-        """Reads an answer of the model."""
+        """Reads an answer of the model.
+
+        Of a step, the tool and its arguments are read as they are; of every answer, thoughts may be left out.
+        """
         try:
             return super().parse(signature, completion)  # type: ignore[misc,no-any-return] # a mixin
         except AdapterParseError:
-            if "next_tool_name" not in signature.output_fields:
+            wanted = signature.output_fields
+            if "next_tool_name" in wanted:
+                signature = signature.with_updated_fields("next_tool_name", type_=str)
+                signature = signature.with_updated_fields("next_tool_args", type_=Any)
+            try:
+                read = super().parse(signature, completion)  # type: ignore[misc] # a mixin
+            except AdapterParseError as partly:
+                read = {**_OPTIONAL, **partly.parsed_result} if isinstance(partly.parsed_result, dict) else {}
+            if not wanted.keys() <= read.keys():
                 raise
-            read = super().parse(signature.with_updated_fields("next_tool_name", type_=str), completion)  # type: ignore[misc] # a mixin
-            return dict(read)
+            return {name: read[name] for name in wanted}
 
     def format(self, signature: Any, demos: Any, inputs: Any) -> list[dict[str, Any]]:
         """Writes the messages."""
@@ -96,12 +109,20 @@ class _Careful:
         return text.replace(CUSTOM_TYPE_START_IDENTIFIER, _INERT)
 
 
-class _JsonAdapter(_Careful, dspy.JSONAdapter):  # type: ignore[misc] # dspy has no types
-    pass
-
-
 class _ChatAdapter(_Careful, dspy.ChatAdapter):  # type: ignore[misc] # dspy has no types
     pass
+
+
+class _JsonAdapter(_Careful, dspy.JSONAdapter):  # type: ignore[misc] # dspy has no types
+    def parse(self, signature: Any, completion: str) -> dict[str, Any]:
+        """Reads an answer of the model, also one in the form that it was asked for first."""
+        try:
+            return super().parse(signature, completion)
+        except AdapterParseError as error:
+            try:
+                return _ChatAdapter(self._tally).parse(signature, completion)
+            except AdapterParseError:
+                raise error from None
 
 
 class Adapter(_ChatAdapter):

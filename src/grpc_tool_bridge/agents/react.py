@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import dspy
-from dspy.utils.exceptions import ContextWindowExceededError
+from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
 
 from grpc_tool_bridge.agents.adapters import Adapter, Tally
+from grpc_tool_bridge.agents.arguments import read_arguments
 from grpc_tool_bridge.agents.chunks import whole_text
+from grpc_tool_bridge.agents.model_errors import model_error, shown
 from grpc_tool_bridge.agents.signatures import AgentSignature, quiet_names
 from grpc_tool_bridge.agents.tool_args import tool_args
+from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 _log = logging.getLogger(__name__)
@@ -29,13 +32,15 @@ class Step:
 
     Attributes:
         thought: Why.
-        tool: The tool to call; ``FINISH`` for none.
+        tool: The tool to call; ``FINISH`` for none; empty where the answer could not be read.
         args: Its arguments, by name.
+        problem: Why it cannot be taken as the model wrote it.
     """
 
     thought: str
     tool: str
     args: dict[str, Any]
+    problem: ToolBridgeError | None = None
 
 
 class TokenCount:
@@ -80,13 +85,24 @@ class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
         self._steps = 0
 
     async def next_step(self, inputs: Mapping[str, Any]) -> Step | None:
-        """Asks the model what to do next; None where it has no more room to be told all that happened."""
+        """Asks the model what to do next; None where it has no more room to be told all that happened.
+
+        An answer that cannot be read is a step with a ``problem``, which the model can mend at the next.
+        """
         try:
             answer = await self._ask(self.react, inputs)
         except ContextWindowExceededError:
             return None
-        said = [answer.next_thought or "", answer.next_tool_name or "", dict(answer.next_tool_args or {})]
-        return Step(*whole_text(said))
+        except AdapterParseError as error:
+            return unread_step(error)
+        tool, args, problem = answer.next_tool_name or "", {}, None
+        try:
+            args = read_arguments(tool, answer.next_tool_args)
+        except ValidationError as error:
+            # Whoever finishes needs none.
+            problem = None if tool == FINISH else error
+        thought, tool, args = whole_text([answer.next_thought or "", tool, args])
+        return Step(thought, tool, args, problem)
 
     def observe(self, step: Step, observation: str) -> None:
         """Adds what came of a step, for the model to read."""
@@ -125,6 +141,11 @@ class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
                 _log.info("the trajectory is longer than the model can read; its oldest step is left out")
                 self.truncate_trajectory(self._trajectory)
         raise AssertionError  # the last try returns or raises
+
+
+def unread_step(error: AdapterParseError) -> Step:
+    """Makes a step of an answer that could not be read, so that the model is told of it."""
+    return Step(whole_text(shown(error.lm_response)), "", {}, model_error(error))
 
 
 def _described(spec: ToolSpec) -> dspy.Tool:

@@ -9,10 +9,13 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from dspy.utils.exceptions import AdapterParseError
+
 from grpc_tool_bridge.agents.chunks import struct_of
+from grpc_tool_bridge.agents.failures import failure_text
 from grpc_tool_bridge.agents.model_errors import model_error, shown
 from grpc_tool_bridge.agents.models import ModelChoice
-from grpc_tool_bridge.agents.react import FINISH, ReAct, Step
+from grpc_tool_bridge.agents.react import FINISH, ReAct, Step, unread_step
 from grpc_tool_bridge.agents.session import AgentSession
 from grpc_tool_bridge.agents.signatures import AgentSignature
 from grpc_tool_bridge.agents.values import from_json, text_of
@@ -147,7 +150,8 @@ class Run:
                 break
             self._taken = number
             yield _thought(step, number)
-            yield _action(step, number)
+            if step.tool:
+                yield _action(step, number)
             began = time.monotonic()
             value, text, error = await self._observed(step, tools)
             react.observe(step, text)
@@ -162,7 +166,19 @@ class Run:
             yield self._result("tokens", {})
         else:
             # Out of steps, the model still says what it makes of what it has seen; the reason tells that from success.
-            yield self._result(stop_reason, await self._in_time(react.answer(self._inputs)))
+            yield self._result(stop_reason, await self._answered(react))
+
+    async def _answered(self, react: ReAct) -> dict[str, Any]:
+        """Asks for the answer; one that cannot be read, once more for each step that the run has left."""
+        for left in range(self._agent.max_iters - self._taken, -1, -1):
+            try:
+                return await self._in_time(react.answer(self._inputs))  # type: ignore[no-any-return] # DSPy's are untyped
+            except AdapterParseError as error:
+                if not left or self._is_spent(react):
+                    raise
+                step = unread_step(error)
+                react.observe(step, text_of(_observed_failure(step.tool, step.problem), self._observation_chars))
+        raise AssertionError  # the last try returns or raises
 
     async def _observed(self, step: Step, tools: Mapping[str, ToolSpec]) -> tuple[Any, str, ErrorInfo | None]:
         """Calls the tool; returns its value, how the model reads it, and its error."""
@@ -170,6 +186,8 @@ class Run:
             return "Completed.", "Completed.", None
         spec = tools.get(step.tool)
         try:
+            if step.problem is not None and (spec is not None or not step.tool):
+                raise step.problem
             if spec is None:
                 raise NotFoundError(
                     f"there is no tool {wire_text(step.tool, 100)!r}; there are {', '.join([*tools, FINISH])}",
@@ -177,9 +195,7 @@ class Run:
                 )
             value = await self._in_time(self._called(spec, step.args))
         except ToolBridgeError as error:
-            name = wire_text(step.tool, 100)
-            said = f"Execution error in {name}: {error.error_type}: {error.message.removeprefix(f'{name}: ')}"
-            text = text_of(said, self._observation_chars)
+            text = text_of(_observed_failure(step.tool, error), self._observation_chars)
             return text, text, error_info(error)
         return value, text_of(value, self._observation_chars), None
 
@@ -220,7 +236,7 @@ class Run:
     def _keep(self, step: Step, text: str) -> None:
         if self._agent.intermediate_steps:
             limit = self._step_chars
-            action = f"{step.tool}({text_of(step.args, limit)})"
+            action = f"{step.tool}({text_of(step.args, limit)})" if step.tool else ""
             self._steps.append(
                 pb.IntermediateStep(
                     thought=wire_text(step.thought, limit),
@@ -263,6 +279,12 @@ def _chosen(specs: list[ToolSpec], names: tuple[str, ...]) -> dict[str, ToolSpec
             details={"tool_names": FINISH},
         )
     return tools
+
+
+def _observed_failure(tool: str, error: ToolBridgeError | None) -> str:
+    if not tool or error is None:
+        return f"{error.error_type}: {error.message}" if error is not None else ""
+    return f"Execution error in {failure_text(wire_text(tool, 100), error)}"
 
 
 def _thought(step: Step, number: int) -> pb.AgentExecutionChunk:

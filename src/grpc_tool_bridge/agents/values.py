@@ -5,38 +5,48 @@ DSPy is not needed for it, and the adapters of other frameworks use it as well.
 
 import base64
 import binascii
+import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
+from grpc_tool_bridge.agents.frames import plain_of
 from grpc_tool_bridge.agents.tool_args import tool_args
 from grpc_tool_bridge.errors import wire_text
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
-# Of a frame; a model that needs more of them calls a tool that sums them up.
-MAX_ROWS = 1_000
-# Of an array that is written out; of a larger one, its ends.
-MAX_ITEMS = 1_000
-
 _BASE64 = "base64"
+_JSON_FORM: dict[str, Any] = {"bytes_mode": "base64", "inf_nan_mode": "constants"}
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
 def value_text(value: Any) -> str:
     """Writes a result as a model reads it: a text as it is, a frame as CSV, all else as JSON.
 
-    What JSON has no form for becomes its text; bytes become base64.
+    What JSON has no form for becomes its text; bytes become base64; numbers that JSON has not are ``NaN``, ``Infinity``
+    and ``-Infinity`` wherever they stand, in frames and arrays too.
     """
-    if isinstance(value, str):
-        return value
-    plain = _plain(value)
+    plain = value if isinstance(value, str) else plain_of(value)
     if isinstance(plain, str):
-        return plain
+        return _whole(str(plain))
     try:
-        return to_json(plain, fallback=_fallback, bytes_mode="base64", inf_nan_mode="constants").decode()
+        return to_json(plain, fallback=_fallback, **_JSON_FORM).decode()
     except (PydanticSerializationError, ValueError):
-        return str(value)
+        return _rewritten_json(plain)
+
+
+def is_plain_json(value: Any) -> bool:
+    """Tells whether every writer of JSON writes a value alike, and as ``value_text`` does."""
+    kind = type(value)
+    if kind is float:
+        return math.isfinite(value)
+    if kind is list:
+        return all(map(is_plain_json, value))
+    if kind is dict:
+        return all(type(key) is str and is_plain_json(item) for key, item in value.items())
+    return value is None or kind in (bool, int) or (kind is str and _whole(value) == value)
 
 
 def text_of(value: Any, limit: int) -> str:
@@ -91,37 +101,32 @@ def _is_text(part: Any) -> bool:
 
 
 def _fallback(value: Any) -> Any:
-    plain = _plain(value)
-    return str(value) if plain is value else plain
+    plain = plain_of(value)
+    return str(value) if plain is value or type(plain) is type(value) else plain
 
 
-def _plain(value: Any) -> Any:
-    """Makes a frame or an array plain, by its own methods: none of their packages is imported for it."""
-    match type(value).__module__.partition(".")[0], type(value).__name__:
-        case "pandas", "DataFrame":
-            labelled = type(value.index).__name__ != "RangeIndex"
-            return _rows(value.head(MAX_ROWS).to_csv(index=labelled, lineterminator="\n"), len(value))
-        case "pandas", "Series":
-            return _plain(value.to_frame())
-        case "polars", "DataFrame":
-            return _rows(_csv(value.head(MAX_ROWS)), len(value))
-        case "pyarrow", "Table":
-            return value.slice(0, MAX_ROWS).to_pylist()
-        case "numpy", "ndarray" if value.size <= MAX_ITEMS:
-            return value.tolist()
-        case "numpy", "ndarray":
-            return f"array of shape {value.shape}, {value.dtype}: {value}"
-        case "numpy", _ if hasattr(value, "item"):
-            return value.item()
+def _whole(text: str) -> str:
+    """Escapes half characters, which no message can hold."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _rewritten_json(value: Any) -> str:
+    """Writes JSON of what Pydantic has none for: keys of NumPy's types, half characters."""
+    try:
+        plain = to_jsonable_python(_with_text_keys(value), fallback=_fallback, **_JSON_FORM)
+        return _whole(json.dumps(plain, ensure_ascii=False, separators=(",", ":")))
+    except (PydanticSerializationError, ValueError, TypeError, RecursionError):
+        return _whole(str(value))
+
+
+def _with_text_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_key(key): _with_text_keys(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_with_text_keys(item) for item in value]
     return value
 
 
-def _csv(frame: Any) -> Any:
-    try:
-        return frame.write_csv()
-    except Exception:  # noqa: BLE001 - polars' own, for columns that CSV has no form for
-        return frame.to_dicts()
-
-
-def _rows(rows: Any, count: int) -> Any:
-    return f"{rows}… ({count - MAX_ROWS:,} more rows)" if isinstance(rows, str) and count > MAX_ROWS else rows
+def _key(key: Any) -> str:
+    text = value_text(key)
+    return text[1:-1] if not isinstance(key, str) and text.startswith('"') else text

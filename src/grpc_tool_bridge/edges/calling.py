@@ -6,6 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from typing import Any, TypeVar
 
 from grpc_tool_bridge.errors import ProtocolError
+from grpc_tool_bridge.loop_calls import LoopCall
 from grpc_tool_bridge.timeouts import was_cancelled
 
 T = TypeVar("T")
@@ -14,6 +15,24 @@ _END = object()
 
 # A loop that does not turn for so long most likely waits for the thread that waits for it.
 TURN_SECONDS = 10.0
+
+
+class LoopWaitsError(RuntimeError):
+    """A call was refused, because the event loop of its bridge waits for who made it.
+
+    Args:
+        name: The tool's.
+        began: Whether the tool had begun; then it is cancelled. Otherwise it never runs.
+    """
+
+    def __init__(self, name: str, *, began: bool = False) -> None:
+        outcome = "It had begun and is cancelled" if began else "The tool did not run"
+        super().__init__(
+            f"{name} was called synchronously while the event loop of its bridge waits, so both would wait for ever; "
+            "await the asynchronous call, or make the synchronous one where that loop does not wait for it "
+            f"(asyncio.to_thread). {outcome}"
+        )
+        self.began = began
 
 
 class HomeLoop:
@@ -34,18 +53,34 @@ class HomeLoop:
                 "a program without one uses the same method of bridge.sync"
             ) from None
 
-    async def run(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Awaits what ``make`` gives, in the bridge's loop whichever loop runs here."""
+    async def run(self, make: Callable[[], Coroutine[Any, Any, T]], *, name: str = "a tool") -> T:
+        """Awaits what ``make`` gives, in the bridge's loop whichever loop runs here.
+
+        Raises:
+            LoopWaitsError: The bridge's loop waits for the one that runs here.
+            ProtocolError: The bridge's loop has ended.
+        """
         if asyncio.get_running_loop() is self._loop:
             return await make()
+        call = self._elsewhere(make)
+        ended = asyncio.wrap_future(call.future)
         try:
-            return await asyncio.wrap_future(self._elsewhere(make))
+            while not (await asyncio.wait((ended,), timeout=TURN_SECONDS))[0]:
+                turned = asyncio.wrap_future(self._turn())
+                await asyncio.wait((ended, turned), timeout=TURN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if not turned.done() and not call.future.done():
+                    self._refuse(name, call)
+            return ended.result()
         except asyncio.CancelledError:
             if was_cancelled():
                 raise
             raise _ended() from None
+        finally:
+            if not ended.done():
+                call.withdraw()
+                ended.cancel()
 
-    async def iterate(self, source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    async def iterate(self, source: AsyncGenerator[T, None], *, name: str = "a tool") -> AsyncGenerator[T, None]:
         """Iterates over what is made in the bridge's loop; closed early, it closes the source."""
         waiting = True
 
@@ -56,44 +91,58 @@ class HomeLoop:
             await source.aclose()
 
         try:
-            while (value := await self.run(step)) is not _END:
+            while (value := await self.run(step, name=name)) is not _END:
                 waiting = False
                 yield value
                 waiting = True
         finally:
             # A step that failed or was cancelled has ended the source itself.
             if not waiting:
-                await self.run(close)
+                await self.run(close, name=name)
 
     def block(self, name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Waits in this thread for what ``make`` gives.
 
         Raises:
-            RuntimeError: This thread is the one that the bridge's loop runs in, which would wait for itself; or that
-                one waits for this.
+            LoopWaitsError: This thread is the one that the bridge's loop runs in, which would wait for itself; or that
+                one waits for this. A call that had not begun never runs.
             ProtocolError: The loop has ended.
         """
         if self._is_here():
-            raise _waits_for_itself(name)
-        future = self._elsewhere(make)
+            raise LoopWaitsError(name)
+        call = self._elsewhere(make)
         try:
-            while not wait((future,), TURN_SECONDS).done:
-                self._check_turns(name, future)
-            return future.result()
+            while not wait((call.future,), TURN_SECONDS).done:
+                self._check_turns(name, call)
+            return call.future.result()
         except CancelledError:
             raise _ended() from None
-        except BaseException:
-            future.cancel()
+        except LoopWaitsError:
+            raise
+        except BaseException as error:
+            # Such as KeyboardInterrupt while it waits.
+            if not call.future.done() and not call.withdraw():
+                error.add_note(f"{name} had begun and is cancelled")
             raise
 
-    def _check_turns(self, name: str, future: Future[Any]) -> None:
-        turned: Future[Any] = Future()
+    def _check_turns(self, name: str, call: LoopCall[Any]) -> None:
+        turned = self._turn()
+        if not wait((call.future, turned), TURN_SECONDS, return_when=FIRST_COMPLETED).done:
+            self._refuse(name, call)
+
+    def _turn(self) -> Future[None]:
+        """Gives what is done when the loop turns next."""
+        turned: Future[None] = Future()
         try:
             self._loop.call_soon_threadsafe(turned.set_result, None)
         except RuntimeError:
             raise _ended() from None
-        if not wait((future, turned), TURN_SECONDS, return_when=FIRST_COMPLETED).done:
-            raise _waits_for_itself(name)
+        return turned
+
+    def _refuse(self, name: str, call: LoopCall[Any]) -> None:
+        withdrawn = call.withdraw()
+        if withdrawn or not call.future.done():
+            raise LoopWaitsError(name, began=not withdrawn)
 
     def _is_here(self) -> bool:
         try:
@@ -101,17 +150,13 @@ class HomeLoop:
         except RuntimeError:
             return False
 
-    def _elsewhere(self, make: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+    def _elsewhere(self, make: Callable[[], Coroutine[Any, Any, T]]) -> LoopCall[T]:
         if not self._loop.is_running():
             raise _ended()
-        return asyncio.run_coroutine_threadsafe(make(), self._loop)
-
-
-def _waits_for_itself(name: str) -> RuntimeError:
-    return RuntimeError(
-        f"{name} was called synchronously while the event loop of its bridge waits, so both would wait for ever; await "
-        "the asynchronous call, or make the synchronous one where that loop does not wait for it (asyncio.to_thread)"
-    )
+        try:
+            return LoopCall(self._loop, make)
+        except RuntimeError:
+            raise _ended() from None
 
 
 def _ended() -> ProtocolError:

@@ -4,17 +4,19 @@ import inspect
 from contextlib import aclosing
 from typing import Any
 
+from grpc_tool_bridge.agents.arguments import read_arguments
 from grpc_tool_bridge.agents.values import from_json, value_text
 from grpc_tool_bridge.edges.calling import HomeLoop
 from grpc_tool_bridge.edges.choice import Bridge, choose_tools, framework_name, parameters
 from grpc_tool_bridge.edges.extras import missing
 from grpc_tool_bridge.edges.texts import error_text
-from grpc_tool_bridge.errors import ToolExecutionError
+from grpc_tool_bridge.errors import ToolExecutionError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolType
 from grpc_tool_bridge.proxy import AsyncGRPCProxyTool
 
 try:
     from langchain_core.callbacks import adispatch_custom_event
+    from langchain_core.runnables import RunnableConfig
     from langchain_core.tools import StructuredTool, ToolException
 except ImportError as error:
     raise missing(error, "langchain_core", extra="langchain") from error
@@ -45,12 +47,30 @@ def langchain_tools(bridge: Bridge, *names: str) -> list[StructuredTool]:
 
 
 class BridgeTool(StructuredTool):
-    """A structured tool whose arguments may have any name, also those that LangChain uses itself."""
+    """A structured tool whose arguments may have any name, also those that LangChain uses itself.
+
+    No arguments may be sent as null or as an empty text, and an object as its JSON; what is neither is a
+    ``ToolException``, as an error of the tool is.
+    """
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002 - LangChain's name
+        """Calls the tool and waits for it."""
+        return super().invoke(_whole(input), config, **kwargs)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002 - likewise
+        """Calls the tool."""
+        return await super().ainvoke(_whole(input), config, **kwargs)
 
     def _to_args_and_kwargs(
-        self, tool_input: str | dict[str, Any], tool_call_id: str | None
+        self,
+        tool_input: str | dict[str, Any],
+        tool_call_id: str | None,  # noqa: ARG002 - LangChain's
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return (self._parse_input(tool_input, tool_call_id),), {}
+        given = tool_input.sent if isinstance(tool_input, _Unread) else tool_input
+        try:
+            return (read_arguments(self.name, given),), {}
+        except ValidationError as error:
+            raise ToolException(error_text(error)) from error
 
     # LangChain's own look in the functions, which have the parameters of the tool, for some that they could fill in.
     def _run(self, arguments: dict[str, Any]) -> Any:  # type: ignore[override] # it passes what it finds named here
@@ -58,6 +78,23 @@ class BridgeTool(StructuredTool):
 
     async def _arun(self, arguments: dict[str, Any]) -> Any:  # type: ignore[override] # likewise
         return await self.coroutine(arguments) if self.coroutine is not None else NotImplemented
+
+
+class _Unread(dict[str, Any]):
+    """Stands for arguments of a tool call that are no dict, for which LangChain has no place."""
+
+    def __init__(self, sent: Any) -> None:
+        super().__init__()
+        self.sent = sent
+
+    def copy(self) -> "_Unread":
+        return self
+
+
+def _whole(given: Any) -> Any:
+    if isinstance(given, dict) and given.get("type") == "tool_call" and not isinstance(given.get("args"), dict):
+        return {**given, "args": _Unread(given.get("args"))}
+    return given
 
 
 def _make(proxy: AsyncGRPCProxyTool, home: HomeLoop) -> StructuredTool:
@@ -89,7 +126,7 @@ def _make(proxy: AsyncGRPCProxyTool, home: HomeLoop) -> StructuredTool:
 
 async def _answered(home: HomeLoop, proxy: AsyncGRPCProxyTool, arguments: dict[str, Any]) -> tuple[str, Any]:
     try:
-        value = await home.run(lambda: proxy(**arguments))
+        value = await home.run(lambda: proxy(**arguments), name=proxy.name)
     except ToolExecutionError as error:
         raise ToolException(error_text(error)) from error
     return value_text(value), value
@@ -98,7 +135,7 @@ async def _answered(home: HomeLoop, proxy: AsyncGRPCProxyTool, arguments: dict[s
 async def _streamed(home: HomeLoop, proxy: AsyncGRPCProxyTool, arguments: dict[str, Any]) -> tuple[str, Any]:
     values = []
     try:
-        async with aclosing(home.iterate(proxy.stream(**arguments))) as chunks:
+        async with aclosing(home.iterate(proxy.stream(**arguments), name=proxy.name)) as chunks:
             async for value in chunks:
                 values.append(value)
                 await adispatch_custom_event(CHUNK_EVENT, {"tool": proxy.name, "value": value})

@@ -4,12 +4,12 @@ Only dicts go in and out, so the ``openai`` package need not be there; its objec
 """
 
 import asyncio
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from grpc_tool_bridge.agents.arguments import read_arguments, refused_arguments
 from grpc_tool_bridge.agents.values import from_json, value_text
 from grpc_tool_bridge.edges.choice import Bridge, choose_tools, find_tool, framework_name, parameters
 from grpc_tool_bridge.edges.strict import is_strict
@@ -84,17 +84,10 @@ class _Call:
             ValidationError: They are no JSON, or no object.
         """
         if self._is_custom:
-            raise self._refusal("are a text, as of a custom tool")
-        try:
-            read = json.loads(self._arguments or "{}") if not isinstance(self._arguments, Mapping) else self._arguments
-        except (ValueError, TypeError, RecursionError) as error:
-            raise self._refusal(f"are not valid JSON ({error})") from None
-        if read is None:
-            # As some models call a tool that takes none.
-            return {}
-        if not isinstance(read, Mapping):
-            raise self._refusal(f"are {type(read).__name__}, no object")
-        return dict(read)
+            raise refused_arguments(self.name, "are a text, as of a custom tool")
+        if self._arguments is not None and not isinstance(self._arguments, str | bytes | Mapping):
+            raise refused_arguments(self.name, f"are not valid JSON, but {type(self._arguments).__name__}")
+        return read_arguments(self.name, self._arguments)
 
     def message(self, content: str) -> dict[str, Any]:
         """Makes the message that answers the call."""
@@ -102,10 +95,6 @@ class _Call:
             kind = "custom_tool_call_output" if self._is_custom else "function_call_output"
             return {"type": kind, "call_id": self.id, "output": content}
         return {"role": "tool", "tool_call_id": self.id, "content": content}
-
-    def _refusal(self, problem: str) -> ValidationError:
-        text = f"{self.name}: the arguments {problem}; give one JSON object with the arguments by name"
-        return ValidationError(text, details={"arguments": problem})
 
 
 async def _run(bridge: Bridge, call: _Call) -> str:

@@ -1,14 +1,16 @@
 """The tools of a bridge for Pydantic AI."""
 
-from typing import Any
+from typing import Any, Literal
 
-from pydantic_core import PydanticSerializationError, SchemaValidator, core_schema, to_json
+from pydantic_core import SchemaValidator, core_schema
 
-from grpc_tool_bridge.agents.values import from_json, value_text
+from grpc_tool_bridge.agents.arguments import read_arguments
+from grpc_tool_bridge.agents.failures import failure_text
+from grpc_tool_bridge.agents.values import from_json, is_plain_json, value_text
 from grpc_tool_bridge.edges.calling import HomeLoop
 from grpc_tool_bridge.edges.choice import Bridge, choose_tools, find_tool, framework_name, parameters
 from grpc_tool_bridge.edges.extras import missing
-from grpc_tool_bridge.errors import NotFoundError, ToolExecutionError
+from grpc_tool_bridge.errors import NotFoundError, ToolExecutionError, ValidationError
 
 try:
     from pydantic_ai import ModelRetry, RunContext, ToolDefinition, ToolReturn
@@ -16,8 +18,10 @@ try:
 except ImportError as error:
     raise missing(error, "pydantic_ai", extra="pydantic-ai") from error
 
-# The hub converts and checks each argument, by the types that the tool really has.
-_ARGUMENTS = SchemaValidator(core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema()))
+# Of arguments that the model has not yet written to their end.
+_PARTIAL = SchemaValidator(core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema()))
+
+_AllowPartial = bool | Literal["off", "on", "trailing-strings"]
 
 
 def pydantic_ai_toolset(bridge: Bridge, *names: str) -> "BridgeToolset":
@@ -34,11 +38,46 @@ def pydantic_ai_toolset(bridge: Bridge, *names: str) -> "BridgeToolset":
     return BridgeToolset(bridge, names)
 
 
+class _Arguments:
+    """Reads the arguments of a call; the hub converts and checks each, by the types that the tool really has."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def validate_json(
+        self,
+        input: str | bytes | bytearray,  # noqa: A002 - Pydantic AI's name
+        *,
+        allow_partial: _AllowPartial = False,
+        **kwargs: Any,
+    ) -> Any:
+        if allow_partial not in (False, "off"):
+            return _PARTIAL.validate_json(input, allow_partial=allow_partial, **kwargs)
+        return self._read(input)
+
+    def validate_python(
+        self,
+        input: Any,  # noqa: A002 - Pydantic AI's name
+        *,
+        allow_partial: _AllowPartial = False,
+        **kwargs: Any,
+    ) -> Any:
+        if allow_partial not in (False, "off"):
+            return _PARTIAL.validate_python(input, allow_partial=allow_partial, **kwargs)
+        return self._read(input)
+
+    def _read(self, given: Any) -> dict[str, Any]:
+        try:
+            return read_arguments(self._name, given)
+        except ValidationError as error:
+            raise ModelRetry(failure_text(self._name, error)) from error
+
+
 class BridgeToolset(AbstractToolset[Any]):
     """The tools of a bridge.
 
     Arguments that the hub refuses, and a tool that has gone meanwhile, are a ``ModelRetry``, so that the model can mend
-    it; every other error is raised as it is. A result that Pydantic has no JSON for, such as a DataFrame, is a
+    it; every other error is raised as it is. A result that is more than JSON, such as a DataFrame, a date or NaN, is a
     ``ToolReturn`` with the text of it for the model and the value itself as metadata.
     """
 
@@ -67,7 +106,7 @@ class BridgeToolset(AbstractToolset[Any]):
                     parameters_json_schema=parameters(proxy.spec),
                 ),
                 max_retries=ctx.max_retries,
-                args_validator=_ARGUMENTS,
+                args_validator=_Arguments(framework_name(proxy.name)),
             )
             for proxy in choose_tools(self._bridge, names)
         }
@@ -88,20 +127,15 @@ class BridgeToolset(AbstractToolset[Any]):
         try:
             proxy = find_tool(self._bridge, name)
         except NotFoundError as error:
-            raise ModelRetry(error.message) from error
+            raise ModelRetry(failure_text(name, error)) from error
         try:
-            value = await self._home.run(lambda: proxy(**from_json(proxy.spec, tool_args)))
+            value = await self._home.run(lambda: proxy(**from_json(proxy.spec, tool_args)), name=name)
         except ToolExecutionError as error:
             of_bridge = error.details.get("origin", "bridge") == "bridge"
             if of_bridge and error.error_type in ("ValidationError", "ToolNotFound"):
-                raise ModelRetry(error.message) from error
+                raise ModelRetry(failure_text(name, error)) from error
             raise
-        return value if _is_json(value) else ToolReturn(return_value=value_text(value), metadata=value)
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        to_json(value)
-    except (PydanticSerializationError, ValueError):
-        return False
-    return True
+        # None and an empty list it would show as no text at all.
+        if is_plain_json(value) and value is not None and value != []:
+            return value
+        return ToolReturn(return_value=value_text(value), metadata=value)

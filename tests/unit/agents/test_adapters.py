@@ -81,13 +81,13 @@ async def test_what_the_reader_of_answers_chokes_on_is_no_fault_of_the_bridge(ar
     assert last.error.type in ("ModelAnswerError", ""), last.error.message
 
 
-async def test_json_is_asked_for_once_where_an_answer_cannot_be_read() -> None:
+async def test_json_is_asked_for_once_at_each_step_whose_answer_cannot_be_read() -> None:
     def answer(prompt: Prompt) -> str:
         return "no fields at all"
 
     lm = ScriptedLM(answer)
     runtime = runtime_of(FakeSession(page), lm=lm)
-    last = (await ran(runtime, await made(runtime)))[-1]
+    last = (await ran(runtime, await made(runtime, max_iters=2)))[-1]
     assert last.error.type == "ModelAnswerError"
-    assert len(lm.prompts) == 2
-    assert "JSON object" in lm.prompts[1].user
+    # Two steps and the answer, each asked for in both forms.
+    assert ["JSON object" in prompt.user for prompt in lm.prompts] == [False, True] * 3

@@ -321,8 +321,8 @@ async def test_a_key_of_the_environment_is_in_no_chunk_and_no_log(
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     caplog.set_level(logging.DEBUG)
     for answer in (Failure(401, f"wrong key {KEY}"), f"no fields but {KEY}"):
-        runtime = runtime_of(FakeSession(calculate), lm=ScriptedLM([answer, answer]))
-        chunks = await ran(runtime, await made(runtime))
+        runtime = runtime_of(FakeSession(calculate), lm=ScriptedLM([answer] * 4))
+        chunks = await ran(runtime, await made(runtime, max_iters=1))
         assert chunks[-1].HasField("error")
         assert "***" in chunks[-1].error.message
         assert KEY not in str(chunks)

@@ -295,12 +295,14 @@ async def test_an_answer_in_json_is_asked_for_where_the_first_cannot_be_read() -
 
 
 async def test_answers_that_cannot_be_read_end_the_run_with_what_they_were() -> None:
-    _, chunks = await runs_of(ScriptedLM(["I do as I please.", "Still."]))
-    assert kinds(chunks) == ["error"]
-    error = chunks[0].error
+    _, chunks = await runs_of(ScriptedLM(["I do as I please.", "Still.", "Never.", "No."]), max_iters=1)
+    assert kinds(chunks) == ["thought", "observation", "error"]
+    assert "next_tool_name" in output_of(chunks[1])
+    assert "Still." in output_of(chunks[1])
+    error = chunks[-1].error
     assert (error.type, error.retryable) == ("ModelAnswerError", False)
-    assert "next_tool_name" in error.message
-    assert "Still." in error.message
+    assert "Answer" in error.message
+    assert "No." in error.message
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from grpc_tool_bridge.agents.values import MAX_ITEMS, MAX_ROWS, from_json, text_of, value_text
+from grpc_tool_bridge.agents.frames import MAX_ITEMS, MAX_ROWS
+from grpc_tool_bridge.agents.values import from_json, text_of, value_text
 from grpc_tool_bridge.tools import as_tool
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge.edges import calling
-from grpc_tool_bridge.edges.calling import HomeLoop
+from grpc_tool_bridge.edges.calling import HomeLoop, LoopWaitsError
 from grpc_tool_bridge.errors import ProtocolError
 from integration.connections import until
 
@@ -210,3 +210,135 @@ async def test_a_stream_that_is_left_early_is_closed() -> None:
 
     assert await asyncio.to_thread(asyncio.run, first()) == 0
     assert closed.is_set()
+
+
+class Counted:
+    """A call that counts how often it ran."""
+
+    def __init__(self) -> None:
+        self.ran = 0
+
+    async def run(self) -> int:
+        self.ran += 1
+        return self.ran
+
+
+async def turn() -> None:
+    """Lets the loop do all that it was handed."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_call_that_is_refused_never_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calling, "TURN_SECONDS", 0.001)
+    home, counted = HomeLoop(), Counted()
+    with ThreadPoolExecutor(1) as threads:
+        for _ in range(100):
+            blocked = threads.submit(home.block, "count", counted.run)
+            with pytest.raises(LoopWaitsError, match="The tool did not run") as caught:
+                blocked.result(5)
+            assert not caught.value.began
+            await turn()
+    assert counted.ran == 0
+
+
+async def test_a_call_from_another_loop_is_refused_where_this_one_waits_for_it_and_never_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calling, "TURN_SECONDS", 0.001)
+    home, counted = HomeLoop(), Counted()
+
+    async def elsewhere() -> int:
+        return await home.run(counted.run, name="count")
+
+    with ThreadPoolExecutor(1) as threads:
+        for _ in range(10):
+            # As a framework's run_sync does in a thread.
+            blocked = threads.submit(asyncio.run, elsewhere())
+            with pytest.raises(LoopWaitsError, match=r"count was called synchronously.*The tool did not run"):
+                blocked.result(5)
+            await turn()
+    assert counted.ran == 0
+
+
+async def test_a_call_from_another_loop_that_takes_longer_than_a_turn_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calling, "TURN_SECONDS", 0.3)
+    home, go_on = HomeLoop(), asyncio.Event()
+    turns: list[None] = []
+    made = HomeLoop._turn
+
+    def counted(self: HomeLoop) -> Any:
+        turns.append(None)
+        return made(self)
+
+    monkeypatch.setattr(HomeLoop, "_turn", counted)
+
+    async def wait() -> int:
+        await go_on.wait()
+        return 7
+
+    running = asyncio.create_task(asyncio.to_thread(asyncio.run, home.run(wait)))
+    await until(lambda: len(turns) >= 2)
+    go_on.set()
+    assert await asyncio.wait_for(running, 5) == 7
+
+
+@pytest.mark.parametrize("way", ["thread", "loop"])
+async def test_a_call_that_is_refused_after_it_began_says_so_and_is_cancelled(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calling, "TURN_SECONDS", 0.5)
+    home, forever = HomeLoop(), Forever()
+    with ThreadPoolExecutor(1) as threads:
+        if way == "thread":
+            blocked = threads.submit(home.block, "wait", forever.wait)
+        else:
+            blocked = threads.submit(asyncio.run, home.run(forever.wait, name="wait"))
+        await until(forever.started.is_set)
+        with pytest.raises(LoopWaitsError, match="It had begun and is cancelled") as caught:
+            blocked.result(30)
+    assert caught.value.began
+    await asyncio.wait_for(forever.ended.wait(), 5)
+
+
+async def test_a_call_that_is_cancelled_before_it_begins_never_runs() -> None:
+    home, counted = HomeLoop(), Counted()
+
+    async def elsewhere() -> None:
+        call = asyncio.create_task(home.run(counted.run))
+        await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    with ThreadPoolExecutor(1) as threads:
+        for _ in range(100):
+            threads.submit(asyncio.run, elsewhere()).result(5)
+            await turn()
+    assert counted.ran == 0
+
+
+@pytest.mark.parametrize("begins", [True, False], ids=["begun", "not begun"])
+async def test_a_thread_that_is_interrupted_is_told_whether_the_call_had_begun(
+    begins: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, forever = HomeLoop(), Forever()
+
+    def interrupted(*_: Any) -> None:
+        assert not begins or forever.started.wait(5)
+        raise KeyboardInterrupt
+
+    def blocked() -> KeyboardInterrupt:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            home.block("wait", forever.wait)
+        return caught.value
+
+    monkeypatch.setattr(calling, "wait", interrupted)
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(blocked)
+        error = await asyncio.wrap_future(asked) if begins else asked.result(5)
+    await turn()
+    assert getattr(error, "__notes__", []) == (["wait had begun and is cancelled"] if begins else [])
+    assert forever.started.is_set() is begins

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import ToolMessage
-from langchain_core.tools import render_text_description
+from langchain_core.tools import ToolException, render_text_description
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from grpc_tool_bridge import Settings, tool
@@ -118,3 +118,31 @@ async def test_a_synchronous_call_in_the_bridges_own_loop_is_a_clear_error() -> 
 
         with pytest.raises(RuntimeError, match="await the asynchronous call"):
             made.invoke({"to": 2})
+
+
+@tool
+def ping() -> str:
+    """Takes nothing."""
+    return "pong"
+
+
+@pytest.mark.parametrize("sent", [None, "", "null", "{}", {}], ids=repr)
+async def test_a_tool_that_takes_nothing_can_be_invoked_with_what_says_so(sent: Any) -> None:
+    async with bridge_of(ping) as bridge:
+        (made,) = bridge.langchain_tools()
+        assert await made.ainvoke(sent) == "pong"
+        assert await asyncio.wait_for(asyncio.to_thread(made.invoke, sent), 10) == "pong"
+        assert await made.arun(sent) == "pong"
+
+
+@pytest.mark.parametrize("sent", ['{"to": ', "[1]", 3], ids=repr)
+async def test_arguments_that_cannot_be_read_are_an_error_that_can_be_handled(sent: Any) -> None:
+    async with bridge_of(count) as bridge:
+        (made,) = bridge.langchain_tools()
+        call = {**asked("count"), "args": sent}
+        with pytest.raises(ToolException, match="count: the arguments are"):
+            await made.ainvoke(call)
+        made.handle_tool_error = True
+        message = await made.ainvoke(call)
+    assert message.status == "error"
+    assert json.loads(str(message.content))["error"]["type"] == "ValidationError"

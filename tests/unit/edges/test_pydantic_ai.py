@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pandas as pd
 import pytest
-from pydantic_ai import Agent, ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
+from pydantic_ai import Agent, ModelMessage, ModelResponse, RunContext, RunUsage, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
+from pydantic_ai.models.test import TestModel
 
 from grpc_tool_bridge import NotFoundError, ToolBridge, ToolExecutionError, ValidationError, tool
 from unit.edges.bridges import bridge_of
@@ -153,3 +154,20 @@ async def test_a_tool_that_comes_later_is_there_at_the_next_step() -> None:
         await bridge.client.refresh_tools()
 
         assert (await asyncio.wait_for(agent.run("go"), 10)).output == "knows ['add', 'refuse']"
+
+
+async def test_arguments_that_are_no_object_are_told_to_the_model() -> None:
+    answer, told = calling(ToolCallPart("add", "[1, 2]"), ToolCallPart("add", '{"a": 1, "b": 2}'))
+    async with bridge_of(add) as bridge:
+        await run(bridge, answer)
+    refused, returned = told
+    assert "add: ValidationError: the arguments are list, no object" in str(refused.content)
+    assert returned.content == 3
+
+
+async def test_arguments_that_are_not_yet_whole_are_read_as_far_as_they_are() -> None:
+    async with bridge_of(add) as bridge:
+        tools = await bridge.pydantic_ai_toolset().get_tools(RunContext(deps=None, model=TestModel(), usage=RunUsage()))
+    reader = tools["add"].args_validator
+    assert reader.validate_json('{"a": 1, "b', allow_partial="trailing-strings") == {"a": 1}
+    assert reader.validate_python({"a": 1}, allow_partial="on") == {"a": 1}
