@@ -38,6 +38,10 @@ class RaisedElsewhereError(Exception):
         super().__init__(f"{info.type}: {info.message}")
         self.info = info
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A protobuf message cannot be pickled.
+        return _raised_elsewhere, (self.info.SerializeToString(),)
+
 
 @dataclass(slots=True)
 class _Running:
@@ -227,6 +231,10 @@ class ToolProcess:
             f"{running.tool_name}: the process that ran it died ({how}); nothing else ran in it, and the next call "
             "gets another"
         )
+
+
+def _raised_elsewhere(data: bytes) -> RaisedElsewhereError:
+    return RaisedElsewhereError(ErrorInfo.FromString(data))
 
 
 def _packed(data: bytes) -> Packed:
