@@ -95,7 +95,9 @@ def error_rule(error_type: str, *, origin: str = "bridge") -> ErrorRule:
 
 
 class ToolBridgeError(Exception):
-    """Base of every error of the bridge. It can be pickled and copied, and so can its subclasses, however they are made.
+    """Base of every error of the bridge.
+
+    It can be pickled and copied with all that it has, and so can a subclass, whatever its ``__init__`` takes.
 
     Args:
         message: What was wrong and what to do.

@@ -556,7 +556,11 @@ def result_of(response: Any, tool_name: str) -> Any:
 
 def no_answer(what: str, timeout: float) -> ToolBridgeError:
     """Makes the error for a call that the hub itself did not end in time."""
-    return ToolCommunicationError(what, DEADLINE_EXCEEDED, f"no answer within {timeout + CLIENT_SLACK:g} s")
+    text = (
+        f"no answer within {timeout + CLIENT_SLACK:g} s: the time-out of {timeout:g} s, and {CLIENT_SLACK:g} s for the "
+        "answer to come; whether it had begun is not known"
+    )
+    return ToolCommunicationError(what, DEADLINE_EXCEEDED, text)
 
 
 def bridge_closed(what: str) -> ToolBridgeError:

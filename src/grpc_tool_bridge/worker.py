@@ -28,7 +28,7 @@ from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_transport import LinkTransport, is_passing
 from grpc_tool_bridge.transport.memory_link import MemoryConnection
-from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
+from grpc_tool_bridge.transport.status import DEADLINE_EXCEEDED, RpcError, from_rpc_error
 from grpc_tool_bridge.wire.methods import AGENTS_FEATURE
 from grpc_tool_bridge.worker_agents import AgentMethods, make_agents
 from grpc_tool_bridge.worker_runtime import LinkedSession, WorkerRuntime
@@ -246,6 +246,9 @@ class ToolWorker:
             response = await within(stub.RegisterTools(request), CALL_TIMEOUT)
         except RpcError as error:
             raise from_rpc_error(error, method="RegisterTools", where=self.address) from error
+        except ExpiredError:
+            text = f"the hub at {self.address} did not answer within {CALL_TIMEOUT:g} s"
+            raise ToolCommunicationError("RegisterTools", DEADLINE_EXCEEDED, text) from None
         if response.HasField("error"):
             raise error_from_info(response.error)
         self._waits_for = None
@@ -277,7 +280,7 @@ class ToolWorker:
                 self._failure = error
                 self._left.set()
                 return
-            except (ToolBridgeError, ExpiredError) as error:
+            except ToolBridgeError as error:
                 _log.warning("the tools were not registered at %s: %s; trying again", self.address, error)
             else:
                 _log.info("the tools are registered at %s again", self.address)

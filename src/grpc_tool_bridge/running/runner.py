@@ -34,7 +34,7 @@ from grpc_tool_bridge.running.calls import Call
 from grpc_tool_bridge.running.events import Event, EventStream
 from grpc_tool_bridge.running.packed import Packed
 from grpc_tool_bridge.running.process import RaisedElsewhereError
-from grpc_tool_bridge.running.processes import ToolProcesses
+from grpc_tool_bridge.running.processes import ToolProcesses, available_cores
 from grpc_tool_bridge.running.threads import ToolThreads
 from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.tools import Tool
@@ -69,6 +69,10 @@ class ToolRunner:
         self.tasks = TaskSet()
         self._make_runtime = make_runtime
         self._threads = ToolThreads(settings.max_threads)
+        # What a call waits for that has not begun.
+        self._thread = f"a free thread (max_threads is {settings.max_threads:,})"
+        most = settings.max_processes or available_cores()
+        self._process = f"a process to be free and ready (max_processes is {most:,})"
         self._processes = ToolProcesses(
             settings.max_processes, max_depth=settings.max_depth, max_message_bytes=settings.max_message_bytes
         )
@@ -143,7 +147,8 @@ class ToolRunner:
             if tool.executor == "async":
                 result = tool.function(*args, **kwargs)
             else:
-                result = await call.step(self._threads.run(functools.partial(tool.function, *args, **kwargs)))
+                function = call.when_begun(self._thread, functools.partial(tool.function, *args, **kwargs))
+                result = await call.step(self._threads.run(function))
             return await call.step(result) if type(result) is types.CoroutineType else result
         except BaseException as error:
             if call.is_raised_by_tool(error):
@@ -160,8 +165,9 @@ class ToolRunner:
         emit: EventStream | None,
     ) -> Any:
         context = self._context(call, request, emit) if tool.context_parameter is not None else None
+        call.wait_for(self._process)
         try:
-            return await call.step(self._processes.run(tool, args, kwargs, context))
+            return await call.step(self._processes.run(tool, args, kwargs, context, begin=call.begin))
         except RaisedElsewhereError as error:
             raise _ToolRaised(error) from error
 
@@ -284,14 +290,17 @@ class ToolRunner:
     ) -> AsyncGenerator[Any, None]:
         context = self._context(call, request, emit) if tool.context_parameter is not None else None
         if tool.executor == "process":
-            return self._processes.iterate(tool, args, kwargs, context, buffer)
+            call.wait_for(self._process)
+            return self._processes.iterate(tool, args, kwargs, context, buffer, begin=call.begin)
         if tool.context_parameter is not None:
             kwargs[tool.context_parameter] = context
         function = functools.partial(tool.function, *args, **kwargs)
         if tool.is_async:
             values: AsyncGenerator[Any, None] = function()
             return values
-        return self._threads.iterate(function, buffer) if tool.executor == "thread" else _in_place(function)
+        if tool.executor == "thread":
+            return self._threads.iterate(call.when_begun(self._thread, function), buffer)
+        return _in_place(function)
 
     def _context(self, call: Call, request: Request, emit: EventStream | None) -> ToolContext:
         call.context = ToolContext(
