@@ -13,6 +13,7 @@
     │   └── SessionExpiredError       (also a NotFoundError)
     ├── AlreadyExistsError            AlreadyExists (also a ValueError)
     ├── ValidationError               ValidationError (also a ValueError)
+    │   └── ArgumentTypeError         … an argument of the API is of the wrong type (also a TypeError)
     ├── SerializationError            SerializationError (also a ValueError)
     ├── ConflictError                 RevisionConflict, IdempotencyConflict
     ├── ResourceExhaustedError        RateLimitExceeded, ResourceExhausted
@@ -272,6 +273,10 @@ class ValidationError(ToolBridgeError, ValueError):
     """A request or its arguments are wrong; ``details`` says what, by name."""
 
     default_type = "ValidationError"
+
+
+class ArgumentTypeError(ValidationError, TypeError):
+    """An argument of the API is of the wrong type."""
 
 
 class SerializationError(ToolBridgeError, ValueError):
