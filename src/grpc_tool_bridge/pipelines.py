@@ -25,7 +25,6 @@ from grpc_tool_bridge.tooling.steps import (
     Part,
     Step,
     check_declaration,
-    check_parts,
     read_declaration,
     tools_of,
     write_declaration,
@@ -103,7 +102,6 @@ def pipeline(
         _parameter(key, *(kind if isinstance(kind, tuple) else (kind,))) for key, kind in (inputs or {}).items()
     ]
     parts = list_of("steps", steps, "a list of what step, parallel and each return")
-    check_parts(parts)
     declaration = Declaration(parts, result)
     _check(name, declaration, parameters)
     options: dict[str, Any] = {

@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 
-from grpc_tool_bridge.argument_checks import A_NAME, check_count, check_text, instance_of
 from grpc_tool_bridge.tooling.options import TOOL_NAME
 from grpc_tool_bridge.tooling.templates import NAME, check_template, is_reference
 
@@ -98,8 +97,6 @@ def step(tool: str, /, *args: Any, as_: str = "", **kwargs: Any) -> Step:
     Returns:
         The step.
     """
-    check_text("the tool of a step", tool, A_NAME)
-    check_text("as_", as_, may_be_empty=True)
     return Step(tool, list(args), kwargs, as_)
 
 
@@ -112,7 +109,6 @@ def parallel(*steps: Part) -> Parallel:
     Returns:
         One step, whose result is the list of theirs. The first that fails ends the others.
     """
-    check_parts(steps)
     return Parallel(list(steps))
 
 
@@ -128,16 +124,7 @@ def each(over: Any, step: Step, /, *, as_: str = "", at_once: int = _AT_ONCE) ->
     Returns:
         The step, whose result is the list of results in the order of the items. The first failure ends the others.
     """
-    instance_of("the step of each", step, Step, "what step(…) returns")
-    check_text("as_", as_, may_be_empty=True)
-    check_count("at_once", at_once, least=1)
     return Each(over, step, as_, at_once)
-
-
-def check_parts(parts: Iterable[object]) -> None:
-    """Refuses what is no step of a pipeline."""
-    for part in parts:
-        instance_of("a step of a pipeline", part, Step | Each | Parallel, "what step, parallel or each returns")
 
 
 def tools_of(part: Part) -> list[str]:
@@ -200,7 +187,7 @@ def _check_part(part: Any, label: str, known: Collection[str]) -> list[str]:
     """Checks a part and returns the names that it gives to its results."""
     match part:
         case Step():
-            if not TOOL_NAME.fullmatch(part.tool):
+            if not isinstance(part.tool, str) or not TOOL_NAME.fullmatch(part.tool):
                 raise ValueError(f"step {label}: {part.tool!r} is no tool's id")
             _check_template([part.args, part.kwargs], known, f"step {label} ({part.tool})")
         case Each(step=Step(as_="")):
