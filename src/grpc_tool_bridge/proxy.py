@@ -71,6 +71,10 @@ MAX_SIGNATURE_CHARS = 300
 MAX_COMPARED = 1_000
 
 
+# What ``with_options`` takes.
+_OPTIONS = ("timeout", "idempotency_key", "metadata", "on_progress", "on_log")
+
+
 class CallContext(Protocol):
     """What a proxy needs of its session."""
 
@@ -268,6 +272,9 @@ class AsyncGRPCProxyTool(AsyncApi):
             return
         if error.error_type == "ToolNotFound" and self._removed:
             _add(error, "it was removed from the session", "removed")
+        elif error.error_type == "ValidationError" and (options := _options_in(error, self.spec)):
+            error.message = f"{error.message}; for a call's own settings use with_options({options}=…)"
+            error.args = (error.message,)
         elif error.error_type == "ValidationError" and self._made_of is not None:
             before, now = self._made_of, self.spec
             if list(before.arguments) != list(now.arguments):
@@ -472,6 +479,12 @@ def _shown(spec: ToolSpec) -> str:
         signature = "(…)"
     text = f"{spec.name}{signature}"
     return text if len(text) <= MAX_SIGNATURE_CHARS else f"{text[:MAX_SIGNATURE_CHARS]}…"
+
+
+def _options_in(error: ToolExecutionError, spec: ToolSpec) -> str:
+    """Names the settings of a call that were taken for arguments of the tool."""
+    known = {argument.name for argument in spec.arguments}
+    return "=…, ".join(name for name in _OPTIONS if name in error.details and name not in known)
 
 
 def _check_options(name: str, changes: Mapping[str, Any]) -> None:

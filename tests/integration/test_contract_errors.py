@@ -224,3 +224,10 @@ async def test_a_call_that_a_tool_makes_too_late_ends_with_its_caller_s_deadline
     world = await connect(outer, *held.tools)
     error = await failure(world.tools["outer"].with_options(timeout=0.25)())
     assert _facts(error) == _time_out("outer", "0.25")
+
+
+async def test_a_setting_of_the_call_that_was_taken_for_an_argument_says_where_it_belongs(connect: Connect) -> None:
+    world = await connect(error_tools.in_coroutine)
+    error = await failure(world.tools["in_coroutine"]("KeyError", timeout=3, metadata={}))
+    assert str(error).endswith("for a call's own settings use with_options(timeout=…, metadata=…)")
+    assert error.details.keys() == {"timeout", "metadata", "origin"}  # type: ignore[attr-defined]

@@ -8,9 +8,9 @@ from typing import Any
 
 import grpc.aio
 
-from grpc_tool_bridge.argument_checks import check_count, check_flag, check_text, refuse_type
+from grpc_tool_bridge.argument_checks import check_count, check_flag, check_text
 from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
-from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.errors import ArgumentTypeError, ValidationError
 
 # gRPC's own limit sits this much above the bridge's, so that it is the bridge that answers, with a clear error.
 MESSAGE_HEADROOM = 4
@@ -24,6 +24,8 @@ _NAMED_SCHEMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:",
 _URL_SCHEMES = ("http", "https", "grpc", "grpcs", "tcp")
 
 MAX_PORT = 65_535
+
+_WRITE = "write host:port, such as 127.0.0.1:50051 or [::1]:50051"
 
 Option = tuple[str, int | str]
 
@@ -148,9 +150,8 @@ def check_address(address: object) -> None:
     Raises:
         ValidationError: It is none; the text says what to write.
     """
-    called = "host:port, such as '127.0.0.1:50051'"
     if not isinstance(address, str):
-        refuse_type("address", address, called)
+        raise ArgumentTypeError(f"{address!r:.60} is no address; {_WRITE}")
     if not address.startswith(_NAMED_SCHEMES):
         try:
             split_address(address)
@@ -169,9 +170,9 @@ def split_address(address: str) -> tuple[str, int]:
         raise ValueError(f"{address!r} is no address; leave {scheme}:// out: {rest.strip('/') or 'host:port'}")
     host, colon, port = str(address).rpartition(":")
     if not colon or not host or not port.isascii() or not port.isdigit():
-        raise ValueError(f"{address!r} is no address; write host:port, such as 127.0.0.1:50051 or [::1]:50051")
+        raise ValueError(f"{address!r} is no address; {_WRITE}")
     if len(port) > len(str(MAX_PORT)) or int(port) > MAX_PORT:
-        raise ValueError(f"{address!r} is no address; a port is a number from 0 to {MAX_PORT}")
+        raise ValueError(f"{address!r} is no address; {_WRITE}; a port is at most {MAX_PORT}")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
