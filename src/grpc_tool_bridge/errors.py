@@ -409,6 +409,10 @@ def error_info(error: BaseException, *, raised_by_tool: bool = False, show_trace
     else:
         return error_info(InternalError.new())
     if raised_by_tool:
+        if details.get("origin") == "bridge":
+            # Of a call that the tool made: it is not the tool itself that never began.
+            for name in ("started", "waited_for"):
+                details.pop(name, None)
         details["origin"] = "tool"
     else:
         details.setdefault("origin", "bridge")

@@ -133,6 +133,7 @@ class Held:
         self.let_go = threading.Event()
         self.tools = [
             tool(name="thread")(self.in_thread),
+            tool(name="short", limits={"timeout_ms": 250})(self.in_thread),
             tool(name="thread_stream")(self.in_thread_stream),
             tool(name="coroutine")(self.in_coroutine),
             tool(name="limited", limits={"max_concurrent_calls": 1})(self.in_coroutine),
@@ -231,3 +232,20 @@ async def test_a_setting_of_the_call_that_was_taken_for_an_argument_says_where_i
     error = await failure(world.tools["in_coroutine"]("KeyError", timeout=3, metadata={}))
     assert str(error).endswith("for a call's own settings use with_options(timeout=…, metadata=…)")
     assert error.details.keys() == {"timeout", "metadata", "origin"}  # type: ignore[attr-defined]
+
+
+async def test_that_a_called_tool_never_began_is_not_said_of_its_caller(connect: Connect) -> None:
+    held = Held()
+
+    @tool
+    async def outer(ctx: ToolContext) -> None:
+        await ctx.call_tool("short", "second")
+
+    world = await connect(outer, *held.tools, max_threads=1)
+    running = asyncio.ensure_future(failure(world.tools["thread"]("first")))
+    await until(lambda: held.ran)
+    error = await failure(world.tools["outer"]())
+    assert str(error).startswith("outer: TimeoutError: short did not end within its deadline of 0.25 s; it never began")
+    assert error.details == {"origin": "tool"}  # type: ignore[attr-defined]
+    running.cancel()
+    held.let_go.set()
