@@ -314,7 +314,7 @@ def deadline_text(name: str, seconds: float, waited_for: str) -> str:
     """
     if seconds <= 0:
         return f"{name} did not end within its deadline, which had passed before the call; it never began"
-    text = f"{name} did not end within its deadline of {round(seconds, 3):.10g} s"
+    text = f"{name} did not end within its deadline of {max(0.001, round(seconds, 3)):.10g} s"
     if waited_for:
         return f"{text}; it never began, since it waited for {waited_for}, so that it is safe to call it again"
     return f"{text}; it had begun, and may have taken effect"
