@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from grpc_tool_bridge.errors import (
         AccessError,
         AlreadyExistsError,
+        ArgumentTypeError,
         CallCancelledError,
         ConflictError,
         DeadlineExceededError,
@@ -47,6 +48,7 @@ __all__ = [
     "AccessError",
     "AlreadyExistsError",
     "ArgumentSpec",
+    "ArgumentTypeError",
     "AsyncGRPCProxyTool",
     "BridgeServer",
     "CallCancelledError",

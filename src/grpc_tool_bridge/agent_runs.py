@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from grpc_tool_bridge.argument_checks import check_text, check_type, list_of
 from grpc_tool_bridge.config import CALL_TIMEOUT
 from grpc_tool_bridge.errors import (
     MessageTooLargeError,
@@ -68,13 +69,18 @@ async def create_agent(
     verbose: bool,
 ) -> str:
     """Makes an agent in the client's session; arguments and errors as of ``ToolBridgeClient.create_react_agent``."""
-    if isinstance(tool_names, str):
-        raise ValidationError(f"tool_names is {tool_names!r}; it is a list of names")
-    _check_type("signature", signature, str, 'a text such as "Question -> Answer"')
-    _check_type("max_iters", max_iters, int, "a whole number")
-    _check_type("llm_config", llm_config, Mapping | None, "a dict of settings of the model")
+    if tool_names is not None:
+        called = "a list of names"
+        tool_names = list(tool_names) if isinstance(tool_names, Mapping) else list_of("tool_names", tool_names, called)
+        for name in tool_names:
+            check_text("one of tool_names", name, "a tool's name")
+    check_type("signature", signature, str, 'a text such as "Question -> Answer"')
+    check_type("max_iters", max_iters, int, "a whole number")
+    check_type("llm_config", llm_config, Mapping | None, "a dict of settings of the model")
+    for name in llm_config or {}:
+        check_text("a key of llm_config", name)
     for name, flag in (("return_intermediate_steps", return_intermediate_steps), ("verbose", verbose)):
-        _check_type(name, flag, bool, "True or False")
+        check_type(name, flag, bool, "True or False")
     if not 0 < max_iters < _MANY:
         raise ValidationError(f"max_iters is {max_iters}; it is 1 or more")
     request = CreateReActAgentRequest(
@@ -91,6 +97,7 @@ async def create_agent(
 
 async def cancel_run(client: "ToolBridgeClient", run_id: str, *, timeout: float = CALL_TIMEOUT) -> None:
     """Cancels a run of the client's session."""
+    check_text("run_id", run_id, "the id of a run")
     request = CancelAgentRunRequest(session_id=client.require_session(), run_id=run_id)
     await client.call("CancelAgentRun", request, timeout=timeout)
 
@@ -199,10 +206,10 @@ class _RunView:
 
 
 def _request(client: "ToolBridgeClient", asked: Mapping[str, Any]) -> ExecuteAgentRequest:
-    _check_type("the request", asked, Mapping, "a dict such as {'agent_id': …, 'input': …}")
-    unknown = sorted(asked.keys() - _FIELDS.keys())
+    check_type("the request", asked, Mapping, "a dict such as {'agent_id': …, 'input': …}")
+    unknown = sorted(map(str, asked.keys() - _FIELDS.keys()))
     if unknown:
-        raise ValidationError(f"a run takes {', '.join(sorted(_FIELDS))}; it was given {', '.join(map(str, unknown))}")
+        raise ValidationError(f"a run takes {', '.join(sorted(_FIELDS))}; it was given {', '.join(unknown)}")
     given = {name: _checked(name, asked.get(name)) for name in _FIELDS}
     if not given["agent_id"] and not given["run_id"]:
         raise ValidationError("a run needs the agent_id that create_react_agent gave, or the run_id to attach to")
@@ -226,6 +233,7 @@ def _request(client: "ToolBridgeClient", asked: Mapping[str, Any]) -> ExecuteAge
         # Also where it is empty, it is there.
         request.input.SetInParent()
     for name, value in (given["context"] or {}).items():
+        check_text("a key of context", name)
         request.context[name].CopyFrom(serialize_value(value))
     if request.ByteSize() > client.max_message_bytes:
         raise MessageTooLargeError.of("the input of an agent", request.ByteSize(), client.max_message_bytes)
@@ -234,16 +242,13 @@ def _request(client: "ToolBridgeClient", asked: Mapping[str, Any]) -> ExecuteAge
 
 def _checked(name: str, value: Any) -> Any:
     if value is not None:
-        _check_type(name, value, *_FIELDS[name])
+        check_type(name, value, *_FIELDS[name])
+    if name == "input":
+        for key in value or {}:
+            check_text("a key of input", key, may_be_empty=True)
     if name == "from_sequence" and value is not None and not 0 <= value < _MANY:
         raise ValidationError(f"{name} is {value}; it is the number of a chunk, from 0")
     return value
-
-
-def _check_type(name: str, value: Any, kind: Any, called: str) -> None:
-    # Python takes a truth value for a number.
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ValidationError(f"{name} is {value!r:.60}; it is {called}")
 
 
 def _is_lost(error: ToolBridgeError) -> bool:

@@ -7,14 +7,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from grpc_tool_bridge.client import ToolBridgeClient
+from grpc_tool_bridge.argument_checks import (
+    A_NAME,
+    check_count,
+    check_flag,
+    check_named,
+    check_plain_callable,
+    check_positional,
+    check_timeout,
+    path_of,
+    refuse_plain,
+    refuse_type,
+    token_of,
+)
+from grpc_tool_bridge.client import ToolBridgeClient, check_session
 from grpc_tool_bridge.config import (
     BATCH_TIMEOUT,
     DEFAULT_ADDRESS,
     MAX_MESSAGE_BYTES,
-    read_token,
 )
 from grpc_tool_bridge.errors import (
+    ProtocolError,
     ToolBridgeError,
     ValidationError,
 )
@@ -65,6 +78,11 @@ class ToolBridge(AsyncApi):
         follow_tools: bool = True,
         on_tools_changed: Callable[[str, str], None] | None = None,
     ) -> None:
+        refuse_plain("client", client, "a ToolBridgeClient; GRPCToolBridge makes one of an address")
+        for name, flag in (("keep_session", keep_session), ("follow_tools", follow_tools)):
+            check_flag(name, flag)
+        check_plain_callable("retry_if", retry_if, "what is asked whether to try again")
+        check_plain_callable("on_tools_changed", on_tools_changed, "what is told of each change")
         self.client = client
         self._keep_session = keep_session
         self._retry_if = retry_if or is_retryable
@@ -102,6 +120,8 @@ class ToolBridge(AsyncApi):
 
         Called again with another id, it first leaves the session that it had, as ``close`` does.
         """
+        # Before the session that it has is left.
+        check_session(session_id, metadata, config, connect_timeout)
         if self.session_id and self.session_id != session_id:
             await self._leave_session()
         await self.client.initialize_session(
@@ -132,9 +152,19 @@ class ToolBridge(AsyncApi):
         Raises:
             ToolExecutionError: The tool raised, or the hub refused the call.
             ToolCommunicationError: Nobody answered.
+            ValidationError: ``tool_id``, ``args`` or ``kwargs`` cannot be what they should.
             SerializationError, ProtocolError: As of a proxy.
         """
-        return await self.client.tool(tool_id)(*positional, *(args or ()), **named, **(kwargs or {}))
+        if args is not None:
+            check_positional("args", args)
+            positional = (*positional, *args)
+        if kwargs is not None:
+            check_named("kwargs", kwargs)
+            twice = sorted(named.keys() & kwargs.keys())
+            if twice:
+                raise ValidationError(f"{', '.join(twice)} was given twice: by name, and in kwargs")
+            named = {**named, **kwargs}
+        return await self.client.tool(tool_id)(*positional, **named)
 
     def stream_tool(self, tool_id: str, /, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """Iterates over what a tool yields; errors as of ``execute_tool``."""
@@ -201,8 +231,9 @@ class ToolBridge(AsyncApi):
         gets its answer. The key is made up where the tool has none of ``with_options``. A stream takes none, and runs
         again.
         """
-        if max_retries < 0:
-            raise ValidationError(f"max_retries is {max_retries}; it is 0 or more")
+        check_count("max_retries", max_retries, called="a whole number, 0 or more")
+        if not isinstance(tool_id, str) and not hasattr(tool_id, "with_fresh_key"):
+            refuse_type("tool_id", tool_id, f"{A_NAME}, or one of bridge.tools; its arguments follow it")
         tool = self.client.tool(tool_id) if isinstance(tool_id, str) else tool_id
         keyed = tool.with_fresh_key()
         waits = back_off()
@@ -234,6 +265,8 @@ class ToolBridge(AsyncApi):
 
     def openai_tools(self, *names: str, api: Literal["chat", "responses"] = "chat") -> list[dict[str, Any]]:
         """Writes the tools with these names, or all, as OpenAI function schemas; see ``edges.openai.openai_tools``."""
+        if api not in ["chat", "responses"]:
+            raise ValidationError(f"api is {api!r:.60}; it is 'chat' or 'responses'")
         from grpc_tool_bridge.edges.openai import openai_tools  # noqa: PLC0415 - likewise
 
         return openai_tools(self, *names, api=api)
@@ -262,8 +295,16 @@ class ToolBridge(AsyncApi):
 
         Its event loop runs in a thread of its own from the first use to ``close()``; use a bridge either so or with
         ``await``, not both.
+
+        Raises:
+            ProtocolError: It is used with ``await`` already.
         """
         if self._portal is None:
+            if self._beating is not None and not self._beating.done():
+                raise ProtocolError(
+                    "this bridge was opened with await, and lives in that event loop; await its methods there, or make "
+                    "another bridge for bridge.sync"
+                )
             self._portal = Portal()
         return SyncBridge(self, self._portal)
 
@@ -348,17 +389,21 @@ class GRPCToolBridge(ToolBridge):
         follow_tools: bool = True,
         on_tools_changed: Callable[[str, str], None] | None = None,
     ) -> None:
+        for name, seconds in (("timeout", timeout), ("stream_timeout", stream_timeout)):
+            if seconds is not None:
+                check_timeout(name, seconds)
+        check_plain_callable("on_session_renewed", on_session_renewed, "what is told of it")
         connection = Connection(
             address=address,
-            token=read_token(token, token_file),
+            token=token_of(token, token_file),
             tls=tls,
-            tls_ca=tls_ca,
+            tls_ca=path_of("tls_ca", tls_ca),
             max_message_bytes=max_message_bytes,
         )
         options = CallOptions(
             call_timeout=timeout, stream_timeout=stream_timeout, max_message_bytes=max_message_bytes, where=address
         )
-        if transport not in _TRANSPORTS:
+        if transport not in list(_TRANSPORTS):
             raise ValidationError(f"transport is {transport!r}; it is 'link' or 'rpc'")
         client = ToolBridgeClient(_TRANSPORTS[transport](connection), options=options)
         client.on_session_renewed = on_session_renewed

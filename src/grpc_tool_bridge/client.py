@@ -10,6 +10,23 @@ from functools import partial
 from typing import Any
 
 from grpc_tool_bridge.agent_runs import cancel_run, create_agent, execute_agent
+from grpc_tool_bridge.argument_checks import (
+    A_NAME,
+    check_count,
+    check_flag,
+    check_named,
+    check_names,
+    check_positional,
+    check_seconds,
+    check_text,
+    check_texts_by_name,
+    check_timeout,
+    instance_of,
+    list_of,
+    message_of,
+    refuse_plain,
+    refuse_type,
+)
 from grpc_tool_bridge.config import (
     BATCH_TIMEOUT,
     CALL_TIMEOUT,
@@ -72,6 +89,9 @@ from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
 HEARTBEAT_SECONDS = 100.0
 HEARTBEAT_LEAST_SECONDS = 0.01
 
+_A_CALL = "{'tool_id': 'add', 'args': [1, 2]}"
+_A_TARGET = "'host:port', a grpc.aio.Channel or a transport"
+
 _log = logging.getLogger(__name__)
 
 
@@ -97,7 +117,12 @@ class ToolBridgeClient(AsyncApi):
         if isinstance(target, str):
             target = RpcTransport(Connection(address=target))
         elif not hasattr(target, "where"):
+            refuse_plain("target", target, _A_TARGET)
+            if not hasattr(target, "unary_unary"):
+                refuse_type("target", target, _A_TARGET)
             target = RpcTransport(target)
+        if options is not None:
+            instance_of("options", options, CallOptions, "CallOptions, or None")
         self._transport: Transport = target
         self._given_options = self._options = options or CallOptions(where=self._transport.where)
         self.session_id: str | None = None
@@ -210,11 +235,12 @@ class ToolBridgeClient(AsyncApi):
             ValidationError: The id or the config cannot be used.
             ResourceExhaustedError: The hub has too many sessions.
         """
+        check_session(session_id, metadata, config, connect_timeout)
         request = InitializeSessionRequest(
             # Made up here, so that a further try after a lost answer finds the same session.
             session_id=session_id or uuid.uuid4().hex,
             metadata=metadata or {},
-            config=config,
+            config=None if config is None else message_of("config", config, SessionConfig),
         )
         response, answer = await self._reach("InitializeSession", request, connect_timeout)
         opened = response.session_id or request.session_id
@@ -255,6 +281,7 @@ class ToolBridgeClient(AsyncApi):
             ToolCommunicationError: The hub cannot be reached.
             AccessError: It does not let this client in.
         """
+        check_seconds("seconds", seconds, may_be_endless=True)
         try:
             await self._transport.connect(seconds)
         except RpcError as error:
@@ -309,6 +336,7 @@ class ToolBridgeClient(AsyncApi):
 
     async def cleanup_session(self, *, force: bool = False) -> None:
         """Ends the session; with ``force`` its calls in flight are cancelled, without it they finish first."""
+        check_flag("force", force)
         await self.call("CleanupSession", CleanupSessionRequest(session_id=self.require_session(), force=force))
 
     async def session_info(self) -> SessionInfo:
@@ -359,10 +387,21 @@ class ToolBridgeClient(AsyncApi):
     # ----------------------------------------------------------------------------------------------- execution
 
     def tool(self, tool_id: str) -> AsyncGRPCProxyTool:
-        """Returns the proxy of a tool by name or id; of one that is not known here, one that the hub will judge."""
-        known = self.tools.get(tool_id)
+        """Returns the proxy of a tool by name or id; of one that is not known here, one that the hub will judge.
+
+        Raises:
+            ValidationError: It is no name and no id.
+        """
+        try:
+            known = self.tools.get(tool_id)
+        except TypeError:
+            # What cannot be a key is no name either.
+            known = None
         if known is not None:
             return known
+        if isinstance(tool_id, AsyncGRPCProxyTool):
+            refuse_type("tool_id", tool_id, f"{A_NAME}; a tool itself is called: await tool(…)")
+        check_text("tool_id", tool_id, A_NAME)
         by_id = next((proxy for proxy in self.tools.values() if proxy.spec.tool_id == tool_id), None)
         return by_id or make_proxy(ToolSpec(tool_id=tool_id, name=tool_id), self.session_context, self._options)
 
@@ -386,7 +425,7 @@ class ToolBridgeClient(AsyncApi):
         """Makes many calls in one request.
 
         Args:
-            items: Of each call its "tool_id", and its "args" and "kwargs" where it has any.
+            items: Of each call a dict of its "tool_id", and its "args" and "kwargs" where it has any.
             parallel: Run the calls at once; otherwise one after another.
             stop_on_error: Start no further call after the first that failed; those answer Cancelled.
             max_parallel: Calls at once; 0: as many as the session allows.
@@ -399,6 +438,11 @@ class ToolBridgeClient(AsyncApi):
             ValidationError: An item is no call, or there are too many.
             ToolCommunicationError, ProtocolError, SerializationError: As of a call.
         """
+        items = list_of("the batch", items, f"a list of calls, such as [{_A_CALL}]")
+        for name, flag in (("parallel", parallel), ("stop_on_error", stop_on_error)):
+            check_flag(name, flag)
+        check_count("max_parallel", max_parallel)
+        check_timeout("timeout", timeout)
         request = BatchToolCallRequest(session_id=self.require_session(), batch_id=uuid.uuid4().hex)
         request.config.parallel = parallel
         request.config.stop_on_error = stop_on_error
@@ -498,6 +542,7 @@ class ToolBridgeClient(AsyncApi):
 
     async def get_metrics(self, *names: str) -> dict[str, MetricValue]:
         """Reads the hub's metrics; a name that ends in "*" stands for all that begin so, no name for all."""
+        check_names("get_metrics", names, "hub.*")
         response = await self.call("GetMetrics", GetMetricsRequest(metric_names=names))
         return dict(response.metrics)
 
@@ -510,16 +555,32 @@ def _name_item(index: int, name: str) -> str:
     return f"item {index} of the batch ({name})"
 
 
+def check_session(session_id: object, metadata: object, config: object, connect_timeout: object) -> None:
+    """Refuses what a session cannot be opened with."""
+    if session_id is not None:
+        check_text("session_id", session_id, "a text of 1 to 256 characters, or None for a new one")
+    if metadata is not None:
+        check_texts_by_name("metadata", metadata)
+    if config is not None:
+        message_of("config", config, SessionConfig)
+    check_seconds("connect_timeout", connect_timeout, may_be_endless=True)
+
+
 def _batch_item(index: int, item: object) -> tuple[str, Sequence[Any], Mapping[str, Any]]:
-    if not isinstance(item, Mapping) or not isinstance(item.get("tool_id"), str):
-        raise ValidationError(f"item {index} of the batch is no call: it needs a 'tool_id', got {item!r:.80}")
-    unknown = item.keys() - {"tool_id", "args", "kwargs"}
+    where = f"item {index} of the batch"
+    if not isinstance(item, Mapping):
+        refuse_type(where, item, f"a dict such as {_A_CALL}")
+    if not isinstance(item.get("tool_id"), str) or not item["tool_id"]:
+        raise ValidationError(f"{where} is no call: it needs a 'tool_id', got {item!r:.80}")
+    unknown = sorted(map(str, item.keys() - {"tool_id", "args", "kwargs"}))
     if unknown:
-        raise ValidationError(f"item {index} of the batch has {sorted(unknown)}; it takes tool_id, args and kwargs")
-    args, kwargs = item.get("args") or (), item.get("kwargs") or {}
-    if not isinstance(args, list | tuple) or not isinstance(kwargs, Mapping):
-        raise ValidationError(f"item {index} of the batch: args is a list or a tuple, and kwargs a mapping")
-    return item["tool_id"], args, kwargs
+        raise ValidationError(f"{where} has {unknown}; it takes tool_id, args and kwargs")
+    args, kwargs = item.get("args"), item.get("kwargs")
+    if args is not None:
+        check_positional(f"args of {where}", args)
+    if kwargs is not None:
+        check_named(f"kwargs of {where}", kwargs)
+    return item["tool_id"], () if args is None else args, kwargs or {}
 
 
 def _batch_result(result: Any, tool: AsyncGRPCProxyTool) -> Any:

@@ -5,13 +5,16 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
+from numbers import Real
 from typing import Any, Literal, Protocol
 
+from grpc_tool_bridge.argument_checks import A_NAME, A_TEXT, check_text, check_type
 from grpc_tool_bridge.errors import (
     MAX_DETAIL_CHARS,
     MAX_MESSAGE_CHARS,
     CallCancelledError,
     NotFoundError,
+    ValidationError,
     wire_text,
 )
 from grpc_tool_bridge.portal import SyncView
@@ -20,6 +23,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress, Variabl
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_A_VARIABLE = "the name of a variable, 1 to 256 characters"
 _log = logging.getLogger("grpc_tool_bridge.tool")
 
 
@@ -109,6 +113,9 @@ class ToolContext:
             total: Where it ends, in the same unit; None where that is not known.
             message: What it is doing.
         """
+        for name, number in (("current", current), ("total", total or 0.0)):
+            check_type(name, number, Real, "a number")
+        check_type("message", message, str, A_TEXT)
         self._send(Progress(current=current, total=total or 0.0, message=wire_text(message, MAX_MESSAGE_CHARS)))
 
     def log(self, message: str, *, level: LogLevel = "info", **fields: Any) -> None:
@@ -119,6 +126,9 @@ class ToolContext:
             level: "debug", "info", "warning" or "error".
             **fields: Facts beside the line, sent as text.
         """
+        check_type("message", message, str, A_TEXT)
+        if level not in list(_LEVELS):
+            raise ValidationError(f"level is {level!r:.60}; it is 'debug', 'info', 'warning' or 'error'")
         _log.log(_LEVELS[level], "%s: %s", self.tool_name, message, extra={"session_id": self.session_id})
         record = LogRecord(level=level, logger=self.tool_name, message=wire_text(message, MAX_MESSAGE_CHARS))
         record.fields.update({name: wire_text(str(value), MAX_DETAIL_CHARS) for name, value in fields.items()})
@@ -141,6 +151,7 @@ class ToolContext:
         Raises:
             NotFoundError: There is no such variable and no default.
         """
+        check_text("name", name, _A_VARIABLE)
         try:
             return await self._runtime.get_variable(name)
         except NotFoundError as error:
@@ -159,6 +170,7 @@ class ToolContext:
         Raises:
             ConflictError: The present revision is another.
         """
+        check_text("name", name, _A_VARIABLE)
         return await self._runtime.set_variable(name, value, expected_revision)
 
     async def delete_variable(self, name: str, *, expected_revision: int | None = None) -> None:
@@ -168,10 +180,12 @@ class ToolContext:
             NotFoundError: There is no such variable.
             ConflictError: The present revision is not ``expected_revision``.
         """
+        check_text("name", name, _A_VARIABLE)
         await self._runtime.delete_variable(name, expected_revision)
 
     async def list_variables(self, prefix: str = "") -> list[VariableInfo]:
         """Lists the session's variables whose names begin with ``prefix``, by name."""
+        check_text("prefix", prefix, may_be_empty=True)
         return await self._runtime.list_variables(prefix)
 
     async def call_tool(self, tool_id: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -180,10 +194,12 @@ class ToolContext:
         Raises:
             ToolExecutionError: The tool failed, or there is none of that id.
         """
+        check_text("tool_id", tool_id, A_NAME)
         return await self._runtime.call_tool(tool_id, args, kwargs)
 
     def stream_tool(self, tool_id: str, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """Streams another tool of the session; it shares this call's deadline and place."""
+        check_text("tool_id", tool_id, A_NAME)
         return self._runtime.stream_tool(tool_id, args, kwargs)
 
     @property

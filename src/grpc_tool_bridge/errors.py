@@ -13,6 +13,7 @@
     │   └── SessionExpiredError       (also a NotFoundError)
     ├── AlreadyExistsError            AlreadyExists (also a ValueError)
     ├── ValidationError               ValidationError (also a ValueError)
+    │   └── ArgumentTypeError         … an argument of the API is of the wrong type (also a TypeError)
     ├── SerializationError            SerializationError (also a ValueError)
     ├── ConflictError                 RevisionConflict, IdempotencyConflict
     ├── ResourceExhaustedError        RateLimitExceeded, ResourceExhausted
@@ -35,6 +36,7 @@ from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import Any, ClassVar
 
+from grpc_tool_bridge.exception_text import REMOTE_NOTE, as_raised, further_text, own_text
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
 
 # A message or a traceback beyond this says nothing more to its reader, and must not fill a frame.
@@ -96,6 +98,8 @@ def error_rule(error_type: str, *, origin: str = "bridge") -> ErrorRule:
 class ToolBridgeError(Exception):
     """Base of every error of the bridge.
 
+    It can be pickled and copied with all that it has, and so can a subclass, whatever its ``__init__`` takes.
+
     Args:
         message: What was wrong and what to do.
         error_type: Name in the error table; the class's own where not given.
@@ -108,7 +112,12 @@ class ToolBridgeError(Exception):
     """
 
     default_type: ClassVar[str] = "InternalError"
-    details: Any
+    # What a subclass has that does not call ``__init__``.
+    message: str = ""
+    error_type: str = ""
+    details: Any = MappingProxyType({})
+    retryable: bool = False
+    remote_traceback: str = ""
 
     def __init__(
         self,
@@ -127,7 +136,18 @@ class ToolBridgeError(Exception):
         self.retryable = error_rule(self.error_type, origin=origin).retryable if retryable is None else retryable
         self.remote_traceback = remote_traceback
         if remote_traceback:
-            self.add_note(f"Remote traceback:\n{remote_traceback.rstrip()}")
+            self.add_note(f"{REMOTE_NOTE}{remote_traceback.rstrip()}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception would else be made again by its class with ``args``, which are not what ``__init__`` takes.
+        slots = (slot for kind in type(self).__mro__ for slot in _slots_of(kind) if hasattr(self, slot))
+        state = {slot: getattr(self, slot) for slot in slots} | self.__dict__
+        return _made_again, (type(self), self.args), state
+
+    def __repr__(self) -> str:
+        error_type = self.error_type or self.default_type
+        named = "" if error_type == type(self).__name__ else f", error_type={error_type!r}"
+        return f"{type(self).__name__}({self.message or str(self)!r}{named})"
 
     @property
     def retry_after(self) -> float | None:
@@ -154,6 +174,7 @@ class ToolExecutionError(ToolBridgeError):
     """
 
     details: dict[str, str]
+    tool_name: str = ""
 
     def __init__(
         self,
@@ -173,7 +194,10 @@ class ToolExecutionError(ToolBridgeError):
     def __str__(self) -> str:
         # The bridge's own texts begin with the tool's name, for those who see nothing but the message.
         message = self.message.removeprefix(f"{self.tool_name}: ")
-        return f"{self.tool_name}: {self.error_type}: {message}"
+        return f"{self.tool_name}: {self.error_type}: {message}" if message else f"{self.tool_name}: {self.error_type}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.tool_name!r}, {self.error_type!r}, {self.message!r})"
 
 
 class ToolTimeoutError(ToolExecutionError, TimeoutError):
@@ -191,9 +215,12 @@ class ToolCommunicationError(ToolBridgeError):
 
     default_type = "ToolCommunicationError"
     details: str
+    tool_name: str = ""
+    code: Any = None
+    code_name: str = ""
 
     def __init__(self, tool_name: str, code: Any, details: str = "") -> None:
-        self.code_name: str = getattr(code, "name", str(code))
+        self.code_name = getattr(code, "name", str(code))
         super().__init__(details or self.code_name, retryable=self.code_name in {"UNAVAILABLE", "DEADLINE_EXCEEDED"})
         self.tool_name = tool_name
         self.code = code
@@ -201,6 +228,9 @@ class ToolCommunicationError(ToolBridgeError):
 
     def __str__(self) -> str:
         return f"{self.tool_name}: {self.code_name}: {self.message}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.tool_name!r}, {self.code_name}, {self.message!r})"
 
 
 class ProtocolError(ToolBridgeError):
@@ -243,6 +273,10 @@ class ValidationError(ToolBridgeError, ValueError):
     """A request or its arguments are wrong; ``details`` says what, by name."""
 
     default_type = "ValidationError"
+
+
+class ArgumentTypeError(ValidationError, TypeError):
+    """An argument of the API is of the wrong type."""
 
 
 class SerializationError(ToolBridgeError, ValueError):
@@ -352,25 +386,33 @@ def error_info(error: BaseException, *, raised_by_tool: bool = False, show_trace
 
     Args:
         error: The exception.
-        raised_by_tool: Whether it left a tool. A tool's own exception keeps its class name and message; of any other
-            exception that is not the bridge's, nothing but an id to look up is told.
+        raised_by_tool: Whether it left a tool. A tool's own exception keeps its class name and its message, with its
+            notes, its causes and the members of a group below (``exception_text``); of any other exception that is not
+            the bridge's, nothing but an id to look up is told.
         show_traceback: Whether the traceback of a tool's exception may be seen by the caller.
 
     Returns:
         The message for a response, or for the trailing metadata of a status.
     """
+    if raised_by_tool:
+        error = as_raised(error)
     if isinstance(error, ToolBridgeError):
-        details = dict(error.details) if isinstance(error.details, dict) else {"details": error.details}
-        error_type, message, stacktrace = error.error_type, error.message, error.remote_traceback
+        details = dict(error.details) if isinstance(error.details, Mapping) else {"details": error.details}
+        error_type, message = error.error_type or type(error).__name__, error.message or own_text(error)
+        stacktrace = error.remote_traceback
         # What made a nested call worth repeating does not make its caller so.
         retryable = error.retryable and not raised_by_tool
     elif raised_by_tool:
         details, stacktrace = {}, ""
-        error_type, message = type(error).__name__, _text_of(error)
+        error_type, message = type(error).__name__, own_text(error)
         retryable = getattr(error, "retryable", False) is True
     else:
         return error_info(InternalError.new())
     if raised_by_tool:
+        if details.get("origin") == "bridge":
+            # Of a call that the tool made: it is not the tool itself that never began.
+            for name in ("started", "waited_for"):
+                details.pop(name, None)
         details["origin"] = "tool"
     else:
         details.setdefault("origin", "bridge")
@@ -378,7 +420,7 @@ def error_info(error: BaseException, *, raised_by_tool: bool = False, show_trace
         stacktrace = format_tool_traceback(error)
     info = ErrorInfo(
         type=wire_text(error_type, 256),
-        message=wire_text(message, MAX_MESSAGE_CHARS),
+        message=_message(message, further_text(error) if raised_by_tool else ""),
         stacktrace=wire_text(stacktrace, MAX_STACKTRACE_CHARS),
         retryable=retryable,
     )
@@ -443,8 +485,19 @@ def wire_text(text: str, limit: int) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as failure:  # noqa: BLE001 - a broken __str__ must not hide the error that it belongs to
-        return f"<no text: its __str__ raised {type(failure).__name__}>"
+def _message(text: str, further: str) -> str:
+    """Joins an error's text and what is said below it; of both, the text gives way."""
+    return wire_text(text, MAX_MESSAGE_CHARS - len(further)) + wire_text(further, len(further))
+
+
+def _slots_of(kind: type) -> tuple[str, ...]:
+    slots = kind.__dict__.get("__slots__", ())
+    names = (slots,) if isinstance(slots, str) else tuple(slots)
+    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
+
+
+def _made_again(kind: type[ToolBridgeError], args: tuple[Any, ...]) -> ToolBridgeError:
+    """Makes an error for pickle and copy, which then give it its attributes."""
+    error = kind.__new__(kind)
+    error.args = args
+    return error

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from grpc_tool_bridge.argument_checks import check_type, list_of
 from grpc_tool_bridge.context import ToolContext
 from grpc_tool_bridge.errors import SerializationError, ToolExecutionError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ResourceLimits, ToolSpec, ToolType
@@ -92,12 +93,16 @@ def pipeline(
         TypeError: An option is of the wrong type.
         ValueError: A step refers to something that is not there, or an option has a value that cannot be.
     """
+    for what, given in (("inputs", inputs), ("metadata", metadata)):
+        if given is not None:
+            check_type(what, given, Mapping, "a dict by name")
     if PIPELINE_KEY in (metadata or {}):
         raise ValueError(f"{name}: metadata[{PIPELINE_KEY!r}] has the pipeline itself; choose another key")
     parameters = [
         _parameter(key, *(kind if isinstance(kind, tuple) else (kind,))) for key, kind in (inputs or {}).items()
     ]
-    declaration = Declaration(list(steps), result)
+    parts = list_of("steps", steps, "a list of what step, parallel and each return")
+    declaration = Declaration(parts, result)
     _check(name, declaration, parameters)
     options: dict[str, Any] = {
         "tool_id": tool_id, "version": version, "idempotent": idempotent, "limits": limits, "examples": examples,

@@ -13,6 +13,13 @@ from typing import Any, NoReturn, Protocol, Self, TypeVar
 from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 
+from grpc_tool_bridge.argument_checks import (
+    check_plain_callable,
+    check_text,
+    check_texts_by_name,
+    check_timeout,
+    refuse_plain,
+)
 from grpc_tool_bridge.config import CALL_TIMEOUT, MAX_MESSAGE_BYTES, STREAM_TIMEOUT
 from grpc_tool_bridge.errors import (
     MessageTooLargeError,
@@ -65,6 +72,10 @@ MAX_SIGNATURE_CHARS = 300
 
 # A name that is not there is compared with at most so many, and only if it has at most so many characters.
 MAX_COMPARED = 1_000
+
+
+# What ``with_options`` takes.
+_OPTIONS = ("timeout", "idempotency_key", "metadata", "on_progress", "on_log")
 
 
 class CallContext(Protocol):
@@ -137,6 +148,8 @@ class AsyncGRPCProxyTool(AsyncApi):
     """
 
     def __init__(self, tool_spec: ToolSpec, session_context: CallContext, *, options: CallOptions = _DEFAULTS) -> None:
+        refuse_plain("tool_spec", tool_spec, "a ToolSpec, such as that of another proxy")
+        refuse_plain("session_context", session_context, "the session_context of a bridge or a client")
         self._context = session_context
         # What with_options made, which is told of changes; and in what it made: of which proxy, and what it was given.
         self._derived: weakref.WeakSet[AsyncGRPCProxyTool] | None = None
@@ -208,7 +221,7 @@ class AsyncGRPCProxyTool(AsyncApi):
             on_log: Called with each LogRecord that the tool sends.
 
         Raises:
-            ValidationError: The time-out is not above 0.
+            ValidationError: One of them cannot be; the text names it.
         """
         given = {
             "timeout": timeout,
@@ -218,8 +231,7 @@ class AsyncGRPCProxyTool(AsyncApi):
             "on_log": on_log,
         }
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        if timeout is not None:
-            to_milliseconds(timeout, self.name)
+        _check_options(self.name, changes)
         derived = type(self)(self.spec, self._context, options=dataclasses.replace(self._options, **changes))
         derived._parent, derived._given, derived._removed = self, changes, self._removed  # noqa: SLF001 - of this class
         if self._derived is None:
@@ -266,6 +278,9 @@ class AsyncGRPCProxyTool(AsyncApi):
             return
         if error.error_type == "ToolNotFound" and self._removed:
             _add(error, "it was removed from the session", "removed")
+        elif error.error_type == "ValidationError" and (options := _options_in(error, self.spec)):
+            error.message = f"{error.message}; for a call's own settings use with_options({options}=…)"
+            error.args = (error.message,)
         elif error.error_type == "ValidationError" and self._made_of is not None:
             before, now = self._made_of, self.spec
             if list(before.arguments) != list(now.arguments):
@@ -472,6 +487,24 @@ def _shown(spec: ToolSpec) -> str:
     return text if len(text) <= MAX_SIGNATURE_CHARS else f"{text[:MAX_SIGNATURE_CHARS]}…"
 
 
+def _options_in(error: ToolExecutionError, spec: ToolSpec) -> str:
+    """Names the settings of a call that were taken for arguments of the tool."""
+    known = {argument.name for argument in spec.arguments}
+    return "=…, ".join(name for name in _OPTIONS if name in error.details and name not in known)
+
+
+def _check_options(name: str, changes: Mapping[str, Any]) -> None:
+    """Refuses what ``with_options`` was given and cannot be."""
+    if "timeout" in changes:
+        to_milliseconds(changes["timeout"], name)
+    if "idempotency_key" in changes:
+        check_text("idempotency_key", changes["idempotency_key"], may_be_empty=True)
+    if "metadata" in changes:
+        check_texts_by_name("metadata", changes["metadata"])
+    for event in ("on_progress", "on_log"):
+        check_plain_callable(event, changes.get(event), f"what is called with each {event.removeprefix('on_')} event")
+
+
 def _add(error: ToolExecutionError, text: str, detail: str) -> None:
     error.message = f"{error.message}; {text}"
     error.args = (error.message,)
@@ -561,7 +594,11 @@ def result_of(response: Any, tool_name: str) -> Any:
 
 def no_answer(what: str, timeout: float) -> ToolBridgeError:
     """Makes the error for a call that the hub itself did not end in time."""
-    return ToolCommunicationError(what, DEADLINE_EXCEEDED, f"no answer within {timeout + CLIENT_SLACK:g} s")
+    text = (
+        f"no answer within {timeout + CLIENT_SLACK:g} s: the time-out of {timeout:g} s, and {CLIENT_SLACK:g} s for the "
+        "answer to come; whether it had begun is not known"
+    )
+    return ToolCommunicationError(what, DEADLINE_EXCEEDED, text)
 
 
 def bridge_closed(what: str) -> ToolBridgeError:
@@ -575,6 +612,5 @@ def to_milliseconds(timeout: float, what: str) -> int:
     Raises:
         ValidationError: The time-out is not above 0, or beyond what the wire carries (24 days).
     """
-    if not 0 < timeout <= (2**31 - 1) / 1000:
-        raise ValidationError(f"{what}: the time-out is {timeout!r} s; it is above 0 and below 24 days")
+    check_timeout("the time-out", timeout, what=what)
     return math.ceil(timeout * 1000)

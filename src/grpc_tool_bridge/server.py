@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
+from grpc_tool_bridge.argument_checks import A_LIST_OF_TOOLS, check_seconds, list_of, settings_of
 from grpc_tool_bridge.bridge import ToolBridge
 from grpc_tool_bridge.client import ToolBridgeClient
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError
 from grpc_tool_bridge.proxy import CallOptions
+from grpc_tool_bridge.transport.channel import check_address
 from grpc_tool_bridge.transport.client_stub import LocalTransport
 from grpc_tool_bridge.transport.grpc_server import GrpcServer
 from grpc_tool_bridge.transport.link_server import LinkServer
@@ -50,8 +52,9 @@ class BridgeServer:
         agents: Any = None,
         settings: Settings | None = None,
     ) -> None:
-        self.settings = settings or Settings()
-        self.hub = Hub(self.settings, tools)
+        self.settings = settings_of(settings)
+        check_address(address)
+        self.hub = Hub(self.settings, list_of("tools", tools, A_LIST_OF_TOOLS))
         self._server = GrpcServer(self.hub, address, self.settings)
         # As any other runtime it has a link of its own, which no socket and no token lies between.
         self._own_links = LinkServer(self.hub, self.settings)
@@ -89,6 +92,8 @@ class BridgeServer:
         Args:
             grace: Seconds that calls in flight have; None: as the settings say.
         """
+        if grace is not None:
+            check_seconds("grace", grace)
         if not self._running:
             return
         self._running = False
@@ -144,7 +149,7 @@ class LocalToolBridge(ToolBridge):
         follow_tools: bool = True,
         on_tools_changed: Callable[[str, str], None] | None = None,
     ) -> None:
-        self.hub = Hub(settings, tools)
+        self.hub = Hub(settings_of(settings), list_of("tools", tools, A_LIST_OF_TOOLS))
         super().__init__(_local_client(self.hub), follow_tools=follow_tools, on_tools_changed=on_tools_changed)
 
     async def __aenter__(self) -> Self:

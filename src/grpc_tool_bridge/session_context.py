@@ -3,11 +3,20 @@
 import asyncio
 import logging
 import os.path
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from grpc_tool_bridge.argument_checks import (
+    check_count,
+    check_flag,
+    check_names,
+    check_text,
+    list_of,
+    message_of,
+    refuse_plain,
+)
 from grpc_tool_bridge.config import CALL_TIMEOUT
 from grpc_tool_bridge.errors import (
     MessageTooLargeError,
@@ -45,6 +54,10 @@ if TYPE_CHECKING:
 MAX_SHOWN_CHARS = 256
 
 _WATCH = "WatchSessionVariables"
+_A_NAME = "the name of a variable, 1 to 256 characters"
+
+# What the wire carries.
+MAX_REVISION = 2**63 - 1
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +92,7 @@ class SessionContext(AsyncApi):
     """
 
     def __init__(self, client: "ToolBridgeClient") -> None:
+        refuse_plain("client", client, "a ToolBridgeClient")
         self._client = client
 
     @property
@@ -142,11 +156,12 @@ class SessionContext(AsyncApi):
             ValidationError: The name cannot be used.
             SessionError, ToolCommunicationError: As of ``get_variable``.
         """
+        check_text("name", name, _A_NAME)
+        check_flag("create_if_missing", create_if_missing)
+        _check_revision(expected_revision)
         message = VariableMetadata()
-        if isinstance(metadata, VariableMetadata):
-            message.CopyFrom(metadata)
-        elif metadata is not None:
-            message = VariableMetadata(**metadata)
+        if metadata is not None:
+            message.CopyFrom(message_of("metadata", metadata, VariableMetadata))
         message.type = message.type or type(value).__name__
         request = SetVariableRequest(
             session_id=self._client.require_session(),
@@ -170,6 +185,8 @@ class SessionContext(AsyncApi):
             ConflictError: The present revision is not ``expected_revision``.
             SessionError, ToolCommunicationError: As of ``get_variable``.
         """
+        check_text("name", name, _A_NAME)
+        _check_revision(expected_revision)
         request = DeleteVariableRequest(
             session_id=self._client.require_session(), variable_name=name, expected_revision=expected_revision
         )
@@ -185,11 +202,15 @@ class SessionContext(AsyncApi):
             tags: Only variables that carry every one of these: "key" or "key=value".
             limit: The first so many; 0: all.
         """
+        check_text("prefix", prefix, may_be_empty=True)
+        for tag in list_of("tags", tags, 'a list of texts, such as ["unit=m"]'):
+            check_text("one of tags", tag)
+        check_count("limit", limit, called="0 (all) or more")
         request = ListVariablesRequest(session_id=self._client.require_session(), prefix=prefix, tags=tags, limit=limit)
         response = await self._client.call("ListSessionVariables", request)
         return list(response.variables)
 
-    async def watch_variables(
+    def watch_variables(
         self, *names: str, include_initial: bool = True, from_revision: int = 0, epoch: str = ""
     ) -> AsyncGenerator[VariableChange, None]:
         """Iterates over the changes of variables in the order of their revisions, until the session ends.
@@ -209,6 +230,15 @@ class SessionContext(AsyncApi):
             UnavailableError: The hub is shutting down; over a link, only where it does not come back.
             ToolCommunicationError: The connection broke; over a link, only where there was no other within 30 s.
         """
+        check_names("watch_variables", names, "unit")
+        check_flag("include_initial", include_initial)
+        check_count("from_revision", from_revision, most=MAX_REVISION)
+        check_text("epoch", epoch, may_be_empty=True)
+        return self._watch(names, include_initial, from_revision, epoch)
+
+    async def _watch(
+        self, names: Sequence[str], include_initial: bool, from_revision: int, epoch: str
+    ) -> AsyncGenerator[VariableChange, None]:
         request = WatchVariablesRequest(
             session_id=self._client.require_session(),
             variable_names=names,
@@ -239,11 +269,17 @@ class SessionContext(AsyncApi):
             await watch.come_back(lost)
 
     async def _get(self, name: str, *, include_metadata: bool) -> VariableResponse:
+        check_text("name", name, _A_NAME)
         request = GetVariableRequest(
             session_id=self._client.require_session(), variable_name=name, include_metadata=include_metadata
         )
         response: VariableResponse = await self._client.call("GetSessionVariable", request)
         return response
+
+
+def _check_revision(revision: object) -> None:
+    if revision is not None:
+        check_count("expected_revision", revision, most=MAX_REVISION)
 
 
 class _Watch:

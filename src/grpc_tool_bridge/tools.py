@@ -285,5 +285,9 @@ def _check_callable(function: object) -> None:
         raise TypeError(f"put @{type(function).__name__} above @tool, not below it")
     if isinstance(function, type):
         raise TypeError(f"{function.__qualname__} is a class; offer a function, or an instance that can be called")
+    if inspect.iscoroutine(function):
+        # Nobody will await it, and Python would warn of that.
+        function.close()
+        raise TypeError(f"a tool is the function itself, not a call of it; write {function.__name__}, without ()")
     if not callable(function):
         raise TypeError(f"a tool is a function or something else that can be called, not {function!r}")

@@ -10,8 +10,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from grpc_tool_bridge.argument_checks import (
+    A_LIST_OF_TOOLS,
+    check_count,
+    check_seconds,
+    check_text,
+    list_of,
+    path_of,
+    settings_of,
+    token_of,
+)
 from grpc_tool_bridge.client import ToolBridgeClient
-from grpc_tool_bridge.config import CALL_TIMEOUT, DEFAULT_ADDRESS, Settings, read_token
+from grpc_tool_bridge.config import CALL_TIMEOUT, DEFAULT_ADDRESS, Settings
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     ProtocolError,
@@ -28,7 +38,7 @@ from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_transport import LinkTransport, is_passing
 from grpc_tool_bridge.transport.memory_link import MemoryConnection
-from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
+from grpc_tool_bridge.transport.status import DEADLINE_EXCEEDED, RpcError, from_rpc_error
 from grpc_tool_bridge.wire.methods import AGENTS_FEATURE
 from grpc_tool_bridge.worker_agents import AgentMethods, make_agents
 from grpc_tool_bridge.worker_runtime import LinkedSession, WorkerRuntime
@@ -64,7 +74,7 @@ class ToolWorker:
 
     Raises:
         ImportError: Agents are asked for, and DSPy is not installed.
-        ValidationError: ``agents`` sets what there is not.
+        ValidationError: An argument cannot be; the text names it. Or ``agents`` sets what there is not.
         TypeError: One of ``tools`` cannot be a tool.
         AlreadyExistsError: Two of them share a name.
     """
@@ -84,9 +94,12 @@ class ToolWorker:
         agents: Any = None,
         settings: Settings | None = None,
     ) -> None:
-        self.settings = settings or Settings()
-        if capacity < 1:
-            raise ValueError(f"capacity is {capacity}; it is 1 or more")
+        self.settings = settings_of(settings)
+        check_count("capacity", capacity, least=1, called="1 or more")
+        for name, given in (("session_id", session_id), ("worker_id", worker_id)):
+            if given is not None:
+                check_text(name, given, "a text of 1 to 256 characters, or None")
+        tools = list_of("tools", tools, A_LIST_OF_TOOLS)
         self.session_id = session_id
         self.worker_id = worker_id or uuid.uuid4().hex
         self.capacity = capacity
@@ -97,9 +110,9 @@ class ToolWorker:
             if isinstance(address, MemoryConnection)
             else Connection(
                 address=address,
-                token=read_token(token, token_file),
+                token=token_of(token, token_file),
                 tls=tls,
-                tls_ca=tls_ca,
+                tls_ca=path_of("tls_ca", tls_ca),
                 max_message_bytes=self.settings.max_message_bytes,
             )
         )
@@ -144,6 +157,7 @@ class ToolWorker:
             AlreadyExistsError: A tool's name is taken by another one.
             ToolBridgeError: Whatever else the hub says to the tools.
         """
+        check_seconds("connect_timeout", connect_timeout, may_be_endless=True)
         if self._started:
             raise ProtocolError("this ToolWorker has been started before, and serves once only; make another")
         self._started = True
@@ -195,6 +209,8 @@ class ToolWorker:
         Returns:
             Whether all of them finished.
         """
+        if grace is not None:
+            check_seconds("grace", grace)
         finished = True
         offers_none = self._registering is not None and not self._registering.done()
         self._leaving = True
@@ -246,6 +262,9 @@ class ToolWorker:
             response = await within(stub.RegisterTools(request), CALL_TIMEOUT)
         except RpcError as error:
             raise from_rpc_error(error, method="RegisterTools", where=self.address) from error
+        except ExpiredError:
+            text = f"the hub at {self.address} did not answer within {CALL_TIMEOUT:g} s"
+            raise ToolCommunicationError("RegisterTools", DEADLINE_EXCEEDED, text) from None
         if response.HasField("error"):
             raise error_from_info(response.error)
         self._waits_for = None
@@ -277,7 +296,7 @@ class ToolWorker:
                 self._failure = error
                 self._left.set()
                 return
-            except (ToolBridgeError, ExpiredError) as error:
+            except ToolBridgeError as error:
                 _log.warning("the tools were not registered at %s: %s; trying again", self.address, error)
             else:
                 _log.info("the tools are registered at %s again", self.address)

@@ -126,3 +126,72 @@ def test_a_failed_import_names_its_cause_file_and_line(folder: Path, source: str
     assert str(caught.value).startswith(f"--tools {source}: cannot import it: {text}")
     assert str(caught.value).endswith(f"({folder}/cli_broken.py, line 2)")
     assert "cli_broken" not in sys.modules
+
+
+RELATIVE = """
+from {dots}other import number
+from grpc_tool_bridge import tool
+
+@tool
+def add(a: int) -> int:
+    return a + number
+"""
+
+
+@pytest.fixture
+def package(folder: Path) -> Path:
+    """A folder with packages whose modules import one another by relative imports."""
+    for path, dots in (("cli_pkg/tools.py", "."), ("cli_pkg/sub/deep.py", ".."), ("cli_bare/tools.py", ".")):
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(RELATIVE.format(dots=dots))
+    for path in ("cli_pkg/__init__.py", "cli_pkg/sub/__init__.py"):
+        (folder / path).touch()
+    for path in ("cli_pkg/other.py", "cli_bare/other.py"):
+        (folder / path).write_text("number = 1\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("inside", "source", "module"),
+    [
+        ("", "cli_pkg/tools.py", "cli_pkg.tools"),
+        ("", "./cli_pkg/tools.py:add", "cli_pkg.tools:add"),
+        ("", "cli_pkg/sub/deep.py", "cli_pkg.sub.deep"),
+        # It has no __init__.py, and is a package all the same.
+        ("", "cli_bare/tools.py", "cli_bare.tools"),
+        ("cli_pkg", "tools.py", "cli_pkg.tools"),
+        ("cli_pkg", "tools:add", "cli_pkg.tools:add"),
+        ("cli_pkg/sub", "deep.py", "cli_pkg.sub.deep"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("given_to", "command"),
+    [("--tools", "grpc-tool-bridge serve --tools"), ("worker", "grpc-tool-bridge worker")],
+)
+def test_a_file_with_a_relative_import_says_which_module_to_name_and_that_works(
+    package: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    inside: str,
+    source: str,
+    module: str,
+    given_to: str,
+    command: str,
+) -> None:
+    monkeypatch.chdir(package / inside)
+    with pytest.raises(ArgumentError) as caught:
+        load_tools([source], given_to=given_to)
+    text = str(caught.value)
+    assert text.startswith(f"{given_to} {source}: cannot import it: ImportError: attempted relative import")
+    there = f"cd {package} && " if inside else ""
+    name = module.partition(":")[0]
+    assert text.endswith(f"so name the module {name}, not its file: {there}{command} {module}")
+    monkeypatch.chdir(package)
+    assert [tool.spec.name for tool in load_tools([module], given_to=given_to)] == ["add"]
+
+
+def test_a_relative_import_of_a_folder_that_is_no_package_s_name_says_to_write_it_otherwise(folder: Path) -> None:
+    (folder / "my-tools").mkdir()
+    (folder / "my-tools" / "offer.py").write_text(RELATIVE.format(dots="."))
+    with pytest.raises(ArgumentError, match="write the import without the leading dot"):
+        load_tools(["my-tools/offer.py"])

@@ -1,14 +1,24 @@
 """The error tree, the table, and the way between an exception and the wire."""
 
+import copy
+import importlib
+import multiprocessing
+import pickle
+import pkgutil
 import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import grpc_tool_bridge
 from grpc_tool_bridge import errors
 from grpc_tool_bridge.errors import (
     ERROR_TABLE,
@@ -319,3 +329,177 @@ def test_other_fields_that_are_missing_or_wrong_count_as_absent() -> None:
     mixed = SimpleNamespace(type="T", message="m", details={"k": "v", "n": 5, 7: "x"}, retryable=True)
     assert error_from_info(mixed).details == {"k": "v"}
     assert error_from_info(mixed).retryable
+
+
+# ------------------------------------------------------------------------------------------------ pickled and copied
+
+
+class OfAUser(ToolBridgeError):
+    """Its ``__init__`` takes something else than its base."""
+
+    __slots__ = ("row",)
+
+    def __init__(self, *, file: str, row: int) -> None:
+        super().__init__(f"{file} is broken at row {row}", details={"file": file})
+        self.file = file
+        self.row = row
+
+
+class OfAUserToo(ToolTimeoutError):
+    """Likewise, and is also a TimeoutError."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, "TimeoutError", "it took too long")
+
+
+class Silent(ToolBridgeError):
+    """Does not call ``__init__`` of its base."""
+
+    def __init__(self, one: int, two: int) -> None:
+        self.sum = one + two
+
+
+def _classes() -> set[type[BaseException]]:
+    """All exceptions of the package, those included that nobody outside should meet."""
+    found: set[type[BaseException]] = set()
+    for item in pkgutil.walk_packages(grpc_tool_bridge.__path__, "grpc_tool_bridge."):
+        if not item.name.endswith("__main__"):
+            module = importlib.import_module(item.name)
+            kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == item.name]
+            found.update(kind for kind in kinds if issubclass(kind, BaseException))
+    return found
+
+
+# What those are made with that are not made with a message alone.
+MADE_WITH: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    "ToolExecutionError": (
+        ("add", "KeyError", "'k'", {"origin": "tool"}),
+        {"retryable": True, "remote_traceback": "T"},
+    ),
+    "ToolTimeoutError": (("add", "TimeoutError", "m", {"started": "false"}), {}),
+    "ToolCommunicationError": (("add", grpc.StatusCode.UNAVAILABLE, "nobody"), {}),
+    "WorkerLostError": (("m",), {"began": True}),
+    "CommandError": (("m",), {"code": 7, "traceback": "T"}),
+    "RaisedElsewhereError": ((ErrorInfo(type="KeyError", message="'k'"),), {}),
+    "_ToolRaised": ((KeyError("k"),), {}),
+    "_Status": ((grpc.StatusCode.UNAVAILABLE, "m"), {}),
+}
+
+
+def _made(kind: type[BaseException]) -> BaseException:
+    args, kwargs = MADE_WITH.get(kind.__name__, (("m",), {}))
+    if issubclass(kind, ToolBridgeError) and kind.__name__ not in MADE_WITH:
+        kwargs = {"error_type": "Other", "details": {"k": "v"}, "retryable": True, "remote_traceback": "T"}
+    error = kind(*args, **kwargs)
+    error.add_note("while reading row 3")
+    return error
+
+
+def _same(value: Any) -> Any:
+    """What two equal exceptions have in common."""
+    if isinstance(value, BaseException):
+        return type(value), str(value), _same(value.args), _same(vars(value))
+    if isinstance(value, ErrorInfo):
+        return value.SerializeToString()
+    if isinstance(value, dict):
+        return {key: _same(item) for key, item in value.items()}
+    return tuple(map(_same, value)) if isinstance(value, tuple) else value
+
+
+def _through_pickle(protocol: int, error: Any) -> Any:
+    return pickle.loads(pickle.dumps(error, protocol))
+
+
+COPIES: dict[str, Callable[[Any], Any]] = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle 0": partial(_through_pickle, 0),
+    "pickle 2": partial(_through_pickle, 2),
+    "pickle": partial(_through_pickle, pickle.HIGHEST_PROTOCOL),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(_classes(), key=str))
+@pytest.mark.parametrize("how", COPIES)
+def test_every_exception_of_the_package_is_the_same_when_pickled_or_copied(how: str, kind: type[BaseException]) -> None:
+    error = _made(kind)
+    again = COPIES[how](error)
+    assert again is not error
+    assert _same(again) == _same(error)
+    assert again.__notes__[-1] == "while reading row 3"
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("make", [lambda: OfAUser(file="f", row=3), lambda: OfAUserToo("add"), lambda: Silent(1, 2)])
+def test_an_error_that_a_user_derives_is_the_same_when_pickled_or_copied(how: str, make: Callable[[], Any]) -> None:
+    error = make()
+    again = COPIES[how](error)
+    assert _same(again) == _same(error)
+    assert getattr(again, "row", None) == getattr(error, "row", None)
+    assert repr(again) == repr(error)
+
+
+def test_a_cause_is_pickled_and_copied_as_python_does_it() -> None:
+    errors: list[Exception] = [ValueError("m"), ToolBridgeError("m")]
+    for error in errors:
+        error.__cause__ = KeyError("k")
+        assert [how(error).__cause__ for how in COPIES.values()] == [None] * len(COPIES)
+
+
+def fails_in_another_process(kind: str) -> None:
+    raise {
+        "tool": ToolExecutionError("add", "KeyError", "'k'", {"origin": "tool"}, remote_traceback="Traceback …"),
+        "time-out": ToolTimeoutError("add", "TimeoutError", "m"),
+        "unanswered": ToolCommunicationError("add", grpc.StatusCode.UNAVAILABLE, "nobody"),
+        "session": SessionExpiredError("m", details={"k": "v"}),
+        "user": OfAUser(file="f", row=3),
+    }[kind]
+
+
+@pytest.fixture(scope="module")
+def pools() -> Iterator[tuple[Any, Any]]:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as executor, spawn.Pool(1) as pool:
+        yield executor, pool
+
+
+@pytest.mark.parametrize("kind", ["tool", "time-out", "unanswered", "session", "user"])
+def test_an_error_is_raised_through_process_pools(pools: tuple[Any, Any], kind: str) -> None:
+    executor, pool = pools
+    with pytest.raises(ToolBridgeError) as here:
+        fails_in_another_process(kind)
+    with pytest.raises(ToolBridgeError) as by_executor:
+        executor.submit(fails_in_another_process, kind).result(30)
+    with pytest.raises(ToolBridgeError) as by_pool:
+        pool.apply_async(fails_in_another_process, (kind,)).get(30)
+    for caught in (by_executor, by_pool):
+        assert _same(caught.value) == _same(here.value)
+        assert "fails_in_another_process" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ToolExecutionError("add", "KeyError", "'k'"), """ToolExecutionError('add', 'KeyError', "'k'")"""),
+        (ToolTimeoutError("add", "TimeoutError", "m"), "ToolTimeoutError('add', 'TimeoutError', 'm')"),
+        (
+            ToolCommunicationError("add", grpc.StatusCode.UNAVAILABLE, "nobody"),
+            "ToolCommunicationError('add', UNAVAILABLE, 'nobody')",
+        ),
+        (ValidationError("m"), "ValidationError('m')"),
+        (ConflictError("m"), "ConflictError('m', error_type='RevisionConflict')"),
+        (ToolBridgeError("m", error_type="Strange"), "ToolBridgeError('m', error_type='Strange')"),
+        (Silent(1, 2), "Silent('(1, 2)', error_type='InternalError')"),
+    ],
+)
+def test_the_repr_of_an_error_names_tool_type_and_message(error: ToolBridgeError, text: str) -> None:
+    assert repr(error) == text
+
+
+def test_an_error_without_a_message_ends_with_its_type() -> None:
+    assert str(ToolExecutionError("add", "KeyError", "")) == "add: KeyError"
+
+
+def test_an_error_that_was_made_without_the_base_s_init_goes_to_the_wire() -> None:
+    info = error_info(Silent(1, 2), raised_by_tool=True)
+    assert (info.type, info.message, dict(info.details)) == ("Silent", "(1, 2)", {"origin": "tool"})

@@ -1,7 +1,9 @@
 """Tools named on the command line: ``module``, ``module:attr``, ``file.py``, ``file.py:attr``."""
 
+import ast
 import importlib
 import importlib.util
+import shlex
 import sys
 import sysconfig
 import traceback
@@ -38,7 +40,7 @@ def load_tools(sources: Iterable[str], *, given_to: str = "--tools") -> list[Too
         try:
             where, attribute = split_source(source)
             if where not in modules:
-                modules[where] = _import(source, where)
+                modules[where] = _import(source, where, given_to)
             for item in _items(source, modules[where], attribute):
                 if id(item) not in tools:
                     tools[id(item)] = (item, _tool(source, item))
@@ -64,7 +66,7 @@ def split_source(source: str) -> tuple[str, str]:
     return where, attribute
 
 
-def _import(source: str, where: str) -> ModuleType:
+def _import(source: str, where: str, given_to: str) -> ModuleType:
     is_file = where.endswith(".py")
     if is_file and not Path(where).is_file():
         raise ArgumentError(f"{source}: there is no file {where}")
@@ -79,7 +81,8 @@ def _import(source: str, where: str) -> ModuleType:
             raise ArgumentError(
                 f"{source}: there is no module {error.name}; run where it can be imported, or give its file"
             ) from None
-        raise ArgumentError(f"{source}: cannot import it: {_cause(error)}") from error
+        hint = _module_instead(error, where, given_to, source) if isinstance(error, ImportError) else ""
+        raise ArgumentError(f"{source}: cannot import it: {_cause(error)}{hint}") from error
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -110,6 +113,39 @@ def _cause(error: BaseException) -> str:
     frame = (own or list(frames))[-1]
     what = f"it ends the process with {error.code!r}" if isinstance(error, SystemExit) else str(error)
     return f"{type(error).__name__}: {what} ({frame.filename}, line {frame.lineno})"
+
+
+def _module_instead(error: ImportError, where: str, given_to: str, source: str) -> str:
+    """Says how to name a module whose relative import fails since it was not imported as part of its package."""
+    failed = traceback.extract_tb(error.__traceback__)[-1].filename
+    path = Path(failed).resolve()
+    is_it = path == Path(where).resolve() if where.endswith(".py") else path.stem == where.rpartition(".")[2]
+    if "relative import" not in str(error) or not is_it or not path.is_file():
+        return ""
+    packages = _packages(path)
+    names = [folder.name for folder in packages] + ([] if path.stem == "__init__" else [path.stem])
+    if not all(name.isidentifier() for name in names):
+        return "; write the import without the leading dot"
+    module = ".".join(names)
+    attribute = split_source(source)[1]
+    command = f"grpc-tool-bridge {'serve --tools' if given_to == '--tools' else given_to} {module}"
+    command += f":{attribute}" if attribute else ""
+    root = packages[0].parent
+    if root != Path.cwd().resolve():
+        command = f"cd {shlex.quote(str(root))} && {command}"
+    return f"; it is part of the package {names[0]}, so name the module {module}, not its file: {command}"
+
+
+def _packages(path: Path) -> list[Path]:
+    """Lists the folders that are the packages of a module with relative imports, the outermost first."""
+    tree = ast.parse(path.read_bytes())
+    level = max((node.level for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)), default=1)
+    folders = list(path.parents)
+    count = 1
+    # A package need not have an __init__.py; the dots tell how many folders belong to it at least.
+    while count < len(folders) - 1 and (count < level or (folders[count] / "__init__.py").exists()):
+        count += 1
+    return folders[:count][::-1]
 
 
 def _items(source: str, module: ModuleType, attribute: str) -> Sequence[Any]:

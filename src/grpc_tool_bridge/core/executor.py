@@ -92,10 +92,20 @@ class Executor:
         """Runs a coroutine beside its caller, which is told of the end."""
         return self._tasks.spawn(coroutine, done)
 
-    def check_answer(self, tool: RegisteredTool, data: bytes) -> None:
-        """Raises MessageTooLargeError where a worker's answer is over the limit of a message."""
+    def read_answer(self, call: HubCall, data: bytes) -> PassedAnswer:
+        """Reads a worker's answer to a call.
+
+        Raises:
+            MessageTooLargeError: It is over the limit of a message.
+            ProtocolError: It is no answer.
+        """
+        name = call.tool.name
         if len(data) - ANSWER_OVERHEAD > self.settings.max_message_bytes:
-            self.check_size(f"the result of {tool.name}", len(data) - ANSWER_OVERHEAD)
+            self.check_size(f"the result of {name}", len(data) - ANSWER_OVERHEAD)
+        answer = PassedAnswer(data, name, show_traceback=self.settings.show_tracebacks)
+        if not answer.success:
+            answer.restate(call.deadline - call.opened_at)
+        return answer
 
     @property
     def threads_busy(self) -> int:
@@ -249,8 +259,7 @@ class Executor:
                 held = await self.admit(call)
                 given = await call.step(self._workers.execute(call, payload or call_bytes(request, session_id)))
                 call.refuse_late()
-                self.check_answer(tool, given)
-                passed = PassedAnswer(given, tool.name, show_traceback=self.settings.show_tracebacks)
+                passed = self.read_answer(call, given)
                 if not payload or place is not None:
                     passed.put_into(answer, place)
                 ok = passed.success
@@ -366,7 +375,10 @@ class Executor:
                         f"the worker's stream of {call.tool.name} ended without 'complete' or 'error'"
                     ) from None
                 self.check_size(f"a value of {call.tool.name}", len(data) - ANSWER_OVERHEAD)
-                yield PassedChunk(data, call.tool.name, sequence, show_traceback=shows)
+                chunk = PassedChunk(data, call.tool.name, sequence, show_traceback=shows)
+                if chunk.error is not None:
+                    chunk.restate(call.deadline - call.opened_at)
+                yield chunk
                 sequence += 1
                 call.check()
 
@@ -449,7 +461,7 @@ class Executor:
             end = deadline
         if parent is not None and parent.deadline < end:
             end = parent.deadline
-        call = kind(session, tool, end, parent=parent, left_behind=self._runner.tasks)
+        call = kind(session, tool, end, parent=parent, left_behind=self._runner.tasks, opened_at=now)
         if end <= now:
             raise call.timeout_error()
         if parent is not None:
@@ -490,7 +502,9 @@ class Executor:
         try:
             for places in self._places_of(call):
                 if not places.take_now():
+                    call.wait_for(f"a place ({places.owner} runs {places.capacity:,} at once)")
                     await call.step(places.take())
+                    call.begin()
                 held.append(places)
         except BaseException:
             for places in held:

@@ -1,5 +1,6 @@
 """Calls as the hub has them."""
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from grpc_tool_bridge.errors import CallCancelledError, ToolBridgeError
@@ -9,6 +10,11 @@ if TYPE_CHECKING:
     from grpc_tool_bridge.core.registered import RegisteredTool
     from grpc_tool_bridge.core.sessions import Session
     from grpc_tool_bridge.core.workers import Worker
+
+
+# A worker ends a call itself, and alone knows whether the tool had begun: its answer is waited for a while longer, in
+# seconds; less than what a client waits longer for the hub's.
+WORKER_SLACK = 0.25
 
 
 class HubCall(Call):
@@ -28,6 +34,14 @@ class HubCall(Call):
     root: "HubCall | None" = None
     below = 0
     worker: "Worker | None" = None
+    _gave_slack = False
+
+    def _expire(self) -> None:
+        if self.worker is None or self._gave_slack:
+            super()._expire()
+        else:
+            self._gave_slack = True
+            self._timer = asyncio.get_running_loop().call_later(WORKER_SLACK, self._expire)
 
 
 def session_ended(error: ToolBridgeError) -> CallCancelledError:

@@ -107,13 +107,14 @@ class KeyedCalls:
                 details={"retry_after": "1"},
             )
         self._waiting += 1
+        seconds = until - time.monotonic()
         try:
-            async with asyncio.timeout(until - time.monotonic()):
+            async with asyncio.timeout(seconds):
                 await running.ended.wait()
         except TimeoutError:
             raise DeadlineExceededError(
-                f"{request.tool_id}: the call that has this idempotency key did not end in the time of this one; "
-                "ask again later"
+                f"{request.tool_id}: the call that has this idempotency key did not end in the "
+                f"{max(0.0, seconds):.3g} s of this one; ask again later"
             ) from None
         finally:
             self._waiting -= 1

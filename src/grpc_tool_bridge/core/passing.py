@@ -11,6 +11,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
+from grpc_tool_bridge.running.calls import deadline_text
 from grpc_tool_bridge.wire.scanning import fields
 
 # Past this, reading a message costs more than finding what is asked of it.
@@ -58,11 +59,12 @@ class PassedAnswer:
         ProtocolError: It is no answer.
     """
 
-    __slots__ = ("_message", "data", "success")
+    __slots__ = ("_message", "_tool_name", "data", "success")
 
     def __init__(self, data: bytes, tool_name: str, *, show_traceback: bool) -> None:
         self.data = data
         self._message: ToolCallResponse | None = None
+        self._tool_name = tool_name
         try:
             if len(data) > SCANNED_BYTES:
                 found = dict(fields(data))
@@ -81,6 +83,12 @@ class PassedAnswer:
                 self.data = message.SerializeToString()
         elif not message.HasField("result"):
             raise ProtocolError(f"the worker's answer to {tool_name} reports success, but has no result")
+
+    def restate(self, seconds: float) -> None:
+        """Makes the text of a time-out say what the call had in all, not what was left of it for the worker."""
+        message = self._message
+        if message is not None and _restate(message.error, seconds, self._tool_name):
+            self.data = message.SerializeToString()
 
     def put_into(self, answer: ToolCallResponse | ToolCallResult, place: ResultPlace | None) -> None:
         """Puts result or error, and what the call took at the worker, into the answer of the caller.
@@ -126,10 +134,11 @@ class PassedChunk:
         ProtocolError: It is no chunk, or not the one that is due.
     """
 
-    __slots__ = ("data", "error", "is_last")
+    __slots__ = ("_tool_name", "data", "error", "is_last")
 
     def __init__(self, data: bytes, tool_name: str, sequence: int, *, show_traceback: bool) -> None:
         self.data = data
+        self._tool_name = tool_name
         self.error: ErrorInfo | None = None
         number = content = 0
         try:
@@ -154,6 +163,12 @@ class PassedChunk:
                 message.error.stacktrace = ""
                 self.data = message.SerializeToString()
 
+    def restate(self, seconds: float) -> None:
+        """As of an answer."""
+        message = self.message()
+        if _restate(message.error, seconds, self._tool_name):
+            self.error, self.data = message.error, message.SerializeToString()
+
     def message(self) -> ToolStreamChunk:
         """Reads it whole.
 
@@ -164,6 +179,14 @@ class PassedChunk:
             return ToolStreamChunk.FromString(self.data)
         except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the worker's fault
             raise _unreadable("a chunk", failure) from None
+
+
+def _restate(error: ErrorInfo, seconds: float, tool_name: str) -> bool:
+    facts = error.details
+    if error.type != "TimeoutError" or facts.get("origin") != "bridge" or "started" not in facts:
+        return False
+    error.message = deadline_text(tool_name, seconds, facts.get("waited_for", ""))
+    return True
 
 
 def _unreadable(what: str, failure: Exception) -> ProtocolError:

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from grpc_tool_bridge.core.hub_calls import HubCall
+from grpc_tool_bridge.core.hub_calls import WORKER_SLACK, HubCall
 from grpc_tool_bridge.core.limits import Places
-from grpc_tool_bridge.core.passing import PassedAnswer
 from grpc_tool_bridge.core.worker_calls import WorkerCall, WorkerLostError, error_of_status
 from grpc_tool_bridge.core.workers import Worker, WorkerPool, check_repeatable
 from grpc_tool_bridge.eager import Done
@@ -176,10 +175,8 @@ class Relays:
 
     def answered(self, relay: Relay, payload: bytes) -> None:
         """Takes a worker's answer."""
-        executor, tool = self._executor, relay.owner.tool
         try:
-            executor.check_answer(tool, payload)
-            passed = PassedAnswer(payload, tool.name, show_traceback=executor.settings.show_tracebacks)
+            passed = self._executor.read_answer(relay.owner, payload)
         except ToolBridgeError as error:
             self.failed(relay, error)
             return
@@ -241,7 +238,7 @@ class Relays:
 
     def _look_at_deadlines(self) -> None:
         self._look = None
-        now = time.monotonic()
+        now = time.monotonic() - WORKER_SLACK
         for relay in [relay for relay in self._open if relay.owner.deadline <= now]:
             relay.owner.cancel(relay.owner.timeout_error())
         if self._open:

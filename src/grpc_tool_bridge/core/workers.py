@@ -322,7 +322,7 @@ class WorkerPool:
             ToolBridgeError: The worker refused the call.
         """
         while True:
-            worker = self.choose(call) or await self._wait(call)
+            worker = self.choose(call) or await self._wait(call, began=losses > 0)
             remote = WorkerCall(call, streaming=False)
             call.worker = worker
             try:
@@ -341,7 +341,7 @@ class WorkerPool:
         """Has a worker run one stream; yields its serialized chunks. Arguments and errors as of ``execute``."""
         losses = 0
         while True:
-            worker = self.choose(call) or await self._wait(call)
+            worker = self.choose(call) or await self._wait(call, began=losses > 0)
             remote = WorkerCall(call, streaming=True)
             call.worker = worker
             link = worker.link
@@ -394,7 +394,7 @@ class WorkerPool:
             tool.workers.append(best)
         return best
 
-    async def _wait(self, call: HubCall) -> Worker:
+    async def _wait(self, call: HubCall, *, began: bool) -> Worker:
         tool = call.tool
         if not tool.workers and tool not in self._orphans:
             raise _nobody_runs(tool)
@@ -407,6 +407,8 @@ class WorkerPool:
             )
         place = _Place()
         queue[place] = None
+        if not began:
+            call.wait_for("a worker, all of which are busy" if tool.workers else "a worker to come back")
         try:
             worker = await place.worker
         except asyncio.CancelledError:
@@ -418,8 +420,9 @@ class WorkerPool:
             self._serve_waiting()
             raise
         worker.reserved -= 1
+        call.begin()
         # Nobody hands on what became free before it waits again.
-        return self.choose(call) or await self._wait(call) if worker.gone else worker
+        return self.choose(call) or await self._wait(call, began=began) if worker.gone else worker
 
     def _serve_waiting(self) -> None:
         """Hands on places that are free. The tools take turns, so that those of a busy one hold up no others."""

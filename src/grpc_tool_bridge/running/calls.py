@@ -1,10 +1,12 @@
 """One call while it runs: its deadline, its cancellation, and the stepping of its coroutine."""
 
 import asyncio
+import contextlib
 import logging
 import time
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from grpc_tool_bridge.errors import CallCancelledError, DeadlineExceededError, ToolBridgeError
@@ -50,6 +52,7 @@ class Call:
     Attributes:
         session, tool: Whose call of what.
         deadline: Of the monotonic clock.
+        opened_at: When it was let in, of the same clock.
         parent: The call whose tool made this one; None for a call from outside.
         depth: Calls above it.
         context: What the tool was given, where it asked for it.
@@ -67,6 +70,7 @@ class Call:
         "_requested",
         "_task",
         "_timer",
+        "_waits_for",
         "abandoned",
         "closing",
         "context",
@@ -74,6 +78,7 @@ class Call:
         "depth",
         "left_behind",
         "nested",
+        "opened_at",
         "over",
         "parent",
         "session",
@@ -88,10 +93,12 @@ class Call:
         *,
         parent: "Call | None",
         left_behind: TaskSet,
+        opened_at: float | None = None,
     ) -> None:
         self.session = session
         self.tool = tool
         self.deadline = deadline
+        self.opened_at = time.monotonic() if opened_at is None else opened_at
         self.parent = parent
         self.depth: int = parent.depth + 1 if parent is not None else 0
         self.left_behind = left_behind
@@ -107,6 +114,9 @@ class Call:
         self.closing = False
         self.over = False
         self.nested: set[Call] | None = None
+        # What the tool waits for before it begins. Whoever takes the one item out decides: the thread that begins it,
+        # or the loop whose deadline has passed; neither can do so after the other.
+        self._waits_for: list[str] | None = None
 
     @property
     def cause(self) -> ToolBridgeError | None:
@@ -179,8 +189,42 @@ class Call:
             raise self._cause
 
     def timeout_error(self) -> DeadlineExceededError:
-        """Makes the error for a call whose time is over."""
-        return DeadlineExceededError(f"{self.tool.name} did not end within its deadline")
+        """Makes the error for a call whose time is over; a tool that has not begun by now does not begin any more."""
+        seconds = self.deadline - self.opened_at
+        waited_for = "" if seconds > 0 else "the call, whose time was over before"
+        waits = self._waits_for
+        if waits:
+            with contextlib.suppress(IndexError):
+                waited_for = waits.pop()
+        details = {"started": "true"}
+        if waited_for:
+            details = {"started": "false", "waited_for": waited_for}
+        return DeadlineExceededError(deadline_text(self.tool.name, seconds, waited_for), details=details)
+
+    # ------------------------------------------------------------------------------------- whether it has begun
+
+    def wait_for(self, what: str) -> None:
+        """Notes what the tool has to wait for before it begins."""
+        self._waits_for = [what]
+
+    def begin(self) -> bool:
+        """Notes that the wait is over; False where the deadline has passed, and the tool must not begin.
+
+        May be called from any thread.
+        """
+        waits = self._waits_for
+        if waits is not None:
+            try:
+                waits.pop()
+            except IndexError:
+                return False
+            self._waits_for = None
+        return True
+
+    def when_begun(self, what: str, function: Callable[[], Any]) -> Callable[[], Any]:
+        """Returns ``function`` for a thread that has yet to begin it; the call waits for ``what`` until it does."""
+        self.wait_for(what)
+        return partial(_begun, self, function)
 
     def convert(self) -> ToolBridgeError | None:
         """Called on a CancelledError: returns the cause where it was this call's own, else None: from outside."""
@@ -258,6 +302,28 @@ class Call:
     def _leave_behind(self, tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) -> None:
         _log.error("%s ignores its cancellation; it runs on without a caller", self.tool.name)
         self.left_behind.spawn(_run_out(tool, cancelled), f"left behind: {self.tool.name}")
+
+
+def deadline_text(name: str, seconds: float, waited_for: str) -> str:
+    """Says that a call's time is over.
+
+    Args:
+        name: The tool's.
+        seconds: What the call had in all; not above 0 where its time was over before it was made.
+        waited_for: What the tool waited for without having begun; empty where it had begun.
+    """
+    if seconds <= 0:
+        return f"{name} did not end within its deadline, which had passed before the call; it never began"
+    text = f"{name} did not end within its deadline of {max(0.001, round(seconds, 3)):.10g} s"
+    if waited_for:
+        return f"{text}; it never began, since it waited for {waited_for}, so that it is safe to call it again"
+    return f"{text}; it had begun, and may have taken effect"
+
+
+def _begun(call: Call, function: Callable[[], Any]) -> Any:
+    if not call.begin():
+        raise CallCancelledError(f"{call.tool.name}: the call was over before its tool began")
+    return function()
 
 
 async def _run_out(tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) -> None:

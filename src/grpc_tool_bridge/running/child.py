@@ -102,6 +102,7 @@ class Child:
         """Serves the calls that come by one end of a pipe, until it ends."""
         opened = asyncio.run_coroutine_threadsafe(Pipe.open(end), self._loop)
         self._pipe = opened.result()
+        self._send(Envelope())
         asyncio.run_coroutine_threadsafe(self._read(), self._loop)
         while True:
             # What a tool sets in the context of one call is not there in the next.

@@ -1,7 +1,8 @@
 """The pipe between this process and one that runs a tool: envelopes, each with its length before it.
 
-The envelopes are those of a link, and mean the same, with three exceptions: an ``end`` without an error is the good end
-of a stream, ``credit`` counts values, and a call's metadata names the function.
+The envelopes are those of a link, and mean the same, with four exceptions: an ``end`` without an error is the good end
+of a stream, ``credit`` counts values, a call's metadata names the function, and the one without an ``id`` that a
+process sends first says that it is ready.
 """
 
 import asyncio

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -37,6 +37,11 @@ class RaisedElsewhereError(Exception):
     def __init__(self, info: ErrorInfo) -> None:
         super().__init__(f"{info.type}: {info.message}")
         self.info = info
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A protobuf message cannot be pickled.
+        state = {name: value for name, value in self.__dict__.items() if name != "info"}
+        return _raised_elsewhere, (self.info.SerializeToString(),), state
 
 
 @dataclass(slots=True)
@@ -71,6 +76,8 @@ class ToolProcess:
         self._path = list(sys.path)
         self._number = -1
         self._running: _Running | None = None
+        # Set once it waits for calls, or has gone.
+        self._ready = asyncio.Event()
         self._reader = asyncio.get_running_loop().create_task(self._read(), name="tool process")
 
     @classmethod
@@ -109,18 +116,29 @@ class ToolProcess:
         return cls(process, pipe, max_depth)
 
     async def run(
-        self, tool: Tool, args: Sequence[Any], kwargs: Mapping[str, Any], context: ToolContext | None
+        self,
+        tool: Tool,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        context: ToolContext | None,
+        begin: Callable[[], object] | None = None,
     ) -> Packed:
         """Runs a call to its result; arguments and errors as of ``ToolProcesses.run``."""
-        async with self._call("ExecuteTool", tool, args, kwargs, context) as running:
+        async with self._call("ExecuteTool", tool, args, kwargs, context, begin) as running:
             return _packed((await self._answer(running)).reply)
 
     async def iterate(
-        self, tool: Tool, args: Sequence[Any], kwargs: Mapping[str, Any], context: ToolContext | None, buffer: int
+        self,
+        tool: Tool,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        context: ToolContext | None,
+        buffer: int,
+        begin: Callable[[], object] | None = None,
     ) -> AsyncGenerator[Packed, None]:
         """Runs a generator; arguments and errors as of ``ToolProcesses.iterate``."""
         taken = 0
-        async with self._call("StreamTool", tool, args, kwargs, context, credit=buffer) as running:
+        async with self._call("StreamTool", tool, args, kwargs, context, begin, credit=buffer) as running:
             while (envelope := await self._answer(running)).WhichOneof("kind") == "chunk":
                 taken += 1
                 # Not for each value: half the room is enough to go on with.
@@ -150,21 +168,25 @@ class ToolProcess:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         context: ToolContext | None,
+        begin: Callable[[], object] | None,
         *,
         credit: int = 0,
     ) -> AsyncIterator[_Running]:
-        """Sends a call; one that has no answer when it is left ends with its process."""
+        """Sends a call once the process is ready; one that has no answer when it is left ends with its process."""
         call = LinkCall(method=method, metadata=asdict(path_of(tool)), initial_credit=credit)
         call.payload = self._request(args, kwargs, context).SerializeToString()
-        if context is not None:
-            call.timeout_ms = min(int(context.time_left() * 1000), _MAX_TIMEOUT_MS)
         server = ContextServer(context, self._pipe, self._max_depth) if context is not None else None
         self._number += 2
         running = self._running = _Running(self._number, tool.spec.name, server)
         self.free = False
         try:
+            await self._ready.wait()
             if self._reader.done():
                 raise await self._death(running)
+            if context is not None:
+                call.timeout_ms = min(int(context.time_left() * 1000), _MAX_TIMEOUT_MS)
+            if begin is not None:
+                begin()
             if self._path != sys.path:
                 self._path = list(sys.path)
                 self._pipe.post(_set_path(self._path))
@@ -204,10 +226,13 @@ class ToolProcess:
         """Hands on what comes, until the process has gone."""
         try:
             while (envelope := await self._pipe.receive()) is not None:
-                if self._running is not None:
+                if not envelope.id:
+                    self._ready.set()
+                elif self._running is not None:
                     self._take(envelope, self._running)
         finally:
             self.kill()
+            self._ready.set()
             if self._running is not None:
                 self._running.answers.put_nowait(None)
 
@@ -227,6 +252,10 @@ class ToolProcess:
             f"{running.tool_name}: the process that ran it died ({how}); nothing else ran in it, and the next call "
             "gets another"
         )
+
+
+def _raised_elsewhere(data: bytes) -> RaisedElsewhereError:
+    return RaisedElsewhereError(ErrorInfo.FromString(data))
 
 
 def _packed(data: bytes) -> Packed:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from grpc_tool_bridge.context import ToolContext
@@ -50,7 +50,13 @@ class ToolProcesses:
         return len(self._busy)
 
     async def run(
-        self, tool: Tool, args: Sequence[Any], kwargs: Mapping[str, Any], context: ToolContext | None
+        self,
+        tool: Tool,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        context: ToolContext | None,
+        *,
+        begin: Callable[[], object] | None = None,
     ) -> Packed:
         """Runs a call to its result. To cancel the wait kills the process.
 
@@ -59,6 +65,7 @@ class ToolProcesses:
             args: Arguments by position, for the tool's ``bind``; what is an Any is taken for an encoded value.
             kwargs: Likewise, by name, without the context.
             context: Where the tool wants one: what it is told from, and what answers what it asks.
+            begin: Called when the call is sent to a process that is ready, so that the tool may begin.
 
         Returns:
             The result, encoded.
@@ -69,10 +76,17 @@ class ToolProcesses:
             ToolBridgeError: The arguments do not fit the function, or the result cannot be sent.
         """
         async with self._process() as process:
-            return await process.run(tool, args, kwargs, context)
+            return await process.run(tool, args, kwargs, context, begin)
 
     async def iterate(
-        self, tool: Tool, args: Sequence[Any], kwargs: Mapping[str, Any], context: ToolContext | None, buffer: int
+        self,
+        tool: Tool,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        context: ToolContext | None,
+        buffer: int,
+        *,
+        begin: Callable[[], object] | None = None,
     ) -> AsyncGenerator[Packed, None]:
         """Runs a generator and yields what it yields, encoded. To leave early kills the process.
 
@@ -82,12 +96,13 @@ class ToolProcesses:
             kwargs: As of ``run``.
             context: As of ``run``.
             buffer: Values that the generator is at most ahead of the reader.
+            begin: As of ``run``.
 
         Raises:
             ToolBridgeError: As of ``run``; after the values that were made before.
         """
         async with self._process() as process:
-            values = process.iterate(tool, args, kwargs, context, buffer)
+            values = process.iterate(tool, args, kwargs, context, buffer, begin)
             try:
                 async for value in values:
                     yield value

@@ -41,7 +41,7 @@ from grpc_tool_bridge.running.calls import Call
 from grpc_tool_bridge.running.events import Event, EventStream
 from grpc_tool_bridge.running.packed import Packed
 from grpc_tool_bridge.running.process import RaisedElsewhereError
-from grpc_tool_bridge.running.processes import ToolProcesses
+from grpc_tool_bridge.running.processes import ToolProcesses, available_cores
 from grpc_tool_bridge.running.threads import ToolThreads, close
 from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.tooling.results import fitted, has_items, result_writing, streams
@@ -88,6 +88,10 @@ class ToolRunner:
             result_writing, max_depth=settings.max_depth, max_bytes=settings.max_message_bytes
         )
         self._threads = ToolThreads(settings.max_threads)
+        # What a call waits for that has not begun.
+        self._thread = f"a free thread (max_threads is {settings.max_threads:,})"
+        most = settings.max_processes or available_cores()
+        self._process = f"a process to be free and ready (max_processes is {most:,})"
         self._processes = ToolProcesses(
             settings.max_processes, max_depth=settings.max_depth, max_message_bytes=settings.max_message_bytes
         )
@@ -155,7 +159,8 @@ class ToolRunner:
             A scalar as it is, anything else encoded.
         """
         if tool.is_generator and tool.executor == "thread":
-            return await self._collect_in_thread(call, tool, self._bound(call, tool, request, args, kwargs, emit))
+            function = self._bound(call, tool, request, args, kwargs, emit)
+            return await self._collect_in_thread(call, tool, call.when_begun(self._thread, function))
         if tool.is_generator or (tool.is_stream and tool.executor == "process"):
             return await self._collect(call, tool, self._source(call, tool, request, args, kwargs, emit=emit))
         if tool.executor == "process":
@@ -193,7 +198,8 @@ class ToolRunner:
             elif tool.executor == "async":
                 value = tool.function(*args, **kwargs)
             else:
-                value = await call.step(self._threads.run(functools.partial(tool.function, *args, **kwargs)))
+                function = call.when_begun(self._thread, functools.partial(tool.function, *args, **kwargs))
+                value = await call.step(self._threads.run(function))
             while type(value) not in SCALARS and isinstance(value, Awaitable):
                 value = await call.step(value if isinstance(value, Coroutine) else _awaited(value))
         except BaseException as error:
@@ -243,8 +249,9 @@ class ToolRunner:
         emit: EventStream | None,
     ) -> Any:
         context = self._context(call, request, emit) if tool.context_parameter is not None else None
+        call.wait_for(self._process)
         try:
-            return await call.step(self._processes.run(tool, args, kwargs, context))
+            return await call.step(self._processes.run(tool, args, kwargs, context, begin=call.begin))
         except RaisedElsewhereError as error:
             raise _ToolRaised(error) from error
 
@@ -452,12 +459,15 @@ class ToolRunner:
         """Iterates a generator function."""
         if tool.executor == "process":
             context = self._context(call, request, emit) if tool.context_parameter is not None else None
-            return self._processes.iterate(tool, args, kwargs, context, buffer)
+            call.wait_for(self._process)
+            return self._processes.iterate(tool, args, kwargs, context, buffer, begin=call.begin)
         function = self._bound(call, tool, request, args, kwargs, emit)
         if tool.is_async:
             values: AsyncGenerator[Any, None] = function()
             return values
-        return self._threads.iterate(function, buffer) if tool.executor == "thread" else _in_place(function)
+        if tool.executor == "thread":
+            return self._threads.iterate(call.when_begun(self._thread, function), buffer)
+        return _in_place(function)
 
     def _bound(
         self,

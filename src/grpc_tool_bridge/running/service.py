@@ -165,10 +165,11 @@ class ToolService:
         named = self._tools.get(request.tool_id)
         if named is None:
             raise NotFoundError(f"this worker has no tool {request.tool_id!r:.100}", error_type="ToolNotFound")
-        end = deadline if deadline is not None else time.monotonic() + default
+        now = time.monotonic()
+        end = deadline if deadline is not None else now + default
         session = _HubSession(request.session_id, self._calls)
-        call = ServedCall(session, named, end, parent=None, left_behind=self._runner.tasks)
+        call = ServedCall(session, named, end, parent=None, left_behind=self._runner.tasks, opened_at=now)
         call.origin = origin
-        if end <= time.monotonic():
+        if end <= now:
             raise call.timeout_error()
         return call, named.tool

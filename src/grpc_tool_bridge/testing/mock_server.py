@@ -31,7 +31,7 @@ class _Status(Exception):  # noqa: N818 - a status to answer with; nobody raises
     """A status as an answer."""
 
     def __init__(self, code: grpc.StatusCode, text: str, trailer: Trailer = ()) -> None:
-        super().__init__(text)
+        super().__init__(code, text, trailer)
         self.code = code
         self.text = text
         self.trailer = trailer

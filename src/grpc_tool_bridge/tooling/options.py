@@ -128,10 +128,16 @@ def apply_options(spec: ToolSpec, options: ToolOptions) -> None:
     if options.description is not None:
         spec.description = _text(name, "description", options.description)
     spec.version = _text(name, "version", options.version)
-    spec.idempotent = bool(options.idempotent)
+    if not isinstance(options.idempotent, bool):
+        raise TypeError(f"{name}: idempotent is True or False, not {options.idempotent!r}")
+    spec.idempotent = options.idempotent
     if isinstance(options.examples, str):
         raise TypeError(f"{name}: examples is a list of texts, not one text; write examples=[...]")
+    if not isinstance(options.examples, Iterable):
+        raise TypeError(f"{name}: examples is a list of texts, not {options.examples!r}")
     spec.examples.extend(_text(name, "an example", item) for item in options.examples)
+    if not isinstance(options.metadata, Mapping | None):
+        raise TypeError(f"{name}: metadata is a dict of texts, not {options.metadata!r}")
     for key, value in (options.metadata or {}).items():
         spec.metadata[_text(name, "a key of metadata", key)] = _text(name, f"metadata[{key!r}]", value)
     if options.limits is not None:
@@ -154,6 +160,8 @@ def _text(name: str, what: str, value: Any) -> str:
 
 def _checked_limits(name: str, limits: ResourceLimits | Mapping[str, int]) -> ResourceLimits:
     if not isinstance(limits, ResourceLimits):
+        if not isinstance(limits, Mapping):
+            raise TypeError(f"{name}: limits is a dict such as {{'timeout_ms': 5000}}, not {limits!r}")
         limits = _limits_of(name, limits)
     for field, value in limits.ListFields():
         if value < 0:

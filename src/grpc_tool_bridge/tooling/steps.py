@@ -187,7 +187,7 @@ def _check_part(part: Any, label: str, known: Collection[str]) -> list[str]:
     """Checks a part and returns the names that it gives to its results."""
     match part:
         case Step():
-            if not TOOL_NAME.fullmatch(part.tool):
+            if not TOOL_NAME.fullmatch(part.tool if type(part.tool) is str else ""):
                 raise ValueError(f"step {label}: {part.tool!r} is no tool's id")
             _check_template([part.args, part.kwargs], known, f"step {label} ({part.tool})")
         case Each(step=Step(as_="")):

@@ -8,7 +8,9 @@ from typing import Any
 
 import grpc.aio
 
+from grpc_tool_bridge.argument_checks import check_count, check_flag, check_text
 from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
+from grpc_tool_bridge.errors import ArgumentTypeError, ValidationError
 
 # gRPC's own limit sits this much above the bridge's, so that it is the bridge that answers, with a clear error.
 MESSAGE_HEADROOM = 4
@@ -20,6 +22,10 @@ _NAMED_SCHEMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:",
 
 # What people write who take it for a URL.
 _URL_SCHEMES = ("http", "https", "grpc", "grpcs", "tcp")
+
+MAX_PORT = 65_535
+
+_WRITE = "write host:port, such as 127.0.0.1:50051 or [::1]:50051"
 
 Option = tuple[str, int | str]
 
@@ -46,13 +52,16 @@ class Connection:
     keepalive_timeout: float = 10.0
 
     def __post_init__(self) -> None:
-        """Checks the address, before anybody waits for a hub that cannot be there.
+        """Checks what was given, before anybody waits for a hub that cannot be there.
 
         Raises:
-            ValueError: It is none.
+            ValidationError: Something of it cannot be; the text names it.
         """
-        if not str(self.address).startswith(_NAMED_SCHEMES):
-            split_address(self.address)
+        check_address(self.address)
+        if self.token is not None:
+            check_text("token", self.token)
+        check_flag("tls", self.tls)
+        check_count("max_message_bytes", self.max_message_bytes, least=1)
 
     def open(self) -> grpc.aio.Channel:
         """Makes the channel; it connects when it is first used. Needs a running event loop.
@@ -135,6 +144,21 @@ def is_loopback(address: str) -> bool:
         return False
 
 
+def check_address(address: object) -> None:
+    """Refuses what is no address.
+
+    Raises:
+        ValidationError: It is none; the text says what to write.
+    """
+    if not isinstance(address, str):
+        raise ArgumentTypeError(f"{address!r:.60} is no address; {_WRITE}")
+    if not address.startswith(_NAMED_SCHEMES):
+        try:
+            split_address(address)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+
+
 def split_address(address: str) -> tuple[str, int]:
     """Splits ``host:port`` or ``[ipv6]:port``.
 
@@ -145,8 +169,10 @@ def split_address(address: str) -> tuple[str, int]:
     if scheme in _URL_SCHEMES:
         raise ValueError(f"{address!r} is no address; leave {scheme}:// out: {rest.strip('/') or 'host:port'}")
     host, colon, port = str(address).rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004
-        raise ValueError(f"{address!r} is no address; write host:port, such as 127.0.0.1:50051 or [::1]:50051")
+    if not colon or not host or not port.isascii() or not port.isdigit():
+        raise ValueError(f"{address!r} is no address; {_WRITE}")
+    if len(port) > len(str(MAX_PORT)) or int(port) > MAX_PORT:
+        raise ValueError(f"{address!r} is no address; {_WRITE}; a port is at most {MAX_PORT}")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:

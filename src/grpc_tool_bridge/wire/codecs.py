@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from grpc_tool_bridge.errors import AlreadyExistsError, SerializationError, ValidationError
+from grpc_tool_bridge.errors import AlreadyExistsError, ArgumentTypeError, SerializationError, ValidationError
 from grpc_tool_bridge.wire.framing import TYPE_PREFIX
 
 T = TypeVar("T")
@@ -62,7 +62,12 @@ class CodecTable:
     def add(self, cls: type[T], *, type_url: str, encode: Callable[[T], bytes], decode: Callable[[bytes], T]) -> None:
         """Registers a class; see ``register_codec``."""
         if not isinstance(cls, type):
-            raise ValidationError(f"a codec is registered for a class, not for {cls!r}")
+            raise ArgumentTypeError(f"a codec is registered for a class, not for {cls!r:.60}")
+        if not isinstance(type_url, str):
+            raise ArgumentTypeError(f"type_url is {type_url!r:.60}; it is a name such as 'acme.Money'")
+        for what, function in (("encode", encode), ("decode", decode)):
+            if not callable(function):
+                raise ArgumentTypeError(f"{what} of {cls.__name__} is {function!r:.60}; it is a function")
         name = type_url.rpartition("/")[2]
         if not name or not type_url.isprintable():
             raise ValidationError(f"{type_url!r} is no type URL; give a name such as 'acme.Money'")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
@@ -29,10 +30,13 @@ async def left_behind() -> AsyncIterator[TaskSet]:
     await owner.aclose()
 
 
-def make(left_behind: TaskSet, *, seconds: float = 3_600, parent: Call | None = None) -> Call:
+def make(
+    left_behind: TaskSet, *, seconds: float = 3_600, parent: Call | None = None, opened_at: float | None = None
+) -> Call:
     tool = RegisteredTool(ToolSpec(tool_id="slow", name="slow"), None, 1, Settings())
     session = parent.session if parent is not None else Session("s", {}, None)
-    return Call(session, tool, time.monotonic() + seconds, parent=parent, left_behind=left_behind)
+    began = time.monotonic() if opened_at is None else opened_at
+    return Call(session, tool, began + seconds, parent=parent, left_behind=left_behind, opened_at=began)
 
 
 def context() -> ToolContext:
@@ -434,3 +438,72 @@ def test_the_error_of_an_ended_session_says_how_it_ended() -> None:
     error = session_ended(SessionExpiredError("session 's' has ended: it was removed"))
     assert error.error_type == "Cancelled"
     assert error.message == "the call was cancelled: session 's' has ended: it was removed"
+
+
+# ------------------------------------------------------------------------------------------- whether it has begun
+
+
+NEVER = (
+    "slow did not end within its deadline of 2.5 s; it never began, since it waited for a thread, so that it is safe"
+)
+BEGAN = "slow did not end within its deadline of 2.5 s; it had begun, and may have taken effect"
+
+
+def timed_out(call: Call) -> tuple[str, dict[str, str]]:
+    error = call.timeout_error()
+    return error.message, error.details
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(2.5, "2.5"), (0.25, "0.25"), (30.0, "30"), (1_200_000.0, "1200000"), (0.0004, "0.001"), (1 / 3, "0.333")],
+)
+async def test_a_time_out_says_how_long_the_call_had(left_behind: TaskSet, seconds: float, shown: str) -> None:
+    text, _ = timed_out(make(left_behind, seconds=seconds, opened_at=1_000.0))
+    assert text.startswith(f"slow did not end within its deadline of {shown} s; it had begun")
+
+
+async def test_a_call_whose_time_was_over_before_never_began(left_behind: TaskSet) -> None:
+    text, details = timed_out(make(left_behind, seconds=-1, opened_at=1_000.0))
+    assert text == "slow did not end within its deadline, which had passed before the call; it never began"
+    assert details["started"] == "false"
+
+
+async def test_a_call_that_waits_when_its_time_is_over_never_begins(left_behind: TaskSet) -> None:
+    ran: list[int] = []
+    call = make(left_behind, seconds=2.5, opened_at=1_000.0)
+    function = call.when_begun("a thread", lambda: ran.append(1))
+    text, details = timed_out(call)
+    assert text.startswith(NEVER)
+    assert details == {"started": "false", "waited_for": "a thread"}
+    with pytest.raises(CallCancelledError, match="slow: the call was over before its tool began"):
+        function()
+    assert ran == []
+    assert not call.begin()
+
+
+async def test_a_call_that_has_begun_when_its_time_is_over_says_so(left_behind: TaskSet) -> None:
+    call = make(left_behind, seconds=2.5, opened_at=1_000.0)
+    function = call.when_begun("a thread", lambda: timed_out(call))
+    assert function() == (BEGAN, {"started": "true"})
+
+
+async def test_a_call_may_wait_for_one_thing_after_another(left_behind: TaskSet) -> None:
+    call = make(left_behind, seconds=2.5, opened_at=1_000.0)
+    call.wait_for("a place")
+    assert call.begin()
+    assert call.begin()
+    call.wait_for("a thread")
+    assert timed_out(call)[1]["waited_for"] == "a thread"
+
+
+async def test_of_a_thread_that_begins_and_a_deadline_that_passes_just_one_wins(left_behind: TaskSet) -> None:
+    for _ in range(200):
+        call = make(left_behind, seconds=2.5, opened_at=1_000.0)
+        call.wait_for("a thread")
+        began: list[bool] = []
+        thread = threading.Thread(target=lambda call=call, began=began: began.append(call.begin()))
+        thread.start()
+        _, details = timed_out(call)
+        thread.join()
+        assert details["started"] == ("true" if began == [True] else "false")
