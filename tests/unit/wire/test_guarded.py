@@ -84,7 +84,8 @@ def test_a_schema_that_says_nothing_declares_nothing(schema: str) -> None:
     ],
 )
 def test_a_pattern_carries_its_flags(pattern: Any, text: Any) -> None:
-    written = plain_of(pattern, format_of(type(pattern)))
+    kind: Any = type(pattern)
+    written = plain_of(pattern, format_of(kind))
     assert written == text
     assert re.compile(written).flags == pattern.flags
 
