@@ -4,16 +4,13 @@ The stream stands in a BytesValue whose type URL names the class, so that any re
 are optional, and imported when a value needs them.
 """
 
-import io
 from collections.abc import Callable
 from typing import Any
 
-from google.protobuf import wrappers_pb2
-
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.wire import dataframes
-from grpc_tool_bridge.wire.arrowstream import check_expansion, check_stream
-from grpc_tool_bridge.wire.framing import TYPE_PREFIX, bytes_header, read_bytes_field
+from grpc_tool_bridge.wire.arrowstream import read_stream, write_stream
+from grpc_tool_bridge.wire.framing import TYPE_PREFIX
 from grpc_tool_bridge.wire.packages import need
 from grpc_tool_bridge.wire.scalars import Packed
 
@@ -36,7 +33,7 @@ def pack_frame(value: Any, package: str) -> Packed | None:
         return None
     need("pyarrow")
     try:
-        return TYPE_PREFIX + name, _write_stream(to_table(value))
+        return TYPE_PREFIX + name, write_stream(to_table(value))
     except SerializationError:
         raise
     except Exception as failure:
@@ -59,40 +56,6 @@ def _writer_of(value: Any, package: str) -> tuple[str, Callable[[Any], Any] | No
     return package, None
 
 
-def _write_stream(table: Any) -> bytes:
-    """Writes a table as a BytesValue of an IPC stream, copying the data once."""
-    pa = need("pyarrow")
-    mock = pa.MockOutputStream()
-    with pa.ipc.new_stream(mock, table.schema) as writer:
-        writer.write_table(table)
-    header = bytes_header(mock.size())
-    # The only way to fill a bytes object in place: BytesIO lends its own and gives it away without a copy.
-    holder = io.BytesIO(bytes(len(header) + mock.size()))
-    with holder.getbuffer() as view:
-        view[: len(header)] = header
-        with view[len(header) :] as rest:
-            _fill(rest, table)
-    return holder.getvalue()
-
-
-def _fill(view: memoryview, table: Any) -> None:
-    pa = need("pyarrow")
-    with pa.FixedSizeBufferWriter(pa.py_buffer(view)) as sink, pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-
-
-def _read_stream(payload: bytes) -> Any:
-    pa = need("pyarrow")
-    stream = read_bytes_field(payload)
-    if stream is None:
-        stream = memoryview(wrappers_pb2.BytesValue.FromString(payload).value)
-    check_stream(stream)
-    table = pa.ipc.open_stream(pa.py_buffer(stream)).read_all()
-    # Offsets and lengths come from a peer: unchecked, a wrong one reads memory that is not the table's.
-    table.validate(full=True)
-    return table
-
-
 def _checked_table(table: Any) -> Any:
     if table.num_rows and not table.num_columns:
         raise SerializationError(f"a table of {table.num_rows:,} rows and no column has no form in Arrow IPC")
@@ -110,20 +73,18 @@ def _polars_table(frame: Any) -> Any:
 def _read_pandas(restore: Callable[[Any], Any]) -> Callable[[bytes, int], Any]:
     def read(payload: bytes, _: int) -> Any:
         need("pandas")
-        table = _read_stream(payload)
-        check_expansion(table.schema)
-        return restore(table)
+        return restore(read_stream(payload))
 
     return read
 
 
 def _read_arrow(payload: bytes, _: int) -> Any:
-    return _read_stream(payload)
+    return read_stream(payload)
 
 
 def _read_polars(payload: bytes, _: int) -> Any:
     need("polars")
-    return _polars_frame(_read_stream(payload))
+    return _polars_frame(read_stream(payload))
 
 
 def _polars_frame(table: Any) -> Any:
