@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Notes = dict[str, Any]
 
 
-def write_columns(labels: "Index[Any]", code: str) -> tuple["Index[Any]", Notes]:
+def write_columns(labels: Any, code: str) -> tuple["Index[Any]", Notes]:
     """Finds what stands for the columns in Arrow.
 
     Args:

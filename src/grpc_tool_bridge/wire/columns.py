@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grpc_tool_bridge.errors import SerializationError
-from grpc_tool_bridge.wire.arrowstream import check_expansion, read_inner, write_inner
+from grpc_tool_bridge.wire.arrowstream import check_expansion, read_inner, shares, write_inner
 from grpc_tool_bridge.wire.cells import read_cell, read_label, write_cell, write_label
 from grpc_tool_bridge.wire.packages import need
 
@@ -88,7 +88,8 @@ def is_native(dtype: Any) -> bool:
         return False
     if isinstance(dtype, pd.CategoricalDtype):
         return _are_native_categories(dtype.categories)
-    return _comes_back(type(dtype), dtype)
+    kind: Any = type(dtype)
+    return _comes_back(kind, dtype)
 
 
 def decode_column(column: Any, form: Form) -> Any:
@@ -142,6 +143,8 @@ def labelled(label: Any) -> tuple[type, str]:
 @functools.lru_cache(maxsize=256)
 def _comes_back(_: type, dtype: Any) -> bool:
     pa, pd = need("pyarrow"), need("pandas")
+    if isinstance(dtype, pd.ArrowDtype) and shares(dtype.pyarrow_dtype):
+        return False
     # Of half a dozen classes are the errors for what neither package knows of the other's dtypes.
     try:
         back = pa.Table.from_pandas(pd.DataFrame({"x": pd.Series([], dtype=dtype)})).to_pandas()
@@ -258,7 +261,7 @@ def _decode_floats(column: Any) -> Any:
 
 
 def _encode_arrow(values: "Series[Any]", _: Place) -> Encoded:
-    return values.array.__arrow_array__(), ["arrow"]  # type: ignore[attr-defined]  # pyarrow's protocol
+    return values.array.__arrow_array__(), ["arrow"]
 
 
 def _decode_arrow(column: Any) -> Any:
@@ -356,7 +359,8 @@ def read_labels(text: str) -> "Index[Any]":
         array = table.to_pandas().iloc[:, 0].array
     else:
         array = decode_column(table.column(0), json.loads(form))
-    return pd.Index(array, dtype=array.dtype)
+    labels: Index[Any] = pd.Index(array, dtype=array.dtype)
+    return labels
 
 
 # By the name that pandas gives the dtype.

@@ -15,45 +15,28 @@ from grpc_tool_bridge.wire.packages import need
 from grpc_tool_bridge.wire.scalars import Packed
 
 
-def pack_frame(value: Any, package: str) -> Packed | None:
+def pack_frame(name: str, frame: Any) -> Packed:
     """Writes a frame.
 
     Args:
-        value: Anything that a class of ``package`` made.
-        package: "pandas", "polars" or "pyarrow".
+        name: Its class as the type URL says it, such as "pandas.DataFrame".
+        frame: An instance of just that class.
 
     Returns:
-        The type URL and the message, or None where it is no frame.
+        The type URL and the message.
 
     Raises:
         SerializationError: Arrow cannot give it back unchanged, or pyarrow is missing.
     """
-    name, to_table = _writer_of(value, package)
-    if to_table is None:
-        return None
     need("pyarrow")
     try:
-        return TYPE_PREFIX + name, write_stream(to_table(value))
+        return TYPE_PREFIX + name, write_stream(_WRITERS[name](frame))
     except SerializationError:
         raise
     except Exception as failure:
         raise SerializationError(
             f"Arrow cannot hold this {name}: {str(failure)[:500]}; convert what it names, or send plain data"
         ) from failure
-
-
-def _writer_of(value: Any, package: str) -> tuple[str, Callable[[Any], Any] | None]:
-    module = need(package)
-    if package == "pandas":
-        # An index has many classes, all of them pandas' own.
-        for kind, write in _PANDAS_WRITERS.items():
-            if type(value) is getattr(module, kind) or (kind == "Index" and isinstance(value, module.Index)):
-                return f"pandas.{kind}", write
-    elif package == "polars" and type(value) is module.DataFrame:
-        return "polars.DataFrame", _polars_table
-    elif package == "pyarrow" and type(value) is module.Table:
-        return "pyarrow.Table", _checked_table
-    return package, None
 
 
 def _checked_table(table: Any) -> Any:
@@ -96,10 +79,12 @@ def _polars_frame(table: Any) -> Any:
         raise SerializationError(f"polars cannot read the Arrow stream: {failure}") from failure
 
 
-_PANDAS_WRITERS: dict[str, Callable[[Any], Any]] = {
-    "DataFrame": dataframes.frame_to_table,
-    "Series": dataframes.series_to_table,
-    "Index": dataframes.index_to_table,
+_WRITERS: dict[str, Callable[[Any], Any]] = {
+    "pandas.DataFrame": dataframes.frame_to_table,
+    "pandas.Series": dataframes.series_to_table,
+    "pandas.Index": dataframes.index_to_table,
+    "pyarrow.Table": _checked_table,
+    "polars.DataFrame": _polars_table,
 }
 
 # By the name after the type URL's last slash.

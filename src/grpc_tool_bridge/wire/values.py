@@ -16,7 +16,9 @@ from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichValue
 from grpc_tool_bridge.wire import frames, jsontext, scalars, structs, tensor
 from grpc_tool_bridge.wire.codecs import CodecTable
+from grpc_tool_bridge.wire.data import pack_data
 from grpc_tool_bridge.wire.framing import TYPE_PREFIX, bytes_field
+from grpc_tool_bridge.wire.packages import DATA_PACKAGES
 from grpc_tool_bridge.wire.plain import to_plain
 from grpc_tool_bridge.wire.rich import RichReader, is_rich, pack_rich
 from grpc_tool_bridge.wire.scalars import JSON_URL, SCALARS, Packed
@@ -27,7 +29,6 @@ T = TypeVar("T")
 
 MAX_DEPTH = 100
 _UNKNOWN = "python."
-_DATA_PACKAGES = frozenset({"numpy", "pandas", "polars", "pyarrow"})
 
 
 def serialize_value(
@@ -155,11 +156,9 @@ def _pack_object(value: Any, strict: bool) -> Packed:
     codec = _codecs.by_class.get(kind)
     if codec is not None:
         return codec.type_url, codec.write(value)
-    package = kind.__module__.partition(".")[0]
-    if package in _DATA_PACKAGES:
-        packed = tensor.pack_tensor(value) if package == "numpy" else frames.pack_frame(value, package)
-        if packed is not None:
-            return packed
+    packed = pack_data(value)
+    if packed is not None:
+        return packed
     if strict:
         raise SerializationError(
             f"a {kind.__module__}.{kind.__qualname__} has no exact form; send plain data, or use register_codec"
@@ -223,6 +222,6 @@ _READERS: dict[str, Reader] = {
 }
 _BY_URL: dict[str, Reader] = {TYPE_PREFIX + name: reader for name, reader in _READERS.items()}
 _codecs = CodecTable(
-    is_reserved=lambda cls: cls in SCALARS or is_rich(cls) or cls.__module__.partition(".")[0] in _DATA_PACKAGES,
+    is_reserved=lambda cls: cls in SCALARS or is_rich(cls) or cls.__module__.partition(".")[0] in DATA_PACKAGES,
     reserved_names=("google.protobuf.", "dspex.bridge.", "pandas.", "pyarrow.", "polars.", _UNKNOWN),
 )
