@@ -16,11 +16,15 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic_core import PydanticCustomError, PydanticKnownError, ValidationError
+
+from grpc_tool_bridge.wire.annotated import read_as
+from grpc_tool_bridge.wire.packages import home_of
 
 # Begins the label of a union's choice in the path of an error. No argument can be called so.
 CHOICE_MARK = "\0"
@@ -220,6 +224,14 @@ def _generator(node: Schema) -> Schema:
     return _container("list_type")({**node, "type": "list"})
 
 
+def _instance(node: Schema) -> Schema:
+    """Makes a Series of polars, an array of Arrow and their like of the frames that they travel as."""
+    cls = node["cls"]
+    if not isinstance(cls, type) or home_of(cls) is None:
+        return node
+    return _before(partial(read_as, cls), node)
+
+
 _REWRITES: dict[str, Callable[[Schema], Schema]] = {
     "int": _strict,
     "float": _strict,
@@ -241,4 +253,5 @@ _REWRITES: dict[str, Callable[[Schema], Schema]] = {
     "dict": _dict,
     "union": _union,
     "generator": _generator,
+    "is-instance": _instance,
 }

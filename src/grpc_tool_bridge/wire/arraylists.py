@@ -24,10 +24,8 @@ def to_list(value: Any) -> list[Any] | None:
         SerializationError: A date, time or duration in it is finer or further than Python's.
     """
     package = home_of(type(value))
-    if package is None:
-        return None
-    convert = _CONVERTERS[package]
-    return convert(value, sys.modules[package])
+    module = sys.modules.get(package or "")
+    return None if package is None or module is None else _CONVERTERS[package](value, module)
 
 
 def _of_numpy(value: Any, np: Any) -> list[Any] | None:

@@ -115,22 +115,26 @@ def check_expansion(fields: Iterable[Any]) -> None:
         SerializationError: There is a view, a run of equal values, or a dictionary inside another type.
     """
     for field in fields:
-        if shares(field.type):
+        if _shares(field.type):
             raise SerializationError(
                 f"column {field.name[:80]!r} is of type {str(field.type)[:80]}, which is not read into pandas; cast it "
                 "to one without views or runs, and without dictionaries inside"
             )
 
 
-def shares(kind: Any, *, inside: bool = False) -> bool:
-    """Tells whether values of a type can share what becomes a copy for each of them in pandas."""
+def has_views(kind: Any) -> bool:
+    """Tells whether a type is, or holds, one of views or runs, of which pandas reads little and pyarrow not all."""
     types = need("pyarrow").types
-    if types.is_dictionary(kind):
-        return inside or shares(kind.value_type, inside=True)
     views = (types.is_string_view, types.is_binary_view, types.is_list_view, types.is_large_list_view)
     if any(is_view(kind) for is_view in (*views, types.is_run_end_encoded)):
         return True
-    return any(shares(kind.field(number).type, inside=True) for number in range(kind.num_fields))
+    return any(has_views(kind.field(number).type) for number in range(kind.num_fields))
+
+
+def _shares(kind: Any, *, inside: bool = False) -> bool:
+    if need("pyarrow").types.is_dictionary(kind):
+        return inside or _shares(kind.value_type, inside=True)
+    return has_views(kind) or any(_shares(kind.field(number).type, inside=True) for number in range(kind.num_fields))
 
 
 def _lengths(message: memoryview) -> Iterator[int]:

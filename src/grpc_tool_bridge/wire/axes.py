@@ -7,7 +7,7 @@ from grpc_tool_bridge.wire.cells import read_label, write_label
 from grpc_tool_bridge.wire.columns import (
     Encoded,
     Place,
-    encode_column,
+    encode_level,
     is_native,
     is_same_dtype,
     labelled,
@@ -79,7 +79,7 @@ def write_index(index: "Index[Any]", code: str) -> tuple["Index[Any]", dict[int,
     if type(index) is pd.RangeIndex:
         encoded = {}
     else:
-        found = {number: encode_column(series_of(level), place) for number, level in enumerate(levels_of(index))}
+        found = {number: encode_level(series_of(level), place) for number, level in enumerate(levels_of(index))}
         encoded = {number: column for number, column in found.items() if column is not None}
     multi = isinstance(index, pd.MultiIndex)
     if not encoded and _are_plain_names(index) and (not multi or index.nlevels > 1):
@@ -160,11 +160,13 @@ def _is_kept(labels: "Index[Any]") -> bool:
     pa, pd = need("pyarrow"), need("pandas")
     dtypes = _dtypes(labels)
     # Of objects pyarrow may warn, and what it makes of them is for their values to say.
-    if not _are_plain_names(labels) or not labels.is_unique or not all(map(is_native, dtypes)):
+    if not _are_plain_names(labels) or not all(map(is_native, dtypes)):
         return False
-    if type(labels) is pd.Index and (dtypes == ["int64"] or dtypes == [pd.Index(["x"]).dtype]):
-        return True
     try:
+        if not labels.is_unique:
+            return False
+        if type(labels) is pd.Index and (dtypes == ["int64"] or dtypes == [pd.Index(["x"]).dtype]):
+            return True
         back = pa.Table.from_pandas(pd.DataFrame(columns=labels, index=[], dtype="int8")).to_pandas().columns
         # The frequency has a note of its own.
         if isinstance(labels, pd.DatetimeIndex | pd.TimedeltaIndex):
@@ -199,7 +201,7 @@ def _write_names(index: "Index[Any]", place: Place) -> str:
     try:
         return write_label(list(index.names))
     except SerializationError as failure:
-        raise place.inexact(f"has the names {list(index.names)!r:.80}: {failure}", "set_names(...)") from failure
+        raise place.inexact(f"has the names {list(index.names)!r:.80}: {failure}", f"set_names({[None] * index.nlevels})") from failure
 
 
 def _read_names(text: str) -> list[Any]:

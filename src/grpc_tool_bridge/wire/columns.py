@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grpc_tool_bridge.errors import SerializationError
-from grpc_tool_bridge.wire.arrowstream import check_expansion, read_inner, shares, write_inner
+from grpc_tool_bridge.wire.arrowstream import check_expansion, has_views, read_inner, write_inner
 from grpc_tool_bridge.wire.cells import read_cell, read_label, write_cell, write_label
 from grpc_tool_bridge.wire.packages import need
 
@@ -23,6 +23,7 @@ Form = list[Any]
 Encoded = tuple[Any, Form]
 
 _NATIVE_KINDS = "biufmM"
+_SPARSE_KINDS = "biuf"
 _WIDEST_FLOAT = 8
 _FORM = b"dspex.bridge.form"
 
@@ -87,9 +88,25 @@ def is_native(dtype: Any) -> bool:
     if isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
         return False
     if isinstance(dtype, pd.CategoricalDtype):
-        return _are_native_categories(dtype.categories)
+        return False
     kind: Any = type(dtype)
     return _comes_back(kind, dtype)
+
+
+def encode_level(values: "Series[Any]", place: Place) -> Encoded | None:
+    """Writes a level of an index, as ``encode_column`` does; of fewer dtypes pyarrow keeps an index than a column."""
+    encoded = encode_column(values, place)
+    if encoded is not None:
+        return encoded
+    pd, pa = need("pandas"), need("pyarrow")
+    dtype: Any = values.dtype
+    kept = (need("numpy").dtype, pd.DatetimeTZDtype, pd.PeriodDtype, pd.IntervalDtype, pd.CategoricalDtype)
+    if isinstance(dtype, kept) or is_same_dtype(dtype, pd.Index(["x"]).dtype):
+        return None
+    if isinstance(dtype, pd.ArrowDtype):
+        return _encode_arrow(values, place)
+    table = pa.Table.from_pandas(values.to_frame("x"), preserve_index=False)
+    return table.column(0), ["pandas", table.schema.metadata[b"pandas"].decode()]
 
 
 def decode_column(column: Any, form: Form) -> Any:
@@ -143,7 +160,7 @@ def labelled(label: Any) -> tuple[type, str]:
 @functools.lru_cache(maxsize=256)
 def _comes_back(_: type, dtype: Any) -> bool:
     pa, pd = need("pyarrow"), need("pandas")
-    if isinstance(dtype, pd.ArrowDtype) and shares(dtype.pyarrow_dtype):
+    if isinstance(dtype, pd.ArrowDtype) and has_views(dtype.pyarrow_dtype):
         return False
     # Of half a dozen classes are the errors for what neither package knows of the other's dtypes.
     try:
@@ -165,6 +182,9 @@ def _encode_extension(values: "Series[Any]", place: Place) -> Encoded | None:
     dtype: Any = values.dtype
     if isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
         return _encode_floats(values)
+    # A stream of no rows has no dictionaries either.
+    if isinstance(dtype, pd.CategoricalDtype) and len(values) and _are_native_categories(dtype.categories):
+        return None
     for name, encode in _ENCODERS.items():
         if isinstance(dtype, getattr(pd, name)):
             return encode(values, place)
@@ -199,7 +219,8 @@ def _cell(value: Any, place: Place) -> bytes:
     except (SerializationError, RecursionError) as failure:
         reason = "is nested too deep" if isinstance(failure, RecursionError) else str(failure)[:200]
         brief = f"{repr(value)[:80]} ({type(value).__name__})"
-        raise place.inexact(f"holds {brief}, and {reason}", "map(str)") from failure
+        mend = 'map(lambda text: str(text).encode("utf-8", "replace").decode())' if type(value) is str else "map(str)"
+        raise place.inexact(f"holds {brief}, and {reason}", mend) from failure
 
 
 def _decode_objects(column: Any, missing: str) -> Any:
@@ -260,11 +281,21 @@ def _decode_floats(column: Any) -> Any:
     return pd.arrays.FloatingArray(np.array(array.fill_null(0)), mask)
 
 
-def _encode_arrow(values: "Series[Any]", _: Place) -> Encoded:
+def _decode_pandas(column: Any, metadata: str) -> Any:
+    table = need("pyarrow").table({"x": column}, metadata={"pandas": metadata})
+    return table.to_pandas().iloc[:, 0].array
+
+
+def _encode_arrow(values: "Series[Any]", place: Place) -> Encoded:
+    dtype: Any = values.dtype
+    if has_views(dtype.pyarrow_dtype):
+        raise place.inexact(f"of dtype {dtype!s:.80} has no form", "tolist()")
     return values.array.__arrow_array__(), ["arrow"]
 
 
 def _decode_arrow(column: Any) -> Any:
+    if has_views(column.type):
+        raise SerializationError(f"a column of type {column.type!s:.80} is not read into pandas; cast it to one of no views")
     return need("pandas").arrays.ArrowExtensionArray(column)
 
 
@@ -277,7 +308,9 @@ def _encode_text(values: "Series[Any]", _: Place) -> Encoded:
 
 
 def _decode_text(column: Any, storage: str, missing: str) -> Any:
-    pd = need("pandas")
+    pd, types = need("pandas"), need("pyarrow").types
+    if not types.is_string(column.type) and not types.is_large_string(column.type):
+        raise SerializationError("the notes of a frame name a column of text that is none")
     dtype = pd.StringDtype(storage, na_value=pd.NA if missing == "NA" else float("nan"))
     return dtype.__from_arrow__(column)
 
@@ -285,7 +318,7 @@ def _decode_text(column: Any, storage: str, missing: str) -> Any:
 def _encode_sparse(values: "Series[Any]", place: Place) -> Encoded:
     np = need("numpy")
     dtype: Any = values.dtype
-    if dtype.subtype.kind not in "biuf" or not dtype.subtype.isnative or dtype.subtype.itemsize > _WIDEST_FLOAT:
+    if dtype.subtype.kind not in _SPARSE_KINDS or not dtype.subtype.isnative or dtype.subtype.itemsize > _WIDEST_FLOAT:
         raise place.inexact(f"of dtype {dtype} has no form", "sparse.to_dense()")
     dense = need("pyarrow").array(np.asarray(values.array))
     return dense, ["sparse", dtype.subtype.str, write_label(dtype.fill_value)]
@@ -293,7 +326,10 @@ def _encode_sparse(values: "Series[Any]", place: Place) -> Encoded:
 
 def _decode_sparse(column: Any, subtype: str, fill: str) -> Any:
     np, pd = need("numpy"), need("pandas")
-    dense = np.array(_joined(column)).astype(np.dtype(subtype))
+    dtype = np.dtype(subtype)
+    if dtype.kind not in _SPARSE_KINDS:
+        raise SerializationError(f"the notes of a frame give a sparse column the dtype {subtype[:80]!r}")
+    dense = np.array(_joined(column)).astype(dtype)
     fill_value = read_label(fill)
     return pd.arrays.SparseArray(dense, fill_value=fill_value, dtype=pd.SparseDtype(dense.dtype, fill_value))
 
@@ -379,6 +415,7 @@ _DECODERS: dict[str, Callable[..., Any]] = {
     "interval": _decode_interval,
     "numpy": _decode_numbers,
     "objects": _decode_objects,
+    "pandas": _decode_pandas,
     "sparse": _decode_sparse,
     "text": _decode_text,
 }

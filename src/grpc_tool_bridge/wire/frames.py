@@ -47,10 +47,35 @@ def _checked_table(table: Any) -> Any:
 
 def _polars_table(frame: Any) -> Any:
     polars = need("polars")
+    for name, dtype in frame.schema.items():
+        if _is_unknown_to_arrow(dtype, polars):
+            raise _no_polars_form(name, dtype)
     table = frame.to_arrow(compat_level=polars.CompatLevel.oldest())
-    if polars.Object in frame.dtypes or _polars_frame(table.slice(0, 0)).schema != frame.schema:
-        raise SerializationError("Arrow cannot hold every dtype of this polars.DataFrame; cast() its columns of Object")
+    after = _polars_frame(table.slice(0, 0)).schema
+    for name, dtype in frame.schema.items():
+        if after[name] != dtype:
+            raise _no_polars_form(name, dtype)
     return _checked_table(table) if frame.height else table
+
+
+def _is_unknown_to_arrow(dtype: Any, polars: Any) -> bool:
+    if dtype in (polars.Object, polars.Int128, polars.UInt128):
+        return True
+    inner = [field.dtype for field in getattr(dtype, "fields", ())] + [getattr(dtype, "inner", None)]
+    return any(_is_unknown_to_arrow(part, polars) for part in inner if part is not None)
+
+
+def _no_polars_form(name: str, dtype: Any) -> SerializationError:
+    if dtype.is_numeric():
+        mend = "cast(pl.Int64)"
+    elif dtype.is_nested():
+        mend = f"cast({str(dtype).replace('128', '64')})"
+    else:
+        mend = 'map_elements("{}".format, return_dtype=pl.String)'
+    return SerializationError(
+        f"Arrow cannot hold column {name!r:.80} of dtype {dtype!s:.80} of this polars.DataFrame; "
+        f"run: frame = frame.with_columns(pl.col({name!r:.80}).{mend})"
+    )
 
 
 def _read_pandas(restore: Callable[[Any], Any]) -> Callable[[bytes, int], Any]:
@@ -73,10 +98,14 @@ def _read_polars(payload: bytes, _: int) -> Any:
 def _polars_frame(table: Any) -> Any:
     polars = need("polars")
     try:
-        return polars.from_arrow(table)
+        frame = polars.from_arrow(table)
     except polars.exceptions.PanicException as failure:
         # No Exception, although it ends nothing but this conversion.
         raise SerializationError(f"polars cannot read the Arrow stream: {failure}") from failure
+    if "" in table.column_names:
+        # polars calls such a one "column_0".
+        frame.columns = table.column_names
+    return frame
 
 
 _WRITERS: dict[str, Callable[[Any], Any]] = {

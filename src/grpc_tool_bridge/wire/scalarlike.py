@@ -1,6 +1,7 @@
 """Scalars of pandas and pyarrow as the Python values that they stand for."""
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from grpc_tool_bridge.errors import SerializationError
@@ -23,11 +24,11 @@ def plain_data(value: Any) -> Any:
         SerializationError: The plain value would not be exact.
     """
     package = home_of(type(value))
-    if package == "pandas":
-        return _of_pandas(value, sys.modules["pandas"])
-    if package == "pyarrow":
-        return _of_pyarrow(value, sys.modules["pyarrow"])
-    return value
+    if package is None:
+        return value
+    convert = _CONVERTERS.get(package)
+    module = sys.modules.get(package)
+    return value if convert is None or module is None else convert(value, module)
 
 
 def _of_pandas(value: Any, pd: Any) -> Any:
@@ -62,10 +63,13 @@ def _too_fine(value: Any, mend: str) -> SerializationError:
     )
 
 
-def _converted(value: Any, convert: Any) -> Any:
+def _converted(value: Any, convert: Callable[[], Any]) -> Any:
     try:
         return convert()
     except Exception as failure:
         raise SerializationError(
             f"a {type(value).__name__} cannot be written as a Python value: {str(failure)[:200]}; send str() of it"
         ) from failure
+
+
+_CONVERTERS: dict[str, Callable[[Any, Any], Any]] = {"pandas": _of_pandas, "pyarrow": _of_pyarrow}
