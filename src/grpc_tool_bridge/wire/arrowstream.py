@@ -25,7 +25,7 @@ _BATCH_LENGTH, _BATCH_NODES, _BATCH_COMPRESSION = 0, 1, 3
 _NODE_BYTES = 16
 
 # Values that take no space, allowed in each stream that stands inside another.
-_INNER_ALLOWANCE = 4_096
+_INNER_ALLOWANCE = 1_024
 
 
 def write_stream(table: Any) -> bytes:

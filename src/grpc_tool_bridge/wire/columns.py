@@ -295,7 +295,9 @@ def _encode_arrow(values: "Series[Any]", place: Place) -> Encoded:
 
 def _decode_arrow(column: Any) -> Any:
     if has_views(column.type):
-        raise SerializationError(f"a column of type {column.type!s:.80} is not read into pandas; cast it to one of no views")
+        raise SerializationError(
+            f"a column of type {column.type!s:.80} is not read into pandas; cast it to one of no views"
+        )
     return need("pandas").arrays.ArrowExtensionArray(column)
 
 
@@ -349,7 +351,7 @@ def _decode_interval(column: Any, closed: str) -> Any:
     return pd.arrays.IntervalArray.from_arrays(ends["left"], ends["right"], closed=closed)
 
 
-def _encode_categories(values: "Series[Any]", place: Place) -> Encoded:
+def encode_categories(values: "Series[Any]", place: Place) -> Encoded:
     """Writes categories of any kind as a dictionary of their texts, and beside it as what they are."""
     np, pa = need("numpy"), need("pyarrow")
     array: Any = values.array
@@ -359,7 +361,7 @@ def _encode_categories(values: "Series[Any]", place: Place) -> Encoded:
     codes = np.asarray(array.codes)
     column = pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(texts, pa.string()))
     of_categories = Place(f"{place.what}, in its categories,", f"{place.code}")
-    return column, ["categories", write_labels(array.categories, of_categories), bool(array.ordered)]
+    return column, ["categories", _write_labels(array.categories, of_categories), bool(array.ordered)]
 
 
 def _decode_categories(column: Any, categories: str, ordered: bool) -> Any:
@@ -367,10 +369,10 @@ def _decode_categories(column: Any, categories: str, ordered: bool) -> Any:
     if column.num_chunks > 1 or not need("pyarrow").types.is_dictionary(column.type):
         raise SerializationError("the notes of a frame name a column of categories that is no dictionary of one piece")
     codes = np.array(_joined(column).indices.fill_null(-1)) if len(column) else []
-    return pd.Categorical.from_codes(codes, categories=read_labels(categories), ordered=ordered)
+    return pd.Categorical.from_codes(codes, categories=_read_labels(categories), ordered=ordered)
 
 
-def write_labels(labels: "Index[Any]", place: Place) -> str:
+def _write_labels(labels: "Index[Any]", place: Place) -> str:
     """Writes labels of one level, such as categories, as text in the notes of a table.
 
     Raises:
@@ -385,8 +387,8 @@ def write_labels(labels: "Index[Any]", place: Place) -> str:
     return write_inner(pa.Table.from_pandas(values.to_frame("labels"), preserve_index=False))
 
 
-def read_labels(text: str) -> "Index[Any]":
-    """Reads what ``write_labels`` wrote, or a peer; errors as of ``decode_column``."""
+def _read_labels(text: str) -> "Index[Any]":
+    """Reads what ``_write_labels`` wrote, or a peer; errors as of ``decode_column``."""
     pd = need("pandas")
     table = read_inner(text)
     form = (table.schema.metadata or {}).get(_FORM)
@@ -402,7 +404,7 @@ def read_labels(text: str) -> "Index[Any]":
 # By the name that pandas gives the dtype.
 _ENCODERS: dict[str, Callable[[Any, Place], Encoded]] = {
     "ArrowDtype": _encode_arrow,
-    "CategoricalDtype": _encode_categories,
+    "CategoricalDtype": encode_categories,
     "IntervalDtype": _encode_interval,
     "SparseDtype": _encode_sparse,
     "StringDtype": _encode_text,

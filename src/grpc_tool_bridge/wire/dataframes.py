@@ -10,8 +10,17 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from grpc_tool_bridge.errors import SerializationError
-from grpc_tool_bridge.wire.arrowstream import check_expansion
-from grpc_tool_bridge.wire.axes import check_axis, read_columns, read_index, write_columns, write_index
+from grpc_tool_bridge.wire.arrowstream import check_expansion, read_inner, write_inner
+from grpc_tool_bridge.wire.axes import (
+    are_kept,
+    check_axis,
+    freq_note,
+    range_note,
+    read_index,
+    read_range,
+    text_labels,
+    write_index,
+)
 from grpc_tool_bridge.wire.cells import read_label, write_label
 from grpc_tool_bridge.wire.columns import (
     Encoded,
@@ -29,6 +38,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Index, Series
 
 _NOTES = b"dspex.bridge"
+_OWNERS = ("frame", "series")
 _NAME_TYPES = frozenset({str, int, bool, type(None)})
 
 
@@ -80,7 +90,9 @@ def table_to_frame(table: Any) -> "DataFrame":
         *bounds, name = notes["rows"]
         frame = frame.reindex(pd.RangeIndex(*bounds, name=name))
     read_index(frame, levels, notes)
-    read_columns(frame, notes)
+    if "columns" in notes:
+        frame.columns = table_to_index(read_inner(notes["columns"]))
+    read_range(frame, notes)
     return frame
 
 
@@ -155,16 +167,20 @@ def _replaced(table: Any, columns: dict[int, Any]) -> Any:
 
 
 def _to_table(frame: "DataFrame", notes: dict[str, Any], code: str) -> Any:
-    pa = need("pyarrow")
+    pa, pd = need("pyarrow"), need("pandas")
     if frame.attrs and not _is_plain_json(frame.attrs):
         raise _inexact(f"its attrs are no plain JSON; run: {code}.attrs = {{}}")
     encoded = _encode_columns(frame, code)
     plain = frame.copy(deep=False)
     for position in encoded:
         plain.isetitem(position, _zeros(len(frame)))
-    plain.columns, axis_notes = write_columns(frame.columns, code)
-    notes |= axis_notes
-    plain.index, levels, axis_notes = write_index(frame.index, code if code == "index" else f"{code}.index")
+    if are_kept(frame.columns):
+        notes |= range_note(frame.columns) | freq_note("columns", frame.columns)
+    else:
+        # Of any kind, as an index may be; only our reader looks for them.
+        notes["columns"] = write_inner(_to_table(pd.DataFrame(index=frame.columns), {}, f"{code}.columns"))
+        plain.columns = text_labels(frame.columns)
+    plain.index, levels, axis_notes = write_index(frame.index, f"{code}.index" if code in _OWNERS else code)
     notes |= axis_notes | _rows_note(plain)
     encoded |= {position + frame.shape[1]: level for position, level in levels.items()}
     table = _replaced(pa.Table.from_pandas(plain), {position: column for position, (column, _) in encoded.items()})
