@@ -213,5 +213,4 @@ _ADVICE = {
     "ufunc": "its name",
     "nditer": "the array that it walks",
     "flatiter": "the array that it walks",
-    "poly1d": "its coeffs",
 }

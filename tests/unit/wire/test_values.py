@@ -11,7 +11,6 @@ from collections import OrderedDict, deque, namedtuple
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import numpy as np
 import pandas as pd
 import pydantic
 import pytest
@@ -360,8 +359,6 @@ Pair = namedtuple("Pair", "x")  # noqa: PYI024 - the untyped one too
         (Pair(1), "python.Pair"),
         (OrderedDict(a=1), "python.OrderedDict"),
         (Coin("1"), "python.Coin"),
-        (pd.Timestamp("2026-01-01"), "python.Timestamp"),
-        (np.ma.masked_array([1]), "python.MaskedArray"),
         (int, "python.type"),
     ],
 )
