@@ -97,7 +97,7 @@ def _pack_polars(value: Any) -> Packed | None:
         foreign(value)
         try:
             value = value.collect()
-        except Exception as failure:
+        except (Exception, pl.exceptions.PanicException) as failure:
             raise SerializationError(
                 f"collect() of a polars.LazyFrame raised {type(failure).__name__}: {str(failure)[:500]}"
             ) from failure

@@ -50,7 +50,16 @@ def _polars_table(frame: Any) -> Any:
     for name, dtype in frame.schema.items():
         if _is_unknown_to_arrow(dtype, polars):
             raise _no_polars_form(name, dtype)
-    table = frame.to_arrow(compat_level=polars.CompatLevel.oldest())
+        if "\0" in name:
+            raise SerializationError(
+                f"Arrow cannot hold the column name {name!r:.80}, for its NUL character; "
+                'run: frame = frame.rename(lambda name: name.replace("\\0", ""))'
+            )
+    try:
+        table = frame.to_arrow(compat_level=polars.CompatLevel.oldest())
+    except polars.exceptions.PanicException as failure:
+        # No Exception, although it ends nothing but this conversion.
+        raise SerializationError(f"polars cannot write this DataFrame as Arrow: {failure}") from failure
     after = _polars_frame(table.slice(0, 0)).schema
     for name, dtype in frame.schema.items():
         if after[name] != dtype:
@@ -100,7 +109,6 @@ def _polars_frame(table: Any) -> Any:
     try:
         frame = polars.from_arrow(table)
     except polars.exceptions.PanicException as failure:
-        # No Exception, although it ends nothing but this conversion.
         raise SerializationError(f"polars cannot read the Arrow stream: {failure}") from failure
     if "" in table.column_names:
         # polars calls such a one "column_0".

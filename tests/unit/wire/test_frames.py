@@ -281,6 +281,15 @@ def test_a_polars_dtype_that_arrow_cannot_hold_is_refused_with_the_line_that_men
     assert round_trip(mended["frame"]).equals(mended["frame"])
 
 
+def test_a_polars_name_that_arrow_cannot_hold_is_refused_with_the_line_that_mends_it() -> None:
+    frame = pl.DataFrame({"a\0b": [1]})
+    with pytest.raises(SerializationError, match="NUL character") as caught:
+        serialize_value(frame)
+    mended = {"frame": frame}
+    exec(str(caught.value).rpartition("run: ")[2], mended)  # noqa: S102 - the line is ours, and what is tested
+    assert round_trip(mended["frame"]).equals(pl.DataFrame({"ab": [1]}))
+
+
 @pytest.mark.parametrize("name", ["pandas.DataFrame", "pandas.Series", "pandas.Index", "polars.DataFrame"])
 def test_a_table_of_another_writer_is_read(name: str) -> None:
     payload = BytesValue(value=stream_of(pa.table({"a": [1, 2]}))).SerializeToString()
