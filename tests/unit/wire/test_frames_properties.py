@@ -66,6 +66,8 @@ def of_arrow(kind: Any, items: st.SearchStrategy[Any]) -> tuple[st.SearchStrateg
     return items, lambda values: pd.arrays.ArrowExtensionArray(pa.chunked_array([pa.array(values, kind)]))
 
 
+# Typed for arrays of one kind and not of any.
+array_of: Any = pd.array
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6)
 small = st.integers(0, 100)
 decimals = st.decimals("-99", "99", places=2)
@@ -77,22 +79,22 @@ DTYPES: dict[str, tuple[st.SearchStrategy[Any], Any]] = {
     "float64": (st.floats(), lambda values: np.array(values, "f8")),
     "complex": (st.complex_numbers(), lambda values: np.array(values, "c16")),
     "bool": (st.booleans(), lambda values: np.array(values, "?")),
-    "dates": (st.none() | moments, lambda values: pd.array(values, dtype="M8[us]")),
+    "dates": (st.none() | moments, lambda values: array_of(values, dtype="M8[us]")),
     "dates in nanoseconds": (st.integers(0, 2**60), lambda values: np.array(values, "i8").view("M8[ns]")),
     "dates in a zone": (
         moments,
-        lambda values: pd.array([pd.Timestamp(value, tz="Asia/Tokyo") for value in values], dtype="M8[us, Asia/Tokyo]"),
+        lambda values: array_of([pd.Timestamp(value, tz="Asia/Tokyo") for value in values], dtype="M8[us, Asia/Tokyo]"),
     ),
-    "durations": (spans, lambda values: pd.array(values, dtype="m8[us]")),
-    "str": (st.none() | texts, lambda values: pd.array(values, dtype="str")),
-    "string": (st.none() | texts, lambda values: pd.array(values, dtype="string")),
-    "string in Python": (st.none() | texts, lambda values: pd.array(values, dtype=pd.StringDtype("python"))),
-    "Int64": (st.none() | st.integers(-(2**63), 2**63 - 1), lambda values: pd.array(values, dtype="Int64")),
-    "UInt8": (st.none() | small, lambda values: pd.array(values, dtype="UInt8")),
-    "boolean": (st.none() | st.booleans(), lambda values: pd.array(values, dtype="boolean")),
-    "Float64": (st.none() | st.floats(allow_nan=False), lambda values: pd.array(values, dtype="Float64")),
+    "durations": (spans, lambda values: array_of(values, dtype="m8[us]")),
+    "str": (st.none() | texts, lambda values: array_of(values, dtype="str")),
+    "string": (st.none() | texts, lambda values: array_of(values, dtype="string")),
+    "string in Python": (st.none() | texts, lambda values: array_of(values, dtype=pd.StringDtype("python"))),
+    "Int64": (st.none() | st.integers(-(2**63), 2**63 - 1), lambda values: array_of(values, dtype="Int64")),
+    "UInt8": (st.none() | small, lambda values: array_of(values, dtype="UInt8")),
+    "boolean": (st.none() | st.booleans(), lambda values: array_of(values, dtype="boolean")),
+    "Float64": (st.none() | st.floats(allow_nan=False), lambda values: array_of(values, dtype="Float64")),
     "sparse": (st.sampled_from([0, 0, 1]), lambda values: pd.arrays.SparseArray(np.array(values, "i8"))),
-    "period": (small, lambda values: pd.array([pd.Period(ordinal=value, freq="D") for value in values], dtype="period[D]")),
+    "period": (small, lambda values: array_of([pd.Period(ordinal=value, freq="D") for value in values], "period[D]")),
     "interval": (
         st.none() | small, lambda values: pd.arrays.IntervalArray.from_arrays(
             [float("nan") if value is None else value for value in values],
