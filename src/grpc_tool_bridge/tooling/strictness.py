@@ -13,6 +13,7 @@ A pydantic model keeps its own rules, and so does what it holds; but it is read 
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from pydantic.dataclasses import is_pydantic_dataclass
@@ -21,6 +22,8 @@ from pydantic_core import PydanticKnownError, ValidationError
 from grpc_tool_bridge.tooling.reading import reads_fields, reads_json
 from grpc_tool_bridge.tooling.rewriting import Rewrites, Schema, before, move_ref, with_parts
 from grpc_tool_bridge.tooling.scalar_rules import READING_SCALARS, STRICT_SCALARS
+from grpc_tool_bridge.wire.annotated import read_as
+from grpc_tool_bridge.wire.packages import home_of
 
 # Begins the label of a union's choice in the path of an error. No argument can be called so.
 CHOICE_MARK = "\0"
@@ -134,6 +137,14 @@ def _named_tuple(node: Schema) -> Schema:
     return move_ref(node, {"type": "lax-or-strict", "strict_schema": own, "lax_schema": lax})
 
 
+def _instance(node: Schema) -> Schema:
+    """Makes a Series of polars, an array of Arrow and their like of the frames that they travel as."""
+    cls = node["cls"]
+    if not isinstance(cls, type) or home_of(cls) is None:
+        return node
+    return before(partial(read_as, cls), node)
+
+
 def _union(node: Schema) -> Schema:
     choices = [choice[0] if isinstance(choice, tuple) else choice for choice in node["choices"]]
     node["choices"] = [(choice, f"{CHOICE_MARK}{number}") for number, choice in enumerate(choices)]
@@ -147,6 +158,7 @@ def _generator(node: Schema) -> Schema:
 
 # Of models, which keep their own rules for all else.
 _READS: Rewrites = {
+    "is-instance": _instance,
     "model": reads_fields,
     "dataclass": reads_fields,
     "json": reads_json,
@@ -162,6 +174,7 @@ _CONTAINERS: Rewrites = {
     "union": _union,
     "generator": _generator,
     "dataclass": reads_fields,
+    "is-instance": _instance,
     "json": reads_json,
 }
 _REWRITES: Rewrites = {**STRICT_SCALARS, **_CONTAINERS}

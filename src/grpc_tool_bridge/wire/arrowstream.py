@@ -1,14 +1,19 @@
-"""What an Arrow IPC stream from a peer may stand for: not much more than it holds.
+"""Tables as Arrow IPC streams, and what such a stream from a peer may stand for: not much more than it holds.
 
 A few bytes of Arrow can mean gigabytes: buffers may be compressed, rows of nulls take no space, and views and
 dictionaries let one text stand in every row. The messages say how much there will be before anything is made of them.
 """
 
-from collections.abc import Iterator
+import base64
+import io
+from collections.abc import Iterable, Iterator
 from struct import unpack_from
 from typing import Any
 
+from google.protobuf import wrappers_pb2
+
 from grpc_tool_bridge.errors import SerializationError
+from grpc_tool_bridge.wire.framing import bytes_header, read_bytes_field
 from grpc_tool_bridge.wire.jsontext import MAX_ITEMS, too_many
 from grpc_tool_bridge.wire.packages import need
 
@@ -19,9 +24,73 @@ _DICTIONARY_DATA = 1
 _BATCH_LENGTH, _BATCH_NODES, _BATCH_COMPRESSION = 0, 1, 3
 _NODE_BYTES = 16
 
+# Values that take no space, allowed in each stream that stands inside another.
+_INNER_ALLOWANCE = 1_024
 
-def check_stream(stream: memoryview) -> None:
+
+def write_stream(table: Any) -> bytes:
+    """Writes a table as a BytesValue of an IPC stream, copying the data once."""
+    pa = need("pyarrow")
+    mock = pa.MockOutputStream()
+    with pa.ipc.new_stream(mock, table.schema) as writer:
+        writer.write_table(table)
+    header = bytes_header(mock.size())
+    # The only way to fill a bytes object in place: BytesIO lends its own and gives it away without a copy.
+    holder = io.BytesIO(bytes(len(header) + mock.size()))
+    with holder.getbuffer() as view:
+        view[: len(header)] = header
+        with view[len(header) :] as rest:
+            _fill(rest, table)
+    return holder.getvalue()
+
+
+def _fill(view: memoryview, table: Any) -> None:
+    pa = need("pyarrow")
+    with pa.FixedSizeBufferWriter(pa.py_buffer(view)) as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def read_stream(payload: bytes) -> Any:
+    """Reads a table from a BytesValue of an IPC stream, from any peer.
+
+    Raises:
+        SerializationError: It stands for much more than it holds; other errors are for the caller to convert.
+    """
+    stream = read_bytes_field(payload)
+    if stream is None:
+        stream = memoryview(wrappers_pb2.BytesValue.FromString(payload).value)
+    return _read(stream, MAX_ITEMS)
+
+
+def write_inner(table: Any) -> str:
+    """Writes a small table as text, to stand in the notes of another."""
+    pa = need("pyarrow")
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return base64.b64encode(sink.getvalue()).decode()
+
+
+def read_inner(text: str) -> Any:
+    """Reads what ``write_inner`` wrote, or a peer; errors as of ``read_stream``."""
+    return _read(memoryview(base64.b64decode(text, validate=True)), _INNER_ALLOWANCE)
+
+
+def _read(stream: memoryview, allowance: int) -> Any:
+    pa = need("pyarrow")
+    check_stream(stream, allowance)
+    table = pa.ipc.open_stream(pa.py_buffer(stream)).read_all()
+    # Offsets and lengths come from a peer: unchecked, a wrong one reads memory that is not the table's.
+    table.validate(full=True)
+    return table
+
+
+def check_stream(stream: memoryview, allowance: int) -> None:
     """Checks the messages of an IPC stream before they are read.
+
+    Args:
+        stream: The stream.
+        allowance: How many values may take no space, such as nulls.
 
     Raises:
         SerializationError: It is compressed, or has more values than its bytes account for.
@@ -29,35 +98,43 @@ def check_stream(stream: memoryview) -> None:
     pa = need("pyarrow")
     values = 0
     # The smallest value takes a bit; nulls and structs, which take none, are what the allowance is for.
-    limit = MAX_ITEMS + 8 * len(stream)
+    limit = allowance + 8 * len(stream)
     for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(stream)):
         values += sum(_lengths(memoryview(message.metadata)))
         if values > limit:
             raise too_many(limit)
 
 
-def check_expansion(schema: Any) -> None:
-    """Checks that no type of a schema lets values share what becomes a copy for each of them in pandas.
+def check_expansion(fields: Iterable[Any]) -> None:
+    """Checks that no type lets values share what becomes a copy for each of them in pandas.
+
+    Args:
+        fields: The fields of a schema, or some of them.
 
     Raises:
-        SerializationError: There is a view, or a dictionary inside another type.
+        SerializationError: There is a view, a run of equal values, or a dictionary inside another type.
     """
-    for field in schema:
-        if _shares(field.type, inside=False):
+    for field in fields:
+        if _shares(field.type):
             raise SerializationError(
                 f"column {field.name[:80]!r} is of type {str(field.type)[:80]}, which is not read into pandas; cast it "
-                "to one without views, and without dictionaries inside"
+                "to one without views or runs, and without dictionaries inside"
             )
 
 
-def _shares(kind: Any, *, inside: bool) -> bool:
+def has_views(kind: Any) -> bool:
+    """Tells whether a type is, or holds, one of views or runs, of which pandas reads little and pyarrow not all."""
     types = need("pyarrow").types
-    if types.is_dictionary(kind):
-        return inside or _shares(kind.value_type, inside=True)
     views = (types.is_string_view, types.is_binary_view, types.is_list_view, types.is_large_list_view)
-    if any(is_view(kind) for is_view in views):
+    if any(is_view(kind) for is_view in (*views, types.is_run_end_encoded)):
         return True
-    return any(_shares(kind.field(number).type, inside=True) for number in range(kind.num_fields))
+    return any(has_views(kind.field(number).type) for number in range(kind.num_fields))
+
+
+def _shares(kind: Any, *, inside: bool = False) -> bool:
+    if need("pyarrow").types.is_dictionary(kind):
+        return inside or _shares(kind.value_type, inside=True)
+    return has_views(kind) or any(_shares(kind.field(number).type, inside=True) for number in range(kind.num_fields))
 
 
 def _lengths(message: memoryview) -> Iterator[int]:

@@ -1,20 +1,44 @@
 """pandas objects as Arrow tables and back, with a check that nothing changes on the way.
 
-pyarrow keeps most of a frame in the "pandas" metadata of the schema. What it drops and can be restored (columns of
-Python objects, a RangeIndex of columns, the frequency of dates, the name of a Series) is noted beside it. The check
-converts a table of no rows there and back, which shows every change of dtypes, labels and names at no cost in rows.
+pyarrow keeps most of a frame in the "pandas" metadata of the schema. What it drops or refuses (columns of Python
+objects and of some dtypes, a RangeIndex of columns, labels of mixed kinds, the frequency of dates, the name of a
+Series) is noted beside it. The check converts a table of no rows there and back, which shows every change of dtypes,
+labels and names at no cost in rows.
 """
 
 import json
 from typing import TYPE_CHECKING, Any
 
 from grpc_tool_bridge.errors import SerializationError
+from grpc_tool_bridge.wire.arrowstream import check_expansion, read_inner, write_inner
+from grpc_tool_bridge.wire.axes import (
+    are_kept,
+    check_axis,
+    freq_note,
+    range_note,
+    read_index,
+    read_range,
+    text_labels,
+    write_index,
+)
+from grpc_tool_bridge.wire.cells import read_label, write_label
+from grpc_tool_bridge.wire.columns import (
+    Encoded,
+    Form,
+    Place,
+    decode_column,
+    encode_column,
+    is_native,
+    is_same_dtype,
+    labelled,
+)
 from grpc_tool_bridge.wire.packages import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Index, Series
 
 _NOTES = b"dspex.bridge"
+_OWNERS = ("frame", "series")
 _NAME_TYPES = frozenset({str, int, bool, type(None)})
 
 
@@ -22,59 +46,53 @@ def frame_to_table(frame: "DataFrame") -> Any:
     """Converts a DataFrame to a pyarrow.Table that ``table_to_frame`` gives back unchanged.
 
     Raises:
-        SerializationError: Arrow would change it; the text says what.
+        SerializationError: Arrow would change it; the text says what, and what mends it.
     """
-    return _to_table(frame, {})
+    return _to_table(frame, {}, "frame")
 
 
 def series_to_table(series: "Series[Any]") -> Any:
-    """Converts a Series to a pyarrow.Table of one column and its index.
-
-    Raises:
-        SerializationError: Arrow would change it, or its name is neither text, int, bool, None nor a tuple of those.
-    """
+    """Converts a Series to a pyarrow.Table of one column and its index; errors as of ``frame_to_table``."""
     name: Any = series.name
     parts = name if type(name) is tuple else (name,)
-    if not set(map(type, parts)) <= _NAME_TYPES:
-        raise _inexact(f"its name {name!r} is neither a str, int, bool, None nor a tuple of those")
+    if set(map(type, parts)) <= _NAME_TYPES:
+        notes = {"name": list(name) if type(name) is tuple else name}
+    else:
+        notes = {"label": _label(name)}
     frame = series.to_frame(name=name if type(name) is str else "values")
     frame.attrs = series.attrs
-    return _to_table(frame, {"name": list(name) if type(name) is tuple else name})
+    return _to_table(frame, notes, "series")
 
 
 def index_to_table(index: "Index[Any]") -> Any:
-    """Converts an Index of any kind to a pyarrow.Table.
-
-    Raises:
-        SerializationError: Arrow would change it.
-    """
-    return _to_table(need("pandas").DataFrame(index=index), {})
+    """Converts an Index of any kind to a pyarrow.Table; errors as of ``frame_to_table``."""
+    return _to_table(need("pandas").DataFrame(index=index), {}, "index")
 
 
 def table_to_frame(table: Any) -> "DataFrame":
     """Converts a pyarrow.Table to the DataFrame that it was made of; any other table as pyarrow does."""
     pd = need("pandas")
     notes = _notes_of(table)
-    frame: DataFrame = table.to_pandas()
-    _check_notes(notes, table)
-    for position, missing in notes.get("objects", []):
-        values = table.column(position).to_pylist()
-        if missing == "nan":
-            values = [float("nan") if value is None else value for value in values]
-        frame.isetitem(position, pd.Series(values, dtype=object, index=frame.index))
+    forms = _forms_of(notes, table)
+    zeros = _zeros(table.num_rows)
+    plain = _replaced(table, dict.fromkeys(forms, zeros))
+    check_expansion(plain.schema)
+    frame: DataFrame = plain.to_pandas()
+    width = frame.shape[1]
+    levels = {}
+    for position, form in forms.items():
+        values = decode_column(table.column(position), form)
+        if position < width:
+            frame.isetitem(position, pd.Series(values, dtype=values.dtype, index=frame.index))
+        else:
+            levels[position - width] = values
     if "rows" in notes:
         *bounds, name = notes["rows"]
         frame = frame.reindex(pd.RangeIndex(*bounds, name=name))
-    if "range" in notes:
-        frame.columns = pd.RangeIndex(*notes["range"], name=frame.columns.name)
-    for axis in ("index", "columns"):
-        freq = notes.get(f"{axis}_freq")
-        if freq is not None:
-            labels = getattr(frame, axis)
-            if not isinstance(labels, pd.DatetimeIndex | pd.TimedeltaIndex):
-                raise SerializationError(f"the notes of a frame give a frequency to {axis} that are no dates")
-            # pandas refuses a frequency that the dates do not have.
-            labels.freq = freq
+    read_index(frame, levels, notes)
+    if "columns" in notes:
+        frame.columns = table_to_index(read_inner(notes["columns"]))
+    read_range(frame, notes)
     return frame
 
 
@@ -87,6 +105,8 @@ def table_to_series(table: Any) -> "Series[Any]":
     notes = _notes_of(table)
     if "name" in notes:
         series.name = tuple(notes["name"]) if isinstance(notes["name"], list) else notes["name"]
+    elif "label" in notes:
+        series.name = read_label(notes["label"])
     series.attrs = frame.attrs
     return series
 
@@ -96,76 +116,99 @@ def table_to_index(table: Any) -> "Index[Any]":
     return table_to_frame(table).index
 
 
+def _label(name: Any) -> str:
+    try:
+        return write_label(name)
+    except SerializationError as failure:
+        raise _inexact(f"its name {name!r:.80}: {failure}; run: series = series.rename({str(name)[:80]!r})") from None
+
+
 def _notes_of(table: Any) -> dict[str, Any]:
     notes = json.loads((table.schema.metadata or {}).get(_NOTES, b"{}"))
     if not isinstance(notes, dict):
         raise SerializationError("the notes of a frame are no JSON object")
+    if "rows" in notes and table.num_columns:
+        raise SerializationError("the notes of a frame number its rows, but it has columns, which do so themselves")
     return notes
 
 
-def _check_notes(notes: dict[str, Any], table: Any) -> None:
-    """Refuses notes that no writer makes: a few bytes of them would ask for any amount of time and memory."""
-    is_dictionary = need("pyarrow").types.is_dictionary
-    positions = [position for position, _ in notes.get("objects", [])]
-    dictionaries = [place for place in positions if is_dictionary(table.schema.field(place).type)]
-    if len(set(positions)) < len(positions) or dictionaries:
-        raise SerializationError("the notes of a frame name a column of objects twice, or one that is a dictionary")
-    if "rows" in notes and table.num_columns:
-        raise SerializationError("the notes of a frame number its rows, but it has columns, which do so themselves")
+def _forms_of(notes: dict[str, Any], table: Any) -> dict[int, Form]:
+    """Gives the forms of columns by position.
+
+    A column twice is what no writer makes: a few bytes of it would ask for any amount of time and memory.
+    """
+    found = [(position, ["objects", missing]) for position, missing in notes.get("objects", [])]
+    found += [(position, form) for position, *form in notes.get("forms", [])]
+    forms = dict(found)
+    if len(forms) < len(found) or not forms.keys() <= set(range(table.num_columns)):
+        raise SerializationError("the notes of a frame name a column twice, or one that it does not have")
+    return forms
 
 
 def _inexact(what: str) -> SerializationError:
-    return SerializationError(f"Arrow would change this pandas object: {what}; change it before sending it")
+    return SerializationError(f"Arrow would change this pandas object: {what}")
 
 
-def _to_table(frame: "DataFrame", notes: dict[str, Any]) -> Any:
+def _zeros(length: int) -> Any:
+    """Stands for a column that pyarrow shall not see."""
+    return need("numpy").zeros(length, "int8")
+
+
+def _replaced(table: Any, columns: dict[int, Any]) -> Any:
+    """Puts columns in the place of others, all at once: one by one, that takes quadratic time."""
+    if not columns:
+        return table
     pa = need("pyarrow")
+    arrays, fields = table.columns, list(table.schema)
+    for position, column in columns.items():
+        arrays[position] = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([pa.array(column)])
+        fields[position] = pa.field(fields[position].name, arrays[position].type)
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields, table.schema.metadata))
 
-    is_object = need("pandas").api.types.is_object_dtype
-    _check_labels(frame)
-    table = pa.Table.from_pandas(frame)
-    notes |= _axis_notes(frame)
-    notes["objects"] = [
-        (position, _check_objects(frame.iloc[:, position], table.column(position)))
-        for position, dtype in enumerate(frame.dtypes)
-        if is_object(dtype)
-    ]
-    metadata = {**(table.schema.metadata or {}), _NOTES: json.dumps(notes).encode()}
-    table = table.replace_schema_metadata(metadata)
-    _check_values(frame, table)
+
+def _to_table(frame: "DataFrame", notes: dict[str, Any], code: str) -> Any:
+    pa, pd = need("pyarrow"), need("pandas")
+    if frame.attrs and not _is_plain_json(frame.attrs):
+        raise _inexact(f"its attrs are no plain JSON; run: {code}.attrs = {{}}")
+    encoded = _encode_columns(frame, code)
+    plain = frame.copy(deep=False)
+    for position in encoded:
+        plain.isetitem(position, _zeros(len(frame)))
+    if are_kept(frame.columns):
+        notes |= range_note(frame.columns) | freq_note("columns", frame.columns)
+    else:
+        # Of any kind, as an index may be; only our reader looks for them.
+        notes["columns"] = write_inner(_to_table(pd.DataFrame(index=frame.columns), {}, f"{code}.columns"))
+        plain.columns = text_labels(frame.columns)
+    plain.index, levels, axis_notes = write_index(frame.index, f"{code}.index" if code in _OWNERS else code)
+    notes |= axis_notes | _rows_note(plain)
+    encoded |= {position + frame.shape[1]: level for position, level in levels.items()}
+    table = _replaced(pa.Table.from_pandas(plain), {position: column for position, (column, _) in encoded.items()})
+    notes["objects"] = [(place, *form[1:]) for place, (_, form) in encoded.items() if form[0] == "objects"]
+    notes["forms"] = [(place, *form) for place, (_, form) in encoded.items() if form[0] != "objects"]
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _NOTES: json.dumps(notes).encode()})
     _check_shape(frame.iloc[:0], table_to_frame(table.slice(0, 0)), frame.index)
     return table
 
 
-def _axis_notes(frame: "DataFrame") -> dict[str, Any]:
-    pd = need("pandas")
-    notes: dict[str, Any] = {}
-    columns: Any = frame.columns
-    if type(columns) is pd.RangeIndex:
-        notes["range"] = [columns.start, columns.stop, columns.step]
+def _encode_columns(frame: "DataFrame", code: str) -> dict[int, Encoded]:
+    found = {}
+    for position, dtype in enumerate(frame.dtypes):
+        if not is_native(dtype):
+            label = frame.columns[position]
+            place = Place(f"column {label!r:.80}", code if code == "series" else f"{code}[{label!r:.80}]")
+            encoded = encode_column(frame.iloc[:, position], place)
+            if encoded is not None:
+                found[position] = encoded
+    return found
+
+
+def _rows_note(frame: "DataFrame") -> dict[str, Any]:
     rows: Any = frame.index
-    if type(rows) is pd.RangeIndex and not len(columns):
+    if type(rows) is need("pandas").RangeIndex and not len(frame.columns):
         # A table of no columns has no rows either.
-        notes["rows"] = [rows.start, rows.stop, rows.step, rows.name]
-    for axis in ("index", "columns"):
-        labels = getattr(frame, axis)
-        if isinstance(labels, pd.DatetimeIndex | pd.TimedeltaIndex) and labels.freq is not None:
-            notes[f"{axis}_freq"] = labels.freqstr
-    return notes
-
-
-def _check_labels(frame: "DataFrame") -> None:
-    """Refuses what pyarrow would only warn of."""
-    pd = need("pandas")
-    if not frame.columns.is_unique:
-        raise _inexact("it has two columns of the same name")
-    if not isinstance(frame.columns, pd.MultiIndex) and len({type(name) for name in frame.columns}) > 1:
-        raise _inexact("its column names are of mixed types")
-    for name in (*frame.index.names, *frame.columns.names):
-        if name is not None and type(name) is not str:
-            raise _inexact(f"the name {name!r} of its index or columns is no str")
-    if frame.attrs and not _is_plain_json(frame.attrs):
-        raise _inexact("its attrs are no plain JSON")
+        return {"rows": [rows.start, rows.stop, rows.step, rows.name]}
+    return {}
 
 
 def _is_plain_json(value: Any) -> bool:
@@ -175,88 +218,20 @@ def _is_plain_json(value: Any) -> bool:
         return False
 
 
-def _check_objects(series: "Series[Any]", column: Any) -> str:
-    """Compares a column of Python objects with what Arrow makes of it; returns how a missing one is written."""
-    before, after = series.tolist(), column.to_pylist()
-    missing = {repr(old) for old, new in zip(before, after, strict=True) if new is None}
-    if not (missing <= {"None"} or missing <= {"nan"}):
-        raise _inexact(f"column {series.name!r} mixes {' and '.join(sorted(missing))} as missing values")
-    for old, new in zip(before, after, strict=True):
-        if new is not None and not _is_same(old, new):
-            raise _inexact(f"column {series.name!r} holds {_brief(old)}, which becomes {_brief(new)}")
-    return "nan" if "nan" in missing else "none"
-
-
-def _is_same(old: Any, new: Any) -> bool:
-    # The repr tells 1 from True and 1.0, and Decimal("1.1") from Decimal("1.10"), also inside containers.
-    return type(old) is type(new) and (old == new if type(old) is str else repr(old) == repr(new))
-
-
-def _brief(value: Any) -> str:
-    return f"{repr(value)[:80]} ({type(value).__name__})"
-
-
-def _check_values(frame: "DataFrame", table: Any) -> None:
-    """Checks what depends on the values of columns and labels that are no Python objects."""
-    np = need("numpy")
-    pd = need("pandas")
-    for name, dtype in zip(frame.columns, frame.dtypes, strict=True):
-        if isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
-            values = frame[name].to_numpy(dtype=float, na_value=0.0)
-            if np.isnan(values).any():
-                raise _inexact(f"column {name!r} of dtype {dtype} holds NaN beside NA")
-    if any(map(pd.api.types.is_object_dtype, _dtypes(frame.index))):
-        after = table_to_frame(table).index.tolist()
-        for old, new in zip(frame.index.tolist(), after, strict=True):
-            if not _is_same(old, new):
-                raise _inexact(f"its index holds {_brief(old)}, which becomes {_brief(new)}")
-
-
-def _dtypes(index: "Index[Any]") -> list[Any]:
-    pd = need("pandas")
-    return list(index.dtypes) if isinstance(index, pd.MultiIndex) else [index.dtype]
-
-
 def _check_shape(before: "DataFrame", after: "DataFrame", index: "Index[Any]") -> None:
     """Compares everything about a frame but its rows."""
-    pd = need("pandas")
-    _check_axis("columns", before.columns, after.columns)
-    if [*map(_labelled, before.columns)] != [*map(_labelled, after.columns)]:
+    check_axis("columns", before.columns, after.columns)
+    if [*map(labelled, before.columns)] != [*map(labelled, after.columns)]:
         raise _inexact(f"its column names {list(before.columns)[:5]} become {list(after.columns)[:5]}")
     # pyarrow notes a RangeIndex as such, which holds for all of the rows or none.
-    if type(index) is not pd.RangeIndex:
-        _check_axis("index", before.index, after.index)
+    if type(index) is not need("pandas").RangeIndex:
+        check_axis("index", before.index, after.index)
     for name, old, new in zip(before.columns, before.dtypes, after.dtypes, strict=True):
-        if not _is_same_dtype(old, new):
-            raise _inexact(f"column {name!r} of dtype {old} becomes {new}")
-    if before.attrs != after.attrs or before.flags != after.flags:
-        raise _inexact("its attrs or flags are not kept")
-
-
-def _labelled(label: Any) -> tuple[type, str]:
-    return type(label), repr(label)
-
-
-def _check_axis(axis: str, before: "Index[Any]", after: "Index[Any]") -> None:
-    if type(before) is not type(after) or list(before.names) != list(after.names):
-        raise _inexact(f"its {axis} {_described(before)} become {_described(after)}")
-    if not all(map(_is_same_dtype, _dtypes(before), _dtypes(after))):
-        raise _inexact(f"its {axis} of dtype {_dtypes(before)} become {_dtypes(after)}")
-    if getattr(before, "freq", None) != getattr(after, "freq", None):
-        raise _inexact(f"the frequency of its {axis} is not kept")
-
-
-def _described(index: "Index[Any]") -> str:
-    return f"{type(index).__name__} {list(index.names)}"
-
-
-def _is_same_dtype(old: Any, new: Any) -> bool:
-    pd = need("pandas")
-    if isinstance(old, pd.CategoricalDtype) and isinstance(new, pd.CategoricalDtype):
-        # Of unordered categories pandas' own comparison ignores the order.
-        return (
-            old.ordered == new.ordered
-            and _is_same_dtype(old.categories.dtype, new.categories.dtype)
-            and [*map(_labelled, old.categories)] == [*map(_labelled, new.categories)]
-        )
-    return bool(type(old) is type(new) and old == new)
+        if not is_same_dtype(old, new):
+            raise _inexact(
+                f'column {name!r} of dtype {old} becomes {new}; run: frame[{name!r}] = frame[{name!r}].astype("string")'
+            )
+    if before.attrs != after.attrs:
+        raise _inexact("its attrs are not kept; run: frame.attrs = {}")
+    if before.flags != after.flags:
+        raise _inexact("its flags are not kept; run: frame = frame.set_flags(allows_duplicate_labels=True)")

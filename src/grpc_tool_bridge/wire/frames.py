@@ -4,93 +4,39 @@ The stream stands in a BytesValue whose type URL names the class, so that any re
 are optional, and imported when a value needs them.
 """
 
-import io
 from collections.abc import Callable
 from typing import Any
 
-from google.protobuf import wrappers_pb2
-
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.wire import dataframes
-from grpc_tool_bridge.wire.arrowstream import check_expansion, check_stream
-from grpc_tool_bridge.wire.framing import TYPE_PREFIX, bytes_header, read_bytes_field
+from grpc_tool_bridge.wire.arrowstream import read_stream, write_stream
+from grpc_tool_bridge.wire.framing import TYPE_PREFIX
 from grpc_tool_bridge.wire.packages import need
 from grpc_tool_bridge.wire.scalars import Packed
 
 
-def pack_frame(value: Any, package: str) -> Packed | None:
+def pack_frame(name: str, frame: Any) -> Packed:
     """Writes a frame.
 
     Args:
-        value: Anything that a class of ``package`` made.
-        package: "pandas", "polars" or "pyarrow".
+        name: Its class as the type URL says it, such as "pandas.DataFrame".
+        frame: An instance of just that class.
 
     Returns:
-        The type URL and the message, or None where it is no frame.
+        The type URL and the message.
 
     Raises:
         SerializationError: Arrow cannot give it back unchanged, or pyarrow is missing.
     """
-    name, to_table = _writer_of(value, package)
-    if to_table is None:
-        return None
     need("pyarrow")
     try:
-        return TYPE_PREFIX + name, _write_stream(to_table(value))
+        return TYPE_PREFIX + name, write_stream(_WRITERS[name](frame))
     except SerializationError:
         raise
     except Exception as failure:
         raise SerializationError(
             f"Arrow cannot hold this {name}: {str(failure)[:500]}; convert what it names, or send plain data"
         ) from failure
-
-
-def _writer_of(value: Any, package: str) -> tuple[str, Callable[[Any], Any] | None]:
-    module = need(package)
-    if package == "pandas":
-        # An index has many classes, all of them pandas' own.
-        for kind, write in _PANDAS_WRITERS.items():
-            if type(value) is getattr(module, kind) or (kind == "Index" and isinstance(value, module.Index)):
-                return f"pandas.{kind}", write
-    elif package == "polars" and type(value) is module.DataFrame:
-        return "polars.DataFrame", _polars_table
-    elif package == "pyarrow" and type(value) is module.Table:
-        return "pyarrow.Table", _checked_table
-    return package, None
-
-
-def _write_stream(table: Any) -> bytes:
-    """Writes a table as a BytesValue of an IPC stream, copying the data once."""
-    pa = need("pyarrow")
-    mock = pa.MockOutputStream()
-    with pa.ipc.new_stream(mock, table.schema) as writer:
-        writer.write_table(table)
-    header = bytes_header(mock.size())
-    # The only way to fill a bytes object in place: BytesIO lends its own and gives it away without a copy.
-    holder = io.BytesIO(bytes(len(header) + mock.size()))
-    with holder.getbuffer() as view:
-        view[: len(header)] = header
-        with view[len(header) :] as rest:
-            _fill(rest, table)
-    return holder.getvalue()
-
-
-def _fill(view: memoryview, table: Any) -> None:
-    pa = need("pyarrow")
-    with pa.FixedSizeBufferWriter(pa.py_buffer(view)) as sink, pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-
-
-def _read_stream(payload: bytes) -> Any:
-    pa = need("pyarrow")
-    stream = read_bytes_field(payload)
-    if stream is None:
-        stream = memoryview(wrappers_pb2.BytesValue.FromString(payload).value)
-    check_stream(stream)
-    table = pa.ipc.open_stream(pa.py_buffer(stream)).read_all()
-    # Offsets and lengths come from a peer: unchecked, a wrong one reads memory that is not the table's.
-    table.validate(full=True)
-    return table
 
 
 def _checked_table(table: Any) -> Any:
@@ -101,44 +47,81 @@ def _checked_table(table: Any) -> Any:
 
 def _polars_table(frame: Any) -> Any:
     polars = need("polars")
-    table = frame.to_arrow(compat_level=polars.CompatLevel.oldest())
-    if polars.Object in frame.dtypes or _polars_frame(table.slice(0, 0)).schema != frame.schema:
-        raise SerializationError("Arrow cannot hold every dtype of this polars.DataFrame; cast() its columns of Object")
+    for name, dtype in frame.schema.items():
+        if _is_unknown_to_arrow(dtype, polars):
+            raise _no_polars_form(name, dtype)
+        if "\0" in name:
+            raise SerializationError(
+                f"Arrow cannot hold the column name {name!r:.80}, for its NUL character; "
+                'run: frame = frame.rename(lambda name: name.replace("\\0", ""))'
+            )
+    try:
+        table = frame.to_arrow(compat_level=polars.CompatLevel.oldest())
+    except polars.exceptions.PanicException as failure:
+        # No Exception, although it ends nothing but this conversion.
+        raise SerializationError(f"polars cannot write this DataFrame as Arrow: {failure}") from failure
+    after = _polars_frame(table.slice(0, 0)).schema
+    for name, dtype in frame.schema.items():
+        if after[name] != dtype:
+            raise _no_polars_form(name, dtype)
     return _checked_table(table) if frame.height else table
+
+
+def _is_unknown_to_arrow(dtype: Any, polars: Any) -> bool:
+    if dtype in (polars.Object, polars.Int128, polars.UInt128):
+        return True
+    inner = [field.dtype for field in getattr(dtype, "fields", ())] + [getattr(dtype, "inner", None)]
+    return any(_is_unknown_to_arrow(part, polars) for part in inner if part is not None)
+
+
+def _no_polars_form(name: str, dtype: Any) -> SerializationError:
+    if dtype.is_numeric():
+        mend = "cast(pl.Int64)"
+    elif dtype.is_nested():
+        mend = f"cast({str(dtype).replace('128', '64')})"
+    else:
+        mend = 'map_elements("{}".format, return_dtype=pl.String)'
+    return SerializationError(
+        f"Arrow cannot hold column {name!r:.80} of dtype {dtype!s:.80} of this polars.DataFrame; "
+        f"run: frame = frame.with_columns(pl.col({name!r:.80}).{mend})"
+    )
 
 
 def _read_pandas(restore: Callable[[Any], Any]) -> Callable[[bytes, int], Any]:
     def read(payload: bytes, _: int) -> Any:
         need("pandas")
-        table = _read_stream(payload)
-        check_expansion(table.schema)
-        return restore(table)
+        return restore(read_stream(payload))
 
     return read
 
 
 def _read_arrow(payload: bytes, _: int) -> Any:
-    return _read_stream(payload)
+    return read_stream(payload)
 
 
 def _read_polars(payload: bytes, _: int) -> Any:
     need("polars")
-    return _polars_frame(_read_stream(payload))
+    return _polars_frame(read_stream(payload))
 
 
 def _polars_frame(table: Any) -> Any:
     polars = need("polars")
     try:
-        return polars.from_arrow(table)
+        frame = polars.from_arrow(table)
     except polars.exceptions.PanicException as failure:
-        # No Exception, although it ends nothing but this conversion.
         raise SerializationError(f"polars cannot read the Arrow stream: {failure}") from failure
+    if "" in table.column_names:
+        # polars calls such a one "column_0".
+        frame.columns = table.column_names
+    return frame
 
 
-_PANDAS_WRITERS: dict[str, Callable[[Any], Any]] = {
-    "DataFrame": dataframes.frame_to_table,
-    "Series": dataframes.series_to_table,
-    "Index": dataframes.index_to_table,
+_WRITERS: dict[str, Callable[[Any], Any]] = {
+    "pandas.DataFrame": dataframes.frame_to_table,
+    "pandas.Series": dataframes.series_to_table,
+    "pandas.Index": dataframes.index_to_table,
+    "pyarrow.Table": _checked_table,
+    "polars.DataFrame": _polars_table,
 }
 
 # By the name after the type URL's last slash.

@@ -86,7 +86,7 @@ def _write_container(value: Any, out: RichValue, pack: Pack, level: int) -> None
 
 def _write_other(value: Any, out: RichValue, pack: Pack) -> None:
     type_url, payload = pack(value)
-    if type_url == TENSOR_URL and value.ndim:
+    if type_url == TENSOR_URL and getattr(value, "ndim", None) != 0:
         out.tensor.MergeFromString(payload)
     elif type_url == RICH_URL:
         out.MergeFromString(payload)

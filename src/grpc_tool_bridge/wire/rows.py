@@ -24,10 +24,9 @@ from typing import Any
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.wire.foreign import foreign
 from grpc_tool_bridge.wire.jsontext import MAX_ITEMS, too_many
+from grpc_tool_bridge.wire.packages import home_of
 
 Row = Callable[[Any], Any]
-
-DATA_PACKAGES = frozenset({"numpy", "pandas", "polars", "pyarrow"})
 
 # In tuples, where no library that replaces the clock looks for them.
 _DATES: tuple[Any, ...] = (dt.datetime, dt.date, dt.time, dt.timedelta)
@@ -55,10 +54,9 @@ def row_of(kind: type) -> Row | None:
     return _scalar_row(kind) or _container_row(kind) or _refusal(kind)
 
 
-@lru_cache(maxsize=4_096)
 def is_data(kind: type) -> bool:
     """Whether a class is one of numpy, pandas, polars or pyarrow, or made of one."""
-    return any(base.__module__.partition(".")[0] in DATA_PACKAGES for base in kind.__mro__)
+    return home_of(kind) is not None
 
 
 @lru_cache(maxsize=4_096)

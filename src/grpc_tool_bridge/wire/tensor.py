@@ -37,8 +37,9 @@ def pack_tensor(value: Any) -> Packed | None:
         SerializationError: Its dtype holds Python objects or fields, or a text in it ends with NUL characters.
     """
     np = need("numpy")
-    if type(value) is np.ndarray:
-        tensor = _tensor(value)
+    if isinstance(value, np.ndarray):
+        # Of a subclass the plain array: numpy.matrix, numpy.memmap.
+        tensor = _tensor(np.asarray(value))
         if value.ndim == 0:
             return RICH_URL, RichValue(tensor=tensor).SerializeToString()
         return TENSOR_URL, tensor.SerializeToString()

@@ -18,9 +18,10 @@ from grpc_tool_bridge.wire import data, frames, jsontext, scalars, structs, tens
 from grpc_tool_bridge.wire.codecs import CodecTable
 from grpc_tool_bridge.wire.foreign import foreign, in_place
 from grpc_tool_bridge.wire.framing import TYPE_PREFIX, bytes_field
+from grpc_tool_bridge.wire.packages import DATA_PACKAGES
 from grpc_tool_bridge.wire.plain import ITERATOR_BYTES, Writing, read_iterators, to_plain
 from grpc_tool_bridge.wire.rich import RichReader, is_rich, pack_rich
-from grpc_tool_bridge.wire.rows import DATA_PACKAGES, has_own_text, is_data, is_own, public_name
+from grpc_tool_bridge.wire.rows import has_own_text, is_data, is_own, public_name
 from grpc_tool_bridge.wire.scalars import JSON_URL, SCALARS, Packed
 
 __all__ = [
