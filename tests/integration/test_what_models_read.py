@@ -297,3 +297,24 @@ async def test_arguments_that_are_no_json_are_told_to_the_model(connect: Connect
     said = await soon(read(await connect(*TOOLS), "add", "a is 1"))
 
     assert said.startswith("add: ValidationError: the arguments are not valid JSON (")
+
+
+@pytest.mark.parametrize("read", FRAMEWORKS)
+async def test_null_where_the_schema_has_none_is_refused_by_the_arguments_name(connect: Connect, read: Read) -> None:
+    said = await soon(read(await connect(*TOOLS), "add", {"a": 1, "b": None}))
+
+    assert said.startswith("add: ValidationError: ")
+    assert "'b'" in said
+
+
+@pytest.mark.parametrize("read", FRAMEWORKS)
+async def test_null_where_the_schema_has_it_is_passed_on(connect: Connect, read: Read) -> None:
+    @tool
+    def first(limit: int | None = 3) -> str:
+        """Takes a limit, or none."""
+        return f"limit {limit}"
+
+    world = await connect(first)
+
+    assert await soon(read(world, "first", {"limit": None})) == "limit None"
+    assert await soon(read(world, "first", {})) == "limit 3"

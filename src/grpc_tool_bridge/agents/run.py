@@ -40,6 +40,8 @@ _MAX_TEXT = 65_536
 _MAX_VALUE_BYTES = 1024 * 1024
 # Of a tool that yields, what is read; what goes on yields for ever, for all that an agent knows.
 _MAX_VALUES = 10_000
+# Of an answer that cannot be read; each may be asked for in two forms.
+_ANSWER_RETRIES = 3
 # All texts of a result that lists its steps: a message has room for 10 MB, at up to four bytes for each character.
 _STEPS_CHARS = 2_000_000
 # The result has to be there before whoever asked gives up: so much of the time is kept for its way.
@@ -169,8 +171,8 @@ class Run:
             yield self._result(stop_reason, await self._answered(react))
 
     async def _answered(self, react: ReAct) -> dict[str, Any]:
-        """Asks for the answer; one that cannot be read, once more for each step that the run has left."""
-        for left in range(self._agent.max_iters - self._taken, -1, -1):
+        """Asks for the answer; where it cannot be read, again, as far as the run has steps left."""
+        for left in range(min(_ANSWER_RETRIES, self._agent.max_iters - self._taken), -1, -1):
             try:
                 return await self._in_time(react.answer(self._inputs))  # type: ignore[no-any-return] # DSPy's are untyped
             except AdapterParseError as error:

@@ -146,5 +146,15 @@ async def test_an_answer_that_is_never_read_ends_the_run_with_an_error_within_it
     assert kinds(chunks)[-1] == "error"
     assert chunks[-1].error.type == "ModelAnswerError"
     assert "It is 23." in chunks[-1].error.message
-    # One step, and the answer as often as there were steps left and once more, in both forms.
+    # One step, and the answer, then again for each step that was left; each in both forms.
     assert len(lm.prompts) == 1 + 2 * 3
+
+
+async def test_an_answer_that_is_never_read_is_not_asked_for_without_end() -> None:
+    def answer(prompt: Prompt) -> str:
+        return FINISH if "next_tool_name" in prompt.system else "It is 23."
+
+    lm = ScriptedLM(answer)
+    runtime = runtime_of(FakeSession(calculate), lm=lm)
+    assert kinds(await ran(runtime, await made(runtime, max_iters=50)))[-1] == "error"
+    assert len(lm.prompts) == 1 + 2 * 4
