@@ -31,7 +31,7 @@ _QUALIFIERS = (
 )  # fmt: skip
 # Of these there are lists, tuples and sets alike; what is in them is checked, the class stays.
 _COLLECTIONS = (abc.Collection, abc.Container, abc.Reversible)
-# Classes of others are changed while their schemas are made, one annotation after the other.
+# Classes of others, and what is warned of, are changed while schemas are made: one annotation after the other.
 _CHANGING = threading.RLock()
 
 
@@ -190,11 +190,9 @@ def _substituted(hint: Any, given: Mapping[Any, Any]) -> Any:
 @contextmanager
 def typed_dicts_taken(annotation: Any) -> Iterator[None]:
     """Lets pydantic take ``typing.TypedDict``, which it refuses before Python 3.12, wherever the annotation has it."""
-    if sys.version_info >= (3, 12):
-        yield
-        return
     with _CHANGING:
-        changed = [cls for cls in _typed_dicts(annotation, {}) if _HOOK not in vars(cls)]
+        wanted = [] if sys.version_info >= (3, 12) else _typed_dicts(annotation, {})
+        changed = [cls for cls in wanted if _HOOK not in vars(cls)]
         for cls in changed:
             setattr(cls, _HOOK, _hook(_twin(cls)))
         try:

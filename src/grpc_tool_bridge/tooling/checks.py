@@ -133,7 +133,7 @@ def _reason(error: Exception) -> str:
 
 def _core_schema(annotation: Any, within: frozenset[Any] = frozenset()) -> Schema:
     annotation = checkable(annotation)
-    with warnings.catch_warnings(), typed_dicts_taken(annotation):
+    with typed_dicts_taken(annotation), warnings.catch_warnings():
         # What is read-only is the tool's own copy.
         warnings.filterwarnings("ignore", message=r"(?s).*`ReadOnly` qualifier", category=UserWarning)
         # Values would pass without any check.
