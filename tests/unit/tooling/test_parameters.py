@@ -532,3 +532,41 @@ def test_a_class_of_the_user_is_left_as_it_was() -> None:
     before = set(vars(Tree))
     tool_of(list[Tree])
     assert set(vars(Tree)) == before
+
+
+def test_classes_inside_a_function_are_found_also_those_defined_after_the_tool() -> None:
+    @tool
+    def early(value: Order) -> None: ...  # type: ignore[misc] # of mypy: a recursive type may not be local
+
+    class Line(TypedDict):
+        n: int
+
+    class NewLine(typing_extensions.TypedDict):
+        n: int
+
+    class Order(TypedDict):
+        lines: list[Line]
+        part: typing.NotRequired[Order]  # type: ignore[misc] # of mypy's: it may not be local
+
+    @dataclass
+    class Parcel:
+        line: NewLine
+        order: Order | None = None
+
+    class Load(NamedTuple):
+        parcel: Parcel
+        more: tuple[Load, ...] = ()  # type: ignore[misc] # likewise
+
+    def named(value: Load) -> None: ...
+
+    def keys(**values: typing.Unpack[Order]) -> None: ...
+
+    order = {"lines": [{"n": 1.0}], "part": {"lines": []}}
+    read = {"lines": [{"n": 1}], "part": {"lines": []}}
+    assert early.bind((order,), {}) == ([read], {})
+    assert tool(keys).bind((), order) == ([], read)
+    parcel = Parcel({"n": 1}, {"lines": []})
+    assert tool(named).bind(([{"line": {"n": 1.0}, "order": {"lines": []}}, []],), {}) == ([Load(parcel)], {})
+    assert tool(named).spec.arguments[0].elixir_type == "{map(), tuple()}"
+    with pytest.raises(ValidationError, match=r"argument 'value': \.part\.lines\[0\]\.n is missing"):
+        early.bind(({"lines": [], "part": {"lines": [{}]}},), {})
