@@ -6,12 +6,13 @@ Also what can be asked of an annotation: which TypedDicts it holds, whether it t
 import copy
 import dataclasses
 import functools
+import inspect
 import sys
 import threading
 import types
 import typing
 from collections import abc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal, NewType, TypeVar, Union
 
@@ -31,7 +32,7 @@ _QUALIFIERS = (
 )  # fmt: skip
 # Of these there are lists, tuples and sets alike; what is in them is checked, the class stays.
 _COLLECTIONS = (abc.Collection, abc.Container, abc.Reversible)
-# Classes of others are changed while their schemas are made, one annotation after the other.
+# Classes of others, and what is warned of, are changed while schemas are made: one annotation after the other.
 _CHANGING = threading.RLock()
 
 
@@ -150,10 +151,48 @@ def typed_dict_of(annotation: Any) -> Any:
     return cls if typing_extensions.is_typeddict(cls) else None
 
 
+def hints_of(cls: Any) -> dict[str, Any]:
+    """Gives the annotations of a class with names resolved: its own name too, and those around it where it is local.
+
+    Raises:
+        NameError: A name is not there.
+    """
+    own = {cls.__name__: cls}
+    try:
+        return typing_extensions.get_type_hints(cls, localns=own, include_extras=True)
+    except NameError:
+        around = {**names_around({cls.__module__}), **vars(cls), **own}
+        return typing_extensions.get_type_hints(cls, localns=around, include_extras=True)
+
+
+def names_around(modules: Collection[str], qualname: str = "") -> dict[str, Any]:
+    """Finds the local names of functions and class bodies that run now, as while they decorate what is in them.
+
+    Args:
+        modules: The modules whose functions count.
+        qualname: Of what is in them; where not given, all count.
+    """
+    names: dict[str, Any] = {}
+    frame = inspect.currentframe()
+    while frame is not None:
+        around = frame.f_code.co_qualname
+        holds = not qualname or qualname.startswith((f"{around}.", f"{around}.<locals>."))
+        if holds and frame.f_globals is not frame.f_locals and frame.f_globals.get("__name__") in modules:
+            names = {**frame.f_locals, **names}
+        frame = frame.f_back
+    return names
+
+
+def modules_of(annotation: Any) -> set[str]:
+    """Names the modules that the classes and aliases of an annotation are of."""
+    found = {str(getattr(annotation, "__module__", ""))}
+    return found.union(*map(modules_of, typing.get_args(annotation)))
+
+
 def typed_dict_hints(annotation: Any) -> dict[str, Any]:
     """Gives the keys of a TypedDict with their annotations, names and type arguments resolved, qualifiers included."""
     cls = typed_dict_of(annotation)
-    hints = typing_extensions.get_type_hints(cls, localns={cls.__name__: cls}, include_extras=True)
+    hints = hints_of(cls)
     given = dict(zip(getattr(cls, "__parameters__", ()), typing.get_args(annotation), strict=False))
     return {name: _substituted(hint, given) for name, hint in hints.items()} if given else hints
 
@@ -190,11 +229,9 @@ def _substituted(hint: Any, given: Mapping[Any, Any]) -> Any:
 @contextmanager
 def typed_dicts_taken(annotation: Any) -> Iterator[None]:
     """Lets pydantic take ``typing.TypedDict``, which it refuses before Python 3.12, wherever the annotation has it."""
-    if sys.version_info >= (3, 12):
-        yield
-        return
     with _CHANGING:
-        changed = [cls for cls in _typed_dicts(annotation, {}) if _HOOK not in vars(cls)]
+        wanted = [] if sys.version_info >= (3, 12) else _typed_dicts(annotation, {})
+        changed = [cls for cls in wanted if _HOOK not in vars(cls)]
         for cls in changed:
             setattr(cls, _HOOK, _hook(_twin(cls)))
         try:
@@ -244,7 +281,7 @@ def _typed_dicts(annotation: Any, seen: dict[int, Any]) -> Iterator[Any]:
             yield cls
         parts += typed_dict_hints(cls).values()
     elif isinstance(cls, type) and (dataclasses.is_dataclass(cls) or issubclass(cls, tuple)):
-        parts += typing.get_type_hints(cls, localns=vars(cls) | {cls.__name__: cls}, include_extras=True).values()
+        parts += hints_of(cls).values()
     elif isinstance(annotation, list):
         parts += annotation
     for part in parts:

@@ -14,7 +14,13 @@ from pydantic.errors import PydanticUndefinedAnnotation
 from pydantic.warnings import ArbitraryTypeWarning
 from pydantic_core import SchemaValidator, ValidationError
 
-from grpc_tool_bridge.tooling.annotations import UnresolvedNameError, checkable, typed_dicts_taken
+from grpc_tool_bridge.tooling.annotations import (
+    UnresolvedNameError,
+    checkable,
+    modules_of,
+    names_around,
+    typed_dicts_taken,
+)
 from grpc_tool_bridge.tooling.rewriting import Schema, with_parts
 from grpc_tool_bridge.tooling.strictness import reading_schema, strict_schema, with_nulls
 from grpc_tool_bridge.tooling.structs import describes_struct, has_struct_fields
@@ -133,7 +139,7 @@ def _reason(error: Exception) -> str:
 
 def _core_schema(annotation: Any, within: frozenset[Any] = frozenset()) -> Schema:
     annotation = checkable(annotation)
-    with warnings.catch_warnings(), typed_dicts_taken(annotation):
+    with typed_dicts_taken(annotation), warnings.catch_warnings():
         # What is read-only is the tool's own copy.
         warnings.filterwarnings("ignore", message=r"(?s).*`ReadOnly` qualifier", category=UserWarning)
         # Values would pass without any check.
@@ -141,8 +147,8 @@ def _core_schema(annotation: Any, within: frozenset[Any] = frozenset()) -> Schem
         # Alone, a dataclass or a TypedDict would not take the configuration; inside a list it does.
         adapter = TypeAdapter(list[annotation], config=_CONFIG)
         if not adapter.pydantic_complete:
-            # A model names what is not there; only this says which name it is.
-            adapter.rebuild(raise_errors=True)
+            # Something names what is not there, or is local; only this says which name it is.
+            adapter.rebuild(raise_errors=True, _types_namespace=names_around(modules_of(annotation)))
         schema = typing.cast("Schema", adapter.core_schema)
     if schema["type"] == "definitions":
         schema = {**schema, "schema": schema["schema"]["items_schema"]}

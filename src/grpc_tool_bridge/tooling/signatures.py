@@ -20,6 +20,7 @@ from grpc_tool_bridge.tooling.annotations import (
     UnresolvedNameError,
     annotated_default,
     is_required,
+    names_around,
     or_none,
     typed_dict_hints,
     typed_dict_of,
@@ -297,7 +298,8 @@ class _Resolver:
             try:
                 return self._resolved(annotation, self.local_names)
             except NameError:
-                return self._resolved(annotation, self._enclosing_names() | self.local_names)
+                around = names_around({self.global_names.get("__name__", "")}, self.qualname)
+                return self._resolved(annotation, around | self.local_names)
         except NameError as error:
             raise UnresolvedNameError(
                 f"{where}: its annotation {annotation!r} cannot be resolved ({type(error).__name__}: {error}); "
@@ -311,17 +313,6 @@ class _Resolver:
     def _resolved(self, annotation: Any, local_names: dict[str, Any]) -> Any:
         holder = types.SimpleNamespace(__annotations__={"value": annotation})
         return typing.get_type_hints(holder, self.global_names, local_names, include_extras=True)["value"]
-
-    def _enclosing_names(self) -> dict[str, Any]:
-        """Finds the names of the functions and class bodies around, as far as they run now, as while they decorate."""
-        names: dict[str, Any] = {}
-        frame = inspect.currentframe()
-        while frame is not None:
-            around = frame.f_code.co_qualname
-            if frame.f_globals is self.global_names and self.qualname.startswith((f"{around}.", f"{around}.<locals>.")):
-                names = {**frame.f_locals, **names}
-            frame = frame.f_back
-        return names
 
 
 def _find_context(parameters: tuple[Parameter, ...], label: str) -> Parameter | None:

@@ -31,7 +31,7 @@ CHOICE_MARK = "\0"
 
 def strict_schema(schema: Schema) -> Schema:
     """Rewrites a core schema, and every schema in it, to the rules of this module. The given one is left alone."""
-    return _rewritten(schema, _REWRITES, _own_rules)
+    return _rewritten(schema, _REWRITES)
 
 
 def reading_schema(schema: Schema) -> Schema:
@@ -39,12 +39,15 @@ def reading_schema(schema: Schema) -> Schema:
 
     It is for values that the strict one refuses: of a union, it may choose another of two types that both can be read.
     """
-    return _rewritten(schema, _READINGS, _own_rules)
+    return _rewritten(schema, _READINGS)
 
 
 def with_nulls(schema: Schema) -> Schema:
-    """Lets what has null for a default take it: fields of dataclasses and of NamedTuples, and what ``Field`` says."""
-    return _rewritten(schema, {"default": _null_default}, lambda model: model)
+    """Lets what has null for a default take it, such as a field ``limit: int = None``; a model's own fields as well."""
+    node = with_parts(schema, with_nulls)
+    if schema["type"] == "default" and schema.get("default", ...) is None and not takes_null(node["schema"]):
+        node["schema"] = {"type": "nullable", "schema": node["schema"]}
+    return node
 
 
 def takes_null(schema: Schema) -> bool:
@@ -61,12 +64,12 @@ def takes_null(schema: Schema) -> bool:
     return False
 
 
-def _rewritten(schema: Schema, rewrites: Rewrites, own: Callable[[Schema], Schema]) -> Schema:
+def _rewritten(schema: Schema, rewrites: Rewrites) -> Schema:
     kind = schema["type"]
     if kind == "model" or (kind == "dataclass" and is_pydantic_dataclass(schema["cls"])):
-        return own(schema)
+        return _own_rules(schema)
     rewrite = rewrites.get(kind)
-    node = with_parts(schema, lambda part: _rewritten(part, rewrites, own))
+    node = with_parts(schema, lambda part: _rewritten(part, rewrites))
     return rewrite(node) if rewrite else node
 
 
@@ -75,12 +78,6 @@ def _own_rules(schema: Schema) -> Schema:
     rewrite = _READS.get(schema["type"])
     node = with_parts(schema, _own_rules)
     return rewrite(node) if rewrite else node
-
-
-def _null_default(node: Schema) -> Schema:
-    if node.get("default", ...) is None and not takes_null(node["schema"]):
-        node["schema"] = {"type": "nullable", "schema": node["schema"]}
-    return node
 
 
 def _container(error_type: Any, *refused: type) -> Callable[[Schema], Schema]:

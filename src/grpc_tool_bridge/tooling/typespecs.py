@@ -16,6 +16,8 @@ from uuid import UUID
 import typing_extensions
 from pydantic import BaseModel
 
+from grpc_tool_bridge.tooling.annotations import hints_of
+
 _ELIXIR_CLASSES: dict[Any, str] = {
     Any: "any()",
     object: "any()",
@@ -182,7 +184,7 @@ def _elixir_user_class(cls: type, within: Within) -> str:
     if issubclass(cls, Enum):
         return _either(_elixir(type(member.value), within) for member in cls)
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
-        hints = typing.get_type_hints(cls, localns={cls.__name__: cls})
+        hints = hints_of(cls)
         return f"{{{', '.join(_elixir(hints.get(name, Any), within) for name in cls._fields)}}}"
     if issubclass(cls, PurePath):
         return "String.t()"

@@ -131,6 +131,15 @@ class Model(BaseModel):
     x: int
 
 
+class Optionals(BaseModel):
+    most: int = None  # type: ignore[assignment] # what the test is about
+
+
+@pydantic.dataclasses.dataclass
+class PydanticLimits:
+    most: int = None  # type: ignore[assignment] # what the test is about
+
+
 class Cat(TypedDict):
     kind: Literal["cat"]
     lives: int
@@ -187,6 +196,8 @@ KINDS: list[tuple[Any, list[tuple[Any, Any]], list[Any]]] = [
     (Pair, [([1, "a"], Pair(1, "a")), ([1], Pair(1))], [[], ["x"], [1, "a", "b"], "ab"]),
     (Nested, [([[1], [[2, "b"]], None], Nested(Pair(1), [Pair(2, "b")])), ([[1]], Nested(Pair(1)))], [[["x"]], [[1], [["x"]]]]),
     (Limits, [({"most": None}, Limits()), ({"most": 2.0}, Limits(2))], [{"most": "x"}]),
+    (Optionals, [({"most": None}, Optionals()), ({"most": 2.0}, Optionals(most=2)), ({}, Optionals())], [{"most": "x"}]),
+    (PydanticLimits, [({"most": None}, PydanticLimits()), ({}, PydanticLimits())], [{"most": "x"}]),
     (Price, [("1.10", Decimal("1.10")), (3, Decimal(3)), (3.0, Decimal(3))], [Beyond("1.123"), Beyond("1234.56"), Beyond("0.4"), Beyond("x"), 0, 0.25]),
     (Price | None, [("1.10", Decimal("1.10")), (None, None)], [Beyond("1.123")]),
     (list[Price], [(["1.10"], [Decimal("1.10")])], [Beyond(["1.123"])]),
@@ -271,6 +282,16 @@ def test_null_may_be_given_where_it_is_the_default(annotation: Any, default: Any
     assert "required" not in schema
     assert not made.spec.arguments[0].required
     assert made.spec.arguments[0].python_type.endswith(("None", "Any", "object"))
+
+
+@pytest.mark.parametrize("cls", [Limits, Optionals, PydanticLimits])
+def test_a_result_may_be_null_where_its_default_is(cls: Any) -> None:
+    def f() -> Any:
+        return cls()
+
+    f.__annotations__["return"] = cls
+    schema = json.loads(tool(f).spec.output_schema)
+    assert jsonschema.Draft202012Validator(schema).is_valid({"most": None, "name": None}), schema
 
 
 def test_only_null_is_added_by_a_default_of_null() -> None:
@@ -511,3 +532,41 @@ def test_a_class_of_the_user_is_left_as_it_was() -> None:
     before = set(vars(Tree))
     tool_of(list[Tree])
     assert set(vars(Tree)) == before
+
+
+def test_classes_inside_a_function_are_found_also_those_defined_after_the_tool() -> None:
+    @tool
+    def early(value: Order) -> None: ...  # type: ignore[misc] # of mypy: a recursive type may not be local
+
+    class Line(TypedDict):
+        n: int
+
+    class NewLine(typing_extensions.TypedDict):
+        n: int
+
+    class Order(TypedDict):
+        lines: list[Line]
+        part: typing.NotRequired[Order]  # type: ignore[misc] # of mypy's: it may not be local
+
+    @dataclass
+    class Parcel:
+        line: NewLine
+        order: Order | None = None
+
+    class Load(NamedTuple):
+        parcel: Parcel
+        more: tuple[Load, ...] = ()  # type: ignore[misc] # likewise
+
+    def named(value: Load) -> None: ...
+
+    def keys(**values: typing.Unpack[Order]) -> None: ...
+
+    order = {"lines": [{"n": 1.0}], "part": {"lines": []}}
+    read = {"lines": [{"n": 1}], "part": {"lines": []}}
+    assert early.bind((order,), {}) == ([read], {})
+    assert tool(keys).bind((), order) == ([], read)
+    parcel = Parcel({"n": 1}, {"lines": []})
+    assert tool(named).bind(([{"line": {"n": 1.0}, "order": {"lines": []}}, []],), {}) == ([Load(parcel)], {})
+    assert tool(named).spec.arguments[0].elixir_type == "{map(), tuple()}"
+    with pytest.raises(ValidationError, match=r"argument 'value': \.part\.lines\[0\]\.n is missing"):
+        early.bind(({"lines": [], "part": {"lines": [{}]}},), {})
