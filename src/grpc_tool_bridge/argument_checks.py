@@ -100,7 +100,7 @@ def check_timeout(name: str, value: object, *, what: str = "") -> None:
     called = "a number of seconds, above 0 and below 24 days"
     where = f"{what}: {name}" if what else name
     if not 0 < _number(where, value, called) <= MAX_SECONDS:
-        refuse_value(where, value, called)
+        raise ValidationError(f"{where} is {_shown(value)} s; it is above 0 and below 24 days")
 
 
 def check_texts_by_name(name: str, value: object) -> None:

@@ -265,6 +265,8 @@ class ToolBridgeClient(AsyncApi):
                 return await self._call(method, request, CALL_TIMEOUT)
             except ToolCommunicationError as error:
                 left = end - asyncio.get_running_loop().time()
+                if error.code_name == "UNAVAILABLE" and left <= 0:
+                    error.add_note(f"Does a hub run at {self.where}? grpc-tool-bridge serve --tools … starts one.")
                 if error.code_name != "UNAVAILABLE" or left <= 0:
                     raise
                 _log.debug("%s; trying again in %.1f s", error, wait)

@@ -151,7 +151,7 @@ class ToolContext:
         Raises:
             NotFoundError: There is no such variable and no default.
         """
-        check_text("name", name, _A_VARIABLE)
+        check_text("name", name, _A_VARIABLE, may_be_empty=True)
         try:
             return await self._runtime.get_variable(name)
         except NotFoundError as error:
@@ -170,7 +170,7 @@ class ToolContext:
         Raises:
             ConflictError: The present revision is another.
         """
-        check_text("name", name, _A_VARIABLE)
+        check_text("name", name, _A_VARIABLE, may_be_empty=True)
         return await self._runtime.set_variable(name, value, expected_revision)
 
     async def delete_variable(self, name: str, *, expected_revision: int | None = None) -> None:
@@ -180,7 +180,7 @@ class ToolContext:
             NotFoundError: There is no such variable.
             ConflictError: The present revision is not ``expected_revision``.
         """
-        check_text("name", name, _A_VARIABLE)
+        check_text("name", name, _A_VARIABLE, may_be_empty=True)
         await self._runtime.delete_variable(name, expected_revision)
 
     async def list_variables(self, prefix: str = "") -> list[VariableInfo]:

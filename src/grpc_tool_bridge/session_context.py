@@ -156,7 +156,7 @@ class SessionContext(AsyncApi):
             ValidationError: The name cannot be used.
             SessionError, ToolCommunicationError: As of ``get_variable``.
         """
-        check_text("name", name, _A_NAME)
+        check_text("name", name, _A_NAME, may_be_empty=True)
         check_flag("create_if_missing", create_if_missing)
         _check_revision(expected_revision)
         message = VariableMetadata()
@@ -185,7 +185,7 @@ class SessionContext(AsyncApi):
             ConflictError: The present revision is not ``expected_revision``.
             SessionError, ToolCommunicationError: As of ``get_variable``.
         """
-        check_text("name", name, _A_NAME)
+        check_text("name", name, _A_NAME, may_be_empty=True)
         _check_revision(expected_revision)
         request = DeleteVariableRequest(
             session_id=self._client.require_session(), variable_name=name, expected_revision=expected_revision
@@ -269,7 +269,7 @@ class SessionContext(AsyncApi):
             await watch.come_back(lost)
 
     async def _get(self, name: str, *, include_metadata: bool) -> VariableResponse:
-        check_text("name", name, _A_NAME)
+        check_text("name", name, _A_NAME, may_be_empty=True)
         request = GetVariableRequest(
             session_id=self._client.require_session(), variable_name=name, include_metadata=include_metadata
         )

@@ -279,9 +279,12 @@ async def test_the_session_that_the_hub_names_counts() -> None:
 async def test_a_hub_that_is_not_there_is_an_error_once_the_time_is_over(no_waiting: list[float]) -> None:
     transport = FakeTransport(InitializeSession=rpc_error(grpc.StatusCode.UNAVAILABLE, "refused"))
 
-    with pytest.raises(ToolCommunicationError, match="refused"):
+    with pytest.raises(ToolCommunicationError, match="refused") as caught:
         await client_of(transport).initialize_session("s", connect_timeout=0)
 
+    assert caught.value.__notes__ == [
+        f"Does a hub run at {transport.where}? grpc-tool-bridge serve --tools … starts one."
+    ]
     assert transport.count("InitializeSession") == 1
     assert no_waiting == []
 

@@ -30,8 +30,7 @@ MAX_TRAILER_BYTES = 4_096
 # Of the text beside it; what is not ASCII takes up to nine times its bytes there.
 MAX_TEXT_CHARS = 256
 
-# gRPC's own texts where nobody listens at an address, and where a message is over the size that a channel takes.
-_NOBODY_THERE = ("failed to connect", "errors resolving", "Connection refused")
+# gRPC's own texts where a message is over the size that a channel takes.
 _TOO_LARGE = ("larger than max", "message too large")
 
 
@@ -86,9 +85,7 @@ def from_rpc_error(error: Any, *, tool_name: str | None = None, method: str = ""
             return ToolExecutionError(tool_name, "MessageTooLarge", message, {"origin": "bridge"})
         return error_from_info(ErrorInfo(type="MessageTooLarge", message=message))
     if code is grpc.StatusCode.UNAVAILABLE and where:
-        hint = "; see that a hub runs there (grpc-tool-bridge serve) and that the address is right"
-        is_nobody = any(text in details for text in _NOBODY_THERE)
-        details = f"no answer from the hub at {where}: {details}{hint if is_nobody else ''}"
+        details = f"no answer from the hub at {where}: {details}"
     return ToolCommunicationError(tool_name or method, code, details)
 
 
