@@ -94,6 +94,8 @@ def read_index(frame: "DataFrame", levels: dict[int, Any], notes: Notes) -> None
 
 def _levels_of(index: "Index[Any]") -> list["Index[Any]"]:
     if isinstance(index, need("pandas").MultiIndex):
+        # A name can be a number, which would be taken for that of a level.
+        index = index.set_names([None] * index.nlevels)
         return [index.get_level_values(number) for number in range(index.nlevels)]
     return [index]
 
@@ -110,7 +112,7 @@ def _encode_level(index: Any, number: int, place: Place) -> Encoded | None:
 def _hides_its_dtype(index: Any, number: int) -> bool:
     """Tells that labels are missing in a level, and the others are read as of another dtype: integers as floats."""
     multi = isinstance(index, need("pandas").MultiIndex)
-    return multi and index.levels[number].dtype != index.get_level_values(number).dtype
+    return multi and index.levels[number].dtype != _levels_of(index)[number].dtype
 
 
 def are_kept(labels: "Index[Any]") -> bool:
@@ -191,7 +193,7 @@ def _built(levels: list[Any], names: list[Any], exact: list[int], *, multi: bool
     index = pd.MultiIndex.from_arrays([pd.Index(labels, dtype=labels.dtype) for labels in levels])
     for number in exact:
         index = index.set_levels(levels[number].categories, level=number)
-    # At last: a name can be a number, which would be taken for that of a level.
+    # At last, for the same reason as in _levels_of.
     return index.set_names(names)
 
 

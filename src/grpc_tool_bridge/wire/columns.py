@@ -23,7 +23,6 @@ Form = list[Any]
 Encoded = tuple[Any, Form]
 
 _NATIVE_KINDS = "biufmM"
-_SPARSE_KINDS = "biuf"
 _WIDEST_FLOAT = 8
 _FORM = b"dspex.bridge.form"
 
@@ -318,20 +317,24 @@ def _decode_text(column: Any, storage: str, missing: str) -> Any:
 
 
 def _encode_sparse(values: "Series[Any]", place: Place) -> Encoded:
-    np = need("numpy")
+    np, pa, pd = need("numpy"), need("pyarrow"), need("pandas")
     dtype: Any = values.dtype
-    if dtype.subtype.kind not in _SPARSE_KINDS or not dtype.subtype.isnative or dtype.subtype.itemsize > _WIDEST_FLOAT:
+    dense = np.asarray(values.array)
+    column, inner = encode_column(pd.Series(dense, dtype=dense.dtype), place) or (pa.array(dense), None)
+    form = ["sparse", write_label(dtype.fill_value), inner]
+    back = decode_column(pa.chunked_array([column]), form)
+    # Of objects, what equals the value that is left out is taken for it: False for 0.
+    same = dense.dtype.kind != "O" or [*map(labelled, np.asarray(back))] == [*map(labelled, dense)]
+    if not same or not is_same_dtype(back.dtype, dtype):
         raise place.inexact(f"of dtype {dtype} has no form", "sparse.to_dense()")
-    dense = need("pyarrow").array(np.asarray(values.array))
-    return dense, ["sparse", dtype.subtype.str, write_label(dtype.fill_value)]
+    return column, form
 
 
-def _decode_sparse(column: Any, subtype: str, fill: str) -> Any:
+def _decode_sparse(column: Any, fill: str, inner: Form | None) -> Any:
     np, pd = need("numpy"), need("pandas")
-    dtype = np.dtype(subtype)
-    if dtype.kind not in _SPARSE_KINDS:
-        raise SerializationError(f"the notes of a frame give a sparse column the dtype {subtype[:80]!r}")
-    dense = np.array(_joined(column)).astype(dtype)
+    if inner is not None and inner[0] not in ("cells", "numpy", "objects"):
+        raise SerializationError("the notes of a frame give no plain form to what is in a sparse column")
+    dense = np.asarray(_joined(column) if inner is None else decode_column(column, inner))
     fill_value = read_label(fill)
     return pd.arrays.SparseArray(dense, fill_value=fill_value, dtype=pd.SparseDtype(dense.dtype, fill_value))
 
