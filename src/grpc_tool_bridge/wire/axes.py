@@ -4,15 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.wire.cells import read_label, write_label
-from grpc_tool_bridge.wire.columns import (
-    Encoded,
-    Place,
-    encode_categories,
-    encode_level,
-    is_native,
-    is_same_dtype,
-    labelled,
-)
+from grpc_tool_bridge.wire.columns import encode_categories, encode_level, is_native, is_same_dtype
+from grpc_tool_bridge.wire.forms import Encoded, Place, labelled
 from grpc_tool_bridge.wire.packages import need
 
 if TYPE_CHECKING:
