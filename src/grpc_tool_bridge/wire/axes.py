@@ -4,15 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.wire.cells import read_label, write_label
-from grpc_tool_bridge.wire.columns import (
-    Encoded,
-    Place,
-    encode_categories,
-    encode_level,
-    is_native,
-    is_same_dtype,
-    labelled,
-)
+from grpc_tool_bridge.wire.columns import encode_categories, encode_level, is_native, is_same_dtype
+from grpc_tool_bridge.wire.forms import Encoded, Place, labelled
 from grpc_tool_bridge.wire.packages import need
 
 if TYPE_CHECKING:
@@ -94,6 +87,8 @@ def read_index(frame: "DataFrame", levels: dict[int, Any], notes: Notes) -> None
 
 def _levels_of(index: "Index[Any]") -> list["Index[Any]"]:
     if isinstance(index, need("pandas").MultiIndex):
+        # A name can be a number, which would be taken for that of a level.
+        index = index.set_names([None] * index.nlevels)
         return [index.get_level_values(number) for number in range(index.nlevels)]
     return [index]
 
@@ -110,7 +105,7 @@ def _encode_level(index: Any, number: int, place: Place) -> Encoded | None:
 def _hides_its_dtype(index: Any, number: int) -> bool:
     """Tells that labels are missing in a level, and the others are read as of another dtype: integers as floats."""
     multi = isinstance(index, need("pandas").MultiIndex)
-    return multi and index.levels[number].dtype != index.get_level_values(number).dtype
+    return multi and index.levels[number].dtype != _levels_of(index)[number].dtype
 
 
 def are_kept(labels: "Index[Any]") -> bool:
@@ -191,7 +186,7 @@ def _built(levels: list[Any], names: list[Any], exact: list[int], *, multi: bool
     index = pd.MultiIndex.from_arrays([pd.Index(labels, dtype=labels.dtype) for labels in levels])
     for number in exact:
         index = index.set_levels(levels[number].categories, level=number)
-    # At last: a name can be a number, which would be taken for that of a level.
+    # At last, for the same reason as in _levels_of.
     return index.set_names(names)
 
 

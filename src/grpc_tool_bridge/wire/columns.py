@@ -1,55 +1,42 @@
-"""Columns of pandas that pyarrow alone would change or refuse, each as an Arrow array and a form.
-
-A form is a list that stands in the notes of a table: a name, and what the array does not say. The array is such that
-any other reader of Arrow finds the values in it, as far as Arrow has them.
-"""
+"""Columns of pandas that pyarrow alone would change or refuse, each as an Arrow array and a form."""
 
 import functools
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.wire.arrowstream import check_expansion, has_views, read_inner, write_inner
-from grpc_tool_bridge.wire.cells import read_cell, read_label, write_cell, write_label
+from grpc_tool_bridge.wire.cells import read_label, write_label
+from grpc_tool_bridge.wire.forms import (
+    NATIVE_KINDS,
+    WIDEST_FLOAT,
+    Encoded,
+    Form,
+    Place,
+    decode_arrow,
+    decode_cells,
+    decode_floats,
+    decode_interval,
+    decode_numbers,
+    decode_objects,
+    decode_pandas,
+    decode_text,
+    encode_arrow,
+    encode_floats,
+    encode_interval,
+    encode_numbers,
+    encode_objects,
+    encode_text,
+    joined,
+    labelled,
+)
 from grpc_tool_bridge.wire.packages import need
 
 if TYPE_CHECKING:
     from pandas import Index, Series
 
-Form = list[Any]
-# An Arrow array, and how it becomes a column again.
-Encoded = tuple[Any, Form]
-
-_NATIVE_KINDS = "biufmM"
-_SPARSE_KINDS = "biuf"
-_WIDEST_FLOAT = 8
 _FORM = b"dspex.bridge.form"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What an error says of a column.
-
-    Attributes:
-        what: Such as "column 'a'".
-        code: Python that names it, such as "frame['a']".
-    """
-
-    what: str
-    code: str
-
-    def inexact(self, why: str, mend: str) -> SerializationError:
-        """Makes an error.
-
-        Args:
-            why: What Arrow would change, as the end of a sentence.
-            mend: What is called on the column to mend it, such as ``astype("string")``.
-        """
-        return SerializationError(
-            f"Arrow would change this pandas object: {self.what} {why}; run: {self.code} = {self.code}.{mend}"
-        )
 
 
 def encode_column(values: "Series[Any]", place: Place) -> Encoded | None:
@@ -68,8 +55,8 @@ def encode_column(values: "Series[Any]", place: Place) -> Encoded | None:
     dtype: Any = values.dtype
     if isinstance(dtype, need("numpy").dtype):
         if dtype.kind == "O":
-            return _encode_objects(values, place)
-        return None if is_native(dtype) else _encode_numbers(values, place)
+            return encode_objects(values, place)
+        return None if is_native(dtype) else encode_numbers(values, place)
     if is_native(dtype):
         return None
     try:
@@ -83,7 +70,7 @@ def encode_column(values: "Series[Any]", place: Place) -> Encoded | None:
 def is_native(dtype: Any) -> bool:
     """Tells, without a look at values, that pyarrow reads what it writes of a dtype as the same."""
     if isinstance(dtype, need("numpy").dtype):
-        return dtype.kind in _NATIVE_KINDS and dtype.itemsize <= _WIDEST_FLOAT and dtype.isnative
+        return dtype.kind in NATIVE_KINDS and dtype.itemsize <= WIDEST_FLOAT and dtype.isnative
     pd = need("pandas")
     if isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
         return False
@@ -104,7 +91,7 @@ def encode_level(values: "Series[Any]", place: Place) -> Encoded | None:
     if isinstance(dtype, kept) or is_same_dtype(dtype, pd.Index(["x"]).dtype):
         return None
     if isinstance(dtype, pd.ArrowDtype):
-        return _encode_arrow(values, place)
+        return encode_arrow(values, place)
     table = pa.Table.from_pandas(values.to_frame("x"), preserve_index=False)
     return table.column(0), ["pandas", table.schema.metadata[b"pandas"].decode()]
 
@@ -126,17 +113,9 @@ def decode_column(column: Any, form: Form) -> Any:
     decode = _DECODERS.get(name)
     if decode is None:
         raise SerializationError(f"the notes of a frame give the unknown form {str(name)[:80]!r} to a column")
-    if decode is not _decode_arrow:
+    if decode is not decode_arrow:
         check_expansion([need("pyarrow").field(str(name), column.type)])
     return decode(column, *parts)
-
-
-def object_array(values: list[Any]) -> Any:
-    """Makes a numpy array of objects; numpy by itself would look into them."""
-    array = need("numpy").empty(len(values), dtype=object)
-    for place, value in enumerate(values):
-        array[place] = value
-    return array
 
 
 def is_same_dtype(old: Any, new: Any) -> bool:
@@ -150,11 +129,6 @@ def is_same_dtype(old: Any, new: Any) -> bool:
             and [*map(labelled, old.categories)] == [*map(labelled, new.categories)]
         )
     return bool(type(old) is type(new) and old == new)
-
-
-def labelled(label: Any) -> tuple[type, str]:
-    """Gives what two labels have in common where they are the same: 1 is not True."""
-    return type(label), repr(label)
 
 
 @functools.lru_cache(maxsize=256)
@@ -181,7 +155,7 @@ def _encode_extension(values: "Series[Any]", place: Place) -> Encoded | None:
     pd = need("pandas")
     dtype: Any = values.dtype
     if isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
-        return _encode_floats(values)
+        return encode_floats(values)
     # A stream of no rows has no dictionaries either.
     if isinstance(dtype, pd.CategoricalDtype) and len(values) and _are_native_categories(dtype.categories):
         return None
@@ -191,164 +165,27 @@ def _encode_extension(values: "Series[Any]", place: Place) -> Encoded | None:
     raise place.inexact(f"of dtype {str(dtype)[:80]} has no form", "astype(object)")
 
 
-def _encode_objects(values: "Series[Any]", place: Place) -> Encoded:
-    pa = need("pyarrow")
-    before = list(values.to_numpy())
-    try:
-        column = pa.array(values.to_numpy(), from_pandas=True)
-        after = column.to_pylist()
-    # Arrow holds values of one kind; the errors for others are of many classes.
-    except Exception:  # noqa: BLE001
-        column, after = None, []
-    if column is not None:
-        missing = {repr(old) for old, new in zip(before, after, strict=True) if new is None}
-        known = missing <= {"None"} or missing <= {"nan"}
-        if known and all(new is None or _is_same(old, new) for old, new in zip(before, after, strict=True)):
-            return column, ["objects", "nan" if "nan" in missing else "none"]
-    return pa.array([_cell(value, place) for value in before], pa.large_binary()), ["cells"]
-
-
-def _is_same(old: Any, new: Any) -> bool:
-    # The repr tells 1 from True and 1.0, and Decimal("1.1") from Decimal("1.10"), also inside containers.
-    return type(old) is type(new) and (old == new if type(old) is str else repr(old) == repr(new))
-
-
-def _cell(value: Any, place: Place) -> bytes:
-    try:
-        return write_cell(value)
-    except (SerializationError, RecursionError) as failure:
-        reason = "is nested too deep" if isinstance(failure, RecursionError) else str(failure)[:200]
-        brief = f"{repr(value)[:80]} ({type(value).__name__})"
-        mend = 'map(lambda text: str(text).encode("utf-8", "replace").decode())' if type(value) is str else "map(str)"
-        raise place.inexact(f"holds {brief}, and {reason}", mend) from failure
-
-
-def _decode_objects(column: Any, missing: str) -> Any:
-    if need("pyarrow").types.is_dictionary(column.type):
-        raise SerializationError("the notes of a frame name a column of objects that is a dictionary")
-    values = column.to_pylist()
-    if missing == "nan":
-        values = [float("nan") if value is None else value for value in values]
-    return object_array(values)
-
-
-def _decode_cells(column: Any) -> Any:
-    types = need("pyarrow").types
-    if not types.is_large_binary(column.type) and not types.is_binary(column.type):
-        raise SerializationError("the notes of a frame name a column of objects that is no binary one")
-    return object_array([read_cell(data.as_buffer().to_pybytes()) for chunk in column.chunks for data in chunk])
-
-
-def _encode_numbers(values: "Series[Any]", place: Place) -> Encoded:
-    """Writes a column of complex numbers, or in another byte order than the machine's."""
-    np, pa = need("numpy"), need("pyarrow")
-    dtype: Any = values.dtype
-    native = dtype.newbyteorder("=")
-    if native.kind in _NATIVE_KINDS and native.itemsize <= _WIDEST_FLOAT:
-        return pa.array(values.to_numpy().astype(native)), ["numpy", dtype.str]
-    if native.kind == "c" and native.itemsize <= 2 * _WIDEST_FLOAT:
-        pairs = np.ascontiguousarray(values.to_numpy().astype(native)).view(f"f{native.itemsize // 2}")
-        return pa.FixedSizeListArray.from_arrays(pa.array(pairs), 2), ["numpy", dtype.str]
-    kind = {"f": "float64", "c": "complex128"}.get(native.kind, "string")
-    raise place.inexact(f"of dtype {dtype} has no form", f'astype("{kind}")')
-
-
-def _decode_numbers(column: Any, dtype: str) -> Any:
-    np = need("numpy")
-    kind = np.dtype(dtype)
-    array = _joined(column)
-    if kind.kind == "c":
-        pairs = np.array(array.flatten(), dtype=f"f{kind.itemsize // 2}")
-        return pairs.view(kind.newbyteorder("=")).astype(kind)
-    if kind.kind not in _NATIVE_KINDS:
-        raise SerializationError(f"the notes of a frame give a column the dtype {dtype[:80]!r}")
-    return np.array(array).astype(kind)
-
-
-def _encode_floats(values: "Series[Any]") -> Encoded | None:
-    """Writes a nullable column that holds NaN beside NA, which pandas gives back as NA."""
-    np, pa = need("numpy"), need("pyarrow")
-    array: Any = values.array
-    if not np.isnan(values.to_numpy(dtype=float, na_value=0.0)).any():
-        return None
-    return pa.array(array), ["floats"]
-
-
-def _decode_floats(column: Any) -> Any:
-    np, pd = need("numpy"), need("pandas")
-    array = _joined(column)
-    mask = np.array(array.is_null())
-    return pd.arrays.FloatingArray(np.array(array.fill_null(0)), mask)
-
-
-def _decode_pandas(column: Any, metadata: str) -> Any:
-    table = need("pyarrow").table({"x": column}, metadata={"pandas": metadata})
-    return table.to_pandas().iloc[:, 0].array
-
-
-def _encode_arrow(values: "Series[Any]", place: Place) -> Encoded:
-    dtype: Any = values.dtype
-    if has_views(dtype.pyarrow_dtype):
-        raise place.inexact(f"of dtype {dtype!s:.80} has no form", "tolist()")
-    return values.array.__arrow_array__(), ["arrow"]
-
-
-def _decode_arrow(column: Any) -> Any:
-    if has_views(column.type):
-        raise SerializationError(
-            f"a column of type {column.type!s:.80} is not read into pandas; cast it to one of no views"
-        )
-    return need("pandas").arrays.ArrowExtensionArray(column)
-
-
-def _encode_text(values: "Series[Any]", _: Place) -> Encoded:
-    pd, pa = need("pandas"), need("pyarrow")
-    dtype: Any = values.dtype
-    missing = "NA" if dtype.na_value is pd.NA else "nan"
-    column = pa.array(values.astype(object).to_numpy(), pa.large_string(), from_pandas=True)
-    return column, ["text", dtype.storage, missing]
-
-
-def _decode_text(column: Any, storage: str, missing: str) -> Any:
-    pd, types = need("pandas"), need("pyarrow").types
-    if not types.is_string(column.type) and not types.is_large_string(column.type):
-        raise SerializationError("the notes of a frame name a column of text that is none")
-    dtype = pd.StringDtype(storage, na_value=pd.NA if missing == "NA" else float("nan"))
-    return dtype.__from_arrow__(column)
-
-
 def _encode_sparse(values: "Series[Any]", place: Place) -> Encoded:
-    np = need("numpy")
+    np, pa, pd = need("numpy"), need("pyarrow"), need("pandas")
     dtype: Any = values.dtype
-    if dtype.subtype.kind not in _SPARSE_KINDS or not dtype.subtype.isnative or dtype.subtype.itemsize > _WIDEST_FLOAT:
+    dense = np.asarray(values.array)
+    column, inner = encode_column(pd.Series(dense, dtype=dense.dtype), place) or (pa.array(dense), None)
+    form = ["sparse", write_label(dtype.fill_value), inner]
+    back = decode_column(pa.chunked_array([column]), form)
+    # Of objects, what equals the value that is left out is taken for it: False for 0.
+    same = dense.dtype.kind != "O" or [*map(labelled, np.asarray(back))] == [*map(labelled, dense)]
+    if not same or not is_same_dtype(back.dtype, dtype):
         raise place.inexact(f"of dtype {dtype} has no form", "sparse.to_dense()")
-    dense = need("pyarrow").array(np.asarray(values.array))
-    return dense, ["sparse", dtype.subtype.str, write_label(dtype.fill_value)]
+    return column, form
 
 
-def _decode_sparse(column: Any, subtype: str, fill: str) -> Any:
+def _decode_sparse(column: Any, fill: str, inner: Form | None) -> Any:
     np, pd = need("numpy"), need("pandas")
-    dtype = np.dtype(subtype)
-    if dtype.kind not in _SPARSE_KINDS:
-        raise SerializationError(f"the notes of a frame give a sparse column the dtype {subtype[:80]!r}")
-    dense = np.array(_joined(column)).astype(dtype)
+    if inner is not None and inner[0] not in ("cells", "numpy", "objects"):
+        raise SerializationError("the notes of a frame give no plain form to what is in a sparse column")
+    dense = np.asarray(joined(column) if inner is None else decode_column(column, inner))
     fill_value = read_label(fill)
     return pd.arrays.SparseArray(dense, fill_value=fill_value, dtype=pd.SparseDtype(dense.dtype, fill_value))
-
-
-def _encode_interval(values: "Series[Any]", place: Place) -> Encoded:
-    pa = need("pyarrow")
-    array: Any = values.array
-    if not need("pandas").api.types.is_datetime64_any_dtype(array.dtype.subtype):
-        raise place.inexact(f"of dtype {array.dtype} has no form", 'astype("string")')
-    ends = [pa.array(end, from_pandas=True) for end in (array.left, array.right)]
-    return pa.StructArray.from_arrays(ends, ["left", "right"]), ["interval", array.closed]
-
-
-def _decode_interval(column: Any, closed: str) -> Any:
-    pa, pd = need("pyarrow"), need("pandas")
-    ends = pa.Table.from_arrays(_joined(column).flatten(), ["left", "right"]).to_pandas()
-    return pd.arrays.IntervalArray.from_arrays(ends["left"], ends["right"], closed=closed)
 
 
 def encode_categories(values: "Series[Any]", place: Place) -> Encoded:
@@ -368,7 +205,7 @@ def _decode_categories(column: Any, categories: str, ordered: bool) -> Any:
     np, pd = need("numpy"), need("pandas")
     if column.num_chunks > 1 or not need("pyarrow").types.is_dictionary(column.type):
         raise SerializationError("the notes of a frame name a column of categories that is no dictionary of one piece")
-    codes = np.array(_joined(column).indices.fill_null(-1)) if len(column) else []
+    codes = np.array(joined(column).indices.fill_null(-1)) if len(column) else []
     return pd.Categorical.from_codes(codes, categories=_read_labels(categories), ordered=ordered)
 
 
@@ -403,27 +240,21 @@ def _read_labels(text: str) -> "Index[Any]":
 
 # By the name that pandas gives the dtype.
 _ENCODERS: dict[str, Callable[[Any, Place], Encoded]] = {
-    "ArrowDtype": _encode_arrow,
+    "ArrowDtype": encode_arrow,
     "CategoricalDtype": encode_categories,
-    "IntervalDtype": _encode_interval,
+    "IntervalDtype": encode_interval,
     "SparseDtype": _encode_sparse,
-    "StringDtype": _encode_text,
+    "StringDtype": encode_text,
 }
 _DECODERS: dict[str, Callable[..., Any]] = {
-    "arrow": _decode_arrow,
+    "arrow": decode_arrow,
     "categories": _decode_categories,
-    "cells": _decode_cells,
-    "floats": _decode_floats,
-    "interval": _decode_interval,
-    "numpy": _decode_numbers,
-    "objects": _decode_objects,
-    "pandas": _decode_pandas,
+    "cells": decode_cells,
+    "floats": decode_floats,
+    "interval": decode_interval,
+    "numpy": decode_numbers,
+    "objects": decode_objects,
+    "pandas": decode_pandas,
     "sparse": _decode_sparse,
-    "text": _decode_text,
+    "text": decode_text,
 }
-
-
-def _joined(column: Any) -> Any:
-    """Gives a ChunkedArray as one Array."""
-    joined = column.combine_chunks()
-    return joined if isinstance(joined, need("pyarrow").Array) else need("pyarrow").concat_arrays(joined.chunks)

@@ -22,16 +22,8 @@ from grpc_tool_bridge.wire.axes import (
     write_index,
 )
 from grpc_tool_bridge.wire.cells import read_label, write_label
-from grpc_tool_bridge.wire.columns import (
-    Encoded,
-    Form,
-    Place,
-    decode_column,
-    encode_column,
-    is_native,
-    is_same_dtype,
-    labelled,
-)
+from grpc_tool_bridge.wire.columns import decode_column, encode_column, is_native, is_same_dtype
+from grpc_tool_bridge.wire.forms import Encoded, Form, Place, labelled
 from grpc_tool_bridge.wire.packages import need
 
 if TYPE_CHECKING:

@@ -74,6 +74,9 @@ FRAMES: dict[str, Any] = {
     "rows of one name": pd.DataFrame({"a": [1, 2]}, index=["x", "x"]),
     "levels of one name": pd.DataFrame({"a": [1, 2]}, index=multi(("x", 1), ("y", 2), names=["n", "n"])),
     "levels of mixed kinds": pd.DataFrame({"a": [1, 2]}, index=multi(("x", 1), (2, None), names=[1, None])),
+    "levels of which one has the number of another as name": pd.DataFrame(
+        {"a": [1, 2]}, index=pd.MultiIndex.from_arrays([[None, 1], pd.Categorical([None, None])], names=[1, 0])
+    ),
     "levels with missing ones": pd.DataFrame({"a": [1, 2]}, index=multi(("x", 1), (None, None))),
     "levels of integers with missing ones on both axes": pd.DataFrame(
         [[1, 2], [3, 4]], index=multi((7, 1), (None, 2)), columns=multi(("a", True), ("b", None))
