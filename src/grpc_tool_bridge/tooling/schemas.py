@@ -10,10 +10,15 @@ from typing import Any, cast
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from pydantic_core import PydanticSerializationError, core_schema, to_jsonable_python
 
+from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.tooling.checks import Check
 from grpc_tool_bridge.tooling.signatures import EMPTY, VAR_KEYWORD, VAR_POSITIONAL, Parameter, Signature
 from grpc_tool_bridge.tooling.structs import has_struct_fields
 from grpc_tool_bridge.tooling.typespecs import public_name
+from grpc_tool_bridge.wire.values import Writing, pack_value
+
+# Writes all that a receiver could declare, except for secrets.
+_BUT_SECRETS = Writing(declares=lambda _, format_: format_ != "password")
 
 
 class _Generator(GenerateJsonSchema):
@@ -48,6 +53,11 @@ class _Generator(GenerateJsonSchema):
             if not issubclass(schema["cls"], IntFlag):
                 made["maximum"] = reduce(or_, (member.value for member in schema["cls"]), 0)
         return made
+
+    def encode_default(self, dft: Any) -> Any:
+        if _holds_secret(dft):
+            raise PydanticSerializationError("not shown")
+        return super().encode_default(dft)
 
     def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
         return self._opened(super().model_schema(schema))
@@ -128,10 +138,21 @@ def _generate(schemas: Mapping[str, Any], mode: JsonSchemaMode) -> tuple[dict[st
     return {name: dict(schema) for (name, _), schema in made.items()}, {**definitions}
 
 
+def _holds_secret(default: Any) -> bool:
+    """Whether a default is told to nobody; its asterisks could be taken for it."""
+    try:
+        pack_value(default, _BUT_SECRETS)
+    except SerializationError as error:
+        return error.details.get("declares") == "password"
+    except Exception:  # noqa: BLE001 - an iterator's own, say
+        return False
+    return False
+
+
 def _property(parameter: Parameter, schema: dict[str, Any]) -> dict[str, Any]:
     if parameter.description:
         schema.setdefault("description", parameter.description)
-    if parameter.default is not EMPTY:
+    if parameter.default is not EMPTY and not _holds_secret(parameter.default):
         try:
             default = to_jsonable_python(parameter.default)
             json.dumps(default, allow_nan=False)

@@ -12,6 +12,7 @@ A pydantic model keeps its own rules, and so does what it holds; but it is read 
 """
 
 import json
+from collections import abc
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic_core import PydanticKnownError, ValidationError
 
+from grpc_tool_bridge.tooling.lookalikes import made_of_row, nearest_list, nearest_scalar, row_bases
 from grpc_tool_bridge.tooling.reading import reads_fields, reads_json
 from grpc_tool_bridge.tooling.rewriting import Rewrites, Schema, before, move_ref, with_parts
 from grpc_tool_bridge.tooling.scalar_rules import READING_SCALARS, STRICT_SCALARS
@@ -27,6 +29,9 @@ from grpc_tool_bridge.wire.packages import home_of
 
 # Begins the label of a union's choice in the path of an error. No argument can be called so.
 CHOICE_MARK = "\0"
+
+_ABSTRACT = frozenset({abc.Sequence, abc.Collection, abc.Iterable, abc.Reversible, abc.Container})
+_ROWS = frozenset({list, tuple, set, frozenset})
 
 
 def strict_schema(schema: Schema) -> Schema:
@@ -84,9 +89,14 @@ def _container(error_type: Any, *refused: type) -> Callable[[Schema], Schema]:
     """Refuses what would be read only once, and types whose order means nothing where order does."""
 
     def check(value: Any) -> Any:
-        if isinstance(value, (Iterator, *refused)):
+        if type(value) in _ROWS:
+            if isinstance(value, refused):
+                raise PydanticKnownError(error_type)
+            return value
+        listed = nearest_list(value)
+        if isinstance(listed, (Iterator, *refused)):
             raise PydanticKnownError(error_type)
-        return value
+        return listed
 
     return lambda node: before(check, node)
 
@@ -135,11 +145,16 @@ def _named_tuple(node: Schema) -> Schema:
 
 
 def _instance(node: Schema) -> Schema:
-    """Makes a Series of polars, an array of Arrow and their like of the frames that they travel as."""
+    """Makes an instance of what it travels as: a Series of polars of a frame, a MappingProxyType of a dict."""
     cls = node["cls"]
-    if not isinstance(cls, type) or home_of(cls) is None:
+    if not isinstance(cls, type):
         return node
-    return before(partial(read_as, cls), node)
+    if cls in _ABSTRACT:
+        return before(nearest_list, node)
+    if home_of(cls) is not None:
+        return before(partial(read_as, cls), node)
+    bases = row_bases(cls)
+    return before(partial(made_of_row, cls, bases), node) if bases else node
 
 
 def _union(node: Schema) -> Schema:
@@ -173,6 +188,7 @@ _CONTAINERS: Rewrites = {
     "dataclass": reads_fields,
     "is-instance": _instance,
     "json": reads_json,
+    "nullable": partial(before, nearest_scalar),
 }
 _REWRITES: Rewrites = {**STRICT_SCALARS, **_CONTAINERS}
 _READINGS: Rewrites = {**READING_SCALARS, **_CONTAINERS}

@@ -53,7 +53,8 @@ def refused(value: Any, format_: str) -> SerializationError:
     name = type(value).__name__
     return SerializationError(
         f"a {name} is sent only where the tool declares one, as a parameter or result of that type; send {instead} "
-        "where you mean that"
+        "where you mean that",
+        details={"declares": format_},
     )
 
 
