@@ -143,7 +143,7 @@ def _holds_secret(default: Any) -> bool:
     try:
         pack_value(default, _BUT_SECRETS)
     except SerializationError as error:
-        return error.details.get("declares") == "password"
+        return bool(error.details.get("declares") == "password")
     except Exception:  # noqa: BLE001 - an iterator's own, say
         return False
     return False

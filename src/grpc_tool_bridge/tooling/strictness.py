@@ -12,6 +12,7 @@ A pydantic model keeps its own rules, and so does what it holds; but it is read 
 """
 
 import json
+import typing
 from collections import abc
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -146,7 +147,7 @@ def _named_tuple(node: Schema) -> Schema:
 
 def _instance(node: Schema) -> Schema:
     """Makes an instance of what it travels as: a Series of polars of a frame, a MappingProxyType of a dict."""
-    cls = node["cls"]
+    cls = typing.get_origin(node["cls"]) or node["cls"]
     if not isinstance(cls, type):
         return node
     if cls in _ABSTRACT:
