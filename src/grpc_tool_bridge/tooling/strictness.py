@@ -147,7 +147,8 @@ def _named_tuple(node: Schema) -> Schema:
 
 def _instance(node: Schema) -> Schema:
     """Makes an instance of what it travels as: a Series of polars of a frame, a MappingProxyType of a dict."""
-    cls = typing.get_origin(node["cls"]) or node["cls"]
+    origin: Any = typing.get_origin(node["cls"])
+    cls = origin or node["cls"]
     if not isinstance(cls, type):
         return node
     if cls in _ABSTRACT:

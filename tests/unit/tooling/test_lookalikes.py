@@ -4,7 +4,7 @@ import array
 import collections
 import types
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -23,12 +23,12 @@ class Text(str):
 class Upper(str):
     __slots__ = ()
 
-    def __new__(cls, text: str) -> "Upper":
+    def __new__(cls, text: str) -> Self:
         return super().__new__(cls, text.upper())
 
 
 class Even(int):
-    def __new__(cls, number: int) -> "Even":
+    def __new__(cls, number: int) -> Self:
         if number % 2:
             raise ValueError("odd")
         return super().__new__(cls, number)
