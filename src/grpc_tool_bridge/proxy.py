@@ -319,7 +319,10 @@ class AsyncGRPCProxyTool(AsyncApi):
                 raise
             raise bridge_closed(self.name) from None
 
-    async def _stream(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+    async def _stream(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], *, most: int | None = None
+    ) -> AsyncGenerator[Any, None]:
+        """Iterates over what the tool yields, until the values together take more than ``most`` bytes."""
         options = self._options
         timeout = options.timeout or self._limit or options.stream_timeout or STREAM_TIMEOUT
         request = ToolStreamRequest(
@@ -329,7 +332,7 @@ class AsyncGRPCProxyTool(AsyncApi):
         self._fill(request, await outside_loop(lambda: pack_arguments(args, kwargs, self._name_it, self.spec)))
         limit = TimeLimit(timeout + CLIENT_SLACK)
         chunks = self._context.stub.StreamTool(request)
-        expected = 0
+        expected = size = 0
         try:
             iterator = aiter(chunks)
             while True:
@@ -342,6 +345,9 @@ class AsyncGRPCProxyTool(AsyncApi):
                 kind = self._check_chunk(chunk, expected)
                 expected += 1
                 if kind == "data":
+                    size += len(chunk.data.value)
+                    if most is not None and size > most:
+                        raise MessageTooLargeError.of(f"the list of what {self.name} yields", size, most)
                     yield deserialize_value(chunk.data)
                 elif kind == "complete":
                     return
@@ -427,8 +433,12 @@ class StreamingGRPCProxyTool(AsyncGRPCProxyTool):
     """A tool that yields. ``tool.stream(…)`` iterates over its values; ``await tool(…)`` gives the list of them."""
 
     async def __call__(self, /, *args: Any, **kwargs: Any) -> list[Any]:
-        """Runs the stream to its end and returns the list of its values."""
-        return [value async for value in self.stream(*args, **kwargs)]
+        """Runs the stream to its end and returns the list of its values, which must fit into a message.
+
+        Raises:
+            MessageTooLargeError: They do not; the stream has been ended.
+        """
+        return [value async for value in self._stream(args, kwargs, most=self._options.max_message_bytes)]
 
     def with_fresh_key(self) -> Self:
         """Returns itself: a stream takes no idempotency key."""

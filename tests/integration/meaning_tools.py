@@ -314,6 +314,10 @@ def endless_list() -> list[int]:
     return itertools.count()  # type: ignore[return-value]  # what people return
 
 
+def endless_stream() -> Iterator[bytes]:
+    return itertools.repeat(bytes(1_000_000))
+
+
 def endless_inside() -> list[Any]:
     return [itertools.count()]
 

@@ -137,6 +137,12 @@ async def test_an_endless_iterator_is_too_large(reach: Reach, function: Any) -> 
     assert caught.value.error_type == "MessageTooLarge"
 
 
+async def test_the_list_of_an_endless_stream_is_too_large(reach: Reach) -> None:
+    bridge = await reach(tools.endless_stream)
+    with pytest.raises(MessageTooLargeError, match="endless_stream yields"):
+        await bridge.tools["endless_stream"]()
+
+
 async def test_what_an_iterator_raises_is_an_error_of_the_tool(reach: Reach) -> None:
     bridge = await reach(tools.fails_late)
     with pytest.raises(ToolExecutionError, match="gone") as caught:
