@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichValue
@@ -63,7 +64,7 @@ def test_what_has_no_form_is_refused(value: Any) -> None:
         cell(("Timestamp", True, "ns", None)),
         cell(("Timedelta", 1, "generic")),
         cell(nested(60)),
-        RichValue(any={"type_url": "python.Thing", "value": b""}).SerializeToString(),
+        RichValue(any=AnyMessage(type_url="python.Thing")).SerializeToString(),
     ],
     ids=repr,
 )
