@@ -192,7 +192,8 @@ def decode_text(column: Any, storage: str, missing: str) -> Any:
     pd, types = need("pandas"), need("pyarrow").types
     if not types.is_string(column.type) and not types.is_large_string(column.type):
         raise SerializationError("the notes of a frame name a column of text that is none")
-    dtype = pd.StringDtype(storage, na_value=pd.NA if missing == "NA" else float("nan"))
+    # Before 2.3, pandas has but the one missing value.
+    dtype = pd.StringDtype(storage) if missing == "NA" else pd.StringDtype(storage, na_value=float("nan"))
     return dtype.__from_arrow__(column)
 
 
