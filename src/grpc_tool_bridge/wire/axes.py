@@ -73,6 +73,8 @@ def write_index(index: "Index[Any]", code: str) -> tuple["Index[Any]", dict[int,
 def read_index(frame: "DataFrame", levels: dict[int, Any], notes: Notes) -> None:
     """Gives a frame the index that ``write_index`` noted, of the levels that were read apart."""
     note = notes.get("index")
+    if max(levels, default=-1) >= (frame.index.nlevels if note else 0):
+        raise SerializationError("the notes of a frame give forms to columns that it does not have")
     if note is not None:
         names = _read_names(note["names"])
         if levels or note["multi"]:
@@ -80,8 +82,6 @@ def read_index(frame: "DataFrame", levels: dict[int, Any], notes: Notes) -> None
             frame.index = _built(whole, names, note["exact"], multi=note["multi"])
         else:
             frame.index = frame.index.set_names(names)
-    elif levels:
-        raise SerializationError("the notes of a frame give forms to columns that it does not have")
     _set_freq(frame, "index", notes)
 
 

@@ -21,6 +21,7 @@ __all__ = ["home_of", "pack_data", "plain_data", "read_as", "to_list"]
 
 # More than any message may hold; a reader of batches may have no end.
 _MAX_STREAM_BYTES = 1 << 30
+_TABLE_PROTOCOLS = ("__arrow_c_stream__", "__arrow_c_array__")
 _ARRAY_PROTOCOLS = ("__array__", "__array_interface__", "__array_struct__")
 
 
@@ -131,7 +132,7 @@ _PACKERS: dict[str, Callable[[Any], Packed | None]] = {
 def _pack_stranger(value: Any) -> Packed | None:
     """Writes what another package made, by the protocols that its class has."""
     kind = type(value)
-    if hasattr(kind, "__arrow_c_stream__"):
+    if any(hasattr(kind, protocol) for protocol in _TABLE_PROTOCOLS):
         foreign(value)
         return frames.pack_frame("pyarrow.Table", _read_stranger(value, "table of Arrow", _table_of))
     if any(hasattr(kind, protocol) for protocol in _ARRAY_PROTOCOLS):
@@ -154,6 +155,10 @@ def _read_stranger(value: Any, what: str, read: Callable[[Any], Any]) -> Any:
 
 def _table_of(value: Any) -> Any:
     pa = need("pyarrow")
+    if not hasattr(type(value), "__arrow_c_stream__"):
+        array = pa.array(value)
+        rows = pa.types.is_struct(array.type) and not array.null_count
+        return pa.Table.from_struct_array(array) if rows else pa.Table.from_arrays([array], ["values"])
     try:
         reader = pa.RecordBatchReader.from_stream(value)
     except pa.ArrowInvalid:

@@ -108,7 +108,7 @@ def decode_cells(column: Any) -> Any:
     types = need("pyarrow").types
     if not types.is_large_binary(column.type) and not types.is_binary(column.type):
         raise SerializationError("the notes of a frame name a column of objects that is no binary one")
-    return object_array([read_cell(data.as_buffer().to_pybytes()) for chunk in column.chunks for data in chunk])
+    return object_array([*map(read_cell, column.to_pylist())])
 
 
 def encode_numbers(values: "Series[Any]", place: Place) -> Encoded:
@@ -192,7 +192,8 @@ def decode_text(column: Any, storage: str, missing: str) -> Any:
     pd, types = need("pandas"), need("pyarrow").types
     if not types.is_string(column.type) and not types.is_large_string(column.type):
         raise SerializationError("the notes of a frame name a column of text that is none")
-    dtype = pd.StringDtype(storage, na_value=pd.NA if missing == "NA" else float("nan"))
+    # Before 2.3, pandas has but the one missing value.
+    dtype = pd.StringDtype(storage) if missing == "NA" else pd.StringDtype(storage, na_value=float("nan"))
     return dtype.__from_arrow__(column)
 
 

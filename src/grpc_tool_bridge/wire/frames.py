@@ -68,7 +68,8 @@ def _polars_table(frame: Any) -> Any:
 
 
 def _is_unknown_to_arrow(dtype: Any, polars: Any) -> bool:
-    if dtype in (polars.Object, polars.Int128, polars.UInt128):
+    # Older versions have no wide integers.
+    if dtype == polars.Object or str(dtype) in ("Int128", "UInt128"):
         return True
     inner = [field.dtype for field in getattr(dtype, "fields", ())] + [getattr(dtype, "inner", None)]
     return any(_is_unknown_to_arrow(part, polars) for part in inner if part is not None)

@@ -84,6 +84,16 @@ class ByStream:
         return self.table.__arrow_c_stream__(requested_schema)
 
 
+class ByCArray:
+    """A stranger, as an array or a batch of nanoarrow is."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __arrow_c_array__(self, requested_schema: Any = None) -> Any:
+        return self.array.__arrow_c_array__(requested_schema)
+
+
 class ByBoth(ByStream):
     """A frame of another package."""
 
@@ -201,6 +211,8 @@ ROWS: dict[str, tuple[Any, Any]] = {
     "by __array_interface__": (ByInterface(), np.array([[1, 2]], "u1")),
     "by __arrow_c_stream__": (ByStream(TABLE), TABLE),
     "by __arrow_c_stream__ of one column": (ByStream(pa.chunked_array([[1, 2]])), pa.table({"values": [1, 2]})),
+    "by __arrow_c_array__": (ByCArray(pa.array([1, 2])), pa.table({"values": [1, 2]})),
+    "by __arrow_c_array__ of a batch": (ByCArray(pa.record_batch({"a": [1, 2]})), TABLE),
     "by both": (ByBoth(TABLE), TABLE),
 }  # fmt: skip
 
@@ -298,7 +310,14 @@ class Waits(BaseException):
 
 @pytest.mark.parametrize(
     "value",
-    [ByArray(np.arange(3)), ByInterface(), ByStream(TABLE), pl.LazyFrame({"a": [1]}), TABLE.to_reader()],
+    [
+        ByArray(np.arange(3)),
+        ByInterface(),
+        ByStream(TABLE),
+        ByCArray(pa.array([1])),
+        pl.LazyFrame({"a": [1]}),
+        TABLE.to_reader(),
+    ],
     ids=lambda value: type(value).__name__,
 )
 def test_code_of_others_is_announced_before_it_runs(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
