@@ -43,8 +43,9 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.running.functions import FunctionPath, find_tool
 from grpc_tool_bridge.running.pipe import Pipe
 from grpc_tool_bridge.running.requests import PipeRuntime
-from grpc_tool_bridge.tooling.results import fitted, result_writing, streams
+from grpc_tool_bridge.tooling.results import fitted, has_items, result_writing, streams
 from grpc_tool_bridge.tools import Tool
+from grpc_tool_bridge.wire.plain import ITERATOR_BYTES, least_bytes
 from grpc_tool_bridge.wire.values import deserialize_value, pack_value
 
 # Past so many bytes that the other end has not taken, progress and log lines are dropped: news, not results.
@@ -197,7 +198,7 @@ class Child:
         value = _call_tool(function)
         if not tool.is_stream:
             return self._packed(tool, _read(value) if isinstance(value, AsyncIterator) else value)
-        if not has_Items(value):
+        if not has_items(value):
             return self._encoded(tool, [value])
         values: list[Any] = []
         size = 0
@@ -211,7 +212,7 @@ class Child:
 
     def _stream(self, job: Job, tool: Tool, function: Callable[[], Any]) -> None:
         value = _call_tool(function)
-        yields = has_Items(value) if tool.is_stream else tool.result is None and streams(value)
+        yields = has_items(value) if tool.is_stream else tool.result is None and streams(value)
         if not yields and isinstance(value, AsyncIterator):
             value = _read(value)
         values: Iterator[Any] = _Items(value) if yields else iter([value])
@@ -308,6 +309,18 @@ def _by_tool(function: Callable[[], Any]) -> Any:
         return function()
     except BaseException as error:
         raise _ToolRaised(error) from error
+
+
+def _read(values: AsyncIterator[Any]) -> list[Any]:
+    """Reads what is no stream by its declaration."""
+    items: list[Any] = []
+    size = 0
+    for item in _Items(values):
+        size += least_bytes(item)
+        if size > ITERATOR_BYTES:
+            raise MessageTooLargeError.of("what an asynchronous iterator gives", size, ITERATOR_BYTES)
+        items.append(item)
+    return items
 
 
 async def _next_of(iterator: AsyncIterator[Any]) -> Any:
