@@ -6,10 +6,13 @@ from typing import Any
 from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolSpec, ToolStreamRequest
 from grpc_tool_bridge.wire.arguments import pack_argument
-from grpc_tool_bridge.wire.scalars import Packed
+from grpc_tool_bridge.wire.scalars import SCALARS, Packed
 
 # Type URL and payload, by position and by name.
 PackedArguments = tuple[list[Packed], dict[str, Packed]]
+
+# Scalars that can always be written, so that nothing has to be named; a text can have a lone surrogate.
+_SURE = {kind: write for kind, write in SCALARS.items() if kind is not str}
 
 # Bytes of a character, of the tags and lengths around one argument, and of all of a call but its arguments; at most.
 MAX_UTF8 = 4
@@ -34,7 +37,10 @@ def pack_arguments(
         ForeignCodeError: Code of a stranger's would run in an event loop.
     """
     try:
-        by_position = [pack_argument(value, place, spec) for place, value in enumerate(args)]
+        by_position = [
+            _SURE[type(value)](value) if type(value) in _SURE else pack_argument(value, place, spec)
+            for place, value in enumerate(args)
+        ]
         return by_position, {name: pack_argument(value, name, spec) for name, value in kwargs.items()}
     except (SerializationError, MessageTooLargeError) as error:
         raise type(error)(f"{what()}: {error.message}", details=error.details) from None

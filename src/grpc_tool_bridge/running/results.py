@@ -5,6 +5,7 @@ import functools
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from google.protobuf import any_pb2
 
@@ -18,7 +19,7 @@ from grpc_tool_bridge.tools import Tool
 from grpc_tool_bridge.wire.foreign import ForeignCodeError
 from grpc_tool_bridge.wire.plain import least_bytes
 from grpc_tool_bridge.wire.scalars import SCALARS
-from grpc_tool_bridge.wire.values import deserialize_value, pack_value
+from grpc_tool_bridge.wire.values import Writing, deserialize_value, pack_value
 
 _log = logging.getLogger(__name__)
 
@@ -46,9 +47,8 @@ class Results:
     def __init__(self, settings: Settings, threads: ToolThreads) -> None:
         self._settings = settings
         self._threads = threads
-        self._writing = functools.partial(
-            result_writing, max_depth=settings.max_depth, max_bytes=settings.max_message_bytes
-        )
+        # How the results of each tool are written.
+        self._writings: WeakKeyDictionary[Tool, Writing] = WeakKeyDictionary()
 
     def check_size(self, what: str, size: int) -> None:
         """Raises MessageTooLargeError where ``size`` bytes are over the limit of a message."""
@@ -67,13 +67,21 @@ class Results:
             return value
         scalar = SCALARS.get(type(value))
         try:
-            packed = scalar(value) if scalar is not None else pack_value(value, self._writing(tool.spec))
+            packed = scalar(value) if scalar is not None else pack_value(value, self._writing(tool))
         except (SerializationError, MessageTooLargeError) as error:
             text = f"the result of {call.tool.name}: {error.message}"
             raise type(error)(text, details=error.details) from None
         if len(packed[1]) > self._settings.max_message_bytes:
             self.check_size(f"the result of {call.tool.name}", len(packed[1]))
         return packed
+
+    def _writing(self, tool: Tool) -> Writing:
+        how = self._writings.get(tool)
+        if how is None:
+            settings = self._settings
+            how = result_writing(tool.spec, max_depth=settings.max_depth, max_bytes=settings.max_message_bytes)
+            self._writings[tool] = how
+        return how
 
     async def finished(self, call: Call, tool: Tool, value: Any) -> Packed:
         """Makes a result fit its declaration and encodes it: in a thread, where code of a stranger's takes part."""

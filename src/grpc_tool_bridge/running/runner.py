@@ -138,29 +138,48 @@ class ToolRunner:
         Returns:
             A scalar as it is, anything else encoded.
         """
-        if tool.is_generator and tool.executor == "thread":
-            function = self._bound(call, tool, request, args, kwargs, emit)
-            return await self._results.collect_in_thread(call, tool, call.when_begun(self._thread, function))
-        if tool.is_generator or (tool.is_stream and tool.executor == "process"):
-            return await self._results.collect(call, tool, self._source(call, tool, request, args, kwargs, emit=emit))
-        if tool.executor == "process":
-            return await self._invoke_elsewhere(call, tool, request, args, kwargs, emit)
-        value = await self._returned(call, tool, request, args, kwargs, emit)
-        if (
-            type(value) in SCALARS
-            and not tool.is_stream
-            and (tool.result is None or type(value) in tool.result.accepts)
-        ):
+        if tool.is_stream or tool.executor == "process":
+            return await self._invoke_other(call, tool, request, args, kwargs, emit)
+        if tool.is_async and tool.context_parameter is None:
+            # As _returned does it; most calls come by here, and another coroutine is a thirtieth of them.
+            try:
+                value = await call.step(tool.function(*args, **kwargs))
+            except BaseException as error:
+                if call.is_raised_by_tool(error):
+                    raise ToolRaised(error) from error
+                raise
+        else:
+            value = await self._returned(call, tool, request, args, kwargs, emit)
+        if type(value) in SCALARS and (tool.result is None or type(value) in tool.result.accepts):
             return value
-        if tool.is_stream:
-            if isinstance(value, AsyncIterable):
-                return await self._results.collect(call, tool, self._steps(call, tool, aiter(value)))
-            return await self._results.collect_in_thread(
-                call, tool, lambda: iter(value if has_items(value) else [value])
-            )
+        if isinstance(value, Awaitable):
+            value = await self._awaited(call, value)
         if isinstance(value, AsyncIterator):
             value = await self._results.items(call, value)
         return await self._results.finished(call, tool, value)
+
+    async def _invoke_other(
+        self,
+        call: Call,
+        tool: Tool,
+        request: Request,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        emit: EventStream | None,
+    ) -> Any:
+        """Runs a tool that streams, or that runs in a process."""
+        if not tool.is_stream:
+            return await self._invoke_elsewhere(call, tool, request, args, kwargs, emit)
+        if tool.is_generator and tool.executor == "thread":
+            function = self._bound(call, tool, request, args, kwargs, emit)
+            return await self._results.collect_in_thread(call, tool, call.when_begun(self._thread, function))
+        if tool.is_generator or tool.executor == "process":
+            return await self._results.collect(call, tool, self._source(call, tool, request, args, kwargs, emit=emit))
+        value = await self._returned(call, tool, request, args, kwargs, emit)
+        if isinstance(value, AsyncIterable):
+            return await self._results.collect(call, tool, self._steps(call, tool, aiter(value)))
+        values = value if has_items(value) else [value]
+        return await self._results.collect_in_thread(call, tool, lambda: iter(values))
 
     async def _returned(
         self,
@@ -182,7 +201,16 @@ class ToolRunner:
             else:
                 function = call.when_begun(self._thread, functools.partial(tool.function, *args, **kwargs))
                 value = await call.step(self._threads.run(function))
-            while type(value) not in SCALARS and isinstance(value, Awaitable):
+        except BaseException as error:
+            if call.is_raised_by_tool(error):
+                raise ToolRaised(error) from error
+            raise
+        return value if type(value) in SCALARS else await self._awaited(call, value)
+
+    async def _awaited(self, call: Call, value: Any) -> Any:
+        """Awaits what a function returned, as long as that can be awaited."""
+        try:
+            while isinstance(value, Awaitable):
                 value = await call.step(value if isinstance(value, Coroutine) else awaited(value))
         except BaseException as error:
             if call.is_raised_by_tool(error):
