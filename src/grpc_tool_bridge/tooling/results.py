@@ -31,7 +31,8 @@ def fitted(check: Check, value: Any, *, max_bytes: int) -> Any:
     """
     if type(value) in check.accepts:
         return value
-    if check.reads_iterators or is_iterator(type(value)):
+    kind: Any = type(value)
+    if check.reads_iterators or is_iterator(kind):
         value = read_iterators(value, max_bytes=max_bytes)
     try:
         return check.validator.validate_python(value)
