@@ -27,7 +27,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.wire.values import deserialize_value
 from integration.agent_runtime import SIGNATURE, ObedientAgents
-from integration.connections import Connect, World, read, soon, until
+from integration.connections import PATIENCE, Connect, World, read, soon, until
 
 
 async def calculate(expression: str) -> int:
@@ -545,9 +545,13 @@ async def test_a_run_counts_as_a_call_of_its_session(world: World, agents: Obedi
     reading = asyncio.create_task(run(world.bridge, agent_id, given={"wait": True}))
     await agents.begun()
     assert await world.active_operations() == 1
-    metrics = await world.bridge.client.get_metrics("hub.agent_*")
+    # The runtime has begun; what it told the hub of that may be on its way.
+    async with asyncio.timeout(PATIENCE):
+        while not (metrics := await world.bridge.client.get_metrics("hub.agent_*"))[
+            "hub.agent_run_bytes"
+        ].integer_value:
+            await asyncio.sleep(0)
     assert metrics["hub.agent_runs"].integer_value == 1
-    assert metrics["hub.agent_run_bytes"].integer_value > 0
     agents.go_on.set()
     await soon(reading)
     await world.quiet()

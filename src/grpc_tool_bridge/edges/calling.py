@@ -25,14 +25,19 @@ class LoopWaitsError(RuntimeError):
         began: Whether the tool had begun; then it is cancelled. Otherwise it never runs.
     """
 
-    def __init__(self, name: str, *, began: bool = False) -> None:
-        outcome = "It had begun and is cancelled" if began else "The tool did not run"
-        super().__init__(
-            f"{name} was called synchronously while the event loop of its bridge waits, so both would wait for ever; "
-            "await the asynchronous call, or make the synchronous one where that loop does not wait for it "
+    def __init__(self, name: str, began: bool = False) -> None:
+        # What it is made of, so that it can be copied and pickled.
+        super().__init__(name, began)
+        self.name = name
+        self.began = began
+
+    def __str__(self) -> str:
+        outcome = "It had begun and is cancelled" if self.began else "The tool did not run"
+        return (
+            f"{self.name} was called synchronously while the event loop of its bridge waits, so both would wait for "
+            "ever; await the asynchronous call, or make the synchronous one where that loop does not wait for it "
             f"(asyncio.to_thread). {outcome}"
         )
-        self.began = began
 
 
 class HomeLoop:

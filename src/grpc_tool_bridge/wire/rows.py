@@ -260,7 +260,7 @@ def public_name(kind: type) -> str:
 _TEXT_KINDS = (ipaddress.IPv4Network, ipaddress.IPv6Network)
 
 # Of arrays and tables of any other library.
-_DATA_PROTOCOLS = ("__arrow_c_stream__", "__array__", "__array_interface__")
+_DATA_PROTOCOLS = ("__arrow_c_stream__", "__arrow_c_array__", "__array__", "__array_interface__", "__array_struct__")
 
 _ADVICE: tuple[tuple[Any, str], ...] = (
     (BaseException, "raise it, or send str(…) or repr(…) of it"),
