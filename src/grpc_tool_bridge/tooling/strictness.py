@@ -21,7 +21,14 @@ from typing import Any
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic_core import PydanticKnownError, ValidationError
 
-from grpc_tool_bridge.tooling.lookalikes import made_of_row, nearest_list, nearest_scalar, row_bases
+from grpc_tool_bridge.tooling.lookalikes import (
+    made_of_row,
+    nearest_dict,
+    nearest_list,
+    nearest_missing,
+    nearest_scalar,
+    row_bases,
+)
 from grpc_tool_bridge.tooling.reading import reads_fields, reads_json
 from grpc_tool_bridge.tooling.rewriting import Rewrites, Schema, before, move_ref, with_parts
 from grpc_tool_bridge.tooling.scalar_rules import READING_SCALARS, STRICT_SCALARS
@@ -94,7 +101,7 @@ def _container(error_type: Any, *refused: type) -> Callable[[Schema], Schema]:
             if isinstance(value, refused):
                 raise PydanticKnownError(error_type)
             return value
-        listed = nearest_list(value)
+        listed = nearest_list(value, error_type)
         if isinstance(listed, (Iterator, *refused)):
             raise PydanticKnownError(error_type)
         return listed
@@ -108,6 +115,10 @@ def _dict(node: Schema) -> Schema:
         function = {"type": "no-info", "function": _read_key}
         node["keys_schema"] = {"type": "function-wrap", "function": function, "schema": keys}
     return node
+
+
+def _dict_reading(node: Schema) -> Schema:
+    return before(nearest_dict, _dict(node))
 
 
 def _is_text(keys: Schema) -> bool:
@@ -193,4 +204,10 @@ _CONTAINERS: Rewrites = {
     "nullable": partial(before, nearest_scalar),
 }
 _REWRITES: Rewrites = {**STRICT_SCALARS, **_CONTAINERS}
-_READINGS: Rewrites = {**READING_SCALARS, **_CONTAINERS}
+_READINGS: Rewrites = {
+    **READING_SCALARS,
+    **_CONTAINERS,
+    "dict": _dict_reading,
+    "typed-dict": partial(before, nearest_dict),
+    "nullable": partial(before, nearest_missing),
+}

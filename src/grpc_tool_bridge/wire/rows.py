@@ -62,7 +62,10 @@ def is_data(kind: type) -> bool:
 @lru_cache(maxsize=4_096)
 def is_iterator(kind: type) -> bool:
     """Whether instances of a class are read item by item, once; a file, which has an end of its own, is none."""
-    return issubclass(kind, abc.Iterator) and not issubclass(kind, io.IOBase) and not is_data(kind)
+    if not issubclass(kind, abc.Iterator) or issubclass(kind, io.IOBase):
+        return False
+    # What reads a file of pandas in pieces gives frames; those of the other packages are arrays and tables.
+    return home_of(kind) in (None, "pandas")
 
 
 def has_own_text(kind: type) -> bool:
@@ -201,6 +204,12 @@ class _Keyed(metaclass=_KeyedType):
     """What is read as a mapping is, by its keys, and is not registered as one."""
 
 
+@lru_cache(maxsize=4_096)
+def is_keyed(kind: type) -> bool:
+    """Whether instances of a class are read by their keys, as a mapping is."""
+    return issubclass(kind, _Keyed)
+
+
 # The first that fits; what is a subclass of a real container is copied by that container's own code.
 _CONTAINER_ROWS: tuple[tuple[Any, Row], ...] = (
     (dict, dict),
@@ -260,7 +269,7 @@ def public_name(kind: type) -> str:
 _TEXT_KINDS = (ipaddress.IPv4Network, ipaddress.IPv6Network)
 
 # Of arrays and tables of any other library.
-_DATA_PROTOCOLS = ("__arrow_c_stream__", "__array__", "__array_interface__")
+_DATA_PROTOCOLS = ("__arrow_c_stream__", "__arrow_c_array__", "__array__", "__array_interface__")
 
 _ADVICE: tuple[tuple[Any, str], ...] = (
     (BaseException, "raise it, or send str(…) or repr(…) of it"),
