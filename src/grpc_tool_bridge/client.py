@@ -27,6 +27,7 @@ from grpc_tool_bridge.argument_checks import (
     refuse_plain,
     refuse_type,
 )
+from grpc_tool_bridge.call_arguments import pack_arguments, put_arguments
 from grpc_tool_bridge.config import (
     BATCH_TIMEOUT,
     CALL_TIMEOUT,
@@ -71,8 +72,6 @@ from grpc_tool_bridge.proxy import (
     bridge_closed,
     make_proxy,
     no_answer,
-    pack_arguments,
-    put_arguments,
     result_of,
 )
 from grpc_tool_bridge.retries import back_off

@@ -20,11 +20,17 @@ from grpc_tool_bridge.argument_checks import (
     check_timeout,
     refuse_plain,
 )
+from grpc_tool_bridge.call_arguments import (
+    REQUEST_OVERHEAD,
+    PackedArguments,
+    pack_arguments,
+    put_arguments,
+    size_of_arguments,
+)
 from grpc_tool_bridge.config import CALL_TIMEOUT, MAX_MESSAGE_BYTES, STREAM_TIMEOUT
 from grpc_tool_bridge.errors import (
     MessageTooLargeError,
     ProtocolError,
-    SerializationError,
     ToolBridgeError,
     ToolCommunicationError,
     ToolExecutionError,
@@ -37,7 +43,6 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ArgumentSpec,
     LogRecord,
     Progress,
-    ToolCallItem,
     ToolCallRequest,
     ToolSpec,
     ToolStreamRequest,
@@ -46,13 +51,8 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.timeouts import ExpiredError, TimeLimit, was_cancelled, within
 from grpc_tool_bridge.transport.client_stub import close_stream
 from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, RpcError, from_rpc_error
-from grpc_tool_bridge.wire.arguments import pack_argument
 from grpc_tool_bridge.wire.foreign import ForeignCodeError
-from grpc_tool_bridge.wire.scalars import Packed
 from grpc_tool_bridge.wire.values import deserialize_value
-
-# Type URL and payload, by position and by name.
-PackedArguments = tuple[list[Packed], dict[str, Packed]]
 
 E = TypeVar("E", Progress, LogRecord)
 
@@ -61,11 +61,6 @@ CLIENT_SLACK = 1.0
 
 # Encoding a call beyond this takes so long that small calls of the same program would notice.
 LARGE_BYTES = 256 * 1024
-
-# Bytes of a character, of the tags and lengths around one argument, and of all of a call but its arguments; at most.
-MAX_UTF8 = 4
-FIELD_OVERHEAD = 32
-REQUEST_OVERHEAD = 4_096
 
 # In the text of an error, a signature is cut to so many characters.
 MAX_SIGNATURE_CHARS = 300
@@ -346,8 +341,7 @@ class AsyncGRPCProxyTool(AsyncApi):
                 expected += 1
                 if kind == "data":
                     size += len(chunk.data.value)
-                    if most is not None and size > most:
-                        raise MessageTooLargeError.of(f"the list of what {self.name} yields", size, most)
+                    self._check_list(size, most)
                     yield deserialize_value(chunk.data)
                 elif kind == "complete":
                     return
@@ -368,6 +362,10 @@ class AsyncGRPCProxyTool(AsyncApi):
         finally:
             limit.close()
             await close_stream(chunks)
+
+    def _check_list(self, size: int, most: int | None) -> None:
+        if most is not None and size > most:
+            raise MessageTooLargeError.of(f"the list of what {self.name} yields", size, most)
 
     def _check_chunk(self, chunk: Any, expected: int) -> str:
         if chunk.sequence != expected:
@@ -538,50 +536,6 @@ def make_proxy(spec: ToolSpec, context: CallContext, options: CallOptions) -> As
 
 def _kind_of(spec: ToolSpec) -> type[AsyncGRPCProxyTool]:
     return StreamingGRPCProxyTool if spec.type == ToolType.STREAMING else AsyncGRPCProxyTool
-
-
-def pack_arguments(
-    args: Sequence[Any], kwargs: Mapping[str, Any], what: Callable[[], str], spec: ToolSpec | None = None
-) -> PackedArguments:
-    """Encodes the arguments of a call.
-
-    Args:
-        args: Arguments by position.
-        kwargs: Arguments by name.
-        what: Says whose arguments they are, for the text of an error.
-        spec: Of the tool, which may declare what is written only where it is declared.
-
-    Raises:
-        SerializationError: One of them cannot be represented; the text names it.
-        MessageTooLargeError: What an iterator gives is too much.
-        ForeignCodeError: Code of a stranger's would run in an event loop.
-    """
-    try:
-        by_position = [pack_argument(value, place, spec) for place, value in enumerate(args)]
-        return by_position, {name: pack_argument(value, name, spec) for name, value in kwargs.items()}
-    except (SerializationError, MessageTooLargeError) as error:
-        raise type(error)(f"{what()}: {error.message}", details=error.details) from None
-
-
-def put_arguments(request: ToolCallRequest | ToolStreamRequest | ToolCallItem, packed: PackedArguments) -> None:
-    """Puts encoded arguments into a request."""
-    by_position, by_name = packed
-    for type_url, payload in by_position:
-        request.args.add(type_url=type_url, value=payload)
-    for name, value in by_name.items():
-        message = request.kwargs[name]
-        message.type_url, message.value = value
-
-
-def size_of_arguments(packed: PackedArguments) -> int:
-    """Returns the bytes that encoded arguments take in a request, at most."""
-    by_position, by_name = packed
-    size = 0
-    for type_url, payload in by_position:
-        size += len(payload) + len(type_url) * MAX_UTF8 + FIELD_OVERHEAD
-    for name, (type_url, payload) in by_name.items():
-        size += len(payload) + (len(type_url) + len(name)) * MAX_UTF8 + FIELD_OVERHEAD
-    return size
 
 
 def result_of(response: Any, tool_name: str) -> Any:

@@ -6,6 +6,7 @@ the process ends at once, whatever its tool is doing.
 
 import asyncio
 import contextvars
+import functools
 import io
 import itertools
 import logging
@@ -201,7 +202,7 @@ class Child:
             return self._encoded(tool, [value])
         values: list[Any] = []
         size = 0
-        for item in _items(value):
+        for item in _Items(value):
             packed = AnyMessage.FromString(self._packed(tool, item))
             size += len(packed.value)
             if size > self._max_message_bytes:
@@ -214,7 +215,7 @@ class Child:
         yields = has_items(value) if tool.is_stream else tool.result is None and streams(value)
         if not yields and isinstance(value, AsyncIterator):
             value = _read(value)
-        values = _items(value) if yields else iter([value])
+        values: Iterator[Any] = _Items(value) if yields else iter([value])
         while True:
             job.room.acquire()
             item = next(values, _END)
@@ -271,12 +272,9 @@ def main() -> Never:
 
 def _call_tool(function: Callable[[], Any]) -> Any:
     """Calls a tool's function and awaits what it returns, as long as that can be awaited."""
-    try:
-        result = function()
-        while isinstance(result, Awaitable):
-            result = asyncio.run(_awaited(result))
-    except BaseException as error:
-        raise _ToolRaised(error) from error
+    result = _by_tool(function)
+    while isinstance(result, Awaitable):
+        result = _by_tool(functools.partial(asyncio.run, _awaited(result)))
     return result
 
 
@@ -284,18 +282,31 @@ async def _awaited(value: Awaitable[Any]) -> Any:
     return await value
 
 
-def _items(values: Any) -> Iterator[Any]:
-    """Yields what a tool's function yields, or what it returned yields."""
+class _Items:
+    """Iterates what a tool's function yields, or what it returned yields; whatever that raises is the tool's."""
+
+    def __init__(self, values: Any) -> None:
+        self._async = isinstance(values, AsyncIterable)
+        self._values: Any = aiter(values) if self._async else _by_tool(lambda: iter(values))
+        self._runner = asyncio.Runner()
+
+    def __iter__(self) -> "_Items":
+        return self
+
+    def __next__(self) -> Any:
+        if self._async:
+            item = _by_tool(lambda: self._runner.run(_next_of(self._values)))
+        else:
+            item = _by_tool(lambda: next(self._values, _END))
+        if item is _END:
+            self._runner.close()
+            raise StopIteration
+        return item
+
+
+def _by_tool(function: Callable[[], Any]) -> Any:
     try:
-        if not isinstance(values, AsyncIterable):
-            yield from values
-            return
-        iterator: Any = aiter(values)
-        with asyncio.Runner() as runner:
-            while (value := runner.run(_next_of(iterator))) is not _END:
-                yield value
-    except GeneratorExit:
-        raise
+        return function()
     except BaseException as error:
         raise _ToolRaised(error) from error
 
@@ -304,7 +315,7 @@ def _read(values: AsyncIterator[Any]) -> list[Any]:
     """Reads what is no stream by its declaration."""
     items: list[Any] = []
     size = 0
-    for item in _items(values):
+    for item in _Items(values):
         size += least_bytes(item)
         if size > ITERATOR_BYTES:
             raise MessageTooLargeError.of("what an asynchronous iterator gives", size, ITERATOR_BYTES)

@@ -15,12 +15,9 @@ from collections.abc import (
 )
 from typing import Any, TypeVar
 
-from google.protobuf import any_pb2
-
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.context import ToolContext, ToolRuntime
 from grpc_tool_bridge.errors import (
-    MessageTooLargeError,
     SerializationError,
     ToolBridgeError,
     ValidationError,
@@ -42,31 +39,19 @@ from grpc_tool_bridge.running.events import Event, EventStream
 from grpc_tool_bridge.running.packed import Packed
 from grpc_tool_bridge.running.process import RaisedElsewhereError
 from grpc_tool_bridge.running.processes import ToolProcesses, available_cores
+from grpc_tool_bridge.running.results import Results, ToolRaised, awaited, close_values
 from grpc_tool_bridge.running.threads import ToolThreads, close
 from grpc_tool_bridge.tasks import TaskSet
-from grpc_tool_bridge.tooling.results import fitted, has_items, result_writing, streams
+from grpc_tool_bridge.tooling.results import has_items, streams
 from grpc_tool_bridge.tools import Tool
-from grpc_tool_bridge.wire.foreign import ForeignCodeError
-from grpc_tool_bridge.wire.plain import least_bytes
 from grpc_tool_bridge.wire.scalars import SCALARS
-from grpc_tool_bridge.wire.values import deserialize_value, pack_value
+from grpc_tool_bridge.wire.values import deserialize_value
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 Request = ToolCallRequest | ToolStreamRequest | ToolCallItem
-
-
-_END: Any = object()
-
-
-class _ToolRaised(Exception):  # noqa: N818 - not an error of its own: it carries the tool's through the bridge's code
-    """What a tool raised, so that it is not taken for an error of the bridge."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(error)
-        self.error = error
 
 
 class ToolRunner:
@@ -84,10 +69,10 @@ class ToolRunner:
         self.settings = settings
         self.tasks = TaskSet()
         self._make_runtime = make_runtime
-        self._writing = functools.partial(
-            result_writing, max_depth=settings.max_depth, max_bytes=settings.max_message_bytes
-        )
         self._threads = ToolThreads(settings.max_threads)
+        self._results = Results(settings, self._threads)
+        self.check_size = self._results.check_size
+        self.pack = self._results.pack
         # What a call waits for that has not begun.
         self._thread = f"a free thread (max_threads is {settings.max_threads:,})"
         most = settings.max_processes or available_cores()
@@ -110,11 +95,6 @@ class ToolRunner:
     def processes_busy(self) -> int:
         """Processes that run a tool now."""
         return self._processes.busy
-
-    def check_size(self, what: str, size: int) -> None:
-        """Raises MessageTooLargeError where ``size`` bytes are over the limit of a message."""
-        if size > self.settings.max_message_bytes:
-            raise MessageTooLargeError.of(what, size, self.settings.max_message_bytes)
 
     def arguments(self, tool: Tool, request: Request) -> tuple[Sequence[Any], dict[str, Any]]:
         """Decodes, binds and checks the arguments of a call; those for another process stay encoded.
@@ -158,27 +138,48 @@ class ToolRunner:
         Returns:
             A scalar as it is, anything else encoded.
         """
+        if tool.is_stream or tool.executor == "process":
+            return await self._invoke_other(call, tool, request, args, kwargs, emit)
+        if tool.is_async and tool.context_parameter is None:
+            # As _returned does it; most calls come by here, and another coroutine is a thirtieth of them.
+            try:
+                value = await call.step(tool.function(*args, **kwargs))
+            except BaseException as error:
+                if call.is_raised_by_tool(error):
+                    raise ToolRaised(error) from error
+                raise
+        else:
+            value = await self._returned(call, tool, request, args, kwargs, emit)
+        if type(value) in SCALARS and (tool.result is None or type(value) in tool.result.accepts):
+            return value
+        if isinstance(value, Awaitable):
+            value = await self._awaited(call, value)
+        if isinstance(value, AsyncIterator):
+            value = await self._results.items(call, value)
+        return await self._results.finished(call, tool, value)
+
+    async def _invoke_other(
+        self,
+        call: Call,
+        tool: Tool,
+        request: Request,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        emit: EventStream | None,
+    ) -> Any:
+        """Runs a tool that streams, or that runs in a process."""
+        if not tool.is_stream:
+            return await self._invoke_elsewhere(call, tool, request, args, kwargs, emit)
         if tool.is_generator and tool.executor == "thread":
             function = self._bound(call, tool, request, args, kwargs, emit)
-            return await self._collect_in_thread(call, tool, call.when_begun(self._thread, function))
-        if tool.is_generator or (tool.is_stream and tool.executor == "process"):
-            return await self._collect(call, tool, self._source(call, tool, request, args, kwargs, emit=emit))
-        if tool.executor == "process":
-            return await self._invoke_elsewhere(call, tool, request, args, kwargs, emit)
+            return await self._results.collect_in_thread(call, tool, call.when_begun(self._thread, function))
+        if tool.is_generator or tool.executor == "process":
+            return await self._results.collect(call, tool, self._source(call, tool, request, args, kwargs, emit=emit))
         value = await self._returned(call, tool, request, args, kwargs, emit)
-        if (
-            type(value) in SCALARS
-            and not tool.is_stream
-            and (tool.result is None or type(value) in tool.result.accepts)
-        ):
-            return value
-        if tool.is_stream:
-            if isinstance(value, AsyncIterable):
-                return await self._collect(call, tool, self._steps(call, tool, aiter(value)))
-            return await self._collect_in_thread(call, tool, lambda: iter(value if has_items(value) else [value]))
-        if isinstance(value, AsyncIterator):
-            value = await self._awaited_items(call, value)
-        return await self._finished(call, tool, value)
+        if isinstance(value, AsyncIterable):
+            return await self._results.collect(call, tool, self._steps(call, tool, aiter(value)))
+        values = value if has_items(value) else [value]
+        return await self._results.collect_in_thread(call, tool, lambda: iter(values))
 
     async def _returned(
         self,
@@ -200,44 +201,22 @@ class ToolRunner:
             else:
                 function = call.when_begun(self._thread, functools.partial(tool.function, *args, **kwargs))
                 value = await call.step(self._threads.run(function))
-            while type(value) not in SCALARS and isinstance(value, Awaitable):
-                value = await call.step(value if isinstance(value, Coroutine) else _awaited(value))
         except BaseException as error:
             if call.is_raised_by_tool(error):
-                raise _ToolRaised(error) from error
+                raise ToolRaised(error) from error
+            raise
+        return value if type(value) in SCALARS else await self._awaited(call, value)
+
+    async def _awaited(self, call: Call, value: Any) -> Any:
+        """Awaits what a function returned, as long as that can be awaited."""
+        try:
+            while isinstance(value, Awaitable):
+                value = await call.step(value if isinstance(value, Coroutine) else awaited(value))
+        except BaseException as error:
+            if call.is_raised_by_tool(error):
+                raise ToolRaised(error) from error
             raise
         return value
-
-    async def _finished(self, call: Call, tool: Tool, value: Any) -> Packed:
-        """Makes a result fit its declaration and encodes it: in a thread, where code of a stranger's takes part."""
-
-        def finish() -> Packed:
-            try:
-                return Packed(*self.pack(call, self._fitted(tool, value), tool))
-            except (ToolBridgeError, _ToolRaised):
-                raise
-            except Exception as error:
-                # What an iterator in it raises, or a serializer of a model.
-                raise _ToolRaised(error) from error
-
-        return await self._in_thread_if_foreign(call, finish)
-
-    async def _in_thread_if_foreign(self, call: Call, function: Callable[[], T]) -> T:
-        try:
-            return function()
-        except ForeignCodeError:
-            made: T = await call.step(self._threads.run(function))
-            return made
-
-    def _fitted(self, tool: Tool, value: Any) -> Any:
-        if tool.result is None or type(value) is Packed or type(value) in tool.result.accepts:
-            return value
-        try:
-            return fitted(tool.result, value, max_bytes=self.settings.max_message_bytes)
-        except ToolBridgeError:
-            raise
-        except Exception as error:
-            raise _ToolRaised(error) from error
 
     async def _invoke_elsewhere(
         self,
@@ -253,76 +232,7 @@ class ToolRunner:
         try:
             return await call.step(self._processes.run(tool, args, kwargs, context, begin=call.begin))
         except RaisedElsewhereError as error:
-            raise _ToolRaised(error) from error
-
-    async def _collect(self, call: Call, tool: Tool, source: AsyncGenerator[Any, None]) -> Packed:
-        """Reads a stream to its end, and gives the list of its values."""
-        values: list[Any] = []
-        size = 0
-        try:
-            async for value in source:
-                packed = await self.encoded(call, tool, value)
-                size += len(packed.value)
-                self.check_size(f"the result of {call.tool.name}", size)
-                # What is declared of a value is kept in how it is written.
-                values.append(value if type(value) in SCALARS else deserialize_value(any_pb2.Any(**packed._asdict())))
-        finally:
-            await source.aclose()
-        return Packed(*self.pack(call, values, tool))
-
-    async def _collect_in_thread(self, call: Call, tool: Tool, function: Callable[[], Any]) -> Packed:
-        # One thread reads it all: to hand each value over takes longer than most take to make.
-        made: Packed = await call.step(self._threads.run(functools.partial(self._collect_here, call, tool, function)))
-        return made
-
-    def _collect_here(self, call: Call, tool: Tool, function: Callable[[], Any]) -> Packed:
-        """Reads a generator to its end in the thread that it runs in, as long as somebody wants the list."""
-        values: list[Any] = []
-        size = 0
-        generator = function()
-        try:
-            while call.cause is None and not call.over:
-                try:
-                    value = next(generator, _END)
-                except BaseException as error:
-                    raise _ToolRaised(error) from error
-                if value is _END:
-                    break
-                packed = self.pack(call, self._fitted(tool, value), tool)
-                size += len(packed[1])
-                self.check_size(f"the result of {call.tool.name}", size)
-                values.append(
-                    value
-                    if type(value) in SCALARS
-                    else deserialize_value(any_pb2.Any(type_url=packed[0], value=packed[1]))
-                )
-        finally:
-            close(generator)
-        return Packed(*self.pack(call, values, tool))
-
-    async def _awaited_items(self, call: Call, values: AsyncIterator[Any]) -> list[Any]:
-        """Gives the items of an asynchronous iterator that a function returned where no stream is declared."""
-        items: list[Any] = []
-        size = 0
-        try:
-            while True:
-                try:
-                    item = await call.step(_awaited(values.__anext__()))
-                except StopAsyncIteration:
-                    return items
-                except BaseException as error:
-                    if call.is_raised_by_tool(error):
-                        raise _ToolRaised(error) from error
-                    raise
-                items.append(item)
-                size += least_bytes(item)
-                self.check_size(f"the result of {call.tool.name}", size)
-        finally:
-            await _close(call, values)
-
-    async def encoded(self, call: Call, tool: Tool, value: Any) -> Packed:
-        """Encodes what a tool gave; raises as ``pack``."""
-        return await self._in_thread_if_foreign(call, lambda: Packed(*self.pack(call, value, tool)))
+            raise ToolRaised(error) from error
 
     # ----------------------------------------------------------------------------------------------- to a stream
 
@@ -343,7 +253,7 @@ class ToolRunner:
             async for event, value in values:
                 chunk = ToolStreamChunk(stream_id=stream_id, sequence=sequence)
                 if event is None:
-                    chunk.data.type_url, chunk.data.value = await self.encoded(call, tool, value)
+                    chunk.data.type_url, chunk.data.value = await self._results.encoded(call, tool, value)
                 else:
                     chunk.metadata.CopyFrom(_event_metadata(event))
                 yield chunk
@@ -404,8 +314,8 @@ class ToolRunner:
             yields = has_items(value) if tool.is_stream else tool.result is None and streams(value)
             if not yields:
                 if isinstance(value, AsyncIterator):
-                    value = await self._awaited_items(call, value)
-                yield await self._finished(call, tool, value)
+                    value = await self._results.items(call, value)
+                yield await self._results.finished(call, tool, value)
                 return
             values = self._iterator(tool, value, buffer)
         each = self._steps(call, tool, values)
@@ -421,7 +331,7 @@ class ToolRunner:
             while True:
                 try:
                     step: Any = values.__anext__()
-                    value = await call.step(step if hasattr(step, "send") else _awaited(step))
+                    value = await call.step(step if hasattr(step, "send") else awaited(step))
                 except StopAsyncIteration:
                     return
                 except BaseException as error:
@@ -429,14 +339,14 @@ class ToolRunner:
                     if tool.executor == "process" and not isinstance(error, RaisedElsewhereError):
                         raise
                     if call.is_raised_by_tool(error):
-                        raise _ToolRaised(error) from error
+                        raise ToolRaised(error) from error
                     raise
                 if type(value) is Packed or tool.result is None or type(value) in tool.result.accepts:
                     yield value
                 else:
-                    yield await self._in_thread_if_foreign(call, functools.partial(self._fitted, tool, value))
+                    yield await self._results.fitted(call, tool, value)
         finally:
-            await _close(call, values)
+            await close_values(call, values)
 
     def _iterator(self, tool: Tool, value: Any, buffer: int) -> AsyncIterator[Any]:
         """Iterates what a function returned: an asynchronous iterator in the loop, any other where the tool runs."""
@@ -497,29 +407,9 @@ class ToolRunner:
 
     # --------------------------------------------------------------------------------------------------- answers
 
-    def pack(self, call: Call, value: Any, tool: Tool) -> tuple[str, bytes]:
-        """Encodes what a tool gave.
-
-        Raises:
-            SerializationError: It cannot be represented.
-            MessageTooLargeError: It is over the limit.
-            ForeignCodeError: Code of a stranger's would run in the event loop.
-        """
-        if type(value) is Packed:
-            return value
-        scalar = SCALARS.get(type(value))
-        try:
-            packed = scalar(value) if scalar is not None else pack_value(value, self._writing(tool.spec))
-        except (SerializationError, MessageTooLargeError) as error:
-            text = f"the result of {call.tool.name}: {error.message}"
-            raise type(error)(text, details=error.details) from None
-        if len(packed[1]) > self.settings.max_message_bytes:
-            self.check_size(f"the result of {call.tool.name}", len(packed[1]))
-        return packed
-
     def error_of(self, failure: Exception, call: Call | None) -> ErrorInfo:
         """Makes the answer of a call that failed; a fault of the bridge is logged."""
-        if isinstance(failure, _ToolRaised):
+        if isinstance(failure, ToolRaised):
             if call is not None and call.cause is not None:
                 # What the tool raised while it was ended hides what ended it.
                 return error_info(call.cause)
@@ -588,21 +478,3 @@ async def _in_place(function: Callable[[], Any]) -> AsyncGenerator[Any, None]:
             await asyncio.sleep(0)
     finally:
         close(values)
-
-
-async def _awaited(value: Awaitable[Any]) -> Any:
-    return await value
-
-
-async def _close(call: Call, values: Any) -> None:
-    """Lets a tool's generator clean up, within the time that its call has for that."""
-    if call.abandoned or not hasattr(values, "aclose"):
-        # It still runs, and is not ours any more; or it is an iterator, which has nothing to clean up.
-        return
-    try:
-        await call.step(values.aclose())
-    except asyncio.CancelledError:
-        if call.convert() is None:
-            raise
-    except Exception:  # noqa: BLE001 - the tool's, and nobody waits for it any more
-        _log.exception("%s failed in its clean-up", call.tool.name)

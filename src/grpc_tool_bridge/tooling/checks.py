@@ -44,6 +44,10 @@ _EXACT_TYPES: dict[str, type] = {
 _UNCONSTRAINED = frozenset({"type", "metadata", "ref", "microseconds_precision"})
 
 
+_OWN_RULES = frozenset({"model", "dataclass", "chain"})
+_NO_PARTS = frozenset({"metadata", "serialization", "cls", "config"})
+
+
 class _Everything:
     """Contains every type."""
 
@@ -90,11 +94,13 @@ class Check:
         schema: Pydantic's core schema of it, as pydantic made it.
         accepts: Types whose values pass as they are, without asking ``validator``; a subclass is not among them.
         validator: Checks and converts any other value.
+        reads_iterators: Whether the validator may read an iterator where it stands; else it refuses each.
     """
 
     schema: Schema
     accepts: Container[type]
     validator: Validator
+    reads_iterators: bool = True
 
 
 def _compiled(schema: Schema) -> SchemaValidator:
@@ -128,7 +134,17 @@ def compile_check(annotation: Any, where: str) -> Check:
         raise TypeError(
             f"{where}: values cannot be checked against its annotation {annotation!r}: {_reason(error)}"
         ) from error
-    return Check(schema, _exact_types(schema), validator)
+    return Check(schema, _exact_types(schema), validator, _reads_iterators(schema))
+
+
+def _reads_iterators(schema: Any) -> bool:
+    """Whether a schema has parts with rules of their own: models, and functions of the program's."""
+    if isinstance(schema, dict):
+        kind = schema.get("type")
+        if isinstance(kind, str) and (kind in _OWN_RULES or kind.startswith("function-")):
+            return True
+        return any(_reads_iterators(part) for key, part in schema.items() if key not in _NO_PARTS)
+    return isinstance(schema, list | tuple) and any(map(_reads_iterators, schema))
 
 
 def _reason(error: Exception) -> str:

@@ -31,10 +31,15 @@ def fitted(check: Check, value: Any, *, max_bytes: int) -> Any:
     """
     if type(value) in check.accepts:
         return value
-    value = read_iterators(value, max_bytes=max_bytes)
+    kind: Any = type(value)
+    if check.reads_iterators or is_iterator(kind):
+        value = read_iterators(value, max_bytes=max_bytes)
     try:
         return check.validator.validate_python(value)
     except CheckError as error:
+        read = read_iterators(value, max_bytes=max_bytes)
+        if read is not value:
+            return fitted(check, read, max_bytes=max_bytes)
         raise TypeError(
             f"its result {describe_problems(error)}, by its return annotation; return what that says, change it, or "
             "make the tool with check_result=False"

@@ -6,7 +6,7 @@ from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.wire.guarded import declared_in
 from grpc_tool_bridge.wire.scalars import SCALARS, Packed
-from grpc_tool_bridge.wire.values import Writing, pack_value
+from grpc_tool_bridge.wire.values import Writing, pack_json, pack_value
 
 _STARRED = "var-positional"
 
@@ -29,6 +29,10 @@ def pack_argument(value: Any, which: int | str, spec: ToolSpec | None, *, max_de
     try:
         if scalar is not None:
             return scalar(value)
+        # Plain data says nothing that its receiver would have to declare.
+        packed = pack_json(value, max_depth)
+        if packed is not None:
+            return packed
         return pack_value(value, _writing(spec, which, max_depth) if spec is not None else Writing(max_depth=max_depth))
     except SerializationError as error:
         raise SerializationError(f"argument {which!r}: {error.message}", details=error.details) from None

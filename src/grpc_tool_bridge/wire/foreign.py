@@ -5,9 +5,7 @@ of a stranger's runs, and whoever began writes the value once more in a thread.
 """
 
 import asyncio
-import contextlib
 import threading
-from collections.abc import Iterator
 
 
 class ForeignCodeError(BaseException):
@@ -38,11 +36,14 @@ def foreign(value: object) -> None:
     raise ForeignCodeError(type(value).__name__)
 
 
-@contextlib.contextmanager
-def in_place() -> Iterator[None]:
+class in_place:  # noqa: N801 - it stands in a with statement, where a generator's frame would cost more
     """Lets code of strangers run in this thread, for a program that writes a value itself."""
-    before, _allowed.here = _allowed.here, True
-    try:
-        yield
-    finally:
-        _allowed.here = before
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        self._before = _allowed.here
+        _allowed.here = True
+
+    def __exit__(self, *_: object) -> None:
+        _allowed.here = self._before

@@ -129,6 +129,9 @@ def _json_text(held: Any) -> str | None:
 def _inside(owner: Any) -> Any:
     """Gives the core schema of what a model or dataclass is made of."""
     schema = owner.__pydantic_core_schema__
+    if schema["type"] == "definitions":
+        # It is part of itself, by a name.
+        schema = next((each for each in schema["definitions"] if each.get("cls") is owner), schema["schema"])
     while isinstance(schema, dict) and schema.get("type") not in ("model", "dataclass"):
         schema = schema.get("schema")
     return schema.get("schema") if isinstance(schema, dict) else None

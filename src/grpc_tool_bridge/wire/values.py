@@ -27,6 +27,7 @@ from grpc_tool_bridge.wire.scalars import JSON_URL, SCALARS, Packed
 __all__ = [
     "Writing",
     "deserialize_value",
+    "pack_json",
     "pack_value",
     "python_type_name",
     "read_iterators",
@@ -60,9 +61,16 @@ def serialize_value(
         MessageTooLargeError: It takes more than ``max_bytes``, or what an iterator in it gives takes more than that, or
             than 10 MB where ``max_bytes`` is None.
     """
-    how = Writing(strict=strict, max_depth=max_depth, max_bytes=ITERATOR_BYTES if max_bytes is None else max_bytes)
-    with in_place():
-        type_url, payload = pack_value(value, how)
+    scalar = SCALARS.get(type(value))
+    if scalar is not None:
+        type_url, payload = scalar(value)
+    else:
+        how = _AS_USUAL
+        if strict or max_depth != MAX_DEPTH or max_bytes is not None:
+            most = ITERATOR_BYTES if max_bytes is None else max_bytes
+            how = Writing(strict=strict, max_depth=max_depth, max_bytes=most)
+        with in_place():
+            type_url, payload = pack_value(value, how)
     if max_bytes is not None and len(payload) > max_bytes:
         raise MessageTooLargeError.of(f"a value of type {python_type_name(value)}", len(payload), max_bytes)
     return AnyMessage(type_url=type_url, value=payload)
@@ -88,6 +96,27 @@ def pack_value(value: Any, how: Writing = _AS_USUAL) -> Packed:
         return _pack(value, how)
     except RecursionError:
         raise jsontext.too_deep() from None
+
+
+def pack_json(value: Any, max_depth: int) -> Packed | None:
+    """Writes a list or dict of plain data, as the two fields of an Any; None where a value is anything else.
+
+    Args:
+        value: Any value.
+        max_depth: Levels of nested containers allowed.
+
+    Raises:
+        SerializationError: It is nested too deep or contains itself, or a text in it has no UTF-8 form.
+    """
+    if type(value) is not list and type(value) is not dict:
+        return None
+    packed = structs.pack_struct(value)
+    if packed is not None and max_depth >= structs.MAX_LEVELS:
+        return packed
+    if not jsontext.is_json_exact(value, max_depth=max_depth):
+        return None
+    text = jsontext.encode_json(value)
+    return packed or (None if text is None else (JSON_URL, bytes_field(text)))
 
 
 def deserialize_value(any: AnyMessage, *, max_depth: int = MAX_DEPTH) -> Any:  # noqa: A002 - the name is the API
@@ -140,7 +169,7 @@ def python_type_name(value: Any) -> str:
 
 
 def _pack(value: Any, how: Writing) -> Packed:
-    packed = _pack_json(value, how.max_depth)
+    packed = pack_json(value, how.max_depth)
     if packed is not None:
         return packed
     plain = to_plain(value, how, _codecs.by_class.__contains__)
@@ -148,7 +177,7 @@ def _pack(value: Any, how: Writing) -> Packed:
     if scalar is not None:
         return scalar(plain)
     if plain is not value:
-        packed = _pack_json(plain, how.max_depth)
+        packed = pack_json(plain, how.max_depth)
         if packed is not None:
             return packed
 
@@ -156,18 +185,6 @@ def _pack(value: Any, how: Writing) -> Packed:
         return _pack_object(other, strict=how.strict)
 
     return pack_rich(plain, pack) if is_rich(type(plain)) else pack(plain)
-
-
-def _pack_json(value: Any, max_depth: int) -> Packed | None:
-    if type(value) is not list and type(value) is not dict:
-        return None
-    packed = structs.pack_struct(value)
-    if packed is not None and max_depth >= structs.MAX_LEVELS:
-        return packed
-    if not jsontext.is_json_exact(value, max_depth=max_depth):
-        return None
-    text = jsontext.encode_json(value)
-    return packed or (None if text is None else (JSON_URL, bytes_field(text)))
 
 
 def _pack_object(value: Any, *, strict: bool) -> Packed:

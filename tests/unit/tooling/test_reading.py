@@ -117,6 +117,12 @@ class Tree(BaseModel):
     children: list["Tree"] = []
 
 
+class Linked(BaseModel):
+    numbers: Json[list[int]]
+    kept: int = Field(0, alias="theKept")
+    following: "Linked | None" = None
+
+
 class Cot(BaseModel):
     kind: Literal["cot"] = "cot"
     width: int = 1
@@ -247,6 +253,9 @@ VALUES: dict[str, Any] = {
     "serializers": Stamped(when=dt.datetime(2026, 1, 2, tzinfo=dt.UTC), seconds=dt.timedelta(seconds=1.5)),
     "model serializer": Whole(x=5),
     "recursive": Tree(value=1, children=[Tree(value=2, children=[Tree(value=3)])]),
+    "recursive with Json": Linked.model_validate(
+        {"numbers": "[1]", "theKept": 5, "following": {"numbers": "[2, 3]", "theKept": 6}}
+    ),
     "unions": Room(furniture=Bed(width=5), plain=Bed()),
     "init=False": changed(Doubled(3, inner=[]), y=99, inner=[Doubled(1)]),
     "slots, frozen, kw_only": changed(Slotted(a=1), later=6),

@@ -12,9 +12,9 @@ import pytest
 from grpc.aio import AioRpcError
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolContext
+from grpc_tool_bridge.call_arguments import pack_arguments, put_arguments
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.proxy import pack_arguments, put_arguments
 from grpc_tool_bridge.testing import MockBridgeServer
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.client_stub import RpcTransport

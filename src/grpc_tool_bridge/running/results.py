@@ -1,0 +1,208 @@
+"""What the tools of this process give: made to fit what they declare, collected, and encoded."""
+
+import asyncio
+import functools
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from google.protobuf import any_pb2
+
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError, ToolBridgeError
+from grpc_tool_bridge.running.calls import Call
+from grpc_tool_bridge.running.packed import Packed
+from grpc_tool_bridge.running.threads import ToolThreads, close
+from grpc_tool_bridge.tooling.results import fitted, result_writing
+from grpc_tool_bridge.tools import Tool
+from grpc_tool_bridge.wire.foreign import ForeignCodeError
+from grpc_tool_bridge.wire.plain import least_bytes
+from grpc_tool_bridge.wire.scalars import SCALARS
+from grpc_tool_bridge.wire.values import Writing, deserialize_value, pack_value
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_END: Any = object()
+
+
+class ToolRaised(Exception):  # noqa: N818 - not an error of its own: it carries the tool's through the bridge's code
+    """What a tool raised, so that it is not taken for an error of the bridge."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class Results:
+    """Writes the results of tools.
+
+    Args:
+        settings: Limits.
+        threads: Where code of strangers runs.
+    """
+
+    def __init__(self, settings: Settings, threads: ToolThreads) -> None:
+        self._settings = settings
+        self._threads = threads
+        # How the results of each tool are written.
+        self._writings: WeakKeyDictionary[Tool, Writing] = WeakKeyDictionary()
+
+    def check_size(self, what: str, size: int) -> None:
+        """Raises MessageTooLargeError where ``size`` bytes are over the limit of a message."""
+        if size > self._settings.max_message_bytes:
+            raise MessageTooLargeError.of(what, size, self._settings.max_message_bytes)
+
+    def pack(self, call: Call, value: Any, tool: Tool) -> tuple[str, bytes]:
+        """Encodes what a tool gave.
+
+        Raises:
+            SerializationError: It cannot be represented.
+            MessageTooLargeError: It is over the limit.
+            ForeignCodeError: Code of a stranger's would run in the event loop.
+        """
+        if type(value) is Packed:
+            return value
+        scalar = SCALARS.get(type(value))
+        try:
+            packed = scalar(value) if scalar is not None else pack_value(value, self._writing(tool))
+        except (SerializationError, MessageTooLargeError) as error:
+            text = f"the result of {call.tool.name}: {error.message}"
+            raise type(error)(text, details=error.details) from None
+        if len(packed[1]) > self._settings.max_message_bytes:
+            self.check_size(f"the result of {call.tool.name}", len(packed[1]))
+        return packed
+
+    def _writing(self, tool: Tool) -> Writing:
+        how = self._writings.get(tool)
+        if how is None:
+            settings = self._settings
+            how = result_writing(tool.spec, max_depth=settings.max_depth, max_bytes=settings.max_message_bytes)
+            self._writings[tool] = how
+        return how
+
+    async def finished(self, call: Call, tool: Tool, value: Any) -> Packed:
+        """Makes a result fit its declaration and encodes it: in a thread, where code of a stranger's takes part."""
+
+        def finish() -> Packed:
+            try:
+                return Packed(*self.pack(call, self._fitted(tool, value), tool))
+            except (ToolBridgeError, ToolRaised):
+                raise
+            except Exception as error:
+                # What an iterator in it raises, or a serializer of a model.
+                raise ToolRaised(error) from error
+
+        return await self._in_thread_if_foreign(call, finish)
+
+    async def _in_thread_if_foreign(self, call: Call, function: Callable[[], T]) -> T:
+        try:
+            return function()
+        except ForeignCodeError:
+            made: T = await call.step(self._threads.run(function))
+            return made
+
+    async def fitted(self, call: Call, tool: Tool, value: Any) -> Any:
+        """Makes one value of a stream fit what its tool declares."""
+        return await self._in_thread_if_foreign(call, functools.partial(self._fitted, tool, value))
+
+    def _fitted(self, tool: Tool, value: Any) -> Any:
+        if tool.result is None or type(value) is Packed or type(value) in tool.result.accepts:
+            return value
+        try:
+            return fitted(tool.result, value, max_bytes=self._settings.max_message_bytes)
+        except ToolBridgeError:
+            raise
+        except Exception as error:
+            raise ToolRaised(error) from error
+
+    async def collect(self, call: Call, tool: Tool, source: AsyncGenerator[Any, None]) -> Packed:
+        """Reads a stream to its end, and gives the list of its values."""
+        values: list[Any] = []
+        size = 0
+        try:
+            async for value in source:
+                packed = await self.encoded(call, tool, value)
+                size += len(packed.value)
+                self.check_size(f"the result of {call.tool.name}", size)
+                # What is declared of a value is kept in how it is written.
+                values.append(value if type(value) in SCALARS else deserialize_value(any_pb2.Any(**packed._asdict())))
+        finally:
+            await source.aclose()
+        return Packed(*self.pack(call, values, tool))
+
+    async def collect_in_thread(self, call: Call, tool: Tool, function: Callable[[], Any]) -> Packed:
+        """Reads an iterator to its end in a thread, and gives the list of its values."""
+        # One thread reads it all: to hand each value over takes longer than most take to make.
+        made: Packed = await call.step(self._threads.run(functools.partial(self._collect_here, call, tool, function)))
+        return made
+
+    def _collect_here(self, call: Call, tool: Tool, function: Callable[[], Any]) -> Packed:
+        """Reads a generator to its end in the thread that it runs in, as long as somebody wants the list."""
+        values: list[Any] = []
+        size = 0
+        generator = function()
+        try:
+            while call.cause is None and not call.over:
+                try:
+                    value = next(generator, _END)
+                except BaseException as error:
+                    raise ToolRaised(error) from error
+                if value is _END:
+                    break
+                packed = self.pack(call, self._fitted(tool, value), tool)
+                size += len(packed[1])
+                self.check_size(f"the result of {call.tool.name}", size)
+                values.append(
+                    value
+                    if type(value) in SCALARS
+                    else deserialize_value(any_pb2.Any(type_url=packed[0], value=packed[1]))
+                )
+        finally:
+            close(generator)
+        return Packed(*self.pack(call, values, tool))
+
+    async def items(self, call: Call, values: AsyncIterator[Any]) -> list[Any]:
+        """Gives the items of an asynchronous iterator that a function returned where no stream is declared."""
+        items: list[Any] = []
+        size = 0
+        try:
+            while True:
+                try:
+                    item = await call.step(awaited(values.__anext__()))
+                except StopAsyncIteration:
+                    return items
+                except BaseException as error:
+                    if call.is_raised_by_tool(error):
+                        raise ToolRaised(error) from error
+                    raise
+                items.append(item)
+                size += least_bytes(item)
+                self.check_size(f"the result of {call.tool.name}", size)
+        finally:
+            await close_values(call, values)
+
+    async def encoded(self, call: Call, tool: Tool, value: Any) -> Packed:
+        """Encodes what a tool gave; raises as ``pack``."""
+        return await self._in_thread_if_foreign(call, lambda: Packed(*self.pack(call, value, tool)))
+
+
+async def awaited(value: Awaitable[Any]) -> Any:
+    """Awaits anything that can be awaited."""
+    return await value
+
+
+async def close_values(call: Call, values: Any) -> None:
+    """Lets a tool's generator clean up, within the time that its call has for that."""
+    if call.abandoned or not hasattr(values, "aclose"):
+        # It still runs, and is not ours any more; or it is an iterator, which has nothing to clean up.
+        return
+    try:
+        await call.step(values.aclose())
+    except asyncio.CancelledError:
+        if call.convert() is None:
+            raise
+    except Exception:  # noqa: BLE001 - the tool's, and nobody waits for it any more
+        _log.exception("%s failed in its clean-up", call.tool.name)
