@@ -34,6 +34,7 @@ from grpc_tool_bridge.tooling.rewriting import Rewrites, Schema, before, move_re
 from grpc_tool_bridge.tooling.scalar_rules import READING_SCALARS, STRICT_SCALARS
 from grpc_tool_bridge.wire.annotated import read_as
 from grpc_tool_bridge.wire.packages import home_of
+from grpc_tool_bridge.wire.rows import is_data
 
 # Begins the label of a union's choice in the path of an error. No argument can be called so.
 CHOICE_MARK = "\0"
@@ -105,6 +106,15 @@ def _container(error_type: Any, *refused: type) -> Callable[[Schema], Schema]:
         if isinstance(listed, (Iterator, *refused)):
             raise PydanticKnownError(error_type)
         return listed
+
+    return lambda node: before(check, node)
+
+
+def _container_of_model(error_type: Any) -> Callable[[Schema], Schema]:
+    """Leaves a model its rules, but for data: iterated, a frame would be the names of its columns."""
+
+    def check(value: Any) -> Any:
+        return nearest_list(value, error_type) if is_data(type(value)) else value
 
     return lambda node: before(check, node)
 
@@ -187,6 +197,10 @@ _READS: Rewrites = {
     "model": reads_fields,
     "dataclass": reads_fields,
     "json": reads_json,
+    "list": _container_of_model("list_type"),
+    "tuple": _container_of_model("tuple_type"),
+    "set": _container_of_model("set_type"),
+    "frozenset": _container_of_model("frozen_set_type"),
 }
 _CONTAINERS: Rewrites = {
     "list": _container("list_type", set, frozenset),

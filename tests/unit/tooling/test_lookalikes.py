@@ -220,3 +220,21 @@ def test_groups_are_a_list_of_pairs_where_one_is_declared() -> None:
     [(key, group)] = read(list[tuple[str, pd.DataFrame]], FRAME.groupby("b"))
     assert key == "x"
     assert group.equals(FRAME)
+
+
+class Lists(BaseModel):
+    """A model, which keeps its own rules."""
+
+    texts: list[str] = []
+    parts: tuple[str, ...] = ()
+    names: set[str] = set()
+    either: list[str] | set[str] | None = None
+
+
+@pytest.mark.parametrize("field", Lists.model_fields)
+def test_a_frame_in_a_field_of_a_model_is_refused_as_well(field: str) -> None:
+    with pytest.raises(TypeError, match="valid"):
+        read(Lists, {field: FRAME})
+    for given in (["x"], {"x"}, ("x",), FRAME["b"], FRAME["b"].unique(), pl.Series(["x"])):
+        assert list(getattr(read(Lists, {field: given}), field)) == ["x"]
+    assert type(read(Lists, {"either": {"x"}}).either) is set
