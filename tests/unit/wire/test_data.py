@@ -208,7 +208,9 @@ ROWS: dict[str, tuple[Any, Any]] = {
     "null": (pa.scalar(None, pa.int64()), None),
     # strangers, and what numpy has of the kind
     "row of itertuples": (next(pd.DataFrame({"a": [1], "b": ["x"]}).itertuples()), (0, 1, "x")),
-    "groups by key": (pd.DataFrame({"a": ["x", "y"]}).groupby("a").groups, {"x": pd.RangeIndex(1), "y": pd.RangeIndex(1, 2)}),
+    "groups by key": (
+        pd.DataFrame({"a": ["x", "y"]}).groupby("a").groups, {"x": pd.RangeIndex(1), "y": pd.RangeIndex(1, 2)},
+    ),
     "names of levels": (pd.Index([1], name="i").names, ["i"]),
     "unique values and counts": (np.unique_counts(np.array([1, 1])), (np.array([1]), np.array([2]))),
     "parts of a matrix": (np.linalg.eigh(np.eye(1)), (np.array([1.0]), np.array([[1.0]]))),
