@@ -233,7 +233,7 @@ def _subclasses(cls: Any) -> list[Any]:
     found: list[Any] = []
     waiting = list(cls.__subclasses__())
     while waiting:
-        each = waiting.pop()
+        each = waiting.pop(0)
         # A class with slots is made anew by its decorator, which leaves the first one behind.
         if each not in found and not getattr(each, "__pydantic_generic_metadata__", {}).get("origin"):
             found.append(each)

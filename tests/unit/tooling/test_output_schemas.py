@@ -153,7 +153,7 @@ def test_a_result_agrees_with_the_output_schema(annotation: Any, value: Any) -> 
     jsonschema.validate(as_json(sent(made, value)), schema)
 
 
-PLAIN = st.recursive(
+PLAIN: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)

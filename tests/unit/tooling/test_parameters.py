@@ -16,7 +16,7 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, TypedD
 from uuid import UUID
 
 import annotated_types
-import jsonschema  # type: ignore[import-untyped] # it has no types
+import jsonschema
 import pydantic
 import pytest
 import typing_extensions
