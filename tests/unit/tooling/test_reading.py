@@ -501,8 +501,8 @@ INSTANCES: dict[str, tuple[Any, Any, Any]] = {
 def test_an_instance_holds_what_its_fields_are_declared_to_be(name: str) -> None:
     cls, value, wanted = INSTANCES[name]
     annotations: list[Any] = [cls, GenericAlias(list, (cls,)), GenericAlias(dict, (str, cls)) | None]
-    for annotation, given in zip(annotations, (value, [value], {"a": value}), strict=True):
-        made = compile_check(annotation, "here").validator.validate_python(given)
+    for annotation, held in zip(annotations, (value, [value], {"a": value}), strict=True):
+        made = compile_check(annotation, "here").validator.validate_python(held)
         made = made[0] if isinstance(made, list) else made["a"] if isinstance(made, dict) else made
         assert type(made) is type(wanted)
         assert repr(made) == repr(wanted)
