@@ -1,13 +1,19 @@
 """What the data packages make reaches the tool and comes back, over every transport, in every place of a call."""
 
+import contextlib
+import dataclasses
+import json
+import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from pydantic_core import to_jsonable_python
 
 from grpc_tool_bridge import ToolBridgeError
 from integration.connections import Connect
@@ -122,3 +128,59 @@ async def test_what_cannot_travel_is_refused_where_it_is_sent(connect: Connect, 
         await world.tools["echo"](value)
     with pytest.raises(ToolBridgeError, match=reason):
         await world.tools["make"]()
+
+
+@dataclasses.dataclass
+class Summary:
+    """What a tool gives; it is filled with whatever is at hand."""
+
+    rows: int
+    mean: float
+    shops: list[str]
+    counts: list[int]
+
+
+def summary() -> Summary:
+    shops: Any = SALES["shop"].unique()
+    counts: Any = SALES["count"]
+    return Summary(counts.sum(), counts.mean(), shops, counts.to_numpy())
+
+
+def row() -> dict[str, Any]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.row_factory = sqlite3.Row
+        found: dict[str, Any] = connection.execute("select 1 a, 'x' b").fetchone()
+        return found
+
+
+def counts() -> list[tuple[str, int]]:
+    pairs: Any = SALES[["shop", "count"]].itertuples(index=False)
+    return pairs  # type: ignore[no-any-return]  # an iterator, as people write it
+
+
+RESULTS: dict[Any, Any] = {
+    summary: {"rows": 3, "mean": 1.5, "shops": ["a", "b"], "counts": [1, 2]},
+    row: {"a": 1, "b": "x"},
+    counts: [("a", 1), ("b", 2)],
+}
+
+
+@pytest.mark.parametrize("function", RESULTS, ids=lambda function: function.__name__)
+async def test_what_is_at_hand_arrives_as_the_schema_of_the_result_says(connect: Connect, function: Any) -> None:
+    world = await connect(function)
+    result = await world.tools[function.__name__]()
+    assert repr(result) == repr(RESULTS[function])
+    jsonschema.validate(to_jsonable_python(result), json.loads(world.tools[function.__name__].spec.output_schema))
+
+
+async def test_a_frame_is_no_list_of_the_names_of_its_columns(connect: Connect) -> None:
+    def make() -> list[str]:
+        return SALES  # type: ignore[return-value]  # that is the point
+
+    def take(names: list[str]) -> list[str]:
+        return names
+
+    world = await connect(make, take)
+    for call in (world.tools["make"](), world.tools["take"](SALES)):
+        with pytest.raises(ToolBridgeError, match=r'valid list, got DataFrame of 2: use its to_dict\("records"\)'):
+            await call

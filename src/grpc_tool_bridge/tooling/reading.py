@@ -6,15 +6,19 @@ and keys that the class does not know make it the one subclass that has exactly 
 to ignore, to keep or to refuse, as its configuration says.
 """
 
+import copy
 import dataclasses
 import typing
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 from pydantic import TypeAdapter
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic_core import PydanticCustomError, PydanticKnownError, from_json
+
+from grpc_tool_bridge.tooling.lookalikes import nearest_dict
 
 Schema = dict[str, Any]
 Handler = Callable[[Any], Any]
@@ -99,6 +103,9 @@ class _Reader:
     def read(self, value: Any, handler: Handler) -> Any:
         """Reads a value: an instance, a dict of its fields, or anything else that the class takes."""
         if not isinstance(value, Mapping):
+            # An instance may be read by its keys as well.
+            value = value if isinstance(value, self._cls) else nearest_dict(value)
+        if not isinstance(value, Mapping):
             return self._taken(value, handler)
         given: Mapping[Any, Any] = value
         if self._left_out:
@@ -131,14 +138,37 @@ class _DataclassReader(_Reader):
     def _taken(self, value: Any, handler: Handler) -> Any:
         if not isinstance(value, self._cls):
             return handler(value)
-        if not self._init_only:
-            handler({name: getattr(value, name) for name in self._fields if hasattr(value, name)})
-        return value
+        if self._init_only:
+            return value
+        held = {name: getattr(value, name) for name in self._fields if hasattr(value, name)}
+        fields, _ = handler(held)
+        return with_fields(value, held, {name: fields[name] for name in held})
 
     def _constructed(self, given: Mapping[Any, Any], handler: Handler) -> Any:
         fields, init_only = handler(given)
         arguments = {name: item for name, item in fields.items() if name in self._fields}
         return self._cls(**arguments, **dict(zip(self._init_only, init_only or (), strict=True)))
+
+
+def with_fields(value: Any, held: Mapping[str, Any], read: Mapping[str, Any]) -> Any:
+    """Gives an instance whose fields are what its annotations say: itself, or a copy that holds what was read of them.
+
+    Args:
+        value: The instance.
+        held: Its fields by name.
+        read: The same fields as they were read, such as an int for NumPy's.
+    """
+    changed = {name: item for name, item in read.items() if item is not held[name]}
+    if not changed:
+        return value
+    made = copy.copy(value)
+    for name, item in changed.items():
+        # Also of a frozen class.
+        if isinstance(made, msgspec.Struct):
+            msgspec.structs.force_setattr(made, name, item)
+        else:
+            object.__setattr__(made, name, item)
+    return made
 
 
 def _named_fields(inner: Schema) -> list[tuple[str, Schema]]:

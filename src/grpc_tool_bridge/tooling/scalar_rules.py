@@ -36,6 +36,21 @@ def _strict(node: Schema) -> Schema:
     return node
 
 
+def _itself(kind: Any, rule: Callable[[Schema], Schema]) -> Callable[[Schema], Schema]:
+    """Gives what is of a subclass, such as NumPy's, as the type itself; of these pydantic leaves it as it is."""
+
+    def plain(value: Any) -> Any:
+        return value if type(value) is kind else kind(value)
+
+    def rewrite(node: Schema) -> Schema:
+        inner = rule(node)
+        return move_ref(
+            inner, {"type": "function-after", "function": {"type": "no-info", "function": plain}, "schema": inner}
+        )
+
+    return rewrite
+
+
 def _float(node: Schema) -> Schema:
     if node.get("strict") is False:
         return node
@@ -203,7 +218,8 @@ STRICT_SCALARS: Rewrites = {
     "float": _float,
     "str": _strict,
     "bool": _strict,
-    "bytes": _strict,
+    "bytes": _itself(bytes, _strict),
+    "complex": _itself(complex, lambda node: node),
     "datetime": _or_text(_iso(datetime.fromisoformat), "should be an ISO 8601 date and time", exact_datetime),
     "date": _or_text(_iso(date.fromisoformat), "should be an ISO 8601 date", exact_date),
     "time": _or_text(_iso(time.fromisoformat), "should be an ISO 8601 time"),

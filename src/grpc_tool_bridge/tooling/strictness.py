@@ -21,12 +21,20 @@ from typing import Any
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic_core import PydanticKnownError, ValidationError
 
-from grpc_tool_bridge.tooling.lookalikes import made_of_row, nearest_list, nearest_scalar, row_bases
+from grpc_tool_bridge.tooling.lookalikes import (
+    made_of_row,
+    nearest_dict,
+    nearest_list,
+    nearest_missing,
+    nearest_scalar,
+    row_bases,
+)
 from grpc_tool_bridge.tooling.reading import reads_fields, reads_json
 from grpc_tool_bridge.tooling.rewriting import Rewrites, Schema, before, move_ref, with_parts
 from grpc_tool_bridge.tooling.scalar_rules import READING_SCALARS, STRICT_SCALARS
 from grpc_tool_bridge.wire.annotated import read_as
 from grpc_tool_bridge.wire.packages import home_of
+from grpc_tool_bridge.wire.rows import is_data
 
 # Begins the label of a union's choice in the path of an error. No argument can be called so.
 CHOICE_MARK = "\0"
@@ -94,10 +102,19 @@ def _container(error_type: Any, *refused: type) -> Callable[[Schema], Schema]:
             if isinstance(value, refused):
                 raise PydanticKnownError(error_type)
             return value
-        listed = nearest_list(value)
+        listed = nearest_list(value, error_type)
         if isinstance(listed, (Iterator, *refused)):
             raise PydanticKnownError(error_type)
         return listed
+
+    return lambda node: before(check, node)
+
+
+def _container_of_model(error_type: Any) -> Callable[[Schema], Schema]:
+    """Leaves a model its rules, but for data: iterated, a frame would be the names of its columns."""
+
+    def check(value: Any) -> Any:
+        return nearest_list(value, error_type) if is_data(type(value)) else value
 
     return lambda node: before(check, node)
 
@@ -108,6 +125,10 @@ def _dict(node: Schema) -> Schema:
         function = {"type": "no-info", "function": _read_key}
         node["keys_schema"] = {"type": "function-wrap", "function": function, "schema": keys}
     return node
+
+
+def _dict_reading(node: Schema) -> Schema:
+    return before(nearest_dict, _dict(node))
 
 
 def _is_text(keys: Schema) -> bool:
@@ -176,6 +197,10 @@ _READS: Rewrites = {
     "model": reads_fields,
     "dataclass": reads_fields,
     "json": reads_json,
+    "list": _container_of_model("list_type"),
+    "tuple": _container_of_model("tuple_type"),
+    "set": _container_of_model("set_type"),
+    "frozenset": _container_of_model("frozen_set_type"),
 }
 _CONTAINERS: Rewrites = {
     "list": _container("list_type", set, frozenset),
@@ -193,4 +218,10 @@ _CONTAINERS: Rewrites = {
     "nullable": partial(before, nearest_scalar),
 }
 _REWRITES: Rewrites = {**STRICT_SCALARS, **_CONTAINERS}
-_READINGS: Rewrites = {**READING_SCALARS, **_CONTAINERS}
+_READINGS: Rewrites = {
+    **READING_SCALARS,
+    **_CONTAINERS,
+    "dict": _dict_reading,
+    "typed-dict": partial(before, nearest_dict),
+    "nullable": partial(before, nearest_missing),
+}

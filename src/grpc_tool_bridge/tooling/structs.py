@@ -7,12 +7,13 @@ import sys
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Optional
 
 import msgspec
 from pydantic_core import PydanticCustomError
 
-from grpc_tool_bridge.tooling.reading import validator_of
+from grpc_tool_bridge.tooling.lookalikes import nearest_dict
+from grpc_tool_bridge.tooling.reading import validator_of, with_fields
 
 Schema = dict[str, Any]
 # Compiles the annotation of a field, inside of these classes.
@@ -55,7 +56,7 @@ def describes_struct(node: Schema, compile_: Compile, within: frozenset[Any]) ->
     if cls in within:
 
         def read_part(value: Any) -> Any:
-            return value if isinstance(value, cls) else validator_of(cls)(value)
+            return validator_of(cls)(value)
 
         return {"type": "function-before", "function": {"type": "no-info", "function": read_part}, "schema": node}
     if getattr(getattr(cls, "__struct_config__", None), "array_like", False):
@@ -69,14 +70,17 @@ def describes_struct(node: Schema, compile_: Compile, within: frozenset[Any]) ->
         }
         for field in fields
     }
-    whole = {
-        "type": "function-after",
-        "function": {"type": "no-info", "function": _Construct(cls, tuple(fields))},
-        "schema": {"type": "typed-dict", "cls": cls, "fields": parts, "extra_behavior": "forbid"},
-    }
+    whole = {"type": "typed-dict", "cls": cls, "fields": parts, "extra_behavior": "forbid"}
+    construct = _Construct(cls, tuple(fields))
+    names = {field.name: field.key for field in fields if field.name}
 
     def read(value: Any, handler: Callable[[Any], Any]) -> Any:
-        return value if isinstance(value, cls) else handler(value)
+        if not isinstance(value, cls):
+            return construct(handler(nearest_dict(value)))
+        held = {name: getattr(value, name) for name in names if hasattr(value, name)}
+        held = {name: item for name, item in held.items() if item is not msgspec.UNSET}
+        fields_read = handler({names[name]: item for name, item in held.items()})
+        return with_fields(value, held, {name: fields_read[names[name]] for name in held})
 
     return {"type": "function-wrap", "function": {"type": "no-info", "function": read}, "schema": whole}
 
@@ -107,13 +111,20 @@ def _fields(cls: Any) -> Iterator[_Field]:
         if config.tag_field:
             yield _Field(config.tag_field, "", "", Literal[config.tag], required=False)
         for info in msgspec.structs.fields(cls):
-            yield _Field(info.encode_name, info.name, info.name, hints.get(info.name, Any), info.required)
+            hint = _or_null(hints.get(info.name, Any), info.default)
+            yield _Field(info.encode_name, info.name, info.name, hint, info.required)
         return
     nothing = _nothing(cls)
     for field in cls.__attrs_attrs__:
         required = field.init and field.default is nothing
         key = field.alias if field.init else field.name
-        yield _Field(key, field.alias if field.init else "", field.name, hints.get(field.name, Any), required)
+        hint = _or_null(hints.get(field.name, Any), field.default)
+        yield _Field(key, field.alias if field.init else "", field.name, hint, required)
+
+
+def _or_null(hint: Any, default: Any) -> Any:
+    """Lets a field take the null that it has for a default, such as ``limit: int = None``."""
+    return hint if default is not None else Optional[hint]  # noqa: UP045 - a hint can be a text, which has no |
 
 
 def _nothing(cls: Any) -> Any:

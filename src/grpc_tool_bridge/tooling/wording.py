@@ -2,7 +2,7 @@
 
 import re
 from collections import abc
-from datetime import date, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic_core import ErrorDetails, ValidationError
 
 from grpc_tool_bridge.tooling.strictness import CHOICE_MARK
+from grpc_tool_bridge.wire.packages import home_of
 
 _MAX_TOLD = 5
 _MAX_SHOWN_CHARS = 60
@@ -17,6 +18,10 @@ _MAX_SHOWN_BITS = 128
 # "Input should be", "String should have": the argument's name stands in its place.
 _SUBJECT = re.compile(r"^(Input |[A-Z][A-Za-z]+ (?:input )?(?=should ))")
 _SHOWN_TYPES = (bool, int, float, Decimal, UUID, date, time, timedelta)
+
+_SEQUENCE_PROBLEMS = frozenset({"list_type", "tuple_type", "set_type", "frozen_set_type"})
+_MAPPING_PROBLEMS = frozenset({"dict_type", "model_type", "model_attributes_type", "dataclass_type"})
+_DATE_PROBLEMS = frozenset({"date_type", "date_from_datetime_inexact"})
 
 _SAID_BETTER = {
     "missing": "is missing",
@@ -114,8 +119,37 @@ def _reason(item: ErrorDetails) -> str:
 
 def _sentence(item: ErrorDetails, reason: str, place: tuple[int | str, ...] | None = None) -> str:
     path = _path(item["loc"] if place is None else place)
-    got = "" if item["type"] in _SAID_BETTER else f", got {show(item['input'])}"
+    got = "" if item["type"] in _SAID_BETTER else f", got {_package(item)}{show(item['input'])}{_advice(item)}"
     return f"{path} {reason}{got}".lstrip()
+
+
+def _package(item: ErrorDetails) -> str:
+    """Names the package before a class that has a namesake in another one."""
+    package = home_of(type(item["input"]))
+    return f"{package}." if package and item["type"] == "is_instance_of" and item["msg"].endswith("Frame") else ""
+
+
+def _advice(item: ErrorDetails) -> str:
+    """Says what to use in place of a value that is no mistake, but of a kind that nobody converts without a word."""
+    value, problem = item["input"], item["type"]
+    if problem in _SEQUENCE_PROBLEMS and isinstance(value, set | frozenset):
+        return ": it has no order, use sorted(…) or list(…) of it"
+    if problem in _DATE_PROBLEMS and isinstance(value, datetime):
+        return ": use its date()"
+    if problem == "int_type" and isinstance(value, Decimal) and value.is_finite() and value == round(value):
+        return ": use int(…) of it"
+    if problem == "is_instance_of" and isinstance(value, float) and item["msg"].endswith(" Decimal"):
+        return ": use Decimal(str(…)) of it"
+    return _frame_advice(value, problem) if home_of(type(value)) is not None else ""
+
+
+def _frame_advice(value: Any, problem: str) -> str:
+    if problem in _MAPPING_PROBLEMS and hasattr(value, "to_dict"):
+        return ": use its to_dict()"
+    if problem not in _SEQUENCE_PROBLEMS or type(value).__name__ not in ("DataFrame", "Table"):
+        return ""
+    rows = {"pandas": 'to_dict("records")', "polars": "to_dicts()", "pyarrow": "to_pylist()"}
+    return f": use its {rows[home_of(type(value)) or '']}"
 
 
 def _path(place: tuple[int | str, ...]) -> str:

@@ -5,10 +5,13 @@ A Series of polars travels as a frame, an array of pandas as a Series; who asks 
 
 import sys
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from grpc_tool_bridge.wire.packages import home_of
+
+# Of Python, what NumPy has scalars for, besides dates.
+_PLAIN = (bool, int, float, complex, str, bytes)
 
 
 def read_as(cls: type, value: Any) -> Any:
@@ -35,16 +38,40 @@ def read_as(cls: type, value: Any) -> Any:
     return made if isinstance(made, cls) else value
 
 
-def _of_numpy(cls: type, value: Any, np: Any) -> Any:
-    return np.ma.MaskedArray(value) if cls is np.ma.MaskedArray and isinstance(value, np.ndarray) else value
+def _of_numpy(cls: Any, value: Any, np: Any) -> Any:
+    if cls is np.ma.MaskedArray:
+        return np.ma.MaskedArray(value) if isinstance(value, np.ndarray) else value
+    return _numpy_scalar(cls, value, np) if issubclass(cls, np.generic) else value
+
+
+def _numpy_scalar(cls: Any, value: Any, np: Any) -> Any:
+    """Makes a scalar of NumPy of Python's, or of another of NumPy's, where it means the same."""
+    if issubclass(cls, np.datetime64):
+        return cls(value) if isinstance(value, date) and getattr(value, "tzinfo", None) is None else value
+    # It is a number to NumPy.
+    if issubclass(cls, np.timedelta64):
+        return cls(value) if isinstance(value, timedelta) else value
+    if isinstance(value, np.generic):
+        value = value.item()
+    if not isinstance(value, _PLAIN) or issubclass(cls, np.bool_) != isinstance(value, bool):
+        return value
+    if isinstance(value, str | bytes) and value[-1:] in ("\0", b"\0"):
+        # NumPy would cut it off.
+        return value
+    made = cls(value)
+    # A float may be rounded, as it is wherever one is kept in fewer digits; nothing else is changed.
+    same = made == value or (made != made and value != value)  # noqa: PLR0124 - a NaN
+    return made if same else value
 
 
 def _of_pandas(cls: type, value: Any, pd: Any) -> Any:
     if isinstance(value, pd.Series) and issubclass(cls, pd.api.extensions.ExtensionArray):
         return value.array
-    if cls is pd.Timestamp and isinstance(value, datetime):
+    # What the values of a column of dates are, taken one by one.
+    home = home_of(type(value))
+    if cls is pd.Timestamp and (isinstance(value, datetime) or (home == "numpy" and value.dtype.kind == "M")):
         return pd.Timestamp(value)
-    if cls is pd.Timedelta and isinstance(value, timedelta):
+    if cls is pd.Timedelta and (isinstance(value, timedelta) or (home == "numpy" and value.dtype.kind == "m")):
         return pd.Timedelta(value)
     return _subclassed(cls, value, (pd.DataFrame, pd.Series))
 

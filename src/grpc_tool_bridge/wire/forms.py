@@ -90,6 +90,9 @@ def _cell(value: Any, place: Place) -> bytes:
         reason = "is nested too deep" if isinstance(failure, RecursionError) else str(failure)[:200]
         brief = f"{repr(value)[:80]} ({type(value).__name__})"
         mend = 'map(lambda text: str(text).encode("utf-8", "replace").decode())' if type(value) is str else "map(str)"
+        if hasattr(value, "tolist"):
+            # What unique() gives of each group, say: its text would be that of a picture of it.
+            mend = "map(list)"
         raise place.inexact(f"holds {brief}, and {reason}", mend) from failure
 
 

@@ -62,7 +62,10 @@ def is_data(kind: type) -> bool:
 @lru_cache(maxsize=4_096)
 def is_iterator(kind: type) -> bool:
     """Whether instances of a class are read item by item, once; a file, which has an end of its own, is none."""
-    return issubclass(kind, abc.Iterator) and not issubclass(kind, io.IOBase) and not is_data(kind)
+    if not issubclass(kind, abc.Iterator) or issubclass(kind, io.IOBase):
+        return False
+    # What reads a file of pandas in pieces gives frames; those of the other packages are arrays and tables.
+    return home_of(kind) in (None, "pandas")
 
 
 def has_own_text(kind: type) -> bool:
@@ -183,15 +186,6 @@ def _sequence(value: Any) -> list[Any]:
     return list(value)
 
 
-def _items(value: Any) -> Any:
-    pairs = list(value)
-    try:
-        return set(pairs)
-    except TypeError:
-        # Items of a dict whose values cannot be in a set.
-        return pairs
-
-
 class _KeyedType(type):
     def __subclasscheck__(cls, kind: Any) -> bool:
         return callable(getattr(kind, "keys", None)) and hasattr(kind, "__getitem__")
@@ -199,6 +193,12 @@ class _KeyedType(type):
 
 class _Keyed(metaclass=_KeyedType):
     """What is read as a mapping is, by its keys, and is not registered as one."""
+
+
+@lru_cache(maxsize=4_096)
+def is_keyed(kind: type) -> bool:
+    """Whether instances of a class are read by their keys, as a mapping is."""
+    return issubclass(kind, _Keyed)
 
 
 # The first that fits; what is a subclass of a real container is copied by that container's own code.
@@ -211,9 +211,10 @@ _CONTAINER_ROWS: tuple[tuple[Any, Row], ...] = (
     (abc.Mapping, _mapping),
     # A row of a database, say, which is registered as a sequence of its values.
     (_Keyed, _mapping),
-    (abc.Set, _items),
+    # Keys, values and items of a dict have its order, which a set would lose.
+    (abc.MappingView, list),
+    (abc.Set, set),
     (abc.Sequence, _sequence),
-    (abc.ValuesView, list),
 )
 
 

@@ -39,6 +39,10 @@ T = TypeVar("T")
 
 MAX_DEPTH = 100
 _UNKNOWN = "python."
+# How many arrays or scalars of NumPy in one value are written in an event loop, at some 10 µs each; a frame takes as
+# long as a hundred.
+_WORK_IN_LOOP = 2_000
+_WORK_OF_FRAME = 100
 _AS_USUAL = Writing()
 
 
@@ -181,7 +185,16 @@ def _pack(value: Any, how: Writing) -> Packed:
         if packed is not None:
             return packed
 
+    work = 0
+
     def pack(other: Any) -> Packed:
+        nonlocal work
+        # By its class: a lazy frame would look for its columns.
+        kind: Any = type(other)
+        work += _WORK_OF_FRAME if hasattr(kind, "columns") or hasattr(kind, "to_frame") else 1
+        if work > _WORK_IN_LOOP:
+            # It is nobody's code, but enough of it to hold up a loop.
+            foreign(other)
         return _pack_object(other, strict=how.strict)
 
     return pack_rich(plain, pack) if is_rich(type(plain)) else pack(plain)

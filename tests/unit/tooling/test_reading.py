@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, NamedTuple, TypedDict, Union
 
 import attrs
 import msgspec
+import numpy as np
+import pandas as pd
 import pydantic
 import pydantic.dataclasses
 import pytest
@@ -444,6 +446,86 @@ def test_the_fields_of_attrs_classes_and_structs_are_described() -> None:
 def test_a_dataclass_whose_fields_are_of_other_types_is_refused(value: Any, problem: str) -> None:
     with pytest.raises(pydantic.ValidationError, match=problem):
         read(type(value), value)
+
+
+@dc.dataclass
+class Loose:
+    n: int
+    xs: list[float]
+    when: dt.datetime | None = None
+    kind: Colour | None = None
+
+
+@dc.dataclass(frozen=True, slots=True)
+class LooseHolder:
+    inner: Loose
+    others: dict[str, Loose]
+
+
+@dc.dataclass
+class LooseSub(Loose):
+    more: str = ""
+
+
+@attrs.frozen
+class LooseAttr:
+    n: int
+    xs: list[float]
+    limit: int = None  # type: ignore[assignment]  # as people write it
+
+
+class LooseStruct(msgspec.Struct, frozen=True, rename="camel"):
+    n: int
+    many_xs: list[float]
+    limit: int = None  # type: ignore[assignment]  # as people write it
+    unset: int | msgspec.UnsetType = msgspec.UNSET
+
+
+XS = pd.Series([1.5, 2.0])
+INSTANCES: dict[str, tuple[Any, Any, Any]] = {
+    "dataclass": (Loose, Loose(np.int64(3), XS), Loose(3, [1.5, 2.0])),  # type: ignore[arg-type]  # that is the point
+    "no time": (Loose, Loose(3, [], pd.NaT), Loose(3, [], None)),  # type: ignore[arg-type]  # likewise
+    "value of an enum": (Loose, Loose(3, [], None, Colour.RED), Loose(3, [], None, Colour.RED)),
+    "frozen, in a dict": (
+        LooseHolder,
+        LooseHolder(Loose(3.0, XS), {"a": Loose(np.int8(1), np.array([2]))}),  # type: ignore[arg-type]  # likewise
+        LooseHolder(Loose(3, [1.5, 2.0]), {"a": Loose(1, [2.0])}),
+    ),
+    "subclass": (Loose, LooseSub(np.int64(3), [], more="m"), LooseSub(3, [], more="m")),  # type: ignore[arg-type]  # likewise
+    "attrs": (LooseAttr, LooseAttr(np.int64(3), XS), LooseAttr(3, [1.5, 2.0])),  # type: ignore[arg-type]  # likewise
+    "struct": (LooseStruct, LooseStruct(np.int64(3), XS), LooseStruct(3, [1.5, 2.0])),  # type: ignore[arg-type]  # likewise
+}
+
+
+@pytest.mark.parametrize("name", INSTANCES)
+def test_an_instance_holds_what_its_fields_are_declared_to_be(name: str) -> None:
+    cls, value, wanted = INSTANCES[name]
+    annotations: list[Any] = [cls, GenericAlias(list, (cls,)), GenericAlias(dict, (str, cls)) | None]
+    for annotation, held in zip(annotations, (value, [value], {"a": value}), strict=True):
+        made = compile_check(annotation, "here").validator.validate_python(held)
+        made = made[0] if isinstance(made, list) else made["a"] if isinstance(made, dict) else made
+        assert type(made) is type(wanted)
+        assert repr(made) == repr(wanted)
+
+
+def test_an_instance_that_holds_it_already_is_not_copied() -> None:
+    value = LooseAttr(3, [])
+    assert compile_check(Typed | LooseAttr, "here").validator.validate_python(value) == value
+    plain = Base(1)
+    assert compile_check(Base, "here").validator.validate_python(plain) is plain
+
+
+WRONG: list[Any] = [
+    Loose("x", []),  # type: ignore[arg-type]  # that is the point
+    LooseAttr("x", []),  # type: ignore[arg-type]  # likewise
+    LooseStruct(1, "x"),  # type: ignore[arg-type]  # likewise
+]
+
+
+@pytest.mark.parametrize("value", WRONG, ids=lambda value: type(value).__name__)
+def test_an_instance_that_holds_something_else_is_refused(value: Any) -> None:
+    with pytest.raises(pydantic.ValidationError, match="valid"):
+        compile_check(type(value), "here").validator.validate_python(value)
 
 
 NAMES = st.text(max_size=5)

@@ -1,11 +1,14 @@
 import enum
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
@@ -60,6 +63,42 @@ def told(annotation: Any, value: Any, prefix: str = "") -> str:
     ],
 )
 def test_a_problem_is_told_with_its_place_and_what_was_given(annotation: Any, value: Any, text: str) -> None:
+    assert told(annotation, value) == text
+
+
+FRAME = pd.DataFrame({"a": [1]})
+NO_LIST = "should be a valid list, got"
+NO_DICT = "should be a valid dictionary, got"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "text"),
+    [
+        (list[str], FRAME, f'{NO_LIST} DataFrame of 1: use its to_dict("records")'),
+        (list[dict[str, int]], pl.DataFrame(FRAME), f"{NO_LIST} DataFrame of 1: use its to_dicts()"),
+        (list[dict[str, int]], pa.table(FRAME), f"{NO_LIST} Table: use its to_pylist()"),
+        (list[str], {"a"}, f"{NO_LIST} set of 1: it has no order, use sorted(…) or list(…) of it"),
+        (list[str] | None, {"a"}, f"{NO_LIST} set of 1: it has no order, use sorted(…) or list(…) of it"),
+        (dict[str, int], FRAME["a"], f"{NO_DICT} Series of 1: use its to_dict()"),
+        (Row, FRAME.iloc[0], f"{NO_DICT} Series of 1: use its to_dict()"),
+        (Model, FRAME.iloc[0], "should be a valid dictionary or instance of Model, got Series of 1: use its to_dict()"),
+        (dict[str, int], pl.Series([1]), f"{NO_DICT} Series of 1"),
+        (pd.DataFrame, pl.DataFrame(FRAME), "should be an instance of DataFrame, got polars.DataFrame of 1"),
+        (pl.DataFrame, FRAME, "should be an instance of DataFrame, got pandas.DataFrame of 1"),
+        (
+            date,
+            datetime.fromisoformat("2026-01-01"),
+            "should be a valid date, got 2026-01-01 00:00:00 (datetime): use its date()",
+        ),
+        (int, Decimal(3), "should be a valid integer, got 3 (Decimal): use int(…) of it"),
+        (int, Decimal("3.5"), "should be a valid integer, got 3.5 (Decimal)"),
+        (int, Decimal("NaN"), "should be a valid integer, got NaN (Decimal)"),
+        (int, Decimal("sNaN"), "should be a valid integer, got sNaN (Decimal)"),
+        (Decimal, 1.5, "should be an instance of Decimal, got 1.5 (float): use Decimal(str(…)) of it"),
+    ],
+    ids=str,
+)
+def test_what_nobody_converts_without_a_word_is_told_how_to(annotation: Any, value: Any, text: str) -> None:
     assert told(annotation, value) == text
 
 

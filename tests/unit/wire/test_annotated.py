@@ -71,6 +71,35 @@ def written(value: Any) -> str:
     return re.sub(r"0x[0-9a-f]+", "", repr(value.collect() if isinstance(value, pl.LazyFrame) else value))
 
 
+MOMENT = dt.datetime.fromisoformat("2026-01-01 10:00")
+NUMPYS: list[tuple[Any, Any, Any]] = [
+    (np.int64, 3, np.int64(3)),
+    (np.int64, 3.0, np.int64(3)),
+    (np.int64, np.int32(3), np.int64(3)),
+    (np.uint8, 255, np.uint8(255)),
+    (np.float64, 1.5, np.float64(1.5)),
+    (np.float64, 3, np.float64(3)),
+    (np.float64, float("nan"), np.float64("nan")),
+    (np.float32, 0.1, np.float32(0.1)),
+    (np.complex128, 1j, np.complex128(1j)),
+    (np.bool_, True, np.bool_(True)),
+    (np.str_, "a", np.str_("a")),
+    (np.bytes_, b"a", np.bytes_(b"a")),
+    (np.datetime64, MOMENT, np.datetime64(MOMENT)),
+    (np.datetime64, dt.date(2026, 1, 1), np.datetime64("2026-01-01")),
+    (np.timedelta64, dt.timedelta(1), np.timedelta64(dt.timedelta(1))),
+    (pd.Timestamp, np.datetime64("2026-01-01T00:00:00.000000001"), pd.Timestamp("2026-01-01T00:00:00.000000001")),
+    (pd.Timedelta, np.timedelta64(3, "h"), pd.Timedelta("3h")),
+]
+
+
+@pytest.mark.parametrize(("cls", "value", "wanted"), NUMPYS, ids=str)
+def test_a_scalar_of_numpy_or_pandas_is_made_of_what_means_the_same(cls: Any, value: Any, wanted: Any) -> None:
+    made = read_as(cls, value)
+    assert type(made) is type(wanted)
+    assert repr(made) == repr(wanted)
+
+
 @pytest.mark.parametrize("name", ANNOTATED)
 def test_a_tool_gets_the_class_that_it_asks_for(name: str) -> None:
     cls, value = ANNOTATED[name]
@@ -108,6 +137,22 @@ UNFIT: list[tuple[Any, Any]] = [
     (Odd, pd.DataFrame({"a": [1]})),
     (np.ndarray, [1, 2]),
     (pd.DataFrame, [1]),
+    (np.int64, 1.5),
+    (np.int64, True),
+    (np.int64, "3"),
+    (np.int64, np.timedelta64(3, "D")),
+    (np.int8, 300),
+    (np.float32, 1e300),
+    (np.bool_, 1),
+    (np.str_, 3),
+    (np.str_, "a\0"),
+    (np.bytes_, b"a\0"),
+    (np.timedelta64, 5),
+    (np.datetime64, 5),
+    (np.datetime64, dt.datetime(2026, 1, 1, tzinfo=dt.UTC)),
+    (np.number, 3),
+    (pd.Timestamp, np.datetime64("NaT")),
+    (pd.Timedelta, np.timedelta64(3, "Y")),
     (str, 5),
     (object, 5),
 ]

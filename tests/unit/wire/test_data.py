@@ -1,6 +1,7 @@
 """What the data packages make, and what looks like it: the nearest row, or refused with what to send."""
 
 import datetime as dt
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,8 @@ def same(got: Any, expected: Any) -> bool:
         return bool(got.equals(expected)) and getattr(got, "attrs", {}) == getattr(expected, "attrs", {})
     if isinstance(got, np.ndarray):
         return got.dtype == expected.dtype and np.array_equal(got, expected)
+    if isinstance(got, tuple):
+        return len(got) == len(expected) and all(map(same, got, expected))
     return repr(got) == repr(expected)
 
 
@@ -204,6 +207,13 @@ ROWS: dict[str, tuple[Any, Any]] = {
     "scalar of nanoseconds": (pa.scalar(0, pa.timestamp("ns")), dt.datetime.fromisoformat("1970-01-01")),
     "null": (pa.scalar(None, pa.int64()), None),
     # strangers, and what numpy has of the kind
+    "row of itertuples": (next(pd.DataFrame({"a": [1], "b": ["x"]}).itertuples()), (0, 1, "x")),
+    "groups by key": (
+        pd.DataFrame({"a": ["x", "y"]}).groupby("a").groups, {"x": pd.RangeIndex(1), "y": pd.RangeIndex(1, 2)},
+    ),
+    "names of levels": (pd.Index([1], name="i").names, ["i"]),
+    "unique values and counts": (np.unique_counts(np.array([1, 1])), (np.array([1]), np.array([2]))),
+    "parts of a matrix": (np.linalg.eigh(np.eye(1)), (np.array([1.0]), np.array([[1.0]]))),
     "polynomial": (np.poly1d([1, 2]), np.array([1, 2])),
     "by __array__": (ByArray(np.arange(3)), np.arange(3)),
     "by __array__, of no dimensions": (ByArray(np.array(5)), np.array(5)),
@@ -227,6 +237,14 @@ def test_what_looks_like_a_row_of_the_table_travels_as_that_row_at_every_level(n
 def test_a_reader_of_batches_is_read_once() -> None:
     assert same(round_trip(TABLE.to_reader()), TABLE)
     assert same(round_trip([TABLE.to_reader()])[0], TABLE)
+
+
+def test_rows_of_itertuples_and_pieces_of_a_file_are_lists() -> None:
+    frame = pd.DataFrame({"a": [1, 2]})
+    assert round_trip(frame.itertuples(index=False)) == [(1,), (2,)]
+    pieces = pd.read_csv(io.StringIO(frame.to_csv(index=False)), chunksize=1)
+    assert pd.concat(round_trip(pieces)).equals(frame)
+    assert round_trip({"a": frame.itertuples(name=None)}) == {"a": [(0, 1), (1, 2)]}
 
 
 def test_a_memory_map_travels_as_its_array(tmp_path: Path) -> None:

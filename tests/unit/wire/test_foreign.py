@@ -6,6 +6,8 @@ from collections import Counter, OrderedDict, UserDict, deque
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from grpc_tool_bridge import deserialize_value, serialize_value
@@ -117,3 +119,25 @@ async def test_what_fails_in_a_thread_fails_as_it_would_here() -> None:
     with pytest.raises(LookupError, match="gone"):
         await written(fails())
     assert await outside_loop(lambda: 5) == 5
+
+
+MANY = {
+    "scalars": list(np.arange(3_000)),
+    "arrays": {str(number): np.arange(2) for number in range(3_000)},
+    "frames": [pd.DataFrame({"a": [1]})] * 30,
+    "rows": {"rows": [pd.Series([1, "a"])] * 30},
+}
+FEW = {"scalars": list(np.arange(1_000)), "frames": [pd.DataFrame({"a": [1]})] * 10, "frame": pd.DataFrame({"a": [1]})}
+
+
+@pytest.mark.parametrize("name", MANY)
+async def test_much_of_it_is_written_outside_of_an_event_loop_as_well(name: str) -> None:
+    with pytest.raises(ForeignCodeError):
+        pack_value(MANY[name])
+    message = await asyncio.to_thread(pack_value, MANY[name])
+    assert message == await outside_loop(lambda: pack_value(MANY[name]))
+
+
+@pytest.mark.parametrize("name", FEW)
+async def test_a_little_of_it_is_written_where_it_is(name: str) -> None:
+    assert pack_value(FEW[name])[1]

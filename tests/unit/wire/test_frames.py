@@ -170,6 +170,15 @@ def test_a_series_and_an_index_that_cannot_travel_are_refused_with_the_line_that
         assert list(round_trip(mended[name])) == ["<class 'object'>"]
 
 
+def test_arrays_of_pandas_in_a_column_are_mended_to_lists_and_not_to_their_pictures() -> None:
+    series = pd.Series(["x", "y", "x"]).groupby([1, 1, 2]).unique()
+    with pytest.raises(SerializationError, match="run: series") as caught:
+        serialize_value(series)
+    mended: dict[str, Any] = {"series": series}
+    exec(str(caught.value).rpartition("run: ")[2], mended)
+    assert list(round_trip(mended["series"])) == [["x", "y"], ["x"]]
+
+
 SERIES = [
     pd.Series([1, 2, 3], name="a"),
     pd.Series([1.5, None]),
