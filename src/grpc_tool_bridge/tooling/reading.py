@@ -8,7 +8,7 @@ to ignore, to keep or to refuse, as its configuration says.
 
 import dataclasses
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -94,7 +94,7 @@ class _Reader:
         self._later = _not_constructed(self._cls)
         self._left_out = (names - self._known) | self._later
         # A class that keeps what it does not know is not another for it.
-        self._keeps_extras = getattr(self._cls, "model_config", {}).get("extra") == "allow"
+        self._keeps_extras = _keeps_extras(self._cls)
 
     def read(self, value: Any, handler: Handler) -> Any:
         """Reads a value: an instance, a dict of its fields, or anything else that the class takes."""
@@ -104,7 +104,7 @@ class _Reader:
         if self._left_out:
             given = {key: item for key, item in value.items() if key not in self._left_out}
         if not self._keeps_extras and not given.keys() <= self._known:
-            subclass = _subclass_with(self._cls, frozenset(map(str, value)))
+            subclass = _subclass_with(self._cls, frozenset(map(str, value)), self._known)
             if subclass is not None:
                 return validator_of(subclass)(value)
         made = self._constructed(given, handler)
@@ -169,6 +169,11 @@ def _not_constructed(cls: Any) -> set[str]:
     return {field.name for field in dataclasses.fields(cls) if not field.init}
 
 
+def _keeps_extras(cls: Any) -> bool:
+    config = getattr(cls, "model_config", None) or getattr(cls, "__pydantic_config__", None) or {}
+    return config.get("extra") == "allow"
+
+
 def _set_field(made: Any, name: str, given: Any) -> None:
     """Gives a field that is not constructed the value that it had: what made it there may have been more."""
     try:
@@ -182,13 +187,23 @@ def _set_field(made: Any, name: str, given: Any) -> None:
 # ---------------------------------------------------------------------------------------------------------- subclasses
 
 
-def _subclass_with(cls: Any, keys: frozenset[str]) -> Any:
+def _subclass_with(cls: Any, keys: frozenset[str], known: Collection[str]) -> Any:
     """Finds the subclass that has fields of just these keys; None where there is none.
+
+    Args:
+        cls: The class that is declared.
+        keys: What is given.
+        known: The keys of the class itself.
 
     Raises:
         PydanticCustomError: There are several, so that nobody can tell which was meant.
     """
-    found = [each for each in _subclasses(cls) if keys in _key_sets(each)]
+    subclasses = _subclasses(cls)
+    found = [each for each in subclasses if keys in _key_sets(each)]
+    if not found:
+        # One that keeps what it does not know has its own keys, and may have more.
+        keepers = [each for each in subclasses if _keeps_extras(each)]
+        found = [each for each in keepers if any(own <= keys and not own.issubset(known) for own in _key_sets(each))]
     if len(found) > 1:
         names = ", ".join(sorted(each.__qualname__ for each in found[:_MAX_NAMED]))
         raise PydanticCustomError(

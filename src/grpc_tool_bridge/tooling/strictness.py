@@ -24,7 +24,7 @@ from pydantic_core import PydanticKnownError, ValidationError
 from grpc_tool_bridge.tooling.lookalikes import made_of_row, nearest_list, nearest_scalar, row_bases
 from grpc_tool_bridge.tooling.reading import reads_fields, reads_json
 from grpc_tool_bridge.tooling.rewriting import Rewrites, Schema, before, move_ref, with_parts
-from grpc_tool_bridge.tooling.scalar_rules import READING_SCALARS, STRICT_SCALARS
+from grpc_tool_bridge.tooling.scalar_rules import READING_SCALARS, STRICT_SCALARS, literal_of_values
 from grpc_tool_bridge.wire.annotated import read_as
 from grpc_tool_bridge.wire.packages import home_of
 
@@ -170,8 +170,15 @@ def _generator(node: Schema) -> Schema:
     return _container("list_type")({**node, "type": "list"})
 
 
+def _travelled(node: Schema) -> Schema:
+    """Reads a value that has two forms from either: a model that is strict would take but the one of Python."""
+    return {**node, "strict": False}
+
+
 # Of models, which keep their own rules for all else.
 _READS: Rewrites = {
+    **dict.fromkeys(("enum", "lax-or-strict", "deque", "counter", "ordered-dict"), _travelled),
+    "literal": literal_of_values,
     "is-instance": _instance,
     "model": reads_fields,
     "dataclass": reads_fields,

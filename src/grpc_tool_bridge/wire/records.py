@@ -70,6 +70,7 @@ class _Field:
         excluded_if: Tells a value that is kept out.
         serialized: How its class has it written: "" (as it is), "python" or "json".
         is_json: Whether it is read from a JSON text.
+        is_written_back: Whether some of it is read from a text that says it otherwise: JSON in a list, Base64.
         default: What it is where it is not given.
     """
 
@@ -80,6 +81,7 @@ class _Field:
     excluded_if: Callable[[Any], bool] | None
     serialized: str
     is_json: bool
+    is_written_back: bool
     default: Any
 
     @classmethod
@@ -88,14 +90,16 @@ class _Field:
         choices = getattr(alias, "choices", None)
         first = choices[0] if choices else alias
         schema = _field_schema(owner, name)
+        serialized, encoded = _serializer_mode(schema), _is_encoded(schema)
         return cls(
             name,
             first if isinstance(first, str) else name,
             info.serialization_alias or name,
             bool(info.exclude),
             getattr(info, "exclude_if", None),
-            _serializer_mode(schema),
+            serialized or ("python" if encoded else ""),
             _is_json(schema),
+            not serialized and (encoded or _holds_json(schema)),
             info.default,
         )
 
@@ -106,16 +110,24 @@ class _Field:
             # Whoever reads it has the same.
             return
         if not output:
-            into[self.input_key] = _json_text(held) if self.is_json else held
+            into[self.input_key] = self._as_read(value, held)
         elif not (self.excluded or (self.excluded_if is not None and self.excluded_if(held))):
             if self.serialized:
                 written = _serialized(value, include={self.name}, mode=self.serialized)
                 held = written.get(self.output_key, held)
             into[self.output_key] = held
 
+    def _as_read(self, value: Any, held: Any) -> Any:
+        if self.is_json:
+            return _json_text(held)
+        if not self.is_written_back:
+            return held
+        return _serialized(value, include={self.name}, round_trip=True).get(self.output_key, held)
 
-def _serialized(value: Any, *, include: set[str] | None = None, mode: str = "python") -> Any:
-    return value.__pydantic_serializer__.to_python(value, mode=mode, include=include, by_alias=True, warnings="error")
+
+def _serialized(value: Any, *, include: set[str] | None = None, mode: str = "python", round_trip: bool = False) -> Any:
+    write = value.__pydantic_serializer__.to_python
+    return write(value, mode=mode, include=include, by_alias=True, round_trip=round_trip, warnings="error")
 
 
 def _json_text(held: Any) -> str | None:
@@ -152,6 +164,33 @@ def _is_json(schema: Any) -> bool:
     return False
 
 
+def _holds_json(schema: Any) -> bool:
+    return _any_part(schema, lambda part: part.get("type") == "json")
+
+
+def _is_encoded(schema: Any) -> bool:
+    """Whether some of a field is held decoded, as ``Base64Str`` is: read again as it is held, it would be another."""
+    types = sys.modules["pydantic"].types
+    kinds = (types.EncodedBytes, types.EncodedStr)
+
+    def encodes(part: Any) -> bool:
+        found = part.get("serialization")
+        return isinstance(found, dict) and isinstance(getattr(found.get("function"), "__self__", None), kinds)
+
+    return _any_part(schema, encodes)
+
+
+def _any_part(schema: Any, condition: Callable[[Any], bool]) -> bool:
+    """Whether a condition holds for a part of a schema, models aside: each is written by its own class."""
+    if isinstance(schema, dict):
+        if schema.get("type") in ("model", "dataclass"):
+            return False
+        if condition(schema):
+            return True
+        return any(_any_part(part, condition) for key, part in schema.items() if key != "metadata")
+    return isinstance(schema, list | tuple) and any(_any_part(part, condition) for part in schema)
+
+
 def _serializer_mode(schema: Any) -> str:
     """Finds the mode in which a serializer of the program's own, on a field or inside its type, is used."""
     if isinstance(schema, dict):
@@ -160,7 +199,7 @@ def _serializer_mode(schema: Any) -> str:
             return ""
         found: Any = schema.get("serialization")
         function = found.get("function") if isinstance(found, dict) else None
-        if function is not None and not _is_pydantics(function):
+        if function is not None and not is_pydantics(function):
             return "json" if str(found.get("when_used", "always")).startswith("json") else "python"
         parts: Any = [part for key, part in schema.items() if key != "metadata"]
     else:
@@ -168,7 +207,8 @@ def _serializer_mode(schema: Any) -> str:
     return next(filter(None, map(_serializer_mode, parts)), "")
 
 
-def _is_pydantics(function: Any) -> bool:
+def is_pydantics(function: Any) -> bool:
+    """Whether a serializer is one of pydantic's own, not of the program."""
     module = getattr(function, "__module__", None) or type(function).__module__
     return module.partition(".")[0] in ("pydantic", "pydantic_core", "operator")
 

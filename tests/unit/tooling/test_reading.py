@@ -1,8 +1,11 @@
 """Objects made of fields are read back as equal objects where their class is declared, at any depth, in either form."""
 
+import collections
 import dataclasses as dc
 import datetime as dt
+import ipaddress
 import json
+import pathlib
 from collections.abc import Callable
 from enum import Enum
 from types import GenericAlias
@@ -14,7 +17,21 @@ import pydantic
 import pydantic.dataclasses
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
-from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, Json, RootModel, TypeAdapter, computed_field
+from pydantic import (
+    AliasChoices,
+    AliasPath,
+    Base64Bytes,
+    Base64Str,
+    Base64UrlStr,
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    Json,
+    RootModel,
+    TypeAdapter,
+    computed_field,
+)
 from pydantic.alias_generators import to_camel
 
 from grpc_tool_bridge import SerializationError, deserialize_value, serialize_value, tool
@@ -204,6 +221,53 @@ class StructHolder(msgspec.Struct, frozen=True):
     members: set[int] = set()
 
 
+class Chatty(Animal):
+    """Keeps what it does not know, which its base would drop."""
+
+    model_config = ConfigDict(extra="allow")
+    noise: str
+
+
+class Codes(BaseModel):
+    """Holds what other texts say, which are read once more where it is read."""
+
+    text: Base64Str
+    data: Base64Bytes = b""
+    more: list[Base64Str] = []
+    maybe: Base64UrlStr | None = None
+    sized: ByteSize = ByteSize(0)
+
+
+class JsonInside(BaseModel):
+    anything: list[Json[Any]]
+    texts: dict[str, Json[str]] = {}
+    pair: tuple[Json[int], str] = (1, "a")
+    either: Json[list[int]] | int | None = None
+
+
+class Members(BaseModel):
+    one: Literal[Colour.RED]
+    other: Literal["x", Colour.RED] = "x"
+    number: Literal[1] | None = 1
+
+
+class Unbending(BaseModel):
+    """Takes but the form of Python, of which some travels in another."""
+
+    model_config = ConfigDict(strict=True)
+    colour: Colour
+    choice: Literal[Colour.RED]
+    path: pathlib.PurePosixPath
+    address: ipaddress.IPv4Address
+    days: collections.deque[dt.date]
+    counts: collections.Counter[str]
+    ordered: collections.OrderedDict[str, int]
+    by_colour: dict[Colour, int]
+    maybe: Colour | None
+    animal: Animal
+    base: Base
+
+
 class Mixed(BaseModel):
     model_config = ConfigDict(arbitrary_types_allowed=True)
     attr: Attr
@@ -258,10 +322,31 @@ VALUES: dict[str, Any] = {
     "struct in struct": StructHolder(Struct("A"), {1, 2}),
     "each in another": Mixed(attr=Attr(1, animals=[REX]), base=Sub(1), slotted=Slotted(a=2)),
     "NamedTuple": Pair(Sub(1), REX),
+    "subclass that keeps all keys": Zoo(animals=[], best=Chatty(name="M", noise="meow", colour="red")),  # type: ignore[call-arg]  # it takes any
+    "Base64": Codes.model_validate(
+        {"text": "YWJjZA==", "data": b"YWJj", "more": ["aGk="], "maybe": "YQ==", "sized": "5kb"}
+    ),
+    "Json inside": JsonInside.model_validate(
+        {"anything": ['"123"', "[1]"], "texts": {"a": '"1"'}, "pair": ("5", "x"), "either": "[1]"}
+    ),
+    "Literal of members": Members(one=Colour.RED, other=Colour.RED),
+    "strict": Unbending(
+        colour=Colour.RED,
+        choice=Colour.RED,
+        path=pathlib.PurePosixPath("/a"),
+        address=ipaddress.IPv4Address("1.2.3.4"),
+        days=collections.deque([dt.date(2026, 1, 2)]),
+        counts=collections.Counter("aab"),
+        ordered=collections.OrderedDict(b=1, a=2),
+        by_colour={Colour.RED: 1},
+        maybe=Colour.RED,
+        animal=REX,
+        base=Sub(1),
+    ),
 }
 
 # What these leave out of an output, or write into it, is for the eyes of others.
-INPUT_ONLY = {"excluded fields", "serializers", "model serializer", "Json fields"}
+INPUT_ONLY = {"excluded fields", "serializers", "model serializer", "Json fields", "Json inside"}
 
 WRAPS: list[tuple[Callable[[Any], Any], Callable[[Any], Any]]] = [
     (lambda value: value, lambda cls: cls),
@@ -350,6 +435,20 @@ def test_an_unknown_field_is_the_business_of_the_class() -> None:
     for cls, given in ((Zoo, {"animals": [], "best": {"name": "A"}, "unknown": 1}), (Base, {"n": 1, "unknown": 1})):
         with pytest.raises(pydantic.ValidationError, match="unknown"):
             read(cls, given)
+
+
+def test_an_unknown_key_makes_no_subclass_of_a_class_that_has_all_its_fields() -> None:
+    class Open(Cot):
+        model_config = ConfigDict(extra="allow")
+
+    assert Open().kind == "cot"
+    assert type(read(Cot, {"width": 1, "unknown": 2})) is Cot
+
+
+def test_what_is_held_decoded_is_encoded_in_an_output() -> None:
+    codes = VALUES["Base64"]
+    assert output_form(codes) == codes.model_dump() | {"sized": 5000}
+    assert output_form(codes)["text"] == "YWJjZA=="
 
 
 def test_a_dataclass_with_an_init_only_field_is_refused_where_it_would_be_constructed_again() -> None:

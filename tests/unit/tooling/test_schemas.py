@@ -1,18 +1,26 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
-from typing import Annotated, Any
+from enum import IntEnum
+from typing import Annotated, Any, Literal, NamedTuple
 
+import jsonschema  # type: ignore[import-untyped] # it has no types
 import numpy as np
 import pandas as pd
+import pydantic
 import pytest
-from pydantic import Field
+from google.protobuf.any_pb2 import Any as AnyMessage
+from pydantic import BaseModel, ConfigDict, Field, Secret
+from pydantic_core import to_jsonable_python
 
+from grpc_tool_bridge import deserialize_value, tool
 from grpc_tool_bridge.tooling.checks import compile_check
 from grpc_tool_bridge.tooling.schemas import input_schema, output_schema
 from grpc_tool_bridge.tooling.signatures import read_signature
+from grpc_tool_bridge.wire.arguments import pack_argument
+from grpc_tool_bridge.wire.values import Writing, pack_value
 
 
 @dataclass
@@ -127,3 +135,82 @@ class TestOutput:
         made = json.loads(output_schema(compile_check(list[Point], "f"), "the corners"))
         assert made["description"] == "the corners"
         assert list(made["$defs"]) == ["Point"]
+
+
+class Whole(BaseModel):
+    @pydantic.model_serializer
+    def _written(self):  # type: ignore[no-untyped-def]  # what it makes is not said
+        return "text"
+
+
+class Fields(BaseModel):
+    model_config = ConfigDict(ser_json_timedelta="float")
+    price: float
+    days: Annotated[list[int], pydantic.WrapSerializer(lambda value, write: str(write(value)))]
+    span: timedelta
+    inner: list[Whole] = []
+
+    @pydantic.field_serializer("price")
+    def _written(self, price):  # type: ignore[no-untyped-def]  # likewise
+        return f"{price:.2f}"
+
+
+class Level(IntEnum):
+    LOW = 1
+
+
+class Key(NamedTuple):
+    n: int
+
+
+# An annotation, what a tool returns, and how its result looks as JSON.
+RESULTS: list[tuple[Any, Any, Any]] = [
+    (Whole, Whole(), "text"),
+    (Fields, Fields(price=1, days=[1], span=timedelta(1), inner=[Whole()]),
+     {"price": "1.00", "days": "[1]", "span": "P1D", "inner": ["text"]}),
+    (dict[Level, int], {Level.LOW: 2}, {"1": 2}),
+    (dict[Literal[1, "a"], int], {1: 2, "a": 3}, {"1": 2, "a": 3}),
+    (dict[Key, int], {Key(1): 2}, {"1": 2}),
+    (list[dict[bool, int]], [{True: 2}], [{"true": 2}]),
+    (complex, 1 + 2j, "1+2j"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("annotation", "value", "written"), RESULTS, ids=str)
+def test_a_result_is_what_its_schema_says(annotation: Any, value: Any, written: Any) -> None:
+    type_url, payload = pack_value(value, Writing(output=True))
+    back = to_jsonable_python(deserialize_value(AnyMessage(type_url=type_url, value=payload)))
+    assert back == written
+    jsonschema.Draft202012Validator(of(annotation)).validate(back)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "given"),
+    [(dict[Level, int], {"1": 2}), (dict[Key, int], {}), (complex, 1.5), (complex, 2), (complex, "1+2j")],
+    ids=str,
+)
+def test_what_is_read_is_allowed_by_the_schema(annotation: Any, given: Any) -> None:
+    def f(value: Any) -> None: ...
+
+    f.__annotations__["value"] = annotation
+    made = tool(f)
+    made.bind((given,), {})
+    jsonschema.Draft202012Validator(json.loads(made.spec.input_schema)).validate({"value": given})
+
+
+def test_the_keys_of_a_dict_are_described_where_they_are_texts() -> None:
+    assert "propertyNames" in of(dict[Literal["a", "b"], int])
+
+
+def test_each_secret_is_marked_as_one() -> None:
+    class Held(BaseModel):
+        secret: Secret[int]
+
+    def f(secret: Secret[int], many: list[Secret[str]], held: Held) -> None: ...
+
+    made = schema(f)
+    assert made["properties"]["secret"]["format"] == "password"
+    assert made["properties"]["many"]["items"]["format"] == "password"
+    assert made["$defs"]["Held"]["properties"]["secret"]["format"] == "password"
+    for value, which in ((Secret[int](1), 0), ([Secret[str]("a")], 1), (Held(secret=Secret[int](1)), 2)):
+        pack_argument(value, which, tool(f).spec)
