@@ -15,7 +15,7 @@ from grpc_tool_bridge.tooling.checks import Check
 from grpc_tool_bridge.tooling.signatures import EMPTY, VAR_KEYWORD, VAR_POSITIONAL, Parameter, Signature
 from grpc_tool_bridge.tooling.structs import has_struct_fields
 from grpc_tool_bridge.tooling.typespecs import public_name
-from grpc_tool_bridge.wire.records import is_pydantics
+from grpc_tool_bridge.wire.serializers import is_pydantics
 from grpc_tool_bridge.wire.values import Writing, pack_value
 
 # Writes all that a receiver could declare, except for secrets.

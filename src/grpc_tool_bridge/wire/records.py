@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from grpc_tool_bridge.errors import SerializationError
+from grpc_tool_bridge.wire.serializers import holds_json, is_encoded, is_json, own_mode, writers_of, writing_mode
 
 # Makes the dict of an instance; in the output form where the flag is set.
 Fields = Callable[[Any, bool], Any]
@@ -39,7 +40,7 @@ def fields_of(kind: type) -> Fields | None:
 def _pydantic_fields(kind: Any) -> Fields:
     """Reads a model, or a dataclass of pydantic's, field by field: so each is written by its own class."""
     if getattr(kind, "__pydantic_root_model__", False):
-        return lambda value, output: _serialized(value) if output and _serializer_mode(_inside(kind)) else value.root
+        return lambda value, output: _serialized(value) if output and own_mode(_inside(kind)) else value.root
     fields = [_Field.of(name, info, kind) for name, info in kind.__pydantic_fields__.items()]
     decorators = kind.__pydantic_decorators__
     computed = [(name, item.info.alias or name) for name, item in decorators.computed_fields.items()]
@@ -90,16 +91,16 @@ class _Field:
         choices = getattr(alias, "choices", None)
         first = choices[0] if choices else alias
         schema = _field_schema(owner, name)
-        serialized, encoded = _serializer_mode(schema), _is_encoded(schema)
+        mode, encoded = writing_mode(schema), is_encoded(schema)
         return cls(
             name,
             first if isinstance(first, str) else name,
             info.serialization_alias or name,
             bool(info.exclude),
             getattr(info, "exclude_if", None),
-            serialized or ("python" if encoded else ""),
-            _is_json(schema),
-            not serialized and (encoded or _holds_json(schema)),
+            mode,
+            is_json(schema),
+            (encoded or holds_json(schema)) and not own_mode(schema),
             info.default,
         )
 
@@ -156,63 +157,6 @@ def _field_schema(owner: Any, name: str) -> Any:
     return next((field for field in fields if field["name"] == name), None)
 
 
-def _is_json(schema: Any) -> bool:
-    while isinstance(schema, dict):
-        if schema.get("type") == "json":
-            return True
-        schema = schema.get("schema")
-    return False
-
-
-def _holds_json(schema: Any) -> bool:
-    return _any_part(schema, lambda part: part.get("type") == "json")
-
-
-def _is_encoded(schema: Any) -> bool:
-    """Whether some of a field is held decoded, as ``Base64Str`` is: read again as it is held, it would be another."""
-    types = sys.modules["pydantic"].types
-    kinds = (types.EncodedBytes, types.EncodedStr)
-
-    def encodes(part: Any) -> bool:
-        found = part.get("serialization")
-        return isinstance(found, dict) and isinstance(getattr(found.get("function"), "__self__", None), kinds)
-
-    return _any_part(schema, encodes)
-
-
-def _any_part(schema: Any, condition: Callable[[Any], bool]) -> bool:
-    """Whether a condition holds for a part of a schema, models aside: each is written by its own class."""
-    if isinstance(schema, dict):
-        if schema.get("type") in ("model", "dataclass"):
-            return False
-        if condition(schema):
-            return True
-        return any(_any_part(part, condition) for key, part in schema.items() if key != "metadata")
-    return isinstance(schema, list | tuple) and any(_any_part(part, condition) for part in schema)
-
-
-def _serializer_mode(schema: Any) -> str:
-    """Finds the mode in which a serializer of the program's own, on a field or inside its type, is used."""
-    if isinstance(schema, dict):
-        if schema.get("type") in ("model", "dataclass"):
-            # It is written by its own class.
-            return ""
-        found: Any = schema.get("serialization")
-        function = found.get("function") if isinstance(found, dict) else None
-        if function is not None and not is_pydantics(function):
-            return "json" if str(found.get("when_used", "always")).startswith("json") else "python"
-        parts: Any = [part for key, part in schema.items() if key != "metadata"]
-    else:
-        parts = schema if isinstance(schema, list | tuple) else ()
-    return next(filter(None, map(_serializer_mode, parts)), "")
-
-
-def is_pydantics(function: Any) -> bool:
-    """Whether a serializer is one of pydantic's own, not of the program."""
-    module = getattr(function, "__module__", None) or type(function).__module__
-    return module.partition(".")[0] in ("pydantic", "pydantic_core", "operator")
-
-
 # ------------------------------------------------------------------------------------------- dataclasses and the like
 
 
@@ -222,9 +166,7 @@ def _dataclass_fields(kind: Any) -> Fields:
     if hasattr(kind, "__pydantic_fields__"):
         read = _pydantic_fields(kind)
     else:
-
-        def read(value: Any, _: bool) -> Any:
-            return {name: getattr(value, name) for name in names}
+        read = _read_attributes(kind, [(name, name) for name in names])
 
     def read_checked(value: Any, output: bool) -> Any:
         if not output:
@@ -237,6 +179,22 @@ def _dataclass_fields(kind: Any) -> Fields:
     return read_checked if unkept else read
 
 
+def _read_attributes(kind: Any, keys: list[tuple[str, str]]) -> Fields:
+    """Reads attributes, each into its key; in an output, as the serializers of their annotations write them."""
+    writers = writers_of(kind)
+
+    def read(value: Any, output: bool) -> Any:
+        if output and writers:
+            return {key: writers.get(name, _same)(getattr(value, name)) for name, key in keys}
+        return {key: getattr(value, name) for name, key in keys}
+
+    return read
+
+
+def _same(held: Any) -> Any:
+    return held
+
+
 def _init_only(kind: Any) -> list[str]:
     """Lists the ``InitVar``s of a dataclass."""
     pseudo = dataclasses._FIELD_INITVAR  # type: ignore[attr-defined]  # noqa: SLF001 - nothing public tells of them
@@ -245,7 +203,7 @@ def _init_only(kind: Any) -> list[str]:
 
 def _attrs_fields(kind: Any) -> Fields:
     keys = [(field.name, field.alias if field.init else field.name) for field in kind.__attrs_attrs__]
-    return lambda value, _: {key: getattr(value, name) for name, key in keys}
+    return _read_attributes(kind, keys)
 
 
 def _struct_fields(kind: Any) -> Fields:
@@ -253,10 +211,10 @@ def _struct_fields(kind: Any) -> Fields:
     if config.array_like:
         return lambda value, _: [getattr(value, name) for name in kind.__struct_fields__]
     keys = list(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+    read_all = _read_attributes(kind, keys)
 
-    def read(value: Any, _: bool) -> Any:
-        made = {key: getattr(value, name) for name, key in keys}
-        made = {key: held for key, held in made.items() if held is not msgspec.UNSET}
+    def read(value: Any, output: bool) -> Any:
+        made = {key: held for key, held in read_all(value, output).items() if held is not msgspec.UNSET}
         return {config.tag_field: config.tag, **made} if config.tag_field else made
 
     return read

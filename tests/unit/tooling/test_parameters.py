@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import typing
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Reversible, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Reversible, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -260,6 +260,27 @@ def test_a_tool_takes_what_its_schema_says(annotation: Any, taken: list[Any], re
         with pytest.raises(ValidationError, match=r"^f: argument 'value': "):
             made.bind((wrong,), {})
         assert schema_takes(made, {"value": wrong}) == is_beyond, wrong
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind"),
+    [
+        (Iterator[int], Iterator), (typing.Iterator[int], Iterator), (Iterator[int] | None, Iterator),
+        (Generator[int, None, None], Generator), (typing.Generator[int, None, None], Generator),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_iterator_is_given_where_one_is_declared(annotation: Any, kind: Any) -> None:
+    made = tool_of(annotation)
+    for given in ([1, 2.0], (1, 2)):
+        (value,), _ = made.bind((given,), {})
+        assert isinstance(value, kind)
+        assert [next(value), next(value), *value] == [1, 2]
+    for wrong in (["x"], 5, "ab"):
+        with pytest.raises(ValidationError, match=r"^f: argument 'value': "):
+            made.bind((wrong,), {})
+        assert not schema_takes(made, {"value": wrong})
+    assert schema_takes(made, {"value": [1]})
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import IntEnum
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
+import attrs
 import jsonschema  # type: ignore[import-untyped] # it has no types
+import msgspec
 import numpy as np
 import pandas as pd
 import pydantic
@@ -17,10 +19,11 @@ from pydantic_core import to_jsonable_python
 
 from grpc_tool_bridge import deserialize_value, tool
 from grpc_tool_bridge.tooling.checks import compile_check
+from grpc_tool_bridge.tooling.results import fitted, result_writing
 from grpc_tool_bridge.tooling.schemas import input_schema, output_schema
 from grpc_tool_bridge.tooling.signatures import read_signature
 from grpc_tool_bridge.wire.arguments import pack_argument
-from grpc_tool_bridge.wire.values import Writing, pack_value
+from grpc_tool_bridge.wire.values import pack_value
 
 
 @dataclass
@@ -163,6 +166,40 @@ class Key(NamedTuple):
     n: int
 
 
+Euros = Annotated[float, pydantic.PlainSerializer(lambda euros: f"{euros:.2f}", return_type=str)]
+Seconds = Annotated[
+    timedelta, pydantic.PlainSerializer(lambda span: span.total_seconds(), return_type=float, when_used="json")
+]
+
+
+@dataclass
+class Bill:
+    total: Euros
+    parts: list[Euros] | None = None
+
+
+class Row(NamedTuple):
+    total: Euros
+
+
+class Entry(TypedDict):
+    total: Euros
+
+
+@attrs.define
+class Order:
+    total: Euros
+
+
+class Item(msgspec.Struct, rename="upper"):
+    total: Euros
+
+
+class Linked(TypedDict):
+    total: Euros
+    more: "list[Linked]"
+
+
 # An annotation, what a tool returns, and how its result looks as JSON.
 RESULTS: list[tuple[Any, Any, Any]] = [
     (Whole, Whole(), "text"),
@@ -173,15 +210,36 @@ RESULTS: list[tuple[Any, Any, Any]] = [
     (dict[Key, int], {Key(1): 2}, {"1": 2}),
     (list[dict[bool, int]], [{True: 2}], [{"true": 2}]),
     (complex, 1 + 2j, "1+2j"),
+    (Euros, 1.5, "1.50"),
+    (Euros, 1, "1.00"),
+    (Annotated[float | None, pydantic.PlainSerializer(str, return_type=str)], None, "None"),
+    (list[Euros | None], [1.5, None], ["1.50", None]),
+    (dict[str, tuple[Euros, int]], {"a": (1.5, 1)}, {"a": ["1.50", 1]}),
+    (Seconds, timedelta(minutes=1), 60.0),
+    (Bill, Bill(1.5, [2.5]), {"total": "1.50", "parts": ["2.50"]}),
+    (list[Bill], [{"total": 1.5}], [{"total": "1.50", "parts": None}]),
+    (Row, Row(1.5), ["1.50"]),
+    (Entry, {"total": 1.5}, {"total": "1.50"}),
+    (Order, Order(1.5), {"total": "1.50"}),
+    (Item, Item(1.5), {"TOTAL": "1.50"}),
+    (Linked, {"total": 1, "more": [{"total": 2, "more": []}]},
+     {"total": "1.00", "more": [{"total": "2.00", "more": []}]}),
+    (pydantic.Base64Str, "YWJj", "YWJj"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("annotation", "value", "written"), RESULTS, ids=str)
 def test_a_result_is_what_its_schema_says(annotation: Any, value: Any, written: Any) -> None:
-    type_url, payload = pack_value(value, Writing(output=True))
+    def f() -> Any: ...
+
+    f.__annotations__["return"] = annotation
+    made = tool(f)
+    assert made.result is not None
+    result = fitted(made.result, value, max_bytes=1_000)
+    type_url, payload = pack_value(result, result_writing(made.spec, max_depth=10, max_bytes=1_000))
     back = to_jsonable_python(deserialize_value(AnyMessage(type_url=type_url, value=payload)))
     assert back == written
-    jsonschema.Draft202012Validator(of(annotation)).validate(back)
+    jsonschema.Draft202012Validator(json.loads(made.spec.output_schema)).validate(back)
 
 
 @pytest.mark.parametrize(

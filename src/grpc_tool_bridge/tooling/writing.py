@@ -1,0 +1,43 @@
+"""Serializers that annotations give, applied to results: the output schema describes what they make.
+
+What is in a model or a dataclass is written by its own class (``wire.records``).
+"""
+
+from typing import Any
+
+from pydantic_core import SchemaSerializer
+
+from grpc_tool_bridge.tooling.rewriting import Schema, move_ref, with_parts
+from grpc_tool_bridge.wire.serializers import writing_mode
+
+
+def serialized(schema: Schema) -> Schema:
+    """Lets a core schema give what its serializers make of the values that it has checked.
+
+    Args:
+        schema: The schema, which is left alone.
+
+    Returns:
+        A schema with the same JSON Schema.
+    """
+    definitions = schema["definitions"] if schema["type"] == "definitions" else []
+    return _serialized(schema, definitions)
+
+
+def _serialized(schema: Schema, definitions: list[Schema]) -> Schema:
+    if schema["type"] in ("model", "dataclass"):
+        return schema
+    mode = writing_mode(schema) if "serialization" in schema else ""
+    if not mode:
+        return with_parts(schema, lambda part: _serialized(part, definitions))
+    inner = dict(schema)
+    whole: Any = {key: value for key, value in schema.items() if key != "ref"}
+    if definitions:
+        whole = {"type": "definitions", "schema": whole, "definitions": definitions}
+    write = SchemaSerializer(whole).to_python
+
+    def written(value: Any) -> Any:
+        return write(value, mode=mode, by_alias=True, warnings="error")
+
+    outer = {"type": "function-after", "function": {"type": "no-info", "function": written}, "schema": inner}
+    return move_ref(inner, outer)
