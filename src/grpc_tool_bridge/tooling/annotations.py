@@ -21,6 +21,8 @@ from pydantic import AfterValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from grpc_tool_bridge.tooling.structs import constraint
+
 _HOOK = "__get_pydantic_core_schema__"
 _UNIONS = (Union, types.UnionType)
 _LITERALS = (Literal, typing_extensions.Literal)
@@ -60,7 +62,7 @@ def checkable(annotation: Any) -> Any:
     if origin in _LITERALS or (isinstance(annotation, type) and not args and annotation not in _ITERATORS):
         return annotation
     if origin is Annotated:
-        return Annotated[(checkable(args[0]), *annotation.__metadata__)]
+        return Annotated[(checkable(args[0]), *map(constraint, annotation.__metadata__))]
     if origin in _COLLECTIONS:
         item = checkable(args[0]) if args else Any
         return list[item] | tuple[item, ...] | set[item] | frozenset[item]  # type: ignore[valid-type] # made at run time

@@ -198,12 +198,21 @@ def _subclass_with(cls: Any, keys: frozenset[str], known: Collection[str]) -> An
     Raises:
         PydanticCustomError: There are several, so that nobody can tell which was meant.
     """
-    subclasses = _subclasses(cls)
+    subclasses = subclasses_of(cls)
     found = [each for each in subclasses if keys in _key_sets(each)]
     if not found:
         # One that keeps what it does not know has its own keys, and may have more.
         keepers = [each for each in subclasses if _keeps_extras(each)]
         found = [each for each in keepers if any(own <= keys and not own.issubset(known) for own in _key_sets(each))]
+    return the_one(found)
+
+
+def the_one(found: list[Any]) -> Any:
+    """Gives the only class of a list; None where there is none.
+
+    Raises:
+        PydanticCustomError: There are several.
+    """
     if len(found) > 1:
         names = ", ".join(sorted(each.__qualname__ for each in found[:_MAX_NAMED]))
         raise PydanticCustomError(
@@ -214,7 +223,8 @@ def _subclass_with(cls: Any, keys: frozenset[str], known: Collection[str]) -> An
     return found[0] if found else None
 
 
-def _subclasses(cls: Any) -> list[Any]:
+def subclasses_of(cls: Any) -> list[Any]:
+    """Lists the subclasses of a class, and theirs."""
     found: list[Any] = []
     waiting = list(cls.__subclasses__())
     while waiting:

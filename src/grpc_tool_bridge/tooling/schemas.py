@@ -95,7 +95,22 @@ class _Generator(GenerateJsonSchema):
 
     def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> dict[str, Any]:
         made = super().typed_dict_schema(schema)
-        return self._opened(made) if has_struct_fields(schema.get("cls")) else made
+        return self._struct(schema["cls"], made) if has_struct_fields(schema.get("cls")) else made
+
+    def _struct(self, cls: Any, made: dict[str, Any]) -> dict[str, Any]:
+        """Describes a struct: one that is an array as such, and the tag of one that may be another as any."""
+        config = getattr(cls, "__struct_config__", None)
+        if config is not None and config.array_like:
+            # Those after the last that is required may be left out.
+            required = [place for place, key in enumerate(made["properties"], 1) if key in made.get("required", ())]
+            fields = list(made["properties"].values())
+            least = len(fields) if self.mode == "serialization" else max(required, default=0)
+            array = {"type": "array", "prefixItems": fields, "minItems": least, "maxItems": len(fields)}
+            # Its fields by name are read as well.
+            return array if self.mode == "serialization" else {"anyOf": [array, made]}
+        if self.mode == "serialization" and config is not None and config.tag_field and cls.__subclasses__():
+            made["properties"][config.tag_field].pop("const", None)
+        return self._opened(made)
 
     def _opened(self, made: dict[str, Any]) -> dict[str, Any]:
         """Lets an object of an output have more fields: it may be one of a subclass, or not constructed with all."""

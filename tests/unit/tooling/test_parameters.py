@@ -17,6 +17,7 @@ from uuid import UUID
 
 import annotated_types
 import jsonschema  # type: ignore[import-untyped] # it has no types
+import msgspec
 import pydantic
 import pytest
 import typing_extensions
@@ -140,6 +141,15 @@ class PydanticLimits:
     most: int = None  # type: ignore[assignment] # what the test is about
 
 
+class Measured(msgspec.Struct):
+    size: Annotated[int, msgspec.Meta(gt=0)]
+
+
+class Array(msgspec.Struct, array_like=True):
+    x: int
+    text: str = "t"
+
+
 class Cat(TypedDict):
     kind: Literal["cat"]
     lives: int
@@ -239,6 +249,10 @@ KINDS: list[tuple[Any, list[tuple[Any, Any]], list[Any]]] = [
     (Json[list[int]], [("[1, 2]", [1, 2])], [Beyond("x"), 5]),
     (SkipValidation[int], [(5, 5)], []),
     (Pet, [({"kind": "cat", "lives": 9},) * 2, ({"kind": "dog"},) * 2], [{"kind": "cat"}, {"kind": "cow"}, {}]),
+    (Annotated[int, msgspec.Meta(ge=1, description="how many")], [(1, 1)], [0]),
+    (list[Annotated[str, msgspec.Meta(max_length=1)]], [(["a"], ["a"])], [["ab"]]),
+    (Measured, [({"size": 1}, Measured(1))], [{"size": 0}]),
+    (Array, [([1], Array(1)), ([1, "a"], Array(1, "a")), ({"x": 1}, Array(1))], [[], [1, "a", 2], ["x"], 5]),
     (list[Model], [([{"x": 1}], [Model(x=1)])], [[{}]]),
 ]  # fmt: skip
 

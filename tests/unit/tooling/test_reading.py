@@ -216,6 +216,35 @@ class Struct(msgspec.Struct, rename="camel", tag="struct"):
     inner: Union["Struct", None] = None
 
 
+@attrs.define
+class SubAttr(Attr):
+    more: int = 3
+
+
+class SubStruct(Struct, tag="sub"):
+    pass
+
+
+class Untagged(msgspec.Struct):
+    a: int
+
+
+class SubUntagged(Untagged):
+    b: str = "b"
+
+
+class Row(msgspec.Struct, array_like=True):
+    x: int
+    text: str = "t"
+
+
+class Shelf(msgspec.Struct):
+    attrs: list[Attr]
+    structs: list[Struct]
+    untagged: Untagged
+    rows: list[Row] = []
+
+
 class StructHolder(msgspec.Struct, frozen=True):
     struct: Struct
     members: set[int] = set()
@@ -318,6 +347,13 @@ VALUES: dict[str, Any] = {
     "dataclass of pydantic": Validated(ex=5),
     "attrs": changed(Attr(1, "q", [REX]), later=8),
     "attrs in attrs": AttrHolder(attr=Attr(1), day=dt.date(2026, 1, 2)),
+    "subclasses of attrs classes and structs": Shelf(
+        [SubAttr(1, more=4), Attr(2)],
+        [SubStruct("S"), Struct("A", inner=SubStruct("I"))],
+        SubUntagged(1, "x"),
+        [Row(1), Row(2, "u")],
+    ),
+    "struct that is an array": Row(1, "u"),
     "struct": Struct("A", inner=Struct("B", n=4)),
     "struct in struct": StructHolder(Struct("A"), {1, 2}),
     "each in another": Mixed(attr=Attr(1, animals=[REX]), base=Sub(1), slotted=Slotted(a=2)),
@@ -474,6 +510,9 @@ def test_a_dataclass_with_an_init_only_field_is_refused_where_it_would_be_constr
         (Attr, {}, "x"),
         (AttrHolder, {"attr": {"x": 1, "private": 2}}, r"attr\.private"),
         (Struct, {"firstName": 5}, "firstName"),
+        (Untagged, {"a": 1, "unknown": 1}, "unknown"),
+        (Row, [], "x"),
+        (Row, [1, "a", 2], "at most 2 items"),
         (Struct, {"type": "other", "firstName": "a"}, "struct"),
         (Doubled, {"x": 1, "y": "no number"}, "valid integer"),
         (Jsons, {"numbers": "[1", "anything": "1"}, "JSON"),

@@ -195,6 +195,19 @@ class Item(msgspec.Struct, rename="upper"):
     total: Euros
 
 
+class Tagged(msgspec.Struct, tag=True):
+    n: int
+
+
+class TaggedSub(Tagged, tag="sub"):
+    more: int = 1
+
+
+class Array(msgspec.Struct, array_like=True):
+    n: int
+    more: str = "m"
+
+
 class Linked(TypedDict):
     total: Euros
     more: "list[Linked]"
@@ -222,6 +235,8 @@ RESULTS: list[tuple[Any, Any, Any]] = [
     (Entry, {"total": 1.5}, {"total": "1.50"}),
     (Order, Order(1.5), {"total": "1.50"}),
     (Item, Item(1.5), {"TOTAL": "1.50"}),
+    (Tagged, TaggedSub(1), {"type": "sub", "n": 1, "more": 1}),
+    (Array, Array(1), [1, "m"]),
     (Linked, {"total": 1, "more": [{"total": 2, "more": []}]},
      {"total": "1.00", "more": [{"total": "2.00", "more": []}]}),
     (pydantic.Base64Str, "YWJj", "YWJj"),
