@@ -107,7 +107,7 @@ class _Field:
     def put(self, value: Any, into: dict[str, Any], *, output: bool) -> None:
         """Adds the field of an instance to its dict."""
         held = getattr(value, self.name)
-        if not output and self.excluded and held == self.default:
+        if not output and self.excluded and _is_same(held, self.default):
             # Whoever reads it has the same.
             return
         if not output:
@@ -129,6 +129,14 @@ class _Field:
 def _serialized(value: Any, *, include: set[str] | None = None, mode: str = "python", round_trip: bool = False) -> Any:
     write = value.__pydantic_serializer__.to_python
     return write(value, mode=mode, include=include, by_alias=True, round_trip=round_trip, warnings="error")
+
+
+def _is_same(held: Any, default: Any) -> bool:
+    # Of an array or a frame, equality is no yes or no.
+    try:
+        return held is default or (type(held) is type(default) and bool(held == default))
+    except Exception:  # noqa: BLE001 - it is the program's
+        return False
 
 
 def _json_text(held: Any) -> str | None:

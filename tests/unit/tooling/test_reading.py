@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, NamedTuple, TypedDict, Union
 
 import attrs
 import msgspec
+import numpy as np
+import pandas as pd
 import pydantic
 import pydantic.dataclasses
 import pytest
@@ -453,6 +455,15 @@ def test_the_forms_have_the_keys_of_either_schema() -> None:
 
 def test_an_excluded_field_with_its_default_stays_behind() -> None:
     assert input_form(Excluded(a=1, by_default="default", required="r")) == {"a": 1, "required": "r"}
+
+
+@pytest.mark.parametrize("held", [np.arange(3), pd.DataFrame({"a": [1]}), pd.NA, True, 1.0, None])
+def test_an_excluded_field_that_is_not_its_default_travels_whatever_it_is(held: Any) -> None:
+    class Excluding(BaseModel):
+        held: Any = Field(1, exclude=True)
+
+    assert set(input_form(Excluding(held=held))) == {"held"}
+    assert type(read(Excluding, input_form(Excluding(held=True))).held) is bool
 
 
 def test_fields_of_a_subclass_that_several_have_are_refused() -> None:
