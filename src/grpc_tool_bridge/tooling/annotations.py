@@ -69,12 +69,16 @@ def checkable(annotation: Any) -> Any:
     kind = origin or annotation
     if kind in _ITERATORS:
         # It travels as the list of what it gives, and is one again for whoever asks for one.
-        item, read = checkable(args[0]) if args else Any, _generated if kind in _GENERATORS else iter
+        item, read = checkable(args[0]) if args else Any, _generated if kind in _GENERATORS else _iterated
         return Annotated[list[item], AfterValidator(read)]  # type: ignore[valid-type] # likewise
     ready = tuple(item if isinstance(item, list) else checkable(item) for item in args)
     if origin is None or all(new is old for new, old in zip(ready, args, strict=True)):
         return annotation
     return (Union if origin is types.UnionType else origin)[ready]
+
+
+def _iterated(items: list[Any]) -> Iterator[Any]:
+    return iter(items)
 
 
 def _generated(items: list[Any]) -> Iterator[Any]:

@@ -1,4 +1,6 @@
-"""Serializers that annotations give, applied to results: the output schema describes what they make.
+"""Serializers and validators that annotations give, as results have them.
+
+Serializers are applied: the output schema describes what they make. What is the program's own runs in no event loop.
 
 What is in a model or a dataclass is written by its own class (``wire.records``).
 """
@@ -8,7 +10,8 @@ from typing import Any
 from pydantic_core import SchemaSerializer
 
 from grpc_tool_bridge.tooling.rewriting import Schema, move_ref, with_parts
-from grpc_tool_bridge.wire.serializers import writing_mode
+from grpc_tool_bridge.wire.foreign import foreign
+from grpc_tool_bridge.wire.serializers import is_pydantics, writing_mode
 
 
 def serialized(schema: Schema) -> Schema:
@@ -29,7 +32,7 @@ def _serialized(schema: Schema, definitions: list[Schema]) -> Schema:
         return schema
     mode = writing_mode(schema) if "serialization" in schema else ""
     if not mode:
-        return with_parts(schema, lambda part: _serialized(part, definitions))
+        return _outside_loop(with_parts(schema, lambda part: _serialized(part, definitions)))
     inner = dict(schema)
     whole: Any = {key: value for key, value in schema.items() if key != "ref"}
     if definitions:
@@ -37,7 +40,21 @@ def _serialized(schema: Schema, definitions: list[Schema]) -> Schema:
     write = SchemaSerializer(whole).to_python
 
     def written(value: Any) -> Any:
+        foreign(value)
         return write(value, mode=mode, by_alias=True, warnings="error")
 
     outer = {"type": "function-after", "function": {"type": "no-info", "function": written}, "schema": inner}
     return move_ref(inner, outer)
+
+
+def _outside_loop(node: Schema) -> Schema:
+    """Lets the validator of a schema run in a thread, where it is the program's."""
+    if not node["type"].startswith("function-") or is_pydantics(node["function"]["function"]):
+        return node
+    check = node["function"]["function"]
+
+    def checked(value: Any, *rest: Any) -> Any:
+        foreign(value)
+        return check(value, *rest)
+
+    return {**node, "function": {**node["function"], "function": checked}}

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from grpc_tool_bridge.errors import SerializationError
+from grpc_tool_bridge.wire.foreign import foreign
 from grpc_tool_bridge.wire.serializers import holds_json, is_encoded, is_json, own_mode, writers_of, writing_mode
 
 # Makes the dict of an instance; in the output form where the flag is set.
@@ -40,15 +41,18 @@ def fields_of(kind: type) -> Fields | None:
 def _pydantic_fields(kind: Any) -> Fields:
     """Reads a model, or a dataclass of pydantic's, field by field: so each is written by its own class."""
     if getattr(kind, "__pydantic_root_model__", False):
-        return lambda value, output: _serialized(value) if output and own_mode(_inside(kind)) else value.root
+        return lambda value, output: _written(value) if output and own_mode(_inside(kind)) else value.root
     fields = [_Field.of(name, info, kind) for name, info in kind.__pydantic_fields__.items()]
     decorators = kind.__pydantic_decorators__
     computed = [(name, item.info.alias or name) for name, item in decorators.computed_fields.items()]
     as_a_whole = bool(decorators.model_serializers)
+    runs_code = bool(computed) or any(field.serialized for field in fields)
 
     def read(value: Any, output: bool) -> Any:
         if output and as_a_whole:
-            return _serialized(value)
+            return _written(value)
+        if output and runs_code:
+            foreign(value)
         made: dict[str, Any] = {}
         for field in fields:
             field.put(value, made, output=output)
@@ -126,6 +130,12 @@ class _Field:
         return _serialized(value, include={self.name}, round_trip=True).get(self.output_key, held)
 
 
+def _written(value: Any) -> Any:
+    """Writes an object by the serializer of its class, which is the program's code."""
+    foreign(value)
+    return _serialized(value)
+
+
 def _serialized(value: Any, *, include: set[str] | None = None, mode: str = "python", round_trip: bool = False) -> Any:
     write = value.__pydantic_serializer__.to_python
     return write(value, mode=mode, include=include, by_alias=True, round_trip=round_trip, warnings="error")
@@ -193,6 +203,7 @@ def _read_attributes(kind: Any, keys: list[tuple[str, str]]) -> Fields:
 
     def read(value: Any, output: bool) -> Any:
         if output and writers:
+            foreign(value)
             return {key: writers.get(name, _same)(getattr(value, name)) for name, key in keys}
         return {key: getattr(value, name) for name, key in keys}
 

@@ -39,9 +39,9 @@ def holds_json(schema: Any) -> bool:
 
 
 def is_pydantics(function: Any) -> bool:
-    """Whether a serializer is one of pydantic's own, not of the program."""
+    """Whether a serializer or a validator is one of pydantic's own, or of the bridge, not of the program."""
     module = getattr(function, "__module__", None) or type(function).__module__
-    return module.partition(".")[0] in ("pydantic", "pydantic_core", "operator")
+    return module.partition(".")[0] in ("pydantic", "pydantic_core", "grpc_tool_bridge", "operator")
 
 
 def writers_of(kind: Any) -> dict[str, Callable[[Any], Any]]:

@@ -1,3 +1,4 @@
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +18,15 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from pydantic import BaseModel, ConfigDict, Field, Secret
 from pydantic_core import to_jsonable_python
 
-from grpc_tool_bridge import deserialize_value, tool
+from grpc_tool_bridge import deserialize_value, serialize_value, tool
+from grpc_tool_bridge.core.spec_checks import SpecCheck
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest
 from grpc_tool_bridge.tooling.checks import compile_check
 from grpc_tool_bridge.tooling.results import fitted, result_writing
 from grpc_tool_bridge.tooling.schemas import input_schema, output_schema
 from grpc_tool_bridge.tooling.signatures import read_signature
 from grpc_tool_bridge.wire.arguments import pack_argument
+from grpc_tool_bridge.wire.foreign import ForeignCodeError
 from grpc_tool_bridge.wire.values import pack_value
 
 
@@ -287,3 +291,59 @@ def test_each_secret_is_marked_as_one() -> None:
     assert made["$defs"]["Held"]["properties"]["secret"]["format"] == "password"
     for value, which in ((Secret[int](1), 0), ([Secret[str]("a")], 1), (Held(secret=Secret[int](1)), 2)):
         pack_argument(value, which, tool(f).spec)
+
+
+class Computed(BaseModel):
+    @pydantic.computed_field  # type: ignore[prop-decorator]  # as pydantic's docs say
+    @property
+    def answer(self) -> int:
+        return 42
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (Computed, Computed()),
+        (list[Computed], [{}]),
+        (Any, [Computed()]),
+        (Whole, Whole()),
+        (pydantic.RootModel[Euros], 1.5),
+        (Fields, Fields(price=1, days=[1], span=timedelta(1))),
+        (Bill, Bill(1.5)),
+        (Order, Order(1.5)),
+        (Item, Item(1.5)),
+        (Euros, 1.5),
+        (list[Euros], [1.5]),
+        (Annotated[int, pydantic.AfterValidator(lambda number: number)], 1),
+        (Annotated[int, pydantic.BeforeValidator(lambda number: number)], 1),
+        (Annotated[int, pydantic.WrapValidator(lambda number, check: check(number))], 1),
+        (Annotated[int, pydantic.PlainValidator(lambda number, info: number)], 1),
+    ],
+    ids=str,
+)
+def test_what_the_program_does_to_a_result_is_done_in_no_event_loop(annotation: Any, value: Any) -> None:
+    def f() -> Any: ...
+
+    f.__annotations__["return"] = annotation
+    made = tool(f)
+
+    def write() -> Any:
+        assert made.result is not None
+        result = fitted(made.result, value, max_bytes=1_000)
+        return pack_value(result, result_writing(made.spec, max_depth=10, max_bytes=1_000))
+
+    async def write_in_a_loop() -> None:
+        with pytest.raises(ForeignCodeError):
+            write()
+
+    assert write()
+    asyncio.run(write_in_a_loop())
+
+
+def test_what_skips_validation_is_checked_by_nobody() -> None:
+    def f(one: pydantic.SkipValidation[int], maybe: pydantic.SkipValidation[int | None], other: int) -> None: ...
+
+    made = tool(f)
+    for value in ("a", 1.5, None):
+        made.bind((value, value, 1), {})
+        SpecCheck(made.spec)(ToolCallRequest(args=[serialize_value(value), serialize_value(value), serialize_value(1)]))
