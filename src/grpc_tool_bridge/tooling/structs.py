@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable, Container, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -159,8 +160,15 @@ def _tag_of(cls: Any) -> Any:
 
 
 def _fits(cls: Any, keys: AbstractSet[str]) -> bool:
+    required, known = _keys(cls)
+    return required <= keys <= known
+
+
+@lru_cache(maxsize=1_024)
+def _keys(cls: Any) -> tuple[frozenset[str], frozenset[str]]:
+    """Gives the keys that a class must be given, and all that it may be."""
     fields = list(_fields(cls))
-    return {field.key for field in fields if field.required} <= keys <= {field.key for field in fields}
+    return frozenset(field.key for field in fields if field.required), frozenset(field.key for field in fields)
 
 
 def _fields(cls: Any) -> Iterator[_Field]:
