@@ -21,6 +21,7 @@ from grpc_tool_bridge.tooling.annotations import (
     names_around,
     typed_dicts_taken,
 )
+from grpc_tool_bridge.tooling.choosing import with_classes
 from grpc_tool_bridge.tooling.rewriting import Schema, with_parts
 from grpc_tool_bridge.tooling.strictness import reading_schema, strict_schema, with_nulls
 from grpc_tool_bridge.tooling.structs import describes_struct, has_struct_fields
@@ -65,8 +66,8 @@ class Validator:
     __slots__ = ("_reading", "_schema", "_strict")
 
     def __init__(self, schema: Schema) -> None:
-        self._schema = schema
-        self._strict = _compiled(strict_schema(schema))
+        self._schema = with_classes(schema)
+        self._strict = _compiled(strict_schema(self._schema))
         self._reading: SchemaValidator | None = None
 
     def validate_python(self, value: Any) -> Any:

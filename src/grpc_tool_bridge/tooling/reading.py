@@ -44,6 +44,12 @@ def reads_fields(node: Schema) -> Schema:
     return wrapped
 
 
+def class_read_by(node: Schema) -> Any:
+    """Gives the class whose objects a schema reads that ``reads_fields`` has made; None of any other schema."""
+    reader = getattr(node.get("function", {}).get("function"), "__self__", None) if "function" in node else None
+    return reader.cls if isinstance(reader, _Reader) else None
+
+
 def reads_json(node: Schema) -> Schema:
     """Makes the core schema of a ``Json`` field take what its text was read to, as well as the text."""
     inner = node.get("schema", {"type": "any"})
@@ -84,17 +90,17 @@ class _Reader:
     """
 
     def __init__(self, node: Schema, inner: Schema) -> None:
-        self._cls: Any = node["cls"]
+        self.cls: Any = node["cls"]
         named = [(name, _takes_all_keys(name, field)) for name, field in _named_fields(inner)]
         inner["fields"] = dict(named) if isinstance(inner["fields"], dict) else [field for _, field in named]
         self._fields = {name: field for name, field in named if field.get("init", True)}
         self._known = {path[0] for field in self._fields.values() for path in field["validation_alias"]}
         computed = inner.get("computed_fields") or ()
         names = {key for field in computed for key in (field["property_name"], field.get("alias")) if key}
-        self._later = _not_constructed(self._cls)
+        self._later = _not_constructed(self.cls)
         self._left_out = (names - self._known) | self._later
         # A class that keeps what it does not know is not another for it.
-        self._keeps_extras = _keeps_extras(self._cls)
+        self._keeps_extras = _keeps_extras(self.cls)
 
     def read(self, value: Any, handler: Handler) -> Any:
         """Reads a value: an instance, a dict of its fields, or anything else that the class takes."""
@@ -104,7 +110,7 @@ class _Reader:
         if self._left_out:
             given = {key: item for key, item in value.items() if key not in self._left_out}
         if not self._keeps_extras and not given.keys() <= self._known:
-            subclass = _subclass_with(self._cls, frozenset(map(str, value)), self._known)
+            subclass = _subclass_with(self.cls, frozenset(map(str, value)), self._known)
             if subclass is not None:
                 return validator_of(subclass)(value)
         made = self._constructed(given, handler)
@@ -129,7 +135,7 @@ class _DataclassReader(_Reader):
         self._init_only = [name for name, field in self._fields.items() if field.get("init_only")]
 
     def _taken(self, value: Any, handler: Handler) -> Any:
-        if not isinstance(value, self._cls):
+        if not isinstance(value, self.cls):
             return handler(value)
         if not self._init_only:
             handler({name: getattr(value, name) for name in self._fields if hasattr(value, name)})
@@ -138,7 +144,7 @@ class _DataclassReader(_Reader):
     def _constructed(self, given: Mapping[Any, Any], handler: Handler) -> Any:
         fields, init_only = handler(given)
         arguments = {name: item for name, item in fields.items() if name in self._fields}
-        return self._cls(**arguments, **dict(zip(self._init_only, init_only or (), strict=True)))
+        return self.cls(**arguments, **dict(zip(self._init_only, init_only or (), strict=True)))
 
 
 def _named_fields(inner: Schema) -> list[tuple[str, Schema]]:
@@ -199,11 +205,11 @@ def _subclass_with(cls: Any, keys: frozenset[str], known: Collection[str]) -> An
         PydanticCustomError: There are several, so that nobody can tell which was meant.
     """
     subclasses = subclasses_of(cls)
-    found = [each for each in subclasses if keys in _key_sets(each)]
+    found = [each for each in subclasses if keys in key_sets(each)]
     if not found:
         # One that keeps what it does not know has its own keys, and may have more.
         keepers = [each for each in subclasses if _keeps_extras(each)]
-        found = [each for each in keepers if any(own <= keys and not own.issubset(known) for own in _key_sets(each))]
+        found = [each for each in keepers if any(own <= keys and not own.issubset(known) for own in key_sets(each))]
     return the_one(found)
 
 
@@ -238,7 +244,7 @@ def subclasses_of(cls: Any) -> list[Any]:
 
 
 @lru_cache(maxsize=1_024)
-def _key_sets(cls: Any) -> tuple[frozenset[str], ...]:
+def key_sets(cls: Any) -> tuple[frozenset[str], ...]:
     """Gives the keys that an instance has in its input form and in its output form."""
     schema = _own_schema(cls)
     inner = _with_fields(dict(schema)) if schema is not None else None

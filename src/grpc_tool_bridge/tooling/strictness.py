@@ -21,15 +21,13 @@ from typing import Any
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic_core import PydanticKnownError, ValidationError
 
+from grpc_tool_bridge.tooling.choosing import CHOICE_MARK, reads_choice
 from grpc_tool_bridge.tooling.lookalikes import made_of_row, nearest_list, nearest_scalar, row_bases
 from grpc_tool_bridge.tooling.reading import reads_fields, reads_json
 from grpc_tool_bridge.tooling.rewriting import Rewrites, Schema, before, move_ref, with_parts
 from grpc_tool_bridge.tooling.scalar_rules import READING_SCALARS, STRICT_SCALARS, literal_of_values
 from grpc_tool_bridge.wire.annotated import read_as
 from grpc_tool_bridge.wire.packages import home_of
-
-# Begins the label of a union's choice in the path of an error. No argument can be called so.
-CHOICE_MARK = "\0"
 
 _ABSTRACT = frozenset({abc.Sequence, abc.Collection, abc.Iterable, abc.Reversible, abc.Container})
 _ROWS = frozenset({list, tuple, set, frozenset})
@@ -162,7 +160,7 @@ def _instance(node: Schema) -> Schema:
 def _union(node: Schema) -> Schema:
     choices = [choice[0] if isinstance(choice, tuple) else choice for choice in node["choices"]]
     node["choices"] = [(choice, f"{CHOICE_MARK}{number}") for number, choice in enumerate(choices)]
-    return node
+    return reads_choice(node)
 
 
 def _generator(node: Schema) -> Schema:
@@ -179,6 +177,7 @@ def _travelled(node: Schema) -> Schema:
 _READS: Rewrites = {
     **dict.fromkeys(("enum", "lax-or-strict", "deque", "counter", "ordered-dict"), _travelled),
     "literal": literal_of_values,
+    "union": reads_choice,
     "is-instance": _instance,
     "model": reads_fields,
     "dataclass": reads_fields,

@@ -36,7 +36,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from grpc_tool_bridge import SerializationError, deserialize_value, serialize_value, tool
+from grpc_tool_bridge import SerializationError, ValidationError, deserialize_value, serialize_value, tool
 from grpc_tool_bridge.tooling.checks import compile_check
 from grpc_tool_bridge.wire.values import Writing, pack_value
 
@@ -423,6 +423,60 @@ def test_the_output_form_is_read_back_as_an_equal_object(name: str) -> None:
         back = read(annotate(type(value)), output_form(wrap(value)))
         assert back == wrap(value)
         assert repr(back) == repr(wrap(value))
+
+
+class SubCot(Cot):
+    height: int = 3
+
+
+class Chosen(BaseModel):
+    """Has subclasses before their bases, as pydantic's first version wanted it."""
+
+    cot: SubCot | Cot | None
+    base: Sub | Base
+    more: list[SubCot | Cot] = []
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (SubCot | Cot, Cot()),
+        (SubCot | Cot, SubCot()),
+        (Cot | SubCot, SubCot()),
+        (SubCot | Cot | None, Cot()),
+        (list[Sub | Base | int], [Base(1), Sub(1), 2]),
+        (Sub | Base | str, Base(1)),
+        (Base | Sub, Sub(1)),
+        (Sub | Cot, Cot()),
+        (SubCot | Cot | Bed, Bed()),
+        (Chosen, Chosen(cot=Cot(), base=Base(1), more=[Cot(), SubCot()])),
+        (dict[str, int] | Sub | Base, {"n": 1, "m": 2}),
+    ],
+    ids=str,
+)
+def test_of_a_union_the_class_is_chosen_that_was_written(annotation: Any, value: Any) -> None:
+    for form in (input_form, output_form):
+        back = read(annotation, form(value))
+        assert back == value
+        assert repr(back) == repr(value)
+
+
+def test_what_no_class_of_a_union_takes_is_refused() -> None:
+    with pytest.raises(pydantic.ValidationError, match="valid integer"):
+        read(Sub | Base, {"n": "x"})
+    assert read(Sub | Base, {"n": 1, "m": 2}) == Sub(1, 2)
+
+    @tool
+    def offered(value: list[Sub | Base]) -> None: ...
+
+    for wrong, problem in (
+        ({"n": "x"}, "[0].n should be a valid integer, got 'x' (str)"),
+        ({"n": 1, "m": "x"}, "[0].m should be a valid integer, got 'x' (str)"),
+        ({"n": 1, "other": 1}, "[0].other is not known"),
+    ):
+        with pytest.raises(ValidationError) as caught:
+            offered.bind(([wrong],), {})
+        assert caught.value.details["value"] == problem
 
 
 def test_a_typed_dict_holds_objects_as_its_fields() -> None:
