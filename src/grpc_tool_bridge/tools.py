@@ -248,7 +248,7 @@ def _read_plan(function: Callable[..., Any], name: str, options: ToolOptions) ->
     checks = {
         item.name: compile_check(item.annotation, f"{name}: parameter '{item.name}'") for item in signature.parameters
     }
-    result = None if signature.result is EMPTY else compile_check(signature.result, f"{name}: the result")
+    result = None if signature.result is EMPTY else compile_check(signature.result, f"{name}: the result", output=True)
     spec = describe_tool(name, fitting_type(name, options.type, signature), signature, checks, result)
     apply_options(spec, options)
     return _Plan(

@@ -10,9 +10,9 @@ import itertools
 import re
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, SecretBytes, SecretStr, computed_field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretBytes, SecretStr, computed_field
 
 
 class Hit(NamedTuple):
@@ -47,6 +47,14 @@ class Point:
 
     def __post_init__(self) -> None:
         self.y = -self.x
+
+
+Euros = Annotated[float, PlainSerializer(lambda euros: f"{euros:.2f}", return_type=str)]
+
+
+@dc.dataclass
+class Bill:
+    total: Euros
 
 
 class Login(BaseModel):
@@ -114,6 +122,23 @@ def nothing() -> None:
     return None
 
 
+def prices() -> list[Euros]:
+    return [1.5, 2]
+
+
+def bill() -> Bill:
+    return Bill(1.5)
+
+
+def bills() -> Iterator[Bill]:
+    yield Bill(1.5)
+    yield {"total": 2.5}  # type: ignore[misc]  # likewise
+
+
+def rows_or_none() -> Iterator[int] | None:
+    return (number for number in (1, 2))
+
+
 RESULTS: dict[str, tuple[Callable[..., Any], Any]] = {
     "NamedTuple": (hit, (1, "x")),
     "NamedTuple of a dict": (hit_of_dict, (1, "x")),
@@ -127,6 +152,10 @@ RESULTS: dict[str, tuple[Callable[..., Any], Any]] = {
     "model of a dict": (zoo_of_dict, {"animals": [{"name": "A"}], "theKeeper": "K", "count": 1}),
     "dataclass": (point, {"x": 3, "y": -3}),
     "nothing": (nothing, None),
+    "serializers": (prices, ["1.50", "2.00"]),
+    "serializer of a field": (bill, {"total": "1.50"}),
+    "stream with serializers": (bills, [{"total": "1.50"}, {"total": "2.50"}]),
+    "iterator or None": (rows_or_none, [1, 2]),
 }
 
 

@@ -17,8 +17,11 @@ from contextlib import contextmanager
 from typing import Annotated, Any, Literal, NewType, TypeVar, Union
 
 import typing_extensions
+from pydantic import AfterValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+
+from grpc_tool_bridge.tooling.structs import constraint
 
 _HOOK = "__get_pydantic_core_schema__"
 _UNIONS = (Union, types.UnionType)
@@ -32,6 +35,8 @@ _QUALIFIERS = (
 )  # fmt: skip
 # Of these there are lists, tuples and sets alike; what is in them is checked, the class stays.
 _COLLECTIONS = (abc.Collection, abc.Container, abc.Reversible)
+_GENERATORS = (abc.Generator, typing.Generator)
+_ITERATORS = (abc.Iterator, typing.Iterator, *_GENERATORS)
 # Classes of others, and what is warned of, are changed while schemas are made: one annotation after the other.
 _CHANGING = threading.RLock()
 
@@ -54,17 +59,30 @@ def checkable(annotation: Any) -> Any:
     if isinstance(annotation, dataclasses.InitVar) or annotation in _QUALIFIERS or origin in _QUALIFIERS:
         name = str(annotation).removeprefix("typing.")
         raise TypeError(f"{name} says nothing of a value; write the type itself")
-    if origin in _LITERALS or (isinstance(annotation, type) and not args):
+    if origin in _LITERALS or (isinstance(annotation, type) and not args and annotation not in _ITERATORS):
         return annotation
     if origin is Annotated:
-        return Annotated[(checkable(args[0]), *annotation.__metadata__)]
+        return Annotated[(checkable(args[0]), *map(constraint, annotation.__metadata__))]
     if origin in _COLLECTIONS:
         item = checkable(args[0]) if args else Any
         return list[item] | tuple[item, ...] | set[item] | frozenset[item]  # type: ignore[valid-type] # made at run time
+    kind = origin or annotation
+    if kind in _ITERATORS:
+        # It travels as the list of what it gives, and is one again for whoever asks for one.
+        item, read = checkable(args[0]) if args else Any, _generated if kind in _GENERATORS else _iterated
+        return Annotated[list[item], AfterValidator(read)]  # type: ignore[valid-type] # likewise
     ready = tuple(item if isinstance(item, list) else checkable(item) for item in args)
     if origin is None or all(new is old for new, old in zip(ready, args, strict=True)):
         return annotation
     return (Union if origin is types.UnionType else origin)[ready]
+
+
+def _iterated(items: list[Any]) -> Iterator[Any]:
+    return iter(items)
+
+
+def _generated(items: list[Any]) -> Iterator[Any]:
+    yield from items
 
 
 def takes_none(annotation: Any) -> bool:

@@ -1,6 +1,7 @@
 """Argument binding: compiled once from a tool's signature, run at every call."""
 
 import difflib
+import logging
 import sys
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,10 @@ _MAX_PROBLEMS = 100
 # Past so many problems in one argument, only its first items are gone through for the text.
 _MANY = 1_000
 _FIRST_ITEMS = 100
+# Of what a validator of the program's raised, so much is told.
+_MAX_SAID = 200
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +158,8 @@ class Binder:
                     missing -= slot.required if slot.index >= given else _GIVEN_TWICE
                 if not missing:
                     return taken, named
-            except (CheckError, KeyError):
+            # A name that is unknown, a value that does not fit, or whatever the program's own validators raise.
+            except Exception:  # noqa: BLE001
                 return self._bind_checked(args, kwargs)
         return self._bind_checked(args, kwargs)
 
@@ -165,10 +171,18 @@ class Binder:
             if slot.index < len(ready) or slot.name in named:
                 continue
             if slot.positional_only:
-                ready.extend(before.given_default() for before in self._positional[len(ready) : slot.index + 1])
+                ready.extend(self._default_of(before) for before in self._positional[len(ready) : slot.index + 1])
             else:
-                named[slot.name] = slot.given_default()
+                named[slot.name] = self._default_of(slot)
         return ready, named
+
+    def _default_of(self, slot: _Slot) -> Any:
+        try:
+            return slot.given_default()
+        except Exception as error:
+            _log.warning("%s: the default of argument %r cannot be made", self._tool_name, slot.name, exc_info=True)
+            problem = f"missing, and its default cannot be made ({_raised(error)})"
+            raise self._error({slot.name: [problem]}) from error
 
     def _bind_checked(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
         call = _Call()
@@ -263,7 +277,15 @@ def _checked(call: _Call, slot: _Slot, name: str, value: Any, prefix: str = "") 
         return slot.validate(value)
     except CheckError as error:
         call.report(name, _describe(error, slot, value, prefix))
-        return None
+    # Validators, __post_init__ and the like are the program's; what they raise says what is wrong with the value.
+    except Exception as error:  # noqa: BLE001
+        _log.warning("argument %r: a validator failed", name, exc_info=True)
+        call.report(name, f"{prefix} cannot be read ({_raised(error)}), got {show(value)}".lstrip())
+    return None
+
+
+def _raised(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:_MAX_SAID]}"
 
 
 def _describe(error: CheckError, slot: _Slot, value: Any, prefix: str) -> str:
@@ -276,7 +298,7 @@ def _describe(error: CheckError, slot: _Slot, value: Any, prefix: str) -> str:
             slot.validate(dict(islice(value.items(), _FIRST_ITEMS)))
         elif isinstance(value, Sequence):
             slot.validate(value[:_FIRST_ITEMS])
-    except CheckError as first:
-        if first.error_count() <= _MANY:
+    except Exception as first:  # noqa: BLE001 - see _checked
+        if isinstance(first, CheckError) and first.error_count() <= _MANY:
             return f"{describe_problems(first, prefix)} of {count:,}"
     return f"{prefix} has {count:,} things wrong with it".lstrip()

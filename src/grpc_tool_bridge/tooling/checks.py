@@ -21,9 +21,11 @@ from grpc_tool_bridge.tooling.annotations import (
     names_around,
     typed_dicts_taken,
 )
+from grpc_tool_bridge.tooling.choosing import with_classes
 from grpc_tool_bridge.tooling.rewriting import Schema, with_parts
 from grpc_tool_bridge.tooling.strictness import reading_schema, strict_schema, with_nulls
 from grpc_tool_bridge.tooling.structs import describes_struct, has_struct_fields
+from grpc_tool_bridge.tooling.writing import serialized
 
 # Unknown fields are refused as unknown arguments are; a class that pydantic does not know is checked by isinstance.
 _CONFIG = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -68,8 +70,8 @@ class Validator:
     __slots__ = ("_reading", "_schema", "_strict")
 
     def __init__(self, schema: Schema) -> None:
-        self._schema = schema
-        self._strict = _compiled(strict_schema(schema))
+        self._schema = with_classes(schema)
+        self._strict = _compiled(strict_schema(self._schema))
         self._reading: SchemaValidator | None = None
 
     def validate_python(self, value: Any) -> Any:
@@ -108,12 +110,13 @@ def _compiled(schema: Schema) -> SchemaValidator:
     return SchemaValidator(typing.cast("Any", schema), None, False)
 
 
-def compile_check(annotation: Any, where: str) -> Check:
+def compile_check(annotation: Any, where: str, *, output: bool = False) -> Check:
     """Compiles an annotation.
 
     Args:
         annotation: The annotation, with names resolved.
         where: What to call its place in errors, such as "add: parameter 'a'".
+        output: Whether it is of a result, to which the serializers of the annotation are applied.
 
     Returns:
         The check.
@@ -123,7 +126,7 @@ def compile_check(annotation: Any, where: str) -> Check:
             there, or not yet.
     """
     try:
-        schema = with_nulls(_core_schema(annotation))
+        schema = with_nulls(_core_schema(annotation, output=output))
         validator = Validator(schema)
     except (NameError, PydanticUndefinedAnnotation) as error:
         raise UnresolvedNameError(
@@ -153,7 +156,7 @@ def _reason(error: Exception) -> str:
     return " ".join(text.partition(", Pydantic will allow any object")[0].split())
 
 
-def _core_schema(annotation: Any, within: frozenset[Any] = frozenset()) -> Schema:
+def _core_schema(annotation: Any, within: frozenset[Any] = frozenset(), *, output: bool = False) -> Schema:
     annotation = checkable(annotation)
     with typed_dicts_taken(annotation), warnings.catch_warnings():
         # What is read-only is the tool's own copy.
@@ -170,7 +173,7 @@ def _core_schema(annotation: Any, within: frozenset[Any] = frozenset()) -> Schem
         schema = {**schema, "schema": schema["schema"]["items_schema"]}
     else:
         schema = schema["items_schema"]
-    return _described(schema, within)
+    return _described(serialized(schema) if output else schema, within)
 
 
 def _described(schema: Schema, within: frozenset[Any]) -> Schema:
@@ -182,6 +185,8 @@ def _described(schema: Schema, within: frozenset[Any]) -> Schema:
 
 def _exact_types(schema: Schema) -> Container[type]:
     kind = schema["type"]
+    if "serialization" in schema:
+        return frozenset()
     if kind == "any":
         return EVERYTHING
     if kind == "is-instance":

@@ -9,7 +9,7 @@ to ignore, to keep or to refuse, as its configuration says.
 import copy
 import dataclasses
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -46,6 +46,12 @@ def reads_fields(node: Schema) -> Schema:
     if "ref" in node:
         wrapped["ref"] = node.pop("ref")
     return wrapped
+
+
+def class_read_by(node: Schema) -> Any:
+    """Gives the class whose objects a schema reads that ``reads_fields`` has made; None of any other schema."""
+    reader = getattr(node.get("function", {}).get("function"), "__self__", None) if "function" in node else None
+    return reader.cls if isinstance(reader, _Reader) else None
 
 
 def reads_json(node: Schema) -> Schema:
@@ -88,30 +94,30 @@ class _Reader:
     """
 
     def __init__(self, node: Schema, inner: Schema) -> None:
-        self._cls: Any = node["cls"]
+        self.cls: Any = node["cls"]
         named = [(name, _takes_all_keys(name, field)) for name, field in _named_fields(inner)]
         inner["fields"] = dict(named) if isinstance(inner["fields"], dict) else [field for _, field in named]
         self._fields = {name: field for name, field in named if field.get("init", True)}
         self._known = {path[0] for field in self._fields.values() for path in field["validation_alias"]}
         computed = inner.get("computed_fields") or ()
         names = {key for field in computed for key in (field["property_name"], field.get("alias")) if key}
-        self._later = _not_constructed(self._cls)
+        self._later = _not_constructed(self.cls)
         self._left_out = (names - self._known) | self._later
         # A class that keeps what it does not know is not another for it.
-        self._keeps_extras = getattr(self._cls, "model_config", {}).get("extra") == "allow"
+        self._keeps_extras = _keeps_extras(self.cls)
 
     def read(self, value: Any, handler: Handler) -> Any:
         """Reads a value: an instance, a dict of its fields, or anything else that the class takes."""
         if not isinstance(value, Mapping):
             # An instance may be read by its keys as well.
-            value = value if isinstance(value, self._cls) else nearest_dict(value)
+            value = value if isinstance(value, self.cls) else nearest_dict(value)
         if not isinstance(value, Mapping):
             return self._taken(value, handler)
         given: Mapping[Any, Any] = value
         if self._left_out:
             given = {key: item for key, item in value.items() if key not in self._left_out}
         if not self._keeps_extras and not given.keys() <= self._known:
-            subclass = _subclass_with(self._cls, frozenset(map(str, value)))
+            subclass = _subclass_with(self.cls, frozenset(map(str, value)), self._known)
             if subclass is not None:
                 return validator_of(subclass)(value)
         made = self._constructed(given, handler)
@@ -136,7 +142,7 @@ class _DataclassReader(_Reader):
         self._init_only = [name for name, field in self._fields.items() if field.get("init_only")]
 
     def _taken(self, value: Any, handler: Handler) -> Any:
-        if not isinstance(value, self._cls):
+        if not isinstance(value, self.cls):
             return handler(value)
         if self._init_only:
             return value
@@ -147,7 +153,7 @@ class _DataclassReader(_Reader):
     def _constructed(self, given: Mapping[Any, Any], handler: Handler) -> Any:
         fields, init_only = handler(given)
         arguments = {name: item for name, item in fields.items() if name in self._fields}
-        return self._cls(**arguments, **dict(zip(self._init_only, init_only or (), strict=True)))
+        return self.cls(**arguments, **dict(zip(self._init_only, init_only or (), strict=True)))
 
 
 def with_fields(value: Any, held: Mapping[str, Any], read: Mapping[str, Any]) -> Any:
@@ -199,6 +205,11 @@ def _not_constructed(cls: Any) -> set[str]:
     return {field.name for field in dataclasses.fields(cls) if not field.init}
 
 
+def _keeps_extras(cls: Any) -> bool:
+    config = getattr(cls, "model_config", None) or getattr(cls, "__pydantic_config__", None) or {}
+    return config.get("extra") == "allow"
+
+
 def _set_field(made: Any, name: str, given: Any) -> None:
     """Gives a field that is not constructed the value that it had: what made it there may have been more."""
     try:
@@ -212,13 +223,32 @@ def _set_field(made: Any, name: str, given: Any) -> None:
 # ---------------------------------------------------------------------------------------------------------- subclasses
 
 
-def _subclass_with(cls: Any, keys: frozenset[str]) -> Any:
+def _subclass_with(cls: Any, keys: frozenset[str], known: Collection[str]) -> Any:
     """Finds the subclass that has fields of just these keys; None where there is none.
+
+    Args:
+        cls: The class that is declared.
+        keys: What is given.
+        known: The keys of the class itself.
 
     Raises:
         PydanticCustomError: There are several, so that nobody can tell which was meant.
     """
-    found = [each for each in _subclasses(cls) if keys in _key_sets(each)]
+    subclasses = subclasses_of(cls)
+    found = [each for each in subclasses if keys in key_sets(each)]
+    if not found:
+        # One that keeps what it does not know has its own keys, and may have more.
+        keepers = [each for each in subclasses if _keeps_extras(each)]
+        found = [each for each in keepers if any(own <= keys and not own.issubset(known) for own in key_sets(each))]
+    return the_one(found)
+
+
+def the_one(found: list[Any]) -> Any:
+    """Gives the only class of a list; None where there is none.
+
+    Raises:
+        PydanticCustomError: There are several.
+    """
     if len(found) > 1:
         names = ", ".join(sorted(each.__qualname__ for each in found[:_MAX_NAMED]))
         raise PydanticCustomError(
@@ -229,7 +259,8 @@ def _subclass_with(cls: Any, keys: frozenset[str]) -> Any:
     return found[0] if found else None
 
 
-def _subclasses(cls: Any) -> list[Any]:
+def subclasses_of(cls: Any) -> list[Any]:
+    """Lists the subclasses of a class, and theirs."""
     found: list[Any] = []
     waiting = list(cls.__subclasses__())
     while waiting:
@@ -243,7 +274,7 @@ def _subclasses(cls: Any) -> list[Any]:
 
 
 @lru_cache(maxsize=1_024)
-def _key_sets(cls: Any) -> tuple[frozenset[str], ...]:
+def key_sets(cls: Any) -> tuple[frozenset[str], ...]:
     """Gives the keys that an instance has in its input form and in its output form."""
     schema = _own_schema(cls)
     inner = _with_fields(dict(schema)) if schema is not None else None

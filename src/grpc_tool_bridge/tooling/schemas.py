@@ -15,6 +15,7 @@ from grpc_tool_bridge.tooling.checks import Check
 from grpc_tool_bridge.tooling.signatures import EMPTY, VAR_KEYWORD, VAR_POSITIONAL, Parameter, Signature
 from grpc_tool_bridge.tooling.structs import has_struct_fields
 from grpc_tool_bridge.tooling.typespecs import public_name
+from grpc_tool_bridge.wire.serializers import is_pydantics
 from grpc_tool_bridge.wire.values import Writing, pack_value
 
 # Writes all that a receiver could declare, except for secrets.
@@ -26,6 +27,33 @@ class _Generator(GenerateJsonSchema):
 
     def render_warning_message(self, kind: Any, detail: str) -> None:
         """Keeps quiet: what cannot be described in full is described less closely."""
+
+    def ser_schema(self, schema: Any) -> dict[str, Any] | None:
+        made = super().ser_schema(schema)
+        # Of a serializer that does not say what it makes, pydantic tells the type of what it is given.
+        if (
+            made is None
+            and self.mode == "serialization"
+            and "function" in schema
+            and not is_pydantics(schema["function"])
+        ):
+            return {}
+        return made
+
+    def timedelta_schema(self, schema: core_schema.TimedeltaSchema) -> dict[str, Any]:
+        made = super().timedelta_schema(schema)
+        # A model may be configured to write seconds; here it is a timedelta that travels.
+        return {"type": "string", "format": "duration"} if self.mode == "serialization" else made
+
+    def complex_schema(self, schema: core_schema.ComplexSchema) -> dict[str, Any]:
+        made = super().complex_schema(schema)
+        return made if self.mode == "serialization" else {"anyOf": [{"type": "number"}, made]}
+
+    def json_or_python_schema(self, schema: core_schema.JsonOrPythonSchema) -> dict[str, Any]:
+        made = super().json_or_python_schema(schema)
+        # Of its secrets, pydantic marks but those of text and bytes.
+        is_secret = getattr(schema.get("serialization", {}).get("function"), "__name__", "") == "_serialize_secret"
+        return {**made, "format": "password"} if is_secret else made
 
     def is_instance_schema(self, schema: core_schema.IsInstanceSchema) -> dict[str, Any]:
         return {"x-python-type": public_name(schema["cls"])}
@@ -67,7 +95,22 @@ class _Generator(GenerateJsonSchema):
 
     def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> dict[str, Any]:
         made = super().typed_dict_schema(schema)
-        return self._opened(made) if has_struct_fields(schema.get("cls")) else made
+        return self._struct(schema["cls"], made) if has_struct_fields(schema.get("cls")) else made
+
+    def _struct(self, cls: Any, made: dict[str, Any]) -> dict[str, Any]:
+        """Describes a struct: one that is an array as such, and the tag of one that may be another as any."""
+        config = getattr(cls, "__struct_config__", None)
+        if config is not None and config.array_like:
+            # Those after the last that is required may be left out.
+            required = [place for place, key in enumerate(made["properties"], 1) if key in made.get("required", ())]
+            fields = list(made["properties"].values())
+            least = len(fields) if self.mode == "serialization" else max(required, default=0)
+            array = {"type": "array", "prefixItems": fields, "minItems": least, "maxItems": len(fields)}
+            # Its fields by name are read as well.
+            return array if self.mode == "serialization" else {"anyOf": [array, made]}
+        if self.mode == "serialization" and config is not None and config.tag_field and cls.__subclasses__():
+            made["properties"][config.tag_field].pop("const", None)
+        return self._opened(made)
 
     def _opened(self, made: dict[str, Any]) -> dict[str, Any]:
         """Lets an object of an output have more fields: it may be one of a subclass, or not constructed with all."""
@@ -135,7 +178,21 @@ def _generate(schemas: Mapping[str, Any], mode: JsonSchemaMode) -> tuple[dict[st
     generator = _Generator()
     inputs = [(name, mode, cast("core_schema.CoreSchema", schema)) for name, schema in schemas.items()]
     made, definitions = generator.generate_definitions(inputs)
+    _without_wrong_names([*made.values(), *definitions.values()], definitions)
     return {name: dict(schema) for (name, _), schema in made.items()}, {**definitions}
+
+
+def _without_wrong_names(part: Any, definitions: Mapping[Any, Any]) -> None:
+    """Takes out what is said of the keys of a dict where they are no texts: as keys in JSON, all of them are."""
+    if isinstance(part, dict):
+        names = part.get("propertyNames")
+        if isinstance(names, dict):
+            named = definitions.get(str(names.get("$ref", "")).rpartition("/")[2], names)
+            values = named.get("enum", [named["const"]] if "const" in named else [])
+            if named.get("type", "string") != "string" or not all(isinstance(value, str) for value in values):
+                del part["propertyNames"]
+    for item in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        _without_wrong_names(item, definitions)
 
 
 def _holds_secret(default: Any) -> bool:

@@ -78,7 +78,8 @@ def _argument(parameter: Parameter, check: Check) -> ArgumentSpec:
     rules = validation_rules(check.schema)
     if parameter.kind in _KIND_RULES:
         rules.custom_rules.insert(0, _KIND_RULES[parameter.kind])
-    if _is_converted(check.schema):
+    is_skipped = check.schema["type"] == "any" and spec.python_type not in ("Any", "object")
+    if is_skipped or _is_converted(check.schema):
         rules.custom_rules.append("converted")
     if rules != ValidationRules():
         spec.validation.CopyFrom(rules)

@@ -21,6 +21,7 @@ from typing import Any
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic_core import PydanticKnownError, ValidationError
 
+from grpc_tool_bridge.tooling.choosing import CHOICE_MARK, reads_choice
 from grpc_tool_bridge.tooling.lookalikes import (
     made_of_row,
     nearest_dict,
@@ -31,13 +32,10 @@ from grpc_tool_bridge.tooling.lookalikes import (
 )
 from grpc_tool_bridge.tooling.reading import reads_fields, reads_json
 from grpc_tool_bridge.tooling.rewriting import Rewrites, Schema, before, move_ref, with_parts
-from grpc_tool_bridge.tooling.scalar_rules import READING_SCALARS, STRICT_SCALARS
+from grpc_tool_bridge.tooling.scalar_rules import READING_SCALARS, STRICT_SCALARS, literal_of_values
 from grpc_tool_bridge.wire.annotated import read_as
 from grpc_tool_bridge.wire.packages import home_of
 from grpc_tool_bridge.wire.rows import is_data
-
-# Begins the label of a union's choice in the path of an error. No argument can be called so.
-CHOICE_MARK = "\0"
 
 _ABSTRACT = frozenset({abc.Sequence, abc.Collection, abc.Iterable, abc.Reversible, abc.Container})
 _ROWS = frozenset({list, tuple, set, frozenset})
@@ -183,7 +181,7 @@ def _instance(node: Schema) -> Schema:
 def _union(node: Schema) -> Schema:
     choices = [choice[0] if isinstance(choice, tuple) else choice for choice in node["choices"]]
     node["choices"] = [(choice, f"{CHOICE_MARK}{number}") for number, choice in enumerate(choices)]
-    return node
+    return reads_choice(node)
 
 
 def _generator(node: Schema) -> Schema:
@@ -191,8 +189,16 @@ def _generator(node: Schema) -> Schema:
     return _container("list_type")({**node, "type": "list"})
 
 
+def _travelled(node: Schema) -> Schema:
+    """Reads a value that has two forms from either: a model that is strict would take but the one of Python."""
+    return {**node, "strict": False}
+
+
 # Of models, which keep their own rules for all else.
 _READS: Rewrites = {
+    **dict.fromkeys(("enum", "lax-or-strict", "deque", "counter", "ordered-dict"), _travelled),
+    "literal": literal_of_values,
+    "union": reads_choice,
     "is-instance": _instance,
     "model": reads_fields,
     "dataclass": reads_fields,

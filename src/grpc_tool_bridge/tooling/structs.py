@@ -5,17 +5,34 @@ Their core schema becomes that of a typed dict, of which an instance is construc
 
 import sys
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, Optional
 
 import msgspec
+from pydantic import Field
 from pydantic_core import PydanticCustomError
 
 from grpc_tool_bridge.tooling.lookalikes import nearest_dict
-from grpc_tool_bridge.tooling.reading import validator_of, with_fields
+from grpc_tool_bridge.tooling.reading import subclasses_of, the_one, validator_of, with_fields
 
 Schema = dict[str, Any]
+# What msgspec and pydantic call by one name.
+_META = (
+    "ge",
+    "gt",
+    "le",
+    "lt",
+    "multiple_of",
+    "min_length",
+    "max_length",
+    "pattern",
+    "title",
+    "description",
+    "examples",
+)
 # Compiles the annotation of a field, inside of these classes.
 Compile = Callable[[Any, frozenset[Any]], Schema]
 
@@ -44,6 +61,14 @@ def has_struct_fields(cls: Any) -> bool:
     return isinstance(cls, type) and (hasattr(cls, "__attrs_attrs__") or issubclass(cls, msgspec.Struct))
 
 
+def constraint(extra: Any) -> Any:
+    """Gives what stands in ``Annotated`` as pydantic has it: a ``msgspec.Meta`` would constrain nothing."""
+    if not isinstance(extra, msgspec.Meta):
+        return extra
+    given = {name: getattr(extra, name) for name in _META if getattr(extra, name) is not None}
+    return Field(**given)
+
+
 def describes_struct(node: Schema, compile_: Compile, within: frozenset[Any]) -> Schema:
     """Makes the core schema of a class that is checked by ``isinstance`` take a dict of its fields as well.
 
@@ -59,8 +84,6 @@ def describes_struct(node: Schema, compile_: Compile, within: frozenset[Any]) ->
             return validator_of(cls)(value)
 
         return {"type": "function-before", "function": {"type": "no-info", "function": read_part}, "schema": node}
-    if getattr(getattr(cls, "__struct_config__", None), "array_like", False):
-        return node
     fields = list(_fields(cls))
     parts = {
         field.key: {
@@ -74,13 +97,19 @@ def describes_struct(node: Schema, compile_: Compile, within: frozenset[Any]) ->
     construct = _Construct(cls, tuple(fields))
     names = {field.name: field.key for field in fields if field.name}
 
+    array_like, known = _is_array(cls), {field.key for field in fields}
+
     def read(value: Any, handler: Callable[[Any], Any]) -> Any:
-        if not isinstance(value, cls):
-            return construct(handler(nearest_dict(value)))
-        held = {name: getattr(value, name) for name in names if hasattr(value, name)}
-        held = {name: item for name, item in held.items() if item is not msgspec.UNSET}
-        fields_read = handler({names[name]: item for name, item in held.items()})
-        return with_fields(value, held, {name: fields_read[names[name]] for name in held})
+        if isinstance(value, cls):
+            held = {name: getattr(value, name) for name in names if hasattr(value, name)}
+            held = {name: item for name, item in held.items() if item is not msgspec.UNSET}
+            fields_read = handler({names[name]: item for name, item in held.items()})
+            return with_fields(value, held, {name: fields_read[names[name]] for name in held})
+        if array_like:
+            return construct(handler(_named(cls, fields, value)))
+        given = nearest_dict(value)
+        subclass = _subclass_of(cls, given, known) if isinstance(given, Mapping) else None
+        return construct(handler(given)) if subclass is None else validator_of(subclass)(given)
 
     return {"type": "function-wrap", "function": {"type": "no-info", "function": read}, "schema": whole}
 
@@ -104,11 +133,52 @@ class _Construct:
         return made
 
 
+def _is_array(cls: Any) -> bool:
+    return bool(getattr(getattr(cls, "__struct_config__", None), "array_like", False))
+
+
+def _named(cls: Any, fields: list[_Field], value: Any) -> Any:
+    """Names the items of the list that a struct which is an array travels as."""
+    if not isinstance(value, list | tuple):
+        return value
+    if len(value) > len(fields):
+        problem = "should have at most {most} items, for {name}"
+        raise PydanticCustomError("too_long", problem, {"most": len(fields), "name": cls.__name__})
+    return dict(zip([field.key for field in fields], value, strict=False))
+
+
+def _subclass_of(cls: Any, value: Mapping[Any, Any], known: Container[str]) -> Any:
+    """Finds the subclass that was written: by its tag or, where there are none, by the fields that it has."""
+    config = getattr(cls, "__struct_config__", None)
+    if config is not None and config.tag_field:
+        tag = value.get(config.tag_field, config.tag)
+        return None if tag == config.tag else the_one([each for each in subclasses_of(cls) if _tag_of(each) == tag])
+    if all(key in known for key in value):
+        return None
+    return the_one([each for each in subclasses_of(cls) if _fits(each, value.keys())])
+
+
+def _tag_of(cls: Any) -> Any:
+    return cls.__struct_config__.tag
+
+
+def _fits(cls: Any, keys: AbstractSet[str]) -> bool:
+    required, known = _keys(cls)
+    return required <= keys <= known
+
+
+@lru_cache(maxsize=1_024)
+def _keys(cls: Any) -> tuple[frozenset[str], frozenset[str]]:
+    """Gives the keys that a class must be given, and all that it may be."""
+    fields = list(_fields(cls))
+    return frozenset(field.key for field in fields if field.required), frozenset(field.key for field in fields)
+
+
 def _fields(cls: Any) -> Iterator[_Field]:
     hints = typing.get_type_hints(cls, include_extras=True)
     if issubclass(cls, msgspec.Struct):
         config = cls.__struct_config__
-        if config.tag_field:
+        if config.tag_field and not config.array_like:
             yield _Field(config.tag_field, "", "", Literal[config.tag], required=False)
         for info in msgspec.structs.fields(cls):
             hint = _or_null(hints.get(info.name, Any), info.default)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic_core import ErrorDetails, ValidationError
 
-from grpc_tool_bridge.tooling.strictness import CHOICE_MARK
+from grpc_tool_bridge.tooling.choosing import CHOICE_MARK, PICK_MARK
 from grpc_tool_bridge.wire.packages import home_of
 
 _MAX_TOLD = 5
@@ -44,6 +44,8 @@ def describe_problems(error: ValidationError, prefix: str = "") -> str:
         ``[2].name should be a valid string, got 5 (int)``. After five problems it only counts the rest.
     """
     found = error.errors(include_url=False, include_context=False)
+    for item in found:
+        item["loc"] = tuple(step for step in item["loc"] if not str(step).startswith(PICK_MARK))
     texts = [f"{prefix}{'' if text.startswith(('.', '[')) else ' '}{text}".lstrip() for text in _tell(found, 0)]
     if len(texts) > _MAX_TOLD:
         texts[_MAX_TOLD:] = [f"and {len(texts) - _MAX_TOLD} more"]

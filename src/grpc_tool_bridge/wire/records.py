@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 
 from grpc_tool_bridge.errors import SerializationError
+from grpc_tool_bridge.wire.foreign import foreign
+from grpc_tool_bridge.wire.serializers import holds_json, is_encoded, is_json, own_mode, writers_of, writing_mode
 
 # Makes the dict of an instance; in the output form where the flag is set.
 Fields = Callable[[Any, bool], Any]
@@ -39,15 +41,18 @@ def fields_of(kind: type) -> Fields | None:
 def _pydantic_fields(kind: Any) -> Fields:
     """Reads a model, or a dataclass of pydantic's, field by field: so each is written by its own class."""
     if getattr(kind, "__pydantic_root_model__", False):
-        return lambda value, output: _serialized(value) if output and _serializer_mode(_inside(kind)) else value.root
+        return lambda value, output: _written(value) if output and own_mode(_inside(kind)) else value.root
     fields = [_Field.of(name, info, kind) for name, info in kind.__pydantic_fields__.items()]
     decorators = kind.__pydantic_decorators__
     computed = [(name, item.info.alias or name) for name, item in decorators.computed_fields.items()]
     as_a_whole = bool(decorators.model_serializers)
+    runs_code = bool(computed) or any(field.serialized for field in fields)
 
     def read(value: Any, output: bool) -> Any:
         if output and as_a_whole:
-            return _serialized(value)
+            return _written(value)
+        if output and runs_code:
+            foreign(value)
         made: dict[str, Any] = {}
         for field in fields:
             field.put(value, made, output=output)
@@ -70,6 +75,7 @@ class _Field:
         excluded_if: Tells a value that is kept out.
         serialized: How its class has it written: "" (as it is), "python" or "json".
         is_json: Whether it is read from a JSON text.
+        is_written_back: Whether some of it is read from a text that says it otherwise: JSON in a list, Base64.
         default: What it is where it is not given.
     """
 
@@ -80,6 +86,7 @@ class _Field:
     excluded_if: Callable[[Any], bool] | None
     serialized: str
     is_json: bool
+    is_written_back: bool
     default: Any
 
     @classmethod
@@ -88,34 +95,58 @@ class _Field:
         choices = getattr(alias, "choices", None)
         first = choices[0] if choices else alias
         schema = _field_schema(owner, name)
+        mode, encoded = writing_mode(schema), is_encoded(schema)
         return cls(
             name,
             first if isinstance(first, str) else name,
             info.serialization_alias or name,
             bool(info.exclude),
             getattr(info, "exclude_if", None),
-            _serializer_mode(schema),
-            _is_json(schema),
+            mode,
+            is_json(schema),
+            (encoded or holds_json(schema)) and not own_mode(schema),
             info.default,
         )
 
     def put(self, value: Any, into: dict[str, Any], *, output: bool) -> None:
         """Adds the field of an instance to its dict."""
         held = getattr(value, self.name)
-        if not output and self.excluded and held == self.default:
+        if not output and self.excluded and _is_same(held, self.default):
             # Whoever reads it has the same.
             return
         if not output:
-            into[self.input_key] = _json_text(held) if self.is_json else held
+            into[self.input_key] = self._as_read(value, held)
         elif not (self.excluded or (self.excluded_if is not None and self.excluded_if(held))):
             if self.serialized:
                 written = _serialized(value, include={self.name}, mode=self.serialized)
                 held = written.get(self.output_key, held)
             into[self.output_key] = held
 
+    def _as_read(self, value: Any, held: Any) -> Any:
+        if self.is_json:
+            return _json_text(held)
+        if not self.is_written_back:
+            return held
+        return _serialized(value, include={self.name}, round_trip=True).get(self.output_key, held)
 
-def _serialized(value: Any, *, include: set[str] | None = None, mode: str = "python") -> Any:
-    return value.__pydantic_serializer__.to_python(value, mode=mode, include=include, by_alias=True, warnings="error")
+
+def _written(value: Any) -> Any:
+    """Writes an object by the serializer of its class, which is the program's code."""
+    foreign(value)
+    return _serialized(value)
+
+
+def _serialized(value: Any, *, include: set[str] | None = None, mode: str = "python", round_trip: bool = False) -> Any:
+    write = value.__pydantic_serializer__.to_python
+    return write(value, mode=mode, include=include, by_alias=True, round_trip=round_trip, warnings="error")
+
+
+def _is_same(held: Any, default: Any) -> bool:
+    # Of an array or a frame, equality is no yes or no.
+    try:
+        return held is default or (type(held) is type(default) and bool(held == default))
+    except Exception:  # noqa: BLE001 - it is the program's
+        return False
 
 
 def _json_text(held: Any) -> str | None:
@@ -147,35 +178,6 @@ def _field_schema(owner: Any, name: str) -> Any:
     return next((field for field in fields if field["name"] == name), None)
 
 
-def _is_json(schema: Any) -> bool:
-    while isinstance(schema, dict):
-        if schema.get("type") == "json":
-            return True
-        schema = schema.get("schema")
-    return False
-
-
-def _serializer_mode(schema: Any) -> str:
-    """Finds the mode in which a serializer of the program's own, on a field or inside its type, is used."""
-    if isinstance(schema, dict):
-        if schema.get("type") in ("model", "dataclass"):
-            # It is written by its own class.
-            return ""
-        found: Any = schema.get("serialization")
-        function = found.get("function") if isinstance(found, dict) else None
-        if function is not None and not _is_pydantics(function):
-            return "json" if str(found.get("when_used", "always")).startswith("json") else "python"
-        parts: Any = [part for key, part in schema.items() if key != "metadata"]
-    else:
-        parts = schema if isinstance(schema, list | tuple) else ()
-    return next(filter(None, map(_serializer_mode, parts)), "")
-
-
-def _is_pydantics(function: Any) -> bool:
-    module = getattr(function, "__module__", None) or type(function).__module__
-    return module.partition(".")[0] in ("pydantic", "pydantic_core", "operator")
-
-
 # ------------------------------------------------------------------------------------------- dataclasses and the like
 
 
@@ -185,9 +187,7 @@ def _dataclass_fields(kind: Any) -> Fields:
     if hasattr(kind, "__pydantic_fields__"):
         read = _pydantic_fields(kind)
     else:
-
-        def read(value: Any, _: bool) -> Any:
-            return {name: getattr(value, name) for name in names}
+        read = _read_attributes(kind, [(name, name) for name in names])
 
     def read_checked(value: Any, output: bool) -> Any:
         if not output:
@@ -200,6 +200,23 @@ def _dataclass_fields(kind: Any) -> Fields:
     return read_checked if unkept else read
 
 
+def _read_attributes(kind: Any, keys: list[tuple[str, str]]) -> Fields:
+    """Reads attributes, each into its key; in an output, as the serializers of their annotations write them."""
+    writers = writers_of(kind)
+
+    def read(value: Any, output: bool) -> Any:
+        if output and writers:
+            foreign(value)
+            return {key: writers.get(name, _same)(getattr(value, name)) for name, key in keys}
+        return {key: getattr(value, name) for name, key in keys}
+
+    return read
+
+
+def _same(held: Any) -> Any:
+    return held
+
+
 def _init_only(kind: Any) -> list[str]:
     """Lists the ``InitVar``s of a dataclass."""
     pseudo = dataclasses._FIELD_INITVAR  # type: ignore[attr-defined]  # noqa: SLF001 - nothing public tells of them
@@ -208,7 +225,7 @@ def _init_only(kind: Any) -> list[str]:
 
 def _attrs_fields(kind: Any) -> Fields:
     keys = [(field.name, field.alias if field.init else field.name) for field in kind.__attrs_attrs__]
-    return lambda value, _: {key: getattr(value, name) for name, key in keys}
+    return _read_attributes(kind, keys)
 
 
 def _struct_fields(kind: Any) -> Fields:
@@ -216,10 +233,10 @@ def _struct_fields(kind: Any) -> Fields:
     if config.array_like:
         return lambda value, _: [getattr(value, name) for name in kind.__struct_fields__]
     keys = list(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+    read_all = _read_attributes(kind, keys)
 
-    def read(value: Any, _: bool) -> Any:
-        made = {key: getattr(value, name) for name, key in keys}
-        made = {key: held for key, held in made.items() if held is not msgspec.UNSET}
+    def read(value: Any, output: bool) -> Any:
+        made = {key: held for key, held in read_all(value, output).items() if held is not msgspec.UNSET}
         return {config.tag_field: config.tag, **made} if config.tag_field else made
 
     return read

@@ -1,10 +1,13 @@
 import inspect
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
+import attrs
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, OnErrorOmit, field_validator, model_validator
 
 from grpc_tool_bridge.context import ToolContext
 from grpc_tool_bridge.errors import ValidationError
@@ -33,8 +36,102 @@ def add(a: int, b: int = 2) -> tuple[int, int]:
     return a, b
 
 
+NOTHING: dict[Any, int] = {}
+
+
+class Model(BaseModel):
+    x: int
+
+    @field_validator("x")
+    @classmethod
+    def _checked(cls, x: int) -> int:
+        return NOTHING[x]
+
+
+class Before(BaseModel):
+    x: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _checked(cls, given: Any) -> Any:
+        return given["y"]
+
+
+class PostInit(BaseModel):
+    x: int
+
+    def model_post_init(self, _: Any, /) -> None:
+        raise TypeError("no")
+
+
+class Init(BaseModel):
+    x: int
+
+    def __init__(self, **fields: Any) -> None:
+        raise RuntimeError("no")
+
+
+@dataclass
+class Plain:
+    x: int
+
+    def __post_init__(self) -> None:
+        raise AttributeError("no")
+
+
+@attrs.define
+class Attr:
+    x: int = attrs.field(validator=lambda *_: NOTHING["no"])
+
+
+def failing(_: Any) -> Any:
+    raise ZeroDivisionError("no")
+
+
+FAULTS: list[tuple[Any, Any, str]] = [
+    (Model, {"x": 1}, "KeyError: 1"),
+    (list[Model], [{"x": 1}], "KeyError: 1"),
+    (Before, {"x": 1}, "KeyError: 'y'"),
+    (PostInit, {"x": 1}, "TypeError: no"),
+    (Init, {"x": 1}, "RuntimeError: no"),
+    (Plain, {"x": 1}, "AttributeError: no"),
+    (Attr, {"x": 1}, "KeyError: 'no'"),
+    (Annotated[int, BeforeValidator(failing)], 1, "ZeroDivisionError: no"),
+    (Annotated[int, AfterValidator(failing)], 1, "ZeroDivisionError: no"),
+    (OnErrorOmit[int], "x", "SchemaError"),
+]
+
+
 def starred(a: int, *rest: int, key: str = "k", **options: float) -> tuple[Any, ...]:
     return a, rest, key, options
+
+
+@pytest.mark.parametrize(("annotation", "value", "raised"), FAULTS, ids=str)
+def test_what_a_validator_raises_is_told_as_what_is_wrong_with_its_argument(
+    annotation: Any, value: Any, raised: str
+) -> None:
+    def by_name(value: Any, other: int = 1) -> None: ...
+
+    def many(*values: Any, **others: Any) -> None: ...
+
+    by_name.__annotations__["value"] = annotation
+    many.__annotations__ |= {"values": annotation, "others": annotation}
+    wrong = f"cannot be read ({raised}"
+    for error in (refused(by_name, value), refused(by_name, value=value), refused(by_name, value, "x")):
+        assert error.details["value"].startswith(wrong)
+    assert refused(by_name, value, "x").details["other"].startswith("should be a valid integer")
+    assert wrong in refused(many, value).details["values"]
+    assert refused(many, other=value).details["other"].startswith(wrong)
+
+
+def test_a_default_that_cannot_be_made_is_told_of_its_argument() -> None:
+    def by_name(a: int, value: Annotated[int, Field(default_factory=lambda: failing(1))]) -> None: ...
+
+    def by_position(a: int, value: Annotated[int, Field(default_factory=lambda: failing(1))], /) -> None: ...
+
+    for function in (by_name, by_position):
+        assert "ZeroDivisionError: no" in refused(function, 1).details["value"]
+        assert call(function, 1, 2) is None
 
 
 class TestGood:

@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import typing
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Reversible, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Reversible, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -17,6 +17,7 @@ from uuid import UUID
 
 import annotated_types
 import jsonschema
+import msgspec
 import pydantic
 import pytest
 import typing_extensions
@@ -140,6 +141,15 @@ class PydanticLimits:
     most: int = None  # type: ignore[assignment] # what the test is about
 
 
+class Measured(msgspec.Struct):
+    size: Annotated[int, msgspec.Meta(gt=0)]
+
+
+class Array(msgspec.Struct, array_like=True):
+    x: int
+    text: str = "t"
+
+
 class Cat(TypedDict):
     kind: Literal["cat"]
     lives: int
@@ -239,6 +249,10 @@ KINDS: list[tuple[Any, list[tuple[Any, Any]], list[Any]]] = [
     (Json[list[int]], [("[1, 2]", [1, 2])], [Beyond("x"), 5]),
     (SkipValidation[int], [(5, 5)], []),
     (Pet, [({"kind": "cat", "lives": 9},) * 2, ({"kind": "dog"},) * 2], [{"kind": "cat"}, {"kind": "cow"}, {}]),
+    (Annotated[int, msgspec.Meta(ge=1, description="how many")], [(1, 1)], [0]),
+    (list[Annotated[str, msgspec.Meta(max_length=1)]], [(["a"], ["a"])], [["ab"]]),
+    (Measured, [({"size": 1}, Measured(1))], [{"size": 0}]),
+    (Array, [([1], Array(1)), ([1, "a"], Array(1, "a")), ({"x": 1}, Array(1))], [[], [1, "a", 2], ["x"], 5]),
     (list[Model], [([{"x": 1}], [Model(x=1)])], [[{}]]),
 ]  # fmt: skip
 
@@ -260,6 +274,27 @@ def test_a_tool_takes_what_its_schema_says(annotation: Any, taken: list[Any], re
         with pytest.raises(ValidationError, match=r"^f: argument 'value': "):
             made.bind((wrong,), {})
         assert schema_takes(made, {"value": wrong}) == is_beyond, wrong
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind"),
+    [
+        (Iterator[int], Iterator), (typing.Iterator[int], Iterator), (Iterator[int] | None, Iterator),
+        (Generator[int, None, None], Generator), (typing.Generator[int, None, None], Generator),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_iterator_is_given_where_one_is_declared(annotation: Any, kind: Any) -> None:
+    made = tool_of(annotation)
+    for given in ([1, 2.0], (1, 2)):
+        (value,), _ = made.bind((given,), {})
+        assert isinstance(value, kind)
+        assert [next(value), next(value), *value] == [1, 2]
+    for wrong in (["x"], 5, "ab"):
+        with pytest.raises(ValidationError, match=r"^f: argument 'value': "):
+            made.bind((wrong,), {})
+        assert not schema_takes(made, {"value": wrong})
+    assert schema_takes(made, {"value": [1]})
 
 
 @pytest.mark.parametrize(

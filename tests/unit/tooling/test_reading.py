@@ -1,8 +1,11 @@
 """Objects made of fields are read back as equal objects where their class is declared, at any depth, in either form."""
 
+import collections
 import dataclasses as dc
 import datetime as dt
+import ipaddress
 import json
+import pathlib
 from collections.abc import Callable
 from enum import Enum
 from types import GenericAlias
@@ -18,10 +21,24 @@ import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, Json, RootModel, TypeAdapter, computed_field
+from pydantic import (
+    AliasChoices,
+    AliasPath,
+    Base64Bytes,
+    Base64Str,
+    Base64UrlStr,
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    Json,
+    RootModel,
+    TypeAdapter,
+    computed_field,
+)
 from pydantic.alias_generators import to_camel
 
-from grpc_tool_bridge import SerializationError, deserialize_value, serialize_value, tool
+from grpc_tool_bridge import SerializationError, ValidationError, deserialize_value, serialize_value, tool
 from grpc_tool_bridge.tooling.checks import compile_check
 from grpc_tool_bridge.wire.values import Writing, pack_value
 
@@ -209,9 +226,85 @@ class Struct(msgspec.Struct, rename="camel", tag="struct"):
     inner: Union["Struct", None] = None
 
 
+@attrs.define
+class SubAttr(Attr):
+    more: int = 3
+
+
+class SubStruct(Struct, tag="sub"):
+    pass
+
+
+class Untagged(msgspec.Struct):
+    a: int
+
+
+class SubUntagged(Untagged):
+    b: str = "b"
+
+
+class Row(msgspec.Struct, array_like=True):
+    x: int
+    text: str = "t"
+
+
+class Shelf(msgspec.Struct):
+    attrs: list[Attr]
+    structs: list[Struct]
+    untagged: Untagged
+    rows: list[Row] = []
+
+
 class StructHolder(msgspec.Struct, frozen=True):
     struct: Struct
     members: set[int] = set()
+
+
+class Chatty(Animal):
+    """Keeps what it does not know, which its base would drop."""
+
+    model_config = ConfigDict(extra="allow")
+    noise: str
+
+
+class Codes(BaseModel):
+    """Holds what other texts say, which are read once more where it is read."""
+
+    text: Base64Str
+    data: Base64Bytes = b""
+    more: list[Base64Str] = []
+    maybe: Base64UrlStr | None = None
+    sized: ByteSize = ByteSize(0)
+
+
+class JsonInside(BaseModel):
+    anything: list[Json[Any]]
+    texts: dict[str, Json[str]] = {}
+    pair: tuple[Json[int], str] = (1, "a")
+    either: Json[list[int]] | int | None = None
+
+
+class Members(BaseModel):
+    one: Literal[Colour.RED]
+    other: Literal["x", Colour.RED] = "x"
+    number: Literal[1] | None = 1
+
+
+class Unbending(BaseModel):
+    """Takes but the form of Python, of which some travels in another."""
+
+    model_config = ConfigDict(strict=True)
+    colour: Colour
+    choice: Literal[Colour.RED]
+    path: pathlib.PurePosixPath
+    address: ipaddress.IPv4Address
+    days: collections.deque[dt.date]
+    counts: collections.Counter[str]
+    ordered: collections.OrderedDict[str, int]
+    by_colour: dict[Colour, int]
+    maybe: Colour | None
+    animal: Animal
+    base: Base
 
 
 class Mixed(BaseModel):
@@ -267,14 +360,42 @@ VALUES: dict[str, Any] = {
     "dataclass of pydantic": Validated(ex=5),
     "attrs": changed(Attr(1, "q", [REX]), later=8),
     "attrs in attrs": AttrHolder(attr=Attr(1), day=dt.date(2026, 1, 2)),
+    "subclasses of attrs classes and structs": Shelf(
+        [SubAttr(1, more=4), Attr(2)],
+        [SubStruct("S"), Struct("A", inner=SubStruct("I"))],
+        SubUntagged(1, "x"),
+        [Row(1), Row(2, "u")],
+    ),
+    "struct that is an array": Row(1, "u"),
     "struct": Struct("A", inner=Struct("B", n=4)),
     "struct in struct": StructHolder(Struct("A"), {1, 2}),
     "each in another": Mixed(attr=Attr(1, animals=[REX]), base=Sub(1), slotted=Slotted(a=2)),
     "NamedTuple": Pair(Sub(1), REX),
+    "subclass that keeps all keys": Zoo(animals=[], best=Chatty(name="M", noise="meow", colour="red")),  # type: ignore[call-arg]  # it takes any
+    "Base64": Codes.model_validate(
+        {"text": "YWJjZA==", "data": b"YWJj", "more": ["aGk="], "maybe": "YQ==", "sized": "5kb"}
+    ),
+    "Json inside": JsonInside.model_validate(
+        {"anything": ['"123"', "[1]"], "texts": {"a": '"1"'}, "pair": ("5", "x"), "either": "[1]"}
+    ),
+    "Literal of members": Members(one=Colour.RED, other=Colour.RED),
+    "strict": Unbending(
+        colour=Colour.RED,
+        choice=Colour.RED,
+        path=pathlib.PurePosixPath("/a"),
+        address=ipaddress.IPv4Address("1.2.3.4"),
+        days=collections.deque([dt.date(2026, 1, 2)]),
+        counts=collections.Counter("aab"),
+        ordered=collections.OrderedDict(b=1, a=2),
+        by_colour={Colour.RED: 1},
+        maybe=Colour.RED,
+        animal=REX,
+        base=Sub(1),
+    ),
 }
 
 # What these leave out of an output, or write into it, is for the eyes of others.
-INPUT_ONLY = {"excluded fields", "serializers", "model serializer", "Json fields"}
+INPUT_ONLY = {"excluded fields", "serializers", "model serializer", "Json fields", "Json inside"}
 
 WRAPS: list[tuple[Callable[[Any], Any], Callable[[Any], Any]]] = [
     (lambda value: value, lambda cls: cls),
@@ -315,6 +436,60 @@ def test_the_output_form_is_read_back_as_an_equal_object(name: str) -> None:
         assert repr(back) == repr(wrap(value))
 
 
+class SubCot(Cot):
+    height: int = 3
+
+
+class Chosen(BaseModel):
+    """Has subclasses before their bases, as pydantic's first version wanted it."""
+
+    cot: SubCot | Cot | None
+    base: Sub | Base
+    more: list[SubCot | Cot] = []
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (SubCot | Cot, Cot()),
+        (SubCot | Cot, SubCot()),
+        (Cot | SubCot, SubCot()),
+        (SubCot | Cot | None, Cot()),
+        (list[Sub | Base | int], [Base(1), Sub(1), 2]),
+        (Sub | Base | str, Base(1)),
+        (Base | Sub, Sub(1)),
+        (Sub | Cot, Cot()),
+        (SubCot | Cot | Bed, Bed()),
+        (Chosen, Chosen(cot=Cot(), base=Base(1), more=[Cot(), SubCot()])),
+        (dict[str, int] | Sub | Base, {"n": 1, "m": 2}),
+    ],
+    ids=str,
+)
+def test_of_a_union_the_class_is_chosen_that_was_written(annotation: Any, value: Any) -> None:
+    for form in (input_form, output_form):
+        back = read(annotation, form(value))
+        assert back == value
+        assert repr(back) == repr(value)
+
+
+def test_what_no_class_of_a_union_takes_is_refused() -> None:
+    with pytest.raises(pydantic.ValidationError, match="valid integer"):
+        read(Sub | Base, {"n": "x"})
+    assert read(Sub | Base, {"n": 1, "m": 2}) == Sub(1, 2)
+
+    @tool
+    def offered(value: list[Sub | Base]) -> None: ...
+
+    for wrong, problem in (
+        ({"n": "x"}, "[0].n should be a valid integer, got 'x' (str)"),
+        ({"n": 1, "m": "x"}, "[0].m should be a valid integer, got 'x' (str)"),
+        ({"n": 1, "other": 1}, "[0].other is not known"),
+    ):
+        with pytest.raises(ValidationError) as caught:
+            offered.bind(([wrong],), {})
+        assert caught.value.details["value"] == problem
+
+
 def test_a_typed_dict_holds_objects_as_its_fields() -> None:
     given: Typed = {"dog": REX, "bases": [Sub(1)]}
     assert read(Typed, input_form(given)) == given
@@ -345,6 +520,15 @@ def test_the_forms_have_the_keys_of_either_schema() -> None:
 
 def test_an_excluded_field_with_its_default_stays_behind() -> None:
     assert input_form(Excluded(a=1, by_default="default", required="r")) == {"a": 1, "required": "r"}
+
+
+@pytest.mark.parametrize("held", [np.arange(3), pd.DataFrame({"a": [1]}), pd.NA, True, 1.0, None])
+def test_an_excluded_field_that_is_not_its_default_travels_whatever_it_is(held: Any) -> None:
+    class Excluding(BaseModel):
+        held: Any = Field(1, exclude=True)
+
+    assert set(input_form(Excluding(held=held))) == {"held"}
+    assert type(read(Excluding, input_form(Excluding(held=True))).held) is bool
 
 
 class Shape(BaseModel):
@@ -393,6 +577,20 @@ def test_an_unknown_field_is_the_business_of_the_class() -> None:
             read(cls, fields)
 
 
+def test_an_unknown_key_makes_no_subclass_of_a_class_that_has_all_its_fields() -> None:
+    class Open(Cot):
+        model_config = ConfigDict(extra="allow")
+
+    assert Open().kind == "cot"
+    assert type(read(Cot, {"width": 1, "unknown": 2})) is Cot
+
+
+def test_what_is_held_decoded_is_encoded_in_an_output() -> None:
+    codes = VALUES["Base64"]
+    assert output_form(codes) == codes.model_dump() | {"sized": 5000}
+    assert output_form(codes)["text"] == "YWJjZA=="
+
+
 def test_a_dataclass_with_an_init_only_field_is_refused_where_it_would_be_constructed_again() -> None:
     @dc.dataclass
     class Scaled:
@@ -416,6 +614,9 @@ def test_a_dataclass_with_an_init_only_field_is_refused_where_it_would_be_constr
         (Attr, {}, "x"),
         (AttrHolder, {"attr": {"x": 1, "private": 2}}, r"attr\.private"),
         (Struct, {"firstName": 5}, "firstName"),
+        (Untagged, {"a": 1, "unknown": 1}, "unknown"),
+        (Row, [], "x"),
+        (Row, [1, "a", 2], "at most 2 items"),
         (Struct, {"type": "other", "firstName": "a"}, "struct"),
         (Doubled, {"x": 1, "y": "no number"}, "valid integer"),
         (Jsons, {"numbers": "[1", "anything": "1"}, "JSON"),
