@@ -2,7 +2,7 @@
 
 import typing
 import warnings
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from types import NoneType
@@ -22,6 +22,7 @@ from grpc_tool_bridge.tooling.annotations import (
     typed_dicts_taken,
 )
 from grpc_tool_bridge.tooling.choosing import with_classes
+from grpc_tool_bridge.tooling.class_validators import CLASSES
 from grpc_tool_bridge.tooling.rewriting import Schema, with_parts
 from grpc_tool_bridge.tooling.strictness import reading_schema, strict_schema, with_nulls
 from grpc_tool_bridge.tooling.structs import describes_struct, has_struct_fields
@@ -206,3 +207,10 @@ def _joined(schemas: list[Schema]) -> Container[type]:
     found = [_exact_types(schema) for schema in schemas]
     known = [types for types in found if isinstance(types, frozenset)]
     return frozenset().union(*known) if len(known) == len(found) else EVERYTHING
+
+
+def _class_validator(cls: Any) -> Callable[[Any], Any]:
+    return compile_check(cls, cls.__qualname__).validator.validate_python
+
+
+CLASSES.compile_by(_class_validator)

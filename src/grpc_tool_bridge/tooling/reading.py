@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic_core import PydanticCustomError, PydanticKnownError, from_json
 
+from grpc_tool_bridge.tooling.class_validators import CLASSES
 from grpc_tool_bridge.tooling.lookalikes import nearest_dict
 
 Schema = dict[str, Any]
@@ -119,7 +120,7 @@ class _Reader:
         if not self._keeps_extras and not given.keys() <= self._known:
             subclass = _subclass_with(self.cls, frozenset(map(str, value)), self._known)
             if subclass is not None:
-                return validator_of(subclass)(value)
+                return CLASSES.of(subclass)(value)
         made = self._constructed(given, handler)
         for name in self._later:
             if name in value:
@@ -305,12 +306,3 @@ def _own_schema(cls: Any) -> Schema | None:
         else:
             return None
     return typing.cast("Schema", schema)
-
-
-@lru_cache(maxsize=1_024)
-def validator_of(cls: Any) -> Handler:
-    """Compiles what reads the instances of a class by itself, when it is first wanted."""
-    from grpc_tool_bridge.tooling.checks import compile_check  # noqa: PLC0415 - checks are made of what is here
-
-    validate: Handler = compile_check(cls, cls.__qualname__).validator.validate_python
-    return validate

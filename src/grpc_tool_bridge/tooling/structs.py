@@ -15,8 +15,9 @@ import msgspec
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
+from grpc_tool_bridge.tooling.class_validators import CLASSES
 from grpc_tool_bridge.tooling.lookalikes import nearest_dict
-from grpc_tool_bridge.tooling.reading import subclasses_of, the_one, validator_of, with_fields
+from grpc_tool_bridge.tooling.reading import subclasses_of, the_one, with_fields
 
 Schema = dict[str, Any]
 # What msgspec and pydantic call by one name.
@@ -81,7 +82,7 @@ def describes_struct(node: Schema, compile_: Compile, within: frozenset[Any]) ->
     if cls in within:
 
         def read_part(value: Any) -> Any:
-            return validator_of(cls)(value)
+            return CLASSES.of(cls)(value)
 
         return {"type": "function-before", "function": {"type": "no-info", "function": read_part}, "schema": node}
     fields = list(_fields(cls))
@@ -109,7 +110,7 @@ def describes_struct(node: Schema, compile_: Compile, within: frozenset[Any]) ->
             return construct(handler(_named(cls, fields, value)))
         given = nearest_dict(value)
         subclass = _subclass_of(cls, given, known) if isinstance(given, Mapping) else None
-        return construct(handler(given)) if subclass is None else validator_of(subclass)(given)
+        return construct(handler(given)) if subclass is None else CLASSES.of(subclass)(given)
 
     return {"type": "function-wrap", "function": {"type": "no-info", "function": read}, "schema": whole}
 
