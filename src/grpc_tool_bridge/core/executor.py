@@ -502,7 +502,7 @@ class Executor:
         try:
             for places in self._places_of(call):
                 if not places.take_now():
-                    call.wait_for(f"a place ({places.owner} runs {places.capacity:,} at once)")
+                    call.wait_for(places)
                     await call.step(places.take())
                     call.begin()
                 held.append(places)

@@ -25,6 +25,9 @@ class Places:
         self.used = 0
         self._waiting: deque[asyncio.Future[None]] | None = None
 
+    def __str__(self) -> str:
+        return f"a place ({self.owner} runs {self.capacity:,} at once)"
+
     @property
     def waiting(self) -> int:
         """Calls that wait for a place."""

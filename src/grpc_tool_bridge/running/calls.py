@@ -116,7 +116,7 @@ class Call:
         self.nested: set[Call] | None = None
         # What the tool waits for before it begins. Whoever takes the one item out decides: the thread that begins it,
         # or the loop whose deadline has passed; neither can do so after the other.
-        self._waits_for: list[str] | None = None
+        self._waits_for: list[object] | None = None
 
     @property
     def cause(self) -> ToolBridgeError | None:
@@ -195,7 +195,7 @@ class Call:
         waits = self._waits_for
         if waits:
             with contextlib.suppress(IndexError):
-                waited_for = waits.pop()
+                waited_for = str(waits.pop())
         details = {"started": "true"}
         if waited_for:
             details = {"started": "false", "waited_for": waited_for}
@@ -203,8 +203,8 @@ class Call:
 
     # ------------------------------------------------------------------------------------- whether it has begun
 
-    def wait_for(self, what: str) -> None:
-        """Notes what the tool has to wait for before it begins."""
+    def wait_for(self, what: object) -> None:
+        """Notes what the tool has to wait for before it begins; its text is made where somebody is told."""
         self._waits_for = [what]
 
     def begin(self) -> bool:
@@ -221,7 +221,7 @@ class Call:
             self._waits_for = None
         return True
 
-    def when_begun(self, what: str, function: Callable[[], Any]) -> Callable[[], Any]:
+    def when_begun(self, what: object, function: Callable[[], Any]) -> Callable[[], Any]:
         """Returns ``function`` for a thread that has yet to begin it; the call waits for ``what`` until it does."""
         self.wait_for(what)
         return partial(_begun, self, function)
