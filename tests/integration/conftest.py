@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionConfig, Settings
-from integration.connections import TRANSPORTS, Connect, RemoteBridge, World, until
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionConfig, Settings, ToolBridge, ToolWorker, tool
+from integration.connections import PLACES, TRANSPORTS, Connect, Reach, RemoteBridge, World, until
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -28,6 +28,30 @@ async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
 
         yield connect
     await until(lambda: not _left(before), f"for the end of {_left(before)}")
+
+
+@pytest.fixture(params=PLACES)
+async def reach(request: pytest.FixtureRequest) -> AsyncIterator[Reach]:
+    """Offers functions in a hub, a worker or processes, and opens bridges to them."""
+    async with AsyncExitStack() as stack:
+
+        async def reach(*functions: Any, **settings: Any) -> ToolBridge:
+            settings = {"shutdown_grace": 0.0, **settings}
+            offered = [tool(executor="process")(each) if request.param == "process" else each for each in functions]
+            served = [] if request.param == "worker" else offered
+            server = await stack.enter_async_context(BridgeServer(tools=served, settings=Settings(**settings)))
+            if request.param == "worker":
+                worker = ToolWorker(server.address, tools=offered, settings=Settings(**settings))
+                await stack.enter_async_context(worker)
+            bridge = TRANSPORTS.get(request.param, TRANSPORTS["link"])(server)
+            stack.push_async_callback(bridge.close)
+            await bridge.initialize()
+            await until(lambda: bridge.tools)
+            return bridge
+
+        made: Any = reach
+        made.place = request.param
+        yield made
 
 
 @pytest.fixture(params=["rpc", "link"])

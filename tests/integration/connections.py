@@ -18,6 +18,9 @@ TRANSPORTS: Mapping[str, Callable[..., ToolBridge]] = {
     "link": lambda server, **options: GRPCToolBridge(server.address, transport="link", **options),
 }
 
+# Where a tool may run that is called over them: in the hub, in a worker, in a process of the hub's.
+PLACES = [*TRANSPORTS, "worker", "process"]
+
 # Nothing that a test waits for takes so long, unless it is broken.
 PATIENCE = 10.0
 
@@ -97,6 +100,15 @@ class Connect(Protocol):
 
     def __call__(self, *tools: Any, config: SessionConfig | None = None, **settings: Any) -> Awaitable[World]:
         """``tools`` and ``settings`` are the hub's, ``config`` the first session's."""
+
+
+class Reach(Protocol):
+    """Offers functions where they run in one way or another, and opens a bridge to them."""
+
+    place: str
+
+    def __call__(self, *functions: Any, **settings: Any) -> Awaitable[ToolBridge]:
+        """``settings`` are those of the hub and the worker."""
 
 
 async def until(condition: Callable[[], object], what: str = "") -> None:

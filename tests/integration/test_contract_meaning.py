@@ -5,60 +5,14 @@ import fractions
 import itertools
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 from pydantic import SecretBytes, SecretStr
 
-from grpc_tool_bridge import (
-    BridgeServer,
-    MessageTooLargeError,
-    SerializationError,
-    Settings,
-    ToolBridge,
-    ToolExecutionError,
-    ToolWorker,
-    tool,
-)
+from grpc_tool_bridge import MessageTooLargeError, SerializationError, ToolExecutionError, tool
 from integration import meaning_tools as tools
-from integration.connections import TRANSPORTS, Connect, read, soon, until
-
-
-class Reach(Protocol):
-    """Offers functions where they run in one way or another, and opens a bridge to them."""
-
-    place: str
-
-    def __call__(self, *functions: Any, **settings: Any) -> Awaitable[ToolBridge]:
-        """``settings`` are those of the hub and the worker."""
-
-
-PLACES = [*TRANSPORTS, "worker", "process"]
-
-
-@pytest.fixture(params=PLACES)
-async def reach(request: pytest.FixtureRequest) -> AsyncIterator[Reach]:
-    async with AsyncExitStack() as stack:
-
-        async def reach(*functions: Any, **settings: Any) -> ToolBridge:
-            settings = {"shutdown_grace": 0.0, **settings}
-            offered = [tool(executor="process")(each) if request.param == "process" else each for each in functions]
-            served = [] if request.param == "worker" else offered
-            server = await stack.enter_async_context(BridgeServer(tools=served, settings=Settings(**settings)))
-            if request.param == "worker":
-                worker = ToolWorker(server.address, tools=offered, settings=Settings(**settings))
-                await stack.enter_async_context(worker)
-            bridge = TRANSPORTS.get(request.param, TRANSPORTS["link"])(server)
-            stack.push_async_callback(bridge.close)
-            await bridge.initialize()
-            await until(lambda: bridge.tools)
-            return bridge
-
-        made: Any = reach
-        made.place = request.param
-        yield made
+from integration.connections import Connect, Reach, read, soon
 
 
 def same(back: Any, wanted: Any) -> bool:
