@@ -120,18 +120,13 @@ class Results:
 
     async def collect(self, call: Call, tool: Tool, source: AsyncGenerator[Any, None]) -> Packed:
         """Reads a stream to its end, and gives the list of its values."""
-        values: list[Any] = []
-        size = 0
+        collected = _Collected(self.check_size, call)
         try:
             async for value in source:
-                packed = await self.encoded(call, tool, value)
-                size += len(packed.value)
-                self.check_size(f"the result of {call.tool.name}", size)
-                # What is declared of a value is kept in how it is written.
-                values.append(value if type(value) in SCALARS else deserialize_value(any_pb2.Any(**packed._asdict())))
+                collected.add(value, await self.encoded(call, tool, value))
         finally:
             await source.aclose()
-        return Packed(*self.pack(call, values, tool))
+        return Packed(*self.pack(call, collected.values, tool))
 
     async def collect_in_thread(self, call: Call, tool: Tool, function: Callable[[], Any]) -> Packed:
         """Reads an iterator to its end in a thread, and gives the list of its values."""
@@ -141,8 +136,7 @@ class Results:
 
     def _collect_here(self, call: Call, tool: Tool, function: Callable[[], Any]) -> Packed:
         """Reads a generator to its end in the thread that it runs in, as long as somebody wants the list."""
-        values: list[Any] = []
-        size = 0
+        collected = _Collected(self.check_size, call)
         generator = function()
         try:
             while call.cause is None and not call.over:
@@ -152,17 +146,11 @@ class Results:
                     raise ToolRaised(error) from error
                 if value is _END:
                     break
-                packed = self.pack(call, self._fitted(tool, value), tool)
-                size += len(packed[1])
-                self.check_size(f"the result of {call.tool.name}", size)
-                values.append(
-                    value
-                    if type(value) in SCALARS
-                    else deserialize_value(any_pb2.Any(type_url=packed[0], value=packed[1]))
-                )
+                value = self._fitted(tool, value)
+                collected.add(value, Packed(*self.pack(call, value, tool)))
         finally:
             close(generator)
-        return Packed(*self.pack(call, values, tool))
+        return Packed(*self.pack(call, collected.values, tool))
 
     async def items(self, call: Call, values: AsyncIterator[Any]) -> list[Any]:
         """Gives the items of an asynchronous iterator that a function returned where no stream is declared."""
@@ -187,6 +175,22 @@ class Results:
     async def encoded(self, call: Call, tool: Tool, value: Any) -> Packed:
         """Encodes what a tool gave; raises as ``pack``."""
         return await self._in_thread_if_foreign(call, lambda: Packed(*self.pack(call, value, tool)))
+
+
+class _Collected:
+    """The values of a stream on their way into one list, as long as they fit into a message together."""
+
+    def __init__(self, check_size: Callable[[str, int], None], call: Call) -> None:
+        self.values: list[Any] = []
+        self._size = 0
+        self._check_size = check_size
+        self._what = f"the result of {call.tool.name}"
+
+    def add(self, value: Any, packed: Packed) -> None:
+        """Takes a value; what is declared of it is kept in how it is written."""
+        self._size += len(packed.value)
+        self._check_size(self._what, self._size)
+        self.values.append(value if type(value) in SCALARS else deserialize_value(any_pb2.Any(**packed._asdict())))
 
 
 async def awaited(value: Awaitable[Any]) -> Any:
