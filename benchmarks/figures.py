@@ -59,6 +59,16 @@ def _times_faster(name: str, than: str, measured_by: str, *, what: str = "the li
     return Figure(name, f"{what}: times as fast as {than}", f"comparisons:{measured_by}", unit="x", more_is_better=True)
 
 
+def _health(attack: str, title: str) -> Figure:
+    return Figure(
+        f"health-{attack}",
+        f"p99 of another's health check: {title}",
+        f"attacks:{attack.replace('-', '_')}",
+        250,
+        unit="ms",
+    )
+
+
 FIGURES = (
     _more("link-100", "100 at once over the link / bare grpc.aio unary, calls/s", "crowds:hundred", 5, 10),
     _more("link-1000", "1,000 at once over the link / bare grpc.aio unary, calls/s", "crowds:thousand", 8, 15),
@@ -93,6 +103,20 @@ FIGURES = (
     _times_faster("mcp-http-one", "the MCP SDK over HTTP, one at a time", "mcp_http"),
     _times_faster("mcp-stdio-one", "the MCP SDK over stdio, one at a time", "mcp_stdio"),
     _times_faster("mcp-stdio-100", "the MCP SDK over stdio, 100 at once", "mcp_stdio"),
+    _health("dimensions", "a tensor of 300,000 dimensions"),
+    _health("hashes", "25,000 integers of one hash for a set[int]"),
+    _health("items", "10 MB of booleans"),
+    _health("arguments", "a call with 5,000,000 arguments"),
+    _health("tags", "1,000 variables listed by 100,000 tags"),
+    _health("names", "a watch of 1,200,000 variables"),
+    _health("specs", "150,000 specs of one name"),
+    _health("anonymous", "60 calls of 9 MiB without the token"),
+    _health("watches", "500 watches of health with long names"),
+    _health("waiting", "40 calls of 9 MB at once by plain RPC"),
+    _health("silent", "200 links that never greet"),
+    _health("long-text", "an exception with 100 MB of text"),
+    _health("chain", "an exception with 100,000 causes"),
+    _health("slow-text", "an exception that takes a second to print"),
 )
 
 

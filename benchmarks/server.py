@@ -1,4 +1,4 @@
-"""The process that serves: ``python -m benchmarks.server hub``, a ``worker`` or the ``agents`` of a hub, or a peer.
+"""The process that serves: ``python -m benchmarks.server hub``, a ``worker`` or ``agents`` of a hub, or a peer.
 
 It tells its address (a worker its hub's) as a line of JSON, then answers the commands that come as lines of JSON on its
 standard input. It ends when that ends, so it never outlives whoever started it.
@@ -15,7 +15,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import psutil
+from pydantic import SecretStr
 
+from benchmarks import victim
 from benchmarks.peers import KINDS, server_of
 from benchmarks.work import Gate, add_up, make_tools
 from grpc_tool_bridge import BridgeServer, Settings, ToolWorker, tool
@@ -30,12 +32,16 @@ async def serve(kind: str, tools: int, hub: str) -> None:
     """Serves until the standard input ends.
 
     Args:
-        kind: "hub", "worker", "agents" or a peer's.
+        kind: "hub", "attacked", "guarded" (the same with a token), "worker", "agents" or a peer's.
         tools: How many tools that add the hub has; 0: no tools at all, so that a worker can offer them.
         hub: The worker's hub.
     """
     if kind == "hub":
         await _serve_hub(tools)
+    elif kind in ("attacked", "guarded"):
+        settings = Settings(token=SecretStr(victim.TOKEN) if kind == "guarded" else None)
+        async with BridgeServer(tools=victim.TOOLS, settings=settings) as attacked:
+            await _answer(attacked.address, {})
     elif kind == "worker":
         await _serve_worker(hub)
     elif kind == "agents":
@@ -125,7 +131,7 @@ def _say(what: Any) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Serve for the benchmarks until the standard input ends.")
-    parser.add_argument("kind", choices=["hub", "worker", "agents", *KINDS])
+    parser.add_argument("kind", choices=["hub", "attacked", "guarded", "worker", "agents", *KINDS])
     parser.add_argument("--tools", type=int, default=1)
     parser.add_argument("--hub", default="", metavar="ADDRESS")
     options = parser.parse_args()
