@@ -67,7 +67,7 @@ def _as_many_clients(waits: list[float]) -> Iterator[float]:
     """
     for wait in waits:
         yield wait
-        while (wait := wait - INTERVAL_SECONDS) > 0:  # noqa: PLW2901 - it counts down
+        while (wait := wait - INTERVAL_SECONDS) > 0:
             yield wait
 
 
