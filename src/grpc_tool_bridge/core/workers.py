@@ -25,6 +25,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RegisterToolsRequest
 from grpc_tool_bridge.tasks import TaskSet
+from grpc_tool_bridge.throttled_log import ThrottledLog
 from grpc_tool_bridge.wire.methods import AGENTS_FEATURE
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ class WorkerPool:
         self._orphans: dict[RegisteredTool, asyncio.TimerHandle] = {}
         self._tasks = TaskSet()
         self._watching = False
+        # A peer can cause its lines as often as it likes.
+        self._throttled = ThrottledLog(_log)
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -223,7 +226,7 @@ class WorkerPool:
             call.lost(WorkerLostError(f"the worker that ran {call.owner.tool.name} was lost: {why}", began=began))
         if worker is not None:
             if not worker.gone:
-                _log.warning("worker %s is out: %s", worker.id, why)
+                self._throttled.warning("worker %s is out: %s", worker.id, why)
             self._retire(worker)
 
     def session_ended(self, session: "Session") -> None:
@@ -296,7 +299,7 @@ class WorkerPool:
     def _suspect(self, worker: Worker) -> None:
         if not worker.suspect:
             worker.suspect = True
-            _log.warning("worker %s does not answer; it gets no new calls until it does", worker.id)
+            self._throttled.warning("worker %s does not answer; it gets no new calls until it does", worker.id)
         for call in worker.link.calls():
             tool = call.owner.tool
             others = any(not other.suspect for other in tool.workers or ())

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic_core import ValidationError as CheckError
 
 from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.throttled_log import ThrottledLog
 from grpc_tool_bridge.tooling.checks import Check
 from grpc_tool_bridge.tooling.signatures import POSITIONAL_ONLY, VAR_KEYWORD, VAR_POSITIONAL, Parameter, Signature
 from grpc_tool_bridge.tooling.wording import describe_problems, show
@@ -35,6 +36,8 @@ _FIRST_ITEMS = 100
 _MAX_SAID = 200
 
 _log = logging.getLogger(__name__)
+# Of what a peer can cause as often as it likes.
+_throttled = ThrottledLog(_log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +183,9 @@ class Binder:
         try:
             return slot.given_default()
         except Exception as error:
-            _log.warning("%s: the default of argument %r cannot be made", self._tool_name, slot.name, exc_info=True)
+            _throttled.warning(
+                "%s: the default of argument %r cannot be made", self._tool_name, slot.name, exc_info=True
+            )
             problem = f"missing, and its default cannot be made ({_raised(error)})"
             raise self._error({slot.name: [problem]}) from error
 
@@ -279,7 +284,7 @@ def _checked(call: _Call, slot: _Slot, name: str, value: Any, prefix: str = "") 
         call.report(name, _describe(error, slot, value, prefix))
     # Validators, __post_init__ and the like are the program's; what they raise says what is wrong with the value.
     except Exception as error:  # noqa: BLE001
-        _log.warning("argument %r: a validator failed", name, exc_info=True)
+        _throttled.warning("argument %r: a validator failed", name, exc_info=True)
         call.report(name, f"{prefix} cannot be read ({_raised(error)}), got {show(value)}".lstrip())
     return None
 

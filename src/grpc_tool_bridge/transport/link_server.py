@@ -17,6 +17,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkHello, LogRecord
+from grpc_tool_bridge.throttled_log import ThrottledLog
 from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.call_server import CallServer, ServedMethod, served_methods
 from grpc_tool_bridge.transport.facts import METADATA_LOGGER, SessionFacts, fact_metadata
@@ -105,6 +106,8 @@ class LinkServer:
         self._draining = False
         self._alone: list[_HubLink] = []
         self._none_left = asyncio.Event()
+        # A peer can cause its lines as often as it likes.
+        self._throttled = ThrottledLog(_log)
 
     def __len__(self) -> int:
         return len(self._links)
@@ -118,7 +121,7 @@ class LinkServer:
         try:
             await link.run()
         except (ProtocolError, SerializationError) as error:
-            _log.warning("the link of %s was ended: %s", link.peer, error)
+            self._throttled.warning("the link of %s was ended: %s", link.peer, error)
             raise ValidationError(f"the link was ended: {error.message}") from error
         finally:
             self._links.discard(link)
