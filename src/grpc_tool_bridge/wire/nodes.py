@@ -8,13 +8,16 @@ a message of too many is refused unread. What has less than two bytes for each n
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
 
 from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
 from grpc_tool_bridge.wire.framing import MORE, TYPE_PREFIX
 from grpc_tool_bridge.wire.scanning import FIXED32, FIXED64, LENGTH, VARINT, varint
+
+M = TypeVar("M", bound=Message)
 
 MAX_NODES = 250_000
 
@@ -51,12 +54,12 @@ def too_many_nodes(what: str, count: int, limit: int, *, counted_all: bool = Tru
     )
 
 
-def check_message(data: bytes, descriptor: Descriptor, what: str, limit: int = MAX_NODES) -> None:
+def check_message(data: bytes, cls: type[Message], what: str, limit: int = MAX_NODES) -> None:
     """Refuses a message of too many nodes. What values in it hold, as Any, does not count.
 
     Args:
         data: The message, serialized.
-        descriptor: Of its class.
+        cls: Its class.
         what: What it is, for the text.
         limit: How many it may have.
 
@@ -65,7 +68,13 @@ def check_message(data: bytes, descriptor: Descriptor, what: str, limit: int = M
         SerializationError: It cannot be read.
     """
     if len(data) > limit * NODE_BYTES:
-        _Count(what, limit).of_message(data, 0, len(data), _layout(descriptor))
+        _Count(what, limit).of_message(data, 0, len(data), _layout(cls.DESCRIPTOR))
+
+
+def read_message(cls: type[M], data: bytes, what: str, limit: int = MAX_NODES) -> M:
+    """Reads a message, unless it has too many nodes; raises as ``check_message``, and protobuf's DecodeError."""
+    check_message(data, cls, what, limit)
+    return cls.FromString(data)
 
 
 def check_value(type_url: str, payload: bytes, what: str, limit: int) -> int:
