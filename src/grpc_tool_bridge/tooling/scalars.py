@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
+from grpc_tool_bridge.wire.digits import MAX_DIGITS
+
 _BASES = (bool, int, float, str, bytes)
 # Of NumPy's kinds: truth values, integers, floats, complex numbers, bytes, texts.
 _PLAIN_KINDS = "biufcSU"
@@ -71,6 +73,10 @@ def exact_decimal(value: Any) -> Any:
     value = whole_number(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         return value
+    if isinstance(value, str) and len(value) > MAX_DIGITS:
+        raise PydanticCustomError(
+            "text_form", "should be a decimal number of at most {most} digits", {"most": MAX_DIGITS}
+        )
     try:
         return Decimal(value)
     except ArithmeticError:
