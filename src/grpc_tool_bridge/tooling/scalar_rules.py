@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, Flag
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from grpc_tool_bridge.tooling.scalars import (
     plain_bytes,
     plain_scalar,
     real_number,
+    short_fraction,
     whole_number,
 )
 
@@ -244,6 +246,7 @@ STRICT_SCALARS: Rewrites = {
     "timedelta": _timedelta,
     "uuid": _or_text(UUID, "should be a UUID"),
     "decimal": _decimal,
+    "fraction": partial(before, short_fraction),
     "enum": _enum,
     "literal": _literal,
 }

@@ -13,7 +13,7 @@ from typing import Any
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichValue
-from grpc_tool_bridge.wire.digits import INT64, MAX_DIGITS, digits_of, number_of
+from grpc_tool_bridge.wire.digits import INT64, check_decimal, decimal_of, digits_of, number_of
 from grpc_tool_bridge.wire.hashes import MAX_SAME_HASH, same_hashes
 from grpc_tool_bridge.wire.jsontext import no_utf8, too_deep
 from grpc_tool_bridge.wire.moments import read_datetime, read_time, write_moment
@@ -142,6 +142,7 @@ def _write_uuid(out: RichValue, value: uuid.UUID) -> None:
 
 
 def _write_decimal(out: RichValue, value: decimal.Decimal) -> None:
+    check_decimal(value)
     out.decimal = str(value)
 
 
@@ -239,13 +240,6 @@ def _check_hashes(items: list[Any]) -> None:
         )
 
 
-def _read_decimal(text: str) -> decimal.Decimal:
-    if len(text) > MAX_DIGITS:
-        raise SerializationError(f"a Decimal of {len(text):,} characters is too large: it may have {MAX_DIGITS:,}")
-    # In a context of its own: the caller's may take what is no number for NaN.
-    return decimal.Decimal(text, decimal.Context(traps=[decimal.InvalidOperation]))
-
-
 def _read_timedelta(message: Any) -> dt.timedelta:
     return dt.timedelta(message.days, message.seconds, message.microseconds)
 
@@ -274,7 +268,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "time": read_time,
     "timedelta": _read_timedelta,
     "uuid": uuid.UUID,
-    "decimal": _read_decimal,
+    "decimal": decimal_of,
     "complex": _read_complex,
     "tensor": read_array,
 }
