@@ -33,7 +33,7 @@ from grpc_tool_bridge.tooling.lookalikes import (
 )
 from grpc_tool_bridge.tooling.reading import reads_fields, reads_json
 from grpc_tool_bridge.tooling.rewriting import Rewrites, Schema, before, move_ref, with_parts
-from grpc_tool_bridge.tooling.scalar_rules import READING_SCALARS, STRICT_SCALARS, literal_of_values
+from grpc_tool_bridge.tooling.scalar_rules import READING_SCALARS, STRICT_SCALARS, bounds_pattern, literal_of_values
 from grpc_tool_bridge.tooling.scalars import short_fraction
 from grpc_tool_bridge.wire.annotated import read_as
 from grpc_tool_bridge.wire.packages import home_of
@@ -212,6 +212,7 @@ _READS: Rewrites = {
     "literal": literal_of_values,
     "union": reads_choice,
     "fraction": partial(before, short_fraction),
+    "function-plain": bounds_pattern,
     "is-instance": _instance,
     "model": reads_fields,
     "dataclass": reads_fields,

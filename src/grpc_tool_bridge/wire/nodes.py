@@ -25,12 +25,14 @@ MAX_NODES = 250_000
 NODE_BYTES = 2
 
 # Values of more bytes are read in a thread: of models of few fields, so many take a loop some 20 ms.
-SLOW_BYTES = 32 * 1024
+SLOW_BYTES = 16 * 1024
+
+# A text is read at once, but may be declared to be an address or a moment, which takes longer to find out.
+SLOW_TEXT_BYTES = 256 * 1024
+_TEXT = TYPE_PREFIX + "google.protobuf.StringValue"
 
 # These are read as they are, however large they are.
-_FLAT = frozenset(
-    TYPE_PREFIX + name for name in ("google.protobuf.StringValue", "google.protobuf.BytesValue", "dspex.bridge.Tensor")
-)
+_FLAT = frozenset(TYPE_PREFIX + name for name in ("google.protobuf.BytesValue", "dspex.bridge.Tensor"))
 
 _BETWEEN_QUOTES = b'"'
 _SPACE = b" \t\r\n"
@@ -111,7 +113,8 @@ def check_values(values: Sequence[tuple[str, bytes]], what: str, limit: int) -> 
 
 def is_slow(type_url: str, payload: bytes) -> bool:
     """Tells whether reading a value may take so long that it does not belong into an event loop."""
-    return len(payload) > SLOW_BYTES and type_url not in _FLAT
+    size = len(payload)
+    return size > SLOW_BYTES and type_url not in _FLAT and (size > SLOW_TEXT_BYTES or type_url != _TEXT)
 
 
 def json_nodes(text: bytes, most: int) -> int:
