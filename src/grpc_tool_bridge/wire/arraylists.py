@@ -10,7 +10,7 @@ from grpc_tool_bridge.wire.packages import home_of
 from grpc_tool_bridge.wire.scalarlike import plain_data
 
 # Of a list, each value is an object of Python's; an array has none.
-MAX_LISTED = 1_000_000
+MAX_LISTED = 250_000
 
 
 def to_list(value: Any) -> list[Any] | None:
