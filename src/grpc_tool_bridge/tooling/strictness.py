@@ -208,7 +208,8 @@ def _travelled(node: Schema) -> Schema:
 
 # Of models, which keep their own rules for all else.
 _READS: Rewrites = {
-    **dict.fromkeys(("enum", "lax-or-strict", "deque", "counter", "ordered-dict"), _travelled),
+    **dict.fromkeys(("enum", "lax-or-strict", "deque"), _travelled),
+    **dict.fromkeys(("counter", "ordered-dict", "frozendict"), lambda node: _bounded_dict(_travelled(node))),
     "literal": literal_of_values,
     "union": reads_choice,
     "fraction": partial(before, short_fraction),
@@ -229,6 +230,9 @@ _CONTAINERS: Rewrites = {
     "set": _bounded(_container("set_type")),
     "frozenset": _bounded(_container("frozen_set_type")),
     "dict": _dict,
+    "counter": _bounded_dict,
+    "ordered-dict": _bounded_dict,
+    "frozendict": _bounded_dict,
     "call": _named_tuple,
     "named-tuple": _named_tuple,
     "union": _union,

@@ -9,8 +9,8 @@ from itertools import islice
 from operator import eq
 from typing import Any
 
-# No program's own data comes near: of all doubles some thirty share a hash.
-MAX_SAME_HASH = 32
+# No program's own data comes near: of the powers of two that a double can be, 35 share a hash.
+MAX_SAME_HASH = 100
 
 
 def same_hashes(items: Collection[Any]) -> frozenset[int]:
