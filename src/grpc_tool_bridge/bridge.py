@@ -25,6 +25,7 @@ from grpc_tool_bridge.config import (
     BATCH_TIMEOUT,
     DEFAULT_ADDRESS,
     MAX_MESSAGE_BYTES,
+    MAX_MESSAGE_NODES,
 )
 from grpc_tool_bridge.errors import (
     ProtocolError,
@@ -364,6 +365,8 @@ class GRPCToolBridge(ToolBridge):
         timeout: Seconds for a call of a tool that sets no limit; None: as the session or the hub has it.
         stream_timeout: Seconds for a stream of a tool that sets no limit; None: as the hub has it.
         max_message_bytes: Payload of one request or response.
+        max_message_nodes: Elements, keys, texts and numbers of one value, counted before they are read; larger ones are
+            refused.
         transport: "link" sends all calls over one stream, many to a frame; it is dialled again when it is lost, and a
             hub that knows no links is called by plain RPCs. "rpc" makes one RPC of each call.
         keep_session, retry_if, follow_tools, on_tools_changed: As of ``ToolBridge``.
@@ -382,6 +385,7 @@ class GRPCToolBridge(ToolBridge):
         timeout: float | None = None,
         stream_timeout: float | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        max_message_nodes: int = MAX_MESSAGE_NODES,
         transport: Literal["link", "rpc"] = "link",
         keep_session: bool = False,
         retry_if: Callable[[ToolBridgeError], bool] | None = None,
@@ -389,6 +393,7 @@ class GRPCToolBridge(ToolBridge):
         follow_tools: bool = True,
         on_tools_changed: Callable[[str, str], None] | None = None,
     ) -> None:
+        check_count("max_message_nodes", max_message_nodes, least=1)
         for name, seconds in (("timeout", timeout), ("stream_timeout", stream_timeout)):
             if seconds is not None:
                 check_timeout(name, seconds)
@@ -401,7 +406,11 @@ class GRPCToolBridge(ToolBridge):
             max_message_bytes=max_message_bytes,
         )
         options = CallOptions(
-            call_timeout=timeout, stream_timeout=stream_timeout, max_message_bytes=max_message_bytes, where=address
+            call_timeout=timeout,
+            stream_timeout=stream_timeout,
+            max_message_bytes=max_message_bytes,
+            max_message_nodes=max_message_nodes,
+            where=address,
         )
         if transport not in list(_TRANSPORTS):
             raise ValidationError(f"transport is {transport!r}; it is 'link' or 'rpc'")

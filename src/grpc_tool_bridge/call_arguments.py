@@ -1,11 +1,14 @@
 """The arguments of a call, encoded and put into its request."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
+from grpc_tool_bridge.outside import readers
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolSpec, ToolStreamRequest
-from grpc_tool_bridge.wire.arguments import pack_argument
+from grpc_tool_bridge.wire.arguments import EXECUTOR_KEY, pack_argument
+from grpc_tool_bridge.wire.nodes import NODE_BYTES, check_values
 from grpc_tool_bridge.wire.scalars import SCALARS, Packed
 
 # Type URL and payload, by position and by name.
@@ -65,3 +68,23 @@ def size_of_arguments(packed: PackedArguments) -> int:
     for name, (type_url, payload) in by_name.items():
         size += len(payload) + (len(type_url) + len(name)) * MAX_UTF8 + FIELD_OVERHEAD
     return size
+
+
+async def check_nodes(packed: PackedArguments, what: str, spec: ToolSpec, max_nodes: int) -> None:
+    """Refuses arguments that would be sent only to be refused; a process of its own reads whatever it is sent.
+
+    Args:
+        packed: The arguments.
+        what: Whose they are, for the text.
+        spec: Of the tool, which tells where it runs.
+        max_nodes: Elements, keys, texts and numbers of all of them.
+
+    Raises:
+        MessageTooLargeError: They have more.
+    """
+    by_position, by_name = packed
+    values = [*by_position, *by_name.values()]
+    if sum(len(payload) for _, payload in values) <= max_nodes * NODE_BYTES:
+        return
+    if spec.metadata.get(EXECUTOR_KEY) != "process":
+        await readers.run(functools.partial(check_values, values, what, max_nodes))

@@ -44,7 +44,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     error_from_info,
 )
-from grpc_tool_bridge.outside import outside_loop
+from grpc_tool_bridge.outside import outside_loop, read_value
 from grpc_tool_bridge.portal import AsyncApi
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     BatchToolCallRequest,
@@ -72,7 +72,7 @@ from grpc_tool_bridge.proxy import (
     bridge_closed,
     make_proxy,
     no_answer,
-    result_of,
+    value_of,
 )
 from grpc_tool_bridge.retries import back_off
 from grpc_tool_bridge.session_context import SessionContext
@@ -166,6 +166,11 @@ class ToolBridgeClient(AsyncApi):
     def max_message_bytes(self) -> int:
         """Payload of one request."""
         return self._options.max_message_bytes
+
+    @property
+    def max_message_nodes(self) -> int:
+        """Elements, keys, texts and numbers of one value."""
+        return self._options.max_message_nodes
 
     def require_session(self) -> str:
         """Returns the session's id.
@@ -462,7 +467,8 @@ class ToolBridgeClient(AsyncApi):
         response: BatchToolCallResponse = await self.call("BatchExecuteTools", request, timeout=timeout)
         if len(response.results) != len(tools):
             raise ProtocolError(f"a batch of {len(tools)} calls was answered with {len(response.results)} results")
-        return [_batch_result(result, tool) for result, tool in zip(response.results, tools, strict=True)]
+        most = self.max_message_nodes
+        return [await _batch_result(result, tool, most) for result, tool in zip(response.results, tools, strict=True)]
 
     # -------------------------------------------------------------------------------------------------- agents
 
@@ -584,9 +590,9 @@ def _batch_item(index: int, item: object) -> tuple[str, Sequence[Any], Mapping[s
     return item["tool_id"], () if args is None else args, kwargs or {}
 
 
-def _batch_result(result: Any, tool: AsyncGRPCProxyTool) -> Any:
+async def _batch_result(result: Any, tool: AsyncGRPCProxyTool, max_nodes: int) -> Any:
     try:
-        return result_of(result, tool.name)
+        return await read_value(value_of(result, tool.name), max_nodes=max_nodes)
     except ToolExecutionError as error:
         tool.explain(error)
         return error

@@ -17,6 +17,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 MAX_MESSAGE_BYTES = 10 * 1024 * 1024
+MAX_MESSAGE_NODES = 250_000
 CALL_TIMEOUT = 30.0
 STREAM_TIMEOUT = 300.0
 BATCH_TIMEOUT = 600.0
@@ -36,6 +37,10 @@ class Settings(BaseModel):
 
     # What a call may take.
     max_message_bytes: Count = Field(default=MAX_MESSAGE_BYTES, description="payload of one request or response")
+    max_message_nodes: Annotated[int, Field(ge=1_000)] = Field(
+        default=MAX_MESSAGE_NODES,
+        description="elements, keys, texts and numbers of one message, counted before they are read",
+    )
     max_depth: Annotated[int, Field(ge=1, le=500)] = Field(default=100, description="nesting of one value")
     max_batch_items: Count = Field(default=100, description="calls in one batch")
     call_timeout: Seconds = Field(default=CALL_TIMEOUT, description="a call that names no time-out")

@@ -1,19 +1,26 @@
-"""Work that may run code of strangers: done at once where it does not, in a thread where it does."""
+"""Work that does not belong into an event loop, in threads: code of strangers, and what is large."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
+from grpc_tool_bridge.config import MAX_MESSAGE_NODES
 from grpc_tool_bridge.running.threads import ToolThreads
 from grpc_tool_bridge.wire.foreign import ForeignCodeError
-from grpc_tool_bridge.wire.values import Writing, pack_value
+from grpc_tool_bridge.wire.nodes import is_slow
+from grpc_tool_bridge.wire.values import Writing, deserialize_value, pack_value
 
 T = TypeVar("T")
 
 _MAX_THREADS = 16
 # Threads begin when they are wanted and end when they are idle, so that the one pool of a process costs nothing.
 _threads = ToolThreads(_MAX_THREADS)
+# What is large is read here, where no tool's own code keeps others waiting. More threads would not read faster: they
+# share the interpreter, and each makes the event loop wait for its turn.
+_MAX_READERS = 4
+readers = ToolThreads(_MAX_READERS)
 
 
 async def outside_loop(work: Callable[[], T]) -> T:
@@ -32,16 +39,32 @@ async def outside_loop(work: Callable[[], T]) -> T:
         return made
 
 
-async def written(value: Any, *, max_depth: int = 100) -> AnyMessage:
+async def read_value(value: AnyMessage, *, max_depth: int = 100, max_nodes: int | None = MAX_MESSAGE_NODES) -> Any:
+    """Reads a value, as ``deserialize_value`` does: a large one in a thread.
+
+    Args:
+        value: An Any, from any peer.
+        max_depth: Levels of nested containers allowed.
+        max_nodes: Elements, keys, texts and numbers allowed; None for any.
+
+    Raises:
+        SerializationError, MessageTooLargeError: As of ``deserialize_value``.
+    """
+    read = functools.partial(deserialize_value, value, max_depth=max_depth, max_nodes=max_nodes)
+    return await readers.run(read) if is_slow(value.type_url, value.value) else read()
+
+
+async def written(value: Any, *, max_depth: int = 100, max_nodes: int | None = MAX_MESSAGE_NODES) -> AnyMessage:
     """Writes a value as an Any, as ``serialize_value`` does, without holding up the event loop for a stranger's code.
 
     Args:
         value: Any value.
         max_depth: Levels of nested containers allowed.
+        max_nodes: Elements, keys, texts and numbers allowed; None for any.
 
     Raises:
         SerializationError, MessageTooLargeError: As of ``serialize_value``.
     """
-    how = Writing(max_depth=max_depth)
+    how = Writing(max_depth=max_depth, max_nodes=max_nodes)
     type_url, payload = await outside_loop(lambda: pack_value(value, how))
     return AnyMessage(type_url=type_url, value=payload)

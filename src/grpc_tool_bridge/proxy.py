@@ -23,11 +23,12 @@ from grpc_tool_bridge.argument_checks import (
 from grpc_tool_bridge.call_arguments import (
     REQUEST_OVERHEAD,
     PackedArguments,
+    check_nodes,
     pack_arguments,
     put_arguments,
     size_of_arguments,
 )
-from grpc_tool_bridge.config import CALL_TIMEOUT, MAX_MESSAGE_BYTES, STREAM_TIMEOUT
+from grpc_tool_bridge.config import CALL_TIMEOUT, MAX_MESSAGE_BYTES, MAX_MESSAGE_NODES, STREAM_TIMEOUT
 from grpc_tool_bridge.errors import (
     MessageTooLargeError,
     ProtocolError,
@@ -37,7 +38,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     error_from_info,
 )
-from grpc_tool_bridge.outside import outside_loop
+from grpc_tool_bridge.outside import outside_loop, read_value
 from grpc_tool_bridge.portal import AsyncApi
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ArgumentSpec,
@@ -52,6 +53,7 @@ from grpc_tool_bridge.timeouts import ExpiredError, TimeLimit, was_cancelled, wi
 from grpc_tool_bridge.transport.client_stub import close_stream
 from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, RpcError, from_rpc_error
 from grpc_tool_bridge.wire.foreign import ForeignCodeError
+from grpc_tool_bridge.wire.nodes import is_slow
 from grpc_tool_bridge.wire.values import deserialize_value
 
 E = TypeVar("E", Progress, LogRecord)
@@ -97,6 +99,7 @@ class CallOptions:
         idempotency_key: Calls of this key and the same arguments run once in a session; empty: each call runs.
         on_progress, on_log: Called with each event that the tool sends; with one of them set, a call goes as a stream.
         max_message_bytes: Payload of one request.
+        max_message_nodes: Elements, keys, texts and numbers of one message, counted before they are read.
         where: The hub's address, for the text where nobody answers.
     """
 
@@ -108,6 +111,7 @@ class CallOptions:
     on_progress: Callable[[Progress], None] | None = None
     on_log: Callable[[LogRecord], None] | None = None
     max_message_bytes: int = MAX_MESSAGE_BYTES
+    max_message_nodes: int = MAX_MESSAGE_NODES
     where: str = ""
 
     @property
@@ -181,13 +185,17 @@ class AsyncGRPCProxyTool(AsyncApi):
         if size_of_arguments(packed) > LARGE_BYTES:
             # Each step takes milliseconds, and between them others have their turn.
             await asyncio.sleep(0)
+            await self._check_nodes(packed)
             self._fill(request, packed)
             await asyncio.sleep(0)
         else:
             self._fill(request, packed)
         response = await self._answer(request, timeout)
         try:
-            return result_of(response, self.name)
+            result = value_of(response, self.name)
+            if is_slow(result.type_url, result.value):
+                return await read_value(result, max_nodes=options.max_message_nodes)
+            return deserialize_value(result)
         except ToolExecutionError as error:
             self.explain(error)
             raise
@@ -324,7 +332,9 @@ class AsyncGRPCProxyTool(AsyncApi):
             session_id=self._session_id(), tool_id=self._tool_id, timeout_ms=to_milliseconds(timeout, self.name)
         )
         request.config.include_events = options.wants_events
-        self._fill(request, await outside_loop(lambda: pack_arguments(args, kwargs, self._name_it, self.spec)))
+        packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._name_it, self.spec))
+        await self._check_nodes(packed)
+        self._fill(request, packed)
         limit = TimeLimit(timeout + CLIENT_SLACK)
         chunks = self._context.stub.StreamTool(request)
         expected = size = 0
@@ -342,7 +352,7 @@ class AsyncGRPCProxyTool(AsyncApi):
                 if kind == "data":
                     size += len(chunk.data.value)
                     self._check_list(size, most)
-                    yield deserialize_value(chunk.data)
+                    yield await read_value(chunk.data, max_nodes=options.max_message_nodes)
                 elif kind == "complete":
                     return
                 elif kind == "error":
@@ -421,10 +431,18 @@ class AsyncGRPCProxyTool(AsyncApi):
 
     def _check_size(self, size: int) -> None:
         if size > self._options.max_message_bytes:
-            refusal = MessageTooLargeError.of(f"the call of {self.name}", size, self._options.max_message_bytes)
-            raise ToolExecutionError(
-                self.name, refusal.error_type, refusal.message, {**refusal.details, "origin": "bridge"}
-            )
+            what = f"the call of {self.name}"
+            raise self._refused(MessageTooLargeError.of(what, size, self._options.max_message_bytes))
+
+    async def _check_nodes(self, packed: PackedArguments) -> None:
+        try:
+            await check_nodes(packed, f"the call of {self.name}", self.spec, self._options.max_message_nodes)
+        except MessageTooLargeError as refusal:
+            raise self._refused(refusal) from None
+
+    def _refused(self, refusal: MessageTooLargeError) -> ToolExecutionError:
+        details = {**refusal.details, "origin": "bridge"}
+        return ToolExecutionError(self.name, refusal.error_type, refusal.message, details)
 
 
 class StreamingGRPCProxyTool(AsyncGRPCProxyTool):
@@ -538,8 +556,8 @@ def _kind_of(spec: ToolSpec) -> type[AsyncGRPCProxyTool]:
     return StreamingGRPCProxyTool if spec.type == ToolType.STREAMING else AsyncGRPCProxyTool
 
 
-def result_of(response: Any, tool_name: str) -> Any:
-    """Reads the answer to one call.
+def value_of(response: Any, tool_name: str) -> Any:
+    """Gives the result in the answer to one call, as it came.
 
     Raises:
         ToolExecutionError: The answer is an error.
@@ -550,7 +568,7 @@ def result_of(response: Any, tool_name: str) -> Any:
         result = getattr(response, "result", None)
         if not isinstance(result, any_pb2.Any) or not result.type_url:
             raise ProtocolError(f"the answer to {tool_name} reports success, but has no result")
-        return deserialize_value(result)
+        return result
     if success is False:
         raise error_from_info(getattr(response, "error", None), tool_name)
     raise ProtocolError(f"the answer to {tool_name} says neither success nor failure (success is {success!r:.60})")

@@ -172,5 +172,9 @@ def _make_runtime(links: LinkServer, agents: Any, settings: Settings) -> ToolWor
 
 def _local_client(hub: Hub) -> ToolBridgeClient:
     transport = LocalTransport(hub)
-    options = CallOptions(max_message_bytes=hub.settings.max_message_bytes, where=transport.where)
+    options = CallOptions(
+        max_message_bytes=hub.settings.max_message_bytes,
+        max_message_nodes=hub.settings.max_message_nodes,
+        where=transport.where,
+    )
     return ToolBridgeClient(transport, options=options)

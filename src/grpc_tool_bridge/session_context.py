@@ -26,7 +26,7 @@ from grpc_tool_bridge.errors import (
     ToolCommunicationError,
     UnavailableError,
 )
-from grpc_tool_bridge.outside import written
+from grpc_tool_bridge.outside import read_value, written
 from grpc_tool_bridge.portal import AsyncApi
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     DeleteVariableRequest,
@@ -45,7 +45,6 @@ from grpc_tool_bridge.retries import back_off
 from grpc_tool_bridge.timeouts import was_cancelled
 from grpc_tool_bridge.transport.client_stub import close_stream
 from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
-from grpc_tool_bridge.wire.values import deserialize_value
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.client import ToolBridgeClient
@@ -122,14 +121,14 @@ class SessionContext(AsyncApi):
             if default is not ...:
                 return default
             raise _not_found(self._client.require_session(), name)
-        return deserialize_value(response.value)
+        return await read_value(response.value, max_nodes=self._client.max_message_nodes)
 
     async def get_variable_with_metadata(self, name: str) -> tuple[Any, VariableMetadata]:
         """Returns the value of a variable and its metadata, the revision among them; raises as ``get_variable``."""
         response = await self._get(name, include_metadata=True)
         if not response.exists:
             raise _not_found(self._client.require_session(), name)
-        return deserialize_value(response.value), response.metadata
+        return await read_value(response.value, max_nodes=self._client.max_message_nodes), response.metadata
 
     async def set_variable(
         self,
@@ -166,7 +165,7 @@ class SessionContext(AsyncApi):
         request = SetVariableRequest(
             session_id=self._client.require_session(),
             variable_name=name,
-            value=await written(value),
+            value=await written(value, max_nodes=self._client.max_message_nodes),
             metadata=message,
             create_if_missing=create_if_missing,
             expected_revision=expected_revision,
@@ -253,7 +252,7 @@ class SessionContext(AsyncApi):
             try:
                 async for update in updates:
                     if watch.is_new(update):
-                        yield _change(update)
+                        yield await _change(update, self._client.max_message_nodes)
             except RpcError as error:
                 lost = from_rpc_error(error, method=_WATCH, where=self._client.where)
                 if not self._client.resumes or not _is_unavailable(lost):
@@ -391,7 +390,7 @@ def _is_unavailable(error: ToolBridgeError) -> bool:
     return lost or isinstance(error, UnavailableError)
 
 
-def _change(update: VariableUpdate) -> VariableChange:
+async def _change(update: VariableUpdate, max_nodes: int) -> VariableChange:
     try:
         timestamp = update.timestamp.ToDatetime(UTC)
     except (ValueError, OverflowError) as error:
@@ -399,7 +398,7 @@ def _change(update: VariableUpdate) -> VariableChange:
     return VariableChange(
         name=update.name,
         operation=update.operation,
-        value=deserialize_value(update.value) if update.HasField("value") else None,
+        value=await read_value(update.value, max_nodes=max_nodes) if update.HasField("value") else None,
         revision=update.revision,
         epoch=update.epoch,
         timestamp=timestamp,

@@ -26,6 +26,7 @@ from grpc_tool_bridge.tooling.options import (
 )
 from grpc_tool_bridge.tooling.signatures import EMPTY, described_by, docstring_of, read_signature
 from grpc_tool_bridge.tooling.specs import describe_tool
+from grpc_tool_bridge.wire.arguments import EXECUTOR_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,18 @@ class _Plan:
 
 # What a tool has from reading its function.
 _PLANNED = frozenset(
-    {"spec", "is_async", "is_generator", "is_stream", "result", "executor", "context_parameter", "bind", "_plan"}
+    {
+        "spec",
+        "is_async",
+        "is_generator",
+        "is_stream",
+        "result",
+        "executor",
+        "context_parameter",
+        "bind",
+        "bind_first",
+        "_plan",
+    }
 )
 
 
@@ -71,6 +83,7 @@ class Tool:
         bind: Checks and converts ``(args, kwargs)`` of a call and returns them ready for ``function(*args, **kwargs)``,
             the context still to be added by name; raises ValidationError, whose ``details`` has a text for each wrong
             argument (``Binder.bind``).
+        bind_first: Likewise, for what may be large (``Binder.bind_first``).
     """
 
     spec: ToolSpec
@@ -82,6 +95,7 @@ class Tool:
     executor: ExecutorName
     context_parameter: str | None
     bind: Callable[[Sequence[Any], Mapping[str, Any]], tuple[Sequence[Any], dict[str, Any]]]
+    bind_first: Callable[[Sequence[Any], Mapping[str, Any]], tuple[Sequence[Any], dict[str, Any]]]
     __name__: str
     __wrapped__: Callable[..., Any]
     _plan: _Plan
@@ -112,6 +126,7 @@ class Tool:
             context_parameter=plan.context_parameter,
             _plan=plan,
             bind=plan.binder.bind,
+            bind_first=plan.binder.bind_first,
         )
 
     def __getattr__(self, name: str) -> Any:
@@ -251,6 +266,9 @@ def _read_plan(function: Callable[..., Any], name: str, options: ToolOptions) ->
     result = None if signature.result is EMPTY else compile_check(signature.result, f"{name}: the result", output=True)
     spec = describe_tool(name, fitting_type(name, options.type, signature), signature, checks, result)
     apply_options(spec, options)
+    executor = fitting_executor(name, options.executor, signature, function)
+    if executor == "process":
+        spec.metadata[EXECUTOR_KEY] = executor
     return _Plan(
         spec=spec,
         binder=Binder(name, signature, checks),
@@ -258,7 +276,7 @@ def _read_plan(function: Callable[..., Any], name: str, options: ToolOptions) ->
         is_async=signature.is_async,
         is_generator=signature.is_generator,
         is_stream=signature.is_stream,
-        executor=fitting_executor(name, options.executor, signature, function),
+        executor=executor,
         context_parameter=signature.context,
         needs_instance=signature.needs_instance,
         options=options,

@@ -22,6 +22,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     wire_text,
 )
+from grpc_tool_bridge.outside import read_value
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.wire.structs import read_struct
 from grpc_tool_bridge.wire.values import MAX_DEPTH, deserialize_value
@@ -32,6 +33,9 @@ _ENDS = "the agent runtime is about to end"
 
 # Of one value that a client sends along for the tools.
 _MAX_CONTEXT = 10_000
+
+# What an agent is made of: the names and numbers of its model.
+_MAX_CONFIG_NODES = 10_000
 
 # Larger inputs are read in a thread: of small values, a megabyte takes half a second.
 _QUICK_BYTES = 64 * 1024
@@ -118,7 +122,7 @@ class AgentRuntime:
         self._agents.move_to_end(request.agent_id)
         inputs = await _inputs(agent, request)
         # Tools find there what a client sends with a call: texts.
-        context = {name: text_of(deserialize_value(value), _MAX_CONTEXT) for name, value in request.context.items()}
+        context = {name: text_of(await read_value(value), _MAX_CONTEXT) for name, value in request.context.items()}
         if len(self._runs) >= self._settings.max_runs:
             raise ResourceExhaustedError(
                 f"the agent runtime has {len(self._runs)} runs, as many as it may", details={"retry_after": "1"}
@@ -171,7 +175,10 @@ class AgentRuntime:
                 details={"max_iters": str(request.max_iters)},
             )
         signature = read_signature(request.signature)
-        config = {name: deserialize_value(value) for name, value in request.config.llm_config.items()}
+        config = {
+            name: deserialize_value(value, max_nodes=_MAX_CONFIG_NODES)
+            for name, value in request.config.llm_config.items()
+        }
         choice = choose_model(config, self._settings)
         return Agent(
             signature=signature,

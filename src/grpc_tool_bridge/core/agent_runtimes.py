@@ -17,6 +17,7 @@ from grpc_tool_bridge.errors import (
     error_from_info,
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.wire.nodes import read_message
 
 # A runtime may have forgotten an agent between being told of it and running it, or be lost meanwhile; not more often
 # than this.
@@ -110,7 +111,7 @@ class AgentRuntimes:
         finally:
             worker.link.cancel(remote)
         try:
-            response = pb.CreateReActAgentResponse.FromString(data)
+            response = read_message(pb.CreateReActAgentResponse, data, "the message")
         except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the runtime's fault
             raise ProtocolError(f"the agent runtime's answer cannot be read: {str(failure)[:200]}") from None
         if response.HasField("error"):

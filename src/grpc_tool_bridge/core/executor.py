@@ -48,6 +48,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolSpec,
     ToolStreamRequest,
 )
+from grpc_tool_bridge.running.arguments import LARGE_BYTES
 from grpc_tool_bridge.running.runner import Request, ToolRunner, last_chunk, set_duration
 
 C = TypeVar("C", bound=HubCall)
@@ -247,7 +248,8 @@ class Executor:
         try:
             within_another = parent is not None or in_batch
             session = self._store.find(session_id) if within_another else self.let_in(session_id)
-            tool = self.find(session, request, size or len(payload))
+            size = size or len(payload) or request.ByteSize()
+            tool = self.find(session, request, size)
             tool.metrics.active += 1
             call = self.open(session, tool, timeout_ms, deadline, parent=parent)
             place = self._result_place(session, tool, request) if session.caching else None
@@ -265,7 +267,11 @@ class Executor:
                 ok = passed.success
                 return passed.data if payload and place is None else None
             else:
-                args, kwargs = self._runner.arguments(local, request)
+                args, kwargs = (
+                    self._runner.arguments(local, request, size)
+                    if size <= LARGE_BYTES
+                    else await self._runner.large_arguments(call, local, request, size)
+                )
                 held = await self.admit(call)
                 value = await self._runner.invoke(call, local, request, args, kwargs)
                 call.refuse_late()
@@ -322,7 +328,8 @@ class Executor:
         try:
             session_id = request.session_id
             session = self._store.find(session_id) if parent is not None else self.let_in(session_id)
-            tool = self.find(session, request, len(payload))
+            size = len(payload) or request.ByteSize()
+            tool = self.find(session, request, size)
             tool.metrics.active += 1
             call = self.open(
                 session, tool, request.timeout_ms, deadline, default=self.settings.stream_timeout, parent=parent
@@ -342,7 +349,11 @@ class Executor:
                         if passed.is_last:
                             return
             else:
-                args, kwargs = self._runner.arguments(local, request)
+                args, kwargs = (
+                    self._runner.arguments(local, request, size)
+                    if size <= LARGE_BYTES
+                    else await self._runner.large_arguments(call, local, request, size)
+                )
                 held = await self.admit(call)
                 chunks = self._runner.chunks(call, local, request, args, kwargs, stream_id=stream_id)
                 async with aclosing(chunks) as made:

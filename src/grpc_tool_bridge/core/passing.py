@@ -12,6 +12,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
 )
 from grpc_tool_bridge.running.calls import deadline_text
+from grpc_tool_bridge.wire.nodes import read_message
 from grpc_tool_bridge.wire.scanning import fields
 
 # Past this, reading a message costs more than finding what is asked of it.
@@ -71,7 +72,7 @@ class PassedAnswer:
                 self.success = found.get(_SUCCESS) == 1 and _RESULT in found
                 if self.success:
                     return
-            message = self._message = ToolCallResponse.FromString(data)
+            message = self._message = read_message(ToolCallResponse, data, "the message")
         except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the worker's fault
             raise _unreadable(f"the answer to {tool_name}", failure) from None
         self.success = message.success
@@ -103,7 +104,7 @@ class PassedAnswer:
         message = self._message
         if message is None:
             try:
-                message = ToolCallResponse.FromString(self.data)
+                message = read_message(ToolCallResponse, self.data, "the message")
             except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the worker's fault
                 raise _unreadable("an answer", failure) from None
         answer.success = message.success
@@ -176,7 +177,7 @@ class PassedChunk:
             ProtocolError: It cannot be read.
         """
         try:
-            return ToolStreamChunk.FromString(self.data)
+            return read_message(ToolStreamChunk, self.data, "the message")
         except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the worker's fault
             raise _unreadable("a chunk", failure) from None
 

@@ -14,6 +14,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import AgentExecutionChunk, ErrorInfo
+from grpc_tool_bridge.wire.nodes import read_message
 
 # Chunks of one run that are kept, however small they are.
 MAX_CHUNKS = 10_000
@@ -138,7 +139,7 @@ class Run:
             ProtocolError: It is no chunk, or not the next.
         """
         try:
-            chunk = AgentExecutionChunk.FromString(data)
+            chunk = read_message(AgentExecutionChunk, data, "the message")
         except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the runtime's fault
             raise ProtocolError(
                 f"a chunk of an agent's run, which a runtime sent, cannot be read: {str(failure)[:200]}"

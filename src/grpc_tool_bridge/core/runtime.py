@@ -8,10 +8,9 @@ from google.protobuf import any_pb2
 
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.errors import ToolExecutionError, error_from_info
-from grpc_tool_bridge.outside import outside_loop, written
+from grpc_tool_bridge.outside import outside_loop, read_value, written
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolStreamRequest, VariableInfo
 from grpc_tool_bridge.wire.arguments import pack_argument
-from grpc_tool_bridge.wire.values import deserialize_value
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.core.executor import Executor
@@ -31,16 +30,17 @@ class HubRuntime:
         self._call = call
         self._executor = executor
         self._store = store
+        self._most = executor.settings.max_message_nodes
 
     async def get_variable(self, name: str) -> Any:
         """Returns the value; raises NotFoundError."""
         value = self._store.variables(self._call.session.id).get(name).value
         # A program in the hub's own process may have set it as it is.
-        return deserialize_value(value) if isinstance(value, any_pb2.Any) else value
+        return await read_value(value, max_nodes=self._most) if isinstance(value, any_pb2.Any) else value
 
     async def set_variable(self, name: str, value: Any, expected_revision: int | None) -> int:
         """Sets the value and returns its new revision; raises ConflictError."""
-        encoded = await written(value)
+        encoded = await written(value, max_nodes=self._most)
         return self._store.set_encoded(
             self._call.session.id, name, encoded, expected_revision=expected_revision
         ).revision
@@ -60,7 +60,7 @@ class HubRuntime:
         response = await self._executor.execute(request, parent=self._call)
         if not response.success:
             raise error_from_info(response.error, tool_id)
-        return deserialize_value(response.result)
+        return await read_value(response.result, max_nodes=self._most)
 
     async def stream_tool(
         self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -73,7 +73,7 @@ class HubRuntime:
             async for chunk in chunks:
                 kind = chunk.WhichOneof("content")
                 if kind == "data":
-                    yield deserialize_value(chunk.data)
+                    yield await read_value(chunk.data, max_nodes=self._most)
                 elif kind == "error":
                     error = error_from_info(chunk.error, tool_id)
                     assert isinstance(error, ToolExecutionError)  # noqa: S101 - it is, where a tool is named

@@ -23,6 +23,7 @@ from typing import Any, Never
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
+from grpc_tool_bridge.config import MAX_MESSAGE_NODES
 from grpc_tool_bridge.context import ToolContext
 from grpc_tool_bridge.errors import (
     MessageTooLargeError,
@@ -40,6 +41,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Progress,
     ToolCallRequest,
 )
+from grpc_tool_bridge.running.arguments import read_arguments
 from grpc_tool_bridge.running.functions import FunctionPath, find_tool
 from grpc_tool_bridge.running.pipe import Pipe
 from grpc_tool_bridge.running.requests import PipeRuntime
@@ -85,12 +87,17 @@ class Child:
         portal: The thread that keeps the pipe.
         max_depth: Levels of nested containers in a value.
         max_message_bytes: Bytes of a result, or of one value of a stream.
+        max_message_nodes: Elements, keys, texts and numbers of it. What the tool is given may have more: to read it
+            holds up nobody here.
     """
 
-    def __init__(self, portal: Portal, *, max_depth: int, max_message_bytes: int) -> None:
+    def __init__(
+        self, portal: Portal, *, max_depth: int, max_message_bytes: int, max_message_nodes: int = MAX_MESSAGE_NODES
+    ) -> None:
         self._loop = portal.loop
         self._max_depth = max_depth
         self._max_message_bytes = max_message_bytes
+        self._max_message_nodes = max_message_nodes
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._tools: dict[FunctionPath, Tool] = {}
         # Even, as a hub's on a link; whoever runs the calls numbers them odd.
@@ -163,11 +170,7 @@ class Child:
         if tool is None:
             tool = self._tools[path] = find_tool(path)
         request = ToolCallRequest.FromString(job.call.payload)
-        depth = self._max_depth
-        args, kwargs = tool.bind(
-            [deserialize_value(value, max_depth=depth) for value in request.args],
-            {name: deserialize_value(value, max_depth=depth) for name, value in request.kwargs.items()},
-        )
+        args, kwargs = read_arguments(tool, request, len(job.call.payload), max_depth=self._max_depth, max_nodes=None)
         if tool.context_parameter is not None:
             kwargs[tool.context_parameter] = self._context(job, request, runtime)
         function = tool.function
@@ -235,7 +238,12 @@ class Child:
         return self._encoded(tool, value)
 
     def _encoded(self, tool: Tool, value: Any) -> bytes:
-        how = result_writing(tool.spec, max_depth=self._max_depth, max_bytes=self._max_message_bytes)
+        how = result_writing(
+            tool.spec,
+            max_depth=self._max_depth,
+            max_bytes=self._max_message_bytes,
+            max_nodes=self._max_message_nodes,
+        )
         what = f"the result of {tool.spec.name}"
         try:
             type_url, data = pack_value(value, how)
@@ -256,8 +264,8 @@ class Child:
 
 
 def main() -> Never:
-    """Serves the pipe whose descriptor is the first argument; the limits of values are the next two."""
-    descriptor, max_depth, max_message_bytes = map(int, sys.argv[1:4])
+    """Serves the pipe whose descriptor is the first argument; the limits of values are the next three."""
+    descriptor, max_depth, max_message_bytes, max_message_nodes = map(int, sys.argv[1:5])
     del sys.argv[1:]
     for stream in (sys.stdout, sys.stderr):
         # The process may be killed at any time, and what its tool has written must not be lost with it.
@@ -267,7 +275,10 @@ def main() -> Never:
     logging.getLogger("grpc_tool_bridge.tool").disabled = True
     end = socket(fileno=descriptor)
     end.set_inheritable(False)
-    Child(Portal(), max_depth=max_depth, max_message_bytes=max_message_bytes).serve(end)
+    child = Child(
+        Portal(), max_depth=max_depth, max_message_bytes=max_message_bytes, max_message_nodes=max_message_nodes
+    )
+    child.serve(end)
 
 
 def _call_tool(function: Callable[[], Any]) -> Any:

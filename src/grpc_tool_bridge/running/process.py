@@ -12,6 +12,7 @@ from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
+from grpc_tool_bridge.config import MAX_MESSAGE_NODES
 from grpc_tool_bridge.context import ToolContext
 from grpc_tool_bridge.errors import UnavailableError, error_from_info
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, ErrorInfo, LinkCall, ToolCallRequest
@@ -23,7 +24,7 @@ from grpc_tool_bridge.tools import Tool
 from grpc_tool_bridge.wire.values import serialize_value
 
 # The search path comes first: without it the child may not find even the bridge.
-_START = "import sys; sys.path[:] = sys.argv[4:]; from grpc_tool_bridge.running.child import main; main()"
+_START = "import sys; sys.path[:] = sys.argv[5:]; from grpc_tool_bridge.running.child import main; main()"
 _MAX_TIMEOUT_MS = 2**32 - 1
 
 
@@ -81,12 +82,15 @@ class ToolProcess:
         self._reader = asyncio.get_running_loop().create_task(self._read(), name="tool process")
 
     @classmethod
-    async def start(cls, *, max_depth: int, max_message_bytes: int) -> "ToolProcess":
+    async def start(
+        cls, *, max_depth: int, max_message_bytes: int, max_message_nodes: int = MAX_MESSAGE_NODES
+    ) -> "ToolProcess":
         """Starts a process.
 
         Args:
             max_depth: Levels of nested containers in a value.
             max_message_bytes: Bytes of a result, or of one value of a stream.
+            max_message_nodes: Elements, keys, texts and numbers of it.
 
         Raises:
             UnavailableError: The system refuses another process.
@@ -99,7 +103,7 @@ class ToolProcess:
                     sys.executable,
                     "-c",
                     _START,
-                    *map(str, (theirs.fileno(), max_depth, max_message_bytes)),
+                    *map(str, (theirs.fileno(), max_depth, max_message_bytes, max_message_nodes)),
                     *sys.path,
                     stdin=asyncio.subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],

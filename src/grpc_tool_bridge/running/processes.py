@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
+from grpc_tool_bridge.config import MAX_MESSAGE_NODES
 from grpc_tool_bridge.context import ToolContext
 from grpc_tool_bridge.errors import UnavailableError
 from grpc_tool_bridge.running.functions import importing
@@ -29,11 +30,15 @@ class ToolProcesses:
         max_processes: Processes at once, 0: one for each core; more calls wait in order.
         max_depth: Levels of nested containers in a value.
         max_message_bytes: Bytes of a result, or of one value of a stream.
+        max_message_nodes: Elements, keys, texts and numbers of it.
     """
 
-    def __init__(self, max_processes: int, *, max_depth: int, max_message_bytes: int) -> None:
+    def __init__(
+        self, max_processes: int, *, max_depth: int, max_message_bytes: int, max_message_nodes: int = MAX_MESSAGE_NODES
+    ) -> None:
         self._max_depth = max_depth
         self._max_message_bytes = max_message_bytes
+        self._max_message_nodes = max_message_nodes
         self._places = asyncio.Semaphore(max_processes or available_cores())
         # Those that have yet to end, the killed ones included.
         self._living: set[ToolProcess] = set()
@@ -148,7 +153,11 @@ class ToolProcesses:
             if process.free:
                 return process
             self._end(process)
-        process = await ToolProcess.start(max_depth=self._max_depth, max_message_bytes=self._max_message_bytes)
+        process = await ToolProcess.start(
+            max_depth=self._max_depth,
+            max_message_bytes=self._max_message_bytes,
+            max_message_nodes=self._max_message_nodes,
+        )
         self._living.add(process)
         return process
 

@@ -16,6 +16,7 @@ from grpc_tool_bridge.errors import (
     error_from_info,
     error_info,
 )
+from grpc_tool_bridge.outside import read_value, written
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     DeleteVariableRequest,
     Envelope,
@@ -225,7 +226,7 @@ class ContextServer:
         return Envelope(id=number, reply=(await self._methods[call.method](call.payload)).SerializeToString())
 
     async def _stream(self, number: int, request: ToolStreamRequest, wanted: asyncio.Semaphore) -> Envelope:
-        args, kwargs = self._arguments(request)
+        args, kwargs = await self._arguments(request)
         values: Any = self._context.stream_tool(request.tool_id, *args, **kwargs)
         try:
             while True:
@@ -233,7 +234,7 @@ class ContextServer:
                 value = await anext(values, _END)
                 if value is _END:
                     return Envelope(id=number, end=LinkStatus())
-                await self._pipe.send(Envelope(id=number, chunk=self._written(value).SerializeToString()))
+                await self._pipe.send(Envelope(id=number, chunk=(await self._written(value)).SerializeToString()))
         finally:
             close = getattr(values, "aclose", None)
             if close is not None:
@@ -241,11 +242,11 @@ class ContextServer:
 
     async def _get_variable(self, payload: bytes) -> Message:
         value = await self._context.get_variable(GetVariableRequest.FromString(payload).variable_name)
-        return VariableResponse(exists=True, value=self._written(value))
+        return VariableResponse(exists=True, value=await self._written(value))
 
     async def _set_variable(self, payload: bytes) -> Message:
         request = SetVariableRequest.FromString(payload)
-        value = deserialize_value(request.value, max_depth=self._max_depth)
+        value = await read_value(request.value, max_depth=self._max_depth)
         expected = request.expected_revision if request.HasField("expected_revision") else None
         revision = await self._context.set_variable(request.variable_name, value, expected_revision=expected)
         return StatusResponse(success=True, message=str(revision))
@@ -262,17 +263,18 @@ class ContextServer:
 
     async def _call_tool(self, payload: bytes) -> Message:
         request = ToolCallRequest.FromString(payload)
-        args, kwargs = self._arguments(request)
+        args, kwargs = await self._arguments(request)
         value = await self._context.call_tool(request.tool_id, *args, **kwargs)
-        return ToolCallResponse(success=True, result=self._written(value))
+        return ToolCallResponse(success=True, result=await self._written(value))
 
-    def _arguments(self, request: ToolCallRequest | ToolStreamRequest) -> tuple[list[Any], dict[str, Any]]:
+    async def _arguments(self, request: ToolCallRequest | ToolStreamRequest) -> tuple[list[Any], dict[str, Any]]:
         depth = self._max_depth
-        args = [deserialize_value(value, max_depth=depth) for value in request.args]
-        return args, {name: deserialize_value(value, max_depth=depth) for name, value in request.kwargs.items()}
+        args = [await read_value(value, max_depth=depth) for value in request.args]
+        return args, {name: await read_value(value, max_depth=depth) for name, value in request.kwargs.items()}
 
-    def _written(self, value: Any) -> AnyMessage:
-        return serialize_value(value, max_depth=self._max_depth)
+    async def _written(self, value: Any) -> AnyMessage:
+        # A process reads whatever it is sent.
+        return await written(value, max_depth=self._max_depth, max_nodes=None)
 
 
 _END = object()

@@ -17,6 +17,7 @@ from grpc_tool_bridge.running.threads import ToolThreads, close
 from grpc_tool_bridge.tooling.results import fitted, result_writing
 from grpc_tool_bridge.tools import Tool
 from grpc_tool_bridge.wire.foreign import ForeignCodeError
+from grpc_tool_bridge.wire.nodes import is_slow
 from grpc_tool_bridge.wire.plain import least_bytes
 from grpc_tool_bridge.wire.scalars import SCALARS
 from grpc_tool_bridge.wire.values import Writing, deserialize_value, pack_value
@@ -79,7 +80,12 @@ class Results:
         how = self._writings.get(tool)
         if how is None:
             settings = self._settings
-            how = result_writing(tool.spec, max_depth=settings.max_depth, max_bytes=settings.max_message_bytes)
+            how = result_writing(
+                tool.spec,
+                max_depth=settings.max_depth,
+                max_bytes=settings.max_message_bytes,
+                max_nodes=settings.max_message_nodes,
+            )
             self._writings[tool] = how
         return how
 
@@ -123,10 +129,14 @@ class Results:
         collected = _Collected(self.check_size, call)
         try:
             async for value in source:
-                collected.add(value, await self.encoded(call, tool, value))
+                packed = await self.encoded(call, tool, value)
+                if type(value) in SCALARS or not is_slow(*packed):
+                    collected.add(value, packed)
+                else:
+                    await call.step(self._threads.run(functools.partial(collected.add, value, packed)))
         finally:
             await source.aclose()
-        return Packed(*self.pack(call, collected.values, tool))
+        return await self.encoded(call, tool, collected.values)
 
     async def collect_in_thread(self, call: Call, tool: Tool, function: Callable[[], Any]) -> Packed:
         """Reads an iterator to its end in a thread, and gives the list of its values."""

@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.context import ToolContext, ToolRuntime
 from grpc_tool_bridge.errors import (
-    SerializationError,
     ToolBridgeError,
     ValidationError,
     error_info,
 )
+from grpc_tool_bridge.outside import readers
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CompleteSignal,
     ErrorInfo,
@@ -30,10 +30,10 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Progress,
     StreamMetadata,
     ToolCallItem,
-    ToolCallRequest,
     ToolStreamChunk,
     ToolStreamRequest,
 )
+from grpc_tool_bridge.running.arguments import Request, is_slow_to_read, read_arguments
 from grpc_tool_bridge.running.calls import Call
 from grpc_tool_bridge.running.events import Event, EventStream
 from grpc_tool_bridge.running.packed import Packed
@@ -45,13 +45,13 @@ from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.tooling.results import has_items, streams
 from grpc_tool_bridge.tools import Tool
 from grpc_tool_bridge.wire.scalars import SCALARS
-from grpc_tool_bridge.wire.values import deserialize_value
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Request = ToolCallRequest | ToolStreamRequest | ToolCallItem
+
+__all__ = ["Request", "ToolRunner", "last_chunk", "set_duration"]
 
 
 class ToolRunner:
@@ -78,7 +78,10 @@ class ToolRunner:
         most = settings.max_processes or available_cores()
         self._process = f"a process to be free and ready (max_processes is {most:,})"
         self._processes = ToolProcesses(
-            settings.max_processes, max_depth=settings.max_depth, max_message_bytes=settings.max_message_bytes
+            settings.max_processes,
+            max_depth=settings.max_depth,
+            max_message_bytes=settings.max_message_bytes,
+            max_message_nodes=settings.max_message_nodes,
         )
 
     async def aclose(self) -> None:
@@ -96,30 +99,34 @@ class ToolRunner:
         """Processes that run a tool now."""
         return self._processes.busy
 
-    def arguments(self, tool: Tool, request: Request) -> tuple[Sequence[Any], dict[str, Any]]:
-        """Decodes, binds and checks the arguments of a call; those for another process stay encoded.
+    def arguments(self, tool: Tool, request: Request, size: int) -> tuple[Sequence[Any], dict[str, Any]]:
+        """Decodes, binds and checks the arguments of a call of ``size`` bytes; those for another process stay encoded.
+
+        Of more than ``LARGE_BYTES``, ``large_arguments`` does so.
 
         Raises:
             SerializationError: One of them is no value; the text names it.
+            MessageTooLargeError: They have too many nodes.
             ValidationError: They do not fit the tool.
         """
-        depth = self.settings.max_depth
-        args: list[Any] = []
-        kwargs: dict[str, Any] = {}
-        which = ""
-        try:
-            for message in list(request.args):
-                args.append(deserialize_value(message, max_depth=depth))  # noqa: PERF401 - its length names what fails
-            # Asking an empty map for its items costs five times as much as asking whether it is empty.
-            if request.kwargs:
-                for which, message in request.kwargs.items():
-                    kwargs[which] = deserialize_value(message, max_depth=depth)
-        except SerializationError as error:
-            named = repr(which) if which else len(args)
-            name = tool.spec.name
-            raise SerializationError(f"{name}: argument {named}: {error.message}", details=error.details) from None
-        bound = tool.bind(args, kwargs)
+        settings = self.settings
+        bound = read_arguments(tool, request, size, max_depth=settings.max_depth, max_nodes=settings.max_message_nodes)
         return bound if tool.executor != "process" else (list(request.args), dict(request.kwargs))
+
+    async def large_arguments(
+        self, call: Call, tool: Tool, request: Request, size: int
+    ) -> tuple[Sequence[Any], dict[str, Any]]:
+        """As ``arguments``, in a thread; what is for another process is left to that, whatever it holds."""
+        if not is_slow_to_read(request):
+            return self.arguments(tool, request, size)
+        if tool.executor == "process":
+            return list(request.args), dict(request.kwargs)
+        call.wait_for("its arguments to be read")
+        bound: tuple[Sequence[Any], dict[str, Any]] = await call.step(
+            readers.run(functools.partial(self.arguments, tool, request, size))
+        )
+        call.begin()
+        return bound
 
     # ----------------------------------------------------------------------------------------------- to a result
 

@@ -16,6 +16,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
+from grpc_tool_bridge.running.arguments import LARGE_BYTES
 from grpc_tool_bridge.running.calls import Call
 from grpc_tool_bridge.running.runner import ToolRunner, last_chunk, set_duration
 from grpc_tool_bridge.tools import Tool, as_tool
@@ -94,13 +95,13 @@ class ToolService:
         Args:
             request: The call.
             deadline: On the monotonic clock.
-            payload: The request's bytes, of which nothing is needed here.
+            payload: The request's bytes.
             origin: What the transport knows of where the call comes from.
 
         Raises:
             asyncio.CancelledError: The hub wants it no more.
         """
-        del payload
+        size = len(payload) or request.ByteSize()
         began = time.perf_counter_ns()
         response = ToolCallResponse()
         if request.request_id:
@@ -108,7 +109,11 @@ class ToolService:
         call: Call | None = None
         try:
             call, tool = self._open(request, deadline, origin, self._runner.settings.call_timeout)
-            args, kwargs = self._runner.arguments(tool, request)
+            args, kwargs = (
+                self._runner.arguments(tool, request, size)
+                if size <= LARGE_BYTES
+                else await self._runner.large_arguments(call, tool, request, size)
+            )
             value = await self._runner.invoke(call, tool, request, args, kwargs)
             call.refuse_late()
             response.result.type_url, response.result.value = self._runner.pack(call, value, tool)
@@ -127,7 +132,7 @@ class ToolService:
         self, request: ToolStreamRequest, *, deadline: float | None = None, payload: bytes = b"", origin: Any = None
     ) -> AsyncGenerator[ToolStreamChunk, None]:
         """Runs one stream: a chunk for each value, then exactly one ``complete`` or ``error``; else as a call."""
-        del payload
+        size = len(payload) or request.ByteSize()
         began = time.perf_counter_ns()
         stream_id = request.stream_id or uuid.uuid4().hex
         call: Call | None = None
@@ -135,7 +140,11 @@ class ToolService:
         sequence = sent = 0
         try:
             call, tool = self._open(request, deadline, origin, self._runner.settings.stream_timeout)
-            args, kwargs = self._runner.arguments(tool, request)
+            args, kwargs = (
+                self._runner.arguments(tool, request, size)
+                if size <= LARGE_BYTES
+                else await self._runner.large_arguments(call, tool, request, size)
+            )
             chunks = self._runner.chunks(call, tool, request, args, kwargs, stream_id=stream_id)
             try:
                 async for chunk in chunks:

@@ -105,6 +105,8 @@ class Binder:
 
     def __init__(self, tool_name: str, signature: Signature, checks: Mapping[str, Check]) -> None:
         self._tool_name = tool_name
+        self._signature, self._checks = signature, checks
+        self._first_only: Binder | None = None
         self._context = signature.context
         positional = [item for item in signature.parameters if item.positional]
         places = {item.name: place for place, item in enumerate(positional)}
@@ -165,6 +167,13 @@ class Binder:
             except Exception:  # noqa: BLE001
                 return self._bind_checked(args, kwargs)
         return self._bind_checked(args, kwargs)
+
+    def bind_first(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+        """As ``bind``; of what is wrong with a list or a dict, only the first thing is looked for and told."""
+        if self._first_only is None:
+            checks = {name: check.first_only() for name, check in self._checks.items()}
+            self._first_only = Binder(self._tool_name, self._signature, checks)
+        return self._first_only.bind(args, kwargs)
 
     def _bind_filled(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
         """Binds the arguments of one call, and gives the function the defaults that it does not have itself."""

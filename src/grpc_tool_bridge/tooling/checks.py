@@ -51,6 +51,9 @@ _OWN_RULES = frozenset({"model", "dataclass", "chain"})
 _NO_PARTS = frozenset({"metadata", "serialization", "cls", "config"})
 
 
+_COLLECTIONS = frozenset({"list", "tuple", "set", "frozenset", "dict"})
+
+
 class _Everything:
     """Contains every type."""
 
@@ -70,8 +73,8 @@ class Validator:
 
     __slots__ = ("_reading", "_schema", "_strict")
 
-    def __init__(self, schema: Schema) -> None:
-        self._schema = with_classes(schema)
+    def __init__(self, schema: Schema, *, first_only: bool = False) -> None:
+        self._schema = with_classes(_failing_fast(schema) if first_only else schema)
         self._strict = _compiled(strict_schema(self._schema))
         self._reading: SchemaValidator | None = None
 
@@ -104,6 +107,17 @@ class Check:
     accepts: Container[type]
     validator: Validator
     reads_iterators: bool = True
+
+    def first_only(self) -> "Check":
+        """Makes the same check, which stops at the first thing that is wrong with a list or a dict."""
+        return Check(self.schema, self.accepts, Validator(self.schema, first_only=True), self.reads_iterators)
+
+
+def _failing_fast(schema: Schema) -> Schema:
+    node = with_parts(schema, _failing_fast)
+    if node["type"] in _COLLECTIONS:
+        node["fail_fast"] = True
+    return node
 
 
 def _compiled(schema: Schema) -> SchemaValidator:

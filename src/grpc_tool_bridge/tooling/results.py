@@ -8,6 +8,8 @@ from pydantic_core import ValidationError as CheckError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.tooling.checks import Check
 from grpc_tool_bridge.tooling.wording import describe_problems
+from grpc_tool_bridge.wire.bulk import is_bulky
+from grpc_tool_bridge.wire.foreign import foreign
 from grpc_tool_bridge.wire.guarded import declared_in
 from grpc_tool_bridge.wire.rows import is_iterator
 from grpc_tool_bridge.wire.values import Writing, read_iterators
@@ -31,6 +33,9 @@ def fitted(check: Check, value: Any, *, max_bytes: int) -> Any:
     """
     if type(value) in check.accepts:
         return value
+    if is_bulky(value):
+        # Checking it is not a stranger's work, but enough of it to hold up a loop.
+        foreign(value)
     kind: Any = type(value)
     if check.reads_iterators or is_iterator(kind):
         value = read_iterators(value, max_bytes=max_bytes)
@@ -46,16 +51,17 @@ def fitted(check: Check, value: Any, *, max_bytes: int) -> Any:
         ) from None
 
 
-def result_writing(spec: ToolSpec, *, max_depth: int, max_bytes: int) -> Writing:
+def result_writing(spec: ToolSpec, *, max_depth: int, max_bytes: int, max_nodes: int | None = None) -> Writing:
     """Says how a result, or one value of a stream, is written: by the tool's output schema.
 
     Args:
         spec: Of the tool.
         max_depth: Levels of nested containers allowed.
         max_bytes: Bytes of a message.
+        max_nodes: Elements, keys, texts and numbers of a message; None for any.
     """
     declares = declared_in(spec.output_schema, spec.return_type.python_type)
-    return Writing(max_depth=max_depth, output=True, declares=declares, max_bytes=max_bytes)
+    return Writing(max_depth=max_depth, output=True, declares=declares, max_bytes=max_bytes, max_nodes=max_nodes)
 
 
 def streams(value: Any) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, Flag
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -23,11 +24,15 @@ from grpc_tool_bridge.tooling.scalars import (
     plain_bytes,
     plain_scalar,
     real_number,
+    short_fraction,
     whole_number,
 )
 
 _PLAIN_TYPES = (str, int, float, bool, bytes)
 _MAX_LISTED = 20
+# Characters of a regular expression, at some 10 µs each.
+_MAX_PATTERN = 4_096
+_PYDANTICS = "pydantic._internal._validators"
 _PYTHON_TIMEDELTA = re.compile(r"(?:(-?\d{1,9}) days?, )?(\d{1,2}):(\d\d):(\d\d)(?:\.(\d{1,6}))?", re.ASCII)
 
 
@@ -134,6 +139,20 @@ def _timedelta(node: Schema) -> Schema:
         return timedelta(int(days), int(seconds), micros, minutes=int(minutes), hours=int(hours))
 
     return _object_or(read, node, strict=False)
+
+
+def bounds_pattern(node: Schema) -> Schema:
+    """Bounds the text of a regular expression: Python takes seconds to compile a long one."""
+    function = node["function"]["function"]
+    if getattr(function, "__module__", "") != _PYDANTICS or not function.__name__.startswith("pattern_"):
+        return node
+    return before(_short_pattern, node)
+
+
+def _short_pattern(value: Any) -> Any:
+    if isinstance(value, str | bytes) and len(value) > _MAX_PATTERN:
+        raise PydanticCustomError("text_form", f"should be a regular expression of at most {_MAX_PATTERN:,} characters")
+    return value
 
 
 def _enum(node: Schema) -> Schema:
@@ -244,6 +263,8 @@ STRICT_SCALARS: Rewrites = {
     "timedelta": _timedelta,
     "uuid": _or_text(UUID, "should be a UUID"),
     "decimal": _decimal,
+    "fraction": partial(before, short_fraction),
+    "function-plain": bounds_pattern,
     "enum": _enum,
     "literal": _literal,
 }

@@ -11,6 +11,9 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
+from grpc_tool_bridge.errors import SerializationError
+from grpc_tool_bridge.wire.digits import MAX_DIGITS, check_decimal, decimal_of
+
 _BASES = (bool, int, float, str, bytes)
 # Of NumPy's kinds: truth values, integers, floats, complex numbers, bytes, texts.
 _PLAIN_KINDS = "biufcSU"
@@ -72,9 +75,26 @@ def exact_decimal(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return value
     try:
-        return Decimal(value)
+        return decimal_of(value) if isinstance(value, str) else Decimal(value)
     except ArithmeticError:
         raise PydanticCustomError("text_form", "should be a decimal number") from None
+    except SerializationError:
+        raise PydanticCustomError("text_form", f"should be a decimal number of at most {MAX_DIGITS:,} digits") from None
+
+
+def short_fraction(value: Any) -> Any:
+    """Refuses a Decimal, or a text, whose Fraction would take for ever to make; any other value stays as it is."""
+    try:
+        if isinstance(value, Decimal):
+            check_decimal(value)
+        elif isinstance(value, str) and "/" not in value:
+            decimal_of(value)
+    except ArithmeticError:
+        # What it is else, is for the check that follows to say.
+        return value
+    except SerializationError:
+        raise PydanticCustomError("text_form", f"should be a fraction of at most {MAX_DIGITS:,} digits") from None
+    return value
 
 
 def exact_datetime(value: Any) -> Any:

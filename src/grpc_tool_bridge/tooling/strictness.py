@@ -22,6 +22,7 @@ from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic_core import PydanticKnownError, ValidationError
 
 from grpc_tool_bridge.tooling.choosing import CHOICE_MARK, reads_choice
+from grpc_tool_bridge.tooling.hash_checks import bounds_hashes
 from grpc_tool_bridge.tooling.lookalikes import (
     made_of_row,
     nearest_dict,
@@ -32,7 +33,8 @@ from grpc_tool_bridge.tooling.lookalikes import (
 )
 from grpc_tool_bridge.tooling.reading import reads_fields, reads_json
 from grpc_tool_bridge.tooling.rewriting import Rewrites, Schema, before, move_ref, with_parts
-from grpc_tool_bridge.tooling.scalar_rules import READING_SCALARS, STRICT_SCALARS, literal_of_values
+from grpc_tool_bridge.tooling.scalar_rules import READING_SCALARS, STRICT_SCALARS, bounds_pattern, literal_of_values
+from grpc_tool_bridge.tooling.scalars import short_fraction
 from grpc_tool_bridge.wire.annotated import read_as
 from grpc_tool_bridge.wire.packages import home_of
 from grpc_tool_bridge.wire.rows import is_data
@@ -117,12 +119,22 @@ def _container_of_model(error_type: Any) -> Callable[[Schema], Schema]:
     return lambda node: before(check, node)
 
 
+def _bounded(rewrite: Callable[[Schema], Schema]) -> Callable[[Schema], Schema]:
+    return lambda node: rewrite(bounds_hashes(node))
+
+
 def _dict(node: Schema) -> Schema:
     keys = node.get("keys_schema")
     if keys is not None and not _is_text(keys):
         function = {"type": "no-info", "function": _read_key}
         node["keys_schema"] = {"type": "function-wrap", "function": function, "schema": keys}
-    return node
+    return _bounded_dict(node)
+
+
+def _bounded_dict(node: Schema) -> Schema:
+    # The hash of a text is not for a peer to choose.
+    keys = node.get("keys_schema")
+    return node if keys is None or _is_text(keys) else bounds_hashes(node)
 
 
 def _dict_reading(node: Schema) -> Schema:
@@ -196,24 +208,31 @@ def _travelled(node: Schema) -> Schema:
 
 # Of models, which keep their own rules for all else.
 _READS: Rewrites = {
-    **dict.fromkeys(("enum", "lax-or-strict", "deque", "counter", "ordered-dict"), _travelled),
+    **dict.fromkeys(("enum", "lax-or-strict", "deque"), _travelled),
+    **dict.fromkeys(("counter", "ordered-dict", "frozendict"), lambda node: _bounded_dict(_travelled(node))),
     "literal": literal_of_values,
     "union": reads_choice,
+    "fraction": partial(before, short_fraction),
+    "function-plain": bounds_pattern,
     "is-instance": _instance,
     "model": reads_fields,
     "dataclass": reads_fields,
     "json": reads_json,
     "list": _container_of_model("list_type"),
     "tuple": _container_of_model("tuple_type"),
-    "set": _container_of_model("set_type"),
-    "frozenset": _container_of_model("frozen_set_type"),
+    "set": _bounded(_container_of_model("set_type")),
+    "frozenset": _bounded(_container_of_model("frozen_set_type")),
+    "dict": _bounded_dict,
 }
 _CONTAINERS: Rewrites = {
     "list": _container("list_type", set, frozenset),
     "tuple": _container("tuple_type", set, frozenset),
-    "set": _container("set_type"),
-    "frozenset": _container("frozen_set_type"),
+    "set": _bounded(_container("set_type")),
+    "frozenset": _bounded(_container("frozen_set_type")),
     "dict": _dict,
+    "counter": _bounded_dict,
+    "ordered-dict": _bounded_dict,
+    "frozendict": _bounded_dict,
     "call": _named_tuple,
     "named-tuple": _named_tuple,
     "union": _union,

@@ -138,11 +138,16 @@ def _advice(item: ErrorDetails) -> str:
         return ": it has no order, use sorted(…) or list(…) of it"
     if problem in _DATE_PROBLEMS and isinstance(value, datetime):
         return ": use its date()"
-    if problem == "int_type" and isinstance(value, Decimal) and value.is_finite() and value == round(value):
+    if problem == "int_type" and isinstance(value, Decimal) and value.is_finite() and _is_whole(value):
         return ": use int(…) of it"
     if problem == "is_instance_of" and isinstance(value, float) and item["msg"].endswith(" Decimal"):
         return ": use Decimal(str(…)) of it"
     return _frame_advice(value, problem) if home_of(type(value)) is not None else ""
+
+
+def _is_whole(value: Decimal) -> bool:
+    # Not by way of an int: that of 1E+99999999 takes minutes to make.
+    return value == value.to_integral_value()
 
 
 def _frame_advice(value: Any, problem: str) -> str:

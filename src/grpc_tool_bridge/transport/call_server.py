@@ -11,12 +11,12 @@ from grpc_tool_bridge.eager import Done, EagerTasks
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     DeadlineExceededError,
-    SerializationError,
     ToolBridgeError,
     UnimplementedError,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus
 from grpc_tool_bridge.timeouts import ExpiredError, within
+from grpc_tool_bridge.transport.reading import request_reader
 from grpc_tool_bridge.transport.status import link_status_of
 from grpc_tool_bridge.wire.link import IncomingCall, Link
 from grpc_tool_bridge.wire.methods import METHODS, TAKE_DEADLINE, TAKE_LINK, Method
@@ -52,14 +52,14 @@ class ServedMethod:
         relay: What may take a call before that, and then tells of its end.
     """
 
-    __slots__ = ("_function", "_parse", "_relay", "_takes_deadline", "_takes_link", "name", "streams")
+    __slots__ = ("_function", "_read", "_relay", "_takes_deadline", "_takes_link", "name", "streams")
 
     def __init__(self, method: Method, function: Callable[..., Any], relay: Callable[..., Any] | None = None) -> None:
         self.name = method.name
         self.streams = method.response_streaming
         self._takes_deadline = method.name in TAKE_DEADLINE
         self._takes_link = method.name in TAKE_LINK
-        self._parse = method.request.FromString
+        self._read = request_reader(method)
         self._function = function
         self._relay = relay
 
@@ -71,13 +71,11 @@ class ServedMethod:
 
         Raises:
             SerializationError: The request cannot be read.
+            MessageTooLargeError: It is too large to be read.
             ToolBridgeError: As of ``origin_of``.
         """
         payload = call.payload
-        try:
-            request = self._parse(payload)
-        except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the peer's fault
-            raise SerializationError(f"the request of {self.name} cannot be read: {str(failure)[:200]}") from None
+        request = self._read(payload)
         # A call that waits need not hold it twice.
         call.payload = b""
         if self._takes_deadline:

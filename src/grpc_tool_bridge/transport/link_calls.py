@@ -18,6 +18,10 @@ from grpc_tool_bridge.transport.status import from_link_status, rpc_error
 from grpc_tool_bridge.wire.envelopes import shortened
 from grpc_tool_bridge.wire.link import INITIAL_CREDIT, OutgoingCall
 from grpc_tool_bridge.wire.methods import Method
+from grpc_tool_bridge.wire.nodes import read_message
+
+# A hub's own lists, such as a page of tools, may have many small fields; what values hold does not count here.
+_MAX_ANSWER_NODES = 1_000_000
 
 
 class Carrier(Protocol):
@@ -283,6 +287,6 @@ class LinkStreamCall(LinkCall, grpc.aio.UnaryStreamCall[Any, Any]):
 def parsed(method: Method, payload: bytes) -> Any:
     """Reads a response; one that is none is gRPC's INTERNAL."""
     try:
-        return method.response.FromString(payload)
+        return read_message(method.response, payload, f"the answer to {method.name}", _MAX_ANSWER_NODES)
     except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError
         raise rpc_error(grpc.StatusCode.INTERNAL, f"the response cannot be read: {str(failure)[:200]}") from None

@@ -14,12 +14,12 @@ from grpc_tool_bridge.config import STREAM_TIMEOUT
 from grpc_tool_bridge.errors import (
     AccessError,
     DeadlineExceededError,
-    SerializationError,
     ToolBridgeError,
     UnimplementedError,
 )
 from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.facts import SessionFacts, fact_metadata
+from grpc_tool_bridge.transport.reading import request_reader
 from grpc_tool_bridge.transport.status import status_of
 from grpc_tool_bridge.transport.writes import Write
 from grpc_tool_bridge.wire.methods import METHODS, SERVICE_NAME, TAKE_DEADLINE, Method
@@ -66,15 +66,15 @@ def _handler(method: Method, behaviour: Callable[..., Awaitable[Any]]) -> Any:
 
 def _reader(method: Method) -> Callable[[bytes], Any]:
     """Reads requests; bytes that are none become the error that says so, where gRPC would take it for a fault here."""
-    parse = method.request.FromString
+    read = request_reader(method)
 
-    def read(data: bytes) -> Any:
+    def read_or_refuse(data: bytes) -> Any:
         try:
-            return parse(data)
-        except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the peer's fault
-            return SerializationError(f"the request of {method.name} cannot be read: {str(failure)[:200]}")
+            return read(data)
+        except ToolBridgeError as refusal:
+            return refusal
 
-    return read
+    return read_or_refuse
 
 
 def _handler_of_shape(request_streaming: bool, response_streaming: bool) -> Any:
@@ -113,7 +113,7 @@ def _unary_with_deadline(function: Callable[..., Awaitable[Any]]) -> Callable[..
 
 def _checked(request: Any) -> Any:
     """Raises what ``_reader`` made of bytes that are no request."""
-    if isinstance(request, SerializationError):
+    if isinstance(request, ToolBridgeError):
         raise request
     return request
 
@@ -122,7 +122,7 @@ def _streaming(
     function: Callable[..., AsyncGenerator[Any, None]], patience: float, *, with_deadline: bool
 ) -> Callable[..., Awaitable[None]]:
     async def stream(request: Any, context: Any) -> None:
-        if isinstance(request, SerializationError):
+        if isinstance(request, ToolBridgeError):
             await _abort(context, request)
         messages = function(request, deadline=_deadline(context)) if with_deadline else function(request)
         # A call that gives itself less time holds its place no longer than that for a reader that stalls.

@@ -8,6 +8,9 @@ from grpc_tool_bridge.wire.guarded import declared_in
 from grpc_tool_bridge.wire.scalars import SCALARS, Packed
 from grpc_tool_bridge.wire.values import Writing, pack_json, pack_value
 
+# Under this key the metadata of a tool that runs in a process of its own says so: what it is given may be larger.
+EXECUTOR_KEY = "executor"
+
 _STARRED = "var-positional"
 
 

@@ -9,6 +9,9 @@ from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.wire.packages import home_of
 from grpc_tool_bridge.wire.scalarlike import plain_data
 
+# Of a list, each value is an object of Python's; an array has none.
+MAX_LISTED = 250_000
+
 
 def to_list(value: Any) -> list[Any] | None:
     """Gives the plain list that an array or a column of numpy, pandas, polars or pyarrow stands for.
@@ -31,6 +34,7 @@ def to_list(value: Any) -> list[Any] | None:
 def _of_numpy(value: Any, np: Any) -> list[Any] | None:
     if not isinstance(value, np.ndarray) or not value.ndim:
         return None
+    _check_count(value.size)
     dtype = value.dtype
     if dtype.names is not None:
         raise SerializationError("an array of fields has no plain list; send array.tolist(), or a DataFrame of it")
@@ -64,6 +68,7 @@ def _of_pandas(value: Any, pd: Any) -> list[Any] | None:
         value = pd.Series(value, dtype=value.dtype)
     if not isinstance(value, pd.Series | pd.Index):
         return None
+    _check_count(len(value))
     dtype = value.dtype
     if isinstance(dtype, pd.SparseDtype):
         return _of_numpy(value.to_numpy(), sys.modules["numpy"])
@@ -79,6 +84,7 @@ def _of_pandas(value: Any, pd: Any) -> list[Any] | None:
 def _of_polars(value: Any, pl: Any) -> list[Any] | None:
     if not isinstance(value, pl.Series):
         return None
+    _check_count(len(value))
     dtype = value.dtype
     if dtype.is_numeric() or dtype in (pl.String, pl.Boolean, pl.Binary, pl.Object, pl.Date, pl.Null):
         return list(value.to_list())
@@ -88,6 +94,7 @@ def _of_polars(value: Any, pl: Any) -> list[Any] | None:
 def _of_pyarrow(value: Any, pa: Any) -> list[Any] | None:
     if not isinstance(value, pa.Array | pa.ChunkedArray):
         return None
+    _check_count(_values_in(value, pa))
     if "time64[ns]" in str(value.type):
         # Arrow would cut the nanoseconds off without a word.
         try:
@@ -99,6 +106,26 @@ def _of_pyarrow(value: Any, pa: Any) -> list[Any] | None:
     except (ValueError, OverflowError) as failure:
         raise SerializationError(f"an array of type {value.type} has no plain list: {str(failure)[:200]}") from failure
     return list(map(_plain, items))
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_LISTED:
+        raise SerializationError(
+            f"an array of {count:,} values is made no list of more than {MAX_LISTED:,}; take it as what it is, such as "
+            "numpy.ndarray, or send less"
+        )
+
+
+def _values_in(value: Any, pa: Any) -> int:
+    """Counts the values of an array, those inside others included."""
+    count = len(value)
+    for chunk in value.chunks if isinstance(value, pa.ChunkedArray) else [value]:
+        kind = chunk.type
+        if any(is_list(kind) for is_list in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)):
+            count += _values_in(chunk.flatten(), pa)
+        elif pa.types.is_struct(kind):
+            count += sum(_values_in(part, pa) for part in chunk.flatten())
+    return count
 
 
 def _plain(value: Any) -> Any:

@@ -18,11 +18,16 @@ from grpc_tool_bridge.wire.jsontext import MAX_ITEMS, too_many
 from grpc_tool_bridge.wire.packages import need
 
 # Of the flatbuffers of Arrow's format (Message.fbs): the kinds of message, and the places of fields in their tables.
-_DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
+_SCHEMA, _DICTIONARY_BATCH, _RECORD_BATCH = 1, 2, 3
+_SCHEMA_FIELDS, _FIELD_CHILDREN = 1, 5
 _MESSAGE_KIND, _MESSAGE_HEADER = 1, 2
 _DICTIONARY_DATA = 1
 _BATCH_LENGTH, _BATCH_NODES, _BATCH_COMPRESSION = 0, 1, 3
 _NODE_BYTES = 16
+
+# Each column takes pandas and polars some 50 µs, whatever it holds.
+MAX_COLUMNS = 10_000
+MAX_NESTING = 100
 
 # Values that take no space, allowed in each stream that stands inside another.
 _INNER_ALLOWANCE = 1_024
@@ -30,6 +35,10 @@ _INNER_ALLOWANCE = 1_024
 
 def write_stream(table: Any) -> bytes:
     """Writes a table as a BytesValue of an IPC stream, copying the data once."""
+    if table.num_columns > MAX_COLUMNS:
+        raise SerializationError(
+            f"a table of {table.num_columns:,} columns may have {MAX_COLUMNS:,}; send it as rows, or in parts"
+        )
     pa = need("pyarrow")
     mock = pa.MockOutputStream()
     with pa.ipc.new_stream(mock, table.schema) as writer:
@@ -93,14 +102,16 @@ def check_stream(stream: memoryview, allowance: int) -> None:
         allowance: How many values may take no space, such as nulls.
 
     Raises:
-        SerializationError: It is compressed, or has more values than its bytes account for.
+        SerializationError: It is compressed, has too many columns, or more values than its bytes account for.
     """
     pa = need("pyarrow")
     values = 0
     # The smallest value takes a bit; nulls and structs, which take none, are what the allowance is for.
     limit = allowance + 8 * len(stream)
     for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(stream)):
-        values += sum(_lengths(memoryview(message.metadata)))
+        metadata = memoryview(message.metadata)
+        _check_schema(metadata)
+        values += sum(_lengths(metadata))
         if values > limit:
             raise too_many(limit)
 
@@ -157,6 +168,31 @@ def _lengths(message: memoryview) -> Iterator[int]:
     length = _field(message, batch, _BATCH_LENGTH)
     if length and not count:
         yield unpack_from("<q", message, length)[0]
+
+
+def _check_schema(message: memoryview) -> None:
+    """Checks how many columns a stream has, those inside others included; in flatbuffers, many may be the same one."""
+    table = _table(message, 0)
+    place, header = _field(message, table, _MESSAGE_KIND), _field(message, table, _MESSAGE_HEADER)
+    if not header or not place or message[place] != _SCHEMA:
+        return
+    waiting = [(_table(message, header), _SCHEMA_FIELDS, 0)]
+    count = 0
+    while waiting:
+        owner, number, depth = waiting.pop()
+        vector = _field(message, owner, number)
+        if not vector:
+            continue
+        start = vector + int(unpack_from("<I", message, vector)[0])
+        inside = int(unpack_from("<I", message, start)[0])
+        count += inside
+        if count > MAX_COLUMNS or depth > MAX_NESTING:
+            raise SerializationError(
+                f"the Arrow stream has more than {MAX_COLUMNS:,} columns, those inside others included, or nests them "
+                f"over {MAX_NESTING} deep; send it as rows, or in parts"
+            )
+        places = range(start + 4, start + 4 + 4 * inside, 4)
+        waiting.extend((_table(message, each), _FIELD_CHILDREN, depth + 1) for each in places)
 
 
 def _table(data: memoryview, place: int) -> int:

@@ -5,6 +5,7 @@ time. The halving here keeps each piece below the smallest limit that can be set
 """
 
 import re
+from decimal import Context, Decimal, InvalidOperation
 from functools import lru_cache
 
 from grpc_tool_bridge.errors import SerializationError
@@ -50,6 +51,34 @@ def _padded(number: int, size: int) -> str:
         return str(number).zfill(size)
     high, low = divmod(number, _power(size // 2))
     return _padded(high, size // 2) + _padded(low, size // 2)
+
+
+def decimal_of(text: str) -> Decimal:
+    """Reads a Decimal, which may be NaN or infinite.
+
+    Raises:
+        SerializationError: It has more than MAX_DIGITS digits, or would have, written without an exponent.
+        ArithmeticError: The text is none.
+    """
+    if len(text) > MAX_DIGITS:
+        raise SerializationError(f"a Decimal of {len(text):,} characters is too large: it may have {MAX_DIGITS:,}")
+    # In a context of its own: the caller's may take what is no number for NaN.
+    value = Decimal(text, Context(traps=[InvalidOperation]))
+    check_decimal(value)
+    return value
+
+
+def check_decimal(value: Decimal) -> None:
+    """Refuses a Decimal whose int or Fraction would have more than MAX_DIGITS digits, which may take for ever to make.
+
+    Raises:
+        SerializationError: It is one.
+    """
+    if value.is_finite() and abs(value.adjusted()) > MAX_DIGITS:
+        raise SerializationError(
+            f"a Decimal with the exponent {value.adjusted():,} is too large or too small: it may have {MAX_DIGITS:,} "
+            "digits before or after the point; send it as text"
+        )
 
 
 def number_of(text: str) -> int:

@@ -5,10 +5,13 @@ stands last in every envelope that has one. So a header is all that needs to be 
 where the frame is put together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkCall
 from grpc_tool_bridge.wire.framing import bytes_header, varint
+from grpc_tool_bridge.wire.scanning import FIXED32, FIXED64, LENGTH, VARINT
+from grpc_tool_bridge.wire.scanning import varint as varint_at
 
 # Of an envelope in a frame, its id, and a call's payload.
 _PAYLOAD_TAG = b"\x12"
@@ -21,6 +24,8 @@ _CALL_TAG = b"\x12"
 _LENGTHS = tuple(varint(length) for length in range(2_048))
 _SHORT = len(_LENGTHS)
 
+_FIXED = {FIXED64: 8, FIXED32: 4}
+
 REPLY_TAG = b"\x1a"
 CHUNK_TAG = b"\x22"
 PART_TAG = b"\x62"
@@ -30,6 +35,32 @@ def whole(envelope: Envelope) -> bytes:
     """Writes any envelope as it stands in a frame."""
     data = envelope.SerializeToString()
     return bytes_header(len(data)) + data
+
+
+def split_frame(frame: bytes, most: int) -> Iterator[bytes]:
+    """Cuts a frame into frames of at most ``most`` envelopes each; from where it is none, what is left of it."""
+    start = place = 0
+    end = len(frame)
+    try:
+        while place < end:
+            for _ in range(most):
+                if place >= end:
+                    break
+                tag, place = varint_at(frame, place)
+                place = _after_field(frame, place, tag & 7)
+            yield frame[start:place]
+            start = place
+    except SerializationError:
+        yield frame[start:]
+
+
+def _after_field(data: bytes, place: int, kind: int) -> int:
+    if kind in (LENGTH, VARINT):
+        number, place = varint_at(data, place)
+        return place + number if kind == LENGTH else place
+    if kind not in _FIXED:
+        raise SerializationError(f"a field of the unknown wire type {kind}")
+    return place + _FIXED[kind]
 
 
 def payload_header(tag: bytes, call_id: int, size: int) -> bytes:

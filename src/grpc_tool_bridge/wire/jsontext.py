@@ -14,13 +14,18 @@ import msgspec
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Json
 from grpc_tool_bridge.wire.digits import number_of
+from grpc_tool_bridge.wire.foreign import foreign
 from grpc_tool_bridge.wire.framing import read_bytes_field
+from grpc_tool_bridge.wire.nodes import too_many_nodes
 
 # Containers that share others can stand for far more than they hold: thirty lists, each holding the next one twice,
 # are a thousand million items once written out.
 MAX_ITEMS = 10_000_000
 # Items of one level from which on shared containers are looked for.
 _MANY = 100_000
+
+# Items that are gone through in an event loop, at some 100 ns each.
+_ITEMS_IN_LOOP = 50_000
 
 _LEAVES = frozenset({str, int, bool, type(None)})
 _FOLLOWED = frozenset({float, list, dict})
@@ -51,27 +56,36 @@ def too_many(limit: int) -> SerializationError:
     )
 
 
-def is_json_exact(value: list[Any] | dict[str, Any], *, max_depth: int) -> bool:
+def is_json_exact(value: list[Any] | dict[str, Any], *, max_depth: int, max_nodes: int | None = None) -> bool:
     """Finds whether JSON gives a container back unchanged: exact types, text keys, finite numbers.
 
     Args:
         value: A list or dict (exactly).
         max_depth: Levels of containers allowed.
+        max_nodes: Items and keys allowed; None for any.
 
     Returns:
         Whether it does; False as soon as anything else is met.
 
     Raises:
         SerializationError: It is nested too deep, contains itself, or is too large once written out.
+        MessageTooLargeError: It has more nodes.
+        ForeignCodeError: It has so many that going through them would hold up an event loop.
     """
     lists: list[Any] = [value] if type(value) is list else []
     dicts: list[Any] = [] if lists else [value]
     shared = False
     depth = 0
+    items = 1
     while lists or dicts:
         depth += 1
         if depth > max_depth:
             raise too_deep()
+        items += sum(map(len, lists)) + 2 * sum(map(len, dicts))
+        if items > _ITEMS_IN_LOOP:
+            foreign(value)
+            if max_nodes is not None and items > max_nodes:
+                raise too_many_nodes(f"a {type(value).__name__}", items, max_nodes, counted_all=False)
         if dicts and not set(map(type, chain.from_iterable(dicts))) <= _ONLY_STR:
             return False
         children = chain(chain.from_iterable(lists), chain.from_iterable(map(dict.values, dicts)))

@@ -15,7 +15,13 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ResourceExhaustedError, error_info
+from grpc_tool_bridge.errors import (
+    MessageTooLargeError,
+    ProtocolError,
+    ResourceExhaustedError,
+    SerializationError,
+    error_info,
+)
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Envelope,
     LinkCancel,
@@ -33,6 +39,7 @@ from grpc_tool_bridge.wire.envelopes import (
     payload_header,
     whole,
 )
+from grpc_tool_bridge.wire.nodes import read_message
 from grpc_tool_bridge.wire.outbox import REASSEMBLY_BYTES, SMALL_BYTES, Lane, Outbox
 
 PROTOCOL = 1
@@ -497,8 +504,8 @@ class Link:
             ProtocolError: It breaks the protocol; the link is over. What stood before that is lost with it.
         """
         try:
-            envelopes = LinkFrame.FromString(frame).envelopes
-        except DecodeError as error:
+            envelopes = read_message(LinkFrame, frame, "a frame").envelopes
+        except (DecodeError, SerializationError, MessageTooLargeError) as error:
             raise ProtocolError(f"a frame of {len(frame):,} bytes cannot be read: {error}") from None
         events: list[Event] = []
         try:

@@ -14,6 +14,7 @@ from grpc_tool_bridge.wire import data
 from grpc_tool_bridge.wire.foreign import foreign
 from grpc_tool_bridge.wire.guarded import Declares, format_of, nowhere, plain_of, refused
 from grpc_tool_bridge.wire.jsontext import MAX_ITEMS, is_json_exact, too_deep, too_many
+from grpc_tool_bridge.wire.nodes import too_many_nodes
 from grpc_tool_bridge.wire.records import fields_of
 from grpc_tool_bridge.wire.rows import is_data, is_iterator, row_of
 
@@ -22,6 +23,9 @@ _SEQUENCES = (list, tuple, set, frozenset)
 
 # What an iterator may give where nothing else is said: the limit of a message.
 ITERATOR_BYTES = 10 * 1024 * 1024
+
+# Items that are made plain in an event loop, and then written as RichValue, at some µs each.
+_ITEMS_IN_LOOP = 5_000
 
 # Levels of containers in which a result is searched for iterators.
 _READ_DEPTH = 100
@@ -41,6 +45,7 @@ class Writing:
         declares: Tells what the receiver takes where.
         max_bytes: Bytes of a message, which an iterator may fill.
         strict: Whether a class that has no form is refused; otherwise it becomes its ``str``.
+        max_nodes: Elements, keys, texts and numbers allowed; None for any.
     """
 
     max_depth: int = 100
@@ -48,6 +53,7 @@ class Writing:
     declares: Declares = nowhere
     max_bytes: int = ITERATOR_BYTES
     strict: bool = False
+    max_nodes: int | None = None
 
 
 def to_plain(value: Any, how: Writing, is_registered: Callable[[type], bool]) -> Any:
@@ -190,8 +196,12 @@ class _Walk:
         if depth > self._how.max_depth or id(value) in self._above:
             raise too_deep()
         self._items += len(value)
-        if self._items > MAX_ITEMS:
-            raise too_many(MAX_ITEMS)
+        if self._items > _ITEMS_IN_LOOP:
+            foreign(value)
+            if self._how.max_nodes is not None and self._items > self._how.max_nodes:
+                raise too_many_nodes(f"a {type(value).__name__}", self._items, self._how.max_nodes, counted_all=False)
+            if self._items > MAX_ITEMS:
+                raise too_many(MAX_ITEMS)
         self._above.add(id(value))
         self._path.append(None)
         copy = self._copy_dict(value, depth) if type(value) is dict else self._copy_sequence(value, depth)

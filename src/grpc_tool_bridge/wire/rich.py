@@ -7,14 +7,14 @@ value goes on in ``any``, whose content is parsed by itself.
 import datetime as dt
 import decimal
 import uuid
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichValue
-from grpc_tool_bridge.wire.digits import INT64, digits_of, number_of
+from grpc_tool_bridge.wire.digits import INT64, check_decimal, decimal_of, digits_of, number_of
+from grpc_tool_bridge.wire.hashes import MAX_SAME_HASH, same_hashes
 from grpc_tool_bridge.wire.jsontext import no_utf8, too_deep
 from grpc_tool_bridge.wire.moments import read_datetime, read_time, write_moment
 from grpc_tool_bridge.wire.scalars import RICH_URL, Packed
@@ -22,8 +22,6 @@ from grpc_tool_bridge.wire.tensor import TENSOR_URL, read_array
 
 # Levels in one message: with two messages a level this stays well below protobuf's 100.
 _LEVELS = 32
-# Keys or members of one hash; numbers and UUIDs can be chosen so that a set of them takes quadratic time to build.
-_MAX_SAME_HASH = 32
 
 Pack = Callable[[Any], Packed]
 
@@ -144,6 +142,7 @@ def _write_uuid(out: RichValue, value: uuid.UUID) -> None:
 
 
 def _write_decimal(out: RichValue, value: decimal.Decimal) -> None:
+    check_decimal(value)
     out.decimal = str(value)
 
 
@@ -235,15 +234,10 @@ class RichReader:
 
 
 def _check_hashes(items: list[Any]) -> None:
-    if len(items) > _MAX_SAME_HASH and max(Counter(map(hash, items)).values()) > _MAX_SAME_HASH:
+    if same_hashes(items):
         raise SerializationError(
-            f"more than {_MAX_SAME_HASH} keys or members of one container have the same hash; send them as a list"
+            f"more than {MAX_SAME_HASH} keys or members of one container have the same hash; send them as a list"
         )
-
-
-def _read_decimal(text: str) -> decimal.Decimal:
-    # In a context of its own: the caller's may take what is no number for NaN.
-    return decimal.Decimal(text, decimal.Context(traps=[decimal.InvalidOperation]))
 
 
 def _read_timedelta(message: Any) -> dt.timedelta:
@@ -274,7 +268,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "time": read_time,
     "timedelta": _read_timedelta,
     "uuid": uuid.UUID,
-    "decimal": _read_decimal,
+    "decimal": decimal_of,
     "complex": _read_complex,
     "tensor": read_array,
 }

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 TENSOR_URL = TYPE_PREFIX + "dspex.bridge.Tensor"
 
+# As of NumPy 2; older ones have half of it, and say so.
+MAX_DIMENSIONS = 64
+
 _PLAIN_KINDS = "biufcmMSUV"
 # What numpy's dtype.str can be of these kinds; numpy itself reads much more, some of it by evaluating text.
 _DTYPE = re.compile(r"[<>|=][biufcmMSUV][0-9]{0,9}(\[[0-9]{0,9}(generic|Y|M|W|D|h|m|s|ms|us|μs|ns|ps|fs|as)\])?")
@@ -75,13 +78,19 @@ def read_array(message: Tensor) -> "ndarray[Any, Any]":
         SerializationError: numpy is missing, or dtype, shape and data do not fit together.
     """
     np = need("numpy")
+    if len(message.shape) > MAX_DIMENSIONS:
+        raise SerializationError(
+            f"a tensor of {len(message.shape):,} dimensions is none: arrays of NumPy have at most {MAX_DIMENSIONS}"
+        )
     shape = tuple(message.shape)
+    if min(shape, default=0) < 0:
+        raise SerializationError(f"a tensor has the shape {shape[:8]}, of which no part may be below 0")
     if not _DTYPE.fullmatch(message.dtype):
         raise SerializationError(f"{message.dtype[:40]!r} is no plain dtype of numpy, such as '<f8'")
     dtype = np.dtype(message.dtype)
     # In Python's integers, which do not overflow; nothing is allocated before.
     size = prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or size != len(message.data) or (not dtype.itemsize and prod(shape) > MAX_ITEMS):
+    if size != len(message.data) or (not dtype.itemsize and prod(shape) > MAX_ITEMS):
         raise SerializationError(
             f"a tensor of dtype {message.dtype} and shape {shape[:8]} takes {size:,} bytes, "
             f"but {len(message.data):,} came"

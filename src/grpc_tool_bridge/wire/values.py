@@ -18,6 +18,7 @@ from grpc_tool_bridge.wire import data, frames, jsontext, scalars, structs, tens
 from grpc_tool_bridge.wire.codecs import CodecTable
 from grpc_tool_bridge.wire.foreign import foreign, in_place
 from grpc_tool_bridge.wire.framing import TYPE_PREFIX, bytes_field
+from grpc_tool_bridge.wire.nodes import NODE_BYTES, check_value
 from grpc_tool_bridge.wire.packages import DATA_PACKAGES
 from grpc_tool_bridge.wire.plain import ITERATOR_BYTES, Writing, read_iterators, to_plain
 from grpc_tool_bridge.wire.rich import RichReader, is_rich, pack_rich
@@ -91,57 +92,73 @@ def pack_value(value: Any, how: Writing = _AS_USUAL) -> Packed:
 
     Raises:
         SerializationError, MessageTooLargeError: As of ``serialize_value``.
-        ForeignCodeError: Code of a stranger's would run in an event loop; do it in a thread.
+        ForeignCodeError: Code of a stranger's would run in an event loop, or so much of the bridge's own that others
+            would have to wait; do it in a thread.
     """
     scalar = SCALARS.get(type(value))
     if scalar is not None:
         return scalar(value)
     try:
-        return _pack(value, how)
+        packed = _pack(value, how)
     except RecursionError:
         raise jsontext.too_deep() from None
+    if how.max_nodes is not None and len(packed[1]) > how.max_nodes * NODE_BYTES:
+        check_value(*packed, f"a {python_type_name(value)}", how.max_nodes)
+    return packed
 
 
-def pack_json(value: Any, max_depth: int) -> Packed | None:
+def pack_json(value: Any, max_depth: int, max_nodes: int | None = None) -> Packed | None:
     """Writes a list or dict of plain data, as the two fields of an Any; None where a value is anything else.
 
     Args:
         value: Any value.
         max_depth: Levels of nested containers allowed.
+        max_nodes: Elements, keys, texts and numbers allowed; None for any.
 
     Raises:
         SerializationError: It is nested too deep or contains itself, or a text in it has no UTF-8 form.
+        MessageTooLargeError: It has more nodes.
+        ForeignCodeError: It has so many that writing it would hold up an event loop; do it in a thread.
     """
     if type(value) is not list and type(value) is not dict:
         return None
     packed = structs.pack_struct(value)
     if packed is not None and max_depth >= structs.MAX_LEVELS:
         return packed
-    if not jsontext.is_json_exact(value, max_depth=max_depth):
+    if not jsontext.is_json_exact(value, max_depth=max_depth, max_nodes=max_nodes):
         return None
     text = jsontext.encode_json(value)
     return packed or (None if text is None else (JSON_URL, bytes_field(text)))
 
 
-def deserialize_value(any: AnyMessage, *, max_depth: int = MAX_DEPTH) -> Any:  # noqa: A002 - the name is the API
+def deserialize_value(
+    any: AnyMessage,  # noqa: A002 - the name is the API
+    *,
+    max_depth: int = MAX_DEPTH,
+    max_nodes: int | None = None,
+) -> Any:
     """Reads a Python value from an Any.
 
     Args:
         any: An Any, from any peer.
         max_depth: Levels of nested containers allowed.
+        max_nodes: Elements, keys, texts and numbers allowed, counted before anything is made of them; None for any.
 
     Returns:
         The value.
 
     Raises:
         SerializationError: The type URL is not known, or the bytes are no value of its type.
+        MessageTooLargeError: It has more nodes.
     """
     try:
         type_url = any.type_url
         payload = any.value
         read = _BY_URL.get(type_url) or _reader_of(type_url)
+        if max_nodes is not None and len(payload) > max_nodes * NODE_BYTES:
+            check_value(type_url, payload, "a value", max_nodes)
         return read(payload, max_depth)
-    except SerializationError:
+    except (SerializationError, MessageTooLargeError):
         raise
     except RecursionError:
         raise jsontext.too_deep() from None
@@ -173,7 +190,7 @@ def python_type_name(value: Any) -> str:
 
 
 def _pack(value: Any, how: Writing) -> Packed:
-    packed = pack_json(value, how.max_depth)
+    packed = pack_json(value, how.max_depth, how.max_nodes)
     if packed is not None:
         return packed
     plain = to_plain(value, how, _codecs.by_class.__contains__)
@@ -181,7 +198,7 @@ def _pack(value: Any, how: Writing) -> Packed:
     if scalar is not None:
         return scalar(plain)
     if plain is not value:
-        packed = pack_json(plain, how.max_depth)
+        packed = pack_json(plain, how.max_depth, how.max_nodes)
         if packed is not None:
             return packed
 

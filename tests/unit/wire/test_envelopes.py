@@ -11,6 +11,7 @@ from grpc_tool_bridge.wire.envelopes import (
     call_prefix,
     payload_header,
     shortened,
+    split_frame,
     whole,
 )
 
@@ -97,3 +98,23 @@ def test_only_the_payload_tag_itself_is_moved_behind_the_new_time_out() -> None:
     prefix = shortened(call_prefix("\x12"), 3)
     (envelope,) = read(call_header(prefix, 1, 1) + b"p")
     assert envelope.call == LinkCall(method="\x12", payload=b"p", timeout_ms=3)
+
+
+@pytest.mark.parametrize("most", [1, 3, 7, 100])
+def test_a_frame_is_cut_into_frames_that_say_the_same(most: int) -> None:
+    envelopes = [Envelope(id=number, reply=b"x" * (number * 40)) for number in range(20)]
+    parts = list(split_frame(b"".join(map(whole, envelopes)), most))
+    assert [envelope for part in parts for envelope in read(part)] == envelopes
+    assert max(len(read(part)) for part in parts) == min(most, 20)
+
+
+def test_fields_of_a_frame_that_are_not_known_count_as_envelopes() -> None:
+    frame = b"\xf0\x07\x01" * 10 + whole(Envelope(ping=1)) + b"\xf5\x07abcd\xf1\x07abcdefgh"
+    assert b"".join(split_frame(frame, 4)) == frame
+    assert len(list(split_frame(frame, 4))) == 4
+
+
+@pytest.mark.parametrize("rest", [b"\x0a", b"\x0b\x0b", b"\xff" * 20])
+def test_what_is_no_frame_comes_whole_from_there_on(rest: bytes) -> None:
+    frame = whole(Envelope(ping=1)) * 5
+    assert b"".join(split_frame(frame + rest, 2)) == frame + rest

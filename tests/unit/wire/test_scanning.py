@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallResponse, ToolStreamChunk
-from grpc_tool_bridge.wire.scanning import fields
+from grpc_tool_bridge.wire.scanning import MAX_FIELDS, fields
 from grpc_tool_bridge.wire.values import serialize_value
 
 
@@ -69,3 +69,9 @@ def test_of_any_bytes_it_either_finds_fields_or_says_that_they_are_none(data: by
     except SerializationError:
         return
     assert all(value >= 0 for _, value in found)
+
+
+def test_a_message_of_very_many_fields_is_not_scanned_to_its_end() -> None:
+    assert len(list(fields(b"\x08\x01" * MAX_FIELDS))) == MAX_FIELDS
+    with pytest.raises(SerializationError, match="it has more than 1,000 fields"):
+        list(fields(b"\x08\x01" * (MAX_FIELDS + 1)))

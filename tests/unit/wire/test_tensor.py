@@ -8,6 +8,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Tensor
+from grpc_tool_bridge.wire.tensor import read_array
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
 
 URL = "type.googleapis.com/dspex.bridge.Tensor"
@@ -145,3 +146,8 @@ def test_a_tensor_without_numpy_names_the_extra(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(__import__("sys").modules, "numpy", None)
     with pytest.raises(SerializationError, match=r'pip install "grpc-tool-bridge\[data\]"'):
         deserialize_value(message)
+
+
+def test_a_tensor_has_at_most_as_many_dimensions_as_numpy_allows() -> None:
+    with pytest.raises(SerializationError, match="a tensor of 65 dimensions is none"):
+        read_array(Tensor(dtype="<f8", shape=[1] * 65, data=bytes(8)))
