@@ -31,9 +31,13 @@ from grpc_tool_bridge.wire.link import (
     Replied,
     Told,
 )
+from grpc_tool_bridge.wire.methods import DEPTH_KEY
 
 # How often a link looks after its calls; who guards a call gives it a second more than its time.
 LOOK_SECONDS = 0.25
+
+# Of the depth of a call, in its metadata.
+MAX_DIGITS = 4
 
 _NOTHING_SERVED: Mapping[str, ServedMethod] = {}
 
@@ -48,10 +52,12 @@ class CallOrigin:
     Attributes:
         link: The link that it came over, and that the calls of its tool go over.
         number: Its number on that link.
+        depth: Calls above it.
     """
 
     link: "ClientLink"
     number: int
+    depth: int
 
 
 class ClientLink:
@@ -154,7 +160,8 @@ class ClientLink:
 
     def origin_of(self, call: IncomingCall) -> CallOrigin:
         """Tells a tool where its call comes from."""
-        return CallOrigin(self, call.id)
+        depth = call.metadata.get(DEPTH_KEY, "") if call.metadata else ""
+        return CallOrigin(self, call.id, int(depth) if depth.isdecimal() and len(depth) <= MAX_DIGITS else 0)
 
     def before_reply(self, method: str, call: IncomingCall, response: Any) -> None:
         """Does nothing: a worker's answers are no more than they are."""
