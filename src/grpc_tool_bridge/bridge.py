@@ -88,6 +88,7 @@ class ToolBridge(AsyncApi):
         self._retry_if = retry_if or is_retryable
         self._follow_tools = follow_tools
         client.on_tools_changed = on_tools_changed
+        client.on_moved = self._moved
         self._tasks = TaskSet()
         self._beating: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
@@ -129,12 +130,22 @@ class ToolBridge(AsyncApi):
         )
         if self._beating is None or self._beating.done():
             self._beating = self._tasks.spawn(self._heartbeat(), "heartbeat")
-        if self._follow_tools:
-            if self._following is not None:
-                # It may be of another session.
-                self._following.cancel()
-            self._following = self._tasks.spawn(self.client.follow_tools(), "follow tools")
+        if self._following is not None:
+            # It may be of another session.
+            self._following.cancel()
+        self._follow()
         return self.tools
+
+    def _follow(self) -> None:
+        if self._follow_tools:
+            self._following = self._tasks.spawn(self.client.follow_tools(), "follow tools")
+
+    def _moved(self) -> None:
+        """Goes on in the event loop that runs now; the one before has ended."""
+        self._tasks.abandon()
+        if self._beating is not None:
+            self._beating = self._tasks.spawn(self._heartbeat(), "heartbeat")
+            self._follow()
 
     async def execute_tool(
         self,
@@ -309,8 +320,13 @@ class ToolBridge(AsyncApi):
         return SyncBridge(self, self._portal)
 
     async def close(self) -> None:
-        """Ends the session, where this bridge created it and is not to keep it, and closes the connection."""
+        """Ends the session, where this bridge created it and is not to keep it, and closes the connection.
+
+        Called in another event loop than the bridge was used in, it frees what that one has left; the session ends at
+        the hub by itself.
+        """
         await self._tasks.aclose()
+        self._beating = self._following = None
         await self._leave_session()
         await self.client.close()
 

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from grpc_tool_bridge.running.nested import MAX_DEPTH, NestedThreads
 from grpc_tool_bridge.errors import ResourceExhaustedError
+from grpc_tool_bridge.running.nested import MAX_DEPTH, NestedThreads
 from grpc_tool_bridge.wire.foreign import ForeignCodeError
 from grpc_tool_bridge.wire.values import Writing, pack_value
 

@@ -1,5 +1,6 @@
 """Tools that call one another: each calls the first of ``path`` with the rest of it, and counts the calls below it."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,6 +44,12 @@ def yields_in_thread(path: list[str], ctx: ToolContext) -> Iterator[int]:
     yield 1 + _total(ctx.sync.call_tool(path[0], path[1:])) if path else 0
 
 
+async def stuck(path: list[str]) -> int:
+    """Never ends by itself."""
+    await asyncio.Event().wait()
+    return len(path)
+
+
 async def reads_stream(path: list[str], ctx: ToolContext) -> int:
     """Streams ``yields_in_thread``."""
     return 1 + sum([value async for value in ctx.stream_tool("yields_in_thread", path)])
@@ -71,4 +78,4 @@ each_path = pipeline(
     inputs={"paths": list[list[str]]},
 )
 
-TOOLS = [in_loop, in_thread, in_process, yields_in_thread, reads_stream, spells, spelled_below, each_path]
+TOOLS = [in_loop, in_thread, in_process, yields_in_thread, reads_stream, stuck, spells, spelled_below, each_path]

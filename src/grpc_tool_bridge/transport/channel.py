@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc.aio
 
+from grpc_tool_bridge import forks
 from grpc_tool_bridge.argument_checks import check_count, check_flag, check_text
 from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
 from grpc_tool_bridge.errors import ArgumentTypeError, ValidationError
@@ -68,7 +69,9 @@ class Connection:
 
         Raises:
             OSError: The file of the authorities cannot be read.
+            ProtocolError: gRPC does not work in this process, which was forked while it was at work.
         """
+        forks.check_usable()
         options = [
             *message_options(self.max_message_bytes),
             ("grpc.keepalive_time_ms", int(self.keepalive_time * 1000)),

@@ -1,0 +1,112 @@
+"""What holds in a process that was forked from one that uses gRPC.
+
+The threads of gRPC are not there in a forked process, and what it inherits of gRPC answers nothing and may end it. So
+whatever is open is told of the fork in the new process, and refuses from then on.
+"""
+
+import gc
+import os
+import threading
+from collections.abc import Callable
+from typing import Protocol
+from weakref import WeakSet
+
+from grpc_tool_bridge.errors import ProtocolError
+
+_WHAT_TO_DO = "or start the process by spawn and not by fork"
+
+
+class Inherited(Protocol):
+    """What is told of a fork."""
+
+    def forked(self) -> None:
+        """Called in the new process, which must not use what the other one has open."""
+
+
+class _Process:
+    """This process.
+
+    Attributes:
+        watched: What is told when it is found to be a fork.
+        kept: What it has inherited and must never free: gRPC would wait for threads that are not there.
+        closed: Whether something was closed since gRPC was last seen to be at rest.
+        polling: Whether gRPC was at work when this process was forked from last.
+        broken: Whether gRPC does not work here, since it was at work where this process was forked from.
+    """
+
+    def __init__(self) -> None:
+        self.watched: WeakSet[Inherited] = WeakSet()
+        self.kept: list[object] = []
+        self.closed = False
+        self.polling = False
+        self.broken = False
+
+    def before_fork(self) -> None:
+        self.polling = _is_polling()
+        if self.polling and self.closed:
+            # What was closed may still be held by a circle that nobody has collected.
+            gc.collect()
+            self.closed = False
+            self.polling = _is_polling()
+
+    def after_fork(self) -> None:
+        self.broken |= self.polling
+        for thing in list(self.watched):
+            thing.forked()
+
+
+_process = _Process()
+
+
+def on_fork(function: Callable[[], None], *, before: Callable[[], None] | None = None) -> None:
+    """Has ``function`` called in each process that is forked from this one, and ``before`` here before that."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=function, before=before or _nothing)
+
+
+def watch(thing: Inherited) -> None:
+    """Has something told when this process is found to be a fork of the one that made it."""
+    _process.watched.add(thing)
+
+
+def keep(*things: object) -> None:
+    """Keeps what a forked process has inherited for as long as it lives."""
+    _process.kept.extend(things)
+
+
+def note_closed() -> None:
+    """Notes that something of gRPC's was closed; what is left of it must not be there when the process is forked."""
+    _process.closed = True
+
+
+def check_usable() -> None:
+    """Refuses to open anything where gRPC does not work.
+
+    Raises:
+        ProtocolError: This process was forked while gRPC was at work.
+    """
+    if _process.broken:
+        raise ProtocolError(
+            "this process was forked while a bridge, a worker or a hub was open, so that gRPC does not work in it; "
+            f"close them before the fork, {_WHAT_TO_DO}"
+        )
+
+
+def refusal(what: str) -> ProtocolError:
+    """Makes the error for the use of what was opened before the fork."""
+    return ProtocolError(
+        f"{what} was opened before this process was forked, and belongs to the process that opened it; close it before "
+        f"the fork and make another one here, {_WHAT_TO_DO}"
+    )
+
+
+def _is_polling() -> bool:
+    """Tells whether gRPC's asyncio has its thread, as it does while a channel, a server or a call is there."""
+    return any("PollerCompletionQueue" in repr(getattr(thread, "_target", None)) for thread in threading.enumerate())
+
+
+def _nothing() -> None:
+    """Is done before a fork where nothing else is."""
+
+
+on_fork(_process.after_fork, before=_process.before_fork)

@@ -1,0 +1,156 @@
+"""Event loops that things live in, and that may have ended before them."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
+
+from grpc_tool_bridge.errors import ProtocolError
+
+T = TypeVar("T")
+
+# Loops that gRPC may have news for after they were closed.
+_used: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Returns the loop that runs here; None where none does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def note_use(loop: asyncio.AbstractEventLoop) -> None:
+    """Notes that gRPC is used in a loop."""
+    _used.add(loop)
+
+
+def silence_closed() -> None:
+    """Lets gRPC drop what it has left to tell to loops that are closed.
+
+    It would raise in whichever loop hands its news on, which would log it and hand on nothing more in that turn.
+    """
+    for loop in list(_used):
+        if loop.is_closed():
+            _used.discard(loop)
+            with suppress(AttributeError):
+                loop.call_soon_threadsafe = _dropping(loop.call_soon_threadsafe)  # type: ignore[method-assign]  # of this one loop
+
+
+def _dropping(original: Callable[..., Any]) -> Callable[..., Any]:
+    def call_soon_threadsafe(callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if getattr(callback, "__module__", "").startswith("grpc."):
+            return None
+        return original(callback, *args, **kwargs)
+
+    return call_soon_threadsafe
+
+
+def has_ended(loop: asyncio.AbstractEventLoop) -> bool:
+    """Tells whether a loop is closed, or does not run now."""
+    return loop.is_closed() or not loop.is_running()
+
+
+def lives_elsewhere(what: str) -> ProtocolError:
+    """Makes the error for the use of what lives in another loop, which still runs."""
+    return ProtocolError(
+        f"{what} lives in another event loop, which still runs: that of bridge.sync, or of another thread; call it "
+        "through bridge.sync wherever it is used, or make a bridge of its own for each event loop"
+    )
+
+
+def end_tasks(tasks: "list[asyncio.Task[Any]]") -> None:
+    """Ends tasks of a loop that does not run here: where it runs again, it cancels them."""
+    for task in tasks:
+        # One that nobody will ever run again is no mistake of the program's.
+        with suppress(AttributeError):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way to say so
+        with suppress(RuntimeError):
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
+
+class LoopStream(AsyncGenerator[T, None], Generic[T]):
+    """A stream that may outlive the event loop that it is read in.
+
+    A loop that ends closes the generators that it was reading; the next reader would take that for the end.
+
+    Args:
+        values: The stream.
+        ended: Makes the error for a reader in another loop, where the first one has ended.
+        what: Whose stream it is, for texts.
+        resume: Makes the stream that goes on where this one was; None: it cannot.
+    """
+
+    def __init__(
+        self,
+        values: AsyncGenerator[T, None],
+        *,
+        what: str,
+        ended: Callable[[], Exception],
+        resume: Callable[[], AsyncGenerator[T, None] | None] | None = None,
+    ) -> None:
+        self._values = values
+        self._what = what
+        self._ended = ended
+        self._resume = resume
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._over = False
+
+    def __aiter__(self) -> "LoopStream[T]":
+        return self
+
+    async def __anext__(self) -> T:
+        if asyncio.get_running_loop() is not self._loop:
+            self._enter()
+        try:
+            return await self._values.__anext__()
+        except BaseException:
+            self._over = True
+            raise
+
+    async def asend(self, value: None) -> T:
+        """As of any generator."""
+        del value
+        return await self.__anext__()
+
+    async def athrow(
+        self,
+        kind: type[BaseException] | BaseException,
+        value: BaseException | object = None,
+        traceback: TracebackType | None = None,
+    ) -> T:
+        """As of any generator."""
+        if asyncio.get_running_loop() is not self._loop:
+            self._enter()
+        error = kind if isinstance(kind, BaseException) else value if isinstance(value, BaseException) else kind()
+        try:
+            return await self._values.athrow(error.with_traceback(traceback))
+        except BaseException:
+            self._over = True
+            raise
+
+    async def aclose(self) -> None:
+        """Ends the stream; one whose loop has ended is over already."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and loop is not self._loop:
+            if not self._over and not has_ended(self._loop):
+                raise lives_elsewhere(self._what)
+            self._over = True
+            return
+        self._over = True
+        await self._values.aclose()
+
+    def _enter(self) -> None:
+        before, self_loop = self._loop, asyncio.get_running_loop()
+        if before is not None and not self._over:
+            if not has_ended(before):
+                raise lives_elsewhere(self._what)
+            values = self._resume() if self._resume is not None else None
+            if values is None:
+                self._over = True
+                raise self._ended()
+            self._values = values
+        self._loop = self_loop
