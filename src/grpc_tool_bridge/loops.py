@@ -37,7 +37,7 @@ def silence_closed() -> None:
         if loop.is_closed():
             _used.discard(loop)
             with suppress(AttributeError):
-                loop.call_soon_threadsafe = _dropping(loop.call_soon_threadsafe)  # type: ignore[method-assign]  # of this one loop
+                loop.call_soon_threadsafe = _dropping(loop.call_soon_threadsafe)  # type: ignore[method-assign,assignment]  # of this one loop
 
 
 def _dropping(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -19,8 +19,8 @@ class Spelled:
         return self._text
 
 
-def _total(below: int | list[int]) -> int:
-    return sum(below) if isinstance(below, list) else below
+def _total(below: Any) -> int:
+    return sum(below) if isinstance(below, list) else int(below)
 
 
 async def in_loop(path: list[str], ctx: ToolContext) -> int:
@@ -52,7 +52,7 @@ async def stuck(path: list[str]) -> int:
 
 async def reads_stream(path: list[str], ctx: ToolContext) -> int:
     """Streams ``yields_in_thread``."""
-    return 1 + sum([value async for value in ctx.stream_tool("yields_in_thread", path)])
+    return 1 + _total([value async for value in ctx.stream_tool("yields_in_thread", path)])
 
 
 def spells(count: int) -> Iterator[Any]:

@@ -70,8 +70,8 @@ async def test_threads_that_wait_for_one_another_in_hub_and_worker_all_end(attac
     worker = ToolWorker(hub.address, tools=offered, settings=Settings(max_threads=1))
     async with worker, await opened(hub) as bridge:
         there, back = ["in_loop", "in_thread", "in_loop", "in_thread"], ["in_thread", "in_loop", "in_thread"]
-        results = await asyncio.gather(run(bridge, there, 10), run(bridge, back, 10))
-        assert results == [[3] * 10, [2] * 10]
+        out, in_ = await asyncio.gather(run(bridge, there, 10), run(bridge, back, 10))
+        assert (out, in_) == ([3] * 10, [2] * 10)
 
 
 async def test_a_pipeline_of_thread_tools_gets_a_thread_for_each_depth(attacked: MakeVictim) -> None:
