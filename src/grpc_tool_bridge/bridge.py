@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,7 @@ from grpc_tool_bridge.errors import (
     ToolBridgeError,
     ValidationError,
 )
+from grpc_tool_bridge.loops import has_ended
 from grpc_tool_bridge.portal import AsyncApi, Portal, SyncView
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     SessionConfig,
@@ -47,6 +49,8 @@ from grpc_tool_bridge.transport.client_stub import RpcTransport
 from grpc_tool_bridge.transport.link_transport import LinkTransport
 
 _TRANSPORTS = {"link": LinkTransport, "rpc": RpcTransport}
+
+_opening_portal = threading.Lock()
 
 _log = logging.getLogger(__name__)
 
@@ -308,16 +312,19 @@ class ToolBridge(AsyncApi):
         ``await``, not both.
 
         Raises:
-            ProtocolError: It is used with ``await`` already.
+            ProtocolError: It is used with ``await`` already, in an event loop that still runs.
         """
-        if self._portal is None:
-            if self._beating is not None and not self._beating.done():
-                raise ProtocolError(
-                    "this bridge was opened with await, and lives in that event loop; await its methods there, or make "
-                    "another bridge for bridge.sync"
-                )
-            self._portal = Portal()
-        return SyncBridge(self, self._portal)
+        # Several threads may be the first at once.
+        with _opening_portal:
+            if self._portal is None:
+                beating = self._beating
+                if beating is not None and not beating.done() and not has_ended(beating.get_loop()):
+                    raise ProtocolError(
+                        "this bridge was opened with await, and lives in that event loop; await its methods there, or "
+                        "make another bridge for bridge.sync"
+                    )
+                self._portal = Portal()
+            return SyncBridge(self, self._portal)
 
     async def close(self) -> None:
         """Ends the session, where this bridge created it and is not to keep it, and closes the connection.
@@ -447,7 +454,8 @@ class SyncBridge(SyncView[ToolBridge]):
         try:
             self._run(self._bridge.close)
         finally:
-            self._bridge._portal = None  # noqa: SLF001 - the view is the bridge's own
+            if self._bridge._portal is self._portal:  # noqa: SLF001 - the view is the bridge's own
+                self._bridge._portal = None  # noqa: SLF001 - likewise
             self._portal.close()
 
     def __enter__(self) -> Self:

@@ -4,10 +4,13 @@ The threads of gRPC are not there in a forked process, and what it inherits of g
 whatever is open is told of the fork in the new process, and refuses from then on.
 """
 
+import contextlib
 import gc
 import os
+import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 from weakref import WeakSet
 
@@ -31,6 +34,7 @@ class _Process:
         kept: What it has inherited and must never free: gRPC would wait for threads that are not there.
         closed: Whether something was closed since gRPC was last seen to be at rest.
         polling: Whether gRPC was at work when this process was forked from last.
+        is_fork: Whether it was forked from one that had the bridge imported.
         broken: Whether gRPC does not work here, since it was at work where this process was forked from.
     """
 
@@ -40,6 +44,7 @@ class _Process:
         self.closed = False
         self.polling = False
         self.broken = False
+        self.is_fork = False
 
     def before_fork(self) -> None:
         self.polling = _is_polling()
@@ -50,6 +55,7 @@ class _Process:
             self.polling = _is_polling()
 
     def after_fork(self) -> None:
+        self.is_fork = True
         self.broken |= self.polling
         for thing in list(self.watched):
             thing.forked()
@@ -92,11 +98,56 @@ def check_usable() -> None:
         )
 
 
+def is_fork() -> bool:
+    """Tells whether this process was forked from one that had the bridge imported."""
+    return _process.is_fork
+
+
 def refusal(what: str) -> ProtocolError:
     """Makes the error for the use of what was opened before the fork."""
     return ProtocolError(
         f"{what} was opened before this process was forked, and belongs to the process that opened it; close it before "
         f"the fork and make another one here, {_WHAT_TO_DO}"
+    )
+
+
+def drop_sockets(address: str) -> None:
+    """Gives up the sockets that this process has inherited of a server.
+
+    They would keep its address taken, and its clients waiting, for as long as this process lives. What gRPC takes for
+    them leads nowhere afterwards.
+    """
+    for name in _descriptors():
+        try:
+            inherited = socket.socket(fileno=os.dup(name))
+        except OSError:
+            continue
+        with inherited:
+            if not _is_at(inherited, address):
+                continue
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, name, inheritable=False)
+        os.close(nowhere)
+
+
+def _descriptors() -> list[int]:
+    for listing in (Path("/proc/self/fd"), Path("/dev/fd")):
+        with contextlib.suppress(OSError):
+            return [int(path.name) for path in listing.iterdir()]
+    return []
+
+
+def _is_at(inherited: socket.socket, address: str) -> bool:
+    """Tells whether a socket is that of a server, or one of its connections."""
+    try:
+        name: object = inherited.getsockname()
+    except OSError:
+        return False
+    if isinstance(name, tuple):
+        return not address.startswith("unix") and address.rpartition(":")[2] == str(name[1])
+    text = os.fsdecode(name) if isinstance(name, bytes | str) else ""
+    return (
+        bool(text) and address.startswith("unix") and address.partition(":")[2].removeprefix("//") == text.lstrip("\0")
     )
 
 

@@ -11,16 +11,11 @@ from grpc_tool_bridge.errors import ProtocolError
 
 T = TypeVar("T")
 
+# The loop that runs here, None where none does; half of what asking and catching the error takes.
+running_loop = asyncio._get_running_loop  # noqa: SLF001 - public by its documentation
+
 # Loops that gRPC may have news for after they were closed.
 _used: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Returns the loop that runs here; None where none does."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def note_use(loop: asyncio.AbstractEventLoop) -> None:
@@ -60,6 +55,11 @@ def lives_elsewhere(what: str) -> ProtocolError:
         f"{what} lives in another event loop, which still runs: that of bridge.sync, or of another thread; call it "
         "through bridge.sync wherever it is used, or make a bridge of its own for each event loop"
     )
+
+
+def ended_with(what: str, instead: str) -> ProtocolError:
+    """Makes the error for the use of what ended with the event loop that it lived in."""
+    return ProtocolError(f"{what} lived in an event loop that has ended, and ended with it; {instead}")
 
 
 def end_tasks(tasks: "list[asyncio.Task[Any]]") -> None:

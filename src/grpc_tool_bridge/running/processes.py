@@ -9,6 +9,7 @@ from typing import Any
 
 from grpc_tool_bridge.context import ToolContext
 from grpc_tool_bridge.errors import UnavailableError
+from grpc_tool_bridge.loops import end_tasks, running_loop
 from grpc_tool_bridge.running.functions import importing
 from grpc_tool_bridge.running.nested import MAX_DEPTH
 from grpc_tool_bridge.running.packed import Packed
@@ -124,12 +125,21 @@ class ToolProcesses:
             self._timer.cancel()
             self._timer = None
         self._idle.clear()
+        self.abandon()
         processes = list(self._living)
         for process in processes:
             process.kill()
         for process in processes:
             await process.ended()
         await self._endings.aclose()
+
+    def abandon(self) -> None:
+        """Kills the processes of other event loops than the one that runs here, which may have ended."""
+        here = running_loop()
+        for process in [process for process in self._living if process.loop is not here]:
+            self._living.discard(process)
+            process.kill()
+            end_tasks([process.reader])
 
     @contextlib.asynccontextmanager
     async def _process(self, depth: int) -> AsyncIterator[ToolProcess]:

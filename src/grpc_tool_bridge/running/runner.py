@@ -89,6 +89,11 @@ class ToolRunner:
         await self.tasks.aclose()
         await self._processes.aclose()
 
+    def abandon(self) -> None:
+        """Ends what was left in an event loop that has ended."""
+        self.tasks.abandon()
+        self._processes.abandon()
+
     @property
     def threads_busy(self) -> int:
         """Threads that run a tool now, those left behind included."""

@@ -9,7 +9,7 @@ import grpc.aio
 
 from grpc_tool_bridge import forks
 from grpc_tool_bridge.errors import ProtocolError, UnimplementedError
-from grpc_tool_bridge.loops import has_ended, lives_elsewhere, note_use, running_loop, silence_closed
+from grpc_tool_bridge.loops import ended_with, has_ended, lives_elsewhere, note_use, running_loop, silence_closed
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
 from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
@@ -176,10 +176,47 @@ class LocalTransport(_Unlinked):
     where = "this process"
 
     def __init__(self, hub: SessionFacts) -> None:
-        self.stub: Any = _LocalStub(hub)
+        self._hub = hub
+        self._stub: Any = _LocalStub(hub)
+        # Where the hub lives, once that is known.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._inherited = False
+        forks.watch(self)
+
+    @property
+    def stub(self) -> Any:
+        """The hub's methods.
+
+        Raises:
+            ProtocolError: The hub lives in another event loop, or in another process.
+        """
+        if running_loop() is not self._loop:
+            self._enter()
+        return self._stub
+
+    @stub.setter
+    def stub(self, stub: Any) -> None:
+        self._stub = stub
+
+    def _enter(self) -> None:
+        if self._inherited:
+            raise forks.refusal("the hub of this bridge")
+        loop = running_loop()
+        home = self._loop or getattr(self._hub, "loop", None)
+        if home is None or loop is None or home is loop:
+            self._loop = home or loop
+        elif has_ended(home):
+            raise ended_with("the hub of this bridge", "make another hub in the loop that runs here")
+        else:
+            raise lives_elsewhere("the hub of this bridge")
 
     async def close(self) -> None:
         """Does nothing: the hub is its owner's."""
+
+    def forked(self) -> None:
+        """Refuses, in a process that has inherited it, to be used."""
+        self._inherited = self._loop is not None or getattr(self._hub, "loop", None) is not None
+        self._loop = None
 
 
 class _LocalStub:
