@@ -112,7 +112,7 @@ def refusal(what: str) -> ProtocolError:
 
 
 def drop_sockets(address: str) -> None:
-    """Gives up the sockets that this process has inherited of a server.
+    """Gives up the sockets of a server that this process has inherited, or whose event loop has ended.
 
     They would keep its address taken, and its clients waiting, for as long as this process lives. What gRPC takes for
     them leads nowhere afterwards.

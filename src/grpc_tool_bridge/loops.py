@@ -1,6 +1,7 @@
 """Event loops that things live in, and that may have ended before them."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from types import TracebackType
@@ -16,6 +17,8 @@ running_loop = asyncio._get_running_loop  # noqa: SLF001 - public by its documen
 
 # Loops that gRPC may have news for after they were closed.
 _used: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+# The last of those that were closed: gRPC may name them without holding them.
+_closed: deque[asyncio.AbstractEventLoop] = deque(maxlen=100)
 
 
 def note_use(loop: asyncio.AbstractEventLoop) -> None:
@@ -31,13 +34,17 @@ def silence_closed() -> None:
     for loop in list(_used):
         if loop.is_closed():
             _used.discard(loop)
+            _closed.append(loop)
+            for task in asyncio.all_tasks(loop):
+                if _is_of_grpc(task):
+                    _forgive(task)
             with suppress(AttributeError):
                 loop.call_soon_threadsafe = _dropping(loop.call_soon_threadsafe)  # type: ignore[method-assign,assignment]  # of this one loop
 
 
 def _dropping(original: Callable[..., Any]) -> Callable[..., Any]:
     def call_soon_threadsafe(callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if getattr(callback, "__module__", "").startswith("grpc."):
+        if (getattr(callback, "__module__", None) or "").startswith("grpc."):
             return None
         return original(callback, *args, **kwargs)
 
@@ -62,14 +69,31 @@ def ended_with(what: str, instead: str) -> ProtocolError:
     return ProtocolError(f"{what} lived in an event loop that has ended, and ended with it; {instead}")
 
 
+def _is_of_grpc(task: "asyncio.Task[Any]") -> bool:
+    coroutine = task.get_coro()
+    code = getattr(coroutine, "cr_code", None)
+    # Those that were compiled have no code.
+    return "grpc" in getattr(code, "co_filename", "grpc")
+
+
+def _forgive(task: "asyncio.Task[Any]") -> None:
+    """Lets a task that nobody will ever run again pass for no mistake of the program's."""
+    with suppress(AttributeError):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way to say so
+
+
 def end_tasks(tasks: "list[asyncio.Task[Any]]") -> None:
     """Ends tasks of a loop that does not run here: where it runs again, it cancels them."""
     for task in tasks:
-        # One that nobody will ever run again is no mistake of the program's.
-        with suppress(AttributeError):
-            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way to say so
+        _forgive(task)
         with suppress(RuntimeError):
             task.get_loop().call_soon_threadsafe(task.cancel)
+
+
+async def _nothing() -> AsyncGenerator[Any, None]:
+    """Is a stream that is over."""
+    return
+    yield
 
 
 class LoopStream(AsyncGenerator[T, None], Generic[T]):
@@ -138,7 +162,7 @@ class LoopStream(AsyncGenerator[T, None], Generic[T]):
         if self._loop is not None and loop is not self._loop:
             if not self._over and not has_ended(self._loop):
                 raise lives_elsewhere(self._what)
-            self._over = True
+            self._over, self._values = True, _nothing()
             return
         self._over = True
         await self._values.aclose()
@@ -150,7 +174,7 @@ class LoopStream(AsyncGenerator[T, None], Generic[T]):
                 raise lives_elsewhere(self._what)
             values = self._resume() if self._resume is not None else None
             if values is None:
-                self._over = True
+                self._over, self._values = True, _nothing()
                 raise self._ended()
             self._values = values
         self._loop = self_loop

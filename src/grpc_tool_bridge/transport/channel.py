@@ -26,6 +26,9 @@ _URL_SCHEMES = ("http", "https", "grpc", "grpcs", "tcp")
 
 MAX_PORT = 65_535
 
+# More than a client has open at once; each that is left in a loop that has ended fails one try to close its channel.
+_MAX_STRANDED_CALLS = 100_000
+
 _WRITE = "write host:port, such as 127.0.0.1:50051 or [::1]:50051"
 
 Option = tuple[str, int | str]
@@ -90,6 +93,16 @@ class Connection:
         authorities = self.tls_ca.read_bytes() if self.tls_ca is not None else None
         credentials = grpc.ssl_channel_credentials(root_certificates=authorities)
         return grpc.aio.secure_channel(self.address, credentials, options=options)
+
+
+async def close_stranded(channel: Any) -> None:
+    """Closes a channel whose event loop has ended, without a turn of the loop that runs here."""
+    for _ in range(_MAX_STRANDED_CALLS):
+        try:
+            await channel.close()
+        except RuntimeError:
+            continue
+        return
 
 
 class AuthorizedChannel:

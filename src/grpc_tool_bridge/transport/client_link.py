@@ -204,7 +204,8 @@ class ClientLink:
         finally:
             self._ended = True
             self._quiet.set()
-            self._rpc.cancel()
+            if self._rpc is not None:
+                self._rpc.cancel()
             code, text = grpc.StatusCode.CANCELLED, CLOSED
             if self.error is not None:
                 code = grpc.StatusCode.UNAVAILABLE
@@ -255,6 +256,8 @@ class ClientLink:
             pass
         except ToolBridgeError as error:
             return rpc_error(grpc.StatusCode.INTERNAL, error.message)
+        if self._rpc is None:
+            return rpc_error(grpc.StatusCode.CANCELLED, CLOSED)
         code = await self._rpc.code()
         if code is grpc.StatusCode.OK:
             return rpc_error(grpc.StatusCode.UNAVAILABLE, "the hub ended it")

@@ -12,7 +12,7 @@ from grpc_tool_bridge.errors import ProtocolError, UnimplementedError
 from grpc_tool_bridge.loops import ended_with, has_ended, lives_elsewhere, note_use, running_loop, silence_closed
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
 from grpc_tool_bridge.tasks import TaskSet
-from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
+from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection, close_stranded
 from grpc_tool_bridge.transport.facts import SessionFacts, fact_metadata
 from grpc_tool_bridge.wire.methods import METHODS
 
@@ -141,19 +141,19 @@ class RpcTransport(_Unlinked):
         silence_closed()
         channel, self._channel, self._stub, self._loop = self._channel, None, None, None
         if channel is not None:
-            self._closing.spawn(channel.close(), "close")
+            self._closing.spawn(close_stranded(channel), "close")
             forks.note_closed()
 
     async def close(self) -> None:
         """Closes the channel, where it was opened here."""
-        if self._inherited:
-            # It is the other process that closes it.
-            self._inherited = False
-        elif self._loop is not None and self._channel is not None and self._loop is not running_loop():
+        # It is the other process that closes what was inherited.
+        self._inherited = False
+        stranded = self._loop is not None and self._loop is not running_loop()
+        if stranded:
             silence_closed()
         channel, self._channel, self._stub, self._loop = self._channel, None, None, None
         if channel is not None:
-            await channel.close()
+            await (close_stranded(channel) if stranded else channel.close())
             forks.note_closed()
         await self._closing.aclose()
 

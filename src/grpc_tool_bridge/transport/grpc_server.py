@@ -1,7 +1,6 @@
 """The gRPC server of a hub: its service, health, reflection, TLS and token."""
 
 import asyncio
-import contextlib
 import errno
 import logging
 import ssl
@@ -96,11 +95,9 @@ class GrpcServer:
         silence_closed()
         server, self._server = self._server, None
         if server is not None:
-            # Its first step closes the address; what it then waits for would come in the loop that has ended.
-            stopping = server.stop(0).__await__()
-            with contextlib.suppress(StopIteration, RuntimeError):
-                stopping.send(None)
-            forks.keep(stopping)
+            # To stop it takes the loop that has ended, and to free it without that is no way either.
+            forks.keep(server)
+            forks.drop_sockets(self.address)
         self._health_news.clear()
 
     def forked(self) -> None:

@@ -19,7 +19,7 @@ from grpc_tool_bridge.retries import back_off
 from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.call_server import served_methods
-from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
+from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection, close_stranded
 from grpc_tool_bridge.transport.client_link import CLOSED, ClientLink
 from grpc_tool_bridge.transport.link_calls import LinkCall
 from grpc_tool_bridge.transport.link_stub import LinkStub
@@ -254,7 +254,7 @@ class LinkTransport:
         self._forget()
         if channel is not None:
             # Takes no turn of either loop.
-            self._tasks.spawn(channel.close(), "close")
+            self._tasks.spawn(close_stranded(channel), "close")
             forks.note_closed()
 
     def _forget(self) -> None:
