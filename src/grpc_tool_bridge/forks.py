@@ -31,7 +31,6 @@ class _Process:
 
     Attributes:
         watched: What is told when it is found to be a fork.
-        kept: What it has inherited and must never free: gRPC would wait for threads that are not there.
         closed: Whether something was closed since gRPC was last seen to be at rest.
         polling: Whether gRPC was at work when this process was forked from last.
         is_fork: Whether it was forked from one that had the bridge imported.
@@ -40,7 +39,6 @@ class _Process:
 
     def __init__(self) -> None:
         self.watched: WeakSet[Inherited] = WeakSet()
-        self.kept: list[object] = []
         self.closed = False
         self.polling = False
         self.broken = False
@@ -76,8 +74,14 @@ def watch(thing: Inherited) -> None:
 
 
 def keep(*things: object) -> None:
-    """Keeps what a forked process has inherited for as long as it lives."""
-    _process.kept.extend(things)
+    """Keeps for good what must not be freed: what was inherited of gRPC, or lived in an event loop that has ended.
+
+    To free it at the end of the process would wait for threads that are not there, or for that loop.
+    """
+    import ctypes  # noqa: PLC0415 - few processes need it
+
+    for thing in things:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 def note_closed() -> None:
