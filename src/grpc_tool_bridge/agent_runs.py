@@ -19,6 +19,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     error_from_info,
 )
+from grpc_tool_bridge.loops import LoopStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     AgentExecutionChunk,
     CancelAgentRunRequest,
@@ -26,7 +27,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ErrorInfo,
     ExecuteAgentRequest,
 )
-from grpc_tool_bridge.proxy import bridge_closed, to_milliseconds
+from grpc_tool_bridge.proxy import bridge_closed, stream_ended, to_milliseconds
 from grpc_tool_bridge.retries import back_off
 from grpc_tool_bridge.timeouts import was_cancelled
 from grpc_tool_bridge.transport.client_stub import close_stream
@@ -102,8 +103,12 @@ async def cancel_run(client: "ToolBridgeClient", run_id: str, *, timeout: float 
     await client.call("CancelAgentRun", request, timeout=timeout)
 
 
-async def execute_agent(client: "ToolBridgeClient", asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+def execute_agent(client: "ToolBridgeClient", asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
     """Runs an agent; argument, chunks and errors as of ``ToolBridgeClient.execute_agent_streaming``."""
+    return LoopStream(_execute(client, asked), what="the run of an agent", ended=lambda: stream_ended(_EXECUTE))
+
+
+async def _execute(client: "ToolBridgeClient", asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
     run = _RunView(client, _request(client, asked))
     try:
         while True:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +33,7 @@ from grpc_tool_bridge.errors import (
     ToolBridgeError,
     ValidationError,
 )
+from grpc_tool_bridge.loops import has_ended
 from grpc_tool_bridge.portal import AsyncApi, Portal, SyncView
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     SessionConfig,
@@ -48,6 +50,8 @@ from grpc_tool_bridge.transport.client_stub import RpcTransport
 from grpc_tool_bridge.transport.link_transport import LinkTransport
 
 _TRANSPORTS = {"link": LinkTransport, "rpc": RpcTransport}
+
+_opening_portal = threading.Lock()
 
 _log = logging.getLogger(__name__)
 
@@ -89,6 +93,7 @@ class ToolBridge(AsyncApi):
         self._retry_if = retry_if or is_retryable
         self._follow_tools = follow_tools
         client.on_tools_changed = on_tools_changed
+        client.on_moved = self._moved
         self._tasks = TaskSet()
         self._beating: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
@@ -130,12 +135,22 @@ class ToolBridge(AsyncApi):
         )
         if self._beating is None or self._beating.done():
             self._beating = self._tasks.spawn(self._heartbeat(), "heartbeat")
-        if self._follow_tools:
-            if self._following is not None:
-                # It may be of another session.
-                self._following.cancel()
-            self._following = self._tasks.spawn(self.client.follow_tools(), "follow tools")
+        if self._following is not None:
+            # It may be of another session.
+            self._following.cancel()
+        self._follow()
         return self.tools
+
+    def _follow(self) -> None:
+        if self._follow_tools:
+            self._following = self._tasks.spawn(self.client.follow_tools(), "follow tools")
+
+    def _moved(self) -> None:
+        """Goes on in the event loop that runs now; the one before has ended."""
+        self._tasks.abandon()
+        if self._beating is not None:
+            self._beating = self._tasks.spawn(self._heartbeat(), "heartbeat")
+            self._follow()
 
     async def execute_tool(
         self,
@@ -298,20 +313,28 @@ class ToolBridge(AsyncApi):
         ``await``, not both.
 
         Raises:
-            ProtocolError: It is used with ``await`` already.
+            ProtocolError: It is used with ``await`` already, in an event loop that still runs.
         """
-        if self._portal is None:
-            if self._beating is not None and not self._beating.done():
-                raise ProtocolError(
-                    "this bridge was opened with await, and lives in that event loop; await its methods there, or make "
-                    "another bridge for bridge.sync"
-                )
-            self._portal = Portal()
-        return SyncBridge(self, self._portal)
+        # Several threads may be the first at once.
+        with _opening_portal:
+            if self._portal is None:
+                beating = self._beating
+                if beating is not None and not beating.done() and not has_ended(beating.get_loop()):
+                    raise ProtocolError(
+                        "this bridge was opened with await, and lives in that event loop; await its methods there, or "
+                        "make another bridge for bridge.sync"
+                    )
+                self._portal = Portal()
+            return SyncBridge(self, self._portal)
 
     async def close(self) -> None:
-        """Ends the session, where this bridge created it and is not to keep it, and closes the connection."""
+        """Ends the session, where this bridge created it and is not to keep it, and closes the connection.
+
+        Called in another event loop than the bridge was used in, it frees what that one has left; the session ends at
+        the hub by itself.
+        """
         await self._tasks.aclose()
+        self._beating = self._following = None
         await self._leave_session()
         await self.client.close()
 
@@ -440,7 +463,8 @@ class SyncBridge(SyncView[ToolBridge]):
         try:
             self._run(self._bridge.close)
         finally:
-            self._bridge._portal = None  # noqa: SLF001 - the view is the bridge's own
+            if self._bridge._portal is self._portal:  # noqa: SLF001 - the view is the bridge's own
+                self._bridge._portal = None  # noqa: SLF001 - likewise
             self._portal.close()
 
     def __enter__(self) -> Self:

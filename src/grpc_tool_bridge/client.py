@@ -139,6 +139,15 @@ class ToolBridgeClient(AsyncApi):
         self.on_tools_changed: Callable[[str, str], None] | None = None
 
     @property
+    def on_moved(self) -> Callable[[], None] | None:
+        """Called when the client is used in another event loop than before, since that one has ended."""
+        return self._transport.on_moved
+
+    @on_moved.setter
+    def on_moved(self, function: Callable[[], None] | None) -> None:
+        self._transport.on_moved = function
+
+    @property
     def stub(self) -> Any:
         """An object with the methods of the generated stub; made when first used, and may be replaced."""
         return self._transport.stub

@@ -46,9 +46,13 @@ class Settings(BaseModel):
     call_timeout: Seconds = Field(default=CALL_TIMEOUT, description="a call that names no time-out")
     stream_timeout: Seconds = Field(default=STREAM_TIMEOUT, description="a stream that names no time-out")
     batch_timeout: Seconds = Field(default=BATCH_TIMEOUT, description="a whole batch")
-    max_threads: Count = Field(default=64, description="threads for synchronous tools, those left behind included")
+    max_threads: Count = Field(
+        default=64,
+        description="threads for synchronous tools, at each depth of nested calls; those left behind included",
+    )
     max_processes: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="processes for tools with executor='process'; 0: one for each core"
+        default=0,
+        description="processes for tools with executor='process', at each depth of nested calls; 0: one for each core",
     )
     stream_buffer: Count = Field(default=16, description="values of a stream that wait for a slow reader")
     max_tool_calls: Annotated[int, Field(ge=0)] = Field(

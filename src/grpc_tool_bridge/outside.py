@@ -1,12 +1,16 @@
 """Work that does not belong into an event loop, in threads: code of strangers, and what is large."""
 
 import functools
+import os
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from grpc_tool_bridge.config import MAX_MESSAGE_NODES
+from grpc_tool_bridge.errors import ResourceExhaustedError
+from grpc_tool_bridge.running.nested import MAX_DEPTH, NestedThreads
 from grpc_tool_bridge.running.threads import ToolThreads
 from grpc_tool_bridge.wire.foreign import ForeignCodeError
 from grpc_tool_bridge.wire.nodes import is_slow
@@ -16,11 +20,13 @@ T = TypeVar("T")
 
 _MAX_THREADS = 16
 # Threads begin when they are wanted and end when they are idle, so that the one pool of a process costs nothing.
-_threads = ToolThreads(_MAX_THREADS)
+_threads = NestedThreads(_MAX_THREADS)
 # What is large is read here, where no tool's own code keeps others waiting. More threads would not read faster: they
 # share the interpreter, and each makes the event loop wait for its turn.
 _MAX_READERS = 4
-readers = ToolThreads(_MAX_READERS)
+_readers = ToolThreads(_MAX_READERS)
+# How many values are being written whose code calls the bridge to write this one.
+_depth: ContextVar[int] = ContextVar("depth of values being written", default=0)
 
 
 async def outside_loop(work: Callable[[], T]) -> T:
@@ -35,8 +41,20 @@ async def outside_loop(work: Callable[[], T]) -> T:
     try:
         return work()
     except ForeignCodeError:
-        made: T = await _threads.run(work)
+        depth = _depth.get()
+        if depth > MAX_DEPTH:
+            raise ResourceExhaustedError(
+                f"{MAX_DEPTH} values being written have called the bridge to write one more, which is the limit; see "
+                "whether the code of one of them calls itself without end"
+            ) from None
+        made: T = await _threads.at(depth).run(lambda: _written_at(depth + 1, work))
         return made
+
+
+async def in_reader(read: Callable[[], T]) -> T:
+    """Calls what reads something large, in a thread."""
+    made: T = await _readers.run(read)
+    return made
 
 
 async def read_value(value: AnyMessage, *, max_depth: int = 100, max_nodes: int | None = MAX_MESSAGE_NODES) -> Any:
@@ -51,7 +69,21 @@ async def read_value(value: AnyMessage, *, max_depth: int = 100, max_nodes: int 
         SerializationError, MessageTooLargeError: As of ``deserialize_value``.
     """
     read = functools.partial(deserialize_value, value, max_depth=max_depth, max_nodes=max_nodes)
-    return await readers.run(read) if is_slow(value.type_url, value.value) else read()
+    return await in_reader(read) if is_slow(value.type_url, value.value) else read()
+
+
+def _written_at(depth: int, work: Callable[[], T]) -> T:
+    _depth.set(depth)
+    return work()
+
+
+def _begin_anew() -> None:
+    """Forgets, in a forked process, the threads that only the other one has."""
+    global _threads, _readers  # noqa: PLW0603 - threads are of the process, and so are these
+    _threads, _readers = NestedThreads(_MAX_THREADS), ToolThreads(_MAX_READERS)
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 async def written(value: Any, *, max_depth: int = 100, max_nodes: int | None = MAX_MESSAGE_NODES) -> AnyMessage:

@@ -3,11 +3,16 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import wait
 from typing import Any, Generic, TypeVar
 
+from grpc_tool_bridge.forks import is_fork, refusal
 from grpc_tool_bridge.loop_calls import LoopCall
 
 T = TypeVar("T")
+
+# How often whoever waits for a loop looks whether it is still there.
+LOOK_SECONDS = 1.0
 
 
 class AsyncApi:
@@ -89,16 +94,33 @@ class SyncView(Generic[T]):
             raise RuntimeError(
                 "a blocking view was used inside its own event loop, where it would wait for itself; await"
             )
+        if is_fork():
+            self._check_loop()
         try:
             call = LoopCall(self._loop, lambda: _invoke(function, args, kwargs))
         except RuntimeError:
             raise _closed() from None
         try:
+            while not wait((call.future,), LOOK_SECONDS).done:
+                self._check_loop()
             return call.future.result()
         except BaseException:
             # Such as KeyboardInterrupt; of a call that has ended, it does nothing.
             call.withdraw()
             raise
+
+    def _check_loop(self) -> None:
+        """Raises where the loop will never run again, so that nobody waits for it."""
+        if self._loop.is_closed():
+            raise _closed()
+        runs_in = getattr(self._loop, "_thread_id", None)
+        here = threading.get_ident()
+        if is_fork() and runs_in is not None and (runs_in == here or runs_in not in _thread_ids()):
+            raise refusal(f"{self._target!r:.100}")
+
+
+def _thread_ids() -> set[int | None]:
+    return {thread.ident for thread in threading.enumerate()}
 
 
 def _closed() -> RuntimeError:

@@ -38,6 +38,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     error_from_info,
 )
+from grpc_tool_bridge.loops import LoopStream
 from grpc_tool_bridge.outside import outside_loop, read_value
 from grpc_tool_bridge.portal import AsyncApi
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
@@ -51,7 +52,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.timeouts import ExpiredError, TimeLimit, was_cancelled, within
 from grpc_tool_bridge.transport.client_stub import close_stream
-from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, RpcError, from_rpc_error
+from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE, RpcError, from_rpc_error
 from grpc_tool_bridge.wire.foreign import ForeignCodeError
 from grpc_tool_bridge.wire.nodes import is_slow
 from grpc_tool_bridge.wire.values import deserialize_value
@@ -165,7 +166,7 @@ class AsyncGRPCProxyTool(AsyncApi):
         """Calls the tool and returns its result."""
         options = self._options
         if options.wants_events:
-            values = [value async for value in self.stream(*args, **kwargs)]
+            values = [value async for value in self._stream(args, kwargs)]
             if len(values) != 1:
                 raise ProtocolError(f"{self.name} returns one value, but its stream had {len(values)}")
             return values[0]
@@ -202,7 +203,9 @@ class AsyncGRPCProxyTool(AsyncApi):
 
     def stream(self, /, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """Iterates over what the tool yields, each value as it is made; of a tool that returns, over its result."""
-        return self._stream(args, kwargs)
+        return LoopStream(
+            self._stream(args, kwargs), what=f"the stream of {self.name}", ended=lambda: stream_ended(self.name)
+        )
 
     def with_options(
         self,
@@ -581,6 +584,12 @@ def no_answer(what: str, timeout: float) -> ToolBridgeError:
         "answer to come; whether it had begun is not known"
     )
     return ToolCommunicationError(what, DEADLINE_EXCEEDED, text)
+
+
+def stream_ended(what: str) -> ToolBridgeError:
+    """Makes the error for a stream whose event loop has ended before it."""
+    text = "the event loop that the stream was read in has ended, and the stream with it; begin it anew"
+    return ToolCommunicationError(what, UNAVAILABLE, text)
 
 
 def bridge_closed(what: str) -> ToolBridgeError:

@@ -1,5 +1,6 @@
 """A hub with its transports, and a hub as a bridge in the same process."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
@@ -10,6 +11,7 @@ from grpc_tool_bridge.client import ToolBridgeClient
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError
+from grpc_tool_bridge.loops import has_ended, lives_elsewhere
 from grpc_tool_bridge.proxy import CallOptions
 from grpc_tool_bridge.transport.channel import check_address
 from grpc_tool_bridge.transport.client_stub import LocalTransport
@@ -91,10 +93,23 @@ class BridgeServer:
 
         Args:
             grace: Seconds that calls in flight have; None: as the settings say.
+
+        Raises:
+            ProtocolError: It serves in another event loop, which still runs. Where that has ended, all is closed at
+                once.
         """
         if grace is not None:
             check_seconds("grace", grace)
         if not self._running:
+            return
+        home = self.hub.loop
+        if home is not None and home is not asyncio.get_running_loop():
+            if not has_ended(home):
+                raise ProtocolError("this BridgeServer serves in another event loop, which still runs; stop it there")
+            # Nobody is left who could finish anything.
+            self._running = False
+            self._server.abandon()
+            self.hub.abandon()
             return
         self._running = False
         grace = self.settings.shutdown_grace if grace is None else grace
@@ -159,6 +174,12 @@ class LocalToolBridge(ToolBridge):
     async def close(self) -> None:
         """Ends the session and the hub."""
         await super().close()
+        home = self.hub.loop
+        if home is not None and home is not asyncio.get_running_loop():
+            if not has_ended(home):
+                raise lives_elsewhere("the hub of this bridge")
+            self.hub.abandon()
+            return
         await self.hub.drain(0)
         await self.hub.aclose()
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os.path
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from grpc_tool_bridge.errors import (
     ToolCommunicationError,
     UnavailableError,
 )
+from grpc_tool_bridge.loops import LoopStream
 from grpc_tool_bridge.outside import read_value, written
 from grpc_tool_bridge.portal import AsyncApi
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
@@ -40,7 +41,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     VariableUpdate,
     WatchVariablesRequest,
 )
-from grpc_tool_bridge.proxy import bridge_closed
+from grpc_tool_bridge.proxy import bridge_closed, stream_ended
 from grpc_tool_bridge.retries import back_off
 from grpc_tool_bridge.timeouts import was_cancelled
 from grpc_tool_bridge.transport.client_stub import close_stream
@@ -233,20 +234,26 @@ class SessionContext(AsyncApi):
         check_flag("include_initial", include_initial)
         check_count("from_revision", from_revision, most=MAX_REVISION)
         check_text("epoch", epoch, may_be_empty=True)
-        return self._watch(names, include_initial, from_revision, epoch)
-
-    async def _watch(
-        self, names: Sequence[str], include_initial: bool, from_revision: int, epoch: str
-    ) -> AsyncGenerator[VariableChange, None]:
         request = WatchVariablesRequest(
-            session_id=self._client.require_session(),
-            variable_names=names,
-            include_initial=include_initial,
-            from_revision=from_revision,
-            epoch=epoch,
+            variable_names=names, include_initial=include_initial, from_revision=from_revision, epoch=epoch
         )
         watch = _Watch(self._client, request)
-        await watch.begin()
+        return LoopStream(
+            self._watch(watch),
+            what="the watch of variables",
+            ended=lambda: stream_ended(_WATCH),
+            # As over another link: nothing is missed.
+            resume=lambda: self._watch(watch, stream_ended(_WATCH)) if self._client.resumes else None,
+        )
+
+    async def _watch(
+        self, watch: "_Watch", lost: ToolBridgeError | None = None
+    ) -> AsyncGenerator[VariableChange, None]:
+        if lost is None:
+            watch.request.session_id = self._client.require_session()
+            await watch.begin()
+        else:
+            await watch.come_back(lost)
         while True:
             updates = self.stub.WatchSessionVariables(watch.request)
             try:

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from grpc_tool_bridge.loops import end_tasks, running_loop
+
 _log = logging.getLogger(__name__)
 
 
@@ -29,12 +31,21 @@ class TaskSet:
         return task
 
     async def aclose(self) -> None:
-        """Cancels every task and waits until all have ended."""
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        """Cancels every task and waits until all have ended; those of another loop end where that loop runs."""
+        here = asyncio.get_running_loop()
+        tasks = [task for task in self._tasks if task is not asyncio.current_task() and task.get_loop() is here]
         for task in tasks:
             task.cancel()
+        self.abandon()
         if tasks:
             await asyncio.wait(tasks)
+
+    def abandon(self) -> None:
+        """Gives up the tasks of other loops than the one that runs here."""
+        here = running_loop()
+        others = [task for task in self._tasks if task.get_loop() is not here]
+        self._tasks.difference_update(others)
+        end_tasks(others)
 
     def _done(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)

@@ -62,6 +62,7 @@ class TimeLimit:
         self._waiting = task
         if self._expired:
             task.cancel()
+        cancelled: tuple[Any, ...] = ()
         try:
             while True:
                 try:
@@ -75,12 +76,16 @@ class TimeLimit:
                     waits_for = steps.send(sent)
         except StopIteration as result:
             return result.value
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if self._expired and task.uncancel() <= cancelling:
                 raise ExpiredError from None
-            raise
+            # A call of gRPC keeps the error, and with its traceback itself, its channel and all of gRPC's threads.
+            error.__traceback__, cancelled = None, error.args
         finally:
             self._waiting = None
+            # A task keeps the error that it was cancelled with, and that this frame.
+            del task, steps, waits_for
+        raise asyncio.CancelledError(*cancelled)
 
     def _expire(self) -> None:
         self._expired = True

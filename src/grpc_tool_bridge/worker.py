@@ -30,6 +30,7 @@ from grpc_tool_bridge.errors import (
     ToolCommunicationError,
     error_from_info,
 )
+from grpc_tool_bridge.loops import ended_with, has_ended
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RegisterToolsRequest
 from grpc_tool_bridge.retries import back_off
 from grpc_tool_bridge.running.service import ServedCall, ToolService
@@ -128,6 +129,8 @@ class ToolWorker:
         self._tasks = TaskSet()
         self._registering: asyncio.Task[None] | None = None
         self._started = self._registered = self._leaving = False
+        # Where it serves, once it was started.
+        self._loop: asyncio.AbstractEventLoop | None = None
         # What kept the hub from being reached; it is said once, and not at each dial.
         self._waits_for: Any = None
         self._left = asyncio.Event()
@@ -161,6 +164,7 @@ class ToolWorker:
         if self._started:
             raise ProtocolError("this ToolWorker has been started before, and serves once only; make another")
         self._started = True
+        self._loop = asyncio.get_running_loop()
         end = time.monotonic() + connect_timeout
         try:
             for wait in back_off():
@@ -193,6 +197,8 @@ class ToolWorker:
         """
         if not self._started:
             await self.start(connect_timeout=connect_timeout)
+        if self._is_stranded():
+            raise ended_with("this ToolWorker", "make another one in the loop that runs here")
         try:
             await self._left.wait()
         finally:
@@ -211,6 +217,9 @@ class ToolWorker:
         """
         if grace is not None:
             check_seconds("grace", grace)
+        if self._is_stranded():
+            await self.close()
+            return False
         finished = True
         offers_none = self._registering is not None and not self._registering.done()
         self._leaving = True
@@ -231,13 +240,29 @@ class ToolWorker:
         return finished
 
     async def close(self) -> None:
-        """Leaves at once; calls in flight are cancelled."""
+        """Leaves at once; calls in flight are cancelled.
+
+        Raises:
+            ProtocolError: It serves in another event loop, which still runs.
+        """
+        stranded = self._is_stranded()
         await self._tasks.aclose()
         await self._transport.close()
         await self._service.aclose()
         if self._agents is not None:
             await self._agents.aclose()
+        if stranded:
+            # Those who wait for it have ended with their loop.
+            self._left = asyncio.Event()
         self._left.set()
+
+    def _is_stranded(self) -> bool:
+        """Tells whether it was started in an event loop that has ended."""
+        if self._loop is None or self._loop is asyncio.get_running_loop():
+            return False
+        if not has_ended(self._loop):
+            raise ProtocolError("this ToolWorker serves in another event loop, which still runs; await it there")
+        return True
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -112,6 +112,7 @@ class _OriginTransport:
     """Calls over one link, of which each says what it is made for."""
 
     on_relinked: Callable[[Any], Awaitable[None]] | None = None
+    on_moved: Callable[[], None] | None = None
     resumes = False
     is_linked = True
 

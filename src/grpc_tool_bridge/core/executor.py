@@ -89,6 +89,10 @@ class Executor:
         await self._tasks.aclose()
         await self._runner.aclose()
 
+    def abandon(self) -> None:
+        """Ends what was left in an event loop that has ended."""
+        self._runner.abandon()
+
     def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Done) -> "asyncio.Task[Any]":
         """Runs a coroutine beside its caller, which is told of the end."""
         return self._tasks.spawn(coroutine, done)

@@ -69,9 +69,12 @@ class Hub:
         self._started_at = time.monotonic()
         self._on_serving: list[Callable[[bool], None]] = []
         self.serving = False
+        # Where it lives, once it has begun.
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
         """Begins to serve."""
+        self.loop = asyncio.get_running_loop()
         self._tasks.spawn(expire_forever(self.store), "expire idle sessions")
         self._set_serving(serving=True)
 
@@ -98,6 +101,13 @@ class Hub:
         await self.agents.aclose()
         await self.executor.aclose()
         await self.workers.aclose()
+
+    def abandon(self) -> None:
+        """Frees what the hub has left in an event loop that has ended."""
+        self.executor.draining = True
+        self.serving = False
+        self._tasks.abandon()
+        self.executor.abandon()
 
     def on_serving(self, callback: Callable[[bool], None]) -> None:
         """Calls ``callback`` whenever the hub begins or ceases to serve."""

@@ -1,6 +1,7 @@
 """A call that the hub makes of a worker."""
 
 import asyncio
+import functools
 import math
 import time
 from collections import deque
@@ -18,12 +19,11 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus
 from grpc_tool_bridge.wire.envelopes import call_prefix, shortened
 from grpc_tool_bridge.wire.link import OutgoingCall
+from grpc_tool_bridge.wire.methods import DEPTH_KEY
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.core.hub_calls import HubCall
 
-_EXECUTE = call_prefix("ExecuteTool")
-_STREAM = call_prefix("StreamTool")
 CREATE_AGENT = call_prefix("CreateReActAgent")
 EXECUTE_AGENT = call_prefix("ExecuteAgent")
 _MAX_MILLISECONDS = 2**32 - 1
@@ -71,7 +71,7 @@ class WorkerCall(OutgoingCall):
 
     def __init__(self, owner: "HubCall", *, streaming: bool, prefix: bytes = b"") -> None:
         left = math.ceil((owner.deadline - time.monotonic()) * 1000)
-        prefix = prefix or (_STREAM if streaming else _EXECUTE)
+        prefix = prefix or _prefix("StreamTool" if streaming else "ExecuteTool", owner.depth)
         super().__init__(shortened(prefix, min(max(1, left), _MAX_MILLISECONDS)))
         self.owner = owner
         if streaming:
@@ -133,6 +133,12 @@ class WorkerCall(OutgoingCall):
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return self._chunks.popleft()
+
+
+@functools.cache
+def _prefix(method: str, depth: int) -> bytes:
+    """Writes what the calls of one method and one depth have in common; the hub bounds how deep they are."""
+    return call_prefix(method, metadata={DEPTH_KEY: str(depth)} if depth else None)
 
 
 def error_of_status(status: LinkStatus) -> ToolBridgeError:

@@ -67,6 +67,8 @@ class ToolProcess:
 
     Attributes:
         free: Whether it can take a call: it lives, and has answered the last one.
+        loop: Where it is served.
+        reader: What reads its answers there.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, pipe: Pipe, max_depth: int) -> None:
@@ -79,7 +81,8 @@ class ToolProcess:
         self._running: _Running | None = None
         # Set once it waits for calls, or has gone.
         self._ready = asyncio.Event()
-        self._reader = asyncio.get_running_loop().create_task(self._read(), name="tool process")
+        self.loop = asyncio.get_running_loop()
+        self.reader = self.loop.create_task(self._read(), name="tool process")
 
     @classmethod
     async def start(
@@ -154,14 +157,16 @@ class ToolProcess:
     def kill(self) -> None:
         """Ends the process, and what its tools have started, at once."""
         self.free = False
-        self._pipe.close()
+        # Its loop may have ended before it.
+        with contextlib.suppress(RuntimeError):
+            self._pipe.close()
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     async def ended(self) -> None:
         """Waits until the process has ended."""
-        await asyncio.wait([self._reader])
+        await asyncio.wait([self.reader])
         await self._process.wait()
 
     @contextlib.asynccontextmanager
@@ -185,7 +190,7 @@ class ToolProcess:
         self.free = False
         try:
             await self._ready.wait()
-            if self._reader.done():
+            if self.reader.done():
                 raise await self._death(running)
             if context is not None:
                 call.timeout_ms = min(int(context.time_left() * 1000), _MAX_TIMEOUT_MS)

@@ -10,7 +10,9 @@ from typing import Any
 from grpc_tool_bridge.config import MAX_MESSAGE_NODES
 from grpc_tool_bridge.context import ToolContext
 from grpc_tool_bridge.errors import UnavailableError
+from grpc_tool_bridge.loops import end_tasks, running_loop
 from grpc_tool_bridge.running.functions import importing
+from grpc_tool_bridge.running.nested import MAX_DEPTH
 from grpc_tool_bridge.running.packed import Packed
 from grpc_tool_bridge.running.process import ToolProcess
 from grpc_tool_bridge.tasks import TaskSet
@@ -27,7 +29,8 @@ class ToolProcesses:
     is killed, whatever it does, and the next call gets another.
 
     Args:
-        max_processes: Processes at once, 0: one for each core; more calls wait in order.
+        max_processes: Processes at once of one depth of nested calls, 0: one for each core; more calls of that depth
+            wait in order.
         max_depth: Levels of nested containers in a value.
         max_message_bytes: Bytes of a result, or of one value of a stream.
         max_message_nodes: Elements, keys, texts and numbers of it.
@@ -39,7 +42,9 @@ class ToolProcesses:
         self._max_depth = max_depth
         self._max_message_bytes = max_message_bytes
         self._max_message_nodes = max_message_nodes
-        self._places = asyncio.Semaphore(max_processes or available_cores())
+        self._max_processes = max_processes or available_cores()
+        # Of each depth of nested calls: one that holds a process may wait for those that it has made, which are deeper.
+        self._places: dict[int, asyncio.Semaphore] = {}
         # Those that have yet to end, the killed ones included.
         self._living: set[ToolProcess] = set()
         self._busy: set[ToolProcess] = set()
@@ -62,6 +67,7 @@ class ToolProcesses:
         context: ToolContext | None,
         *,
         begin: Callable[[], object] | None = None,
+        depth: int = 0,
     ) -> Packed:
         """Runs a call to its result. To cancel the wait kills the process.
 
@@ -71,6 +77,7 @@ class ToolProcesses:
             kwargs: Likewise, by name, without the context.
             context: Where the tool wants one: what it is told from, and what answers what it asks.
             begin: Called when the call is sent to a process that is ready, so that the tool may begin.
+            depth: Calls above it.
 
         Returns:
             The result, encoded.
@@ -80,7 +87,7 @@ class ToolProcesses:
             UnavailableError: The process died, or cannot find the function; or there can be none.
             ToolBridgeError: The arguments do not fit the function, or the result cannot be sent.
         """
-        async with self._process() as process:
+        async with self._process(depth) as process:
             return await process.run(tool, args, kwargs, context, begin)
 
     async def iterate(
@@ -92,6 +99,7 @@ class ToolProcesses:
         buffer: int,
         *,
         begin: Callable[[], object] | None = None,
+        depth: int = 0,
     ) -> AsyncGenerator[Packed, None]:
         """Runs a generator and yields what it yields, encoded. To leave early kills the process.
 
@@ -102,11 +110,12 @@ class ToolProcesses:
             context: As of ``run``.
             buffer: Values that the generator is at most ahead of the reader.
             begin: As of ``run``.
+            depth: As of ``run``.
 
         Raises:
             ToolBridgeError: As of ``run``; after the values that were made before.
         """
-        async with self._process() as process:
+        async with self._process(depth) as process:
             values = process.iterate(tool, args, kwargs, context, buffer, begin)
             try:
                 async for value in values:
@@ -121,6 +130,7 @@ class ToolProcesses:
             self._timer.cancel()
             self._timer = None
         self._idle.clear()
+        self.abandon()
         processes = list(self._living)
         for process in processes:
             process.kill()
@@ -128,15 +138,26 @@ class ToolProcesses:
             await process.ended()
         await self._endings.aclose()
 
+    def abandon(self) -> None:
+        """Kills the processes of other event loops than the one that runs here, which may have ended."""
+        here = running_loop()
+        for process in [process for process in self._living if process.loop is not here]:
+            self._living.discard(process)
+            process.kill()
+            end_tasks([process.reader])
+
     @contextlib.asynccontextmanager
-    async def _process(self) -> AsyncIterator[ToolProcess]:
+    async def _process(self, depth: int) -> AsyncIterator[ToolProcess]:
         """Takes a process for one call, and keeps it for the next where it is fit for that."""
         if importing.get():
             raise UnavailableError(
                 f"{importing.get()} calls a tool while a process imports it to run one; what starts the program "
                 "belongs under if __name__ == '__main__'"
             )
-        async with self._places:
+        depth = min(depth, MAX_DEPTH)
+        if depth not in self._places:
+            self._places[depth] = asyncio.Semaphore(self._max_processes)
+        async with self._places[depth]:
             process = await self._taken()
             self._busy.add(process)
             try:

@@ -12,8 +12,9 @@ from google.protobuf import any_pb2
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError, ToolBridgeError
 from grpc_tool_bridge.running.calls import Call
+from grpc_tool_bridge.running.nested import NestedThreads
 from grpc_tool_bridge.running.packed import Packed
-from grpc_tool_bridge.running.threads import ToolThreads, close
+from grpc_tool_bridge.running.threads import close
 from grpc_tool_bridge.tooling.results import fitted, result_writing
 from grpc_tool_bridge.tools import Tool
 from grpc_tool_bridge.wire.foreign import ForeignCodeError
@@ -42,12 +43,14 @@ class Results:
 
     Args:
         settings: Limits.
-        threads: Where code of strangers runs.
+        threads: Where tools run.
+        writers: Where code of strangers runs that a result is written with.
     """
 
-    def __init__(self, settings: Settings, threads: ToolThreads) -> None:
+    def __init__(self, settings: Settings, *, threads: NestedThreads, writers: NestedThreads) -> None:
         self._settings = settings
         self._threads = threads
+        self._writers = writers
         # How the results of each tool are written.
         self._writings: WeakKeyDictionary[Tool, Writing] = WeakKeyDictionary()
 
@@ -107,7 +110,7 @@ class Results:
         try:
             return function()
         except ForeignCodeError:
-            made: T = await call.step(self._threads.run(function))
+            made: T = await call.step(self._writers.at(call.depth).run(function))
             return made
 
     async def fitted(self, call: Call, tool: Tool, value: Any) -> Any:
@@ -141,7 +144,8 @@ class Results:
     async def collect_in_thread(self, call: Call, tool: Tool, function: Callable[[], Any]) -> Packed:
         """Reads an iterator to its end in a thread, and gives the list of its values."""
         # One thread reads it all: to hand each value over takes longer than most take to make.
-        made: Packed = await call.step(self._threads.run(functools.partial(self._collect_here, call, tool, function)))
+        collect = functools.partial(self._collect_here, call, tool, function)
+        made: Packed = await call.step(self._threads.at(call.depth).run(collect))
         return made
 
     def _collect_here(self, call: Call, tool: Tool, function: Callable[[], Any]) -> Packed:

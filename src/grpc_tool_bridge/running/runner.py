@@ -22,7 +22,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     error_info,
 )
-from grpc_tool_bridge.outside import readers
+from grpc_tool_bridge.outside import in_reader
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CompleteSignal,
     ErrorInfo,
@@ -36,11 +36,12 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.running.arguments import Request, is_slow_to_read, read_arguments
 from grpc_tool_bridge.running.calls import Call
 from grpc_tool_bridge.running.events import Event, EventStream
+from grpc_tool_bridge.running.nested import NestedThreads
 from grpc_tool_bridge.running.packed import Packed
 from grpc_tool_bridge.running.process import RaisedElsewhereError
 from grpc_tool_bridge.running.processes import ToolProcesses, available_cores
 from grpc_tool_bridge.running.results import Results, ToolRaised, awaited, close_values
-from grpc_tool_bridge.running.threads import ToolThreads, close
+from grpc_tool_bridge.running.threads import close
 from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.tooling.results import has_items, streams
 from grpc_tool_bridge.tools import Tool
@@ -69,8 +70,10 @@ class ToolRunner:
         self.settings = settings
         self.tasks = TaskSet()
         self._make_runtime = make_runtime
-        self._threads = ToolThreads(settings.max_threads)
-        self._results = Results(settings, self._threads)
+        self._threads = NestedThreads(settings.max_threads)
+        # Apart from those of the tools: a stream holds one of these while its values are written.
+        self._writers = NestedThreads(settings.max_threads)
+        self._results = Results(settings, threads=self._threads, writers=self._writers)
         self.check_size = self._results.check_size
         self.pack = self._results.pack
         # What a call waits for that has not begun.
@@ -89,10 +92,15 @@ class ToolRunner:
         await self.tasks.aclose()
         await self._processes.aclose()
 
+    def abandon(self) -> None:
+        """Ends what was left in an event loop that has ended."""
+        self.tasks.abandon()
+        self._processes.abandon()
+
     @property
     def threads_busy(self) -> int:
         """Threads that run a tool now, those left behind included."""
-        return self._threads.busy
+        return self._threads.busy + self._writers.busy
 
     @property
     def processes_busy(self) -> int:
@@ -123,7 +131,7 @@ class ToolRunner:
             return list(request.args), dict(request.kwargs)
         call.wait_for("its arguments to be read")
         bound: tuple[Sequence[Any], dict[str, Any]] = await call.step(
-            readers.run(functools.partial(self.arguments, tool, request, size))
+            in_reader(functools.partial(self.arguments, tool, request, size))
         )
         call.begin()
         return bound
@@ -207,7 +215,7 @@ class ToolRunner:
                 value = tool.function(*args, **kwargs)
             else:
                 function = call.when_begun(self._thread, functools.partial(tool.function, *args, **kwargs))
-                value = await call.step(self._threads.run(function))
+                value = await call.step(self._threads.at(call.depth).run(function))
         except BaseException as error:
             if call.is_raised_by_tool(error):
                 raise ToolRaised(error) from error
@@ -237,7 +245,8 @@ class ToolRunner:
         context = self._context(call, request, emit) if tool.context_parameter is not None else None
         call.wait_for(self._process)
         try:
-            return await call.step(self._processes.run(tool, args, kwargs, context, begin=call.begin))
+            work = self._processes.run(tool, args, kwargs, context, begin=call.begin, depth=call.depth)
+            return await call.step(work)
         except RaisedElsewhereError as error:
             raise ToolRaised(error) from error
 
@@ -324,7 +333,7 @@ class ToolRunner:
                     value = await self._results.items(call, value)
                 yield await self._results.finished(call, tool, value)
                 return
-            values = self._iterator(tool, value, buffer)
+            values = self._iterator(call, tool, value, buffer)
         each = self._steps(call, tool, values)
         try:
             async for value in each:
@@ -355,13 +364,13 @@ class ToolRunner:
         finally:
             await close_values(call, values)
 
-    def _iterator(self, tool: Tool, value: Any, buffer: int) -> AsyncIterator[Any]:
+    def _iterator(self, call: Call, tool: Tool, value: Any, buffer: int) -> AsyncIterator[Any]:
         """Iterates what a function returned: an asynchronous iterator in the loop, any other where the tool runs."""
         if isinstance(value, AsyncIterable):
             return aiter(value)
         if tool.executor == "async" and not tool.is_async:
             return _in_place(lambda: value)
-        return self._threads.iterate(lambda: iter(value), buffer)
+        return self._threads.at(call.depth).iterate(lambda: iter(value), buffer)
 
     def _iterate(
         self,
@@ -377,13 +386,13 @@ class ToolRunner:
         if tool.executor == "process":
             context = self._context(call, request, emit) if tool.context_parameter is not None else None
             call.wait_for(self._process)
-            return self._processes.iterate(tool, args, kwargs, context, buffer, begin=call.begin)
+            return self._processes.iterate(tool, args, kwargs, context, buffer, begin=call.begin, depth=call.depth)
         function = self._bound(call, tool, request, args, kwargs, emit)
         if tool.is_async:
             values: AsyncGenerator[Any, None] = function()
             return values
         if tool.executor == "thread":
-            return self._threads.iterate(call.when_begun(self._thread, function), buffer)
+            return self._threads.at(call.depth).iterate(call.when_begun(self._thread, function), buffer)
         return _in_place(function)
 
     def _bound(

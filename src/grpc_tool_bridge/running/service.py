@@ -178,7 +178,7 @@ class ToolService:
         end = deadline if deadline is not None else now + default
         session = _HubSession(request.session_id, self._calls)
         call = ServedCall(session, named, end, parent=None, left_behind=self._runner.tasks, opened_at=now)
-        call.origin = origin
+        call.origin, call.depth = origin, getattr(origin, "depth", 0)
         if end <= now:
             raise call.timeout_error()
         return call, named.tool

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc.aio
 
+from grpc_tool_bridge import forks
 from grpc_tool_bridge.argument_checks import check_count, check_flag, check_text
 from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
 from grpc_tool_bridge.errors import ArgumentTypeError, ValidationError
@@ -24,6 +25,9 @@ _NAMED_SCHEMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:",
 _URL_SCHEMES = ("http", "https", "grpc", "grpcs", "tcp")
 
 MAX_PORT = 65_535
+
+# More than a client has open at once; each that is left in a loop that has ended fails one try to close its channel.
+_MAX_STRANDED_CALLS = 100_000
 
 _WRITE = "write host:port, such as 127.0.0.1:50051 or [::1]:50051"
 
@@ -68,7 +72,9 @@ class Connection:
 
         Raises:
             OSError: The file of the authorities cannot be read.
+            ProtocolError: gRPC does not work in this process, which was forked while it was at work.
         """
+        forks.check_usable()
         options = [
             *message_options(self.max_message_bytes),
             ("grpc.keepalive_time_ms", int(self.keepalive_time * 1000)),
@@ -87,6 +93,16 @@ class Connection:
         authorities = self.tls_ca.read_bytes() if self.tls_ca is not None else None
         credentials = grpc.ssl_channel_credentials(root_certificates=authorities)
         return grpc.aio.secure_channel(self.address, credentials, options=options)
+
+
+async def close_stranded(channel: Any) -> None:
+    """Closes a channel whose event loop has ended, without a turn of the loop that runs here."""
+    for _ in range(_MAX_STRANDED_CALLS):
+        try:
+            await channel.close()
+        except RuntimeError:
+            continue
+        return
 
 
 class AuthorizedChannel:

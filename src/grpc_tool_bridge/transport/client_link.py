@@ -1,6 +1,7 @@
 """One link, as a client has it."""
 
 import asyncio
+import contextlib
 import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -31,9 +32,13 @@ from grpc_tool_bridge.wire.link import (
     Replied,
     Told,
 )
+from grpc_tool_bridge.wire.methods import DEPTH_KEY
 
 # How often a link looks after its calls; who guards a call gives it a second more than its time.
 LOOK_SECONDS = 0.25
+
+# Of the depth of a call, in its metadata.
+MAX_DIGITS = 4
 
 _NOTHING_SERVED: Mapping[str, ServedMethod] = {}
 
@@ -48,10 +53,12 @@ class CallOrigin:
     Attributes:
         link: The link that it came over, and that the calls of its tool go over.
         number: Its number on that link.
+        depth: Calls above it.
     """
 
     link: "ClientLink"
     number: int
+    depth: int
 
 
 class ClientLink:
@@ -88,13 +95,12 @@ class ClientLink:
         self._given_up: AioRpcError | None = None
         self._look: asyncio.TimerHandle | None = None
         self._rpc = rpc
+        self._stream = _ClientStream(rpc)
         self._where = where
         hello = LinkHello(peer=f"Python {platform.python_version()}", features=features)
         self._link = Link(dialler=True, hello=hello)
         self._on_turn = on_turn
-        self._io = LinkIO(
-            self._link, _ClientStream(rpc), on_event=self._take, on_turn=self._turn, patience=STREAM_TIMEOUT
-        )
+        self._io = LinkIO(self._link, self._stream, on_event=self._take, on_turn=self._turn, patience=STREAM_TIMEOUT)
         self.wake, self.push = self._io.wake, self._io.push
         who = "this worker" if methods else "a client"
         self._server = CallServer(self._link, self, methods, who=who, patience=STREAM_TIMEOUT)
@@ -143,18 +149,23 @@ class ClientLink:
 
     def cancel(self, call: LinkCall) -> None:
         """Tells the hub that a call is wanted no more."""
+        if self._ended:
+            return
         self._link.cancel(call)
         self._io.wake()
 
     def grant(self, call: LinkCall, size: int) -> None:
         """Tells the hub that so much of a stream was used."""
+        if self._ended:
+            return
         self._link.grant(call, size)
         if self._link.has_output:
             self._io.wake()
 
     def origin_of(self, call: IncomingCall) -> CallOrigin:
         """Tells a tool where its call comes from."""
-        return CallOrigin(self, call.id)
+        depth = call.metadata.get(DEPTH_KEY, "") if call.metadata else ""
+        return CallOrigin(self, call.id, int(depth) if depth.isdecimal() and len(depth) <= MAX_DIGITS else 0)
 
     def before_reply(self, method: str, call: IncomingCall, response: Any) -> None:
         """Does nothing: a worker's answers are no more than they are."""
@@ -179,7 +190,8 @@ class ClientLink:
     def give_up(self, why: str) -> None:
         """Ends the link from here."""
         self._given_up = rpc_error(grpc.StatusCode.UNAVAILABLE, why)
-        self._rpc.cancel()
+        if self._rpc is not None:
+            self._rpc.cancel()
 
     async def run(self) -> list[tuple[LinkCall, bytes]]:
         """Serves until the link ends; then its calls have failed.
@@ -192,7 +204,8 @@ class ClientLink:
         finally:
             self._ended = True
             self._quiet.set()
-            self._rpc.cancel()
+            if self._rpc is not None:
+                self._rpc.cancel()
             code, text = grpc.StatusCode.CANCELLED, CLOSED
             if self.error is not None:
                 code = grpc.StatusCode.UNAVAILABLE
@@ -208,15 +221,32 @@ class ClientLink:
             self.unusable.set()
             if not self.greeted.done():
                 self.greeted.set_result(False)
-            await self._server.aclose()
+            try:
+                await self._server.aclose()
+            finally:
+                self._release()
         return self._link.unsent()
+
+    def abandon(self) -> None:
+        """Gives up a link whose event loop has ended before it."""
+        self._ended = True
+        if self._rpc is not None:
+            # It may have tasks of its own in that loop.
+            with contextlib.suppress(RuntimeError):
+                self._rpc.cancel()
+            self._release()
+
+    def _release(self) -> None:
+        """Holds nothing of gRPC's any more: its call would keep the channel, and that all of gRPC's threads."""
+        self._rpc = None
+        self._stream.release()
 
     async def _serve(self) -> AioRpcError:
         """Returns what the link ended with."""
         try:
             await self._io.run()
         except AioRpcError as error:
-            return error
+            return error.with_traceback(None)
         except asyncio.CancelledError:
             if was_cancelled() or self._given_up is None:
                 raise
@@ -226,6 +256,8 @@ class ClientLink:
             pass
         except ToolBridgeError as error:
             return rpc_error(grpc.StatusCode.INTERNAL, error.message)
+        if self._rpc is None:
+            return rpc_error(grpc.StatusCode.CANCELLED, CLOSED)
         code = await self._rpc.code()
         if code is grpc.StatusCode.OK:
             return rpc_error(grpc.StatusCode.UNAVAILABLE, "the hub ended it")
@@ -265,5 +297,14 @@ class _ClientStream:
         self.write = rpc.write
 
     async def read(self) -> bytes | None:
-        frame = await self._rpc.read()
+        try:
+            frame = await self._rpc.read()
+        except BaseException as error:
+            # gRPC's own frames hold its call.
+            error.__traceback__ = None
+            raise
         return None if frame is grpc.aio.EOF else frame
+
+    def release(self) -> None:
+        """Forgets the stream, which has ended."""
+        self._rpc = self.write = None

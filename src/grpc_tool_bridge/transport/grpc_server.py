@@ -14,8 +14,10 @@ from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
+from grpc_tool_bridge import forks
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.loops import note_use, silence_closed
 from grpc_tool_bridge.transport.channel import is_loopback, join_address, server_options, split_address
 from grpc_tool_bridge.transport.link_server import LinkedHub, LinkServer
 from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
@@ -55,6 +57,7 @@ class GrpcServer:
         self._server: grpc.aio.Server | None = None
         self._health = health.HealthServicer()
         self._health_news: set[asyncio.Task[None]] = set()
+        forks.watch(self)
 
     async def start(self) -> None:
         """Listens; ``address`` then has the port.
@@ -64,8 +67,10 @@ class GrpcServer:
             OSError: The address is in use, or a file of the TLS settings cannot be read.
         """
         settings = self._settings
+        forks.check_usable()
         token = settings.bearer_token()
         self._check_who_may_connect(token)
+        note_use(asyncio.get_running_loop())
         self._server = grpc.aio.server(
             interceptors=[TokenInterceptor(token)] if token is not None else [],
             options=server_options(settings.max_message_bytes, settings.keepalive_time, settings.keepalive_timeout),
@@ -85,6 +90,23 @@ class GrpcServer:
             await self.stop(0)
             raise
 
+    def abandon(self) -> None:
+        """Frees the address of a server whose event loop has ended."""
+        silence_closed()
+        server, self._server = self._server, None
+        if server is not None:
+            # To stop it takes the loop that has ended, and to free it without that is no way either.
+            forks.keep(server)
+            forks.drop_sockets(self.address)
+        self._health_news.clear()
+
+    def forked(self) -> None:
+        """Closes, in a process that has inherited them, the address and the connections of the server."""
+        if self._server is not None:
+            forks.keep(self._server)
+            self._server = None
+            forks.drop_sockets(self.address)
+
     def drain(self, grace: float) -> None:
         """Takes no new links, and tells the peers of the others that they end in ``grace`` seconds."""
         self._links.drain(grace)
@@ -96,6 +118,7 @@ class GrpcServer:
             # A plain stop would wait for links, which end only when they are told to.
             await self._links.close(grace)
             await server.stop(grace)
+            forks.note_closed()
         for task in list(self._health_news):
             await task
 

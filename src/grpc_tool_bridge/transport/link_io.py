@@ -123,6 +123,10 @@ class LinkIO:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+            self._reader = None
+            if self._pushed is not None:
+                self._pushed.close()
+                self._pushed = None
         for task in ended:
             if not self._aborting:
                 task.result()
@@ -173,6 +177,10 @@ class LinkIO:
                     raise DeadlineExceededError(
                         f"the link was ended: its peer read nothing for {self._patience:g} s"
                     ) from None
+                except BaseException as error:
+                    # The stream's own frames hold what they belong to.
+                    error.__traceback__ = None
+                    raise
                 self._on_turn()
             if self._finishing:
                 return

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 import grpc.aio
@@ -156,11 +156,20 @@ class _ServerStream:
 
     def __init__(self, context: Any) -> None:
         self._context = context
-        self.write: Callable[[bytes], Awaitable[None]] = context.write
+        self.write: Any = context.write
 
     async def read(self) -> bytes | None:
-        frame = await self._context.read()
+        try:
+            frame = await self._context.read()
+        except BaseException as error:
+            # gRPC's own frames hold its call, and that the server.
+            error.__traceback__ = None
+            raise
         return None if frame is grpc.aio.EOF else frame
+
+    def release(self) -> None:
+        """Forgets the stream, which has ended."""
+        self._context = self.write = None
 
 
 class _HubLink:
@@ -188,6 +197,7 @@ class _HubLink:
         hello = LinkHello(peer="hub", capacity=settings.max_link_calls)
         most = settings.max_link_bytes
         self._link = Link(dialler=False, hello=hello, max_incoming_bytes=most, max_answer_bytes=most)
+        self._stream = stream
         self._io = LinkIO(self._link, stream, on_event=self._take, on_turn=self._turn, patience=settings.stream_timeout)
         self.wake, self.push = self._io.wake, self._io.push
         self._server = CallServer(self._link, self, methods, who="this hub", patience=settings.stream_timeout)
@@ -214,6 +224,7 @@ class _HubLink:
             finally:
                 for hold in self._sessions.values():
                     hold.release()
+                self._stream.release()
 
     def drain(self, grace: float) -> None:
         self._link.drain(int(grace * 1000))

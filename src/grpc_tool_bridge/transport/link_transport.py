@@ -10,14 +10,16 @@ from typing import Any
 import grpc.aio
 from grpc.aio import AioRpcError
 
+from grpc_tool_bridge import forks
 from grpc_tool_bridge.config import CALL_TIMEOUT
 from grpc_tool_bridge.errors import ToolBridgeError
+from grpc_tool_bridge.loops import has_ended, lives_elsewhere, note_use, running_loop, silence_closed
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
 from grpc_tool_bridge.retries import back_off
 from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.call_server import served_methods
-from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
+from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection, close_stranded
 from grpc_tool_bridge.transport.client_link import CLOSED, ClientLink
 from grpc_tool_bridge.transport.link_calls import LinkCall
 from grpc_tool_bridge.transport.link_stub import LinkStub
@@ -70,6 +72,7 @@ class LinkTransport:
     Attributes:
         where: The hub's address, for texts.
         on_relinked: Called on each link but the first, before other calls go over it, with a stub for that link.
+        on_moved: Called when it is used in another event loop than before, since that one has ended.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class LinkTransport:
     ) -> None:
         self.where = connection.address
         self.on_relinked: Callable[[Any], Awaitable[None]] | None = None
+        self.on_moved: Callable[[], None] | None = None
         self._connection = connection
         self._dial_again = dial_again
         self._methods = served_methods(serves)
@@ -102,13 +106,18 @@ class LinkTransport:
         # Done whenever a dial has succeeded or failed, and then made anew.
         self._dialled: asyncio.Future[None] | None = None
         self._linked_before = False
+        # Where it lives; None before the first use, and in a process that has inherited it.
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._inherited = False
+        forks.watch(self)
 
     @property
     def stub(self) -> Any:
         """The stub; made when first used."""
         if self._stub is None:
             self._stub = LinkStub(self)
+        elif self._plain is not None and running_loop() is not self._loop:
+            self._enter()
         return self._stub
 
     @stub.setter
@@ -139,6 +148,8 @@ class LinkTransport:
             # What opens the session goes elsewhere, and the hub may be nowhere.
             return
         loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._enter()
         end = loop.time() + (seconds or FIRST_DIAL_SECONDS)
         while self._current is None and self._plain is None:
             self._want()
@@ -162,7 +173,13 @@ class LinkTransport:
         await asyncio.gather(*(link.drain(grace) for link in used))
 
     def start(self, call: LinkCall, request: Any) -> None:
-        """Sends a call, now or when there is a link that takes it."""
+        """Sends a call, now or when there is a link that takes it.
+
+        Raises:
+            ProtocolError: The link lives in another event loop, which still runs, or in another process.
+        """
+        if asyncio.get_running_loop() is not self._loop:
+            self._enter()
         link = self._current
         if link is not None and not self._waiting and link.takes_calls:
             link.send(call, request.SerializeToString())
@@ -178,23 +195,74 @@ class LinkTransport:
     async def close(self) -> None:
         """Ends the link; calls in flight fail.
 
-        From another event loop than the link's it is only begun: that loop ends the link when it runs.
+        From another event loop than the link's, which still runs, it is only begun there.
         """
         loop = self._loop
-        if loop is None or loop is asyncio.get_running_loop():
-            await self._close()
-        elif not loop.is_closed():
-            loop.call_soon_threadsafe(lambda: self._tasks.spawn(self._close(), "close"))
+        if self._inherited:
+            # It is the other process that closes it.
+            self._inherited = False
+        elif loop is not None and loop is not asyncio.get_running_loop():
+            if not has_ended(loop):
+                loop.call_soon_threadsafe(lambda: self._tasks.spawn(self._close(), "close"))
+                return
+            self._abandon()
+        await self._close()
 
     async def _close(self) -> None:
         self._waiting.fail(partial(rpc_error, grpc.StatusCode.CANCELLED, CLOSED))
         self._current = self._wanted = self._dialled = self._failure = self._plain = self._stub = None
         self._linked_before, self._loop = False, None
         # Whoever calls while this waits opens a channel anew.
-        channel, self._channel = self._channel, None
+        channel, self._channel, self._authorized = self._channel, None, None
         await self._tasks.aclose()
         if channel is not None:
             await channel.close()
+            forks.note_closed()
+
+    def forked(self) -> None:
+        """Refuses, in a process that has inherited it, to be used; what it has of gRPC is never freed there."""
+        if self._loop is not None:
+            forks.keep(dict(vars(self)))
+            self._forget()
+            self._loop, self._channel, self._linked_before, self._inherited = None, None, False, True
+
+    def _enter(self) -> None:
+        """Makes the running event loop the one that the link lives in.
+
+        Raises:
+            ProtocolError: It may not live there.
+        """
+        if self._inherited:
+            raise forks.refusal(f"the bridge to {self.where}")
+        before, loop = self._loop, asyncio.get_running_loop()
+        if before is not None:
+            if not has_ended(before):
+                raise lives_elsewhere(f"the bridge to {self.where}")
+            self._abandon()
+        self._loop = loop
+        note_use(loop)
+        if before is not None and self.on_moved is not None:
+            self.on_moved()
+
+    def _abandon(self) -> None:
+        """Gives up what lives in an event loop that has ended; the session is taken up again over the next link."""
+        silence_closed()
+        self._tasks.abandon()
+        for link in self._links:
+            link.abandon()
+        channel, self._channel = self._channel, None
+        self._forget()
+        if channel is not None:
+            # Takes no turn of either loop.
+            self._tasks.spawn(close_stranded(channel), "close")
+            forks.note_closed()
+
+    def _forget(self) -> None:
+        """Forgets all that belongs to an event loop."""
+        if self._plain is not None and isinstance(self._stub, LinkStub):
+            self._stub = None
+        self._tasks, self._links, self._waiting = TaskSet(), set(), WaitingCalls(self._no_link)
+        self._current = self._wanted = self._dialled = self._failure = self._plain = self._authorized = None
 
     def _no_link(self, seconds: float) -> AioRpcError:
         if self._current is not None:
@@ -212,8 +280,7 @@ class LinkTransport:
             token = self._connection.token
             self._authorized = self._channel if token is None else AuthorizedChannel(self._channel, token)
             self._wanted = asyncio.Event()
-            self._loop = asyncio.get_running_loop()
-            self._dialled = self._loop.create_future()
+            self._dialled = asyncio.get_running_loop().create_future()
             self._tasks.spawn(self._keep_linked(self._wanted), f"link to {self.where}")
         self._wanted.set()
 
@@ -258,8 +325,8 @@ class LinkTransport:
             unsent = await link.run()
         finally:
             self._links.discard(link)
-        if self._current is link:
-            self._current = None
+            if self._current is link:
+                self._current = None
         self._waiting.put_back(unsent, CALL_TIMEOUT)
         if unsent:
             self._want()

@@ -19,6 +19,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, LinkStatus
 # What the client's modules catch; they know gRPC by these names alone.
 RpcError = grpc.RpcError
 CANCELLED = grpc.StatusCode.CANCELLED
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}

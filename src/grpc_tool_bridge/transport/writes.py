@@ -24,7 +24,12 @@ class Write:
         except StopIteration:
             self._done = True
         except Exception as error:  # noqa: BLE001 - kept for whoever waits
-            self._error = error
+            self._error = error.with_traceback(None)
+
+    def close(self) -> None:
+        """Gives up the wait."""
+        self._done = True
+        self._write.close()
 
     def __await__(self) -> Generator[Any, None, None]:
         if self._error is not None:

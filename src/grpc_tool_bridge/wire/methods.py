@@ -49,6 +49,9 @@ TAKE_LINK = frozenset({"RegisterTools", "UnregisterTools"})
 # Names, in the metadata of a call that a worker's tool makes, the call of the hub that the tool runs for.
 ORIGIN_KEY = "tool-bridge-origin"
 
+# Says, in the metadata of a call that a hub makes of a worker, how many calls are above it; none where it is not there.
+DEPTH_KEY = "tool-bridge-depth"
+
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         method.name: Method(

@@ -22,8 +22,8 @@ from grpc_tool_bridge.wire.link import INITIAL_CREDIT
 from integration.connections import soon
 
 
-def make(seconds: float = 60.0, *, streaming: bool = False) -> WorkerCall:
-    owner = SimpleNamespace(deadline=time.monotonic() + seconds)
+def make(seconds: float = 60.0, *, streaming: bool = False, depth: int = 0) -> WorkerCall:
+    owner = SimpleNamespace(deadline=time.monotonic() + seconds, depth=depth)
     return WorkerCall(cast("HubCall", owner), streaming=streaming)
 
 
@@ -46,6 +46,12 @@ def test_a_call_names_its_method_and_the_time_that_is_left() -> None:
     assert (envelope.id, envelope.call.method, envelope.call.payload) == (2, "ExecuteTool", b"payload")
     assert 0 < envelope.call.timeout_ms <= 1_500
     assert sent(make(streaming=True)).call.method == "StreamTool"
+
+
+def test_a_call_says_how_many_are_above_it() -> None:
+    assert not sent(make()).call.metadata
+    for streaming in (False, True):
+        assert sent(make(depth=3, streaming=streaming)).call.metadata == {"tool-bridge-depth": "3"}
 
 
 @pytest.mark.parametrize(("seconds", "milliseconds"), [(-1.0, 1), (0.0, 1), (10_000_000.0, 2**32 - 1)])

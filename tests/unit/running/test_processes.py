@@ -411,7 +411,7 @@ class TestPool:
             await run(closed, made.pid)
 
     async def test_there_is_a_process_for_each_core_unless_said_otherwise(self) -> None:
-        assert pool(0)._places._value == available_cores() >= 1
+        assert pool(0)._max_processes == available_cores() >= 1
 
 
 class TestContext:

@@ -1,0 +1,167 @@
+"""What holds in a process that was forked from one that uses gRPC.
+
+The threads of gRPC are not there in a forked process, and what it inherits of gRPC answers nothing and may end it. So
+whatever is open is told of the fork in the new process, and refuses from then on.
+"""
+
+import contextlib
+import gc
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+from weakref import WeakSet
+
+from grpc_tool_bridge.errors import ProtocolError
+
+_WHAT_TO_DO = "or start the process by spawn and not by fork"
+
+
+class Inherited(Protocol):
+    """What is told of a fork."""
+
+    def forked(self) -> None:
+        """Called in the new process, which must not use what the other one has open."""
+
+
+class _Process:
+    """This process.
+
+    Attributes:
+        watched: What is told when it is found to be a fork.
+        closed: Whether something was closed since gRPC was last seen to be at rest.
+        polling: Whether gRPC was at work when this process was forked from last.
+        is_fork: Whether it was forked from one that had the bridge imported.
+        broken: Whether gRPC does not work here, since it was at work where this process was forked from.
+    """
+
+    def __init__(self) -> None:
+        self.watched: WeakSet[Inherited] = WeakSet()
+        self.closed = False
+        self.polling = False
+        self.broken = False
+        self.is_fork = False
+
+    def before_fork(self) -> None:
+        self.polling = _is_polling()
+        if self.polling and self.closed:
+            # What was closed may still be held by a circle that nobody has collected.
+            gc.collect()
+            self.closed = False
+            self.polling = _is_polling()
+
+    def after_fork(self) -> None:
+        self.is_fork = True
+        self.broken |= self.polling
+        for thing in list(self.watched):
+            thing.forked()
+
+
+_process = _Process()
+
+
+def on_fork(function: Callable[[], None], *, before: Callable[[], None] | None = None) -> None:
+    """Has ``function`` called in each process that is forked from this one, and ``before`` here before that."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=function, before=before or _nothing)
+
+
+def watch(thing: Inherited) -> None:
+    """Has something told when this process is found to be a fork of the one that made it."""
+    _process.watched.add(thing)
+
+
+def keep(*things: object) -> None:
+    """Keeps for good what must not be freed: what was inherited of gRPC, or lived in an event loop that has ended.
+
+    To free it at the end of the process would wait for threads that are not there, or for that loop.
+    """
+    import ctypes  # noqa: PLC0415 - few processes need it
+
+    for thing in things:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+def note_closed() -> None:
+    """Notes that something of gRPC's was closed; what is left of it must not be there when the process is forked."""
+    _process.closed = True
+
+
+def check_usable() -> None:
+    """Refuses to open anything where gRPC does not work.
+
+    Raises:
+        ProtocolError: This process was forked while gRPC was at work.
+    """
+    if _process.broken:
+        raise ProtocolError(
+            "this process was forked while a bridge, a worker or a hub was open, so that gRPC does not work in it; "
+            f"close them before the fork, {_WHAT_TO_DO}"
+        )
+
+
+def is_fork() -> bool:
+    """Tells whether this process was forked from one that had the bridge imported."""
+    return _process.is_fork
+
+
+def refusal(what: str) -> ProtocolError:
+    """Makes the error for the use of what was opened before the fork."""
+    return ProtocolError(
+        f"{what} was opened before this process was forked, and belongs to the process that opened it; close it before "
+        f"the fork and make another one here, {_WHAT_TO_DO}"
+    )
+
+
+def drop_sockets(address: str) -> None:
+    """Gives up the sockets of a server that this process has inherited, or whose event loop has ended.
+
+    They would keep its address taken, and its clients waiting, for as long as this process lives. What gRPC takes for
+    them leads nowhere afterwards.
+    """
+    for name in _descriptors():
+        try:
+            inherited = socket.socket(fileno=os.dup(name))
+        except OSError:
+            continue
+        with inherited:
+            if not _is_at(inherited, address):
+                continue
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, name, inheritable=False)
+        os.close(nowhere)
+
+
+def _descriptors() -> list[int]:
+    for listing in (Path("/proc/self/fd"), Path("/dev/fd")):
+        with contextlib.suppress(OSError):
+            return [int(path.name) for path in listing.iterdir()]
+    return []
+
+
+def _is_at(inherited: socket.socket, address: str) -> bool:
+    """Tells whether a socket is that of a server, or one of its connections."""
+    try:
+        name: object = inherited.getsockname()
+    except OSError:
+        return False
+    if isinstance(name, tuple):
+        return not address.startswith("unix") and address.rpartition(":")[2] == str(name[1])
+    text = os.fsdecode(name) if isinstance(name, bytes | str) else ""
+    return (
+        bool(text) and address.startswith("unix") and address.partition(":")[2].removeprefix("//") == text.lstrip("\0")
+    )
+
+
+def _is_polling() -> bool:
+    """Tells whether gRPC's asyncio has its thread, as it does while a channel, a server or a call is there."""
+    return any("PollerCompletionQueue" in repr(getattr(thread, "_target", None)) for thread in threading.enumerate())
+
+
+def _nothing() -> None:
+    """Is done before a fork where nothing else is."""
+
+
+on_fork(_process.after_fork, before=_process.before_fork)
