@@ -20,7 +20,7 @@ from grpc_tool_bridge.core.registered import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.runs import Run, RunMemory, RunReader
 from grpc_tool_bridge.core.sessions import Session, SessionStore
-from grpc_tool_bridge.core.variables import check_name, clip
+from grpc_tool_bridge.core.variables import check_name
 from grpc_tool_bridge.core.workers import WorkerPool
 from grpc_tool_bridge.errors import (
     CallCancelledError,
@@ -35,6 +35,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.tasks import TaskSet
+from grpc_tool_bridge.wire.bounds import check_request, shown
 
 # Names of tools that one agent may be given.
 MAX_TOOL_NAMES = 1_000
@@ -211,6 +212,7 @@ class Agents:
         opened: list[Run] = []
 
         async def chunks() -> AsyncGenerator[Any, None]:
+            check_request(request)
             run = self._attach(request) or self._start(request, deadline, payload, parent)
             opened.append(run)
             async with aclosing(run.read(request.from_sequence, steps=request.stream)) as made:
@@ -267,7 +269,7 @@ class Agents:
         agent = (session.agents or {}).get(request.agent_id)
         if agent is None:
             raise NotFoundError(
-                f"session {session.id!r} has no agent {clip(request.agent_id)!r}; create it first",
+                f"session {session.id!r} has no agent {shown(request.agent_id)}; create it first",
                 error_type="AgentNotFound",
             )
         executor.check_size("the input of an agent", len(payload) or request.ByteSize())
@@ -362,6 +364,6 @@ def _drop(session: Session, run: Run) -> None:
 
 def _no_run(session: Session, run_id: str) -> NotFoundError:
     return NotFoundError(
-        f"session {session.id!r} has no run {clip(run_id)!r}: it was never begun, or was over and is forgotten",
+        f"session {session.id!r} has no run {shown(run_id)}: it was never begun, or was over and is forgotten",
         error_type="AgentNotFound",
     )

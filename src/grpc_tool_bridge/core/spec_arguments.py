@@ -28,11 +28,14 @@ from grpc_tool_bridge.tooling.signatures import (
     Parameter,
     Signature,
 )
+from grpc_tool_bridge.wire.bounds import shown
 
 # Far more than a tool has that somebody means to call.
 MAX_ARGUMENTS = 256
 MAX_NAME_CHARS = 128
 MAX_SCHEMA_BYTES = 262_144
+# Of an argument with more of them, the values are left to the worker.
+MAX_CHOICES = 1_000
 
 # Up to here a double holds every integer, so a bound that travels as one is the bound that was meant.
 _MAX_EXACT = 2**53
@@ -82,6 +85,21 @@ _OTHERS = "**"
 
 class Unread(list[Any]):
     """Stands for an argument that is not read here. It is a list, as a starred parameter takes one by its name."""
+
+
+class _LateValidator(Validator):
+    """Is compiled when it is first needed: of most arguments the type is right, and of hundreds few are given."""
+
+    __slots__ = ("_late_schema",)
+
+    def __init__(self, schema: Schema) -> None:
+        self._late_schema: Schema | None = schema
+
+    def validate_python(self, value: Any) -> Any:
+        schema, self._late_schema = self._late_schema, None
+        if schema is not None:
+            super().__init__(schema)
+        return super().validate_python(value)
 
 
 UNREAD = Unread()
@@ -159,11 +177,13 @@ def _check_names(tool_name: str, names: Sequence[str]) -> None:
         if not 0 < len(name) <= MAX_NAME_CHARS:
             raise ValidationError(
                 f"tool {tool_name!r}: an argument's name has 1 to {MAX_NAME_CHARS} characters; "
-                f"this one has {len(name):,}: {name[:MAX_NAME_CHARS]!r}"
+                f"this one has {len(name):,}: {shown(name)}"
             )
-    if len(set(names)) < len(names):
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
-        raise ValidationError(f"tool {tool_name!r}: two of its arguments are named {twice!r}")
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValidationError(f"tool {tool_name!r}: two of its arguments are named {shown(name)}")
+        seen.add(name)
 
 
 # ---------------------------------------------------------------------------------------------- listed arguments
@@ -204,6 +224,8 @@ def _argument_check(item: ArgumentSpec, facts: Any) -> Check:
         return _property_check(facts)
     kind = item.python_type.removesuffix(_OR_NONE)
     or_none = kind != item.python_type
+    if len(item.allowed_values) > MAX_CHOICES:
+        return _ANYTHING
     if item.allowed_values:
         expected = _expected(kind, list(item.allowed_values))
         return _make_check({"type": "literal", "expected": expected}, or_none=or_none) if expected else _ANYTHING
@@ -279,7 +301,9 @@ def _property_check(facts: Any) -> Check:
     or_none = or_none or plain.get("default", ...) is None
     if "enum" in plain or "const" in plain:
         expected = plain.get("enum", [plain.get("const")])
-        if not isinstance(expected, list) or not expected or not all(type(item) in _LITERALS for item in expected):
+        if not isinstance(expected, list) or not 0 < len(expected) <= MAX_CHOICES:
+            return _ANYTHING
+        if not all(type(item) in _LITERALS for item in expected):
             return _ANYTHING
         return _make_check({"type": "literal", "expected": expected}, _MEANT_ALIKE, or_none=or_none)
     kind = plain.get("type")
@@ -344,4 +368,4 @@ def _make_check(
     if or_none:
         schema = {"type": "nullable", "schema": schema}
         accepts.add(NoneType)
-    return Check(schema, frozenset(accepts), Validator(schema))
+    return Check(schema, frozenset(accepts), _LateValidator(schema))

@@ -594,7 +594,7 @@ async def test_a_run_id_stands_for_one_agent_and_one_input(world: World) -> None
         ({"from_sequence": 1}, ValidationError, "it needs the run_id"),
         ({"run_id": "mine", "from_sequence": 1}, NotFoundError, "has no run 'mine'"),
         ({"run_id": "a\nb"}, ValidationError, "a run id"),
-        ({"run_id": "x" * 300}, ValidationError, "a run id"),
+        ({"run_id": "x" * 300}, ValidationError, "run_id has at most 256"),
     ],
 )
 async def test_what_cannot_begin_a_run_begins_none(

@@ -3,7 +3,13 @@
 import pytest
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.registered import RegisteredTool, ToolSource, register_in, tool_not_found
+from grpc_tool_bridge.core.registered import (
+    RegisteredTool,
+    ScopeBounds,
+    ToolSource,
+    register_in,
+    tool_not_found,
+)
 from grpc_tool_bridge.core.variables import Revisions
 from grpc_tool_bridge.errors import AlreadyExistsError, ResourceExhaustedError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec
@@ -15,11 +21,18 @@ def add(a: int, b: int) -> int:
 
 
 def register(
-    known: dict[str, RegisteredTool], *sources: ToolSource, limit: int | None = None, settings: Settings | None = None
+    known: dict[str, RegisteredTool],
+    *sources: ToolSource,
+    bounds: ScopeBounds | None = None,
+    settings: Settings | None = None,
 ) -> list[RegisteredTool]:
     return register_in(
-        known, sources, settings=settings or Settings(), revisions=Revisions(), scope="session 's'", limit=limit
+        known, sources, settings=settings or Settings(), revisions=Revisions(), scope="session 's'", bounds=bounds
     )
+
+
+def at_most(count: int = 100, size: int = 10**9, others: int = 0, all_size: int = 10**9) -> ScopeBounds:
+    return ScopeBounds(count, "max_session_tools", size, "max_session_tool_bytes", others, all_size)
 
 
 def test_a_function_is_registered_under_its_name_with_no_limits_of_its_own() -> None:
@@ -101,9 +114,9 @@ def test_a_tool_that_is_there_already_keeps_its_name() -> None:
 
 def test_a_scope_has_so_many_tools() -> None:
     known: dict[str, RegisteredTool] = {}
-    register(known, add, limit=1)
+    register(known, add, bounds=at_most(1))
     with pytest.raises(ResourceExhaustedError, match=r"session 's' would have 2 tools, the limit is 1 \(max_session"):
-        register(known, ToolSpec(name="new"), limit=1)
+        register(known, ToolSpec(name="new"), bounds=at_most(1))
 
 
 def test_nothing_to_add_is_no_change() -> None:

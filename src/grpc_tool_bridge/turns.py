@@ -1,0 +1,31 @@
+"""Long work in the event loop, in slices between which everybody else has a turn."""
+
+import asyncio
+from time import perf_counter
+
+# Beside others a slice of this length is not noticed, and what giving way costs is nothing beside it.
+SLICE_SECONDS = 0.005
+
+
+class Turns:
+    """The slices of one piece of work: ``if turns.due: await turns.give()`` between its steps.
+
+    Args:
+        seconds: The length of one.
+    """
+
+    __slots__ = ("_ends_at", "_seconds")
+
+    def __init__(self, seconds: float = SLICE_SECONDS) -> None:
+        self._seconds = seconds
+        self._ends_at = perf_counter() + seconds
+
+    @property
+    def due(self) -> bool:
+        """Whether this slice has lasted long enough."""
+        return perf_counter() >= self._ends_at
+
+    async def give(self) -> None:
+        """Lets everybody else have a turn, and begins the next slice."""
+        await asyncio.sleep(0)
+        self._ends_at = perf_counter() + self._seconds
