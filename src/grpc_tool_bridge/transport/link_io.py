@@ -12,12 +12,15 @@ from typing import Any, Protocol
 from grpc_tool_bridge.errors import DeadlineExceededError
 from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.writes import Write
+from grpc_tool_bridge.turns import Turns
 from grpc_tool_bridge.wire.link import Called, Event, Link
 
 # After so many events, or so large a part of the calls that are open, the other tasks get a turn: the first answers go
 # out while the rest is worked on, and both ends are busy at once. A frame more costs as much as some ten calls.
 SLICE_EVENTS = 64
 SLICE_PART = 8
+# They get one sooner where the events take long, such as calls that are refused with much to say.
+FRAME_SECONDS = 0.02
 
 
 class FrameStream(Protocol):
@@ -127,12 +130,13 @@ class LinkIO:
         while (frame := await stream.read()) is not None:
             size = max(SLICE_EVENTS, len(link.calls) // SLICE_PART)
             events = link.receive(frame)
+            turns = Turns(FRAME_SECONDS) if len(events) > 1 else None
             for number, event in enumerate(events, start=1):
                 on_event(event)
-                if not number % size:
+                if turns is not None and (not number % size or turns.due):
                     self.push()
                     try:
-                        await asyncio.sleep(0)
+                        await turns.give()
                     except asyncio.CancelledError:
                         # The link does not know these calls any more: who waits for them would never be told.
                         for rest in events[number:]:
