@@ -144,14 +144,27 @@ def read_arguments(spec: ToolSpec) -> SpecArguments | None:
     Raises:
         ValidationError: There are too many of them, their names cannot be used, or the input schema is none.
     """
+    names, schema = _read_names(spec)
+    if spec.arguments:
+        return _of_arguments(spec.arguments, schema)
+    return None if schema is None else _of_schema(names, schema)
+
+
+def check_arguments(spec: ToolSpec) -> None:
+    """Looks at the arguments of a spec without making anything of them; raises as ``read_arguments``."""
+    _read_names(spec)
+
+
+def _read_names(spec: ToolSpec) -> tuple[list[str], _InputSchema | None]:
+    # Before the list is gone through.
+    if len(spec.arguments) > MAX_ARGUMENTS:
+        raise _too_many(spec.name, len(spec.arguments))
     schema = _read_schema(spec)
     names = [item.name for item in spec.arguments]
     if not names and schema is not None:
         names = list(dict.fromkeys([*schema.properties, *schema.required]))
     _check_names(spec.name, names)
-    if spec.arguments:
-        return _of_arguments(spec.arguments, schema)
-    return None if schema is None else _of_schema(names, schema)
+    return names, schema
 
 
 def _read_schema(spec: ToolSpec) -> _InputSchema | None:
@@ -172,7 +185,7 @@ def _read_schema(spec: ToolSpec) -> _InputSchema | None:
 
 def _check_names(tool_name: str, names: Sequence[str]) -> None:
     if len(names) > MAX_ARGUMENTS:
-        raise ValidationError(f"tool {tool_name!r}: it has {len(names):,} arguments, the limit is {MAX_ARGUMENTS}")
+        raise _too_many(tool_name, len(names))
     for name in names:
         if not 0 < len(name) <= MAX_NAME_CHARS:
             raise ValidationError(
@@ -184,6 +197,10 @@ def _check_names(tool_name: str, names: Sequence[str]) -> None:
         if name in seen:
             raise ValidationError(f"tool {tool_name!r}: two of its arguments are named {shown(name)}")
         seen.add(name)
+
+
+def _too_many(tool_name: str, count: int) -> ValidationError:
+    return ValidationError(f"tool {tool_name!r}: it has {count:,} arguments, the limit is {MAX_ARGUMENTS}")
 
 
 # ---------------------------------------------------------------------------------------------- listed arguments
