@@ -1,9 +1,9 @@
-"""Every text, list and map of every request is bounded, over every transport, and no answer repeats what is too long."""
+"""Every text, list and map of a request is bounded, over every transport, and no answer repeats what is too long."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, NamedTuple
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from grpc_tool_bridge import ToolBridgeError, serialize_value
@@ -50,7 +50,7 @@ class Field(NamedTuple):
         return f"{self.method.name} {'.'.join(field.name for field in self.path)}"
 
 
-def fields_of(descriptor: Descriptor, path: tuple[FieldDescriptor, ...] = ()) -> Iterator[tuple[FieldDescriptor, ...]]:
+def fields_of(descriptor: Any, path: tuple[FieldDescriptor, ...] = ()) -> Iterator[tuple[FieldDescriptor, ...]]:
     """Walks through all fields whose size is the sender's choice, those of parts included."""
     for field in descriptor.fields:
         part = field.message_type
@@ -58,8 +58,7 @@ def fields_of(descriptor: Descriptor, path: tuple[FieldDescriptor, ...] = ()) ->
         if repeated or field.type == FieldDescriptor.TYPE_STRING:
             yield (*path, field)
         if part is not None and part.file.package == "dspex.bridge" and not part.GetOptions().map_entry:
-            if part.name not in {of.message_type.name for of in path if of.message_type is not None}:
-                yield from fields_of(part, (*path, field))
+            yield from fields_of(part, (*path, field))
 
 
 FIELDS = [

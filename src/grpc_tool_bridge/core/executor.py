@@ -125,8 +125,10 @@ class Executor:
 
     async def session_idle(self, session: Session) -> None:
         """Waits until no call of ``session`` runs or waits for a place."""
+        if session.idle is None:
+            session.idle = Waiters()
         while session.active:
-            await self._ends.wait()
+            await session.idle.wait()
 
     def end(self, call: HubCall | None, held: Sequence[Places]) -> None:
         """Gives back what a call has."""
@@ -136,6 +138,8 @@ class Executor:
                 call.root.below -= 1
         for places in held:
             places.release()
+        if call is not None and call.session.idle is not None and not call.session.active:
+            call.session.idle.wake()
         self.ended()
 
     def ended(self) -> None:
@@ -510,7 +514,10 @@ class Executor:
                     call.wait_for(places)
                     await call.step(places.take())
                     call.begin()
-                held.append(places)
+                    held.append(places)
+                    call.refuse_ended()
+                else:
+                    held.append(places)
         except BaseException:
             for places in held:
                 places.release()

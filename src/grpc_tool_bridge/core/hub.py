@@ -34,7 +34,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.tasks import TaskSet
-from grpc_tool_bridge.turns import Turns
+from grpc_tool_bridge.turns import Turns, in_slices
 from grpc_tool_bridge.wire.bounds import check_request, shown
 from grpc_tool_bridge.wire.methods import AGENTS_FEATURE, SERVICE_NAME
 from grpc_tool_bridge.wire.values import serialize_value
@@ -91,9 +91,11 @@ class Hub:
         except TimeoutError:
             _log.warning("ending %d calls that did not finish within %g s", self.executor.active, grace)
         cause = CallCancelledError("the call was cancelled: the hub shuts down")
-        for session in self.store.sessions():
-            for call in list(session.calls or ()):
-                call.cancel(cause)
+        turns = Turns()
+        for call in [call for session in self.store.sessions() for call in session.calls or ()]:
+            call.cancel(cause)
+            if turns.due:
+                await turns.give()
 
     async def aclose(self) -> None:
         """Ends what the hub itself runs."""
@@ -163,20 +165,20 @@ class Hub:
             check_request(request)
             session = self.store.find(request.session_id)
             if not request.force:
-                session.closing = True
+                session.closing += 1
                 try:
                     await self.executor.session_idle(session)
                 finally:
                     # Its remover may have gone before the last call ended.
-                    session.closing = False
+                    session.closing -= 1
             await self.store.cleanup_session(request.session_id)
         except ToolBridgeError as error:
             return _failed(error)
         return pb.StatusResponse(success=True, message=f"session {request.session_id!r} has ended")
 
     def _session_ended(self, session: Session, error: ToolBridgeError) -> None:
-        for call in list(session.calls or ()):
-            call.cancel(session_ended(error))
+        cause = session_ended(error)
+        in_slices(lambda call: call.cancel(cause), list(session.calls or ()))
         self.agents.session_ended(session, error)
         self.workers.session_ended(session)
         self.registry.session_ended(session)

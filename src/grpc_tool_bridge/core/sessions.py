@@ -16,6 +16,7 @@ from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.limits import Places
 from grpc_tool_bridge.core.registered import RegisteredTool, ScopeBounds, ToolSource, register_in
 from grpc_tool_bridge.core.variables import Revisions, Variable, Variables, check_name, type_name
+from grpc_tool_bridge.core.waiters import Waiters
 from grpc_tool_bridge.errors import (
     AlreadyExistsError,
     NotFoundError,
@@ -58,7 +59,9 @@ class Session:
         agents: Its agents by id; None until there is one.
         runs: Their runs by id, those that are over but kept included; likewise.
         links: Open links whose clients opened the session over them; likewise.
-        closing: Whether it is being removed: calls that run finish, new ones are refused.
+        closing: How many want it removed once its calls have finished; new ones are refused meanwhile.
+        ended: Why it has ended; None: it has not.
+        idle: Those who wait until no call of it is left; None until there was one.
     """
 
     __slots__ = (
@@ -71,7 +74,9 @@ class Session:
         "calls",
         "closing",
         "created_at",
+        "ended",
         "id",
+        "idle",
         "keyed",
         "last_activity",
         "links",
@@ -106,7 +111,9 @@ class Session:
         self.agents: dict[str, Agent] | None = None
         self.runs: dict[str, Run] | None = None
         self.links = 0
-        self.closing = False
+        self.closing = 0
+        self.ended: ToolBridgeError | None = None
+        self.idle: Waiters | None = None
         self._variables: Variables | None = None
 
     @property
@@ -298,7 +305,7 @@ class SessionStore:
             self._ended.popitem(last=False)
         if session.tools:
             self.tools_removed(session.tools.values())
-        error = self._missing(session.id)
+        error = session.ended = self._missing(session.id)
         if session._variables is not None:  # noqa: SLF001 - the store owns the session
             session._variables.close(error)  # noqa: SLF001 - likewise
         if self._on_end is not None:

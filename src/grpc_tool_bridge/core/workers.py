@@ -26,6 +26,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RegisterToolsRequest
 from grpc_tool_bridge.tasks import TaskSet
+from grpc_tool_bridge.turns import in_slices
 from grpc_tool_bridge.wire.bounds import shown
 from grpc_tool_bridge.wire.methods import AGENTS_FEATURE
 
@@ -241,13 +242,18 @@ class WorkerPool:
         """Takes a worker out whose link has ended; its calls fail, or go to another worker."""
         worker = self._workers.pop(link, None)
         self._locks.pop(link, None)
-        for call in link.calls():
-            began = link.has_sent(call)
+        # Told by its state as it is now: it ends while the calls hear of it.
+        calls = [(call, link.has_sent(call)) for call in link.calls()]
+
+        def tell(lost: tuple[WorkerCall, bool]) -> None:
+            call, began = lost
             call.lost(WorkerLostError(f"the worker that ran {call.owner.tool.name} was lost: {why}", began=began))
+
         if worker is not None:
             if not worker.gone:
                 _log.warning("worker %s is out: %s", worker.id, why)
             self._retire(worker)
+        in_slices(tell, calls)
 
     def session_ended(self, session: "Session") -> None:
         """Forgets the tools of a session that has ended."""
@@ -451,6 +457,7 @@ class WorkerPool:
             raise
         worker.reserved -= 1
         call.begin()
+        call.refuse_ended()
         # Nobody hands on what became free before it waits again.
         return self.choose(call) or await self._wait(call, began=began) if worker.gone else worker
 

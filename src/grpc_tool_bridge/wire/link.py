@@ -555,7 +555,12 @@ class Link:
             self._check_new(call_id)
         metadata = dict(message.metadata) if message.metadata else _NO_METADATA
         call = IncomingCall(
-            call_id, message.method[:MAX_METHOD_CHARS], payload, message.timeout_ms, metadata, message.initial_credit or INITIAL_CREDIT
+            call_id,
+            message.method[:MAX_METHOD_CHARS],
+            payload,
+            message.timeout_ms,
+            metadata,
+            message.initial_credit or INITIAL_CREDIT,
         )
         self.incoming[call_id] = call
         self._incoming_bytes += len(payload)
