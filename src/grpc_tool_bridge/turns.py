@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 # Beside others a slice of this length is not noticed, and what giving way costs is nothing beside it.
-SLICE_SECONDS = 0.005
+SLICE_SECONDS = 0.002
 
 
 class Turns:

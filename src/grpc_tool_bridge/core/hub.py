@@ -8,6 +8,7 @@ from typing import Any
 
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.agents import Agents
@@ -456,9 +457,9 @@ class Hub:
         """Reads the counts."""
         check_request(request)
         now = time.time()
-        if request.HasField("start_time") and request.start_time.ToMicroseconds() > now * 1e6:
+        if request.HasField("start_time") and _seconds("start_time", request.start_time) > now:
             return pb.MetricsResponse()
-        if request.HasField("end_time") and request.end_time.ToMicroseconds() < now * 1e6:
+        if request.HasField("end_time") and _seconds("end_time", request.end_time) < now:
             return pb.MetricsResponse()
         own: dict[str, int | float | str] = {
             "hub.epoch": self.store.revisions.epoch,
@@ -505,6 +506,13 @@ async def _put_specs(tools: Iterable[RegisteredTool], specs: Any) -> None:
         specs.append(tool.spec)
         if turns.due:
             await turns.give()
+
+
+def _seconds(name: str, moment: Timestamp) -> float:
+    try:
+        return moment.ToMicroseconds() / 1e6
+    except ValueError as error:
+        raise ValidationError(f"{name}: this time is none: {str(error)[:100]}") from None
 
 
 def _encoded(value: object) -> any_pb2.Any:

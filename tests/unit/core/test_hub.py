@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from grpc_tool_bridge import turns as turns_module
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.hub import CAPABILITIES, Hub
 from grpc_tool_bridge.errors import (
@@ -459,3 +460,33 @@ async def test_idle_sessions_expire_while_the_hub_runs() -> None:
 async def test_two_tools_of_a_name_are_refused_when_the_hub_is_made() -> None:
     with pytest.raises(ValueError, match="the hub has a tool named 'add' already"):
         Hub(tools=[add, add])
+
+
+async def test_no_call_that_waits_begins_once_its_session_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = 0
+
+    async def work() -> None:
+        nonlocal begun
+        begun += 1
+        await asyncio.get_running_loop().create_future()
+
+    # Each call is cancelled in a turn of its own: between two, places become free.
+    monkeypatch.setattr(turns_module, "SLICE_SECONDS", 0.0)
+    async with running(max_session_calls=1) as hub:
+        hub.registry.register_batch("", [work])
+        request = pb.ToolCallRequest(session_id="s", tool_id="work")
+        calls = [asyncio.create_task(hub.execute_tool(request)) for _ in range(20)]
+        await turns()
+        assert begun == 1
+        await hub.cleanup_session(pb.CleanupSessionRequest(session_id="s", force=True))
+        answers = await asyncio.gather(*calls)
+        assert {answer.error.type for answer in answers} == {"Cancelled"}
+        assert begun == 1
+
+
+async def test_a_list_of_metrics_and_a_time_that_cannot_be_are_refused(hub: Hub) -> None:
+    with pytest.raises(ValidationError, match="metric_names has at most 1,000 entries"):
+        await hub.get_metrics(pb.GetMetricsRequest(metric_names=["x"] * 1_001))
+    for moment in ({"seconds": 2**62}, {"nanos": -5}, {"seconds": -(2**62)}):
+        with pytest.raises(ValidationError, match="time is none"):
+            await hub.get_metrics(pb.GetMetricsRequest(start_time=moment))
