@@ -100,8 +100,8 @@ async def test_a_secret_stays_one_whatever_later_requests_say_of_it(connect: Con
         assert (await stub.SetSessionVariable(request)).success
         (info,) = await variables.list_variables()
         assert info.metadata.secret
-    assert dict(info.metadata.tags) == {"stage": "live"}
-    assert info.metadata.created_by == "you"
+        assert dict(info.metadata.tags) == {"stage": "live"}
+        assert info.metadata.created_by == "you"
     await variables.delete_variable("key")
     await variables.set_variable("key", "public")
     assert not (await variables.get_variable_with_metadata("key"))[1].secret

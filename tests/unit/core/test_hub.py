@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from grpc_tool_bridge import turns as turns_module
 from grpc_tool_bridge.config import Settings
@@ -487,6 +488,6 @@ async def test_no_call_that_waits_begins_once_its_session_has_ended(monkeypatch:
 async def test_a_list_of_metrics_and_a_time_that_cannot_be_are_refused(hub: Hub) -> None:
     with pytest.raises(ValidationError, match="metric_names has at most 1,000 entries"):
         await hub.get_metrics(pb.GetMetricsRequest(metric_names=["x"] * 1_001))
-    for moment in ({"seconds": 2**62}, {"nanos": -5}, {"seconds": -(2**62)}):
+    for moment in (Timestamp(seconds=2**62), Timestamp(nanos=-5), Timestamp(seconds=-(2**62))):
         with pytest.raises(ValidationError, match="time is none"):
             await hub.get_metrics(pb.GetMetricsRequest(start_time=moment))

@@ -3,16 +3,19 @@
 from typing import Any
 
 import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
 
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.wire.bounds import MAX_SHOWN_CHARS, check_request, shown
 
+EMPTY = AnyMessage()
+
 
 @pytest.mark.parametrize(
     "request_",
     [
-        pb.ToolCallRequest(session_id="x" * 256, request_id="ä" * 256, args=[{}] * 10_000),
+        pb.ToolCallRequest(session_id="x" * 256, request_id="ä" * 256, args=[EMPTY] * 10_000),
         pb.SetVariableRequest(metadata=pb.VariableMetadata(tags={str(number): "x" * 600 for number in range(100)})),
         pb.WatchVariablesRequest(variable_names=["x" * 256] * 1_000),
         pb.ListVariablesRequest(tags=[f"{'k' * 256}={'v' * 65_536}"] * 32),
@@ -32,7 +35,7 @@ def test_what_is_within_its_bounds_passes(request_: Any) -> None:
     ("request_", "text"),
     [
         (pb.ToolCallRequest(request_id="x" * 257), "request_id has at most 256 characters; this one has 257: 'xxx"),
-        (pb.ToolCallRequest(args=[{}] * 10_001), "args has at most 10,000 entries; this one has 10,001: send fewer"),
+        (pb.ToolCallRequest(args=[EMPTY] * 10_001), "args has at most 10,000 entries; this one has 10,001: send fewer"),
         (pb.ToolCallRequest(context={"k" * 257: ""}), "a name in context has at most 256 characters"),
         (pb.ToolCallRequest(context={"k": "x" * 65_536}), "context has at most 65,536 characters in all"),
         (pb.ToolCallRequest(context={str(n): "" for n in range(1_001)}), "context has at most 1,000 entries"),
@@ -41,7 +44,7 @@ def test_what_is_within_its_bounds_passes(request_: Any) -> None:
         (pb.ListVariablesRequest(tags=[""] * 33), "tags has at most 32 entries"),
         (pb.WatchVariablesRequest(variable_names=["x" * 257]), "one of variable_names has at most 256 characters"),
         (pb.BatchToolCallRequest(batch_id="x" * 257), "batch_id has at most 256 characters"),
-        (pb.CreateReActAgentRequest(config=pb.AgentConfig(llm_config={"x" * 257: {}})), "a name in llm_config has"),
+        (pb.CreateReActAgentRequest(config=pb.AgentConfig(llm_config={"x" * 257: EMPTY})), "a name in llm_config has"),
         (pb.GetSessionToolsRequest(page_token="x" * 257), "page_token has at most 256 characters"),
     ],
 )
