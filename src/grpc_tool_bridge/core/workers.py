@@ -112,6 +112,11 @@ class Worker:
         """Calls that it has, or is about to get."""
         return self.link.open_calls + self.reserved
 
+    @property
+    def has_room(self) -> bool:
+        """Whether it takes a call now."""
+        return self.active < self.capacity and not self.suspect
+
 
 class WorkerPool:
     """All workers of a hub.
@@ -400,7 +405,7 @@ class WorkerPool:
 
     def turn(self, link: WorkerLink) -> None:
         """Called after each frame of a link: places may have become free."""
-        if self._waiting:
+        if self._waiting and any(worker.has_room for worker in self._workers.values()):
             self._serve_waiting()
         worker = self._workers.get(link)
         if worker is not None and worker.gone and not worker.active:
@@ -503,7 +508,7 @@ class _Place:
 
 
 def _with_room(tool: RegisteredTool) -> Worker | None:
-    workers = [worker for worker in tool.workers or () if worker.active < worker.capacity and not worker.suspect]
+    workers = [worker for worker in tool.workers or () if worker.has_room]
     return min(workers, key=lambda worker: worker.active, default=None)
 
 
