@@ -139,6 +139,8 @@ class Hub:
                 pass  # a new id, or one whose session has ended and begins anew
         metadata = dict(request.metadata)
         if request.callback_address:
+            if metadata.get("callback_address", request.callback_address) != request.callback_address:
+                raise ValidationError("callback_address is given twice, by its field and in metadata; leave one out")
             metadata["callback_address"] = request.callback_address
         return await self.store.create_session(request.session_id, metadata, request.config), False
 

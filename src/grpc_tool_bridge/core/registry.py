@@ -247,6 +247,8 @@ class ToolRegistry:
         """Lists what has changed between two views. Thousands of watches may share both, and come one after another."""
         if present is told:
             return ()
+        if present is not self._shared:
+            return list(_changes(told, present))
         known = self._last_news
         if known is None or known[0] is not told or known[1] is not present:
             known = self._last_news = told, present, list(_changes(told, present))

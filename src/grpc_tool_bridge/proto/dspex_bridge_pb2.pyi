@@ -93,7 +93,9 @@ class InitializeSessionRequest(google.protobuf.message.Message):
     callback_address: builtins.str
     """Kept as metadata for whoever asks; the hub never dials it."""
     @property
-    def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]: ...
+    def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Of a new session; one that is attached to keeps what it has."""
+
     @property
     def config(self) -> global___SessionConfig:
         """Used when the session is created; ignored when it is attached to."""

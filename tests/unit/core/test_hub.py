@@ -491,3 +491,28 @@ async def test_a_list_of_metrics_and_a_time_that_cannot_be_are_refused(hub: Hub)
     for moment in (Timestamp(seconds=2**62), Timestamp(nanos=-5), Timestamp(seconds=-(2**62))):
         with pytest.raises(ValidationError, match="time is none"):
             await hub.get_metrics(pb.GetMetricsRequest(start_time=moment))
+
+
+async def test_a_callback_address_is_kept_with_the_metadata_and_never_in_place_of_another(hub: Hub) -> None:
+    request = pb.InitializeSessionRequest(
+        session_id="new", callback_address="a:1", metadata={"callback_address": "b:2"}
+    )
+    answer = await hub.initialize_session(request)
+    assert answer.error.message == "callback_address is given twice, by its field and in metadata; leave one out"
+    request.metadata["callback_address"] = "a:1"
+    assert (await hub.initialize_session(request)).success
+    info = await hub.get_session_info(pb.GetSessionInfoRequest(session_id="new"))
+    assert dict(info.metadata) == {"callback_address": "a:1"}
+
+
+async def test_a_session_that_is_attached_to_keeps_its_metadata_and_limits(hub: Hub) -> None:
+    config = pb.SessionConfig(max_concurrent_tools=3, enable_caching=True)
+    request = pb.InitializeSessionRequest(session_id="new", metadata={"a": "1"}, config=config)
+    await hub.initialize_session(request)
+    for again in (
+        pb.InitializeSessionRequest(session_id="new"),
+        pb.InitializeSessionRequest(session_id="new", metadata={"b": "2"}, config=pb.SessionConfig()),
+    ):
+        assert (await hub.initialize_session(again)).resumed
+        session = hub.store.peek("new")
+        assert (dict(session.metadata), session.max_calls, session.caching) == ({"a": "1"}, 3, True)
