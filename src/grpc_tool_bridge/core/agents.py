@@ -37,9 +37,6 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.wire.bounds import check_request, shown
 
-# Names of tools that one agent may be given.
-MAX_TOOL_NAMES = 1_000
-
 # Of a definition: a signature with its instructions is some kilobytes.
 MAX_DEFINITION_BYTES = 256 * 1024
 
@@ -127,6 +124,7 @@ class Agents:
             ValidationError: Signature, model or another part of the definition cannot be used.
             ResourceExhaustedError: The session has too many agents.
         """
+        check_request(request)
         session = self._executor.let_in(request.session_id)
         size = request.ByteSize()
         if size > MAX_DEFINITION_BYTES:
@@ -153,10 +151,6 @@ class Agents:
     def _tools_of(self, session: Session, request: pb.CreateReActAgentRequest) -> list[RegisteredTool]:
         if not request.tool_names:
             return self._registry.visible(session)
-        if len(request.tool_names) > MAX_TOOL_NAMES:
-            raise ValidationError(
-                f"an agent is given at most {MAX_TOOL_NAMES:,} tools by name; these are {len(request.tool_names):,}"
-            )
         by_name = {tool.name: tool for tool in self._registry.visible(session)}
         return [by_name.get(name) or self._registry.find(session, name) for name in dict.fromkeys(request.tool_names)]
 

@@ -343,7 +343,6 @@ class Hub:
     async def create_react_agent(self, request: pb.CreateReActAgentRequest) -> pb.CreateReActAgentResponse:
         """Makes an agent of a session."""
         try:
-            check_request(request)
             return await self.agents.create(request)
         except ToolBridgeError as error:
             return pb.CreateReActAgentResponse(error=error_info(error))
