@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
-from grpc_tool_bridge.outside import readers
+from grpc_tool_bridge.outside import in_reader
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolSpec, ToolStreamRequest
 from grpc_tool_bridge.wire.arguments import EXECUTOR_KEY, pack_argument
 from grpc_tool_bridge.wire.nodes import NODE_BYTES, check_values
@@ -87,4 +87,4 @@ async def check_nodes(packed: PackedArguments, what: str, spec: ToolSpec, max_no
     if sum(len(payload) for _, payload in values) <= max_nodes * NODE_BYTES:
         return
     if spec.metadata.get(EXECUTOR_KEY) != "process":
-        await readers.run(functools.partial(check_values, values, what, max_nodes))
+        await in_reader(functools.partial(check_values, values, what, max_nodes))

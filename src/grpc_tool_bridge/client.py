@@ -52,8 +52,6 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CleanupSessionRequest,
     GetMetricsRequest,
     GetSessionInfoRequest,
-    GetSessionToolsRequest,
-    GetSessionToolsResponse,
     HealthCheckRequest,
     HealthCheckResponse,
     HeartbeatRequest,
@@ -78,6 +76,7 @@ from grpc_tool_bridge.retries import back_off
 from grpc_tool_bridge.session_context import SessionContext
 from grpc_tool_bridge.session_tools import SessionTools, ToolChange
 from grpc_tool_bridge.timeouts import ExpiredError, was_cancelled, within
+from grpc_tool_bridge.tool_pages import read_tools
 from grpc_tool_bridge.tool_watch import follow_tools
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.client_stub import RpcTransport, Transport
@@ -191,14 +190,14 @@ class ToolBridgeClient(AsyncApi):
             raise ProtocolError("there is no session yet; await initialize() first, or set session_id")
         return self.session_id
 
-    async def call(self, method: str, request: Any, *, timeout: float = CALL_TIMEOUT) -> Any:
-        """Calls a unary method that is no tool call; ``timeout`` in seconds.
+    async def call(self, method: str, request: Any, *, timeout: float = CALL_TIMEOUT, stub: Any = None) -> Any:
+        """Calls a unary method that is no tool call; ``timeout`` in seconds, ``stub`` in place of this client's own.
 
         Raises:
             ToolBridgeError: The hub answered with an error: the class of the tree that has its type.
             ToolCommunicationError: Nobody answered.
         """
-        return (await self._call(method, request, timeout))[0]
+        return (await self._call(method, request, timeout, stub))[0]
 
     async def _call(self, method: str, request: Any, timeout: float, stub: Any = None) -> tuple[Any, Any]:
         size = request.ByteSize()
@@ -263,7 +262,7 @@ class ToolBridgeClient(AsyncApi):
         self._opening = request
         self.session_id, self.created_session = opened, known or not response.resumed
         await self._take_facts(answer)
-        self._session_tools.take(response.tools, self._options)
+        await self._take_tools(response)
         self._began_at = None
         if self.is_linked:
             with contextlib.suppress(ToolBridgeError):
@@ -316,7 +315,7 @@ class ToolBridgeClient(AsyncApi):
             found = None  # the hub began anew, and the session with it
         response, answer = await self._call("InitializeSession", self._opening, CALL_TIMEOUT, stub)
         await self._take_facts(answer)
-        self._tell(self._session_tools.take(response.tools, self._options))
+        self._tell(await self._take_tools(response, stub))
         self._began_at = found or await self._session_began_at(stub)
         # Another client of the session, or a try whose answer was lost, may have begun it anew before.
         if not response.resumed or (lost is not None and found != lost):
@@ -365,15 +364,22 @@ class ToolBridgeClient(AsyncApi):
         request.client_time.GetCurrentTime()
         return bool((await self.call("Heartbeat", request)).session_valid)
 
+    async def _take_tools(self, response: InitializeSessionResponse, stub: Any = None) -> list[ToolChange]:
+        """Takes the tools of a session that was opened; where not all of them came with the answer, it asks for all."""
+        tools = (await read_tools(self, stub))[0] if response.more_tools else response.tools
+        return self._session_tools.take(tools, self._options)
+
     async def refresh_tools(self) -> dict[str, AsyncGRPCProxyTool]:
-        """Reads the session's tools anew."""
+        """Reads the session's tools anew, all of them as they are at one revision.
+
+        Raises:
+            ConflictError: They changed each time before all of them were read.
+        """
         session_id = self.require_session()
-        response = await self.call("GetSessionTools", GetSessionToolsRequest(session_id=session_id))
-        if not isinstance(response, GetSessionToolsResponse):
-            raise ProtocolError(f"the answer to GetSessionTools is {response!r:.60}")
+        tools, revision = await read_tools(self)
         if session_id == self.session_id:
-            self.tools_revision = response.revision
-            self._tell(self._session_tools.take(response.tools, self._options))
+            self.tools_revision = revision
+            self._tell(self._session_tools.take(tools, self._options))
         return self.tools
 
     async def follow_tools(self) -> None:

@@ -68,6 +68,9 @@ class Settings(BaseModel):
     max_session_calls: Count = Field(default=100, description="calls of a session at once; more wait in order")
     max_session_waiting: Count = Field(default=10_000, description="calls of a session that wait; more are refused")
     max_session_tools: Count = Field(default=10_000, description="tools of one session's own")
+    max_session_tool_bytes: Count = Field(
+        default=64 * 1024 * 1024, description="specs of those tools; each counts for 2 KiB more than it has"
+    )
     max_session_variables: Count = Field(default=10_000, description="variables of one session")
     max_session_variable_bytes: Count = Field(default=256 * 1024 * 1024, description="all variables of one session")
     max_session_answers: Count = Field(
@@ -90,6 +93,12 @@ class Settings(BaseModel):
         default=100, description="runs of agents of one session, those kept for a reader included"
     )
     ended_sessions: Count = Field(default=10_000, description="ended sessions that are remembered as such")
+
+    # What tools may take.
+    max_tools: Count = Field(default=20_000, description="tools that every session sees")
+    max_tool_bytes: Count = Field(
+        default=256 * 1024 * 1024, description="specs of these and of all sessions' own tools together"
+    )
 
     # What a link may take.
     max_link_calls: Count = Field(default=20_000, description="calls of a link that wait for their answers; more wait")

@@ -79,7 +79,7 @@ def _written_at(depth: int, work: Callable[[], T]) -> T:
 
 def _begin_anew() -> None:
     """Forgets, in a forked process, the threads that only the other one has."""
-    global _threads, _readers  # noqa: PLW0603 - threads are of the process, and so are these
+    global _threads, _readers  # threads are of the process, and so are these
     _threads, _readers = NestedThreads(_MAX_THREADS), ToolThreads(_MAX_READERS)
 
 

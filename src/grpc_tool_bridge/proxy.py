@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import difflib
 import inspect
 import math
 import uuid
@@ -39,6 +38,7 @@ from grpc_tool_bridge.errors import (
     error_from_info,
 )
 from grpc_tool_bridge.loops import LoopStream
+from grpc_tool_bridge.near_names import near_names
 from grpc_tool_bridge.outside import outside_loop, read_value
 from grpc_tool_bridge.portal import AsyncApi
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
@@ -67,9 +67,6 @@ LARGE_BYTES = 256 * 1024
 
 # In the text of an error, a signature is cut to so many characters.
 MAX_SIGNATURE_CHARS = 300
-
-# A name that is not there is compared with at most so many, and only if it has at most so many characters.
-MAX_COMPARED = 1_000
 
 
 # What ``with_options`` takes.
@@ -468,8 +465,7 @@ class Tools(dict[str, AsyncGRPCProxyTool]):
     """A session's tools by name. The KeyError for a name that is not there says which are like it."""
 
     def __missing__(self, name: object) -> NoReturn:
-        compare = isinstance(name, str) and len(name) <= MAX_COMPARED and len(self) <= MAX_COMPARED
-        close = difflib.get_close_matches(str(name), self, n=3) if compare else []
+        close = near_names(name, self) if isinstance(name, str) else []
         hint = f"did you mean {' or '.join(close)}?" if close else "list(bridge.tools) names those that it has"
         raise KeyError(f"the session has no tool {name!r:.100}; {hint}")
 

@@ -145,7 +145,9 @@ class SessionContext(AsyncApi):
         Args:
             name: 1 to 256 printable characters.
             value: Any value that the bridge can carry.
-            metadata: type, created_by, tags and secret; as a message or a mapping of its fields.
+            metadata: type, created_by, tags and secret; as a message or a mapping of its fields. What it does not give
+                stays as it was, and tags are replaced as a whole. A variable that is secret once is so until it is
+                deleted.
             create_if_missing: Whether a variable that does not exist is made.
             expected_revision: Set only where this is the present revision (0: where there is no such variable).
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from grpc_tool_bridge.errors import ToolBridgeError, ToolCommunicationError, UnavailableError
+from grpc_tool_bridge.errors import ConflictError, ToolBridgeError, ToolCommunicationError, UnavailableError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import WatchSessionToolsRequest
 from grpc_tool_bridge.proxy import bridge_closed
 from grpc_tool_bridge.retries import back_off
@@ -83,4 +83,7 @@ async def _follow(client: "ToolBridgeClient", session_id: str) -> None:
 
 def _is_passing(error: ToolBridgeError) -> bool:
     """Tells whether the hub may be there again, or answer again, in a while."""
+    if isinstance(error, ConflictError):
+        # The tools change faster than they can be read.
+        return True
     return isinstance(error, ToolCommunicationError | UnavailableError) and error.retryable

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,7 +31,7 @@ from grpc_tool_bridge.errors import (
     error_from_info,
 )
 from grpc_tool_bridge.loops import ended_with, has_ended
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import RegisterToolsRequest
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import RegisterToolsRequest, ToolSpec
 from grpc_tool_bridge.retries import back_off
 from grpc_tool_bridge.running.service import ServedCall, ToolService
 from grpc_tool_bridge.tasks import TaskSet
@@ -46,6 +46,9 @@ from grpc_tool_bridge.worker_runtime import LinkedSession, WorkerRuntime
 
 # Calls at once of a worker that is not told otherwise.
 DEFAULT_CAPACITY = 100
+
+# Specs of tools in one request; a worker that offers more of them makes several.
+REGISTER_BYTES = 4 * 1024 * 1024
 
 # Calls that were cancelled have so many seconds to clean up and to be answered.
 _DELIVERY_SECONDS = 3.0
@@ -277,11 +280,13 @@ class ToolWorker:
     # ------------------------------------------------------------------------------------------------ the tools
 
     async def _register(self, stub: Any) -> None:
+        for specs in _pages([tool.spec for tool in self._service.tools], self.settings.max_message_bytes):
+            await self._register_some(stub, specs)
+        self._waits_for = None
+
+    async def _register_some(self, stub: Any, specs: Sequence[ToolSpec]) -> None:
         request = RegisterToolsRequest(
-            session_id=self.session_id or "",
-            tools=[tool.spec for tool in self._service.tools],
-            worker_id=self.worker_id,
-            capacity=self.capacity,
+            session_id=self.session_id or "", tools=specs, worker_id=self.worker_id, capacity=self.capacity
         )
         try:
             response = await within(stub.RegisterTools(request), CALL_TIMEOUT)
@@ -292,7 +297,6 @@ class ToolWorker:
             raise ToolCommunicationError("RegisterTools", DEADLINE_EXCEEDED, text) from None
         if response.HasField("error"):
             raise error_from_info(response.error)
-        self._waits_for = None
 
     def _dial_again(self, error: Any) -> bool:
         # A hub that lets it in no more may do so again: tokens are changed on both sides, one after the other.
@@ -335,6 +339,20 @@ class ToolWorker:
         self, session_id: str, origin: Any, deadline: float, metadata: Mapping[str, str] | None = None
     ) -> LinkedSession:
         return LinkedSession(session_id, origin, deadline, where=self.address, who="the agent", metadata=metadata)
+
+
+def _pages(specs: Sequence[ToolSpec], max_message_bytes: int) -> Iterator[Sequence[ToolSpec]]:
+    """Cuts a list of specs into such as fit into one request each; of no specs there is one that is empty."""
+    room = min(REGISTER_BYTES, max_message_bytes // 2)
+    page: list[ToolSpec] = []
+    size = 0
+    for spec in specs:
+        size += spec.ByteSize()
+        if page and size > room:
+            yield page
+            page, size = [], spec.ByteSize()
+        page.append(spec)
+    yield page
 
 
 class _Served:

@@ -120,7 +120,17 @@ async def test_an_unknown_tool_is_named_with_what_may_be_meant(world: World, way
     assert not caught.value.retryable
 
 
-@pytest.mark.parametrize("name", ["missing", "", "x" * 20_000, "new\nline"])
+async def test_a_name_that_no_variable_can_have_is_refused_in_a_short_text(world: World) -> None:
+    name = "x" * 20_000
+    for asking in (world.variables.get_variable(name, None), world.variables.delete_variable(name)):
+        with pytest.raises(
+            ValidationError, match="variable_name has at most 256 characters; this one has 20,000"
+        ) as caught:
+            await asking
+        assert len(caught.value.message) < 300
+
+
+@pytest.mark.parametrize("name", ["missing", "", "x" * 256, "new\nline"])
 async def test_an_unknown_variable_is_named_in_a_short_text(world: World, name: str) -> None:
     with pytest.raises(NotFoundError) as reading:
         await world.variables.get_variable(name)
@@ -268,9 +278,16 @@ async def test_a_session_id_that_nobody_could_read_is_refused(world: World, sess
     assert len(caught.value.message) < 500
 
 
-@pytest.mark.parametrize("name", ["", "x" * 10_000, "tab\t"])
-async def test_a_variable_name_that_nobody_could_read_is_refused(world: World, name: str) -> None:
-    with pytest.raises(ValidationError, match="variable's name"):
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("", "a variable's name has 1 to 256"),
+        ("x" * 10_000, "variable_name has at most 256"),
+        ("tab\t", "a variable's name has printable"),
+    ],
+)
+async def test_a_variable_name_that_nobody_could_read_is_refused(world: World, name: str, text: str) -> None:
+    with pytest.raises(ValidationError, match=text):
         await world.variables.set_variable(name, 1)
 
 

@@ -174,8 +174,10 @@ async def test_the_runtime_says_what_is_wrong_with_a_definition_at_once(world: W
 
 async def test_a_definition_that_is_too_large_is_told_to_no_runtime(world: World, agents: ObedientAgents) -> None:
     with pytest.raises(MessageTooLargeError, match="the definition of an agent"):
+        await world.bridge.create_react_agent(SIGNATURE, llm_config={"model": "x" * 300_000})
+    with pytest.raises(ValidationError, match="signature has at most 262,144 characters"):
         await world.bridge.create_react_agent(SIGNATURE + "x" * 300_000)
-    with pytest.raises(ValidationError, match="at most 1,000 tools by name"):
+    with pytest.raises(ValidationError, match="tool_names has at most 1,000 entries"):
         await world.bridge.create_react_agent(SIGNATURE, tool_names=[f"t{number}" for number in range(1_001)])
     assert not agents.definitions
 
@@ -327,12 +329,14 @@ async def test_who_goes_on_with_a_run_says_with_which(world: World, agents: Obed
     assert not agents.requests
 
 
-@pytest.mark.parametrize("run_id", ["x" * 300, "a\nb"])
+@pytest.mark.parametrize(
+    ("run_id", "text"), [("x" * 300, "run_id has at most 256 characters"), ("a\nb", "a run id has printable")]
+)
 async def test_a_run_id_that_no_chunk_should_carry_is_refused(
-    world: World, agents: ObedientAgents, run_id: str
+    world: World, agents: ObedientAgents, run_id: str, text: str
 ) -> None:
     agent_id = await world.bridge.create_react_agent(SIGNATURE)
-    with pytest.raises(ValidationError, match="run id"):
+    with pytest.raises(ValidationError, match=text):
         await run(world.bridge, agent_id, run_id=run_id)
     assert not agents.requests
 

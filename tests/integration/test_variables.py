@@ -6,8 +6,15 @@ from typing import Any
 
 import pytest
 
-from grpc_tool_bridge import ConflictError, NotFoundError, SessionError, ToolContext, VariableChange
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import VariableMetadata
+from grpc_tool_bridge import (
+    ConflictError,
+    NotFoundError,
+    SessionError,
+    ToolContext,
+    VariableChange,
+    serialize_value,
+)
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import SetVariableRequest, VariableMetadata
 from integration.connections import Connect, soon, until
 
 
@@ -70,6 +77,45 @@ async def test_tags_and_creator_stay_where_a_later_writer_says_nothing_of_them(
     assert metadata.created_by == "tests"
     assert dict(metadata.tags) == {"stage": "dev"}
     assert metadata.secret
+
+
+async def test_a_secret_stays_one_whatever_later_requests_say_of_it(connect: Connect) -> None:
+    world = await connect()
+    variables, stub = world.variables, world.bridge.client.stub
+    await variables.set_variable("key", "hidden", {"secret": True})
+    changes: list[dict[str, Any]] = [
+        {},
+        {"tags": {"stage": "dev"}},
+        {"created_by": "me"},
+        {"secret": False},
+        {"type": "token", "tags": {"stage": "live"}, "created_by": "you", "secret": False},
+    ]
+    for change in changes:
+        await variables.set_variable("key", "hidden", change)
+        assert (await variables.get_variable_with_metadata("key"))[1].secret
+    for metadata in (None, VariableMetadata(), VariableMetadata(secret=False)):
+        request = SetVariableRequest(
+            session_id=world.session_id, variable_name="key", value=serialize_value("hidden"), metadata=metadata
+        )
+        assert (await stub.SetSessionVariable(request)).success
+        (info,) = await variables.list_variables()
+        assert info.metadata.secret
+        assert dict(info.metadata.tags) == {"stage": "live"}
+        assert info.metadata.created_by == "you"
+    await variables.delete_variable("key")
+    await variables.set_variable("key", "public")
+    assert not (await variables.get_variable_with_metadata("key"))[1].secret
+
+
+async def test_a_tool_that_sets_a_secret_leaves_it_one(connect: Connect) -> None:
+    async def rotate(context: ToolContext) -> None:
+        await context.set_variable("key", "new")
+
+    world = await connect(rotate)
+    await world.variables.set_variable("key", "old", {"secret": True, "tags": {"a": "b"}})
+    await world.tools["rotate"]()
+    value, metadata = await world.variables.get_variable_with_metadata("key")
+    assert (value, metadata.secret, dict(metadata.tags)) == ("new", True, {"a": "b"})
 
 
 async def test_the_type_is_the_python_type_where_the_writer_names_none(connect: Connect) -> None:

@@ -351,3 +351,22 @@ def test_a_spec_with_neither_has_no_inputs() -> None:
 def test_a_spec_whose_pipeline_cannot_be_run_is_refused(spec: ToolSpec, text: str) -> None:
     with pytest.raises(ValidationError, match=text):
         pipeline_of(spec)
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["arguments", "input_schema"])
+def test_a_peers_pipeline_of_very_many_inputs_is_refused(listed: bool) -> None:
+    spec = ToolSpec(name="far", metadata={PIPELINE_KEY: '{"steps": [{"kind": "step", "tool": "t"}]}'})
+    if listed:
+        spec.arguments.extend(ArgumentSpec(name=f"a{number}") for number in range(65))
+    else:
+        spec.input_schema = json.dumps({"properties": {f"a{number}": {} for number in range(65)}})
+    with pytest.raises(ValidationError, match="it has 65 inputs, the limit is 64; take some as one dict"):
+        pipeline_of(spec)
+
+
+@pytest.mark.parametrize("tool", ["x" * 50_000, "$" + "x" * 50_000])
+def test_what_is_wrong_with_a_peers_pipeline_is_told_in_few_words(tool: str) -> None:
+    text = json.dumps({"steps": [{"kind": "step", "tool": tool}]})
+    with pytest.raises(ValidationError) as caught:
+        pipeline_of(ToolSpec(name="far", metadata={PIPELINE_KEY: text}))
+    assert len(caught.value.message) < 700

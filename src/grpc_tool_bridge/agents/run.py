@@ -1,7 +1,6 @@
 """One run of an agent, from its first thought to its result."""
 
 import asyncio
-import difflib
 import logging
 import time
 from collections.abc import AsyncGenerator, Mapping
@@ -29,6 +28,7 @@ from grpc_tool_bridge.errors import (
     error_info,
     wire_text,
 )
+from grpc_tool_bridge.near_names import near_names
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolSpec
 from grpc_tool_bridge.wire.values import serialize_value
@@ -266,7 +266,7 @@ def _chosen(specs: list[ToolSpec], names: tuple[str, ...]) -> dict[str, ToolSpec
     if names:
         missing = [name for name in names if name not in tools]
         if missing:
-            alike = difflib.get_close_matches(missing[0], tools, n=1)
+            alike = near_names(missing[0], tools, n=1)
             hint = f"; did you mean {alike[0]}?" if alike else ""
             raise NotFoundError(
                 f"the session has no tool {', '.join(missing)}{hint}",

@@ -147,8 +147,8 @@ class _Secrets:
             return False
         if change.name not in self._known:
             info = await _find(self._variables, change.name)
-            if info is None:
-                # Gone by now: nobody can say what it was.
+            if info is None or info.metadata.created_at.ToDatetime(UTC) > change.timestamp:
+                # Gone by now, or another of its name: nobody can say what it was.
                 return True
             if info.metadata.secret:
                 self._known.add(change.name)

@@ -20,7 +20,7 @@ from grpc_tool_bridge.core.registered import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.runs import Run, RunMemory, RunReader
 from grpc_tool_bridge.core.sessions import Session, SessionStore
-from grpc_tool_bridge.core.variables import check_name, clip
+from grpc_tool_bridge.core.variables import check_name
 from grpc_tool_bridge.core.workers import WorkerPool
 from grpc_tool_bridge.errors import (
     CallCancelledError,
@@ -35,9 +35,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.tasks import TaskSet
-
-# Names of tools that one agent may be given.
-MAX_TOOL_NAMES = 1_000
+from grpc_tool_bridge.wire.bounds import check_request, shown
 
 # Of a definition: a signature with its instructions is some kilobytes.
 MAX_DEFINITION_BYTES = 256 * 1024
@@ -126,6 +124,7 @@ class Agents:
             ValidationError: Signature, model or another part of the definition cannot be used.
             ResourceExhaustedError: The session has too many agents.
         """
+        check_request(request)
         session = self._executor.let_in(request.session_id)
         size = request.ByteSize()
         if size > MAX_DEFINITION_BYTES:
@@ -152,10 +151,6 @@ class Agents:
     def _tools_of(self, session: Session, request: pb.CreateReActAgentRequest) -> list[RegisteredTool]:
         if not request.tool_names:
             return self._registry.visible(session)
-        if len(request.tool_names) > MAX_TOOL_NAMES:
-            raise ValidationError(
-                f"an agent is given at most {MAX_TOOL_NAMES:,} tools by name; these are {len(request.tool_names):,}"
-            )
         by_name = {tool.name: tool for tool in self._registry.visible(session)}
         return [by_name.get(name) or self._registry.find(session, name) for name in dict.fromkeys(request.tool_names)]
 
@@ -211,6 +206,7 @@ class Agents:
         opened: list[Run] = []
 
         async def chunks() -> AsyncGenerator[Any, None]:
+            check_request(request)
             run = self._attach(request) or self._start(request, deadline, payload, parent)
             opened.append(run)
             async with aclosing(run.read(request.from_sequence, steps=request.stream)) as made:
@@ -267,7 +263,7 @@ class Agents:
         agent = (session.agents or {}).get(request.agent_id)
         if agent is None:
             raise NotFoundError(
-                f"session {session.id!r} has no agent {clip(request.agent_id)!r}; create it first",
+                f"session {session.id!r} has no agent {shown(request.agent_id)}; create it first",
                 error_type="AgentNotFound",
             )
         executor.check_size("the input of an agent", len(payload) or request.ByteSize())
@@ -362,6 +358,6 @@ def _drop(session: Session, run: Run) -> None:
 
 def _no_run(session: Session, run_id: str) -> NotFoundError:
     return NotFoundError(
-        f"session {session.id!r} has no run {clip(run_id)!r}: it was never begun, or was over and is forgotten",
+        f"session {session.id!r} has no run {shown(run_id)}: it was never begun, or was over and is forgotten",
         error_type="AgentNotFound",
     )

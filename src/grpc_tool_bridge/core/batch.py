@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.hub_calls import HubCall
+from grpc_tool_bridge.core.variables import clip
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     MessageTooLargeError,
@@ -20,6 +21,8 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolCallResult,
 )
 from grpc_tool_bridge.tasks import TaskSet
+from grpc_tool_bridge.turns import Turns
+from grpc_tool_bridge.wire.bounds import check_request
 
 Slot = tuple[int, ToolCallItem]
 
@@ -48,13 +51,14 @@ class Batch:
         self._request = request
         self._size = size
         self._parent = parent
-        self._response = BatchToolCallResponse(batch_id=request.batch_id)
+        self._response = BatchToolCallResponse(batch_id=clip(request.batch_id))
         limit = time.monotonic() + executor.settings.batch_timeout
         self._deadline = limit if deadline is None else min(limit, deadline)
         self._queue: Iterator[Slot] = iter(enumerate(request.items))
         self._left = len(request.items)
         self._stopped = False
         self._workers = TaskSet()
+        self._turns = Turns()
 
     async def run(self) -> BatchToolCallResponse:
         """Runs the batch and answers it; the results are in the order of the items."""
@@ -84,6 +88,7 @@ class Batch:
         if self._parent is None:
             self._executor.let_in(self._request.session_id)
         settings, request = self._executor.settings, self._request
+        check_request(request)
         if len(request.items) > settings.max_batch_items:
             raise ValidationError(
                 f"a batch has at most {settings.max_batch_items} items; this one has {len(request.items)}: split it",
@@ -113,12 +118,14 @@ class Batch:
             if helper is None and width > 1 and self._left:
                 helper = self._workers.spawn(self._work(width - 1), "batch")
             await self._one(item, self._response.results[position])
+            if self._turns.due:
+                await self._turns.give()
         if helper is not None:
             await helper
 
     async def _one(self, item: ToolCallItem, result: ToolCallResult) -> None:
         if self._stopped:
-            text = f"{item.tool_id} was not called: an item before it failed, and stop_on_error is set"
+            text = f"{clip(item.tool_id)} was not called: an item before it failed, and stop_on_error is set"
             result.error.CopyFrom(error_info(CallCancelledError(text)))
             return
         await self._executor.run(

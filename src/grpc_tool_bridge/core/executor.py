@@ -50,6 +50,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.running.arguments import LARGE_BYTES
 from grpc_tool_bridge.running.runner import Request, ToolRunner, last_chunk, set_duration
+from grpc_tool_bridge.wire.bounds import MAX_NAME_CHARS, check_request
 
 C = TypeVar("C", bound=HubCall)
 
@@ -129,8 +130,10 @@ class Executor:
 
     async def session_idle(self, session: Session) -> None:
         """Waits until no call of ``session`` runs or waits for a place."""
+        if session.idle is None:
+            session.idle = Waiters()
         while session.active:
-            await self._ends.wait()
+            await session.idle.wait()
 
     def end(self, call: HubCall | None, held: Sequence[Places]) -> None:
         """Gives back what a call has."""
@@ -140,6 +143,8 @@ class Executor:
                 call.root.below -= 1
         for places in held:
             places.release()
+        if call is not None and call.session.idle is not None and not call.session.active:
+            call.session.idle.wake()
         self.ended()
 
     def ended(self) -> None:
@@ -175,7 +180,7 @@ class Executor:
             return await self._execute_once(request, deadline, parent, payload)
         response = ToolCallResponse()
         if request.request_id:
-            response.request_id = request.request_id
+            response.request_id = clip(request.request_id)
         passed = await self.run(
             request.session_id,
             request,
@@ -214,13 +219,14 @@ class Executor:
             return response
 
         try:
+            check_request(request)
             session = self._store.find(request.session_id)
             if session.keyed is None:
                 session.keyed = KeyedCalls(self.settings)
             until = began + (session.call_timeout or self.settings.call_timeout) if end is None else end
             return await session.keyed.run(request, call, until=until)
         except ToolBridgeError as error:
-            return ToolCallResponse(request_id=request.request_id, error=error_info(error))
+            return ToolCallResponse(request_id=clip(request.request_id), error=error_info(error))
 
     async def run(
         self,
@@ -419,12 +425,15 @@ class Executor:
         Raises:
             NotFoundError: The session sees none of this id.
             MessageTooLargeError: The request is over the limit.
+            ValidationError: One of its texts or lists is.
         """
         tool = self._registry.find(session, request.tool_id)
-        # The items of a batch were weighed with it.
-        if type(request) is not ToolCallItem:
-            size = size or request.ByteSize()
-            if size > self.settings.max_message_bytes:
+        size = size or request.ByteSize()
+        # In a smaller one no text and no list can be over its bound.
+        if size > MAX_NAME_CHARS:
+            check_request(request)
+            # The items of a batch were weighed with it.
+            if size > self.settings.max_message_bytes and type(request) is not ToolCallItem:
                 self.check_size(f"the call of {tool.name}", size)
         return tool
 
@@ -520,7 +529,10 @@ class Executor:
                     call.wait_for(places)
                     await call.step(places.take())
                     call.begin()
-                held.append(places)
+                    held.append(places)
+                    call.refuse_ended()
+                else:
+                    held.append(places)
         except BaseException:
             for places in held:
                 places.release()

@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from typing import Any
 
 from google.protobuf import any_pb2
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.agents import Agents
@@ -14,12 +16,12 @@ from grpc_tool_bridge.core.batch import Batch
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.hub_calls import HubCall, session_ended
 from grpc_tool_bridge.core.metrics import Metrics
-from grpc_tool_bridge.core.registered import ToolSource
+from grpc_tool_bridge.core.registered import RegisteredTool, ToolSource, prepare_all
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.relays import Relay
 from grpc_tool_bridge.core.runs import RunReader
 from grpc_tool_bridge.core.sessions import Session, SessionHold, SessionStore, expire_forever
-from grpc_tool_bridge.core.variables import Change, Revisions, Variable, Variables, clip
+from grpc_tool_bridge.core.variables import Change, Revisions, Variable, Variables, clip, listing
 from grpc_tool_bridge.core.workers import WorkerLink, WorkerPool
 from grpc_tool_bridge.errors import (
     CallCancelledError,
@@ -33,6 +35,8 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.tasks import TaskSet
+from grpc_tool_bridge.turns import Turns, in_slices
+from grpc_tool_bridge.wire.bounds import check_request, shown
 from grpc_tool_bridge.wire.methods import AGENTS_FEATURE, SERVICE_NAME
 from grpc_tool_bridge.wire.values import serialize_value
 
@@ -91,9 +95,11 @@ class Hub:
         except TimeoutError:
             _log.warning("ending %d calls that did not finish within %g s", self.executor.active, grace)
         cause = CallCancelledError("the call was cancelled: the hub shuts down")
-        for session in self.store.sessions():
-            for call in list(session.calls or ()):
-                call.cancel(cause)
+        turns = Turns()
+        for call in [call for session in self.store.sessions() for call in session.calls or ()]:
+            call.cancel(cause)
+            if turns.due:
+                await turns.give()
 
     async def aclose(self) -> None:
         """Ends what the hub itself runs."""
@@ -118,19 +124,22 @@ class Hub:
     async def initialize_session(self, request: pb.InitializeSessionRequest) -> pb.InitializeSessionResponse:
         """Creates a session, or attaches to it where its id is known."""
         try:
+            check_request(request)
             self._refuse_while_draining()
             session, resumed = await self._open(request)
         except ToolBridgeError as error:
-            return pb.InitializeSessionResponse(session_id=request.session_id, error=error_info(error))
-        tools = [tool.spec for tool in self.registry.visible(session)]
-        return pb.InitializeSessionResponse(
+            return pb.InitializeSessionResponse(session_id=clip(request.session_id), error=error_info(error))
+        page = self.registry.page(session)
+        response = pb.InitializeSessionResponse(
             success=True,
             session_id=session.id,
             resumed=resumed,
-            tool_count=len(tools),
-            tools=tools,
+            tool_count=self.registry.count(session),
             capabilities=(*CAPABILITIES, AGENTS_FEATURE) if self.agents.available else CAPABILITIES,
+            more_tools=bool(page.next_token),
         )
+        await _put_specs(page.tools, response.tools)
+        return response
 
     async def _open(self, request: pb.InitializeSessionRequest) -> tuple[Session, bool]:
         if request.session_id:
@@ -140,6 +149,8 @@ class Hub:
                 pass  # a new id, or one whose session has ended and begins anew
         metadata = dict(request.metadata)
         if request.callback_address:
+            if metadata.get("callback_address", request.callback_address) != request.callback_address:
+                raise ValidationError("callback_address is given twice, by its field and in metadata; leave one out")
             metadata["callback_address"] = request.callback_address
         return await self.store.create_session(request.session_id, metadata, request.config), False
 
@@ -164,28 +175,30 @@ class Hub:
     async def cleanup_session(self, request: pb.CleanupSessionRequest) -> pb.StatusResponse:
         """Ends a session; without ``force``, after its calls in flight."""
         try:
+            check_request(request)
             session = self.store.find(request.session_id)
             if not request.force:
-                session.closing = True
+                session.closing += 1
                 try:
                     await self.executor.session_idle(session)
                 finally:
                     # Its remover may have gone before the last call ended.
-                    session.closing = False
+                    session.closing -= 1
             await self.store.cleanup_session(request.session_id)
         except ToolBridgeError as error:
             return _failed(error)
         return pb.StatusResponse(success=True, message=f"session {request.session_id!r} has ended")
 
     def _session_ended(self, session: Session, error: ToolBridgeError) -> None:
-        for call in list(session.calls or ()):
-            call.cancel(session_ended(error))
+        cause = session_ended(error)
+        in_slices(lambda call: call.cancel(cause), list(session.calls or ()))
         self.agents.session_ended(session, error)
         self.workers.session_ended(session)
         self.registry.session_ended(session)
 
     async def get_session_info(self, request: pb.GetSessionInfoRequest) -> pb.SessionInfo:
         """Describes a session; asking is no activity."""
+        check_request(request)
         session = self.store.peek(request.session_id)
         info = pb.SessionInfo(
             session_id=session.id,
@@ -201,6 +214,7 @@ class Hub:
 
     async def heartbeat(self, request: pb.HeartbeatRequest) -> pb.HeartbeatResponse:
         """Keeps a session alive."""
+        check_request(request)
         response = pb.HeartbeatResponse()
         response.server_time.GetCurrentTime()
         try:
@@ -213,23 +227,28 @@ class Hub:
     # --------------------------------------------------------------------------------------------------- tools
 
     async def get_session_tools(self, request: pb.GetSessionToolsRequest) -> pb.GetSessionToolsResponse:
-        """Lists the tools that a session sees."""
+        """Lists the tools that a session sees, a page of them."""
+        check_request(request)
         session = self.store.find(request.session_id)
-        specs = [tool.spec for tool in self.registry.visible(session)]
-        return pb.GetSessionToolsResponse(tools=specs, revision=self.registry.revision(session))
+        page = self.registry.page(session, request.page_token, request.page_size)
+        response = pb.GetSessionToolsResponse(revision=page.revision, next_page_token=page.next_token)
+        await _put_specs(page.tools, response.tools)
+        return response
 
     async def register_tools(
         self, request: pb.RegisterToolsRequest, *, link: WorkerLink | None = None
     ) -> pb.RegisterToolsResponse:
         """Registers the tools of a worker, over its ``link``: without one there is no way to call them."""
         try:
+            check_request(request)
             self._refuse_while_draining()
             if link is None:
                 raise ValidationError(
                     f"{len(request.tools)} tools were not registered: RegisterTools works over a link, "
                     "where they can be called"
                 )
-            added = self.workers.register(link, request)
+            async with self.workers.in_order(link):
+                added = self.workers.register(link, request, await prepare_all(request.tools))
         except ToolBridgeError as error:
             return pb.RegisterToolsResponse(error=error_info(error))
         return pb.RegisterToolsResponse(success=True, tool_ids={tool.name: tool.id for tool in added})
@@ -239,8 +258,10 @@ class Hub:
     ) -> pb.StatusResponse:
         """Removes tools, all or none: over a worker's ``link`` its own, else those of a session."""
         try:
+            check_request(request)
             if link is not None and self.workers.offers(link):
-                taken = self.workers.unregister(link, request.session_id, request.tool_ids)
+                async with self.workers.in_order(link):
+                    taken = self.workers.unregister(link, request.session_id, request.tool_ids)
                 return pb.StatusResponse(success=True, message=f"{len(taken)} tools removed")
             if not request.session_id:
                 raise ValidationError(
@@ -250,7 +271,7 @@ class Hub:
             own = session.tools or {}
             missing = [tool_id for tool_id in request.tool_ids if tool_id not in own]
             if missing:
-                named = ", ".join(repr(clip(tool_id)) for tool_id in missing[:MAX_NAMED])
+                named = ", ".join(shown(tool_id) for tool_id in missing[:MAX_NAMED])
                 more = f" and {len(missing) - MAX_NAMED:,} more" if len(missing) > MAX_NAMED else ""
                 raise NotFoundError(
                     f"session {session.id!r} has no tools of its own called {named}{more}",
@@ -263,6 +284,7 @@ class Hub:
 
     async def watch_session_tools(self, request: pb.WatchSessionToolsRequest) -> AsyncGenerator[pb.ToolUpdate, None]:
         """Tells what changes in the tools that a session sees."""
+        check_request(request)
         session = self._find_to_watch(request.session_id)
         self._check_watches(session, session.tool_watches)
         # Counted apart: a client that follows the tools does nothing that would keep its session from being idle.
@@ -348,12 +370,13 @@ class Hub:
 
     async def cancel_agent_run(self, request: pb.CancelAgentRunRequest) -> pb.StatusResponse:
         """Cancels a run, and with it the model's call and the tool that it waits for."""
-        return _status(lambda: self.agents.cancel(request))
+        return _status(request, lambda: self.agents.cancel(request))
 
     # ----------------------------------------------------------------------------------------------- variables
 
     async def get_session_variable(self, request: pb.GetVariableRequest) -> pb.VariableResponse:
         """Reads a variable; one that is not there is no error."""
+        check_request(request)
         variables = self.store.variables(request.session_id)
         try:
             variable = variables.get(request.variable_name)
@@ -368,8 +391,8 @@ class Hub:
         def set_it() -> str:
             size = request.ByteSize()
             if not request.HasField("value"):
-                raise ValidationError(f"variable {clip(request.variable_name)!r}: the request has no value")
-            self.executor.check_size(f"variable {clip(request.variable_name)!r}", size)
+                raise ValidationError(f"variable {shown(request.variable_name)}: the request has no value")
+            self.executor.check_size(f"variable {shown(request.variable_name)}", size)
             variable = self.store.set_encoded(
                 request.session_id,
                 request.variable_name,
@@ -380,7 +403,7 @@ class Hub:
             )
             return str(variable.revision)
 
-        return _status(set_it)
+        return _status(request, set_it)
 
     async def delete_session_variable(self, request: pb.DeleteVariableRequest) -> pb.StatusResponse:
         """Deletes a variable."""
@@ -390,25 +413,23 @@ class Hub:
             self.store.variables(request.session_id).delete(request.variable_name, expected_revision=expected)
             return f"variable {request.variable_name!r} was deleted"
 
-        return _status(delete_it)
+        return _status(request, delete_it)
 
     async def list_session_variables(self, request: pb.ListVariablesRequest) -> pb.ListVariablesResponse:
         """Lists variables by name."""
+        check_request(request)
         if request.limit < 0:
             raise ValidationError(f"limit is {request.limit}; it is 0 (all) or more")
-        chosen: list[Variable] = self.store.variables(request.session_id).select(
+        chosen: list[Variable] = await self.store.variables(request.session_id).select(
             prefix=request.prefix, tags=request.tags, limit=request.limit
         )
-        response = pb.ListVariablesResponse(variables=[variable.info() for variable in chosen])
-        self.executor.check_size(
-            f"the list of {len(chosen):,} variables (prefix, tags or limit make it shorter)", response.ByteSize()
-        )
-        return response
+        return await listing(chosen, self.settings.max_message_bytes)
 
     async def watch_session_variables(
         self, request: pb.WatchVariablesRequest
     ) -> AsyncGenerator[pb.VariableUpdate, None]:
         """Tells what changes in a session's variables."""
+        check_request(request)
         variables: Variables = self.store.variables(request.session_id)
         session = self._find_to_watch(request.session_id)
         self._check_watches(session, session.watches)
@@ -437,6 +458,7 @@ class Hub:
 
     async def health_check(self, request: pb.HealthCheckRequest) -> pb.HealthCheckResponse:
         """Tells whether the hub serves."""
+        check_request(request)
         if request.service not in {"", SERVICE_NAME}:
             return pb.HealthCheckResponse(status=pb.HealthCheckResponse.UNKNOWN)
         serving = pb.HealthCheckResponse.SERVING if self.serving else pb.HealthCheckResponse.NOT_SERVING
@@ -444,10 +466,11 @@ class Hub:
 
     async def get_metrics(self, request: pb.GetMetricsRequest) -> pb.MetricsResponse:
         """Reads the counts."""
+        check_request(request)
         now = time.time()
-        if request.HasField("start_time") and request.start_time.ToMicroseconds() > now * 1e6:
+        if request.HasField("start_time") and _seconds("start_time", request.start_time) > now:
             return pb.MetricsResponse()
-        if request.HasField("end_time") and request.end_time.ToMicroseconds() < now * 1e6:
+        if request.HasField("end_time") and _seconds("end_time", request.end_time) < now:
             return pb.MetricsResponse()
         own: dict[str, int | float | str] = {
             "hub.epoch": self.store.revisions.epoch,
@@ -458,10 +481,11 @@ class Hub:
             "hub.agent_run_bytes": self.agents.held_bytes,
             "hub.threads_busy": self.executor.threads_busy,
             "hub.processes_busy": self.executor.processes_busy,
+            "hub.tool_bytes": self.store.tool_bytes,
             "hub.workers": len(self.workers),
             "hub.workers_suspect": sum(worker.suspect for worker in self.workers.workers()),
         }
-        return pb.MetricsResponse(metrics=self.metrics.snapshot(own, request.metric_names))
+        return await self.metrics.snapshot(own, request.metric_names)
 
     def _refuse_while_draining(self) -> None:
         if self.executor.draining:
@@ -473,8 +497,9 @@ class Hub:
             callback(serving)
 
 
-def _status(action: Callable[[], str]) -> pb.StatusResponse:
+def _status(request: Message, action: Callable[[], str]) -> pb.StatusResponse:
     try:
+        check_request(request)
         return pb.StatusResponse(success=True, message=action())
     except ToolBridgeError as error:
         return _failed(error)
@@ -483,6 +508,22 @@ def _status(action: Callable[[], str]) -> pb.StatusResponse:
 def _failed(error: ToolBridgeError) -> pb.StatusResponse:
     info = error_info(error)
     return pb.StatusResponse(message=info.message, error=info)
+
+
+async def _put_specs(tools: Iterable[RegisteredTool], specs: Any) -> None:
+    """Puts the specs of tools into an answer; where there are many, others have their turn meanwhile."""
+    turns = Turns()
+    for tool in tools:
+        specs.append(tool.spec)
+        if turns.due:
+            await turns.give()
+
+
+def _seconds(name: str, moment: Timestamp) -> float:
+    try:
+        return moment.ToMicroseconds() / 1e6
+    except ValueError as error:
+        raise ValidationError(f"{name}: this time is none: {str(error)[:100]}") from None
 
 
 def _encoded(value: object) -> any_pb2.Any:

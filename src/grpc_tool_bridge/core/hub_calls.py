@@ -36,6 +36,15 @@ class HubCall(Call):
     worker: "Worker | None" = None
     _gave_slack = False
 
+    def begin(self) -> bool:
+        """As of any call; false where its session has ended, though nobody may have come to cancel it yet."""
+        return self.session.ended is None and super().begin()
+
+    def refuse_ended(self) -> None:
+        """Raises where its session ended while it waited."""
+        if self.session.ended is not None:
+            raise session_ended(self.session.ended)
+
     def _expire(self) -> None:
         if self.worker is None or self._gave_slack:
             super()._expire()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict
 
 from grpc_tool_bridge.errors import ResourceExhaustedError
 
@@ -23,7 +23,8 @@ class Places:
         self.max_waiting = max_waiting
         self.owner = owner
         self.used = 0
-        self._waiting: deque[asyncio.Future[None]] | None = None
+        # In the order in which they came; one may leave from anywhere.
+        self._waiting: OrderedDict[asyncio.Future[None], None] | None = None
 
     def __str__(self) -> str:
         return f"a place ({self.owner} runs {self.capacity:,} at once)"
@@ -54,7 +55,7 @@ class Places:
         if self.take_now():
             return
         if self._waiting is None:
-            self._waiting = deque()
+            self._waiting = OrderedDict()
         if len(self._waiting) >= self.max_waiting:
             raise ResourceExhaustedError(
                 f"{self.owner} has {self.capacity:,} calls running and {self.max_waiting:,} waiting, "
@@ -62,23 +63,23 @@ class Places:
                 details={"retry_after": "1"},
             )
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+        self._waiting[place] = None
         try:
             await place
         except asyncio.CancelledError:
             # The place may have been handed over in the same turn of the loop as the cancellation.
             if place.done() and not place.cancelled():
                 self.release()
-            elif place in self._waiting:
-                # Otherwise ``release`` has passed it over already.
-                self._waiting.remove(place)
+            else:
+                # Unless ``release`` has passed it over already.
+                self._waiting.pop(place, None)
             raise
 
     def release(self) -> None:
         """Gives a place back, or on to the first that waits."""
         waiting = self._waiting
         while waiting:
-            place = waiting.popleft()
+            place, _ = waiting.popitem(last=False)
             if not place.done():
                 place.set_result(None)
                 return

@@ -4,7 +4,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 
 from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import MetricHistogram, MetricValue
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import MetricHistogram, MetricsResponse, MetricValue
+from grpc_tool_bridge.turns import Turns
 
 # Upper bounds in milliseconds, three to a decade from 0.1 ms to 100 s; above them is one open bucket.
 BOUNDS_MS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
@@ -36,12 +37,11 @@ class ToolMetrics:
         self.total_us += duration_us
         self._buckets[bisect_left(_BOUNDS_US, duration_us)] += 1
 
-    def histogram(self) -> MetricHistogram:
-        """Makes the histogram of durations in milliseconds."""
-        message = MetricHistogram(count=self.calls, sum=self.total_us / 1_000)
+    def write_histogram(self, message: MetricHistogram) -> None:
+        """Writes the histogram of durations in milliseconds."""
+        message.count, message.sum = self.calls, self.total_us / 1_000
         for bound, count in zip((*BOUNDS_MS, float("inf")), self._buckets, strict=True):
             message.buckets.add(upper_bound=bound, count=count)
-        return message
 
 
 class Metrics:
@@ -60,8 +60,8 @@ class Metrics:
             known = self._tools[name] = ToolMetrics()
         return known
 
-    def snapshot(self, hub: Mapping[str, int | float | str], names: Iterable[str] = ()) -> dict[str, MetricValue]:
-        """Makes the metrics as messages.
+    async def snapshot(self, hub: Mapping[str, int | float | str], names: Iterable[str] = ()) -> MetricsResponse:
+        """Makes the metrics as messages; where there are many, others have their turn meanwhile.
 
         Args:
             hub: The hub's own metrics.
@@ -71,19 +71,23 @@ class Metrics:
             ``hub.…`` as given, and of each tool ``tool.<name>.calls``, ``.errors``, ``.active`` and ``.duration_ms``.
         """
         wanted = _Wanted(names)
-        result: dict[str, MetricValue] = {}
+        response = MetricsResponse()
+        result = response.metrics
         for name, value in hub.items():
             if name in wanted:
-                result[name] = _metric(value)
-        for tool, counts in self._tools.items():
+                _put(result[name], value)
+        turns = Turns()
+        for tool, counts in list(self._tools.items()):
             for field, number in (("calls", counts.calls), ("errors", counts.errors), ("active", counts.active)):
                 name = f"tool.{tool}.{field}"
                 if name in wanted:
-                    result[name] = MetricValue(integer_value=number)
+                    result[name].integer_value = number
             name = f"tool.{tool}.duration_ms"
             if name in wanted:
-                result[name] = MetricValue(histogram=counts.histogram())
-        return result
+                counts.write_histogram(result[name].histogram)
+            if turns.due:
+                await turns.give()
+        return response
 
 
 class _Wanted:
@@ -101,7 +105,10 @@ class _Wanted:
         return not self._names or name in self._names or name.startswith(self._prefixes)
 
 
-def _metric(value: float | str) -> MetricValue:
+def _put(message: MetricValue, value: float | str) -> None:
     if isinstance(value, str):
-        return MetricValue(string_value=value)
-    return MetricValue(integer_value=value) if isinstance(value, int) else MetricValue(double_value=value)
+        message.string_value = value
+    elif isinstance(value, int):
+        message.integer_value = value
+    else:
+        message.double_value = value

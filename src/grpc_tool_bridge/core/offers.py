@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from grpc_tool_bridge.core.registered import RegisteredTool, resolve
+from grpc_tool_bridge.core.registered import Prepared, RegisteredTool, ToolSource, prepare
 from grpc_tool_bridge.errors import AlreadyExistsError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
@@ -19,18 +19,18 @@ class Offers:
     Attributes:
         ids: Of all of them, in their order.
         joined: Tools that others offer as well, with the identical schema.
-        new: Specs to register.
+        new: What is to be registered.
         replaced: Tools of the worker's own that give way to new ones.
     """
 
     ids: list[str] = field(default_factory=list)
     joined: list[RegisteredTool] = field(default_factory=list)
-    new: list[ToolSpec] = field(default_factory=list)
+    new: list[Prepared] = field(default_factory=list)
     replaced: list[RegisteredTool] = field(default_factory=list)
 
 
 def sort_offers(
-    known: Mapping[str, RegisteredTool], specs: Iterable[ToolSpec], own: Collection["Worker"], scope: str
+    known: Mapping[str, RegisteredTool], specs: Iterable[ToolSource], own: Collection["Worker"], scope: str
 ) -> Offers:
     """Compares what a worker offers with what there is.
 
@@ -47,11 +47,12 @@ def sort_offers(
     offers = Offers()
     names = {tool.name: tool for tool in known.values()}
     for source in specs:
-        spec, _ = resolve(source)
+        prepared = prepare(source)
+        spec = prepared.spec
         offers.ids.append(spec.tool_id)
         there, namesake = known.get(spec.tool_id), names.get(spec.name)
         if there is None and namesake is None:
-            offers.new.append(spec)
+            offers.new.append(prepared)
             continue
         if there is None or namesake is None:
             # One of the two is new: its name goes with another id, or its id with another name.
@@ -63,9 +64,9 @@ def sort_offers(
             raise _taken(spec, scope, "a tool of the hub itself")
         others = [worker for worker in there.workers if worker not in own]
         if not others and there.spec != spec:
-            offers.new.append(spec)
+            offers.new.append(prepared)
             offers.replaced.append(there)
-        elif _schema(there.spec) == _schema(spec):
+        elif there.schema == prepared.schema:
             offers.joined.append(there)
         else:
             raise AlreadyExistsError(
@@ -77,12 +78,3 @@ def sort_offers(
 
 def _taken(spec: ToolSpec, scope: str, by: str) -> AlreadyExistsError:
     return AlreadyExistsError(f"{scope} has {by} named {spec.name!r} or with the id {spec.tool_id!r}; rename one")
-
-
-def _schema(spec: ToolSpec) -> bytes:
-    """Writes what replicas have to share: all but the texts for readers."""
-    bare = ToolSpec()
-    bare.CopyFrom(spec)
-    for name in ("description", "examples"):
-        bare.ClearField(name)
-    return bare.SerializeToString(deterministic=True)

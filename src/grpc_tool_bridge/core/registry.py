@@ -1,22 +1,27 @@
 """Which tools a session sees: the hub's and its own, its own first."""
 
-from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.offers import sort_offers
-from grpc_tool_bridge.core.registered import RegisteredTool, ToolSource, register_in, tool_not_found
+from grpc_tool_bridge.core.registered import RegisteredTool, ToolSource, tool_not_found
 from grpc_tool_bridge.core.sessions import Session, SessionStore
-from grpc_tool_bridge.core.waiters import Waiters
+from grpc_tool_bridge.core.tool_pages import Page, tool_page
+from grpc_tool_bridge.core.waiters import Waiters, wake_all
 from grpc_tool_bridge.errors import SessionError, SessionExpiredError, ToolBridgeError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+from grpc_tool_bridge.near_names import MAX_NAMES
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.core.workers import Worker
 
 _NONE: dict[str, RegisteredTool] = {}
+
+# Two views, and what has changed from the one to the other.
+_News = tuple[Mapping[str, RegisteredTool], Mapping[str, RegisteredTool], Sequence[tuple[str, RegisteredTool]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class ToolRegistry:
         # By session: most changes are of one session only, and thousands may be watched.
         self._waiters: WeakKeyDictionary[Session, Waiters] = WeakKeyDictionary()
         self._closed: ToolBridgeError | None = None
+        self._last_news: _News | None = None
 
     def register_batch(
         self, session_id: str, tools: Iterable[ToolSource], *, replaced: Collection[RegisteredTool] = ()
@@ -76,14 +82,7 @@ class ToolRegistry:
         if session_id:
             added = self.store.add_tools(session_id, tools, replaced=replaced)
         else:
-            added = register_in(
-                self._global,
-                tools,
-                settings=self.store.settings,
-                revisions=self.store.revisions,
-                scope="the hub",
-                replaced=replaced,
-            )
+            added = self.store.add_global_tools(self._global, tools, replaced=replaced)
             if added:
                 self._global_revision = added[-1].revision
                 self._shared = None
@@ -97,8 +96,9 @@ class ToolRegistry:
         """Removes tools of one scope, those of ``tool_ids`` that are there; returns their ids."""
         session = self.store.find(session_id) if session_id else None
         tools = self._global if session is None else session.tools or _NONE
-        removed = [tool_id for tool_id in tool_ids if tools.pop(tool_id, None) is not None]
-        if removed:
+        taken = [tool for tool_id in tool_ids if (tool := tools.pop(tool_id, None)) is not None]
+        if taken:
+            self.store.tools_removed(taken)
             revision = self.store.revisions.next()
             if session is None:
                 self._global_revision = self._global_removed_at = revision
@@ -106,12 +106,12 @@ class ToolRegistry:
             else:
                 session.tools_revision = session.tools_removed_at = revision
             self._wake(session)
-        return removed
+        return [tool.id for tool in taken]
 
     # ------------------------------------------------------------------------------------------ tools of workers
 
     def offer(
-        self, session_id: str, specs: Iterable[ToolSpec], worker: "Worker", *, in_place_of: "Worker | None" = None
+        self, session_id: str, specs: Iterable[ToolSource], worker: "Worker", *, in_place_of: "Worker | None" = None
     ) -> list[RegisteredTool]:
         """Registers tools that a worker runs, all or none; a tool that other workers offer, too, it joins.
 
@@ -160,10 +160,14 @@ class ToolRegistry:
         tools = self._global if session is None else session.tools or _NONE
         return tools.get(tool.id) is not tool
 
-    def drop(self, tool: RegisteredTool) -> None:
-        """Removes a tool, where it is still there."""
-        if not self.is_gone(tool):
-            self.unregister(tool.session_id, [tool.id])
+    def drop(self, tools: Iterable[RegisteredTool]) -> None:
+        """Removes tools, where they are still there, as one change of each scope."""
+        by_scope: defaultdict[str, list[str]] = defaultdict(list)
+        for tool in tools:
+            if not self.is_gone(tool):
+                by_scope[tool.session_id].append(tool.id)
+        for session_id, tool_ids in by_scope.items():
+            self.unregister(session_id, tool_ids)
 
     # ------------------------------------------------------------------------------------------- what is seen
 
@@ -177,7 +181,8 @@ class ToolRegistry:
         if tool is None:
             tool = self._global.get(tool_id)
             if tool is None:
-                ids = {tool.id for tool in self.visible(session)}
+                count = len(self._global) + len(session.tools or ())
+                ids = {tool.id for tool in self.visible(session)} if count <= MAX_NAMES else ()
                 raise tool_not_found(tool_id, f"session {session.id!r}", ids)
         return tool
 
@@ -187,7 +192,21 @@ class ToolRegistry:
 
     def count(self, session: Session) -> int:
         """Counts the tools that a session sees."""
-        return len(self.visible(session)) if session.tools else len(self._global)
+        if not session.tools:
+            return len(self._global)
+        shared = self._by_name(None)
+        return len(shared) + sum(tool.name not in shared for tool in session.tools.values())
+
+    def page(self, session: Session, token: str = "", size: int = 0) -> Page:
+        """Takes one page of the tools that a session sees; arguments and errors as of ``tool_page``."""
+        return tool_page(
+            self._by_name(session),
+            self.revision(session),
+            owner=f"{self.store.revisions.epoch} {session.id}",
+            token=token,
+            size=size,
+            max_bytes=self.store.settings.max_message_bytes,
+        )
 
     def revision(self, session: Session) -> int:
         """Returns the revision of the last change that the session sees."""
@@ -208,19 +227,32 @@ class ToolRegistry:
         if after > revision or 0 < after < max(self._global_removed_at, session.tools_removed_at):
             yield ToolChange("reset", None, after)
             told = {}
-        elif after:
+        elif 0 < after < revision:
             told = {name: tool for name, tool in told.items() if tool.revision <= after}
         known = after or revision
         while True:
             present = self._by_name(session)
             revision = self.revision(session)
-            news = [] if present is told else list(_changes(told, present))
+            news = self._news(told, present)
             told = present
             for left, (operation, tool) in zip(reversed(range(len(news))), news, strict=True):
                 # Whoever goes on from one that is not the last is told all of them again, rather than miss the rest.
                 yield ToolChange(operation, tool, known if left else revision)
             known = revision
             await self._next_change(session, revision)
+
+    def _news(
+        self, told: Mapping[str, RegisteredTool], present: Mapping[str, RegisteredTool]
+    ) -> Sequence[tuple[str, RegisteredTool]]:
+        """Lists what has changed between two views. Thousands of watches may share both, and come one after another."""
+        if present is told:
+            return ()
+        if present is not self._shared:
+            return list(_changes(told, present))
+        known = self._last_news
+        if known is None or known[0] is not told or known[1] is not present:
+            known = self._last_news = told, present, list(_changes(told, present))
+        return known[2]
 
     async def _next_change(self, session: Session, revision: int) -> None:
         while self.revision(session) <= revision:
@@ -251,8 +283,7 @@ class ToolRegistry:
     def _wake(self, session: Session | None) -> None:
         """Wakes the watches of a session; of None: all."""
         if session is None:
-            for waiters in list(self._waiters.values()):
-                waiters.wake()
+            wake_all(list(self._waiters.values()))
         elif session in self._waiters:
             self._waiters[session].wake()
 

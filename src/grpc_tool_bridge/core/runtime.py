@@ -1,5 +1,6 @@
 """What a tool in the hub's own process may ask of the hub."""
 
+import sys
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import any_pb2
 
 from grpc_tool_bridge.core.sessions import SessionStore
+from grpc_tool_bridge.core.variables import listing
 from grpc_tool_bridge.errors import ToolExecutionError, error_from_info
 from grpc_tool_bridge.outside import outside_loop, read_value, written
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolStreamRequest, VariableInfo
@@ -51,7 +53,9 @@ class HubRuntime:
 
     async def list_variables(self, prefix: str) -> list[VariableInfo]:
         """Lists the session's variables by name."""
-        return [variable.info() for variable in self._store.variables(self._call.session.id).select(prefix=prefix)]
+        chosen = await self._store.variables(self._call.session.id).select(prefix=prefix)
+        # They leave the process with nobody.
+        return list((await listing(chosen, sys.maxsize)).variables)
 
     async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Calls another tool; raises ToolExecutionError."""

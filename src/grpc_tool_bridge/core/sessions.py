@@ -5,7 +5,7 @@ import time
 import uuid
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import any_pb2
@@ -14,8 +14,9 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.caching import ResultCache
 from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.limits import Places
-from grpc_tool_bridge.core.registered import RegisteredTool, ToolSource, register_in
-from grpc_tool_bridge.core.variables import Revisions, Variable, Variables, check_name, clip, type_name
+from grpc_tool_bridge.core.registered import RegisteredTool, ScopeBounds, ToolSource, register_in
+from grpc_tool_bridge.core.variables import Revisions, Variable, Variables, check_name, type_name
+from grpc_tool_bridge.core.waiters import Waiters
 from grpc_tool_bridge.errors import (
     AlreadyExistsError,
     NotFoundError,
@@ -26,14 +27,13 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, VariableMetadata
+from grpc_tool_bridge.turns import Turns
+from grpc_tool_bridge.wire.bounds import shown
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.core.agents import Agent
     from grpc_tool_bridge.core.runs import Run
     from grpc_tool_bridge.running.calls import Call
-
-# What a session's creator says of it stays as long as the session, outside the limit of its variables.
-MAX_METADATA_CHARS = 65_536
 
 _NO_METADATA: Mapping[str, str] = {}
 
@@ -59,7 +59,9 @@ class Session:
         agents: Its agents by id; None until there is one.
         runs: Their runs by id, those that are over but kept included; likewise.
         links: Open links whose clients opened the session over them; likewise.
-        closing: Whether it is being removed: calls that run finish, new ones are refused.
+        closing: How many want it removed once its calls have finished; new ones are refused meanwhile.
+        ended: Why it has ended; None: it has not.
+        idle: Those who wait until no call of it is left; None until there was one.
     """
 
     __slots__ = (
@@ -72,7 +74,9 @@ class Session:
         "calls",
         "closing",
         "created_at",
+        "ended",
         "id",
+        "idle",
         "keyed",
         "last_activity",
         "links",
@@ -107,7 +111,9 @@ class Session:
         self.agents: dict[str, Agent] | None = None
         self.runs: dict[str, Run] | None = None
         self.links = 0
-        self.closing = False
+        self.closing = 0
+        self.ended: ToolBridgeError | None = None
+        self.idle: Waiters | None = None
         self._variables: Variables | None = None
 
     @property
@@ -156,6 +162,9 @@ class SessionStore:
         settings: Limits; the defaults where not given.
         revisions: Numbers the changes of one hub.
         on_end: Called with each session that ends and the error that its callers get.
+
+    Attributes:
+        tool_bytes: What the tools of the hub and of all sessions count for.
     """
 
     def __init__(
@@ -171,6 +180,7 @@ class SessionStore:
         # The least recently active first.
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._ended: OrderedDict[str, str] = OrderedDict()
+        self.tool_bytes = 0
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -205,12 +215,6 @@ class SessionStore:
             raise AlreadyExistsError(f"session {session_id!r} exists already; attach to it, or choose another id")
         if config is not None and (config.max_concurrent_tools < 0 or config.default_timeout_ms < 0):
             raise ValidationError("max_concurrent_tools and default_timeout_ms of a session are 0 or more")
-        size = sum(len(key) + len(value) for key, value in (metadata or {}).items())
-        if size > MAX_METADATA_CHARS:
-            raise ValidationError(
-                f"the metadata of a session has at most {MAX_METADATA_CHARS:,} characters; this has {size:,}: "
-                "put what is large into variables"
-            )
         if len(self._sessions) >= self.settings.max_sessions:
             raise ResourceExhaustedError(
                 f"the hub has {len(self._sessions):,} sessions, which is its limit (max_sessions); "
@@ -273,27 +277,35 @@ class SessionStore:
 
     def expire_idle(self) -> int:
         """Ends sessions that were idle for too long and returns their number."""
-        now = time.monotonic()
-        oldest = now - self.settings.session_idle_timeout
-        ended = 0
+        return sum(self.expiring())
+
+    def expiring(self) -> Iterator[bool]:
+        """Looks at the sessions that nobody has called for too long, one at a time, and ends those that are idle.
+
+        Yields:
+            Of each whether it was ended. Between two of them others may have their turn.
+        """
+        oldest = time.monotonic() - self.settings.session_idle_timeout
         while self._sessions:
             session = next(iter(self._sessions.values()))
             if session.last_activity > oldest:
-                break
+                return
             if session.active or session.watches or session.links:
-                session.last_activity = now
+                session.last_activity = time.monotonic()
                 self._sessions.move_to_end(session.id)
+                yield False
                 continue
             self._end(session, f"it was idle for {self.settings.session_idle_timeout:g} s")
-            ended += 1
-        return ended
+            yield True
 
     def _end(self, session: Session, why: str) -> None:
         del self._sessions[session.id]
         self._ended[session.id] = why
         while len(self._ended) > self.settings.ended_sessions:
             self._ended.popitem(last=False)
-        error = self._missing(session.id)
+        if session.tools:
+            self.tools_removed(session.tools.values())
+        error = session.ended = self._missing(session.id)
         if session._variables is not None:  # noqa: SLF001 - the store owns the session
             session._variables.close(error)  # noqa: SLF001 - likewise
         if self._on_end is not None:
@@ -303,7 +315,7 @@ class SessionStore:
         why = self._ended.get(session_id)
         if why is not None:
             return SessionExpiredError(f"session {session_id!r} has ended: {why}; start a new one")
-        return SessionNotFoundError(f"there is no session {clip(session_id)!r}; call InitializeSession first")
+        return SessionNotFoundError(f"there is no session {shown(session_id)}; call InitializeSession first")
 
     # -------------------------------------------------------------------------------------------------- tools
 
@@ -332,12 +344,48 @@ class SessionStore:
             settings=self.settings,
             revisions=self.revisions,
             scope=f"session {session_id!r}",
-            limit=self.settings.max_session_tools,
+            bounds=self._bounds(known, "max_session_tools", "max_session_tool_bytes"),
             replaced=replaced,
         )
+        self.tool_bytes += _bytes_of(added) - _bytes_of(replaced)
         if added:
             session.tools, session.tools_revision = known, added[-1].revision
         return added
+
+    def add_global_tools(
+        self,
+        known: dict[str, RegisteredTool],
+        tools: Iterable[ToolSource],
+        *,
+        replaced: Collection[RegisteredTool] = (),
+    ) -> list[RegisteredTool]:
+        """Adds tools that every session sees to those that are ``known``; arguments and errors as of ``add_tools``."""
+        added = register_in(
+            known,
+            tools,
+            settings=self.settings,
+            revisions=self.revisions,
+            scope="the hub",
+            bounds=self._bounds(known, "max_tools", "max_tool_bytes"),
+            replaced=replaced,
+        )
+        self.tool_bytes += _bytes_of(added) - _bytes_of(replaced)
+        return added
+
+    def _bounds(self, known: Mapping[str, RegisteredTool], count_setting: str, size_setting: str) -> ScopeBounds:
+        settings = self.settings
+        return ScopeBounds(
+            count=getattr(settings, count_setting),
+            count_setting=count_setting,
+            size=getattr(settings, size_setting),
+            size_setting=size_setting,
+            others=self.tool_bytes - _bytes_of(known.values()),
+            all_size=settings.max_tool_bytes,
+        )
+
+    def tools_removed(self, tools: Iterable[RegisteredTool]) -> None:
+        """Counts tools that are registered no more."""
+        self.tool_bytes -= _bytes_of(tools)
 
     async def get_tool(self, session_id: str, tool_id: str) -> RegisteredTool:
         """Returns a tool of the session's own.
@@ -348,7 +396,8 @@ class SessionStore:
         session = self.find(session_id)
         tool = session.tools.get(tool_id) if session.tools else None
         if tool is None:
-            raise NotFoundError(f"session {session_id!r} has no tool {tool_id!r} of its own", error_type="ToolNotFound")
+            text = f"session {session_id!r} has no tool {shown(tool_id)} of its own"
+            raise NotFoundError(text, error_type="ToolNotFound")
         return tool
 
     # ---------------------------------------------------------------------------------------------- variables
@@ -403,8 +452,15 @@ class SessionStore:
         return variable.value, variable.metadata()
 
 
+def _bytes_of(tools: Iterable[RegisteredTool]) -> int:
+    return sum(tool.size for tool in tools)
+
+
 async def expire_forever(store: SessionStore) -> None:
-    """Ends idle sessions, looking ten times in an idle time."""
+    """Ends idle sessions, looking ten times in an idle time; of very many, some at a time."""
     while True:
         await asyncio.sleep(min(5.0, store.settings.session_idle_timeout / 10))
-        store.expire_idle()
+        turns = Turns()
+        for _ in store.expiring():
+            if turns.due:
+                await turns.give()

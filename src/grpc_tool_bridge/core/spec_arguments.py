@@ -28,11 +28,14 @@ from grpc_tool_bridge.tooling.signatures import (
     Parameter,
     Signature,
 )
+from grpc_tool_bridge.wire.bounds import shown
 
 # Far more than a tool has that somebody means to call.
 MAX_ARGUMENTS = 256
 MAX_NAME_CHARS = 128
 MAX_SCHEMA_BYTES = 262_144
+# Of an argument with more of them, the values are left to the worker.
+MAX_CHOICES = 1_000
 
 # Up to here a double holds every integer, so a bound that travels as one is the bound that was meant.
 _MAX_EXACT = 2**53
@@ -84,6 +87,21 @@ class Unread(list[Any]):
     """Stands for an argument that is not read here. It is a list, as a starred parameter takes one by its name."""
 
 
+class _LateValidator(Validator):
+    """Is compiled when it is first needed: of most arguments the type is right, and of hundreds few are given."""
+
+    __slots__ = ("_late_schema",)
+
+    def __init__(self, schema: Schema) -> None:
+        self._late_schema: Schema | None = schema
+
+    def validate_python(self, value: Any) -> Any:
+        schema, self._late_schema = self._late_schema, None
+        if schema is not None:
+            super().__init__(schema)
+        return super().validate_python(value)
+
+
 UNREAD = Unread()
 _ANYTHING = Check({"type": "any"}, EVERYTHING, Validator({"type": "any"}))
 
@@ -126,14 +144,27 @@ def read_arguments(spec: ToolSpec) -> SpecArguments | None:
     Raises:
         ValidationError: There are too many of them, their names cannot be used, or the input schema is none.
     """
+    names, schema = _read_names(spec)
+    if spec.arguments:
+        return _of_arguments(spec.arguments, schema)
+    return None if schema is None else _of_schema(names, schema)
+
+
+def check_arguments(spec: ToolSpec) -> None:
+    """Looks at the arguments of a spec without making anything of them; raises as ``read_arguments``."""
+    _read_names(spec)
+
+
+def _read_names(spec: ToolSpec) -> tuple[list[str], _InputSchema | None]:
+    # Before the list is gone through.
+    if len(spec.arguments) > MAX_ARGUMENTS:
+        raise _too_many(spec.name, len(spec.arguments))
     schema = _read_schema(spec)
     names = [item.name for item in spec.arguments]
     if not names and schema is not None:
         names = list(dict.fromkeys([*schema.properties, *schema.required]))
     _check_names(spec.name, names)
-    if spec.arguments:
-        return _of_arguments(spec.arguments, schema)
-    return None if schema is None else _of_schema(names, schema)
+    return names, schema
 
 
 def _read_schema(spec: ToolSpec) -> _InputSchema | None:
@@ -154,16 +185,22 @@ def _read_schema(spec: ToolSpec) -> _InputSchema | None:
 
 def _check_names(tool_name: str, names: Sequence[str]) -> None:
     if len(names) > MAX_ARGUMENTS:
-        raise ValidationError(f"tool {tool_name!r}: it has {len(names):,} arguments, the limit is {MAX_ARGUMENTS}")
+        raise _too_many(tool_name, len(names))
     for name in names:
         if not 0 < len(name) <= MAX_NAME_CHARS:
             raise ValidationError(
                 f"tool {tool_name!r}: an argument's name has 1 to {MAX_NAME_CHARS} characters; "
-                f"this one has {len(name):,}: {name[:MAX_NAME_CHARS]!r}"
+                f"this one has {len(name):,}: {shown(name)}"
             )
-    if len(set(names)) < len(names):
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
-        raise ValidationError(f"tool {tool_name!r}: two of its arguments are named {twice!r}")
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValidationError(f"tool {tool_name!r}: two of its arguments are named {shown(name)}")
+        seen.add(name)
+
+
+def _too_many(tool_name: str, count: int) -> ValidationError:
+    return ValidationError(f"tool {tool_name!r}: it has {count:,} arguments, the limit is {MAX_ARGUMENTS}")
 
 
 # ---------------------------------------------------------------------------------------------- listed arguments
@@ -204,6 +241,8 @@ def _argument_check(item: ArgumentSpec, facts: Any) -> Check:
         return _property_check(facts)
     kind = item.python_type.removesuffix(_OR_NONE)
     or_none = kind != item.python_type
+    if len(item.allowed_values) > MAX_CHOICES:
+        return _ANYTHING
     if item.allowed_values:
         expected = _expected(kind, list(item.allowed_values))
         return _make_check({"type": "literal", "expected": expected}, or_none=or_none) if expected else _ANYTHING
@@ -279,7 +318,9 @@ def _property_check(facts: Any) -> Check:
     or_none = or_none or plain.get("default", ...) is None
     if "enum" in plain or "const" in plain:
         expected = plain.get("enum", [plain.get("const")])
-        if not isinstance(expected, list) or not expected or not all(type(item) in _LITERALS for item in expected):
+        if not isinstance(expected, list) or not 0 < len(expected) <= MAX_CHOICES:
+            return _ANYTHING
+        if not all(type(item) in _LITERALS for item in expected):
             return _ANYTHING
         return _make_check({"type": "literal", "expected": expected}, _MEANT_ALIKE, or_none=or_none)
     kind = plain.get("type")
@@ -344,4 +385,4 @@ def _make_check(
     if or_none:
         schema = {"type": "nullable", "schema": schema}
         accepts.add(NoneType)
-    return Check(schema, frozenset(accepts), Validator(schema))
+    return Check(schema, frozenset(accepts), _LateValidator(schema))

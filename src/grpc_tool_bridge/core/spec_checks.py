@@ -10,7 +10,7 @@ from types import NoneType
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from grpc_tool_bridge.core.spec_arguments import UNREAD, read_arguments
+from grpc_tool_bridge.core.spec_arguments import UNREAD, check_arguments, read_arguments
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolSpec, ToolStreamRequest
 from grpc_tool_bridge.tooling.binding import Binder
@@ -37,7 +37,7 @@ _NULL = serialize_value(None).value
 
 
 class SpecCheck:
-    """Checks the arguments of a call.
+    """Checks the arguments of a call. It is compiled at the first: of thousands of tools, few may ever be called.
 
     Args:
         spec: The tool's spec.
@@ -46,21 +46,26 @@ class SpecCheck:
         ValidationError: It says something of its arguments that cannot be.
     """
 
-    __slots__ = ("_binder", "_by_place", "_named", "_ordered", "_required")
+    __slots__ = ("_binder", "_by_place", "_named", "_ordered", "_required", "_spec")
 
     def __init__(self, spec: ToolSpec) -> None:
+        check_arguments(spec)
+        self._spec = spec
         self._binder: Binder | None = None
         # Type URLs whose values pass unread, of arguments that have such: by place; and by name, with
         # place and whether a call must give it.
         self._by_place: tuple[tuple[int, Container[str]], ...] = ()
         self._named: dict[str, tuple[Container[str], int, bool]] = {}
-        # How many arguments are left that a call must give, when so many are given by position.
-        self._required: tuple[int, ...] = (0,)
+        # How many arguments are left that a call must give, when so many are given by position; None: not compiled.
+        self._required: tuple[int, ...] | None = None
         self._ordered = False
-        arguments = read_arguments(spec)
+
+    def _compile(self) -> tuple[int, ...]:
+        self._required = (0,)
+        arguments = read_arguments(self._spec)
         if arguments is None:
-            return
-        self._binder = Binder(spec.name, arguments.signature, arguments.checks)
+            return self._required
+        self._binder = Binder(self._spec.name, arguments.signature, arguments.checks)
         self._required = self._binder.required
         self._ordered = arguments.ordered
         parameters = arguments.signature.parameters
@@ -73,6 +78,7 @@ class SpecCheck:
             for item in parameters
             if not item.variadic
         }
+        return self._required
 
     def __call__(self, request: ToolCallRequest | ToolStreamRequest | ToolCallItem) -> None:
         """Checks a call.
@@ -84,17 +90,19 @@ class SpecCheck:
         # through the messages by their places takes two thirds as long as to iterate over them.)
         args = request.args
         given = len(args)
-        if given < len(self._required):
+        required = self._required
+        if required is None:
+            required = self._compile()
+        if given < len(required):
             for place, urls in self._by_place:
                 if place < given and args[place].type_url not in urls:
                     break
             else:
-                if self._are_fine(request.kwargs, given) if request.kwargs else not self._required[given]:
+                if self._are_fine(request.kwargs, required[given], given) if request.kwargs else not required[given]:
                     return
         self._judge(request)
 
-    def _are_fine(self, kwargs: Mapping[str, AnyMessage], given: int) -> bool:
-        missing = self._required[given]
+    def _are_fine(self, kwargs: Mapping[str, AnyMessage], missing: int, given: int) -> bool:
         named = self._named
         # A map's items take three times as long.
         for name in kwargs:

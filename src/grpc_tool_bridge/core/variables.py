@@ -12,14 +12,18 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.waiters import Waiters
 from grpc_tool_bridge.errors import (
     ConflictError,
+    MessageTooLargeError,
     NotFoundError,
     ResourceExhaustedError,
     ToolBridgeError,
     ValidationError,
 )
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import VariableInfo, VariableMetadata
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ListVariablesResponse, VariableInfo, VariableMetadata
+from grpc_tool_bridge.turns import Turns
+from grpc_tool_bridge.wire.bounds import MAX_NAME_CHARS, shown
 
-MAX_NAME_CHARS = 256
+# What a tag takes in memory, however short it is.
+TAG_BYTES = 100
 
 _TYPE_NAMES = {
     "google.protobuf.StringValue": "str",
@@ -45,20 +49,21 @@ class Revisions:
         self.next: Callable[[], int] = itertools.count(1).__next__
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Variable:
-    """One variable.
+    """One variable at one revision; a change makes another, so that a list of them stays what it was.
 
     Attributes:
-        value: Whatever was set; the store does not look inside.
+        value: Whatever was set; the store does not look inside. It may be secret, so no text of this shows it.
         size: Bytes that the value counts for.
         held: Bytes that the whole variable counts for: its value and what its writer says of it.
         created_at, updated_at: Seconds since the epoch.
         revision: Of the last change.
+        secret: Whether its value is shown in no listing, log or dashboard; that stays until it is deleted.
     """
 
     name: str
-    value: Any
+    value: Any = field(repr=False)
     type: str
     size: int
     created_at: float
@@ -71,24 +76,44 @@ class Variable:
 
     def metadata(self) -> VariableMetadata:
         """Makes the message that describes the variable."""
-        message = VariableMetadata(
-            type=self.type, created_by=self.created_by, tags=self.tags, revision=self.revision, secret=self.secret
-        )
-        message.created_at.FromMicroseconds(int(self.created_at * 1e6))
-        message.updated_at.FromMicroseconds(int(self.updated_at * 1e6))
+        message = VariableMetadata()
+        self._fill(message)
         return message
 
     def info(self) -> VariableInfo:
         """Makes the message that lists the variable."""
-        return VariableInfo(name=self.name, type=self.type, size_bytes=self.size, metadata=self.metadata())
+        message = VariableInfo()
+        self.describe(message)
+        return message
 
-    def has_tags(self, tags: Iterable[str]) -> bool:
-        """Tells whether it carries every one of ``tags``, each "key" or "key=value"."""
-        for tag in tags:
-            key, equals, value = tag.partition("=")
-            if key not in self.tags or (equals and self.tags[key] != value):
-                return False
-        return True
+    def describe(self, info: VariableInfo) -> None:
+        """Fills in the message that lists the variable."""
+        info.name, info.type, info.size_bytes = self.name, self.type, self.size
+        self._fill(info.metadata)
+
+    def _fill(self, message: VariableMetadata) -> None:
+        message.type, message.revision = self.type, self.revision
+        message.created_by, message.secret = self.created_by, self.secret
+        if self.tags:
+            message.tags.update(self.tags)
+        for stamp, seconds in ((message.created_at, self.created_at), (message.updated_at, self.updated_at)):
+            micros = int(seconds * 1e6)
+            stamp.seconds, stamp.nanos = micros // 1_000_000, micros % 1_000_000 * 1_000
+
+    def has_tags(self, tags: Collection["WantedTag"]) -> bool:
+        """Tells whether it carries every one of ``tags``."""
+        own = self.tags
+        return all(key in own and (value is None or own[key] == value) for key, value in tags)
+
+
+# A key and, where that matters, its value.
+WantedTag = tuple[str, str | None]
+
+
+def wanted_tag(text: str) -> WantedTag:
+    """Reads a tag to look for, "key" or "key=value"."""
+    key, equals, value = text.partition("=")
+    return key, value if equals else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +128,7 @@ class Change:
 
     operation: str
     name: str
-    value: Any
+    value: Any = field(repr=False)
     revision: int
     timestamp: float
     size: int = 0
@@ -158,7 +183,7 @@ class Variables:
             return self._items[name]
         except KeyError:
             raise NotFoundError(
-                f"session {self._session_id!r} has no variable {clip(name)!r}", error_type="VariableNotFound"
+                f"session {self._session_id!r} has no variable {shown(name)}", error_type="VariableNotFound"
             ) from None
 
     def set(
@@ -179,8 +204,9 @@ class Variables:
             value: Kept as it is.
             size: Bytes that the value counts for.
             type_name: Its type, where ``metadata`` names none.
-            metadata: type, created_by, tags and secret are taken from it; without it, or where it names only the
-                type, the others stay as they were.
+            metadata: Of type, created_by and tags those that are given are taken from it, tags as a whole; the others
+                stay as they were. A variable that is ``secret`` once is so until it is deleted: a writer that says
+                nothing of it sends the same as one that denies it.
             create: Whether a variable that does not exist is made.
             expected_revision: Set only where this is the present revision (0: where there is none).
 
@@ -196,27 +222,28 @@ class Variables:
         self._expect(name, known, expected_revision)
         if known is None and not create:
             self.get(name)
-        # Clients always name the type of the value, which says nothing of the rest.
-        only_type = metadata is not None and bool(metadata.type) and not (metadata.created_by or metadata.tags)
-        describes = metadata is not None and (not only_type or metadata.secret)
-        if not describes and known is not None:
-            held = size + known.held - known.size
-        else:
-            held = size + (metadata.ByteSize() if metadata is not None else 0)
-            if known is not None and metadata is not None and not metadata.created_by:
-                # It stays, so it counts.
-                held += len(known.created_by)
+        said = metadata if metadata is not None else _NOTHING_SAID
+        created_by = said.created_by or (known.created_by if known else "")
+        tags = dict(said.tags) if said.tags else (known.tags if known else _NO_TAGS)
+        held = size + len(created_by) + sum(len(key) + len(text) + TAG_BYTES for key, text in tags.items())
         self._check_room(known, held)
         now = time.time()
-        variable = known or Variable(name, None, "", 0, now, now, 0)
-        self._bytes += held - variable.held
-        variable.value, variable.size, variable.held, variable.updated_at = value, size, held, now
-        previous, variable.revision = variable.revision, self._revisions.next()
-        variable.type = clip((metadata.type if metadata else "") or type_name)
-        if metadata is not None and describes:
-            variable.created_by = metadata.created_by or variable.created_by
-            variable.tags, variable.secret = dict(metadata.tags), metadata.secret
+        variable = Variable(
+            name,
+            value,
+            clip(said.type or type_name),
+            size,
+            known.created_at if known else now,
+            now,
+            self._revisions.next(),
+            held,
+            created_by,
+            said.secret or (known is not None and known.secret),
+            tags,
+        )
+        self._bytes += held - (known.held if known else 0)
         self._items[name] = variable
+        previous = known.revision if known else 0
         self._changed(Change("update" if known else "set", name, value, variable.revision, now, size, previous))
         return variable
 
@@ -234,15 +261,24 @@ class Variables:
         self._deleted_at = self._revisions.next()
         self._changed(Change("delete", name, None, self._deleted_at, time.time(), previous=variable.revision))
 
-    def select(self, *, prefix: str = "", tags: Collection[str] = (), limit: int = 0) -> list[Variable]:
-        """Lists variables by name: those that begin with ``prefix`` and carry every tag, at most ``limit`` (0: all)."""
-        chosen = [
-            variable
-            for name, variable in self._items.items()
-            if name.startswith(prefix) and (not tags or variable.has_tags(tags))
-        ]
-        chosen.sort(key=lambda variable: variable.name)
+    async def select(self, *, prefix: str = "", tags: Collection[str] = (), limit: int = 0) -> list[Variable]:
+        """Lists variables by name, all of one moment; where there are many, others have their turn meanwhile.
+
+        Args:
+            prefix: Only names that begin so.
+            tags: Only variables that carry every one of these, each "key" or "key=value".
+            limit: The first so many; 0: all.
+        """
+        chosen = self._begin_so(prefix)
+        if tags:
+            chosen = await _with_tags(chosen, [wanted_tag(tag) for tag in dict.fromkeys(tags)])
+        chosen.sort(key=_name_of)
         return chosen[:limit] if limit else chosen
+
+    def _begin_so(self, prefix: str) -> list[Variable]:
+        if not prefix:
+            return list(self._items.values())
+        return [variable for name, variable in self._items.items() if name.startswith(prefix)]
 
     async def watch(
         self, names: Collection[str] = (), *, initial: bool = False, after: int = 0, epoch: str = ""
@@ -335,7 +371,7 @@ class Variables:
         if expected is not None and expected != present:
             state = f"is at revision {present}" if known else "does not exist"
             raise ConflictError(
-                f"variable {name!r} {state}, not at revision {expected}; read it again and decide anew",
+                f"variable {shown(name)} {state}, not at revision {expected}; read it again and decide anew",
                 details={"revision": str(present), "expected_revision": str(expected)},
             )
 
@@ -399,16 +435,58 @@ def check_name(name: str, what: str) -> None:
         ValidationError: It is not.
     """
     if not name or len(name) > MAX_NAME_CHARS:
-        shown = f"{name[:32]!r}…" if name else "empty"
-        raise ValidationError(f"{what} has 1 to {MAX_NAME_CHARS} characters; this one has {len(name):,} ({shown})")
+        said = f"{name[:32]!r}…" if name else "empty"
+        raise ValidationError(f"{what} has 1 to {MAX_NAME_CHARS} characters; this one has {len(name):,} ({said})")
     if not name.isprintable():
         bad = next(character for character in name if not character.isprintable())
-        raise ValidationError(f"{what} has printable characters only; {name!r} has U+{ord(bad):04X}")
+        raise ValidationError(f"{what} has printable characters only; {shown(name)} has U+{ord(bad):04X}")
 
 
 def clip(text: str) -> str:
     """Shortens a name that came from outside for the text of an error."""
     return text if len(text) <= MAX_NAME_CHARS else f"{text[:64]}…"
+
+
+def _name_of(variable: Variable) -> str:
+    return variable.name
+
+
+async def _with_tags(variables: Iterable[Variable], tags: Collection[WantedTag]) -> list[Variable]:
+    found: list[Variable] = []
+    turns = Turns()
+    for variable in variables:
+        if variable.has_tags(tags):
+            found.append(variable)
+        if turns.due:
+            await turns.give()
+    return found
+
+
+async def listing(variables: Collection[Variable], max_bytes: int) -> ListVariablesResponse:
+    """Makes the message that lists variables; where there are many, others have their turn meanwhile.
+
+    Raises:
+        MessageTooLargeError: It would take more than ``max_bytes``.
+    """
+    response = ListVariablesResponse()
+    size = 0
+    turns = Turns()
+    for variable in variables:
+        info = response.variables.add()
+        variable.describe(info)
+        size += info.ByteSize() + _ENTRY_BYTES
+        if size > max_bytes:
+            what = f"the list of {len(variables):,} variables (prefix, tags or limit make it shorter)"
+            raise MessageTooLargeError.of(what, size, max_bytes)
+        if turns.due:
+            await turns.give()
+    return response
+
+
+# Of one entry in a list: its tag and its length.
+_ENTRY_BYTES = 4
+_NOTHING_SAID = VariableMetadata()
+_NO_TAGS: Mapping[str, str] = {}
 
 
 def type_name(type_url: str) -> str:

@@ -9,12 +9,13 @@ import logging
 import math
 import uuid
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
+from weakref import WeakSet
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.hub_calls import HubCall
-from grpc_tool_bridge.core.registered import RegisteredTool
+from grpc_tool_bridge.core.registered import RegisteredTool, ToolSource
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.variables import check_name
 from grpc_tool_bridge.core.worker_calls import WorkerCall, WorkerLostError
@@ -26,6 +27,8 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RegisterToolsRequest
 from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.throttled_log import ThrottledLog
+from grpc_tool_bridge.turns import in_slices
+from grpc_tool_bridge.wire.bounds import shown
 from grpc_tool_bridge.wire.methods import AGENTS_FEATURE
 
 if TYPE_CHECKING:
@@ -110,6 +113,11 @@ class Worker:
         """Calls that it has, or is about to get."""
         return self.link.open_calls + self.reserved
 
+    @property
+    def has_room(self) -> bool:
+        """Whether it takes a call now."""
+        return self.active < self.capacity and not self.suspect
+
 
 class WorkerPool:
     """All workers of a hub.
@@ -125,7 +133,10 @@ class WorkerPool:
         # Calls that wait for a worker of their tool, in order.
         self._waiting: dict[RegisteredTool, OrderedDict[_Place, None]] = {}
         # Tools whose last worker was lost, until they are dropped.
-        self._orphans: dict[RegisteredTool, asyncio.TimerHandle] = {}
+        self._orphans: dict[RegisteredTool, _Left] = {}
+        # What one link registers and takes back is done in its order, though it may take several turns.
+        self._locks: dict[WorkerLink, asyncio.Lock] = {}
+        self._drained: WeakSet[WorkerLink] = WeakSet()
         self._tasks = TaskSet()
         self._watching = False
         # A peer can cause its lines as often as it likes.
@@ -140,15 +151,27 @@ class WorkerPool:
 
     async def aclose(self) -> None:
         """Ends what the pool itself runs."""
-        for timer in self._orphans.values():
-            timer.cancel()
+        for left in self._orphans.values():
+            if left.timer is not None:
+                left.timer.cancel()
         self._orphans.clear()
         await self._tasks.aclose()
 
     # ----------------------------------------------------------------------------------------- who offers what
 
-    def register(self, link: WorkerLink, request: RegisterToolsRequest) -> list[RegisteredTool]:
+    def in_order(self, link: WorkerLink) -> asyncio.Lock:
+        """Returns what is held while tools of a link are registered or taken back."""
+        return self._locks.setdefault(link, asyncio.Lock())
+
+    def register(
+        self, link: WorkerLink, request: RegisterToolsRequest, tools: Sequence[ToolSource] | None = None
+    ) -> list[RegisteredTool]:
         """Registers tools of a worker, all or none.
+
+        Args:
+            link: The worker's.
+            request: What it asks for.
+            tools: The request's tools, where they were looked at before.
 
         Raises:
             ValidationError: The worker's id, its capacity or a tool cannot be used.
@@ -159,18 +182,21 @@ class WorkerPool:
         if request.capacity < 0:
             raise ValidationError(f"capacity is {request.capacity}; it is 0 (the default) or more")
         worker = self._workers.get(link)
+        if worker is None and link in self._drained:
+            raise UnavailableError("this worker drains, and offers nothing any more")
         if worker is None:
             worker = Worker(request.worker_id or uuid.uuid4().hex, link)
             check_name(worker.id, "a worker id")
         elif request.worker_id and request.worker_id != worker.id:
-            raise ValidationError(f"this link is of the worker {worker.id!r}; {request.worker_id!r} needs its own")
+            raise ValidationError(f"this link is of the worker {worker.id!r}; {shown(request.worker_id)} needs its own")
         elif worker.gone:
             raise UnavailableError(f"the worker {worker.id!r} drains, and offers nothing any more")
         _check_count(worker, request)
         # One that drains leaves by itself, once its calls are over.
         others = (other for other in self._workers.values() if other is not worker and not other.gone)
         before = next((other for other in others if other.id == worker.id), None)
-        added = self._registry.offer(request.session_id, request.tools, worker, in_place_of=before)
+        offered = request.tools if tools is None else tools
+        added = self._registry.offer(request.session_id, offered, worker, in_place_of=before)
         # A call that it never ends holds memory, however many it says it takes.
         worker.capacity = min(request.capacity or worker.capacity, self._settings.max_link_calls)
         self._workers[link] = worker
@@ -182,9 +208,10 @@ class WorkerPool:
             before.link.give_up(f"the worker {worker.id!r} has dialled again")
             self.lost(before.link, "it has dialled again")
         # Others took their place, and nobody will run them.
-        for tool in [tool for tool in (*worker.tools, *self._orphans) if self._registry.is_gone(tool)]:
+        gone = [tool for tool in (*worker.tools, *self._orphans) if self._registry.is_gone(tool)]
+        for tool in gone:
             self._withdraw(worker, tool)
-            self._drop(tool)
+        self._drop(gone)
         if not self._watching:
             self._watching = True
             self._tasks.spawn(self._watch(), "watch workers")
@@ -201,8 +228,7 @@ class WorkerPool:
         tools = self._registry.offered(session_id, tool_ids, worker)
         for tool in tools:
             self._withdraw(worker, tool)
-            if not tool.workers:
-                self._drop(tool)
+        self._drop([tool for tool in tools if not tool.workers])
         return [tool.id for tool in tools]
 
     def offers(self, link: WorkerLink) -> bool:
@@ -212,6 +238,8 @@ class WorkerPool:
     def leave(self, link: WorkerLink) -> None:
         """Gives a worker no new calls: it drains. It is told when its last call is over."""
         worker = self._workers.get(link)
+        if worker is None:
+            self._drained.add(link)
         if worker is None or worker.gone:
             return
         _log.info("worker %s drains", worker.id)
@@ -221,13 +249,19 @@ class WorkerPool:
     def lost(self, link: WorkerLink, why: str) -> None:
         """Takes a worker out whose link has ended; its calls fail, or go to another worker."""
         worker = self._workers.pop(link, None)
-        for call in link.calls():
-            began = link.has_sent(call)
+        self._locks.pop(link, None)
+        # Told by its state as it is now: it ends while the calls hear of it.
+        calls = [(call, link.has_sent(call)) for call in link.calls()]
+
+        def tell(lost: tuple[WorkerCall, bool]) -> None:
+            call, began = lost
             call.lost(WorkerLostError(f"the worker that ran {call.owner.tool.name} was lost: {why}", began=began))
+
         if worker is not None:
             if not worker.gone:
                 self._throttled.warning("worker %s is out: %s", worker.id, why)
             self._retire(worker)
+        in_slices(tell, calls)
 
     def session_ended(self, session: "Session") -> None:
         """Forgets the tools of a session that has ended."""
@@ -239,12 +273,16 @@ class WorkerPool:
 
     def _retire(self, worker: Worker) -> None:
         worker.gone = True
+        orphans = []
         for tool in list(worker.tools):
             self._withdraw(worker, tool)
             if not tool.workers and tool not in self._orphans:
-                # Whoever restarts a worker need not lose calls: they wait for it for a while.
-                grace = self._settings.worker_grace
-                self._orphans[tool] = asyncio.get_running_loop().call_later(grace, self._drop, tool)
+                orphans.append(tool)
+        if orphans:
+            # Whoever restarts a worker need not lose calls: they wait for it for a while.
+            left = _Left(orphans)
+            left.timer = asyncio.get_running_loop().call_later(self._settings.worker_grace, self._drop_left, left)
+            self._orphans.update(dict.fromkeys(orphans, left))
 
     def _withdraw(self, worker: Worker, tool: RegisteredTool) -> None:
         worker.tools.discard(tool)
@@ -252,14 +290,17 @@ class WorkerPool:
             tool.workers.remove(worker)
 
     def _keep(self, tool: RegisteredTool) -> None:
-        timer = self._orphans.pop(tool, None)
-        if timer is not None:
-            timer.cancel()
+        self._orphans.pop(tool, None)
 
-    def _drop(self, tool: RegisteredTool) -> None:
-        self._keep(tool)
-        self._registry.drop(tool)
-        self._refuse_waiting(tool)
+    def _drop_left(self, left: "_Left") -> None:
+        """Drops the tools that nobody has taken over; one that was left once more since then has more time."""
+        self._drop([tool for tool in left.tools if self._orphans.get(tool) is left])
+
+    def _drop(self, tools: Collection[RegisteredTool]) -> None:
+        self._registry.drop(tools)
+        for tool in tools:
+            self._keep(tool)
+            self._refuse_waiting(tool)
 
     def _refuse_waiting(self, tool: RegisteredTool) -> None:
         for place in self._waiting.pop(tool, ()):
@@ -367,7 +408,7 @@ class WorkerPool:
 
     def turn(self, link: WorkerLink) -> None:
         """Called after each frame of a link: places may have become free."""
-        if self._waiting:
+        if self._waiting and any(worker.has_room for worker in self._workers.values()):
             self._serve_waiting()
         worker = self._workers.get(link)
         if worker is not None and worker.gone and not worker.active:
@@ -424,6 +465,7 @@ class WorkerPool:
             raise
         worker.reserved -= 1
         call.begin()
+        call.refuse_ended()
         # Nobody hands on what became free before it waits again.
         return self.choose(call) or await self._wait(call, began=began) if worker.gone else worker
 
@@ -445,6 +487,16 @@ class WorkerPool:
                 tools.append(tool)
 
 
+class _Left:
+    """The tools that one worker left behind: they are dropped together, as one change."""
+
+    __slots__ = ("timer", "tools")
+
+    def __init__(self, tools: Collection[RegisteredTool]) -> None:
+        self.tools = tools
+        self.timer: asyncio.TimerHandle | None = None
+
+
 class _Place:
     """A call that waits for a worker."""
 
@@ -459,11 +511,13 @@ class _Place:
 
 
 def _with_room(tool: RegisteredTool) -> Worker | None:
-    workers = [worker for worker in tool.workers or () if worker.active < worker.capacity and not worker.suspect]
+    workers = [worker for worker in tool.workers or () if worker.has_room]
     return min(workers, key=lambda worker: worker.active, default=None)
 
 
 def _check_count(worker: Worker, request: RegisterToolsRequest) -> None:
+    if len(request.tools) <= MAX_WORKER_TOOLS - len(worker.tools):
+        return
     ids = {tool.id for tool in worker.tools}
     ids.update(spec.tool_id or spec.name for spec in request.tools)
     if len(ids) > MAX_WORKER_TOOLS:

@@ -1,12 +1,12 @@
 """Which of a bridge's tools a framework gets, and what they are called there."""
 
-import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError, ProtocolError, ValidationError
+from grpc_tool_bridge.near_names import near_names
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.proxy import AsyncGRPCProxyTool
 
@@ -83,7 +83,7 @@ def unknown_tools(names: list[str], tools: Mapping[str, Any]) -> NotFoundError:
     """Makes the error for names that no tool has, with those that are like them."""
     texts = []
     for name in names:
-        close = difflib.get_close_matches(name[:100], tools, n=3)
+        close = near_names(name, tools)
         hint = f", did you mean {' or '.join(repr(item) for item in close)}?" if close else ""
         texts.append(f"{name[:100]!r}{hint}")
     return NotFoundError(f"the session has no tool {'; '.join(texts)}", details={"names": ", ".join(names)})

@@ -10,6 +10,9 @@ Conventions
  - Durations carry their unit in the name (`_ms`, `_us`). 0 means "the hub's default" in a request.
  - An argument, a result and a variable's value is a google.protobuf.Any. Scalars travel in the wrapper types of
    google.protobuf; what those cannot hold exactly travels as Json, RichValue, Tensor or an Arrow IPC stream.
+ - A name or an id of any kind has at most 256 characters, a tool's 128; a list has at most 1,000 texts (10,000 ids of
+   tools, 100 tags), a map 1,000 entries and 65,536 characters in all, and a call 10,000 arguments. What is over a bound
+   is a ValidationError that names the field.
  - A method whose response has an ErrorInfo answers with status OK and fills it in. Every other failure is a gRPC
    status, with the same ErrorInfo serialized in the trailing metadata `tool-bridge-error-bin` (at most 4 KiB).
 """
@@ -90,7 +93,9 @@ class InitializeSessionRequest(google.protobuf.message.Message):
     callback_address: builtins.str
     """Kept as metadata for whoever asks; the hub never dials it."""
     @property
-    def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]: ...
+    def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Of a new session; one that is attached to keeps what it has."""
+
     @property
     def config(self) -> global___SessionConfig:
         """Used when the session is created; ignored when it is attached to."""
@@ -151,11 +156,14 @@ class InitializeSessionResponse(google.protobuf.message.Message):
     RESUMED_FIELD_NUMBER: builtins.int
     SESSION_ID_FIELD_NUMBER: builtins.int
     TOOLS_FIELD_NUMBER: builtins.int
+    MORE_TOOLS_FIELD_NUMBER: builtins.int
     success: builtins.bool
     tool_count: builtins.int
     resumed: builtins.bool
     """True where the session was there before."""
     session_id: builtins.str
+    more_tools: builtins.bool
+    """There are more than fit: GetSessionTools lists all of them, page by page."""
     @property
     def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """What the hub can do: "streaming", "batch", "variables", "agents", "link"."""
@@ -163,7 +171,9 @@ class InitializeSessionResponse(google.protobuf.message.Message):
     @property
     def error(self) -> global___ErrorInfo: ...
     @property
-    def tools(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ToolSpec]: ...
+    def tools(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ToolSpec]:
+        """By name, at most 4 MiB of them."""
+
     def __init__(
         self,
         *,
@@ -174,9 +184,10 @@ class InitializeSessionResponse(google.protobuf.message.Message):
         resumed: builtins.bool = ...,
         session_id: builtins.str = ...,
         tools: collections.abc.Iterable[global___ToolSpec] | None = ...,
+        more_tools: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["error", b"error"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["capabilities", b"capabilities", "error", b"error", "resumed", b"resumed", "session_id", b"session_id", "success", b"success", "tool_count", b"tool_count", "tools", b"tools"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["capabilities", b"capabilities", "error", b"error", "more_tools", b"more_tools", "resumed", b"resumed", "session_id", b"session_id", "success", b"success", "tool_count", b"tool_count", "tools", b"tools"]) -> None: ...
 
 global___InitializeSessionResponse = InitializeSessionResponse
 
@@ -311,6 +322,8 @@ global___HeartbeatResponse = HeartbeatResponse
 
 @typing.final
 class ToolSpec(google.protobuf.message.Message):
+    """At most 1 MiB each."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     @typing.final
@@ -514,33 +527,51 @@ class GetSessionToolsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SESSION_ID_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
     session_id: builtins.str
+    page_token: builtins.str
+    """Empty: the first page; else as the page before gave it."""
+    page_size: builtins.int
+    """At most so many tools; 0: as many as fit."""
     def __init__(
         self,
         *,
         session_id: builtins.str = ...,
+        page_token: builtins.str = ...,
+        page_size: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["session_id", b"session_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id"]) -> None: ...
 
 global___GetSessionToolsRequest = GetSessionToolsRequest
 
 @typing.final
 class GetSessionToolsResponse(google.protobuf.message.Message):
+    """One page of the tools, at most 4 MiB of them and less than a message. All pages are of one revision: where the tools
+    change before the last one was read, the next is RevisionConflict, and the list is to be read anew from its first page.
+    """
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     TOOLS_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     revision: builtins.int
     """The latest change that `tools` includes; WatchSessionTools goes on from here."""
+    next_page_token: builtins.str
+    """Asks for the next page. Empty: this was the last."""
     @property
-    def tools(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ToolSpec]: ...
+    def tools(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ToolSpec]:
+        """By name."""
+
     def __init__(
         self,
         *,
         tools: collections.abc.Iterable[global___ToolSpec] | None = ...,
         revision: builtins.int = ...,
+        next_page_token: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["revision", b"revision", "tools", b"tools"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "revision", b"revision", "tools", b"tools"]) -> None: ...
 
 global___GetSessionToolsResponse = GetSessionToolsResponse
 
@@ -1238,7 +1269,9 @@ class SetVariableRequest(google.protobuf.message.Message):
     def value(self) -> google.protobuf.any_pb2.Any: ...
     @property
     def metadata(self) -> global___VariableMetadata:
-        """`type`, `created_by`, `tags` and `secret` are taken from it; the hub sets the rest."""
+        """Of `type`, `created_by`, `tags` and `secret` those that are set are taken from it, `tags` as a whole; the others stay
+        as they were. The hub sets the rest.
+        """
 
     def __init__(
         self,
@@ -1313,7 +1346,9 @@ class VariableMetadata(google.protobuf.message.Message):
     revision: builtins.int
     """Of the last change. Rises through the whole session."""
     secret: builtins.bool
-    """Not to be shown in listings, logs or dashboards."""
+    """Not to be shown in listings, logs or dashboards. A variable that is secret once is so until it is deleted, whatever
+    later requests say: one that does not mention it cannot be told from one that denies it.
+    """
     @property
     def created_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property

@@ -10,6 +10,9 @@ Conventions
  - Durations carry their unit in the name (`_ms`, `_us`). 0 means "the hub's default" in a request.
  - An argument, a result and a variable's value is a google.protobuf.Any. Scalars travel in the wrapper types of
    google.protobuf; what those cannot hold exactly travels as Json, RichValue, Tensor or an Arrow IPC stream.
+ - A name or an id of any kind has at most 256 characters, a tool's 128; a list has at most 1,000 texts (10,000 ids of
+   tools, 100 tags), a map 1,000 entries and 65,536 characters in all, and a call 10,000 arguments. What is over a bound
+   is a ValidationError that names the field.
  - A method whose response has an ErrorInfo answers with status OK and fills it in. Every other failure is a gRPC
    status, with the same ErrorInfo serialized in the trailing metadata `tool-bridge-error-bin` (at most 4 KiB).
 """

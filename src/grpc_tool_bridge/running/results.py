@@ -136,7 +136,7 @@ class Results:
                 if type(value) in SCALARS or not is_slow(*packed):
                     collected.add(value, packed)
                 else:
-                    await call.step(self._threads.run(functools.partial(collected.add, value, packed)))
+                    await call.step(self._threads.at(call.depth).run(functools.partial(collected.add, value, packed)))
         finally:
             await source.aclose()
         return await self.encoded(call, tool, collected.values)

@@ -16,13 +16,21 @@ from google.protobuf.message import Message
 
 from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
 from grpc_tool_bridge.errors import ToolCommunicationError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    ErrorInfo,
+    GetSessionToolsRequest,
+    GetSessionToolsResponse,
+    InitializeSessionResponse,
+    ToolSpec,
+)
 from grpc_tool_bridge.transport.channel import message_options
 from grpc_tool_bridge.transport.status import ERROR_KEY, status_of
 from grpc_tool_bridge.wire.methods import METHODS, SERVICE_NAME, Method
 
 # A link holds its thread for as long as it is open; more calls than this at once wait for one.
 _THREADS = 32
+
+MAX_TOKEN_DIGITS = 10
 
 Trailer = tuple[tuple[str, bytes], ...]
 
@@ -58,6 +66,7 @@ class MockBridgeServer:
         self._lock = threading.Lock()
         self._answers: dict[str, list[Answer]] = {}
         self._streams: dict[str, list[Answer]] = {}
+        self._pages: list[GetSessionToolsResponse] = []
         self._requests: defaultdict[str, list[Any]] = defaultdict(list)
 
     @property
@@ -143,6 +152,36 @@ class MockBridgeServer:
         with self._lock:
             self._streams[method] = checked
 
+    def set_tools(self, *specs: ToolSpec, page_size: int = 0) -> None:
+        """Lets every session see these tools, as a hub does: InitializeSession and GetSessionTools answer with them.
+
+        Args:
+            *specs: The tools.
+            page_size: Tools in one answer; a client asks GetSessionTools for the rest. 0: all of them.
+
+        Raises:
+            TypeError: One of them is no ToolSpec.
+            ValueError: ``page_size`` is below 0.
+        """
+        for spec in specs:
+            if not isinstance(spec, ToolSpec):
+                raise TypeError(f"a tool is a ToolSpec, not {type(spec).__name__}: {spec!r:.80}")
+        if page_size < 0:
+            raise ValueError(f"page_size is {page_size}; it is 0 (all) or more")
+        size = page_size or len(specs) or 1
+        pages = [specs[start : start + size] for start in range(0, len(specs), size)] or [()]
+        answers = [
+            GetSessionToolsResponse(tools=page, revision=1, next_page_token=str(number) if number < len(pages) else "")
+            for number, page in enumerate(pages, 1)
+        ]
+        opened = InitializeSessionResponse(
+            success=True, tool_count=len(specs), tools=pages[0], more_tools=len(pages) > 1
+        )
+        self.set_response("InitializeSession", opened)
+        with self._lock:
+            self._answers.pop("GetSessionTools", None)
+            self._pages = answers
+
     def requests_for(self, method: str) -> list[Any]:
         """Returns the requests that a method got so far, in their order.
 
@@ -226,7 +265,7 @@ class MockBridgeServer:
     def _behaviour(self, method: Method) -> tuple[Callable[..., Any], Callable[..., Any]]:
         def unary(request: Message, context: grpc.ServicerContext) -> Message:
             self._keep(method, request)
-            return _send(self._next_answer(method), context)
+            return _send(self._page(request) or self._next_answer(method), context)
 
         def stream(request: Message, context: grpc.ServicerContext) -> Iterator[Message]:
             self._keep(method, request)
@@ -248,6 +287,19 @@ class MockBridgeServer:
     def _keep(self, method: Method, request: Message) -> None:
         with self._lock:
             self._requests[method.name].append(request)
+
+    def _page(self, request: Message) -> Answer | None:
+        """Finds the page of the tools that is asked for; None where the answer was set by hand, or is another's."""
+        if not isinstance(request, GetSessionToolsRequest):
+            return None
+        with self._lock:
+            if not self._pages or "GetSessionTools" in self._answers:
+                return None
+            token = request.page_token or "0"
+            number = int(token) if token.isdecimal() and len(token) < MAX_TOKEN_DIGITS else len(self._pages)
+            if number < len(self._pages):
+                return self._pages[number]
+        return _Status(grpc.StatusCode.INVALID_ARGUMENT, "the page_token is none that the mock server gave")
 
     def _next_answer(self, method: Method) -> Answer:
         with self._lock:

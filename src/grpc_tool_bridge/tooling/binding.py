@@ -1,6 +1,5 @@
 """Argument binding: compiled once from a tool's signature, run at every call."""
 
-import difflib
 import logging
 import sys
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 from pydantic_core import ValidationError as CheckError
 
 from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.near_names import near_names
 from grpc_tool_bridge.throttled_log import ThrottledLog
 from grpc_tool_bridge.tooling.checks import Check
 from grpc_tool_bridge.tooling.signatures import POSITIONAL_ONLY, VAR_KEYWORD, VAR_POSITIONAL, Parameter, Signature
@@ -252,7 +252,7 @@ class Binder:
     def _hint(self, call: _Call, name: str) -> str:
         if len(call.problems) >= _MAX_HINTS:
             return ""
-        close = difflib.get_close_matches(name[:_MAX_NAME_CHARS], self._by_name, n=1)
+        close = near_names(name, self._by_name, n=1)
         if close:
             return f", did you mean '{close[0]}'?"
         known = ", ".join(f"'{item}'" for item in islice(self._by_name, _MAX_LISTED))

@@ -16,7 +16,8 @@ from grpc_tool_bridge.tooling.typespecs import plain
 
 ExecutorName = Literal["async", "thread", "process"]
 
-TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+MAX_TOOL_NAME_CHARS = 128
+TOOL_NAME = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_TOOL_NAME_CHARS}}}")
 _LIST_TYPES = (list, abc.Sequence, abc.Iterable, abc.Collection, Any)
 
 

@@ -170,7 +170,8 @@ def check_declaration(declaration: Declaration, inputs: Iterable[str]) -> None:
         TypeError: A step is something else.
         ValueError: A step, a name or a reference cannot be; the text says which.
     """
-    known: list[str] = []
+    # In order, and found at once: there may be thousands, and as many references to each.
+    known: dict[str, None] = {}
     for name in inputs:
         _add(known, name, f"input {name!r}")
     if not declaration.steps:
@@ -179,7 +180,7 @@ def check_declaration(declaration: Declaration, inputs: Iterable[str]) -> None:
         for name in _check_part(part, str(number), known):
             _add(known, name, f"step {number}")
         if number == 1:
-            known.append(LAST)
+            known[LAST] = None
     _check_template(declaration.result, known, "the result")
 
 
@@ -197,7 +198,7 @@ def _check_part(part: Any, label: str, known: Collection[str]) -> list[str]:
             if not is_reference(part.over) and not isinstance(part.over, list):
                 raise ValueError(f"{where}: it goes over a list or a reference to one, not {part.over!r}")
             _check_template(part.over, known, where)
-            _check_part(part.step, label, [*known, ITEM])
+            _check_part(part.step, label, dict.fromkeys([*known, ITEM]))
         case Each(step=Step()):
             raise ValueError(f"step {label}: each() has as many results as items; give as_ to each(), not to its step")
         case Parallel(steps=[_, *_]):
@@ -217,11 +218,11 @@ def _check_template(template: Any, known: Collection[str], where: str) -> None:
         raise ValueError(f"{where}: {error}") from None
 
 
-def _add(known: list[str], name: Any, where: str) -> None:
+def _add(known: dict[str, None], name: Any, where: str) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ValueError(f"{where}: {name!r} is no name; a name is letters, digits and '_'")
     if name in (LAST, ITEM):
         raise ValueError(f"{where}: the bridge itself gives the name {name!r}; choose another")
     if name in known:
         raise ValueError(f"{where}: there is a {name!r} already; choose another name")
-    known.append(name)
+    known[name] = None

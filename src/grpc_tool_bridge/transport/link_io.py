@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from grpc_tool_bridge.errors import DeadlineExceededError
 from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.writes import Write
+from grpc_tool_bridge.turns import Turns
 from grpc_tool_bridge.wire.envelopes import split_frame
 from grpc_tool_bridge.wire.link import Called, Event, Link
 
@@ -19,6 +20,8 @@ from grpc_tool_bridge.wire.link import Called, Event, Link
 # out while the rest is worked on, and both ends are busy at once. A frame more costs as much as some ten calls.
 SLICE_EVENTS = 64
 SLICE_PART = 8
+# They get one sooner where the events take long, such as calls that are refused with much to say.
+FRAME_SECONDS = 0.02
 
 # An envelope takes at least two bytes. Of larger frames so many are taken at a time, at some 3 µs each.
 MANY_ENVELOPES = 4_096
@@ -152,12 +155,13 @@ class LinkIO:
         link, on_event = self.link, self._on_event
         size = max(SLICE_EVENTS, len(link.calls) // SLICE_PART)
         events = link.receive(frame)
+        turns = Turns(FRAME_SECONDS) if len(events) > 1 else None
         for number, event in enumerate(events, start=1):
             on_event(event)
-            if not number % size:
+            if turns is not None and (not number % size or turns.due):
                 self.push()
                 try:
-                    await asyncio.sleep(0)
+                    await turns.give()
                 except asyncio.CancelledError:
                     # The link does not know these calls any more: who waits for them would never be told.
                     for rest in events[number:]:

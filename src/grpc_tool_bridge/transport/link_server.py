@@ -22,6 +22,7 @@ from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.call_server import CallServer, ServedMethod, served_methods
 from grpc_tool_bridge.transport.facts import METADATA_LOGGER, SessionFacts, fact_metadata
 from grpc_tool_bridge.transport.link_io import LinkIO
+from grpc_tool_bridge.turns import in_slices
 from grpc_tool_bridge.wire.link import (
     Arrived,
     Called,
@@ -222,8 +223,7 @@ class _HubLink:
             try:
                 await self._server.aclose()
             finally:
-                for hold in self._sessions.values():
-                    hold.release()
+                in_slices(lambda hold: hold.release(), list(self._sessions.values()))
                 self._stream.release()
 
     def drain(self, grace: float) -> None:

@@ -20,6 +20,7 @@ from grpc_tool_bridge.errors import (
     ProtocolError,
     ResourceExhaustedError,
     SerializationError,
+    ValidationError,
     error_info,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
@@ -68,12 +69,20 @@ MAX_CONTROL_BYTES = 16 * 1024 * 1024
 # Pieces of what is not whole yet, however small they are; each takes room of its own.
 MAX_PIECES = 64 * 1024
 
+# More than the name of any method; one that is cut is nobody's.
+MAX_METHOD_CHARS = 128
+
+# Entries and characters of the metadata of one call.
+MAX_CALL_METADATA = 64
+MAX_CALL_METADATA_CHARS = 8_192
+
 # Cancelled calls that were answered nevertheless, of which a belated ``end`` may still come.
 MAX_CROSSED = 1_000
 
 # Numbers of gRPC's statuses.
 OK = 0
 CANCELLED = 1
+INVALID_ARGUMENT = 3
 RESOURCE_EXHAUSTED = 8
 
 
@@ -548,7 +557,12 @@ class Link:
             self._check_new(call_id)
         metadata = dict(message.metadata) if message.metadata else _NO_METADATA
         call = IncomingCall(
-            call_id, message.method, payload, message.timeout_ms, metadata, message.initial_credit or INITIAL_CREDIT
+            call_id,
+            message.method[:MAX_METHOD_CHARS],
+            payload,
+            message.timeout_ms,
+            metadata,
+            message.initial_credit or INITIAL_CREDIT,
         )
         self.incoming[call_id] = call
         self._incoming_bytes += len(payload)
@@ -556,6 +570,13 @@ class Link:
             self._refuse(call, f"{self._capacity:,} calls at once")
         elif self._incoming_bytes > self._max_incoming_bytes:
             self._refuse(call, f"{self._max_incoming_bytes:,} bytes of requests at once")
+        elif metadata and not _is_short(metadata):
+            call.metadata = _NO_METADATA
+            error = ValidationError(
+                f"the metadata of a call on a link has at most {MAX_CALL_METADATA} entries and "
+                f"{MAX_CALL_METADATA_CHARS:,} characters; put what is larger into the context of the request"
+            )
+            self.end(call, LinkStatus(code=INVALID_ARGUMENT, message=error.message, error=error_info(error)))
         else:
             events.append(Called(call))
 
@@ -747,6 +768,13 @@ class Link:
         self._outbox.drop(lane)
         if lane.on_room is not None:
             lane.on_room()
+
+
+def _is_short(metadata: Mapping[str, str]) -> bool:
+    """Tells whether the metadata of a call may be kept for as long as the call takes."""
+    if len(metadata) > MAX_CALL_METADATA:
+        return False
+    return sum(len(key) + len(text) for key, text in metadata.items()) <= MAX_CALL_METADATA_CHARS
 
 
 _NO_METADATA: Mapping[str, str] = {}

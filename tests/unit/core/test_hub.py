@@ -6,7 +6,9 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
+from grpc_tool_bridge import turns as turns_module
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.hub import CAPABILITIES, Hub
 from grpc_tool_bridge.errors import (
@@ -459,3 +461,58 @@ async def test_idle_sessions_expire_while_the_hub_runs() -> None:
 async def test_two_tools_of_a_name_are_refused_when_the_hub_is_made() -> None:
     with pytest.raises(ValueError, match="the hub has a tool named 'add' already"):
         Hub(tools=[add, add])
+
+
+async def test_no_call_that_waits_begins_once_its_session_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = 0
+
+    async def work() -> None:
+        nonlocal begun
+        begun += 1
+        await asyncio.get_running_loop().create_future()
+
+    # Each call is cancelled in a turn of its own: between two, places become free.
+    monkeypatch.setattr(turns_module, "SLICE_SECONDS", 0.0)
+    async with running(max_session_calls=1) as hub:
+        hub.registry.register_batch("", [work])
+        request = pb.ToolCallRequest(session_id="s", tool_id="work")
+        calls = [asyncio.create_task(hub.execute_tool(request)) for _ in range(20)]
+        await turns()
+        assert begun == 1
+        await hub.cleanup_session(pb.CleanupSessionRequest(session_id="s", force=True))
+        answers = await asyncio.gather(*calls)
+        assert {answer.error.type for answer in answers} == {"Cancelled"}
+        assert begun == 1
+
+
+async def test_a_list_of_metrics_and_a_time_that_cannot_be_are_refused(hub: Hub) -> None:
+    with pytest.raises(ValidationError, match="metric_names has at most 1,000 entries"):
+        await hub.get_metrics(pb.GetMetricsRequest(metric_names=["x"] * 1_001))
+    for moment in (Timestamp(seconds=2**62), Timestamp(nanos=-5), Timestamp(seconds=-(2**62))):
+        with pytest.raises(ValidationError, match="time is none"):
+            await hub.get_metrics(pb.GetMetricsRequest(start_time=moment))
+
+
+async def test_a_callback_address_is_kept_with_the_metadata_and_never_in_place_of_another(hub: Hub) -> None:
+    request = pb.InitializeSessionRequest(
+        session_id="new", callback_address="a:1", metadata={"callback_address": "b:2"}
+    )
+    answer = await hub.initialize_session(request)
+    assert answer.error.message == "callback_address is given twice, by its field and in metadata; leave one out"
+    request.metadata["callback_address"] = "a:1"
+    assert (await hub.initialize_session(request)).success
+    info = await hub.get_session_info(pb.GetSessionInfoRequest(session_id="new"))
+    assert dict(info.metadata) == {"callback_address": "a:1"}
+
+
+async def test_a_session_that_is_attached_to_keeps_its_metadata_and_limits(hub: Hub) -> None:
+    config = pb.SessionConfig(max_concurrent_tools=3, enable_caching=True)
+    request = pb.InitializeSessionRequest(session_id="new", metadata={"a": "1"}, config=config)
+    await hub.initialize_session(request)
+    for again in (
+        pb.InitializeSessionRequest(session_id="new"),
+        pb.InitializeSessionRequest(session_id="new", metadata={"b": "2"}, config=pb.SessionConfig()),
+    ):
+        assert (await hub.initialize_session(again)).resumed
+        session = hub.store.peek("new")
+        assert (dict(session.metadata), session.max_calls, session.caching) == ({"a": "1"}, 3, True)

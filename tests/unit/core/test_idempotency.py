@@ -81,7 +81,7 @@ def caller(counter: Counter, **settings: Any) -> Call:
         request.args.extend(serialize_value(value) for value in args)
         for name, value in kwargs.items():
             request.kwargs[name].CopyFrom(serialize_value(value))
-        request.request_id = f"for {key}"
+        request.request_id = f"for {key[:9]}"
         response: ToolCallResponse = await running.execute(request, deadline=deadline, parent=parent)
         return response
 
@@ -267,11 +267,17 @@ async def test_what_the_bridge_refused_or_ended_leaves_the_key_free(counter: Cou
     assert (await call("k", 1)).success
 
 
-@pytest.mark.parametrize("key", ["x" * 257, "a\nb"])
-async def test_a_key_that_cannot_be_one_is_refused(counter: Counter, key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("x" * 257, "idempotency_key has at most 256 characters; this one has 257"),
+        ("a\nb", "an idempotency key has printable"),
+    ],
+)
+async def test_a_key_that_cannot_be_one_is_refused(counter: Counter, key: str, text: str) -> None:
     error = (await caller(counter)(key, 1)).error
     assert error.type == "ValidationError"
-    assert error.message.startswith("an idempotency key has")
+    assert error.message.startswith(text)
     assert counter.runs == 0
 
 

@@ -4,6 +4,13 @@ import pytest
 
 from grpc_tool_bridge.core import metrics as module
 from grpc_tool_bridge.core.metrics import BOUNDS_MS, Metrics, ToolMetrics
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import MetricHistogram
+
+
+def histogram_of(counts: ToolMetrics) -> MetricHistogram:
+    message = MetricHistogram()
+    counts.write_histogram(message)
+    return message
 
 
 def test_a_call_is_counted_with_its_outcome_and_duration() -> None:
@@ -19,25 +26,25 @@ def test_a_call_is_counted_with_its_outcome_and_duration() -> None:
 def test_a_duration_is_counted_in_the_first_bucket_that_holds_it(duration_us: int, bound_ms: float) -> None:
     counts = ToolMetrics()
     counts.record(duration_us, ok=True)
-    filled = [bucket.upper_bound for bucket in counts.histogram().buckets if bucket.count]
+    filled = [bucket.upper_bound for bucket in histogram_of(counts).buckets if bucket.count]
     assert filled == [bound_ms]
 
 
 def test_a_duration_above_all_bounds_is_in_the_open_bucket() -> None:
     counts = ToolMetrics()
     counts.record(100_000_001, ok=True)
-    histogram = counts.histogram()
+    histogram = histogram_of(counts)
     assert len(histogram.buckets) == len(BOUNDS_MS) + 1
     assert (histogram.buckets[-1].upper_bound, histogram.buckets[-1].count) == (float("inf"), 1)
     assert (histogram.count, histogram.sum) == (1, 100_000.001)
 
 
-def test_a_snapshot_has_the_hubs_values_by_type_and_the_tools() -> None:
+async def test_a_snapshot_has_the_hubs_values_by_type_and_the_tools() -> None:
     metrics = Metrics()
     counts = metrics.of_tool("add")
     counts.record(10, ok=False)
     counts.active = 3
-    found = metrics.snapshot({"hub.a": 1, "hub.b": 0.5, "hub.c": "x"})
+    found = (await metrics.snapshot({"hub.a": 1, "hub.b": 0.5, "hub.c": "x"})).metrics
     assert found["hub.a"].integer_value == 1
     assert found["hub.b"].double_value == 0.5
     assert found["hub.c"].string_value == "x"
@@ -46,18 +53,18 @@ def test_a_snapshot_has_the_hubs_values_by_type_and_the_tools() -> None:
     assert found["tool.add.duration_ms"].histogram.count == 1
 
 
-def test_a_snapshot_has_the_names_that_are_asked_for() -> None:
+async def test_a_snapshot_has_the_names_that_are_asked_for() -> None:
     metrics = Metrics()
     metrics.of_tool("add")
     metrics.of_tool("sub")
-    assert set(metrics.snapshot({"hub.a": 1, "hub.b": 2}, ["hub.a", "tool.add.*"])) == {
+    assert set((await metrics.snapshot({"hub.a": 1, "hub.b": 2}, ["hub.a", "tool.add.*"])).metrics) == {
         "hub.a",
         "tool.add.calls",
         "tool.add.errors",
         "tool.add.active",
         "tool.add.duration_ms",
     }
-    assert metrics.snapshot({"hub.a": 1}, ["nothing"]) == {}
+    assert not (await metrics.snapshot({"hub.a": 1}, ["nothing"])).metrics
 
 
 def test_past_the_bound_further_names_share_one_count(monkeypatch: pytest.MonkeyPatch) -> None:

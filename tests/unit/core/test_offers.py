@@ -39,7 +39,7 @@ ME, OTHER = worker("me"), worker("other")
 def test_what_nobody_has_is_new() -> None:
     offers = sort_offers({}, [ToolSpec(name="a"), ToolSpec(name="b", tool_id="bee")], [ME], "the hub")
     assert offers.ids == ["a", "bee"]
-    assert [spec.name for spec in offers.new] == ["a", "b"]
+    assert [prepared.spec.name for prepared in offers.new] == ["a", "b"]
     assert not offers.joined
     assert not offers.replaced
 
@@ -83,7 +83,8 @@ def test_another_schema_takes_the_place_of_its_own_and_of_what_nobody_runs(
     tool = registered(SPEC, *there)
     spec = changed(**fields)
     offers = sort_offers({"t": tool}, [spec], [ME], "the hub")
-    assert (offers.new, offers.replaced, offers.joined) == ([spec], [tool], [])
+    assert [prepared.spec for prepared in offers.new] == [spec]
+    assert (offers.replaced, offers.joined) == ([tool], [])
 
 
 def test_whose_place_a_worker_takes_counts_as_itself() -> None:

@@ -1,12 +1,23 @@
 """Tools as the hub holds them: names checked once, limits from the tool or the hub."""
 
+import asyncio
+
 import pytest
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.registered import RegisteredTool, ToolSource, register_in, tool_not_found
+from grpc_tool_bridge.core.registered import (
+    MAX_SPEC_BYTES,
+    TOOL_BYTES,
+    RegisteredTool,
+    ScopeBounds,
+    ToolSource,
+    prepare_all,
+    register_in,
+    tool_not_found,
+)
 from grpc_tool_bridge.core.variables import Revisions
 from grpc_tool_bridge.errors import AlreadyExistsError, ResourceExhaustedError, ValidationError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ResourceLimits, ToolSpec
 from grpc_tool_bridge.tools import tool
 
 
@@ -15,11 +26,18 @@ def add(a: int, b: int) -> int:
 
 
 def register(
-    known: dict[str, RegisteredTool], *sources: ToolSource, limit: int | None = None, settings: Settings | None = None
+    known: dict[str, RegisteredTool],
+    *sources: ToolSource,
+    bounds: ScopeBounds | None = None,
+    settings: Settings | None = None,
 ) -> list[RegisteredTool]:
     return register_in(
-        known, sources, settings=settings or Settings(), revisions=Revisions(), scope="session 's'", limit=limit
+        known, sources, settings=settings or Settings(), revisions=Revisions(), scope="session 's'", bounds=bounds
     )
+
+
+def at_most(count: int = 100, size: int = 10**9, others: int = 0, all_size: int = 10**9) -> ScopeBounds:
+    return ScopeBounds(count, "max_session_tools", size, "max_session_tool_bytes", others, all_size)
 
 
 def test_a_function_is_registered_under_its_name_with_no_limits_of_its_own() -> None:
@@ -101,9 +119,9 @@ def test_a_tool_that_is_there_already_keeps_its_name() -> None:
 
 def test_a_scope_has_so_many_tools() -> None:
     known: dict[str, RegisteredTool] = {}
-    register(known, add, limit=1)
+    register(known, add, bounds=at_most(1))
     with pytest.raises(ResourceExhaustedError, match=r"session 's' would have 2 tools, the limit is 1 \(max_session"):
-        register(known, ToolSpec(name="new"), limit=1)
+        register(known, ToolSpec(name="new"), bounds=at_most(1))
 
 
 def test_nothing_to_add_is_no_change() -> None:
@@ -125,3 +143,61 @@ def test_a_strange_name_is_told_without_a_guess() -> None:
     many = {f"add{number}" for number in range(1_000)}
     assert tool_not_found("add", "session 's'", many).message == "session 's' sees no tool 'add'"
     assert len(tool_not_found("x" * 10_000, "session 's'", {"add"}).message) < 200
+
+
+# ---------------------------------------------------------------------------------------------------------- bounds
+
+
+def test_a_spec_that_is_too_large_is_refused_by_its_name() -> None:
+    with pytest.raises(ValidationError, match=r"tool 'large': its spec has 1,048,\d\d\d bytes, the limit is 1,048,576"):
+        register({}, ToolSpec(name="large", description="x" * MAX_SPEC_BYTES))
+    (registered,) = register({}, ToolSpec(name="large", description="x" * (MAX_SPEC_BYTES - 100)))
+    assert registered.size == registered.spec.ByteSize() + TOOL_BYTES
+
+
+@pytest.mark.parametrize(
+    ("bounds", "text"),
+    [
+        (at_most(1), r"session 's' would have 2 tools, the limit is 1 \(max_session_tools\)"),
+        (at_most(size=5_000), r"the 2 tools of session 's' would take .* 5,000 \(max_session_tool_bytes\)"),
+        (at_most(others=1_000_000, all_size=1_000_100), r"all tools .* the limit is 1,000,100 \(max_tool_bytes\)"),
+    ],
+)
+def test_tools_over_a_bound_are_refused_all_together(bounds: ScopeBounds, text: str) -> None:
+    known: dict[str, RegisteredTool] = {}
+    with pytest.raises(ResourceExhaustedError, match=text):
+        register(
+            known, ToolSpec(name="a", description="x" * 500), ToolSpec(name="b", description="x" * 500), bounds=bounds
+        )
+    assert not known
+
+
+async def test_tools_that_were_looked_at_are_registered_as_they_are() -> None:
+    prepared = await prepare_all([ToolSpec(name="a"), ToolSpec(name="b", tool_id="bee")])
+    known: dict[str, RegisteredTool] = {}
+    added = register(known, *prepared)
+    assert list(known) == ["a", "bee"]
+    assert [tool.check for tool in added] == [one.check for one in prepared]
+
+
+async def test_many_tools_are_looked_at_while_others_have_their_turn() -> None:
+    turns = 0
+
+    async def somebody_else() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(somebody_else())
+    arguments = [ArgumentSpec(name=f"a{number}", python_type="int") for number in range(100)]
+    assert (
+        len(await prepare_all([ToolSpec(name=f"t{number}", arguments=arguments) for number in range(1_000)])) == 1_000
+    )
+    task.cancel()
+    assert turns > 3
+
+
+def test_a_wrong_id_that_no_tool_can_have_is_told_its_bound() -> None:
+    text = tool_not_found("x" * 129, "session 's'", {"add"}).message
+    assert text.endswith("; an id has at most 128 characters, this one has 129")

@@ -299,3 +299,20 @@ async def test_the_end_of_a_session_ends_its_watches() -> None:
     await store.cleanup_session("s")
     with pytest.raises(SessionExpiredError):
         await pending
+
+
+async def test_very_many_sessions_end_one_at_a_time_while_others_have_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch)
+    store = SessionStore(Settings(session_idle_timeout=10))
+    for name in "abc":
+        await store.create_session(name)
+    clock.now += 11
+    expiring = store.expiring()
+    assert next(expiring)
+    assert len(store) == 2
+    # Somebody calls while it is gone on with.
+    store.find("b")
+    assert list(expiring) == [True]
+    assert [session.id for session in store.sessions()] == ["b"]

@@ -75,11 +75,38 @@ def test_setting_anew_keeps_creation_and_metadata_and_moves_the_rest() -> None:
     assert after.updated_at >= created
 
 
-def test_new_metadata_replaces_the_old_but_not_the_creator_where_none_is_named() -> None:
+def test_what_new_metadata_does_not_mention_stays_as_it_was() -> None:
     variables = make()
     variables.set("x", 1, metadata=VariableMetadata(created_by="me", tags={"a": "1"}, secret=True))
     variable = variables.set("x", 1, metadata=VariableMetadata(tags={"b": "2"}))
-    assert (variable.created_by, variable.tags, variable.secret) == ("me", {"b": "2"}, False)
+    assert (variable.created_by, variable.tags, variable.secret) == ("me", {"b": "2"}, True)
+    variable = variables.set("x", 1, metadata=VariableMetadata(created_by="you"))
+    assert (variable.created_by, variable.tags, variable.secret) == ("you", {"b": "2"}, True)
+
+
+def test_a_variable_is_secret_until_it_is_deleted() -> None:
+    variables = make()
+    variables.set("x", 1, metadata=VariableMetadata(secret=True))
+    for metadata in (None, VariableMetadata(), VariableMetadata(secret=False), VariableMetadata(type="int")):
+        assert variables.set("x", 2, metadata=metadata).secret
+    variables.set("y", 1)
+    assert variables.set("y", 2, metadata=VariableMetadata(secret=True)).secret
+    variables.delete("x")
+    assert not variables.set("x", 3).secret
+
+
+def test_no_text_of_a_variable_or_of_its_change_shows_the_value() -> None:
+    variable = make().set("x", "hunter2")
+    assert "hunter2" not in repr(variable)
+    assert "hunter2" not in repr(Change("set", "x", "hunter2", 1, 0.0))
+
+
+async def test_a_list_of_variables_stays_what_it_was() -> None:
+    variables = make()
+    variables.set("x", 1)
+    before = await variables.select()
+    variables.set("x", 2)
+    assert [variable.value for variable in before] == [1]
 
 
 def test_the_messages_of_a_variable_say_what_it_is() -> None:
@@ -206,36 +233,38 @@ def test_a_refused_set_changes_nothing() -> None:
 
 
 def test_what_a_writer_says_of_a_variable_counts_as_bytes_too() -> None:
-    variables = make(max_session_variable_bytes=100)
+    variables = make(max_session_variable_bytes=200)
     with pytest.raises(ResourceExhaustedError, match="bytes"):
         variables.set("a", 1, size=1, metadata=VariableMetadata(tags={"t": "x" * 200}))
+    with pytest.raises(ResourceExhaustedError, match="bytes"):
+        variables.set("a", 1, size=1, metadata=VariableMetadata(tags={"t": "", "u": ""}))
     variables.set("a", 1, size=1, metadata=VariableMetadata(tags={"t": "x" * 50}))
     with pytest.raises(ResourceExhaustedError):
         variables.set("a", 1, size=60)
     variables.set("a", 1, size=60, metadata=VariableMetadata(tags={"t": ""}))
     assert variables.get("a").size == 60
     variables.delete("a")
-    variables.set("b", 1, size=100)
+    variables.set("b", 1, size=200)
 
 
 # --------------------------------------------------------------------------------------------------------- listing
 
 
-def test_a_listing_is_by_name_prefix_and_tags() -> None:
+async def test_a_listing_is_by_name_prefix_and_tags() -> None:
     variables = make()
     for name, tags in (("b.2", {"k": "1"}), ("a", {}), ("b.1", {"k": "2", "l": ""}), ("c", {"k": "1"})):
         variables.set(name, 0, metadata=VariableMetadata(tags=tags))
 
-    def names(**choice: Any) -> list[str]:
-        return [variable.name for variable in variables.select(**choice)]
+    async def names(**choice: Any) -> list[str]:
+        return [variable.name for variable in await variables.select(**choice)]
 
-    assert names() == ["a", "b.1", "b.2", "c"]
-    assert names(prefix="b.") == ["b.1", "b.2"]
-    assert names(tags=["k"]) == ["b.1", "b.2", "c"]
-    assert names(tags=["k=1"]) == ["b.2", "c"]
-    assert names(tags=["k", "l="]) == ["b.1"]
-    assert names(tags=["none"]) == []
-    assert names(limit=2) == ["a", "b.1"]
+    assert await names() == ["a", "b.1", "b.2", "c"]
+    assert await names(prefix="b.") == ["b.1", "b.2"]
+    assert await names(tags=["k"]) == ["b.1", "b.2", "c"]
+    assert await names(tags=["k=1"]) == ["b.2", "c"]
+    assert await names(tags=["k", "l="]) == ["b.1"]
+    assert await names(tags=["none"]) == []
+    assert await names(limit=2) == ["a", "b.1"]
 
 
 # --------------------------------------------------------------------------------------------------------- watches
@@ -523,7 +552,7 @@ class WatchedVariables(RuleBasedStateMachine):
 
     @invariant()
     def the_variables_are_those_of_the_model(self) -> None:
-        present = self.variables.select()
+        present = self.loop.run_until_complete(self.variables.select())
         assert {variable.name: variable.value for variable in present} == self.model
         assert {variable.name: variable.revision for variable in present} == self.revisions
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from grpc_tool_bridge.core.waiters import Waiters
+from grpc_tool_bridge.core.waiters import WOKEN_AT_ONCE, Waiters, wake_all
 
 
 async def test_all_who_wait_are_woken_at_once_and_leave_the_list() -> None:
@@ -40,3 +40,16 @@ async def test_who_is_cancelled_leaves_the_list_and_holds_up_nobody() -> None:
     waiters.wake()
     async with asyncio.timeout(10):
         await stays
+
+
+async def test_of_very_many_some_are_woken_in_each_turn_and_all_in_the_end() -> None:
+    several = [Waiters(), Waiters()]
+    tasks = [asyncio.create_task(several[number % 2].wait()) for number in range(5 * WOKEN_AT_ONCE)]
+    await asyncio.sleep(0)
+    wake_all(several)
+    await asyncio.sleep(0)
+    done = sum(task.done() for task in tasks)
+    assert 0 < done <= 2 * WOKEN_AT_ONCE
+    async with asyncio.timeout(10):
+        await asyncio.gather(*tasks)
+    assert [len(waiters) for waiters in several] == [0, 0]

@@ -1370,3 +1370,29 @@ def test_a_call_that_was_refused_for_its_size_may_be_cancelled_and_counts_for_no
     assert link.open_calls == 0
     assert not link.awaits_answers
     assert not link.has_output
+
+
+@pytest.mark.parametrize(
+    "metadata", [{str(number): "" for number in range(65)}, {"key": "x" * 8_190}], ids=["entries", "characters"]
+)
+def test_a_call_with_too_much_metadata_is_refused_and_keeps_none_of_it(metadata: dict[str, str]) -> None:
+    hub = ungreeted(dialler=False)
+    output(hub)
+    hub.receive(frame(hello()))
+    events = hub.receive(frame(Envelope(id=1, call=LinkCall(method="Do", metadata=metadata))))
+    assert not events
+    (end,) = output(hub)
+    assert (end.end.code, end.end.error.type) == (link_module.INVALID_ARGUMENT, "ValidationError")
+    assert "at most 64 entries and 8,192 characters" in end.end.message
+    fine = LinkCall(method="Do", metadata={"key": "x" * 8_000})
+    (called,) = hub.receive(frame(Envelope(id=3, call=fine)))
+    assert isinstance(called, Called)
+    assert called.call.metadata == fine.metadata
+
+
+def test_of_a_method_whose_name_is_too_long_little_is_kept() -> None:
+    hub = ungreeted(dialler=False)
+    hub.receive(frame(hello()))
+    (called,) = hub.receive(frame(Envelope(id=1, call=LinkCall(method="x" * 100_000))))
+    assert isinstance(called, Called)
+    assert len(called.call.method) == link_module.MAX_METHOD_CHARS

@@ -1,0 +1,90 @@
+"""The tools that a session sees, page by page."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from grpc_tool_bridge.core.registered import RegisteredTool
+from grpc_tool_bridge.errors import ConflictError, ValidationError
+from grpc_tool_bridge.wire.bounds import shown
+
+# A message as large as gRPC takes by default, with room for what stands beside the specs.
+PAGE_BYTES = 4 * 1024 * 1024 - 8_192
+
+# Of one spec in the list of them: its tag and its length.
+_ENTRY_BYTES = 5
+
+_TOKEN = re.compile(r"(\d{1,20})\.(\d{1,10})\.([0-9a-f]{16})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the tools, in the order of their names.
+
+    Attributes:
+        tools: These.
+        revision: Of the whole list.
+        next_token: Asks for those that follow; empty: there are none.
+    """
+
+    tools: Sequence[RegisteredTool]
+    revision: int
+    next_token: str
+
+
+def tool_page(
+    tools: Mapping[str, RegisteredTool],
+    revision: int,
+    *,
+    owner: str,
+    token: str = "",
+    size: int = 0,
+    max_bytes: int = PAGE_BYTES,
+) -> Page:
+    """Takes one page of a list.
+
+    Args:
+        tools: All of the list, by name and in its order.
+        revision: At which it is so.
+        owner: Whose list it is; a token is good for no other.
+        token: What the page before gave; empty: the first page.
+        size: Tools at most; 0: as many as fit.
+        max_bytes: Of their specs, which are at least one.
+
+    Raises:
+        ConflictError: The list has changed since (RevisionConflict).
+        ValidationError: The token or the size is none.
+    """
+    if size < 0:
+        raise ValidationError(f"page_size is {size}; it is 0 (as many as fit) or more")
+    mark = hashlib.sha256(owner.encode()).hexdigest()[:16]
+    start = _start(token, revision, mark, len(tools)) if token else 0
+    chosen: list[RegisteredTool] = []
+    room = min(max_bytes, PAGE_BYTES)
+    for tool in islice(tools.values(), start, None):
+        room -= tool.spec.ByteSize() + _ENTRY_BYTES
+        if chosen and (room < 0 or len(chosen) == size):
+            break
+        chosen.append(tool)
+    end = start + len(chosen)
+    return Page(chosen, revision, f"{revision}.{end}.{mark}" if end < len(tools) else "")
+
+
+def _start(token: str, revision: int, mark: str, count: int) -> int:
+    found = _TOKEN.fullmatch(token)
+    if found is None:
+        raise ValidationError(
+            f"page_token {shown(token)} is none that GetSessionTools gave; begin with the first page, by an empty one"
+        )
+    if int(found[1]) != revision or found[3] != mark:
+        raise ConflictError(
+            "the tools have changed since the page before was read, or that was of another session; list them again "
+            "from the first page, by an empty page_token",
+            details={"revision": str(revision)},
+        )
+    start = int(found[2])
+    if not 0 < start < count:
+        raise ValidationError(f"page_token {shown(token)} is of a page that the list does not have")
+    return start

@@ -1,0 +1,193 @@
+"""How long the texts of a request may be, and how many of them there may be.
+
+Every text, list and map of every request has a bound: that of its field in ``_BOUNDS``, else the one for its kind. A
+field that is added to a request is thus bounded from its first day. What a bound costs is the length of a text that is
+there already, or the count of a list, so it is looked at before any work is done on them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from grpc_tool_bridge.errors import ValidationError
+
+# Names and ids of every kind.
+MAX_NAME_CHARS = 256
+# Texts of one list, entries of one map, and characters of all of one map.
+MAX_TEXTS = 1_000
+MAX_MAP_CHARS = 65_536
+# Arguments of one call by position, and likewise by name; tools and ids of tools in one request.
+MAX_ITEMS = 10_000
+MAX_TAGS = 100
+MAX_WANTED_TAGS = 32
+MAX_ADDRESS_CHARS = 2_048
+MAX_SIGNATURE_CHARS = 262_144
+
+# Of a text that came from outside, an error repeats so much.
+MAX_SHOWN_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The bound of one field.
+
+    Attributes:
+        chars: Of one text; of a map, of one key.
+        count: Of a list or a map.
+        all_chars: Of all keys and texts of a map together.
+    """
+
+    chars: int = MAX_NAME_CHARS
+    count: int = MAX_TEXTS
+    all_chars: int = MAX_MAP_CHARS
+
+
+_BOUND = Bound()
+_ITEMS = replace(_BOUND, count=MAX_ITEMS)
+_BOUNDS: Mapping[str, Bound] = {
+    "InitializeSessionRequest.callback_address": replace(_BOUND, chars=MAX_ADDRESS_CHARS),
+    "RegisterToolsRequest.tools": _ITEMS,
+    "UnregisterToolsRequest.tool_ids": _ITEMS,
+    "ToolCallRequest.args": _ITEMS,
+    "ToolCallRequest.kwargs": _ITEMS,
+    "ToolStreamRequest.args": _ITEMS,
+    "ToolStreamRequest.kwargs": _ITEMS,
+    "ToolCallItem.args": _ITEMS,
+    "ToolCallItem.kwargs": _ITEMS,
+    # Bounded by the hub's setting max_batch_items.
+    "BatchToolCallRequest.items": replace(_BOUND, count=2**31),
+    "VariableMetadata.tags": replace(_BOUND, count=MAX_TAGS),
+    "ListVariablesRequest.tags": replace(_BOUND, chars=MAX_NAME_CHARS + 1 + MAX_MAP_CHARS, count=MAX_WANTED_TAGS),
+    "CreateReActAgentRequest.signature": replace(_BOUND, chars=MAX_SIGNATURE_CHARS),
+}
+# Weighed when they are registered, each by itself.
+_UNCHECKED = frozenset({"ToolSpec"})
+
+
+def check_request(request: Message) -> None:
+    """Checks the texts, lists and maps of a request.
+
+    Raises:
+        ValidationError: One is over its bound; the text names the field and the bound.
+    """
+    for check in _checks_of(request.DESCRIPTOR):
+        check(request)
+
+
+def shown(text: str) -> str:
+    """Quotes a text that came from outside for the text of an error, shortened where it is long."""
+    quoted = repr(text[:MAX_SHOWN_CHARS])
+    if len(text) <= MAX_SHOWN_CHARS and len(quoted) <= MAX_SHOWN_CHARS + 2:
+        return quoted
+    # Characters that cannot be printed take up to ten each.
+    return f"{repr(text[:64])[:MAX_SHOWN_CHARS]}…"
+
+
+Check = Callable[[Any], None]
+
+
+@cache
+def _checks_of(descriptor: Descriptor) -> tuple[Check, ...]:
+    return tuple(check for field in descriptor.fields if (check := _check_of(field)) is not None)
+
+
+def _check_of(field: FieldDescriptor) -> Check | None:
+    owner = field.containing_type
+    bound = _BOUNDS.get(f"{owner.name}.{field.name}", _BOUND) if owner is not None else _BOUND
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        return _map_check(field.name, field.message_type.fields_by_name["value"], bound)
+    if isinstance(field.default_value, list):
+        return _list_check(field, bound)
+    if field.type == FieldDescriptor.TYPE_STRING:
+        return _text_check(field.name, bound)
+    if field.message_type is not None and _is_ours(field.message_type):
+        return _part_check(field.name, field.message_type)
+    return None
+
+
+def _is_ours(descriptor: Descriptor) -> bool:
+    return descriptor.file.package == "dspex.bridge" and descriptor.name not in _UNCHECKED
+
+
+def _text_check(name: str, bound: Bound) -> Check:
+    most = bound.chars
+
+    def check(message: Any) -> None:
+        text = getattr(message, name)
+        if len(text) > most:
+            raise _too_long(name, text, most)
+
+    return check
+
+
+def _list_check(field: FieldDescriptor, bound: Bound) -> Check:
+    name, most = field.name, bound.count
+    is_text = field.type == FieldDescriptor.TYPE_STRING
+    part = field.message_type if field.message_type is not None and _is_ours(field.message_type) else None
+
+    def check(message: Any) -> None:
+        items = getattr(message, name)
+        if not items:
+            return
+        if len(items) > most:
+            raise _too_many(name, len(items), most)
+        if is_text:
+            for text in items:
+                if len(text) > bound.chars:
+                    raise _too_long(f"one of {name}", text, bound.chars)
+        elif part is not None and most <= MAX_ITEMS:
+            for item in items:
+                check_request(item)
+
+    return check
+
+
+def _map_check(name: str, value: FieldDescriptor, bound: Bound) -> Check:
+    has_texts = value.type == FieldDescriptor.TYPE_STRING
+
+    def check(message: Any) -> None:
+        items = getattr(message, name)
+        if not items:
+            return
+        if len(items) > bound.count:
+            raise _too_many(name, len(items), bound.count)
+        size = 0
+        for key in items:
+            if len(key) > bound.chars:
+                raise _too_long(f"a name in {name}", key, bound.chars)
+            if has_texts:
+                size += len(key) + len(items[key])
+        if size > bound.all_chars:
+            raise ValidationError(
+                f"{name} has at most {bound.all_chars:,} characters in all; this has {size:,}: "
+                "put what is large into variables"
+            )
+
+    return check
+
+
+def _part_check(name: str, part: Descriptor) -> Check:
+    def check(message: Any) -> None:
+        if message.HasField(name):
+            for inner in _checks_of(part):
+                inner(getattr(message, name))
+
+    return check
+
+
+def _too_long(name: str, text: str, most: int) -> ValidationError:
+    return ValidationError(
+        f"{name} has at most {most:,} characters; this one has {len(text):,}: {shown(text)}",
+        details={"field": name.rpartition(" ")[2], "limit": str(most)},
+    )
+
+
+def _too_many(name: str, count: int, most: int) -> ValidationError:
+    return ValidationError(
+        f"{name} has at most {most:,} entries; this one has {count:,}: send fewer at once",
+        details={"field": name, "limit": str(most)},
+    )
