@@ -273,10 +273,12 @@ class Executor:
                 ok = answer.success = True
                 if place is not None:
                     place.keep(answer)
-        except Exception as failure:  # noqa: BLE001 - every failure is an answer
-            answer.error.CopyFrom(self._runner.error_of(failure, call))
         except asyncio.CancelledError as cancelled:
-            answer.error.CopyFrom(self._runner.cancelled(call, cancelled))
+            answer.error.CopyFrom(await self._runner.cancelled(call, cancelled))
+        except GeneratorExit:
+            raise
+        except BaseException as failure:  # noqa: BLE001 - every failure is an answer
+            answer.error.CopyFrom(await self._runner.told(failure, call))
         finally:
             duration_us = (time.perf_counter_ns() - began) // 1_000
             self.end(call, held)
@@ -350,10 +352,12 @@ class Executor:
                         yield chunk
                         sequence += 1
                         sent += chunk.HasField("data")
-        except Exception as failure:  # noqa: BLE001 - every failure is an answer
-            error = self._runner.error_of(failure, call)
         except asyncio.CancelledError as cancelled:
-            error = self._runner.cancelled(call, cancelled)
+            error = await self._runner.cancelled(call, cancelled)
+        except GeneratorExit:
+            raise
+        except BaseException as failure:  # noqa: BLE001 - every failure is an answer
+            error = await self._runner.told(failure, call)
         finally:
             duration_us = (time.perf_counter_ns() - began) // 1_000
             self.end(call, held)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from grpc_tool_bridge.errors import CallCancelledError, DeadlineExceededError, ToolBridgeError
+from grpc_tool_bridge.faults import log_fault
 from grpc_tool_bridge.tasks import TaskSet
 
 if TYPE_CHECKING:
@@ -354,5 +355,7 @@ def _steps(tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) ->
                 waits_for = tool.send(sent)
     except (StopIteration, StopAsyncIteration, asyncio.CancelledError):
         return
-    except Exception:  # noqa: BLE001 - likewise
-        _log.exception("a tool that was left behind failed")
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - likewise
+        log_fault(_log, "a tool that was left behind failed", error=error)

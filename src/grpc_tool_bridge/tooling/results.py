@@ -61,9 +61,10 @@ def result_writing(spec: ToolSpec, *, max_depth: int, max_bytes: int) -> Writing
 def streams(value: Any) -> bool:
     """Whether a value is read one item after another, and only once."""
     kind: Any = type(value)
-    return isinstance(value, AsyncIterator) or is_iterator(kind)
+    return issubclass(kind, AsyncIterator) or is_iterator(kind)
 
 
 def has_items(value: Any) -> bool:
     """Whether what was returned where a stream is declared is the list of its values."""
-    return isinstance(value, AsyncIterable | Iterable) and not isinstance(value, str | bytes | bytearray | Mapping)
+    kind = type(value)
+    return issubclass(kind, AsyncIterable | Iterable) and not issubclass(kind, str | bytes | bytearray | Mapping)
