@@ -13,7 +13,7 @@ cause (``raise … from …``) or, where it was raised while another one was han
 those is indented below it.
 
 An exception is the tool's own code: its ``__str__``, its notes and each attribute may run anything. Nothing here lets
-out what such code raises. How long it takes is another matter: ``running/telling.py`` asks it outside of the event loop.
+out what such code raises. How long it takes is another matter: ``running/telling.py`` asks outside of the event loop.
 """
 
 from collections.abc import Iterator, Sequence

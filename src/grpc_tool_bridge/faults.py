@@ -33,21 +33,22 @@ def log_fault(log: logging.Logger, message: str, *args: Any, error: BaseExceptio
     if is_plain(error) and led_from(error) is None and has_common_traceback(error):
         log.log(level, message, *args, exc_info=(type(error), error, error.__traceback__))
         return
+    said = message % args
     if not _places.acquire(blocking=False):
-        log.log(level, f"{message} (an exception that is not written, since others still are)", *args)
+        log.log(level, "%s (an exception that is not written: %d others are being written)", said, MAX_THREADS)
         return
     try:
-        threading.Thread(target=_write, args=(log, level, message, args, error), name="fault", daemon=True).start()
+        threading.Thread(target=_write, args=(log, level, said, error), name="fault", daemon=True).start()
     except RuntimeError:
         # The system refuses another thread, or the interpreter ends.
         _places.release()
-        log.log(level, f"{message} (an exception that cannot be written)", *args)
+        log.log(level, "%s (an exception that cannot be written)", said)
 
 
-def _write(log: logging.Logger, level: int, message: str, args: tuple[Any, ...], error: BaseException) -> None:
+def _write(log: logging.Logger, level: int, said: str, error: BaseException) -> None:
     try:
         text = wire_text(format_error(error), MAX_STACKTRACE_CHARS)
         # No exc_info: what formats the line, or sends it elsewhere, would ask the exception again.
-        log.log(level, f"{message}\n%s", *args, text.rstrip())
+        log.log(level, "%s\n%s", said, text.rstrip())
     finally:
         _places.release()

@@ -121,9 +121,8 @@ def _is_plain_fact(name: Any, value: Any) -> bool:
         return type(value) is str or (
             type(value) is dict
             and len(value) <= _MAX_DETAILS
-            and all(
-                type(key) is type(text) is str and len(key) + len(text) <= _MAX_CHARS for key, text in value.items()
-            )
+            and all(map(_is_short_text, value))
+            and all(map(_is_short_text, value.values()))
         )
     if name == "__notes__":
         return type(value) is list and len(value) <= _MAX_ITEMS and all(map(_is_short_text, value))

@@ -87,7 +87,8 @@ class ToolThreads:
 
         Other arguments as of ``run``.
         """
-        handover = _Handover(asyncio.get_running_loop(), buffer, told)
+        handover = _Handover(asyncio.get_running_loop(), buffer)
+        handover.told = told
         context = contextvars.copy_context()
         self._submit((lambda: context.run(handover.produce, function), handover.is_stopped))
         try:
@@ -163,8 +164,8 @@ class ToolThreads:
 class _Handover:
     """Values on their way from a generator's thread to the loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, buffer: int, told: Told = _as_it_is) -> None:
-        self._told = told
+    def __init__(self, loop: asyncio.AbstractEventLoop, buffer: int) -> None:
+        self.told: Told = _as_it_is
         self.values: deque[Any] = deque()
         self.room = threading.Semaphore(buffer)
         self.finished = False
@@ -191,7 +192,7 @@ class _Handover:
             finally:
                 close(generator)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the one who reads
-            self.error = self._told(error)
+            self.error = self.told(error)
         self.finished = True
         _in_loop(self._loop, self._wake)
 
