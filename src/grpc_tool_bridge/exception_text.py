@@ -105,21 +105,18 @@ def led_from(error: BaseException) -> BaseException | None:
     return context if told else None
 
 
-def notes_of(error: BaseException) -> Iterator[str]:
-    """Yields the notes of an exception, but for the one that is a traceback of another process."""
+def notes_of(error: BaseException) -> list[str]:
+    """Returns the notes of an exception, but for the one that is a traceback of another process."""
+    told: list[str] = []
     try:
         notes: Any = getattr(error, "__notes__", None)
         # Anybody may set it to anything.
-        if not issubclass(type(notes), Sequence) or issubclass(type(notes), str | bytes):
-            return
-        for note in islice(notes, MAX_MEMBERS):
-            text = text_of(note)
-            if not text.startswith(REMOTE_NOTE):
-                yield text
-    except GeneratorExit:
-        raise
+        if issubclass(type(notes), Sequence) and not issubclass(type(notes), str | bytes):
+            texts = map(text_of, islice(notes, MAX_MEMBERS))
+            told.extend(text for text in texts if not text.startswith(REMOTE_NOTE))
     except BaseException as failure:  # noqa: BLE001 - as of an exception's own text
-        yield no_text(failure).replace("__str__", "__notes__").replace("no text", "no notes")
+        told.append(f"<no notes: {class_name(type(failure))} was raised>")
+    return told
 
 
 def _text(error: BaseException) -> str:

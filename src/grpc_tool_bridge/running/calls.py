@@ -239,7 +239,7 @@ class Call:
 
     def is_raised_by_tool(self, error: BaseException) -> bool:
         """Tells what a tool raised from what ends its call: sys.exit() in a tool ends the call, not the hub."""
-        return not isinstance(error, asyncio.CancelledError) and not self.closing
+        return not issubclass(type(error), asyncio.CancelledError) and not self.closing
 
     @types.coroutine
     def step(self, tool: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:

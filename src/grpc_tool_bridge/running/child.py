@@ -135,11 +135,14 @@ class Child:
         self._runtime = runtime
         try:
             tool, function = self._prepared(job, runtime)
-            if job.call.method == "StreamTool":
-                self._stream(job, tool, function)
-                answer.end.SetInParent()
-            else:
-                answer.reply = self._result(tool, function)
+            try:
+                if job.call.method == "StreamTool":
+                    self._stream(job, tool, function)
+                    answer.end.SetInParent()
+                else:
+                    answer.reply = self._result(tool, function)
+            except BaseException as error:
+                raise _as_tools(error) from error
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
             answer.end.CopyFrom(LinkStatus(error=_told(failure)))
         # Before the answer: what the call's threads ask after it must not be taken for the next call's.
@@ -307,11 +310,11 @@ def _as_tools(error: BaseException) -> BaseException:
 def _told(failure: BaseException) -> ErrorInfo:
     if type(failure) is ToolRaised:
         return error_info(failure.error, raised_by_tool=True, show_traceback=True)
-    if not isinstance(failure, Exception):
+    if not issubclass(type(failure), Exception):
         # The bridge raises none such.
         return error_info(failure, raised_by_tool=True, show_traceback=True)
     info = error_info(failure)
-    if not isinstance(failure, ToolBridgeError):
+    if not issubclass(type(failure), ToolBridgeError):
         log_fault(_log, "fault %s in a call", info.details["error_id"], error=failure)
     return info
 

@@ -126,7 +126,7 @@ class Results:
         try:
             return work()
         except ForeignCodeError:
-            made: T = await call.step(self._threads.run(work, self._teller.told_here))
+            made: T = await call.step(self._threads.run(work, self._teller.told_by_result))
             return made
 
     async def fitted(self, call: Call, tool: Tool, value: Any) -> Any:
@@ -159,7 +159,7 @@ class Results:
         """Reads an iterator to its end in a thread, and gives the list of its values."""
         # One thread reads it all: to hand each value over takes longer than most take to make.
         work = functools.partial(_by_tool, functools.partial(self._collect_here, call, tool, function))
-        made: Packed = await call.step(self._threads.run(work, self._teller.told_here))
+        made: Packed = await call.step(self._threads.run(work, self._teller.told_by_result))
         return made
 
     def _collect_here(self, call: Call, tool: Tool, function: Callable[[], Any]) -> Packed:

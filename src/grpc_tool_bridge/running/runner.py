@@ -358,7 +358,7 @@ class ToolRunner:
                     return
                 except BaseException as error:
                     # What comes from another process otherwise is the bridge's own.
-                    if tool.executor == "process" and not isinstance(error, RaisedElsewhereError):
+                    if tool.executor == "process" and type(error) is not RaisedElsewhereError:
                         raise
                     if call.is_raised_by_tool(error):
                         raise ToolRaised(error) from error
@@ -440,7 +440,7 @@ class ToolRunner:
         Raises:
             asyncio.CancelledError: The caller has gone meanwhile.
         """
-        if call is None or (type(failure) is not ToolRaised and isinstance(failure, Exception)):
+        if call is None or (type(failure) is not ToolRaised and issubclass(type(failure), Exception)):
             return self.error_of(failure)
         error = failure.error if type(failure) is ToolRaised else failure
         if call.cause is not None:

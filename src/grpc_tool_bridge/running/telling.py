@@ -54,11 +54,13 @@ class Teller:
 
     def told_here(self, error: BaseException) -> BaseException:
         """Called in the thread of a synchronous tool with what it raised; returns what the event loop is given."""
-        if type(error) is ToolRaised:
-            return ToolRaised(self.told_here(error.error))
         if type(error) is ToldError or self.is_plain(error):
             return error
         return ToldError(self._info(error), is_timeout=issubclass(type(error), TimeoutError))
+
+    def told_by_result(self, error: BaseException) -> BaseException:
+        """Called in a thread with what was raised where a result was written there; the bridge's own stays as it is."""
+        return ToolRaised(self.told_here(error.error)) if type(error) is ToolRaised else error
 
     async def tell(self, call: Call, error: BaseException) -> ErrorInfo:
         """Maps what a tool raised to the wire.

@@ -8,6 +8,7 @@ from pydantic_core import ValidationError as CheckError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.tooling.checks import Check
 from grpc_tool_bridge.tooling.wording import describe_problems
+from grpc_tool_bridge.wire.foreign import check_access
 from grpc_tool_bridge.wire.guarded import declared_in
 from grpc_tool_bridge.wire.rows import is_iterator
 from grpc_tool_bridge.wire.values import Writing, read_iterators
@@ -32,6 +33,7 @@ def fitted(check: Check, value: Any, *, max_bytes: int) -> Any:
     if type(value) in check.accepts:
         return value
     kind: Any = type(value)
+    check_access(value)
     if check.reads_iterators or is_iterator(kind):
         value = read_iterators(value, max_bytes=max_bytes)
     try:
