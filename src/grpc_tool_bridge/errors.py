@@ -33,7 +33,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from grpc_tool_bridge.class_facts import class_name, exact_text
@@ -43,11 +43,10 @@ from grpc_tool_bridge.exception_text import (
     further_text,
     no_text,
     own_text,
-    read_traceback,
     text_of,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
-from grpc_tool_bridge.tracebacks import format_error
+from grpc_tool_bridge.tracebacks import format_error, tools_part
 
 # A message or a traceback beyond this says nothing more to its reader, and must not fill a frame.
 MAX_MESSAGE_CHARS = 16_384
@@ -540,16 +539,7 @@ def error_from_info(info: Any, tool_name: str | None = None) -> ToolBridgeError:
 
 def format_tool_traceback(error: BaseException) -> str:
     """Formats the traceback of a tool's exception, without the bridge's own frames above the tool's."""
-    first: TracebackType | None = read_traceback(error)
-    kept = first
-    while kept is not None and _is_of_bridge(kept):
-        kept = kept.tb_next
-    return format_error(error, kept or first)
-
-
-def _is_of_bridge(trace: TracebackType) -> bool:
-    name = trace.tb_frame.f_globals.get("__name__", "")
-    return type(name) is str and name.startswith("grpc_tool_bridge.")
+    return format_error(error, tools_part(error))
 
 
 def wire_text(text: str, limit: int) -> str:

@@ -37,6 +37,8 @@ MAX_NAME_CHARS = 1_000
 MAX_TEXT_CHARS = 4_096
 # Bytes of a source file that is read for its lines.
 MAX_SOURCE_BYTES = 1024 * 1024
+# Frames of an exception and of what led to it that are written in an event loop, at some 10 µs each.
+_MAX_AT_ONCE = 16
 # Frames that are counted; of a longer traceback the rest is not looked at.
 _MAX_COUNTED = 100_000
 
@@ -69,6 +71,37 @@ def has_common_traceback(error: BaseException) -> bool:
         return True
     few = next(islice(_steps(trace), MAX_FRAMES, None), None) is None
     return few and not issubclass(type(error), BaseExceptionGroup) and _can_show_source(trace, MAX_FRAMES)
+
+
+def tools_part(error: BaseException) -> TracebackType | None:
+    """Returns the traceback of a tool's exception without the bridge's own frames above the tool's."""
+    first: TracebackType | None = read_traceback(error)
+    for step in _steps(first):
+        name = step.tb_frame.f_globals.get("__name__", "")
+        if type(name) is not str or not name.startswith("grpc_tool_bridge."):
+            return step
+    return first
+
+
+def is_at_hand(error: BaseException) -> bool:
+    """Tells whether a traceback is written at once: it has few frames, and their sources have been read before."""
+    left = _MAX_AT_ONCE
+    each: BaseException | None = error
+    while each is not None:
+        if issubclass(type(each), BaseExceptionGroup):
+            return False
+        for step in _steps(tools_part(each) if each is error else read_traceback(each)):
+            left -= 1
+            if left < 0 or not _is_read(step.tb_frame.f_code.co_filename):
+                return False
+        left -= 1
+        each = led_from(each)
+    return True
+
+
+def _is_read(name: str) -> bool:
+    entry = linecache.cache.get(name)
+    return entry is not None and len(entry) > 1 and int(entry[0]) <= MAX_SOURCE_BYTES
 
 
 def _chained(error: BaseException, trace: TracebackType | None, groups: int) -> Iterator[str]:
@@ -159,10 +192,9 @@ def _can_show_source(trace: TracebackType, limit: int) -> bool:
 
 def _is_common_file(name: str, module: dict[str, Any]) -> bool:
     """Tells whether reading a source file takes no time to speak of, and no code but the library's."""
-    entry = linecache.cache.get(name)
-    if entry is not None and len(entry) > 1:
+    if _is_read(name):
         # A notebook puts its cells there.
-        return int(entry[0]) <= MAX_SOURCE_BYTES
+        return True
     try:
         found = Path(name).stat()
     except (OSError, ValueError):

@@ -79,8 +79,10 @@ def _evil_group(raised: type[BaseException]) -> BaseException:
 
 
 def _evil_note(raised: type[BaseException]) -> BaseException:
-    error: Any = ValueError("said")
-    error.__notes__ = [type("Evil", (), {"__str__": _method(raised), "__class__": property(_method(raised))})()]
+    error = ValueError("said")
+    vars(error)["__notes__"] = [
+        type("Evil", (), {"__str__": _method(raised), "__class__": property(_method(raised))})()
+    ]
     return error
 
 
@@ -93,8 +95,9 @@ def _evil_metaclass(raised: type[BaseException]) -> BaseException:
     # Not its ``__subclasscheck__``: Python asks that when it raises, and it is what that raises which leaves the tool.
     names = ("__getattribute__", "__hash__", "__eq__", "__str__", "__repr__")
     meta: Any = type("Meta", (type,), dict.fromkeys(names, _method(raised)))
-    made: type[BaseException] = meta("EvilMetaclass", (Exception,), {})
-    return made("said")
+    made: Any = meta("EvilMetaclass", (Exception,), {})
+    error: BaseException = made("said")
+    return error
 
 
 def _evil_facts(raised: type[BaseException]) -> BaseException:

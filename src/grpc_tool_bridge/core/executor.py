@@ -48,9 +48,12 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolSpec,
     ToolStreamRequest,
 )
+from grpc_tool_bridge.running.blocking import BLOCKED_SECONDS
 from grpc_tool_bridge.running.runner import Request, ToolRunner, last_chunk, set_duration
 
 C = TypeVar("C", bound=HubCall)
+
+BLOCKED_US = int(BLOCKED_SECONDS * 1_000_000)
 
 # Tools that call tools that call tools: each takes some ten frames of Python's stack, which has a thousand.
 MAX_NESTED_CALLS = 32
@@ -127,9 +130,12 @@ class Executor:
         while session.active:
             await self._ends.wait()
 
-    def end(self, call: HubCall | None, held: Sequence[Places]) -> None:
-        """Gives back what a call has."""
+    def end(self, call: HubCall | None, held: Sequence[Places], duration_us: int = 0) -> None:
+        """Gives back what a call has; of a single call, its duration tells whether it held the event loop."""
         if call is not None:
+            if duration_us > BLOCKED_US and not call.armed:
+                # It waited for nothing: all of it was one step.
+                call.note_step(call.opened_at)
             call.disarm()
             if call.root is not None:
                 call.root.below -= 1
@@ -281,7 +287,7 @@ class Executor:
             answer.error.CopyFrom(await self._runner.told(failure, call))
         finally:
             duration_us = (time.perf_counter_ns() - began) // 1_000
-            self.end(call, held)
+            self.end(call, held, duration_us)
             if tool is not None:
                 tool.metrics.active -= 1
                 tool.metrics.record(duration_us, ok=ok)

@@ -215,7 +215,7 @@ class ToolRunner:
             if tool.is_async:
                 value = await call.step(tool.function(*args, **kwargs))
             elif tool.executor == "async":
-                value = tool.function(*args, **kwargs)
+                value = self._run_here(call, functools.partial(tool.function, *args, **kwargs))
             else:
                 function: Callable[[], Any] = functools.partial(tool.function, *args, **kwargs)
                 if finish:
@@ -228,6 +228,16 @@ class ToolRunner:
                 raise ToolRaised(error) from error
             raise
         return value if known else await self._awaited(call, value)
+
+    def _run_here(self, call: Call, function: Callable[[], Any]) -> Any:
+        """Calls a function that promised not to block."""
+        # The first step of a call is measured where the call ends or is armed.
+        began = time.monotonic() if call.armed else 0.0
+        try:
+            return function()
+        finally:
+            if began:
+                call.note_step(began)
 
     async def _awaited(self, call: Call, value: Any) -> Any:
         """Awaits what a function returned, as long as that can be awaited."""
@@ -331,7 +341,10 @@ class ToolRunner:
         if tool.is_generator or tool.executor == "process":
             values: AsyncIterator[Any] = self._iterate(call, tool, request, args, kwargs, buffer, emit)
         else:
+            began = time.monotonic()
             value = await self._returned(call, tool, request, args, kwargs, emit)
+            if not call.armed:
+                call.note_step(began)
             # What is declared to be a list is one, whatever it is made of.
             yields = has_items(value) if tool.is_stream else tool.result is None and streams(value)
             if not yields:
@@ -351,9 +364,11 @@ class ToolRunner:
         """Yields each value, made to fit what the tool declares."""
         try:
             while True:
+                began = time.monotonic()
                 try:
                     step: Any = values.__anext__()
                     value = await call.step(step if hasattr(step, "send") else awaited(step))
+                    fits = type(value) is Packed or tool.result is None or type(value) in tool.result.accepts
                 except StopAsyncIteration:
                     return
                 except BaseException as error:
@@ -363,7 +378,11 @@ class ToolRunner:
                     if call.is_raised_by_tool(error):
                         raise ToolRaised(error) from error
                     raise
-                if type(value) is Packed or tool.result is None or type(value) in tool.result.accepts:
+                finally:
+                    if not call.armed:
+                        # Otherwise measured by the call itself.
+                        call.note_step(began)
+                if fits:
                     yield value
                 else:
                     yield await self._results.fitted(call, tool, value)

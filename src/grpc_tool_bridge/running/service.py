@@ -121,6 +121,9 @@ class ToolService:
             response.error.CopyFrom(await self._runner.told(failure, call))
         finally:
             if call is not None:
+                if not call.armed:
+                    # It waited for nothing: all of it was one step.
+                    call.note_step(call.opened_at)
                 call.disarm()
         set_duration(response.metrics, (time.perf_counter_ns() - began) // 1_000)
         return response

@@ -8,6 +8,7 @@ from grpc_tool_bridge.plain_errors import is_plain
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
 from grpc_tool_bridge.running.calls import Call
 from grpc_tool_bridge.running.threads import ToolThreads
+from grpc_tool_bridge.tracebacks import is_at_hand
 
 # Exceptions that are told at once; one whose ``__str__`` never returns keeps a thread, and more than these wait.
 MAX_THREADS = 16
@@ -50,7 +51,7 @@ class Teller:
 
     def is_plain(self, error: BaseException) -> bool:
         """Tells whether it takes neither a tool's own code nor a file to tell an exception."""
-        return not self._shows and is_plain(error)
+        return is_plain(error) and (not self._shows or is_at_hand(error))
 
     def told_here(self, error: BaseException) -> BaseException:
         """Called in the thread of a synchronous tool with what it raised; returns what the event loop is given."""
