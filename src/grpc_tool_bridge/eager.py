@@ -85,9 +85,9 @@ class EagerTasks:
             await asyncio.wait(tasks)
 
     def _start_task(self, coroutine: Coroutine[Any, Any, Any], done: Done) -> "asyncio.Task[Any]":
-        task = asyncio.get_running_loop().create_task(coroutine)
+        task = asyncio.get_running_loop().create_task(_outcome(coroutine))
         self._own(task)
-        task.add_done_callback(partial(_report, done))
+        task.add_done_callback(partial(_report, coroutine, done))
         return task
 
     def _own(self, task: "asyncio.Task[Any]") -> None:
@@ -103,13 +103,23 @@ class EagerTasks:
             runner.task.cancel()
 
 
-def _report(done: Done, task: "asyncio.Task[Any]") -> None:
+async def _outcome(coroutine: Coroutine[Any, Any, Any]) -> tuple[Any, BaseException | None]:
+    """Runs a coroutine; what it raises is handed on: a SystemExit that leaves a task would end the event loop."""
+    try:
+        return await coroutine, None
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # noqa: BLE001 - handed to the caller
+        return None, error
+
+
+def _report(coroutine: Coroutine[Any, Any, Any], done: Done, task: "asyncio.Task[Any]") -> None:
     if task.cancelled():
+        # It may have been cancelled before its first step.
+        coroutine.close()
         done(None, asyncio.CancelledError())
-    elif (error := task.exception()) is not None:
-        done(None, error)
     else:
-        done(task.result(), None)
+        done(*task.result())
 
 
 class _Runner:

@@ -29,15 +29,24 @@ Every error carries its ``error_type``, the name in the table that a peer in any
 exception to the wire, ``error_from_info`` maps it back; nothing else does.
 """
 
-import traceback
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType, TracebackType
+from itertools import islice
+from types import MappingProxyType
 from typing import Any, ClassVar
 
-from grpc_tool_bridge.exception_text import REMOTE_NOTE, as_raised, further_text, own_text
+from grpc_tool_bridge.class_facts import class_name, exact_text
+from grpc_tool_bridge.exception_text import (
+    REMOTE_NOTE,
+    as_raised,
+    further_text,
+    no_text,
+    own_text,
+    text_of,
+)
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
+from grpc_tool_bridge.tracebacks import format_error, tools_part
 
 # A message or a traceback beyond this says nothing more to its reader, and must not fill a frame.
 MAX_MESSAGE_CHARS = 16_384
@@ -382,7 +391,9 @@ _CLASS_OF: Mapping[str, type[ToolBridgeError]] = MappingProxyType(
 
 
 def error_info(error: BaseException, *, raised_by_tool: bool = False, show_traceback: bool = False) -> ErrorInfo:
-    """Maps an exception to the wire.
+    """Maps an exception to the wire. It raises nothing, whatever the exception is made of.
+
+    An exception of a tool may run any code where it is put into words; ``plain_errors.is_plain`` tells whether it does.
 
     Args:
         error: The exception.
@@ -396,38 +407,95 @@ def error_info(error: BaseException, *, raised_by_tool: bool = False, show_trace
     """
     if raised_by_tool:
         error = as_raised(error)
-    if isinstance(error, ToolBridgeError):
-        details = dict(error.details) if isinstance(error.details, Mapping) else {"details": error.details}
-        error_type, message = error.error_type or type(error).__name__, error.message or own_text(error)
-        stacktrace = error.remote_traceback
-        # What made a nested call worth repeating does not make its caller so.
-        retryable = error.retryable and not raised_by_tool
-    elif raised_by_tool:
-        details, stacktrace = {}, ""
-        error_type, message = type(error).__name__, own_text(error)
-        retryable = getattr(error, "retryable", False) is True
-    else:
-        return error_info(InternalError.new())
+    elif not issubclass(type(error), ToolBridgeError):
+        error = InternalError.new()
+    try:
+        return _told(error, raised_by_tool=raised_by_tool, show_traceback=show_traceback)
+    except BaseException as failure:  # noqa: BLE001 - as a broken __str__, it must not hide the error that it belongs to
+        return untold(error, no_text(failure), origin="tool" if raised_by_tool else "bridge")
+
+
+def untold(error: BaseException, text: str, *, origin: str = "tool") -> ErrorInfo:
+    """Maps an exception to the wire by its class alone, whose name is read without running any code of its own.
+
+    Args:
+        error: The exception.
+        text: What stands in the place of its message.
+        origin: "tool" or "bridge".
+    """
+    info = ErrorInfo(type=wire_text(class_name(type(error)), 256), message=text, details={"origin": origin})
+    info.timestamp.GetCurrentTime()
+    return info
+
+
+def _told(error: BaseException, *, raised_by_tool: bool, show_traceback: bool) -> ErrorInfo:
+    """Asks an exception what it says; where it is no error of the bridge, it is a tool's."""
+    of_bridge: Any = error if issubclass(type(error), ToolBridgeError) else None
+    error_type, message, stacktrace, details = "", "", "", {}
+    if of_bridge is not None:
+        error_type, message = _text_of_attribute(of_bridge, "error_type"), _text_of_attribute(of_bridge, "message")
+        stacktrace = _text_of_attribute(of_bridge, "remote_traceback")
+        details = _details_of(of_bridge)
     if raised_by_tool:
         if details.get("origin") == "bridge":
             # Of a call that the tool made: it is not the tool itself that never began.
             for name in ("started", "waited_for"):
                 details.pop(name, None)
         details["origin"] = "tool"
+        if show_traceback and not stacktrace:
+            stacktrace = format_tool_traceback(error)
     else:
         details.setdefault("origin", "bridge")
-    if raised_by_tool and show_traceback and not stacktrace:
-        stacktrace = format_tool_traceback(error)
     info = ErrorInfo(
-        type=wire_text(error_type, 256),
-        message=_message(message, further_text(error) if raised_by_tool else ""),
+        type=wire_text(error_type or class_name(type(error)), 256),
+        message=_message(message or own_text(error), further_text(error) if raised_by_tool else ""),
         stacktrace=wire_text(stacktrace, MAX_STACKTRACE_CHARS),
-        retryable=retryable,
+        retryable=_is_retryable(error, raised_by_tool=raised_by_tool),
     )
-    for name, value in list(details.items())[:MAX_DETAILS]:
-        info.details[wire_text(str(name), 256)] = wire_text(str(value), MAX_DETAIL_CHARS)
+    for name, value in details.items():
+        info.details[wire_text(name, 256)] = wire_text(value, MAX_DETAIL_CHARS)
     info.timestamp.GetCurrentTime()
     return info
+
+
+def _text_of_attribute(error: ToolBridgeError, name: str) -> str:
+    """Reads what should be a text, of a subclass that may have made anything of it; empty where it is none."""
+    try:
+        value = getattr(error, name)
+    except BaseException:  # noqa: BLE001 - one that is missing hides nothing of the rest
+        return ""
+    if value is None:
+        return ""
+    return exact_text(value) if issubclass(type(value), str) else text_of(value)
+
+
+def _details_of(error: ToolBridgeError) -> dict[str, str]:
+    """Reads the details, as many as travel; ``origin`` is always among them where it is there at all."""
+    details: dict[str, str] = {}
+    try:
+        given: Any = error.details
+        if not issubclass(type(given), Mapping):
+            return {"details": text_of(given)}
+        for name, value in islice(given.items(), MAX_DETAILS):
+            details[text_of(name)] = text_of(value)
+        if "origin" not in details and (origin := given.get("origin")) is not None:
+            details["origin"] = text_of(origin)
+    except BaseException as failure:  # noqa: BLE001 - likewise
+        details["details"] = no_text(failure)
+    while len(details) >= MAX_DETAILS and "origin" not in details:
+        details.popitem()
+    return details
+
+
+def _is_retryable(error: BaseException, *, raised_by_tool: bool) -> bool:
+    of_bridge = issubclass(type(error), ToolBridgeError)
+    if raised_by_tool and of_bridge:
+        # What made a nested call worth repeating does not make its caller so.
+        return False
+    try:
+        return getattr(error, "retryable", False) is True
+    except BaseException:  # noqa: BLE001 - likewise
+        return False
 
 
 def error_from_info(info: Any, tool_name: str | None = None) -> ToolBridgeError:
@@ -471,15 +539,12 @@ def error_from_info(info: Any, tool_name: str | None = None) -> ToolBridgeError:
 
 def format_tool_traceback(error: BaseException) -> str:
     """Formats the traceback of a tool's exception, without the bridge's own frames above the tool's."""
-    first = error.__traceback__
-    kept: TracebackType | None = first
-    while kept is not None and kept.tb_frame.f_globals.get("__name__", "").startswith("grpc_tool_bridge."):
-        kept = kept.tb_next
-    return "".join(traceback.format_exception(type(error), error, kept or first))
+    return format_error(error, tools_part(error))
 
 
 def wire_text(text: str, limit: int) -> str:
     """Makes ``text`` fit for a protobuf string of at most ``limit`` characters (lone surrogates are escaped)."""
+    text = exact_text(text)
     if len(text) > limit:
         text = f"{text[:limit]}… ({len(text) - limit:,} more characters)"
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -30,7 +30,8 @@ class LoopCall(Generic[T]):
         self.future: Future[T] = Future()
         self._loop = loop
         self._make = make
-        self._task: asyncio.Task[T] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._error: BaseException | None = None
         loop.call_soon_threadsafe(self._schedule)
 
     def withdraw(self) -> bool:
@@ -52,22 +53,29 @@ class LoopCall(Generic[T]):
             self._task = asyncio.ensure_future(self._run())
             self._task.add_done_callback(self._end)
 
-    async def _run(self) -> T:
+    async def _run(self) -> T | None:
         # The one step that decides: from here on, withdraw() finds that it has begun.
         if not self.future.set_running_or_notify_cancel():
             raise asyncio.CancelledError
-        return await self._make()
+        try:
+            return await self._make()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - handed to who waits; a task that raises SystemExit ends the loop
+            self._error = error
+            return None
 
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
-    def _end(self, task: asyncio.Task[T]) -> None:
+    def _end(self, task: asyncio.Task[Any]) -> None:
         if task.cancelled():
             # One whose loop ended before it began is still waiting.
             if not self.future.cancel() and not self.future.done():
                 self.future.set_exception(CancelledError())
-        elif (error := task.exception()) is not None:
-            self.future.set_exception(error)
+        elif self._error is not None:
+            self.future.set_exception(self._error)
+            self._error = None
         else:
             self.future.set_result(task.result())

@@ -1,7 +1,6 @@
 """Work that does not belong into an event loop, in threads: code of strangers, and what is large."""
 
 import functools
-import os
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -75,15 +74,6 @@ async def read_value(value: AnyMessage, *, max_depth: int = 100, max_nodes: int 
 def _written_at(depth: int, work: Callable[[], T]) -> T:
     _depth.set(depth)
     return work()
-
-
-def _begin_anew() -> None:
-    """Forgets, in a forked process, the threads that only the other one has."""
-    global _threads, _readers  # threads are of the process, and so are these
-    _threads, _readers = NestedThreads(_MAX_THREADS), ToolThreads(_MAX_READERS)
-
-
-os.register_at_fork(after_in_child=_begin_anew)
 
 
 async def written(value: Any, *, max_depth: int = 100, max_nodes: int | None = MAX_MESSAGE_NODES) -> AnyMessage:

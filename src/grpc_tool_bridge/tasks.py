@@ -5,6 +5,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from grpc_tool_bridge.faults import log_fault
 from grpc_tool_bridge.loops import end_tasks, running_loop
 
 _log = logging.getLogger(__name__)
@@ -25,9 +26,11 @@ class TaskSet:
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
         """Starts a task."""
-        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        task = asyncio.get_running_loop().create_task(_contained(coroutine, name), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        # It may be cancelled before its first step.
+        task.add_done_callback(lambda _: coroutine.close())
         return task
 
     async def aclose(self) -> None:
@@ -50,4 +53,13 @@ class TaskSet:
     def _done(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("background task %s failed", task.get_name(), exc_info=error)
+            log_fault(_log, "background task %s failed", task.get_name(), error=error)
+
+
+async def _contained(coroutine: Coroutine[Any, Any, Any], name: str) -> Any:
+    """Runs a coroutine; a SystemExit or KeyboardInterrupt that leaves a task would end the event loop."""
+    try:
+        return await coroutine
+    except (SystemExit, KeyboardInterrupt) as error:
+        log_fault(_log, "background task %s failed", name, error=error)
+        raise asyncio.CancelledError from None

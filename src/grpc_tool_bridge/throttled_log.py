@@ -25,15 +25,17 @@ class ThrottledLog:
         # Of each text: when its period began, and how many came in it.
         self._counts: dict[str, tuple[float, int]] = {}
 
-    def warning(self, text: str, *args: Any, **options: Any) -> None:
+    def warning(self, text: str, *args: Any) -> None:
         """As of a logger."""
-        self._write(logging.WARNING, text, args, options)
+        if self.admits(text):
+            self._log.warning(text, *args, stacklevel=2)
 
-    def error(self, text: str, *args: Any, **options: Any) -> None:
-        """As of a logger."""
-        self._write(logging.ERROR, text, args, options)
+    def admits(self, text: str) -> bool:
+        """Counts a line, and tells whether it is to be written; says so itself where lines are left out.
 
-    def _write(self, level: int, text: str, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        Args:
+            text: What tells this kind of line from others.
+        """
         now = time.monotonic()
         with self._lock:
             begun, count = self._counts.get(text, (now, 0))
@@ -44,8 +46,7 @@ class ThrottledLog:
             count += 1
             self._counts[text] = begun, count
         if omitted:
-            self._log.log(level, "%d further lines like the next were left out", omitted, stacklevel=3)
-        if count <= MAX_LINES:
-            self._log.log(level, text, *args, **{"stacklevel": 3, **options})
-            if count == MAX_LINES:
-                self._log.log(level, "further lines like the last are left out for %g s", PERIOD_SECONDS, stacklevel=3)
+            self._log.warning("%d lines like the next were left out", omitted, stacklevel=3)
+        elif count == MAX_LINES:
+            self._log.warning("the next line is the last of its kind for %g s", PERIOD_SECONDS, stacklevel=3)
+        return count <= MAX_LINES

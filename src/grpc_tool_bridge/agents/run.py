@@ -28,6 +28,7 @@ from grpc_tool_bridge.errors import (
     error_info,
     wire_text,
 )
+from grpc_tool_bridge.faults import log_fault
 from grpc_tool_bridge.near_names import near_names
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolSpec
@@ -134,7 +135,7 @@ class Run:
             known = model_error(error)
             if known is None:
                 known = InternalError.new()
-                _log.error("fault in a run of an agent (%s)", known.details["error_id"], exc_info=error)
+                log_fault(_log, "fault in a run of an agent (%s)", known.details["error_id"], error=error)
             yield pb.AgentExecutionChunk(error=error_info(known))
 
     async def _taken_steps(self) -> AsyncGenerator[pb.AgentExecutionChunk, None]:

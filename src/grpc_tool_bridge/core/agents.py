@@ -326,7 +326,7 @@ class Agents:
                     if not run.over:
                         call.check()
         except Exception as failure:  # noqa: BLE001 - every failure ends the run with an error
-            error = executor.error_of(failure, call)
+            error = executor.error_of(failure)
         except BaseException:
             # Its own end, or the hub's.
             error = error_info(call.convert() or CallCancelledError("the run was cancelled: the hub shuts down"))

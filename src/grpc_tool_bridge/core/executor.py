@@ -49,10 +49,13 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
 )
 from grpc_tool_bridge.running.arguments import LARGE_BYTES
+from grpc_tool_bridge.running.blocking import BLOCKED_SECONDS
 from grpc_tool_bridge.running.runner import Request, ToolRunner, last_chunk, set_duration
 from grpc_tool_bridge.wire.bounds import MAX_NAME_CHARS, check_request
 
 C = TypeVar("C", bound=HubCall)
+
+BLOCKED_US = int(BLOCKED_SECONDS * 1_000_000)
 
 # Tools that call tools that call tools: each takes some ten frames of Python's stack, which has a thousand.
 MAX_NESTED_CALLS = 32
@@ -135,9 +138,12 @@ class Executor:
         while session.active:
             await session.idle.wait()
 
-    def end(self, call: HubCall | None, held: Sequence[Places]) -> None:
-        """Gives back what a call has."""
+    def end(self, call: HubCall | None, held: Sequence[Places], duration_us: int = 0) -> None:
+        """Gives back what a call has; of a single call, its duration tells whether it held the event loop."""
         if call is not None:
+            if duration_us > BLOCKED_US and not call.armed:
+                # It waited for nothing: all of it was one step.
+                call.note_step(call.opened_at)
             call.disarm()
             if call.root is not None:
                 call.root.below -= 1
@@ -228,7 +234,7 @@ class Executor:
         except ToolBridgeError as error:
             return ToolCallResponse(request_id=clip(request.request_id), error=error_info(error))
 
-    async def run(
+    async def run(  # noqa: PLR0915 - a call is followed in one place, and a function more would be a frame more
         self,
         session_id: str,
         request: ToolCallRequest | ToolCallItem,
@@ -289,13 +295,15 @@ class Executor:
                 ok = answer.success = True
                 if place is not None:
                     place.keep(answer)
-        except Exception as failure:  # noqa: BLE001 - every failure is an answer
-            answer.error.CopyFrom(self._runner.error_of(failure, call))
         except asyncio.CancelledError as cancelled:
-            answer.error.CopyFrom(self._runner.cancelled(call, cancelled))
+            answer.error.CopyFrom(await self._runner.cancelled(call, cancelled))
+        except GeneratorExit:
+            raise
+        except BaseException as failure:  # noqa: BLE001 - every failure is an answer
+            answer.error.CopyFrom(await self._runner.told(failure, call))
         finally:
             duration_us = (time.perf_counter_ns() - began) // 1_000
-            self.end(call, held)
+            self.end(call, held, duration_us)
             if tool is not None:
                 tool.metrics.active -= 1
                 tool.metrics.record(duration_us, ok=ok)
@@ -371,10 +379,12 @@ class Executor:
                         yield chunk
                         sequence += 1
                         sent += chunk.HasField("data")
-        except Exception as failure:  # noqa: BLE001 - every failure is an answer
-            error = self._runner.error_of(failure, call)
         except asyncio.CancelledError as cancelled:
-            error = self._runner.cancelled(call, cancelled)
+            error = await self._runner.cancelled(call, cancelled)
+        except GeneratorExit:
+            raise
+        except BaseException as failure:  # noqa: BLE001 - every failure is an answer
+            error = await self._runner.told(failure, call)
         finally:
             duration_us = (time.perf_counter_ns() - began) // 1_000
             self.end(call, held)

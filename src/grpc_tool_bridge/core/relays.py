@@ -192,7 +192,7 @@ class Relays:
         if not isinstance(error, Exception):
             relay.done(None, error)
             return
-        response = ToolCallResponse(error=self._executor.error_of(error, relay.owner))
+        response = ToolCallResponse(error=self._executor.error_of(error))
         if relay.request.request_id:
             response.request_id = relay.request.request_id
         set_duration(response.metrics, duration_us)

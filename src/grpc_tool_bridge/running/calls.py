@@ -7,9 +7,12 @@ import time
 import types
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from grpc_tool_bridge.errors import CallCancelledError, DeadlineExceededError, ToolBridgeError
+from grpc_tool_bridge.faults import log_fault
+from grpc_tool_bridge.running.blocking import BLOCKED_SECONDS, held_loop
 from grpc_tool_bridge.tasks import TaskSet
 
 if TYPE_CHECKING:
@@ -130,13 +133,27 @@ class Call:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that suspends is run by a task
         self._task, self._cancelling = task, task.cancelling()
-        delay = self.deadline - time.monotonic()
+        now = time.monotonic()
+        # A call waits for nothing before: all since it was opened was one step.
+        if now - self.opened_at > BLOCKED_SECONDS:
+            self.note_step(self.opened_at)
+        delay = self.deadline - now
         self._timer = asyncio.get_running_loop().call_later(max(0.0, delay), self._expire)
         self.enter_session()
         if self.parent is not None:
             if self.parent.nested is None:
                 self.parent.nested = set()
             self.parent.nested.add(self)
+
+    @property
+    def armed(self) -> bool:
+        """Whether it has waited for anything."""
+        return self._task is not None
+
+    def note_step(self, began: float) -> None:
+        """Logs a step that held the event loop too long, if it did; only a tool that runs here takes steps."""
+        if time.monotonic() - began > BLOCKED_SECONDS and getattr(self.tool, "tool", None) is not None:
+            held_loop(self.tool.name, self.left_behind, began)
 
     def enter_session(self) -> None:
         """Lets its session find it, until it is disarmed."""
@@ -238,41 +255,60 @@ class Call:
 
     def is_raised_by_tool(self, error: BaseException) -> bool:
         """Tells what a tool raised from what ends its call: sys.exit() in a tool ends the call, not the hub."""
-        return not isinstance(error, asyncio.CancelledError) and not self.closing
+        return not issubclass(type(error), asyncio.CancelledError) and not self.closing
 
     @types.coroutine
     def step(self, tool: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
         """Runs the tool's coroutine in the caller's task; a first step that finishes costs neither task nor timer."""
+        # The first step of a call is measured where the call ends or is armed.
+        began = monotonic() if self._task is not None else 0.0
         try:
             waits_for = tool.send(None)
         except StopIteration as result:
             return result.value
+        finally:
+            if began and monotonic() - began > BLOCKED_SECONDS:
+                self.note_step(began)
         self.arm()
         self._in_tool = True
         if self._cause is not None:
             self._limit_cleanup()
+        return (yield from self._resumed(tool, waits_for))
+
+    def _resumed(self, tool: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
+        """Goes on with a coroutine that waits for something, and measures each of its steps."""
+        began = 0.0
         try:
             while True:
                 try:
                     sent = yield waits_for
                 except asyncio.CancelledError as cancelled:
+                    began = monotonic()
                     if self.abandoned:
                         self._leave_behind(tool, cancelled)
                         raise
                     self._mark_cancelled()
                     waits_for = tool.throw(cancelled)
                 except GeneratorExit:
+                    began = monotonic()
                     self.closing = True
                     tool.close()
                     raise
                 except BaseException as error:  # noqa: BLE001 - whatever the loop throws in is the tool's to handle
+                    began = monotonic()
                     waits_for = tool.throw(error)
                 else:
+                    began = monotonic()
                     waits_for = tool.send(sent)
+                if monotonic() - began > BLOCKED_SECONDS:
+                    self.note_step(began)
+                    began = 0.0
         except StopIteration as result:
             return result.value
         finally:
             self._in_tool = False
+            if began and monotonic() - began > BLOCKED_SECONDS:
+                self.note_step(began)
 
     def _mark_cancelled(self) -> None:
         # Without a cancellation of the task it is the tool that awaits something cancelled.
@@ -354,5 +390,7 @@ def _steps(tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) ->
                 waits_for = tool.send(sent)
     except (StopIteration, StopAsyncIteration, asyncio.CancelledError):
         return
-    except Exception:  # noqa: BLE001 - likewise
-        _log.exception("a tool that was left behind failed")
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - likewise
+        log_fault(_log, "a tool that was left behind failed", error=error)

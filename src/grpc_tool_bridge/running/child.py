@@ -31,9 +31,12 @@ from grpc_tool_bridge.errors import (
     ToolBridgeError,
     error_info,
 )
+from grpc_tool_bridge.faults import log_fault
+from grpc_tool_bridge.plain_errors import is_of_bridge
 from grpc_tool_bridge.portal import Portal
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Envelope,
+    ErrorInfo,
     LinkCall,
     LinkEvent,
     LinkStatus,
@@ -45,6 +48,7 @@ from grpc_tool_bridge.running.arguments import read_arguments
 from grpc_tool_bridge.running.functions import FunctionPath, find_tool
 from grpc_tool_bridge.running.pipe import Pipe
 from grpc_tool_bridge.running.requests import PipeRuntime
+from grpc_tool_bridge.running.telling import ToolRaised
 from grpc_tool_bridge.tooling.results import fitted, has_items, result_writing, streams
 from grpc_tool_bridge.tools import Tool
 from grpc_tool_bridge.wire.plain import ITERATOR_BYTES, least_bytes
@@ -55,14 +59,6 @@ MAX_EVENT_BACKLOG = 1024 * 1024
 
 _log = logging.getLogger(__name__)
 _END = object()
-
-
-class _ToolRaised(Exception):  # noqa: N818 - not an error of its own: it carries the tool's
-    """What a tool raised, so that it is not taken for an error of the bridge."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(error)
-        self.error = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +142,16 @@ class Child:
         self._runtime = runtime
         try:
             tool, function = self._prepared(job, runtime)
-            if job.call.method == "StreamTool":
-                self._stream(job, tool, function)
-                answer.end.SetInParent()
-            else:
-                answer.reply = self._result(tool, function)
-        except _ToolRaised as raised:
-            info = error_info(raised.error, raised_by_tool=True, show_traceback=True)
-            answer.end.CopyFrom(LinkStatus(error=info))
-        except Exception as failure:  # noqa: BLE001 - every failure is an answer
-            info = error_info(failure)
-            if not isinstance(failure, ToolBridgeError):
-                _log.error("fault %s in a call", info.details["error_id"], exc_info=failure)
-            answer.end.CopyFrom(LinkStatus(error=info))
+            try:
+                if job.call.method == "StreamTool":
+                    self._stream(job, tool, function)
+                    answer.end.SetInParent()
+                else:
+                    answer.reply = self._result(tool, function)
+            except BaseException as error:
+                raise _as_tools(error) from error
+        except BaseException as failure:  # noqa: BLE001 - every failure is an answer
+            answer.end.CopyFrom(LinkStatus(error=_told(failure)))
         # Before the answer: what the call's threads ask after it must not be taken for the next call's.
         self._loop.call_soon_threadsafe(runtime.close)
         self._send(answer)
@@ -200,7 +193,7 @@ class Child:
     def _result(self, tool: Tool, function: Callable[[], Any]) -> bytes:
         value = _call_tool(function)
         if not tool.is_stream:
-            return self._packed(tool, _read(value) if isinstance(value, AsyncIterator) else value)
+            return self._packed(tool, _read(value) if issubclass(type(value), AsyncIterator) else value)
         if not has_items(value):
             return self._encoded(tool, [value])
         values: list[Any] = []
@@ -216,7 +209,7 @@ class Child:
     def _stream(self, job: Job, tool: Tool, function: Callable[[], Any]) -> None:
         value = _call_tool(function)
         yields = has_items(value) if tool.is_stream else tool.result is None and streams(value)
-        if not yields and isinstance(value, AsyncIterator):
+        if not yields and issubclass(type(value), AsyncIterator):
             value = _read(value)
         values: Iterator[Any] = _Items(value) if yields else iter([value])
         while True:
@@ -231,10 +224,8 @@ class Child:
         if tool.result is not None:
             try:
                 value = fitted(tool.result, value, max_bytes=self._max_message_bytes)
-            except ToolBridgeError:
-                raise
-            except Exception as error:
-                raise _ToolRaised(error) from error
+            except BaseException as error:
+                raise _as_tools(error) from error
         return self._encoded(tool, value)
 
     def _encoded(self, tool: Tool, value: Any) -> bytes:
@@ -247,11 +238,11 @@ class Child:
         what = f"the result of {tool.spec.name}"
         try:
             type_url, data = pack_value(value, how)
-        except (SerializationError, MessageTooLargeError) as error:
-            raise type(error)(f"{what}: {error.message}", details=error.details) from None
-        except Exception as error:
-            # What an iterator in it raises.
-            raise _ToolRaised(error) from error
+        except BaseException as error:
+            # Of a tool's own is what an iterator in it raises.
+            if isinstance(error, SerializationError | MessageTooLargeError) and is_of_bridge(error):
+                raise type(error)(f"{what}: {error.message}", details=error.details) from None
+            raise _as_tools(error) from error
         if len(data) > self._max_message_bytes:
             raise MessageTooLargeError.of(what, len(data), self._max_message_bytes)
         return AnyMessage(type_url=type_url, value=data).SerializeToString()
@@ -284,7 +275,7 @@ def main() -> Never:
 def _call_tool(function: Callable[[], Any]) -> Any:
     """Calls a tool's function and awaits what it returns, as long as that can be awaited."""
     result = _by_tool(function)
-    while isinstance(result, Awaitable):
+    while issubclass(type(result), Awaitable):
         result = _by_tool(functools.partial(asyncio.run, _awaited(result)))
     return result
 
@@ -297,8 +288,8 @@ class _Items:
     """Iterates what a tool's function yields, or what it returned yields; whatever that raises is the tool's."""
 
     def __init__(self, values: Any) -> None:
-        self._async = isinstance(values, AsyncIterable)
-        self._values: Any = aiter(values) if self._async else _by_tool(lambda: iter(values))
+        self._async = issubclass(type(values), AsyncIterable)
+        self._values: Any = _by_tool(lambda: aiter(values) if self._async else iter(values))
         self._runner = asyncio.Runner()
 
     def __iter__(self) -> "_Items":
@@ -319,7 +310,24 @@ def _by_tool(function: Callable[[], Any]) -> Any:
     try:
         return function()
     except BaseException as error:
-        raise _ToolRaised(error) from error
+        raise ToolRaised(error) from error
+
+
+def _as_tools(error: BaseException) -> BaseException:
+    """Returns what is raised for what a result's own code raised; the bridge's refusals are its own."""
+    return error if type(error) is ToolRaised or is_of_bridge(error) else ToolRaised(error)
+
+
+def _told(failure: BaseException) -> ErrorInfo:
+    if type(failure) is ToolRaised:
+        return error_info(failure.error, raised_by_tool=True, show_traceback=True)
+    if not issubclass(type(failure), Exception):
+        # The bridge raises none such.
+        return error_info(failure, raised_by_tool=True, show_traceback=True)
+    info = error_info(failure)
+    if not issubclass(type(failure), ToolBridgeError):
+        log_fault(_log, "fault %s in a call", info.details["error_id"], error=failure)
+    return info
 
 
 def _read(values: AsyncIterator[Any]) -> list[Any]:

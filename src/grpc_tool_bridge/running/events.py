@@ -83,7 +83,9 @@ class EventStream:
                 await self._room.acquire()
                 self._values.append((next(self._number), value))
                 self._something.set()
-        except Exception as error:  # noqa: BLE001 - handed to the reader
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - handed to the reader
             return error
         finally:
             try:

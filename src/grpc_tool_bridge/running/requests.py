@@ -16,6 +16,7 @@ from grpc_tool_bridge.errors import (
     error_from_info,
     error_info,
 )
+from grpc_tool_bridge.faults import log_fault
 from grpc_tool_bridge.outside import read_value, written
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     DeleteVariableRequest,
@@ -214,7 +215,9 @@ class ContextServer:
     async def _answer(self, number: int, work: Awaitable[Envelope]) -> None:
         try:
             answer = await work
-        except Exception as error:  # noqa: BLE001 - every failure is an answer
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - every failure is an answer
             answer = Envelope(id=number, end=_status(error))
         try:
             await self._pipe.send(answer)
@@ -291,11 +294,11 @@ def _check(envelope: Envelope | None) -> None:
         raise error_from_info(envelope.end.error, envelope.end.message or None)
 
 
-def _status(error: Exception) -> LinkStatus:
+def _status(error: BaseException) -> LinkStatus:
     """Writes an error for the tool, with the name of the tool that it is about, if it is about one."""
     info = error_info(error)
     if not isinstance(error, ToolBridgeError):
-        _log.error("fault %s in what a tool asked", info.details["error_id"], exc_info=error)
+        log_fault(_log, "fault %s in what a tool asked", info.details["error_id"], error=error)
     return LinkStatus(error=info, message=error.tool_name if isinstance(error, ToolExecutionError) else "")
 
 

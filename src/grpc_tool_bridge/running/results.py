@@ -11,9 +11,12 @@ from google.protobuf import any_pb2
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError, ToolBridgeError
+from grpc_tool_bridge.faults import log_fault
+from grpc_tool_bridge.plain_errors import is_of_bridge
 from grpc_tool_bridge.running.calls import Call
 from grpc_tool_bridge.running.nested import NestedThreads
 from grpc_tool_bridge.running.packed import Packed
+from grpc_tool_bridge.running.telling import Teller, ToolRaised
 from grpc_tool_bridge.running.threads import close
 from grpc_tool_bridge.tooling.results import fitted, result_writing
 from grpc_tool_bridge.tools import Tool
@@ -30,11 +33,16 @@ T = TypeVar("T")
 _END: Any = object()
 
 
-class ToolRaised(Exception):  # noqa: N818 - not an error of its own: it carries the tool's through the bridge's code
-    """What a tool raised, so that it is not taken for an error of the bridge."""
+class Refused:
+    """Stands for a result that cannot be sent.
 
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(error)
+    Attributes:
+        error: Why.
+    """
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: ToolBridgeError) -> None:
         self.error = error
 
 
@@ -45,12 +53,14 @@ class Results:
         settings: Limits.
         threads: Where tools run.
         writers: Where code of strangers runs that a result is written with.
+        teller: Puts into words what that raises.
     """
 
-    def __init__(self, settings: Settings, *, threads: NestedThreads, writers: NestedThreads) -> None:
+    def __init__(self, settings: Settings, *, threads: NestedThreads, writers: NestedThreads, teller: Teller) -> None:
         self._settings = settings
         self._threads = threads
         self._writers = writers
+        self._teller = teller
         # How the results of each tool are written.
         self._writings: WeakKeyDictionary[Tool, Writing] = WeakKeyDictionary()
 
@@ -73,6 +83,8 @@ class Results:
         try:
             packed = scalar(value) if scalar is not None else pack_value(value, self._writing(tool))
         except (SerializationError, MessageTooLargeError) as error:
+            if not is_of_bridge(error):
+                raise
             text = f"the result of {call.tool.name}: {error.message}"
             raise type(error)(text, details=error.details) from None
         if len(packed[1]) > self._settings.max_message_bytes:
@@ -94,23 +106,36 @@ class Results:
 
     async def finished(self, call: Call, tool: Tool, value: Any) -> Packed:
         """Makes a result fit its declaration and encodes it: in a thread, where code of a stranger's takes part."""
+        return await self._in_thread_if_foreign(call, lambda: Packed(*self.pack(call, self._fitted(tool, value), tool)))
 
-        def finish() -> Packed:
-            try:
-                return Packed(*self.pack(call, self._fitted(tool, value), tool))
-            except (ToolBridgeError, ToolRaised):
-                raise
-            except Exception as error:
-                # What an iterator in it raises, or a serializer of a model.
-                raise ToolRaised(error) from error
+    def finished_here(self, call: Call, tool: Tool, function: Callable[[], Any]) -> Any:
+        """Calls a function in a thread, and finishes its result there; what has to be awaited is left as it is.
 
-        return await self._in_thread_if_foreign(call, finish)
+        Returns:
+            A scalar or what has to be awaited as it is, anything else encoded; or why it cannot be.
+        """
+        value = function()
+        kind = type(value)
+        if kind in SCALARS and (tool.result is None or kind in tool.result.accepts):
+            return value
+        if issubclass(kind, Awaitable | AsyncIterator):
+            return value
+        try:
+            return Packed(*self.pack(call, self._fitted(tool, value), tool))
+        except ToolRaised as raised:
+            raise raised.error from None
+        except ToolBridgeError as error:
+            if is_of_bridge(error):
+                return Refused(error)
+            raise
 
     async def _in_thread_if_foreign(self, call: Call, function: Callable[[], T]) -> T:
+        """Does what may run code of a stranger's; whatever that raises is the tool's."""
+        work = functools.partial(_by_tool, function)
         try:
-            return function()
+            return work()
         except ForeignCodeError:
-            made: T = await call.step(self._writers.at(call.depth).run(function))
+            made: T = await call.step(self._writers.at(call.depth).run(work, self._teller.told_by_result))
             return made
 
     async def fitted(self, call: Call, tool: Tool, value: Any) -> Any:
@@ -124,7 +149,9 @@ class Results:
             return fitted(tool.result, value, max_bytes=self._settings.max_message_bytes)
         except ToolBridgeError:
             raise
-        except Exception as error:
+        except ForeignCodeError:
+            raise
+        except BaseException as error:
             raise ToolRaised(error) from error
 
     async def collect(self, call: Call, tool: Tool, source: AsyncGenerator[Any, None]) -> Packed:
@@ -144,8 +171,8 @@ class Results:
     async def collect_in_thread(self, call: Call, tool: Tool, function: Callable[[], Any]) -> Packed:
         """Reads an iterator to its end in a thread, and gives the list of its values."""
         # One thread reads it all: to hand each value over takes longer than most take to make.
-        collect = functools.partial(self._collect_here, call, tool, function)
-        made: Packed = await call.step(self._threads.at(call.depth).run(collect))
+        work = functools.partial(_by_tool, functools.partial(self._collect_here, call, tool, function))
+        made: Packed = await call.step(self._threads.at(call.depth).run(work, self._teller.told_by_result))
         return made
 
     def _collect_here(self, call: Call, tool: Tool, function: Callable[[], Any]) -> Packed:
@@ -154,10 +181,7 @@ class Results:
         generator = function()
         try:
             while call.cause is None and not call.over:
-                try:
-                    value = next(generator, _END)
-                except BaseException as error:
-                    raise ToolRaised(error) from error
+                value = next(generator, _END)
                 if value is _END:
                     break
                 value = self._fitted(tool, value)
@@ -214,13 +238,30 @@ async def awaited(value: Awaitable[Any]) -> Any:
 
 async def close_values(call: Call, values: Any) -> None:
     """Lets a tool's generator clean up, within the time that its call has for that."""
-    if call.abandoned or not hasattr(values, "aclose"):
-        # It still runs, and is not ours any more; or it is an iterator, which has nothing to clean up.
+    if call.abandoned:
+        # It still runs, and is not ours any more.
         return
     try:
-        await call.step(values.aclose())
+        aclose = getattr(values, "aclose", None)
+        # An iterator has nothing to clean up.
+        if aclose is not None:
+            await call.step(aclose())
     except asyncio.CancelledError:
         if call.convert() is None:
             raise
-    except Exception:  # noqa: BLE001 - the tool's, and nobody waits for it any more
-        _log.exception("%s failed in its clean-up", call.tool.name)
+    except BaseException as error:
+        if call.closing:
+            raise
+        log_fault(_log, "%s failed in its clean-up", call.tool.name, error=error)
+
+
+def _by_tool(function: Callable[[], T]) -> T:
+    """Calls what runs a tool's own code; all that it raises is the tool's, but for the bridge's refusals."""
+    try:
+        return function()
+    except (ToolRaised, ForeignCodeError):
+        raise
+    except BaseException as error:
+        if is_of_bridge(error):
+            raise
+        raise ToolRaised(error) from error

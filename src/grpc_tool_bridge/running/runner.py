@@ -13,7 +13,7 @@ from collections.abc import (
     Coroutine,
     Sequence,
 )
-from typing import Any, TypeVar
+from typing import Any
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.context import ToolContext, ToolRuntime
@@ -22,6 +22,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     error_info,
 )
+from grpc_tool_bridge.faults import log_fault
 from grpc_tool_bridge.outside import in_reader
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CompleteSignal,
@@ -40,7 +41,8 @@ from grpc_tool_bridge.running.nested import NestedThreads
 from grpc_tool_bridge.running.packed import Packed
 from grpc_tool_bridge.running.process import RaisedElsewhereError
 from grpc_tool_bridge.running.processes import ToolProcesses, available_cores
-from grpc_tool_bridge.running.results import Results, ToolRaised, awaited, close_values
+from grpc_tool_bridge.running.results import Refused, Results, awaited, close_values
+from grpc_tool_bridge.running.telling import Teller, ToldError, ToolRaised
 from grpc_tool_bridge.running.threads import close
 from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.tooling.results import has_items, streams
@@ -48,9 +50,6 @@ from grpc_tool_bridge.tools import Tool
 from grpc_tool_bridge.wire.scalars import SCALARS
 
 _log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
 
 __all__ = ["Request", "ToolRunner", "last_chunk", "set_duration"]
 
@@ -73,7 +72,8 @@ class ToolRunner:
         self._threads = NestedThreads(settings.max_threads)
         # Apart from those of the tools: a stream holds one of these while its values are written.
         self._writers = NestedThreads(settings.max_threads)
-        self._results = Results(settings, threads=self._threads, writers=self._writers)
+        self._teller = Teller(show_tracebacks=settings.show_tracebacks)
+        self._results = Results(settings, threads=self._threads, writers=self._writers, teller=self._teller)
         self.check_size = self._results.check_size
         self.pack = self._results.pack
         # What a call waits for that has not begun.
@@ -164,12 +164,24 @@ class ToolRunner:
                     raise ToolRaised(error) from error
                 raise
         else:
-            value = await self._returned(call, tool, request, args, kwargs, emit)
-        if type(value) in SCALARS and (tool.result is None or type(value) in tool.result.accepts):
+            value = await self._returned(call, tool, request, args, kwargs, emit, finish=True)
+        try:
+            if type(value) in SCALARS and (tool.result is None or type(value) in tool.result.accepts):
+                return value
+        except BaseException as error:
+            # A metaclass is asked for the hash of its class.
+            raise ToolRaised(error) from error
+        return await self._finished(call, tool, value)
+
+    async def _finished(self, call: Call, tool: Tool, value: Any) -> Packed:
+        """Awaits what has to be awaited of a result, and encodes it, where its thread has not done so."""
+        if type(value) is Packed:
             return value
-        if isinstance(value, Awaitable):
+        if type(value) is Refused:
+            raise value.error
+        if _is_a(value, Awaitable):
             value = await self._awaited(call, value)
-        if isinstance(value, AsyncIterator):
+        if _is_a(value, AsyncIterator):
             value = await self._results.items(call, value)
         return await self._results.finished(call, tool, value)
 
@@ -191,8 +203,8 @@ class ToolRunner:
         if tool.is_generator or tool.executor == "process":
             return await self._results.collect(call, tool, self._source(call, tool, request, args, kwargs, emit=emit))
         value = await self._returned(call, tool, request, args, kwargs, emit)
-        if isinstance(value, AsyncIterable):
-            return await self._results.collect(call, tool, self._steps(call, tool, aiter(value)))
+        if _is_a(value, AsyncIterable):
+            return await self._results.collect(call, tool, self._steps(call, tool, _async_iterator(value)))
         values = value if has_items(value) else [value]
         return await self._results.collect_in_thread(call, tool, lambda: iter(values))
 
@@ -204,29 +216,48 @@ class ToolRunner:
         args: Sequence[Any],
         kwargs: dict[str, Any],
         emit: EventStream | None,
+        *,
+        finish: bool = False,
     ) -> Any:
-        """Runs a function that does not itself yield, and awaits what it returns as long as that can be awaited."""
+        """Runs a function that does not itself yield, and awaits what it returns as long as that can be awaited.
+
+        To ``finish`` is to have the result of a function in a thread encoded there, as ``Results.finished_here`` does.
+        """
         if tool.context_parameter is not None:
             kwargs[tool.context_parameter] = self._context(call, request, emit)
         try:
             if tool.is_async:
                 value = await call.step(tool.function(*args, **kwargs))
             elif tool.executor == "async":
-                value = tool.function(*args, **kwargs)
+                value = self._run_here(call, functools.partial(tool.function, *args, **kwargs))
             else:
-                function = call.when_begun(self._thread, functools.partial(tool.function, *args, **kwargs))
-                value = await call.step(self._threads.at(call.depth).run(function))
+                function: Callable[[], Any] = functools.partial(tool.function, *args, **kwargs)
+                if finish:
+                    function = functools.partial(self._results.finished_here, call, tool, function)
+                function = call.when_begun(self._thread, function)
+                value = await call.step(self._threads.at(call.depth).run(function, self._teller.told_here))
+            known = type(value) in SCALARS
         except BaseException as error:
             if call.is_raised_by_tool(error):
                 raise ToolRaised(error) from error
             raise
-        return value if type(value) in SCALARS else await self._awaited(call, value)
+        return value if known else await self._awaited(call, value)
+
+    def _run_here(self, call: Call, function: Callable[[], Any]) -> Any:
+        """Calls a function that promised not to block."""
+        # The first step of a call is measured where the call ends or is armed.
+        began = time.monotonic() if call.armed else 0.0
+        try:
+            return function()
+        finally:
+            if began:
+                call.note_step(began)
 
     async def _awaited(self, call: Call, value: Any) -> Any:
         """Awaits what a function returned, as long as that can be awaited."""
         try:
-            while isinstance(value, Awaitable):
-                value = await call.step(value if isinstance(value, Coroutine) else awaited(value))
+            while issubclass(type(value), Awaitable):
+                value = await call.step(value if issubclass(type(value), Coroutine) else awaited(value))
         except BaseException as error:
             if call.is_raised_by_tool(error):
                 raise ToolRaised(error) from error
@@ -325,11 +356,14 @@ class ToolRunner:
         if tool.is_generator or tool.executor == "process":
             values: AsyncIterator[Any] = self._iterate(call, tool, request, args, kwargs, buffer, emit)
         else:
+            began = time.monotonic()
             value = await self._returned(call, tool, request, args, kwargs, emit)
+            if not call.armed:
+                call.note_step(began)
             # What is declared to be a list is one, whatever it is made of.
             yields = has_items(value) if tool.is_stream else tool.result is None and streams(value)
             if not yields:
-                if isinstance(value, AsyncIterator):
+                if _is_a(value, AsyncIterator):
                     value = await self._results.items(call, value)
                 yield await self._results.finished(call, tool, value)
                 return
@@ -345,19 +379,25 @@ class ToolRunner:
         """Yields each value, made to fit what the tool declares."""
         try:
             while True:
+                began = time.monotonic()
                 try:
                     step: Any = values.__anext__()
                     value = await call.step(step if hasattr(step, "send") else awaited(step))
+                    fits = type(value) is Packed or tool.result is None or type(value) in tool.result.accepts
                 except StopAsyncIteration:
                     return
                 except BaseException as error:
                     # What comes from another process otherwise is the bridge's own.
-                    if tool.executor == "process" and not isinstance(error, RaisedElsewhereError):
+                    if tool.executor == "process" and type(error) is not RaisedElsewhereError:
                         raise
                     if call.is_raised_by_tool(error):
                         raise ToolRaised(error) from error
                     raise
-                if type(value) is Packed or tool.result is None or type(value) in tool.result.accepts:
+                finally:
+                    if not call.armed:
+                        # Otherwise measured by the call itself.
+                        call.note_step(began)
+                if fits:
                     yield value
                 else:
                     yield await self._results.fitted(call, tool, value)
@@ -366,11 +406,11 @@ class ToolRunner:
 
     def _iterator(self, call: Call, tool: Tool, value: Any, buffer: int) -> AsyncIterator[Any]:
         """Iterates what a function returned: an asynchronous iterator in the loop, any other where the tool runs."""
-        if isinstance(value, AsyncIterable):
-            return aiter(value)
+        if _is_a(value, AsyncIterable):
+            return _async_iterator(value)
         if tool.executor == "async" and not tool.is_async:
             return _in_place(lambda: value)
-        return self._threads.at(call.depth).iterate(lambda: iter(value), buffer)
+        return self._threads.at(call.depth).iterate(lambda: iter(value), buffer, self._teller.told_here)
 
     def _iterate(
         self,
@@ -392,7 +432,8 @@ class ToolRunner:
             values: AsyncGenerator[Any, None] = function()
             return values
         if tool.executor == "thread":
-            return self._threads.at(call.depth).iterate(call.when_begun(self._thread, function), buffer)
+            function = call.when_begun(self._thread, function)
+            return self._threads.at(call.depth).iterate(function, buffer, self._teller.told_here)
         return _in_place(function)
 
     def _bound(
@@ -423,33 +464,48 @@ class ToolRunner:
 
     # --------------------------------------------------------------------------------------------------- answers
 
-    def error_of(self, failure: Exception, call: Call | None) -> ErrorInfo:
-        """Makes the answer of a call that failed; a fault of the bridge is logged."""
-        if isinstance(failure, ToolRaised):
-            if call is not None and call.cause is not None:
-                # What the tool raised while it was ended hides what ended it.
-                return error_info(call.cause)
-            if call is not None and isinstance(failure.error, TimeoutError) and call.deadline <= time.monotonic():
-                # A nested call shares the deadline, and may notice first that it has passed.
-                return error_info(call.timeout_error())
-            if isinstance(failure.error, RaisedElsewhereError):
-                if not self.settings.show_tracebacks:
-                    failure.error.info.stacktrace = ""
-                return failure.error.info
-            return error_info(failure.error, raised_by_tool=True, show_traceback=self.settings.show_tracebacks)
+    async def told(self, failure: BaseException, call: Call | None) -> ErrorInfo:
+        """Makes the answer of a call that failed; what a tool raised is asked for its text outside of the event loop.
+
+        Args:
+            failure: Any exception but the end of the call's own task. What is neither an Exception nor wrapped comes
+                from a tool's own code, wherever that ran.
+            call: The call, where it was made.
+
+        Raises:
+            asyncio.CancelledError: The caller has gone meanwhile.
+        """
+        if call is None or (type(failure) is not ToolRaised and issubclass(type(failure), Exception)):
+            return self.error_of(failure)
+        error = failure.error if type(failure) is ToolRaised else failure
+        if call.cause is not None:
+            # What the tool raised while it was ended hides what ended it.
+            return error_info(call.cause)
+        is_timeout = error.is_timeout if type(error) is ToldError else issubclass(type(error), TimeoutError)
+        if is_timeout and call.deadline <= time.monotonic():
+            # A nested call shares the deadline, and may notice first that it has passed.
+            return error_info(call.timeout_error())
+        if type(error) is RaisedElsewhereError:
+            if not self.settings.show_tracebacks:
+                error.info.stacktrace = ""
+            return error.info
+        return await self._teller.tell(call, error)
+
+    def error_of(self, failure: BaseException) -> ErrorInfo:
+        """Makes the answer for an error that is no tool's; a fault of the bridge is logged."""
         info = error_info(failure)
-        if not isinstance(failure, ToolBridgeError):
-            _log.error("fault %s in a call", info.details["error_id"], exc_info=failure)
+        if not issubclass(type(failure), ToolBridgeError):
+            log_fault(_log, "fault %s in a call", info.details["error_id"], error=failure)
         return info
 
-    def cancelled(self, call: Call | None, cancelled: asyncio.CancelledError) -> ErrorInfo:
+    async def cancelled(self, call: Call | None, cancelled: asyncio.CancelledError) -> ErrorInfo:
         """Answers a cancellation that was the call's own or the tool's; one from outside goes on."""
         cause = call.convert() if call is not None else None
         if cause is not None:
             return error_info(cause)
         if call is None or call.cancelled_from_outside():
             raise cancelled
-        return error_info(cancelled, raised_by_tool=True, show_traceback=self.settings.show_tracebacks)
+        return await self._teller.tell(call, cancelled)
 
 
 def set_duration(metrics: ExecutionMetrics, duration_us: int) -> None:
@@ -483,6 +539,21 @@ def _event_metadata(event: Event) -> StreamMetadata:
     metadata = StreamMetadata(key="progress" if isinstance(event, Progress) else "log")
     metadata.value.Pack(event)
     return metadata
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    """Tells what a value is by its class: ``isinstance`` would ask it for its ``__class__``."""
+    try:
+        return issubclass(type(value), kind)
+    except BaseException as error:
+        raise ToolRaised(error) from error
+
+
+def _async_iterator(values: Any) -> AsyncIterator[Any]:
+    try:
+        return aiter(values)
+    except BaseException as error:
+        raise ToolRaised(error) from error
 
 
 async def _in_place(function: Callable[[], Any]) -> AsyncGenerator[Any, None]:

@@ -118,12 +118,17 @@ class ToolService:
             call.refuse_late()
             response.result.type_url, response.result.value = self._runner.pack(call, value, tool)
             response.success = True
-        except Exception as failure:  # noqa: BLE001 - every failure is an answer
-            response.error.CopyFrom(self._runner.error_of(failure, call))
         except asyncio.CancelledError as cancelled:
-            response.error.CopyFrom(self._runner.cancelled(call, cancelled))
+            response.error.CopyFrom(await self._runner.cancelled(call, cancelled))
+        except GeneratorExit:
+            raise
+        except BaseException as failure:  # noqa: BLE001 - every failure is an answer
+            response.error.CopyFrom(await self._runner.told(failure, call))
         finally:
             if call is not None:
+                if not call.armed:
+                    # It waited for nothing: all of it was one step.
+                    call.note_step(call.opened_at)
                 call.disarm()
         set_duration(response.metrics, (time.perf_counter_ns() - began) // 1_000)
         return response
@@ -153,10 +158,12 @@ class ToolService:
                     sent += chunk.HasField("data")
             finally:
                 await chunks.aclose()
-        except Exception as failure:  # noqa: BLE001 - every failure is an answer
-            error = self._runner.error_of(failure, call)
         except asyncio.CancelledError as cancelled:
-            error = self._runner.cancelled(call, cancelled)
+            error = await self._runner.cancelled(call, cancelled)
+        except GeneratorExit:
+            raise
+        except BaseException as failure:  # noqa: BLE001 - every failure is an answer
+            error = await self._runner.told(failure, call)
         finally:
             if call is not None:
                 call.disarm()

@@ -8,11 +8,20 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
+from grpc_tool_bridge import forks
+
 # A thread that had nothing to do for so many seconds ends.
 _IDLE_SECONDS = 30.0
 
 # What to do, and whether nobody waits for it any more.
 Job = tuple[Callable[[], None], Callable[[], bool]]
+
+# What is made of an exception in the thread in which it was raised.
+Told = Callable[[BaseException], BaseException]
+
+
+def _as_it_is(error: BaseException) -> BaseException:
+    return error
 
 
 class ToolThreads:
@@ -27,6 +36,10 @@ class ToolThreads:
 
     def __init__(self, max_threads: int) -> None:
         self._max_threads = max_threads
+        self._begin()
+        forks.watch(self)
+
+    def _begin(self) -> None:
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
@@ -36,14 +49,23 @@ class ToolThreads:
         # Jobs of ``_pending`` that nobody waits for any more, at most.
         self._unwanted = 0
 
+    def forked(self) -> None:
+        """Forgets, in a forked process, the threads that only the other one has."""
+        self._begin()
+
     @property
     def busy(self) -> int:
         """Threads that run a function now, those left behind included."""
         with self._lock:
             return self._threads - self._idle
 
-    async def run(self, function: Callable[[], Any]) -> Any:
-        """Runs ``function`` in a thread and returns what it returns; a cancelled wait leaves the thread behind."""
+    async def run(self, function: Callable[[], Any], told: Told = _as_it_is) -> Any:
+        """Runs ``function`` in a thread and returns what it returns; a cancelled wait leaves the thread behind.
+
+        Args:
+            function: What runs.
+            told: Called in the thread with what it raised; gives what is raised here.
+        """
         loop = asyncio.get_running_loop()
         # An exception is handed over as a value: a future that fails would throw it into who waits, where a
         # GeneratorExit could not be told from the end of the wait.
@@ -54,7 +76,7 @@ class ToolThreads:
             try:
                 result = context.run(function)
             except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the one who waits
-                _in_loop(loop, _settle, done, None, error)
+                _in_loop(loop, _settle, done, None, told(error))
             else:
                 _in_loop(loop, _settle, done, result, None)
 
@@ -68,9 +90,15 @@ class ToolThreads:
             raise error
         return result
 
-    async def iterate(self, function: Callable[[], Iterator[Any]], buffer: int) -> AsyncGenerator[Any, None]:
-        """Iterates in one thread and yields what comes; the thread is at most ``buffer`` values ahead of the reader."""
+    async def iterate(
+        self, function: Callable[[], Iterator[Any]], buffer: int, told: Told = _as_it_is
+    ) -> AsyncGenerator[Any, None]:
+        """Iterates in one thread and yields what comes; the thread is at most ``buffer`` values ahead of the reader.
+
+        Other arguments as of ``run``.
+        """
         handover = _Handover(asyncio.get_running_loop(), buffer)
+        handover.told = told
         context = contextvars.copy_context()
         self._submit((lambda: context.run(handover.produce, function), handover.is_stopped))
         try:
@@ -147,6 +175,7 @@ class _Handover:
     """Values on their way from a generator's thread to the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, buffer: int) -> None:
+        self.told: Told = _as_it_is
         self.values: deque[Any] = deque()
         self.room = threading.Semaphore(buffer)
         self.finished = False
@@ -173,7 +202,7 @@ class _Handover:
             finally:
                 close(generator)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the one who reads
-            self.error = error
+            self.error = self.told(error)
         self.finished = True
         _in_loop(self._loop, self._wake)
 

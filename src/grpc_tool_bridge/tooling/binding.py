@@ -9,7 +9,10 @@ from typing import Any
 
 from pydantic_core import ValidationError as CheckError
 
+from grpc_tool_bridge.class_facts import class_name
 from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.exception_text import own_text
+from grpc_tool_bridge.faults import log_fault
 from grpc_tool_bridge.near_names import near_names
 from grpc_tool_bridge.throttled_log import ThrottledLog
 from grpc_tool_bridge.tooling.checks import Check
@@ -164,7 +167,7 @@ class Binder:
                 if not missing:
                     return taken, named
             # A name that is unknown, a value that does not fit, or whatever the program's own validators raise.
-            except Exception:  # noqa: BLE001
+            except BaseException:  # noqa: BLE001
                 return self._bind_checked(args, kwargs)
         return self._bind_checked(args, kwargs)
 
@@ -191,10 +194,10 @@ class Binder:
     def _default_of(self, slot: _Slot) -> Any:
         try:
             return slot.given_default()
-        except Exception as error:
-            _throttled.warning(
-                "%s: the default of argument %r cannot be made", self._tool_name, slot.name, exc_info=True
-            )
+        except BaseException as error:
+            text = "%s: the default of argument %r cannot be made"
+            if _throttled.admits(text):
+                log_fault(_log, text, self._tool_name, slot.name, error=error, level=logging.WARNING)
             problem = f"missing, and its default cannot be made ({_raised(error)})"
             raise self._error({slot.name: [problem]}) from error
 
@@ -292,14 +295,15 @@ def _checked(call: _Call, slot: _Slot, name: str, value: Any, prefix: str = "") 
     except CheckError as error:
         call.report(name, _describe(error, slot, value, prefix))
     # Validators, __post_init__ and the like are the program's; what they raise says what is wrong with the value.
-    except Exception as error:  # noqa: BLE001
-        _throttled.warning("argument %r: a validator failed", name, exc_info=True)
+    except BaseException as error:  # noqa: BLE001
+        if _throttled.admits("a validator failed"):
+            log_fault(_log, "argument %r: a validator failed", name, error=error, level=logging.WARNING)
         call.report(name, f"{prefix} cannot be read ({_raised(error)}), got {show(value)}".lstrip())
     return None
 
 
-def _raised(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error)[:_MAX_SAID]}"
+def _raised(error: BaseException) -> str:
+    return f"{class_name(type(error))}: {own_text(error)[:_MAX_SAID]}"
 
 
 def _describe(error: CheckError, slot: _Slot, value: Any, prefix: str) -> str:
@@ -312,7 +316,7 @@ def _describe(error: CheckError, slot: _Slot, value: Any, prefix: str) -> str:
             slot.validate(dict(islice(value.items(), _FIRST_ITEMS)))
         elif isinstance(value, Sequence):
             slot.validate(value[:_FIRST_ITEMS])
-    except Exception as first:  # noqa: BLE001 - see _checked
+    except BaseException as first:  # noqa: BLE001 - see _checked
         if isinstance(first, CheckError) and first.error_count() <= _MANY:
             return f"{describe_problems(first, prefix)} of {count:,}"
     return f"{prefix} has {count:,} things wrong with it".lstrip()

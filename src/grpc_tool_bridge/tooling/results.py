@@ -9,7 +9,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.tooling.checks import Check
 from grpc_tool_bridge.tooling.wording import describe_problems
 from grpc_tool_bridge.wire.bulk import is_bulky
-from grpc_tool_bridge.wire.foreign import foreign
+from grpc_tool_bridge.wire.foreign import check_access, foreign
 from grpc_tool_bridge.wire.guarded import declared_in
 from grpc_tool_bridge.wire.rows import is_iterator
 from grpc_tool_bridge.wire.values import Writing, read_iterators
@@ -37,6 +37,7 @@ def fitted(check: Check, value: Any, *, max_bytes: int) -> Any:
         # Checking it is not a stranger's work, but enough of it to hold up a loop.
         foreign(value)
     kind: Any = type(value)
+    check_access(value)
     if check.reads_iterators or is_iterator(kind):
         value = read_iterators(value, max_bytes=max_bytes)
     try:
@@ -67,9 +68,10 @@ def result_writing(spec: ToolSpec, *, max_depth: int, max_bytes: int, max_nodes:
 def streams(value: Any) -> bool:
     """Whether a value is read one item after another, and only once."""
     kind: Any = type(value)
-    return isinstance(value, AsyncIterator) or is_iterator(kind)
+    return issubclass(kind, AsyncIterator) or is_iterator(kind)
 
 
 def has_items(value: Any) -> bool:
     """Whether what was returned where a stream is declared is the list of its values."""
-    return isinstance(value, AsyncIterable | Iterable) and not isinstance(value, str | bytes | bytearray | Mapping)
+    kind = type(value)
+    return issubclass(kind, AsyncIterable | Iterable) and not issubclass(kind, str | bytes | bytearray | Mapping)

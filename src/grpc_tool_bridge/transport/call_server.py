@@ -14,6 +14,7 @@ from grpc_tool_bridge.errors import (
     ToolBridgeError,
     UnimplementedError,
 )
+from grpc_tool_bridge.faults import log_fault
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus
 from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.reading import request_reader
@@ -240,6 +241,6 @@ class CallServer:
         if isinstance(error, asyncio.CancelledError):
             error = CallCancelledError("the call was cancelled")
         elif not isinstance(error, ToolBridgeError):
-            _log.error("fault in %s", call.method, exc_info=error)
+            log_fault(_log, "fault in %s", call.method, error=error)
         self._link.end(call, link_status_of(error))
         self._owner.wake()

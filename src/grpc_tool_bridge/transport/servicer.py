@@ -17,6 +17,7 @@ from grpc_tool_bridge.errors import (
     ToolBridgeError,
     UnimplementedError,
 )
+from grpc_tool_bridge.faults import log_fault
 from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.facts import SessionFacts, fact_metadata
 from grpc_tool_bridge.transport.reading import request_reader
@@ -95,7 +96,7 @@ def _behaviour(method: Method, function: Callable[..., Any], patience: float) ->
     async def unary(request: Any, context: Any) -> Any:
         try:
             return await function(_checked(request))
-        except Exception as error:  # noqa: BLE001 - every failure is a status
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure is a status
             await _abort(context, error)
 
     return unary
@@ -105,7 +106,7 @@ def _unary_with_deadline(function: Callable[..., Awaitable[Any]]) -> Callable[..
     async def unary(request: Any, context: Any) -> Any:
         try:
             return await function(_checked(request), deadline=_deadline(context))
-        except Exception as error:  # noqa: BLE001 - every failure is a status
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure is a status
             await _abort(context, error)
 
     return unary
@@ -144,7 +145,7 @@ def _streaming(
         except asyncio.CancelledError:
             _tell_gone(messages)
             raise
-        except Exception as error:  # noqa: BLE001 - every failure is a status
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure is a status
             # What the stream holds is given back first: the status waits behind the message that nobody takes.
             await messages.aclose()
             if writing is not None:
@@ -200,7 +201,7 @@ def _with_status(link: Callable[[Any, Any], Awaitable[None]]) -> Callable[..., A
         await context.send_initial_metadata(())
         try:
             await link(frames, context)
-        except Exception as error:  # noqa: BLE001 - every failure is a status
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure is a status
             await _abort(context, error)
 
     return serve
@@ -218,12 +219,12 @@ def _deadline(context: Any) -> float | None:
     return None if remaining is None else time.monotonic() + remaining
 
 
-async def _abort(context: Any, error: Exception) -> None:
+async def _abort(context: Any, error: BaseException) -> None:
     if isinstance(error, grpc.aio.AbortError):
         raise error
     code, text, trailer = status_of(error)
     if not isinstance(error, ToolBridgeError):
-        _log.error("fault in a method: %s", text, exc_info=error)
+        log_fault(_log, "fault in a method: %s", text, error=error)
     await context.abort(code, text, trailer)
 
 

@@ -4,8 +4,26 @@ Such code can take any time. Where a value is written in an event loop, ``foreig
 of a stranger's runs, and whoever began writes the value once more in a thread.
 """
 
+import abc
 import asyncio
+import enum
+import sys
 import threading
+import types
+from functools import lru_cache
+from typing import Any
+
+from grpc_tool_bridge.class_facts import bases_of, static_attribute
+from grpc_tool_bridge.wire.packages import home_of
+
+# What runs code of a class whenever one of its instances is looked at, as ``isinstance`` and ``getattr`` do.
+_ACCESS = ("__getattribute__", "__class__")
+# Attributes that are written in C.
+_NO_CODE = (types.WrapperDescriptorType, types.MethodDescriptorType, types.GetSetDescriptorType)
+_META_ACCESS = ("__getattribute__", "__getattr__", "__hash__", "__eq__")
+# Levels of containers whose items are looked at.
+_LEVELS = 8
+_CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 
 
 class ForeignCodeError(BaseException):
@@ -47,3 +65,49 @@ class in_place:  # noqa: N801 - it stands in a with statement, where a generator
 
     def __exit__(self, *_: object) -> None:
         _allowed.here = self._before
+
+
+def has_own_access(kind: type) -> bool:
+    """Tells whether to look at an instance of a class runs code of the class, or of its metaclass."""
+    meta = type(kind)
+    return (meta is not type and _has_own_meta_access(meta)) or _has_own_access(kind)
+
+
+def check_access(value: Any, levels: int = _LEVELS) -> None:
+    """Called before a value is checked in place: its items, too, are then looked at in every way.
+
+    Raises:
+        ForeignCodeError: It has code for that, and this is an event loop's thread.
+    """
+    kind: Any = type(value)
+    if kind not in _CONTAINERS:
+        if has_own_access(kind) and home_of(kind) is None:
+            foreign(value)
+        return
+    items = value.values() if kind is dict else value
+    kinds = set(map(type, items))
+    for item_kind in kinds - _CONTAINERS:
+        if has_own_access(item_kind) and home_of(item_kind) is None:
+            foreign(value)
+    if levels and not kinds.isdisjoint(_CONTAINERS):
+        for item in items:
+            if type(item) in _CONTAINERS:
+                check_access(item, levels - 1)
+
+
+@lru_cache(maxsize=4_096)
+def _has_own_access(kind: type) -> bool:
+    return any(type(static_attribute(kind, name)) not in _NO_CODE for name in _ACCESS)
+
+
+@lru_cache(maxsize=256)
+def _has_own_meta_access(meta: type) -> bool:
+    if type(meta) is not type:
+        return True
+    known = (type, abc.ABCMeta, enum.EnumType, object, _models())
+    return any(name in base.__dict__ for base in bases_of(meta) if base not in known for name in _META_ACCESS)
+
+
+def _models() -> Any:
+    """The metaclass of pydantic's models, whose ``__getattr__`` is for private attributes."""
+    return getattr(sys.modules.get("pydantic._internal._model_construction"), "ModelMetaclass", type)

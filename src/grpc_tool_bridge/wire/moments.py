@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichDateTime
+from grpc_tool_bridge.wire.foreign import foreign
 
 # The longest IANA name has 32 characters.
 _MAX_ZONE_CHARS = 100
@@ -115,6 +116,8 @@ def _fixed(value: Any, zone: Any) -> dt.timezone:
     Raises:
         SerializationError: It may have others, which nobody could tell without its name.
     """
+    if type(zone) is not dt.timezone:
+        foreign(zone)
     offset, name = zone.utcoffset(None), zone.tzname(None)
     moves = isinstance(value, dt.datetime) and value.utcoffset() != offset
     if offset is None or moves or not isinstance(name, str | None):

@@ -11,7 +11,7 @@ from typing import Any
 
 from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
 from grpc_tool_bridge.wire import data
-from grpc_tool_bridge.wire.foreign import foreign
+from grpc_tool_bridge.wire.foreign import foreign, has_own_access
 from grpc_tool_bridge.wire.guarded import Declares, format_of, nowhere, plain_of, refused
 from grpc_tool_bridge.wire.jsontext import MAX_ITEMS, is_json_exact, too_deep, too_many
 from grpc_tool_bridge.wire.nodes import too_many_nodes
@@ -180,6 +180,8 @@ class _Walk:
         try:
             if is_data(kind):
                 return data.plain_data(value)
+            if has_own_access(kind):
+                foreign(value)
             fields = fields_of(kind)
             if fields is not None:
                 return fields(value, self._how.output)
@@ -233,10 +235,10 @@ class _Walk:
 def least_bytes(item: Any) -> int:
     """Tells how much of a message an item takes at the least."""
     kind: Any = type(item)
-    if isinstance(item, str | bytes):
+    if issubclass(kind, str | bytes):
         return len(item) + _ITEM_BYTES
-    if isinstance(item, int):
-        return item.bit_length() // _DIGIT_BITS + _ITEM_BYTES
+    if issubclass(kind, int):
+        return int(int.bit_length(item)) // _DIGIT_BITS + _ITEM_BYTES
     return int(getattr(item, "nbytes", 0)) + _ITEM_BYTES if is_data(kind) else _ITEM_BYTES
 
 

@@ -8,12 +8,14 @@ and serializers for output, computed fields, and without the fields that are exc
 import dataclasses
 import json
 import sys
+import types
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
+from grpc_tool_bridge.class_facts import ABSENT, static_attribute
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.wire.foreign import foreign
 from grpc_tool_bridge.wire.serializers import holds_json, is_encoded, is_json, own_mode, writers_of, writing_mode
@@ -203,14 +205,24 @@ def _dataclass_fields(kind: Any) -> Fields:
 def _read_attributes(kind: Any, keys: list[tuple[str, str]]) -> Fields:
     """Reads attributes, each into its key; in an output, as the serializers of their annotations write them."""
     writers = writers_of(kind)
+    runs_code = any(_is_code(static_attribute(kind, name)) for name, _ in keys)
 
     def read(value: Any, output: bool) -> Any:
-        if output and writers:
+        if runs_code or (output and writers):
             foreign(value)
+        if output and writers:
             return {key: writers.get(name, _same)(getattr(value, name)) for name, key in keys}
         return {key: getattr(value, name) for name, key in keys}
 
     return read
+
+
+def _is_code(attribute: Any) -> bool:
+    """Tells whether an attribute of a class is code that runs where the instance's is read, such as a property."""
+    kind = type(attribute)
+    if kind in (types.MemberDescriptorType, types.GetSetDescriptorType):
+        return False
+    return static_attribute(kind, "__set__") is not ABSENT or static_attribute(kind, "__delete__") is not ABSENT
 
 
 def _same(held: Any) -> Any:

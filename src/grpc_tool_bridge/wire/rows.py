@@ -21,6 +21,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from grpc_tool_bridge.class_facts import static_attribute
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.wire.foreign import foreign
 from grpc_tool_bridge.wire.jsontext import MAX_ITEMS, too_many
@@ -50,8 +51,13 @@ def row_of(kind: type) -> Row | None:
     if kind in _EXACT or is_data(kind):
         return None
     if issubclass(kind, enum.Enum):
-        return lambda value: value.value
+        own = static_attribute(kind, "value") is not static_attribute(enum.Enum, "value")
+        return _guarded(_member_value) if own else _member_value
     return _scalar_row(kind) or _container_row(kind) or _refusal(kind)
+
+
+def _member_value(value: Any) -> Any:
+    return value.value
 
 
 def is_data(kind: type) -> bool:
@@ -80,12 +86,18 @@ def has_own_text(kind: type) -> bool:
 def _scalar_row(kind: type) -> Row | None:
     for base, row in _SCALAR_ROWS:
         if issubclass(kind, base):
-            return row
+            return row if is_own(kind) or not _replaces(kind, base) else _guarded(row)
     if issubclass(kind, collections.UserString):
-        return lambda value: str(value.data)
+        return _guarded(lambda value: str(value.data))
     if not _is_sized(kind) and hasattr(kind, "__index__") and not issubclass(kind, type):
         return _index
     return None
+
+
+def _replaces(kind: type, base: type) -> bool:
+    """Whether a class has code of its own for something that its row is read by."""
+    names = _READ_OF.get(base, ())
+    return any(static_attribute(kind, name) is not static_attribute(base, name) for name in names)
 
 
 def _index(value: Any) -> int:
@@ -136,6 +148,17 @@ _SCALAR_ROWS: tuple[tuple[Any, Row], ...] = (
     (uuid.UUID, lambda value: uuid.UUID(int=value.int)),
     (decimal.Decimal, lambda value: decimal.Decimal(value.as_tuple())),
 )
+
+
+# By which attributes the rows of subclasses are read.
+_READ_OF: dict[type, tuple[str, ...]] = {
+    complex: ("real", "imag"),
+    _DATES[0]: ("year", "month", "day"),
+    _DATES[1]: ("year", "month", "day"),
+    _DATES[2]: ("hour", "minute", "second", "microsecond", "tzinfo", "fold"),
+    uuid.UUID: ("int",),
+    decimal.Decimal: ("as_tuple",),
+}
 
 
 # ---------------------------------------------------------------------------------------------------------- containers

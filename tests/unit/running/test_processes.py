@@ -193,7 +193,9 @@ class TestResults:
         modules = await run(single, made.modules)
         assert "grpc_tool_bridge.tools" in modules
         assert [
-            name for name in modules if name.startswith(("grpc.", "grpc_tool_bridge.core", "grpc_tool_bridge.tr"))
+            name
+            for name in modules
+            if name.startswith(("grpc.", "grpc_tool_bridge.core", "grpc_tool_bridge.transport"))
         ] == []
 
     async def test_what_a_tool_prints_is_there_however_its_process_ends(

@@ -1,0 +1,138 @@
+"""Tools that would end or hold up the hub that runs them."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from grpc_tool_bridge import ToolContext, tool
+from integration import evil_tools
+
+# What runs for longer than any call's time does so in real time: it is the wait that is tested.
+FOR_EVER = threading.Event()
+
+
+class Slow(Exception):
+    """Has a text that never comes."""
+
+    def __str__(self) -> str:
+        FOR_EVER.wait()
+        return ""
+
+
+class SlowNotes(Exception):
+    """Has notes that never come."""
+
+    @property
+    def __notes__(self) -> Any:  # type: ignore[override]  # that it is no list is what is tested
+        FOR_EVER.wait()
+
+
+class Ends:
+    """Ends the program wherever it is touched."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise SystemExit(name)
+
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+@tool
+async def slow_text() -> None:
+    """Raises what cannot be shown, in the event loop."""
+    raise Slow
+
+
+@tool
+async def slow_notes() -> None:
+    """Likewise, with notes."""
+    raise SlowNotes("said")
+
+
+@tool
+def slow_text_in_thread() -> None:
+    """Raises what cannot be shown, in a thread."""
+    raise Slow
+
+
+@tool
+async def slow_text_in_stream() -> AsyncIterator[int]:
+    """Raises what cannot be shown, after a value."""
+    yield 1
+    raise Slow
+
+
+@tool
+async def slow_result() -> Any:
+    """Returns what is never written."""
+    return type("Evil", (), {"__str__": lambda _: FOR_EVER.wait()})()
+
+
+@tool
+async def slow_class() -> Any:
+    """Returns what never says of which class it is."""
+    return type("Evil", (), {"__class__": property(lambda _: FOR_EVER.wait()), "__str__": lambda _: "said"})()
+
+
+@tool
+def asks_for_evil(ctx: ToolContext) -> None:
+    """Hands its context a value that ends the program, from a thread."""
+    ctx.sync.set_variable("x", Ends())
+
+
+@tool
+async def cleans_up_evilly() -> AsyncIterator[int]:
+    """Ends the program where it is closed."""
+    try:
+        while True:
+            yield 1
+            await asyncio.sleep(0)
+    finally:
+        raise SystemExit
+
+
+@tool
+async def ignores_its_end() -> None:
+    """Is left behind, and then ends the program."""
+    try:
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            raise SystemExit from None
+
+
+@tool
+def closes_evilly() -> Iterator[int]:
+    """Ends the program where it is closed, in a thread."""
+    try:
+        while True:
+            yield 1
+    finally:
+        raise SystemExit
+
+
+@tool
+async def holds_the_loop(seconds: float) -> float:
+    """Blocks."""
+    time.sleep(seconds)  # noqa: ASYNC251 - that is what is told
+    return seconds
+
+
+TOOLS = [
+    slow_text,
+    slow_notes,
+    slow_text_in_thread,
+    slow_text_in_stream,
+    slow_result,
+    slow_class,
+    asks_for_evil,
+    cleans_up_evilly,
+    ignores_its_end,
+    closes_evilly,
+    holds_the_loop,
+    *evil_tools.TOOLS,
+]
