@@ -188,7 +188,7 @@ def token_of(token: object, token_file: object) -> str | None:
     """Takes the token that was given, or reads it from its file.
 
     Raises:
-        ValueError: The token is empty or has characters that no header can carry.
+        ValueError: The token is empty or has characters that no header can carry, or others can read the file.
         OSError: The file cannot be read.
     """
     if token is not None and not isinstance(token, str):

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Literal
 
 from grpc_tool_bridge.bridge import GRPCToolBridge
-from grpc_tool_bridge.cli.failures import CommandError
+from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
 from grpc_tool_bridge.cli.options import HubOptions
-from grpc_tool_bridge.errors import AccessError, ToolCommunicationError
+from grpc_tool_bridge.errors import AccessError, ToolCommunicationError, ValidationError
 
 # Beyond the time to connect, a hub that is there has so long for its first answer. One try of gRPC's to connect to what
 # accepts and says nothing takes 20.
@@ -53,24 +53,31 @@ def make_bridge(
     A command makes a call or two, so there is nothing that a link could send together.
 
     Raises:
-        ArgumentError: The token cannot be read.
+        ArgumentError: The token cannot be read, or would be sent where others may read it.
     """
-    return GRPCToolBridge(
-        hub.address,
-        token=hub.token(),
-        tls=hub.tls,
-        tls_ca=hub.tls_ca,
-        transport=transport,
-        keep_session=keep_session,
-        follow_tools=False,
-    )
+    try:
+        return GRPCToolBridge(
+            hub.address,
+            token=hub.token(),
+            tls=hub.tls,
+            tls_ca=hub.tls_ca,
+            proxy=hub.proxy,
+            allow_insecure=hub.allow_insecure,
+            transport=transport,
+            keep_session=keep_session,
+            follow_tools=False,
+        )
+    except ValidationError as error:
+        raise ArgumentError(f"{error.message} (--tls, --tls-ca FILE, --allow-insecure)") from None
 
 
 def unreachable(hub: HubOptions, error: ToolCommunicationError) -> CommandError:
     """Makes the error for a hub that does not answer."""
     if error.code_name != "UNAVAILABLE":
         return CommandError(f"{hub.address} answers, but not as a hub does: {error.code_name}: {error.message}")
-    return CommandError(f"no hub answers at {hub.address} ({reason_of(error.message)}); {_advice(hub, error.message)}")
+    proxy = hub.proxied()
+    where = hub.address if proxy is None else f"{hub.address} through the proxy {proxy}"
+    return CommandError(f"no hub answers at {where} ({reason_of(error.message)}); {_advice(hub, error.message)}")
 
 
 def reason_of(details: str) -> str:

@@ -80,7 +80,7 @@ class LinkTransport:
         serves: object = None,
         features: Iterable[str] = (),
     ) -> None:
-        self.where = connection.address
+        self.where = connection.where
         self.on_relinked: Callable[[Any], Awaitable[None]] | None = None
         self._connection = connection
         self._dial_again = dial_again
