@@ -105,13 +105,15 @@ class Settings(BaseModel):
         default=None, description="model of agents that name none, such as openai/gpt-4o-mini"
     )
     agent_api_base: str | None = Field(
-        default=None, description="where that model is served, where it is not its maker's own address"
+        default=None, repr=False, description="where that model is served, where it is not its maker's own address"
     )
     agent_allowed_models: Names = Field(
         default=(), description="further models that an agent may name, and no others; else those of the same provider"
     )
     agent_allowed_api_bases: Names = Field(
-        default=(), description="further base URLs that an agent may name; each is trusted with the runtime's keys"
+        default=(),
+        repr=False,
+        description="further base URLs that an agent may name; each is trusted with the runtime's keys",
     )
     agent_max_total_tokens: Annotated[int, Field(ge=0)] = Field(
         default=0, description="tokens of a run, asked and answered together; 0: any"

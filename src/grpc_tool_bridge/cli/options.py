@@ -95,7 +95,7 @@ class HubOptions:
     allow_insecure: Annotated[
         bool,
         typer.Option(
-            "--allow-insecure/--no-allow-insecure",
+            "--allow-insecure",
             envvar="TOOL_BRIDGE_ALLOW_INSECURE",
             help="Send the token beyond this machine without TLS, where the network itself is trusted.",
             rich_help_panel=_HUB,

@@ -30,6 +30,9 @@ _URL_SCHEMES = ("http", "https", "grpc", "grpcs", "tcp", "ws", "wss")
 _WRITE = "write host:port, such as 127.0.0.1:50051 or [::1]:50051"
 _NO_SECRETS = "an address holds no user, password or token; a token goes in token= or --token-file"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# All that stands before the last @, which a URL may hold as %40.
+_USER = re.compile(r".*(?:@|%40)", re.DOTALL | re.IGNORECASE)
+_NO_PORT = re.compile(r":(?![0-9]+$)[^:\]]+$")
 _LABEL = re.compile(r"[A-Za-z0-9_-]+")
 _HIDDEN = "***"
 
@@ -43,11 +46,14 @@ def shown_address(address: object) -> str:
     text = address if isinstance(address, str) else repr(address)
     begin = _SCHEME.match(text)
     scheme, rest = (begin[0], text[begin.end() :]) if begin else ("", text)
-    is_socket = text.startswith(_SOCKETS)
-    if "@" in rest and not is_socket:
-        rest = f"{_HIDDEN}@{rest.rpartition('@')[2]}"
-    kept = re.split(r"[?#]" if is_socket else r"[?#/;]", rest, maxsplit=1)[0]
+    is_socket = text.startswith(_SOCKETS) and not (begin and not rest.startswith("/"))
+    if not is_socket:
+        rest = _USER.sub(f"{_HIDDEN}@", rest)
+    kept = re.split(r"[?#&]" if is_socket else r"[?#&/;]", rest, maxsplit=1)[0]
     left_out = rest[len(kept) :]
+    if not is_socket and not text.startswith(NAMED_SCHEMES):
+        # A password whose host was forgotten stands where the port should.
+        kept = _NO_PORT.sub(f":{_HIDDEN}", kept)
     shown = f"{scheme}{kept}{left_out if left_out in ('', '/') else left_out[0] + _HIDDEN}"
     return shown if len(shown) <= MAX_SHOWN_CHARS else f"{shown[:MAX_SHOWN_CHARS]}…"
 
@@ -81,8 +87,9 @@ def split_address(address: str) -> tuple[str, int]:
     scheme, separator, rest = address.partition("://")
     if separator and scheme.lower() in _URL_SCHEMES:
         plain = shown_address(rest).rpartition("@")[2]
-        plain = re.split(r"[?#/;]", plain, maxsplit=1)[0]
-        raise ValueError(f"{shown} is no address; leave {scheme}:// out: {plain or 'host:port'}")
+        plain = re.split(r"[?#&/;]", plain, maxsplit=1)[0]
+        plain = plain if plain and _HIDDEN not in plain else "host:port"
+        raise ValueError(f"{shown} is no address; leave {scheme}:// out: {plain}")
     if "@" in address or "?" in address or "#" in address:
         raise ValueError(f"{shown} is no address; {_NO_SECRETS}")
     if not address.isprintable() or " " in address:
