@@ -35,7 +35,7 @@ async def open_bridge(hub: HubOptions, session_id: str | None = None) -> AsyncIt
                 await bridge.initialize(session_id, connect_timeout=hub.connect_timeout)
         except TimeoutError:
             raise CommandError(
-                f"{hub.address} did not answer within {patience:g} s; is that the hub's address? "
+                f"{bridge.client.where} did not answer within {patience:g} s; is that the hub's address? "
                 "--connect-timeout waits longer"
             ) from None
         except ToolCommunicationError as error:
@@ -97,6 +97,8 @@ def refused(hub: HubOptions, error: AccessError) -> str:
 def _advice(hub: HubOptions, details: str) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in details:
         return "its certificate is not trusted; --tls-ca FILE names the authority that signed it"
+    if "Hostname Verification" in details:
+        return "its certificate is for another name; --address needs one that it is for"
     if "WRONG_VERSION_NUMBER" in details:
         return "it does not speak TLS; leave --tls and --tls-ca out"
     if "Socket closed" in details and not hub.uses_tls:
