@@ -32,6 +32,8 @@ def test_a_server_never_shares_its_port_and_probes_as_it_is_told() -> None:
     assert options["grpc.so_reuseport"] == 0
     assert (options["grpc.keepalive_time_ms"], options["grpc.keepalive_timeout_ms"]) == (30_000, 10_000)
     assert options["grpc.max_receive_message_length"] == 4_000_000
+    # By this name and no other does gRPC know it; the attacks show that it works.
+    assert options["grpc.http2.min_ping_interval_without_data_ms"] == 100
 
 
 class Recorder(grpc.aio.ServerInterceptor):
