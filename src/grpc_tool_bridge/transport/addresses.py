@@ -43,6 +43,8 @@ def shown_address(address: object) -> str:
     Args:
         address: What was given as an address; anything at all.
     """
+    if isinstance(address, bytes):
+        return f"b{shown_address(address.decode('latin-1'))!r}"
     text = address if isinstance(address, str) else repr(address)
     begin = _SCHEME.match(text)
     scheme, rest = (begin[0], text[begin.end() :]) if begin else ("", text)
@@ -51,7 +53,7 @@ def shown_address(address: object) -> str:
         rest = _USER.sub(f"{_HIDDEN}@", rest)
     kept = re.split(r"[?#&]" if is_socket else r"[?#&/;]", rest, maxsplit=1)[0]
     left_out = rest[len(kept) :]
-    if not is_socket and not text.startswith(NAMED_SCHEMES):
+    if isinstance(address, str) and not is_socket and not text.startswith(NAMED_SCHEMES):
         # A password whose host was forgotten stands where the port should.
         kept = _NO_PORT.sub(f":{_HIDDEN}", kept)
     shown = f"{scheme}{kept}{left_out if left_out in ('', '/') else left_out[0] + _HIDDEN}"

@@ -130,9 +130,14 @@ SECRET = "s3cr3t-t0k3n"
         (f"unix://ann:{SECRET}@hub/x", "unix://***@hub/***"),
         (f"dns:ann:{SECRET}@hub:1", "***@hub:1"),
         ("x" * 1_000, "x" * 200 + "…"),
+        (f"ann:{SECRET}".encode(), "b'ann:***'"),
+        (b"hub:1", "b'hub:1'"),
+        (["hub:1"], "['hub:1']"),
+        ([f"ann:{SECRET}@hub:1"], "***@hub:1']"),
+        (5, "5"),
     ],
 )
-def test_what_may_be_secret_in_an_address_is_not_shown(address: str, shown: str) -> None:
+def test_what_may_be_secret_in_an_address_is_not_shown(address: Any, shown: str) -> None:
     assert shown_address(address) == shown
 
 
