@@ -188,11 +188,12 @@ def token_of(token: object, token_file: object) -> str | None:
     """Takes the token that was given, or reads it from its file.
 
     Raises:
-        ValueError: The token is empty or has characters that no header can carry.
+        ValueError: The token is empty or has characters that no header can carry, or others can read the file.
         OSError: The file cannot be read.
     """
     if token is not None and not isinstance(token, str):
-        refuse_type("token", token, A_TEXT)
+        # What was given is not shown: it may be the token in another form.
+        raise ArgumentTypeError(f"token is of type {type(token).__name__}; it is {A_TEXT}")
     return read_token(token, path_of("token_file", token_file))
 
 

@@ -384,7 +384,10 @@ class GRPCToolBridge(ToolBridge):
         token: Bearer token that the hub asks for.
         token_file: File that holds it.
         tls: Whether to use TLS.
-        tls_ca: PEM file with the authorities to trust; None: the system's. Implies TLS.
+        tls_ca: PEM file with the authorities to trust; None: those that gRPC brings. Implies TLS.
+        proxy: ``http://[user:password@]host:port`` of a proxy to go through, or ``env`` for what the environment names.
+            None: the hub is reached directly, whatever ``http_proxy`` and the like say.
+        allow_insecure: Send the token beyond this machine without TLS, where the network itself is trusted.
         timeout: Seconds for a call of a tool that sets no limit; None: as the session or the hub has it.
         stream_timeout: Seconds for a stream of a tool that sets no limit; None: as the hub has it.
         max_message_bytes: Payload of one request or response.
@@ -405,6 +408,8 @@ class GRPCToolBridge(ToolBridge):
         token_file: Path | None = None,
         tls: bool = False,
         tls_ca: Path | None = None,
+        proxy: str | None = None,
+        allow_insecure: bool = False,
         timeout: float | None = None,
         stream_timeout: float | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
@@ -426,6 +431,8 @@ class GRPCToolBridge(ToolBridge):
             token=token_of(token, token_file),
             tls=tls,
             tls_ca=path_of("tls_ca", tls_ca),
+            proxy=proxy,
+            allow_insecure=allow_insecure,
             max_message_bytes=max_message_bytes,
         )
         options = CallOptions(
@@ -433,7 +440,7 @@ class GRPCToolBridge(ToolBridge):
             stream_timeout=stream_timeout,
             max_message_bytes=max_message_bytes,
             max_message_nodes=max_message_nodes,
-            where=address,
+            where=connection.where,
         )
         if transport not in list(_TRANSPORTS):
             raise ValidationError(f"transport is {transport!r}; it is 'link' or 'rpc'")

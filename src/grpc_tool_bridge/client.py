@@ -99,6 +99,10 @@ class ToolBridgeClient(AsyncApi):
     Args:
         target: ``host:port``, a ``grpc.aio.Channel`` that stays its owner's, or a transport.
         options: How tools are called.
+        proxy: As of ``GRPCToolBridge``; with a ``host:port`` only.
+
+    Raises:
+        ValidationError: An argument cannot be; the text names it.
 
     Attributes:
         session_id: The session that calls belong to; set by ``initialize_session``, or by hand.
@@ -111,9 +115,13 @@ class ToolBridgeClient(AsyncApi):
             but those of ``initialize_session``, once they are made.
     """
 
-    def __init__(self, target: Any = DEFAULT_ADDRESS, *, options: CallOptions | None = None) -> None:
+    def __init__(
+        self, target: Any = DEFAULT_ADDRESS, *, options: CallOptions | None = None, proxy: str | None = None
+    ) -> None:
         if isinstance(target, str):
-            target = RpcTransport(Connection(address=target))
+            target = RpcTransport(Connection(address=target, proxy=proxy))
+        elif proxy is not None:
+            raise ValidationError("proxy: a channel or a transport that is given has its own way; leave the proxy out")
         elif not hasattr(target, "where"):
             refuse_plain("target", target, _A_TARGET)
             if not hasattr(target, "unary_unary"):

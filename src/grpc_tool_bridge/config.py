@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from grpc_tool_bridge.secret_files import check_secret_file, read_secret
+
 
 def _split(value: Any) -> Any:
     """Reads a list of the environment."""
@@ -26,14 +28,17 @@ BATCH_TIMEOUT = 600.0
 class Settings(BaseModel):
     """Everything that can be set at a hub. Durations are in seconds, sizes in bytes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What was given may be a token, or a token under a misspelt name.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     # Who may connect.
     tls_cert: Path | None = Field(default=None, description="PEM file with the hub's certificate chain")
     tls_key: Path | None = Field(default=None, description="PEM file with the certificate's private key")
     token: SecretStr | None = Field(default=None, description="bearer token that every caller must send")
     token_file: Path | None = Field(default=None, description="file that holds the bearer token")
-    allow_insecure: bool = Field(default=False, description="listen beyond loopback without TLS and token")
+    allow_insecure: bool = Field(
+        default=False, description="listen, and send a token, beyond loopback without TLS; listen there without a token"
+    )
 
     # What a call may take.
     max_message_bytes: Count = Field(default=MAX_MESSAGE_BYTES, description="payload of one request or response")
@@ -118,13 +123,15 @@ class Settings(BaseModel):
         default=None, description="model of agents that name none, such as openai/gpt-4o-mini"
     )
     agent_api_base: str | None = Field(
-        default=None, description="where that model is served, where it is not its maker's own address"
+        default=None, repr=False, description="where that model is served, where it is not its maker's own address"
     )
     agent_allowed_models: Names = Field(
         default=(), description="further models that an agent may name, and no others; else those of the same provider"
     )
     agent_allowed_api_bases: Names = Field(
-        default=(), description="further base URLs that an agent may name; each is trusted with the runtime's keys"
+        default=(),
+        repr=False,
+        description="further base URLs that an agent may name; each is trusted with the runtime's keys",
     )
     agent_max_total_tokens: Annotated[int, Field(ge=0)] = Field(
         default=0, description="tokens of a run, asked and answered together; 0: any"
@@ -164,21 +171,21 @@ class Settings(BaseModel):
         """Returns the token that callers must send, from the setting or its file; None where none is asked for.
 
         Raises:
-            ValueError: The token is empty or has characters that no header can carry.
+            ValueError: The token is empty or has characters that no header can carry, or others can read its file.
             OSError: The file cannot be read.
         """
         return read_token(self.token.get_secret_value() if self.token is not None else None, self.token_file)
 
 
-def read_token(token: str | None, token_file: Path | None) -> str | None:
-    """Takes the token as given, or reads it from its file.
+def read_token(token: str | None, token_file: Path | None, **how: Any) -> str | None:
+    """Takes the token as given, or reads it from its file; ``how`` as of ``read_secret``.
 
     Raises:
-        ValueError: The token is empty or has characters that no header can carry.
+        ValueError: The token is empty or has characters that no header can carry, or others can read the file.
         OSError: The file cannot be read.
     """
     if token is None and token_file is not None:
-        token = token_file.read_text(encoding="utf-8").strip()
+        token = read_secret(token_file, "token_file", **how).decode("utf-8", "replace").strip()
     if token is None:
         return None
     if not token or not all("!" <= character <= "~" for character in token):
@@ -212,6 +219,7 @@ def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
             env_prefix="TOOL_BRIDGE_",
             frozen=True,
             extra="ignore",
+            hide_input_in_errors=True,
             toml_file=config_file,
             # A list is written as names with commas between them, not as JSON.
             enable_decoding=False,
@@ -243,9 +251,12 @@ def _check_keys(config_file: Path) -> None:
 
     with config_file.open("rb") as file:
         try:
-            keys = tomllib.load(file).keys()
+            found = tomllib.load(file)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{config_file} is no TOML: {error}") from None
+        if "token" in found:
+            check_secret_file(file, config_file, "config with a token")
+    keys = found.keys()
     unknown = sorted(keys - Settings.model_fields.keys())
     if unknown:
         raise ValueError(f"{config_file}: no setting is called {', '.join(unknown)}")

@@ -13,7 +13,7 @@ from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError
 from grpc_tool_bridge.loops import has_ended, lives_elsewhere
 from grpc_tool_bridge.proxy import CallOptions
-from grpc_tool_bridge.transport.channel import check_address
+from grpc_tool_bridge.transport.addresses import check_address
 from grpc_tool_bridge.transport.client_stub import LocalTransport
 from grpc_tool_bridge.transport.grpc_server import GrpcServer
 from grpc_tool_bridge.transport.link_server import LinkServer
@@ -55,7 +55,7 @@ class BridgeServer:
         settings: Settings | None = None,
     ) -> None:
         self.settings = settings_of(settings)
-        check_address(address)
+        check_address(address, listening=True)
         self.hub = Hub(self.settings, list_of("tools", tools, A_LIST_OF_TOOLS))
         self._server = GrpcServer(self.hub, address, self.settings)
         # As any other runtime it has a link of its own, which no socket and no token lies between.

@@ -32,7 +32,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.loops import ended_with, has_ended
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RegisterToolsRequest, ToolSpec
-from grpc_tool_bridge.retries import back_off
+from grpc_tool_bridge.retries import RETRY_LAST_SECONDS, back_off
 from grpc_tool_bridge.running.service import ServedCall, ToolService
 from grpc_tool_bridge.tasks import TaskSet
 from grpc_tool_bridge.timeouts import ExpiredError, within
@@ -49,6 +49,8 @@ DEFAULT_CAPACITY = 100
 
 # Specs of tools in one request; a worker that offers more of them makes several.
 REGISTER_BYTES = 4 * 1024 * 1024
+# A worker that goes on waiting for its hub says so again after so long.
+REMINDER_SECONDS = 60.0
 
 # Calls that were cancelled have so many seconds to clean up and to be answered.
 _DELIVERY_SECONDS = 3.0
@@ -70,11 +72,14 @@ class ToolWorker:
         worker_id: 1 to 256 printable characters; of two workers with one id, the later one takes the place of the
             other. None: one is made up.
         capacity: Calls at once; the hub gives further ones to other workers, or lets them wait.
-        token, token_file, tls, tls_ca: As of ``GRPCToolBridge``.
+        token, token_file, tls, tls_ca, proxy, allow_insecure: As of ``GRPCToolBridge``.
         agents: Makes it an agent runtime, too: True as ``settings`` say; a mapping or AgentSettings with these. None:
             it runs tools alone.
         settings: Threads, processes, models and size of messages of this process; the defaults where not given. Limits
             of sessions and links are the hub's.
+
+    Attributes:
+        address: The hub's.
 
     Raises:
         ImportError: Agents are asked for, and DSPy is not installed.
@@ -95,6 +100,8 @@ class ToolWorker:
         token_file: Path | None = None,
         tls: bool = False,
         tls_ca: Path | None = None,
+        proxy: str | None = None,
+        allow_insecure: bool = False,
         agents: Any = None,
         settings: Settings | None = None,
     ) -> None:
@@ -117,9 +124,12 @@ class ToolWorker:
                 token=token_of(token, token_file),
                 tls=tls,
                 tls_ca=path_of("tls_ca", tls_ca),
+                proxy=proxy,
+                allow_insecure=allow_insecure or self.settings.allow_insecure,
                 max_message_bytes=self.settings.max_message_bytes,
             )
         )
+        self.address = connection.address
         self._transport = LinkTransport(
             connection,
             dial_again=self._dial_again,
@@ -134,15 +144,11 @@ class ToolWorker:
         self._started = self._registered = self._leaving = False
         # Where it serves, once it was started.
         self._loop: asyncio.AbstractEventLoop | None = None
-        # What kept the hub from being reached; it is said once, and not at each dial.
+        # What keeps the hub from being reached; it is said once, then as a reminder, and not at each dial.
         self._waits_for: Any = None
+        self._waits_since = self._told_at = 0.0
         self._left = asyncio.Event()
         self._failure: ToolBridgeError | None = None
-
-    @property
-    def address(self) -> str:
-        """The hub's address."""
-        return self._transport.where
 
     @property
     def tools(self) -> list[str]:
@@ -301,10 +307,24 @@ class ToolWorker:
     def _dial_again(self, error: Any) -> bool:
         # A hub that lets it in no more may do so again: tokens are changed on both sides, one after the other.
         again = self._registered or is_passing(error)
-        if again and self._waits_for != error.code():
-            self._waits_for = error.code()
-            _log.warning("waiting for the hub at %s: %s", self.address, error.details())
+        if again:
+            self._say_that_it_waits(error)
         return again
+
+    def _say_that_it_waits(self, error: Any) -> None:
+        now, where, why = time.monotonic(), self._transport.where, error.details()
+        if self._waits_for != error.code():
+            self._waits_for = error.code()
+            self._waits_since = self._told_at = now
+            _log.warning(
+                "waiting for the hub at %s: %s; dialling again with growing pauses of up to %g s",
+                where,
+                why,
+                RETRY_LAST_SECONDS,
+            )
+        elif now - self._told_at >= REMINDER_SECONDS:
+            self._told_at = now
+            _log.warning("still waiting for the hub at %s after %.0f s: %s", where, now - self._waits_since, why)
 
     async def _relinked(self, stub: Any) -> None:
         """Registers the tools over another link."""

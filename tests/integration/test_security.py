@@ -1,6 +1,11 @@
 """Who may connect: tokens, TLS, and where a hub listens."""
 
+import asyncio
 import logging
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +22,13 @@ from grpc_tool_bridge import (
     ToolBridgeError,
     ToolCommunicationError,
     ToolExecutionError,
+    ToolWorker,
     ValidationError,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
+from grpc_tool_bridge.transport.addresses import join_address
+from grpc_tool_bridge.transport.channel import Connection
 from integration.connections import RemoteBridge
 
 TOKEN = "open-sesame-4711"
@@ -235,3 +243,112 @@ async def test_files_that_hold_no_certificate_are_an_error(tmp_path: Path) -> No
         await server.start()
     assert "in use" not in str(caught.value)
     await server.stop()
+
+
+# ------------------------------------------------------------------------------------------- a token without TLS
+
+
+def _make_bridge(address: str, **options: Any) -> Any:
+    return GRPCToolBridge(address, **options)
+
+
+def _make_worker(address: str, **options: Any) -> Any:
+    return ToolWorker(address, [add], **options)
+
+
+ELSEWHERE = [
+    "hub:1",
+    "10.0.0.1:1",
+    "0.0.0.0:1",
+    "[::]:1",
+    "localhost.example:1",
+    "dns:///hub:1",
+    "ipv4:1.2.3.4:1",
+    "xds:hub",
+]
+
+
+@pytest.mark.parametrize("make", [_make_bridge, _make_worker])
+@pytest.mark.parametrize("address", ELSEWHERE)
+def test_a_token_is_not_sent_to_another_machine_without_tls(make: Callable[..., Any], address: str) -> None:
+    with pytest.raises(ValidationError, match=r"the token would be sent to .* without TLS") as caught:
+        make(address, token=TOKEN)
+    assert TOKEN not in f"{caught.value} {caught.value!r}"
+    assert address in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [_make_bridge, _make_worker])
+def test_a_token_is_sent_by_tls_or_within_this_machine_or_where_that_is_said(make: Callable[..., Any]) -> None:
+    for address in ("127.0.0.1:1", "[::1]:1", "LOCALHOST:1", "unix:/run/hub", "unix-abstract:hub", "dns:localhost:1"):
+        make(address, token=TOKEN)
+    for address in ELSEWHERE:
+        make(address, token=TOKEN, tls=True)
+        make(address, token=TOKEN, tls_ca=Path("ca.pem"))
+        make(address, token=TOKEN, allow_insecure=True)
+        make(address)
+
+
+def test_a_worker_takes_the_word_of_its_settings() -> None:
+    ToolWorker("hub:1", [add], token=TOKEN, settings=_settings(allow_insecure=True))
+
+
+async def test_a_token_that_is_refused_reaches_nobody(remote_bridge: RemoteBridge) -> None:
+    async with BridgeServer(settings=_settings(token=TOKEN)) as server:
+        # The same hub by an address that may be another machine's.
+        address = server.address.replace("127.0.0.1", "0.0.0.0")
+        with pytest.raises(ValidationError, match="without TLS"):
+            remote_bridge(address, token=TOKEN)
+        async with remote_bridge(address, token=TOKEN, allow_insecure=True) as bridge:
+            await bridge.initialize()
+
+
+def test_no_object_shows_its_token_when_it_is_printed() -> None:
+    made = [
+        Connection(address="hub:1", token=TOKEN, tls=True, proxy=f"http://ann:{TOKEN}@proxy:1"),
+        GRPCToolBridge("localhost:1", token=TOKEN),
+        ToolWorker("localhost:1", [add], token=TOKEN),
+        _settings(token=TOKEN),
+    ]
+    for item in made:
+        assert TOKEN not in f"{item!r} {item} {getattr(item, '__dict__', '')}"
+
+
+@pytest.mark.parametrize("token", [TOKEN.encode(), [TOKEN], {"token": TOKEN}, TOKEN + " x", TOKEN + "\n"])
+def test_a_token_that_cannot_be_is_refused_without_showing_it(token: Any) -> None:
+    with pytest.raises(ValueError, match="token") as caught:
+        GRPCToolBridge("localhost:1", token=token)
+    assert TOKEN not in f"{caught.value} {caught.value!r}"
+
+
+@pytest.fixture
+def open_key(certificates: dict[str, Path]) -> Iterator[Path]:
+    """The hub's key, readable by all, in a folder that all may enter."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        key = Path(shutil.copy(certificates["key"], folder))
+        key.chmod(0o644)
+        yield key
+
+
+async def test_a_hub_serves_no_key_that_every_user_can_read(certificates: dict[str, Path], open_key: Path) -> None:
+    settings = _settings(tls_cert=certificates["cert"], tls_key=open_key)
+    with pytest.raises(ValidationError, match=f"tls_key {open_key}: every user of this machine can read it; chmod 600"):
+        await BridgeServer(settings=settings).start()
+    await asyncio.to_thread(open_key.chmod, 0o600)
+    async with BridgeServer(settings=settings):
+        pass
+
+
+async def test_a_socket_in_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=f"there is no folder {tmp_path}/none"):
+        await BridgeServer(f"unix:{tmp_path}/none/hub.sock").start()
+
+
+async def test_localhost_is_found_whichever_of_its_addresses_the_hub_listens_at(remote_bridge: RemoteBridge) -> None:
+    for address in {str(item[4][0]) for item in socket.getaddrinfo("localhost", None)}:
+        async with (
+            BridgeServer(join_address(address, 0), tools=[add]) as server,
+            remote_bridge("localhost:" + server.address.rpartition(":")[2]) as bridge,
+        ):
+            await bridge.initialize()
+            assert await bridge.tools["add"](1, 2) == 3

@@ -421,8 +421,8 @@ MAKERS: list[tuple[str, Callable[[], Any], str]] = [
         lambda: wrong.GRPCToolBridge("h:1", stream_timeout=-1),
         "stream_timeout is -1",
     ),
-    ("GRPCToolBridge(token=5)", lambda: wrong.GRPCToolBridge("h:1", token=5), "token is 5; it is a text"),
-    ("GRPCToolBridge(token=bytes)", lambda: wrong.GRPCToolBridge("h:1", token=b"t"), "token is b't'"),
+    ("GRPCToolBridge(token=5)", lambda: wrong.GRPCToolBridge("h:1", token=5), "token is of type int; it is a text"),
+    ("GRPCToolBridge(token=bytes)", lambda: wrong.GRPCToolBridge("h:1", token=b"t"), "token is of type bytes"),
     (
         "GRPCToolBridge(token_file=5)",
         lambda: wrong.GRPCToolBridge("h:1", token_file=5),
@@ -531,7 +531,7 @@ MAKERS: list[tuple[str, Callable[[], Any], str]] = [
     ("ToolWorker(capacity=2.5)", lambda: wrong.ToolWorker("h:1", [add], capacity=2.5), "capacity is 2.5"),
     ("ToolWorker(capacity=0)", lambda: wrong.ToolWorker("h:1", [add], capacity=0), "capacity is 0; it is 1 or more"),
     ("ToolWorker(capacity=2**40)", lambda: wrong.ToolWorker("h:1", [add], capacity=2**40), "up to 2,147,483,647"),
-    ("ToolWorker(token=5)", lambda: wrong.ToolWorker("h:1", [add], token=5), "token is 5"),
+    ("ToolWorker(token=5)", lambda: wrong.ToolWorker("h:1", [add], token=5), "token is of type int"),
     ("ToolWorker(settings={})", lambda: wrong.ToolWorker("h:1", [add], settings={}), "settings is {}"),
     (
         "ToolWorker.start('3')",

@@ -5,7 +5,9 @@ from typing import Any
 
 import pydantic
 import pytest
+from pydantic import SecretStr
 
+from grpc_tool_bridge.cli.settings_options import model_text
 from grpc_tool_bridge.config import Settings, load_settings, read_token
 
 
@@ -136,3 +138,25 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     file.write_text("max_sesions = 5\ncall_timeot = 1\n")
     with pytest.raises(ValueError, match=r"bridge\.toml: no setting is called call_timeot, max_sesions"):
         load_settings({}, file)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"tokn": "hush-hush"},
+        {"token": ["hush-hush"]},
+        {"token": "hush-hush", "token_file": "x"},
+        {"token": "hush-hush", "tls_key": "x"},
+        {"token": "hush-hush", "max_sessions": "many"},
+    ],
+)
+def test_settings_that_cannot_be_show_no_value(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="validation error") as caught:
+        Settings(**given)
+    assert "hush-hush" not in f"{caught.value} {caught.value!r}"
+
+
+def test_settings_show_neither_a_token_nor_what_a_base_url_may_hold() -> None:
+    settings = Settings(token=SecretStr("hush-hush"), agent_model="x/y", agent_api_base="http://ann:hush-hush@hub/v1")
+    assert "hush-hush" not in f"{settings!r} {settings}"
+    assert model_text(settings) == "x/y at http://***@hub/v1"

@@ -4,8 +4,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 
 from grpc_tool_bridge import (
@@ -22,6 +24,7 @@ from grpc_tool_bridge import (
     ToolWorker,
 )
 from grpc_tool_bridge.testing import MockBridgeServer, ToxicProxy
+from grpc_tool_bridge.transport.status import rpc_error
 from grpc_tool_bridge.worker import DEFAULT_CAPACITY
 from integration.connections import PATIENCE, soon, until
 
@@ -343,3 +346,24 @@ async def test_whatever_ends_a_start_leaves_nothing(server: BridgeServer) -> Non
     await until(lambda: not len(server._server._links))
     async with GRPCToolBridge(server.address) as bridge:
         assert "add" not in await soon(bridge.initialize())
+
+
+async def test_a_worker_that_waits_says_why_at_once_and_again_each_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr("grpc_tool_bridge.worker.time", SimpleNamespace(monotonic=lambda: now))
+    worker = ToolWorker("localhost:1", [add], proxy="http://ann:s3cr3t@localhost:2")
+    refused = rpc_error(grpc.StatusCode.UNAVAILABLE, "Connection refused")
+    where = "localhost:1 (through the proxy http://***@localhost:2)"
+    for later in (0.0, 5.0, 59.0, 60.0, 119.0, 120.0):
+        now = 1_000.0 + later
+        assert worker._dial_again(refused)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"waiting for the hub at {where}: Connection refused; dialling again with growing pauses of up to 5 s",
+        f"still waiting for the hub at {where} after 60 s: Connection refused",
+        f"still waiting for the hub at {where} after 120 s: Connection refused",
+    ]
+    caplog.clear()
+    assert not worker._dial_again(rpc_error(grpc.StatusCode.UNAUTHENTICATED, "the token is wrong"))
+    assert not caplog.records

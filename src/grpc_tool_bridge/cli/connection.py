@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Literal
 
 from grpc_tool_bridge.bridge import GRPCToolBridge
-from grpc_tool_bridge.cli.failures import CommandError
+from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
 from grpc_tool_bridge.cli.options import HubOptions
-from grpc_tool_bridge.errors import AccessError, ToolCommunicationError
+from grpc_tool_bridge.errors import AccessError, ToolCommunicationError, ValidationError
 
 # Beyond the time to connect, a hub that is there has so long for its first answer. One try of gRPC's to connect to what
 # accepts and says nothing takes 20.
@@ -35,7 +35,7 @@ async def open_bridge(hub: HubOptions, session_id: str | None = None) -> AsyncIt
                 await bridge.initialize(session_id, connect_timeout=hub.connect_timeout)
         except TimeoutError:
             raise CommandError(
-                f"{hub.address} did not answer within {patience:g} s; is that the hub's address? "
+                f"{bridge.client.where} did not answer within {patience:g} s; is that the hub's address? "
                 "--connect-timeout waits longer"
             ) from None
         except ToolCommunicationError as error:
@@ -53,24 +53,31 @@ def make_bridge(
     A command makes a call or two, so there is nothing that a link could send together.
 
     Raises:
-        ArgumentError: The token cannot be read.
+        ArgumentError: The token cannot be read, or would be sent where others may read it.
     """
-    return GRPCToolBridge(
-        hub.address,
-        token=hub.token(),
-        tls=hub.tls,
-        tls_ca=hub.tls_ca,
-        transport=transport,
-        keep_session=keep_session,
-        follow_tools=False,
-    )
+    try:
+        return GRPCToolBridge(
+            hub.address,
+            token=hub.token(),
+            tls=hub.tls,
+            tls_ca=hub.tls_ca,
+            proxy=hub.proxy,
+            allow_insecure=hub.allow_insecure,
+            transport=transport,
+            keep_session=keep_session,
+            follow_tools=False,
+        )
+    except ValidationError as error:
+        raise ArgumentError(f"{error.message} (--tls, --tls-ca FILE, --allow-insecure)") from None
 
 
 def unreachable(hub: HubOptions, error: ToolCommunicationError) -> CommandError:
     """Makes the error for a hub that does not answer."""
     if error.code_name != "UNAVAILABLE":
         return CommandError(f"{hub.address} answers, but not as a hub does: {error.code_name}: {error.message}")
-    return CommandError(f"no hub answers at {hub.address} ({reason_of(error.message)}); {_advice(hub, error.message)}")
+    proxy = hub.proxied()
+    where = hub.address if proxy is None else f"{hub.address} through the proxy {proxy}"
+    return CommandError(f"no hub answers at {where} ({reason_of(error.message)}); {_advice(hub, error.message)}")
 
 
 def reason_of(details: str) -> str:
@@ -90,6 +97,8 @@ def refused(hub: HubOptions, error: AccessError) -> str:
 def _advice(hub: HubOptions, details: str) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in details:
         return "its certificate is not trusted; --tls-ca FILE names the authority that signed it"
+    if "Hostname Verification" in details:
+        return "its certificate is for another name; --address needs one that it is for"
     if "WRONG_VERSION_NUMBER" in details:
         return "it does not speak TLS; leave --tls and --tls-ca out"
     if "Socket closed" in details and not hub.uses_tls:

@@ -16,13 +16,16 @@ from typing import Literal
 from rich.text import Text
 
 from grpc_tool_bridge.bridge import GRPCToolBridge
-from grpc_tool_bridge.cli.connection import make_bridge, refused, unreachable
-from grpc_tool_bridge.cli.failures import CommandError, one_line
+from grpc_tool_bridge.cli.connection import ANSWER_SECONDS, make_bridge, refused, unreachable
+from grpc_tool_bridge.cli.dialing import ProxyRefusedError, can_dial, close, open_socket
+from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, one_line
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption
 from grpc_tool_bridge.cli.output import console, print_json
 from grpc_tool_bridge.errors import AccessError, ToolBridgeError, ToolCommunicationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import HeartbeatRequest, InitializeSessionRequest
-from grpc_tool_bridge.transport.channel import is_loopback, split_address
+from grpc_tool_bridge.transport.addresses import host_and_port, split_address
+from grpc_tool_bridge.transport.channel import grpc_roots
+from grpc_tool_bridge.transport.proxies import set_variables, stays_here
 from grpc_tool_bridge.wire.methods import AGENTS_FEATURE
 
 ROUND_TRIPS = 20
@@ -71,7 +74,7 @@ async def doctor(hub: HubOptions, as_json: JsonOption = False) -> None:
 async def examine(hub: HubOptions) -> AsyncIterator[Check]:
     """Yields each check as it is done; past one that failed, those that need it are left out."""
     reached = True
-    for step in (_resolve, _connect, _tls):
+    for step in (_proxy, _resolve, _connect, _tls):
         check = await step(hub)
         if check is not None:
             yield check
@@ -79,67 +82,104 @@ async def examine(hub: HubOptions) -> AsyncIterator[Check]:
         if not reached:
             break
     if reached:
-        async with make_bridge(hub) as bridge:
-            async for check in _ask(hub, bridge):
-                yield check
+        try:
+            bridge = make_bridge(hub)
+        except ArgumentError as error:
+            yield Check("token", "fail", str(error))
+        else:
+            async with bridge:
+                async for check in _ask(hub, bridge):
+                    yield check
     yield _versions()
     yield _extras()
 
 
+async def _proxy(hub: HubOptions) -> Check | None:
+    proxy = hub.proxied()
+    if proxy is not None:
+        return Check("proxy", "ok", f"the hub is reached through {proxy}")
+    ignored = ", ".join(set_variables())
+    if ignored and hub.proxy is None:
+        return Check("proxy", "ok", f"{ignored} set and not used: the hub is reached directly; --proxy env goes by it")
+    return Check("proxy", "ok", f"{ignored or 'no proxy'} set, and none for this address") if hub.proxy else None
+
+
 async def _resolve(hub: HubOptions) -> Check | None:
-    if hub.address.startswith("unix"):
+    # A proxy finds the hub by its name itself.
+    proxy = hub.proxied()
+    place = host_and_port(hub.address) if proxy is None else split_address(proxy.address)
+    if place is None:
         return None
-    host, port = split_address(hub.address)
+    host, port = place
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        async with asyncio.timeout(hub.connect_timeout or None):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        return Check("address", "fail", f"no name server told the address of {host} within {hub.connect_timeout:g} s")
     except OSError as error:
         return Check("address", "fail", f"{host} has no address: {error.strerror}; is the name right?")
     return Check("address", "ok", f"{host} is {', '.join(dict.fromkeys(str(item[4][0]) for item in found))}")
 
 
-async def _connect(hub: HubOptions) -> Check:
+async def _connect(hub: HubOptions) -> Check | None:
+    if not can_dial(hub.address):
+        return None
     began = time.perf_counter()
+    proxy = hub.proxied()
+    way = hub.address if proxy is None else f"{hub.address} through the proxy {proxy}"
     try:
         async with asyncio.timeout(hub.connect_timeout or None):
-            _, writer = await _open_socket(hub, None)
+            writer = await open_socket(hub, None)
+    except ProxyRefusedError as error:
+        return Check("connect", "fail", f"the proxy {proxy} does not connect to {hub.address}: {error}")
     except (OSError, TimeoutError) as error:
         # asyncio puts a text of its own into strerror.
         why = os.strerror(error.errno) if error.errno else "no answer"
-        text = f"cannot connect to {hub.address}: {why}; is the hub running there?"
-        return Check("connect", "fail", text)
-    await _close(writer)
-    return Check("connect", "ok", f"{hub.address} took {(time.perf_counter() - began) * 1000:.1f} ms")
+        running = (
+            "is the hub running there?" if proxy is None else "is it the right proxy, and is the hub running there?"
+        )
+        return Check("connect", "fail", f"cannot connect to {way}: {why}; {running}")
+    await close(writer)
+    return Check("connect", "ok", f"{way} took {(time.perf_counter() - began) * 1000:.1f} ms")
 
 
 async def _tls(hub: HubOptions) -> Check | None:
     if not hub.uses_tls:
-        return (
-            Check("tls", "ok", "not used")
-            if is_loopback(hub.address)
-            else Check("tls", "warn", "not used: all can be read")
-        )
+        if stays_here(hub.address, hub.proxied()):
+            return Check("tls", "ok", "not used")
+        return Check("tls", "warn", "not used: all can be read")
+    if not can_dial(hub.address):
+        return None
+    roots = hub.tls_ca or grpc_roots()
     try:
-        context = ssl.create_default_context(cafile=hub.tls_ca)
-    except ssl.SSLError as error:
-        return Check("tls", "fail", f"{hub.tls_ca} has no certificates in PEM form: {error.reason}")
+        context = ssl.create_default_context(cafile=roots)
+    except (ssl.SSLError, OSError) as error:
+        why = getattr(error, "reason", None) or error.strerror
+        return Check("tls", "fail", f"{roots} has no certificates in PEM form: {why}")
     context.set_alpn_protocols(["h2"])
     try:
         async with asyncio.timeout(hub.connect_timeout or None):
-            _, writer = await _open_socket(hub, context)
+            writer = await open_socket(hub, context)
     except ssl.SSLCertVerificationError as error:
         text = f"the hub's certificate is not trusted: {error.verify_message}; --tls-ca FILE names its authority"
         return Check("tls", "fail", text)
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, ProxyRefusedError) as error:
         return Check("tls", "fail", f"no handshake: {error}; does the hub use TLS?")
     socket_info = writer.get_extra_info("ssl_object")
     text = f"{socket_info.version()}, certificate good until {socket_info.getpeercert()['notAfter']}"
-    await _close(writer)
+    await close(writer)
     return Check("tls", "ok", text)
 
 
 async def _ask(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[Check]:
     try:
-        serving = await bridge.client.health_check()
+        # What takes the connection and says nothing is no hub.
+        async with asyncio.timeout(hub.connect_timeout + ANSWER_SECONDS):
+            serving = await bridge.client.health_check()
+    except TimeoutError:
+        text = f"{bridge.client.where} takes the connection and does not answer as a hub does; is that its address?"
+        yield Check("health", "fail", text)
+        return
     except AccessError as error:
         yield Check("token", "fail", refused(hub, error))
         return
@@ -226,23 +266,3 @@ def _extras() -> Check:
             there.append(extra)
     text = f"installed: {', '.join(there) or 'none'}"
     return Check("extras", "ok", text + (f"; not installed: {', '.join(missing)}" if missing else ""))
-
-
-async def _open_socket(
-    hub: HubOptions, context: ssl.SSLContext | None
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    if hub.address.startswith("unix:"):
-        path = hub.address.removeprefix("unix:").removeprefix("//")
-        return await asyncio.open_unix_connection(path, ssl=context, server_hostname="localhost" if context else None)
-    if hub.address.startswith("unix-abstract:"):
-        return await asyncio.open_unix_connection("\0" + hub.address.removeprefix("unix-abstract:"))
-    host, port = split_address(hub.address)
-    return await asyncio.open_connection(host, port, ssl=context)
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    try:
-        await writer.wait_closed()
-    except OSError:
-        return  # the hub closed first, since nothing was said to it

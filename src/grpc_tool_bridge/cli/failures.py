@@ -66,6 +66,11 @@ def say_error(text: str) -> None:
     print(f"error: {one_line(text)}", file=sys.stderr)  # noqa: T201 - the one place where errors are printed
 
 
+def say_warning(text: str) -> None:
+    """Prints one line on stderr that begins with ``warning:``."""
+    print(f"warning: {one_line(text)}", file=sys.stderr)  # noqa: T201 - the one place where warnings are printed
+
+
 def one_line(text: str) -> str:
     """Puts a text on one line; what a terminal would obey, such as an escape sequence, is shown instead."""
     words = " ".join(text.split())

@@ -13,10 +13,19 @@ from typing import Annotated, Any
 
 import typer
 
-from grpc_tool_bridge.cli.failures import INTERRUPTED, ArgumentError, CommandError, PipeClosedError, file_error
+from grpc_tool_bridge.cli.failures import (
+    INTERRUPTED,
+    ArgumentError,
+    CommandError,
+    PipeClosedError,
+    file_error,
+    say_warning,
+)
 from grpc_tool_bridge.cli.words import WordsCommand
 from grpc_tool_bridge.config import DEFAULT_ADDRESS, read_token
-from grpc_tool_bridge.transport.channel import is_loopback
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.transport import addresses
+from grpc_tool_bridge.transport.proxies import Proxy, proxy_for
 from grpc_tool_bridge.wire.digits import MAX_DIGITS
 
 _HUB = "The hub"
@@ -71,6 +80,27 @@ class HubOptions:
             rich_help_panel=_HUB,
         ),
     ] = None
+    proxy: Annotated[
+        str | None,
+        typer.Option(
+            "--proxy",
+            metavar="URI",
+            envvar="TOOL_BRIDGE_PROXY",
+            help="Reach the hub through this proxy, http://HOST:PORT; env: the one that http_proxy and the like name. "
+            "Without it they are ignored. One with a password goes in TOOL_BRIDGE_PROXY, since others can see a "
+            "program's arguments.",
+            rich_help_panel=_HUB,
+        ),
+    ] = None
+    allow_insecure: Annotated[
+        bool,
+        typer.Option(
+            "--allow-insecure",
+            envvar="TOOL_BRIDGE_ALLOW_INSECURE",
+            help="Send the token beyond this machine without TLS, where the network itself is trusted.",
+            rich_help_panel=_HUB,
+        ),
+    ] = False
     connect_timeout: Annotated[
         float,
         typer.Option(
@@ -92,14 +122,28 @@ class HubOptions:
         """Checks what can be checked without the hub.
 
         Raises:
-            ArgumentError: The address is none, or a file cannot be read.
+            ArgumentError: The address is none, the proxy cannot be used, or a file cannot be read.
         """
         check_address(self.address)
+        self.proxied()
         if self.tls_ca is not None:
             try:
                 self.tls_ca.read_bytes()
             except OSError as error:
                 raise file_error(error, self.tls_ca) from None
+
+    def proxied(self) -> Proxy | None:
+        """Finds the proxy on the way to the hub; None where there is none.
+
+        Raises:
+            ArgumentError: It cannot be used.
+        """
+        try:
+            return proxy_for(self.address, self.proxy)
+        except ValidationError as error:
+            raise ArgumentError(
+                f"--{error.message}" if self.proxy != "env" else f"--proxy env: {error.message}"
+            ) from None
 
     def token(self) -> str | None:
         """Returns the token to send: of the file that was named, else of the environment.
@@ -107,6 +151,16 @@ class HubOptions:
         Raises:
             ArgumentError: It cannot be read or sent, or the environment gives two.
         """
+        return self._read[0]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be said of the token's file, where it was read and is kept too openly."""
+        return self._read[1] if "_read" in self.__dict__ else []
+
+    @functools.cached_property
+    def _read(self) -> tuple[str | None, list[str]]:
+        # Once: a pipe can be read no second time.
         token, file = None, self.token_file
         if file is None:
             token = os.environ.get("TOOL_BRIDGE_TOKEN")
@@ -114,24 +168,25 @@ class HubOptions:
             if token is not None and named is not None:
                 raise ArgumentError("TOOL_BRIDGE_TOKEN and TOOL_BRIDGE_TOKEN_FILE are both set; unset one of them")
             file = Path(named) if named else None
+        warnings: list[str] = []
         try:
-            return read_token(token, file)
+            return read_token(token, file, warn=warnings.append), warnings
         except OSError as error:
             raise file_error(error, file) from None
         except ValueError as error:
             raise ArgumentError(str(error)) from None
 
 
-def check_address(address: str) -> None:
-    """Checks the form of an address.
+def check_address(address: str, *, listening: bool = False) -> None:
+    """Checks the form of an address; ``listening`` says that a hub listens there.
 
     Raises:
         ArgumentError: It is none.
     """
     try:
-        is_loopback(address)
-    except ValueError as error:
-        raise ArgumentError(f"--address: {error}") from None
+        addresses.check_address(address, listening=listening)
+    except ValidationError as error:
+        raise ArgumentError(f"--address: {error.message}") from None
 
 
 @contextlib.contextmanager
@@ -159,6 +214,9 @@ def client_command(
         try:
             with _long_integers():
                 asyncio.run(function(hub, **given))
+            # Not before: of a command that fails, stderr has the one line that says why.
+            for text in hub.warnings:
+                say_warning(text)
         except KeyboardInterrupt:
             raise CommandError("interrupted", code=INTERRUPTED) from None
         except BrokenPipeError:

@@ -79,7 +79,7 @@ def serve(
     It then takes no new calls and lets those in flight finish; a second Ctrl-C ends them at once.
     """
     flags = {name: value for name, value in locals().items() if name in Settings.model_fields}
-    check_address(address)
+    check_address(address, listening=True)
     check_agents(agents, agent_model, agent_api_base)
     settings = read_settings(flags, config)
     log_to_stderr(log_level)

@@ -1,5 +1,6 @@
 """Options that are settings of the hub: named, described and defaulted by ``Settings`` alone."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,9 @@ def model_text(settings: Settings) -> str:
     """Says which model agents run with that name none."""
     if settings.agent_model is None:
         return "the model that each names"
-    return settings.agent_model + (f" at {settings.agent_api_base}" if settings.agent_api_base else "")
+    # A base URL may hold a user and a password.
+    base = re.sub(r"//.*@", "//***@", settings.agent_api_base or "")
+    return settings.agent_model + (f" at {base}" if base else "")
 
 
 def _token(settings: Settings) -> SecretStr | None:

@@ -139,6 +139,8 @@ def _make_worker(
             token=None if settings.token is None else settings.token.get_secret_value(),
             tls=hub.tls,
             tls_ca=hub.tls_ca,
+            proxy=hub.proxy,
+            allow_insecure=hub.allow_insecure,
             agents=agents,
             settings=settings,
         )

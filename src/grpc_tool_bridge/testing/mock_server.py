@@ -24,6 +24,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolSpec,
 )
 from grpc_tool_bridge.transport.channel import message_options
+from grpc_tool_bridge.transport.proxies import channel_target
 from grpc_tool_bridge.transport.status import ERROR_KEY, status_of
 from grpc_tool_bridge.wire.methods import METHODS, SERVICE_NAME, Method
 
@@ -201,7 +202,9 @@ class MockBridgeServer:
             RuntimeError: The server does not run, or there is no event loop.
         """
         asyncio.get_running_loop()
-        channel = grpc.aio.insecure_channel(self.address, options=message_options(MAX_MESSAGE_BYTES))
+        target, direct = channel_target(self.address, None)
+        options = [*direct, *message_options(MAX_MESSAGE_BYTES)]
+        channel = grpc.aio.insecure_channel(target, options=options)
         self._channels.append(channel)
         return channel
 

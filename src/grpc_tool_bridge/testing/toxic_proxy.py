@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import anyio.to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from grpc_tool_bridge.transport.channel import join_address, split_address
+from grpc_tool_bridge.transport.addresses import join_address, split_address
 
 Direction = Literal["to_hub", "to_client", "both"]
 

@@ -1,8 +1,8 @@
-"""Channels: addresses, who may connect, and what gRPC is set to."""
+"""Channels: how a hub is reached, and what gRPC is set to."""
 
-import ipaddress
+import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +11,22 @@ import grpc.aio
 from grpc_tool_bridge import forks
 from grpc_tool_bridge.argument_checks import check_count, check_flag, check_text
 from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
-from grpc_tool_bridge.errors import ArgumentTypeError, ValidationError
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.transport.addresses import check_address
+from grpc_tool_bridge.transport.proxies import Option, channel_target, proxy_for, stays_here
 
 # gRPC's own limit sits this much above the bridge's, so that it is the bridge that answers, with a clear error.
 MESSAGE_HEADROOM = 4
 # A frame of a link has to pass, however small the messages are that it carries.
 LEAST_MESSAGE_LIMIT = 1024 * 1024
 
-# What gRPC resolves by itself; any other address is host:port.
-_NAMED_SCHEMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:", "xds:")
-
-# What people write who take it for a URL.
-_URL_SCHEMES = ("http", "https", "grpc", "grpcs", "tcp")
-
-MAX_PORT = 65_535
-
 # More than a client has open at once; each that is left in a loop that has ended fails one try to close its channel.
 _MAX_STRANDED_CALLS = 100_000
 
-_WRITE = "write host:port, such as 127.0.0.1:50051 or [::1]:50051"
-
-Option = tuple[str, int | str]
+# A peer may ping the hub so often, and so many times too often, before its connection ends. Most libraries of gRPC let
+# a client ping every 10 seconds at most, but some as often as they are told to.
+LEAST_PING_SECONDS = 0.1
+MAX_PING_STRIKES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,17 +35,22 @@ class Connection:
 
     Attributes:
         address: ``host:port``, ``[ipv6]:port`` or ``unix:path``.
-        token: Bearer token that the hub asks for; None: none.
+        token: Bearer token that the hub asks for; None: none. Beyond this machine it is sent by TLS only.
         tls: Whether to use TLS.
-        tls_ca: PEM file with the authorities to trust; None: the system's. Implies TLS.
+        tls_ca: PEM file with the authorities to trust; None: those that gRPC brings. Implies TLS.
+        proxy: ``http://[user:password@]host:port`` of a proxy to go through, or ``env`` for what the environment names;
+            None: the hub is reached directly, whatever the environment says.
+        allow_insecure: Send the token beyond this machine without TLS, where the network itself is trusted.
         max_message_bytes: Payload of one request or response.
         keepalive_time, keepalive_timeout: Seconds; a silent connection is probed, and ends without an answer.
     """
 
     address: str
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     tls: bool = False
     tls_ca: Path | None = None
+    proxy: str | None = field(default=None, repr=False)
+    allow_insecure: bool = False
     max_message_bytes: int = MAX_MESSAGE_BYTES
     keepalive_time: float = 30.0
     keepalive_timeout: float = 10.0
@@ -65,7 +65,27 @@ class Connection:
         if self.token is not None:
             check_text("token", self.token)
         check_flag("tls", self.tls)
+        check_flag("allow_insecure", self.allow_insecure)
         check_count("max_message_bytes", self.max_message_bytes, least=1)
+        proxy = proxy_for(self.address, self.proxy)
+        exposed = self.token is not None and not self.uses_tls and not stays_here(self.address, proxy)
+        if exposed and not self.allow_insecure:
+            way = f"{self.address}{'' if proxy is None else f' through the proxy {proxy}'}"
+            raise ValidationError(
+                f"the token would be sent to {way} without TLS, where others may read it: set tls or tls_ca, or say "
+                "allow_insecure where the network itself is trusted"
+            )
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether the connection goes by TLS."""
+        return self.tls or self.tls_ca is not None
+
+    @property
+    def where(self) -> str:
+        """The hub's address and the proxy on the way to it, for texts."""
+        proxy = proxy_for(self.address, self.proxy)
+        return self.address if proxy is None else f"{self.address} (through the proxy {proxy})"
 
     def open(self) -> grpc.aio.Channel:
         """Makes the channel; it connects when it is first used. Needs a running event loop.
@@ -75,7 +95,9 @@ class Connection:
             ProtocolError: gRPC does not work in this process, which was forked while it was at work.
         """
         forks.check_usable()
+        target, proxy_options = channel_target(self.address, proxy_for(self.address, self.proxy))
         options = [
+            *proxy_options,
             *message_options(self.max_message_bytes),
             ("grpc.keepalive_time_ms", int(self.keepalive_time * 1000)),
             ("grpc.keepalive_timeout_ms", int(self.keepalive_timeout * 1000)),
@@ -83,16 +105,18 @@ class Connection:
             ("grpc.use_local_subchannel_pool", 1),
             # A tool's call is retried only by those who know that it may be.
             ("grpc.enable_retries", 0),
+            # Nor does whoever holds the DNS decide how calls are made.
+            ("grpc.service_config_disable_resolution", 1),
             ("grpc.initial_reconnect_backoff_ms", 100),
             # The pauses between the dials of a link are what rules, and these are short beside them: a dial that meets
             # one of gRPC's own fails unsent, and costs a pause more.
             ("grpc.max_reconnect_backoff_ms", 1_000),
         ]
-        if not self.tls and self.tls_ca is None:
-            return grpc.aio.insecure_channel(self.address, options=options)
+        if not self.uses_tls:
+            return grpc.aio.insecure_channel(target, options=options)
         authorities = self.tls_ca.read_bytes() if self.tls_ca is not None else None
         credentials = grpc.ssl_channel_credentials(root_certificates=authorities)
-        return grpc.aio.secure_channel(self.address, credentials, options=options)
+        return grpc.aio.secure_channel(target, credentials, options=options)
 
 
 async def close_stranded(channel: Any) -> None:
@@ -141,64 +165,18 @@ class AuthorizedChannel:
         return authorized
 
 
+def grpc_roots() -> Path:
+    """Finds the file of the authorities that gRPC trusts where none is named."""
+    named = Path(os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", ""))
+    if named.is_file():
+        return named
+    return Path(grpc.__file__).parent / "_cython" / "_credentials" / "roots.pem"
+
+
 def message_options(max_message_bytes: int) -> list[Option]:
     """Makes the options that set gRPC's limits above the bridge's."""
     limit = min(max(max_message_bytes * MESSAGE_HEADROOM, LEAST_MESSAGE_LIMIT), 2**31 - 1)
     return [("grpc.max_send_message_length", limit), ("grpc.max_receive_message_length", limit)]
-
-
-def is_loopback(address: str) -> bool:
-    """Tells whether nobody beyond this machine can reach a server that listens at ``address``."""
-    if address.startswith(("unix:", "unix-abstract:")):
-        return True
-    host, _ = split_address(address)
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def check_address(address: object) -> None:
-    """Refuses what is no address.
-
-    Raises:
-        ValidationError: It is none; the text says what to write.
-    """
-    if not isinstance(address, str):
-        raise ArgumentTypeError(f"{address!r:.60} is no address; {_WRITE}")
-    if not address.startswith(_NAMED_SCHEMES):
-        try:
-            split_address(address)
-        except ValueError as error:
-            raise ValidationError(str(error)) from None
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Splits ``host:port`` or ``[ipv6]:port``.
-
-    Raises:
-        ValueError: It is neither, or the port is no number from 0 to 65535.
-    """
-    scheme, _, rest = str(address).partition("://")
-    if scheme in _URL_SCHEMES:
-        raise ValueError(f"{address!r} is no address; leave {scheme}:// out: {rest.strip('/') or 'host:port'}")
-    host, colon, port = str(address).rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit():
-        raise ValueError(f"{address!r} is no address; {_WRITE}")
-    if len(port) > len(str(MAX_PORT)) or int(port) > MAX_PORT:
-        raise ValueError(f"{address!r} is no address; {_WRITE}; a port is at most {MAX_PORT}")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError(f"{address!r} is no address; write an IPv6 host in brackets, such as [::1]:50051")
-    return host, int(port)
-
-
-def join_address(host: str, port: int) -> str:
-    """Joins a host and a port, an IPv6 host in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def server_options(max_message_bytes: int, keepalive_time: float, keepalive_timeout: float) -> Sequence[Option]:
@@ -209,7 +187,7 @@ def server_options(max_message_bytes: int, keepalive_time: float, keepalive_time
         ("grpc.so_reuseport", 0),
         ("grpc.keepalive_time_ms", int(keepalive_time * 1000)),
         ("grpc.keepalive_timeout_ms", int(keepalive_timeout * 1000)),
-        # Clients probe as often as they are set to by default; gRPC would take half of that for an attack.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", int(LEAST_PING_SECONDS * 1000)),
+        ("grpc.http2.max_ping_strikes", MAX_PING_STRIKES),
         ("grpc.keepalive_permit_without_calls", 1),
     )

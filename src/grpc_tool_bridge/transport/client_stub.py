@@ -73,7 +73,7 @@ class RpcTransport(_Unlinked):
     """
 
     def __init__(self, target: Connection | grpc.aio.Channel) -> None:
-        self.where = target.address if isinstance(target, Connection) else "the given channel"
+        self.where = target.where if isinstance(target, Connection) else "the given channel"
         self._target = target
         self._channel: grpc.aio.Channel | None = None
         self._stub: Any = None

@@ -18,7 +18,9 @@ from grpc_tool_bridge import forks
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.loops import note_use, silence_closed
-from grpc_tool_bridge.transport.channel import is_loopback, join_address, server_options, split_address
+from grpc_tool_bridge.secret_files import check_secret_file
+from grpc_tool_bridge.transport.addresses import check_address, is_loopback, join_address, socket_path, split_address
+from grpc_tool_bridge.transport.channel import server_options
 from grpc_tool_bridge.transport.link_server import LinkedHub, LinkServer
 from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
 from grpc_tool_bridge.wire.methods import SERVICE_NAME
@@ -63,7 +65,8 @@ class GrpcServer:
         """Listens; ``address`` then has the port.
 
         Raises:
-            ValidationError: The address is none, or lies beyond loopback without TLS and token.
+            ValidationError: The address is none, or lies beyond loopback without TLS and token; or others can read the
+                private key.
             OSError: The address is in use, or a file of the TLS settings cannot be read.
         """
         settings = self._settings
@@ -128,24 +131,19 @@ class GrpcServer:
             if settings.tls_cert is not None and settings.tls_key is not None:
                 pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
                 _check_certificate(settings.tls_cert, settings.tls_key)
+                _check_private_key(settings.tls_key)
                 port = server.add_secure_port(self.address, grpc.ssl_server_credentials([pair]))
             else:
                 port = server.add_insecure_port(self.address)
         except RuntimeError as error:
-            raise OSError(
-                errno.EADDRINUSE,
-                f"cannot listen at {self.address}: the address is in use or not this machine's; choose another",
-            ) from error
+            raise OSError(errno.EADDRINUSE, f"cannot listen at {self.address}: {_why_not(self.address)}") from error
         if not self.address.startswith("unix"):
             self.address = join_address(split_address(self.address)[0], port)
 
     def _check_who_may_connect(self, token: str | None) -> None:
-        try:
-            beyond = not is_loopback(self.address)
-        except ValueError as error:
-            raise ValidationError(str(error)) from None
+        check_address(self.address, listening=True)
         settings = self._settings
-        if not beyond:
+        if is_loopback(self.address):
             return
         missing = [what for what, there in (("TLS", settings.tls_cert), ("a token", token)) if there is None]
         if missing and not settings.allow_insecure:
@@ -163,6 +161,22 @@ class GrpcServer:
             task = asyncio.get_running_loop().create_task(self._health.set(service, status))
             self._health_news.add(task)
             task.add_done_callback(self._health_news.discard)
+
+
+def _why_not(address: str) -> str:
+    """Says why nothing can listen there; gRPC does not."""
+    path = socket_path(address)
+    if path is not None and not path.startswith("\0") and not Path(path).parent.is_dir():
+        return f"there is no folder {Path(path).parent}"
+    return "the address is in use or not this machine's; choose another"
+
+
+def _check_private_key(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            check_secret_file(file, path, "tls_key")
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
 
 
 def _check_certificate(cert: Path, key: Path) -> None:

@@ -83,7 +83,7 @@ class LinkTransport:
         serves: object = None,
         features: Iterable[str] = (),
     ) -> None:
-        self.where = connection.address
+        self.where = connection.where
         self.on_relinked: Callable[[Any], Awaitable[None]] | None = None
         self.on_moved: Callable[[], None] | None = None
         self._connection = connection

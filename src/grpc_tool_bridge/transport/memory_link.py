@@ -23,7 +23,7 @@ class MemoryConnection:
         serve: Serves a link for the hub.
     """
 
-    address = "this process"
+    address = where = "this process"
     token = None
 
     def __init__(self, serve: Serve) -> None:

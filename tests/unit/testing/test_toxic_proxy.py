@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge.testing import ToxicProxy
-from grpc_tool_bridge.transport.channel import split_address
+from grpc_tool_bridge.transport.addresses import split_address
 from integration.connections import soon, until
 
 # More than the proxy and the kernel hold of one direction.

@@ -154,7 +154,7 @@ class FakeChannel:
 class FakeConnection:
     """Opens channels that dial nobody."""
 
-    address = "the hub"
+    address = where = "the hub"
     token = None
 
     def __init__(self) -> None:

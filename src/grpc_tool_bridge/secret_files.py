@@ -1,0 +1,76 @@
+"""Files with secrets: who else can read them."""
+
+import logging
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+# A token is a line, and a key some kilobytes; what goes on without end is neither.
+MAX_SECRET_BYTES = 1024 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+def read_secret(path: Path, named: str, *, warn: Callable[[str], None] = _log.warning) -> bytes:
+    """Reads a file that holds a secret.
+
+    Args:
+        path: The file.
+        named: The setting that names it, for texts.
+        warn: Is told where the file is kept too openly, and nobody else can read it yet; the log without it.
+
+    Raises:
+        ValueError: Others can read or replace it, or it is too large to be a secret.
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        check_secret_file(file, path, named, warn=warn)
+        found = file.read(MAX_SECRET_BYTES + 1)
+    if len(found) > MAX_SECRET_BYTES:
+        raise ValueError(f"{named} {path} has over {MAX_SECRET_BYTES} bytes; is it the right file?")
+    return found
+
+
+def check_secret_file(file: IO[Any], path: Path, named: str, *, warn: Callable[[str], None] = _log.warning) -> None:
+    """Refuses a file that every user of this machine can read, and warns of one that is merely kept too openly.
+
+    It is the file that was opened, behind all links. Where permissions have no such meaning, as on Windows or for a
+    pipe, nothing is checked.
+
+    Raises:
+        ValueError: Others can read it, change it, or put another one in its place.
+    """
+    found = os.fstat(file.fileno())
+    if os.name == "nt" or not stat.S_ISREG(found.st_mode) or _is_read_only(file):
+        return
+    real = path.resolve()
+    remedy = f"chmod 600 {path}"
+    folders = list(real.parents)
+    others = stat.S_IMODE(found.st_mode) & stat.S_IRWXO
+    # Who cannot enter a folder reads nothing below it.
+    closed = not all(folder.stat().st_mode & stat.S_IXOTH for folder in folders)
+    if others and not closed:
+        verb = "change" if others & stat.S_IWOTH else "read"
+        raise ValueError(f"{named} {path}: every user of this machine can {verb} it; {remedy}")
+    if not closed and _is_open_to_all(real.parent):
+        raise ValueError(
+            f"{named} {path}: every user of this machine can put another file in its place; chmod o-w {real.parent}"
+        )
+    group = stat.S_IMODE(found.st_mode) & stat.S_IRWXG
+    if others:
+        warn(f"{named} {path}: its mode lets every user in, and only its folder keeps them out; {remedy}")
+    elif group and found.st_uid == os.geteuid():
+        warn(f"{named} {path}: its group {found.st_gid} can read it; {remedy}")
+
+
+def _is_read_only(file: IO[Any]) -> bool:
+    """Tells whether it is mounted so that nobody here can change its mode, as the secrets of Kubernetes and Docker."""
+    return bool(os.fstatvfs(file.fileno()).f_flag & os.ST_RDONLY)
+
+
+def _is_open_to_all(folder: Path) -> bool:
+    mode = folder.stat().st_mode
+    # In one that is sticky, such as /tmp, each replaces only what is his own.
+    return bool(mode & stat.S_IWOTH and not mode & stat.S_ISVTX)
