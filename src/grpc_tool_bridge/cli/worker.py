@@ -1,7 +1,6 @@
 """``worker``: a process that offers tools to a hub until it is told to end."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -26,6 +25,7 @@ from grpc_tool_bridge.cli.settings_options import check_agents, model_text, read
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
 from grpc_tool_bridge.cli.signature_text import signature_text
 from grpc_tool_bridge.cli.source_files import SourceFiles
+from grpc_tool_bridge.cli.streams import kept_stdout, require_stdout, stdout_is_closed
 from grpc_tool_bridge.cli.tool_sources import load_tools
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import AccessError, ToolBridgeError, ToolCommunicationError
@@ -106,9 +106,11 @@ def worker(
         files = SourceFiles.of(sources)
         code = asyncio.run(Reloader(sys.argv[1:], files, worker_id=worker_id, grace=settings.shutdown_grace).run())
         raise typer.Exit(code)
+    if as_json:
+        require_stdout()
     # What tools print must not stand among what a program reads here.
     out = console()
-    with contextlib.redirect_stdout(sys.stderr):
+    with kept_stdout():
         lifeline.hold()
         offered = load_tools(sources, given_to="worker")
         made = _make_worker(
@@ -202,4 +204,5 @@ def _announce(worker: ToolWorker, offered: list[Tool], out: Console, *, as_json:
     if agents:
         block.append(f"  agents, with {model_text(worker.settings)}\n", style="not bold")
     block.append("Ctrl-C ends it", style="not bold")
-    out.print(block, soft_wrap=True)
+    if not stdout_is_closed():
+        out.print(block, soft_wrap=True)
