@@ -14,9 +14,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from grpc_tool_bridge.cli import lifeline
 from grpc_tool_bridge.cli.connection import refused, unreachable
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
+from grpc_tool_bridge.cli.lifeline import Lifeline, hold
 from grpc_tool_bridge.cli.log_output import LogLevel, LogLevelOption, log_to_stderr
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.output import console, print_json
@@ -111,12 +111,14 @@ def worker(
     # What tools print must not stand among what a program reads here.
     out = console()
     with kept_stdout():
-        lifeline.hold()
+        line = hold()
         offered = load_tools(sources, given_to="worker")
         made = _make_worker(
             hub, offered, settings, session_id=session, worker_id=worker_id, capacity=capacity, agents=agents
         )
-        code = asyncio.run(_work(made, hub, partial(_announce, made, offered, out, as_json=as_json, agents=agents)))
+        line.wait_for_turn()
+        announce = partial(_announce, made, offered, out, as_json=as_json, agents=agents)
+        code = asyncio.run(_work(made, hub, line, announce))
     if code:
         raise typer.Exit(code)
 
@@ -150,7 +152,7 @@ def _make_worker(
         raise ArgumentError(f"worker: {error.message}") from None
 
 
-async def _work(worker: ToolWorker, hub: HubOptions, announce: Callable[[], None]) -> int:
+async def _work(worker: ToolWorker, hub: HubOptions, line: Lifeline, announce: Callable[[], None]) -> int:
     """Serves until a signal; returns the exit code that it stands for."""
     with ending_signals() as signals:
         told = asyncio.ensure_future(signals.get())
@@ -165,7 +167,7 @@ async def _work(worker: ToolWorker, hub: HubOptions, announce: Callable[[], None
                 if not serving.done():
                     name = signal.Signals(await told).name
                     _log.info("%s: calls in flight may finish; Ctrl-C again ends them", name)
-                    await finish(worker.drain(), signals, partial(_end_calls, worker))
+                    await finish(worker.drain(on_leave=line.leave), signals, partial(_end_calls, worker))
                 await serving
             return exit_code(await told)
         except ToolCommunicationError as error:
