@@ -27,6 +27,10 @@ PROGRAM = [sys.executable, "-m", "grpc_tool_bridge.cli"]
 PATIENCE = 30.0
 TOKEN = "s3cret-t0ken"
 
+# What runs in the background has SIGINT ignored, and hands that on to the processes that it starts; a terminal does not.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 Cli = Callable[..., str]
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -34,12 +38,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 def popen(*words: str, **options: Any) -> "subprocess.Popen[str]":
     """Starts a command in a process of its own, which the caller ends."""
     pipe = subprocess.PIPE
-    return subprocess.Popen(
-        [*PROGRAM, *words],
-        # As a terminal starts it: what runs in the background has SIGINT ignored, and hands that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        **{"stdout": pipe, "stderr": pipe, "text": True, **options},
-    )
+    return subprocess.Popen([*PROGRAM, *words], **{"stdout": pipe, "stderr": pipe, "text": True, **options})
 
 
 def read_line(process: "subprocess.Popen[str]", name: str = "stdout") -> str:

@@ -212,7 +212,6 @@ def test_ctrl_c_while_the_program_is_loaded_is_quiet_and_exit_130(name: str) -> 
         text=True,
         timeout=PATIENCE,
         check=False,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
