@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,7 +31,7 @@ from grpc_tool_bridge.errors import (
     error_from_info,
 )
 from grpc_tool_bridge.loops import ended_with, has_ended
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import RegisterToolsRequest, ToolSpec
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import HeartbeatRequest, RegisterToolsRequest, ToolSpec
 from grpc_tool_bridge.retries import RETRY_LAST_SECONDS, back_off
 from grpc_tool_bridge.running.service import ServedCall, ToolService
 from grpc_tool_bridge.tasks import TaskSet
@@ -215,11 +215,13 @@ class ToolWorker:
         if self._failure is not None:
             raise self._failure
 
-    async def drain(self, grace: float | None = None) -> bool:
+    async def drain(self, grace: float | None = None, *, on_leave: Callable[[], None] | None = None) -> bool:
         """Takes no new calls, finishes those in flight, and leaves.
 
         Args:
             grace: Seconds that calls in flight have, then they are cancelled; None: as the settings say.
+            on_leave: Called when the hub gives this worker no new calls, while those in flight may go on. Another
+                worker of the same id may then register.
 
         Returns:
             Whether all of them finished.
@@ -236,7 +238,8 @@ class ToolWorker:
         await self._tasks.aclose()
         try:
             if not offers_none:
-                await self._transport.drain(self.settings.shutdown_grace if grace is None else grace)
+                draining = self._transport.drain(self.settings.shutdown_grace if grace is None else grace)
+                await (draining if on_leave is None else self._told_of(draining, on_leave))
         except ExpiredError:
             finished = False
             self._service.cancel_all(CallCancelledError("the call was cancelled: its worker leaves"))
@@ -247,6 +250,22 @@ class ToolWorker:
                 await self._transport.drain(_DELIVERY_SECONDS)
         await self.close()
         return finished
+
+    async def _told_of(self, draining: Coroutine[Any, Any, None], on_leave: Callable[[], None]) -> None:
+        """Drains; what the hub answers after it has read of the drain says that it goes by it."""
+        drained = asyncio.ensure_future(draining)
+        # Its first step sends.
+        await asyncio.sleep(0)
+        request = HeartbeatRequest(session_id=self.session_id or self.worker_id)
+        answered = asyncio.ensure_future(self._client.call("Heartbeat", request))
+        try:
+            await asyncio.wait((drained, answered), return_when=asyncio.FIRST_COMPLETED)
+            on_leave()
+            await drained
+        finally:
+            drained.cancel()
+            answered.cancel()
+            await asyncio.gather(answered, return_exceptions=True)
 
     async def close(self) -> None:
         """Leaves at once; calls in flight are cancelled.

@@ -228,11 +228,89 @@ async def test_reload_brings_each_change_to_the_callers_and_leaves_no_process(
         second = await facts(supervisor)
         assert (second["worker_id"], second["pid"] != first["pid"]) == (first["worker_id"], True)
         source.write_text("def version(:\n")
-        await in_thread(wait_for_log, supervisor, "error: worker")
-        await in_thread(wait_for_log, supervisor, "exit code 2; waiting for a change")
+        await in_thread(wait_for_log, supervisor, f"SyntaxError: invalid syntax ({source}, line 1)")
+        await in_thread(wait_for_log, supervisor, "exit code 2; the one before goes on; waiting for a change")
+        await called_until(bridge, 2)
         source.write_text(SOURCE.format(3))
         last = await facts(supervisor)
         await called_until(bridge, 3)
+    supervisor.send_signal(signal.SIGINT)
+    assert await in_thread(supervisor.wait, PATIENCE) == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(last["pid"], 0)
+
+
+BLOCKING = """
+from pathlib import Path
+
+def version() -> int:
+    return {}
+
+def read_pipe(path: str) -> str:
+    return Path(path).read_text()
+"""
+
+
+async def test_reload_lets_a_call_in_flight_finish_while_the_next_worker_serves(
+    hub: BridgeServer, workers: Workers, tmp_path: Path, pipe: Path
+) -> None:
+    source = tmp_path / "changing.py"
+    source.write_text(BLOCKING.format(1))
+    supervisor = workers.start(hub.address, f"{source}:version", f"{source}:read_pipe", "--reload")
+    await facts(supervisor)
+    async with GRPCToolBridge(hub.address) as bridge:
+        tools = await bridge.initialize()
+        call = asyncio.ensure_future(tools["read_pipe"](str(pipe)))
+        with await in_thread(pipe.open, "w") as writer:  # waits until the tool reads
+            source.write_text(BLOCKING.format(2))
+            await facts(supervisor)
+            await called_until(bridge, 2)
+            assert not call.done()
+            writer.write("of the old one")
+        assert await soon(call) == "of the old one"
+    supervisor.send_signal(signal.SIGINT)
+    assert await in_thread(supervisor.wait, PATIENCE) == 130
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import sys\nsys.exit(0)\n", "it ends the process with 0"),
+        ("import os\nos._exit(7)\n", "exit code 7; the one before goes on"),
+        ("import no_such_module_at_all\n", "No module named 'no_such_module_at_all'"),
+        (None, "there is no file"),
+    ],
+)
+async def test_reload_keeps_the_worker_where_the_change_cannot_be_imported(
+    hub: BridgeServer, workers: Workers, tmp_path: Path, code: str | None, said: str
+) -> None:
+    source = tmp_path / "changing.py"
+    source.write_text(SOURCE.format(1))
+    supervisor = workers.start(hub.address, f"{source}:version", "--reload", as_json=False)
+    await in_thread(read_line, supervisor)
+    source.unlink() if code is None else source.write_text(code)
+    await in_thread(wait_for_log, supervisor, said)
+    async with GRPCToolBridge(hub.address) as bridge:
+        await bridge.initialize()
+        assert await soon(bridge.execute_with_retry("version", max_retries=0)) == 1
+    assert supervisor.poll() is None
+
+
+async def test_reload_replaces_an_import_that_hangs_by_the_next_change(
+    hub: BridgeServer, workers: Workers, tmp_path: Path, pipe: Path
+) -> None:
+    source = tmp_path / "changing.py"
+    source.write_text(SOURCE.format(1))
+    supervisor = workers.start(hub.address, f"{source}:version", "--reload")
+    await facts(supervisor)
+    source.write_text(f"open({str(pipe)!r}).read()\n")
+    with await in_thread(pipe.open, "w"):  # waits until the import reads
+        async with GRPCToolBridge(hub.address) as bridge:
+            await bridge.initialize()
+            await called_until(bridge, 1)
+            source.write_text(SOURCE.format(3))
+            last = await facts(supervisor)
+            await called_until(bridge, 3)
     supervisor.send_signal(signal.SIGINT)
     assert await in_thread(supervisor.wait, PATIENCE) == 130
     with pytest.raises(ProcessLookupError):

@@ -9,10 +9,11 @@ import pytest
 
 from grpc_tool_bridge import ToolBridgeError, ToolSpec, tool
 from grpc_tool_bridge.cli import app, connection, failures
-from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, PipeClosedError, one_line, report
+from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, one_line, report
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.settings_options import read_settings
 from grpc_tool_bridge.cli.signature_text import signature_text
+from grpc_tool_bridge.cli.streams import PipeClosedError
 from grpc_tool_bridge.cli.tools import tool_facts
 from grpc_tool_bridge.errors import ToolCommunicationError
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from grpc_tool_bridge.cli import jsonvalues, output
 from grpc_tool_bridge.cli.events import EventView
-from grpc_tool_bridge.cli.failures import PipeClosedError
+from grpc_tool_bridge.cli.streams import PipeClosedError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress
 
 MOMENT = dt.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=dt.UTC)

@@ -2,6 +2,6 @@
 
 import sys
 
-from grpc_tool_bridge.cli.app import main
+from grpc_tool_bridge.cli import main
 
 sys.exit(main())

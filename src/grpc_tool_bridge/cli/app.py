@@ -1,6 +1,7 @@
 """The commands, and what becomes of an error in any of them."""
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ import typer
 from rich.console import Console
 
 from grpc_tool_bridge.cli import agent, call, doctor, tools, variables
-from grpc_tool_bridge.cli.failures import BAD_ARGUMENT, report, say_error
+from grpc_tool_bridge.cli.failures import ArgumentError, report, wants_json
 from grpc_tool_bridge.cli.options import client_command, hub_command
 from grpc_tool_bridge.cli.serve import serve
 from grpc_tool_bridge.cli.worker import worker
@@ -28,17 +29,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0; 1 where the hub or a tool failed; 2 where an argument was wrong; 130 after Ctrl-C. Whatever
-        failed is told in one line on stderr.
+        failed is told in one line on stderr, with ``--json`` of JSON.
     """
+    words = sys.argv[1:] if argv is None else list(argv)
+    as_json = wants_json(words)
     try:
-        code = _command()(args=None if argv is None else list(argv), prog_name=PROGRAM, standalone_mode=False)
+        code = _command()(args=words, prog_name=PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
     except _UsageError as error:
         path = error.ctx.command_path if error.ctx is not None else PROGRAM
         text = _usage_text(error)
-        say_error(f"{text} See {path} --help" if text.endswith("?") else f"{text}; see {path} --help")
-        return BAD_ARGUMENT
+        text = f"{text} See {path} --help" if text.endswith("?") else f"{text}; see {path} --help"
+        return report(ArgumentError(text), as_json=as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        return report(KeyboardInterrupt(), as_json=as_json)
     except Exception as error:  # noqa: BLE001 - whatever it is, it becomes one line
-        return report(error)
+        return report(error, as_json=as_json)
     return code if isinstance(code, int) else 0
 
 

@@ -2,12 +2,12 @@
 
 import itertools
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from grpc_tool_bridge.cli import jsonvalues
 from grpc_tool_bridge.cli.failures import ArgumentError
+from grpc_tool_bridge.cli.streams import read_stdin
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 _JSON_TYPES: Mapping[type, str] = {
@@ -100,7 +100,11 @@ def _value(word: str, what: str, types: frozenset[str]) -> Any:
 
 def _from_stdin(what: str) -> Any:
     try:
-        return jsonvalues.loads(sys.stdin.read())
+        text = read_stdin()
+    except ValueError as error:
+        raise ArgumentError(f"{what} is read from stdin, which cannot be read: {error}") from None
+    try:
+        return jsonvalues.loads(text)
     except ValueError as error:
         raise ArgumentError(f"{what} is read from stdin, which has no JSON: {error}") from None
 

@@ -1,21 +1,41 @@
 """What a failure looks like to whoever started a command: one line, and an exit code."""
 
-import os
+import json
+import re
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import pydantic
 
-from grpc_tool_bridge.errors import ToolBridgeError
+from grpc_tool_bridge.cli.program import INTERRUPTED
+from grpc_tool_bridge.cli.streams import OutputError, PipeClosedError, discard_output
+from grpc_tool_bridge.errors import ToolBridgeError, error_info
 
 FAILED = 1
 BAD_ARGUMENT = 2
-INTERRUPTED = 130
 # As of any program that a closed pipe ends: 128 and the number of SIGPIPE.
 PIPE_CLOSED = 141
 
-# The control characters, and those that turn the direction of what follows.
-_CONTROLS = (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-_OBEYED = {code: ascii(chr(code))[1:-1] for code in _CONTROLS if chr(code) not in "\n\t"}
+# Letters and marks by their category, and yet drawn as nothing; the two that choose between a sign and an emoji are not
+# among them. See Default_Ignorable_Code_Point of Unicode.
+_INVISIBLE = frozenset(
+    chr(code)
+    for first, last in (
+        (0x34F, 0x34F),
+        (0x115F, 0x1160),
+        (0x17B4, 0x17B5),
+        (0x180B, 0x180F),
+        (0x3164, 0x3164),
+        (0xFE00, 0xFE0D),
+        (0xFFA0, 0xFFA0),
+        (0xE0100, 0xE01EF),
+    )
+    for code in range(first, last + 1)
+)
+# Spaces of some width are seen as such.
+_SPACES = frozenset("\u00a0\u3000")
+_SUSPECT = re.compile(r"[^\n\t\x20-\x7e]")
 
 
 class CommandError(Exception):
@@ -25,11 +45,15 @@ class CommandError(Exception):
         message: What was wrong and what to do.
         code: The exit code.
         traceback: Of the process where it happened; printed after the line.
+        error_type: What programs are told that it is, where no error of the bridge is behind it.
     """
 
-    def __init__(self, message: str, *, code: int = FAILED, traceback: str = "") -> None:
+    def __init__(
+        self, message: str, *, code: int = FAILED, traceback: str = "", error_type: str = "CommandError"
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.error_type = error_type
         self.traceback = traceback
 
 
@@ -37,33 +61,64 @@ class ArgumentError(CommandError):
     """Something was given that cannot be used."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message, code=BAD_ARGUMENT)
+        super().__init__(message, code=BAD_ARGUMENT, error_type="ValidationError")
 
 
-class PipeClosedError(Exception):
-    """Nobody reads the output any more."""
+def wants_json(words: Sequence[str]) -> bool:
+    """Tells whether a command line asks for JSON, however wrong the rest of it may be."""
+    options = words[: words.index("--")] if "--" in words else words
+    return "--json" in options
 
 
-def report(error: Exception) -> int:
-    """Prints an error as one line on stderr and returns the exit code that it stands for."""
-    if isinstance(error, PipeClosedError | BrokenPipeError):
-        _forget_output()
-        return PIPE_CLOSED
+def report(error: BaseException, *, as_json: bool = False) -> int:
+    """Prints an error as one line on stderr, of JSON where that is asked for; returns the exit code it stands for."""
+    if isinstance(error, OutputError | PipeClosedError | BrokenPipeError):
+        discard_output()
+        if not isinstance(error, OutputError):
+            return PIPE_CLOSED
+    text, code = _told(error)
+    if as_json:
+        print(json.dumps({"error": _facts(error, text, code)}), file=sys.stderr)  # noqa: T201 - the place for errors
+        return code
+    print(f"error: {one_line(text)}", file=sys.stderr)  # noqa: T201 - as above
+    if isinstance(error, CommandError) and error.traceback:
+        print(visible(error.traceback.rstrip()), file=sys.stderr)  # noqa: T201 - as above
+    return code
+
+
+def _told(error: BaseException) -> tuple[str, int]:
+    match error:
+        case CommandError():
+            return str(error), error.code
+        case KeyboardInterrupt():
+            return "interrupted", INTERRUPTED
+        case ToolBridgeError() | OutputError():
+            return str(error), FAILED
+        case OSError():
+            named = "" if error.filename is None else f"{error.filename}: "
+            return f"{named}{error.strerror or error}", FAILED
+        case MemoryError():
+            return "there is not enough memory for this", FAILED
+    return f"{type(error).__name__}: {error}; this is a fault of the command line, please report it", FAILED
+
+
+def _facts(error: BaseException, text: str, code: int) -> dict[str, Any]:
+    """Describes an error for programs, as the hub does in its responses."""
+    # A command puts what the hub or a tool said into its own words.
+    origin = error.__cause__ if isinstance(error, CommandError) else error
+    facts: dict[str, Any] = {"type": _type_name(error), "message": text, "details": {}}
+    if isinstance(origin, ToolBridgeError):
+        info = error_info(origin)
+        facts |= {"type": info.type, "details": dict(info.details), "retryable": info.retryable}
+    if isinstance(error, CommandError) and error.traceback:
+        facts["traceback"] = error.traceback
+    return facts | {"exit_code": code}
+
+
+def _type_name(error: BaseException) -> str:
     if isinstance(error, CommandError):
-        say_error(str(error))
-        if error.traceback:
-            print(visible(error.traceback.rstrip()), file=sys.stderr)  # noqa: T201 - this is where it belongs
-        return error.code
-    if isinstance(error, ToolBridgeError):
-        say_error(str(error))
-    else:
-        say_error(f"{type(error).__name__}: {error}; this is a fault of the command line, please report it")
-    return FAILED
-
-
-def say_error(text: str) -> None:
-    """Prints one line on stderr that begins with ``error:``."""
-    print(f"error: {one_line(text)}", file=sys.stderr)  # noqa: T201 - the one place where errors are printed
+        return error.error_type
+    return "Cancelled" if isinstance(error, KeyboardInterrupt) else type(error).__name__
 
 
 def say_warning(text: str) -> None:
@@ -73,13 +128,26 @@ def say_warning(text: str) -> None:
 
 def one_line(text: str) -> str:
     """Puts a text on one line; what a terminal would obey, such as an escape sequence, is shown instead."""
-    words = " ".join(text.split())
-    return words if words.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
+    return visible(" ".join(text.split()))
 
 
 def visible(text: str) -> str:
-    """Shows what a terminal would obey, such as an escape sequence, and leaves lines and tabs as they are."""
-    return text.translate(_OBEYED)
+    """Shows what a terminal would obey or draw as nothing, and leaves lines and tabs as they are.
+
+    These are control characters, escape sequences, what turns the direction of a text, separators and characters
+    without a width, all of which can make a text look like another one.
+    """
+    return text if text.isascii() and text.isprintable() else _SUSPECT.sub(_escaped, text)
+
+
+def _escaped(found: "re.Match[str]") -> str:
+    character = found[0]
+    if (character.isprintable() and character not in _INVISIBLE) or character in _SPACES:
+        return character
+    if "\udc80" <= character <= "\udcff":
+        # A byte of an argument or a file's name that is not UTF-8.
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return ascii(character)[1:-1]
 
 
 def file_error(error: OSError, path: object) -> ArgumentError:
@@ -96,14 +164,3 @@ def settings_error(error: pydantic.ValidationError) -> ArgumentError:
         origin = f"its flag, TOOL_BRIDGE_{name.upper()} or the TOML file"
         parts.append(f"setting {name}: {text[:1].lower()}{text[1:]} (from {origin})" if name else text)
     return ArgumentError("; ".join(parts))
-
-
-def _forget_output() -> None:
-    """Lets the interpreter flush at its end without a complaint."""
-    try:
-        descriptor = sys.stdout.fileno()
-    except (OSError, ValueError):
-        return
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, descriptor)
-    os.close(devnull)

@@ -12,6 +12,8 @@ from uuid import UUID
 from grpc_tool_bridge.cli.frames import ARRAY_READERS, array_json, frame_json, is_missing
 
 _KEYS = {"$type", "value"}
+# JavaScript's numbers, and those of many other parsers, are exact up to here; Python's own parser refuses long ones.
+_EXACT = 2**53 - 1
 
 _WRITERS: Mapping[type, Callable[[Any], Any]] = {
     bytes: lambda value: base64.b64encode(value).decode(),
@@ -41,6 +43,8 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "set": set,
     "frozenset": frozenset,
     "float": float,
+    "int": int,
+    "str": lambda value: value.decode("utf-8", "surrogatepass"),
     "dict": dict,
     **ARRAY_READERS,
 }
@@ -65,15 +69,13 @@ def loads(text: str) -> Any:
 
 def to_json(value: Any) -> Any:
     """Turns a value into what ``json.dumps`` writes."""
-    if isinstance(value, str | bool | int):
-        return value
     if value is None or is_missing(value):
         return None
-    if isinstance(value, float) and type(value) is float:
-        return value if math.isfinite(value) else {"$type": "float", "value": str(value)}
+    if isinstance(value, str | bool | int) or type(value) is float:
+        return _scalar(value)
     if isinstance(value, dict):
         # A dict that looks like a tagged value, or whose keys JSON cannot have, goes as a list of pairs.
-        if all(isinstance(key, str) for key in value) and value.keys() != _KEYS:
+        if all(isinstance(key, str) and _is_text(key) for key in value) and value.keys() != _KEYS:
             return {key: to_json(item) for key, item in value.items()}
         return {"$type": "dict", "value": [[to_json(key), to_json(item)] for key, item in value.items()]}
     if isinstance(value, list):
@@ -106,6 +108,32 @@ def from_json(value: Any) -> Any:
         return reader(from_json(value["value"]))
     except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:
         raise ValueError(f'the value of "$type" {name!r} cannot be read: {error}') from None
+
+
+def _scalar(value: Any) -> Any:
+    """Writes what JSON has a form for; what its parsers refuse or change is tagged."""
+    match value:
+        case bool():
+            return value
+        case int():
+            return value if -_EXACT <= value <= _EXACT else {"$type": "int", "value": str(value)}
+        case float():
+            return value if math.isfinite(value) else {"$type": "float", "value": str(value)}
+        case _:
+            if _is_text(value):
+                return value
+            return {"$type": "str", "value": to_json(value.encode("utf-8", "surrogatepass"))}
+
+
+def _is_text(value: str) -> bool:
+    """Tells whether a text has no half of a pair, which strict parsers refuse."""
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse_constant(name: str) -> None:

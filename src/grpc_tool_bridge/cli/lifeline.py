@@ -1,35 +1,108 @@
-"""A pipe by which a process sees that the one that started it has gone, even where that was killed."""
+"""What ties a worker to the process that reloads it.
 
+By it the worker tells that its tools have been imported, waits until it is its turn, and tells that it gets no new
+calls. It also sees by it that the other process has gone, even where that was killed.
+"""
+
+import asyncio
 import contextlib
 import os
 import signal
+import socket
 import threading
-from collections.abc import Iterator
+from typing import Self
 
 _VARIABLE = "GRPC_TOOL_BRIDGE_LIFELINE"
+_IMPORTED, _LEFT, _GO = b"i", b"l", b"g"
 
 
-@contextlib.contextmanager
-def offered() -> Iterator[tuple[int, dict[str, str]]]:
-    """Makes a lifeline; gives the end that a child inherits, and the environment that tells it so."""
-    theirs, ours = os.pipe()
-    try:
-        yield theirs, {_VARIABLE: str(theirs)}
-    finally:
-        os.close(theirs)
-        os.close(ours)
+class Lifeline:
+    """The worker's end. Made by ``hold``.
 
+    Args:
+        end: A socket; None where nobody reloads this process.
+    """
 
-def hold() -> None:
-    """Asks this process to end as SIGTERM does when who offered it a lifeline has gone; nothing where nobody did."""
-    number = os.environ.pop(_VARIABLE, None)
-    if number is None:
-        return
-    end = int(number)
-    os.set_inheritable(end, False)
+    def __init__(self, end: socket.socket | None) -> None:
+        self._end = end
+        self._turn = threading.Event()
+        if end is not None:
+            threading.Thread(target=self._watch, args=(end,), name="lifeline", daemon=True).start()
 
-    def wait() -> None:
-        os.read(end, 1)
+    def wait_for_turn(self) -> None:
+        """Tells that all is imported, and waits until the tools are to be offered."""
+        if self._end is not None:
+            self._send(_IMPORTED)
+            self._turn.wait()
+
+    def leave(self) -> None:
+        """Tells that the hub gives this worker no new calls."""
+        self._send(_LEFT)
+
+    def _send(self, word: bytes) -> None:
+        if self._end is not None:
+            with contextlib.suppress(OSError):
+                self._end.sendall(word)
+
+    def _watch(self, end: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while end.recv(1):
+                self._turn.set()
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=wait, name="lifeline", daemon=True).start()
+
+def hold() -> Lifeline:
+    """Takes this process's end; where whoever offered it has gone, the process ends as at SIGTERM."""
+    number = os.environ.pop(_VARIABLE, None)
+    if number is None:
+        return Lifeline(None)
+    end = socket.socket(fileno=int(number))
+    end.set_inheritable(False)
+    return Lifeline(end)
+
+
+class LifelineOwner:
+    """The other end, in the event loop of the process that reloads.
+
+    Attributes:
+        imported: Set when the worker's tools have been imported.
+        left: Set when the hub gives the worker no new calls, or the worker has ended.
+    """
+
+    def __init__(self) -> None:
+        self._ours, self.theirs = socket.socketpair()
+        self._ours.setblocking(False)
+        self.imported = asyncio.Event()
+        self.left = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What tells the worker of its end, which it inherits."""
+        return {_VARIABLE: str(self.theirs.fileno())}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the worker's end here, which it has by then."""
+        self.theirs.close()
+        self._task = asyncio.get_running_loop().create_task(self._listen(), name="lifeline")
+
+    async def give_turn(self) -> None:
+        """Lets the worker offer its tools."""
+        with contextlib.suppress(OSError):
+            await asyncio.get_running_loop().sock_sendall(self._ours, _GO)
+
+    def close(self) -> None:
+        """Lets the worker go."""
+        if self._task is not None:
+            self._task.cancel()
+        self._ours.close()
+
+    async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):
+            while word := await loop.sock_recv(self._ours, 1):
+                (self.imported if word == _IMPORTED else self.left).set()
+        self.left.set()

@@ -6,21 +6,15 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from grpc_tool_bridge.cli.failures import (
-    INTERRUPTED,
-    ArgumentError,
-    CommandError,
-    PipeClosedError,
-    file_error,
-    say_warning,
-)
+from grpc_tool_bridge.cli.failures import ArgumentError, file_error, say_warning
+from grpc_tool_bridge.cli.streams import PipeClosedError, require_stdout
 from grpc_tool_bridge.cli.words import WordsCommand
 from grpc_tool_bridge.config import DEFAULT_ADDRESS, read_token
 from grpc_tool_bridge.errors import ValidationError
@@ -189,6 +183,26 @@ def check_address(address: str, *, listening: bool = False) -> None:
         raise ArgumentError(f"--address: {error.message}") from None
 
 
+def _check_text(given: Mapping[str, Any]) -> None:
+    """Checks that what the hub is to be told is text; names of files may have any bytes.
+
+    Raises:
+        ArgumentError: An argument is not UTF-8.
+    """
+    for name, value in given.items():
+        for word in value if isinstance(value, list) else (value,):
+            if name != "sources" and isinstance(word, str) and not _is_text(word):
+                raise ArgumentError(f"the argument {word[:60]} is not UTF-8")
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def _long_integers() -> Iterator[None]:
     """Lets Python write every integer that the bridge carries; else a tool's result could not be printed."""
@@ -211,14 +225,13 @@ def client_command(
 
     @functools.wraps(function)
     def run(hub: HubOptions, **given: Any) -> None:
+        require_stdout()
         try:
             with _long_integers():
                 asyncio.run(function(hub, **given))
             # Not before: of a command that fails, stderr has the one line that says why.
             for text in hub.warnings:
                 say_warning(text)
-        except KeyboardInterrupt:
-            raise CommandError("interrupted", code=INTERRUPTED) from None
         except BrokenPipeError:
             raise PipeClosedError from None
 
@@ -256,6 +269,7 @@ def hub_command(
 
     @functools.wraps(function)
     def command(**given: Any) -> None:
+        _check_text(given)
         hub = HubOptions(**{item.name: given.pop(item.name) for item in shared})
         hub.check()
         function(hub, **given)

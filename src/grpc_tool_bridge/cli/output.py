@@ -12,7 +12,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from grpc_tool_bridge.cli import frames, jsonvalues
-from grpc_tool_bridge.cli.failures import PipeClosedError, visible
+from grpc_tool_bridge.cli.failures import visible
+from grpc_tool_bridge.cli.streams import PipeClosedError
 
 # People do not read more rows, and a table is laid out in memory; --json gives all.
 MAX_ROWS = 200

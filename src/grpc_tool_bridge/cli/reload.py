@@ -1,8 +1,8 @@
 """A worker that is started anew whenever its source files change.
 
 The worker is a process of its own: what a module has left behind, such as threads, native libraries and registered
-codecs, ends with it, and the next one begins clean. The files are polled, which needs no library and sees changes on
-every kind of file system.
+codecs, ends with it, and the next one begins clean. The one before goes on until the next has imported its tools. The
+files are polled, which needs no library and sees changes on every kind of file system.
 """
 
 import asyncio
@@ -14,31 +14,90 @@ import sys
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from grpc_tool_bridge.cli import lifeline
+from grpc_tool_bridge.cli.lifeline import LifelineOwner
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code
 from grpc_tool_bridge.cli.source_files import SourceFiles
+from grpc_tool_bridge.tasks import TaskSet
 
 # How often the files are looked at.
 LOOK_SECONDS = 0.5
 # A worker that was told to end has so much longer than its calls in flight; then it is killed.
 SLACK_SECONDS = 5.0
+# An import that takes longer is told of.
+IMPORT_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 
 _Seen = dict[Path, tuple[int, int]]
 
 
+class _Worker:
+    """A worker's process. Made by ``start``.
+
+    Attributes:
+        line: By which it tells how far it is.
+        ended: Done with its exit code.
+        began_at: Of the loop's clock.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, line: LifelineOwner) -> None:
+        self.line = line
+        self.ended = asyncio.ensure_future(process.wait())
+        self.began_at = asyncio.get_running_loop().time()
+        self._process = process
+
+    @classmethod
+    async def start(cls, words: Sequence[str]) -> "_Worker":
+        with LifelineOwner() as line:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                # Bytecode goes by whole seconds, so that of two changes within one the second would not be seen.
+                "-B",
+                "-m",
+                "grpc_tool_bridge.cli",
+                *words,
+                env={**os.environ, **line.environment},
+                pass_fds=[line.theirs.fileno()],
+                stdin=asyncio.subprocess.DEVNULL,
+                # Ctrl-C at a terminal is for this process, which passes it on.
+                process_group=0,
+            )
+        return cls(process, line)
+
+    def send(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    async def end(self, seconds: float) -> None:
+        """Waits until it has ended; kills it where that takes longer."""
+        try:
+            await asyncio.wait((self.ended,), timeout=seconds)
+            if not self.ended.done():
+                _log.warning("the worker did not end within %g s, and is killed", seconds)
+        finally:
+            await self.kill()
+
+    async def kill(self) -> None:
+        """Ends it at once."""
+        if not self.ended.done():
+            self.send(signal.SIGKILL)
+            await asyncio.wait((self.ended,))
+        self.line.close()
+
+
 class Reloader:
     """Runs ``worker`` in a process of its own, one after the other.
 
-    The next one starts when the last has ended: while that still offers a tool, the same one with another schema would
-    be refused. Callers do not notice: the hub keeps the tools of a worker for a while when it leaves.
+    The next one imports its tools while the last goes on. It offers them once the hub gives the last no new calls:
+    while that still offers a tool, the same one with another schema would be refused. Calls that come in between wait
+    at the hub, and those in flight finish where they are.
 
     Args:
         words: The command line, without the program's name.
         files: What to look at.
-        worker_id: What every one of them is called; None: one is made up.
+        worker_id: What every one of them is called; None: one is generated.
         grace: Seconds that calls in flight have.
     """
 
@@ -47,87 +106,141 @@ class Reloader:
         self._words = [words[0], *own, *(word for word in words[1:] if word != "--reload")]
         self._files = files
         self._patience = grace + SLACK_SECONDS
-        self._child: asyncio.subprocess.Process | None = None
+        # The one that offers its tools, the one that imports them, and those whose calls in flight finish.
+        self._serving: _Worker | None = None
+        self._next: _Worker | None = None
+        self._leaving: set[_Worker] = set()
+        self._tasks = TaskSet()
+        self._slow_told = False
 
     async def run(self) -> int:
         """Runs workers until a signal; returns the exit code that it stands for. No worker outlives it."""
-        with ending_signals() as signals, lifeline.offered() as (line, environment):
+        with ending_signals() as signals:
             told = asyncio.ensure_future(signals.get())
             try:
-                while not told.done():
-                    seen = await asyncio.to_thread(self._files.look)
-                    await self._start(line, environment)
-                    await self._change(seen, told)
-                    if not told.done():
-                        await self._end(signal.SIGTERM, signals)
+                await self._reload(told)
                 await self._end(told.result(), signals)
                 return exit_code(told.result())
             finally:
                 told.cancel()
-                self._kill()
+                for worker in self._all():
+                    worker.send(signal.SIGKILL)
+                for worker in self._all():
+                    await worker.kill()
+                await self._tasks.aclose()
 
-    async def _start(self, line: int, environment: dict[str, str]) -> None:
-        self._child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            # Bytecode goes by whole seconds, so that of two changes within one the second would not be seen.
-            "-B",
-            "-m",
-            "grpc_tool_bridge.cli",
-            *self._words,
-            env={**os.environ, **environment},
-            pass_fds=[line],
-            stdin=asyncio.subprocess.DEVNULL,
-            # Ctrl-C at a terminal is for this process, which passes it on.
-            process_group=0,
-        )
+    async def _reload(self, told: "asyncio.Future[int]") -> None:
+        """Starts the next worker at each change, until a signal has come."""
+        seen = await asyncio.to_thread(self._files.look)
+        await self._start_next()
+        while not told.done():
+            await self._wait(told)
+            if told.done():
+                return
+            await self._advance(told)
+            now = await asyncio.to_thread(self._files.look)
+            changed = _changed(seen, now)
+            if changed is not None and not told.done():
+                seen = now
+                _log.info("%s has changed; a new worker imports the tools", changed)
+                await self._start_next()
 
-    async def _change(self, seen: _Seen, told: "asyncio.Future[int]") -> None:
-        """Waits until a file is no longer as it was seen, or a signal has come."""
-        ended: asyncio.Future[int] | None = None
-        if self._child is not None:
-            ended = asyncio.ensure_future(self._child.wait())
+    def _all(self) -> list[_Worker]:
+        return [worker for worker in (self._next, self._serving, *self._leaving) if worker is not None]
+
+    async def _start_next(self) -> None:
+        if self._next is not None:
+            # What it imports is no longer what is there.
+            await self._next.kill()
+        self._slow_told = False
+        self._next = await _Worker.start(self._words)
+
+    async def _wait(self, told: "asyncio.Future[int]") -> None:
+        """Waits until something has happened to a worker, a signal has come, or it is time to look at the files."""
+        events: list[asyncio.Future[Any]] = [told, *(w.ended for w in (self._next, self._serving) if w is not None)]
+        imported = None if self._next is None else asyncio.ensure_future(self._next.line.imported.wait())
         try:
-            while not told.done():
-                waited_for = [told] if ended is None else [told, ended]
-                await asyncio.wait(waited_for, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                if ended is not None and ended.done():
-                    _log.warning("the worker ended with exit code %d; waiting for a change", ended.result())
-                    ended = None
-                changed = _changed(seen, await asyncio.to_thread(self._files.look))
-                if changed is not None and not told.done():
-                    _log.info("%s has changed; the worker starts anew", changed)
-                    return
+            await asyncio.wait(
+                [*events, *(() if imported is None else (imported,))],
+                timeout=LOOK_SECONDS,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
         finally:
-            if ended is not None:
-                ended.cancel()
+            if imported is not None:
+                imported.cancel()
+
+    async def _advance(self, told: "asyncio.Future[int]") -> None:
+        """Does what the workers' states ask for."""
+        if self._serving is not None and self._serving.ended.done():
+            code = self._serving.ended.result()
+            self._serving.line.close()
+            self._serving = None
+            _log.warning(
+                "the worker ended with exit code %d; %s",
+                code,
+                "waiting for a change" if self._next is None else "the next one is being started",
+            )
+        worker = self._next
+        if worker is None:
+            return
+        if worker.ended.done():
+            self._next = None
+            worker.line.close()
+            goes_on = "" if self._serving is None else "the one before goes on; "
+            code = worker.ended.result()
+            _log.warning("the new worker ended with exit code %d; %swaiting for a change", code, goes_on)
+        elif worker.line.imported.is_set():
+            await self._hand_over(worker, told)
+        elif not self._slow_told and asyncio.get_running_loop().time() - worker.began_at > IMPORT_SECONDS:
+            self._slow_told = True
+            goes_on = "" if self._serving is None else "; the one before goes on"
+            _log.warning("the new worker has been importing its tools for %g s%s", IMPORT_SECONDS, goes_on)
+
+    async def _hand_over(self, worker: _Worker, told: "asyncio.Future[int]") -> None:
+        """Lets the next worker offer its tools, once the one before gets no new calls."""
+        before = self._serving
+        if before is not None:
+            self._serving = None
+            self._leaving.add(before)
+            before.send(signal.SIGTERM)
+            self._tasks.spawn(self._see_off(before), "a worker that leaves")
+            left = asyncio.ensure_future(before.line.left.wait())
+            try:
+                await asyncio.wait((left, told), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                left.cancel()
+        if not told.done():
+            await worker.line.give_turn()
+            self._serving, self._next = worker, None
+
+    async def _see_off(self, worker: _Worker) -> None:
+        try:
+            await worker.end(self._patience)
+        finally:
+            self._leaving.discard(worker)
 
     async def _end(self, number: int, signals: "asyncio.Queue[int]") -> None:
-        """Tells the worker to end, and waits until it has; further signals are passed on."""
-        child = self._child
-        if child is None:
-            return
-        passing = asyncio.ensure_future(self._pass_on(number, signals))
-        try:
-            await asyncio.wait_for(child.wait(), self._patience)
-        except TimeoutError:
-            _log.warning("the worker did not end within %g s, and is killed", self._patience)
-            self._kill()
-            await child.wait()
-        finally:
-            passing.cancel()
+        """Tells the workers to end, and waits until they have; further signals are passed on."""
+        if self._next is not None:
+            await self._next.kill()
+            self._next = None
+        serving, leaving = self._serving, list(self._leaving)
+        passing = self._tasks.spawn(self._pass_on(number, signals), "signals")
+        if serving is not None:
+            await serving.end(self._patience)
+            self._serving = None
+        if leaving:
+            await asyncio.wait([worker.ended for worker in leaving])
+        passing.cancel()
 
     async def _pass_on(self, number: int, signals: "asyncio.Queue[int]") -> None:
+        # Those that leave have been told once; what they are told again ends their calls.
+        if self._serving is not None:
+            self._serving.send(number)
         while True:
-            self._send(number)
             number = await signals.get()
-
-    def _kill(self) -> None:
-        self._send(signal.SIGKILL)
-
-    def _send(self, number: int) -> None:
-        if self._child is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._child.send_signal(number)
+            for worker in self._all():
+                worker.send(number)
 
 
 def _changed(before: _Seen, now: _Seen) -> Path | None:

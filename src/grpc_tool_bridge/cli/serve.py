@@ -1,11 +1,9 @@
 """``serve``: a hub that runs until it is told to end."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,6 +20,7 @@ from grpc_tool_bridge.cli.output import console, print_json
 from grpc_tool_bridge.cli.settings_options import check_agents, model_text, read_settings, setting
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
 from grpc_tool_bridge.cli.signature_text import signature_text
+from grpc_tool_bridge.cli.streams import kept_stdout, require_stdout, stdout_is_closed
 from grpc_tool_bridge.cli.tool_sources import load_tools
 from grpc_tool_bridge.config import DEFAULT_ADDRESS, Settings
 from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
@@ -83,9 +82,11 @@ def serve(
     check_agents(agents, agent_model, agent_api_base)
     settings = read_settings(flags, config)
     log_to_stderr(log_level)
+    if as_json:
+        require_stdout()
     # What tools print must not stand among what a program reads here.
     out = console()
-    with contextlib.redirect_stdout(sys.stderr):
+    with kept_stdout():
         offered = load_tools(tools or ())
         server = _make_server(address, offered, settings, agents=agents)
         announce = partial(_announce, server, offered, out, as_json=as_json, agents=agents)
@@ -161,4 +162,5 @@ def _announce(server: BridgeServer, offered: list[Tool], out: Console, *, as_jso
     if agents:
         block.append(f"Agents run here, with {model_text(settings)}\n", style="not bold")
     block.append("Ctrl-C ends it", style="not bold")
-    out.print(block, soft_wrap=True)
+    if not stdout_is_closed():
+        out.print(block, soft_wrap=True)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from types import FrameType
 from typing import Any
 
-from grpc_tool_bridge.cli.failures import INTERRUPTED
+from grpc_tool_bridge.cli.program import INTERRUPTED
 from grpc_tool_bridge.tasks import TaskSet
 
 

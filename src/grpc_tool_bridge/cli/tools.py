@@ -49,7 +49,7 @@ def find_tool(specs: list[ToolSpec], name: str) -> ToolSpec:
     if found is None:
         close = difflib.get_close_matches(name, [spec.name for spec in specs], n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "grpc-tool-bridge tools lists those that it has"
-        raise CommandError(f"the hub has no tool {name!r}; {hint}")
+        raise CommandError(f"the hub has no tool {name!r}; {hint}", error_type="ToolNotFound")
     return found
 
 
@@ -113,7 +113,7 @@ def _type_name(spec: ToolSpec) -> str:
 def _schema(text: str) -> Any:
     try:
         return json.loads(text) if text else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -1,6 +1,5 @@
 """``vars``: the variables of a session."""
 
-import sys
 from contextlib import aclosing
 from datetime import UTC
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from grpc_tool_bridge.cli.connection import open_bridge
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption
 from grpc_tool_bridge.cli.output import console, print_json, print_value, rich_table, table_of
+from grpc_tool_bridge.cli.streams import read_stdin
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import VariableInfo
 from grpc_tool_bridge.session_context import SessionContext, VariableChange
 
@@ -80,7 +80,7 @@ async def set_variable(
 ) -> None:
     """Set a variable and print its new revision. Tags and secrecy that it had stay."""
     tags = dict(_tag(item) for item in tag or ())
-    given = (sys.stdin.read() if value == "-" else value) if text else read_value(value, "the value")
+    given = _text_of(value) if text else read_value(value, "the value")
     async with open_bridge(hub, session) as bridge:
         variables = bridge.session_context
         known = await _find(variables, name)
@@ -123,6 +123,15 @@ async def watch_variables(
                 count = count and count - 1
                 if count == 0:
                     return
+
+
+def _text_of(word: str) -> str:
+    if word != "-":
+        return word
+    try:
+        return read_stdin()
+    except ValueError as error:
+        raise ArgumentError(f"the value is read from stdin, which cannot be read: {error}") from None
 
 
 class _Secret:

@@ -1,7 +1,6 @@
 """``worker``: a process that offers tools to a hub until it is told to end."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -15,9 +14,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from grpc_tool_bridge.cli import lifeline
 from grpc_tool_bridge.cli.connection import refused, unreachable
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
+from grpc_tool_bridge.cli.lifeline import Lifeline, hold
 from grpc_tool_bridge.cli.log_output import LogLevel, LogLevelOption, log_to_stderr
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.output import console, print_json
@@ -26,6 +25,7 @@ from grpc_tool_bridge.cli.settings_options import check_agents, model_text, read
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
 from grpc_tool_bridge.cli.signature_text import signature_text
 from grpc_tool_bridge.cli.source_files import SourceFiles
+from grpc_tool_bridge.cli.streams import kept_stdout, require_stdout, stdout_is_closed
 from grpc_tool_bridge.cli.tool_sources import load_tools
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import AccessError, ToolBridgeError, ToolCommunicationError
@@ -106,15 +106,19 @@ def worker(
         files = SourceFiles.of(sources)
         code = asyncio.run(Reloader(sys.argv[1:], files, worker_id=worker_id, grace=settings.shutdown_grace).run())
         raise typer.Exit(code)
+    if as_json:
+        require_stdout()
     # What tools print must not stand among what a program reads here.
     out = console()
-    with contextlib.redirect_stdout(sys.stderr):
-        lifeline.hold()
+    with kept_stdout():
+        line = hold()
         offered = load_tools(sources, given_to="worker")
         made = _make_worker(
             hub, offered, settings, session_id=session, worker_id=worker_id, capacity=capacity, agents=agents
         )
-        code = asyncio.run(_work(made, hub, partial(_announce, made, offered, out, as_json=as_json, agents=agents)))
+        line.wait_for_turn()
+        announce = partial(_announce, made, offered, out, as_json=as_json, agents=agents)
+        code = asyncio.run(_work(made, hub, line, announce))
     if code:
         raise typer.Exit(code)
 
@@ -150,7 +154,7 @@ def _make_worker(
         raise ArgumentError(f"worker: {error.message}") from None
 
 
-async def _work(worker: ToolWorker, hub: HubOptions, announce: Callable[[], None]) -> int:
+async def _work(worker: ToolWorker, hub: HubOptions, line: Lifeline, announce: Callable[[], None]) -> int:
     """Serves until a signal; returns the exit code that it stands for."""
     with ending_signals() as signals:
         told = asyncio.ensure_future(signals.get())
@@ -165,7 +169,7 @@ async def _work(worker: ToolWorker, hub: HubOptions, announce: Callable[[], None
                 if not serving.done():
                     name = signal.Signals(await told).name
                     _log.info("%s: calls in flight may finish; Ctrl-C again ends them", name)
-                    await finish(worker.drain(), signals, partial(_end_calls, worker))
+                    await finish(worker.drain(on_leave=line.leave), signals, partial(_end_calls, worker))
                 await serving
             return exit_code(await told)
         except ToolCommunicationError as error:
@@ -204,4 +208,5 @@ def _announce(worker: ToolWorker, offered: list[Tool], out: Console, *, as_json:
     if agents:
         block.append(f"  agents, with {model_text(worker.settings)}\n", style="not bold")
     block.append("Ctrl-C ends it", style="not bold")
-    out.print(block, soft_wrap=True)
+    if not stdout_is_closed():
+        out.print(block, soft_wrap=True)

@@ -46,6 +46,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.running.arguments import read_arguments
 from grpc_tool_bridge.running.functions import FunctionPath, find_tool
+from grpc_tool_bridge.running.logs import PipeHandler, send_logs
 from grpc_tool_bridge.running.pipe import Pipe
 from grpc_tool_bridge.running.requests import PipeRuntime
 from grpc_tool_bridge.running.telling import ToolRaised
@@ -102,10 +103,11 @@ class Child:
         self._job: Job | None = None
         self._runtime: PipeRuntime | None = None
 
-    def serve(self, end: socket) -> Never:
-        """Serves the calls that come by one end of a pipe, until it ends."""
+    def serve(self, end: socket, log_level: int) -> Never:
+        """Serves the calls that come by one end of a pipe, until it ends; what is logged here goes by it, too."""
         opened = asyncio.run_coroutine_threadsafe(Pipe.open(end), self._loop)
         self._pipe = opened.result()
+        send_logs(PipeHandler(self._loop, self._log), log_level)
         self._send(Envelope())
         asyncio.run_coroutine_threadsafe(self._read(), self._loop)
         while True:
@@ -133,6 +135,10 @@ class Child:
             self._job.room.release(envelope.credit)
         elif self._runtime is not None:
             self._runtime.take(envelope)
+
+    def _log(self, record: LogRecord) -> None:
+        if self._pipe.backlog < MAX_EVENT_BACKLOG:
+            self._pipe.post(Envelope(event=LinkEvent(log=record)))
 
     # ------------------------------------------------------------------------------------------ in the main thread
 
@@ -255,8 +261,8 @@ class Child:
 
 
 def main() -> Never:
-    """Serves the pipe whose descriptor is the first argument; the limits of values are the next three."""
-    descriptor, max_depth, max_message_bytes, max_message_nodes = map(int, sys.argv[1:5])
+    """Serves the pipe whose descriptor is the first argument; limits of values and the log's level are the next."""
+    descriptor, max_depth, max_message_bytes, max_message_nodes, log_level = map(int, sys.argv[1:6])
     del sys.argv[1:]
     for stream in (sys.stdout, sys.stderr):
         # The process may be killed at any time, and what its tool has written must not be lost with it.
@@ -269,7 +275,7 @@ def main() -> Never:
     child = Child(
         Portal(), max_depth=max_depth, max_message_bytes=max_message_bytes, max_message_nodes=max_message_nodes
     )
-    child.serve(end)
+    child.serve(end, log_level)
 
 
 def _call_tool(function: Callable[[], Any]) -> Any:

@@ -1,8 +1,8 @@
 """The pipe between this process and one that runs a tool: envelopes, each with its length before it.
 
-The envelopes are those of a link, and mean the same, with four exceptions: an ``end`` without an error is the good end
-of a stream, ``credit`` counts values, a call's metadata names the function, and the one without an ``id`` that a
-process sends first says that it is ready.
+The envelopes are those of a link, and mean the same, with five exceptions: an ``end`` without an error is the good end
+of a stream, ``credit`` counts values, a call's metadata names the function, the one without an ``id`` that a process
+sends first says that it is ready, and an event without an ``id`` is a line of its log.
 """
 
 import asyncio

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ from grpc_tool_bridge.context import ToolContext
 from grpc_tool_bridge.errors import UnavailableError, error_from_info
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, ErrorInfo, LinkCall, ToolCallRequest
 from grpc_tool_bridge.running.functions import path_of
+from grpc_tool_bridge.running.logs import log_here
 from grpc_tool_bridge.running.packed import Packed
 from grpc_tool_bridge.running.pipe import Pipe
 from grpc_tool_bridge.running.requests import ContextServer
@@ -24,7 +26,7 @@ from grpc_tool_bridge.tools import Tool
 from grpc_tool_bridge.wire.values import serialize_value
 
 # The search path comes first: without it the child may not find even the bridge.
-_START = "import sys; sys.path[:] = sys.argv[5:]; from grpc_tool_bridge.running.child import main; main()"
+_START = "import sys; sys.path[:] = sys.argv[6:]; from grpc_tool_bridge.running.child import main; main()"
 _MAX_TIMEOUT_MS = 2**32 - 1
 
 
@@ -99,6 +101,7 @@ class ToolProcess:
             UnavailableError: The system refuses another process.
         """
         ours, theirs = socket.socketpair()
+        numbers = (max_depth, max_message_bytes, max_message_nodes, logging.getLogger().level)
         with theirs:
             pipe = await Pipe.open(ours)
             try:
@@ -106,7 +109,7 @@ class ToolProcess:
                     sys.executable,
                     "-c",
                     _START,
-                    *map(str, (theirs.fileno(), max_depth, max_message_bytes, max_message_nodes)),
+                    *map(str, (theirs.fileno(), *numbers)),
                     *sys.path,
                     stdin=asyncio.subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
@@ -235,7 +238,9 @@ class ToolProcess:
         """Hands on what comes, until the process has gone."""
         try:
             while (envelope := await self._pipe.receive()) is not None:
-                if not envelope.id:
+                if envelope.WhichOneof("kind") == "event" and not envelope.id:
+                    log_here(envelope.event.log, self._process.pid)
+                elif not envelope.id:
                     self._ready.set()
                 elif self._running is not None:
                     self._take(envelope, self._running)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,14 +170,18 @@ class ClientLink:
     def before_reply(self, method: str, call: IncomingCall, response: Any) -> None:
         """Does nothing: a worker's answers are no more than they are."""
 
-    async def drain(self, grace: float) -> None:
-        """Tells the hub to make no new calls, and waits until those that it made are over; at most ``grace`` seconds.
+    def drain(self, grace: float) -> Awaitable[None]:
+        """Tells the hub to make no new calls.
 
-        Raises:
-            ExpiredError: They were not over in time.
+        Returns:
+            What waits until those that it made are over, at most ``grace`` seconds; it raises ExpiredError where they
+            were not.
         """
         self._link.drain(int(grace * 1000))
         self._io.wake()
+        return self._drained_within(grace)
+
+    async def _drained_within(self, grace: float) -> None:
         await within(self._drained(), grace)
 
     async def _drained(self) -> None:
