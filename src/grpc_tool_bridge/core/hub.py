@@ -8,6 +8,7 @@ from typing import Any
 
 from google.protobuf import any_pb2
 
+from grpc_tool_bridge.budgets import Budget
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.agents import Agents
 from grpc_tool_bridge.core.batch import Batch
@@ -59,7 +60,8 @@ class Hub:
     def __init__(self, settings: Settings | None = None, tools: Iterable[ToolSource] = ()) -> None:
         self.settings = settings or Settings()
         self.metrics = Metrics()
-        self.store = SessionStore(self.settings, revisions=Revisions(), on_end=self._session_ended)
+        self.memory = Budget(self.settings.max_hub_bytes, owner="the hub", setting="max_hub_bytes")
+        self.store = SessionStore(self.settings, revisions=Revisions(), on_end=self._session_ended, memory=self.memory)
         self.registry = ToolRegistry(self.store, self.metrics)
         self.registry.register_batch("", tools)
         self.workers = WorkerPool(self.registry)

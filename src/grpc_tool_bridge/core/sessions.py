@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import any_pb2
 
+from grpc_tool_bridge.budgets import Budget
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.caching import ResultCache
 from grpc_tool_bridge.core.idempotency import KeyedCalls
@@ -156,6 +157,7 @@ class SessionStore:
         settings: Limits; the defaults where not given.
         revisions: Numbers the changes of one hub.
         on_end: Called with each session that ends and the error that its callers get.
+        memory: The hub's budget; one of its own where not given.
     """
 
     def __init__(
@@ -164,8 +166,10 @@ class SessionStore:
         *,
         revisions: Revisions | None = None,
         on_end: Callable[[Session, ToolBridgeError], None] | None = None,
+        memory: Budget | None = None,
     ) -> None:
         self.settings = settings or Settings()
+        self.memory = memory or Budget(self.settings.max_hub_bytes, owner="the store", setting="max_hub_bytes")
         self.revisions = revisions or Revisions()
         self._on_end = on_end
         # The least recently active first.

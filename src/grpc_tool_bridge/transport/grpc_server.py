@@ -8,24 +8,38 @@ from pathlib import Path
 from typing import Protocol
 
 import grpc.aio
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
-from grpc_health.v1.health import aio as health
-from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
-from grpc_reflection.v1alpha import reflection
 
+from grpc_tool_bridge.budgets import Budget
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.transport.channel import is_loopback, join_address, server_options, split_address
+from grpc_tool_bridge.transport import health, reflection
+from grpc_tool_bridge.transport.channel import (
+    is_loopback,
+    join_address,
+    memory_options,
+    receive_limit,
+    server_options,
+    split_address,
+)
 from grpc_tool_bridge.transport.link_server import LinkedHub, LinkServer
+from grpc_tool_bridge.transport.reads import Peers, Reads, peers_of
 from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
 from grpc_tool_bridge.wire.methods import SERVICE_NAME
+
+# Of those who have shown no token, so many requests are read at once, and each has so many seconds before it is taken
+# for one that stalls.
+MAX_OPEN_READS = 16
+OPEN_GRACE_SECONDS = 0.25
 
 _log = logging.getLogger(__name__)
 
 
 class Serving(LinkedHub, Protocol):
     """What the server itself needs of a hub, besides its methods."""
+
+    @property
+    def memory(self) -> Budget:
+        """What all that it holds is charged to."""
 
     def on_serving(self, callback: "ServingCallback") -> None:
         """Calls ``callback`` whenever it begins or ceases."""
@@ -51,10 +65,22 @@ class GrpcServer:
         self.address = address
         self._hub = hub
         self._settings = settings
-        self._links = LinkServer(hub, settings)
+        self.peers = peers_of(hub.memory, settings)
+        most = receive_limit(settings.max_message_bytes)
+        self._reads = Reads(self.peers, most, seconds=settings.request_timeout)
+        hub.memory.make_room = self._reads.make_room
+        self._links = LinkServer(hub, settings, self.peers, self._reads)
         self._server: grpc.aio.Server | None = None
-        self._health = health.HealthServicer()
-        self._health_news: set[asyncio.Task[None]] = set()
+        strangers = Peers(
+            hub.memory,
+            settings.max_unauthenticated_bytes,
+            owner="this connection, which has shown no token,",
+            setting="max_unauthenticated_bytes",
+        )
+        open_reads = Reads(
+            strangers, most, seconds=settings.hello_timeout, grace=OPEN_GRACE_SECONDS, at_once=MAX_OPEN_READS
+        )
+        self._health = health.HealthService(("", SERVICE_NAME), open_reads, max_watches=settings.max_health_watches)
 
     async def start(self) -> None:
         """Listens; ``address`` then has the port.
@@ -68,13 +94,19 @@ class GrpcServer:
         self._check_who_may_connect(token)
         self._server = grpc.aio.server(
             interceptors=[TokenInterceptor(token)] if token is not None else [],
-            options=server_options(settings.max_message_bytes, settings.keepalive_time, settings.keepalive_timeout),
+            options=(
+                *server_options(settings.max_message_bytes, settings.keepalive_time, settings.keepalive_timeout),
+                *memory_options(settings),
+            ),
         )
-        service = service_handler(self._hub, patience=settings.stream_timeout, link=self._links.serve)
-        self._server.add_generic_rpc_handlers((service,))
-        add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((SERVICE_NAME, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server)
-        self._hub.on_serving(self._tell_health)
+        service = service_handler(
+            self._hub, patience=settings.stream_timeout, link=self._links.serve, reads=self._reads
+        )
+        names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        self._server.add_generic_rpc_handlers(
+            (service, self._health.handler(), reflection.reflection_handler(names, self._reads))
+        )
+        self._hub.on_serving(self._health.set_serving)
         self._listen(self._server)
         starting = asyncio.ensure_future(self._server.start())
         try:
@@ -96,8 +128,6 @@ class GrpcServer:
             # A plain stop would wait for links, which end only when they are told to.
             await self._links.close(grace)
             await server.stop(grace)
-        for task in list(self._health_news):
-            await task
 
     def _listen(self, server: grpc.aio.Server) -> None:
         settings = self._settings
@@ -133,13 +163,6 @@ class GrpcServer:
             )
         if missing:
             _log.warning("listening at %s without %s, as told", self.address, " and ".join(missing))
-
-    def _tell_health(self, serving: bool, /) -> None:
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", SERVICE_NAME):
-            task = asyncio.get_running_loop().create_task(self._health.set(service, status))
-            self._health_news.add(task)
-            task.add_done_callback(self._health_news.discard)
 
 
 def _check_certificate(cert: Path, key: Path) -> None:

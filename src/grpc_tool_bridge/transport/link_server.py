@@ -4,14 +4,18 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import grpc.aio
 
+from grpc_tool_bridge.budgets import Budget
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import (
     CallCancelledError,
+    DeadlineExceededError,
     ProtocolError,
+    ResourceExhaustedError,
     SerializationError,
     UnavailableError,
     ValidationError,
@@ -21,6 +25,7 @@ from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.call_server import CallServer, ServedMethod, served_methods
 from grpc_tool_bridge.transport.facts import METADATA_LOGGER, SessionFacts, fact_metadata
 from grpc_tool_bridge.transport.link_io import LinkIO
+from grpc_tool_bridge.transport.reads import Peer, Peers, Reads, peers_of
 from grpc_tool_bridge.wire.link import (
     Arrived,
     Called,
@@ -28,6 +33,7 @@ from grpc_tool_bridge.wire.link import (
     Draining,
     Ended,
     Event,
+    Greeted,
     IncomingCall,
     Link,
     OutgoingCall,
@@ -44,6 +50,12 @@ MAX_DIGITS = 20
 
 # Of what a peer calls itself, in the log.
 MAX_PEER_CHARS = 100
+
+# Of the links that have not said hello, so large a part may be one connection's.
+PENDING_PART = 4
+
+# What is read of a link before its peer has said hello.
+MAX_FIRST_BYTES = 1024 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -95,11 +107,19 @@ class LinkServer:
     Args:
         hub: What is served: an object with some of the methods; the others answer UNIMPLEMENTED.
         settings: Limits.
+        peers: The connections that the links belong to; None: all links are one's, with a budget of its own.
+        reads: Reads what comes before a hello; None: nobody waits for others.
     """
 
-    def __init__(self, hub: LinkedHub, settings: Settings) -> None:
+    def __init__(
+        self, hub: LinkedHub, settings: Settings, peers: Peers | None = None, reads: Reads | None = None
+    ) -> None:
         self._hub = hub
         self._settings = settings
+        memory = Budget(settings.max_hub_bytes, owner="the hub", setting="max_hub_bytes")
+        self._peers = peers_of(memory, settings) if peers is None else peers
+        self._reads = reads
+        self._pending = 0
         self._methods = served_methods(hub)
         self._links: set[_HubLink] = set()
         self._draining = False
@@ -113,19 +133,48 @@ class LinkServer:
         """Serves one link until its peer has gone; the behaviour of the method Link."""
         if self._draining:
             raise _going()
-        link = _HubLink(self._hub, self._methods, self._settings, _ServerStream(context), self._alone)
+        name = context.peer() if hasattr(context, "peer") else "this process"
+        peer = self._peers.enter(name)
+        try:
+            await self._serve(_ServerStream(context, peer, self._reads), peer)
+        finally:
+            self._peers.leave(peer)
+        if self._draining:
+            raise _going()
+
+    async def _serve(self, stream: "_ServerStream", peer: Peer) -> None:
+        self._check_pending(peer)
+        link = _HubLink(self._hub, self._methods, self._settings, stream, self._alone, peer.budget)
         self._links.add(link)
+        self._pending += 1
+        peer.pending_links += 1
+        timer = asyncio.get_running_loop().call_later(self._settings.hello_timeout, link.expect_hello)
+        link.on_greeted = partial(self._greeted, peer, timer)
         try:
             await link.run()
         except (ProtocolError, SerializationError) as error:
             _log.warning("the link of %s was ended: %s", link.peer, error)
             raise ValidationError(f"the link was ended: {error.message}") from error
         finally:
+            link.greeted()
             self._links.discard(link)
             if not self._links:
                 self._none_left.set()
-        if self._draining:
-            raise _going()
+
+    def _check_pending(self, peer: Peer) -> None:
+        most = self._settings.max_pending_links
+        of_one = max(1, most // PENDING_PART)
+        if self._pending >= most or peer.pending_links >= of_one:
+            raise ResourceExhaustedError(
+                f"{self._pending} links, {peer.pending_links} of this connection, have not said hello; the limit is "
+                f"{most} (max_pending_links), {of_one} for one connection: dial again later",
+                details={"retry_after": "1"},
+            )
+
+    def _greeted(self, peer: Peer, timer: asyncio.TimerHandle) -> None:
+        timer.cancel()
+        self._pending -= 1
+        peer.pending_links -= 1
 
     def drain(self, grace: float) -> None:
         """Refuses new links, and tells the peers of the others to make no new calls; ``grace`` in seconds."""
@@ -151,13 +200,23 @@ def _going() -> UnavailableError:
 class _ServerStream:
     """The frames of a link at the side of the server."""
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: Any, peer: Peer, reads: Reads | None) -> None:
         self._context = context
+        self._peer = peer
+        # Until the first frame has come.
+        self._reads = reads
         self.write: Callable[[bytes], Awaitable[None]] = context.write
 
     async def read(self) -> bytes | None:
-        frame = await self._context.read()
+        reads, self._reads = self._reads, None
+        frame = await (self._context.read() if reads is None else self._first(reads))
         return None if frame is grpc.aio.EOF else frame
+
+    async def _first(self, reads: Reads) -> Any:
+        frame = await reads.message(self._context, self._peer, "a link")
+        if frame is not grpc.aio.EOF and len(frame) > MAX_FIRST_BYTES:
+            raise ProtocolError(f"the first frame has {len(frame):,} bytes; with its hello it has {MAX_FIRST_BYTES:,}")
+        return frame
 
 
 class _HubLink:
@@ -169,6 +228,10 @@ class _HubLink:
         settings: Limits.
         stream: Where the frames go.
         alone: Links with the only call that they have, to be sent when the frame that brought it has been read.
+        budget: Charged with what it holds.
+
+    Attributes:
+        on_greeted: Called once with the peer's hello, or with the end of the link where none came.
     """
 
     def __init__(
@@ -178,19 +241,29 @@ class _HubLink:
         settings: Settings,
         stream: Any,
         alone: "list[_HubLink]",
+        budget: Budget | None = None,
     ) -> None:
+        self.on_greeted: Callable[[], None] | None = None
         self._alone = alone
         self._hub = hub
         self._workers = hub.workers
         hello = LinkHello(peer="hub", capacity=settings.max_link_calls)
         most = settings.max_link_bytes
-        self._link = Link(dialler=False, hello=hello, max_incoming_bytes=most, max_answer_bytes=most)
+        self._link = Link(dialler=False, hello=hello, max_incoming_bytes=most, max_answer_bytes=most, budget=budget)
         self._io = LinkIO(self._link, stream, on_event=self._take, on_turn=self._turn, patience=settings.stream_timeout)
         self.wake, self.push = self._io.wake, self._io.push
-        self._server = CallServer(self._link, self, methods, who="this hub", patience=settings.stream_timeout)
+        self._server = CallServer(
+            self._link,
+            self,
+            methods,
+            who="this hub",
+            patience=settings.stream_timeout,
+            room_timeout=settings.request_timeout,
+        )
+        self._hello_timeout = settings.hello_timeout
         self._sessions: dict[str, SessionHold] = {}
         self._prune_at = MIN_PRUNED
-        self._given_up = ""
+        self._given_up = self._unheard = ""
 
     @property
     def peer(self) -> str:
@@ -211,6 +284,20 @@ class _HubLink:
             finally:
                 for hold in self._sessions.values():
                     hold.release()
+                self._link.release()
+        if self._unheard:
+            raise DeadlineExceededError(f"the link was ended: {self._unheard}")
+
+    def expect_hello(self) -> None:
+        """Ends the link of a peer that has not said who it is."""
+        self._unheard = f"its peer said no hello within {self._hello_timeout:g} s (hello_timeout)"
+        self.give_up(self._unheard)
+
+    def greeted(self) -> None:
+        """Says once that the peer has greeted, or has gone."""
+        on_greeted, self.on_greeted = self.on_greeted, None
+        if on_greeted is not None:
+            on_greeted()
 
     def drain(self, grace: float) -> None:
         self._link.drain(int(grace * 1000))
@@ -234,8 +321,11 @@ class _HubLink:
             self._workers.heard(self)
         elif isinstance(event, Draining):
             self._workers.leave(self)
+        elif isinstance(event, Greeted):
+            self.greeted()
 
     def _turn(self) -> None:
+        self._link.settle()
         alone = self._alone
         while alone:
             alone.pop().push()

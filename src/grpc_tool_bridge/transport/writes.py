@@ -1,5 +1,6 @@
 """Writes to a gRPC stream that are begun at once and awaited later, without a task."""
 
+import asyncio
 from collections.abc import Coroutine, Generator
 from typing import Any
 
@@ -26,6 +27,12 @@ class Write:
         except Exception as error:  # noqa: BLE001 - kept for whoever waits
             self._error = error
 
+    def abandon(self) -> None:
+        """Leaves it to itself: nobody will wait for its end, nor be told of its failure."""
+        waits_for = self._waits_for
+        if not self._done and isinstance(waits_for, asyncio.Future):
+            waits_for.add_done_callback(_heed)
+
     def __await__(self) -> Generator[Any, None, None]:
         if self._error is not None:
             raise self._error
@@ -34,3 +41,8 @@ class Write:
                 yield from go_on(self._write, self._waits_for)
             finally:
                 self._done = True
+
+
+def _heed(write: asyncio.Future[None]) -> None:
+    if not write.cancelled():
+        write.exception()
