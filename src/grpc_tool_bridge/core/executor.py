@@ -131,6 +131,7 @@ class Executor:
         """Gives back what a call has."""
         if call is not None:
             call.disarm()
+            call.uncharge()
             if call.root is not None:
                 call.root.below -= 1
         for places in held:
@@ -171,7 +172,7 @@ class Executor:
         response = ToolCallResponse()
         if request.request_id:
             response.request_id = request.request_id
-        passed = await self.run(
+        running = self.run(
             request.session_id,
             request,
             response,
@@ -180,7 +181,9 @@ class Executor:
             parent=parent,
             payload=payload,
         )
-        return passed or response
+        # It is what decides how long the bytes are held.
+        del payload
+        return await running or response
 
     async def _execute_once(
         self, request: ToolCallRequest, deadline: float | None, parent: HubCall | None, payload: bytes
@@ -211,7 +214,7 @@ class Executor:
         try:
             session = self._store.find(request.session_id)
             if session.keyed is None:
-                session.keyed = KeyedCalls(self.settings)
+                session.keyed = KeyedCalls(self.settings, self._store.memory_of(session))
             until = began + (session.call_timeout or self.settings.call_timeout) if end is None else end
             return await session.keyed.run(request, call, until=until)
         except ToolBridgeError as error:
@@ -247,9 +250,10 @@ class Executor:
         try:
             within_another = parent is not None or in_batch
             session = self._store.find(session_id) if within_another else self.let_in(session_id)
-            tool = self.find(session, request, size or len(payload))
+            tool = self.find(session, request, size := size or len(payload) or (0 if in_batch else request.ByteSize()))
             tool.metrics.active += 1
             call = self.open(session, tool, timeout_ms, deadline, parent=parent)
+            call.charge(self._store, size)
             place = self._result_place(session, tool, request) if session.caching else None
             local = tool.tool
             if place is not None and place.fill(answer):
@@ -266,6 +270,7 @@ class Executor:
                 return passed.data if payload and place is None else None
             else:
                 args, kwargs = self._runner.arguments(local, request)
+                payload = b""  # what waits need not hold the bytes as well
                 held = await self.admit(call)
                 value = await self._runner.invoke(call, local, request, args, kwargs)
                 call.refuse_late()
@@ -293,7 +298,7 @@ class Executor:
         if not tool.spec.idempotent:
             return None
         if session.cache is None:
-            session.cache = ResultCache(self.settings)
+            session.cache = ResultCache(self.settings, self._store.memory_of(session))
         return session.cache.place(tool, request)
 
     # ------------------------------------------------------------------------------------------------ streams
@@ -322,11 +327,13 @@ class Executor:
         try:
             session_id = request.session_id
             session = self._store.find(session_id) if parent is not None else self.let_in(session_id)
-            tool = self.find(session, request, len(payload))
+            size = len(payload) or request.ByteSize()
+            tool = self.find(session, request, size)
             tool.metrics.active += 1
             call = self.open(
                 session, tool, request.timeout_ms, deadline, default=self.settings.stream_timeout, parent=parent
             )
+            call.charge(self._store, size)
             if request.stream_id:
                 # Each chunk carries it.
                 check_name(request.stream_id, "a stream id")

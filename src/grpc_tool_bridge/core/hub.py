@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from google.protobuf import any_pb2
 
@@ -45,6 +45,26 @@ CAPABILITIES = ("streaming", "batch", "variables", "link")
 _log = logging.getLogger(__name__)
 
 
+class PeerMemory(Protocol):
+    """What the connections of a hub hold."""
+
+    @property
+    def used(self) -> int:
+        """Bytes of all of them."""
+
+    @property
+    def limit(self) -> int:
+        """Bytes that one may hold."""
+
+    @property
+    def most_used(self) -> int:
+        """Bytes that the largest holds."""
+
+    @property
+    def refused(self) -> int:
+        """Charges that were refused."""
+
+
 class Hub:
     """Sessions, tools, variables and agents behind one interface, whatever transport a request came by.
 
@@ -67,6 +87,8 @@ class Hub:
         self.workers = WorkerPool(self.registry)
         self.executor = Executor(self.store, self.registry, self.workers)
         self.agents = Agents(self.store, self.registry, self.workers, self.executor)
+        # What connections hold; set by whoever serves them.
+        self.peer_memory: PeerMemory | None = None
         self._tasks = TaskSet()
         self._started_at = time.monotonic()
         self._on_serving: list[Callable[[bool], None]] = []
@@ -448,12 +470,34 @@ class Hub:
             "hub.active_calls": self.executor.active,
             "hub.agent_runs": self.agents.active,
             "hub.agent_run_bytes": self.agents.held_bytes,
+            "hub.memory_bytes": self.memory.used,
+            "hub.memory_limit_bytes": self.memory.limit,
+            "hub.memory_refused": self.memory.refused,
+            **self._memory_of_holders(),
             "hub.threads_busy": self.executor.threads_busy,
             "hub.processes_busy": self.executor.processes_busy,
             "hub.workers": len(self.workers),
             "hub.workers_suspect": sum(worker.suspect for worker in self.workers.workers()),
         }
         return pb.MetricsResponse(metrics=self.metrics.snapshot(own, request.metric_names))
+
+    def _memory_of_holders(self) -> dict[str, int]:
+        """Tells of the largest session and of all connections what they hold."""
+        found = {
+            "hub.session_memory_limit_bytes": self.settings.max_session_bytes,
+            "hub.session_memory_most_bytes": self.store.most_memory,
+            "hub.session_memory_refused": self.store.memory_refused,
+        }
+        if self.peer_memory is not None:
+            found.update(
+                {
+                    "hub.peer_memory_bytes": self.peer_memory.used,
+                    "hub.peer_memory_limit_bytes": self.peer_memory.limit,
+                    "hub.peer_memory_most_bytes": self.peer_memory.most_used,
+                    "hub.peer_memory_refused": self.peer_memory.refused,
+                }
+            )
+        return found
 
     def _refuse_while_draining(self) -> None:
         if self.executor.draining:

@@ -16,7 +16,7 @@ from grpc_tool_bridge.core.caching import ResultCache
 from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.limits import Places
 from grpc_tool_bridge.core.registered import RegisteredTool, ToolSource, register_in
-from grpc_tool_bridge.core.variables import Revisions, Variable, Variables, check_name, clip, type_name
+from grpc_tool_bridge.core.variables import Revisions, Variable, Variables, check_name, clip, session_budget, type_name
 from grpc_tool_bridge.errors import (
     AlreadyExistsError,
     NotFoundError,
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 # What a session's creator says of it stays as long as the session, outside the limit of its variables.
 MAX_METADATA_CHARS = 65_536
+
+# What is less counts for nothing: most sessions have a few words.
+SMALL_METADATA_CHARS = 256
 
 _NO_METADATA: Mapping[str, str] = {}
 
@@ -65,6 +68,7 @@ class Session:
 
     __slots__ = (
         "__weakref__",
+        "_memory",
         "_variables",
         "agents",
         "cache",
@@ -109,6 +113,7 @@ class Session:
         self.runs: dict[str, Run] | None = None
         self.links = 0
         self.closing = False
+        self._memory: Budget | None = None
         self._variables: Variables | None = None
 
     @property
@@ -172,6 +177,8 @@ class SessionStore:
         self.memory = memory or Budget(self.settings.max_hub_bytes, owner="the store", setting="max_hub_bytes")
         self.revisions = revisions or Revisions()
         self._on_end = on_end
+        # Of sessions that have ended.
+        self._refused = 0
         # The least recently active first.
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._ended: OrderedDict[str, str] = OrderedDict()
@@ -222,6 +229,8 @@ class SessionStore:
                 details={"retry_after": "1"},
             )
         session = Session(session_id, metadata or {}, config)
+        if size > SMALL_METADATA_CHARS:
+            self.memory_of(session).take(2 * size, "the metadata of a session")
         self._sessions[session_id] = session
         self._ended.pop(session_id, None)
         return session
@@ -244,6 +253,12 @@ class SessionStore:
         self._sessions.move_to_end(session_id)
         return session
 
+    def memory_of(self, session: Session) -> Budget:
+        """Returns the budget of a session; made when something of it is first counted."""
+        if session._memory is None:  # noqa: SLF001 - the store owns the session
+            session._memory = session_budget(session.id, self.settings, self.memory)  # noqa: SLF001 - likewise
+        return session._memory  # noqa: SLF001 - likewise
+
     def touch(self, session: Session) -> None:
         """Counts as activity of a session, where it has not ended."""
         if self._sessions.get(session.id) is session:
@@ -259,6 +274,18 @@ class SessionStore:
         if session is None:
             raise self._missing(session_id)
         return session
+
+    @property
+    def most_memory(self) -> int:
+        """Bytes that the largest session holds."""
+        held = (session._memory.used for session in self._sessions.values() if session._memory)  # noqa: SLF001 - as above
+        return max(held, default=0)
+
+    @property
+    def memory_refused(self) -> int:
+        """Charges that were refused for want of room of one session."""
+        here = (session._memory.refused for session in self._sessions.values() if session._memory)  # noqa: SLF001 - as above
+        return self._refused + sum(here)
 
     def close(self, error: ToolBridgeError) -> None:
         """Ends the watches of every session with ``error``."""
@@ -300,6 +327,9 @@ class SessionStore:
         error = self._missing(session.id)
         if session._variables is not None:  # noqa: SLF001 - the store owns the session
             session._variables.close(error)  # noqa: SLF001 - likewise
+        if session._memory is not None:  # noqa: SLF001 - likewise
+            self._refused += session._memory.refused  # noqa: SLF001 - likewise
+            session._memory.close()  # noqa: SLF001 - likewise
         if self._on_end is not None:
             self._on_end(session, error)
 
@@ -361,7 +391,9 @@ class SessionStore:
         """Returns the session's variables; raises as ``get_session`` does."""
         session = self.find(session_id)
         if session._variables is None:  # noqa: SLF001 - the store owns the session
-            session._variables = Variables(session_id, self.revisions, self.settings)  # noqa: SLF001 - likewise
+            session._variables = Variables(  # noqa: SLF001 - likewise
+                session_id, self.revisions, self.settings, self.memory_of(session)
+            )
         return session._variables  # noqa: SLF001 - likewise
 
     def set_encoded(

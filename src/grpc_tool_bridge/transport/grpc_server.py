@@ -5,7 +5,7 @@ import errno
 import logging
 import ssl
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import grpc.aio
 
@@ -35,7 +35,13 @@ _log = logging.getLogger(__name__)
 
 
 class Serving(LinkedHub, Protocol):
-    """What the server itself needs of a hub, besides its methods."""
+    """What the server itself needs of a hub, besides its methods.
+
+    Attributes:
+        peer_memory: Set to what tells of the memory of connections.
+    """
+
+    peer_memory: Any
 
     @property
     def memory(self) -> Budget:
@@ -66,6 +72,7 @@ class GrpcServer:
         self._hub = hub
         self._settings = settings
         self.peers = peers_of(hub.memory, settings)
+        hub.peer_memory = self.peers
         most = receive_limit(settings.max_message_bytes)
         self._reads = Reads(self.peers, most, seconds=settings.request_timeout)
         hub.memory.make_room = self._reads.make_room
