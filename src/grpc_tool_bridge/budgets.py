@@ -33,9 +33,21 @@ class Budget:
         limit, owner, setting: As given.
         used: Bytes that are held.
         refused: Charges that were refused since the start.
+        peak: Most bytes that were held since somebody set it back.
     """
 
-    __slots__ = ("_large_limit", "_parent", "_shared", "limit", "make_room", "owner", "refused", "setting", "used")
+    __slots__ = (
+        "_large_limit",
+        "_parent",
+        "_shared",
+        "limit",
+        "make_room",
+        "owner",
+        "peak",
+        "refused",
+        "setting",
+        "used",
+    )
 
     def __init__(self, limit: int, *, owner: str, setting: str, parent: "Budget | None" = None) -> None:
         self.limit = limit
@@ -43,6 +55,7 @@ class Budget:
         self.setting = setting
         self.used = 0
         self.refused = 0
+        self.peak = 0
         # Called with the bytes that are missing: ends what may be ended before anything is refused.
         self.make_room: Callable[[int], None] | None = None
         self._large_limit = limit - limit // RESERVED_PART
@@ -91,6 +104,8 @@ class Budget:
         """Charges what is there already, even beyond the limit."""
         self.used += size
         self._shared += size
+        if self.used > self.peak:  # noqa: PLR1730 - of every call, where max() would be felt
+            self.peak = self.used
         if self._parent is not None:
             self._parent.charge(size)
 

@@ -11,6 +11,7 @@ from google.protobuf import any_pb2
 from grpc_tool_bridge.budgets import Budget
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.agents import Agents
+from grpc_tool_bridge.core.allocator import trim_forever
 from grpc_tool_bridge.core.batch import Batch
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.hub_calls import HubCall, session_ended
@@ -97,6 +98,7 @@ class Hub:
     async def start(self) -> None:
         """Begins to serve."""
         self._tasks.spawn(expire_forever(self.store), "expire idle sessions")
+        self._tasks.spawn(trim_forever(self.memory), "give memory back")
         self._set_serving(serving=True)
 
     async def drain(self, grace: float) -> None:

@@ -100,16 +100,18 @@ def _unary(
     takes_deadline = name in TAKE_DEADLINE
     gives_facts = name == "InitializeSession"
 
+    async def answered(context: Any, rpc: Rpc) -> bytes:
+        # Nothing else holds the bytes: a call that waits need not have them twice.
+        request = read(await reads.request(context, rpc))
+        response = await (function(request, deadline=_deadline(context)) if takes_deadline else function(request))
+        del request
+        if gives_facts:
+            context.set_trailing_metadata(fact_metadata(hub, response.session_id))
+        return rpc.answer(response.SerializeToString())
+
     async def unary(_: Any, context: Any) -> Any:
-        rpc = reads.enter(context, name)
         try:
-            # Nothing else holds the bytes: a call that waits need not have them twice.
-            request = read(await reads.request(context, rpc))
-            response = await (function(request, deadline=_deadline(context)) if takes_deadline else function(request))
-            del request
-            if gives_facts:
-                context.set_trailing_metadata(fact_metadata(hub, response.session_id))
-            return rpc.answer(response.SerializeToString())
+            return await answered(context, reads.enter(context, name))
         except Exception as error:  # noqa: BLE001 - every failure is a status
             await abort(context, error)
 
@@ -232,6 +234,8 @@ async def abort(context: Any, error: Exception) -> None:
     code, text, trailer = status_of(error)
     if not isinstance(error, ToolBridgeError):
         _log.error("fault in a method: %s", text, exc_info=error)
+    # What the frames of its traceback hold is not kept until the peer has taken the status.
+    error.__traceback__ = error.__context__ = error.__cause__ = None
     try:
         await context.abort(code, text, trailer)
     except grpc.aio.AbortError:
