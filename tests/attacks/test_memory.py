@@ -222,6 +222,7 @@ async def test_variables_of_many_sessions_together_stay_within_the_hub_s_budget(
 async def test_a_hub_that_is_full_of_variables_tells_which_budget_is_full(attacked: MakeVictim) -> None:
     hub = await attacked(TOOLS, max_session_bytes=20 * MIB)
     stub = await hub.stub("s")
+    answer = pb.StatusResponse()
     for name in ("a", "b", "c"):
         answer = await stub.SetSessionVariable(
             pb.SetVariableRequest(

@@ -15,7 +15,6 @@ from grpc_tool_bridge.errors import (
     CallCancelledError,
     DeadlineExceededError,
     ProtocolError,
-    ResourceExhaustedError,
     SerializationError,
     UnavailableError,
     ValidationError,
@@ -119,7 +118,8 @@ class LinkServer:
         memory = Budget(settings.max_hub_bytes, owner="the hub", setting="max_hub_bytes")
         self._peers = peers_of(memory, settings) if peers is None else peers
         self._reads = reads
-        self._pending = 0
+        # Links whose peers have not said hello, the oldest first.
+        self._pending: dict[_HubLink, Peer] = {}
         self._methods = served_methods(hub)
         self._links: set[_HubLink] = set()
         self._draining = False
@@ -143,13 +143,15 @@ class LinkServer:
             raise _going()
 
     async def _serve(self, stream: "_ServerStream", peer: Peer) -> None:
-        self._check_pending(peer)
+        self._end_oldest_pending(peer)
         link = _HubLink(self._hub, self._methods, self._settings, stream, self._alone, peer.budget)
         self._links.add(link)
-        self._pending += 1
+        self._pending[link] = peer
         peer.pending_links += 1
-        timer = asyncio.get_running_loop().call_later(self._settings.hello_timeout, link.expect_hello)
-        link.on_greeted = partial(self._greeted, peer, timer)
+        seconds = self._settings.hello_timeout
+        late = f"its peer said no hello within {seconds:g} s (hello_timeout)"
+        timer = asyncio.get_running_loop().call_later(seconds, link.end_unheard, late)
+        link.on_greeted = partial(self._greeted, link, peer, timer)
         try:
             await link.run()
         except (ProtocolError, SerializationError) as error:
@@ -161,19 +163,20 @@ class LinkServer:
             if not self._links:
                 self._none_left.set()
 
-    def _check_pending(self, peer: Peer) -> None:
+    def _end_oldest_pending(self, peer: Peer) -> None:
+        """Makes room for a link that has yet to greet: who means to greet does so before others push it out."""
         most = self._settings.max_pending_links
         of_one = max(1, most // PENDING_PART)
-        if self._pending >= most or peer.pending_links >= of_one:
-            raise ResourceExhaustedError(
-                f"{self._pending} links, {peer.pending_links} of this connection, have not said hello; the limit is "
-                f"{most} (max_pending_links), {of_one} for one connection: dial again later",
-                details={"retry_after": "1"},
-            )
+        if peer.pending_links >= of_one:
+            oldest = next(link for link, other in self._pending.items() if other is peer)
+            oldest.end_unheard(f"{of_one} links of its connection have not said hello (max_pending_links)")
+        elif len(self._pending) >= most:
+            oldest = next(iter(self._pending))
+            oldest.end_unheard(f"{most} links have not said hello (max_pending_links)")
 
-    def _greeted(self, peer: Peer, timer: asyncio.TimerHandle) -> None:
+    def _greeted(self, link: "_HubLink", peer: Peer, timer: asyncio.TimerHandle) -> None:
         timer.cancel()
-        self._pending -= 1
+        del self._pending[link]
         peer.pending_links -= 1
 
     def drain(self, grace: float) -> None:
@@ -260,7 +263,6 @@ class _HubLink:
             patience=settings.stream_timeout,
             room_timeout=settings.request_timeout,
         )
-        self._hello_timeout = settings.hello_timeout
         self._sessions: dict[str, SessionHold] = {}
         self._prune_at = MIN_PRUNED
         self._given_up = self._unheard = ""
@@ -288,10 +290,11 @@ class _HubLink:
         if self._unheard:
             raise DeadlineExceededError(f"the link was ended: {self._unheard}")
 
-    def expect_hello(self) -> None:
+    def end_unheard(self, why: str) -> None:
         """Ends the link of a peer that has not said who it is."""
-        self._unheard = f"its peer said no hello within {self._hello_timeout:g} s (hello_timeout)"
-        self.give_up(self._unheard)
+        self._unheard = why
+        self.greeted()
+        self.give_up(why)
 
     def greeted(self) -> None:
         """Says once that the peer has greeted, or has gone."""
