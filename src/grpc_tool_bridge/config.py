@@ -53,9 +53,12 @@ class Settings(BaseModel):
     max_connection_rpcs: Count = Field(
         default=2_000, description="RPCs of one connection at once, links and watches included; more wait at the client"
     )
+    max_connection_links: Count = Field(
+        default=16, description="links of one connection at once; a client has one, over a connection of its own"
+    )
     max_pending_links: Count = Field(default=100, description="links at once whose peers have not said hello")
     max_health_watches: Count = Field(
-        default=1_000, description="watches of the standard health service at once; a tenth of them for one connection"
+        default=1_000, description="watches of the standard health service at once"
     )
     hello_timeout: Seconds = Field(default=10.0, description="a new connection or link says hello within this")
     request_timeout: Seconds = Field(

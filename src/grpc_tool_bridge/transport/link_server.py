@@ -15,6 +15,7 @@ from grpc_tool_bridge.errors import (
     CallCancelledError,
     DeadlineExceededError,
     ProtocolError,
+    ResourceExhaustedError,
     SerializationError,
     UnavailableError,
     ValidationError,
@@ -135,9 +136,12 @@ class LinkServer:
             raise _going()
         name = context.peer() if hasattr(context, "peer") else "this process"
         peer = self._peers.enter(name)
+        peer.links += 1
         try:
+            self._check_links(peer)
             await self._serve(_ServerStream(context, peer, self._reads), peer)
         finally:
+            peer.links -= 1
             self._peers.leave(peer)
         if self._draining:
             raise _going()
@@ -162,6 +166,14 @@ class LinkServer:
             self._links.discard(link)
             if not self._links:
                 self._none_left.set()
+
+    def _check_links(self, peer: Peer) -> None:
+        most = self._settings.max_connection_links
+        if peer.links > most and peer.is_one:
+            raise ResourceExhaustedError(
+                f"this connection has {most} links, which is its limit (max_connection_links); one is enough for all "
+                "calls, or connect once more"
+            )
 
     def _end_oldest_pending(self, peer: Peer) -> None:
         """Makes room for a link that has yet to greet: who means to greet does so before others push it out."""

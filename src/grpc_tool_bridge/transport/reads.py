@@ -48,10 +48,11 @@ class Peer:
         reading: Requests that are being read.
         turns: Those that wait to be read.
         begun: Large requests that are worked on.
-        pending_links: Links without a hello.
+        links: Links.
+        pending_links: Those of them without a hello.
     """
 
-    __slots__ = ("begun", "budget", "name", "pending_links", "reading", "room", "rpcs", "turns")
+    __slots__ = ("begun", "budget", "links", "name", "pending_links", "reading", "room", "rpcs", "turns")
 
     def __init__(self, name: str, budget: Budget) -> None:
         self.name = name
@@ -60,9 +61,15 @@ class Peer:
         self.reading = 0
         self.turns: deque[asyncio.Future[None]] = deque()
         self.begun = 0
+        self.links = 0
         self.pending_links = 0
         # Those who wait for something of the connection to be given back.
         self.room: list[asyncio.Future[None]] = []
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it is one connection, and not all those over a unix socket or of this process."""
+        return self.name.startswith(("ipv4:", "ipv6:"))
 
     def gave_back(self) -> None:
         """Wakes who waits for room."""
