@@ -57,9 +57,7 @@ class Settings(BaseModel):
         default=16, description="links of one connection at once; a client has one, over a connection of its own"
     )
     max_pending_links: Count = Field(default=100, description="links at once whose peers have not said hello")
-    max_health_watches: Count = Field(
-        default=1_000, description="watches of the standard health service at once"
-    )
+    max_health_watches: Count = Field(default=1_000, description="watches of the standard health service at once")
     hello_timeout: Seconds = Field(default=10.0, description="a new connection or link says hello within this")
     request_timeout: Seconds = Field(
         default=REQUEST_TIMEOUT, description="the request of an RPC arrives whole within this"

@@ -1,7 +1,7 @@
 """Tools for attacks on memory: one that waits with what it was given, and one that makes much."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 
@@ -21,6 +21,11 @@ class _Holder:
             self._held -= 1
         return len(data)
 
+    async def drip(self, data: bytes) -> AsyncIterator[int]:
+        """Yields the size of its argument, and waits with it before it ends."""
+        yield len(data)
+        await self._go_on.wait()
+
     async def held(self) -> int:
         """Calls that wait now."""
         return self._held
@@ -36,4 +41,4 @@ async def blob(size: int) -> bytes:
 
 
 _holder = _Holder()
-TOOLS: list[Callable[..., Any]] = [_holder.hold, _holder.held, _holder.let_go, blob]
+TOOLS: list[Callable[..., Any]] = [_holder.hold, _holder.drip, _holder.held, _holder.let_go, blob]

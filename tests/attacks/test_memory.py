@@ -189,6 +189,23 @@ async def test_large_batches_and_streams_are_bounded_like_calls(attacked: MakeVi
     await shrinks(hub, MIB)
 
 
+async def test_streams_that_have_begun_keep_counting_what_they_were_given(attacked: MakeVictim) -> None:
+    hub = await attacked(TOOLS, stream_timeout=600, request_timeout=3)
+    before = hub.memory()
+    stub = await hub.stub("s")
+    value = serialize_value(bytes(9 * MIB))
+    request = pb.ToolStreamRequest(session_id="s", tool_id="drip", args=[value])
+    streams = [stub.StreamTool(request) for _ in range(100)]
+    answers = await asyncio.gather(*(stream.read() for stream in streams), return_exceptions=True)
+    begun = [answer for answer in answers if not isinstance(answer, BaseException)]
+    assert 2 < len(begun) < 14
+    assert all(answer.HasField("data") for answer in begun)
+    await hub.looks_unharmed(max_bytes=before + 128 * MIB + MARGIN)
+    for stream in streams:
+        stream.cancel()
+    await shrinks(hub, MIB)
+
+
 # -------------------------------------------------------------------------------------------------- sessions
 
 

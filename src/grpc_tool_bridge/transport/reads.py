@@ -196,16 +196,15 @@ class Rpc:
         self.hold(2 * len(data), f"the answer of {self.what}")
         return data
 
-    def hold_chunks(self, largest: int) -> None:
-        """Holds the messages of a stream instead of the request: one on its way, and one that is made meanwhile.
+    def hold_chunks(self, largest: int, before: int) -> None:
+        """Holds the messages of a stream besides the request: one on its way, and one that is made meanwhile.
 
         Raises:
             ResourceExhaustedError: There is no room.
         """
-        if self._begun:
-            self._begun = False
-            self.peer.begun -= 1
-        self.hold(4 * largest, f"a message of {self.what}")
+        more = 4 * (largest - before)
+        self.peer.budget.take(more, f"a message of {self.what}")
+        self._held += more
 
     def end(self, _: Any = None) -> None:
         """Gives back what it holds; called by gRPC once the answer has left or nobody wants it."""

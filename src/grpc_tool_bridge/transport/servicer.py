@@ -148,8 +148,8 @@ async def _send_all(context: Any, rpc: Rpc, messages: AsyncGenerator[Any, None],
         async for message in messages:
             data = message if type(message) is bytes else message.SerializeToString()
             if len(data) > largest:
+                rpc.hold_chunks(len(data), largest)
                 largest = len(data)
-                rpc.hold_chunks(largest)
             if writing is not None:
                 await _written(writing, seconds)
             writing = Write(context.write(data))

@@ -493,7 +493,6 @@ class Link:
         if call.answered or call.cancelled:
             return
         self._check_size("a message of the stream", payload)
-        self._drop_request(call)
         if len(payload) > SMALL_BYTES:
             self._check_room(payload, "a message of the stream")
         call._tag = CHUNK_TAG
