@@ -20,7 +20,11 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 MAX_MESSAGE_BYTES = 10 * 1024 * 1024
 MAX_MESSAGE_NODES = 250_000
+MAX_HUB_BYTES = 1024 * 1024 * 1024
+MAX_SESSION_BYTES = 256 * 1024 * 1024
+MAX_PEER_BYTES = 128 * 1024 * 1024
 CALL_TIMEOUT = 30.0
+REQUEST_TIMEOUT = 30.0
 STREAM_TIMEOUT = 300.0
 BATCH_TIMEOUT = 600.0
 
@@ -38,6 +42,31 @@ class Settings(BaseModel):
     token_file: Path | None = Field(default=None, description="file that holds the bearer token")
     allow_insecure: bool = Field(
         default=False, description="listen, and send a token, beyond loopback without TLS; listen there without a token"
+    )
+
+    # What may be held in memory, over all transports.
+    max_hub_bytes: Count = Field(default=MAX_HUB_BYTES, description="all that the hub holds for sessions and peers")
+    max_session_bytes: Count = Field(
+        default=MAX_SESSION_BYTES, description="all that one session holds: variables, caches, requests of its calls"
+    )
+    max_peer_bytes: Count = Field(
+        default=MAX_PEER_BYTES, description="requests and answers of one connection that wait, over RPCs and links"
+    )
+    max_unauthenticated_bytes: Count = Field(
+        default=1024 * 1024, description="what a connection may send before it has shown who it is"
+    )
+    max_connections: Count = Field(default=10_000, description="connections at once; more are closed as they come")
+    max_connection_rpcs: Count = Field(
+        default=2_000, description="RPCs of one connection at once, links and watches included; more wait at the client"
+    )
+    max_connection_links: Count = Field(
+        default=16, description="links of one connection at once; a client has one, over a connection of its own"
+    )
+    max_pending_links: Count = Field(default=100, description="links at once whose peers have not said hello")
+    max_health_watches: Count = Field(default=1_000, description="watches of the standard health service at once")
+    hello_timeout: Seconds = Field(default=10.0, description="a new connection or link says hello within this")
+    request_timeout: Seconds = Field(
+        default=REQUEST_TIMEOUT, description="the request of an RPC arrives whole within this"
     )
 
     # What a call may take.

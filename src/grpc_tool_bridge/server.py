@@ -59,7 +59,7 @@ class BridgeServer:
         self.hub = Hub(self.settings, list_of("tools", tools, A_LIST_OF_TOOLS))
         self._server = GrpcServer(self.hub, address, self.settings)
         # As any other runtime it has a link of its own, which no socket and no token lies between.
-        self._own_links = LinkServer(self.hub, self.settings)
+        self._own_links = LinkServer(self.hub, self.settings, self._server.peers)
         self._runtime = _make_runtime(self._own_links, agents, self.settings)
         self._started = self._running = False
 

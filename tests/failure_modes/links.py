@@ -155,7 +155,12 @@ class RawLink:
     """
 
     def __init__(self, address: str, *, greet: bool = True) -> None:
-        options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+        options = [
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_receive_message_length", -1),
+            # A connection of its own.
+            ("grpc.use_local_subchannel_pool", 1),
+        ]
         self._channel = grpc.aio.insecure_channel(address, options=options)
         self.rpc: Any = self._channel.stream_stream(METHODS["Link"].path)()
         self._greet = greet

@@ -32,6 +32,9 @@ ROUND_TRIPS = 20
 # Beyond this, time stamps of the hub and of this machine cannot be compared.
 MAX_SKEW_SECONDS = 2.0
 
+# A budget of memory that is so full is about to refuse.
+FULL_PART = 0.9
+
 # Of each extra, the packages that it brings.
 EXTRAS = {
     "data": ("numpy", "pandas", "polars", "pyarrow"),
@@ -198,6 +201,7 @@ async def _ask(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[Check]:
     except ToolBridgeError as error:
         yield Check("session", "fail", one_line(str(error)))
         return
+    yield await _memory(bridge)
     yield await _link(hub)
     some = f"{count} tool{'s' if count > 1 else ''}"
     yield Check("tools", "ok" if count else "warn", some if count else "none; serve --tools … offers some")
@@ -214,6 +218,35 @@ async def _agents(bridge: GRPCToolBridge) -> Check:
     return Check(
         "agents", "ok", "they can be run" if there else "no runtime; worker --agents, or serve --agents, is one"
     )
+
+
+async def _memory(bridge: GRPCToolBridge) -> Check:
+    """Tells how full the hub's memory is, and whose share is."""
+    try:
+        found = await bridge.client.get_metrics("hub.*")
+    except ToolBridgeError as error:
+        return Check("memory", "fail", one_line(str(error)))
+    numbers = {name: int(getattr(value, "integer_value", 0)) for name, value in found.items()}
+    if "hub.memory_limit_bytes" not in numbers:
+        return Check("memory", "ok", "the hub does not tell")
+    parts, full = [], False
+    for what, prefix, used in (
+        ("hub", "hub.memory", "bytes"),
+        ("largest session", "hub.session_memory", "most_bytes"),
+        ("largest connection", "hub.peer_memory", "most_bytes"),
+    ):
+        limit = numbers.get(f"{prefix}_limit_bytes", 0)
+        if limit:
+            held = numbers.get(f"{prefix}_{used}", 0)
+            full = full or held > limit * FULL_PART
+            refused = numbers.get(f"{prefix}_refused", 0)
+            parts.append(f"{what} {_mib(held)} of {_mib(limit)} MiB{f' ({refused:,} refused)' if refused else ''}")
+    hint = "; raise max_hub_bytes, max_session_bytes or max_peer_bytes, or send less at once" if full else ""
+    return Check("memory", "warn" if full else "ok", ", ".join(parts) + hint)
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f}"
 
 
 async def _link(hub: HubOptions) -> Check:

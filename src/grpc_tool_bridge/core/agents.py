@@ -80,7 +80,7 @@ class Agents:
         self._registry = registry
         self._runtimes = AgentRuntimes(workers)
         self._executor = executor
-        self._memory = RunMemory(self._settings.max_agent_run_bytes)
+        self._memory = RunMemory(self._settings.max_agent_run_bytes, store.memory)
         self._tasks = TaskSet()
 
     @property

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from grpc_tool_bridge.budgets import Budget
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.fingerprint import fingerprint
 from grpc_tool_bridge.core.kept import Kept
@@ -27,16 +28,18 @@ class ResultCache:
 
     Args:
         settings: How long results are kept, how many, and how many bytes of them.
+        memory: The session's budget.
     """
 
     __slots__ = ("_results",)
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, memory: Budget | None = None) -> None:
         # As they were encoded: type URL and payload.
         self._results: Kept[_Key, tuple[str, bytes]] = Kept(
             keep_time=settings.cache_keep_time,
             max_entries=settings.max_session_cache_entries,
             max_bytes=settings.max_session_cache_bytes,
+            memory=memory,
         )
 
     def place(self, tool: RegisteredTool, request: ToolCallRequest | ToolCallItem) -> "ResultPlace":

@@ -145,6 +145,7 @@ class Executor:
                 # It waited for nothing: all of it was one step.
                 call.note_step(call.opened_at)
             call.disarm()
+            call.uncharge()
             if call.root is not None:
                 call.root.below -= 1
         for places in held:
@@ -187,7 +188,7 @@ class Executor:
         response = ToolCallResponse()
         if request.request_id:
             response.request_id = clip(request.request_id)
-        passed = await self.run(
+        running = self.run(
             request.session_id,
             request,
             response,
@@ -196,7 +197,9 @@ class Executor:
             parent=parent,
             payload=payload,
         )
-        return passed or response
+        # It is what decides how long the bytes are held.
+        del payload
+        return await running or response
 
     async def _execute_once(
         self, request: ToolCallRequest, deadline: float | None, parent: HubCall | None, payload: bytes
@@ -228,7 +231,7 @@ class Executor:
             check_request(request)
             session = self._store.find(request.session_id)
             if session.keyed is None:
-                session.keyed = KeyedCalls(self.settings)
+                session.keyed = KeyedCalls(self.settings, self._store.memory_of(session))
             until = began + (session.call_timeout or self.settings.call_timeout) if end is None else end
             return await session.keyed.run(request, call, until=until)
         except ToolBridgeError as error:
@@ -264,10 +267,11 @@ class Executor:
         try:
             within_another = parent is not None or in_batch
             session = self._store.find(session_id) if within_another else self.let_in(session_id)
-            size = size or len(payload) or request.ByteSize()
+            size = size or len(payload) or (0 if in_batch else request.ByteSize())
             tool = self.find(session, request, size)
             tool.metrics.active += 1
             call = self.open(session, tool, timeout_ms, deadline, parent=parent)
+            call.charge(self._store, size)
             place = self._result_place(session, tool, request) if session.caching else None
             local = tool.tool
             if place is not None and place.fill(answer):
@@ -288,6 +292,7 @@ class Executor:
                     if size <= LARGE_BYTES
                     else await self._runner.large_arguments(call, local, request, size)
                 )
+                payload = b""  # what waits need not hold the bytes as well
                 held = await self.admit(call)
                 value = await self._runner.invoke(call, local, request, args, kwargs)
                 call.refuse_late()
@@ -317,12 +322,12 @@ class Executor:
         if not tool.spec.idempotent:
             return None
         if session.cache is None:
-            session.cache = ResultCache(self.settings)
+            session.cache = ResultCache(self.settings, self._store.memory_of(session))
         return session.cache.place(tool, request)
 
     # ------------------------------------------------------------------------------------------------ streams
 
-    async def stream(
+    async def stream(  # noqa: PLR0915 - as of run
         self,
         request: ToolStreamRequest,
         *,
@@ -352,6 +357,7 @@ class Executor:
             call = self.open(
                 session, tool, request.timeout_ms, deadline, default=self.settings.stream_timeout, parent=parent
             )
+            call.charge(self._store, size)
             if request.stream_id:
                 # Each chunk carries it.
                 check_name(request.stream_id, "a stream id")

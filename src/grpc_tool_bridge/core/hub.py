@@ -4,14 +4,16 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from grpc_tool_bridge.budgets import Budget
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.agents import Agents
+from grpc_tool_bridge.core.allocator import trim_forever
 from grpc_tool_bridge.core.batch import Batch
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.hub_calls import HubCall, session_ended
@@ -48,6 +50,26 @@ CAPABILITIES = ("streaming", "batch", "variables", "link")
 _log = logging.getLogger(__name__)
 
 
+class PeerMemory(Protocol):
+    """What the connections of a hub hold."""
+
+    @property
+    def used(self) -> int:
+        """Bytes of all of them."""
+
+    @property
+    def limit(self) -> int:
+        """Bytes that one may hold."""
+
+    @property
+    def most_used(self) -> int:
+        """Bytes that the largest holds."""
+
+    @property
+    def refused(self) -> int:
+        """Charges that were refused."""
+
+
 class Hub:
     """Sessions, tools, variables and agents behind one interface, whatever transport a request came by.
 
@@ -63,12 +85,15 @@ class Hub:
     def __init__(self, settings: Settings | None = None, tools: Iterable[ToolSource] = ()) -> None:
         self.settings = settings or Settings()
         self.metrics = Metrics()
-        self.store = SessionStore(self.settings, revisions=Revisions(), on_end=self._session_ended)
+        self.memory = Budget(self.settings.max_hub_bytes, owner="the hub", setting="max_hub_bytes")
+        self.store = SessionStore(self.settings, revisions=Revisions(), on_end=self._session_ended, memory=self.memory)
         self.registry = ToolRegistry(self.store, self.metrics)
         self.registry.register_batch("", tools)
         self.workers = WorkerPool(self.registry)
         self.executor = Executor(self.store, self.registry, self.workers)
         self.agents = Agents(self.store, self.registry, self.workers, self.executor)
+        # What connections hold; set by whoever serves them.
+        self.peer_memory: PeerMemory | None = None
         self._tasks = TaskSet()
         self._started_at = time.monotonic()
         self._on_serving: list[Callable[[bool], None]] = []
@@ -80,6 +105,7 @@ class Hub:
         """Begins to serve."""
         self.loop = asyncio.get_running_loop()
         self._tasks.spawn(expire_forever(self.store), "expire idle sessions")
+        self._tasks.spawn(trim_forever(self.memory), "give memory back")
         self._set_serving(serving=True)
 
     async def drain(self, grace: float) -> None:
@@ -479,6 +505,10 @@ class Hub:
             "hub.active_calls": self.executor.active,
             "hub.agent_runs": self.agents.active,
             "hub.agent_run_bytes": self.agents.held_bytes,
+            "hub.memory_bytes": self.memory.used,
+            "hub.memory_limit_bytes": self.memory.limit,
+            "hub.memory_refused": self.memory.refused,
+            **self._memory_of_holders(),
             "hub.threads_busy": self.executor.threads_busy,
             "hub.processes_busy": self.executor.processes_busy,
             "hub.tool_bytes": self.store.tool_bytes,
@@ -486,6 +516,24 @@ class Hub:
             "hub.workers_suspect": sum(worker.suspect for worker in self.workers.workers()),
         }
         return await self.metrics.snapshot(own, request.metric_names)
+
+    def _memory_of_holders(self) -> dict[str, int]:
+        """Tells of the largest session and of all connections what they hold."""
+        found = {
+            "hub.session_memory_limit_bytes": self.settings.max_session_bytes,
+            "hub.session_memory_most_bytes": self.store.most_memory,
+            "hub.session_memory_refused": self.store.memory_refused,
+        }
+        if self.peer_memory is not None:
+            found.update(
+                {
+                    "hub.peer_memory_bytes": self.peer_memory.used,
+                    "hub.peer_memory_limit_bytes": self.peer_memory.limit,
+                    "hub.peer_memory_most_bytes": self.peer_memory.most_used,
+                    "hub.peer_memory_refused": self.peer_memory.refused,
+                }
+            )
+        return found
 
     def _refuse_while_draining(self) -> None:
         if self.executor.draining:

@@ -7,14 +7,19 @@ from grpc_tool_bridge.errors import CallCancelledError, ToolBridgeError
 from grpc_tool_bridge.running.calls import Call
 
 if TYPE_CHECKING:
+    from grpc_tool_bridge.budgets import Budget
     from grpc_tool_bridge.core.registered import RegisteredTool
-    from grpc_tool_bridge.core.sessions import Session
+    from grpc_tool_bridge.core.sessions import Session, SessionStore
     from grpc_tool_bridge.core.workers import Worker
 
 
 # A worker ends a call itself, and alone knows whether the tool had begun: its answer is waited for a while longer, in
 # seconds; less than what a client waits longer for the hub's.
 WORKER_SLACK = 0.25
+
+
+# A request beyond this is counted on its session; those of smaller ones that a session may have take little.
+LARGE_BYTES = 16 * 1024
 
 
 class HubCall(Call):
@@ -34,6 +39,7 @@ class HubCall(Call):
     root: "HubCall | None" = None
     below = 0
     worker: "Worker | None" = None
+    _charged: "tuple[Budget, int] | None" = None
     _gave_slack = False
 
     def begin(self) -> bool:
@@ -44,6 +50,26 @@ class HubCall(Call):
         """Raises where its session ended while it waited."""
         if self.session.ended is not None:
             raise session_ended(self.session.ended)
+
+    def charge(self, store: "SessionStore", size: int) -> None:
+        """Counts a large request on the budget of its session; its connection counts it on the hub's.
+
+        Raises:
+            ResourceExhaustedError: There is no room.
+        """
+        if size <= LARGE_BYTES:
+            return
+        memory = store.memory_of(self.session)
+        # What is read of it takes as much again.
+        memory.take_own(2 * size, f"the call of {self.tool.name}")
+        self._charged = (memory, 2 * size)
+
+    def uncharge(self) -> None:
+        """Takes that back."""
+        if self._charged is not None:
+            memory, size = self._charged
+            self._charged = None
+            memory.give_back_own(size)
 
     def _expire(self) -> None:
         if self.worker is None or self._gave_slack:

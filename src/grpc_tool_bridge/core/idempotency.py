@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from grpc_tool_bridge.budgets import Budget
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.fingerprint import fingerprint
 from grpc_tool_bridge.core.kept import Kept
@@ -34,14 +35,16 @@ class KeyedCalls:
 
     Args:
         settings: How long answers are kept, how many, and how many bytes of them; and how many calls may wait.
+        memory: The session's budget.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, memory: Budget | None = None) -> None:
         self._running: dict[str, _Running] = {}
         self._answered: Kept[str, _Answered] = Kept(
             keep_time=settings.answer_keep_time,
             max_entries=settings.max_session_answers,
             max_bytes=settings.max_session_answer_bytes,
+            memory=memory,
         )
         self._waiting = 0
         self._max_waiting = settings.max_session_waiting

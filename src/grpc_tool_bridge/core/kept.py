@@ -5,6 +5,11 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, NamedTuple, TypeVar
 
+from grpc_tool_bridge.budgets import Budget
+
+# What an entry takes besides its value.
+ENTRY_BYTES = 512
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -25,11 +30,13 @@ class Kept(Generic[K, V]):
         keep_time: Seconds for which a value is kept.
         max_entries: Values at once.
         max_bytes: All of them.
+        memory: Charged with them; what it has no room for is not kept. None: nothing is charged.
     """
 
-    __slots__ = ("_bytes", "_entries", "_keep_time", "_max_bytes", "_max_entries", "_used")
+    __slots__ = ("_bytes", "_entries", "_keep_time", "_max_bytes", "_max_entries", "_memory", "_used")
 
-    def __init__(self, *, keep_time: float, max_entries: int, max_bytes: int) -> None:
+    def __init__(self, *, keep_time: float, max_entries: int, max_bytes: int, memory: Budget | None = None) -> None:
+        self._memory = memory
         self._keep_time = keep_time
         self._max_entries = max_entries
         self._max_bytes = max_bytes
@@ -58,6 +65,10 @@ class Kept(Generic[K, V]):
             self._drop(key)
         if size > self._max_bytes:
             return
+        if self._memory is not None:
+            if self._memory.is_full_for(size + ENTRY_BYTES) is not None:
+                return
+            self._memory.charge(size + ENTRY_BYTES)
         self._entries[key] = _Entry(value, size, time.monotonic() + self._keep_time)
         self._used[key] = None
         self._bytes += size
@@ -73,5 +84,8 @@ class Kept(Generic[K, V]):
             self._drop(oldest)
 
     def _drop(self, key: K) -> None:
-        self._bytes -= self._entries.pop(key).size
+        size = self._entries.pop(key).size
+        self._bytes -= size
+        if self._memory is not None:
+            self._memory.give_back(size + ENTRY_BYTES)
         del self._used[key]

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
+from grpc_tool_bridge.budgets import Budget, Lease
 from grpc_tool_bridge.core.hub_calls import HubCall
 from grpc_tool_bridge.core.waiters import Waiters
 from grpc_tool_bridge.errors import (
@@ -30,12 +31,15 @@ class RunMemory:
 
     Args:
         max_bytes: The limit.
+        memory: The hub's budget, of which they are a part; where it is full, runs that are over go early.
 
     Attributes:
         held: Bytes.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, memory: Budget | None = None) -> None:
+        self._memory = memory or Budget(max_bytes, owner="the runs", setting="max_agent_run_bytes")
+        self._lease = Lease(self._memory, "a chunk of a run")
         self._max_bytes = max_bytes
         self._runs: dict[Run, None] = {}
         self._over: dict[Run, None] = {}
@@ -45,7 +49,8 @@ class RunMemory:
         """Counts a chunk that is kept, and makes room for it."""
         self._runs[run] = None
         self.held += size
-        while self.held > self._max_bytes:
+        self._lease.set(self.held)
+        while self.held > self._max_bytes or self._memory.is_over() is not None:
             spare = next((other for other in self._over if other.is_spare), None)
             if spare is not None:
                 spare.forget()
@@ -55,6 +60,7 @@ class RunMemory:
     def give_back(self, size: int) -> None:
         """Counts what is kept no more."""
         self.held -= size
+        self._lease.set(self.held)
 
     def note_over(self, run: "Run") -> None:
         """Takes a run that is over for one that may be forgotten."""

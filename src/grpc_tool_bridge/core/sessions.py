@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import any_pb2
 
+from grpc_tool_bridge.budgets import Budget
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.caching import ResultCache
 from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.limits import Places
 from grpc_tool_bridge.core.registered import RegisteredTool, ScopeBounds, ToolSource, register_in
-from grpc_tool_bridge.core.variables import Revisions, Variable, Variables, check_name, type_name
+from grpc_tool_bridge.core.variables import Revisions, Variable, Variables, check_name, session_budget, type_name
 from grpc_tool_bridge.core.waiters import Waiters
 from grpc_tool_bridge.errors import (
     AlreadyExistsError,
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from grpc_tool_bridge.core.agents import Agent
     from grpc_tool_bridge.core.runs import Run
     from grpc_tool_bridge.running.calls import Call
+
+# What is less counts for nothing: most sessions have a few words.
+SMALL_METADATA_CHARS = 256
 
 _NO_METADATA: Mapping[str, str] = {}
 
@@ -66,6 +70,7 @@ class Session:
 
     __slots__ = (
         "__weakref__",
+        "_memory",
         "_variables",
         "agents",
         "cache",
@@ -114,6 +119,7 @@ class Session:
         self.closing = 0
         self.ended: ToolBridgeError | None = None
         self.idle: Waiters | None = None
+        self._memory: Budget | None = None
         self._variables: Variables | None = None
 
     @property
@@ -162,6 +168,7 @@ class SessionStore:
         settings: Limits; the defaults where not given.
         revisions: Numbers the changes of one hub.
         on_end: Called with each session that ends and the error that its callers get.
+        memory: The hub's budget; one of its own where not given.
 
     Attributes:
         tool_bytes: What the tools of the hub and of all sessions count for.
@@ -173,10 +180,14 @@ class SessionStore:
         *,
         revisions: Revisions | None = None,
         on_end: Callable[[Session, ToolBridgeError], None] | None = None,
+        memory: Budget | None = None,
     ) -> None:
         self.settings = settings or Settings()
+        self.memory = memory or Budget(self.settings.max_hub_bytes, owner="the store", setting="max_hub_bytes")
         self.revisions = revisions or Revisions()
         self._on_end = on_end
+        # Of sessions that have ended.
+        self._refused = 0
         # The least recently active first.
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._ended: OrderedDict[str, str] = OrderedDict()
@@ -222,6 +233,9 @@ class SessionStore:
                 details={"retry_after": "1"},
             )
         session = Session(session_id, metadata or {}, config)
+        size = sum(len(key) + len(value) for key, value in session.metadata.items())
+        if size > SMALL_METADATA_CHARS:
+            self.memory_of(session).take(2 * size, "the metadata of a session")
         self._sessions[session_id] = session
         self._ended.pop(session_id, None)
         return session
@@ -244,6 +258,12 @@ class SessionStore:
         self._sessions.move_to_end(session_id)
         return session
 
+    def memory_of(self, session: Session) -> Budget:
+        """Returns the budget of a session; made when something of it is first counted."""
+        if session._memory is None:  # noqa: SLF001 - the store owns the session
+            session._memory = session_budget(session.id, self.settings, self.memory)  # noqa: SLF001 - likewise
+        return session._memory  # noqa: SLF001 - likewise
+
     def touch(self, session: Session) -> None:
         """Counts as activity of a session, where it has not ended."""
         if self._sessions.get(session.id) is session:
@@ -259,6 +279,18 @@ class SessionStore:
         if session is None:
             raise self._missing(session_id)
         return session
+
+    @property
+    def most_memory(self) -> int:
+        """Bytes that the largest session holds."""
+        held = (session._memory.used for session in self._sessions.values() if session._memory)  # noqa: SLF001 - as above
+        return max(held, default=0)
+
+    @property
+    def memory_refused(self) -> int:
+        """Charges that were refused for want of room of one session."""
+        here = (session._memory.refused for session in self._sessions.values() if session._memory)  # noqa: SLF001 - as above
+        return self._refused + sum(here)
 
     def close(self, error: ToolBridgeError) -> None:
         """Ends the watches of every session with ``error``."""
@@ -308,6 +340,9 @@ class SessionStore:
         error = session.ended = self._missing(session.id)
         if session._variables is not None:  # noqa: SLF001 - the store owns the session
             session._variables.close(error)  # noqa: SLF001 - likewise
+        if session._memory is not None:  # noqa: SLF001 - likewise
+            self._refused += session._memory.refused  # noqa: SLF001 - likewise
+            session._memory.close()  # noqa: SLF001 - likewise
         if self._on_end is not None:
             self._on_end(session, error)
 
@@ -406,7 +441,9 @@ class SessionStore:
         """Returns the session's variables; raises as ``get_session`` does."""
         session = self.find(session_id)
         if session._variables is None:  # noqa: SLF001 - the store owns the session
-            session._variables = Variables(session_id, self.revisions, self.settings)  # noqa: SLF001 - likewise
+            session._variables = Variables(  # noqa: SLF001 - likewise
+                session_id, self.revisions, self.settings, self.memory_of(session)
+            )
         return session._variables  # noqa: SLF001 - likewise
 
     def set_encoded(

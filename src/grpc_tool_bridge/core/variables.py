@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapp
 from dataclasses import dataclass, field
 from typing import Any
 
+from grpc_tool_bridge.budgets import Budget, Lease
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.waiters import Waiters
 from grpc_tool_bridge.errors import (
@@ -24,6 +25,10 @@ from grpc_tool_bridge.wire.bounds import MAX_NAME_CHARS, shown
 
 # What a tag takes in memory, however short it is.
 TAG_BYTES = 100
+
+# What a variable takes besides its value and what its writer says of it; and a change besides its value.
+VARIABLE_BYTES = 1024
+CHANGE_BYTES = 256
 
 _TYPE_NAMES = {
     "google.protobuf.StringValue": "str",
@@ -142,6 +147,7 @@ class Variables:
         session_id: For the texts of errors.
         revisions: Numbers the changes.
         settings: How many variables, bytes and changes are kept.
+        memory: The session's budget; one of its own where not given.
     """
 
     __slots__ = (
@@ -149,7 +155,9 @@ class Variables:
         "_closed",
         "_deleted_at",
         "_history",
+        "_history_lease",
         "_items",
+        "_lease",
         "_revisions",
         "_session_id",
         "_settings",
@@ -157,7 +165,10 @@ class Variables:
         "revision",
     )
 
-    def __init__(self, session_id: str, revisions: Revisions, settings: Settings) -> None:
+    def __init__(self, session_id: str, revisions: Revisions, settings: Settings, memory: Budget | None = None) -> None:
+        memory = memory or session_budget(session_id, settings, None)
+        self._lease = Lease(memory, "a variable")
+        self._history_lease = Lease(memory, "a change")
         self._session_id = session_id
         self._revisions = revisions
         self._settings = settings
@@ -258,6 +269,7 @@ class Variables:
         self._expect(name, variable, expected_revision)
         del self._items[name]
         self._bytes -= variable.held
+        self._lease.set(self._bytes + VARIABLE_BYTES * len(self._items))
         self._deleted_at = self._revisions.next()
         self._changed(Change("delete", name, None, self._deleted_at, time.time(), previous=variable.revision))
 
@@ -364,6 +376,7 @@ class Variables:
         self.revision = change.revision
         if self._history is not None:
             self._history.add(change)
+            self._history_lease.set(self._history.size)
         self._waiters.wake()
 
     def _expect(self, name: str, known: Variable | None, expected: int | None) -> None:
@@ -387,6 +400,7 @@ class Variables:
                 f"the variables of session {self._session_id!r} would take {total:,} bytes, "
                 f"the limit is {settings.max_session_variable_bytes:,}; delete some"
             )
+        self._lease.resize(total + VARIABLE_BYTES * (len(self._items) + (known is None)))
 
 
 class _History:
@@ -403,6 +417,11 @@ class _History:
         self.floor = floor
         # Of the last delete that is not.
         self.lost_delete = lost_delete
+
+    @property
+    def size(self) -> int:
+        """Bytes that the changes hold."""
+        return self._bytes + CHANGE_BYTES * len(self._changes)
 
     def add(self, change: Change) -> None:
         self._changes.append(change)
@@ -426,6 +445,13 @@ class _History:
     def first_previous(self) -> dict[str, int]:
         """Of each variable that changed, its revision before the first change that is here."""
         return {change.name: change.previous for change in reversed(self._changes)}
+
+
+def session_budget(session_id: str, settings: Settings, memory: Budget | None) -> Budget:
+    """Makes the budget of one session, as a part of the hub's ``memory``."""
+    return Budget(
+        settings.max_session_bytes, owner=f"session {session_id!r}", setting="max_session_bytes", parent=memory
+    )
 
 
 def check_name(name: str, what: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
+from grpc_tool_bridge.config import REQUEST_TIMEOUT
 from grpc_tool_bridge.eager import Done, EagerTasks
 from grpc_tool_bridge.errors import (
     CallCancelledError,
@@ -20,7 +21,7 @@ from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.reading import request_reader
 from grpc_tool_bridge.transport.status import link_status_of
 from grpc_tool_bridge.wire.link import IncomingCall, Link
-from grpc_tool_bridge.wire.methods import METHODS, TAKE_DEADLINE, TAKE_LINK, Method
+from grpc_tool_bridge.wire.methods import METHODS, ORIGIN_KEY, TAKE_DEADLINE, TAKE_LINK, Method
 
 # Reading a request beyond this takes so long that small calls would notice.
 LARGE_BYTES = 256 * 1024
@@ -119,10 +120,18 @@ class CallServer:
         methods: What is served, by name; others answer UNIMPLEMENTED.
         who: Who serves, for the text of that.
         patience: Seconds that a message of a stream waits for its reader; then the stream ends.
+        room_timeout: Seconds that a large request waits for room in memory; then it is refused.
     """
 
     def __init__(
-        self, link: Link, owner: CallOwner, methods: Mapping[str, ServedMethod], *, who: str, patience: float
+        self,
+        link: Link,
+        owner: CallOwner,
+        methods: Mapping[str, ServedMethod],
+        *,
+        who: str,
+        patience: float,
+        room_timeout: float = REQUEST_TIMEOUT,
     ) -> None:
         self._link = link
         self._owner = owner
@@ -132,11 +141,17 @@ class CallServer:
         self._tasks = EagerTasks()
         # Calls that came while answers piled up, in order; they begin when the peer has read some.
         self._held: dict[int, IncomingCall] = {}
+        # Large ones that wait for room in memory, with what ends their wait. They hold up no small one.
+        self._roomless: dict[int, tuple[IncomingCall, asyncio.TimerHandle]] = {}
+        self._room_timeout = room_timeout
         self._streams = 0
 
     async def aclose(self) -> None:
         """Ends what runs: the peer has gone, or is about to, and nobody waits for an answer."""
         self._held.clear()
+        for _, timer in self._roomless.values():
+            timer.cancel()
+        self._roomless.clear()
         for call in list(self._link.incoming.values()):
             if call.task is not None and not isinstance(call.task, asyncio.Task):
                 call.task.cancel()
@@ -154,6 +169,13 @@ class CallServer:
         held = self._held
         while held and self._link.writable:
             self._begin(held.pop(next(iter(held))))
+        while self._roomless:
+            call, timer = next(iter(self._roomless.values()))
+            if not self._link.begin(call):
+                return
+            timer.cancel()
+            del self._roomless[call.id]
+            self._begin(call)
 
     def cancel(self, call: IncomingCall) -> None:
         """Ends a call that the peer wants no more."""
@@ -161,9 +183,31 @@ class CallServer:
             call.task.cancel()
             return
         self._held.pop(call.id, None)
+        waiting = self._roomless.pop(call.id, None)
+        if waiting is not None:
+            waiting[1].cancel()
         self._fail(call, CallCancelledError("the call was cancelled before it began"))
 
+    def _has_room(self, call: IncomingCall) -> bool:
+        """Tells whether a large request may be read; where not, it waits."""
+        if call.metadata and ORIGIN_KEY in call.metadata:
+            # The call that it belongs to may be what all others wait for.
+            self._link.begin_anyway(call)
+            return True
+        if not self._roomless and self._link.begin(call):
+            return True
+        timer = asyncio.get_running_loop().call_later(self._room_timeout, self._refuse_roomless, call)
+        self._roomless[call.id] = (call, timer)
+        return False
+
+    def _refuse_roomless(self, call: IncomingCall) -> None:
+        del self._roomless[call.id]
+        self._link.refuse_for_room(call)
+        self._owner.wake()
+
     def _begin(self, call: IncomingCall) -> None:
+        if len(call.payload) > LARGE_BYTES and self._link.is_budgeted and not call.begun and not self._has_room(call):
+            return
         served = self._methods.get(call.method)
         try:
             if served is None:

@@ -10,7 +10,7 @@ import grpc.aio
 
 from grpc_tool_bridge import forks
 from grpc_tool_bridge.argument_checks import check_count, check_flag, check_text
-from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
+from grpc_tool_bridge.config import MAX_MESSAGE_BYTES, Settings
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.transport.addresses import check_address
 from grpc_tool_bridge.transport.proxies import Option, channel_target, proxy_for, stays_here
@@ -19,6 +19,8 @@ from grpc_tool_bridge.transport.proxies import Option, channel_target, proxy_for
 MESSAGE_HEADROOM = 4
 # A frame of a link has to pass, however small the messages are that it carries.
 LEAST_MESSAGE_LIMIT = 1024 * 1024
+# Of the metadata of one RPC, names and values.
+MAX_METADATA_BYTES = 16 * 1024
 
 # More than a client has open at once; each that is left in a loop that has ended fails one try to close its channel.
 _MAX_STRANDED_CALLS = 100_000
@@ -177,6 +179,26 @@ def message_options(max_message_bytes: int) -> list[Option]:
     """Makes the options that set gRPC's limits above the bridge's."""
     limit = min(max(max_message_bytes * MESSAGE_HEADROOM, LEAST_MESSAGE_LIMIT), 2**31 - 1)
     return [("grpc.max_send_message_length", limit), ("grpc.max_receive_message_length", limit)]
+
+
+def receive_limit(max_message_bytes: int) -> int:
+    """Returns what a hub's gRPC receives at most in one message: a little over the bridge's limit, which answers."""
+    return min(max(max_message_bytes + max_message_bytes // 2, LEAST_MESSAGE_LIMIT), 2**31 - 1)
+
+
+def memory_options(settings: Settings) -> Sequence[Option]:
+    """Makes the options of a hub's server that bound what gRPC itself holds; they come after the others."""
+    return (
+        ("grpc.max_receive_message_length", receive_limit(settings.max_message_bytes)),
+        # What comes for an RPC that does not read is bounded by its window, 64 KiB; gRPC would widen it by and by.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.max_concurrent_streams", settings.max_connection_rpcs),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.server_handshake_timeout_ms", int(settings.hello_timeout * 1000)),
+        # Beyond these an RPC is refused before it is anybody's.
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+    )
 
 
 def server_options(max_message_bytes: int, keepalive_time: float, keepalive_timeout: float) -> Sequence[Option]:

@@ -5,31 +5,44 @@ import errno
 import logging
 import ssl
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import grpc.aio
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
-from grpc_health.v1.health import aio as health
-from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
-from grpc_reflection.v1alpha import reflection
 
 from grpc_tool_bridge import forks
+from grpc_tool_bridge.budgets import Budget
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.loops import note_use, silence_closed
 from grpc_tool_bridge.secret_files import check_secret_file
+from grpc_tool_bridge.transport import health, reflection
 from grpc_tool_bridge.transport.addresses import check_address, is_loopback, join_address, socket_path, split_address
-from grpc_tool_bridge.transport.channel import server_options
+from grpc_tool_bridge.transport.channel import memory_options, receive_limit, server_options
 from grpc_tool_bridge.transport.link_server import LinkedHub, LinkServer
+from grpc_tool_bridge.transport.reads import Peers, Reads, peers_of
 from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
 from grpc_tool_bridge.wire.methods import SERVICE_NAME
+
+# Of those who have shown no token, so many requests are read at once, and each has so many seconds before it is taken
+# for one that stalls.
+MAX_OPEN_READS = 16
+OPEN_GRACE_SECONDS = 0.25
 
 _log = logging.getLogger(__name__)
 
 
 class Serving(LinkedHub, Protocol):
-    """What the server itself needs of a hub, besides its methods."""
+    """What the server itself needs of a hub, besides its methods.
+
+    Attributes:
+        peer_memory: Set to what tells of the memory of connections.
+    """
+
+    peer_memory: Any
+
+    @property
+    def memory(self) -> Budget:
+        """What all that it holds is charged to."""
 
     def on_serving(self, callback: "ServingCallback") -> None:
         """Calls ``callback`` whenever it begins or ceases."""
@@ -55,10 +68,23 @@ class GrpcServer:
         self.address = address
         self._hub = hub
         self._settings = settings
-        self._links = LinkServer(hub, settings)
+        self.peers = peers_of(hub.memory, settings)
+        hub.peer_memory = self.peers
+        most = receive_limit(settings.max_message_bytes)
+        self._reads = Reads(self.peers, most, seconds=settings.request_timeout)
+        hub.memory.make_room = self._reads.make_room
+        self._links = LinkServer(hub, settings, self.peers, self._reads)
         self._server: grpc.aio.Server | None = None
-        self._health = health.HealthServicer()
-        self._health_news: set[asyncio.Task[None]] = set()
+        strangers = Peers(
+            hub.memory,
+            settings.max_unauthenticated_bytes,
+            owner="this connection, which has shown no token,",
+            setting="max_unauthenticated_bytes",
+        )
+        open_reads = Reads(
+            strangers, most, seconds=settings.hello_timeout, grace=OPEN_GRACE_SECONDS, at_once=MAX_OPEN_READS
+        )
+        self._health = health.HealthService(("", SERVICE_NAME), open_reads, max_watches=settings.max_health_watches)
         forks.watch(self)
 
     async def start(self) -> None:
@@ -76,13 +102,19 @@ class GrpcServer:
         note_use(asyncio.get_running_loop())
         self._server = grpc.aio.server(
             interceptors=[TokenInterceptor(token)] if token is not None else [],
-            options=server_options(settings.max_message_bytes, settings.keepalive_time, settings.keepalive_timeout),
+            options=(
+                *server_options(settings.max_message_bytes, settings.keepalive_time, settings.keepalive_timeout),
+                *memory_options(settings),
+            ),
         )
-        service = service_handler(self._hub, patience=settings.stream_timeout, link=self._links.serve)
-        self._server.add_generic_rpc_handlers((service,))
-        add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((SERVICE_NAME, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server)
-        self._hub.on_serving(self._tell_health)
+        service = service_handler(
+            self._hub, patience=settings.stream_timeout, link=self._links.serve, reads=self._reads
+        )
+        names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        self._server.add_generic_rpc_handlers(
+            (service, self._health.handler(), reflection.reflection_handler(names, self._reads))
+        )
+        self._hub.on_serving(self._health.set_serving)
         self._listen(self._server)
         starting = asyncio.ensure_future(self._server.start())
         try:
@@ -101,7 +133,6 @@ class GrpcServer:
             # To stop it takes the loop that has ended, and to free it without that is no way either.
             forks.keep(server)
             forks.drop_sockets(self.address)
-        self._health_news.clear()
 
     def forked(self) -> None:
         """Closes, in a process that has inherited them, the address and the connections of the server."""
@@ -122,8 +153,6 @@ class GrpcServer:
             await self._links.close(grace)
             await server.stop(grace)
             forks.note_closed()
-        for task in list(self._health_news):
-            await task
 
     def _listen(self, server: grpc.aio.Server) -> None:
         settings = self._settings
@@ -154,13 +183,6 @@ class GrpcServer:
             )
         if missing:
             _log.warning("listening at %s without %s, as told", self.address, " and ".join(missing))
-
-    def _tell_health(self, serving: bool, /) -> None:
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", SERVICE_NAME):
-            task = asyncio.get_running_loop().create_task(self._health.set(service, status))
-            self._health_news.add(task)
-            task.add_done_callback(self._health_news.discard)
 
 
 def _why_not(address: str) -> str:

@@ -3,15 +3,19 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import grpc.aio
 
+from grpc_tool_bridge.budgets import Budget
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import (
     CallCancelledError,
+    DeadlineExceededError,
     ProtocolError,
+    ResourceExhaustedError,
     SerializationError,
     UnavailableError,
     ValidationError,
@@ -22,6 +26,7 @@ from grpc_tool_bridge.timeouts import ExpiredError, within
 from grpc_tool_bridge.transport.call_server import CallServer, ServedMethod, served_methods
 from grpc_tool_bridge.transport.facts import METADATA_LOGGER, SessionFacts, fact_metadata
 from grpc_tool_bridge.transport.link_io import LinkIO
+from grpc_tool_bridge.transport.reads import Peer, Peers, Reads, peers_of
 from grpc_tool_bridge.turns import in_slices
 from grpc_tool_bridge.wire.link import (
     Arrived,
@@ -30,6 +35,7 @@ from grpc_tool_bridge.wire.link import (
     Draining,
     Ended,
     Event,
+    Greeted,
     IncomingCall,
     Link,
     OutgoingCall,
@@ -46,6 +52,12 @@ MAX_DIGITS = 20
 
 # Of what a peer calls itself, in the log.
 MAX_PEER_CHARS = 100
+
+# Of the links that have not said hello, so large a part may be one connection's.
+PENDING_PART = 4
+
+# What is read of a link before its peer has said hello.
+MAX_FIRST_BYTES = 1024 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -97,11 +109,20 @@ class LinkServer:
     Args:
         hub: What is served: an object with some of the methods; the others answer UNIMPLEMENTED.
         settings: Limits.
+        peers: The connections that the links belong to; None: all links are one's, with a budget of its own.
+        reads: Reads what comes before a hello; None: nobody waits for others.
     """
 
-    def __init__(self, hub: LinkedHub, settings: Settings) -> None:
+    def __init__(
+        self, hub: LinkedHub, settings: Settings, peers: Peers | None = None, reads: Reads | None = None
+    ) -> None:
         self._hub = hub
         self._settings = settings
+        memory = Budget(settings.max_hub_bytes, owner="the hub", setting="max_hub_bytes")
+        self._peers = peers_of(memory, settings) if peers is None else peers
+        self._reads = reads
+        # Links whose peers have not said hello, the oldest first.
+        self._pending: dict[_HubLink, Peer] = {}
         self._methods = served_methods(hub)
         self._links: set[_HubLink] = set()
         self._draining = False
@@ -117,19 +138,62 @@ class LinkServer:
         """Serves one link until its peer has gone; the behaviour of the method Link."""
         if self._draining:
             raise _going()
-        link = _HubLink(self._hub, self._methods, self._settings, _ServerStream(context), self._alone)
+        name = context.peer() if hasattr(context, "peer") else "this process"
+        peer = self._peers.enter(name)
+        peer.links += 1
+        try:
+            self._check_links(peer)
+            await self._serve(_ServerStream(context, peer, self._reads), peer)
+        finally:
+            peer.links -= 1
+            self._peers.leave(peer)
+        if self._draining:
+            raise _going()
+
+    async def _serve(self, stream: "_ServerStream", peer: Peer) -> None:
+        self._end_oldest_pending(peer)
+        link = _HubLink(self._hub, self._methods, self._settings, stream, self._alone, peer.budget)
         self._links.add(link)
+        self._pending[link] = peer
+        peer.pending_links += 1
+        seconds = self._settings.hello_timeout
+        late = f"its peer said no hello within {seconds:g} s (hello_timeout)"
+        timer = asyncio.get_running_loop().call_later(seconds, link.end_unheard, late)
+        link.on_greeted = partial(self._greeted, link, peer, timer)
         try:
             await link.run()
         except (ProtocolError, SerializationError) as error:
             self._throttled.warning("the link of %s was ended: %s", link.peer, error)
             raise ValidationError(f"the link was ended: {error.message}") from error
         finally:
+            link.greeted()
             self._links.discard(link)
             if not self._links:
                 self._none_left.set()
-        if self._draining:
-            raise _going()
+
+    def _check_links(self, peer: Peer) -> None:
+        most = self._settings.max_connection_links
+        if peer.links > most and peer.is_one:
+            raise ResourceExhaustedError(
+                f"this connection has {most} links, which is its limit (max_connection_links); one is enough for all "
+                "calls, or connect once more"
+            )
+
+    def _end_oldest_pending(self, peer: Peer) -> None:
+        """Makes room for a link that has yet to greet: who means to greet does so before others push it out."""
+        most = self._settings.max_pending_links
+        of_one = max(1, most // PENDING_PART)
+        if peer.pending_links >= of_one:
+            oldest = next(link for link, other in self._pending.items() if other is peer)
+            oldest.end_unheard(f"{of_one} links of its connection have not said hello (max_pending_links)")
+        elif len(self._pending) >= most:
+            oldest = next(iter(self._pending))
+            oldest.end_unheard(f"{most} links have not said hello (max_pending_links)")
+
+    def _greeted(self, link: "_HubLink", peer: Peer, timer: asyncio.TimerHandle) -> None:
+        timer.cancel()
+        del self._pending[link]
+        peer.pending_links -= 1
 
     def drain(self, grace: float) -> None:
         """Refuses new links, and tells the peers of the others to make no new calls; ``grace`` in seconds."""
@@ -155,18 +219,28 @@ def _going() -> UnavailableError:
 class _ServerStream:
     """The frames of a link at the side of the server."""
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: Any, peer: Peer, reads: Reads | None) -> None:
         self._context = context
+        self._peer = peer
+        # Until the first frame has come.
+        self._reads = reads
         self.write: Any = context.write
 
     async def read(self) -> bytes | None:
+        reads, self._reads = self._reads, None
         try:
-            frame = await self._context.read()
+            frame = await (self._context.read() if reads is None else self._first(reads))
         except BaseException as error:
             # gRPC's own frames hold its call, and that the server.
             error.__traceback__ = None
             raise
         return None if frame is grpc.aio.EOF else frame
+
+    async def _first(self, reads: Reads) -> Any:
+        frame = await reads.message(self._context, self._peer, "a link")
+        if frame is not grpc.aio.EOF and len(frame) > MAX_FIRST_BYTES:
+            raise ProtocolError(f"the first frame has {len(frame):,} bytes; with its hello it has {MAX_FIRST_BYTES:,}")
+        return frame
 
     def release(self) -> None:
         """Forgets the stream, which has ended."""
@@ -182,6 +256,10 @@ class _HubLink:
         settings: Limits.
         stream: Where the frames go.
         alone: Links with the only call that they have, to be sent when the frame that brought it has been read.
+        budget: Charged with what it holds.
+
+    Attributes:
+        on_greeted: Called once with the peer's hello, or with the end of the link where none came.
     """
 
     def __init__(
@@ -191,20 +269,29 @@ class _HubLink:
         settings: Settings,
         stream: Any,
         alone: "list[_HubLink]",
+        budget: Budget | None = None,
     ) -> None:
+        self.on_greeted: Callable[[], None] | None = None
         self._alone = alone
         self._hub = hub
         self._workers = hub.workers
         hello = LinkHello(peer="hub", capacity=settings.max_link_calls)
         most = settings.max_link_bytes
-        self._link = Link(dialler=False, hello=hello, max_incoming_bytes=most, max_answer_bytes=most)
+        self._link = Link(dialler=False, hello=hello, max_incoming_bytes=most, max_answer_bytes=most, budget=budget)
         self._stream = stream
         self._io = LinkIO(self._link, stream, on_event=self._take, on_turn=self._turn, patience=settings.stream_timeout)
         self.wake, self.push = self._io.wake, self._io.push
-        self._server = CallServer(self._link, self, methods, who="this hub", patience=settings.stream_timeout)
+        self._server = CallServer(
+            self._link,
+            self,
+            methods,
+            who="this hub",
+            patience=settings.stream_timeout,
+            room_timeout=settings.request_timeout,
+        )
         self._sessions: dict[str, SessionHold] = {}
         self._prune_at = MIN_PRUNED
-        self._given_up = ""
+        self._given_up = self._unheard = ""
 
     @property
     def peer(self) -> str:
@@ -225,6 +312,21 @@ class _HubLink:
             finally:
                 in_slices(lambda hold: hold.release(), list(self._sessions.values()))
                 self._stream.release()
+                self._link.release()
+        if self._unheard:
+            raise DeadlineExceededError(f"the link was ended: {self._unheard}")
+
+    def end_unheard(self, why: str) -> None:
+        """Ends the link of a peer that has not said who it is."""
+        self._unheard = why
+        self.greeted()
+        self.give_up(why)
+
+    def greeted(self) -> None:
+        """Says once that the peer has greeted, or has gone."""
+        on_greeted, self.on_greeted = self.on_greeted, None
+        if on_greeted is not None:
+            on_greeted()
 
     def drain(self, grace: float) -> None:
         self._link.drain(int(grace * 1000))
@@ -248,8 +350,11 @@ class _HubLink:
             self._workers.heard(self)
         elif isinstance(event, Draining):
             self._workers.leave(self)
+        elif isinstance(event, Greeted):
+            self.greeted()
 
     def _turn(self) -> None:
+        self._link.settle()
         alone = self._alone
         while alone:
             alone.pop().push()

@@ -10,7 +10,8 @@ from typing import Any
 
 import grpc.aio
 
-from grpc_tool_bridge.config import STREAM_TIMEOUT
+from grpc_tool_bridge.budgets import Budget
+from grpc_tool_bridge.config import MAX_HUB_BYTES, MAX_MESSAGE_BYTES, MAX_PEER_BYTES, REQUEST_TIMEOUT, STREAM_TIMEOUT
 from grpc_tool_bridge.errors import (
     AccessError,
     DeadlineExceededError,
@@ -19,8 +20,10 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.faults import log_fault
 from grpc_tool_bridge.timeouts import ExpiredError, within
+from grpc_tool_bridge.transport.channel import receive_limit
 from grpc_tool_bridge.transport.facts import SessionFacts, fact_metadata
 from grpc_tool_bridge.transport.reading import request_reader
+from grpc_tool_bridge.transport.reads import Peers, Reads, Rpc
 from grpc_tool_bridge.transport.status import status_of
 from grpc_tool_bridge.transport.writes import Write
 from grpc_tool_bridge.wire.methods import METHODS, SERVICE_NAME, TAKE_DEADLINE, Method
@@ -36,127 +39,129 @@ def service_handler(
     *,
     patience: float = STREAM_TIMEOUT,
     link: Callable[[Any, Any], Awaitable[None]] | None = None,
+    reads: Reads | None = None,
 ) -> grpc.GenericRpcHandler:
     """Makes the handler that serves ``hub``: each method of the service is the hub's method of that name.
+
+    To gRPC each takes a stream of requests, of which it reads one: so a call can be refused before its request was
+    received. A caller sees no difference.
 
     Args:
         hub: An object with some of the methods; the others answer UNIMPLEMENTED.
         patience: Seconds that a message of a stream waits for its reader; then the stream ends.
         link: Serves a link, whose frames are bytes; None: the method answers UNIMPLEMENTED.
+        reads: Reads the requests; None: within the default limits.
     """
+    reads = reads or default_reads()
     handlers: dict[str, Any] = {}
     for name, method in METHODS.items():
         if name == "Link" and link is not None:
             handlers[name] = grpc.stream_stream_rpc_method_handler(_with_status(link))
             continue
         function = getattr(hub, method.attribute, None)
-        behaviour = _unimplemented(method) if function is None else _behaviour(method, function, patience)
-        if name == "InitializeSession":
-            behaviour = _with_facts(behaviour, hub)
-        handlers[name] = _handler(method, behaviour)
+        if function is None:
+            behaviour: Any = _unimplemented(method)
+        elif method.response_streaming:
+            behaviour = _streaming(method, function, reads, patience)
+        else:
+            behaviour = _unary(method, function, reads, hub)
+        handlers[name] = _handler_of_shape(method.response_streaming)(behaviour)
     return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
 
 
-def _handler(method: Method, behaviour: Callable[..., Awaitable[Any]]) -> Any:
-    return _handler_of_shape(method.request_streaming, method.response_streaming)(
-        behaviour,
-        request_deserializer=_reader(method),
-        response_serializer=method.response.SerializeToString,
-    )
+def default_reads() -> Reads:
+    """Makes what reads requests within the default limits."""
+    memory = Budget(MAX_HUB_BYTES, owner="this server", setting="max_hub_bytes")
+    peers = Peers(memory, MAX_PEER_BYTES, owner="this connection", setting="max_peer_bytes")
+    return Reads(peers, receive_limit(MAX_MESSAGE_BYTES), seconds=REQUEST_TIMEOUT)
 
 
-def _reader(method: Method) -> Callable[[bytes], Any]:
-    """Reads requests; bytes that are none become the error that says so, where gRPC would take it for a fault here."""
-    read = request_reader(method)
+def _handler_of_shape(response_streaming: bool) -> Any:
+    """Returns what makes a handler that decides itself whether the request is received."""
+    return grpc.stream_stream_rpc_method_handler if response_streaming else grpc.stream_unary_rpc_method_handler
 
-    def read_or_refuse(data: bytes) -> Any:
+
+def _unary(
+    method: Method, function: Callable[..., Awaitable[Any]], reads: Reads, hub: SessionFacts
+) -> Callable[..., Awaitable[Any]]:
+    read, name = request_reader(method), method.name
+    takes_deadline = name in TAKE_DEADLINE
+    gives_facts = name == "InitializeSession"
+
+    async def answered(context: Any, rpc: Rpc) -> bytes:
+        # Nothing else holds the bytes: a call that waits need not have them twice.
+        request = read(await reads.request(context, rpc))
+        response = await (function(request, deadline=_deadline(context)) if takes_deadline else function(request))
+        del request
+        if gives_facts:
+            context.set_trailing_metadata(fact_metadata(hub, response.session_id))
+        return rpc.answer(response.SerializeToString())
+
+    async def unary(_: Any, context: Any) -> Any:
         try:
-            return read(data)
-        except ToolBridgeError as refusal:
-            return refusal
-
-    return read_or_refuse
-
-
-def _handler_of_shape(request_streaming: bool, response_streaming: bool) -> Any:
-    return {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }[request_streaming, response_streaming]
-
-
-def _behaviour(method: Method, function: Callable[..., Any], patience: float) -> Callable[..., Awaitable[Any]]:
-    if method.response_streaming:
-        return _streaming(function, patience, with_deadline=method.name in TAKE_DEADLINE)
-    if method.name in TAKE_DEADLINE:
-        return _unary_with_deadline(function)
-
-    async def unary(request: Any, context: Any) -> Any:
-        try:
-            return await function(_checked(request))
+            return await answered(context, reads.enter(context, name))
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure is a status
-            await _abort(context, error)
+            await abort(context, error)
 
     return unary
-
-
-def _unary_with_deadline(function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def unary(request: Any, context: Any) -> Any:
-        try:
-            return await function(_checked(request), deadline=_deadline(context))
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure is a status
-            await _abort(context, error)
-
-    return unary
-
-
-def _checked(request: Any) -> Any:
-    """Raises what ``_reader`` made of bytes that are no request."""
-    if isinstance(request, ToolBridgeError):
-        raise request
-    return request
 
 
 def _streaming(
-    function: Callable[..., AsyncGenerator[Any, None]], patience: float, *, with_deadline: bool
+    method: Method, function: Callable[..., AsyncGenerator[Any, None]], reads: Reads, patience: float
 ) -> Callable[..., Awaitable[None]]:
-    async def stream(request: Any, context: Any) -> None:
-        if isinstance(request, ToolBridgeError):
-            await _abort(context, request)
-        messages = function(request, deadline=_deadline(context)) if with_deadline else function(request)
+    read, name = request_reader(method), method.name
+    with_deadline = name in TAKE_DEADLINE
+
+    async def stream(_: Any, context: Any) -> None:
+        rpc = reads.enter(context, name)
+        try:
+            request = read(await reads.request(context, rpc))
+            messages = function(request, deadline=_deadline(context)) if with_deadline else function(request)
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure is a status
+            await abort(context, error)
+            return
         # A call that gives itself less time holds its place no longer than that for a reader that stalls.
         own = request.timeout_ms / 1000 if with_deadline else 0
-        seconds = min(own, patience) if own > 0 else patience
-        # One message is made while the one before it is on its way: a write is mostly waiting.
-        writing: Write | None = None
-        try:
-            async for message in messages:
-                if writing is not None:
-                    await _written(writing, seconds)
-                writing = Write(context.write(message))
-            if writing is not None:
-                await _written(writing, seconds)
-        except _ReaderGoneError:
-            # Nobody is there to be told.
-            _tell_gone(messages)
-            return
-        except asyncio.CancelledError:
-            _tell_gone(messages)
-            raise
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure is a status
-            # What the stream holds is given back first: the status waits behind the message that nobody takes.
-            await messages.aclose()
-            if writing is not None:
-                with contextlib.suppress(Exception):
-                    # Its failure tells nothing new: the reader has gone.
-                    await writing
-            await _abort(context, error)
-        finally:
-            await messages.aclose()
+        await _send_all(context, rpc, messages, min(own, patience) if own > 0 else patience)
 
     return stream
+
+
+async def _send_all(context: Any, rpc: Rpc, messages: AsyncGenerator[Any, None], seconds: float) -> None:
+    """Sends a stream; each message has so many seconds for its reader."""
+    largest = 0
+    # One message is made while the one before it is on its way: a write is mostly waiting.
+    writing: Write | None = None
+    try:
+        async for message in messages:
+            data = message if type(message) is bytes else message.SerializeToString()
+            if len(data) > largest:
+                rpc.hold_chunks(len(data), largest)
+                largest = len(data)
+            if writing is not None:
+                await _written(writing, seconds)
+            writing = Write(context.write(data))
+        if writing is not None:
+            await _written(writing, seconds)
+    except _ReaderGoneError:
+        # Nobody is there to be told.
+        _tell_gone(messages)
+        return
+    except asyncio.CancelledError:
+        if writing is not None:
+            writing.abandon()
+        _tell_gone(messages)
+        raise
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure is a status
+        # What the stream holds is given back first: the status waits behind the message that nobody takes.
+        await messages.aclose()
+        if writing is not None:
+            with contextlib.suppress(Exception):
+                # Its failure tells nothing new: the reader has gone.
+                await writing
+        await abort(context, error)
+    finally:
+        await messages.aclose()
 
 
 def _tell_gone(messages: Any) -> None:
@@ -186,15 +191,6 @@ async def _written(writing: Write, seconds: float) -> None:
         raise _ReaderGoneError from error
 
 
-def _with_facts(behaviour: Callable[..., Awaitable[Any]], hub: SessionFacts) -> Callable[..., Awaitable[Any]]:
-    async def with_facts(request: Any, context: Any) -> Any:
-        response = await behaviour(request, context)
-        context.set_trailing_metadata(fact_metadata(hub, response.session_id))
-        return response
-
-    return with_facts
-
-
 def _with_status(link: Callable[[Any, Any], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
     async def serve(frames: Any, context: Any) -> None:
         # Else gRPC sends it with the first frame, and no status while that one is on its way.
@@ -202,14 +198,14 @@ def _with_status(link: Callable[[Any, Any], Awaitable[None]]) -> Callable[..., A
         try:
             await link(frames, context)
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure is a status
-            await _abort(context, error)
+            await abort(context, error)
 
     return serve
 
 
 def _unimplemented(method: Method) -> Callable[..., Awaitable[None]]:
     async def refuse(request: Any, context: Any) -> None:  # noqa: ARG001 - the shape is gRPC's
-        await _abort(context, UnimplementedError(f"this hub does not offer {method.name}"))
+        await abort(context, UnimplementedError(f"this hub does not offer {method.name}"))
 
     return refuse
 
@@ -219,13 +215,22 @@ def _deadline(context: Any) -> float | None:
     return None if remaining is None else time.monotonic() + remaining
 
 
-async def _abort(context: Any, error: BaseException) -> None:
+async def abort(context: Any, error: BaseException) -> None:
+    """Ends an RPC with the status of an error; a fault is logged."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
     code, text, trailer = status_of(error)
     if not isinstance(error, ToolBridgeError):
         log_fault(_log, "fault in a method: %s", text, error=error)
-    await context.abort(code, text, trailer)
+    # What the frames of its traceback hold is not kept until the peer has taken the status.
+    error = None  # type: ignore[assignment]
+    try:
+        await context.abort(code, text, trailer)
+    except grpc.aio.AbortError:
+        raise
+    except Exception as failure:  # noqa: BLE001 - gRPC's own errors are not part of its API
+        # gRPC itself has ended the call: its request was over what gRPC takes, or its caller has gone.
+        _log.debug("a call could not be told how it ended: %s", failure)
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):
@@ -252,15 +257,13 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
 
 
 def _refusal(text: str, handler: Any) -> Any:
-    """Makes a handler of the same shape as ``handler`` that refuses."""
+    """Makes a handler that refuses, and receives nothing of the request."""
     error = AccessError(text, error_type="Unauthenticated")
 
     async def refuse(request: Any, context: Any) -> None:  # noqa: ARG001 - the shape is gRPC's
-        await _abort(context, error)
+        await abort(context, error)
 
-    if handler is None:
-        return None
-    return _handler_of_shape(handler.request_streaming, handler.response_streaming)(refuse)
+    return None if handler is None else _handler_of_shape(handler.response_streaming)(refuse)
 
 
 def _as_bytes(value: str | bytes) -> bytes:

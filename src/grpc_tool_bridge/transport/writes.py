@@ -1,5 +1,6 @@
 """Writes to a gRPC stream that are begun at once and awaited later, without a task."""
 
+import asyncio
 from collections.abc import Coroutine, Generator
 from typing import Any
 
@@ -31,6 +32,12 @@ class Write:
         self._done = True
         self._write.close()
 
+    def abandon(self) -> None:
+        """Leaves it to itself: nobody will wait for its end, nor be told of its failure."""
+        waits_for = self._waits_for
+        if not self._done and isinstance(waits_for, asyncio.Future):
+            waits_for.add_done_callback(_heed)
+
     def __await__(self) -> Generator[Any, None, None]:
         if self._error is not None:
             raise self._error
@@ -39,3 +46,8 @@ class Write:
                 yield from go_on(self._write, self._waits_for)
             finally:
                 self._done = True
+
+
+def _heed(write: asyncio.Future[None]) -> None:
+    if not write.cancelled():
+        write.exception()

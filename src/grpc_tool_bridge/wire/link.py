@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
+from grpc_tool_bridge.budgets import Budget, Lease
 from grpc_tool_bridge.errors import (
     MessageTooLargeError,
     ProtocolError,
@@ -78,6 +79,12 @@ MAX_CALL_METADATA_CHARS = 8_192
 
 # Cancelled calls that were answered nevertheless, of which a belated ``end`` may still come.
 MAX_CROSSED = 1_000
+
+# What a link and each call of its peer take by themselves: tasks, their stacks, what is known of them.
+LINK_BYTES = 64 * 1024
+CALL_BYTES = 4 * 1024
+# What a piece takes besides its bytes.
+PIECE_BYTES = 64
 
 # Numbers of gRPC's statuses.
 OK = 0
@@ -143,12 +150,14 @@ class IncomingCall:
         metadata: By name.
         cancelled: Whether the peer wants it no more.
         answered: Whether its reply or its end was given.
+        begun: Whether it is large and worked on.
         task: For whoever runs it.
     """
 
     cancelled = False
     answered = False
     task: Any = None
+    begun = False
     _tag = REPLY_TAG
     _lane: Lane | None = None
 
@@ -255,6 +264,7 @@ class Link:
         hello: What the peer is told first; ``protocol`` is filled in. Calls past its ``capacity`` are refused.
         max_incoming_bytes: Of requests that wait for their answers, all together; a call past it is refused.
         max_answer_bytes: Of answers that wait to be sent; one past it that is not small is refused.
+        budget: Charged with what the link holds; None: it is not counted.
 
     Attributes:
         peer: What the peer said of itself; None before it did.
@@ -271,6 +281,7 @@ class Link:
         hello: LinkHello,
         max_incoming_bytes: int = MAX_INCOMING_BYTES,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
+        budget: Budget | None = None,
     ) -> None:
         self.peer: LinkHello | None = None
         self.draining = False
@@ -283,6 +294,14 @@ class Link:
         self._max_incoming_bytes = max_incoming_bytes
         self._max_answer_bytes = max_answer_bytes
         self._incoming_bytes = 0
+        self._budget = budget
+        self._lease = Lease(budget, "a link") if budget is not None else None
+        # Large requests that are worked on.
+        self._begun = 0
+        # The budget that had no room for more, when it was looked at last.
+        self._full: Budget | None = None
+        # Calls that were refused while they came in pieces, and whose other pieces may still come.
+        self._cut: OrderedDict[int, None] = OrderedDict()
         # Calls of this end that were given and have not come to their end.
         self._open = 0
         self._open_streams = 0
@@ -350,6 +369,57 @@ class Link:
         """Whether a call may be made now, with all that bounds them."""
         return self._outbox.size < HIGH_WATER_BYTES and self.room > 0
 
+    @property
+    def held_bytes(self) -> int:
+        """What the link holds: requests, answers, pieces of both, and what they take by themselves."""
+        outbox = self._outbox
+        waiting = outbox.size + outbox.stalled + outbox.control_size
+        own = LINK_BYTES + CALL_BYTES * len(self.incoming) + PIECE_BYTES * self._pieces
+        return self._incoming_bytes + self._assembled + waiting + own
+
+    @property
+    def is_budgeted(self) -> bool:
+        """Whether a budget is charged with what the link holds."""
+        return self._budget is not None
+
+    def settle(self) -> None:
+        """Charges the budget with what the link holds now; whoever moves frames does so after each."""
+        if self._lease is not None and self._budget is not None:
+            self._lease.set(self.held_bytes)
+            self._full = self._budget.is_over()
+
+    def release(self) -> None:
+        """Gives back what was charged: the link is over."""
+        if self._lease is not None:
+            self._lease.release()
+            self._lease = self._budget = None
+
+    def begin(self, call: IncomingCall) -> bool:
+        """Counts a large request as worked on, which takes its size once more; false where it has to wait for room."""
+        budget = self._budget
+        if budget is None or call.begun:
+            return True
+        self.settle()
+        full = budget.is_full_for(call._size)
+        if full is not None and (full is not budget or self._begun):
+            return False
+        self.begin_anyway(call)
+        return True
+
+    def begin_anyway(self, call: IncomingCall) -> None:
+        """Counts it so where it may not wait: others would wait for it."""
+        call.begun = True
+        self._begun += 1
+        self._incoming_bytes += call._size
+        call._size *= 2
+        self.settle()
+
+    def refuse_for_room(self, call: IncomingCall) -> None:
+        """Ends a call for which there was no room."""
+        if self._budget is not None and not call.answered:
+            full = self._budget.is_full_for(call._size) or self._budget
+            self._refuse_with(call, self._budget.refusal(full, call._size, f"the request of {call.method[:100]}"))
+
     def unsent(self) -> list[tuple[Any, bytes]]:
         """Returns the calls that were given and not sent, with their payloads: what a lost link did not lose."""
         return [entry for entry in self._outbox.unsent() if isinstance(entry[0], OutgoingCall) and not entry[0].id]
@@ -412,6 +482,7 @@ class Link:
         if call.answered:
             return
         self._check_size("the answer", payload)
+        self._drop_request(call)
         if len(payload) <= SMALL_BYTES:
             call.answered = True
             self._over(call)
@@ -422,10 +493,12 @@ class Link:
                 f"the answers that wait for their reader would take {self._outbox.size + len(payload):,} bytes, the "
                 f"link's limit is {self._max_answer_bytes:,}; read them, and make fewer calls at once"
             )
+        self._check_room(payload, "the answer")
         call.answered = True
         call._lane = Lane()
         call._lane.on_empty = partial(self._over, call)
         self._outbox.add(call._lane, call, payload)
+        self.settle()
 
     def chunk(self, call: IncomingCall, payload: bytes) -> None:
         """Sends a message of a stream, as soon as the peer's credit allows.
@@ -436,6 +509,8 @@ class Link:
         if call.answered or call.cancelled:
             return
         self._check_size("a message of the stream", payload)
+        if len(payload) > SMALL_BYTES:
+            self._check_room(payload, "a message of the stream")
         call._tag = CHUNK_TAG
         if call._lane is None:
             call._lane = Lane(call._credit)
@@ -456,6 +531,7 @@ class Link:
         if call.answered:
             return
         call.answered = True
+        self._drop_request(call)
         envelope = whole(Envelope(id=call.id, end=status))
         lane = call._lane
         if lane is None or lane.dropped or lane.is_empty():
@@ -492,9 +568,27 @@ class Link:
         return call.id
 
     def _over(self, call: IncomingCall) -> None:
-        call.payload = b""
         if self.incoming.pop(call.id, None) is not None:
-            self._incoming_bytes -= call._size
+            self._drop_request(call)
+
+    def _drop_request(self, call: IncomingCall) -> None:
+        """Counts the request of a call no more: its answer is there."""
+        call.payload = b""
+        self._incoming_bytes -= call._size
+        call._size = 0
+        if call.begun:
+            call.begun = False
+            self._begun -= 1
+
+    def _check_room(self, payload: bytes, what: str) -> None:
+        """Raises ResourceExhaustedError where the budget has no room for what is to be sent."""
+        budget = self._budget
+        if budget is None:
+            return
+        self.settle()
+        full = budget.is_full_for(len(payload))
+        if full is not None and (full is not budget or self._outbox.size + self._outbox.stalled):
+            raise budget.refusal(full, len(payload), what)
 
     def _control(self, envelope: Envelope) -> None:
         self._outbox.add_control(whole(envelope))
@@ -551,6 +645,9 @@ class Link:
     def _receive_call(self, envelope: Envelope, events: list[Event]) -> None:
         call_id, message = envelope.id, envelope.call
         payload = message.payload
+        if call_id in self._cut:
+            del self._cut[call_id]
+            return
         if call_id in self._assembling:
             payload = self._join(self._assembling.pop(call_id), payload)
         else:
@@ -577,13 +674,27 @@ class Link:
                 f"{MAX_CALL_METADATA_CHARS:,} characters; put what is larger into the context of the request"
             )
             self.end(call, LinkStatus(code=INVALID_ARGUMENT, message=error.message, error=error_info(error)))
+        elif self._budget is not None and self._has_no_room_for(call):
+            self.refuse_for_room(call)
         else:
             events.append(Called(call))
 
+    def _has_no_room_for(self, call: IncomingCall) -> bool:
+        # What is small is looked at with its frame, and what is large by itself.
+        if call._size > SMALL_BYTES:
+            self.settle()
+            return self._full is not None
+        return self._full is not None and self._full.is_full_for(0) is not None
+
     def _refuse(self, call: IncomingCall, limit: str) -> None:
-        error = ResourceExhaustedError(
-            f"the link takes {limit}; call again when some were answered", details={"retry_after": "0.1"}
+        self._refuse_with(
+            call,
+            ResourceExhaustedError(
+                f"the link takes {limit}; call again when some were answered", details={"retry_after": "0.1"}
+            ),
         )
+
+    def _refuse_with(self, call: IncomingCall, error: ResourceExhaustedError) -> None:
         self.end(call, LinkStatus(code=RESOURCE_EXHAUSTED, message=error.message, error=error_info(error)))
 
     def _receive_reply(self, envelope: Envelope, events: list[Event]) -> None:
@@ -690,23 +801,10 @@ class Link:
 
     def _receive_part(self, envelope: Envelope, _: list[Event]) -> None:
         call_id, piece = envelope.id, envelope.part
-        if call_id % 2 == self._last_id % 2:
-            call = self.calls.get(call_id)
-            if call is None:
-                raise self._unasked(call_id, "part")
-            if call.given_up:
-                return
-            if call._parts is None:
-                if call.streaming:
-                    self._check_credit(call)
-                call._parts = _Parts()
-            parts = call._parts
-        else:
-            known = self._assembling.get(call_id)
-            if known is None:
-                self._check_new(call_id)
-                known = self._assembling[call_id] = _Parts()
-            parts = known
+        own = call_id % 2 == self._last_id % 2
+        parts = self._parts_of_answer(call_id) if own else self._parts_of_call(call_id, len(piece))
+        if parts is None:
+            return
         parts.pieces.append(piece)
         parts.size += len(piece)
         self._assembled += len(piece)
@@ -715,6 +813,45 @@ class Link:
             raise ProtocolError(f"pieces of more than {REASSEMBLY_BYTES:,} bytes came before they made a whole")
         if self._pieces > MAX_PIECES:
             raise ProtocolError(f"more than {MAX_PIECES:,} pieces came before they made a whole; send larger ones")
+
+    def _parts_of_answer(self, call_id: int) -> _Parts | None:
+        call = self.calls.get(call_id)
+        if call is None:
+            raise self._unasked(call_id, "part")
+        if call.given_up:
+            return None
+        if call._parts is None:
+            if call.streaming:
+                self._check_credit(call)
+            call._parts = _Parts()
+        parts: _Parts = call._parts
+        return parts
+
+    def _parts_of_call(self, call_id: int, size: int) -> _Parts | None:
+        """Returns the pieces of a call that the peer makes; None where it is refused."""
+        if call_id in self._cut:
+            return None
+        parts = self._assembling.get(call_id)
+        if parts is None:
+            self._check_new(call_id)
+            parts = self._assembling[call_id] = _Parts()
+        if self._full is not None:
+            self._cut_off(call_id, size)
+            return None
+        return parts
+
+    def _cut_off(self, call_id: int, size: int) -> None:
+        """Refuses a call of which only pieces have come; its other pieces are dropped as they come."""
+        assert self._budget is not None  # noqa: S101 - it is what has no room
+        parts = self._assembling.pop(call_id)
+        self._forget(parts)
+        error = self._budget.refusal(self._full or self._budget, parts.size + size, "a request that came in pieces")
+        status = LinkStatus(code=RESOURCE_EXHAUSTED, message=error.message, error=error_info(error))
+        self._control(Envelope(id=call_id, end=status))
+        self._cut[call_id] = None
+        if len(self._cut) > MAX_CROSSED:
+            self._cut.popitem(last=False)
+        self.settle()
 
     def _receive_event(self, envelope: Envelope, events: list[Event]) -> None:
         call = self.calls.get(envelope.id)

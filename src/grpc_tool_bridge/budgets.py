@@ -1,0 +1,184 @@
+"""Budgets of memory: how many bytes a hub, a session and a connection may hold.
+
+What is held for others is charged here before it is kept: requests until they are answered, answers until they are
+sent, variables, caches. The hub's budget is the sum of what connections and sessions hold; each of them has its own
+below it. A charge costs an addition or two, so what is small is not charged call by call where that would be felt.
+"""
+
+from collections.abc import Callable
+
+from grpc_tool_bridge.errors import ResourceExhaustedError
+
+MIB = 1024 * 1024
+
+# What is no larger may use all of a budget; what is larger leaves it the last sixteenth. So a hub that is full of large
+# requests still answers those that manage it: health, heartbeats, cancellations, metrics.
+SMALL_BYTES = 16 * 1024
+RESERVED_PART = 16
+
+# Said to whoever is refused: seconds after which to try again.
+RETRY_AFTER = "1"
+
+
+class Budget:
+    """So many bytes for one holder.
+
+    Args:
+        limit: Bytes.
+        owner: Whose they are, for the text of a refusal.
+        setting: The setting that makes the budget larger.
+        parent: A budget that everything charged here counts on as well.
+
+    Attributes:
+        limit, owner, setting: As given.
+        used: Bytes that are held.
+        refused: Charges that were refused since the start.
+        peak: Most bytes that were held since somebody set it back.
+    """
+
+    __slots__ = (
+        "_large_limit",
+        "_parent",
+        "_shared",
+        "limit",
+        "make_room",
+        "owner",
+        "peak",
+        "refused",
+        "setting",
+        "used",
+    )
+
+    def __init__(self, limit: int, *, owner: str, setting: str, parent: "Budget | None" = None) -> None:
+        self.limit = limit
+        self.owner = owner
+        self.setting = setting
+        self.used = 0
+        self.refused = 0
+        self.peak = 0
+        # Called with the bytes that are missing: ends what may be ended before anything is refused.
+        self.make_room: Callable[[int], None] | None = None
+        self._large_limit = limit - limit // RESERVED_PART
+        self._parent = parent
+        # Of ``used``, what the parent was charged as well.
+        self._shared = 0
+
+    @property
+    def free(self) -> int:
+        """Bytes that may be charged now in one piece, however large."""
+        room = max(0, self._large_limit - self.used)
+        return room if self._parent is None else min(room, self._parent.free)
+
+    def is_full_for(self, size: int) -> "Budget | None":
+        """Returns the budget that has no room for ``size`` bytes: this one or a parent; None where there is room."""
+        limit = self.limit if size <= SMALL_BYTES else self._large_limit
+        if self.used + size > limit:
+            if self.make_room is None:
+                return self
+            self.make_room(self.used + size - limit)
+            if self.used + size > limit:
+                return self
+        return self._parent.is_full_for(size) if self._parent is not None else None
+
+    def is_over(self) -> "Budget | None":
+        """Returns the budget that holds more than what is large may use: this one or a parent."""
+        if self.used > self._large_limit:
+            if self.make_room is not None:
+                self.make_room(self.used - self._large_limit)
+            if self.used > self._large_limit:
+                return self
+        return self._parent.is_over() if self._parent is not None else None
+
+    def take(self, size: int, what: str) -> None:
+        """Charges ``size`` bytes for ``what``.
+
+        Raises:
+            ResourceExhaustedError: There is no room; nothing was charged.
+        """
+        full = self.is_full_for(size)
+        if full is not None:
+            raise self.refusal(full, size, what)
+        self.charge(size)
+
+    def charge(self, size: int) -> None:
+        """Charges what is there already, even beyond the limit."""
+        self.used += size
+        self._shared += size
+        if self.used > self.peak:  # noqa: PLR1730 - of every call, where max() would be felt
+            self.peak = self.used
+        if self._parent is not None:
+            self._parent.charge(size)
+
+    def give_back(self, size: int) -> None:
+        """Takes a charge back."""
+        self.used -= size
+        self._shared -= size
+        if self._parent is not None:
+            self._parent.give_back(size)
+
+    def take_own(self, size: int, what: str) -> None:
+        """Charges what somebody else charges the parent for.
+
+        Raises:
+            ResourceExhaustedError: There is no room here.
+        """
+        if self.used + size > self.limit:
+            raise self.refusal(self, size, what)
+        self.used += size
+
+    def give_back_own(self, size: int) -> None:
+        """Takes such a charge back."""
+        self.used -= size
+
+    def close(self) -> None:
+        """Takes back everything that the parent was charged: the holder is no more."""
+        self.give_back(self._shared)
+        self._parent = None
+
+    def refusal(self, full: "Budget", size: int, what: str) -> ResourceExhaustedError:
+        """Makes the error of a charge for which the budget ``full`` has no room, and counts it."""
+        full.refused += 1
+        return ResourceExhaustedError(
+            f"{what} of {size:,} bytes was refused: {full.owner} holds {full.used:,} of {full.limit:,} bytes "
+            f"({full.setting}); call again when some of it was answered or deleted",
+            details={"retry_after": RETRY_AFTER},
+        )
+
+
+class Lease:
+    """A charge that grows and shrinks with what it stands for.
+
+    Args:
+        budget: What is charged.
+        what: For the text of a refusal.
+    """
+
+    __slots__ = ("_budget", "_what", "size")
+
+    def __init__(self, budget: Budget, what: str) -> None:
+        self._budget = budget
+        self._what = what
+        self.size = 0
+
+    def resize(self, size: int) -> None:
+        """Makes it ``size`` bytes.
+
+        Raises:
+            ResourceExhaustedError: There is no room for what is added; it stays as it was.
+        """
+        more = size - self.size
+        if more > 0:
+            self._budget.take(more, self._what)
+        else:
+            self._budget.give_back(-more)
+        self.size = size
+
+    def set(self, size: int) -> None:
+        """Makes it ``size`` bytes, even beyond the limit: for what is there already."""
+        self._budget.charge(size - self.size)
+        self.size = size
+
+    def release(self) -> None:
+        """Takes all of it back."""
+        self._budget.give_back(self.size)
+        self.size = 0

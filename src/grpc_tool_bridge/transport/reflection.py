@@ -1,0 +1,63 @@
+"""Server reflection, bounded: how many ask at once, and what each may send."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import grpc.aio
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from grpc_tool_bridge.errors import MessageTooLargeError, ResourceExhaustedError, SerializationError
+from grpc_tool_bridge.transport.reads import Reads
+from grpc_tool_bridge.transport.servicer import abort
+
+SERVICE_NAME: str = reflection.SERVICE_NAME
+
+# A request names a file or a symbol, and the answer repeats it.
+MAX_REQUEST_BYTES = 4 * 1024
+# Streams at once; a tool that asks needs one for a moment.
+MAX_STREAMS = 32
+
+
+def reflection_handler(services: Sequence[str], reads: Reads) -> Any:
+    """Makes the handler of the service that tells what a hub serves."""
+    return grpc.method_handlers_generic_handler(
+        SERVICE_NAME,
+        {"ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(_Reflection(services, reads).serve)},
+    )
+
+
+class _Reflection:
+    def __init__(self, services: Sequence[str], reads: Reads) -> None:
+        self._servicer: Any = reflection.aio.ReflectionServicer(services)
+        self._reads = reads
+        self._streams = 0
+
+    async def serve(self, _: Any, context: Any) -> None:
+        self._streams += 1
+        try:
+            self._check_streams()
+            rpc = self._reads.enter(context, "ServerReflectionInfo")
+            rpc.hold(MAX_REQUEST_BYTES, "a request for reflection")
+            async for answer in self._servicer.ServerReflectionInfo(self._requests(context, rpc), context):
+                await context.write(answer.SerializeToString())
+        except Exception as error:  # noqa: BLE001 - every failure is a status
+            await abort(context, error)
+        finally:
+            self._streams -= 1
+
+    def _check_streams(self) -> None:
+        if self._streams > MAX_STREAMS:
+            raise ResourceExhaustedError(
+                f"{MAX_STREAMS} ask for reflection already, which is the limit; ask again later",
+                details={"retry_after": "1"},
+            )
+
+    async def _requests(self, context: Any, rpc: Any) -> AsyncIterator[Any]:
+        while (data := await self._reads.message(context, rpc.peer, rpc.what)) is not grpc.aio.EOF:
+            if len(data) > MAX_REQUEST_BYTES:
+                raise MessageTooLargeError.of("a request for reflection", len(data), MAX_REQUEST_BYTES)
+            try:
+                request = reflection_pb2.ServerReflectionRequest.FromString(data)
+            except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the peer's fault
+                raise SerializationError(f"the request cannot be read: {str(failure)[:200]}") from None
+            yield request
