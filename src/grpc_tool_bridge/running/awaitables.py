@@ -1,7 +1,7 @@
 """What a tool's coroutine waits for, before asyncio looks at it.
 
-A task asks what its coroutine gives it for attributes, and for its ``repr`` where it is no future. What that raises ends
-the event loop, or leaves the task waiting for ever.
+A task asks what its coroutine gives it for attributes, and for its ``repr`` where it is no future. What that raises
+ends the event loop, or leaves the task waiting for ever.
 """
 
 import asyncio
