@@ -100,17 +100,6 @@ def asks_for_evil(ctx: ToolContext) -> None:
 
 
 @tool
-async def cleans_up_evilly() -> AsyncIterator[int]:
-    """Ends the program where it is closed."""
-    try:
-        while True:
-            yield 1
-            await asyncio.sleep(0)
-    finally:
-        raise SystemExit
-
-
-@tool
 async def ignores_its_end() -> None:
     """Is left behind, and then ends the program."""
     try:
@@ -142,7 +131,6 @@ TOOLS = [
     slow_result,
     slow_class,
     asks_for_evil,
-    cleans_up_evilly,
     ignores_its_end,
     waits_for_no_future,
     waits_for_an_odd_future,
