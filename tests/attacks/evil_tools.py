@@ -2,8 +2,7 @@
 
 import asyncio
 import threading
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from typing import Any
 
 from grpc_tool_bridge import ToolContext, tool
@@ -30,12 +29,30 @@ class SlowNotes(Exception):
 
 
 class Ends:
-    """Ends the program wherever it is touched."""
-
-    def __getattribute__(self, name: str) -> Any:
-        raise SystemExit(name)
+    """Ends the program where it is written."""
 
     def __str__(self) -> str:
+        raise SystemExit
+
+
+class NoFuture:
+    """Ends the program where a task waits for it."""
+
+    @property
+    def _asyncio_future_blocking(self) -> bool:
+        raise SystemExit
+
+    def __repr__(self) -> str:
+        raise SystemExit
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield self
+
+
+class OddFuture(asyncio.Future[None]):
+    """Likewise, and is a future."""
+
+    def add_done_callback(self, *_: Any, **__: Any) -> None:
         raise SystemExit
 
 
@@ -83,17 +100,6 @@ def asks_for_evil(ctx: ToolContext) -> None:
 
 
 @tool
-async def cleans_up_evilly() -> AsyncIterator[int]:
-    """Ends the program where it is closed."""
-    try:
-        while True:
-            yield 1
-            await asyncio.sleep(0)
-    finally:
-        raise SystemExit
-
-
-@tool
 async def ignores_its_end() -> None:
     """Is left behind, and then ends the program."""
     try:
@@ -106,20 +112,15 @@ async def ignores_its_end() -> None:
 
 
 @tool
-def closes_evilly() -> Iterator[int]:
-    """Ends the program where it is closed, in a thread."""
-    try:
-        while True:
-            yield 1
-    finally:
-        raise SystemExit
+async def waits_for_no_future() -> None:
+    """Waits for what ends the program."""
+    await NoFuture()
 
 
 @tool
-async def holds_the_loop(seconds: float) -> float:
-    """Blocks."""
-    time.sleep(seconds)  # noqa: ASYNC251 - that is what is told
-    return seconds
+async def waits_for_an_odd_future() -> None:
+    """Likewise."""
+    await OddFuture()
 
 
 TOOLS = [
@@ -130,9 +131,8 @@ TOOLS = [
     slow_result,
     slow_class,
     asks_for_evil,
-    cleans_up_evilly,
     ignores_its_end,
-    closes_evilly,
-    holds_the_loop,
+    waits_for_no_future,
+    waits_for_an_odd_future,
     *evil_tools.TOOLS,
 ]

@@ -80,15 +80,13 @@ async def test_a_value_for_a_variable_that_ends_the_program_fails_its_own_call(a
         assert caught.value.error_type == "SystemExit"
 
 
-@pytest.mark.parametrize("tool", ["cleans_up_evilly", "closes_evilly"])
-async def test_a_stream_that_is_left_may_raise_what_it_likes_in_its_clean_up(attacked: MakeVictim, tool: str) -> None:
+@pytest.mark.parametrize("tool", ["waits_for_no_future", "waits_for_an_odd_future"])
+async def test_what_is_no_future_fails_the_tool_that_waits_for_it(attacked: MakeVictim, tool: str) -> None:
     hub = await attacked(TOOLS)
     async with asyncio.timeout(PATIENCE), GRPCToolBridge(hub.address) as bridge:
         tools = await bridge.initialize()
-        stream = tools[tool].stream()
-        assert await anext(stream) == 1
-        await stream.aclose()
-        assert await tools["add"](2, 3) == 5
+        with pytest.raises(ToolExecutionError, match="which is no future of asyncio"):
+            await tools[tool]()
 
 
 async def test_a_tool_that_was_left_behind_may_raise_what_it_likes(attacked: MakeVictim) -> None:

@@ -1,5 +1,7 @@
 """Evil exceptions and results, of every kind of tool, over every transport and from a worker: each is answered once."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -104,3 +106,24 @@ async def test_a_stream_gives_its_values_and_ends_with_the_evil_exception(
             assert values == [1]
             assert caught.value.error_type.startswith(name)
             assert caught.value.message.startswith(text)
+
+
+@pytest.mark.parametrize("raised", RAISED)
+async def test_a_stream_that_is_left_raises_nothing_of_its_tools_clean_up(connect: Connect, raised: str) -> None:
+    cleaned = asyncio.Event()
+
+    async def count() -> AsyncIterator[int]:
+        try:
+            for number in range(1_000_000):
+                yield number
+                await asyncio.sleep(0)
+        finally:
+            cleaned.set()
+            raise RAISED[raised]
+
+    world = await connect(count)
+    stream = world.tools["count"].stream()
+    assert await anext(stream) == 0
+    await soon(stream.aclose())
+    await soon(cleaned.wait())
+    await world.quiet()

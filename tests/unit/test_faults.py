@@ -67,7 +67,7 @@ def test_where_no_thread_can_be_had_the_line_comes_without_the_exception(
     def refuse(**_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("grpc_tool_bridge.faults.threading.Thread", refuse)
+    monkeypatch.setattr(threading, "Thread", refuse)
     for _ in range(MAX_THREADS + 1):
         log_fault(log, "fault", error=Ends())
     assert {record.message for record in caplog.records} == {"fault (an exception that cannot be written)"}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from grpc_tool_bridge.errors import CallCancelledError, DeadlineExceededError, ToolBridgeError
 from grpc_tool_bridge.faults import log_fault
+from grpc_tool_bridge.running.awaitables import waitable
 from grpc_tool_bridge.running.blocking import BLOCKED_SECONDS, held_loop
 from grpc_tool_bridge.tasks import TaskSet
 
@@ -280,6 +281,7 @@ class Call:
         began = 0.0
         try:
             while True:
+                waits_for = waitable(waits_for)
                 try:
                     sent = yield waits_for
                 except asyncio.CancelledError as cancelled:

@@ -247,7 +247,8 @@ async def close_values(call: Call, values: Any) -> None:
         if aclose is not None:
             await call.step(aclose())
     except asyncio.CancelledError:
-        if call.convert() is None:
+        # The tool may raise one by itself, which ends nothing.
+        if call.convert() is None and call.cancelled_from_outside():
             raise
     except BaseException as error:
         if call.closing:
