@@ -21,10 +21,10 @@ import trustme
 
 from grpc_tool_bridge.cli import connection, main
 from grpc_tool_bridge.cli.doctor import EXTRAS
+from support.patience import PATIENCE as PATIENCE  # noqa: PLC0414 - the other commands' tests have it from here
 
 TOOLS = str(Path(__file__).parent / "cli_tools.py")
 PROGRAM = [sys.executable, "-m", "grpc_tool_bridge.cli"]
-PATIENCE = 30.0
 TOKEN = "s3cret-t0ken"
 
 Cli = Callable[..., str]

@@ -25,6 +25,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.testing import MockBridgeServer
 from integration.connections import Connect, RemoteBridge, World, soon, until
+from support.patience import PATIENCE
 
 
 def add(a: int, b: int) -> int:
@@ -356,7 +357,7 @@ def test_a_caller_without_an_event_loop_sees_the_tools_as_they_are_now() -> None
             target.hub.registry.register_batch("", [add_with_carry])
             await soon(added.wait())
 
-        asyncio.run_coroutine_threadsafe(change_it(), bridge._loop).result(10)
+        asyncio.run_coroutine_threadsafe(change_it(), bridge._loop).result(PATIENCE)
         assert held(1, 2, carry=True) == 4
         assert bridge.tools["add"](1, 2, carry=False) == 3
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from support.patience import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 BOUNDS = {"link-100": (2.0, "more"), "link-one": (1.5, "less"), "link-stream": (0.3, "more"), "batch": (2.0, "more")}
 WORKER_BOUNDS = {
@@ -32,7 +34,13 @@ SERVERS = ["hub", "bare", "echo", "mcp", *(["nats"] if shutil.which("nats-server
 def bench(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchmarks", "--quick", "--rounds", "1", *map(str, arguments)]
     return subprocess.run(
-        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=55, check=False
+        command,
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=4 * PATIENCE,
+        check=False,
     )
 
 
@@ -115,13 +123,13 @@ def test_a_server_ends_when_its_standard_input_does_and_leaves_no_port_open(kind
         input="",
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     assert answer.returncode == 0, answer.stderr
     host, port = re.findall(r"(127\.0\.0\.1):(\d+)", json.loads(answer.stdout))[0]
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((host, int(port)), timeout=5)
+        socket.create_connection((host, int(port)), timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("kind", ["worker", "agents"])
@@ -137,12 +145,12 @@ def test_a_worker_ends_when_its_standard_input_does_and_its_hub_goes_on(kind: st
                 input="",
                 capture_output=True,
                 text=True,
-                timeout=30,
+                timeout=PATIENCE,
                 check=False,
             )
             assert (worker.returncode, worker.stderr) == (0, "")
             assert json.loads(worker.stdout) == address
-        hub.communicate("", timeout=30)
+        hub.communicate("", timeout=PATIENCE)
     assert hub.returncode == 0
 
 
