@@ -5,6 +5,8 @@ import os
 import pytest
 from hypothesis import settings
 
+from support.parallel import runs_tests
+
 pytest_plugins = ["pytester", *(f"support.{name}" for name in ("leftovers", "limits", "names", "needs", "terminal"))]
 
 # How long an example takes is the machine's business; ``make soak`` asks for many more of them.
@@ -15,6 +17,6 @@ settings.load_profile(os.environ.get("TEST_PROFILE", "suite"))
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keeps coverage to the processes that run tests; what they start runs as fast as it does for a user."""
-    if config.getoption("dist", "no") == "no" or hasattr(config, "workerinput"):
+    if runs_tests(config):
         for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
             os.environ.pop(name, None)

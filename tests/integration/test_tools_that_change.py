@@ -221,12 +221,12 @@ async def test_following_is_no_operation_and_keeps_no_session_from_being_idle(co
     await until(lambda: session.tool_watches == 0)
 
 
+# Over a link, the link itself shows that somebody is there.
+@pytest.mark.parametrize("connect", ["local", "grpc"], indirect=True)
 async def test_a_session_that_only_follows_its_tools_expires(
     connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = await connect(add, session_idle_timeout=0.05)
-    if world.transport == "link":
-        pytest.skip("the link itself shows that somebody is there")
     bridge = world.bridge
     session = world.hub.store.peek(world.session_id)
     assert bridge._beating is not None

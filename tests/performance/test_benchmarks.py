@@ -6,7 +6,6 @@ Only ratios are held, with wide margins: a test's machine is busy. ``make bench`
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from support.needs import needs
 from support.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,9 @@ WORKER_BOUNDS = {
     "agent-50": (3.0, "less"),
 }
 # A broker is a program of its own, which no package index has.
-SERVERS = ["hub", "bare", "echo", "mcp", *(["nats"] if shutil.which("nats-server") else [])]
+SERVERS = ["hub", "bare", "echo", "mcp", pytest.param("nats", marks=needs("nats-server"))]
+# What is compared has the same load beside it as long as no second comparison runs.
+pytestmark = pytest.mark.xdist_group("benchmarks")
 
 
 def bench(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -11,10 +11,12 @@ from collections.abc import Generator, Iterator
 import psutil
 import pytest
 
+from support.patience import PATIENCE
+
 # Those of multiprocessing serve all tests of a process and end with it.
 _SERVES_ALL = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 # Seconds that a process has to end that was told to.
-_GRACE = 10.0
+_GRACE = PATIENCE / 6
 _PR_SET_CHILD_SUBREAPER = 36
 
 

@@ -7,14 +7,14 @@ then fails that one test and goes on with another process.
 
 import faulthandler
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from typing import Any, TextIO
 
 import pytest
 from xdist.scheduler import LoadGroupScheduling
 from xdist.workermanage import WorkerController
 
-from support.patience import PROCESS_LIMIT, TEST_LIMIT
+from support.patience import PATIENCE, TEST_LIMIT
 
 _stderr = pytest.StashKey[TextIO]()
 
@@ -22,8 +22,8 @@ _stderr = pytest.StashKey[TextIO]()
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Sets the limits; ``--timeout`` and PYTEST_TIMEOUT still set the first one."""
-    if config.getoption("timeout") is None and "PYTEST_TIMEOUT" not in os.environ:
-        config.option.timeout = TEST_LIMIT
+    if config.getoption("timeout") is None:
+        config.option.timeout = float(os.environ.get("PYTEST_TIMEOUT", TEST_LIMIT))
     capture = config.pluginmanager.getplugin("capturemanager")
     assert capture is not None
     # What is captured is lost when the process ends.
@@ -39,7 +39,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Guards a test with its fixtures."""
-    faulthandler.dump_traceback_later(PROCESS_LIMIT, exit=True, file=item.config.stash[_stderr])
+    seconds = float(item.config.getoption("timeout")) + PATIENCE
+    faulthandler.dump_traceback_later(seconds, exit=True, file=item.config.stash[_stderr])
     try:
         return (yield)
     finally:
@@ -47,17 +48,27 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 class OneFailsAlone(LoadGroupScheduling):  # type: ignore[misc] # pytest-xdist is not typed
-    """Gives the tests of a process that died to another one, without the one that it died of."""
+    """Gives the tests of a process that died to another one, without the one that it died of.
+
+    pytest-xdist 3.8 would run that one again in each process that takes its place, and gives a new process too few
+    tests to begin.
+    """
 
     def remove_node(self, node: WorkerController) -> Any:
-        units: Iterable[dict[str, bool]] = self.assigned_work[node].values()
-        for unit in units:
-            for test, is_done in unit.items():
-                if not is_done:
-                    unit[test] = True
-                    super().remove_node(node)
-                    return test
-        return super().remove_node(node)
+        units = self.assigned_work[node]
+        died_of = next((test for unit in units.values() for test, is_done in unit.items() if not is_done), None)
+        for scope, unit in list(units.items()):
+            if died_of in unit:
+                unit[died_of] = True
+            if all(unit.values()):
+                del units[scope]
+        super().remove_node(node)
+        return died_of
+
+    def _reschedule(self, node: WorkerController) -> None:
+        # A process runs a test once it knows the next one.
+        while not node.shutting_down and self._pending_of(self.assigned_work[node]) <= 2:
+            super()._reschedule(node)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,6 +1,7 @@
-"""Names each test alike in every process that runs tests, as pytest-xdist asks for, and by its group."""
+"""Names each test alike in every process that runs tests, and by its group, and lets each report pass between them."""
 
 import re
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -28,3 +29,19 @@ def _rename(item: Any, name: str) -> None:
     # There is no public way. pytest-xdist 3.8 sets ``_nodeid``, which pytest 9.2 no longer reads.
     if name != item.nodeid:
         item._id = type(item._id).parse(name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, dict[str, Any] | None, dict[str, Any] | None]:
+    """Lets through what a test printed or logged that is no Unicode, which would end its process."""
+    return _encodable((yield))
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_encodable, value))
+    return value

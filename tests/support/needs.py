@@ -53,4 +53,4 @@ def _refuse(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(" ".join(sorted(set(missing().values()))) + "\n")
+    sys.stdout.writelines(f"{package}\n" for package in sorted(set(missing().values())))

@@ -14,6 +14,3 @@ PATIENCE = 60.0 * SCALE
 
 # Seconds for a whole test with its fixtures; then it fails, with the traceback of where it hangs.
 TEST_LIMIT = 5 * PATIENCE
-
-# Seconds until a test that even the limit cannot end, since C code holds the interpreter, is ended with its process.
-PROCESS_LIMIT = TEST_LIMIT + PATIENCE

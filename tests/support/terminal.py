@@ -9,13 +9,15 @@ import signal
 
 import pytest
 
+from support.parallel import runs_tests
+
 # Python ignores these itself and resets them in its children.
 _PYTHONS_OWN = {number for name in ("SIGPIPE", "SIGXFSZ", "SIGXFZ") if (number := getattr(signal, name, None))}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Catches what was ignored, in the process that runs the tests and only there."""
-    if config.getoption("dist", "no") == "no" or hasattr(config, "workerinput"):
+    if runs_tests(config):
         catch_ignored()
 
 

@@ -464,6 +464,8 @@ def pools() -> Iterator[tuple[Any, Any]]:
         yield executor, pool
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("process-pools")
 @pytest.mark.parametrize("kind", ["tool", "time-out", "unanswered", "session", "user"])
 def test_an_error_is_raised_through_process_pools(pools: tuple[Any, Any], kind: str) -> None:
     executor, pool = pools
@@ -472,7 +474,7 @@ def test_an_error_is_raised_through_process_pools(pools: tuple[Any, Any], kind: 
     with pytest.raises(ToolBridgeError) as by_executor:
         executor.submit(fails_in_another_process, kind).result(PATIENCE)
     with pytest.raises(ToolBridgeError) as by_pool:
-        pool.apply_async(fails_in_another_process, (kind,)).get(30)
+        pool.apply_async(fails_in_another_process, (kind,)).get(PATIENCE)
     for caught in (by_executor, by_pool):
         assert _same(caught.value) == _same(here.value)
         assert "fails_in_another_process" in str(caught.value.__cause__)
