@@ -41,7 +41,7 @@ test-busy: install
 # Many more examples of every property, and what runs long on purpose.
 soak: install
 	TEST_PROFILE=soak TEST_SOAK_SECONDS=$(SECONDS) \
-	  $(BIN)/python -m $(PYTEST) -m "soak or hypothesis" --timeout=$$(($(SECONDS) + 3600)) $(TESTS)
+	  $(BIN)/python -m $(PYTEST) -m "soak or seeded or hypothesis" --timeout=$$(($(SECONDS) + 3600)) $(TESTS)
 
 # What is quick, for while you work: under a minute on a quiet machine.
 check: install
