@@ -1,6 +1,7 @@
 """A hub that is used for long."""
 
 import asyncio
+from typing import Literal
 
 import pytest
 
@@ -12,7 +13,7 @@ from support.soak import rounds
 @pytest.mark.soak
 @pytest.mark.parametrize("transport", ["rpc", "link"])
 async def test_whoever_comes_and_goes_is_answered_and_leaves_nothing_behind(
-    attacked: MakeVictim, transport: str
+    attacked: MakeVictim, transport: Literal["rpc", "link"]
 ) -> None:
     hub = await attacked()
     before = 0

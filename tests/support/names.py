@@ -34,7 +34,8 @@ def _rename(item: Any, name: str) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Generator[None, dict[str, Any] | None, dict[str, Any] | None]:
     """Lets through what a test printed or logged that is no Unicode, which would end its process."""
-    return _encodable((yield))
+    report: dict[str, Any] | None = _encodable((yield))
+    return report
 
 
 def _encodable(value: Any) -> Any:
