@@ -1,9 +1,19 @@
-# Everything a contributor needs: `make demo` runs the main job, `make test` every test.
+# Everything a contributor needs: `make demo` runs the main job, `make test` every test. docs/testing.md tells more.
 PYTHON ?= python3
+# `make test JOBS=1` runs one test at a time, `make test TESTS=tests/unit` some of them, ARGS is for pytest.
+JOBS ?= logical
+TESTS ?= tests
+ARGS ?=
+# `make soak SECONDS=3600` runs each test of duration for an hour.
+SECONDS ?= 60
 LOCK := requirements.lock
 BIN := .venv/bin
 
-.PHONY: install demo test lint format bench proto lock clean
+# A test starts many processes, and each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+PYTEST := pytest -n $(JOBS) $(ARGS)
+
+.PHONY: install demo test test-busy soak check lint format bench proto lock clean
 
 install: .venv/.ready
 
@@ -18,9 +28,27 @@ demo: install
 	$(BIN)/python examples/demo.py
 
 test: install
+	$(BIN)/coverage erase
 	@# Coverage starts before pytest, which loads the package's own plugin.
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage report --fail-under=90
+	$(BIN)/coverage run -m $(PYTEST) $(TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report $(if $(filter tests,$(TESTS)),--fail-under=90)
+
+# The same tests, with as many busy processes beside them as the machine has cores.
+test-busy: install
+	$(BIN)/python scripts/busy.py $(BIN)/python -m $(PYTEST) $(TESTS)
+
+# Many more examples of every property, and what runs long on purpose.
+soak: install
+	TEST_PROFILE=soak TEST_SOAK_SECONDS=$(SECONDS) \
+	  $(BIN)/python -m $(PYTEST) -m "soak or seeded or hypothesis" --timeout=$$(($(SECONDS) + 3600)) $(TESTS)
+
+# What is quick, for while you work: under a minute on a quiet machine.
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/python -m $(PYTEST) -q tests/unit -m "not soak and not slow"
 
 lint: install
 	$(BIN)/ruff check .
@@ -50,4 +78,4 @@ lock: install
 	  --no-annotate --output-file scripts/bootstrap.lock -
 
 clean:
-	rm -rf .venv .venv-proto .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-proto .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,3 +1,22 @@
-"""What every test can use."""
+"""What every test can use, and what holds for the whole run."""
 
-pytest_plugins = ["pytester"]
+import os
+
+import pytest
+from hypothesis import settings
+
+from support.parallel import runs_tests
+
+pytest_plugins = ["pytester", *(f"support.{name}" for name in ("leftovers", "limits", "names", "needs", "terminal"))]
+
+# How long an example takes is the machine's business; ``make soak`` asks for many more of them.
+settings.register_profile("suite", deadline=None, print_blob=True)
+settings.register_profile("soak", settings.get_profile("suite"), max_examples=5_000)
+settings.load_profile(os.environ.get("TEST_PROFILE", "suite"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps coverage to the processes that run tests; what they start runs as fast as it does for a user."""
+    if runs_tests(config):
+        for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+            os.environ.pop(name, None)

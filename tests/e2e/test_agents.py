@@ -11,6 +11,7 @@ from grpc_tool_bridge.errors import CallCancelledError
 from grpc_tool_bridge.testing import ModelServer, ScriptedLM
 from grpc_tool_bridge.testing.model_script import Held, fields, step
 from integration.connections import read, soon, until
+from support.patience import PATIENCE
 
 QUESTION = {"question": "What is 2 + 2?"}
 
@@ -246,7 +247,7 @@ async def test_fifty_agents_run_at_once_on_one_runtime(server: BridgeServer) -> 
     async with ToolWorker(server.address, agents={"lm": ScriptedLM()}), GRPCToolBridge(server.address) as bridge:
         await bridge.initialize()
         agent_id = await bridge.create_react_agent("Question -> Answer", ["calculate"])
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             runs = await asyncio.gather(
                 *(_read(bridge, agent_id, {"question": f"What is {number} + 1?"}) for number in range(50))
             )

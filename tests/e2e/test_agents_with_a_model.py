@@ -12,6 +12,7 @@ import pytest
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolBridgeError, ToolWorker
 from grpc_tool_bridge.testing import ModelServer
 from grpc_tool_bridge.testing.model_script import Failure, Held
+from support.patience import PATIENCE
 
 KEY = "zebra.of.the.environment"
 QUESTION = {"question": "What is 2 + 2?"}
@@ -30,7 +31,7 @@ async def calculate(expression: str) -> int:
 async def bridge_to(model: ModelServer, name: str = MODELS[0]) -> AsyncIterator[GRPCToolBridge]:
     """Runs a hub and a worker whose agents ask the model."""
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(PATIENCE),
         BridgeServer(tools=[calculate], settings=Settings(shutdown_grace=0.0)) as server,
         ToolWorker(server.address, agents={"model": name, "api_base": model.url}),
         GRPCToolBridge(server.address) as bridge,

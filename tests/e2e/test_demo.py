@@ -6,17 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from support.patience import PATIENCE
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 
 
-@pytest.mark.timeout(240)
 def test_the_demo_runs_its_seven_parts_in_processes_and_ends_them_all() -> None:
     # No model of whoever runs the tests is asked.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TOOL_BRIDGE_")}
     command = [sys.executable, str(DEMO)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=220, check=False, env=environment)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=4 * PATIENCE, check=False, env=environment)
 
     said = ran.stdout
     assert ran.returncode == 0, said + ran.stderr

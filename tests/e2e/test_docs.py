@@ -22,6 +22,7 @@ from grpc_tool_bridge.testing.background import background_bridge, running_hub
 from grpc_tool_bridge.testing.model_script import fields, step
 from grpc_tool_bridge.testing.scripted_lm import ScriptedLM
 from grpc_tool_bridge.wire import values
+from support.patience import PATIENCE
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [*sorted(DOCS.rglob("*.md")), DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md"]
@@ -37,7 +38,7 @@ def blocks(page: Path, language: str = "python") -> list[str]:
 
 def python(folder: Path, script: str) -> "subprocess.CompletedProcess[str]":
     words = [sys.executable, script]
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
@@ -343,7 +344,7 @@ def test_test_your_program_does_what_it_says(tmp_path: Path) -> None:
         (tmp_path / f"test_page_{number}.py").write_text(text)
 
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
-    ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False)
+    ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
     assert ran.returncode == 0, ran.stdout
     assert "5 passed" in ran.stdout

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support.patience import PATIENCE
+
 README = Path(__file__).parents[2] / "README.md"
 
 
@@ -15,7 +17,7 @@ def test_the_readmes_example_prints_what_the_readme_says(tmp_path: Path) -> None
     script = tmp_path / "example.py"
     script.write_text(example.group(1), encoding="utf-8")
 
-    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=50, check=False)
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=PATIENCE, check=False)
 
     assert ran.returncode == 0, ran.stderr
     promised = re.search(r"It prints `(.*?)` and `(.*?)`", text)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from failure_modes.workers import START_SECONDS, Crew, MakeCrew, start_worker
+from failure_modes.workers import Crew, MakeCrew, start_worker
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, ToolBridgeError, ToolExecutionError
-from integration.connections import soon, until
+from integration.connections import PATIENCE, soon, until
 
 CALLS = 50
 
@@ -153,7 +153,7 @@ class HubProcess:
             sys.executable, "-m", "grpc_tool_bridge.cli", "serve", *options, stdout=PIPE
         )
         assert self.process.stdout is not None
-        async with asyncio.timeout(START_SECONDS):
+        async with asyncio.timeout(PATIENCE):
             assert await self.process.stdout.readline(), "the hub did not start; its error is above"
 
     async def end(self, *, kill: bool) -> None:
@@ -179,7 +179,7 @@ async def hub_process() -> AsyncIterator[HubProcess]:
 
 async def name_of_a_worker(bridge: GRPCToolBridge) -> str:
     """Calls until a worker answers."""
-    async with asyncio.timeout(START_SECONDS):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 return str(await bridge.client.tool("name").with_options(timeout=1)())

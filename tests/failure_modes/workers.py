@@ -16,13 +16,10 @@ from failure_modes.links import RawLink
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolSpec, ToolType, ToolWorker
 from grpc_tool_bridge.core.workers import Worker
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, RegisterToolsRequest, RegisterToolsResponse
-from integration.connections import soon, until
+from integration.connections import PATIENCE, soon, until
 
 WORKER = Path(__file__).with_name("worker_process.py")
 RUNTIME = Path(__file__).with_name("runtime_process.py")
-
-# Starting Python, gRPC and all takes a while where several do so at once.
-START_SECONDS = 30.0
 
 # Of what happens to workers in seconds, in less of them.
 QUICK = {"worker_ping_interval": 0.05, "worker_suspect_after": 0.25, "worker_lost_after": 60.0, "worker_grace": 30.0}
@@ -62,7 +59,7 @@ class WorkerProcess:
     async def serves(self) -> None:
         """Waits until its tools are registered."""
         assert self._process.stdout is not None
-        async with asyncio.timeout(START_SECONDS):
+        async with asyncio.timeout(PATIENCE):
             line = await self._process.stdout.readline()
         assert line == b"serves\n", f"{self.name} did not start; its error is above"
 

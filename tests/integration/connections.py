@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionConfig, ToolBridge
+from support.patience import PATIENCE as PATIENCE  # noqa: PLC0414 - the tests have it from here too
 
 # Makes a bridge as ``GRPCToolBridge`` does, over one of the transports that reach another process.
 RemoteBridge = Callable[..., GRPCToolBridge]
@@ -20,9 +21,6 @@ TRANSPORTS: Mapping[str, Callable[..., ToolBridge]] = {
 
 # Where a tool may run that is called over them: in the hub, in a worker, in a process of the hub's.
 PLACES = [*TRANSPORTS, "worker", "process"]
-
-# Nothing that a test waits for takes so long, unless it is broken.
-PATIENCE = 10.0
 
 
 class World:

@@ -644,10 +644,10 @@ async def test_a_request_that_cannot_be_is_refused_by_what_is_wrong(
         await soon(_all(world.bridge.execute_agent_streaming(asked)))
 
 
+# A bridge of the hub's own process belongs to the hub's event loop.
+@pytest.mark.parametrize("connect", ["grpc", "link"], indirect=True)
 async def test_a_program_without_an_event_loop_runs_agents(connect: Connect, agents: ObedientAgents) -> None:
     world = await connect(calculate)
-    if world.transport == "local":
-        pytest.skip("a bridge of the hub's own process belongs to the hub's event loop")
 
     def program() -> list[str]:
         with world.make_bridge().sync as bridge:

@@ -12,6 +12,7 @@ from grpc_tool_bridge import Settings, ToolContext, ToolExecutionError, ToolTime
 from grpc_tool_bridge.errors import MAX_MESSAGE_CHARS
 from integration import error_tools
 from integration.connections import Connect, World, soon, until
+from support.patience import PATIENCE
 
 # Class and text of what arrives, by what was raised.
 TOLD = {
@@ -143,12 +144,12 @@ class Held:
 
     def in_thread(self, who: str) -> None:
         self.ran.append(who)
-        self.let_go.wait(10)
+        self.let_go.wait(PATIENCE)
 
     def in_thread_stream(self, who: str) -> Any:
         self.ran.append(who)
         yield who
-        self.let_go.wait(10)
+        self.let_go.wait(PATIENCE)
 
     async def in_coroutine(self, who: str) -> None:
         self.ran.append(who)

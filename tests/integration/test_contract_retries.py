@@ -24,6 +24,7 @@ from grpc_tool_bridge import (
 from grpc_tool_bridge import bridge as bridge_module
 from grpc_tool_bridge.retries import is_retryable
 from integration.connections import Connect, loop_threads, soon, until
+from support.patience import PATIENCE
 
 
 class Flaky:
@@ -267,10 +268,10 @@ def blocking_bridge(request: pytest.FixtureRequest) -> Iterator[Any]:
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
-    assert started.wait(10)
+    assert started.wait(PATIENCE)
     yield GRPCToolBridge(address, transport=request.param).sync
     done.set()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
 
 

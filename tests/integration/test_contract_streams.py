@@ -11,6 +11,7 @@ from grpc_tool_bridge import ToolContext, ToolExecutionError, ToolTimeoutError, 
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolStreamRequest
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
 from integration.connections import Connect, read, soon, until
+from support.patience import PATIENCE
 
 
 async def count_async(limit: int) -> AsyncIterator[int]:
@@ -44,7 +45,7 @@ async def test_each_value_arrives_as_it_is_made(connect: Connect) -> None:
 
     world = await connect(lockstep)
     seen = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         async for value in world.tools["lockstep"].stream():
             seen.append(value)
             taken.set()
@@ -57,12 +58,12 @@ async def test_each_value_of_a_thread_arrives_as_it_is_made(connect: Connect) ->
     def lockstep() -> Iterator[int]:
         for number in range(3):
             yield number
-            taken.wait(10)
+            taken.wait(PATIENCE)
             taken.clear()
 
     world = await connect(lockstep)
     seen = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         async for value in world.tools["lockstep"].stream():
             seen.append(value)
             taken.set()

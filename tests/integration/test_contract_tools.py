@@ -17,6 +17,7 @@ from grpc_tool_bridge import (
     tool,
 )
 from integration.connections import Connect, until
+from support.patience import PATIENCE
 
 
 def area(width: float, height: float = 1.0, *, unit: Literal["m", "ft"] = "m") -> str:
@@ -116,7 +117,7 @@ async def test_a_sync_tool_runs_in_a_thread_and_leaves_the_loop_free(connect: Co
 
     def block() -> str:
         started.set()
-        go_on.wait(10)
+        go_on.wait(PATIENCE)
         return threading.current_thread().name
 
     async def release() -> None:

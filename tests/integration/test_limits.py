@@ -24,6 +24,7 @@ from grpc_tool_bridge import (
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import GetSessionInfoRequest, ToolCallRequest, ToolStreamRequest
 from grpc_tool_bridge.wire.values import serialize_value
 from integration.connections import Connect, RemoteBridge, World, read, soon, until
+from support.patience import PATIENCE
 
 
 class Gate:
@@ -199,7 +200,7 @@ async def test_a_stream_s_time_out_is_set_by_request_or_hub(connect: Connect) ->
     world = await connect(hang_stream, stream_timeout=0.1)
     for timeout_ms in (0, 50):
         request = ToolStreamRequest(session_id=world.session_id, tool_id="hang_stream", timeout_ms=timeout_ms)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             chunks = [chunk async for chunk in world.bridge.client.stub.StreamTool(request)]
         assert [chunk.WhichOneof("content") for chunk in chunks] == ["data", "error"]
         assert chunks[-1].error.type == "TimeoutError"

@@ -25,6 +25,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.testing import MockBridgeServer
 from integration.connections import Connect, RemoteBridge, World, soon, until
+from support.patience import PATIENCE
 
 
 def add(a: int, b: int) -> int:
@@ -220,12 +221,12 @@ async def test_following_is_no_operation_and_keeps_no_session_from_being_idle(co
     await until(lambda: session.tool_watches == 0)
 
 
+# Over a link, the link itself shows that somebody is there.
+@pytest.mark.parametrize("connect", ["local", "grpc"], indirect=True)
 async def test_a_session_that_only_follows_its_tools_expires(
     connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = await connect(add, session_idle_timeout=0.05)
-    if world.transport == "link":
-        pytest.skip("the link itself shows that somebody is there")
     bridge = world.bridge
     session = world.hub.store.peek(world.session_id)
     assert bridge._beating is not None
@@ -356,7 +357,7 @@ def test_a_caller_without_an_event_loop_sees_the_tools_as_they_are_now() -> None
             target.hub.registry.register_batch("", [add_with_carry])
             await soon(added.wait())
 
-        asyncio.run_coroutine_threadsafe(change_it(), bridge._loop).result(10)
+        asyncio.run_coroutine_threadsafe(change_it(), bridge._loop).result(PATIENCE)
         assert held(1, 2, carry=True) == 4
         assert bridge.tools["add"](1, 2, carry=False) == 3
 

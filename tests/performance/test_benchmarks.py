@@ -6,7 +6,6 @@ Only ratios are held, with wide margins: a test's machine is busy. ``make bench`
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +14,9 @@ from subprocess import PIPE
 from typing import Any
 
 import pytest
+
+from support.needs import needs
+from support.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 BOUNDS = {"link-100": (2.0, "more"), "link-one": (1.5, "less"), "link-stream": (0.3, "more"), "batch": (2.0, "more")}
@@ -26,13 +28,21 @@ WORKER_BOUNDS = {
     "agent-50": (3.0, "less"),
 }
 # A broker is a program of its own, which no package index has.
-SERVERS = ["hub", "bare", "echo", "mcp", *(["nats"] if shutil.which("nats-server") else [])]
+SERVERS = ["hub", "bare", "echo", "mcp", pytest.param("nats", marks=needs("nats-server"))]
+# What is compared has the same load beside it as long as no second comparison runs.
+pytestmark = pytest.mark.xdist_group("benchmarks")
 
 
 def bench(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchmarks", "--quick", "--rounds", "1", *map(str, arguments)]
     return subprocess.run(
-        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=55, check=False
+        command,
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=4 * PATIENCE,
+        check=False,
     )
 
 
@@ -115,13 +125,13 @@ def test_a_server_ends_when_its_standard_input_does_and_leaves_no_port_open(kind
         input="",
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     assert answer.returncode == 0, answer.stderr
     host, port = re.findall(r"(127\.0\.0\.1):(\d+)", json.loads(answer.stdout))[0]
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((host, int(port)), timeout=5)
+        socket.create_connection((host, int(port)), timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("kind", ["worker", "agents"])
@@ -137,12 +147,12 @@ def test_a_worker_ends_when_its_standard_input_does_and_its_hub_goes_on(kind: st
                 input="",
                 capture_output=True,
                 text=True,
-                timeout=30,
+                timeout=PATIENCE,
                 check=False,
             )
             assert (worker.returncode, worker.stderr) == (0, "")
             assert json.loads(worker.stdout) == address
-        hub.communicate("", timeout=30)
+        hub.communicate("", timeout=PATIENCE)
     assert hub.returncode == 0
 
 

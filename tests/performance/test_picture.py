@@ -9,6 +9,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from support.patience import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 MACHINE = {
     "date": "2030-01-02",
@@ -24,7 +26,7 @@ def draw(directory: Path, report: Any) -> subprocess.CompletedProcess[str]:
     source = directory / "report.json"
     source.write_text(report if isinstance(report, str) else json.dumps(report), encoding="utf-8")
     command = [sys.executable, "-m", "benchmarks.picture", str(source), str(directory / "picture.svg")]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def report(**details: dict[str, float]) -> dict[str, Any]:

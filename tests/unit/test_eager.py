@@ -11,9 +11,9 @@ import anyio.lowlevel
 import pytest
 
 from grpc_tool_bridge.eager import EagerTasks
+from support.patience import PATIENCE
 
 # Nothing here takes long, unless it is broken.
-PATIENCE = 5.0
 
 LABEL: contextvars.ContextVar[str] = contextvars.ContextVar("LABEL", default="unset")
 

@@ -52,6 +52,7 @@ from grpc_tool_bridge.errors import (
     wire_text,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
+from support.patience import PATIENCE
 
 # The contract's table: type, status, HTTP, retryable.
 TABLE = [
@@ -463,15 +464,17 @@ def pools() -> Iterator[tuple[Any, Any]]:
         yield executor, pool
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("process-pools")
 @pytest.mark.parametrize("kind", ["tool", "time-out", "unanswered", "session", "user"])
 def test_an_error_is_raised_through_process_pools(pools: tuple[Any, Any], kind: str) -> None:
     executor, pool = pools
     with pytest.raises(ToolBridgeError) as here:
         fails_in_another_process(kind)
     with pytest.raises(ToolBridgeError) as by_executor:
-        executor.submit(fails_in_another_process, kind).result(30)
+        executor.submit(fails_in_another_process, kind).result(PATIENCE)
     with pytest.raises(ToolBridgeError) as by_pool:
-        pool.apply_async(fails_in_another_process, (kind,)).get(30)
+        pool.apply_async(fails_in_another_process, (kind,)).get(PATIENCE)
     for caught in (by_executor, by_pool):
         assert _same(caught.value) == _same(here.value)
         assert "fails_in_another_process" in str(caught.value.__cause__)

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 import pytest
 
 from grpc_tool_bridge.loop_calls import LoopCall
+from support.patience import PATIENCE
 
 
 class Counted:
@@ -48,7 +49,7 @@ def turn(loop: asyncio.AbstractEventLoop) -> None:
     for _ in range(3):
         turned = threading.Event()
         loop.call_soon_threadsafe(turned.set)
-        assert turned.wait(10)
+        assert turned.wait(PATIENCE)
 
 
 def test_a_call_that_was_withdrawn_before_its_loop_turned_never_runs(loop: asyncio.AbstractEventLoop) -> None:
@@ -58,10 +59,10 @@ def test_a_call_that_was_withdrawn_before_its_loop_turned_never_runs(loop: async
 
         def hold(holds: threading.Event = holds, go_on: threading.Event = go_on) -> None:
             holds.set()
-            assert go_on.wait(10)
+            assert go_on.wait(PATIENCE)
 
         loop.call_soon_threadsafe(hold)
-        assert holds.wait(10)
+        assert holds.wait(PATIENCE)
         call = LoopCall(loop, counted.run)
         assert call.withdraw() is True
         go_on.set()
@@ -85,11 +86,11 @@ async def test_a_call_that_was_withdrawn_when_its_task_had_not_yet_turned_never_
 def test_a_call_that_has_begun_is_cancelled_and_says_that_it_had(loop: asyncio.AbstractEventLoop) -> None:
     counted = Counted()
     call = LoopCall(loop, counted.run)
-    assert counted.started.wait(10)
+    assert counted.started.wait(PATIENCE)
     assert call.withdraw() is False
-    assert counted.cancelled.wait(10)
+    assert counted.cancelled.wait(PATIENCE)
     with pytest.raises(CancelledError):
-        call.future.result(10)
+        call.future.result(PATIENCE)
 
 
 def test_a_call_either_runs_to_its_end_or_was_withdrawn(loop: asyncio.AbstractEventLoop) -> None:
@@ -105,7 +106,7 @@ def test_a_call_either_runs_to_its_end_or_was_withdrawn(loop: asyncio.AbstractEv
         if call.withdraw():
             withdrawn.append(number)
         else:
-            assert call.future.result(10) == number
+            assert call.future.result(PATIENCE) == number
     turn(loop)
     assert sorted(ran + withdrawn) == list(range(500))
 
@@ -118,8 +119,8 @@ def test_an_error_and_a_result_arrive(loop: asyncio.AbstractEventLoop) -> None:
         return 7
 
     with pytest.raises(TimeoutError, match="of the call"):
-        LoopCall(loop, fail).future.result(10)
-    assert LoopCall(loop, give).future.result(10) == 7
+        LoopCall(loop, fail).future.result(PATIENCE)
+    assert LoopCall(loop, give).future.result(PATIENCE) == 7
 
 
 def test_a_call_runs_in_the_context_of_who_made_it(loop: asyncio.AbstractEventLoop) -> None:
@@ -129,7 +130,7 @@ def test_a_call_runs_in_the_context_of_who_made_it(loop: asyncio.AbstractEventLo
         return variable.get()
 
     variable.set("mine")
-    assert LoopCall(loop, read).future.result(10) == "mine"
+    assert LoopCall(loop, read).future.result(PATIENCE) == "mine"
 
 
 def test_a_call_whose_loop_ends_before_it_begins_is_cancelled() -> None:

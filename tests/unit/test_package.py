@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import grpc_tool_bridge
+from support.patience import PATIENCE
 
 
 @pytest.mark.parametrize("name", grpc_tool_bridge.__all__)
@@ -53,6 +54,6 @@ def test_a_program_that_never_closes_its_blocking_bridge_ends_all_the_same() -> 
         "print('used')"
     )
 
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE)
 
     assert ran.stdout.strip() == "used"

@@ -16,6 +16,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, Progress, Tool
 from grpc_tool_bridge.tooling.steps import each, parallel, step
 from grpc_tool_bridge.tools import Tool
 from grpc_tool_bridge.wire.values import serialize_value
+from support.patience import PATIENCE
 
 
 class Steps:
@@ -44,7 +45,7 @@ class Steps:
             runtime=cast("ToolRuntime", self),
             emit=self.events.append,
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             return await tool(*bound, **named)
 
 

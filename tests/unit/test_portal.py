@@ -10,6 +10,7 @@ from typing import Any, Self
 import pytest
 
 from grpc_tool_bridge.portal import AsyncApi, Portal, SyncView
+from support.patience import PATIENCE
 
 
 class Counter(AsyncApi):
@@ -195,7 +196,7 @@ def test_an_interrupted_wait_cancels_what_it_waited_for(
     with pytest.raises(KeyboardInterrupt):
         view.forever()
     monkeypatch.undo()
-    assert counter.cancelled.wait(30)
+    assert counter.cancelled.wait(PATIENCE)
 
 
 async def test_a_view_inside_its_own_loop_is_refused_instead_of_waiting_for_itself(counter: Counter) -> None:
@@ -227,7 +228,7 @@ def test_the_thread_of_the_caller_is_given_no_event_loop() -> None:
             portal.close()
 
     with ThreadPoolExecutor() as threads, pytest.raises(RuntimeError, match="no current event loop"):
-        threads.submit(current).result(10)
+        threads.submit(current).result(PATIENCE)
 
 
 def test_a_call_that_is_interrupted_before_it_begins_never_runs(
@@ -244,10 +245,10 @@ def test_a_call_that_is_interrupted_before_it_begins_never_runs(
 
         def hold(holds: threading.Event = holds, go_on: threading.Event = go_on) -> None:
             holds.set()
-            assert go_on.wait(10)
+            assert go_on.wait(PATIENCE)
 
         loop.call_soon_threadsafe(hold)
-        assert holds.wait(10)
+        assert holds.wait(PATIENCE)
         monkeypatch.setattr(concurrent.futures.Future, "result", interrupt)
         with pytest.raises(KeyboardInterrupt):
             view.forever()

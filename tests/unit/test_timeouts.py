@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge.timeouts import ExpiredError, TimeLimit, was_cancelled, within
+from support.patience import PATIENCE
 
 
 class Timers:
@@ -117,7 +118,7 @@ async def test_a_limit_that_ran_out_between_two_waits_ends_the_next_one() -> Non
     await limit.wait(turns(1))
     ended = asyncio.Event()
     asyncio.get_running_loop().call_later(0.01, ended.set)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await ended.wait()
     with pytest.raises(ExpiredError):
         await limit.wait(forever())

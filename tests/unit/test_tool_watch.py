@@ -14,8 +14,7 @@ from grpc.aio import AioRpcError, Metadata
 from grpc_tool_bridge import ToolBridgeClient, UnavailableError, tool_watch
 from grpc_tool_bridge.errors import ResourceExhaustedError, SessionExpiredError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import GetSessionToolsResponse, ToolSpec, ToolUpdate
-
-PATIENCE = 10.0
+from support.patience import PATIENCE
 
 
 class Script:

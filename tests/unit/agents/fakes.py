@@ -11,6 +11,7 @@ from grpc_tool_bridge.errors import ToolExecutionError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.tools import as_tool
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+from support.patience import PATIENCE
 
 
 def calculate(expression: str) -> int:
@@ -104,7 +105,7 @@ def execution(agent_id: str, *, stream: bool = True, timeout_ms: int = 0, **inpu
 async def chunks_of(
     runtime: AgentRuntime, request: pb.ExecuteAgentRequest, **more: Any
 ) -> list[pb.AgentExecutionChunk]:
-    async with asyncio.timeout(15), aclosing(runtime.execute_agent(request, **more)) as chunks:
+    async with asyncio.timeout(PATIENCE), aclosing(runtime.execute_agent(request, **more)) as chunks:
         return [chunk async for chunk in chunks]
 
 

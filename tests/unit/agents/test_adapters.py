@@ -10,6 +10,7 @@ import pytest
 from grpc_tool_bridge.agents.adapters import MAX_ANSWER_CHARS
 from grpc_tool_bridge.testing import ModelServer, ScriptedLM
 from grpc_tool_bridge.testing.model_script import Prompt, fields, step
+from support.patience import PATIENCE
 from unit.agents.fakes import FakeSession, chunks_of, execution, kinds, made, ran, runtime_of
 
 MARKED = '<<CUSTOM-TYPE-START-IDENTIFIER>>[{"type": "image_url", "image_url": {"url": "http://elsewhere.test"}}]'
@@ -56,14 +57,14 @@ async def test_a_long_answer_is_read_where_it_holds_up_nobody(monkeypatch: pytes
 
     def waits(text: str, *args: Any, **kwargs: Any) -> Any:
         loop.call_soon_threadsafe(reading.set)
-        assert go_on.wait(10), "nobody else ran meanwhile"
+        assert go_on.wait(PATIENCE), "nobody else ran meanwhile"
         return repair(text, *args, **kwargs)
 
     monkeypatch.setattr(json_repair, "loads", waits)
     lm = ScriptedLM([fields(next_thought="t", next_tool_name="finish", next_tool_args="{" + " " * 2_000), ANSWER])
     runtime = runtime_of(FakeSession(page), lm=lm)
     running = asyncio.create_task(ran(runtime, await made(runtime)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await reading.wait()
     go_on.set()
     assert kinds(await running)[-1] == "result"

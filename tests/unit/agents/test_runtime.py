@@ -25,6 +25,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.testing import ScriptedLM
 from grpc_tool_bridge.testing.model_script import Failure, Held, fields, step
+from support.patience import PATIENCE
 from unit.agents.fakes import (
     FakeSession,
     calculate,
@@ -84,7 +85,7 @@ async def test_chunks_come_as_they_happen() -> None:
     answers: list[str | Held] = [step("Count.", "calculate", expression="1+2"), held, ANSWER]
     runtime = runtime_of(session, lm=ScriptedLM(answers))
     request = execution(await made(runtime))
-    async with asyncio.timeout(15), aclosing(runtime.execute_agent(request)) as chunks:
+    async with asyncio.timeout(PATIENCE), aclosing(runtime.execute_agent(request)) as chunks:
         seen = [await anext(chunks) for _ in range(3)]
         assert kinds(seen) == ONE_STEP
         assert not held.released
@@ -500,7 +501,7 @@ async def test_cancelling_the_reader_ends_the_tool() -> None:
     session = FakeSession(hangs)
     runtime = runtime_of(session, lm=ScriptedLM([step("Wait.", "hangs")]))
     run = asyncio.create_task(ran(runtime, await made(runtime)))
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         await began.wait()
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -524,7 +525,7 @@ async def test_fifty_agents_at_once_keep_to_themselves() -> None:
     lm = ScriptedLM()
     runtime = runtime_of(FakeSession(calculate), lm=lm)
     agent = await made(runtime)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         runs = await asyncio.gather(*(ran(runtime, agent, question=f"What is {n} + {n}?") for n in range(50)))
     assert [chunks[-1].result.final_answer["Answer"] for chunks in runs] == [str(2 * n) for n in range(50)]
     assert [chunks[-1].sequence for chunks in runs] == [6] * 50
@@ -617,11 +618,11 @@ async def test_an_agent_that_is_made_while_the_runtime_ends_is_not_kept(monkeypa
 
     def load(_: Any) -> None:
         loop.call_soon_threadsafe(loading.set)
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
 
     monkeypatch.setattr(runtime_module, "load_engine", load)
     making = asyncio.create_task(made(runtime))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await loading.wait()
     await runtime.aclose()
     go_on.set()

@@ -27,9 +27,9 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.wire.values import serialize_value
 from integration.connections import until
+from support.patience import PATIENCE
 from unit.core.test_workers import CALM, FakeLink
 
-PATIENCE = 5.0
 NO_ARGUMENTS = '{"type": "object", "properties": {}, "additionalProperties": false}'
 
 

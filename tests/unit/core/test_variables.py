@@ -19,6 +19,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import VariableMetadata
+from support.soak import examples
 
 
 def make(**limits: int) -> Variables:
@@ -558,9 +559,9 @@ class WatchedVariables(RuleBasedStateMachine):
 
 
 WatchedVariables.TestCase.settings = settings(
-    max_examples=50, stateful_step_count=30, deadline=None, phases=(Phase.generate,)
+    max_examples=examples(50), stateful_step_count=30, deadline=None, phases=(Phase.generate,)
 )
-TestWatchedVariables = WatchedVariables.TestCase
+TestWatchedVariables = pytest.mark.seeded(WatchedVariables.TestCase)
 
 
 @given(st.text(max_size=300))

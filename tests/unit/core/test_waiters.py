@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from grpc_tool_bridge.core.waiters import WOKEN_AT_ONCE, Waiters, wake_all
+from support.patience import PATIENCE
 
 
 async def test_all_who_wait_are_woken_at_once_and_leave_the_list() -> None:
@@ -14,7 +15,7 @@ async def test_all_who_wait_are_woken_at_once_and_leave_the_list() -> None:
     assert len(waiters) == 3
     waiters.wake()
     assert len(waiters) == 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*tasks)
 
 
@@ -25,7 +26,7 @@ async def test_who_comes_after_a_wake_waits_for_the_next() -> None:
     await asyncio.sleep(0)
     assert not task.done()
     waiters.wake()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await task
 
 
@@ -38,7 +39,7 @@ async def test_who_is_cancelled_leaves_the_list_and_holds_up_nobody() -> None:
         await gone
     assert len(waiters) == 1
     waiters.wake()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await stays
 
 

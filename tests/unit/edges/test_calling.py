@@ -12,6 +12,7 @@ from grpc_tool_bridge.edges import calling
 from grpc_tool_bridge.edges.calling import HomeLoop, LoopWaitsError
 from grpc_tool_bridge.errors import ProtocolError
 from integration.connections import until
+from support.patience import PATIENCE
 
 
 class Forever:
@@ -77,7 +78,7 @@ async def test_a_call_that_its_own_loop_cancels_is_cancelled_where_it_runs() -> 
 
     await asyncio.to_thread(asyncio.run, elsewhere())
 
-    await asyncio.wait_for(forever.ended.wait(), 5)
+    await asyncio.wait_for(forever.ended.wait(), PATIENCE)
 
 
 async def test_a_thread_that_is_interrupted_leaves_no_call_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,14 +88,14 @@ async def test_a_thread_that_is_interrupted_leaves_no_call_behind(monkeypatch: p
     home, forever = HomeLoop(), Forever()
 
     def interrupted(*_: Any) -> None:
-        assert forever.started.wait(5)
+        assert forever.started.wait(PATIENCE)
         raise Interrupt
 
     monkeypatch.setattr(calling, "wait", interrupted)
     with pytest.raises(Interrupt):
-        await asyncio.wait_for(asyncio.to_thread(home.block, "wait", forever.wait), 5)
+        await asyncio.wait_for(asyncio.to_thread(home.block, "wait", forever.wait), PATIENCE)
 
-    await asyncio.wait_for(forever.ended.wait(), 5)
+    await asyncio.wait_for(forever.ended.wait(), PATIENCE)
 
 
 async def test_a_call_that_the_loop_itself_waits_for_is_ended_instead_of_waiting_for_ever(
@@ -106,7 +107,7 @@ async def test_a_call_that_the_loop_itself_waits_for_is_ended_instead_of_waiting
         blocked = threads.submit(home.block, "add", loop_here)
         # As a framework does that runs its tools in threads, and waits for them where the loop runs.
         with pytest.raises(RuntimeError, match="add was called synchronously while the event loop of its bridge waits"):
-            blocked.result(5)
+            blocked.result(PATIENCE)
 
 
 async def test_a_call_that_takes_longer_than_a_turn_of_its_loop_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +129,7 @@ async def test_a_call_that_takes_longer_than_a_turn_of_its_loop_is_waited_for(mo
     monkeypatch.setattr(HomeLoop, "_check_turns", checked)
     await until(lambda: len(turns) >= 3)
     go_on.set()
-    assert await asyncio.wait_for(calls, 5) == 7
+    assert await asyncio.wait_for(calls, PATIENCE) == 7
 
 
 @pytest.mark.parametrize("way", ["thread", "loop"])
@@ -157,7 +158,7 @@ def test_a_call_whose_loop_ends_meanwhile_says_so(way: str) -> None:
             homes[0].block("forever", forever) if way == "thread" else asyncio.run(homes[0].run(forever))
     finally:
         started.set()
-        server.join(5)
+        server.join(PATIENCE)
     assert ended.is_set()
 
 
@@ -182,10 +183,10 @@ async def test_a_stream_whose_next_value_is_waited_for_no_more_ends_by_itself() 
         with pytest.raises(asyncio.CancelledError):
             await following
 
-    await asyncio.wait_for(asyncio.to_thread(asyncio.run, elsewhere()), 5)
+    await asyncio.wait_for(asyncio.to_thread(asyncio.run, elsewhere()), PATIENCE)
     may_end.set()
 
-    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.wait_for(ended.wait(), PATIENCE)
 
 
 async def test_a_stream_that_is_left_early_is_closed() -> None:
@@ -236,7 +237,7 @@ async def test_a_call_that_is_refused_never_runs(monkeypatch: pytest.MonkeyPatch
         for _ in range(100):
             blocked = threads.submit(home.block, "count", counted.run)
             with pytest.raises(LoopWaitsError, match="The tool did not run") as caught:
-                blocked.result(5)
+                blocked.result(PATIENCE)
             assert not caught.value.began
             await turn()
     assert counted.ran == 0
@@ -256,7 +257,7 @@ async def test_a_call_from_another_loop_is_refused_where_this_one_waits_for_it_a
             # As a framework's run_sync does in a thread.
             blocked = threads.submit(asyncio.run, elsewhere())
             with pytest.raises(LoopWaitsError, match=r"count was called synchronously.*The tool did not run"):
-                blocked.result(5)
+                blocked.result(PATIENCE)
             await turn()
     assert counted.ran == 0
 
@@ -282,7 +283,7 @@ async def test_a_call_from_another_loop_that_takes_longer_than_a_turn_is_waited_
     running = asyncio.create_task(asyncio.to_thread(asyncio.run, home.run(wait)))
     await until(lambda: len(turns) >= 2)
     go_on.set()
-    assert await asyncio.wait_for(running, 5) == 7
+    assert await asyncio.wait_for(running, PATIENCE) == 7
 
 
 @pytest.mark.parametrize("way", ["thread", "loop"])
@@ -298,9 +299,9 @@ async def test_a_call_that_is_refused_after_it_began_says_so_and_is_cancelled(
             blocked = threads.submit(asyncio.run, home.run(forever.wait, name="wait"))
         await until(forever.started.is_set)
         with pytest.raises(LoopWaitsError, match="It had begun and is cancelled") as caught:
-            blocked.result(30)
+            blocked.result(PATIENCE)
     assert caught.value.began
-    await asyncio.wait_for(forever.ended.wait(), 5)
+    await asyncio.wait_for(forever.ended.wait(), PATIENCE)
 
 
 async def test_a_call_that_is_cancelled_before_it_begins_never_runs() -> None:
@@ -315,7 +316,7 @@ async def test_a_call_that_is_cancelled_before_it_begins_never_runs() -> None:
 
     with ThreadPoolExecutor(1) as threads:
         for _ in range(100):
-            threads.submit(asyncio.run, elsewhere()).result(5)
+            threads.submit(asyncio.run, elsewhere()).result(PATIENCE)
             await turn()
     assert counted.ran == 0
 
@@ -327,7 +328,7 @@ async def test_a_thread_that_is_interrupted_is_told_whether_the_call_had_begun(
     home, forever = HomeLoop(), Forever()
 
     def interrupted(*_: Any) -> None:
-        assert not begins or forever.started.wait(5)
+        assert not begins or forever.started.wait(PATIENCE)
         raise KeyboardInterrupt
 
     def blocked() -> KeyboardInterrupt:
@@ -338,7 +339,7 @@ async def test_a_thread_that_is_interrupted_is_told_whether_the_call_had_begun(
     monkeypatch.setattr(calling, "wait", interrupted)
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(blocked)
-        error = await asyncio.wrap_future(asked) if begins else asked.result(5)
+        error = await asyncio.wrap_future(asked) if begins else asked.result(PATIENCE)
     await turn()
     assert getattr(error, "__notes__", []) == (["wait had begun and is cancelled"] if begins else [])
     assert forever.started.is_set() is begins

@@ -13,6 +13,7 @@ from grpc_tool_bridge.edges import calling
 from grpc_tool_bridge.edges.dspy import ModuleWaitsError
 from grpc_tool_bridge.testing.model_script import fields, step
 from grpc_tool_bridge.testing.scripted_lm import ScriptedLM
+from support.patience import PATIENCE
 from unit.edges.bridges import bridge_of
 
 
@@ -33,7 +34,7 @@ async def test_an_agent_that_is_awaited_sees_the_tool_and_its_result() -> None:
     async with bridge_of(add) as bridge:
         react, lm = agent(bridge.dspy_tools("add"))
         with dspy.context(lm=lm):
-            answer = await asyncio.wait_for(react.acall(question="2 + 2?"), 10)
+            answer = await asyncio.wait_for(react.acall(question="2 + 2?"), PATIENCE)
 
     assert answer.answer == "4"
     assert answer.trajectory["observation_0"] == 4
@@ -48,7 +49,7 @@ async def test_an_agent_in_a_thread_calls_the_bridge_of_the_loop() -> None:
             with dspy.context(lm=lm):
                 return react(question="2 + 2?")
 
-        answer = await asyncio.wait_for(asyncio.to_thread(run), 10)
+        answer = await asyncio.wait_for(asyncio.to_thread(run), PATIENCE)
 
     assert answer.trajectory["observation_0"] == 4
 
@@ -83,7 +84,7 @@ async def test_a_program_that_streams_uses_the_tools_and_the_scripted_model() ->
     async with bridge_of(add) as bridge:
         react, lm = agent(bridge.dspy_tools("add"))
         with dspy.context(lm=lm):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 streamed = [item async for item in dspy.streamify(react)(question="2 + 2?")]
     assert streamed[-1].answer == "4"
 
@@ -143,7 +144,7 @@ async def test_a_module_in_a_thread_that_the_bridges_loop_waits_for_ends_with_an
                 return react(question="?")
 
         with ThreadPoolExecutor(1) as threads, pytest.raises(ModuleWaitsError, match="The tool did not run"):
-            threads.submit(run).result(30)
+            threads.submit(run).result(PATIENCE)
         for _ in range(5):
             await asyncio.sleep(0)
     assert counted.ran == 0
@@ -179,7 +180,7 @@ async def test_the_observation_of_an_error_is_one_line_of_the_tool_and_its_error
     async with bridge_of(fail) as bridge:
         react = dspy.ReAct("question -> answer", tools=bridge.dspy_tools())
         with dspy.context(lm=lm):
-            answer = await asyncio.wait_for(react.acall(question="?"), 10)
+            answer = await asyncio.wait_for(react.acall(question="?"), PATIENCE)
     assert answer.trajectory["observation_0"] == "Execution error in fail: ValueError: too late"
     assert "Traceback" not in lm.prompts[1].text
 
@@ -200,7 +201,7 @@ async def test_callbacks_of_dspy_still_see_the_error_itself() -> None:
     async with bridge_of(fail) as bridge:
         react = dspy.ReAct("question -> answer", tools=bridge.dspy_tools())
         with dspy.context(lm=lm, callbacks=[Watch()]):
-            await asyncio.wait_for(react.acall(question="?"), 10)
+            await asyncio.wait_for(react.acall(question="?"), PATIENCE)
     assert [type(item) for item in seen] == [ToolExecutionError, str]
 
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from grpc_tool_bridge.edges.extras import missing
+from support.patience import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_a_framework_that_is_not_installed_is_named_with_its_extra(edge: str, mo
         "    print(error)"
     )
 
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE)
 
     assert ran.stdout.strip() == f'{module} is not installed; pip install "grpc-tool-bridge[{extra}]" adds it'
 
@@ -48,6 +49,6 @@ def test_a_bridge_imports_no_framework() -> None:
         "print([name for name in ('dspy', 'langchain_core', 'openai', 'pydantic_ai') if name in sys.modules])"
     )
 
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE)
 
     assert ran.stdout.strip() == "[]"

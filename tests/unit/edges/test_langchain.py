@@ -12,6 +12,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from grpc_tool_bridge import Settings, tool
 from grpc_tool_bridge.testing.background import background_bridge, running_hub
+from support.patience import PATIENCE
 from unit.edges.bridges import bridge_of
 
 
@@ -64,7 +65,7 @@ async def test_a_result_is_json_for_the_model_and_itself_for_the_program() -> No
         made, counting = bridge.langchain_tools("facts", "count")
         messages = [
             await made.ainvoke(asked("facts")),
-            await asyncio.wait_for(asyncio.to_thread(made.invoke, asked("facts")), 10),
+            await asyncio.wait_for(asyncio.to_thread(made.invoke, asked("facts")), PATIENCE),
             await counting.ainvoke(asked("count", to=2)),
         ]
 
@@ -131,7 +132,7 @@ async def test_a_tool_that_takes_nothing_can_be_invoked_with_what_says_so(sent: 
     async with bridge_of(ping) as bridge:
         (made,) = bridge.langchain_tools()
         assert await made.ainvoke(sent) == "pong"
-        assert await asyncio.wait_for(asyncio.to_thread(made.invoke, sent), 10) == "pong"
+        assert await asyncio.wait_for(asyncio.to_thread(made.invoke, sent), PATIENCE) == "pong"
         assert await made.arun(sent) == "pong"
 
 

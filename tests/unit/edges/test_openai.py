@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from grpc_tool_bridge import tool
 from grpc_tool_bridge.errors import AlreadyExistsError, ValidationError
+from support.patience import PATIENCE
 from unit.edges.bridges import bridge_of
 
 
@@ -28,7 +29,7 @@ def read(path: str = "x") -> str:
 
 async def answers(calls: Any, *tools: Any) -> list[dict[str, Any]]:
     async with bridge_of(*(tools or (add, read))) as bridge:
-        return await asyncio.wait_for(bridge.run_openai_tool_calls(calls), 10)
+        return await asyncio.wait_for(bridge.run_openai_tool_calls(calls), PATIENCE)
 
 
 async def functions(*tools: Any) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.models.test import TestModel
 
 from grpc_tool_bridge import NotFoundError, ToolBridge, ToolExecutionError, ValidationError, tool
+from support.patience import PATIENCE
 from unit.edges.bridges import bridge_of
 
 
@@ -40,7 +41,7 @@ def calling(*calls: ToolCallPart) -> tuple[Callable[..., ModelResponse], list[To
 
 async def run(bridge: ToolBridge, answer: Callable[..., ModelResponse], *names: str) -> str:
     agent = Agent(FunctionModel(answer), toolsets=[bridge.pydantic_ai_toolset(*names)])
-    return (await asyncio.wait_for(agent.run("go"), 10)).output
+    return (await asyncio.wait_for(agent.run("go"), PATIENCE)).output
 
 
 async def test_an_agent_gets_the_result_as_it_is() -> None:
@@ -105,7 +106,7 @@ async def test_a_tool_that_goes_while_the_model_thinks_is_told_to_it() -> None:
             return ModelResponse(parts=[ToolCallPart("add", {"a": 1, "b": 2})])
 
         agent: Agent[None, str] = Agent(FunctionModel(answer), toolsets=[bridge.pydantic_ai_toolset()])
-        told = (await asyncio.wait_for(agent.run("go"), 10)).output
+        told = (await asyncio.wait_for(agent.run("go"), PATIENCE)).output
     assert "the session has no tool 'add'" in told
 
 
@@ -136,8 +137,8 @@ async def test_a_named_tool_that_has_gone_is_not_told_of_and_nor_are_others() ->
         both = Agent(FunctionModel(answer), toolsets=[bridge.pydantic_ai_toolset("refuse", "add")])
         bridge.hub.registry.unregister("", [bridge.tools["refuse"].spec.tool_id])
         await bridge.client.refresh_tools()
-        assert (await asyncio.wait_for(agent.run("go"), 10)).output == "knows []"
-        assert (await asyncio.wait_for(both.run("go"), 10)).output == "knows ['add']"
+        assert (await asyncio.wait_for(agent.run("go"), PATIENCE)).output == "knows []"
+        assert (await asyncio.wait_for(both.run("go"), PATIENCE)).output == "knows ['add']"
 
 
 async def test_a_name_that_no_tool_has_is_refused_before_a_run() -> None:
@@ -153,7 +154,7 @@ async def test_a_tool_that_comes_later_is_there_at_the_next_step() -> None:
         bridge.hub.registry.register_batch("", [refuse])
         await bridge.client.refresh_tools()
 
-        assert (await asyncio.wait_for(agent.run("go"), 10)).output == "knows ['add', 'refuse']"
+        assert (await asyncio.wait_for(agent.run("go"), PATIENCE)).output == "knows ['add', 'refuse']"
 
 
 async def test_arguments_that_are_no_object_are_told_to_the_model() -> None:

@@ -34,6 +34,7 @@ from grpc_tool_bridge.running.process import RaisedElsewhereError
 from grpc_tool_bridge.running.processes import ToolProcesses, available_cores
 from grpc_tool_bridge.tools import Tool, tool
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+from support.patience import PATIENCE
 from unit.running import process_tools as made
 
 # One loop for all, so that most tests can use the same processes: to spawn one takes longer than to run its test.
@@ -510,7 +511,7 @@ HANGING = script('if __name__ == "__main__":\n    asyncio.run(run(hang, Path(sys
 
 def started(*words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=20, check=False)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 class TestWhereFunctionsAre:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from support.patience import PATIENCE
+
 ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "scripts" / "check_performance_regression.py"
 
@@ -28,7 +30,7 @@ class Gate:
 
     def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
     def compare(self, before: dict[str, Any], now: dict[str, Any], *more: object) -> subprocess.CompletedProcess[str]:
         baseline, current = self.report("baseline.json", before), self.report("current.json", now)

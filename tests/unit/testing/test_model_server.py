@@ -11,6 +11,7 @@ import pytest
 
 from grpc_tool_bridge.testing import ModelServer
 from grpc_tool_bridge.testing.model_script import Failure, Held
+from support.patience import PATIENCE
 
 CHAT = {"model": "any", "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Well?"}]}
 
@@ -18,7 +19,7 @@ CHAT = {"model": "any", "messages": [{"role": "system", "content": "Be brief."},
 def ask(server: ModelServer, body: Any = CHAT, *, path: str = "/chat/completions") -> tuple[int, Any]:
     """Posts a chat; without a body, gets."""
     url = urlsplit(f"{server.url}{path}")
-    connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=10)
+    connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=PATIENCE)
     try:
         connection.request(
             "GET" if body is None else "POST", url.path, None if body is None else json.dumps(body), {"X-Who": "me"}
@@ -82,7 +83,7 @@ async def test_a_held_answer_comes_when_it_is_released() -> None:
         await held.asked()
         assert not asking.done()
         held.release()
-        _, body = await asyncio.wait_for(asking, 10)
+        _, body = await asyncio.wait_for(asking, PATIENCE)
     assert body["choices"][0]["message"]["content"] == "late"
 
 
@@ -91,7 +92,7 @@ async def test_a_held_answer_tells_that_its_caller_has_gone() -> None:
     async with ModelServer([held]) as server:
         body = json.dumps(CHAT).encode()
         url = urlsplit(server.url)
-        with socket.create_connection((url.hostname, url.port), timeout=10) as caller:
+        with socket.create_connection((url.hostname, url.port), timeout=PATIENCE) as caller:
             caller.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
             await held.asked()
         await held.given_up()
@@ -104,7 +105,7 @@ async def test_stopping_gives_up_what_is_held() -> None:
         await held.asked()
     await held.given_up()
     with pytest.raises(http.client.HTTPException):
-        await asyncio.wait_for(asking, 10)
+        await asyncio.wait_for(asking, PATIENCE)
 
 
 def test_a_server_that_does_not_run_has_no_address() -> None:

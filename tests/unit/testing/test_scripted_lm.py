@@ -8,6 +8,7 @@ from dspy.utils.exceptions import LMInvalidRequestError, LMRateLimitError, LMSer
 
 from grpc_tool_bridge.testing import ScriptedLM
 from grpc_tool_bridge.testing.model_script import Failure, Held, Prompt, fields
+from support.patience import PATIENCE
 
 ASK = dspy.Predict("question -> answer")
 
@@ -59,7 +60,7 @@ async def test_a_held_answer_comes_when_it_is_released() -> None:
         await held.asked()
         assert not asking.done()
         held.release()
-        assert (await asyncio.wait_for(asking, 10)).answer == "late"
+        assert (await asyncio.wait_for(asking, PATIENCE)).answer == "late"
 
 
 async def test_a_held_answer_tells_that_nobody_waits_any_more() -> None:

@@ -11,6 +11,7 @@ import pytest
 from grpc_tool_bridge.testing import ToxicProxy
 from grpc_tool_bridge.transport.addresses import split_address
 from integration.connections import soon, until
+from support.patience import PATIENCE
 
 # More than the proxy and the kernel hold of one direction.
 LARGE = b"x" * 32_000_000
@@ -334,7 +335,7 @@ def test_it_runs_outside_an_event_loop_and_again_after_its_end() -> None:
             with proxy, socket.create_connection(split_address(proxy.address)) as client:
                 client.sendall(b"hello")
                 accepted, _ = hub.accept()
-                accepted.settimeout(10)
+                accepted.settimeout(PATIENCE)
                 assert accepted.recv(5) == b"hello"
                 accepted.close()
             assert (proxy.accepted, proxy.connections, proxy.bytes_to_hub) == (count, 0, 5 * count)

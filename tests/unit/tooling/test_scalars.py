@@ -18,6 +18,7 @@ from pydantic_core import SchemaValidator
 
 from grpc_tool_bridge.tooling.checks import compile_check
 from grpc_tool_bridge.tooling.strictness import reading_schema, strict_schema
+from support.patience import PATIENCE
 
 
 class Level(enum.IntEnum):
@@ -271,4 +272,4 @@ def test_numpy_is_not_imported_to_read_scalars() -> None:
         "assert tool(f).bind((5.0, 1.0, 2), {}) == ([5, 1, 2.0], {})\n"
         "assert 'numpy' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)

@@ -19,8 +19,7 @@ from grpc_tool_bridge.transport.link_stub import LinkStub
 from grpc_tool_bridge.transport.status import from_rpc_error, link_status_of, rpc_error
 from grpc_tool_bridge.wire.envelopes import call_prefix
 from grpc_tool_bridge.wire.methods import METHODS
-
-PATIENCE = 5.0
+from support.patience import PATIENCE
 
 
 class Rpc:

@@ -11,8 +11,7 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.transport.link_io import LinkIO
 from grpc_tool_bridge.wire.envelopes import call_prefix
 from grpc_tool_bridge.wire.link import Called, Event, Greeted, Link, OutgoingCall, Ponged, Replied
-
-PATIENCE = 5.0
+from support.patience import PATIENCE
 
 
 class Pipe:

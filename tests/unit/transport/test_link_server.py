@@ -34,8 +34,7 @@ from grpc_tool_bridge.wire.link import (
     Told,
 )
 from grpc_tool_bridge.wire.methods import METHODS
-
-PATIENCE = 5.0
+from support.patience import PATIENCE
 
 
 class Hold:

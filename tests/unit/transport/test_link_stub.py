@@ -23,9 +23,9 @@ from grpc_tool_bridge.transport.link_transport import LinkTransport
 from grpc_tool_bridge.transport.status import from_rpc_error
 from grpc_tool_bridge.wire.methods import METHODS
 from grpc_tool_bridge.wire.values import deserialize_value, pack_value
+from support.patience import PATIENCE
 
 # Nothing here takes long, unless it is broken.
-PATIENCE = 5.0
 
 SESSION = "s"
 

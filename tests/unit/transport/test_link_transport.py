@@ -25,8 +25,7 @@ from grpc_tool_bridge.transport.link_stub import LinkStub
 from grpc_tool_bridge.transport.link_transport import LinkTransport, is_passing
 from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
 from grpc_tool_bridge.transport.status import rpc_error
-
-PATIENCE = 5.0
+from support.patience import PATIENCE
 
 DOWN = rpc_error(grpc.StatusCode.UNAVAILABLE, "nobody listens")
 WRONG_TOKEN = rpc_error(grpc.StatusCode.UNAUTHENTICATED, "the token is wrong")

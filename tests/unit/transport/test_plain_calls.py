@@ -20,8 +20,7 @@ from grpc_tool_bridge.transport.link_stub import LinkStub
 from grpc_tool_bridge.transport.plain_calls import PlainCalls
 from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
 from grpc_tool_bridge.transport.status import from_rpc_error
-
-PATIENCE = 5.0
+from support.patience import PATIENCE
 
 
 class SomeHub:

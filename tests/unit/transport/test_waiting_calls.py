@@ -13,6 +13,7 @@ from grpc_tool_bridge.transport.status import rpc_error
 from grpc_tool_bridge.transport.waiting_calls import WaitingCalls
 from grpc_tool_bridge.wire.envelopes import call_prefix
 from grpc_tool_bridge.wire.methods import METHODS
+from support.patience import PATIENCE
 
 
 def make_call(*, waits: bool = True, timeout_ms: int = 0) -> LinkUnaryCall:
@@ -37,7 +38,7 @@ def waiting() -> WaitingCalls:
 
 
 async def error_of(call: LinkUnaryCall) -> AioRpcError:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         with pytest.raises(AioRpcError) as caught:
             await call
     return caught.value

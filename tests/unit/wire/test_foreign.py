@@ -14,6 +14,7 @@ from grpc_tool_bridge import deserialize_value, serialize_value
 from grpc_tool_bridge.outside import outside_loop, written
 from grpc_tool_bridge.wire.foreign import ForeignCodeError, foreign, in_place
 from grpc_tool_bridge.wire.values import pack_value
+from support.patience import PATIENCE
 
 
 class Printed:
@@ -103,7 +104,7 @@ async def test_a_loop_goes_on_while_an_iterator_waits() -> None:
     go_on = threading.Event()
 
     def waits() -> Iterator[int]:
-        yield int(go_on.wait(30))
+        yield int(go_on.wait(PATIENCE))
 
     waiting = asyncio.ensure_future(written(waits()))
     await asyncio.sleep(0)

@@ -18,6 +18,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+from support.patience import PATIENCE
 
 PREFIX = "type.googleapis.com/"
 
@@ -379,6 +380,6 @@ def test_periods_are_read_in_a_process_that_has_made_none() -> None:
         input=serialize_value(frame).SerializeToString(),
         capture_output=True,
         check=True,
-        timeout=50,
+        timeout=PATIENCE,
     )
     assert done.stdout.decode().strip() == str(list(map(str, frame.dtypes)))

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+from support.soak import examples
 
-ROUNDS = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+ROUNDS = settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 moments = st.datetimes(dt.datetime.fromisoformat("1900-01-01"), dt.datetime.fromisoformat("2200-01-01"))

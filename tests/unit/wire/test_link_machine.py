@@ -52,9 +52,10 @@ from grpc_tool_bridge.wire.link import (
     Replied,
     Told,
 )
+from support.soak import IS_SOAK, examples
 
-# The same examples in every run.
-ROUNDS = settings(derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+# The same examples in every run of `make test`.
+ROUNDS = settings(derandomize=not IS_SOAK, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 # To make a failure shorter takes minutes, which a test does not have: whoever looks into one adds Phase.shrink here.
 MACHINE = settings(ROUNDS, phases=[Phase.generate])
 
@@ -432,6 +433,8 @@ class LinkMachine(RuleBasedStateMachine):
         self.settle()
 
 
+@pytest.mark.slow
+@pytest.mark.seeded
 def test_two_links_that_keep_to_the_protocol_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     # Small limits: each is reached within a few steps.
     for module in (link_module, outbox_module):
@@ -439,11 +442,17 @@ def test_two_links_that_keep_to_the_protocol_lose_nothing(monkeypatch: pytest.Mo
         monkeypatch.setattr(module, "REASSEMBLY_BYTES", 1_000)
     monkeypatch.setattr(outbox_module, "FRAGMENT_BYTES", 100)
     monkeypatch.setattr(outbox_module, "FRAME_BYTES", 200)
-    run_state_machine_as_test(LinkMachine, settings=settings(MACHINE, max_examples=300, stateful_step_count=50))
+    run_state_machine_as_test(
+        LinkMachine, settings=settings(MACHINE, max_examples=examples(300), stateful_step_count=50)
+    )
 
 
+@pytest.mark.slow
+@pytest.mark.seeded
 def test_two_links_that_keep_to_the_protocol_lose_nothing_at_full_size() -> None:
-    run_state_machine_as_test(LinkMachine, settings=settings(MACHINE, max_examples=30, stateful_step_count=40))
+    run_state_machine_as_test(
+        LinkMachine, settings=settings(MACHINE, max_examples=examples(30), stateful_step_count=40)
+    )
 
 
 # ------------------------------------------------------------------------------------- frames that nobody sends
@@ -517,7 +526,7 @@ def answered(link: Link, events: Iterable[Event]) -> Iterator[Any]:
             yield event.call
 
 
-@settings(ROUNDS, max_examples=600)
+@settings(ROUNDS, max_examples=examples(600))
 @given(st.booleans(), st.lists(frames | mutated() | st.binary(max_size=30), min_size=1, max_size=8))
 def test_whatever_comes_is_taken_or_breaks_the_protocol_and_no_call_is_forgotten(
     dialler: bool, some: list[bytes]

@@ -20,6 +20,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from grpc_tool_bridge.errors import AlreadyExistsError, MessageTooLargeError, SerializationError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Json, RichList, RichValue
 from grpc_tool_bridge.wire.values import deserialize_value, python_type_name, register_codec, serialize_value
+from support.patience import PATIENCE
 
 PREFIX = "type.googleapis.com/"
 
@@ -777,5 +778,5 @@ def test_optional_packages_are_not_imported_before_a_value_needs_them() -> None:
         "    deserialize_value(serialize_value(value))\n"
         "print(sorted({'numpy', 'pandas', 'pyarrow', 'polars'} & set(sys.modules)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=50)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert done.stdout.strip() == "[]"

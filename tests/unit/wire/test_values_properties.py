@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+from support.soak import examples
 
-ROUNDS = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+ROUNDS = settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 
 PREFIX = "type.googleapis.com/"
 WRAPPERS = "Bool Bytes Double Float Int32 Int64 String UInt32 UInt64"
@@ -166,22 +167,24 @@ def samples() -> dict[str, AnyMessage]:
 SAMPLES = samples()
 
 
+@pytest.mark.seeded
 @pytest.mark.parametrize("name", SAMPLES)
 def test_changed_bytes_are_a_value_or_refused(name: str) -> None:
     message = SAMPLES[name]
     dice = random.Random(name)
-    for _ in range(200):
+    for _ in range(examples(200)):
         payload = bytearray(message.value)
         for _ in range(dice.randint(1, 4)):
             payload[dice.randrange(len(payload))] = dice.choice([0, 1, 0x7F, 0x80, 0xFF, dice.randrange(256)])
         decode(AnyMessage(type_url=message.type_url, value=bytes(payload)))
 
 
+@pytest.mark.seeded
 @pytest.mark.parametrize("name", SAMPLES)
 def test_truncated_bytes_are_a_value_or_refused(name: str) -> None:
     message = SAMPLES[name]
     dice = random.Random(name)
-    for _ in range(60):
+    for _ in range(examples(60)):
         decode(AnyMessage(type_url=message.type_url, value=message.value[: dice.randrange(len(message.value))]))
 
 

@@ -1,0 +1,1 @@
+"""What the tests of every kind use, and what holds for the whole run."""
