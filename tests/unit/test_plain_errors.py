@@ -93,7 +93,7 @@ NOT_PLAIN = [
 ]
 
 
-@pytest.mark.parametrize("error", PLAIN, ids=repr)
+@pytest.mark.parametrize("error", PLAIN, ids=[str(number) for number in range(len(PLAIN))])
 def test_an_exception_without_code_of_its_own_is_plain(error: BaseException) -> None:
     assert is_plain(error)
 
