@@ -637,10 +637,11 @@ def test_doctor_finds_nothing_wrong_with_a_good_hub(
     hub: dict[str, Any], guarded: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     checks = doctor(capsys, "--address", hub["address"], code=0)
-    names = ["address", "connect", "tls", "token", "health", "clock", "latency", "link", "tools"]
+    names = ["address", "connect", "tls", "token", "health", "clock", "latency", "memory", "link", "tools"]
     assert list(checks) == [*names, "agents", "version", "extras"]
     assert {status for status, _ in checks.values()} == {"ok"}
     assert f"{len(hub['tools'])} tools" in checks["tools"][1]
+    assert checks["memory"][1] == ("hub 0 of 1,024 MiB, largest session 0 of 256 MiB, largest connection 0 of 128 MiB")
     assert checks["agents"][1].startswith("no runtime; worker --agents")
     words = ["--address", guarded["address"], "--tls-ca", guarded["ca"], "--token-file", guarded["token"]]
     checks = doctor(capsys, *words, code=0)
@@ -656,7 +657,7 @@ def test_doctor_knows_every_extra() -> None:
 def test_doctor_for_people_has_a_line_for_each_check(hub: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--address", hub["address"]]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["ok"] * 12
+    assert [line.split()[0] for line in lines] == ["ok"] * 13
 
 
 def test_doctor_reaches_a_hub_at_a_unix_socket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
