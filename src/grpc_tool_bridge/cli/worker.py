@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from grpc_tool_bridge.cli import lifeline
+from grpc_tool_bridge.cli.children import end_children
 from grpc_tool_bridge.cli.connection import refused, unreachable
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
 from grpc_tool_bridge.cli.log_output import LogLevel, LogLevelOption, log_to_stderr
@@ -114,7 +115,10 @@ def worker(
         made = _make_worker(
             hub, offered, settings, session_id=session, worker_id=worker_id, capacity=capacity, agents=agents
         )
-        code = asyncio.run(_work(made, hub, partial(_announce, made, offered, out, as_json=as_json, agents=agents)))
+        try:
+            code = asyncio.run(_work(made, hub, partial(_announce, made, offered, out, as_json=as_json, agents=agents)))
+        finally:
+            end_children()
     if code:
         raise typer.Exit(code)
 
