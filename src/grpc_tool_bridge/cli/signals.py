@@ -46,9 +46,21 @@ def _give_back() -> None:
     for number, handler in _replaced.items():
         signal.signal(number, signal.SIG_IGN if handler is signal.SIG_IGN else defaults[number])
     _replaced.clear()
+    _unblock()
 
 
-on_fork(_give_back)
+def _block() -> None:
+    """Holds signals back while a process is forked: one that came before ``_give_back`` would be lost."""
+    if _replaced:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _replaced)
+
+
+def _unblock() -> None:
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+
+
+on_fork(_give_back, before=_block, in_parent=_unblock)
 
 
 async def finish(
