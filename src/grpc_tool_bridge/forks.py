@@ -19,6 +19,10 @@ from grpc_tool_bridge.errors import ProtocolError
 _WHAT_TO_DO = "or start the process by spawn and not by fork"
 
 
+# gRPC would start threads of its own in every forked process, which end it by signal 11 where its asyncio was at work.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+
 class Inherited(Protocol):
     """What is told of a fork."""
 

@@ -14,23 +14,23 @@ def _wait() -> None:
         signal.pause()
 
 
-def _fork() -> int:
+def _fork(*, leaves: bool) -> int:
     pid = os.fork()
-    if not pid:
+    if not pid and not leaves:
         _wait()
     return pid
 
 
 @tool
-def fork() -> int:
+def fork(leaves: bool = False) -> int:
     """Forks in a thread."""
-    return _fork()
+    return _fork(leaves=leaves)
 
 
 @tool
-async def fork_in_loop() -> int:
+async def fork_in_loop(leaves: bool = False) -> int:
     """Forks in the event loop."""
-    return _fork()
+    return _fork(leaves=leaves)
 
 
 @tool

@@ -41,10 +41,12 @@ def ending_signals() -> Iterator["asyncio.Queue[int]"]:
 
 
 def _give_back() -> None:
-    """Lets signals end a process that a tool has forked: it has nothing that they would ask to finish."""
-    defaults: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    """Lets signals end a process that a tool has forked: it has nothing that they would ask to finish.
+
+    An exception, as an interrupt mostly is, would be caught by what has called the tool.
+    """
     for number, handler in _replaced.items():
-        signal.signal(number, signal.SIG_IGN if handler is signal.SIG_IGN else defaults[number])
+        signal.signal(number, signal.SIG_IGN if handler is signal.SIG_IGN else signal.SIG_DFL)
     _replaced.clear()
     _unblock()
 

@@ -2,11 +2,14 @@
 
 import asyncio
 import contextvars
+import os
 import queue
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
+
+from grpc_tool_bridge.forks import is_fork
 
 # A thread that had nothing to do for so many seconds ends.
 _IDLE_SECONDS = 30.0
@@ -27,6 +30,7 @@ class ToolThreads:
 
     def __init__(self, max_threads: int) -> None:
         self._max_threads = max_threads
+        self._pid = os.getpid()
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
@@ -137,6 +141,9 @@ class ToolThreads:
                 self._idle -= 1
             if not is_unwanted():
                 work()
+                if is_fork() and os.getpid() != self._pid:
+                    # A tool has forked, and the other process has left it: it has nothing else to do.
+                    os._exit(1)
             # What the job holds must not live until the next one comes.
             del work, is_unwanted
             with self._lock:

@@ -3,7 +3,9 @@
 import asyncio
 import errno
 import logging
+import os
 import ssl
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -57,6 +59,7 @@ class GrpcServer:
         self._server: grpc.aio.Server | None = None
         self._health = health.HealthServicer()
         self._health_news: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         forks.watch(self)
 
     async def start(self) -> None:
@@ -70,7 +73,8 @@ class GrpcServer:
         forks.check_usable()
         token = settings.bearer_token()
         self._check_who_may_connect(token)
-        note_use(asyncio.get_running_loop())
+        self._loop = asyncio.get_running_loop()
+        note_use(self._loop)
         self._server = grpc.aio.server(
             interceptors=[TokenInterceptor(token)] if token is not None else [],
             options=server_options(settings.max_message_bytes, settings.keepalive_time, settings.keepalive_timeout),
@@ -106,6 +110,10 @@ class GrpcServer:
             forks.keep(self._server)
             self._server = None
             forks.drop_sockets(self.address)
+            loop = self._loop
+            if loop is not None and getattr(loop, "_thread_id", None) == threading.get_ident():
+                # A tool has forked in the loop. Should its process leave the tool, it must not serve beside the hub.
+                loop.call_soon(os._exit, 1)
 
     def drain(self, grace: float) -> None:
         """Takes no new links, and tells the peers of the others that they end in ``grace`` seconds."""
