@@ -19,6 +19,10 @@ from grpc_tool_bridge.errors import ProtocolError
 _WHAT_TO_DO = "or start the process by spawn and not by fork"
 
 
+# gRPC would start threads of its own in every forked process, which end it by signal 11 where its asyncio was at work.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+
 class Inherited(Protocol):
     """What is told of a fork."""
 
@@ -62,10 +66,15 @@ class _Process:
 _process = _Process()
 
 
-def on_fork(function: Callable[[], None], *, before: Callable[[], None] | None = None) -> None:
-    """Has ``function`` called in each process that is forked from this one, and ``before`` here before that."""
+def on_fork(
+    function: Callable[[], None],
+    *,
+    before: Callable[[], None] | None = None,
+    in_parent: Callable[[], None] | None = None,
+) -> None:
+    """Has ``function`` called in each process that is forked from this one, and the others here around that."""
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=function, before=before or _nothing)
+        os.register_at_fork(before=before or _nothing, after_in_parent=in_parent or _nothing, after_in_child=function)
 
 
 def watch(thing: Inherited) -> None:

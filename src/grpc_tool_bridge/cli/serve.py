@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from grpc_tool_bridge.cli.children import end_children
 from grpc_tool_bridge.cli.failures import FAILED, ArgumentError, CommandError
 from grpc_tool_bridge.cli.log_output import LogLevel, LogLevelOption, log_to_stderr
 from grpc_tool_bridge.cli.options import check_address
@@ -90,7 +91,10 @@ def serve(
         offered = load_tools(tools or ())
         server = _make_server(address, offered, settings, agents=agents)
         announce = partial(_announce, server, offered, out, as_json=as_json, agents=agents)
-        code = asyncio.run(_serve(server, announce))
+        try:
+            code = asyncio.run(_serve(server, announce))
+        finally:
+            end_children()
     if code:
         raise typer.Exit(code)
 

@@ -8,7 +8,11 @@ from types import FrameType
 from typing import Any
 
 from grpc_tool_bridge.cli.program import INTERRUPTED
+from grpc_tool_bridge.forks import on_fork
 from grpc_tool_bridge.tasks import TaskSet
+
+# What handled the signals before ``ending_signals``, while that does.
+_replaced: dict[signal.Signals, Any] = {}
 
 
 @contextlib.contextmanager
@@ -27,11 +31,38 @@ def ending_signals() -> Iterator["asyncio.Queue[int]"]:
         loop.call_soon_threadsafe(signals.put_nowait, number)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    _replaced.update(before)
     try:
         yield signals
     finally:
+        _replaced.clear()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _give_back() -> None:
+    """Lets signals end a process that a tool has forked: it has nothing that they would ask to finish.
+
+    An exception, as an interrupt mostly is, would be caught by what has called the tool.
+    """
+    for number, handler in _replaced.items():
+        signal.signal(number, signal.SIG_IGN if handler is signal.SIG_IGN else signal.SIG_DFL)
+    _replaced.clear()
+    _unblock()
+
+
+def _block() -> None:
+    """Holds signals back while a process is forked: one that came before ``_give_back`` would be lost."""
+    if _replaced:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _replaced)
+
+
+def _unblock() -> None:
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+
+
+on_fork(_give_back, before=_block, in_parent=_unblock)
 
 
 async def finish(

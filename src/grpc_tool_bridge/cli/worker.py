@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from grpc_tool_bridge.cli.children import end_children
 from grpc_tool_bridge.cli.connection import refused, unreachable
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
 from grpc_tool_bridge.cli.lifeline import Lifeline, hold
@@ -118,7 +119,10 @@ def worker(
         )
         line.wait_for_turn()
         announce = partial(_announce, made, offered, out, as_json=as_json, agents=agents)
-        code = asyncio.run(_work(made, hub, line, announce))
+        try:
+            code = asyncio.run(_work(made, hub, line, announce))
+        finally:
+            end_children()
     if code:
         raise typer.Exit(code)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import os
 import queue
 import threading
 from collections import deque
@@ -149,6 +150,7 @@ class ToolThreads:
                     self._jobs.put(job)
 
     def _work(self) -> None:
+        pid = os.getpid()
         while True:
             try:
                 work, is_unwanted = self._jobs.get(timeout=_IDLE_SECONDS)
@@ -165,6 +167,9 @@ class ToolThreads:
                 self._idle -= 1
             if not is_unwanted():
                 work()
+                if os.getpid() != pid:
+                    # A tool has forked, and the other process has left it: it has nothing else to do.
+                    os._exit(1)
             # What the job holds must not live until the next one comes.
             del work, is_unwanted
             with self._lock:

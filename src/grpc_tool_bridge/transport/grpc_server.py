@@ -3,7 +3,9 @@
 import asyncio
 import errno
 import logging
+import os
 import ssl
+import threading
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -85,6 +87,7 @@ class GrpcServer:
             strangers, most, seconds=settings.hello_timeout, grace=OPEN_GRACE_SECONDS, at_once=MAX_OPEN_READS
         )
         self._health = health.HealthService(("", SERVICE_NAME), open_reads, max_watches=settings.max_health_watches)
+        self._loop: asyncio.AbstractEventLoop | None = None
         forks.watch(self)
 
     async def start(self) -> None:
@@ -99,7 +102,8 @@ class GrpcServer:
         forks.check_usable()
         token = settings.bearer_token()
         self._check_who_may_connect(token)
-        note_use(asyncio.get_running_loop())
+        self._loop = asyncio.get_running_loop()
+        note_use(self._loop)
         self._server = grpc.aio.server(
             interceptors=[TokenInterceptor(token)] if token is not None else [],
             options=(
@@ -140,6 +144,10 @@ class GrpcServer:
             forks.keep(self._server)
             self._server = None
             forks.drop_sockets(self.address)
+            loop = self._loop
+            if loop is not None and getattr(loop, "_thread_id", None) == threading.get_ident():
+                # A tool has forked in the loop. Should its process leave the tool, it must not serve beside the hub.
+                loop.call_soon(os._exit, 1)
 
     def drain(self, grace: float) -> None:
         """Takes no new links, and tells the peers of the others that they end in ``grace`` seconds."""
