@@ -27,7 +27,7 @@ PROGRAM = [sys.executable, "-m", "grpc_tool_bridge.cli"]
 PATIENCE = 30.0
 TOKEN = "s3cret-t0ken"
 
-# What runs in the background has SIGINT ignored, and hands that on to the processes that it starts; a terminal does not.
+# What runs in the background has SIGINT ignored, and hands that on to what it starts; a terminal does not.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
