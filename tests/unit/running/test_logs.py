@@ -19,7 +19,8 @@ async def test_a_flood_is_cut_and_told_of_once() -> None:
             told.set()
 
     handler = PipeHandler(asyncio.get_running_loop(), post)
-    logger = logging.Logger("flood")
+    logger = logging.getLogger("flood")
+    logger.propagate = False
     logger.addHandler(handler)
     for number in range(MAX_BURST * 20):
         logger.warning("line %d %s", number, "x" * 10_000)
