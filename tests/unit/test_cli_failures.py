@@ -70,7 +70,18 @@ def test_an_unforeseen_error_of_a_command_is_one_line_too(
     assert capsys.readouterr().err.startswith("error: ZeroDivisionError: oops;")
 
 
-@pytest.mark.parametrize(("text", "line"), [("a\r\n\tb", "a b"), ("\x1b[2Jé", "\\x1b[2Jé"), ("", "")])
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a\r\n\tb", "a b"),
+        ("\x1b[2Jé", "\\x1b[2Jé"),
+        ("a\u200bb\u202ec\ufeffd\xade", r"a\u200bb\u202ec\ufeffd\xade"),
+        ("\u2066x\U000e0041y\u3164z\u061c", r"\u2066x\U000e0041y\u3164z\u061c"),
+        ("\udcff", r"\xff"),
+        ("日本 ❤\ufe0f", "日本 ❤\ufe0f"),
+        ("", ""),
+    ],
+)
 def test_a_line_has_nothing_that_a_terminal_would_obey(text: str, line: str) -> None:
     assert one_line(text) == line
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from grpc_tool_bridge.cli import agent, call, doctor, tools, variables
 from grpc_tool_bridge.cli.failures import ArgumentError, report, wants_json
-from grpc_tool_bridge.cli.options import client_command, hub_command
+from grpc_tool_bridge.cli.options import client_command, hub_command, interruptible
 from grpc_tool_bridge.cli.serve import serve
 from grpc_tool_bridge.cli.worker import worker
 
@@ -52,7 +52,7 @@ def make_app() -> typer.Typer:
     """Makes the application with all its commands."""
     app = typer.Typer(help="Tools in other processes, as functions.", context_settings=_HELP, add_completion=True)
     app.callback(invoke_without_command=True)(_root)
-    app.command("serve")(serve)
+    app.command("serve")(interruptible(serve))
     # Whoever starts hub and workers together cannot say which is there first.
     hub_command(app, "worker", worker, connect_timeout=math.inf)
     client_command(app, "tools", tools.tools)

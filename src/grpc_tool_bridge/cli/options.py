@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from grpc_tool_bridge.cli.failures import ArgumentError, file_error, say_warning
+from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error, say_warning
+from grpc_tool_bridge.cli.program import INTERRUPTED
 from grpc_tool_bridge.cli.streams import PipeClosedError, require_stdout
 from grpc_tool_bridge.cli.words import WordsCommand
 from grpc_tool_bridge.config import DEFAULT_ADDRESS, read_token
@@ -214,6 +215,19 @@ def _long_integers() -> Iterator[None]:
         sys.set_int_max_str_digits(before)
 
 
+def interruptible(function: Callable[..., None]) -> Callable[..., None]:
+    """Makes Ctrl-C in a command an error like any other; the library of commands ends it without a word."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **given: Any) -> None:
+        try:
+            function(*args, **given)
+        except KeyboardInterrupt:
+            raise CommandError("interrupted", code=INTERRUPTED, error_type="Cancelled") from None
+
+    return run
+
+
 def client_command(
     app: typer.Typer,
     name: str,
@@ -268,6 +282,7 @@ def hub_command(
     parameters = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own] + shared
 
     @functools.wraps(function)
+    @interruptible
     def command(**given: Any) -> None:
         _check_text(given)
         hub = HubOptions(**{item.name: given.pop(item.name) for item in shared})
