@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from concurrent.futures import wait
 from typing import Any, Generic, TypeVar
 
 from grpc_tool_bridge.forks import is_fork, refusal
@@ -101,9 +100,14 @@ class SyncView(Generic[T]):
         except RuntimeError:
             raise _closed() from None
         try:
-            while not wait((call.future,), LOOK_SECONDS).done:
+            while True:
+                try:
+                    return call.future.result(LOOK_SECONDS)
+                except TimeoutError:
+                    # It may be the call's own.
+                    if call.future.done():
+                        return call.future.result()
                 self._check_loop()
-            return call.future.result()
         except BaseException:
             # Such as KeyboardInterrupt; of a call that has ended, it does nothing.
             call.withdraw()

@@ -188,7 +188,7 @@ def test_an_interrupted_wait_cancels_what_it_waited_for(
 ) -> None:
     import concurrent.futures
 
-    def interrupt(future: Any) -> None:
+    def interrupt(future: Any, timeout: float | None = None) -> None:
         counter.started.wait()
         raise KeyboardInterrupt
 
@@ -236,7 +236,7 @@ def test_a_call_that_is_interrupted_before_it_begins_never_runs(
 ) -> None:
     import concurrent.futures
 
-    def interrupt(future: Any) -> None:
+    def interrupt(future: Any, timeout: float | None = None) -> None:
         raise KeyboardInterrupt
 
     result = concurrent.futures.Future.result
