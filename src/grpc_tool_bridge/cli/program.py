@@ -7,8 +7,6 @@ import os
 import signal
 from types import FrameType
 
-from grpc_tool_bridge.cli import streams
-
 INTERRUPTED = 130
 
 
@@ -19,6 +17,8 @@ def run() -> int:
     try:
         if obeys:
             signal.signal(signal.SIGINT, _quit)
+        from grpc_tool_bridge.cli import streams  # noqa: PLC0415 - see above
+
         streams.prepare()
         from grpc_tool_bridge.cli.app import main  # noqa: PLC0415 - see above
 
