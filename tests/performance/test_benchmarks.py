@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -27,6 +28,8 @@ WORKER_BOUNDS = {
     "worker-scale": (0.7, "more"),
     "agent-50": (3.0, "less"),
 }
+# Where something is wrong each measurement is far off; where something else had the machine, one is.
+ATTEMPTS = 3
 # A broker is a program of its own, which no package index has.
 SERVERS = ["hub", "bare", "echo", "mcp", pytest.param("nats", marks=needs("nats-server"))]
 # What is compared has the same load beside it as long as no second comparison runs.
@@ -56,6 +59,12 @@ def is_not_far_off(figure: dict[str, Any], bound: float, better: str) -> bool:
     return gained >= 0 if better == "more" else gained <= 0
 
 
+def once_more(directory: Path, name: str) -> Any:
+    answer = bench("--only", name, "--json", directory / "report.json")
+    assert answer.returncode == 0, answer.stderr
+    return figures(directory / "report.json")[name]
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the report and its picture, and what was printed."""
@@ -69,15 +78,15 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", BOUNDS)
-def test_a_ratio_is_not_far_off(measured: Path, name: str) -> None:
-    assert is_not_far_off(figures(measured / "new" / "report.json")[name], *BOUNDS[name])
+def test_a_ratio_is_not_far_off(measured: Path, tmp_path: Path, name: str) -> None:
+    first = figures(measured / "new" / "report.json")[name]
+    again = (once_more(tmp_path, name) for _ in range(ATTEMPTS - 1))
+    assert any(is_not_far_off(figure, *BOUNDS[name]) for figure in chain([first], again))
 
 
 @pytest.mark.parametrize("name", WORKER_BOUNDS)
 def test_a_ratio_of_what_a_worker_does_is_not_far_off(tmp_path: Path, name: str) -> None:
-    answer = bench("--only", name, "--json", tmp_path / "report.json")
-    assert answer.returncode == 0, answer.stderr
-    assert is_not_far_off(figures(tmp_path / "report.json")[name], *WORKER_BOUNDS[name])
+    assert any(is_not_far_off(once_more(tmp_path, name), *WORKER_BOUNDS[name]) for _ in range(ATTEMPTS))
 
 
 def test_the_report_names_the_machine_and_holds_every_number(measured: Path) -> None:

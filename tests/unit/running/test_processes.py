@@ -38,7 +38,7 @@ from support.patience import PATIENCE
 from unit.running import process_tools as made
 
 # One loop for all, so that most tests can use the same processes: to spawn one takes longer than to run its test.
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 MIB = 1024 * 1024
 

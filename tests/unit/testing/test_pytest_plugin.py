@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 GUIDE = Path(__file__).parents[3] / "docs" / "how-to" / "test-your-tools.md"
 
 TOOLS = """

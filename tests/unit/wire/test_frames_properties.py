@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
 from support.soak import examples
+
+pytestmark = pytest.mark.slow
 
 ROUNDS = settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -54,6 +54,8 @@ from grpc_tool_bridge.wire.link import (
 )
 from support.soak import IS_SOAK, examples
 
+pytestmark = pytest.mark.slow
+
 # The same examples in every run of `make test`.
 ROUNDS = settings(derandomize=not IS_SOAK, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 # To make a failure shorter takes minutes, which a test does not have: whoever looks into one adds Phase.shrink here.
@@ -433,7 +435,6 @@ class LinkMachine(RuleBasedStateMachine):
         self.settle()
 
 
-@pytest.mark.slow
 @pytest.mark.seeded
 def test_two_links_that_keep_to_the_protocol_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     # Small limits: each is reached within a few steps.
@@ -447,7 +448,6 @@ def test_two_links_that_keep_to_the_protocol_lose_nothing(monkeypatch: pytest.Mo
     )
 
 
-@pytest.mark.slow
 @pytest.mark.seeded
 def test_two_links_that_keep_to_the_protocol_lose_nothing_at_full_size() -> None:
     run_state_machine_as_test(

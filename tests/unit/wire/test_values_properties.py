@@ -19,6 +19,8 @@ from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
 from support.soak import examples
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 
 PREFIX = "type.googleapis.com/"
