@@ -382,6 +382,7 @@ MADE_WITH: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "WorkerLostError": (("m",), {"began": True}),
     "CommandError": (("m",), {"code": 7, "traceback": "T"}),
     "RaisedElsewhereError": ((ErrorInfo(type="KeyError", message="'k'"),), {}),
+    "ToldError": ((ErrorInfo(type="KeyError", message="'k'"),), {"is_timeout": True}),
     "_ToolRaised": ((KeyError("k"),), {}),
     "_Status": ((grpc.StatusCode.UNAVAILABLE, "m"), {}),
 }

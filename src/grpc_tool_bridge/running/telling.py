@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import partial
+from typing import Any
 
 from grpc_tool_bridge.errors import DeadlineExceededError, error_info, untold
 from grpc_tool_bridge.plain_errors import is_plain
@@ -37,6 +38,11 @@ class ToldError(Exception):
         super().__init__(info.type)
         self.info = info
         self.is_timeout = is_timeout
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A protobuf message cannot be pickled.
+        state = {name: value for name, value in self.__dict__.items() if name not in ("info", "is_timeout")}
+        return _told, (self.info.SerializeToString(), self.is_timeout), state
 
 
 class Teller:
@@ -84,3 +90,7 @@ class Teller:
 
     def _info(self, error: BaseException) -> ErrorInfo:
         return error_info(error, raised_by_tool=True, show_traceback=self._shows)
+
+
+def _told(data: bytes, is_timeout: bool) -> ToldError:
+    return ToldError(ErrorInfo.FromString(data), is_timeout=is_timeout)
