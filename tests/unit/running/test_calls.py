@@ -19,9 +19,9 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.running import calls as module
 from grpc_tool_bridge.running.calls import Call
 from grpc_tool_bridge.tasks import TaskSet
+from integration.connections import until
 
 CAUSE = CallCancelledError("somebody said stop")
-from integration.connections import until
 
 
 @pytest.fixture
