@@ -13,6 +13,9 @@ from grpc_tool_bridge import GRPCToolBridge, ToolExecutionError, serialize_value
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.wire.framing import bytes_field
 
+# They hold over 1 GB: two never run at once.
+pytestmark = pytest.mark.xdist_group("memory")
+
 TOOLS = "attacks.large_tools:TOOLS"
 # Integers that are multiples of it have the hash 0.
 MODULUS = 2**61 - 1

@@ -6,12 +6,17 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from attacks.raw_http2 import RawPeer
 from attacks.victims import MIB, MakeVictim, Victim
 from grpc_tool_bridge import serialize_value
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from support.patience import PATIENCE
+
+# They hold over 1 GB: two never run at once.
+pytestmark = pytest.mark.xdist_group("memory")
 
 TOOLS = "attacks.memory_tools:TOOLS"
 EXECUTE = "/dspex.bridge.SnakepitBridge/ExecuteTool"
@@ -39,7 +44,7 @@ async def shrinks(hub: Victim, limit: int) -> None:
     """Waits until the hub itself counts less than ``limit`` bytes."""
     stub: Any = await hub.stub()
     metadata = [("authorization", f"Bearer {hub.token}")] if hub.token else None
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while True:
             answer = await stub.GetMetrics(pb.GetMetricsRequest(metric_names=["hub.memory_bytes"]), metadata=metadata)
             if answer.metrics["hub.memory_bytes"].integer_value < limit:

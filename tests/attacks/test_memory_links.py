@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import grpc
+import pytest
 
 from attacks.raw_http2 import RawPeer
 from attacks.test_memory import MARGIN, TOOLS, call_of, shrinks
@@ -11,6 +12,9 @@ from attacks.victims import MIB, MakeVictim
 from failure_modes.links import RawLink, call_envelope
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkFrame, LinkHello
+
+# They hold over 1 GB: two never run at once.
+pytestmark = pytest.mark.xdist_group("memory")
 
 LINK = "/dspex.bridge.SnakepitBridge/Link"
 PART = 256 * 1024

@@ -11,7 +11,7 @@ import pytest
 from grpc_tool_bridge.config import Settings, load_settings, read_token
 from grpc_tool_bridge.secret_files import MAX_SECRET_BYTES, read_secret
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="files have no modes there")
+pytestmark = [pytest.mark.platform, pytest.mark.skipif(os.name == "nt", reason="files have no modes there")]
 
 
 @pytest.fixture

@@ -51,6 +51,6 @@ async def test_of_very_many_some_are_woken_in_each_turn_and_all_in_the_end() -> 
     await asyncio.sleep(0)
     done = sum(task.done() for task in tasks)
     assert 0 < done <= 2 * WOKEN_AT_ONCE
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*tasks)
     assert [len(waiters) for waiters in several] == [0, 0]

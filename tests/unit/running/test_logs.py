@@ -7,6 +7,7 @@ import pytest
 
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord
 from grpc_tool_bridge.running.logs import MAX_BURST, PipeHandler, log_here
+from support.patience import PATIENCE
 
 
 async def test_a_flood_is_cut_and_told_of_once() -> None:
@@ -24,7 +25,7 @@ async def test_a_flood_is_cut_and_told_of_once() -> None:
     logger.addHandler(handler)
     for number in range(MAX_BURST * 20):
         logger.warning("line %d %s", number, "x" * 10_000)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         await told.wait()
     assert len(sent) < MAX_BURST * 10
     assert max(len(record.message) for record in sent) < 5_000
