@@ -40,6 +40,7 @@ from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_transport import LinkTransport, is_passing
 from grpc_tool_bridge.transport.memory_link import MemoryConnection
 from grpc_tool_bridge.transport.status import DEADLINE_EXCEEDED, RpcError, from_rpc_error
+from grpc_tool_bridge.wire.bounds import PAGE_BYTES, PAGE_NODES, spec_nodes
 from grpc_tool_bridge.wire.methods import AGENTS_FEATURE
 from grpc_tool_bridge.worker_agents import AgentMethods, make_agents
 from grpc_tool_bridge.worker_runtime import LinkedSession, WorkerRuntime
@@ -47,8 +48,6 @@ from grpc_tool_bridge.worker_runtime import LinkedSession, WorkerRuntime
 # Calls at once of a worker that is not told otherwise.
 DEFAULT_CAPACITY = 100
 
-# Specs of tools in one request; a worker that offers more of them makes several.
-REGISTER_BYTES = 4 * 1024 * 1024
 # A worker that goes on waiting for its hub says so again after so long.
 REMINDER_SECONDS = 60.0
 
@@ -382,14 +381,15 @@ class ToolWorker:
 
 def _pages(specs: Sequence[ToolSpec], max_message_bytes: int) -> Iterator[Sequence[ToolSpec]]:
     """Cuts a list of specs into such as fit into one request each; of no specs there is one that is empty."""
-    room = min(REGISTER_BYTES, max_message_bytes // 2)
+    room = min(PAGE_BYTES, max_message_bytes // 2)
     page: list[ToolSpec] = []
-    size = 0
+    size = nodes = 0
     for spec in specs:
         size += spec.ByteSize()
-        if page and size > room:
+        nodes += spec_nodes(spec)
+        if page and (size > room or nodes > PAGE_NODES):
             yield page
-            page, size = [], spec.ByteSize()
+            page, size, nodes = [], spec.ByteSize(), spec_nodes(spec)
         page.append(spec)
     yield page
 

@@ -58,7 +58,7 @@ async def test_questions_for_many_metrics_are_refused_at_once(attacked: MakeVict
     hub = await attacked()
     stub = await hub.stub()
     before = hub.memory()
-    for names in ([f"hub.{number}" for number in range(100_000)], ["x" * MIB]):
+    for names in ([f"hub.{number}" for number in range(50_000)], ["x" * 1_000_000]):
         assert (await refusal(stub.GetMetrics(pb.GetMetricsRequest(metric_names=names)))).startswith(
             ("metric_names has at most 1,000", "one of metric_names has at most 256")
         )
@@ -69,10 +69,10 @@ async def test_watches_of_many_names_are_not_kept(attacked: MakeVictim) -> None:
     hub = await attacked()
     stub = await hub.stub("s")
     before = hub.memory()
-    request = pb.WatchVariablesRequest(session_id="s", variable_names=[NAME] * 100_000)
+    request = pb.WatchVariablesRequest(session_id="s", variable_names=[NAME] * 20_000)
     for _ in range(20):
         text = await refusal(stub.WatchSessionVariables(request).read())
-        assert text == "variable_names has at most 1,000 entries; this one has 100,000: send fewer at once"
+        assert text == "variable_names has at most 1,000 entries; this one has 20,000: send fewer at once"
     await hub.looks_unharmed(max_bytes=before + 300 * MIB)
 
 
@@ -81,10 +81,12 @@ async def test_many_tools_of_one_name_are_refused_before_any_is_looked_at(attack
     before = hub.memory()
     async with linked(hub) as bridge:
         stub = bridge.client.stub
-        answer = await stub.RegisterTools(pb.RegisterToolsRequest(tools=[spec(1, arguments=1)] * 200_000))
-        assert answer.error.message == "tools has at most 10,000 entries; this one has 200,000: send fewer at once"
-        answer = await stub.RegisterTools(pb.RegisterToolsRequest(tools=[spec(1, arguments=50)] * 5_000))
-        assert answer.error.message == "5,000 of the tools have the name 't00001'; rename all but one"
+        answer = await stub.RegisterTools(pb.RegisterToolsRequest(tools=[spec(1)] * 50_000))
+        assert answer.error.message == "tools has at most 10,000 entries; this one has 50,000: send fewer at once"
+        answer = await stub.RegisterTools(pb.RegisterToolsRequest(tools=[spec(1, arguments=5)] * 9_000))
+        assert answer.error.message == "9,000 of the tools have the name 't00001'; rename all but one"
+        with pytest.raises(grpc.aio.AioRpcError, match="the request of RegisterTools has more than 250,000 nodes"):
+            await stub.RegisterTools(pb.RegisterToolsRequest(tools=[spec(1, arguments=50)] * 5_000))
     await hub.looks_unharmed(max_bytes=before + 400 * MIB)
 
 
@@ -93,9 +95,10 @@ async def test_thousands_of_tools_with_hundreds_of_arguments_are_registered_besi
 ) -> None:
     hub = await attacked()
     async with linked(hub) as bridge:
-        request = pb.RegisterToolsRequest(tools=[spec(number, arguments=200) for number in range(3_000)])
-        answer = await bridge.client.stub.RegisterTools(request)
-        assert len(answer.tool_ids) == 3_000
+        for first in range(0, 3_000, 300):
+            specs = [spec(number, arguments=200) for number in range(first, first + 300)]
+            answer = await bridge.client.stub.RegisterTools(pb.RegisterToolsRequest(tools=specs))
+            assert len(answer.tool_ids) == 300
     await hub.looks_unharmed()
 
 
@@ -142,7 +145,7 @@ async def test_a_tool_with_a_schema_of_megabytes_is_refused_by_its_name(attacked
         for large in (
             spec(1, description="x" * 2 * MIB),
             pb.ToolSpec(name="t00001", input_schema='{"properties": {"a": ' + "[" * 700_000 + "]" * 700_000 + "}}"),
-            pb.ToolSpec(name="t00001", arguments=[pb.ArgumentSpec(name="a", allowed_values=["x"] * 1_000_000)]),
+            pb.ToolSpec(name="t00001", arguments=[pb.ArgumentSpec(name="a", allowed_values=["x" * 20] * 100_000)]),
         ):
             answer = await bridge.client.stub.RegisterTools(pb.RegisterToolsRequest(tools=[large]))
             assert answer.error.type == "ValidationError"

@@ -8,10 +8,7 @@ from itertools import islice
 
 from grpc_tool_bridge.core.registered import RegisteredTool
 from grpc_tool_bridge.errors import ConflictError, ValidationError
-from grpc_tool_bridge.wire.bounds import shown
-
-# A message as large as gRPC takes by default, with room for what stands beside the specs.
-PAGE_BYTES = 4 * 1024 * 1024 - 8_192
+from grpc_tool_bridge.wire.bounds import PAGE_BYTES, PAGE_NODES, shown, spec_nodes
 
 # Of one spec in the list of them: its tag and its length.
 _ENTRY_BYTES = 5
@@ -62,10 +59,11 @@ def tool_page(
     mark = hashlib.sha256(owner.encode()).hexdigest()[:16]
     start = _start(token, revision, mark, len(tools)) if token else 0
     chosen: list[RegisteredTool] = []
-    room = min(max_bytes, PAGE_BYTES)
+    room, nodes = min(max_bytes, PAGE_BYTES), PAGE_NODES
     for tool in islice(tools.values(), start, None):
         room -= tool.spec.ByteSize() + _ENTRY_BYTES
-        if chosen and (room < 0 or len(chosen) == size):
+        nodes -= spec_nodes(tool.spec)
+        if chosen and (room < 0 or nodes < 0 or len(chosen) == size):
             break
         chosen.append(tool)
     end = start + len(chosen)

@@ -14,6 +14,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 # Names and ids of every kind.
 MAX_NAME_CHARS = 256
@@ -26,6 +27,14 @@ MAX_TAGS = 100
 MAX_WANTED_TAGS = 32
 MAX_ADDRESS_CHARS = 2_048
 MAX_SIGNATURE_CHARS = 262_144
+
+# Specs of tools in one message, of either direction: as much as gRPC takes by default with room for what stands beside
+# them, and fewer nodes than a message may have (``MAX_MESSAGE_NODES``).
+PAGE_BYTES = 4 * 1024 * 1024 - 8_192
+PAGE_NODES = 200_000
+# Fields of a spec without its return type, and of an argument or a return type.
+_SPEC_NODES = 22
+_ARGUMENT_NODES = 16
 
 # Of a text that came from outside, an error repeats so much.
 MAX_SHOWN_CHARS = 200
@@ -191,3 +200,13 @@ def _too_many(name: str, count: int, most: int) -> ValidationError:
         f"{name} has at most {most:,} entries; this one has {count:,}: send fewer at once",
         details={"field": name, "limit": str(most)},
     )
+
+
+def spec_nodes(spec: ToolSpec) -> int:
+    """Returns how many nodes a tool's spec has at most."""
+    lists = 2 * len(spec.metadata) + len(spec.examples) + len(spec.validation.custom_rules)
+    arguments = sum(
+        _ARGUMENT_NODES + len(argument.allowed_values) + len(argument.validation.custom_rules)
+        for argument in (*spec.arguments, spec.return_type)
+    )
+    return _SPEC_NODES + lists + arguments
