@@ -1,7 +1,9 @@
 """Evil exceptions and results, of every kind of tool, over every transport and from a worker: each is answered once."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import gc
+import sys
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -28,8 +30,14 @@ REFUSED = {
     "inside": "SerializationError",
 }
 
-# What a ``__del__`` raises is printed by Python, and is nobody's error.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+@pytest.fixture(autouse=True)
+def nobody_minds_what_del_raises(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a ``__del__`` raises is printed by Python, and is nobody's error; pytest would put it into its report."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    yield
+    gc.collect()
+
 
 where = pytest.mark.parametrize("where", ["hub", "worker"])
 
