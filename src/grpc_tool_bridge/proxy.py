@@ -54,7 +54,7 @@ from grpc_tool_bridge.timeouts import ExpiredError, TimeLimit, was_cancelled, wi
 from grpc_tool_bridge.transport.client_stub import close_stream
 from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE, RpcError, from_rpc_error
 from grpc_tool_bridge.wire.foreign import ForeignCodeError
-from grpc_tool_bridge.wire.nodes import is_slow
+from grpc_tool_bridge.wire.nodes import SLOW_BYTES, is_slow
 from grpc_tool_bridge.wire.values import deserialize_value
 
 E = TypeVar("E", Progress, LogRecord)
@@ -191,7 +191,8 @@ class AsyncGRPCProxyTool(AsyncApi):
         response = await self._answer(request, timeout)
         try:
             result = value_of(response, self.name)
-            if is_slow(result.type_url, result.value):
+            # Nearly every result is short, and to look is all that it has to pay.
+            if len(result.value) > SLOW_BYTES and is_slow(result.type_url, result.value):
                 return await read_value(result, max_nodes=options.max_message_nodes)
             return deserialize_value(result)
         except ToolExecutionError as error:

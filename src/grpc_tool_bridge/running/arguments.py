@@ -28,7 +28,7 @@ def is_slow_to_read(request: Request) -> bool:
 
 
 def read_arguments(
-    tool: Tool, request: Request, size: int, *, max_depth: int, max_nodes: int | None
+    tool: Tool, request: Request, size: int, max_depth: int, max_nodes: int | None
 ) -> tuple[Sequence[Any], dict[str, Any]]:
     """Decodes, binds and checks the arguments of a call.
 

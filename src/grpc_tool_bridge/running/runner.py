@@ -68,6 +68,7 @@ class ToolRunner:
     def __init__(self, settings: Settings, make_runtime: Callable[[Any], ToolRuntime]) -> None:
         self.settings = settings
         self.tasks = TaskSet()
+        self._max_depth, self._max_nodes = settings.max_depth, settings.max_message_nodes
         self._make_runtime = make_runtime
         self._threads = NestedThreads(settings.max_threads)
         # Apart from those of the tools: a stream holds one of these while its values are written.
@@ -117,8 +118,7 @@ class ToolRunner:
             MessageTooLargeError: They have too many nodes.
             ValidationError: They do not fit the tool.
         """
-        settings = self.settings
-        bound = read_arguments(tool, request, size, max_depth=settings.max_depth, max_nodes=settings.max_message_nodes)
+        bound = read_arguments(tool, request, size, self._max_depth, self._max_nodes)
         return bound if tool.executor != "process" else (list(request.args), dict(request.kwargs))
 
     async def large_arguments(
