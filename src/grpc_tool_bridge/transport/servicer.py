@@ -220,10 +220,11 @@ async def abort(context: Any, error: BaseException) -> None:
     if isinstance(error, grpc.aio.AbortError):
         raise error
     code, text, trailer = status_of(error)
-    if not isinstance(error, ToolBridgeError):
+    if isinstance(error, ToolBridgeError):
+        # What the frames of its traceback hold is not kept until the peer has taken the status.
+        error.__traceback__ = error.__context__ = error.__cause__ = None
+    else:
         log_fault(_log, "fault in a method: %s", text, error=error)
-    # What the frames of its traceback hold is not kept until the peer has taken the status.
-    error = None  # type: ignore[assignment]
     try:
         await context.abort(code, text, trailer)
     except grpc.aio.AbortError:
