@@ -9,6 +9,7 @@ import gc
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +22,11 @@ _WHAT_TO_DO = "or start the process by spawn and not by fork"
 
 # gRPC would start threads of its own in every forked process, which end it by signal 11 where its asyncio was at work.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+
+# How the threads of gRPC's core are called, and how long a fork waits for them to end.
+_THREADS = ("event_engine", "grpc_", "lifeguard", "timer_manager", "default-execut", "resolver-execut")
+_THREADS_SECONDS = 2.0
 
 
 class Inherited(Protocol):
@@ -36,6 +42,7 @@ class _Process:
     Attributes:
         watched: What is told when it is found to be a fork.
         closed: Whether something was closed since gRPC was last seen to be at rest.
+        ending: Whether the threads of gRPC's core may not have ended yet.
         polling: Whether gRPC was at work when this process was forked from last.
         is_fork: Whether it was forked from one that had the bridge imported.
         broken: Whether gRPC does not work here, since it was at work where this process was forked from.
@@ -44,6 +51,7 @@ class _Process:
     def __init__(self) -> None:
         self.watched: WeakSet[Inherited] = WeakSet()
         self.closed = False
+        self.ending = False
         self.polling = False
         self.broken = False
         self.is_fork = False
@@ -55,6 +63,9 @@ class _Process:
             gc.collect()
             self.closed = False
             self.polling = _is_polling()
+        if not self.polling and self.ending:
+            _wait_for_threads()
+            self.ending = False
 
     def after_fork(self) -> None:
         self.is_fork = True
@@ -95,7 +106,7 @@ def keep(*things: object) -> None:
 
 def note_closed() -> None:
     """Notes that something of gRPC's was closed; what is left of it must not be there when the process is forked."""
-    _process.closed = True
+    _process.closed = _process.ending = True
 
 
 def check_usable() -> None:
@@ -167,6 +178,25 @@ def _is_at(inherited: socket.socket, address: str) -> bool:
 def _is_polling() -> bool:
     """Tells whether gRPC's asyncio has its thread, as it does while a channel, a server or a call is there."""
     return any("PollerCompletionQueue" in repr(getattr(thread, "_target", None)) for thread in threading.enumerate())
+
+
+def _wait_for_threads() -> None:
+    """Waits until the threads of gRPC's core have ended, as they do some milliseconds after the last thing was closed.
+
+    A process that is forked before that inherits their locks, which nobody gives back.
+    """
+    end = time.monotonic() + _THREADS_SECONDS
+    while _has_threads() and time.monotonic() < end:
+        time.sleep(0.001)
+
+
+def _has_threads() -> bool:
+    """Tells whether a thread has a name of gRPC's core; where the system does not tell names, none has."""
+    for task in Path("/proc/self/task").glob("*/comm"):
+        with contextlib.suppress(OSError):
+            if task.read_text().startswith(_THREADS):
+                return True
+    return False
 
 
 def _nothing() -> None:
