@@ -238,7 +238,7 @@ def _rich(message: pb.RichValue) -> AnyMessage:
 def test_keys_chosen_to_have_one_hash_are_refused(kind: str, leaf: str) -> None:
     message = pb.RichValue()
     container = getattr(message, kind)
-    for number in range(1, 100):
+    for number in range(1, 200):
         collides = number * (2**61 - 1)
         key = str(collides) if leaf == "big_integer" else str(uuid.UUID(int=collides))
         (container.keys if kind == "dict" else container.items).add(**{leaf: key})
@@ -271,7 +271,8 @@ def test_an_argument_with_very_many_problems_names_the_first_of_them() -> None:
     assert caught.value.message.endswith("and 95 more of 20,000")
     with pytest.raises(ValidationError) as caught:
         as_tool(lengths).bind([{f"x{number}": 1 for number in range(2_000)}], {})
-    assert "of 2,000" in caught.value.message
+    assert ".x0 (the key) should be a valid integer, got 'x0' (str)" in caught.value.message
+    assert caught.value.message.endswith("; and at least 251 more")
     with pytest.raises(ValidationError) as caught:
         as_tool(total).bind([[*range(500), *["a"] * 20_000]], {})
     assert caught.value.message == "total: argument 'numbers': has 20,000 things wrong with it"

@@ -242,8 +242,13 @@ async def test_that_a_called_tool_never_began_is_not_said_of_its_caller(connect:
     async def outer(ctx: ToolContext) -> None:
         await ctx.call_tool("short", "second")
 
-    world = await connect(outer, *held.tools, max_threads=1)
-    running = asyncio.ensure_future(failure(world.tools["thread"]("first")))
+    @tool
+    async def first(ctx: ToolContext) -> None:
+        await ctx.call_tool("thread", "first")
+
+    # Calls that tools make have threads of their own, of which there is one here.
+    world = await connect(outer, first, *held.tools, max_threads=1)
+    running = asyncio.ensure_future(failure(world.tools["first"]()))
     await until(lambda: held.ran)
     error = await failure(world.tools["outer"]())
     assert str(error).startswith("outer: TimeoutError: short did not end within its deadline of 0.25 s; it never began")

@@ -88,7 +88,7 @@ def short_fraction(value: Any) -> Any:
         if isinstance(value, Decimal):
             check_decimal(value)
         elif isinstance(value, str) and "/" not in value:
-            decimal_of(value)
+            check_decimal(decimal_of(value))
     except ArithmeticError:
         # What it is else, is for the check that follows to say.
         return value

@@ -17,6 +17,8 @@ _MAX_SHOWN_CHARS = 60
 _MAX_SHOWN_BITS = 128
 # "Input should be", "String should have": the argument's name stands in its place.
 _SUBJECT = re.compile(r"^(Input |[A-Z][A-Za-z]+ (?:input )?(?=should ))")
+# Problems of one value from which on there may be more than were looked for.
+_PART = 200
 _SHOWN_TYPES = (bool, int, float, Decimal, UUID, date, time, timedelta)
 
 _SEQUENCE_PROBLEMS = frozenset({"list_type", "tuple_type", "set_type", "frozen_set_type"})
@@ -48,7 +50,9 @@ def describe_problems(error: ValidationError, prefix: str = "") -> str:
         item["loc"] = tuple(step for step in item["loc"] if not str(step).startswith(PICK_MARK))
     texts = [f"{prefix}{'' if text.startswith(('.', '[')) else ' '}{text}".lstrip() for text in _tell(found, 0)]
     if len(texts) > _MAX_TOLD:
-        texts[_MAX_TOLD:] = [f"and {len(texts) - _MAX_TOLD} more"]
+        # Of a large set or dict only a part was looked at.
+        least = "at least " if len(texts) >= _PART else ""
+        texts[_MAX_TOLD:] = [f"and {least}{len(texts) - _MAX_TOLD} more"]
     return "; ".join(texts)
 
 

@@ -57,15 +57,13 @@ def decimal_of(text: str) -> Decimal:
     """Reads a Decimal, which may be NaN or infinite.
 
     Raises:
-        SerializationError: It has more than MAX_DIGITS digits, or would have, written without an exponent.
+        SerializationError: It has more than MAX_DIGITS digits.
         ArithmeticError: The text is none.
     """
     if len(text) > MAX_DIGITS:
         raise SerializationError(f"a Decimal of {len(text):,} characters is too large: it may have {MAX_DIGITS:,}")
     # In a context of its own: the caller's may take what is no number for NaN.
-    value = Decimal(text, Context(traps=[InvalidOperation]))
-    check_decimal(value)
-    return value
+    return Decimal(text, Context(traps=[InvalidOperation]))
 
 
 def check_decimal(value: Decimal) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichValue
-from grpc_tool_bridge.wire.digits import INT64, check_decimal, decimal_of, digits_of, number_of
+from grpc_tool_bridge.wire.digits import INT64, decimal_of, digits_of, number_of
 from grpc_tool_bridge.wire.hashes import MAX_SAME_HASH, same_hashes
 from grpc_tool_bridge.wire.jsontext import no_utf8, too_deep
 from grpc_tool_bridge.wire.moments import read_datetime, read_time, write_moment
@@ -142,7 +142,6 @@ def _write_uuid(out: RichValue, value: uuid.UUID) -> None:
 
 
 def _write_decimal(out: RichValue, value: decimal.Decimal) -> None:
-    check_decimal(value)
     out.decimal = str(value)
 
 
