@@ -193,8 +193,10 @@ async def _faults_in(link: Any, methods: Mapping[int, str]) -> list[str]:
                         errors.append(_error_in(envelope.reply, methods[envelope.id]))
                     found += [str(error) for error in errors if error.type == OWN_FAULT]
         except grpc.aio.AioRpcError as error:
-            # gRPC ends a write that comes after the end of the stream with an internal error of this side.
-            if "link was ended" not in str(error.details()) and error.code() is not grpc.StatusCode.INTERNAL:
+            # gRPC ends a write that comes after the end of the stream with an internal error of this side; and this
+            # side has cancelled a link that was still there at the end.
+            own = {grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED}
+            if "link was ended" not in str(error.details()) and error.code() not in own:
                 found.append(str(error))
     return found
 
