@@ -78,6 +78,7 @@ from grpc_tool_bridge.session_tools import SessionTools, ToolChange
 from grpc_tool_bridge.timeouts import ExpiredError, was_cancelled, within
 from grpc_tool_bridge.tool_pages import read_tools
 from grpc_tool_bridge.tool_watch import follow_tools
+from grpc_tool_bridge.transport.addresses import check_address
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.client_stub import RpcTransport, Transport
 from grpc_tool_bridge.transport.facts import read_facts
@@ -123,6 +124,9 @@ class ToolBridgeClient(AsyncApi):
         elif proxy is not None:
             raise ValidationError("proxy: a channel or a transport that is given has its own way; leave the proxy out")
         elif not hasattr(target, "where"):
+            if isinstance(target, bytes | bytearray):
+                # As where an address is given that is no text: it may hold a token.
+                check_address(bytes(target))
             refuse_plain("target", target, _A_TARGET)
             if not hasattr(target, "unary_unary"):
                 refuse_type("target", target, _A_TARGET)

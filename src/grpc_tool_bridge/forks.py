@@ -4,12 +4,14 @@ The threads of gRPC are not there in a forked process, and what it inherits of g
 whatever is open is told of the fork in the new process, and refuses from then on.
 """
 
+import asyncio
 import contextlib
 import gc
 import os
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -133,6 +135,21 @@ def refusal(what: str) -> ProtocolError:
         f"{what} was opened before this process was forked, and belongs to the process that opened it; close it before "
         f"the fork and make another one here, {_WHAT_TO_DO}"
     )
+
+
+def end_with_step(loop: asyncio.AbstractEventLoop | None) -> None:
+    """Ends this process where what has forked in ``loop`` gives it a turn: it must not serve beside the other one.
+
+    Args:
+        loop: In which tools run; None, or one of another thread: nothing is to be done.
+    """
+    if loop is None or getattr(loop, "_thread_id", None) != threading.get_ident():
+        return
+    loop.call_soon(os._exit, 1)
+    # Before what else is to be done in this turn, which is for the other process.
+    ready = getattr(loop, "_ready", None)
+    if isinstance(ready, deque):
+        ready.rotate(1)
 
 
 def drop_sockets(address: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from grpc_tool_bridge import forks
 from grpc_tool_bridge.argument_checks import (
     A_LIST_OF_TOOLS,
     check_count,
@@ -148,6 +149,12 @@ class ToolWorker:
         self._waits_since = self._told_at = 0.0
         self._left = asyncio.Event()
         self._failure: ToolBridgeError | None = None
+        forks.watch(self)
+
+    def forked(self) -> None:
+        """Ends, in a process that a tool has forked in the event loop, what would go on by the link of this one."""
+        if not self._left.is_set():
+            forks.end_with_step(self._loop)
 
     @property
     def tools(self) -> list[str]:

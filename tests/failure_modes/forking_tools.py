@@ -1,8 +1,10 @@
 """Tools that fork; each gives the id of the process that it has started, which ends only when it is told to."""
 
+import asyncio
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
 
 from grpc_tool_bridge import ToolContext, tool
 
@@ -31,6 +33,28 @@ def fork(leaves: bool = False) -> int:
 async def fork_in_loop(leaves: bool = False) -> int:
     """Forks in the event loop."""
     return _fork(leaves=leaves)
+
+
+@tool
+async def fork_in_loop_and_wait() -> int:
+    """Forks in the event loop, where both processes go on; gives the exit code of the new one."""
+    pid = os.fork()
+    _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+    return os.WEXITSTATUS(status)
+
+
+@tool(executor="process")
+def fork_in_process() -> int:
+    """Forks in a process of the tool's own, and returns in both; gives the exit code of the new one."""
+    pid = os.fork()
+    return os.WEXITSTATUS(os.waitpid(pid, 0)[1]) if pid else 0
+
+
+@tool(executor="process")
+def fork_in_stream() -> Iterator[int]:
+    """Forks likewise between values."""
+    pid = os.fork()
+    yield os.WEXITSTATUS(os.waitpid(pid, 0)[1]) if pid else 0
 
 
 @tool

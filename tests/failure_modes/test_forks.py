@@ -376,11 +376,21 @@ def test_signals_end_what_a_tool_has_forked(
         assert bridge.execute_tool("reap", pid) == number
 
 
-@pytest.mark.parametrize(("by", "tool"), [("serve", "fork"), ("serve", "fork_in_loop"), ("worker", "fork")])
+@pytest.mark.parametrize("by", ["serve", "worker"])
+@pytest.mark.parametrize("tool", ["fork", "fork_in_loop"])
 def test_what_was_forked_ends_where_it_leaves_its_tool(hub: str, by: str, tool: str) -> None:
     with offered(by, hub) as (_, address), GRPCToolBridge(address).sync as bridge:
         bridge.initialize()
         assert bridge.execute_tool("reap", bridge.execute_tool(tool, leaves=True)) == 0
+
+
+@pytest.mark.parametrize("by", ["serve", "worker"])
+@pytest.mark.parametrize("tool", ["fork_in_loop_and_wait", "fork_in_process", "fork_in_stream"])
+def test_what_was_forked_ends_where_its_tool_goes_on(hub: str, by: str, tool: str) -> None:
+    with offered(by, hub) as (_, address), GRPCToolBridge(address).sync as bridge:
+        bridge.initialize()
+        for _ in range(3):
+            assert bridge.execute_tool(tool) in (1, [1])
 
 
 @pytest.mark.parametrize("by", ["serve", "worker"])

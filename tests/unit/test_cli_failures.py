@@ -1,6 +1,7 @@
 """What a failure looks like: one line, and an exit code."""
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from grpc_tool_bridge import ToolBridgeError, ToolSpec, tool
 from grpc_tool_bridge.cli import app, connection, failures
-from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, one_line, report
+from grpc_tool_bridge.cli.failures import BAD_ARGUMENT, ArgumentError, CommandError, one_line, report, wants_json
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.settings_options import read_settings
 from grpc_tool_bridge.cli.signature_text import signature_text
@@ -146,3 +147,15 @@ def test_a_signature_is_written_as_python_does() -> None:
 
 def test_a_schema_of_a_peer_that_is_no_json_is_shown_as_it_is() -> None:
     assert tool_facts(ToolSpec(name="t", input_schema="{"))["input_schema"] == "{"
+
+
+def test_an_error_in_json_has_no_half_of_a_surrogate_pair(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(ArgumentError("no file \udcff \ud800 \u00e9"), as_json=True) == BAD_ARGUMENT
+    printed = capsys.readouterr().err
+    assert printed.isascii()
+    assert json.loads(printed)["error"]["message"] == "no file \\xff \\ud800 \u00e9"
+
+
+@pytest.mark.parametrize(("words", "expected"), [(["--json=1"], True), (["--", "--json"], False), (["--jsonx"], False)])
+def test_a_command_line_asks_for_json_however_wrong_it_is(words: list[str], expected: bool) -> None:
+    assert wants_json(words) is expected

@@ -668,3 +668,10 @@ def test_views_of_one_bridge_share_one_loop_which_ends_with_close() -> None:
 
     bridge.sync.close()
     assert len(loop_threads()) == before
+
+
+def test_a_target_of_bytes_is_refused_without_what_may_be_secret_in_it() -> None:
+    target: Any = b"user:s3cr3t@h:1"
+    with pytest.raises(ValueError, match="is no address") as caught:
+        ToolBridgeClient(target)
+    assert "s3cr3t" not in str(caught.value)

@@ -36,6 +36,7 @@ _INVISIBLE = frozenset(
 # Spaces of some width are seen as such.
 _SPACES = frozenset("\u00a0\u3000")
 _SUSPECT = re.compile(r"[^\n\t\x20-\x7e]")
+_HALVES = re.compile("[\ud800-\udfff]")
 
 
 class CommandError(Exception):
@@ -67,7 +68,7 @@ class ArgumentError(CommandError):
 def wants_json(words: Sequence[str]) -> bool:
     """Tells whether a command line asks for JSON, however wrong the rest of it may be."""
     options = words[: words.index("--")] if "--" in words else words
-    return "--json" in options
+    return any(word == "--json" or word.startswith("--json=") for word in options)
 
 
 def report(error: BaseException, *, as_json: bool = False) -> int:
@@ -78,7 +79,10 @@ def report(error: BaseException, *, as_json: bool = False) -> int:
             return PIPE_CLOSED
     text, code = _told(error)
     if as_json:
-        print(json.dumps({"error": _facts(error, text, code)}), file=sys.stderr)  # noqa: T201 - the place for errors
+        facts = json.dumps({"error": _facts(error, text, code)}, ensure_ascii=False)
+        # Shown as for people: half of a surrogate pair, which strict parsers refuse.
+        whole = _HALVES.sub(lambda half: json.dumps(_escaped(half))[1:-1], facts)
+        print(json.dumps(json.loads(whole)), file=sys.stderr)  # noqa: T201 - the place for errors
         return code
     print(f"error: {one_line(text)}", file=sys.stderr)  # noqa: T201 - as above
     if isinstance(error, CommandError) and error.traceback:

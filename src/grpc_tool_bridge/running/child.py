@@ -92,6 +92,7 @@ class Child:
         self, portal: Portal, *, max_depth: int, max_message_bytes: int, max_message_nodes: int = MAX_MESSAGE_NODES
     ) -> None:
         self._loop = portal.loop
+        self._process = os.getpid()
         self._max_depth = max_depth
         self._max_message_bytes = max_message_bytes
         self._max_message_nodes = max_message_nodes
@@ -254,6 +255,9 @@ class Child:
         return AnyMessage(type_url=type_url, value=data).SerializeToString()
 
     def _send(self, envelope: Envelope) -> None:
+        if os.getpid() != self._process:
+            # A tool has forked, and the other process has left it: it has nothing else to do, and no thread to send by.
+            os._exit(1)
         try:
             asyncio.run_coroutine_threadsafe(self._pipe.send(envelope), self._loop).result()
         except ConnectionError:

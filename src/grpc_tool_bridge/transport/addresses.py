@@ -31,8 +31,11 @@ _WRITE = "write host:port, such as 127.0.0.1:50051 or [::1]:50051"
 _NO_SECRETS = "an address holds no user, password or token; a token goes in token= or --token-file"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # All that stands before the last @, which a URL may hold as %40.
-_USER = re.compile(r".*(?:@|%40)", re.DOTALL | re.IGNORECASE)
+_USER = re.compile(r".*(?:@|%40|\uff20)", re.DOTALL | re.IGNORECASE)
+# A query whose value has one: what stands behind it is no host.
+_QUERY = re.compile(r"[^?#@]*[?#].*?=.*(?:@|%40)", re.DOTALL | re.IGNORECASE)
 _NO_PORT = re.compile(r":(?![0-9]+$)[^:\]]+$")
+_IPV6_CHARS = re.compile(r"\[?[0-9a-fA-F:.]+(?:%\w+)?\]?")
 _LABEL = re.compile(r"[A-Za-z0-9_-]+")
 _HIDDEN = "***"
 
@@ -50,7 +53,7 @@ def shown_address(address: object) -> str:
     scheme, rest = (begin[0], text[begin.end() :]) if begin else ("", text)
     is_socket = text.startswith(_SOCKETS) and not (begin and not rest.startswith("/"))
     if not is_socket:
-        rest = _USER.sub(f"{_HIDDEN}@", rest)
+        rest = _HIDDEN if _QUERY.match(rest) else _USER.sub(f"{_HIDDEN}@", rest)
     kept = re.split(r"[?#&]" if is_socket else r"[?#&/;]", rest, maxsplit=1)[0]
     left_out = rest[len(kept) :]
     if isinstance(address, str) and not is_socket and not text.startswith(NAMED_SCHEMES):
@@ -106,6 +109,9 @@ def split_address(address: str) -> tuple[str, int]:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
+        if not _IPV6_CHARS.fullmatch(host):
+            # May be user:password:host:port.
+            shown = repr(f"{_HIDDEN}:{port}")
         raise ValueError(f"{shown} is no address; write an IPv6 host in brackets, such as [::1]:50051")
     return host, int(port)
 

@@ -3,9 +3,7 @@
 import asyncio
 import errno
 import logging
-import os
 import ssl
-import threading
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -144,10 +142,7 @@ class GrpcServer:
             forks.keep(self._server)
             self._server = None
             forks.drop_sockets(self.address)
-            loop = self._loop
-            if loop is not None and getattr(loop, "_thread_id", None) == threading.get_ident():
-                # A tool has forked in the loop. Should its process leave the tool, it must not serve beside the hub.
-                loop.call_soon(os._exit, 1)
+            forks.end_with_step(self._loop)
 
     def drain(self, grace: float) -> None:
         """Takes no new links, and tells the peers of the others that they end in ``grace`` seconds."""

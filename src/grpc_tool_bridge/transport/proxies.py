@@ -27,6 +27,21 @@ ADDRESS_VARIABLES = ("GRPC_ADDRESS_HTTP_PROXY", "GRPC_ADDRESS_HTTP_PROXY_ENABLED
 
 _WRITE = "write http://host:port, http://user:password@host:port, or env for what the environment names"
 
+_KNOWN_SCHEMES = (
+    "https",
+    "socks",
+    "socks4",
+    "socks4a",
+    "socks5",
+    "socks5h",
+    "ftp",
+    "grpc",
+    "grpcs",
+    "tcp",
+    "ws",
+    "wss",
+)
+
 Option = tuple[str, int | str]
 
 # Keep gRPC from what the environment says of proxies.
@@ -139,7 +154,9 @@ def _parsed(named: str, proxy: str) -> Proxy:
     if not separator:
         raise ValidationError(f"{named} has no http:// at its beginning; {_WRITE}")
     if scheme.lower() != "http":
-        raise ValidationError(f"{named} begins with {scheme[:20]!r}; gRPC speaks only plain HTTP to a proxy; {_WRITE}")
+        # Another word there may be a user or a password.
+        begins = f"begins with {scheme[:20]!r}" if scheme.lower() in _KNOWN_SCHEMES else "does not begin with http://"
+        raise ValidationError(f"{named} {begins}; gRPC speaks only plain HTTP to a proxy; {_WRITE}")
     userinfo, at, place = rest.rpartition("@")
     place = place.removesuffix("/")
     try:

@@ -266,3 +266,10 @@ def test_the_host_of_an_address_is_found_where_it_names_one(address: str, place:
 )
 def test_the_path_of_a_socket_is_as_grpc_reads_it(address: str, path: str | None) -> None:
     assert socket_path(address) == path
+
+
+@pytest.mark.parametrize("address", ["h:1?a=u@s3cr3t", "http://h:1?t=u@s3cr3t", "u:s3cr3t:h:1", "u:s3cr3t\uff20h:1"])
+def test_an_address_that_may_hold_a_secret_is_refused_without_it(address: str) -> None:
+    with pytest.raises(ValidationError, match="is no address") as caught:
+        check_address(address)
+    assert "s3cr3t" not in str(caught.value)

@@ -132,3 +132,10 @@ def test_what_goes_through_a_proxy_elsewhere_leaves_the_machine() -> None:
     assert stays_here("127.0.0.1:1", Proxy("localhost:1"))
     assert not stays_here("127.0.0.1:1", Proxy("proxy:1"))
     assert not stays_here("hub:1", Proxy("localhost:1"))
+
+
+@pytest.mark.parametrize("proxy", ["user:s3cr3t://proxy:1", "s3cr3t://proxy:1"])
+def test_what_stands_where_a_scheme_should_is_not_shown(proxy: str) -> None:
+    with pytest.raises(ValidationError, match="does not begin with http://") as caught:
+        proxy_for("127.0.0.1:1", proxy)
+    assert "s3cr3t" not in str(caught.value)
