@@ -15,6 +15,7 @@ from grpc_tool_bridge.wire.foreign import foreign, has_own_access
 from grpc_tool_bridge.wire.guarded import Declares, format_of, nowhere, plain_of, refused
 from grpc_tool_bridge.wire.jsontext import MAX_ITEMS, is_json_exact, too_deep, too_many
 from grpc_tool_bridge.wire.nodes import too_many_nodes
+from grpc_tool_bridge.wire.packages import is_subclass_of_data
 from grpc_tool_bridge.wire.records import fields_of
 from grpc_tool_bridge.wire.rows import is_data, is_iterator, row_of
 
@@ -179,6 +180,8 @@ class _Walk:
             return self._iterators.iterated(value)
         try:
             if is_data(kind):
+                if is_subclass_of_data(kind):
+                    foreign(value)
                 return data.plain_data(value)
             if has_own_access(kind):
                 foreign(value)
@@ -235,11 +238,17 @@ class _Walk:
 def least_bytes(item: Any) -> int:
     """Tells how much of a message an item takes at the least."""
     kind: Any = type(item)
-    if issubclass(kind, str | bytes):
-        return len(item) + _ITEM_BYTES
+    # By the base's own: a subclass may have code for it.
+    if issubclass(kind, str):
+        return str.__len__(item) + _ITEM_BYTES
+    if issubclass(kind, bytes):
+        return bytes.__len__(item) + _ITEM_BYTES
     if issubclass(kind, int):
         return int(int.bit_length(item)) // _DIGIT_BITS + _ITEM_BYTES
-    return int(getattr(item, "nbytes", 0)) + _ITEM_BYTES if is_data(kind) else _ITEM_BYTES
+    # Of its class, since a frame would look for such a column.
+    if is_data(kind) and hasattr(kind, "nbytes") and not is_subclass_of_data(kind):
+        return int(item.nbytes) + _ITEM_BYTES
+    return _ITEM_BYTES
 
 
 def _built(kind: Any, items: list[Any], length: int) -> Any:
