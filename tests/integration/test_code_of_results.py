@@ -10,14 +10,15 @@ import sys
 import uuid
 from collections import abc
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
-from grpc_tool_bridge import LocalToolBridge, ToolBridgeError
+from grpc_tool_bridge import LocalToolBridge, ToolBridgeError, ToolContext, ToolExecutionError
 
 # What a class is made with and found by, before any tool has returned it; and what its metaclass needs.
 _OF_CLASSES = frozenset(
@@ -91,7 +92,12 @@ def _noted(base: Any, name: str) -> Any:
             return own(self, *args, **kwargs)
 
         return method
-    return property(lambda self: (watch.note(name), own.__get__(self) if hasattr(own, "__get__") else own)[1])
+
+    def attribute(self: Any) -> Any:
+        watch.note(name)
+        return own.__get__(self) if hasattr(own, "__get__") else own
+
+    return property(attribute)
 
 
 def _subclass(base: Any, arguments: tuple[Any, ...], *, access: bool) -> Any:
@@ -214,8 +220,8 @@ OTHERS: dict[str, Callable[[], Any]] = {
     "mapping said to be of collections": lambda: _said_to_be_of("collections"),
 }
 RESULTS: dict[str, Callable[[], Any]] = {
-    **{f"{base.__name__}": lambda b=base, a=given: _subclass(b, a, access=False) for base, given in BASES},
-    **{f"{base.__name__}, access": lambda b=base, a=given: _subclass(b, a, access=True) for base, given in BASES},
+    **{base.__name__: partial(_subclass, base, given, access=False) for base, given in BASES},
+    **{f"{base.__name__}, access": partial(_subclass, base, given, access=True) for base, given in BASES},
     **OTHERS,
 }
 
@@ -271,6 +277,30 @@ async def declared_union() -> int | str | dt.datetime | list[int] | dict[str, in
     return watch.give()  # type: ignore[no-any-return]
 
 
+# Two of it in each of 60 levels.
+SHARED: list[Any] = []
+for _ in range(60):
+    SHARED = [SHARED, SHARED]
+
+
+async def shared_where_a_number_is_declared() -> int:
+    return SHARED  # type: ignore[return-value]
+
+
+async def shared_in_a_note() -> None:
+    error = ValueError("said")
+    vars(error)["__notes__"] = [SHARED]
+    raise error
+
+
+async def shared_in_an_os_error() -> None:
+    raise OSError(1, SHARED)
+
+
+async def shared_as_progress(ctx: ToolContext) -> None:
+    ctx.progress(cast("Any", SHARED))
+
+
 TOOLS = [
     plain,
     inside,
@@ -305,3 +335,16 @@ async def test_no_code_of_a_result_runs_in_the_event_loop(result: str) -> None:
                 seen[tool.__name__] = watch.seen
 
     assert not seen
+
+
+@pytest.mark.parametrize(
+    "tool", [shared_where_a_number_is_declared, shared_in_a_note, shared_in_an_os_error, shared_as_progress]
+)
+async def test_what_stands_in_many_places_is_gone_through_once(tool: Any) -> None:
+    # Python itself would write it for ever, without letting another thread run.
+    async with LocalToolBridge(tools=[tool]) as bridge:
+        tools = await bridge.initialize()
+        with pytest.raises(ToolExecutionError) as raised:
+            await tools[tool.__name__]()
+
+    assert raised.value.error_type != "TimeoutError"

@@ -103,6 +103,8 @@ class _Reader:
         self._max_bytes = max_bytes
         # What iterators gave, each with itself: its id is its own while it lives.
         self._known: dict[int, tuple[Any, list[Any]]] = {}
+        # Likewise containers: one that stands in many places is gone through once.
+        self._containers: dict[int, tuple[Any, Any]] = {}
 
     def read(self, value: Any, depth: int) -> Any:
         """Reads one value at some depth of containers; too deep ones are left for who writes them to refuse."""
@@ -112,14 +114,21 @@ class _Reader:
         if kind is list or kind is tuple:
             if set(map(type, value)) <= _LEAVES:
                 return value
-            items = [self.read(item, depth + 1) for item in value]
-            return value if all(map(is_, items, value)) else kind(items)
+            return self._container(value, kind, value, depth)
         if kind is dict:
             if set(map(type, value.values())) <= _LEAVES:
                 return value
-            items = [self.read(item, depth + 1) for item in value.values()]
-            return value if all(map(is_, items, value.values())) else dict(zip(value, items, strict=True))
+            return self._container(value, lambda items: dict(zip(value, items, strict=True)), value.values(), depth)
         return self.iterated(value) if is_iterator(kind) else value
+
+    def _container(self, value: Any, made_of: Callable[[list[Any]], Any], parts: Any, depth: int) -> Any:
+        known = self._containers.get(id(value))
+        if known is not None:
+            return known[1]
+        items = [self.read(item, depth + 1) for item in parts]
+        made = value if all(map(is_, items, parts)) else made_of(items)
+        self._containers[id(value)] = value, made
+        return made
 
     def iterated(self, iterator: Any) -> list[Any]:
         """Gives the items of an iterator."""

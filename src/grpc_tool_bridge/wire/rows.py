@@ -167,7 +167,7 @@ _READ_OF: dict[type, tuple[str, ...]] = {
 # ---------------------------------------------------------------------------------------------------------- containers
 
 
-def _container_row(kind: type) -> Row | None:
+def _container_row(kind: Any) -> Row | None:
     if issubclass(kind, io.IOBase):
         return None
     for base, row in _CONTAINER_ROWS:
@@ -218,12 +218,12 @@ def _check_kind(kind: Any, value: Any) -> None:
 
 
 @lru_cache(maxsize=4_096)
-def _is_read_by_code(kind: type) -> bool:
+def _is_read_by_code(kind: Any) -> bool:
     return isinstance(row_of(kind), _Guarded)
 
 
 @lru_cache(maxsize=4_096)
-def is_own(kind: type) -> bool:
+def is_own(kind: Any) -> bool:
     """Whether a class is Python's own."""
     return is_made_in(kind, sys.stdlib_module_names)
 
