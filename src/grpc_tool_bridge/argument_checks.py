@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 
 from google.protobuf.message import Message
 
+from grpc_tool_bridge.clipped_repr import clipped_repr
 from grpc_tool_bridge.config import Settings, read_token
 from grpc_tool_bridge.errors import ArgumentTypeError, ValidationError
 
@@ -254,7 +255,7 @@ def _shown(value: object) -> str:
     if isinstance(value, Coroutine):
         return f"the coroutine {getattr(value, '__qualname__', type(value).__name__)}()"
     try:
-        text = repr(value)
+        text = clipped_repr(value, MAX_SHOWN_CHARS)
     except Exception:  # noqa: BLE001 - a broken __repr__ must not hide what is wrong
         text = f"a {type(value).__name__}"
     return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"

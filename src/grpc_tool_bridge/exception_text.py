@@ -30,6 +30,7 @@ MAX_MEMBERS = 20
 MAX_NESTING = 8
 # Of what an exception holds in its ``args``, more is not put into words.
 MAX_SHOWN_CHARS = 65_536
+_CONTAINERS = frozenset({list, tuple, dict, set, frozenset, bytes, bytearray})
 # Frames of a traceback that are compared.
 _MAX_FRAMES = 10_000
 
@@ -73,7 +74,8 @@ def own_text(error: BaseException) -> str:
 def text_of(value: object) -> str:
     """Returns the ``str`` of what may be anything; where that fails, a text that says so."""
     try:
-        return exact_text(str(value))
+        # Python writes all of a container at once, and lets no other thread run meanwhile.
+        return clipped_repr(value, MAX_SHOWN_CHARS) if type(value) in _CONTAINERS else exact_text(str(value))
     except BaseException as failure:  # noqa: BLE001 - as of an exception's own text
         return no_text(failure)
 
@@ -125,13 +127,15 @@ def _text(error: BaseException) -> str:
     writes, args = static_attribute(kind, "__str__"), read_args(error)
     if writes is KeyError.__str__ and len(args) == 1:
         return clipped_repr(args[0], MAX_SHOWN_CHARS)
+    if writes is OSError.__str__ and any(type(item) in _CONTAINERS for item in args):
+        return clipped_repr(args, MAX_SHOWN_CHARS)
     if writes is not BaseException.__str__ and writes is not KeyError.__str__:
         return exact_text(str(error))
     if len(args) > 1:
         return clipped_repr(args, MAX_SHOWN_CHARS)
     if not args:
         return ""
-    if type(args[0]) in (list, tuple, dict, set, frozenset, bytes, bytearray):
+    if type(args[0]) in _CONTAINERS:
         return clipped_repr(args[0], MAX_SHOWN_CHARS)
     return exact_text(str(args[0]))
 

@@ -9,9 +9,9 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.tooling.checks import Check
 from grpc_tool_bridge.tooling.wording import describe_problems
 from grpc_tool_bridge.wire.bulk import is_bulky
-from grpc_tool_bridge.wire.foreign import check_access, foreign
+from grpc_tool_bridge.wire.foreign import foreign
 from grpc_tool_bridge.wire.guarded import declared_in
-from grpc_tool_bridge.wire.rows import is_iterator
+from grpc_tool_bridge.wire.rows import check_access, is_iterator
 from grpc_tool_bridge.wire.values import Writing, read_iterators
 
 
@@ -43,6 +43,8 @@ def fitted(check: Check, value: Any, *, max_bytes: int) -> Any:
     try:
         return check.validator.validate_python(value)
     except CheckError as error:
+        # To say what is wrong runs code of what it is wrong with: its text, its length.
+        foreign(value)
         read = read_iterators(value, max_bytes=max_bytes)
         if read is not value:
             return fitted(check, read, max_bytes=max_bytes)

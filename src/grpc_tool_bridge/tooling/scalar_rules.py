@@ -88,7 +88,7 @@ def _or_text(
         if not isinstance(value, str):
             return other(value)
         try:
-            return parse(value)
+            return parse(str.__str__(value))
         except (ValueError, ArithmeticError):
             raise PydanticCustomError("text_form", problem) from None
 
@@ -129,6 +129,7 @@ def _timedelta(node: Schema) -> Schema:
             return value
         if not isinstance(value, str):
             raise PydanticKnownError("time_delta_type")
+        value = str.__str__(value)
         if value.lstrip("+-").startswith("P"):
             return value
         found = _PYTHON_TIMEDELTA.fullmatch(value)

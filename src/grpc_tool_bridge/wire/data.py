@@ -12,7 +12,7 @@ from grpc_tool_bridge.wire import frames, tensor
 from grpc_tool_bridge.wire.annotated import read_as
 from grpc_tool_bridge.wire.arraylists import to_list
 from grpc_tool_bridge.wire.foreign import foreign
-from grpc_tool_bridge.wire.packages import home_of, need
+from grpc_tool_bridge.wire.packages import home_of, is_subclass_of_data, need
 from grpc_tool_bridge.wire.rich import is_rich, pack_rich
 from grpc_tool_bridge.wire.scalarlike import plain_data
 from grpc_tool_bridge.wire.scalars import SCALARS, Packed
@@ -42,6 +42,8 @@ def pack_data(value: Any) -> Packed | None:
     package = home_of(kind)
     if package is None:
         return _pack_stranger(value)
+    if is_subclass_of_data(kind):
+        foreign(value)
     plain = plain_data(value)
     if plain is not value:
         return _pack_plain(plain)

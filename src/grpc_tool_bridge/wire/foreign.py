@@ -14,16 +14,12 @@ from functools import lru_cache
 from typing import Any
 
 from grpc_tool_bridge.class_facts import bases_of, static_attribute
-from grpc_tool_bridge.wire.packages import home_of
 
 # What runs code of a class whenever one of its instances is looked at, as ``isinstance`` and ``getattr`` do.
 _ACCESS = ("__getattribute__", "__class__")
 # Attributes that are written in C.
 _NO_CODE = (types.WrapperDescriptorType, types.MethodDescriptorType, types.GetSetDescriptorType)
 _META_ACCESS = ("__getattribute__", "__getattr__", "__hash__", "__eq__")
-# Levels of containers whose items are looked at.
-_LEVELS = 8
-_CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 
 
 class ForeignCodeError(BaseException):
@@ -71,28 +67,6 @@ def has_own_access(kind: type) -> bool:
     """Tells whether to look at an instance of a class runs code of the class, or of its metaclass."""
     meta = type(kind)
     return (meta is not type and _has_own_meta_access(meta)) or _has_own_access(kind)
-
-
-def check_access(value: Any, levels: int = _LEVELS) -> None:
-    """Called before a value is checked in place: its items, too, are then looked at in every way.
-
-    Raises:
-        ForeignCodeError: It has code for that, and this is an event loop's thread.
-    """
-    kind: Any = type(value)
-    if kind not in _CONTAINERS:
-        if has_own_access(kind) and home_of(kind) is None:
-            foreign(value)
-        return
-    items = value.values() if kind is dict else value
-    kinds = set(map(type, items))
-    for item_kind in kinds - _CONTAINERS:
-        if has_own_access(item_kind) and home_of(item_kind) is None:
-            foreign(value)
-    if levels and not kinds.isdisjoint(_CONTAINERS):
-        for item in items:
-            if type(item) in _CONTAINERS:
-                check_access(item, levels - 1)
 
 
 @lru_cache(maxsize=4_096)

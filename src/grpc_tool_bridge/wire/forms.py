@@ -5,11 +5,14 @@ any other reader of Arrow finds the values in it, as far as Arrow has them.
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.wire.arrowstream import has_views
 from grpc_tool_bridge.wire.cells import read_cell, write_cell
+from grpc_tool_bridge.wire.foreign import foreign
 from grpc_tool_bridge.wire.packages import need
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ Form = list[Any]
 Encoded = tuple[Any, Form]
 
 NATIVE_KINDS = "biufmM"
+# Objects that have no code of a stranger's.
+_PLAIN = frozenset({str, int, float, bool, type(None), bytes, Decimal, UUID})
 WIDEST_FLOAT = 8
 
 
@@ -64,6 +69,9 @@ def encode_objects(values: "Series[Any]", place: Place) -> Encoded:
     """Writes a column of Python objects: as what Arrow has of one kind, else each as a RichValue."""
     pa = need("pyarrow")
     before = list(values.to_numpy())
+    if not _PLAIN.issuperset(map(type, before)):
+        # Arrow, the comparison and the text of a refusal ask each for its text and more.
+        foreign(values)
     try:
         column = pa.array(values.to_numpy(), from_pandas=True)
         after = column.to_pylist()

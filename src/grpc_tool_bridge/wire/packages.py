@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from grpc_tool_bridge.errors import SerializationError
 
 DATA_PACKAGES = frozenset({"numpy", "pandas", "polars", "pyarrow"})
 _CONTAINERS = (tuple, list, dict, set, frozenset)
+_HEAP_TYPE = 1 << 9
 
 
 def need(package: str) -> Any:
@@ -25,6 +27,23 @@ def need(package: str) -> Any:
         ) from None
 
 
+def is_made_in(cls: type, packages: frozenset[str]) -> bool:
+    """Whether a class is one of some packages' own, and not one that only says so.
+
+    What a program makes while it runs (``type``, ``new_class``, a subclass of an abstract one) may be said to be of
+    the module that made it, and anybody may write anything into ``__module__``.
+    """
+    module = cls.__module__
+    if module.partition(".")[0] not in packages:
+        return False
+    if not cls.__flags__ & _HEAP_TYPE:
+        return True
+    found: Any = sys.modules.get(module)
+    for name in cls.__qualname__.split("."):
+        found = getattr(found, "__dict__", {}).get(name)
+    return found is cls
+
+
 def _home_of(cls: type) -> str | None:
     if issubclass(cls, _CONTAINERS) and not hasattr(cls, "__arrow_c_schema__"):
         # A row of itertuples(), the groups of a frame: what is special about them is how they are printed.
@@ -39,3 +58,11 @@ def _home_of(cls: type) -> str | None:
 # Names the package of DATA_PACKAGES that a class, or the first such base of it, comes from; of Python's own containers
 # they have subclasses as well, which are no data of theirs.
 home_of: Callable[[type], str | None] = functools.lru_cache(maxsize=1_024)(_home_of)
+
+
+def _is_subclass_of_data(cls: type) -> bool:
+    return home_of(cls) is not None and not is_made_in(cls, DATA_PACKAGES)
+
+
+# Whether a class was made of one of DATA_PACKAGES by somebody else, and may have code of its own anywhere.
+is_subclass_of_data: Callable[[type], bool] = functools.lru_cache(maxsize=1_024)(_is_subclass_of_data)

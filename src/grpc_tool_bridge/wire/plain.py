@@ -15,6 +15,7 @@ from grpc_tool_bridge.wire.foreign import foreign, has_own_access
 from grpc_tool_bridge.wire.guarded import Declares, format_of, nowhere, plain_of, refused
 from grpc_tool_bridge.wire.jsontext import MAX_ITEMS, is_json_exact, too_deep, too_many
 from grpc_tool_bridge.wire.nodes import too_many_nodes
+from grpc_tool_bridge.wire.packages import is_subclass_of_data
 from grpc_tool_bridge.wire.records import fields_of
 from grpc_tool_bridge.wire.rows import is_data, is_iterator, row_of
 
@@ -102,6 +103,8 @@ class _Reader:
         self._max_bytes = max_bytes
         # What iterators gave, each with itself: its id is its own while it lives.
         self._known: dict[int, tuple[Any, list[Any]]] = {}
+        # Likewise containers: one that stands in many places is gone through once.
+        self._containers: dict[int, tuple[Any, Any]] = {}
 
     def read(self, value: Any, depth: int) -> Any:
         """Reads one value at some depth of containers; too deep ones are left for who writes them to refuse."""
@@ -111,14 +114,21 @@ class _Reader:
         if kind is list or kind is tuple:
             if set(map(type, value)) <= _LEAVES:
                 return value
-            items = [self.read(item, depth + 1) for item in value]
-            return value if all(map(is_, items, value)) else kind(items)
+            return self._container(value, kind, value, depth)
         if kind is dict:
             if set(map(type, value.values())) <= _LEAVES:
                 return value
-            items = [self.read(item, depth + 1) for item in value.values()]
-            return value if all(map(is_, items, value.values())) else dict(zip(value, items, strict=True))
+            return self._container(value, lambda items: dict(zip(value, items, strict=True)), value.values(), depth)
         return self.iterated(value) if is_iterator(kind) else value
+
+    def _container(self, value: Any, made_of: Callable[[list[Any]], Any], parts: Any, depth: int) -> Any:
+        known = self._containers.get(id(value))
+        if known is not None:
+            return known[1]
+        items = [self.read(item, depth + 1) for item in parts]
+        made = value if all(map(is_, items, parts)) else made_of(items)
+        self._containers[id(value)] = value, made
+        return made
 
     def iterated(self, iterator: Any) -> list[Any]:
         """Gives the items of an iterator."""
@@ -179,6 +189,8 @@ class _Walk:
             return self._iterators.iterated(value)
         try:
             if is_data(kind):
+                if is_subclass_of_data(kind):
+                    foreign(value)
                 return data.plain_data(value)
             if has_own_access(kind):
                 foreign(value)
@@ -235,11 +247,17 @@ class _Walk:
 def least_bytes(item: Any) -> int:
     """Tells how much of a message an item takes at the least."""
     kind: Any = type(item)
-    if issubclass(kind, str | bytes):
-        return len(item) + _ITEM_BYTES
+    # By the base's own: a subclass may have code for it.
+    if issubclass(kind, str):
+        return str.__len__(item) + _ITEM_BYTES
+    if issubclass(kind, bytes):
+        return bytes.__len__(item) + _ITEM_BYTES
     if issubclass(kind, int):
         return int(int.bit_length(item)) // _DIGIT_BITS + _ITEM_BYTES
-    return int(getattr(item, "nbytes", 0)) + _ITEM_BYTES if is_data(kind) else _ITEM_BYTES
+    # Of its class, since a frame would look for such a column.
+    if is_data(kind) and hasattr(kind, "nbytes") and not is_subclass_of_data(kind):
+        return int(item.nbytes) + _ITEM_BYTES
+    return _ITEM_BYTES
 
 
 def _built(kind: Any, items: list[Any], length: int) -> Any:

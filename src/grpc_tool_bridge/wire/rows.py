@@ -23,11 +23,14 @@ from typing import Any
 
 from grpc_tool_bridge.class_facts import static_attribute
 from grpc_tool_bridge.errors import SerializationError
-from grpc_tool_bridge.wire.foreign import foreign
+from grpc_tool_bridge.wire.foreign import foreign, has_own_access
 from grpc_tool_bridge.wire.jsontext import MAX_ITEMS, too_many
-from grpc_tool_bridge.wire.packages import home_of
+from grpc_tool_bridge.wire.packages import home_of, is_made_in, is_subclass_of_data
 
 Row = Callable[[Any], Any]
+
+# Levels of containers whose items are looked at before a value is checked.
+_LEVELS = 8
 
 # In tuples, where no library that replaces the clock looks for them.
 _DATES: tuple[Any, ...] = (dt.datetime, dt.date, dt.time, dt.timedelta)
@@ -35,6 +38,7 @@ _EXACT = frozenset(
     {*_DATES, str, int, float, bool, type(None), bytes, complex, uuid.UUID, decimal.Decimal}
     | {list, tuple, set, frozenset, dict}
 )
+_REAL_CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 
 
 @lru_cache(maxsize=4_096)
@@ -90,7 +94,7 @@ def _scalar_row(kind: type) -> Row | None:
     if issubclass(kind, collections.UserString):
         return _guarded(lambda value: str(value.data))
     if not _is_sized(kind) and hasattr(kind, "__index__") and not issubclass(kind, type):
-        return _index
+        return _guarded(_index)
     return None
 
 
@@ -101,7 +105,6 @@ def _replaces(kind: type, base: type) -> bool:
 
 
 def _index(value: Any) -> int:
-    foreign(value)
     return int(value.__index__())
 
 
@@ -164,7 +167,7 @@ _READ_OF: dict[type, tuple[str, ...]] = {
 # ---------------------------------------------------------------------------------------------------------- containers
 
 
-def _container_row(kind: type) -> Row | None:
+def _container_row(kind: Any) -> Row | None:
     if issubclass(kind, io.IOBase):
         return None
     for base, row in _CONTAINER_ROWS:
@@ -173,17 +176,56 @@ def _container_row(kind: type) -> Row | None:
     return None
 
 
-def _guarded(row: Row) -> Row:
-    def read(value: Any) -> Any:
+class _Guarded:
+    """A row that is read by code of the class."""
+
+    def __init__(self, row: Row) -> None:
+        self._row = row
+
+    def __call__(self, value: Any) -> Any:
         foreign(value)
-        return row(value)
-
-    return read
+        return self._row(value)
 
 
-def is_own(kind: type) -> bool:
+def _guarded(row: Row) -> Row:
+    return _Guarded(row)
+
+
+def check_access(value: Any, levels: int = _LEVELS) -> None:
+    """Called before a value is checked in place: its items, too, are then looked at in every way.
+
+    Raises:
+        ForeignCodeError: It has code for that, and this is an event loop's thread.
+    """
+    kind: Any = type(value)
+    if kind not in _REAL_CONTAINERS:
+        _check_kind(kind, value)
+        return
+    items = value.values() if kind is dict else value
+    kinds = set(map(type, items))
+    for item_kind in kinds - _REAL_CONTAINERS:
+        _check_kind(item_kind, value)
+    if levels and not kinds.isdisjoint(_REAL_CONTAINERS):
+        for item in items:
+            if type(item) in _REAL_CONTAINERS:
+                check_access(item, levels - 1)
+
+
+def _check_kind(kind: Any, value: Any) -> None:
+    # First what needs no hash of the class, which may itself be code of a metaclass.
+    if (has_own_access(kind) and home_of(kind) is None) or is_subclass_of_data(kind) or _is_read_by_code(kind):
+        foreign(value)
+
+
+@lru_cache(maxsize=4_096)
+def _is_read_by_code(kind: Any) -> bool:
+    return isinstance(row_of(kind), _Guarded)
+
+
+@lru_cache(maxsize=4_096)
+def is_own(kind: Any) -> bool:
     """Whether a class is Python's own."""
-    return kind.__module__.partition(".")[0] in sys.stdlib_module_names
+    return is_made_in(kind, sys.stdlib_module_names)
 
 
 def _is_read_as(kind: Any, base: Any) -> bool:
