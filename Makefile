@@ -48,7 +48,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/python -m $(PYTEST) -q tests/unit -m "not soak and not slow"
+	$(BIN)/python -m $(PYTEST) -q tests/unit -m "not soak and not slow and not hypothesis"
 
 lint: install
 	$(BIN)/ruff check .
