@@ -1,6 +1,5 @@
 """``tools``: what the hub offers."""
 
-import difflib
 import json
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
 from grpc_tool_bridge.cli.output import console, print_json, rich_table
 from grpc_tool_bridge.cli.pipeline_text import steps_text
 from grpc_tool_bridge.cli.signature_text import arguments_text, default_text, signature_text
+from grpc_tool_bridge.near_names import near_names
 from grpc_tool_bridge.pipelines import PIPELINE_KEY
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
 
@@ -47,7 +47,7 @@ def find_tool(specs: list[ToolSpec], name: str) -> ToolSpec:
     """
     found = next((spec for spec in specs if name in (spec.name, spec.tool_id)), None)
     if found is None:
-        close = difflib.get_close_matches(name, [spec.name for spec in specs], n=3)
+        close = near_names(name, [spec.name for spec in specs])
         hint = f"did you mean {' or '.join(close)}?" if close else "grpc-tool-bridge tools lists those that it has"
         raise CommandError(f"the hub has no tool {name!r}; {hint}", error_type="ToolNotFound")
     return found

@@ -16,12 +16,13 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from grpc_tool_bridge.config import MAX_MESSAGE_NODES
 from grpc_tool_bridge.context import ToolContext
 from grpc_tool_bridge.errors import UnavailableError, error_from_info
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, ErrorInfo, LinkCall, ToolCallRequest
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkCall, ToolCallRequest
 from grpc_tool_bridge.running.functions import path_of
 from grpc_tool_bridge.running.logs import log_here
 from grpc_tool_bridge.running.packed import Packed
 from grpc_tool_bridge.running.pipe import Pipe
 from grpc_tool_bridge.running.requests import ContextServer
+from grpc_tool_bridge.running.telling import ToldError
 from grpc_tool_bridge.tools import Tool
 from grpc_tool_bridge.wire.values import serialize_value
 
@@ -30,21 +31,8 @@ _START = "import sys; sys.path[:] = sys.argv[6:]; from grpc_tool_bridge.running.
 _MAX_TIMEOUT_MS = 2**32 - 1
 
 
-class RaisedElsewhereError(Exception):
-    """What a tool raised in another process.
-
-    Attributes:
-        info: The error as it goes to the caller, with its traceback.
-    """
-
-    def __init__(self, info: ErrorInfo) -> None:
-        super().__init__(f"{info.type}: {info.message}")
-        self.info = info
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # A protobuf message cannot be pickled.
-        state = {name: value for name, value in self.__dict__.items() if name != "info"}
-        return _raised_elsewhere, (self.info.SerializeToString(),), state
+class RaisedElsewhereError(ToldError):
+    """What a tool raised in another process."""
 
 
 @dataclass(slots=True)
@@ -266,10 +254,6 @@ class ToolProcess:
             f"{running.tool_name}: the process that ran it died ({how}); nothing else ran in it, and the next call "
             "gets another"
         )
-
-
-def _raised_elsewhere(data: bytes) -> RaisedElsewhereError:
-    return RaisedElsewhereError(ErrorInfo.FromString(data))
 
 
 def _packed(data: bytes) -> Packed:

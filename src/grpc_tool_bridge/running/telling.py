@@ -27,22 +27,22 @@ class ToolRaised(Exception):  # noqa: N818 - not an error of its own: it carries
 
 
 class ToldError(Exception):
-    """What a tool raised in a thread, where it was put into words at once.
+    """What a tool raised where it was put into words at once: in a thread, or in another process.
 
     Attributes:
-        info: The error as it goes to the caller.
-        is_timeout: Whether it was a TimeoutError.
+        info: The error as it goes to the caller, with its traceback.
+        is_timeout: Whether it was a TimeoutError of this process.
     """
 
-    def __init__(self, info: ErrorInfo, *, is_timeout: bool) -> None:
-        super().__init__(info.type)
+    def __init__(self, info: ErrorInfo, *, is_timeout: bool = False) -> None:
+        super().__init__(f"{info.type}: {info.message}")
         self.info = info
         self.is_timeout = is_timeout
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A protobuf message cannot be pickled.
-        state = {name: value for name, value in self.__dict__.items() if name not in ("info", "is_timeout")}
-        return _told, (self.info.SerializeToString(), self.is_timeout), state
+        state = {name: value for name, value in self.__dict__.items() if name != "info"}
+        return _told, (type(self), self.info.SerializeToString()), state
 
 
 class Teller:
@@ -92,5 +92,5 @@ class Teller:
         return error_info(error, raised_by_tool=True, show_traceback=self._shows)
 
 
-def _told(data: bytes, is_timeout: bool) -> ToldError:
-    return ToldError(ErrorInfo.FromString(data), is_timeout=is_timeout)
+def _told(kind: type[ToldError], data: bytes) -> ToldError:
+    return kind(ErrorInfo.FromString(data))

@@ -6,11 +6,12 @@ from math import isnan
 from typing import Any
 
 from grpc_tool_bridge.errors import SerializationError
+from grpc_tool_bridge.wire.nodes import MAX_NODES
 from grpc_tool_bridge.wire.packages import home_of
 from grpc_tool_bridge.wire.scalarlike import plain_data
 
-# Of a list, each value is an object of Python's; an array has none.
-MAX_LISTED = 250_000
+# Of a list, each value is an object of Python's, as of any message; an array has none.
+MAX_LISTED = MAX_NODES
 
 
 def to_list(value: Any) -> list[Any] | None:
