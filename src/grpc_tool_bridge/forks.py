@@ -48,6 +48,7 @@ class _Process:
         polling: Whether gRPC was at work when this process was forked from last.
         is_fork: Whether it was forked from one that had the bridge imported.
         broken: Whether gRPC does not work here, since it was at work where this process was forked from.
+        ends: Whether it was forked by a tool in the event loop, and has only the rest of that step to live for.
     """
 
     def __init__(self) -> None:
@@ -57,6 +58,7 @@ class _Process:
         self.polling = False
         self.broken = False
         self.is_fork = False
+        self.ends = False
 
     def before_fork(self) -> None:
         self.polling = _is_polling()
@@ -145,11 +147,21 @@ def end_with_step(loop: asyncio.AbstractEventLoop | None) -> None:
     """
     if loop is None or getattr(loop, "_thread_id", None) != threading.get_ident():
         return
+    _process.ends = True
     loop.call_soon(os._exit, 1)
     # Before what else is to be done in this turn, which is for the other process.
     ready = getattr(loop, "_ready", None)
     if isinstance(ready, deque):
         ready.rotate(1)
+
+
+def end_if_due() -> None:
+    """Ends this process if a tool has forked it in the event loop; called where the tool has given that loop back.
+
+    What would be done in the rest of the step, such as to send an answer, may have gRPC end it by a signal.
+    """
+    if _process.ends:
+        os._exit(1)
 
 
 def drop_sockets(address: str) -> None:

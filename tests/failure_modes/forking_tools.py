@@ -1,4 +1,7 @@
-"""Tools that fork; each gives the id of the process that it has started, which ends only when it is told to."""
+"""Tools that fork; most give the id of the process that they have started, which ends only when it is told to.
+
+An exit code is below 0 where a signal has ended the process.
+"""
 
 import asyncio
 import multiprocessing
@@ -40,21 +43,21 @@ async def fork_in_loop_and_wait() -> int:
     """Forks in the event loop, where both processes go on; gives the exit code of the new one."""
     pid = os.fork()
     _, status = await asyncio.to_thread(os.waitpid, pid, 0)
-    return os.WEXITSTATUS(status)
+    return os.waitstatus_to_exitcode(status)
 
 
 @tool(executor="process")
 def fork_in_process() -> int:
     """Forks in a process of the tool's own, and returns in both; gives the exit code of the new one."""
     pid = os.fork()
-    return os.WEXITSTATUS(os.waitpid(pid, 0)[1]) if pid else 0
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if pid else 0
 
 
 @tool(executor="process")
 def fork_in_stream() -> Iterator[int]:
     """Forks likewise between values."""
     pid = os.fork()
-    yield os.WEXITSTATUS(os.waitpid(pid, 0)[1]) if pid else 0
+    yield os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if pid else 0
 
 
 @tool

@@ -10,6 +10,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
+from grpc_tool_bridge import forks
 from grpc_tool_bridge.errors import CallCancelledError, DeadlineExceededError, ToolBridgeError
 from grpc_tool_bridge.faults import log_fault
 from grpc_tool_bridge.running.awaitables import waitable
@@ -268,6 +269,7 @@ class Call:
         except StopIteration as result:
             return result.value
         finally:
+            forks.end_if_due()
             if began and monotonic() - began > BLOCKED_SECONDS:
                 self.note_step(began)
         self.arm()
@@ -302,12 +304,14 @@ class Call:
                 else:
                     began = monotonic()
                     waits_for = tool.send(sent)
+                forks.end_if_due()
                 if monotonic() - began > BLOCKED_SECONDS:
                     self.note_step(began)
                     began = 0.0
         except StopIteration as result:
             return result.value
         finally:
+            forks.end_if_due()
             self._in_tool = False
             if began and monotonic() - began > BLOCKED_SECONDS:
                 self.note_step(began)

@@ -15,6 +15,7 @@ from collections.abc import (
 )
 from typing import Any
 
+from grpc_tool_bridge import forks
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.context import ToolContext, ToolRuntime
 from grpc_tool_bridge.errors import (
@@ -250,6 +251,7 @@ class ToolRunner:
         try:
             return function()
         finally:
+            forks.end_if_due()
             if began:
                 call.note_step(began)
 

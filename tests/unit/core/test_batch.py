@@ -19,13 +19,14 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.tools import tool
 from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+from integration.connections import until
 
 
 class Bench:
     """An executor with a session "s", and tools that tell how they run."""
 
     def __init__(self, **settings: Any) -> None:
-        self.running = self.most = 0
+        self.running = self.most = self.raised = 0
         self.began: list[int] = []
         self.go = asyncio.Event()
         self.store = SessionStore(Settings(**settings))
@@ -51,6 +52,7 @@ class Bench:
 
     @tool(executor="async")
     def fail(self, n: int) -> None:
+        self.raised += 1
         raise LookupError(str(n))
 
     @tool(executor="async")
@@ -144,7 +146,8 @@ async def test_stop_on_error_lets_items_that_run_already_finish() -> None:
     task = asyncio.create_task(
         bench.run(("slow", 0), ("fail", 1), ("quick", 2), stop_on_error=True, parallel=True, max_parallel=2)
     )
-    await turns()
+    # The batch and the slow item are left; the failure is told in a thread.
+    await until(lambda: bench.raised and bench.executor.active == 2)
     bench.go.set()
     assert told(await task) == [0, "LookupError", "Cancelled"]
     bench.assert_even()
