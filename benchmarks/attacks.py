@@ -17,7 +17,7 @@ from benchmarks.victim import INTERVAL_SECONDS, watching
 from grpc_tool_bridge import serialize_value
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
-from grpc_tool_bridge.wire.methods import METHODS
+from grpc_tool_bridge.rpc.methods import METHODS
 
 _SESSION = "attacked"
 _MB = 1_000_000

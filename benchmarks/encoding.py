@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from benchmarks.timing import Plan, Sample
-from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 
 ROWS, COLUMNS = 1_000_000, 8
 

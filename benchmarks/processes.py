@@ -9,10 +9,10 @@ import sys
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from grpc_tool_bridge.bridge import GRPCToolBridge, ToolBridge
-from grpc_tool_bridge.client import ToolBridgeClient
+from grpc_tool_bridge.client.bridge import GRPCToolBridge, ToolBridge
+from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.transport.channel import Connection
-from grpc_tool_bridge.transport.client_stub import RpcTransport
+from grpc_tool_bridge.transport.stubs import RpcTransport
 
 # Starting, and a command such as opening 10,000 sessions, take a second or two; a minute is a fault.
 _ANSWER_SECONDS = 60.0

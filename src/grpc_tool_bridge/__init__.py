@@ -4,10 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from grpc_tool_bridge.bridge import GRPCToolBridge, ToolBridge
-    from grpc_tool_bridge.client import ToolBridgeClient
+    from grpc_tool_bridge.client.bridge import GRPCToolBridge, ToolBridge
+    from grpc_tool_bridge.client.client import ToolBridgeClient
+    from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, StreamingGRPCProxyTool
+    from grpc_tool_bridge.client.variables import SessionContext, VariableChange
     from grpc_tool_bridge.config import Settings
-    from grpc_tool_bridge.context import ToolContext
     from grpc_tool_bridge.errors import (
         AccessError,
         AlreadyExistsError,
@@ -32,15 +33,14 @@ if TYPE_CHECKING:
         UnimplementedError,
         ValidationError,
     )
-    from grpc_tool_bridge.pipelines import pipeline
     from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ResourceLimits, SessionConfig, ToolSpec, ToolType
-    from grpc_tool_bridge.proxy import AsyncGRPCProxyTool, StreamingGRPCProxyTool
     from grpc_tool_bridge.server import BridgeServer, LocalToolBridge
-    from grpc_tool_bridge.session_context import SessionContext, VariableChange
-    from grpc_tool_bridge.tooling.steps import each, parallel, step
-    from grpc_tool_bridge.tools import Tool, tool
-    from grpc_tool_bridge.wire.values import deserialize_value, register_codec, serialize_value
-    from grpc_tool_bridge.worker import ToolWorker
+    from grpc_tool_bridge.tools.context import ToolContext
+    from grpc_tool_bridge.tools.pipelines import pipeline
+    from grpc_tool_bridge.tools.steps import each, parallel, step
+    from grpc_tool_bridge.tools.tool import Tool, tool
+    from grpc_tool_bridge.values.serialization import deserialize_value, register_codec, serialize_value
+    from grpc_tool_bridge.worker.worker import ToolWorker
 
 __version__ = "0.1.0"
 
@@ -102,16 +102,16 @@ if not TYPE_CHECKING:
         "errors",
         "proto.dspex_bridge_pb2",
         "config",
-        "wire.values",
-        "tools",
-        "tooling.steps",
-        "pipelines",
-        "context",
-        "proxy",
-        "session_context",
-        "client",
-        "bridge",
-        "worker",
+        "values.serialization",
+        "tools.tool",
+        "tools.steps",
+        "tools.pipelines",
+        "tools.context",
+        "client.proxy",
+        "client.variables",
+        "client.client",
+        "client.bridge",
+        "worker.worker",
         "server",
     )
 

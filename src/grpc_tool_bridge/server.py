@@ -5,21 +5,21 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from grpc_tool_bridge.argument_checks import A_LIST_OF_TOOLS, check_seconds, list_of, settings_of
-from grpc_tool_bridge.bridge import ToolBridge
-from grpc_tool_bridge.client import ToolBridgeClient
+from grpc_tool_bridge.aio.loops import has_ended, lives_elsewhere
+from grpc_tool_bridge.client.bridge import ToolBridge
+from grpc_tool_bridge.client.client import ToolBridgeClient
+from grpc_tool_bridge.client.proxy import CallOptions
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.config.argument_checks import A_LIST_OF_TOOLS, check_seconds, list_of, settings_of
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError
-from grpc_tool_bridge.loops import has_ended, lives_elsewhere
-from grpc_tool_bridge.proxy import CallOptions
+from grpc_tool_bridge.link.listener import LinkServer
+from grpc_tool_bridge.link.memory import MemoryConnection
 from grpc_tool_bridge.transport.addresses import check_address
-from grpc_tool_bridge.transport.client_stub import LocalTransport
-from grpc_tool_bridge.transport.grpc_server import GrpcServer
-from grpc_tool_bridge.transport.link_server import LinkServer
-from grpc_tool_bridge.transport.memory_link import MemoryConnection
-from grpc_tool_bridge.worker import DEFAULT_CAPACITY, ToolWorker
-from grpc_tool_bridge.worker_agents import agent_settings
+from grpc_tool_bridge.transport.server import GrpcServer
+from grpc_tool_bridge.transport.stubs import LocalTransport
+from grpc_tool_bridge.worker.agents import agent_settings
+from grpc_tool_bridge.worker.worker import DEFAULT_CAPACITY, ToolWorker
 
 # Answers that are ready have so many seconds to reach their callers once the calls have ended.
 _DELIVERY_SECONDS = 1.0

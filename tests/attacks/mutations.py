@@ -9,7 +9,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from grpc_tool_bridge import serialize_value
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.wire.methods import METHODS
+from grpc_tool_bridge.rpc.methods import METHODS
 
 # Values of every row of the table, small.
 VALUES = [

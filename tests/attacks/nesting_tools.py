@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from grpc_tool_bridge import ToolContext, tool
-from grpc_tool_bridge.pipelines import pipeline
-from grpc_tool_bridge.tooling.steps import each, step
+from grpc_tool_bridge.tools.pipelines import pipeline
+from grpc_tool_bridge.tools.steps import each, step
 
 
 class Spelled:

@@ -11,7 +11,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from attacks.victims import MIB, PATIENCE, MakeVictim, Victim
 from grpc_tool_bridge import GRPCToolBridge, ToolExecutionError, serialize_value
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.wire.framing import bytes_field
+from grpc_tool_bridge.rpc.wireformat import bytes_field
 
 # They hold over 1 GB: two never run at once.
 pytestmark = pytest.mark.xdist_group("memory")

@@ -16,8 +16,8 @@ from attacks.mutations import Mutator, frames, requests
 from attacks.victims import PATIENCE, MakeVictim, Victim
 from grpc_tool_bridge import GRPCToolBridge
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.transport.status import ERROR_KEY
-from grpc_tool_bridge.wire.methods import METHODS
 
 # Of both tests together; more in a soak.
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "60")) / 2

@@ -21,7 +21,7 @@ from grpc_tool_bridge import GRPCToolBridge, Settings, Tool, ToolContext, ToolEx
 from grpc_tool_bridge.testing.background import background_bridge, running_hub
 from grpc_tool_bridge.testing.model_script import fields, step
 from grpc_tool_bridge.testing.scripted_lm import ScriptedLM
-from grpc_tool_bridge.wire import values
+from grpc_tool_bridge.values import serialization as values
 from support.patience import PATIENCE
 
 DOCS = Path(__file__).parents[2] / "docs"

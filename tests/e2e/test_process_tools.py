@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolExecutionError, ToolTimeoutError, tool
-from unit.running import process_tools as made
+from unit.runner import process_tools as made
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "process-tools.md"
 TOOLS = [

@@ -10,6 +10,8 @@ import pytest
 
 from failure_modes.links import RawLink, call_envelope, echo
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolCommunicationError, serialize_value
+from grpc_tool_bridge.link.outbox import FRAGMENT_BYTES, REASSEMBLY_BYTES
+from grpc_tool_bridge.link.protocol import INITIAL_CREDIT
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Envelope,
     GetSessionInfoRequest,
@@ -31,8 +33,6 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
 )
 from grpc_tool_bridge.transport.servicer import service_handler
-from grpc_tool_bridge.wire.link import INITIAL_CREDIT
-from grpc_tool_bridge.wire.outbox import FRAGMENT_BYTES, REASSEMBLY_BYTES
 from integration.connections import read, soon, until
 
 HELLO = Envelope(hello=LinkHello(protocol=1))
@@ -305,7 +305,7 @@ async def test_a_flood_of_pings_that_are_read_is_answered(server: BridgeServer) 
 async def test_a_flood_whose_answers_nobody_reads_ends_its_link(
     server: BridgeServer, monkeypatch: pytest.MonkeyPatch, make: Callable[[int], Envelope]
 ) -> None:
-    monkeypatch.setattr("grpc_tool_bridge.wire.link.MAX_CONTROL_BYTES", 1_000_000)
+    monkeypatch.setattr("grpc_tool_bridge.link.protocol.MAX_CONTROL_BYTES", 1_000_000)
     async with RawLink(server.address) as link:
 
         async def flood() -> None:

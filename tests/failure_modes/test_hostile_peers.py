@@ -27,16 +27,16 @@ from grpc_tool_bridge import (
 from grpc_tool_bridge.cli.failures import CommandError, report
 from grpc_tool_bridge.cli.log_output import LineFormatter
 from grpc_tool_bridge.cli.output import console, print_value
-from grpc_tool_bridge.cli.signature_text import default_text
+from grpc_tool_bridge.cli.spec_text import default_text
 from grpc_tool_bridge.cli.tools import tool_facts
 from grpc_tool_bridge.config import Settings, load_settings
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
+from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS
+from grpc_tool_bridge.rpc.wireformat import bytes_field
 from grpc_tool_bridge.testing import MockBridgeServer
-from grpc_tool_bridge.tools import as_tool
+from grpc_tool_bridge.tools.tool import as_tool
 from grpc_tool_bridge.transport.status import ERROR_KEY
-from grpc_tool_bridge.wire.bounds import MAX_NAME_CHARS
-from grpc_tool_bridge.wire.framing import bytes_field
 from integration.connections import soon, until
 
 PREFIX = "type.googleapis.com/"

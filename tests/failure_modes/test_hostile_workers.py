@@ -12,7 +12,8 @@ import pytest
 from failure_modes.links import RawLink
 from failure_modes.workers import Crew, MakeCrew, RawWorker, spec
 from grpc_tool_bridge import GRPCToolBridge, ToolExecutionError, serialize_value, tool
-from grpc_tool_bridge.core.workers import MAX_WORKER_TOOLS
+from grpc_tool_bridge.core.workers.pool import MAX_WORKER_TOOLS
+from grpc_tool_bridge.link.protocol import INITIAL_CREDIT
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CompleteSignal,
     Envelope,
@@ -28,8 +29,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
     UnregisterToolsRequest,
 )
-from grpc_tool_bridge.wire.link import INITIAL_CREDIT
-from grpc_tool_bridge.wire.methods import METHODS, ORIGIN_KEY
+from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY
 from integration.connections import read, soon, until
 
 MIB = 1024 * 1024

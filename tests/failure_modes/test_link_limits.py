@@ -18,8 +18,8 @@ import pytest
 
 from failure_modes.links import Connect, Gate, OverLink, RawLink, call_envelope, echo
 from grpc_tool_bridge import ToolExecutionError, serialize_value
+from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES, INITIAL_CREDIT, LANE_BYTES
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, ToolCallRequest, ToolStreamRequest
-from grpc_tool_bridge.wire.link import HIGH_WATER_BYTES, INITIAL_CREDIT, LANE_BYTES
 from integration.connections import read, soon, until
 
 MB = 1024 * 1024
@@ -245,7 +245,7 @@ async def test_a_client_makes_no_more_calls_at_once_than_the_hub_takes(over_link
 async def test_requests_over_what_a_link_takes_are_refused_and_succeed_later(
     over_link: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grpc_tool_bridge.retries.RETRY_FIRST_SECONDS", 0.0)
+    monkeypatch.setattr("grpc_tool_bridge.aio.backoff.RETRY_FIRST_SECONDS", 0.0)
     gate = Gate()
 
     async def take(data: bytes) -> int:

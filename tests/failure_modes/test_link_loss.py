@@ -221,7 +221,7 @@ async def test_a_bridge_that_is_closed_without_a_link_leaves_no_call_waiting(ove
 
 
 async def test_a_call_with_retries_gets_through(over_link: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grpc_tool_bridge.retries.RETRY_FIRST_SECONDS", 0.0)
+    monkeypatch.setattr("grpc_tool_bridge.aio.backoff.RETRY_FIRST_SECONDS", 0.0)
     gate = Gate()
     world = await over_link(gate.work)
     call = asyncio.create_task(world.bridge.execute_with_retry("work", 7, max_retries=3))
@@ -238,7 +238,7 @@ async def test_a_call_with_retries_gets_through(over_link: Connect, monkeypatch:
 async def test_many_calls_survive_a_link_that_is_lost_again_and_again(
     over_link: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grpc_tool_bridge.retries.RETRY_FIRST_SECONDS", 0.01)
+    monkeypatch.setattr("grpc_tool_bridge.aio.backoff.RETRY_FIRST_SECONDS", 0.01)
     world = await over_link(echo)
     done = 0
 

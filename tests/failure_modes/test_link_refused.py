@@ -14,10 +14,10 @@ from pydantic import SecretStr
 from failure_modes.links import Connect, Gate, echo
 from grpc_tool_bridge import AccessError, BridgeServer, GRPCToolBridge, Settings, ToolCommunicationError
 from grpc_tool_bridge.core.hub import Hub
+from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.testing import ToxicProxy
 from grpc_tool_bridge.transport.channel import AuthorizedChannel
 from grpc_tool_bridge.transport.servicer import service_handler
-from grpc_tool_bridge.wire.methods import METHODS
 from integration.connections import read, soon, until
 
 TOKEN = "open-sesame-4711"

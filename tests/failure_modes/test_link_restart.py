@@ -561,7 +561,7 @@ async def test_a_hub_that_ends_each_watch_at_once_is_not_asked_for_ever(
     over_link: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = await over_link()
-    monkeypatch.setattr("grpc_tool_bridge.session_context.CALL_TIMEOUT", 0.2)
+    monkeypatch.setattr("grpc_tool_bridge.client.variables.CALL_TIMEOUT", 0.2)
     asked = 0
 
     async def refuse(request: Any) -> AsyncIterator[Any]:

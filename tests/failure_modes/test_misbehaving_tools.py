@@ -129,7 +129,7 @@ async def test_an_exception_that_means_something_to_python_is_only_the_tool_s(
 async def test_a_tool_that_swallows_its_cancellation_is_left_behind(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("grpc_tool_bridge.running.calls.CLEANUP_SECONDS", 0.05)
+    monkeypatch.setattr("grpc_tool_bridge.runner.calls.CLEANUP_SECONDS", 0.05)
     go_home = asyncio.Event()
     cancelled = 0
 

@@ -17,7 +17,7 @@ import pytest
 from failure_modes.workers import Crew, MakeCrew
 from grpc_tool_bridge import GRPCToolBridge, ToolBridgeError, ToolContext, ToolExecutionError, ToolTimeoutError, tool
 from integration.connections import PATIENCE, soon, until
-from unit.running import process_tools
+from unit.runner import process_tools
 
 # Longer than any test lasts, so that a deadline is what the test says.
 LONG = 60.0

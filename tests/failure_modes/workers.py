@@ -14,7 +14,7 @@ import pytest
 
 from failure_modes.links import RawLink
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolSpec, ToolType, ToolWorker
-from grpc_tool_bridge.core.workers import Worker
+from grpc_tool_bridge.core.workers.pool import Worker
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, RegisterToolsRequest, RegisterToolsResponse
 from integration.connections import PATIENCE, soon, until
 

@@ -8,7 +8,7 @@ from google.protobuf.json_format import MessageToDict
 
 from grpc_tool_bridge.errors import NotFoundError, ToolExecutionError, ValidationError, error_info
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.wire.values import serialize_value
+from grpc_tool_bridge.values.serialization import serialize_value
 from integration.connections import until
 
 SIGNATURE = "Question -> Answer"

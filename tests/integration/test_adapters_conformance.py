@@ -14,8 +14,8 @@ from langchain_core.tools import ToolException
 from pydantic_ai import ModelRetry, ToolReturn
 
 from grpc_tool_bridge import ToolBridge, ToolBridgeError, ToolExecutionError, tool
-from grpc_tool_bridge.agents.tool_args import tool_args
 from grpc_tool_bridge.errors import NotFoundError, ProtocolError
+from grpc_tool_bridge.llm.tool_args import tool_args
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from integration.connections import Connect, soon
 

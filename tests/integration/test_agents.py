@@ -25,7 +25,7 @@ from grpc_tool_bridge.errors import (
     ResourceExhaustedError,
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.wire.values import deserialize_value
+from grpc_tool_bridge.values.serialization import deserialize_value
 from integration.agent_runtime import SIGNATURE, ObedientAgents
 from integration.connections import PATIENCE, Connect, World, read, soon, until
 

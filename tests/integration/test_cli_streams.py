@@ -203,7 +203,9 @@ sys.exit(main())
 """
 
 
-@pytest.mark.parametrize("name", ["grpc_tool_bridge.cli.app", "typer", "pydantic", "grpc", "grpc_tool_bridge.bridge"])
+@pytest.mark.parametrize(
+    "name", ["grpc_tool_bridge.cli.app", "typer", "pydantic", "grpc", "grpc_tool_bridge.client.bridge"]
+)
 def test_ctrl_c_while_the_program_is_loaded_is_quiet_and_exit_130(name: str) -> None:
     done = subprocess.run(
         [PROGRAM[0], "-c", IMPORTING.format(name)],

@@ -16,7 +16,7 @@ import typing_extensions
 from pydantic import Field
 
 from grpc_tool_bridge import ToolExecutionError, ToolWorker, tool
-from grpc_tool_bridge.edges.openai import run_openai_tool_calls
+from grpc_tool_bridge.adapters.openai import run_openai_tool_calls
 from integration.connections import Connect, World, soon
 
 Price = Annotated[Decimal, Field(max_digits=5, decimal_places=2)]

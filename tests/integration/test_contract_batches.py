@@ -7,7 +7,7 @@ import pytest
 
 from grpc_tool_bridge import ToolExecutionError, ToolTimeoutError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import BatchToolCallRequest
-from grpc_tool_bridge.wire.values import serialize_value
+from grpc_tool_bridge.values.serialization import serialize_value
 from integration.connections import Connect, soon, until
 
 

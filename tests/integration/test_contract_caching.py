@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge import SessionConfig, SessionError, ToolBridgeError, ToolContext, ToolExecutionError, tool
-from grpc_tool_bridge.core.caching import CACHED_METRIC
+from grpc_tool_bridge.core.result_cache import CACHED_METRIC
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     BatchToolCallRequest,
     ExecutionMetrics,
     ToolCallRequest,
     ToolCallResponse,
 )
-from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 from integration.connections import Connect, World, soon, until
 
 CACHING = SessionConfig(enable_caching=True)

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge import SerializationError
-from grpc_tool_bridge.wire.foreign import in_place
+from grpc_tool_bridge.values.foreign import in_place
 from integration import meaning_tools
 from integration.connections import PLACES, Reach
-from unit.tooling import test_reading as objects
-from unit.wire import test_moments as moments
-from unit.wire import test_rows as rows
+from unit.tools import test_reading as objects
+from unit.values import test_datetimes as moments
+from unit.values import test_rows as rows
 
 # A process finds a function by its name, and so none that a test makes.
 HERE = [place for place in PLACES if place != "process"]

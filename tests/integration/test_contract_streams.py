@@ -9,7 +9,7 @@ import pytest
 
 from grpc_tool_bridge import ToolContext, ToolExecutionError, ToolTimeoutError, tool
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolStreamRequest
-from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 from integration.connections import Connect, read, soon, until
 from support.patience import PATIENCE
 

@@ -22,7 +22,7 @@ from grpc_tool_bridge import (
     tool,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import GetSessionInfoRequest, ToolCallRequest, ToolStreamRequest
-from grpc_tool_bridge.wire.values import serialize_value
+from grpc_tool_bridge.values.serialization import serialize_value
 from integration.connections import Connect, RemoteBridge, World, read, soon, until
 from support.patience import PATIENCE
 

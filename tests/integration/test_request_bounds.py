@@ -8,8 +8,8 @@ from google.protobuf.message import Message
 
 from grpc_tool_bridge import ToolBridgeError, serialize_value
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.methods import METHODS, Method
 from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
-from grpc_tool_bridge.wire.methods import METHODS, Method
 from integration.connections import Connect, soon
 
 # Of a text, of a list, and of a map: far more than any may have, and little enough to be sent.

@@ -33,7 +33,7 @@ def test_importing_the_package_and_its_plugin_imports_no_library() -> None:
 
 def test_a_client_does_not_import_what_only_the_command_line_needs() -> None:
     program = (
-        "import sys, grpc_tool_bridge.client\n"
+        "import sys, grpc_tool_bridge.client.client\n"
         "print([name for name in ('pydantic_settings', 'typer', 'grpc_health.v1') if name in sys.modules])"
     )
 

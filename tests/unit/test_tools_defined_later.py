@@ -10,7 +10,7 @@ import typing_extensions
 from pydantic import BaseModel
 
 from grpc_tool_bridge import LocalToolBridge, tool
-from grpc_tool_bridge.tools import Tool, as_tool
+from grpc_tool_bridge.tools.tool import Tool, as_tool
 
 LaterList = typing_extensions.TypeAliasType("LaterList", "list[Item]")
 

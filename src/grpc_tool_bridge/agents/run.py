@@ -11,13 +11,11 @@ from typing import Any
 from dspy.utils.exceptions import AdapterParseError
 
 from grpc_tool_bridge.agents.chunks import struct_of
-from grpc_tool_bridge.agents.failures import failure_text
 from grpc_tool_bridge.agents.model_errors import model_error, shown
 from grpc_tool_bridge.agents.models import ModelChoice
 from grpc_tool_bridge.agents.react import FINISH, ReAct, Step, unread_step
 from grpc_tool_bridge.agents.session import AgentSession
 from grpc_tool_bridge.agents.signatures import AgentSignature
-from grpc_tool_bridge.agents.values import from_json, text_of
 from grpc_tool_bridge.errors import (
     InternalError,
     NotFoundError,
@@ -28,11 +26,13 @@ from grpc_tool_bridge.errors import (
     error_info,
     wire_text,
 )
-from grpc_tool_bridge.faults import log_fault
-from grpc_tool_bridge.near_names import near_names
+from grpc_tool_bridge.errors.faults import log_fault
+from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.llm.failures import failure_text
+from grpc_tool_bridge.llm.values import from_json, text_of
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolSpec
-from grpc_tool_bridge.wire.values import serialize_value
+from grpc_tool_bridge.values.serialization import serialize_value
 
 _log = logging.getLogger(__name__)
 

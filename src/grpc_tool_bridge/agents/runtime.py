@@ -13,7 +13,6 @@ from grpc_tool_bridge.agents.run import Agent, Run
 from grpc_tool_bridge.agents.session import OpenSession
 from grpc_tool_bridge.agents.settings import AgentSettings
 from grpc_tool_bridge.agents.signatures import read_signature
-from grpc_tool_bridge.agents.values import text_of
 from grpc_tool_bridge.errors import (
     NotFoundError,
     ResourceExhaustedError,
@@ -22,10 +21,11 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     wire_text,
 )
-from grpc_tool_bridge.outside import read_value
+from grpc_tool_bridge.llm.values import text_of
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.wire.structs import read_struct
-from grpc_tool_bridge.wire.values import MAX_DEPTH, deserialize_value
+from grpc_tool_bridge.values.offload import read_value
+from grpc_tool_bridge.values.serialization import MAX_DEPTH, deserialize_value
+from grpc_tool_bridge.values.structs import read_struct
 
 DEFAULT_MAX_ITERS = 5
 

@@ -10,13 +10,13 @@ from rich.text import Text
 
 from grpc_tool_bridge.cli import jsonvalues
 from grpc_tool_bridge.cli.arguments import read_value, split_pairs
+from grpc_tool_bridge.cli.argv import WordsCommand
 from grpc_tool_bridge.cli.connection import open_bridge
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, visible
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
 from grpc_tool_bridge.cli.output import console, print_json
-from grpc_tool_bridge.cli.words import WordsCommand
+from grpc_tool_bridge.client.proxy import to_milliseconds
 from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.proxy import to_milliseconds
 
 # Of a tool's result; --json gives all.
 _SHOWN_CHARS = 2_000

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from grpc_tool_bridge.bridge import ToolBridge
 from grpc_tool_bridge.cli.arguments import parse_arguments
 from grpc_tool_bridge.cli.connection import open_bridge
 from grpc_tool_bridge.cli.events import EventView
@@ -13,8 +12,9 @@ from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
 from grpc_tool_bridge.cli.output import console, print_json, print_value
 from grpc_tool_bridge.cli.tools import find_tool
+from grpc_tool_bridge.client.bridge import ToolBridge
+from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
-from grpc_tool_bridge.proxy import AsyncGRPCProxyTool
 
 ToolArgument = Annotated[str, typer.Argument(metavar="TOOL", help="The tool's name.")]
 WordsArgument = Annotated[

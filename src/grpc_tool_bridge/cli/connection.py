@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
 
-from grpc_tool_bridge.bridge import GRPCToolBridge
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
 from grpc_tool_bridge.cli.options import HubOptions
+from grpc_tool_bridge.client.bridge import GRPCToolBridge
 from grpc_tool_bridge.errors import AccessError, ToolCommunicationError, ValidationError
 
 # Beyond the time to connect, a hub that is there has so long for its first answer. One try of gRPC's to connect to what

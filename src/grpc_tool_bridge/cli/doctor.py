@@ -15,18 +15,18 @@ from typing import Literal
 
 from rich.text import Text
 
-from grpc_tool_bridge.bridge import GRPCToolBridge
 from grpc_tool_bridge.cli.connection import ANSWER_SECONDS, make_bridge, refused, unreachable
 from grpc_tool_bridge.cli.dialing import ProxyRefusedError, can_dial, close, open_socket
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, one_line
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption
 from grpc_tool_bridge.cli.output import console, print_json
+from grpc_tool_bridge.client.bridge import GRPCToolBridge
 from grpc_tool_bridge.errors import AccessError, ToolBridgeError, ToolCommunicationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import HeartbeatRequest, InitializeSessionRequest
+from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
 from grpc_tool_bridge.transport.addresses import host_and_port, split_address
 from grpc_tool_bridge.transport.channel import grpc_roots
 from grpc_tool_bridge.transport.proxies import set_variables, stays_here
-from grpc_tool_bridge.wire.methods import AGENTS_FEATURE
 
 ROUND_TRIPS = 20
 # Beyond this, time stamps of the hub and of this machine cannot be compared.

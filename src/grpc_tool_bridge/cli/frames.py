@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from grpc_tool_bridge.tooling.typespecs import public_name
-from grpc_tool_bridge.wire.packages import need
+from grpc_tool_bridge.optional import need
+from grpc_tool_bridge.tools.typespecs import public_name
 
 
 @dataclass(frozen=True, slots=True)

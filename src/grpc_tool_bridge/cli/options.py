@@ -13,15 +13,15 @@ from typing import Annotated, Any
 
 import typer
 
+from grpc_tool_bridge.cli.argv import WordsCommand
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error, say_warning
 from grpc_tool_bridge.cli.program import INTERRUPTED
 from grpc_tool_bridge.cli.streams import PipeClosedError, require_stdout
-from grpc_tool_bridge.cli.words import WordsCommand
 from grpc_tool_bridge.config import DEFAULT_ADDRESS, read_token
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.transport import addresses
 from grpc_tool_bridge.transport.proxies import Proxy, proxy_for
-from grpc_tool_bridge.wire.digits import MAX_DIGITS
+from grpc_tool_bridge.values.bigints import MAX_DIGITS
 
 _HUB = "The hub"
 

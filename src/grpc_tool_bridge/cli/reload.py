@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cli.lifeline import LifelineOwner
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code
 from grpc_tool_bridge.cli.source_files import SourceFiles
-from grpc_tool_bridge.tasks import TaskSet
 
 # How often the files are looked at.
 LOOK_SECONDS = 0.5

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from types import FrameType
 from typing import Any
 
+from grpc_tool_bridge.aio.forks import on_fork
+from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cli.program import INTERRUPTED
-from grpc_tool_bridge.forks import on_fork
-from grpc_tool_bridge.tasks import TaskSet
 
 # What handled the signals before ``ending_signals``, while that does.
 _replaced: dict[signal.Signals, Any] = {}

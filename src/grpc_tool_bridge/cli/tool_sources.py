@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from grpc_tool_bridge.cli.failures import ArgumentError
-from grpc_tool_bridge.tools import Tool, as_tool
+from grpc_tool_bridge.tools.tool import Tool, as_tool
 
 # Frames from here say less about a failed import than those of the module that was named.
 _LIBRARIES = (

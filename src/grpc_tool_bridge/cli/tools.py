@@ -10,11 +10,10 @@ from grpc_tool_bridge.cli.connection import open_bridge
 from grpc_tool_bridge.cli.failures import CommandError
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
 from grpc_tool_bridge.cli.output import console, print_json, rich_table
-from grpc_tool_bridge.cli.pipeline_text import steps_text
-from grpc_tool_bridge.cli.signature_text import arguments_text, default_text, signature_text
-from grpc_tool_bridge.near_names import near_names
-from grpc_tool_bridge.pipelines import PIPELINE_KEY
+from grpc_tool_bridge.cli.spec_text import arguments_text, default_text, signature_text, steps_text
+from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
+from grpc_tool_bridge.tools.pipelines import PIPELINE_KEY
 
 
 async def tools(

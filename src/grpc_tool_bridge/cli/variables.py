@@ -13,8 +13,8 @@ from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption
 from grpc_tool_bridge.cli.output import console, print_json, print_value, rich_table, table_of
 from grpc_tool_bridge.cli.streams import read_stdin
+from grpc_tool_bridge.client.variables import SessionContext, VariableChange
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import VariableInfo
-from grpc_tool_bridge.session_context import SessionContext, VariableChange
 
 SessionOption = Annotated[
     str, typer.Option("--session", metavar="ID", help="The session; it is created where there is none, and kept.")

@@ -24,14 +24,14 @@ from grpc_tool_bridge.cli.output import console, print_json
 from grpc_tool_bridge.cli.reload import Reloader
 from grpc_tool_bridge.cli.settings_options import check_agents, model_text, read_settings, setting
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
-from grpc_tool_bridge.cli.signature_text import signature_text
 from grpc_tool_bridge.cli.source_files import SourceFiles
+from grpc_tool_bridge.cli.spec_text import signature_text
 from grpc_tool_bridge.cli.streams import kept_stdout, require_stdout, stdout_is_closed
 from grpc_tool_bridge.cli.tool_sources import load_tools
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import AccessError, ToolBridgeError, ToolCommunicationError
-from grpc_tool_bridge.tools import Tool
-from grpc_tool_bridge.worker import DEFAULT_CAPACITY, ToolWorker
+from grpc_tool_bridge.tools.tool import Tool
+from grpc_tool_bridge.worker.worker import DEFAULT_CAPACITY, ToolWorker
 
 _log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from grpc_tool_bridge.budgets import MIB, Budget
+from grpc_tool_bridge.rpc.budgets import MIB, Budget
 
 # How often it is looked at, in seconds, and how much less than before has to be held for it to be worth while.
 LOOK_SECONDS = 2.0

@@ -4,8 +4,10 @@ import asyncio
 import time
 from collections.abc import Iterator
 
+from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.aio.turns import Turns
+from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.executor import Executor
-from grpc_tool_bridge.core.hub_calls import HubCall
 from grpc_tool_bridge.core.variables import clip
 from grpc_tool_bridge.errors import (
     CallCancelledError,
@@ -20,9 +22,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolCallItem,
     ToolCallResult,
 )
-from grpc_tool_bridge.tasks import TaskSet
-from grpc_tool_bridge.turns import Turns
-from grpc_tool_bridge.wire.bounds import check_request
+from grpc_tool_bridge.rpc.bounds import check_request
 
 Slot = tuple[int, ToolCallItem]
 

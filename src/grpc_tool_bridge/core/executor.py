@@ -14,20 +14,20 @@ from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from grpc_tool_bridge.core.caching import ResultCache, ResultPlace
-from grpc_tool_bridge.core.hub_calls import HubCall
+from grpc_tool_bridge.aio.eager import Done, EagerTasks
+from grpc_tool_bridge.aio.notifier import Waiters
+from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.forwarded import ANSWER_OVERHEAD, PassedAnswer, PassedChunk, call_bytes, stream_bytes
+from grpc_tool_bridge.core.forwarder import Relays
 from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.limits import Places
-from grpc_tool_bridge.core.passing import ANSWER_OVERHEAD, PassedAnswer, PassedChunk, call_bytes, stream_bytes
-from grpc_tool_bridge.core.registered import RegisteredTool
+from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
-from grpc_tool_bridge.core.relays import Relays
-from grpc_tool_bridge.core.runtime import HubRuntime
+from grpc_tool_bridge.core.result_cache import ResultCache, ResultPlace
 from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.tool_runtime import HubRuntime
 from grpc_tool_bridge.core.variables import check_name, clip
-from grpc_tool_bridge.core.waiters import Waiters
-from grpc_tool_bridge.core.workers import WorkerPool
-from grpc_tool_bridge.eager import Done, EagerTasks
+from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     NotFoundError,
@@ -48,10 +48,10 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolSpec,
     ToolStreamRequest,
 )
-from grpc_tool_bridge.running.arguments import LARGE_BYTES
-from grpc_tool_bridge.running.blocking import BLOCKED_SECONDS
-from grpc_tool_bridge.running.runner import Request, ToolRunner, last_chunk, set_duration
-from grpc_tool_bridge.wire.bounds import MAX_NAME_CHARS, check_request
+from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, check_request
+from grpc_tool_bridge.runner.arguments import LARGE_BYTES
+from grpc_tool_bridge.runner.blocking import BLOCKED_SECONDS
+from grpc_tool_bridge.runner.runner import Request, ToolRunner, last_chunk, set_duration
 
 C = TypeVar("C", bound=HubCall)
 

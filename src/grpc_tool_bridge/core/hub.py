@@ -10,21 +10,22 @@ from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from grpc_tool_bridge.budgets import Budget
+from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.aio.turns import Turns, in_slices
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.agents import Agents
+from grpc_tool_bridge.core.agents.agents import Agents
+from grpc_tool_bridge.core.agents.runs import RunReader
 from grpc_tool_bridge.core.allocator import trim_forever
 from grpc_tool_bridge.core.batch import Batch
+from grpc_tool_bridge.core.calls import HubCall, session_ended
 from grpc_tool_bridge.core.executor import Executor
-from grpc_tool_bridge.core.hub_calls import HubCall, session_ended
+from grpc_tool_bridge.core.forwarder import Relay
 from grpc_tool_bridge.core.metrics import Metrics
-from grpc_tool_bridge.core.registered import RegisteredTool, ToolSource, prepare_all
+from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource, prepare_all
 from grpc_tool_bridge.core.registry import ToolRegistry
-from grpc_tool_bridge.core.relays import Relay
-from grpc_tool_bridge.core.runs import RunReader
 from grpc_tool_bridge.core.sessions import Session, SessionHold, SessionStore, expire_forever
 from grpc_tool_bridge.core.variables import Change, Revisions, Variable, Variables, clip, listing
-from grpc_tool_bridge.core.workers import WorkerLink, WorkerPool
+from grpc_tool_bridge.core.workers.pool import WorkerLink, WorkerPool
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     NotFoundError,
@@ -36,11 +37,10 @@ from grpc_tool_bridge.errors import (
     error_info,
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.tasks import TaskSet
-from grpc_tool_bridge.turns import Turns, in_slices
-from grpc_tool_bridge.wire.bounds import check_request, shown
-from grpc_tool_bridge.wire.methods import AGENTS_FEATURE, SERVICE_NAME
-from grpc_tool_bridge.wire.values import serialize_value
+from grpc_tool_bridge.rpc.bounds import check_request, shown
+from grpc_tool_bridge.rpc.budgets import Budget
+from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE, SERVICE_NAME
+from grpc_tool_bridge.values.serialization import serialize_value
 
 # Tools that the text of one error names.
 MAX_NAMED = 8

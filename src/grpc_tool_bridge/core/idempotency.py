@@ -5,13 +5,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from grpc_tool_bridge.budgets import Budget
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.expiring_lru import Kept
 from grpc_tool_bridge.core.fingerprint import fingerprint
-from grpc_tool_bridge.core.kept import Kept
 from grpc_tool_bridge.core.variables import check_name
 from grpc_tool_bridge.errors import ConflictError, DeadlineExceededError, ResourceExhaustedError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolCallResponse
+from grpc_tool_bridge.rpc.budgets import Budget
 
 
 class _Running:

@@ -3,9 +3,9 @@
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 
+from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import MetricHistogram, MetricsResponse, MetricValue
-from grpc_tool_bridge.turns import Turns
 
 # Upper bounds in milliseconds, three to a decade from 0.1 ms to 100 s; above them is one open bucket.
 BOUNDS_MS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from grpc_tool_bridge.aio.notifier import Waiters, wake_all
 from grpc_tool_bridge.core.metrics import Metrics
-from grpc_tool_bridge.core.offers import sort_offers
-from grpc_tool_bridge.core.registered import RegisteredTool, ToolSource, tool_not_found
+from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource, tool_not_found
 from grpc_tool_bridge.core.sessions import Session, SessionStore
 from grpc_tool_bridge.core.tool_pages import Page, tool_page
-from grpc_tool_bridge.core.waiters import Waiters, wake_all
+from grpc_tool_bridge.core.workers.registration import sort_offers
 from grpc_tool_bridge.errors import SessionError, SessionExpiredError, ToolBridgeError
-from grpc_tool_bridge.near_names import MAX_NAMES
+from grpc_tool_bridge.errors.near_names import MAX_NAMES
 
 if TYPE_CHECKING:
-    from grpc_tool_bridge.core.workers import Worker
+    from grpc_tool_bridge.core.workers.pool import Worker
 
 _NONE: dict[str, RegisteredTool] = {}
 

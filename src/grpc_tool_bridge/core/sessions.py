@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import any_pb2
 
-from grpc_tool_bridge.budgets import Budget
+from grpc_tool_bridge.aio.notifier import Waiters
+from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.caching import ResultCache
 from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.limits import Places
-from grpc_tool_bridge.core.registered import RegisteredTool, ScopeBounds, ToolSource, register_in
+from grpc_tool_bridge.core.registered_tool import RegisteredTool, ScopeBounds, ToolSource, register_in
+from grpc_tool_bridge.core.result_cache import ResultCache
 from grpc_tool_bridge.core.variables import Revisions, Variable, Variables, check_name, session_budget, type_name
-from grpc_tool_bridge.core.waiters import Waiters
 from grpc_tool_bridge.errors import (
     AlreadyExistsError,
     NotFoundError,
@@ -28,13 +28,13 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, VariableMetadata
-from grpc_tool_bridge.turns import Turns
-from grpc_tool_bridge.wire.bounds import shown
+from grpc_tool_bridge.rpc.bounds import shown
+from grpc_tool_bridge.rpc.budgets import Budget
 
 if TYPE_CHECKING:
-    from grpc_tool_bridge.core.agents import Agent
-    from grpc_tool_bridge.core.runs import Run
-    from grpc_tool_bridge.running.calls import Call
+    from grpc_tool_bridge.core.agents.agents import Agent
+    from grpc_tool_bridge.core.agents.runs import Run
+    from grpc_tool_bridge.runner.calls import Call
 
 # What is less counts for nothing: most sessions have a few words.
 SMALL_METADATA_CHARS = 256

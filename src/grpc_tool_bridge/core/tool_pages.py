@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from grpc_tool_bridge.core.registered import RegisteredTool
+from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.errors import ConflictError, ValidationError
-from grpc_tool_bridge.wire.bounds import PAGE_BYTES, PAGE_NODES, shown, spec_nodes
+from grpc_tool_bridge.rpc.bounds import PAGE_BYTES, PAGE_NODES, shown, spec_nodes
 
 # Of one spec in the list of them: its tag and its length.
 _ENTRY_BYTES = 5

@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapp
 from dataclasses import dataclass, field
 from typing import Any
 
-from grpc_tool_bridge.budgets import Budget, Lease
+from grpc_tool_bridge.aio.notifier import Waiters
+from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.waiters import Waiters
 from grpc_tool_bridge.errors import (
     ConflictError,
     MessageTooLargeError,
@@ -20,8 +20,8 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ListVariablesResponse, VariableInfo, VariableMetadata
-from grpc_tool_bridge.turns import Turns
-from grpc_tool_bridge.wire.bounds import MAX_NAME_CHARS, shown
+from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, shown
+from grpc_tool_bridge.rpc.budgets import Budget, Lease
 
 # What a tag takes in memory, however short it is.
 TAG_BYTES = 100

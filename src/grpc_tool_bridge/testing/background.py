@@ -8,11 +8,11 @@ from typing import Any
 
 from anyio.from_thread import start_blocking_portal
 
-from grpc_tool_bridge.bridge import GRPCToolBridge
+from grpc_tool_bridge.client.bridge import GRPCToolBridge
+from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.registered import ToolSource
+from grpc_tool_bridge.core.registered_tool import ToolSource
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig
-from grpc_tool_bridge.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.server import BridgeServer
 
 

@@ -23,10 +23,10 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     InitializeSessionResponse,
     ToolSpec,
 )
+from grpc_tool_bridge.rpc.methods import METHODS, SERVICE_NAME, Method
 from grpc_tool_bridge.transport.channel import message_options
 from grpc_tool_bridge.transport.proxies import channel_target
 from grpc_tool_bridge.transport.status import ERROR_KEY, status_of
-from grpc_tool_bridge.wire.methods import METHODS, SERVICE_NAME, Method
 
 # A link holds its thread for as long as it is open; more calls than this at once wait for one.
 _THREADS = 32

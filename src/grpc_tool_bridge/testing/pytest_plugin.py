@@ -11,7 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings
-    from grpc_tool_bridge.core.registered import ToolSource
+    from grpc_tool_bridge.core.registered_tool import ToolSource
 
 
 @pytest.fixture

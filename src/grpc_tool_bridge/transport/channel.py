@@ -8,9 +8,9 @@ from typing import Any
 
 import grpc.aio
 
-from grpc_tool_bridge import forks
-from grpc_tool_bridge.argument_checks import check_count, check_flag, check_text
+from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.config import MAX_MESSAGE_BYTES, Settings
+from grpc_tool_bridge.config.argument_checks import check_count, check_flag, check_text
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.transport.addresses import check_address
 from grpc_tool_bridge.transport.proxies import Option, channel_target, proxy_for, stays_here

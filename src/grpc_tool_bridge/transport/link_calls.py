@@ -11,14 +11,14 @@ from typing import Any, Protocol
 import grpc.aio
 from grpc.aio import AioRpcError, Metadata
 
+from grpc_tool_bridge.aio.timeouts import ExpiredError
+from grpc_tool_bridge.link.envelopes import shortened
+from grpc_tool_bridge.link.protocol import INITIAL_CREDIT, OutgoingCall
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkStatus
-from grpc_tool_bridge.timeouts import ExpiredError
-from grpc_tool_bridge.transport.facts import METADATA_LOGGER
+from grpc_tool_bridge.rpc.methods import Method
+from grpc_tool_bridge.rpc.nodes import read_message
+from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
 from grpc_tool_bridge.transport.status import from_link_status, rpc_error
-from grpc_tool_bridge.wire.envelopes import shortened
-from grpc_tool_bridge.wire.link import INITIAL_CREDIT, OutgoingCall
-from grpc_tool_bridge.wire.methods import Method
-from grpc_tool_bridge.wire.nodes import read_message
 
 # A hub's own lists, such as a page of tools, may have many small fields; what values hold does not count here.
 _MAX_ANSWER_NODES = 1_000_000

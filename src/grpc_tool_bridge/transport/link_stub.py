@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from grpc_tool_bridge.link.envelopes import call_prefix
+from grpc_tool_bridge.rpc.methods import METHODS, Method
 from grpc_tool_bridge.transport.link_calls import LinkCall, LinkStreamCall, LinkUnaryCall
-from grpc_tool_bridge.wire.envelopes import call_prefix
-from grpc_tool_bridge.wire.methods import METHODS, Method
 
 Metadata = Iterable[tuple[str, str | bytes]]
 

@@ -5,8 +5,8 @@ from typing import Any
 import grpc
 from grpc.aio import AioRpcError
 
-from grpc_tool_bridge.tasks import TaskSet
-from grpc_tool_bridge.transport.client_link import CLOSED
+from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.link.connection import CLOSED
 from grpc_tool_bridge.transport.link_calls import LinkCall, LinkStreamCall, LinkUnaryCall
 from grpc_tool_bridge.transport.status import rpc_error
 

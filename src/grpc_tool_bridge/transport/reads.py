@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc.aio
 
-from grpc_tool_bridge.budgets import Budget
+from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import (
     DeadlineExceededError,
@@ -23,7 +23,7 @@ from grpc_tool_bridge.errors import (
     ToolBridgeError,
     ValidationError,
 )
-from grpc_tool_bridge.timeouts import ExpiredError, within
+from grpc_tool_bridge.rpc.budgets import Budget
 
 # What an RPC takes by itself: its tasks, their stacks, its metadata.
 RPC_BYTES = 16 * 1024

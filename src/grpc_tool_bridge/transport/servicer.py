@@ -10,7 +10,8 @@ from typing import Any
 
 import grpc.aio
 
-from grpc_tool_bridge.budgets import Budget
+from grpc_tool_bridge.aio.eager import Write
+from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.config import MAX_HUB_BYTES, MAX_MESSAGE_BYTES, MAX_PEER_BYTES, REQUEST_TIMEOUT, STREAM_TIMEOUT
 from grpc_tool_bridge.errors import (
     AccessError,
@@ -18,15 +19,14 @@ from grpc_tool_bridge.errors import (
     ToolBridgeError,
     UnimplementedError,
 )
-from grpc_tool_bridge.faults import log_fault
-from grpc_tool_bridge.timeouts import ExpiredError, within
+from grpc_tool_bridge.errors.faults import log_fault
+from grpc_tool_bridge.rpc.budgets import Budget
+from grpc_tool_bridge.rpc.methods import METHODS, SERVICE_NAME, TAKE_DEADLINE, Method
+from grpc_tool_bridge.rpc.request_reader import request_reader
+from grpc_tool_bridge.rpc.session_defaults import SessionFacts, fact_metadata
 from grpc_tool_bridge.transport.channel import receive_limit
-from grpc_tool_bridge.transport.facts import SessionFacts, fact_metadata
-from grpc_tool_bridge.transport.reading import request_reader
 from grpc_tool_bridge.transport.reads import Peers, Reads, Rpc
 from grpc_tool_bridge.transport.status import status_of
-from grpc_tool_bridge.transport.writes import Write
-from grpc_tool_bridge.wire.methods import METHODS, SERVICE_NAME, TAKE_DEADLINE, Method
 
 # Anybody may ask whether the hub is alive; it tells nothing else.
 _OPEN_PREFIX = "/grpc.health.v1.Health/"

@@ -9,8 +9,8 @@ from grpc_tool_bridge.agents.runtime import AgentRuntime
 from grpc_tool_bridge.agents.settings import AgentSettings
 from grpc_tool_bridge.errors import ToolExecutionError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.tools import as_tool
-from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+from grpc_tool_bridge.tools.tool import as_tool
+from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 from support.patience import PATIENCE
 
 

@@ -10,7 +10,7 @@ from grpc_tool_bridge.agents.react import FINISH, ReAct, Step, TokenCount
 from grpc_tool_bridge.agents.signatures import read_signature
 from grpc_tool_bridge.testing import ScriptedLM
 from grpc_tool_bridge.testing.model_script import Prompt, fields, step
-from grpc_tool_bridge.tools import as_tool
+from grpc_tool_bridge.tools.tool import as_tool
 from unit.agents.fakes import FakeSession, calculate, kinds, made, ran, runtime_of
 
 INPUTS = {"Question": "What is 2 + 2?"}

@@ -17,8 +17,8 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     BatchToolCallResponse,
     ToolCallItem,
 )
-from grpc_tool_bridge.tools import tool
-from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+from grpc_tool_bridge.tools.tool import tool
+from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 from integration.connections import until
 
 

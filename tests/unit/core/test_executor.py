@@ -12,7 +12,6 @@ import pytest
 from google.protobuf import any_pb2
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.context import ToolContext
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import Session, SessionStore
@@ -29,9 +28,10 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
-from grpc_tool_bridge.running import calls
-from grpc_tool_bridge.tools import tool
-from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+from grpc_tool_bridge.runner import calls
+from grpc_tool_bridge.tools.context import ToolContext
+from grpc_tool_bridge.tools.tool import tool
+from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 from integration.connections import until
 
 

@@ -7,7 +7,7 @@ from google.protobuf import any_pb2
 
 from grpc_tool_bridge.core.fingerprint import fingerprint
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest
-from grpc_tool_bridge.wire.values import serialize_value
+from grpc_tool_bridge.values.serialization import serialize_value
 
 
 def request(tool_id: str = "t", *args: Any, **kwargs: Any) -> ToolCallRequest:

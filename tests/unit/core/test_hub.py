@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from grpc_tool_bridge import turns as turns_module
+from grpc_tool_bridge.aio import turns as turns_module
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.hub import CAPABILITIES, Hub
 from grpc_tool_bridge.errors import (
@@ -20,8 +20,8 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.wire.methods import SERVICE_NAME
-from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+from grpc_tool_bridge.rpc.methods import SERVICE_NAME
+from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 
 
 def add(a: int, b: int) -> int:

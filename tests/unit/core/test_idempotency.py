@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core import executor, kept
+from grpc_tool_bridge.core import executor
+from grpc_tool_bridge.core import expiring_lru as kept
+from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.executor import Executor
-from grpc_tool_bridge.core.hub_calls import HubCall
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolCallResponse
-from grpc_tool_bridge.wire.values import deserialize_value, serialize_value
+from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 
 
 class Counter:

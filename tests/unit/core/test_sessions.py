@@ -19,7 +19,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, VariableMetadata
-from grpc_tool_bridge.wire.values import serialize_value
+from grpc_tool_bridge.values.serialization import serialize_value
 
 
 class Clock:

@@ -182,7 +182,7 @@ async def test_leaves_a_call_running(bridge):
     call.cancel()
 """
 
-HEAVY = ("grpc", "google.protobuf", "pydantic", "anyio.from_thread", "grpc_tool_bridge.client")
+HEAVY = ("grpc", "google.protobuf", "pydantic", "anyio.from_thread", "grpc_tool_bridge.client.client")
 
 
 NO_TOOLS = """

@@ -10,13 +10,13 @@ import trustme
 
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
+from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.transport.channel import (
     AuthorizedChannel,
     Connection,
     message_options,
     server_options,
 )
-from grpc_tool_bridge.wire.methods import METHODS
 
 
 @pytest.mark.parametrize(("ours", "grpcs"), [(1_000_000, 4_000_000), (1, 1024 * 1024), (2**31 - 1, 2**31 - 1)])

@@ -10,15 +10,15 @@ import grpc.aio
 import pytest
 from grpc.aio import AioRpcError
 
+from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.errors import NotFoundError
+from grpc_tool_bridge.link.protocol import INITIAL_CREDIT
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.timeouts import ExpiredError, within
-from grpc_tool_bridge.transport.facts import METADATA_LOGGER
+from grpc_tool_bridge.rpc.methods import METHODS
+from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
 from grpc_tool_bridge.transport.link_calls import LinkCall, LinkStreamCall, LinkUnaryCall
 from grpc_tool_bridge.transport.link_stub import LinkStub
 from grpc_tool_bridge.transport.status import from_rpc_error, link_status_of, rpc_error
-from grpc_tool_bridge.wire.link import INITIAL_CREDIT
-from grpc_tool_bridge.wire.methods import METHODS
 
 RESPONSE = pb.ToolCallResponse(success=True, request_id="r")
 CHUNK = pb.ToolStreamChunk(sequence=1)

@@ -12,17 +12,17 @@ import pytest
 from grpc.aio import AioRpcError
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolContext
-from grpc_tool_bridge.call_arguments import pack_arguments, put_arguments
+from grpc_tool_bridge.client.arguments import pack_arguments, put_arguments
 from grpc_tool_bridge.errors import ToolBridgeError
+from grpc_tool_bridge.link.dialer import LinkTransport
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.methods import METHODS
+from grpc_tool_bridge.rpc.session_defaults import read_facts
 from grpc_tool_bridge.testing import MockBridgeServer
 from grpc_tool_bridge.transport.channel import Connection
-from grpc_tool_bridge.transport.client_stub import RpcTransport
-from grpc_tool_bridge.transport.facts import read_facts
-from grpc_tool_bridge.transport.link_transport import LinkTransport
 from grpc_tool_bridge.transport.status import from_rpc_error
-from grpc_tool_bridge.wire.methods import METHODS
-from grpc_tool_bridge.wire.values import deserialize_value, pack_value
+from grpc_tool_bridge.transport.stubs import RpcTransport
+from grpc_tool_bridge.values.serialization import deserialize_value, pack_value
 from support.patience import PATIENCE
 
 # Nothing here takes long, unless it is broken.

@@ -8,13 +8,13 @@ import grpc.aio
 import pytest
 from grpc.aio import AioRpcError
 
+from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.errors import NotFoundError
+from grpc_tool_bridge.link.connection import CLOSED
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.tasks import TaskSet
-from grpc_tool_bridge.timeouts import ExpiredError, within
+from grpc_tool_bridge.rpc.session_defaults import read_facts
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
-from grpc_tool_bridge.transport.client_link import CLOSED
-from grpc_tool_bridge.transport.facts import read_facts
 from grpc_tool_bridge.transport.link_calls import LinkCall
 from grpc_tool_bridge.transport.link_stub import LinkStub
 from grpc_tool_bridge.transport.plain_calls import PlainCalls

@@ -7,7 +7,6 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from grpc_tool_bridge.budgets import MIB, Budget
 from grpc_tool_bridge.errors import (
     DeadlineExceededError,
     MessageTooLargeError,
@@ -15,6 +14,7 @@ from grpc_tool_bridge.errors import (
     ToolBridgeError,
     ValidationError,
 )
+from grpc_tool_bridge.rpc.budgets import MIB, Budget
 from grpc_tool_bridge.transport.reads import RPC_BYTES, Peers, Reads
 
 MOST = 2 * MIB

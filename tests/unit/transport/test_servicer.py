@@ -12,9 +12,9 @@ import pytest
 from grpc_tool_bridge.errors import MAX_MESSAGE_CHARS, NotFoundError, SessionNotFoundError, ValidationError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
+from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
 from grpc_tool_bridge.transport.status import from_rpc_error
-from grpc_tool_bridge.wire.methods import METHODS
 
 Serve = Callable[..., Awaitable[Any]]
 

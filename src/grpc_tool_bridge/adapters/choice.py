@@ -1,0 +1,98 @@
+"""Which of a bridge's tools a framework gets, and what they are called there."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
+from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError, ProtocolError, ValidationError
+from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+
+# What the APIs of models allow in a name: OpenAI's and Anthropic's the least.
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
+_MAX_NAME_CHARS = 64
+
+_NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}}
+
+
+class Bridge(Protocol):
+    """What an adapter needs of a bridge."""
+
+    @property
+    def tools(self) -> dict[str, AsyncGRPCProxyTool]:
+        """The session's tools by name."""
+
+    @property
+    def session_id(self) -> str | None:
+        """The session's id; None before ``initialize``."""
+
+
+def choose_tools(bridge: Bridge, names: tuple[str, ...]) -> list[AsyncGRPCProxyTool]:
+    """Returns the tools of these names, in their order; of no names, all that the session has now.
+
+    Raises:
+        NotFoundError: The session has no tool of a name; the text says which are like it.
+        AlreadyExistsError: One would be called as another tool of the session.
+        ValidationError: A name is none.
+        ProtocolError: There is no session yet.
+    """
+    if not all(isinstance(name, str) for name in names):
+        raise ValidationError(f"tools are chosen by their names, each an argument: 'add', 'search'; not {names!r:.100}")
+    if not bridge.session_id:
+        raise ProtocolError("there is no session yet; await initialize() first")
+    tools = bridge.tools
+    unknown = [name for name in names if name not in tools]
+    if unknown:
+        raise unknown_tools(unknown, tools)
+    chosen = [tools[name] for name in dict.fromkeys(names or tools)]
+    _check_names(chosen, tools)
+    return chosen
+
+
+def framework_name(name: str) -> str:
+    """Returns what a tool is called in a framework: what no API allows, such as the dot of ``files.read``, is ``_``."""
+    return _NOT_IN_NAMES.sub("_", name)[:_MAX_NAME_CHARS]
+
+
+def find_tool(bridge: Bridge, name: str) -> AsyncGRPCProxyTool:
+    """Finds a tool by its name, or by what it is called in a framework.
+
+    Raises:
+        NotFoundError: The session has no such tool.
+    """
+    tools = bridge.tools
+    if name in tools:
+        return tools[name]
+    meant = [tool for own_name, tool in tools.items() if framework_name(own_name) == name]
+    if len(meant) != 1:
+        raise unknown_tools([name], tools)
+    return meant[0]
+
+
+def _check_names(chosen: Iterable[AsyncGRPCProxyTool], tools: Mapping[str, Any]) -> None:
+    taken = {name: name for name in tools}
+    for proxy in chosen:
+        name = framework_name(proxy.name)
+        if taken.setdefault(name, proxy.name) != proxy.name:
+            raise AlreadyExistsError(f"the tools {taken[name]!r} and {proxy.name!r} would both be called {name!r}")
+
+
+def unknown_tools(names: list[str], tools: Mapping[str, Any]) -> NotFoundError:
+    """Makes the error for names that no tool has, with those that are like them."""
+    texts = []
+    for name in names:
+        close = near_names(name, tools)
+        hint = f", did you mean {' or '.join(repr(item) for item in close)}?" if close else ""
+        texts.append(f"{name[:100]!r}{hint}")
+    return NotFoundError(f"the session has no tool {'; '.join(texts)}", details={"names": ", ".join(names)})
+
+
+def parameters(spec: ToolSpec) -> dict[str, Any]:
+    """Returns the JSON Schema of a tool's arguments; of a tool that gives none, of no arguments."""
+    try:
+        schema = json.loads(spec.input_schema or "{}")
+    except ValueError:
+        schema = {}
+    return {**_NO_ARGUMENTS, **schema} if isinstance(schema, dict) else dict(_NO_ARGUMENTS)

@@ -1,0 +1,129 @@
+"""The tools of a bridge for DSPy."""
+
+from typing import Any
+
+from pydantic import PrivateAttr
+
+from grpc_tool_bridge.adapters.calling import HomeLoop, LoopWaitsError
+from grpc_tool_bridge.adapters.choice import Bridge, choose_tools, framework_name
+from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
+from grpc_tool_bridge.llm.failures import failure_text
+from grpc_tool_bridge.llm.tool_args import tool_args
+from grpc_tool_bridge.llm.values import from_json, value_text
+from grpc_tool_bridge.optional import missing
+
+try:
+    import dspy
+except ImportError as error:
+    raise missing(error, "dspy", extra="dspy") from error
+
+
+def dspy_tools(bridge: Bridge, *names: str) -> list[dspy.Tool]:
+    """Makes DSPy tools, for ``dspy.ReAct`` and every other module that takes tools.
+
+    ``await tool.acall(…)`` works in any event loop; ``tool(…)``, as a synchronous module calls it, in any thread but
+    that of the bridge's own loop. A result is the value itself, and what the tool raises is raised as it is.
+
+    ``dspy.ReAct`` and ``dspy.ReActV2`` get what their model reads: a result that DSPy would not print, or would print
+    otherwise than other frameworks do, as text; and an error as one line without a traceback, as their observation.
+
+    Args:
+        bridge: With a session.
+        *names: Of the tools; none: all that the session has now.
+
+    Raises:
+        NotFoundError: The session has no tool of a name.
+        AlreadyExistsError: One would be called as another tool of the session.
+        ProtocolError: There is no session yet, or no event loop runs here.
+    """
+    home = HomeLoop()
+    return [_make(proxy, home) for proxy in choose_tools(bridge, names)]
+
+
+class ModuleWaitsError(BaseException):
+    """A synchronous module was run where the event loop of its tools' bridge waits for it.
+
+    It is not an ``Exception``, because modules make observations of those, and no model can mend this one.
+    """
+
+
+class BridgeTool(dspy.Tool):  # type: ignore[misc]  # DSPy has no types
+    """A tool of a bridge that waits in ``__call__`` and is awaited in ``acall``."""
+
+    # DSPy's own has one function for both, and cannot tell which of them calls it.
+    _awaited: dspy.Tool = PrivateAttr()
+
+    def __call__(self, /, **kwargs: Any) -> Any:
+        """Calls the tool and waits for it.
+
+        Raises:
+            ModuleWaitsError: A module called it, and the bridge's event loop waits for that module.
+        """
+        try:
+            # DSPy's own takes an argument of this name for the tool.
+            value = self.func(**kwargs) if "self" in kwargs else super().__call__(**kwargs)
+        except LoopWaitsError as error:
+            if dspy.settings.caller_modules:
+                raise ModuleWaitsError(f"{error}. Await the module (acall), or run it in a thread") from error
+            raise
+        except Exception as error:
+            if not _is_observed():
+                raise
+            return self._failure(error)
+        return _as_read(value) if _is_observed() else value
+
+    async def acall(self, /, **kwargs: Any) -> Any:
+        """Calls the tool."""
+        try:
+            value = await (self._awaited.func(**kwargs) if "self" in kwargs else self._awaited.acall(**kwargs))
+        except Exception as error:
+            if not _is_observed():
+                raise
+            return self._failure(error)
+        return _as_read(value) if _is_observed() else value
+
+    def _failure(self, error: Exception) -> str:
+        # DSPy itself would write all of the traceback, and the notes with that of the other process.
+        return f"Execution error in {failure_text(str(self.name), error)}"
+
+    def _validate_and_parse_args(self, **kwargs: Any) -> dict[str, Any]:
+        # The hub converts and checks them, by the types that the tool really has.
+        return kwargs
+
+
+class _Awaited(BridgeTool):
+    """The same with DSPy's own way of awaiting, around which a BridgeTool puts its own."""
+
+    acall = dspy.Tool.acall
+
+
+def _make(proxy: AsyncGRPCProxyTool, home: HomeLoop) -> dspy.Tool:
+    async def awaited(**kwargs: Any) -> Any:
+        return await home.run(lambda: proxy(**from_json(proxy.spec, kwargs)), name=proxy.name)
+
+    def blocking(**kwargs: Any) -> Any:
+        return home.block(proxy.name, lambda: proxy(**from_json(proxy.spec, kwargs)))
+
+    args = tool_args(proxy.spec)
+    told = {
+        "name": framework_name(proxy.name),
+        "desc": proxy.spec.description,
+        "args": args,
+        "arg_types": dict.fromkeys(args, Any),
+        "arg_desc": {name: part["description"] for name, part in args.items() if "description" in part},
+    }
+    tool = BridgeTool(func=blocking, **told)
+    tool._awaited = _Awaited(func=awaited, **told)  # noqa: SLF001 - of this module's own class
+    return tool
+
+
+def _is_observed() -> bool:
+    """Tells whether a module calls the tool that makes an observation of whatever comes of it."""
+    callers = dspy.settings.caller_modules
+    return bool(callers) and isinstance(callers[-1], dspy.ReAct | dspy.ReActV2)
+
+
+def _as_read(value: Any) -> Any:
+    # DSPy prints numbers as they are; it cannot print a list of them, and writes NaN in three ways.
+    text = value_text(value)
+    return value if type(value) in (str, int, float) and str(value) == text else text

@@ -1,0 +1,144 @@
+"""The tools of a bridge for LangChain."""
+
+import inspect
+from contextlib import aclosing
+from typing import Any
+
+from grpc_tool_bridge.adapters.calling import HomeLoop
+from grpc_tool_bridge.adapters.choice import Bridge, choose_tools, framework_name, parameters
+from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
+from grpc_tool_bridge.errors import ToolExecutionError, ValidationError
+from grpc_tool_bridge.llm.arguments import read_arguments
+from grpc_tool_bridge.llm.texts import error_text
+from grpc_tool_bridge.llm.values import from_json, value_text
+from grpc_tool_bridge.optional import missing
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolType
+
+try:
+    from langchain_core.callbacks import adispatch_custom_event
+    from langchain_core.runnables import RunnableConfig
+    from langchain_core.tools import StructuredTool, ToolException
+except ImportError as error:
+    raise missing(error, "langchain_core", extra="langchain") from error
+
+# The name of the custom event for each value that a tool yields.
+CHUNK_EVENT = "tool_chunk"
+
+
+def langchain_tools(bridge: Bridge, *names: str) -> list[StructuredTool]:
+    """Makes LangChain tools, which can be invoked with and without ``await``.
+
+    A result is text for the model, and the artifact of its ``ToolMessage`` is the value itself. An error of the tool is
+    raised as a ``ToolException``, whose text has the error's class, message and details, from the
+    ``ToolExecutionError``; with ``tool.handle_tool_error = True`` the model gets that text. A streaming tool gives the
+    list of its values, and with ``ainvoke`` each as a custom event ``tool_chunk`` when it is made.
+
+    Args:
+        bridge: With a session.
+        *names: Of the tools; none: all that the session has now.
+
+    Raises:
+        NotFoundError: The session has no tool of a name.
+        AlreadyExistsError: One would be called as another tool of the session.
+        ProtocolError: There is no session yet, or no event loop runs here.
+    """
+    home = HomeLoop()
+    return [_make(proxy, home) for proxy in choose_tools(bridge, names)]
+
+
+class BridgeTool(StructuredTool):
+    """A structured tool whose arguments may have any name, also those that LangChain uses itself.
+
+    No arguments may be sent as null or as an empty text, and an object as its JSON; what is neither is a
+    ``ToolException``, as an error of the tool is.
+    """
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002 - LangChain's name
+        """Calls the tool and waits for it."""
+        return super().invoke(_whole(input), config, **kwargs)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002 - likewise
+        """Calls the tool."""
+        return await super().ainvoke(_whole(input), config, **kwargs)
+
+    def _to_args_and_kwargs(
+        self,
+        tool_input: str | dict[str, Any],
+        tool_call_id: str | None,  # noqa: ARG002 - LangChain's
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        given = tool_input.sent if isinstance(tool_input, _Unread) else tool_input
+        try:
+            return (read_arguments(self.name, given),), {}
+        except ValidationError as error:
+            raise ToolException(error_text(error)) from error
+
+    # LangChain's own look in the functions, which have the parameters of the tool, for some that they could fill in.
+    def _run(self, arguments: dict[str, Any]) -> Any:  # type: ignore[override] # it passes what it finds named here
+        return self.func(arguments) if self.func is not None else NotImplemented
+
+    async def _arun(self, arguments: dict[str, Any]) -> Any:  # type: ignore[override] # likewise
+        return await self.coroutine(arguments) if self.coroutine is not None else NotImplemented
+
+
+class _Unread(dict[str, Any]):
+    """Stands for arguments of a tool call that are no dict, for which LangChain has no place."""
+
+    def __init__(self, sent: Any) -> None:
+        super().__init__()
+        self.sent = sent
+
+    def copy(self) -> "_Unread":
+        return self
+
+
+def _whole(given: Any) -> Any:
+    if isinstance(given, dict) and given.get("type") == "tool_call" and not isinstance(given.get("args"), dict):
+        return {**given, "args": _Unread(given.get("args"))}
+    return given
+
+
+def _make(proxy: AsyncGRPCProxyTool, home: HomeLoop) -> StructuredTool:
+    async def call(arguments: dict[str, Any]) -> tuple[str, Any]:
+        given = from_json(proxy.spec, arguments)
+        if proxy.spec.type != ToolType.STREAMING:
+            return await _answered(home, proxy, given)
+        return await _streamed(home, proxy, given)
+
+    def call_blocking(arguments: dict[str, Any]) -> tuple[str, Any]:
+        given = from_json(proxy.spec, arguments)
+        try:
+            value = home.block(proxy.name, lambda: proxy(**given))
+        except ToolExecutionError as error:
+            raise ToolException(error_text(error)) from error
+        return value_text(value), value
+
+    # Some prompts are made of it.
+    call_blocking.__signature__ = inspect.signature(proxy)  # type: ignore[attr-defined] # of any function
+    return BridgeTool(
+        name=framework_name(proxy.name),
+        description=proxy.spec.description,
+        args_schema=parameters(proxy.spec),
+        func=call_blocking,
+        coroutine=call,
+        response_format="content_and_artifact",
+    )
+
+
+async def _answered(home: HomeLoop, proxy: AsyncGRPCProxyTool, arguments: dict[str, Any]) -> tuple[str, Any]:
+    try:
+        value = await home.run(lambda: proxy(**arguments), name=proxy.name)
+    except ToolExecutionError as error:
+        raise ToolException(error_text(error)) from error
+    return value_text(value), value
+
+
+async def _streamed(home: HomeLoop, proxy: AsyncGRPCProxyTool, arguments: dict[str, Any]) -> tuple[str, Any]:
+    values = []
+    try:
+        async with aclosing(home.iterate(proxy.stream(**arguments), name=proxy.name)) as chunks:
+            async for value in chunks:
+                values.append(value)
+                await adispatch_custom_event(CHUNK_EVENT, {"tool": proxy.name, "value": value})
+    except ToolExecutionError as error:
+        raise ToolException(error_text(error)) from error
+    return value_text(values), values

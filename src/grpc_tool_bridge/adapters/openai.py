@@ -1,0 +1,152 @@
+"""The tools of a bridge for OpenAI's API, and for every API with the same messages.
+
+Only dicts go in and out, so the ``openai`` package need not be there; its objects are taken as well.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from grpc_tool_bridge.adapters.choice import Bridge, choose_tools, find_tool, framework_name, parameters
+from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
+from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
+from grpc_tool_bridge.llm.arguments import read_arguments, refused_arguments
+from grpc_tool_bridge.llm.strict import is_strict
+from grpc_tool_bridge.llm.texts import error_text
+from grpc_tool_bridge.llm.values import from_json, value_text
+
+
+def openai_tools(bridge: Bridge, *names: str, api: Literal["chat", "responses"] = "chat") -> list[dict[str, Any]]:
+    """Writes tools as function schemas, for ``tools=`` of a chat completion or of a response.
+
+    ``strict`` is set where the tool's schema is what strict mode takes; no schema is changed for it. What the API
+    allows in no name, such as the dot of ``files.read``, becomes ``_``; ``run_openai_tool_calls`` knows it by both.
+
+    Args:
+        bridge: With a session.
+        *names: Of the tools; none: all that the session has now.
+        api: Which of OpenAI's two APIs they are for; that of responses has the function's fields beside its type.
+
+    Raises:
+        NotFoundError: The session has no tool of a name.
+        AlreadyExistsError: One would be called as another tool of the session.
+        ProtocolError: There is no session yet.
+    """
+    functions = [_function(proxy) for proxy in choose_tools(bridge, names)]
+    if api == "responses":
+        return [{"type": "function", **function} for function in functions]
+    return [{"type": "function", "function": function} for function in functions]
+
+
+async def run_openai_tool_calls(bridge: Bridge, calls: Any) -> list[dict[str, Any]]:
+    """Runs the tool calls of a model's answer at once.
+
+    Args:
+        bridge: With a session.
+        calls: The answer's message, its ``tool_calls``, or a chat completion with one choice; or the ``output`` of the
+            Responses API, or its response. As dicts or as objects of ``openai``.
+
+    Returns:
+        A message for each call, in their order: ``{"role": "tool", "tool_call_id", "content"}``, or of the Responses
+        API ``{"type": "function_call_output", "call_id", "output"}``. The content is the result, as text or JSON; of a
+        call that failed, JSON with the error's type, message and details, as ``{"error": {…}}``.
+
+    Raises:
+        ValidationError: ``calls`` is nothing of these.
+    """
+    items = [_Call(item) for item in _items(calls)]
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(_run(bridge, item)) for item in items]
+    return [item.message(task.result()) for item, task in zip(items, running, strict=True)]
+
+
+# What a call is called, in either API.
+_CALLS = ("function", "custom", "function_call", "custom_tool_call")
+
+
+class _Call:
+    """A call of either API."""
+
+    def __init__(self, item: Mapping[str, Any]) -> None:
+        self._of_responses = item.get("type") in ("function_call", "custom_tool_call")
+        self._is_custom = item.get("type") in ("custom", "custom_tool_call")
+        of_function = item if self._of_responses else _plain(item.get("function") or item.get("custom") or {})
+        self.id = str(item.get("call_id" if self._of_responses else "id") or "")
+        self.name = str(of_function.get("name") or "")
+        self._arguments = of_function.get("arguments")
+
+    def arguments(self) -> dict[str, Any]:
+        """Reads the arguments.
+
+        Raises:
+            ValidationError: They are no JSON, or no object.
+        """
+        if self._is_custom:
+            raise refused_arguments(self.name, "are a text, as of a custom tool")
+        if self._arguments is not None and not isinstance(self._arguments, str | bytes | Mapping):
+            raise refused_arguments(self.name, f"are not valid JSON, but {type(self._arguments).__name__}")
+        return read_arguments(self.name, self._arguments)
+
+    def message(self, content: str) -> dict[str, Any]:
+        """Makes the message that answers the call."""
+        if self._of_responses:
+            kind = "custom_tool_call_output" if self._is_custom else "function_call_output"
+            return {"type": kind, "call_id": self.id, "output": content}
+        return {"role": "tool", "tool_call_id": self.id, "content": content}
+
+
+async def _run(bridge: Bridge, call: _Call) -> str:
+    try:
+        proxy = find_tool(bridge, call.name)
+        return value_text(await proxy(**from_json(proxy.spec, call.arguments())))
+    except ToolBridgeError as error:
+        return error_text(error)
+
+
+def _function(proxy: AsyncGRPCProxyTool) -> dict[str, Any]:
+    schema = parameters(proxy.spec)
+    return {
+        "name": framework_name(proxy.name),
+        "description": proxy.spec.description,
+        "parameters": schema,
+        "strict": is_strict(schema),
+    }
+
+
+def _items(calls: Any) -> list[Mapping[str, Any]]:
+    """Finds the calls in what holds them; what else a response has, such as reasoning, is left out."""
+    if isinstance(calls, Iterable) and not isinstance(calls, Mapping | str | bytes | BaseModel):
+        items = [_plain(item) for item in calls]
+        return [item for item in items if item.get("type") in (None, *_CALLS)]
+    holder = _plain(calls)
+    if holder.get("type") == "function_call" or "function" in holder:
+        return [holder]
+    if "choices" in holder:
+        holder = _plain(_first(holder["choices"]).get("message") or {})
+    if holder.get("function_call") and not holder.get("tool_calls"):
+        raise ValidationError(
+            "the message has a function_call, which OpenAI has replaced; ask with tools=, not functions="
+        )
+    for name in ("tool_calls", "output"):
+        if name in holder:
+            return _items(list(holder[name] or ()))
+    raise ValidationError(f"{type(calls).__name__} holds no tool calls; give a message or its tool_calls")
+
+
+def _first(choices: Iterable[Any]) -> Mapping[str, Any]:
+    items = list(choices)
+    if len(items) != 1:
+        raise ValidationError(f"the completion has {len(items)} choices; give the message of one")
+    return _plain(items[0])
+
+
+def _plain(item: Any) -> Mapping[str, Any]:
+    """Reads a dict, or one of the library's objects."""
+    if isinstance(item, Mapping):
+        return item
+    dump = getattr(item, "model_dump", None)
+    if dump is None:
+        raise ValidationError(f"{type(item).__name__} is no tool call and no message; give dicts or openai's objects")
+    return dict(dump())

@@ -1,0 +1,141 @@
+"""The tools of a bridge for Pydantic AI."""
+
+from typing import Any, Literal
+
+from pydantic_core import SchemaValidator, core_schema
+
+from grpc_tool_bridge.adapters.calling import HomeLoop
+from grpc_tool_bridge.adapters.choice import Bridge, choose_tools, find_tool, framework_name, parameters
+from grpc_tool_bridge.errors import NotFoundError, ToolExecutionError, ValidationError
+from grpc_tool_bridge.llm.arguments import read_arguments
+from grpc_tool_bridge.llm.failures import failure_text
+from grpc_tool_bridge.llm.values import from_json, is_plain_json, value_text
+from grpc_tool_bridge.optional import missing
+
+try:
+    from pydantic_ai import ModelRetry, RunContext, ToolDefinition, ToolReturn
+    from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
+except ImportError as error:
+    raise missing(error, "pydantic_ai", extra="pydantic-ai") from error
+
+# Of arguments that the model has not yet written to their end.
+_PARTIAL = SchemaValidator(core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema()))
+
+_AllowPartial = bool | Literal["off", "on", "trailing-strings"]
+
+
+def pydantic_ai_toolset(bridge: Bridge, *names: str) -> "BridgeToolset":
+    """Makes a Pydantic AI toolset, for ``Agent(…, toolsets=[…])``.
+
+    Args:
+        bridge: With a session.
+        *names: Of the tools; none: all that the session has at each step of a run, also those that come later.
+
+    Raises:
+        NotFoundError: The session has no tool of a name.
+        ProtocolError: There is no session yet, or no event loop runs here.
+    """
+    return BridgeToolset(bridge, names)
+
+
+class _Arguments:
+    """Reads the arguments of a call; the hub converts and checks each, by the types that the tool really has."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def validate_json(
+        self,
+        input: str | bytes | bytearray,  # noqa: A002 - Pydantic AI's name
+        *,
+        allow_partial: _AllowPartial = False,
+        **kwargs: Any,
+    ) -> Any:
+        if allow_partial not in (False, "off"):
+            return _PARTIAL.validate_json(input, allow_partial=allow_partial, **kwargs)
+        return self._read(input)
+
+    def validate_python(
+        self,
+        input: Any,  # noqa: A002 - Pydantic AI's name
+        *,
+        allow_partial: _AllowPartial = False,
+        **kwargs: Any,
+    ) -> Any:
+        if allow_partial not in (False, "off"):
+            return _PARTIAL.validate_python(input, allow_partial=allow_partial, **kwargs)
+        return self._read(input)
+
+    def _read(self, given: Any) -> dict[str, Any]:
+        try:
+            return read_arguments(self._name, given)
+        except ValidationError as error:
+            raise ModelRetry(failure_text(self._name, error)) from error
+
+
+class BridgeToolset(AbstractToolset[Any]):
+    """The tools of a bridge.
+
+    Arguments that the hub refuses, and a tool that has gone meanwhile, are a ``ModelRetry``, so that the model can mend
+    it; every other error is raised as it is. A result that is more than JSON, such as a DataFrame, a date or NaN, is a
+    ``ToolReturn`` with the text of it for the model and the value itself as metadata.
+    """
+
+    def __init__(self, bridge: Bridge, names: tuple[str, ...]) -> None:
+        self._home = HomeLoop()
+        choose_tools(bridge, names)
+        self._bridge = bridge
+        self._names = names
+
+    @property
+    def id(self) -> str:
+        """The toolset's name among those of an agent."""
+        return ":".join(("grpc-tool-bridge", str(self._bridge.session_id), *self._names))
+
+    async def get_tools(self, ctx: RunContext[Any]) -> dict[str, ToolsetTool[Any]]:
+        """Returns the tools as the session has them now."""
+        names = tuple(name for name in self._names if name in self._bridge.tools)
+        if self._names and not names:
+            return {}
+        return {
+            framework_name(proxy.name): ToolsetTool(
+                toolset=self,
+                tool_def=ToolDefinition(
+                    name=framework_name(proxy.name),
+                    description=proxy.spec.description or None,
+                    parameters_json_schema=parameters(proxy.spec),
+                ),
+                max_retries=ctx.max_retries,
+                args_validator=_Arguments(framework_name(proxy.name)),
+            )
+            for proxy in choose_tools(self._bridge, names)
+        }
+
+    async def call_tool(
+        self,
+        name: str,
+        tool_args: dict[str, Any],
+        ctx: RunContext[Any],  # noqa: ARG002 - the framework's
+        tool: ToolsetTool[Any],  # noqa: ARG002 - likewise
+    ) -> Any:
+        """Calls a tool.
+
+        Raises:
+            ModelRetry: The hub refused the arguments, or the session has no such tool any more.
+            ToolExecutionError: The tool raised.
+        """
+        try:
+            proxy = find_tool(self._bridge, name)
+        except NotFoundError as error:
+            raise ModelRetry(failure_text(name, error)) from error
+        try:
+            value = await self._home.run(lambda: proxy(**from_json(proxy.spec, tool_args)), name=name)
+        except ToolExecutionError as error:
+            of_bridge = error.details.get("origin", "bridge") == "bridge"
+            if of_bridge and error.error_type in ("ValidationError", "ToolNotFound"):
+                raise ModelRetry(failure_text(name, error)) from error
+            raise
+        # None and an empty list it would show as no text at all.
+        if is_plain_json(value) and value is not None and value != []:
+            return value
+        return ToolReturn(return_value=value_text(value), metadata=value)

@@ -1,0 +1,1 @@
+"""What asyncio lacks: owned tasks, first steps without a task, time-outs, threads, a way in from outside."""

@@ -1,0 +1,243 @@
+"""Coroutines that are begun at once, and get a task only if they do not finish at their first step."""
+
+import asyncio
+import contextvars
+import types
+from asyncio.tasks import _enter_task, _leave_task
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+# Called with the result, or with the error.
+Done = Callable[[Any, BaseException | None], None]
+
+
+class EagerTasks:
+    """Runs coroutines for one owner, who cancels and awaits those that are left at its end.
+
+    What a coroutine asks of asyncio in its first step, such as the running task or a time-out, belongs to a task of its
+    own, as it would in any other. That task is one that was made before and waits; a coroutine that finishes at once
+    leaves it to the next. What a coroutine sets in its context variables stays its own as well.
+    """
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+        self._spare: _Runner | None = None
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(self, coroutine: Coroutine[Any, Any, Any], done: Done) -> "asyncio.Task[Any] | None":
+        """Begins a coroutine.
+
+        Args:
+            coroutine: What runs.
+            done: Called with its result or its error, before this returns or later.
+
+        Returns:
+            The task that goes on with it; None where it is done.
+        """
+        runner = self._spare
+        if runner is None or not runner.started:
+            # A task that was cancelled before its first turn would never go on with what it was given.
+            if runner is None:
+                self._spare = _Runner()
+            return self._start_task(coroutine, done)
+        self._spare = None
+        loop = runner.loop
+        caller = asyncio.current_task(loop)
+        if caller is not None:
+            _leave_task(loop, caller)
+        _enter_task(loop, runner.task)
+        try:
+            waits_for = runner.context.run(coroutine.send, None)
+        except StopIteration as end:
+            result, error = end.value, None
+        except BaseException as raised:  # noqa: BLE001 - handed to the caller
+            result, error = None, raised
+        else:
+            self._own(runner.task)
+            runner.take(coroutine, waits_for, done)
+            return runner.task
+        finally:
+            _leave_task(loop, runner.task)
+            if caller is not None:
+                _enter_task(loop, caller)
+        self._keep(runner)
+        done(result, error)
+        return None
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Done) -> "asyncio.Task[Any]":
+        """Runs a coroutine in a task from its first step on; ``done`` is called as by ``start``."""
+        return self._start_task(coroutine, done)
+
+    async def aclose(self) -> None:
+        """Cancels what still runs and waits for its end."""
+        tasks = set(self._running)
+        if self._spare is not None:
+            tasks.add(self._spare.task)
+            self._spare = None
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _start_task(self, coroutine: Coroutine[Any, Any, Any], done: Done) -> "asyncio.Task[Any]":
+        task = asyncio.get_running_loop().create_task(_outcome(coroutine))
+        self._own(task)
+        task.add_done_callback(partial(_report, coroutine, done))
+        return task
+
+    def _own(self, task: "asyncio.Task[Any]") -> None:
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def _keep(self, runner: "_Runner") -> None:
+        # One whose context was changed, or that somebody cancelled, is no task for another coroutine.
+        if self._spare is None and runner.is_fresh():
+            self._spare = runner
+        else:
+            self._own(runner.task)
+            runner.task.cancel()
+
+
+async def _outcome(coroutine: Coroutine[Any, Any, Any]) -> tuple[Any, BaseException | None]:
+    """Runs a coroutine; what it raises is handed on: a SystemExit that leaves a task would end the event loop."""
+    try:
+        return await coroutine, None
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # noqa: BLE001 - handed to the caller
+        return None, error
+
+
+def _report(coroutine: Coroutine[Any, Any, Any], done: Done, task: "asyncio.Task[Any]") -> None:
+    if task.cancelled():
+        # It may have been cancelled before its first step.
+        coroutine.close()
+        done(None, asyncio.CancelledError())
+    else:
+        done(*task.result())
+
+
+class _Runner:
+    """A task that waits for a coroutine that has made its first step."""
+
+    __slots__ = ("_coroutine", "_done", "_job", "_pristine", "_waits_for", "context", "loop", "started", "task")
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.context = contextvars.copy_context()
+        self._pristine = self.context.copy()
+        self._job: asyncio.Future[None] = self.loop.create_future()
+        self._coroutine: Coroutine[Any, Any, Any] | None = None
+        self._waits_for: Any = None
+        self._done: Done | None = None
+        self.started = False
+        self.task = self.loop.create_task(self._run(), context=self.context)
+
+    def is_fresh(self) -> bool:
+        """Tells whether nothing of the coroutine before is left."""
+        task = self.task
+        # The job is done where somebody cancelled the task, even if that was taken back; callbacks wait for its end.
+        return self.context == self._pristine and not self._job.done() and not task.cancelling() and not task._callbacks  # noqa: SLF001 - asyncio has no other way to ask
+
+    def take(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any, done: Done) -> None:
+        """Goes on with a coroutine that waits for ``waits_for``."""
+        self._coroutine, self._waits_for, self._done = coroutine, waits_for, done
+        if not self._job.done():
+            # Otherwise the coroutine cancelled its own task, which finds that out by itself.
+            self._job.set_result(None)
+
+    async def _run(self) -> None:
+        self.started = True
+        cancelled: asyncio.CancelledError | None = None
+        try:
+            await self._job
+        except asyncio.CancelledError as error:
+            cancelled = error
+        if self._coroutine is None or self._done is None:
+            return
+        try:
+            result = await go_on(self._coroutine, self._waits_for, cancelled)
+        except BaseException as error:  # noqa: BLE001 - handed to the caller
+            self._done(None, error)
+        else:
+            self._done(result, None)
+
+
+@types.coroutine
+def go_on(
+    coroutine: Coroutine[Any, Any, T], waits_for: Any, cancelled: asyncio.CancelledError | None = None
+) -> Generator[Any, Any, T]:
+    """Drives a coroutine that has made its first step from where it waits, in the running task.
+
+    Args:
+        coroutine: What runs.
+        waits_for: What its first step waits for.
+        cancelled: A cancellation that came before the task could wait for it.
+    """
+    try:
+        if cancelled is not None and (waits_for is None or not waits_for.cancel()):
+            # Cancelled before the task could wait for it, and it is there already.
+            waits_for = coroutine.throw(cancelled)
+        while True:
+            try:
+                sent = yield waits_for
+            except GeneratorExit:
+                coroutine.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever the loop throws in is the coroutine's to handle
+                waits_for = coroutine.throw(error)
+            else:
+                waits_for = coroutine.send(sent)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]  # a StopIteration holds anything
+
+
+class Write:
+    """A write that is under way; awaiting it waits for its end. Unlike a task it takes no turns of the loop.
+
+    Args:
+        write: What writes; its first step, which hands the message to gRPC, is done here. Should that fail, so does
+            the wait.
+    """
+
+    def __init__(self, write: Coroutine[Any, Any, None]) -> None:
+        self._write = write
+        self._waits_for: Any = None
+        self._done = False
+        self._error: Exception | None = None
+        try:
+            self._waits_for = write.send(None)
+        except StopIteration:
+            self._done = True
+        except Exception as error:  # noqa: BLE001 - kept for whoever waits
+            self._error = error.with_traceback(None)
+
+    def close(self) -> None:
+        """Gives up the wait."""
+        self._done = True
+        self._write.close()
+
+    def abandon(self) -> None:
+        """Leaves it to itself: nobody will wait for its end, nor be told of its failure."""
+        waits_for = self._waits_for
+        if not self._done and isinstance(waits_for, asyncio.Future):
+            waits_for.add_done_callback(_heed)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if self._error is not None:
+            raise self._error
+        if not self._done:
+            try:
+                yield from go_on(self._write, self._waits_for)
+            finally:
+                self._done = True
+
+
+def _heed(write: asyncio.Future[None]) -> None:
+    if not write.cancelled():
+        write.exception()

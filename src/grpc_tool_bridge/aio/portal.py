@@ -1,0 +1,240 @@
+"""The async API for a caller that has no event loop."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+from grpc_tool_bridge.aio.forks import is_fork, refusal
+
+T = TypeVar("T")
+
+
+class LoopCall(Generic[T]):
+    """A coroutine that an event loop runs for somebody who waits elsewhere.
+
+    ``asyncio.run_coroutine_threadsafe`` always makes the first step of what it was given, even if that was cancelled
+    before the loop came to it. This one begins, or it was withdrawn: never both.
+
+    Args:
+        loop: What runs it.
+        make: Gives the coroutine; it is called in the loop, when the call begins.
+
+    Attributes:
+        future: Its outcome; a call that its loop cancelled ends with ``concurrent.futures.CancelledError``.
+
+    Raises:
+        RuntimeError: The loop is closed.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self.future: Future[T] = Future()
+        self._loop = loop
+        self._make = make
+        self._task: asyncio.Task[Any] | None = None
+        self._error: BaseException | None = None
+        loop.call_soon_threadsafe(self._schedule)
+
+    def withdraw(self) -> bool:
+        """Takes the call back, from any thread; one that has begun is cancelled.
+
+        Returns:
+            Whether it had not begun, and so never will.
+        """
+        if self.future.cancel():
+            return True
+        if not self.future.done():
+            # A loop that is closed runs nothing more.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._cancel)
+        return False
+
+    def _schedule(self) -> None:
+        if not self.future.cancelled():
+            self._task = asyncio.ensure_future(self._run())
+            self._task.add_done_callback(self._end)
+
+    async def _run(self) -> T | None:
+        # The one step that decides: from here on, withdraw() finds that it has begun.
+        if not self.future.set_running_or_notify_cancel():
+            raise asyncio.CancelledError
+        try:
+            return await self._make()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - handed to who waits; a task that raises SystemExit ends the loop
+            self._error = error
+            return None
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        if task.cancelled():
+            # One whose loop ended before it began is still waiting.
+            if not self.future.cancel() and not self.future.done():
+                self.future.set_exception(CancelledError())
+        elif self._error is not None:
+            self.future.set_exception(self._error)
+            self._error = None
+        else:
+            self.future.set_result(task.result())
+
+
+# How often whoever waits for a loop looks whether it is still there.
+LOOK_SECONDS = 1.0
+
+
+class AsyncApi:
+    """Marks a class whose instances a synchronous caller sees through a SyncView."""
+
+
+class SyncView(Generic[T]):
+    """An object's async API, for a thread that may block.
+
+    Attributes and methods have the names that they have on the object. A method that gives an awaitable blocks until
+    it is done; one that gives an async iterator gives an iterator; what has an async API itself comes as a view.
+
+    Args:
+        target: The object.
+        loop: The running event loop that the object lives in; it belongs to another thread.
+    """
+
+    def __init__(self, target: T, loop: asyncio.AbstractEventLoop) -> None:
+        self._target = target
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._target, name)
+        return self._blocking(value) if callable(value) and not isinstance(value, AsyncApi) else self._view(value)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the object, where it can be called."""
+        return self._blocking(self._target)(*args, **kwargs)  # type: ignore[arg-type]  # as callable as the object
+
+    def __enter__(self) -> "SyncView[T]":
+        return self._view(self._run(self._target.__aenter__))  # type: ignore[attr-defined,no-any-return]  # likewise
+
+    def __exit__(self, *exception: object) -> Any:
+        return self._run(self._target.__aexit__, *exception)  # type: ignore[attr-defined]  # as for __enter__
+
+    def __repr__(self) -> str:
+        return f"<blocking view of {self._target!r}>"
+
+    def _blocking(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            given = [_behind(value) for value in args]
+            return self._view(self._run(function, *given, **kwargs))
+
+        call.__name__ = getattr(function, "__name__", type(function).__name__)
+        call.__doc__ = function.__doc__
+        return call
+
+    def _view(self, value: Any) -> Any:
+        if isinstance(value, AsyncApi):
+            return SyncView(value, self._loop)
+        if isinstance(value, AsyncIterator):
+            return self._iterate(value)
+        if isinstance(value, Mapping) and any(isinstance(item, AsyncApi) for item in value.values()):
+            viewed = {key: self._view(item) for key, item in value.items()}
+            # A dict of its own kind may say more about a key that is missing.
+            return type(value)(viewed) if isinstance(value, dict) else viewed
+        return value
+
+    def _iterate(self, source: AsyncIterator[Any]) -> Iterator[Any]:
+        try:
+            while True:
+                try:
+                    item = self._run(source.__anext__)
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            close = getattr(source, "aclose", None)
+            if close is not None:
+                self._run(close)
+
+    def _run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Calls ``function`` in the loop's thread and waits for what it gives."""
+        try:
+            inside = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            inside = False
+        if inside:
+            raise RuntimeError(
+                "a blocking view was used inside its own event loop, where it would wait for itself; await"
+            )
+        if is_fork():
+            self._check_loop()
+        try:
+            call = LoopCall(self._loop, lambda: _invoke(function, args, kwargs))
+        except RuntimeError:
+            raise _closed() from None
+        try:
+            while True:
+                try:
+                    return call.future.result(LOOK_SECONDS)
+                except TimeoutError:
+                    # It may be the call's own.
+                    if call.future.done():
+                        return call.future.result()
+                self._check_loop()
+        except BaseException:
+            # Such as KeyboardInterrupt; of a call that has ended, it does nothing.
+            call.withdraw()
+            raise
+
+    def _check_loop(self) -> None:
+        """Raises where the loop will never run again, so that nobody waits for it."""
+        if self._loop.is_closed():
+            raise _closed()
+        runs_in = getattr(self._loop, "_thread_id", None)
+        here = threading.get_ident()
+        if is_fork() and runs_in is not None and (runs_in == here or runs_in not in _thread_ids()):
+            raise refusal(f"{self._target!r:.100}")
+
+
+def _thread_ids() -> set[int | None]:
+    return {thread.ident for thread in threading.enumerate()}
+
+
+def _closed() -> RuntimeError:
+    return RuntimeError("this blocking view was closed, and its event loop with it; take .sync of its object anew")
+
+
+def _behind(value: Any) -> Any:
+    """Returns the object behind a view; what is no view, as it is."""
+    return value._target if isinstance(value, SyncView) else value  # noqa: SLF001 - the view is of this module
+
+
+class Portal:
+    """An event loop in a thread of its own.
+
+    A program that does not close its bridge has to end all the same. The thread is a daemon for that; and it is not
+    anyio's, which the interpreter at its end may wait for without end when it collects what was left open.
+    """
+
+    def __init__(self) -> None:
+        # Without a factory the runner would make its loop the current one of the thread that is here, too.
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self.loop = self._runner.get_loop()
+        self._end = asyncio.Event()
+        self._thread = threading.Thread(target=self._serve, name="tool-bridge-sync", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the loop and its thread."""
+        self.loop.call_soon_threadsafe(self._end.set)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        with self._runner:
+            self._runner.run(self._end.wait())
+
+
+async def _invoke(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    result = function(*args, **kwargs)
+    return await result if isinstance(result, Awaitable) else result

@@ -1,0 +1,90 @@
+"""The arguments of a call, encoded and put into its request."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolSpec, ToolStreamRequest
+from grpc_tool_bridge.rpc.nodes import NODE_BYTES, check_values
+from grpc_tool_bridge.values.arguments import EXECUTOR_KEY, pack_argument
+from grpc_tool_bridge.values.offload import in_reader
+from grpc_tool_bridge.values.scalars import SCALARS, Packed
+
+# Type URL and payload, by position and by name.
+PackedArguments = tuple[list[Packed], dict[str, Packed]]
+
+# Scalars that can always be written, so that nothing has to be named; a text can have a lone surrogate.
+_SURE = {kind: write for kind, write in SCALARS.items() if kind is not str}
+
+# Bytes of a character, of the tags and lengths around one argument, and of all of a call but its arguments; at most.
+MAX_UTF8 = 4
+FIELD_OVERHEAD = 32
+REQUEST_OVERHEAD = 4_096
+
+
+def pack_arguments(
+    args: Sequence[Any], kwargs: Mapping[str, Any], what: Callable[[], str], spec: ToolSpec | None = None
+) -> PackedArguments:
+    """Encodes the arguments of a call.
+
+    Args:
+        args: Arguments by position.
+        kwargs: Arguments by name.
+        what: Says whose arguments they are, for the text of an error.
+        spec: Of the tool, which may declare what is written only where it is declared.
+
+    Raises:
+        SerializationError: One of them cannot be represented; the text names it.
+        MessageTooLargeError: What an iterator gives is too much.
+        ForeignCodeError: Code of a stranger's would run in an event loop.
+    """
+    try:
+        by_position = [
+            _SURE[type(value)](value) if type(value) in _SURE else pack_argument(value, place, spec)
+            for place, value in enumerate(args)
+        ]
+        return by_position, {name: pack_argument(value, name, spec) for name, value in kwargs.items()}
+    except (SerializationError, MessageTooLargeError) as error:
+        raise type(error)(f"{what()}: {error.message}", details=error.details) from None
+
+
+def put_arguments(request: ToolCallRequest | ToolStreamRequest | ToolCallItem, packed: PackedArguments) -> None:
+    """Puts encoded arguments into a request."""
+    by_position, by_name = packed
+    for type_url, payload in by_position:
+        request.args.add(type_url=type_url, value=payload)
+    for name, value in by_name.items():
+        message = request.kwargs[name]
+        message.type_url, message.value = value
+
+
+def size_of_arguments(packed: PackedArguments) -> int:
+    """Returns the bytes that encoded arguments take in a request, at most."""
+    by_position, by_name = packed
+    size = 0
+    for type_url, payload in by_position:
+        size += len(payload) + len(type_url) * MAX_UTF8 + FIELD_OVERHEAD
+    for name, (type_url, payload) in by_name.items():
+        size += len(payload) + (len(type_url) + len(name)) * MAX_UTF8 + FIELD_OVERHEAD
+    return size
+
+
+async def check_nodes(packed: PackedArguments, what: str, spec: ToolSpec, max_nodes: int) -> None:
+    """Refuses arguments that would be sent only to be refused; a process of its own reads whatever it is sent.
+
+    Args:
+        packed: The arguments.
+        what: Whose they are, for the text.
+        spec: Of the tool, which tells where it runs.
+        max_nodes: Elements, keys, texts and numbers of all of them.
+
+    Raises:
+        MessageTooLargeError: They have more.
+    """
+    by_position, by_name = packed
+    values = [*by_position, *by_name.values()]
+    if sum(len(payload) for _, payload in values) <= max_nodes * NODE_BYTES:
+        return
+    if spec.metadata.get(EXECUTOR_KEY) != "process":
+        await in_reader(functools.partial(check_values, values, what, max_nodes))

@@ -1,0 +1,475 @@
+"""A session of a hub as a program uses it: tools as functions, variables, batches, retries."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from grpc_tool_bridge.aio.backoff import RETRY_AFTER_LIMIT, back_off, is_of_the_tool, is_retryable
+from grpc_tool_bridge.aio.loops import has_ended
+from grpc_tool_bridge.aio.portal import AsyncApi, Portal, SyncView
+from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.client.client import ToolBridgeClient, check_session
+from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, CallOptions
+from grpc_tool_bridge.client.variables import SessionContext
+from grpc_tool_bridge.config import (
+    BATCH_TIMEOUT,
+    DEFAULT_ADDRESS,
+    MAX_MESSAGE_BYTES,
+    MAX_MESSAGE_NODES,
+)
+from grpc_tool_bridge.config.argument_checks import (
+    A_NAME,
+    check_count,
+    check_flag,
+    check_named,
+    check_plain_callable,
+    check_positional,
+    check_timeout,
+    path_of,
+    refuse_plain,
+    refuse_type,
+    token_of,
+)
+from grpc_tool_bridge.errors import (
+    ProtocolError,
+    ToolBridgeError,
+    ValidationError,
+)
+from grpc_tool_bridge.link.dialer import LinkTransport
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    SessionConfig,
+)
+from grpc_tool_bridge.transport.channel import Connection
+from grpc_tool_bridge.transport.stubs import RpcTransport
+
+_TRANSPORTS = {"link": LinkTransport, "rpc": RpcTransport}
+
+_opening_portal = threading.Lock()
+
+_log = logging.getLogger(__name__)
+
+
+class ToolBridge(AsyncApi):
+    """Tools and variables of one session, over any transport.
+
+    Args:
+        client: Makes the calls.
+        keep_session: Leave the session to others when the bridge is closed. Without it, the bridge that created the
+            session removes it.
+        retry_if: Decides whether a failed call is tried again by ``execute_with_retry``; ``is_retryable`` by default.
+        follow_tools: Keep ``tools`` as the hub has them while tools come and go; without it they stay as
+            ``initialize`` saw them.
+        on_tools_changed: Called in the event loop with "added", "changed" or "removed" and the tool's name, after each
+            change of ``tools`` but those of ``initialize``.
+
+    Attributes:
+        client: As given.
+        tools: The session's tools by name; empty before ``initialize``.
+    """
+
+    def __init__(
+        self,
+        client: ToolBridgeClient,
+        *,
+        keep_session: bool = False,
+        retry_if: Callable[[ToolBridgeError], bool] | None = None,
+        follow_tools: bool = True,
+        on_tools_changed: Callable[[str, str], None] | None = None,
+    ) -> None:
+        refuse_plain("client", client, "a ToolBridgeClient; GRPCToolBridge makes one of an address")
+        for name, flag in (("keep_session", keep_session), ("follow_tools", follow_tools)):
+            check_flag(name, flag)
+        check_plain_callable("retry_if", retry_if, "what is asked whether to try again")
+        check_plain_callable("on_tools_changed", on_tools_changed, "what is told of each change")
+        self.client = client
+        self._keep_session = keep_session
+        self._retry_if = retry_if or is_retryable
+        self._follow_tools = follow_tools
+        client.on_tools_changed = on_tools_changed
+        client.on_moved = self._moved
+        self._tasks = TaskSet()
+        self._beating: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
+        self._portal: Portal | None = None
+
+    @property
+    def tools(self) -> dict[str, AsyncGRPCProxyTool]:
+        """The session's tools by name; empty before ``initialize``."""
+        return self.client.tools
+
+    @property
+    def session_id(self) -> str | None:
+        """The session's id; None before ``initialize``."""
+        return self.client.session_id
+
+    @property
+    def session_context(self) -> SessionContext:
+        """The session's variables."""
+        return self.client.session_context
+
+    async def initialize(
+        self,
+        session_id: str | None = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        config: SessionConfig | None = None,
+        connect_timeout: float = 5.0,
+    ) -> dict[str, AsyncGRPCProxyTool]:
+        """Opens the session and returns its tools by name; arguments and errors as of ``initialize_session``.
+
+        Called again with another id, it first leaves the session that it had, as ``close`` does.
+        """
+        # Before the session that it has is left.
+        check_session(session_id, metadata, config, connect_timeout)
+        if self.session_id and self.session_id != session_id:
+            await self._leave_session()
+        await self.client.initialize_session(
+            session_id, metadata=metadata, config=config, connect_timeout=connect_timeout
+        )
+        if self._beating is None or self._beating.done():
+            self._beating = self._tasks.spawn(self._heartbeat(), "heartbeat")
+        if self._following is not None:
+            # It may be of another session.
+            self._following.cancel()
+        self._follow()
+        return self.tools
+
+    def _follow(self) -> None:
+        if self._follow_tools:
+            self._following = self._tasks.spawn(self.client.follow_tools(), "follow tools")
+
+    def _moved(self) -> None:
+        """Goes on in the event loop that runs now; the one before has ended."""
+        self._tasks.abandon()
+        if self._beating is not None:
+            self._beating = self._tasks.spawn(self._heartbeat(), "heartbeat")
+            self._follow()
+
+    async def execute_tool(
+        self,
+        tool_id: str,
+        *positional: Any,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **named: Any,
+    ) -> Any:
+        """Calls a tool by id or name.
+
+        ``execute_tool("add", 1, 2)`` or ``execute_tool("add", args=[1, 2], kwargs={})``. An argument of the tool's that
+        is itself called ``tool_id``, ``args`` or ``kwargs`` goes into ``kwargs={…}``.
+
+        Raises:
+            ToolExecutionError: The tool raised, or the hub refused the call.
+            ToolCommunicationError: Nobody answered.
+            ValidationError: ``tool_id``, ``args`` or ``kwargs`` cannot be what they should.
+            SerializationError, ProtocolError: As of a proxy.
+        """
+        if args is not None:
+            check_positional("args", args)
+            positional = (*positional, *args)
+        if kwargs is not None:
+            check_named("kwargs", kwargs)
+            twice = sorted(named.keys() & kwargs.keys())
+            if twice:
+                raise ValidationError(f"{', '.join(twice)} was given twice: by name, and in kwargs")
+            named = {**named, **kwargs}
+        return await self.client.tool(tool_id)(*positional, **named)
+
+    def stream_tool(self, tool_id: str, /, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        """Iterates over what a tool yields; errors as of ``execute_tool``."""
+        return self.client.stream_tool(tool_id, *args, **kwargs)
+
+    async def execute_batch(
+        self,
+        requests: Sequence[Mapping[str, Any]],
+        *,
+        parallel: bool = True,
+        stop_on_error: bool = False,
+        max_parallel: int = 0,
+        timeout: float = BATCH_TIMEOUT,
+    ) -> list[Any]:
+        """Makes many calls in one request; as ``ToolBridgeClient.execute_batch``."""
+        return await self.client.execute_batch(
+            requests, parallel=parallel, stop_on_error=stop_on_error, max_parallel=max_parallel, timeout=timeout
+        )
+
+    async def create_react_agent(
+        self,
+        signature: str,
+        tool_names: Iterable[str] | None = None,
+        max_iters: int = 5,
+        llm_config: Mapping[str, Any] | None = None,
+        *,
+        return_intermediate_steps: bool = False,
+        verbose: bool = False,
+    ) -> str:
+        """Makes an agent and returns its id; as ``ToolBridgeClient.create_react_agent``."""
+        return await self.client.create_react_agent(
+            signature,
+            tool_names,
+            max_iters,
+            llm_config,
+            return_intermediate_steps=return_intermediate_steps,
+            verbose=verbose,
+        )
+
+    def execute_agent_streaming(self, request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """Runs an agent and iterates over what it does; as ``ToolBridgeClient.execute_agent_streaming``."""
+        return self.client.execute_agent_streaming(request)
+
+    async def cancel_agent_run(self, run_id: str) -> None:
+        """Cancels a run; as ``ToolBridgeClient.cancel_agent_run``."""
+        await self.client.cancel_agent_run(run_id)
+
+    async def execute_with_retry(
+        self, tool_id: str | AsyncGRPCProxyTool, *args: Any, max_retries: int = 3, **kwargs: Any
+    ) -> Any:
+        """Calls a tool, and again where that may help.
+
+        Args:
+            tool_id: Id or name of the tool; or the tool itself, as ``with_options`` gives it.
+            *args: As of the tool.
+            max_retries: Further tries after the first.
+            **kwargs: As of the tool.
+
+        Only UNAVAILABLE, DEADLINE_EXCEEDED and answers marked retryable are tried again, after ``retry_after`` where
+        the answer gives it (and it is an hour at most), else after a wait that doubles and is shortened at random. The
+        last error is raised.
+
+        Every try has the same idempotency key, so that one whose answer was lost does not run the tool twice: the next
+        gets its answer. The key is made up where the tool has none of ``with_options``. A stream takes none, and runs
+        again.
+        """
+        check_count("max_retries", max_retries, called="a whole number, 0 or more")
+        if not isinstance(tool_id, str) and not hasattr(tool_id, "with_fresh_key"):
+            refuse_type("tool_id", tool_id, f"{A_NAME}, or one of bridge.tools; its arguments follow it")
+        tool = self.client.tool(tool_id) if isinstance(tool_id, str) else tool_id
+        keyed = tool.with_fresh_key()
+        waits = back_off()
+        for left in range(max_retries, -1, -1):
+            try:
+                return await keyed(*args, **kwargs)
+            except ToolBridgeError as error:
+                if left == 0 or not self._retry_if(error) or (error.retry_after or 0) > RETRY_AFTER_LIMIT:
+                    raise
+                wait = next(waits) if error.retry_after is None else error.retry_after
+                _log.info("%s; trying again in %.1f s, %d tries left", error, wait, left)
+                if is_of_the_tool(error):
+                    # The hub may have kept it as the answer of this key; whoever tries again asks for another.
+                    keyed = tool.with_fresh_key()
+                await asyncio.sleep(wait)
+        raise AssertionError("the last try returns or raises")
+
+    def dspy_tools(self, *names: str) -> list[Any]:
+        """Makes ``dspy.Tool`` objects of the tools with these names, or of all; see ``adapters.dspy.dspy_tools``."""
+        return [*_adapter("dspy").dspy_tools(self, *names)]
+
+    def langchain_tools(self, *names: str) -> list[Any]:
+        """Makes LangChain tools of the tools with these names, or of all."""
+        return [*_adapter("langchain").langchain_tools(self, *names)]
+
+    def openai_tools(self, *names: str, api: Literal["chat", "responses"] = "chat") -> list[dict[str, Any]]:
+        """Writes the tools with these names, or all, as OpenAI function schemas."""
+        if api not in ["chat", "responses"]:
+            raise ValidationError(f"api is {api!r:.60}; it is 'chat' or 'responses'")
+        return [*_adapter("openai").openai_tools(self, *names, api=api)]
+
+    async def run_openai_tool_calls(self, calls: Any) -> list[dict[str, Any]]:
+        """Runs the tool calls of a model's answer and makes the messages with their results.
+
+        See ``adapters.openai.run_openai_tool_calls``.
+        """
+        return [*await _adapter("openai").run_openai_tool_calls(self, calls)]
+
+    def pydantic_ai_toolset(self, *names: str) -> Any:
+        """Makes a Pydantic AI toolset of the tools with these names, or of all.
+
+        See ``adapters.pydantic_ai.pydantic_ai_toolset``.
+        """
+        return _adapter("pydantic_ai").pydantic_ai_toolset(self, *names)
+
+    @property
+    def sync(self) -> "SyncBridge":
+        """The same bridge for a caller without an event loop: each method blocks until it is done.
+
+        Its event loop runs in a thread of its own from the first use to ``close()``; use a bridge either so or with
+        ``await``, not both.
+
+        Raises:
+            ProtocolError: It is used with ``await`` already, in an event loop that still runs.
+        """
+        # Several threads may be the first at once.
+        with _opening_portal:
+            if self._portal is None:
+                beating = self._beating
+                if beating is not None and not beating.done() and not has_ended(beating.get_loop()):
+                    raise ProtocolError(
+                        "this bridge was opened with await, and lives in that event loop; await its methods there, or "
+                        "make another bridge for bridge.sync"
+                    )
+                self._portal = Portal()
+            return SyncBridge(self, self._portal)
+
+    async def close(self) -> None:
+        """Ends the session, where this bridge created it and is not to keep it, and closes the connection.
+
+        Called in another event loop than the bridge was used in, it frees what that one has left; the session ends at
+        the hub by itself.
+        """
+        await self._tasks.aclose()
+        self._beating = self._following = None
+        await self._leave_session()
+        await self.client.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _leave_session(self) -> None:
+        client = self.client
+        if not client.session_id or not client.created_session or self._keep_session:
+            return
+        client.created_session = False
+        if client.resumes and not client.is_linked:
+            # Nobody waits for a hub only to leave it; the session ends there by itself.
+            return
+        try:
+            await client.cleanup_session(force=True)
+        except ToolBridgeError as error:
+            # It has ended already, or the hub has: either way nothing of it is left to remove.
+            _log.debug("session %s was not removed: %s", client.session_id, error)
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await asyncio.sleep(self.client.heartbeat_interval)
+            if self.client.is_linked:
+                continue
+            try:
+                if not await self.client.heartbeat():
+                    _log.warning("session %s has ended at the hub; initialize() starts a new one", self.session_id)
+                    return
+            except ToolBridgeError as error:
+                _log.warning("no heartbeat for session %s: %s", self.session_id, error)
+
+
+def _adapter(framework: str) -> Any:
+    """Imports a framework's adapter by name: it is an extra, and stands above a bridge."""
+    return import_module(f"grpc_tool_bridge.adapters.{framework}")
+
+
+class GRPCToolBridge(ToolBridge):
+    """Tools and variables of one session of a hub that is reached over gRPC.
+
+    Nothing is opened before the first call, and no event loop is needed to make one. ``async with`` closes it at the
+    end; ``initialize`` opens the session.
+
+    Args:
+        address: ``host:port``, ``[ipv6]:port`` or ``unix:path``.
+        token: Bearer token that the hub asks for.
+        token_file: File that holds it.
+        tls: Whether to use TLS.
+        tls_ca: PEM file with the authorities to trust; None: those that gRPC brings. Implies TLS.
+        proxy: ``http://[user:password@]host:port`` of a proxy to go through, or ``env`` for what the environment names.
+            None: the hub is reached directly, whatever ``http_proxy`` and the like say.
+        allow_insecure: Send the token beyond this machine without TLS, where the network itself is trusted.
+        timeout: Seconds for a call of a tool that sets no limit; None: as the session or the hub has it.
+        stream_timeout: Seconds for a stream of a tool that sets no limit; None: as the hub has it.
+        max_message_bytes: Payload of one request or response.
+        max_message_nodes: Elements, keys, texts and numbers of one value, counted before they are read; larger ones are
+            refused.
+        transport: "link" sends all calls over one stream, many to a frame; it is dialled again when it is lost, and a
+            hub that knows no links is called by plain RPCs. "rpc" makes one RPC of each call.
+        keep_session, retry_if, follow_tools, on_tools_changed: As of ``ToolBridge``.
+        on_session_renewed: Called when a hub that began anew has created the session again over a link; what the
+            session held, its variables and tools of its own, is lost.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        token: str | None = None,
+        token_file: Path | None = None,
+        tls: bool = False,
+        tls_ca: Path | None = None,
+        proxy: str | None = None,
+        allow_insecure: bool = False,
+        timeout: float | None = None,
+        stream_timeout: float | None = None,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        max_message_nodes: int = MAX_MESSAGE_NODES,
+        transport: Literal["link", "rpc"] = "link",
+        keep_session: bool = False,
+        retry_if: Callable[[ToolBridgeError], bool] | None = None,
+        on_session_renewed: Callable[[], None] | None = None,
+        follow_tools: bool = True,
+        on_tools_changed: Callable[[str, str], None] | None = None,
+    ) -> None:
+        check_count("max_message_nodes", max_message_nodes, least=1)
+        for name, seconds in (("timeout", timeout), ("stream_timeout", stream_timeout)):
+            if seconds is not None:
+                check_timeout(name, seconds)
+        check_plain_callable("on_session_renewed", on_session_renewed, "what is told of it")
+        connection = Connection(
+            address=address,
+            token=token_of(token, token_file),
+            tls=tls,
+            tls_ca=path_of("tls_ca", tls_ca),
+            proxy=proxy,
+            allow_insecure=allow_insecure,
+            max_message_bytes=max_message_bytes,
+        )
+        options = CallOptions(
+            call_timeout=timeout,
+            stream_timeout=stream_timeout,
+            max_message_bytes=max_message_bytes,
+            max_message_nodes=max_message_nodes,
+            where=connection.where,
+        )
+        if transport not in list(_TRANSPORTS):
+            raise ValidationError(f"transport is {transport!r}; it is 'link' or 'rpc'")
+        client = ToolBridgeClient(_TRANSPORTS[transport](connection), options=options)
+        client.on_session_renewed = on_session_renewed
+        super().__init__(
+            client,
+            keep_session=keep_session,
+            retry_if=retry_if,
+            follow_tools=follow_tools,
+            on_tools_changed=on_tools_changed,
+        )
+
+
+class SyncBridge(SyncView[ToolBridge]):
+    """A bridge for a caller without an event loop; ``close()`` also ends the thread of its loop."""
+
+    def __init__(self, bridge: ToolBridge, portal: Portal) -> None:
+        super().__init__(bridge, portal.loop)
+        self._bridge = bridge
+        self._portal = portal
+
+    def close(self) -> None:
+        """Closes the bridge and ends its loop; closed already, it stays so."""
+        if self._loop.is_closed():
+            return
+        try:
+            self._run(self._bridge.close)
+        finally:
+            if self._bridge._portal is self._portal:  # noqa: SLF001 - the view is the bridge's own
+                self._bridge._portal = None  # noqa: SLF001 - likewise
+            self._portal.close()
+
+    def __enter__(self) -> Self:
+        self._run(self._bridge.__aenter__)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

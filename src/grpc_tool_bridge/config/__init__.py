@@ -1,0 +1,291 @@
+"""Settings of a hub, as one frozen object."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from grpc_tool_bridge.config.secret_files import check_secret_file, read_secret
+
+
+def _split(value: Any) -> Any:
+    """Reads a list of the environment."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=1)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+MAX_MESSAGE_BYTES = 10 * 1024 * 1024
+MAX_MESSAGE_NODES = 250_000
+MAX_HUB_BYTES = 1024 * 1024 * 1024
+MAX_SESSION_BYTES = 256 * 1024 * 1024
+MAX_PEER_BYTES = 128 * 1024 * 1024
+CALL_TIMEOUT = 30.0
+REQUEST_TIMEOUT = 30.0
+STREAM_TIMEOUT = 300.0
+BATCH_TIMEOUT = 600.0
+
+
+class Settings(BaseModel):
+    """Everything that can be set at a hub. Durations are in seconds, sizes in bytes."""
+
+    # What was given may be a token, or a token under a misspelt name.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    # Who may connect.
+    tls_cert: Path | None = Field(default=None, description="PEM file with the hub's certificate chain")
+    tls_key: Path | None = Field(default=None, description="PEM file with the certificate's private key")
+    token: SecretStr | None = Field(default=None, description="bearer token that every caller must send")
+    token_file: Path | None = Field(default=None, description="file that holds the bearer token")
+    allow_insecure: bool = Field(
+        default=False, description="listen, and send a token, beyond loopback without TLS; listen there without a token"
+    )
+
+    # What may be held in memory, over all transports.
+    max_hub_bytes: Count = Field(default=MAX_HUB_BYTES, description="all that the hub holds for sessions and peers")
+    max_session_bytes: Count = Field(
+        default=MAX_SESSION_BYTES, description="all that one session holds: variables, caches, requests of its calls"
+    )
+    max_peer_bytes: Count = Field(
+        default=MAX_PEER_BYTES, description="requests and answers of one connection that wait, over RPCs and links"
+    )
+    max_unauthenticated_bytes: Count = Field(
+        default=1024 * 1024, description="what a connection may send before it has shown who it is"
+    )
+    max_connections: Count = Field(default=10_000, description="connections at once; more are closed as they come")
+    max_connection_rpcs: Count = Field(
+        default=2_000, description="RPCs of one connection at once, links and watches included; more wait at the client"
+    )
+    max_connection_links: Count = Field(
+        default=16, description="links of one connection at once; a client has one, over a connection of its own"
+    )
+    max_pending_links: Count = Field(default=100, description="links at once whose peers have not said hello")
+    max_health_watches: Count = Field(default=1_000, description="watches of the standard health service at once")
+    hello_timeout: Seconds = Field(default=10.0, description="a new connection or link says hello within this")
+    request_timeout: Seconds = Field(
+        default=REQUEST_TIMEOUT, description="the request of an RPC arrives whole within this"
+    )
+
+    # What a call may take.
+    max_message_bytes: Count = Field(default=MAX_MESSAGE_BYTES, description="payload of one request or response")
+    max_message_nodes: Annotated[int, Field(ge=1_000)] = Field(
+        default=MAX_MESSAGE_NODES,
+        description="elements, keys, texts and numbers of one message, counted before they are read",
+    )
+    max_depth: Annotated[int, Field(ge=1, le=500)] = Field(default=100, description="nesting of one value")
+    max_batch_items: Count = Field(default=100, description="calls in one batch")
+    call_timeout: Seconds = Field(default=CALL_TIMEOUT, description="a call that names no time-out")
+    stream_timeout: Seconds = Field(default=STREAM_TIMEOUT, description="a stream that names no time-out")
+    batch_timeout: Seconds = Field(default=BATCH_TIMEOUT, description="a whole batch")
+    max_threads: Count = Field(
+        default=64,
+        description="threads for synchronous tools, at each depth of nested calls; those left behind included",
+    )
+    max_processes: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="processes for tools with executor='process', at each depth of nested calls; 0: one for each core",
+    )
+    stream_buffer: Count = Field(default=16, description="values of a stream that wait for a slow reader")
+    max_tool_calls: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="calls at once of a tool that sets no limit; 0: none"
+    )
+    rate_limit_per_minute: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="calls a minute of a tool that sets no limit; 0: none"
+    )
+
+    # What a session may take.
+    max_sessions: Annotated[int, Field(ge=1, le=100_000)] = Field(default=1_000, description="sessions at once")
+    session_idle_timeout: Seconds = Field(default=300.0, description="a session without activity ends after this")
+    max_session_calls: Count = Field(default=100, description="calls of a session at once; more wait in order")
+    max_session_waiting: Count = Field(default=10_000, description="calls of a session that wait; more are refused")
+    max_session_tools: Count = Field(default=10_000, description="tools of one session's own")
+    max_session_tool_bytes: Count = Field(
+        default=64 * 1024 * 1024, description="specs of those tools; each counts for 2 KiB more than it has"
+    )
+    max_session_variables: Count = Field(default=10_000, description="variables of one session")
+    max_session_variable_bytes: Count = Field(default=256 * 1024 * 1024, description="all variables of one session")
+    max_session_answers: Count = Field(
+        default=1_000, description="answers to calls with an idempotency key that a session remembers"
+    )
+    max_session_answer_bytes: Count = Field(default=16 * 1024 * 1024, description="all those answers of one session")
+    answer_keep_time: Seconds = Field(default=600.0, description="such an answer is forgotten after this")
+    max_session_cache_entries: Count = Field(
+        default=1_000, description="results that a session keeps where it was opened with enable_caching"
+    )
+    max_session_cache_bytes: Count = Field(default=16 * 1024 * 1024, description="all those results of one session")
+    cache_keep_time: Seconds = Field(default=300.0, description="such a result is forgotten after this")
+    max_session_watches: Count = Field(
+        default=100, description="watches of one session at once, of variables and likewise of tools"
+    )
+    watch_history: Count = Field(default=1_000, description="changes that a watch can catch up on")
+    watch_history_bytes: Count = Field(default=16 * 1024 * 1024, description="values that those changes hold")
+    max_session_agents: Count = Field(default=100, description="agents of one session")
+    max_session_runs: Count = Field(
+        default=100, description="runs of agents of one session, those kept for a reader included"
+    )
+    ended_sessions: Count = Field(default=10_000, description="ended sessions that are remembered as such")
+
+    # What tools may take.
+    max_tools: Count = Field(default=20_000, description="tools that every session sees")
+    max_tool_bytes: Count = Field(
+        default=256 * 1024 * 1024, description="specs of these and of all sessions' own tools together"
+    )
+
+    # What a link may take.
+    max_link_calls: Count = Field(default=20_000, description="calls of a link that wait for their answers; more wait")
+    max_link_bytes: Count = Field(default=256 * 1024 * 1024, description="requests of those calls; more are refused")
+
+    # What becomes of workers.
+    worker_ping_interval: Seconds = Field(default=0.5, description="a worker is asked for a sign of life this often")
+    worker_suspect_after: Seconds = Field(default=1.5, description="a silent worker gets no new calls after this")
+    worker_lost_after: Seconds = Field(default=10.0, description="a silent worker is out after this")
+    worker_grace: Annotated[float, Field(ge=0)] = Field(
+        default=5.0, description="calls of a tool whose last worker has gone wait this long for another"
+    )
+    max_worker_waiting: Count = Field(default=10_000, description="calls of one tool that wait for its busy workers")
+
+    # Agents.
+    agent_model: str | None = Field(
+        default=None, description="model of agents that name none, such as openai/gpt-4o-mini"
+    )
+    agent_api_base: str | None = Field(
+        default=None, repr=False, description="where that model is served, where it is not its maker's own address"
+    )
+    agent_allowed_models: Names = Field(
+        default=(), description="further models that an agent may name, and no others; else those of the same provider"
+    )
+    agent_allowed_api_bases: Names = Field(
+        default=(),
+        repr=False,
+        description="further base URLs that an agent may name; each is trusted with the runtime's keys",
+    )
+    agent_max_total_tokens: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="tokens of a run, asked and answered together; 0: any"
+    )
+    agent_cache: bool = Field(default=False, description="answer from DSPy's cache what a model was asked before")
+    agent_timeout: Seconds = Field(default=600.0, description="a run that names no time-out")
+    agent_run_keep_time: Seconds = Field(
+        default=60.0, description="a run that nobody reads is cancelled after this, and one that is over forgotten"
+    )
+    agent_run_bytes: Count = Field(
+        default=16 * 1024 * 1024, description="chunks of one run that are kept for those who attach to it"
+    )
+    max_agent_run_bytes: Count = Field(
+        default=256 * 1024 * 1024, description="chunks of all runs together; the oldest run that is over gives way"
+    )
+
+    # How the hub behaves.
+    show_tracebacks: bool = Field(default=True, description="send a tool's traceback with its error")
+    shutdown_grace: Annotated[float, Field(ge=0)] = Field(
+        default=10.0, description="calls in flight may finish in this time"
+    )
+    keepalive_time: Seconds = Field(default=30.0, description="a silent connection is probed after this")
+    keepalive_timeout: Seconds = Field(
+        default=10.0, description="a probe without an answer ends the connection after this"
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Settings":
+        if (self.tls_cert is None) != (self.tls_key is None):
+            missing = "tls_key" if self.tls_key is None else "tls_cert"
+            raise ValueError(f"TLS needs both a certificate and its key; {missing} is not set")
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("token and token_file are both set; give one of them")
+        return self
+
+    def bearer_token(self) -> str | None:
+        """Returns the token that callers must send, from the setting or its file; None where none is asked for.
+
+        Raises:
+            ValueError: The token is empty or has characters that no header can carry, or others can read its file.
+            OSError: The file cannot be read.
+        """
+        return read_token(self.token.get_secret_value() if self.token is not None else None, self.token_file)
+
+
+def read_token(token: str | None, token_file: Path | None, **how: Any) -> str | None:
+    """Takes the token as given, or reads it from its file; ``how`` as of ``read_secret``.
+
+    Raises:
+        ValueError: The token is empty or has characters that no header can carry, or others can read the file.
+        OSError: The file cannot be read.
+    """
+    if token is None and token_file is not None:
+        token = read_secret(token_file, "token_file", **how).decode("utf-8", "replace").strip()
+    if token is None:
+        return None
+    if not token or not all("!" <= character <= "~" for character in token):
+        where = f" in {token_file}" if token_file else ""
+        raise ValueError(f"the token{where} is empty or has characters other than printable ASCII without spaces")
+    return token
+
+
+def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
+    """Reads the settings from flags, environment and file, in this order of rule.
+
+    Args:
+        flags: Settings given on the command line; None counts as not given.
+        config_file: A TOML file whose keys are the names of the settings.
+
+    Raises:
+        pydantic.ValidationError: A value is of the wrong type or range; it names the setting.
+        ValueError: The file is no TOML, or has a key that is no setting.
+        OSError: The file cannot be read.
+    """
+    # Only the command line's hub needs it, and it takes as long to import as all of pydantic.
+    from pydantic_settings import (  # noqa: PLC0415 - see above
+        BaseSettings,
+        PydanticBaseSettingsSource,
+        SettingsConfigDict,
+        TomlConfigSettingsSource,
+    )
+
+    class LoadedSettings(BaseSettings, Settings):
+        model_config = SettingsConfigDict(
+            env_prefix="TOOL_BRIDGE_",
+            frozen=True,
+            extra="ignore",
+            hide_input_in_errors=True,
+            toml_file=config_file,
+            # A list is written as names with commas between them, not as JSON.
+            enable_decoding=False,
+        )
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    if config_file is not None:
+        _check_keys(config_file)
+    given = {name: value for name, value in flags.items() if value is not None}
+    if "token_file" in given:
+        # It rules over a token of the environment, which would else be a second one.
+        given.setdefault("token", None)
+    loaded = LoadedSettings(**given)
+    return Settings.model_validate(loaded.model_dump())
+
+
+def _check_keys(config_file: Path) -> None:
+    import tomllib  # noqa: PLC0415 - only the command line with a file needs it
+
+    with config_file.open("rb") as file:
+        try:
+            found = tomllib.load(file)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{config_file} is no TOML: {error}") from None
+        if "token" in found:
+            check_secret_file(file, config_file, "config with a token")
+    keys = found.keys()
+    unknown = sorted(keys - Settings.model_fields.keys())
+    if unknown:
+        raise ValueError(f"{config_file}: no setting is called {', '.join(unknown)}")

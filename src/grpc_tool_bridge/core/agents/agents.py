@@ -1,0 +1,363 @@
+"""The agents of sessions, and their runs.
+
+A run is a call of the hub, so that the calls of its tools are nested calls.
+"""
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, cast
+
+from google.protobuf.message import Message
+
+from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.agents.runs import Run, RunMemory, RunReader
+from grpc_tool_bridge.core.agents.runtimes import AgentRuntimes
+from grpc_tool_bridge.core.calls import HubCall, session_ended
+from grpc_tool_bridge.core.executor import Executor
+from grpc_tool_bridge.core.registered_tool import RegisteredTool
+from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.variables import check_name
+from grpc_tool_bridge.core.workers.pool import WorkerPool
+from grpc_tool_bridge.errors import (
+    CallCancelledError,
+    ConflictError,
+    MessageTooLargeError,
+    NotFoundError,
+    ProtocolError,
+    ResourceExhaustedError,
+    ToolBridgeError,
+    ValidationError,
+    error_info,
+)
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.bounds import check_request, shown
+
+# Of a definition: a signature with its instructions is some kilobytes.
+MAX_DEFINITION_BYTES = 256 * 1024
+
+
+class Agent:
+    """An agent of a session.
+
+    Args:
+        agent_id: Its id.
+        definition: How it was asked for.
+        settings: The hub's.
+
+    Attributes:
+        id, definition: As given.
+        tool: What its runs are calls of.
+    """
+
+    __slots__ = ("definition", "id", "tool")
+
+    def __init__(self, agent_id: str, definition: pb.CreateReActAgentRequest, settings: Settings) -> None:
+        self.id = agent_id
+        self.definition = definition
+        self.tool = RegisteredTool(pb.ToolSpec(tool_id=agent_id, name=agent_id), None, 0, settings)
+        # Limits of tools that set none are no agent's.
+        self.tool.places = self.tool.rate = None
+
+
+class Agents:
+    """All agents of a hub.
+
+    Args:
+        store: The sessions.
+        registry: Their tools.
+        workers: Among them the runtimes.
+        executor: Lets runs in, as other calls.
+    """
+
+    def __init__(self, store: SessionStore, registry: ToolRegistry, workers: WorkerPool, executor: Executor) -> None:
+        self._store = store
+        self._settings = store.settings
+        self._registry = registry
+        self._runtimes = AgentRuntimes(workers)
+        self._executor = executor
+        self._memory = RunMemory(self._settings.max_agent_run_bytes, store.memory)
+        self._tasks = TaskSet()
+
+    @property
+    def available(self) -> bool:
+        """Whether there is a runtime."""
+        return self._runtimes.available
+
+    @property
+    def active(self) -> int:
+        """Runs that are under way."""
+        return len(self._tasks)
+
+    @property
+    def held_bytes(self) -> int:
+        """Chunks of all runs that are kept."""
+        return self._memory.held
+
+    async def aclose(self) -> None:
+        """Ends every run."""
+        # A task that is cancelled before its first step would not tell its run's readers.
+        await asyncio.sleep(0)
+        await self._tasks.aclose()
+        for session in self._store.sessions():
+            for run in list((session.runs or {}).values()):
+                run.forget()
+
+    def session_ended(self, session: Session, error: ToolBridgeError) -> None:
+        """Ends the runs of a session that has ended."""
+        for run in list((session.runs or {}).values()):
+            run.cancel(session_ended(error))
+            run.forget()
+
+    # ------------------------------------------------------------------------------------------------- creating
+
+    async def create(self, request: pb.CreateReActAgentRequest) -> pb.CreateReActAgentResponse:
+        """Makes an agent, once a runtime has found nothing wrong with it; asked for again, it is the same.
+
+        Raises:
+            UnavailableError: There is no runtime.
+            NotFoundError: The session sees no tool of a name.
+            ValidationError: Signature, model or another part of the definition cannot be used.
+            ResourceExhaustedError: The session has too many agents.
+        """
+        check_request(request)
+        session = self._executor.let_in(request.session_id)
+        size = request.ByteSize()
+        if size > MAX_DEFINITION_BYTES:
+            raise MessageTooLargeError.of("the definition of an agent", size, MAX_DEFINITION_BYTES)
+        if request.max_iters < 0:
+            raise ValidationError(f"max_iters is {request.max_iters}; it is 0 (the default) or more")
+        tools = self._tools_of(session, request)
+        definition = pb.CreateReActAgentRequest()
+        definition.CopyFrom(request)
+        if request.tool_names:
+            del definition.tool_names[:]
+            definition.tool_names.extend(tool.name for tool in tools)
+        agent_id = f"agent-{_digest(definition).hex()[:16]}"
+        self._check_room(session, agent_id)
+        agent = Agent(agent_id, definition, self._settings)
+        response = await self._checked(session, agent)
+        # Others may have come meanwhile.
+        self._check_room(session, agent_id)
+        if session.agents is None:
+            session.agents = {}
+        session.agents.setdefault(agent_id, agent)
+        return pb.CreateReActAgentResponse(agent_id=agent_id, tool_count=len(tools), capabilities=response.capabilities)
+
+    def _tools_of(self, session: Session, request: pb.CreateReActAgentRequest) -> list[RegisteredTool]:
+        if not request.tool_names:
+            return self._registry.visible(session)
+        by_name = {tool.name: tool for tool in self._registry.visible(session)}
+        return [by_name.get(name) or self._registry.find(session, name) for name in dict.fromkeys(request.tool_names)]
+
+    def _check_room(self, session: Session, agent_id: str) -> None:
+        known = session.agents or {}
+        if agent_id not in known and len(known) >= self._settings.max_session_agents:
+            raise ResourceExhaustedError(
+                f"session {session.id!r} has {len(known)} agents, which is its limit (max_session_agents)"
+            )
+
+    async def _checked(self, session: Session, agent: Agent) -> pb.CreateReActAgentResponse:
+        """Has a runtime look at an agent."""
+        executor = self._executor
+        executor.active += 1
+        call: HubCall | None = None
+        try:
+            call = executor.open(session, agent.tool, 0, None)
+            response: pb.CreateReActAgentResponse = await call.step(self._runtimes.tell(call, agent.definition))
+        except BaseException as failure:
+            # What ended the call early, such as its session's end, stands in it.
+            cause = call.convert() if call is not None and not isinstance(failure, Exception) else None
+            if cause is not None:
+                raise cause from None
+            raise
+        finally:
+            executor.end(call, ())
+        return response
+
+    # -------------------------------------------------------------------------------------------------- running
+
+    def execute(
+        self,
+        request: pb.ExecuteAgentRequest,
+        *,
+        deadline: float | None = None,
+        payload: bytes = b"",
+        parent: HubCall | None = None,
+    ) -> RunReader:
+        """Starts a run, or attaches to one; gives its chunks from ``from_sequence`` on.
+
+        Args:
+            request: What is to be run, or which run to attach to.
+            deadline: Of the transport, on the monotonic clock.
+            payload: The request's bytes, where the transport takes chunks as bytes.
+            parent: The call whose tool makes this one.
+
+        Raises (when it is read):
+            NotFoundError: There is no such agent or run.
+            ConflictError: The run of this id was asked for something else.
+            ValidationError: The request cannot be; or there is no such chunk, or it is kept no more.
+            ResourceExhaustedError: The session has too many runs.
+        """
+        opened: list[Run] = []
+
+        async def chunks() -> AsyncGenerator[Any, None]:
+            check_request(request)
+            run = self._attach(request) or self._start(request, deadline, payload, parent)
+            opened.append(run)
+            async with aclosing(run.read(request.from_sequence, steps=request.stream)) as made:
+                async for data in made:
+                    yield data if payload else pb.AgentExecutionChunk.FromString(data)
+
+        def cancel() -> None:
+            # Who attached to look on leaves it to those who began it.
+            for run in opened if _names_work(request) else ():
+                run.cancel(CallCancelledError("the run was cancelled by its caller"))
+
+        return RunReader(chunks(), cancel, named=bool(request.run_id))
+
+    def cancel(self, request: pb.CancelAgentRunRequest) -> str:
+        """Cancels a run; returns what became of it.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+        session = self._store.find(request.session_id)
+        run = (session.runs or {}).get(request.run_id)
+        if run is None:
+            raise _no_run(session, request.run_id)
+        if run.over:
+            return f"run {run.run_id!r} was over already"
+        run.cancel(CallCancelledError("the run was cancelled by its caller"))
+        return f"run {run.run_id!r} is cancelled"
+
+    def _attach(self, request: pb.ExecuteAgentRequest) -> Run | None:
+        if not request.run_id:
+            if request.from_sequence:
+                raise ValidationError("from_sequence says where to go on with a run; it needs the run_id")
+            return None
+        session = self._store.find(request.session_id)
+        run = (session.runs or {}).get(request.run_id)
+        names_work = _names_work(request)
+        if run is None:
+            if request.from_sequence or not names_work:
+                # It would begin anew what somebody has seen a part of.
+                raise _no_run(session, request.run_id)
+            return None
+        if names_work and _asked(request) != run.digest:
+            raise ConflictError(
+                f"run {run.run_id!r} has another agent or input; attach with the same, or choose another run_id",
+                error_type="IdempotencyConflict",
+            )
+        return run
+
+    def _start(
+        self, request: pb.ExecuteAgentRequest, deadline: float | None, payload: bytes, parent: HubCall | None
+    ) -> Run:
+        executor, settings = self._executor, self._settings
+        session = self._store.find(request.session_id) if parent is not None else executor.let_in(request.session_id)
+        agent = (session.agents or {}).get(request.agent_id)
+        if agent is None:
+            raise NotFoundError(
+                f"session {session.id!r} has no agent {shown(request.agent_id)}; create it first",
+                error_type="AgentNotFound",
+            )
+        executor.check_size("the input of an agent", len(payload) or request.ByteSize())
+        if request.run_id:
+            # Each chunk carries it.
+            check_name(request.run_id, "a run id")
+        runs = session.runs if session.runs is not None else {}
+        self._make_room(session, runs)
+        timeout_ms = request.timeout_ms or int(settings.agent_timeout * 1000)
+        call: HubCall = executor.open(session, agent.tool, timeout_ms, deadline, parent=parent)
+        executor.active += 1
+        run = Run(
+            request.run_id or uuid.uuid4().hex,
+            agent.id,
+            call,
+            digest=_asked(request),
+            max_bytes=settings.agent_run_bytes,
+            memory=self._memory,
+            keep_time=settings.agent_run_keep_time,
+            on_forgotten=lambda forgotten: _drop(session, forgotten),
+        )
+        runs[run.run_id] = run
+        session.runs = runs
+        run.begin()
+        self._tasks.spawn(self._drive(run, agent, request), f"run {run.run_id}")
+        return run
+
+    def _make_room(self, session: Session, runs: dict[str, Run]) -> None:
+        if len(runs) < self._settings.max_session_runs:
+            return
+        spare = next((run for run in runs.values() if run.is_spare), None)
+        if spare is None:
+            raise ResourceExhaustedError(
+                f"session {session.id!r} has {len(runs)} runs, which is its limit (max_session_runs); "
+                "read or cancel some first",
+                details={"retry_after": "1"},
+            )
+        spare.forget()
+
+    async def _drive(self, run: Run, agent: Agent, request: pb.ExecuteAgentRequest) -> None:
+        """Has a runtime do the run, and keeps what it tells."""
+        executor, call = self._executor, run.call
+        error = error_info(ProtocolError("the agent runtime ended the run without a result or an error"))
+        held: Any = ()
+        try:
+            call.check()
+            held = await executor.admit(call)
+            asked = pb.ExecuteAgentRequest()
+            asked.CopyFrom(request)
+            # Steps that nobody wants now may be wanted by who attaches later.
+            asked.run_id, asked.from_sequence, asked.stream, asked.timeout_ms = run.run_id, 0, True, 0
+            async with aclosing(self._runtimes.run(call, agent.definition, asked)) as chunks:
+                while not run.over:
+                    try:
+                        data = await call.step(cast("Any", chunks.__anext__()))
+                    except StopAsyncIteration:
+                        break
+                    executor.check_size("a chunk of an agent's run", len(data))
+                    run.put(data)
+                    if not run.over:
+                        call.check()
+        except Exception as failure:  # noqa: BLE001 - every failure ends the run with an error
+            error = executor.error_of(failure)
+        except BaseException:
+            # Its own end, or the hub's.
+            error = error_info(call.convert() or CallCancelledError("the run was cancelled: the hub shuts down"))
+            if call.cancelled_from_outside():
+                raise
+        finally:
+            executor.end(call, held)
+            run.fail(error)
+
+
+def _names_work(request: pb.ExecuteAgentRequest) -> bool:
+    """Tells whether a request says what is to be run, rather than which run to look at."""
+    return bool(request.agent_id) and request.HasField("input")
+
+
+def _asked(request: pb.ExecuteAgentRequest) -> bytes:
+    """Returns a digest of what a run is to do."""
+    return _digest(pb.ExecuteAgentRequest(agent_id=request.agent_id, input=request.input, context=request.context))
+
+
+def _digest(message: Message) -> bytes:
+    return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()
+
+
+def _drop(session: Session, run: Run) -> None:
+    if session.runs is not None and session.runs.get(run.run_id) is run:
+        del session.runs[run.run_id]
+
+
+def _no_run(session: Session, run_id: str) -> NotFoundError:
+    return NotFoundError(
+        f"session {session.id!r} has no run {shown(run_id)}: it was never begun, or was over and is forgotten",
+        error_type="AgentNotFound",
+    )

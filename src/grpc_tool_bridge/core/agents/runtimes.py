@@ -1,0 +1,139 @@
+"""The agent runtimes that have dialled in.
+
+A runtime is a worker whose link says that it runs agents. It keeps no state: what an agent is stands in its session,
+and is told to whichever runtime has a run.
+"""
+
+from collections.abc import AsyncGenerator
+
+from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.workers.pool import Worker, WorkerPool
+from grpc_tool_bridge.errors import (
+    NotFoundError,
+    ProtocolError,
+    ResourceExhaustedError,
+    UnavailableError,
+    error_from_info,
+)
+from grpc_tool_bridge.link.calls import CREATE_AGENT, EXECUTE_AGENT, WorkerCall, WorkerLostError
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.nodes import read_message
+
+# A runtime may have forgotten an agent between being told of it and running it, or be lost meanwhile; not more often
+# than this.
+MAX_TELLINGS = 3
+
+_NO_RUNTIME = "no agent runtime is connected; start one with grpc-tool-bridge worker --agents, or serve --agents"
+
+
+class AgentRuntimes:
+    """Those of the workers that run agents.
+
+    Args:
+        workers: All that have dialled in.
+    """
+
+    def __init__(self, workers: WorkerPool) -> None:
+        self._workers = workers
+
+    @property
+    def available(self) -> bool:
+        """Whether there is one."""
+        return bool(self._connected())
+
+    def _connected(self) -> list[Worker]:
+        return [worker for worker in self._workers.workers() if worker.runs_agents and not worker.gone]
+
+    async def tell(self, call: HubCall, definition: pb.CreateReActAgentRequest) -> pb.CreateReActAgentResponse:
+        """Has a runtime look at an agent.
+
+        Raises:
+            UnavailableError: There is no runtime, or it was lost.
+            ResourceExhaustedError: All are busy.
+            ToolBridgeError: What the runtime finds wrong with the agent.
+        """
+        try:
+            return await self._tell(call, self._choose(), definition)
+        except WorkerLostError as lost:
+            raise UnavailableError(f"the agent runtime was lost: {lost.message}") from None
+
+    async def run(
+        self, call: HubCall, definition: pb.CreateReActAgentRequest, request: pb.ExecuteAgentRequest
+    ) -> AsyncGenerator[bytes, None]:
+        """Yields what a runtime tells of a run, as bytes.
+
+        Args:
+            call: What the run is for the hub.
+            definition: Of the agent; whichever runtime has the run is told of it first.
+            request: What is to be run; its ``agent_id`` becomes that of the runtime.
+
+        Raises:
+            UnavailableError: There is no runtime, or it was lost.
+            ResourceExhaustedError: All are busy.
+            ToolBridgeError: What the runtime says instead.
+        """
+        for is_last in (*[False] * (MAX_TELLINGS - 1), True):
+            worker = self._choose()
+            try:
+                request.agent_id = (await self._tell(call, worker, definition)).agent_id
+            except WorkerLostError as lost:
+                if is_last:
+                    raise UnavailableError(f"the agent runtime was lost: {lost.message}") from None
+                # Nothing has begun: another may do it.
+                continue
+            remote = WorkerCall(call, streaming=True, prefix=EXECUTE_AGENT)
+            call.worker = worker
+            try:
+                worker.link.start(remote, request.SerializeToString())
+                while (data := await remote.read()) is not None:
+                    yield data
+                    worker.link.grant(remote, len(data))
+            except NotFoundError as error:
+                if error.error_type != "AgentNotFound" or remote.has_arrived or is_last:
+                    raise
+            except WorkerLostError as lost:
+                raise UnavailableError(f"the agent runtime was lost in the middle of the run: {lost.message}") from None
+            else:
+                return
+            finally:
+                call.worker = None
+                # Nothing, where it has ended.
+                worker.link.cancel(remote)
+
+    async def _tell(
+        self, call: HubCall, worker: Worker, definition: pb.CreateReActAgentRequest
+    ) -> pb.CreateReActAgentResponse:
+        """Tells a runtime what an agent is; it answers with the id that the agent has there."""
+        remote = WorkerCall(call, streaming=False, prefix=CREATE_AGENT)
+        try:
+            worker.link.start(remote, definition.SerializeToString())
+            data = await remote.answer()
+        finally:
+            worker.link.cancel(remote)
+        try:
+            response = read_message(pb.CreateReActAgentResponse, data, "the message")
+        except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the runtime's fault
+            raise ProtocolError(f"the agent runtime's answer cannot be read: {str(failure)[:200]}") from None
+        if response.HasField("error"):
+            raise error_from_info(response.error)
+        if not response.agent_id:
+            raise ProtocolError("the agent runtime's answer names no agent")
+        return response
+
+    def _choose(self) -> Worker:
+        """Chooses the runtime with the fewest calls."""
+        connected = self._connected()
+        if not connected:
+            raise UnavailableError(_NO_RUNTIME)
+        answering = [worker for worker in connected if not worker.suspect]
+        if not answering:
+            raise UnavailableError("the agent runtime does not answer; call again when it does")
+        free = [worker for worker in answering if worker.active < worker.capacity]
+        if not free:
+            places = ", ".join(str(worker.capacity) for worker in answering[:8])
+            raise ResourceExhaustedError(
+                f"the agent runtimes are busy: each has as many calls as it takes ({places}); call again later, or "
+                "start another",
+                details={"retry_after": "1"},
+            )
+        return min(free, key=lambda worker: worker.active)

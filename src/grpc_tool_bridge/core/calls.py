@@ -1,0 +1,84 @@
+"""Calls as the hub has them."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from grpc_tool_bridge.errors import CallCancelledError, ToolBridgeError
+from grpc_tool_bridge.runner.calls import Call
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.core.registered_tool import RegisteredTool
+    from grpc_tool_bridge.core.sessions import Session, SessionStore
+    from grpc_tool_bridge.core.workers.pool import Worker
+    from grpc_tool_bridge.rpc.budgets import Budget
+
+
+# A worker ends a call itself, and alone knows whether the tool had begun: its answer is waited for a while longer, in
+# seconds; less than what a client waits longer for the hub's.
+WORKER_SLACK = 0.25
+
+
+# A request beyond this is counted on its session; those of smaller ones that a session may have take little.
+LARGE_BYTES = 16 * 1024
+
+
+class HubCall(Call):
+    """A call that the hub has let in.
+
+    Attributes:
+        session, tool: Whose call of what.
+        root: The outermost call above it; None where it is that itself.
+        below: Calls that run below it, of an outermost one.
+        parent: The call whose tool made this one; None for a call from outside.
+        worker: Who runs it now; None where that is the hub itself, or where it waits for a worker.
+    """
+
+    session: "Session"
+    tool: "RegisteredTool"
+    parent: "HubCall | None"
+    root: "HubCall | None" = None
+    below = 0
+    worker: "Worker | None" = None
+    _charged: "tuple[Budget, int] | None" = None
+    _gave_slack = False
+
+    def begin(self) -> bool:
+        """As of any call; false where its session has ended, though nobody may have come to cancel it yet."""
+        return self.session.ended is None and super().begin()
+
+    def refuse_ended(self) -> None:
+        """Raises where its session ended while it waited."""
+        if self.session.ended is not None:
+            raise session_ended(self.session.ended)
+
+    def charge(self, store: "SessionStore", size: int) -> None:
+        """Counts a large request on the budget of its session; its connection counts it on the hub's.
+
+        Raises:
+            ResourceExhaustedError: There is no room.
+        """
+        if size <= LARGE_BYTES:
+            return
+        memory = store.memory_of(self.session)
+        # What is read of it takes as much again.
+        memory.take_own(2 * size, f"the call of {self.tool.name}")
+        self._charged = (memory, 2 * size)
+
+    def uncharge(self) -> None:
+        """Takes that back."""
+        if self._charged is not None:
+            memory, size = self._charged
+            self._charged = None
+            memory.give_back_own(size)
+
+    def _expire(self) -> None:
+        if self.worker is None or self._gave_slack:
+            super()._expire()
+        else:
+            self._gave_slack = True
+            self._timer = asyncio.get_running_loop().call_later(WORKER_SLACK, self._expire)
+
+
+def session_ended(error: ToolBridgeError) -> CallCancelledError:
+    """Makes the error for a call whose session ended while it ran."""
+    return CallCancelledError(f"the call was cancelled: {error.message}")

@@ -1,0 +1,91 @@
+"""What is kept for a time, within so many entries and bytes."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, NamedTuple, TypeVar
+
+from grpc_tool_bridge.rpc.budgets import Budget
+
+# What an entry takes besides its value.
+ENTRY_BYTES = 512
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class _Entry(NamedTuple, Generic[V]):
+    value: V
+    size: int
+    ends_at: float
+
+
+class Kept(Generic[K, V]):
+    """Values that may be asked for again.
+
+    One whose time is over is not given any more, and its memory is free once the next value is asked for or comes.
+    Where there are too many, those least recently asked for go first.
+
+    Args:
+        keep_time: Seconds for which a value is kept.
+        max_entries: Values at once.
+        max_bytes: All of them.
+        memory: Charged with them; what it has no room for is not kept. None: nothing is charged.
+    """
+
+    __slots__ = ("_bytes", "_entries", "_keep_time", "_max_bytes", "_max_entries", "_memory", "_used")
+
+    def __init__(self, *, keep_time: float, max_entries: int, max_bytes: int, memory: Budget | None = None) -> None:
+        self._memory = memory
+        self._keep_time = keep_time
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        # The oldest first.
+        self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
+        # The least recently asked for first.
+        self._used: OrderedDict[K, None] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: K) -> V | None:
+        """Returns the value of ``key``; None where there is none any more."""
+        self._drop_old()
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        self._used.move_to_end(key)
+        return entry.value
+
+    def keep(self, key: K, value: V, size: int) -> None:
+        """Keeps a value of ``size`` bytes, instead of the one before; not one that is too large for any room."""
+        self._drop_old()
+        if key in self._entries:
+            self._drop(key)
+        if size > self._max_bytes:
+            return
+        if self._memory is not None:
+            if self._memory.is_full_for(size + ENTRY_BYTES) is not None:
+                return
+            self._memory.charge(size + ENTRY_BYTES)
+        self._entries[key] = _Entry(value, size, time.monotonic() + self._keep_time)
+        self._used[key] = None
+        self._bytes += size
+        while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
+            self._drop(next(iter(self._used)))
+
+    def _drop_old(self) -> None:
+        now = time.monotonic()
+        while self._entries:
+            oldest = next(iter(self._entries))
+            if self._entries[oldest].ends_at > now:
+                return
+            self._drop(oldest)
+
+    def _drop(self, key: K) -> None:
+        size = self._entries.pop(key).size
+        self._bytes -= size
+        if self._memory is not None:
+            self._memory.give_back(size + ENTRY_BYTES)
+        del self._used[key]

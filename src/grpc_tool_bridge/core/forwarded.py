@@ -1,0 +1,194 @@
+"""What the hub passes on between a caller and a worker, as bytes that it does not look into further than it must."""
+
+from grpc_tool_bridge.core.result_cache import ResultPlace
+from grpc_tool_bridge.errors import ProtocolError, SerializationError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    ErrorInfo,
+    ToolCallItem,
+    ToolCallRequest,
+    ToolCallResponse,
+    ToolCallResult,
+    ToolStreamChunk,
+    ToolStreamRequest,
+)
+from grpc_tool_bridge.rpc.nodes import read_message
+from grpc_tool_bridge.rpc.wireformat import fields
+from grpc_tool_bridge.runner.calls import deadline_text
+
+# Past this, reading a message costs more than finding what is asked of it.
+SCANNED_BYTES = 4_096
+
+# Bytes that stand beside the value in an answer: its type, what the call took.
+ANSWER_OVERHEAD = 4_096
+
+_SUCCESS = ToolCallResponse.SUCCESS_FIELD_NUMBER
+_RESULT = ToolCallResponse.RESULT_FIELD_NUMBER
+_SEQUENCE = ToolStreamChunk.SEQUENCE_FIELD_NUMBER
+_ERROR = ToolStreamChunk.ERROR_FIELD_NUMBER
+_COMPLETE = ToolStreamChunk.COMPLETE_FIELD_NUMBER
+_CONTENTS = frozenset({ToolStreamChunk.DATA_FIELD_NUMBER, ToolStreamChunk.METADATA_FIELD_NUMBER, _COMPLETE, _ERROR})
+
+
+def call_bytes(request: ToolCallRequest | ToolCallItem, session_id: str) -> bytes:
+    """Writes a call for a worker."""
+    if isinstance(request, ToolCallItem):
+        return ToolCallRequest(
+            session_id=session_id, tool_id=request.tool_id, args=request.args, kwargs=request.kwargs
+        ).SerializeToString()
+    return request.SerializeToString()
+
+
+def stream_bytes(request: ToolStreamRequest, stream_id: str) -> bytes:
+    """Writes a stream's request for a worker."""
+    request.stream_id = stream_id
+    return request.SerializeToString()
+
+
+class PassedAnswer:
+    """A worker's answer to one call.
+
+    Args:
+        data: A serialized ToolCallResponse.
+        tool_name: For texts.
+        show_traceback: Whether the caller may see the traceback of an error.
+
+    Attributes:
+        data: As given, or without its traceback.
+        success: Whether the tool succeeded.
+
+    Raises:
+        ProtocolError: It is no answer.
+    """
+
+    __slots__ = ("_message", "_tool_name", "data", "success")
+
+    def __init__(self, data: bytes, tool_name: str, *, show_traceback: bool) -> None:
+        self.data = data
+        self._message: ToolCallResponse | None = None
+        self._tool_name = tool_name
+        try:
+            if len(data) > SCANNED_BYTES:
+                found = dict(fields(data))
+                self.success = found.get(_SUCCESS) == 1 and _RESULT in found
+                if self.success:
+                    return
+            message = self._message = read_message(ToolCallResponse, data, "the message")
+        except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the worker's fault
+            raise _unreadable(f"the answer to {tool_name}", failure) from None
+        self.success = message.success
+        if not message.success:
+            if not message.error.type:
+                raise ProtocolError(f"the worker's answer to {tool_name} is neither a result nor an error")
+            if message.error.stacktrace and not show_traceback:
+                message.error.stacktrace = ""
+                self.data = message.SerializeToString()
+        elif not message.HasField("result"):
+            raise ProtocolError(f"the worker's answer to {tool_name} reports success, but has no result")
+
+    def restate(self, seconds: float) -> None:
+        """Makes the text of a time-out say what the call had in all, not what was left of it for the worker."""
+        message = self._message
+        if message is not None and _restate(message.error, seconds, self._tool_name):
+            self.data = message.SerializeToString()
+
+    def put_into(self, answer: ToolCallResponse | ToolCallResult, place: ResultPlace | None) -> None:
+        """Puts result or error, and what the call took at the worker, into the answer of the caller.
+
+        Args:
+            answer: The caller's.
+            place: Keeps a result, where there is one.
+
+        Raises:
+            ProtocolError: It cannot be read.
+        """
+        message = self._message
+        if message is None:
+            try:
+                message = read_message(ToolCallResponse, self.data, "the message")
+            except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the worker's fault
+                raise _unreadable("an answer", failure) from None
+        answer.success = message.success
+        if message.success:
+            answer.result.CopyFrom(message.result)
+        else:
+            answer.error.CopyFrom(message.error)
+        answer.metrics.CopyFrom(message.metrics)
+        if place is not None and message.success:
+            place.keep(answer)
+
+
+class PassedChunk:
+    """A chunk of a worker's stream.
+
+    Args:
+        data: A serialized ToolStreamChunk.
+        tool_name: For texts.
+        sequence: The number that is due.
+        show_traceback: Whether the caller may see the traceback of an error.
+
+    Attributes:
+        data: As given, or without its traceback.
+        error: What the stream ended with; None for any other chunk.
+        is_last: Whether the stream ends with it.
+
+    Raises:
+        ProtocolError: It is no chunk, or not the one that is due.
+    """
+
+    __slots__ = ("_tool_name", "data", "error", "is_last")
+
+    def __init__(self, data: bytes, tool_name: str, sequence: int, *, show_traceback: bool) -> None:
+        self.data = data
+        self._tool_name = tool_name
+        self.error: ErrorInfo | None = None
+        number = content = 0
+        try:
+            for field, value in fields(data):
+                if field == _SEQUENCE:
+                    number = value
+                elif field in _CONTENTS:
+                    content = field
+        except SerializationError as failure:
+            raise _unreadable(f"a chunk of {tool_name}", failure) from None
+        if number != sequence:
+            raise ProtocolError(
+                f"the worker's stream of {tool_name} has a gap: chunk {number} came where {sequence} was due"
+            )
+        if not content:
+            raise ProtocolError(f"chunk {sequence} of the worker's stream of {tool_name} is empty")
+        self.is_last = content in (_COMPLETE, _ERROR)
+        if content == _ERROR:
+            message = self.message()
+            self.error = message.error
+            if message.error.stacktrace and not show_traceback:
+                message.error.stacktrace = ""
+                self.data = message.SerializeToString()
+
+    def restate(self, seconds: float) -> None:
+        """As of an answer."""
+        message = self.message()
+        if _restate(message.error, seconds, self._tool_name):
+            self.error, self.data = message.error, message.SerializeToString()
+
+    def message(self) -> ToolStreamChunk:
+        """Reads it whole.
+
+        Raises:
+            ProtocolError: It cannot be read.
+        """
+        try:
+            return read_message(ToolStreamChunk, self.data, "the message")
+        except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the worker's fault
+            raise _unreadable("a chunk", failure) from None
+
+
+def _restate(error: ErrorInfo, seconds: float, tool_name: str) -> bool:
+    facts = error.details
+    if error.type != "TimeoutError" or facts.get("origin") != "bridge" or "started" not in facts:
+        return False
+    error.message = deadline_text(tool_name, seconds, facts.get("waited_for", ""))
+    return True
+
+
+def _unreadable(what: str, failure: Exception) -> ProtocolError:
+    return ProtocolError(f"{what}, which a worker sent, cannot be read: {str(failure)[:200]}")

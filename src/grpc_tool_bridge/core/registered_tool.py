@@ -1,0 +1,303 @@
+"""A tool as the hub holds it: its spec, its function where it is local, its limits."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from grpc_tool_bridge.aio.turns import Turns
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.limits import Places, RateLimit
+from grpc_tool_bridge.core.metrics import ToolMetrics
+from grpc_tool_bridge.core.variables import Revisions
+from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError, ResourceExhaustedError, ValidationError
+from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
+from grpc_tool_bridge.rpc.bounds import shown
+from grpc_tool_bridge.tools.options import MAX_TOOL_NAME_CHARS, TOOL_NAME
+from grpc_tool_bridge.tools.pipelines import PIPELINE_KEY, pipeline_of
+from grpc_tool_bridge.tools.spec_arguments import read_arguments
+from grpc_tool_bridge.tools.spec_checks import SpecCheck
+from grpc_tool_bridge.tools.tool import Tool, as_tool
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.core.workers.pool import Worker
+
+# A tool is described by one message, which has to fit into a page of a list; and nobody writes so much by hand.
+MAX_SPEC_BYTES = 1024 * 1024
+
+# What a tool takes beside its spec, roughly.
+TOOL_BYTES = 2_048
+
+
+class Prepared(NamedTuple):
+    """A tool that was looked at and may be registered.
+
+    Attributes:
+        spec: Its description.
+        tool: Runs it in the hub; None where somebody else does.
+        check: Checks the arguments of a call that somebody else runs.
+        size: Bytes that it counts for.
+        schema: A digest of what replicas have to share.
+    """
+
+    spec: ToolSpec
+    tool: Tool | None
+    check: Callable[[Any], None]
+    size: int
+    schema: bytes
+
+
+ToolSource = Tool | Callable[..., Any] | ToolSpec | Prepared
+
+# Calls of one tool that may wait for a place, over all sessions; each session has a bound of its own below it.
+MAX_TOOL_WAITING = 100_000
+
+
+class RegisteredTool:
+    """A tool in the registry.
+
+    Attributes:
+        spec: Its description.
+        id, name: From the spec.
+        tool: The local tool; None where somebody else runs it.
+        revision: Of its registration.
+        timeout: Seconds that a call may take; None: no limit of its own.
+        places: Calls at once; None: no limit.
+        rate: Calls in a minute; None: no limit.
+        metrics: Its counts; set by the registry.
+        check: Checks the arguments of a call that somebody else runs, as far as its spec tells.
+        workers: Who offers it, the one that had a call longest ago first; None: it is no worker's tool.
+        session_id: The session that sees it; empty: every session.
+        size: Bytes that it counts for.
+        schema: A digest of what replicas have to share.
+    """
+
+    __slots__ = (
+        "check",
+        "id",
+        "metrics",
+        "name",
+        "places",
+        "rate",
+        "revision",
+        "schema",
+        "session_id",
+        "size",
+        "spec",
+        "timeout",
+        "tool",
+        "workers",
+    )
+
+    def __init__(self, source: ToolSpec | Prepared, tool: Tool | None, revision: int, settings: Settings) -> None:
+        prepared = source if isinstance(source, Prepared) else _prepared(source, tool)
+        spec = prepared.spec
+        limits = spec.limits
+        self.spec = spec
+        self.id = spec.tool_id
+        self.name = spec.name
+        self.tool = prepared.tool
+        self.revision = revision
+        self.timeout = limits.timeout_ms / 1000 if limits.timeout_ms else None
+        at_once = limits.max_concurrent_calls or settings.max_tool_calls
+        self.places = Places(at_once, MAX_TOOL_WAITING, f"tool {self.name!r}") if at_once else None
+        per_minute = limits.rate_limit_per_minute or settings.rate_limit_per_minute
+        self.rate = RateLimit(per_minute) if per_minute else None
+        self.metrics = ToolMetrics()
+        self.check = prepared.check
+        self.size = prepared.size
+        self.schema = prepared.schema
+        self.workers: list[Worker] | None = None
+        self.session_id = ""
+
+
+def register_in(
+    known: dict[str, RegisteredTool],
+    sources: Iterable[ToolSource],
+    *,
+    settings: Settings,
+    revisions: Revisions,
+    scope: str,
+    bounds: "ScopeBounds | None" = None,
+    replaced: Collection[RegisteredTool] = (),
+) -> list[RegisteredTool]:
+    """Adds tools to one scope, all or none.
+
+    Args:
+        known: The scope's tools by id; the new ones are added.
+        sources: Functions, tools, specs of tools that somebody else runs, or of pipelines, which the hub runs.
+        settings: Limits of tools that set none.
+        revisions: Numbers the change.
+        scope: The scope's name, for the texts of errors.
+        bounds: How many tools the scope may have, and of how many bytes; None: no limit.
+        replaced: Tools of the scope that give way to the new ones.
+
+    Raises:
+        AlreadyExistsError: Two tools of the scope would share a name or an id.
+        ValidationError: A name or an id cannot be used.
+        ResourceExhaustedError: The scope would have too many.
+    """
+    resolved = [prepare(source) for source in sources]
+    gone = set(replaced)
+    kept = [tool for tool in known.values() if tool not in gone]
+    if bounds is not None:
+        bounds.check(scope, kept, resolved)
+    names = {tool.name for tool in kept}
+    ids = {tool.id for tool in kept}
+    for spec in [prepared.spec for prepared in resolved]:
+        if spec.name in names or spec.tool_id in ids:
+            what = f"a tool named {spec.name!r}" if spec.name in names else f"a tool with the id {spec.tool_id!r}"
+            raise AlreadyExistsError(f"{scope} has {what} already; give one of them another name")
+        names.add(spec.name)
+        ids.add(spec.tool_id)
+    if not resolved:
+        return []
+    revision = revisions.next()
+    added = [RegisteredTool(prepared, None, revision, settings) for prepared in resolved]
+    for tool in replaced:
+        del known[tool.id]
+    known.update((tool.id, tool) for tool in added)
+    return added
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeBounds:
+    """What the tools of one scope may take, and what is left for all scopes of a hub.
+
+    Attributes:
+        count, count_setting: Tools, and the name of the setting that says so.
+        size, size_setting: Bytes of them, likewise.
+        others: Bytes of the tools of all other scopes.
+        all_size: Bytes of all tools of a hub.
+    """
+
+    count: int
+    count_setting: str
+    size: int
+    size_setting: str
+    others: int
+    all_size: int
+
+    def check(self, scope: str, kept: Sequence[RegisteredTool], added: Sequence[Prepared]) -> None:
+        """Refuses what would be too much.
+
+        Raises:
+            ResourceExhaustedError: There would be too many tools, or too many bytes of them.
+        """
+        count = len(kept) + len(added)
+        if count > self.count:
+            raise ResourceExhaustedError(
+                f"{scope} would have {count:,} tools, the limit is {self.count:,} ({self.count_setting})"
+            )
+        size = sum(tool.size for tool in kept) + sum(prepared.size for prepared in added)
+        if size > self.size:
+            raise ResourceExhaustedError(
+                f"the {count:,} tools of {scope} would take {size:,} bytes, the limit is {self.size:,} "
+                f"({self.size_setting}); shorten their descriptions and schemas"
+            )
+        if self.others + size > self.all_size:
+            raise ResourceExhaustedError(
+                f"all tools of the hub and its sessions would take {self.others + size:,} bytes, the limit is "
+                f"{self.all_size:,} (max_tool_bytes); remove some, or end sessions that have some"
+            )
+
+
+def tool_not_found(tool_id: str, scope: str, ids: Collection[str]) -> NotFoundError:
+    """Makes the error for a tool that is not there, with the ids that look like it."""
+    close = near_names(tool_id, ids)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    if len(tool_id) > MAX_TOOL_NAME_CHARS:
+        hint = f"; an id has at most {MAX_TOOL_NAME_CHARS} characters, this one has {len(tool_id):,}"
+    return NotFoundError(f"{scope} sees no tool {shown(tool_id)}{hint}", error_type="ToolNotFound")
+
+
+def _pass(_: Any) -> None:
+    """Checks nothing: a local tool checks its arguments itself."""
+
+
+def prepare(source: ToolSource) -> Prepared:
+    """Looks at a tool that is to be registered.
+
+    Raises:
+        ValidationError: A name, an id or a limit cannot be used, or what it says of the arguments; or it is too large.
+    """
+    return source if isinstance(source, Prepared) else _prepared(*resolve(source))
+
+
+async def prepare_all(specs: Sequence[ToolSpec]) -> list[Prepared]:
+    """Looks at many tools; others have their turn meanwhile.
+
+    Raises:
+        AlreadyExistsError: Two of them share a name or an id.
+        ValidationError: As of ``prepare``.
+    """
+    for what, texts in (("name", [spec.name for spec in specs]), ("id", [spec.tool_id or spec.name for spec in specs])):
+        if len(set(texts)) < len(texts):
+            twice, count = Counter(texts).most_common(1)[0]
+            raise AlreadyExistsError(f"{count:,} of the tools have the {what} {shown(twice)}; rename all but one")
+    prepared: list[Prepared] = []
+    turns = Turns()
+    for spec in specs:
+        prepared.append(prepare(spec))
+        if turns.due:
+            await turns.give()
+    return prepared
+
+
+def _prepared(spec: ToolSpec, tool: Tool | None) -> Prepared:
+    size = spec.ByteSize()
+    if size > MAX_SPEC_BYTES:
+        raise _too_large(spec.name, size)
+    check = SpecCheck(spec) if tool is None else _pass
+    return Prepared(spec, tool, check, size + TOOL_BYTES, _schema(spec))
+
+
+def _too_large(name: str, size: int) -> ValidationError:
+    return ValidationError(
+        f"tool {shown(name)}: its spec has {size:,} bytes, the limit is {MAX_SPEC_BYTES:,}; shorten its "
+        "description, its schemas or its examples",
+        details={"size": str(size), "limit": str(MAX_SPEC_BYTES)},
+    )
+
+
+def _schema(spec: ToolSpec) -> bytes:
+    """Digests what replicas have to share: all but the texts for readers."""
+    bare = ToolSpec()
+    bare.CopyFrom(spec)
+    for name in ("description", "examples"):
+        bare.ClearField(name)
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).digest()
+
+
+def resolve(source: Tool | Callable[..., Any] | ToolSpec) -> tuple[ToolSpec, Tool | None]:
+    """Makes of a source the spec to register, and the tool where the hub itself runs it.
+
+    Raises:
+        ValidationError: A name, an id or a limit cannot be used, or what it says of the arguments; or it is too large.
+    """
+    if not isinstance(source, ToolSpec):
+        tool = as_tool(source)
+        return tool.spec, tool
+    size = source.ByteSize()
+    if size > MAX_SPEC_BYTES:
+        raise _too_large(source.name, size)
+    spec = ToolSpec()
+    spec.CopyFrom(source)
+    spec.tool_id = spec.tool_id or spec.name
+    for what, text in (("name", spec.name), ("tool_id", spec.tool_id)):
+        if not TOOL_NAME.fullmatch(text):
+            raise ValidationError(
+                f"a tool's {what} is 1 to {MAX_TOOL_NAME_CHARS} letters, digits, '_', '-' or '.'; "
+                f"this one is {shown(text)}"
+            )
+    limits = spec.limits
+    if min(limits.timeout_ms, limits.max_concurrent_calls, limits.rate_limit_per_minute, limits.max_memory_bytes) < 0:
+        raise ValidationError(f"tool {spec.name!r}: limits are 0 (none) or more")
+    if spec.type == ToolType.COMPOSITE and PIPELINE_KEY in spec.metadata:
+        # Before anything is made of them: thousands of inputs of a pipeline would hold up the hub.
+        read_arguments(spec)
+        composite = pipeline_of(spec)
+        return composite.spec, composite
+    return spec, None

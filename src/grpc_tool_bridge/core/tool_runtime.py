@@ -1,0 +1,97 @@
+"""What a tool in the hub's own process may ask of the hub."""
+
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf import any_pb2
+
+from grpc_tool_bridge.core.sessions import SessionStore
+from grpc_tool_bridge.core.variables import listing
+from grpc_tool_bridge.errors import ToolExecutionError, error_from_info
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolStreamRequest, VariableInfo
+from grpc_tool_bridge.values.arguments import pack_argument
+from grpc_tool_bridge.values.offload import outside_loop, read_value, written
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.core.calls import HubCall
+    from grpc_tool_bridge.core.executor import Executor
+
+
+class HubRuntime:
+    """Stands behind the context of one call of a local tool.
+
+    Args:
+        call: The call; calls that the tool makes share its deadline and place.
+        executor: Runs them.
+        store: Holds the session's variables.
+    """
+
+    def __init__(self, call: "HubCall", executor: "Executor", store: SessionStore) -> None:
+        self._call = call
+        self._executor = executor
+        self._store = store
+        self._most = executor.settings.max_message_nodes
+
+    async def get_variable(self, name: str) -> Any:
+        """Returns the value; raises NotFoundError."""
+        value = self._store.variables(self._call.session.id).get(name).value
+        # A program in the hub's own process may have set it as it is.
+        return await read_value(value, max_nodes=self._most) if isinstance(value, any_pb2.Any) else value
+
+    async def set_variable(self, name: str, value: Any, expected_revision: int | None) -> int:
+        """Sets the value and returns its new revision; raises ConflictError."""
+        encoded = await written(value, max_nodes=self._most)
+        return self._store.set_encoded(
+            self._call.session.id, name, encoded, expected_revision=expected_revision
+        ).revision
+
+    async def delete_variable(self, name: str, expected_revision: int | None) -> None:
+        """Deletes the variable; raises NotFoundError, ConflictError."""
+        self._store.variables(self._call.session.id).delete(name, expected_revision=expected_revision)
+
+    async def list_variables(self, prefix: str) -> list[VariableInfo]:
+        """Lists the session's variables by name."""
+        chosen = await self._store.variables(self._call.session.id).select(prefix=prefix)
+        # They leave the process with nobody.
+        return list((await listing(chosen, sys.maxsize)).variables)
+
+    async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Calls another tool; raises ToolExecutionError."""
+        request = ToolCallRequest(session_id=self._call.session.id, tool_id=tool_id)
+        await self._fill(request, args, kwargs)
+        response = await self._executor.execute(request, parent=self._call)
+        if not response.success:
+            raise error_from_info(response.error, tool_id)
+        return await read_value(response.result, max_nodes=self._most)
+
+    async def stream_tool(
+        self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> AsyncGenerator[Any, None]:
+        """Streams another tool; raises ToolExecutionError."""
+        request = ToolStreamRequest(session_id=self._call.session.id, tool_id=tool_id)
+        await self._fill(request, args, kwargs)
+        chunks = self._executor.stream(request, parent=self._call)
+        try:
+            async for chunk in chunks:
+                kind = chunk.WhichOneof("content")
+                if kind == "data":
+                    yield await read_value(chunk.data, max_nodes=self._most)
+                elif kind == "error":
+                    error = error_from_info(chunk.error, tool_id)
+                    assert isinstance(error, ToolExecutionError)  # noqa: S101 - it is, where a tool is named
+                    raise error
+        finally:
+            await chunks.aclose()
+
+    async def _fill(
+        self, request: ToolCallRequest | ToolStreamRequest, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        spec = self._executor.spec_of(request.session_id, request.tool_id)
+        for place, value in enumerate(args):
+            type_url, payload = await outside_loop(partial(pack_argument, value, place, spec))
+            request.args.add(type_url=type_url, value=payload)
+        for name, value in kwargs.items():
+            message = request.kwargs[name]
+            message.type_url, message.value = await outside_loop(partial(pack_argument, value, name, spec))

@@ -1,0 +1,1 @@
+"""The workers of a hub, and which of them runs a call."""

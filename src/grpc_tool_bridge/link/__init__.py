@@ -1,0 +1,1 @@
+"""The link's protocol, its two ends and the calls on it."""

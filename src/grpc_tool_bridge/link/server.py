@@ -1,0 +1,290 @@
+"""The calls that the peer of a link makes."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Protocol
+
+from grpc_tool_bridge.aio.eager import Done, EagerTasks
+from grpc_tool_bridge.aio.timeouts import ExpiredError, within
+from grpc_tool_bridge.config import REQUEST_TIMEOUT
+from grpc_tool_bridge.errors import (
+    CallCancelledError,
+    DeadlineExceededError,
+    ToolBridgeError,
+    UnimplementedError,
+)
+from grpc_tool_bridge.errors.faults import log_fault
+from grpc_tool_bridge.link.protocol import IncomingCall, Link
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus
+from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY, TAKE_DEADLINE, TAKE_LINK, Method
+from grpc_tool_bridge.rpc.request_reader import request_reader
+from grpc_tool_bridge.transport.status import link_status_of
+
+# Reading a request beyond this takes so long that small calls would notice.
+LARGE_BYTES = 256 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+class CallOwner(Protocol):
+    """Whose link it is."""
+
+    def wake(self) -> None:
+        """Sends what the link was given, with what it is given before the writer's next turn."""
+
+    def push(self) -> None:
+        """Sends what the link was given at once."""
+
+    def origin_of(self, call: IncomingCall) -> Any:
+        """Tells where a call comes from, for who runs it; raises ToolBridgeError."""
+
+    def before_reply(self, method: str, call: IncomingCall, response: Any) -> None:
+        """Called with each answer of a unary call before it is sent."""
+
+
+class ServedMethod:
+    """A method, with what each call would have to look up of it.
+
+    Args:
+        method: The method.
+        function: What answers it: takes the request, and what ``TAKE_DEADLINE`` and ``TAKE_LINK`` say.
+        relay: What may take a call before that, and then tells of its end.
+    """
+
+    __slots__ = ("_function", "_read", "_relay", "_takes_deadline", "_takes_link", "name", "streams")
+
+    def __init__(self, method: Method, function: Callable[..., Any], relay: Callable[..., Any] | None = None) -> None:
+        self.name = method.name
+        self.streams = method.response_streaming
+        self._takes_deadline = method.name in TAKE_DEADLINE
+        self._takes_link = method.name in TAKE_LINK
+        self._read = request_reader(method)
+        self._function = function
+        self._relay = relay
+
+    def open(self, call: IncomingCall, owner: CallOwner, done: Done | None) -> tuple[Any, Any]:
+        """Reads the request, and makes the coroutine or the generator that answers it.
+
+        Where the call is relayed there is None to run: ``done`` is told of its end, and its task is what cancels it.
+        Without ``done`` it is not relayed.
+
+        Raises:
+            SerializationError: The request cannot be read.
+            MessageTooLargeError: It is too large to be read.
+            ToolBridgeError: As of ``origin_of``.
+        """
+        payload = call.payload
+        request = self._read(payload)
+        # A call that waits need not hold it twice.
+        call.payload = b""
+        if self._takes_deadline:
+            deadline = time.monotonic() + call.timeout_ms / 1000 if call.timeout_ms else None
+            origin = owner.origin_of(call)
+            if self._relay is not None and done is not None and origin is None:
+                call.task = self._relay(request, deadline=deadline, payload=payload, done=done)
+                if call.task is not None:
+                    return request, None
+            return request, self._function(request, deadline=deadline, payload=payload, origin=origin)
+        if self._takes_link:
+            return request, self._function(request, link=owner)
+        return request, self._function(request)
+
+
+def served_methods(server: Any) -> dict[str, ServedMethod]:
+    """Makes the methods that an object has, by name."""
+    relays = {"ExecuteTool": getattr(server, "relay_tool", None)}
+    return {
+        name: ServedMethod(method, function, relays.get(name))
+        for name, method in METHODS.items()
+        if (function := getattr(server, method.attribute, None)) is not None
+    }
+
+
+async def _in_turns(call: IncomingCall, served: ServedMethod, owner: CallOwner) -> Any:
+    """Reads a large request and runs its call, and lets others have their turn before each."""
+    await asyncio.sleep(0)
+    _, work = served.open(call, owner, None)
+    await asyncio.sleep(0)
+    return await work
+
+
+class CallServer:
+    """Runs what the peer of one link calls.
+
+    Args:
+        link: The protocol.
+        owner: Whose link it is.
+        methods: What is served, by name; others answer UNIMPLEMENTED.
+        who: Who serves, for the text of that.
+        patience: Seconds that a message of a stream waits for its reader; then the stream ends.
+        room_timeout: Seconds that a large request waits for room in memory; then it is refused.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        owner: CallOwner,
+        methods: Mapping[str, ServedMethod],
+        *,
+        who: str,
+        patience: float,
+        room_timeout: float = REQUEST_TIMEOUT,
+    ) -> None:
+        self._link = link
+        self._owner = owner
+        self._methods = methods
+        self._who = who
+        self._patience = patience
+        self._tasks = EagerTasks()
+        # Calls that came while answers piled up, in order; they begin when the peer has read some.
+        self._held: dict[int, IncomingCall] = {}
+        # Large ones that wait for room in memory, with what ends their wait. They hold up no small one.
+        self._roomless: dict[int, tuple[IncomingCall, asyncio.TimerHandle]] = {}
+        self._room_timeout = room_timeout
+        self._streams = 0
+
+    async def aclose(self) -> None:
+        """Ends what runs: the peer has gone, or is about to, and nobody waits for an answer."""
+        self._held.clear()
+        for _, timer in self._roomless.values():
+            timer.cancel()
+        self._roomless.clear()
+        for call in list(self._link.incoming.values()):
+            if call.task is not None and not isinstance(call.task, asyncio.Task):
+                call.task.cancel()
+        await self._tasks.aclose()
+
+    def take(self, call: IncomingCall) -> None:
+        """Takes a call."""
+        if self._held or not self._link.writable:
+            self._held[call.id] = call
+        else:
+            self._begin(call)
+
+    def begin_held(self) -> None:
+        """Begins the calls that waited, as far as the link takes answers."""
+        held = self._held
+        while held and self._link.writable:
+            self._begin(held.pop(next(iter(held))))
+        while self._roomless:
+            call, timer = next(iter(self._roomless.values()))
+            if not self._link.begin(call):
+                return
+            timer.cancel()
+            del self._roomless[call.id]
+            self._begin(call)
+
+    def cancel(self, call: IncomingCall) -> None:
+        """Ends a call that the peer wants no more."""
+        if call.task is not None:
+            call.task.cancel()
+            return
+        self._held.pop(call.id, None)
+        waiting = self._roomless.pop(call.id, None)
+        if waiting is not None:
+            waiting[1].cancel()
+        self._fail(call, CallCancelledError("the call was cancelled before it began"))
+
+    def _has_room(self, call: IncomingCall) -> bool:
+        """Tells whether a large request may be read; where not, it waits."""
+        if call.metadata and ORIGIN_KEY in call.metadata:
+            # The call that it belongs to may be what all others wait for.
+            self._link.begin_anyway(call)
+            return True
+        if not self._roomless and self._link.begin(call):
+            return True
+        timer = asyncio.get_running_loop().call_later(self._room_timeout, self._refuse_roomless, call)
+        self._roomless[call.id] = (call, timer)
+        return False
+
+    def _refuse_roomless(self, call: IncomingCall) -> None:
+        del self._roomless[call.id]
+        self._link.refuse_for_room(call)
+        self._owner.wake()
+
+    def _begin(self, call: IncomingCall) -> None:
+        if len(call.payload) > LARGE_BYTES and self._link.is_budgeted and not call.begun and not self._has_room(call):
+            return
+        served = self._methods.get(call.method)
+        try:
+            if served is None:
+                raise UnimplementedError(f"{self._who} does not offer {call.method[:100]}")
+            if len(call.payload) > LARGE_BYTES and not served.streams:
+                work = _in_turns(call, served, self._owner)
+                call.task = self._tasks.start(work, partial(self._answered, call, served.name))
+                return
+            done = partial(self._answered, call, served.name)
+            request, work = served.open(call, self._owner, done)
+        except ToolBridgeError as error:
+            self._fail(call, error)
+            return
+        if served.streams:
+            patience = self._patience
+            if getattr(request, "timeout_ms", 0) > 0:
+                # A stream that gives itself less time holds its place no longer than that for a reader that stalls.
+                patience = min(patience, request.timeout_ms / 1000)
+            self._streams += 1
+            call.task = self._tasks.start(self._stream(call, work, patience), partial(self._streamed, call))
+        elif work is not None:
+            call.task = self._tasks.start(work, done)
+
+    def _answered(self, call: IncomingCall, method: str, response: Any, error: BaseException | None) -> None:
+        """Sends the answer of a unary call."""
+        if error is None:
+            try:
+                if type(response) is not bytes:
+                    self._owner.before_reply(method, call, response)
+                    response = response.SerializeToString()
+                self._link.reply(call, response)
+            except ToolBridgeError as refusal:
+                self._fail(call, refusal)
+        else:
+            self._fail(call, error)
+        if len(self._link.incoming) > self._streams:
+            self._owner.wake()
+        else:
+            # The only call there was: nothing comes that it could be sent together with.
+            self._owner.push()
+
+    async def _stream(self, call: IncomingCall, messages: Any, patience: float) -> None:
+        link, owner = self._link, self._owner
+        room: asyncio.Event | None = None
+        try:
+            async for message in messages:
+                link.chunk(call, message if type(message) is bytes else message.SerializeToString())
+                owner.wake()
+                while not link.has_room(call):
+                    if room is None:
+                        room = asyncio.Event()
+                    room.clear()
+                    link.has_room(call, room.set)
+                    try:
+                        await within(room.wait(), patience)
+                    except ExpiredError:
+                        raise DeadlineExceededError(
+                            f"the stream was ended: its reader took nothing for {patience:g} s"
+                        ) from None
+        finally:
+            if call.cancelled and (cancel := getattr(messages, "cancel", None)) is not None:
+                # What outlives a reader that was lost does not outlive one that wants it no more.
+                cancel()
+            await messages.aclose()
+
+    def _streamed(self, call: IncomingCall, _: None, error: BaseException | None) -> None:
+        self._streams -= 1
+        if error is None:
+            self._link.end(call, LinkStatus())
+        else:
+            self._fail(call, error)
+        self._owner.wake()
+
+    def _fail(self, call: IncomingCall, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            error = CallCancelledError("the call was cancelled")
+        elif not isinstance(error, ToolBridgeError):
+            log_fault(_log, "fault in %s", call.method, error=error)
+        self._link.end(call, link_status_of(error))
+        self._owner.wake()

@@ -1,0 +1,320 @@
+"""How many things a message holds, counted from its bytes before anything is made of them.
+
+A few bytes may stand for an object of Python's, and ten megabytes of them for five million: to make those takes
+seconds, in which nothing else runs. So each field, element, key, text and number of a message counts as one *node*, and
+a message of too many is refused unread. What has less than two bytes for each node that is allowed need not be counted.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
+from grpc_tool_bridge.rpc.wireformat import FIXED32, FIXED64, LENGTH, MORE, TYPE_PREFIX, VARINT, read_varint
+
+M = TypeVar("M", bound=Message)
+
+MAX_NODES = 250_000
+
+# No node takes less: of protobuf a field's tag and its number or length, of JSON an element and its comma.
+NODE_BYTES = 2
+
+# Values of more bytes are read in a thread: of models of few fields, so many take a loop some 20 ms.
+SLOW_BYTES = 16 * 1024
+
+# A text is read at once, but may be declared to be an address or a moment, which takes longer to find out.
+SLOW_TEXT_BYTES = 256 * 1024
+_TEXT = TYPE_PREFIX + "google.protobuf.StringValue"
+
+# These are read as they are, however large they are.
+_FLAT = frozenset(TYPE_PREFIX + name for name in ("google.protobuf.BytesValue", "dspex.bridge.Tensor"))
+
+_BETWEEN_QUOTES = b'"'
+_SPACE = b" \t\r\n"
+_STRUCTURE = b",:[{"
+
+
+def too_many_nodes(what: str, count: int, limit: int, *, counted_all: bool = True) -> MessageTooLargeError:
+    """Makes the error for a message of too many nodes.
+
+    Args:
+        what: What it is, such as "the result of add".
+        count: How many were counted.
+        limit: How many it may have.
+        counted_all: Whether there are no more.
+    """
+    number = f"{count:,}" if counted_all else f"more than {limit:,}"
+    return MessageTooLargeError(
+        f"message too large: {what} has {number} nodes (each element, key, text and number is one), the limit is "
+        f"{limit:,} (max_message_nodes); send arrays or frames, split it, or run the tool with executor='process'",
+        details={"nodes": str(count), "limit": str(limit)},
+    )
+
+
+def check_message(data: bytes, cls: type[Message], what: str, limit: int = MAX_NODES) -> None:
+    """Refuses a message of too many nodes. What values in it hold, as Any, does not count.
+
+    Args:
+        data: The message, serialized.
+        cls: Its class.
+        what: What it is, for the text.
+        limit: How many it may have.
+
+    Raises:
+        MessageTooLargeError: It has more.
+        SerializationError: It cannot be read.
+    """
+    if len(data) > limit * NODE_BYTES:
+        _Count(what, limit).of_message(data, 0, len(data), _layout(cls.DESCRIPTOR))
+
+
+def read_message(cls: type[M], data: bytes, what: str, limit: int = MAX_NODES) -> M:
+    """Reads a message, unless it has too many nodes; raises as ``check_message``, and protobuf's DecodeError."""
+    check_message(data, cls, what, limit)
+    return cls.FromString(data)
+
+
+def check_value(type_url: str, payload: bytes, what: str, limit: int) -> int:
+    """Refuses a value of too many nodes.
+
+    Args:
+        type_url: Of the Any.
+        payload: Its bytes.
+        what: What it is, for the text.
+        limit: How many it may have.
+
+    Returns:
+        How many it has; 0 where it cannot have too many, so that nobody counted.
+
+    Raises:
+        MessageTooLargeError: It has more.
+        SerializationError: It cannot be read.
+    """
+    if len(payload) <= limit * NODE_BYTES:
+        return 0
+    count = _Count(what, limit)
+    count.of_value(type_url, payload, 0, len(payload))
+    return count.nodes
+
+
+def check_values(values: Sequence[tuple[str, bytes]], what: str, limit: int) -> None:
+    """Refuses values, each a type URL and its bytes, that together have too many nodes; raises as ``check_value``."""
+    if sum(len(payload) for _, payload in values) <= limit * NODE_BYTES:
+        return
+    count = _Count(what, limit)
+    for type_url, payload in values:
+        count.of_value(type_url, payload, 0, len(payload))
+
+
+def is_slow(type_url: str, payload: bytes) -> bool:
+    """Tells whether reading a value may take so long that it does not belong into an event loop."""
+    size = len(payload)
+    return size > SLOW_BYTES and type_url not in _FLAT and (size > SLOW_TEXT_BYTES or type_url != _TEXT)
+
+
+def json_nodes(text: bytes, most: int) -> int:
+    """Counts the nodes of a JSON text.
+
+    Args:
+        text: UTF-8 bytes. Of a text that is no JSON, what is counted is right up to where it stops being some.
+        most: Past so many, what is in strings may count as well where there are more strings than that.
+
+    Returns:
+        The number of its elements, keys, texts and numbers.
+    """
+    # Each but the first follows one of these characters; outside of strings, that is.
+    count = 1 + len(text) - len(text.translate(None, _STRUCTURE))
+    if count <= most:
+        return count
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    strings = text.count(_BETWEEN_QUOTES) // 2
+    if strings > most:
+        return max(strings, count)
+    if strings:
+        # Without the strings, but not as if they had not been there: a list of one is not empty.
+        text = b"0".join(text.split(_BETWEEN_QUOTES)[::2])
+    text = text.translate(None, _SPACE)
+    empty = text.count(b"[]") + text.count(b"{}")
+    return 1 + len(text) - len(text.translate(None, _STRUCTURE)) - empty
+
+
+@dataclass(slots=True)
+class _Layout:
+    """What the fields of a message mean.
+
+    Attributes:
+        parts: By tag, those that are messages; None for a list of numbers, packed into one field.
+        wraps: Whether a message is as good as the one field that it has, so that both together are one node.
+        is_any: Whether it is an Any, whose value is a message of its own.
+    """
+
+    parts: dict[int, "_Layout | None"] = field(default_factory=dict)
+    wraps: bool = False
+    is_any: bool = False
+
+
+_WRAPPERS = frozenset({"google.protobuf.Value", "dspex.bridge.RichValue"})
+# Of a message of one field: a double, and a number below 128 or a truth value.
+_BYTES_OF_FIXED = 9
+_BYTES_OF_SMALL = 2
+_ANY = "google.protobuf.Any"
+_TYPE_URL_TAG = 1 << 3 | LENGTH
+_VALUE_TAG = 2 << 3 | LENGTH
+
+
+@cache
+def _layout(descriptor: Descriptor) -> _Layout:
+    return _laid_out(descriptor, {})
+
+
+def _laid_out(descriptor: Descriptor, known: dict[str, _Layout]) -> _Layout:
+    name = descriptor.full_name
+    if name in known:
+        return known[name]
+    is_entry = descriptor.GetOptions().map_entry
+    layout = known[name] = _Layout(wraps=name in _WRAPPERS or is_entry, is_any=name == _ANY)
+    for each in descriptor.fields:
+        tag = each.number << 3 | LENGTH
+        if each.message_type is not None:
+            layout.parts[tag] = _laid_out(each.message_type, known)
+        elif each.is_packed and each.cpp_type != FieldDescriptor.CPPTYPE_STRING:
+            layout.parts[tag] = None
+    return layout
+
+
+class _Count:
+    """Counts the nodes of one message, as far as the limit.
+
+    Args:
+        what: What it is, for the text of the refusal.
+        limit: How many it may have.
+    """
+
+    def __init__(self, what: str, limit: int) -> None:
+        self.nodes = 0
+        self._what = what
+        self._limit = limit
+
+    def of_message(self, data: bytes, start: int, end: int, layout: _Layout, *, opens_any: bool = False) -> None:
+        """Counts those of a message that stands in ``data``; ``opens_any``: what an Any holds as well."""
+        waiting = [(start, end, layout)]
+        try:
+            while waiting:
+                place, end, layout = waiting.pop()
+                if layout.is_any and opens_any:
+                    self._of_any(data, place, end, waiting)
+                else:
+                    self._of_fields(data, place, end, layout.parts, waiting)
+        except IndexError:
+            raise SerializationError(f"{self._what} cannot be read: it breaks off within a field") from None
+
+    def _of_fields(  # noqa: C901, PLR0912 - a call for each field would take twice as long
+        self,
+        data: bytes,
+        place: int,
+        end: int,
+        parts: Mapping[int, _Layout | None],
+        waiting: list[tuple[int, int, _Layout]],
+    ) -> None:
+        nodes, limit = self.nodes, self._limit
+        while place < end:
+            tag = data[place]
+            place += 1
+            if tag >= MORE:
+                tag, place = read_varint(data, place - 1)
+            kind = tag & 7
+            nodes += 1
+            if kind == LENGTH:
+                size = data[place]
+                place += 1
+                if size >= MORE:
+                    size, place = read_varint(data, place - 1)
+                if tag in parts and size:
+                    part = parts[tag]
+                    if part is None:
+                        nodes += size - 1
+                    elif not (part.wraps and _is_leaf(data, place, size, part.parts)):
+                        nodes -= part.wraps
+                        waiting.append((place, place + size, part))
+                place += size
+            elif kind == VARINT:
+                while data[place] >= MORE:
+                    place += 1
+                place += 1
+            elif kind in (FIXED64, FIXED32):
+                place += 8 if kind == FIXED64 else 4
+            else:
+                raise SerializationError(f"{self._what} cannot be read: it has a field of the unknown wire type {kind}")
+            if nodes > limit:
+                raise too_many_nodes(self._what, nodes, limit, counted_all=False)
+        if place > end:
+            raise SerializationError(f"{self._what} cannot be read: a field is {place - end:,} bytes short")
+        self.nodes = nodes
+
+    def _of_any(self, data: bytes, place: int, end: int, waiting: list[tuple[int, int, _Layout]]) -> None:
+        """Counts an Any as what its value is."""
+        found: dict[int, tuple[int, int]] = {}
+        while place < end:
+            tag, place = read_varint(data, place)
+            size, place = read_varint(data, place)
+            # Only so do its parts belong together for whoever reads it, too.
+            if tag not in (_TYPE_URL_TAG, _VALUE_TAG) or tag in found or place + size > end:
+                raise SerializationError(f"{self._what} cannot be read: an Any in it has more than a type and a value")
+            found[tag] = place, place + size
+            place += size
+        first, last = found.get(_TYPE_URL_TAG, (end, end))
+        type_url = data[first:last].decode("utf-8", "replace")
+        self.of_value(type_url, data, *found.get(_VALUE_TAG, (end, end)), waiting)
+
+    def of_value(
+        self,
+        type_url: str,
+        data: bytes,
+        start: int,
+        end: int,
+        waiting: list[tuple[int, int, _Layout]] | None = None,
+    ) -> None:
+        """Counts a value that stands in ``data``; its messages are left to ``waiting`` where there is such a list."""
+        name = type_url.rpartition("/")[2]
+        if name == "dspex.bridge.Json":
+            self._add(json_nodes(data[start:end], self._limit))
+            return
+        layout = _layouts().get(name)
+        if layout is None:
+            # A scalar, an array, a frame, or what has a codec.
+            self._add(1)
+        elif waiting is not None:
+            self._add(not layout.wraps)
+            waiting.append((start, end, layout))
+        else:
+            self._add(not layout.wraps)
+            self.of_message(data, start, end, layout, opens_any=True)
+
+    def _add(self, nodes: int) -> None:
+        self.nodes += nodes
+        if self.nodes > self._limit:
+            raise too_many_nodes(self._what, self.nodes, self._limit)
+
+
+def _is_leaf(data: bytes, place: int, size: int, parts: Mapping[int, _Layout | None]) -> bool:
+    """Tells whether a message is one field that is no message; of those that are, some are not seen to be."""
+    tag = data[place]
+    kind = tag & 7
+    if kind == LENGTH:
+        return tag not in parts and size > 1 and data[place + 1] == size - 2 < MORE
+    return size == _BYTES_OF_FIXED if kind == FIXED64 else kind == VARINT and size == _BYTES_OF_SMALL
+
+
+@cache
+def _layouts() -> dict[str, _Layout]:
+    from google.protobuf import struct_pb2  # noqa: PLC0415 - only large values need it
+
+    from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichValue  # noqa: PLC0415 - likewise
+
+    classes: tuple[Any, ...] = (struct_pb2.Value, struct_pb2.ListValue, struct_pb2.Struct, RichValue)
+    return {cls.DESCRIPTOR.full_name: _layout(cls.DESCRIPTOR) for cls in classes}

@@ -1,0 +1,1 @@
+"""Runs the tools of this process, whether it is a hub or a worker."""

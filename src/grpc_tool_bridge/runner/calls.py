@@ -1,0 +1,402 @@
+"""One call while it runs: its deadline, its cancellation, and the stepping of its coroutine."""
+
+import asyncio
+import contextlib
+import logging
+import time
+import types
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+from grpc_tool_bridge.aio import forks
+from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.errors import CallCancelledError, DeadlineExceededError, ToolBridgeError
+from grpc_tool_bridge.errors.faults import log_fault
+from grpc_tool_bridge.runner.awaitables import waitable
+from grpc_tool_bridge.runner.blocking import BLOCKED_SECONDS, held_loop
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.tools.context import ToolContext
+
+# An async tool that was cancelled may clean up for so many seconds before its caller is answered without it.
+CLEANUP_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class CallSession(Protocol):
+    """The session that a call belongs to.
+
+    Attributes:
+        id: Its id.
+        calls: Its calls that wait for something; None until there is one.
+    """
+
+    id: str
+    calls: "set[Call] | None"
+
+
+class CallTool(Protocol):
+    """The tool that is called.
+
+    Attributes:
+        name: For texts.
+    """
+
+    name: str
+
+
+class Call:
+    """A call of a tool, from admission to answer.
+
+    The tool runs in its caller's task. What ends it early (its deadline, its session, the hub) sets a cause and
+    cancels that task; ``convert`` then tells that cancellation from one that came from outside.
+
+    Attributes:
+        session, tool: Whose call of what.
+        deadline: Of the monotonic clock.
+        opened_at: When it was let in, of the same clock.
+        parent: The call whose tool made this one; None for a call from outside.
+        depth: Calls above it.
+        context: What the tool was given, where it asked for it.
+        left_behind: Owner of tools that ignore their cancellation.
+        abandoned: Whether its tool was one of them.
+        closing: Whether its coroutine is being closed by whoever runs it.
+        nested: Calls that its tool made and that wait, in this task or another; None until there is one.
+        over: Whether it has been answered; a tool that still runs may call no further tools.
+    """
+
+    __slots__ = (
+        "_cancelling",
+        "_cause",
+        "_in_tool",
+        "_requested",
+        "_task",
+        "_timer",
+        "_waits_for",
+        "abandoned",
+        "closing",
+        "context",
+        "deadline",
+        "depth",
+        "left_behind",
+        "nested",
+        "opened_at",
+        "over",
+        "parent",
+        "session",
+        "tool",
+    )
+
+    def __init__(
+        self,
+        session: CallSession,
+        tool: CallTool,
+        deadline: float,
+        *,
+        parent: "Call | None",
+        left_behind: TaskSet,
+        opened_at: float | None = None,
+    ) -> None:
+        self.session = session
+        self.tool = tool
+        self.deadline = deadline
+        self.opened_at = time.monotonic() if opened_at is None else opened_at
+        self.parent = parent
+        self.depth: int = parent.depth + 1 if parent is not None else 0
+        self.left_behind = left_behind
+        self.context: ToolContext | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._cancelling = 0
+        self._cause: ToolBridgeError | None = None
+        self._in_tool = False
+        # Whether a cancellation of the task is on its way that has not been taken back.
+        self._requested = False
+        self.abandoned = False
+        self.closing = False
+        self.over = False
+        self.nested: set[Call] | None = None
+        # What the tool waits for before it begins. Whoever takes the one item out decides: the thread that begins it,
+        # or the loop whose deadline has passed; neither can do so after the other.
+        self._waits_for: list[object] | None = None
+
+    @property
+    def cause(self) -> ToolBridgeError | None:
+        """What ended the call early; None where nothing did."""
+        return self._cause
+
+    def arm(self) -> None:
+        """Binds the call to the running task and starts its clock. A call that never waits is never armed."""
+        if self._task is not None:
+            return
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine that suspends is run by a task
+        self._task, self._cancelling = task, task.cancelling()
+        now = time.monotonic()
+        # A call waits for nothing before: all since it was opened was one step.
+        if now - self.opened_at > BLOCKED_SECONDS:
+            self.note_step(self.opened_at)
+        delay = self.deadline - now
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, delay), self._expire)
+        self.enter_session()
+        if self.parent is not None:
+            if self.parent.nested is None:
+                self.parent.nested = set()
+            self.parent.nested.add(self)
+
+    @property
+    def armed(self) -> bool:
+        """Whether it has waited for anything."""
+        return self._task is not None
+
+    def note_step(self, began: float) -> None:
+        """Logs a step that held the event loop too long, if it did; only a tool that runs here takes steps."""
+        if time.monotonic() - began > BLOCKED_SECONDS and getattr(self.tool, "tool", None) is not None:
+            held_loop(self.tool.name, self.left_behind, began)
+
+    def enter_session(self) -> None:
+        """Lets its session find it, until it is disarmed."""
+        calls = self.session.calls
+        if calls is None:
+            calls = self.session.calls = set()
+        calls.add(self)
+
+    def disarm(self) -> None:
+        """Stops the clock, takes back a cancellation that the tool answered with something else, ends nested calls.
+
+        A thread that is left behind may wait in a call of its own, which nobody else would end.
+        """
+        self.over = True
+        self._take_back()
+        if self.parent is not None and self.parent.nested is not None:
+            self.parent.nested.discard(self)
+        if self.nested:
+            cause = self._cause or CallCancelledError(f"{self.tool.name}, which made the call, is over for its caller")
+            for call in list(self.nested):
+                call.cancel(cause)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.session.calls is not None:
+            self.session.calls.discard(self)
+
+    def cancel(self, cause: ToolBridgeError) -> None:
+        """Ends the call with ``cause``, unless it is ending already."""
+        if self._cause is not None:
+            return
+        self._cause = cause
+        if self.context is not None:
+            self.context.mark_cancelled()
+        if self._in_tool and self._task is not None:
+            self._requested = True
+            self._task.cancel()
+            self._limit_cleanup()
+
+    def check(self) -> None:
+        """Raises the cause, where the call is ending or its time is over."""
+        if self._cause is None and self.deadline <= time.monotonic():
+            self._cause = self.timeout_error()
+        if self._cause is not None:
+            raise self._cause
+
+    def refuse_late(self) -> None:
+        """Raises the cause of a call that was ended: a tool may answer its cancellation with a value, but too late."""
+        if self._cause is not None:
+            raise self._cause
+
+    def timeout_error(self) -> DeadlineExceededError:
+        """Makes the error for a call whose time is over; a tool that has not begun by now does not begin any more."""
+        seconds = self.deadline - self.opened_at
+        waited_for = "" if seconds > 0 else "the call, whose time was over before"
+        waits = self._waits_for
+        if waits:
+            with contextlib.suppress(IndexError):
+                waited_for = str(waits.pop())
+        details = {"started": "true"}
+        if waited_for:
+            details = {"started": "false", "waited_for": waited_for}
+        return DeadlineExceededError(deadline_text(self.tool.name, seconds, waited_for), details=details)
+
+    # ------------------------------------------------------------------------------------- whether it has begun
+
+    def wait_for(self, what: object) -> None:
+        """Notes what the tool has to wait for before it begins; its text is made where somebody is told."""
+        self._waits_for = [what]
+
+    def begin(self) -> bool:
+        """Notes that the wait is over; False where the deadline has passed, and the tool must not begin.
+
+        May be called from any thread.
+        """
+        waits = self._waits_for
+        if waits is not None:
+            try:
+                waits.pop()
+            except IndexError:
+                return False
+            self._waits_for = None
+        return True
+
+    def when_begun(self, what: object, function: Callable[[], Any]) -> Callable[[], Any]:
+        """Returns ``function`` for a thread that has yet to begin it; the call waits for ``what`` until it does."""
+        self.wait_for(what)
+        return partial(_begun, self, function)
+
+    def convert(self) -> ToolBridgeError | None:
+        """Called on a CancelledError: returns the cause where it was this call's own, else None: from outside."""
+        self._take_back()
+        return None if self._cause is None or self.cancelled_from_outside() else self._cause
+
+    def cancelled_from_outside(self) -> bool:
+        """Tells whether somebody cancelled the task, rather than the tool raising CancelledError by itself."""
+        task = self._task or asyncio.current_task()
+        return task is not None and task.cancelling() > self._cancelling
+
+    def is_raised_by_tool(self, error: BaseException) -> bool:
+        """Tells what a tool raised from what ends its call: sys.exit() in a tool ends the call, not the hub."""
+        return not issubclass(type(error), asyncio.CancelledError) and not self.closing
+
+    @types.coroutine
+    def step(self, tool: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        """Runs the tool's coroutine in the caller's task; a first step that finishes costs neither task nor timer."""
+        # The first step of a call is measured where the call ends or is armed.
+        began = monotonic() if self._task is not None else 0.0
+        try:
+            waits_for = tool.send(None)
+        except StopIteration as result:
+            return result.value
+        finally:
+            forks.end_if_due()
+            if began and monotonic() - began > BLOCKED_SECONDS:
+                self.note_step(began)
+        self.arm()
+        self._in_tool = True
+        if self._cause is not None:
+            self._limit_cleanup()
+        return (yield from self._resumed(tool, waits_for))
+
+    def _resumed(self, tool: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
+        """Goes on with a coroutine that waits for something, and measures each of its steps."""
+        began = 0.0
+        try:
+            while True:
+                waits_for = waitable(waits_for)
+                try:
+                    sent = yield waits_for
+                except asyncio.CancelledError as cancelled:
+                    began = monotonic()
+                    if self.abandoned:
+                        self._leave_behind(tool, cancelled)
+                        raise
+                    self._mark_cancelled()
+                    waits_for = tool.throw(cancelled)
+                except GeneratorExit:
+                    began = monotonic()
+                    self.closing = True
+                    tool.close()
+                    raise
+                except BaseException as error:  # noqa: BLE001 - whatever the loop throws in is the tool's to handle
+                    began = monotonic()
+                    waits_for = tool.throw(error)
+                else:
+                    began = monotonic()
+                    waits_for = tool.send(sent)
+                forks.end_if_due()
+                if monotonic() - began > BLOCKED_SECONDS:
+                    self.note_step(began)
+                    began = 0.0
+        except StopIteration as result:
+            return result.value
+        finally:
+            forks.end_if_due()
+            self._in_tool = False
+            if began and monotonic() - began > BLOCKED_SECONDS:
+                self.note_step(began)
+
+    def _mark_cancelled(self) -> None:
+        # Without a cancellation of the task it is the tool that awaits something cancelled.
+        if self.context is not None and self.cancelled_from_outside():
+            self.context.mark_cancelled()
+
+    def _take_back(self) -> None:
+        if self._requested and self._task is not None:
+            self._requested = False
+            self._task.uncancel()
+
+    def _limit_cleanup(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(CLEANUP_SECONDS, self._abandon)
+
+    def _expire(self) -> None:
+        self.cancel(self.timeout_error())
+
+    def _abandon(self) -> None:
+        if self._in_tool and self._task is not None:
+            self.abandoned = True
+            self._take_back()
+            self._requested = True
+            self._task.cancel()
+
+    def _leave_behind(self, tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) -> None:
+        _log.error("%s ignores its cancellation; it runs on without a caller", self.tool.name)
+        self.left_behind.spawn(_run_out(tool, cancelled), f"left behind: {self.tool.name}")
+
+
+def deadline_text(name: str, seconds: float, waited_for: str) -> str:
+    """Says that a call's time is over.
+
+    Args:
+        name: The tool's.
+        seconds: What the call had in all; not above 0 where its time was over before it was made.
+        waited_for: What the tool waited for without having begun; empty where it had begun.
+    """
+    if seconds <= 0:
+        return f"{name} did not end within its deadline, which had passed before the call; it never began"
+    text = f"{name} did not end within its deadline of {max(0.001, round(seconds, 3)):.10g} s"
+    if waited_for:
+        return f"{text}; it never began, since it waited for {waited_for}, so that it is safe to call it again"
+    return f"{text}; it had begun, and may have taken effect"
+
+
+def _begun(call: Call, function: Callable[[], Any]) -> Any:
+    if not call.begin():
+        raise CallCancelledError(f"{call.tool.name}: the call was over before its tool began")
+    return function()
+
+
+async def _run_out(tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) -> None:
+    """Goes on with a coroutine that was left behind, in a task of its own."""
+    await _steps(tool, cancelled)
+
+
+@types.coroutine
+def _steps(tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) -> Generator[Any, Any, None]:
+    try:
+        waits_for = tool.throw(cancelled)
+        while True:
+            try:
+                sent = yield waits_for
+            except GeneratorExit:
+                tool.close()
+                raise
+            except asyncio.CancelledError as again:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    # Its owner ends: a tool that ignored one cancellation is not asked again.
+                    tool.close()
+                    return
+                waits_for = tool.throw(again)
+            except BaseException as error:  # noqa: BLE001 - likewise the tool's to handle
+                waits_for = tool.throw(error)
+            else:
+                waits_for = tool.send(sent)
+    except (StopIteration, StopAsyncIteration, asyncio.CancelledError):
+        return
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - likewise
+        log_fault(_log, "a tool that was left behind failed", error=error)

@@ -1,0 +1,363 @@
+"""What a spawned process does: it waits for a call, runs it in its main thread, answers, and waits for the next.
+
+A thread beside it keeps the pipe. When that ends, whoever started the process has gone or has no more use for it, and
+the process ends at once, whatever its tool is doing.
+"""
+
+import asyncio
+import contextvars
+import functools
+import io
+import itertools
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from socket import socket
+from typing import Any, Never
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+
+from grpc_tool_bridge.aio.portal import Portal
+from grpc_tool_bridge.config import MAX_MESSAGE_NODES
+from grpc_tool_bridge.errors import (
+    MessageTooLargeError,
+    SerializationError,
+    ToolBridgeError,
+    error_info,
+)
+from grpc_tool_bridge.errors.faults import log_fault
+from grpc_tool_bridge.errors.plain_errors import is_of_bridge
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    Envelope,
+    ErrorInfo,
+    LinkCall,
+    LinkEvent,
+    LinkStatus,
+    LogRecord,
+    Progress,
+    ToolCallRequest,
+)
+from grpc_tool_bridge.runner.arguments import read_arguments
+from grpc_tool_bridge.runner.functions import FunctionPath, find_tool
+from grpc_tool_bridge.runner.logs import PipeHandler, send_logs
+from grpc_tool_bridge.runner.pipe import Pipe
+from grpc_tool_bridge.runner.process_context import PipeRuntime
+from grpc_tool_bridge.runner.telling import ToolRaised
+from grpc_tool_bridge.tools.context import ToolContext
+from grpc_tool_bridge.tools.results import fitted, has_items, result_writing, streams
+from grpc_tool_bridge.tools.tool import Tool
+from grpc_tool_bridge.values.plain import ITERATOR_BYTES, least_bytes
+from grpc_tool_bridge.values.serialization import deserialize_value, pack_value
+
+# Past so many bytes that the other end has not taken, progress and log lines are dropped: news, not results.
+MAX_EVENT_BACKLOG = 1024 * 1024
+
+_log = logging.getLogger(__name__)
+_END = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A call to be run.
+
+    Attributes:
+        number: Of the call.
+        call: As it came.
+        room: Of a stream: values that may still be made before its reader takes one.
+    """
+
+    number: int
+    call: LinkCall
+    room: threading.Semaphore
+
+
+class Child:
+    """Runs one call after the other.
+
+    Args:
+        portal: The thread that keeps the pipe.
+        max_depth: Levels of nested containers in a value.
+        max_message_bytes: Bytes of a result, or of one value of a stream.
+        max_message_nodes: Elements, keys, texts and numbers of it. What the tool is given may have more: to read it
+            holds up nobody here.
+    """
+
+    def __init__(
+        self, portal: Portal, *, max_depth: int, max_message_bytes: int, max_message_nodes: int = MAX_MESSAGE_NODES
+    ) -> None:
+        self._loop = portal.loop
+        self._process = os.getpid()
+        self._max_depth = max_depth
+        self._max_message_bytes = max_message_bytes
+        self._max_message_nodes = max_message_nodes
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._tools: dict[FunctionPath, Tool] = {}
+        # Even, as a hub's on a link; whoever runs the calls numbers them odd.
+        self._numbers = itertools.count(2, 2)
+        # For the portal's thread: the last call that came, and what stands behind the context of the one that runs.
+        self._job: Job | None = None
+        self._runtime: PipeRuntime | None = None
+
+    def serve(self, end: socket, log_level: int) -> Never:
+        """Serves the calls that come by one end of a pipe, until it ends; what is logged here goes by it, too."""
+        opened = asyncio.run_coroutine_threadsafe(Pipe.open(end), self._loop)
+        self._pipe = opened.result()
+        send_logs(PipeHandler(self._loop, self._log), log_level)
+        self._send(Envelope())
+        asyncio.run_coroutine_threadsafe(self._read(), self._loop)
+        while True:
+            # What a tool sets in the context of one call is not there in the next.
+            contextvars.copy_context().run(self._run, self._jobs.get())
+
+    # ------------------------------------------------------------------------------------- in the portal's thread
+
+    async def _read(self) -> None:
+        try:
+            while (envelope := await self._pipe.receive()) is not None:
+                self._take(envelope)
+        finally:
+            _end_process()
+
+    def _take(self, envelope: Envelope) -> None:
+        kind = envelope.WhichOneof("kind")
+        if kind == "call" and envelope.call.method == "SetPath":
+            paths: Any = deserialize_value(AnyMessage.FromString(envelope.call.payload))
+            sys.path[:] = [os.fsdecode(item) for item in paths]
+        elif kind == "call":
+            self._job = Job(envelope.id, envelope.call, threading.Semaphore(envelope.call.initial_credit))
+            self._jobs.put(self._job)
+        elif self._job is not None and envelope.id == self._job.number:
+            self._job.room.release(envelope.credit)
+        elif self._runtime is not None:
+            self._runtime.take(envelope)
+
+    def _log(self, record: LogRecord) -> None:
+        if self._pipe.backlog < MAX_EVENT_BACKLOG:
+            self._pipe.post(Envelope(event=LinkEvent(log=record)))
+
+    # ------------------------------------------------------------------------------------------ in the main thread
+
+    def _run(self, job: Job) -> None:
+        answer = Envelope(id=job.number)
+        runtime = PipeRuntime(self._pipe, self._numbers, self._max_depth)
+        self._runtime = runtime
+        try:
+            tool, function = self._prepared(job, runtime)
+            try:
+                if job.call.method == "StreamTool":
+                    self._stream(job, tool, function)
+                    answer.end.SetInParent()
+                else:
+                    answer.reply = self._result(tool, function)
+            except BaseException as error:
+                raise _as_tools(error) from error
+        except BaseException as failure:  # noqa: BLE001 - every failure is an answer
+            answer.end.CopyFrom(LinkStatus(error=_told(failure)))
+        # Before the answer: what the call's threads ask after it must not be taken for the next call's.
+        self._loop.call_soon_threadsafe(runtime.close)
+        self._send(answer)
+
+    def _prepared(self, job: Job, runtime: PipeRuntime) -> tuple[Tool, Callable[[], Any]]:
+        """Finds the tool and binds the arguments of its function."""
+        path = FunctionPath(**job.call.metadata)
+        tool = self._tools.get(path)
+        if tool is None:
+            tool = self._tools[path] = find_tool(path)
+        request = ToolCallRequest.FromString(job.call.payload)
+        args, kwargs = read_arguments(tool, request, len(job.call.payload), max_depth=self._max_depth, max_nodes=None)
+        if tool.context_parameter is not None:
+            kwargs[tool.context_parameter] = self._context(job, request, runtime)
+        function = tool.function
+        return tool, lambda: function(*args, **kwargs)
+
+    def _context(self, job: Job, request: ToolCallRequest, runtime: PipeRuntime) -> ToolContext:
+        def emit(event: Progress | LogRecord) -> None:
+            self._loop.call_soon_threadsafe(self._tell, job, event)
+
+        return ToolContext(
+            session_id=request.session_id,
+            tool_name=request.tool_id,
+            request_id=request.request_id,
+            metadata=dict(request.context),
+            deadline=time.monotonic() + job.call.timeout_ms / 1000,
+            loop=self._loop,
+            runtime=runtime,
+            emit=emit,
+        )
+
+    def _tell(self, job: Job, event: Progress | LogRecord) -> None:
+        """Sends an event, in the portal's thread."""
+        if self._pipe.backlog < MAX_EVENT_BACKLOG:
+            told = LinkEvent(progress=event) if isinstance(event, Progress) else LinkEvent(log=event)
+            self._pipe.post(Envelope(id=job.number, event=told))
+
+    def _result(self, tool: Tool, function: Callable[[], Any]) -> bytes:
+        value = _call_tool(function)
+        if not tool.is_stream:
+            return self._packed(tool, _read(value) if issubclass(type(value), AsyncIterator) else value)
+        if not has_items(value):
+            return self._encoded(tool, [value])
+        values: list[Any] = []
+        size = 0
+        for item in _Items(value):
+            packed = AnyMessage.FromString(self._packed(tool, item))
+            size += len(packed.value)
+            if size > self._max_message_bytes:
+                raise MessageTooLargeError.of(f"the result of {tool.spec.name}", size, self._max_message_bytes)
+            values.append(deserialize_value(packed))
+        return self._encoded(tool, values)
+
+    def _stream(self, job: Job, tool: Tool, function: Callable[[], Any]) -> None:
+        value = _call_tool(function)
+        yields = has_items(value) if tool.is_stream else tool.result is None and streams(value)
+        if not yields and issubclass(type(value), AsyncIterator):
+            value = _read(value)
+        values: Iterator[Any] = _Items(value) if yields else iter([value])
+        while True:
+            job.room.acquire()
+            item = next(values, _END)
+            if item is _END:
+                return
+            self._send(Envelope(id=job.number, chunk=self._packed(tool, item)))
+
+    def _packed(self, tool: Tool, value: Any) -> bytes:
+        """Makes a value fit what its tool declares, and encodes it."""
+        if tool.result is not None:
+            try:
+                value = fitted(tool.result, value, max_bytes=self._max_message_bytes)
+            except BaseException as error:
+                raise _as_tools(error) from error
+        return self._encoded(tool, value)
+
+    def _encoded(self, tool: Tool, value: Any) -> bytes:
+        how = result_writing(
+            tool.spec,
+            max_depth=self._max_depth,
+            max_bytes=self._max_message_bytes,
+            max_nodes=self._max_message_nodes,
+        )
+        what = f"the result of {tool.spec.name}"
+        try:
+            type_url, data = pack_value(value, how)
+        except BaseException as error:
+            # Of a tool's own is what an iterator in it raises.
+            if isinstance(error, SerializationError | MessageTooLargeError) and is_of_bridge(error):
+                raise type(error)(f"{what}: {error.message}", details=error.details) from None
+            raise _as_tools(error) from error
+        if len(data) > self._max_message_bytes:
+            raise MessageTooLargeError.of(what, len(data), self._max_message_bytes)
+        return AnyMessage(type_url=type_url, value=data).SerializeToString()
+
+    def _send(self, envelope: Envelope) -> None:
+        if os.getpid() != self._process:
+            # A tool has forked, and the other process has left it: it has nothing else to do, and no thread to send by.
+            os._exit(1)
+        try:
+            asyncio.run_coroutine_threadsafe(self._pipe.send(envelope), self._loop).result()
+        except ConnectionError:
+            _end_process()
+
+
+def main() -> Never:
+    """Serves the pipe whose descriptor is the first argument; limits of values and the log's level are the next."""
+    descriptor, max_depth, max_message_bytes, max_message_nodes, log_level = map(int, sys.argv[1:6])
+    del sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):
+        # The process may be killed at any time, and what its tool has written must not be lost with it.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
+    # A tool's lines are logged at the other end, which knows the session's log.
+    logging.getLogger("grpc_tool_bridge.tool").disabled = True
+    end = socket(fileno=descriptor)
+    end.set_inheritable(False)
+    child = Child(
+        Portal(), max_depth=max_depth, max_message_bytes=max_message_bytes, max_message_nodes=max_message_nodes
+    )
+    child.serve(end, log_level)
+
+
+def _call_tool(function: Callable[[], Any]) -> Any:
+    """Calls a tool's function and awaits what it returns, as long as that can be awaited."""
+    result = _by_tool(function)
+    while issubclass(type(result), Awaitable):
+        result = _by_tool(functools.partial(asyncio.run, _awaited(result)))
+    return result
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
+
+
+class _Items:
+    """Iterates what a tool's function yields, or what it returned yields; whatever that raises is the tool's."""
+
+    def __init__(self, values: Any) -> None:
+        self._async = issubclass(type(values), AsyncIterable)
+        self._values: Any = _by_tool(lambda: aiter(values) if self._async else iter(values))
+        self._runner = asyncio.Runner()
+
+    def __iter__(self) -> "_Items":
+        return self
+
+    def __next__(self) -> Any:
+        if self._async:
+            item = _by_tool(lambda: self._runner.run(_next_of(self._values)))
+        else:
+            item = _by_tool(lambda: next(self._values, _END))
+        if item is _END:
+            self._runner.close()
+            raise StopIteration
+        return item
+
+
+def _by_tool(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except BaseException as error:
+        raise ToolRaised(error) from error
+
+
+def _as_tools(error: BaseException) -> BaseException:
+    """Returns what is raised for what a result's own code raised; the bridge's refusals are its own."""
+    return error if type(error) is ToolRaised or is_of_bridge(error) else ToolRaised(error)
+
+
+def _told(failure: BaseException) -> ErrorInfo:
+    if type(failure) is ToolRaised:
+        return error_info(failure.error, raised_by_tool=True, show_traceback=True)
+    if not issubclass(type(failure), Exception):
+        # The bridge raises none such.
+        return error_info(failure, raised_by_tool=True, show_traceback=True)
+    info = error_info(failure)
+    if not issubclass(type(failure), ToolBridgeError):
+        log_fault(_log, "fault %s in a call", info.details["error_id"], error=failure)
+    return info
+
+
+def _read(values: AsyncIterator[Any]) -> list[Any]:
+    """Reads what is no stream by its declaration."""
+    items: list[Any] = []
+    size = 0
+    for item in _Items(values):
+        size += least_bytes(item)
+        if size > ITERATOR_BYTES:
+            raise MessageTooLargeError.of("what an asynchronous iterator gives", size, ITERATOR_BYTES)
+        items.append(item)
+    return items
+
+
+async def _next_of(iterator: AsyncIterator[Any]) -> Any:
+    return await anext(iterator, _END)
+
+
+def _end_process() -> Never:
+    """Ends this process, and with it the processes that its tools have started."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)

@@ -1,0 +1,96 @@
+"""A stream's values together with what its tool tells on the way."""
+
+import asyncio
+import itertools
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress
+
+Event = Progress | LogRecord
+
+# Past so many events that the reader has not taken, the oldest is dropped: news, not results.
+MAX_EVENTS = 1_000
+
+
+class EventStream:
+    """Merges the events that a tool emits, from any thread, with the values that it yields.
+
+    Args:
+        buffer: Values that may wait for the reader before the tool is held up.
+    """
+
+    def __init__(self, buffer: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        # Each with its number, so that the two are read in the order in which they came.
+        self._events: deque[tuple[int, Event]] = deque(maxlen=MAX_EVENTS)
+        self._values: deque[tuple[int, Any]] = deque()
+        self._number = itertools.count()
+        self._room = asyncio.Semaphore(buffer)
+        self._something = asyncio.Event()
+
+    def emit(self, event: Event) -> None:
+        """Adds an event; from any thread, never blocking."""
+        if threading.get_ident() == self._thread:
+            self._add(event)
+        else:
+            self._loop.call_soon_threadsafe(self._add, event)
+
+    def _add(self, event: Event) -> None:
+        self._events.append((next(self._number), event))
+        self._something.set()
+
+    async def merge(
+        self, values: AsyncGenerator[Any, None], tasks: TaskSet
+    ) -> AsyncGenerator[tuple[Event | None, Any], None]:
+        """Yields ``(event, None)`` and ``(None, value)`` in the order in which they come.
+
+        Args:
+            values: What the tool yields; read in a task of its own, so that events need not wait for the next value,
+                and closed there.
+            tasks: Owner of that task.
+        """
+        pump = tasks.spawn(self._pump(values), "tool stream")
+        try:
+            while True:
+                await self._something.wait()
+                self._something.clear()
+                while self._events or self._values:
+                    if self._events and (not self._values or self._events[0][0] < self._values[0][0]):
+                        yield self._events.popleft()[1], None
+                    else:
+                        _, value = self._values.popleft()
+                        self._room.release()
+                        yield None, value
+                if pump.done():
+                    pump_error = pump.result()
+                    if pump_error is not None:
+                        raise pump_error
+                    return
+        finally:
+            if not pump.done():
+                pump.cancel()
+                await asyncio.wait([pump])
+
+    async def _pump(self, values: AsyncGenerator[Any, None]) -> BaseException | None:
+        """Returns the stream's error instead of raising it: the reader raises it in its own place."""
+        try:
+            async for value in values:
+                await self._room.acquire()
+                self._values.append((next(self._number), value))
+                self._something.set()
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - handed to the reader
+            return error
+        finally:
+            try:
+                await values.aclose()
+            finally:
+                # After this task has ended, so that the reader finds it done.
+                self._loop.call_soon(self._something.set)
+        return None

@@ -1,0 +1,267 @@
+"""One spawned process, seen from the process that has it run tools."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+
+from grpc_tool_bridge.config import MAX_MESSAGE_NODES
+from grpc_tool_bridge.errors import UnavailableError, error_from_info
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkCall, ToolCallRequest
+from grpc_tool_bridge.runner.functions import path_of
+from grpc_tool_bridge.runner.logs import log_here
+from grpc_tool_bridge.runner.pipe import Pipe
+from grpc_tool_bridge.runner.process_context import ContextServer
+from grpc_tool_bridge.runner.telling import ToldError
+from grpc_tool_bridge.tools.context import ToolContext
+from grpc_tool_bridge.tools.tool import Tool
+from grpc_tool_bridge.values.scalars import PackedValue
+from grpc_tool_bridge.values.serialization import serialize_value
+
+# The search path comes first: without it the child may not find even the bridge.
+_START = "import sys; sys.path[:] = sys.argv[6:]; from grpc_tool_bridge.runner.child import main; main()"
+_MAX_TIMEOUT_MS = 2**32 - 1
+
+
+class RaisedElsewhereError(ToldError):
+    """What a tool raised in another process."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """The call that the process runs now.
+
+    Attributes:
+        number: Of the call.
+        tool_name: For texts.
+        server: Answers what the tool asks; None for a tool without a context.
+        answers: What came of it; None: the process has died.
+    """
+
+    number: int
+    tool_name: str
+    server: ContextServer | None
+    answers: "asyncio.Queue[Envelope | None]" = field(default_factory=asyncio.Queue)
+
+
+class ToolProcess:
+    """A process that runs one call at a time. Made by ``start``.
+
+    Attributes:
+        free: Whether it can take a call: it lives, and has answered the last one.
+        loop: Where it is served.
+        reader: What reads its answers there.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, pipe: Pipe, max_depth: int) -> None:
+        self.free = True
+        self._process = process
+        self._pipe = pipe
+        self._max_depth = max_depth
+        self._path = list(sys.path)
+        self._number = -1
+        self._running: _Running | None = None
+        # Set once it waits for calls, or has gone.
+        self._ready = asyncio.Event()
+        self.loop = asyncio.get_running_loop()
+        self.reader = self.loop.create_task(self._read(), name="tool process")
+
+    @classmethod
+    async def start(
+        cls, *, max_depth: int, max_message_bytes: int, max_message_nodes: int = MAX_MESSAGE_NODES
+    ) -> "ToolProcess":
+        """Starts a process.
+
+        Args:
+            max_depth: Levels of nested containers in a value.
+            max_message_bytes: Bytes of a result, or of one value of a stream.
+            max_message_nodes: Elements, keys, texts and numbers of it.
+
+        Raises:
+            UnavailableError: The system refuses another process.
+        """
+        ours, theirs = socket.socketpair()
+        numbers = (max_depth, max_message_bytes, max_message_nodes, logging.getLogger().level)
+        with theirs:
+            pipe = await Pipe.open(ours)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-c",
+                    _START,
+                    *map(str, (theirs.fileno(), *numbers)),
+                    *sys.path,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    # Ctrl-C at a terminal is for this process, and it says what becomes of the other; and what a tool
+                    # has started ends with it.
+                    start_new_session=True,
+                )
+            except OSError as error:
+                pipe.close()
+                raise UnavailableError(f"the system starts no further process for a tool: {error}") from error
+            except BaseException:
+                pipe.close()
+                raise
+        return cls(process, pipe, max_depth)
+
+    async def run(
+        self,
+        tool: Tool,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        context: ToolContext | None,
+        begin: Callable[[], object] | None = None,
+    ) -> PackedValue:
+        """Runs a call to its result; arguments and errors as of ``ToolProcesses.run``."""
+        async with self._call("ExecuteTool", tool, args, kwargs, context, begin) as running:
+            return _packed((await self._answer(running)).reply)
+
+    async def iterate(
+        self,
+        tool: Tool,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        context: ToolContext | None,
+        buffer: int,
+        begin: Callable[[], object] | None = None,
+    ) -> AsyncGenerator[PackedValue, None]:
+        """Runs a generator; arguments and errors as of ``ToolProcesses.iterate``."""
+        taken = 0
+        async with self._call("StreamTool", tool, args, kwargs, context, begin, credit=buffer) as running:
+            while (envelope := await self._answer(running)).WhichOneof("kind") == "chunk":
+                taken += 1
+                # Not for each value: half the room is enough to go on with.
+                if taken * 2 >= buffer:
+                    self._pipe.post(Envelope(id=running.number, credit=taken))
+                    taken = 0
+                yield _packed(envelope.chunk)
+
+    def kill(self) -> None:
+        """Ends the process, and what its tools have started, at once."""
+        self.free = False
+        # Its loop may have ended before it.
+        with contextlib.suppress(RuntimeError):
+            self._pipe.close()
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def ended(self) -> None:
+        """Waits until the process has ended."""
+        await asyncio.wait([self.reader])
+        await self._process.wait()
+
+    @contextlib.asynccontextmanager
+    async def _call(
+        self,
+        method: str,
+        tool: Tool,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        context: ToolContext | None,
+        begin: Callable[[], object] | None,
+        *,
+        credit: int = 0,
+    ) -> AsyncIterator[_Running]:
+        """Sends a call once the process is ready; one that has no answer when it is left ends with its process."""
+        call = LinkCall(method=method, metadata=asdict(path_of(tool)), initial_credit=credit)
+        call.payload = self._request(args, kwargs, context).SerializeToString()
+        server = ContextServer(context, self._pipe, self._max_depth) if context is not None else None
+        self._number += 2
+        running = self._running = _Running(self._number, tool.spec.name, server)
+        self.free = False
+        try:
+            await self._ready.wait()
+            if self.reader.done():
+                raise await self._death(running)
+            if context is not None:
+                call.timeout_ms = min(int(context.time_left() * 1000), _MAX_TIMEOUT_MS)
+            if begin is not None:
+                begin()
+            if self._path != sys.path:
+                self._path = list(sys.path)
+                self._pipe.post(_set_path(self._path))
+            with contextlib.suppress(ConnectionError):
+                await self._pipe.send(Envelope(id=running.number, call=call))
+            yield running
+        finally:
+            self._running = None
+            if not self.free:
+                self.kill()
+            if server is not None:
+                await server.aclose()
+
+    async def _answer(self, running: _Running) -> Envelope:
+        envelope = await running.answers.get()
+        if envelope is None:
+            raise await self._death(running)
+        if envelope.end.HasField("error"):
+            info = envelope.end.error
+            raise RaisedElsewhereError(info) if info.details.get("origin") == "tool" else error_from_info(info)
+        return envelope
+
+    def _request(self, args: Sequence[Any], kwargs: Mapping[str, Any], context: ToolContext | None) -> ToolCallRequest:
+        request = ToolCallRequest(args=[self._written(value) for value in args])
+        for name, value in kwargs.items():
+            request.kwargs[name].CopyFrom(self._written(value))
+        if context is not None:
+            request.session_id, request.tool_id = context.session_id, context.tool_name
+            request.request_id = context.request_id
+            request.context.update(context.metadata)
+        return request
+
+    def _written(self, value: Any) -> AnyMessage:
+        return value if isinstance(value, AnyMessage) else serialize_value(value, max_depth=self._max_depth)
+
+    async def _read(self) -> None:
+        """Hands on what comes, until the process has gone."""
+        try:
+            while (envelope := await self._pipe.receive()) is not None:
+                if envelope.WhichOneof("kind") == "event" and not envelope.id:
+                    log_here(envelope.event.log, self._process.pid)
+                elif not envelope.id:
+                    self._ready.set()
+                elif self._running is not None:
+                    self._take(envelope, self._running)
+        finally:
+            self.kill()
+            self._ready.set()
+            if self._running is not None:
+                self._running.answers.put_nowait(None)
+
+    def _take(self, envelope: Envelope, running: _Running) -> None:
+        kind = envelope.WhichOneof("kind")
+        if envelope.id == running.number and kind != "event":
+            self.free = kind != "chunk"
+            running.answers.put_nowait(envelope)
+        # A thread that the tool of an earlier call has left may go on to tell of it.
+        elif running.server is not None and (kind != "event" or envelope.id == running.number):
+            running.server.take(envelope)
+
+    async def _death(self, running: _Running) -> UnavailableError:
+        code = await self._process.wait()
+        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        return UnavailableError(
+            f"{running.tool_name}: the process that ran it died ({how}); nothing else ran in it, and the next call "
+            "gets another"
+        )
+
+
+def _packed(data: bytes) -> PackedValue:
+    message = AnyMessage.FromString(data)
+    return PackedValue(message.type_url, message.value)
+
+
+def _set_path(path: Sequence[str]) -> Envelope:
+    # As bytes: a path may be no text.
+    paths = serialize_value([os.fsencode(item) for item in path])
+    return Envelope(call=LinkCall(method="SetPath", payload=paths.SerializeToString()))

@@ -1,0 +1,567 @@
+"""Runs the tools of this process: arguments in, values out, failures as errors of the wire."""
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Sequence,
+)
+from typing import Any
+
+from grpc_tool_bridge.aio import forks
+from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.aio.threads import NestedThreads, close
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.errors import (
+    ToolBridgeError,
+    ValidationError,
+    error_info,
+)
+from grpc_tool_bridge.errors.faults import log_fault
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    CompleteSignal,
+    ErrorInfo,
+    ExecutionMetrics,
+    Progress,
+    StreamMetadata,
+    ToolCallItem,
+    ToolStreamChunk,
+    ToolStreamRequest,
+)
+from grpc_tool_bridge.runner.arguments import Request, is_slow_to_read, read_arguments
+from grpc_tool_bridge.runner.calls import Call
+from grpc_tool_bridge.runner.events import Event, EventStream
+from grpc_tool_bridge.runner.process import RaisedElsewhereError
+from grpc_tool_bridge.runner.processes import ToolProcesses, available_cores
+from grpc_tool_bridge.runner.results import Refused, Results, awaited, close_values
+from grpc_tool_bridge.runner.telling import Teller, ToldError, ToolRaised
+from grpc_tool_bridge.tools.context import ToolContext, ToolRuntime
+from grpc_tool_bridge.tools.results import has_items, streams
+from grpc_tool_bridge.tools.tool import Tool
+from grpc_tool_bridge.values.offload import in_reader
+from grpc_tool_bridge.values.scalars import SCALARS, PackedValue
+
+_log = logging.getLogger(__name__)
+
+__all__ = ["Request", "ToolRunner", "last_chunk", "set_duration"]
+
+
+class ToolRunner:
+    """Runs tools for a hub or a worker.
+
+    Args:
+        settings: Limits.
+        make_runtime: Makes what stands behind the context of a call.
+
+    Attributes:
+        tasks: Owner of what cancelled calls leave behind.
+    """
+
+    def __init__(self, settings: Settings, make_runtime: Callable[[Any], ToolRuntime]) -> None:
+        self.settings = settings
+        self.tasks = TaskSet()
+        self._max_depth, self._max_nodes = settings.max_depth, settings.max_message_nodes
+        self._make_runtime = make_runtime
+        self._threads = NestedThreads(settings.max_threads)
+        # Apart from those of the tools: a stream holds one of these while its values are written.
+        self._writers = NestedThreads(settings.max_threads)
+        self._teller = Teller(show_tracebacks=settings.show_tracebacks)
+        self._results = Results(settings, threads=self._threads, writers=self._writers, teller=self._teller)
+        self.check_size = self._results.check_size
+        self.pack = self._results.pack
+        # What a call waits for that has not begun.
+        self._thread = f"a free thread (max_threads is {settings.max_threads:,})"
+        most = settings.max_processes or available_cores()
+        self._process = f"a process to be free and ready (max_processes is {most:,})"
+        self._processes = ToolProcesses(
+            settings.max_processes,
+            max_depth=settings.max_depth,
+            max_message_bytes=settings.max_message_bytes,
+            max_message_nodes=settings.max_message_nodes,
+        )
+
+    async def aclose(self) -> None:
+        """Ends what cancelled calls left behind, and the processes for tools."""
+        await self.tasks.aclose()
+        await self._processes.aclose()
+
+    def abandon(self) -> None:
+        """Ends what was left in an event loop that has ended."""
+        self.tasks.abandon()
+        self._processes.abandon()
+
+    @property
+    def threads_busy(self) -> int:
+        """Threads that run a tool now, those left behind included."""
+        return self._threads.busy + self._writers.busy
+
+    @property
+    def processes_busy(self) -> int:
+        """Processes that run a tool now."""
+        return self._processes.busy
+
+    def arguments(self, tool: Tool, request: Request, size: int) -> tuple[Sequence[Any], dict[str, Any]]:
+        """Decodes, binds and checks the arguments of a call of ``size`` bytes; those for another process stay encoded.
+
+        Of more than ``LARGE_BYTES``, ``large_arguments`` does so.
+
+        Raises:
+            SerializationError: One of them is no value; the text names it.
+            MessageTooLargeError: They have too many nodes.
+            ValidationError: They do not fit the tool.
+        """
+        bound = read_arguments(tool, request, size, self._max_depth, self._max_nodes)
+        return bound if tool.executor != "process" else (list(request.args), dict(request.kwargs))
+
+    async def large_arguments(
+        self, call: Call, tool: Tool, request: Request, size: int
+    ) -> tuple[Sequence[Any], dict[str, Any]]:
+        """As ``arguments``, in a thread; what is for another process is left to that, whatever it holds."""
+        if not is_slow_to_read(request):
+            return self.arguments(tool, request, size)
+        if tool.executor == "process":
+            return list(request.args), dict(request.kwargs)
+        call.wait_for("its arguments to be read")
+        bound: tuple[Sequence[Any], dict[str, Any]] = await call.step(
+            in_reader(functools.partial(self.arguments, tool, request, size))
+        )
+        call.begin()
+        return bound
+
+    # ----------------------------------------------------------------------------------------------- to a result
+
+    async def invoke(
+        self,
+        call: Call,
+        tool: Tool,
+        request: Request,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        *,
+        emit: EventStream | None = None,
+    ) -> Any:
+        """Runs a tool to its result, made to fit what it declares; of what streams, the list of its values.
+
+        Returns:
+            A scalar as it is, anything else encoded.
+        """
+        if tool.is_stream or tool.executor == "process":
+            return await self._invoke_other(call, tool, request, args, kwargs, emit)
+        if tool.is_async and tool.context_parameter is None:
+            # As _returned does it; most calls come by here, and another coroutine is a thirtieth of them.
+            try:
+                value = await call.step(tool.function(*args, **kwargs))
+            except BaseException as error:
+                if call.is_raised_by_tool(error):
+                    raise ToolRaised(error) from error
+                raise
+        else:
+            value = await self._returned(call, tool, request, args, kwargs, emit, finish=True)
+        try:
+            if type(value) in SCALARS and (tool.result is None or type(value) in tool.result.accepts):
+                return value
+        except BaseException as error:
+            # A metaclass is asked for the hash of its class.
+            raise ToolRaised(error) from error
+        return await self._finished(call, tool, value)
+
+    async def _finished(self, call: Call, tool: Tool, value: Any) -> PackedValue:
+        """Awaits what has to be awaited of a result, and encodes it, where its thread has not done so."""
+        if type(value) is PackedValue:
+            return value
+        if type(value) is Refused:
+            raise value.error
+        if _is_a(value, Awaitable):
+            value = await self._awaited(call, value)
+        if _is_a(value, AsyncIterator):
+            value = await self._results.items(call, value)
+        return await self._results.finished(call, tool, value)
+
+    async def _invoke_other(
+        self,
+        call: Call,
+        tool: Tool,
+        request: Request,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        emit: EventStream | None,
+    ) -> Any:
+        """Runs a tool that streams, or that runs in a process."""
+        if not tool.is_stream:
+            return await self._invoke_elsewhere(call, tool, request, args, kwargs, emit)
+        if tool.is_generator and tool.executor == "thread":
+            function = self._bound(call, tool, request, args, kwargs, emit)
+            return await self._results.collect_in_thread(call, tool, call.when_begun(self._thread, function))
+        if tool.is_generator or tool.executor == "process":
+            return await self._results.collect(call, tool, self._source(call, tool, request, args, kwargs, emit=emit))
+        value = await self._returned(call, tool, request, args, kwargs, emit)
+        if _is_a(value, AsyncIterable):
+            return await self._results.collect(call, tool, self._steps(call, tool, _async_iterator(value)))
+        values = value if has_items(value) else [value]
+        return await self._results.collect_in_thread(call, tool, lambda: iter(values))
+
+    async def _returned(
+        self,
+        call: Call,
+        tool: Tool,
+        request: Request,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        emit: EventStream | None,
+        *,
+        finish: bool = False,
+    ) -> Any:
+        """Runs a function that does not itself yield, and awaits what it returns as long as that can be awaited.
+
+        To ``finish`` is to have the result of a function in a thread encoded there, as ``Results.finished_here`` does.
+        """
+        if tool.context_parameter is not None:
+            kwargs[tool.context_parameter] = self._context(call, request, emit)
+        try:
+            if tool.is_async:
+                value = await call.step(tool.function(*args, **kwargs))
+            elif tool.executor == "async":
+                value = self._run_here(call, functools.partial(tool.function, *args, **kwargs))
+            else:
+                function: Callable[[], Any] = functools.partial(tool.function, *args, **kwargs)
+                if finish:
+                    function = functools.partial(self._results.finished_here, call, tool, function)
+                function = call.when_begun(self._thread, function)
+                value = await call.step(self._threads.at(call.depth).run(function, self._teller.told_here))
+            known = type(value) in SCALARS
+        except BaseException as error:
+            if call.is_raised_by_tool(error):
+                raise ToolRaised(error) from error
+            raise
+        return value if known else await self._awaited(call, value)
+
+    def _run_here(self, call: Call, function: Callable[[], Any]) -> Any:
+        """Calls a function that promised not to block."""
+        # The first step of a call is measured where the call ends or is armed.
+        began = time.monotonic() if call.armed else 0.0
+        try:
+            return function()
+        finally:
+            forks.end_if_due()
+            if began:
+                call.note_step(began)
+
+    async def _awaited(self, call: Call, value: Any) -> Any:
+        """Awaits what a function returned, as long as that can be awaited."""
+        try:
+            while issubclass(type(value), Awaitable):
+                value = await call.step(value if issubclass(type(value), Coroutine) else awaited(value))
+        except BaseException as error:
+            if call.is_raised_by_tool(error):
+                raise ToolRaised(error) from error
+            raise
+        return value
+
+    async def _invoke_elsewhere(
+        self,
+        call: Call,
+        tool: Tool,
+        request: Request,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        emit: EventStream | None,
+    ) -> Any:
+        context = self._context(call, request, emit) if tool.context_parameter is not None else None
+        call.wait_for(self._process)
+        try:
+            work = self._processes.run(tool, args, kwargs, context, begin=call.begin, depth=call.depth)
+            return await call.step(work)
+        except RaisedElsewhereError as error:
+            raise ToolRaised(error) from error
+
+    # ----------------------------------------------------------------------------------------------- to a stream
+
+    async def chunks(
+        self,
+        call: Call,
+        tool: Tool,
+        request: ToolStreamRequest,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        *,
+        stream_id: str,
+    ) -> AsyncGenerator[ToolStreamChunk, None]:
+        """Yields a chunk for each value and, where the caller asked for them, for each event; not the last one."""
+        values = self._values(call, tool, request, args, kwargs)
+        sequence = 0
+        try:
+            async for event, value in values:
+                chunk = ToolStreamChunk(stream_id=stream_id, sequence=sequence)
+                if event is None:
+                    chunk.data.type_url, chunk.data.value = await self._results.encoded(call, tool, value)
+                else:
+                    chunk.metadata.CopyFrom(_event_metadata(event))
+                yield chunk
+                sequence += 1
+                call.check()
+        finally:
+            await values.aclose()
+
+    async def _values(
+        self, call: Call, tool: Tool, request: ToolStreamRequest, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> AsyncGenerator[tuple[Event | None, Any], None]:
+        """Yields what the tool yields and, where the caller asked for it, what it tells on the way.
+
+        An event comes as ``(event, None)``, a value as ``(None, value)``.
+        """
+        buffer = self._buffer(call, request.config.buffer_size)
+        if request.config.include_events:
+            events = EventStream(buffer)
+            source = self._source(call, tool, request, args, kwargs, buffer=buffer, emit=events)
+            merged = events.merge(source, self.tasks)
+            try:
+                async for item in merged:
+                    yield item
+            finally:
+                await merged.aclose()
+            return
+        source = self._source(call, tool, request, args, kwargs, buffer=buffer)
+        try:
+            async for value in source:
+                yield None, value
+        finally:
+            await source.aclose()
+
+    def _buffer(self, call: Call, asked: int) -> int:
+        """Values that may wait for the reader: as many as it asks for, at most as many as the settings allow."""
+        if asked < 0:
+            raise ValidationError(f"{call.tool.name}: buffer_size is {asked}; it is 0 (the default) or more")
+        return min(asked or self.settings.stream_buffer, self.settings.stream_buffer)
+
+    async def _source(
+        self,
+        call: Call,
+        tool: Tool,
+        request: Request,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        *,
+        buffer: int = 0,
+        emit: EventStream | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        """Yields the values of any tool; of one that returns what does not stream, its result."""
+        buffer = buffer or self.settings.stream_buffer
+        if tool.is_generator or tool.executor == "process":
+            values: AsyncIterator[Any] = self._iterate(call, tool, request, args, kwargs, buffer, emit)
+        else:
+            began = time.monotonic()
+            value = await self._returned(call, tool, request, args, kwargs, emit)
+            if not call.armed:
+                call.note_step(began)
+            # What is declared to be a list is one, whatever it is made of.
+            yields = has_items(value) if tool.is_stream else tool.result is None and streams(value)
+            if not yields:
+                if _is_a(value, AsyncIterator):
+                    value = await self._results.items(call, value)
+                yield await self._results.finished(call, tool, value)
+                return
+            values = self._iterator(call, tool, value, buffer)
+        each = self._steps(call, tool, values)
+        try:
+            async for value in each:
+                yield value
+        finally:
+            await each.aclose()
+
+    async def _steps(self, call: Call, tool: Tool, values: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+        """Yields each value, made to fit what the tool declares."""
+        try:
+            while True:
+                began = time.monotonic()
+                try:
+                    step: Any = values.__anext__()
+                    value = await call.step(step if hasattr(step, "send") else awaited(step))
+                    fits = type(value) is PackedValue or tool.result is None or type(value) in tool.result.accepts
+                except StopAsyncIteration:
+                    return
+                except BaseException as error:
+                    # What comes from another process otherwise is the bridge's own.
+                    if tool.executor == "process" and type(error) is not RaisedElsewhereError:
+                        raise
+                    if call.is_raised_by_tool(error):
+                        raise ToolRaised(error) from error
+                    raise
+                finally:
+                    if not call.armed:
+                        # Otherwise measured by the call itself.
+                        call.note_step(began)
+                if fits:
+                    yield value
+                else:
+                    yield await self._results.fitted(call, tool, value)
+        finally:
+            await close_values(call, values)
+
+    def _iterator(self, call: Call, tool: Tool, value: Any, buffer: int) -> AsyncIterator[Any]:
+        """Iterates what a function returned: an asynchronous iterator in the loop, any other where the tool runs."""
+        if _is_a(value, AsyncIterable):
+            return _async_iterator(value)
+        if tool.executor == "async" and not tool.is_async:
+            return _in_place(lambda: value)
+        return self._threads.at(call.depth).iterate(lambda: iter(value), buffer, self._teller.told_here)
+
+    def _iterate(
+        self,
+        call: Call,
+        tool: Tool,
+        request: Request,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        buffer: int,
+        emit: EventStream | None,
+    ) -> AsyncGenerator[Any, None]:
+        """Iterates a generator function."""
+        if tool.executor == "process":
+            context = self._context(call, request, emit) if tool.context_parameter is not None else None
+            call.wait_for(self._process)
+            return self._processes.iterate(tool, args, kwargs, context, buffer, begin=call.begin, depth=call.depth)
+        function = self._bound(call, tool, request, args, kwargs, emit)
+        if tool.is_async:
+            values: AsyncGenerator[Any, None] = function()
+            return values
+        if tool.executor == "thread":
+            function = call.when_begun(self._thread, function)
+            return self._threads.at(call.depth).iterate(function, buffer, self._teller.told_here)
+        return _in_place(function)
+
+    def _bound(
+        self,
+        call: Call,
+        tool: Tool,
+        request: Request,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        emit: EventStream | None,
+    ) -> Callable[[], Any]:
+        if tool.context_parameter is not None:
+            kwargs[tool.context_parameter] = self._context(call, request, emit)
+        return functools.partial(tool.function, *args, **kwargs)
+
+    def _context(self, call: Call, request: Request, emit: EventStream | None) -> ToolContext:
+        call.context = ToolContext(
+            session_id=call.session.id,
+            tool_name=call.tool.name,
+            request_id=getattr(request, "request_id", ""),
+            metadata=dict(request.context) if not isinstance(request, ToolCallItem) else {},
+            deadline=call.deadline,
+            loop=asyncio.get_running_loop(),
+            runtime=self._make_runtime(call),
+            emit=emit.emit if emit is not None else None,
+        )
+        return call.context
+
+    # --------------------------------------------------------------------------------------------------- answers
+
+    async def told(self, failure: BaseException, call: Call | None) -> ErrorInfo:
+        """Makes the answer of a call that failed; what a tool raised is asked for its text outside of the event loop.
+
+        Args:
+            failure: Any exception but the end of the call's own task. What is neither an Exception nor wrapped comes
+                from a tool's own code, wherever that ran.
+            call: The call, where it was made.
+
+        Raises:
+            asyncio.CancelledError: The caller has gone meanwhile.
+        """
+        if call is None or (type(failure) is not ToolRaised and issubclass(type(failure), Exception)):
+            return self.error_of(failure)
+        error = failure.error if type(failure) is ToolRaised else failure
+        if call.cause is not None:
+            # What the tool raised while it was ended hides what ended it.
+            return error_info(call.cause)
+        is_timeout = error.is_timeout if type(error) is ToldError else issubclass(type(error), TimeoutError)
+        if is_timeout and call.deadline <= time.monotonic():
+            # A nested call shares the deadline, and may notice first that it has passed.
+            return error_info(call.timeout_error())
+        if type(error) is RaisedElsewhereError:
+            if not self.settings.show_tracebacks:
+                error.info.stacktrace = ""
+            return error.info
+        return await self._teller.tell(call, error)
+
+    def error_of(self, failure: BaseException) -> ErrorInfo:
+        """Makes the answer for an error that is no tool's; a fault of the bridge is logged."""
+        info = error_info(failure)
+        if not issubclass(type(failure), ToolBridgeError):
+            log_fault(_log, "fault %s in a call", info.details["error_id"], error=failure)
+        return info
+
+    async def cancelled(self, call: Call | None, cancelled: asyncio.CancelledError) -> ErrorInfo:
+        """Answers a cancellation that was the call's own or the tool's; one from outside goes on."""
+        cause = call.convert() if call is not None else None
+        if cause is not None:
+            return error_info(cause)
+        if call is None or call.cancelled_from_outside():
+            raise cancelled
+        return await self._teller.tell(call, cancelled)
+
+
+def set_duration(metrics: ExecutionMetrics, duration_us: int) -> None:
+    """Says what a call took; one that ran took at least a millisecond, rounded up."""
+    metrics.duration_ms = duration_us // 1_000 + 1
+    metrics.duration_us = duration_us
+
+
+def last_chunk(
+    stream_id: str, sequence: int, *, sent: int, error: ErrorInfo | None, duration_us: int
+) -> ToolStreamChunk:
+    """Makes the chunk that a stream ends with.
+
+    Args:
+        stream_id: Of the stream.
+        sequence: Chunks before it.
+        sent: Values among them.
+        error: What it ended with; None: it is complete.
+        duration_us: Microseconds that it took.
+    """
+    chunk = ToolStreamChunk(stream_id=stream_id, sequence=sequence)
+    if error is not None:
+        chunk.error.CopyFrom(error)
+    else:
+        chunk.complete.CopyFrom(CompleteSignal(total_chunks=sent))
+        set_duration(chunk.complete.metrics, duration_us)
+    return chunk
+
+
+def _event_metadata(event: Event) -> StreamMetadata:
+    metadata = StreamMetadata(key="progress" if isinstance(event, Progress) else "log")
+    metadata.value.Pack(event)
+    return metadata
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    """Tells what a value is by its class: ``isinstance`` would ask it for its ``__class__``."""
+    try:
+        return issubclass(type(value), kind)
+    except BaseException as error:
+        raise ToolRaised(error) from error
+
+
+def _async_iterator(values: Any) -> AsyncIterator[Any]:
+    try:
+        return aiter(values)
+    except BaseException as error:
+        raise ToolRaised(error) from error
+
+
+async def _in_place(function: Callable[[], Any]) -> AsyncGenerator[Any, None]:
+    """Iterates what promised not to block, giving the loop a turn after each value."""
+    values = function()
+    try:
+        for value in values:
+            yield value
+            await asyncio.sleep(0)
+    finally:
+        close(values)

@@ -1,1 +1,0 @@
-"""Running the tools of this process, whether it is a hub or a worker."""

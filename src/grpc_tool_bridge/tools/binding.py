@@ -1,0 +1,322 @@
+"""Argument binding: compiled once from a tool's signature, run at every call."""
+
+import logging
+import sys
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, islice
+from typing import Any
+
+from pydantic_core import ValidationError as CheckError
+
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.errors.class_facts import class_name
+from grpc_tool_bridge.errors.exception_text import own_text
+from grpc_tool_bridge.errors.faults import log_fault
+from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.errors.throttled_log import ThrottledLog
+from grpc_tool_bridge.tools.checks import Check
+from grpc_tool_bridge.tools.signatures import POSITIONAL_ONLY, VAR_KEYWORD, VAR_POSITIONAL, Parameter, Signature
+from grpc_tool_bridge.tools.wording import describe_problems, show
+
+# Stands in ``details`` for arguments by position beyond the last parameter: they have no name.
+POSITIONAL = "*"
+# More than any count of missing arguments can make up for.
+_GIVEN_TWICE = 1_000_000
+# After so many unknown names, further ones are refused without a search for what they may have meant.
+_MAX_HINTS = 8
+_MAX_NAME_CHARS = 64
+# Of the names that a tool takes, so many are told to whoever gives another.
+_MAX_LISTED = 20
+# After so many problems with one starred parameter, there are just "more".
+_MAX_TOLD = 5
+# After so many arguments with problems, the others are not looked at.
+_MAX_PROBLEMS = 100
+# Past so many problems in one argument, only its first items are gone through for the text.
+_MANY = 1_000
+_FIRST_ITEMS = 100
+# Of what a validator of the program's raised, so much is told.
+_MAX_SAID = 200
+
+_log = logging.getLogger(__name__)
+# Of what a peer can cause as often as it likes.
+_throttled = ThrottledLog(_log)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """A parameter made ready for binding. ``index`` is its place among the positional ones, or past any."""
+
+    name: str
+    index: int
+    required: bool
+    positional_only: bool
+    default: Any
+    make_default: Callable[[], Any] | None
+    accepts: Container[type]
+    validate: Callable[[Any], Any]
+
+    @classmethod
+    def of(cls, parameter: Parameter, check: Check, index: int) -> "_Slot":
+        return cls(
+            name=parameter.name,
+            index=index,
+            required=parameter.required,
+            positional_only=parameter.kind is POSITIONAL_ONLY,
+            default=parameter.default,
+            make_default=parameter.make_default,
+            accepts=check.accepts,
+            validate=check.validator.validate_python,
+        )
+
+    def given_default(self) -> Any:
+        """Gives what the function gets where no argument is given."""
+        return self.default if self.make_default is None else self.make_default()
+
+
+@dataclass(slots=True)
+class _Call:
+    """The arguments of one call on their way to the function, and what is wrong with them, by name."""
+
+    bound: dict[str, Any] = field(default_factory=dict)
+    extra_args: list[Any] = field(default_factory=list)
+    extra_kwargs: dict[str, Any] = field(default_factory=dict)
+    problems: dict[str, list[str]] = field(default_factory=dict)
+
+    def report(self, name: str, problem: str) -> None:
+        told = self.problems.setdefault(name, [])
+        if len(told) < _MAX_TOLD:
+            told.append(problem)
+        elif len(told) == _MAX_TOLD:
+            told.append("and more")
+
+
+class Binder:
+    """Binds arguments to a signature, checks them and converts them.
+
+    What has a name may be given by name, also where Python itself would want it by position: a caller in another
+    language has only the schema, which names every argument.
+
+    Args:
+        tool_name: The tool's name, for errors.
+        signature: What to bind to.
+        checks: A check for each parameter of the signature, by name.
+
+    Attributes:
+        required: How many required arguments are left when none, one, two … are given by position.
+    """
+
+    def __init__(self, tool_name: str, signature: Signature, checks: Mapping[str, Check]) -> None:
+        self._tool_name = tool_name
+        self._signature, self._checks = signature, checks
+        self._first_only: Binder | None = None
+        self._context = signature.context
+        positional = [item for item in signature.parameters if item.positional]
+        places = {item.name: place for place, item in enumerate(positional)}
+        slots = {
+            item.name: _Slot.of(item, checks[item.name], places.get(item.name, sys.maxsize))
+            for item in signature.parameters
+        }
+        self._positional = tuple(slots[item.name] for item in positional)
+        self._by_name = {item.name: slots[item.name] for item in signature.parameters if not item.variadic}
+        starred = {item.kind: slots[item.name] for item in signature.parameters if item.variadic}
+        self._var_args, self._var_kwargs = starred.get(VAR_POSITIONAL), starred.get(VAR_KEYWORD)
+        # The context is given by name, so that nothing after it can go by position.
+        self._keep = len(positional) if signature.context_index is None else signature.context_index
+        self._keywords = {name: slot for name, slot in self._by_name.items() if not slot.positional_only}
+        self._accepts = tuple(slot.accepts for slot in self._positional)
+        self._validate = tuple(slot.validate for slot in self._positional)
+        by_name_only = sum(slot.required for slot in self._by_name.values() if slot.index == sys.maxsize)
+        left = accumulate((slot.required for slot in reversed(self._positional)), initial=by_name_only)
+        self.required = tuple(left)[::-1]
+        self._filled = tuple(slot for slot in self._by_name.values() if slot.make_default is not None)
+        if self._filled:
+            self._bind_given = self.bind
+            # Set only where there is something to fill in, so that no other tool's calls pay for it.
+            self.bind = self._bind_filled  # type: ignore[method-assign]
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+        """Binds the arguments of one call.
+
+        Args:
+            args: Arguments by position.
+            kwargs: Arguments by name.
+
+        Returns:
+            Arguments for the function, checked and converted. Its own defaults are left to it; those that only its
+            annotations give are among them.
+
+        Raises:
+            ValidationError: Arguments are wrong; ``details`` has a text for each of them.
+        """
+        # First as if all were well; only a call that is not is gone through in full. (There may be fewer arguments than
+        # parameters. To tell zip so costs a tenth of the call.)
+        given = len(args)
+        if given <= self._keep:
+            try:
+                taken = [
+                    value if type(value) in accepts else validate(value)
+                    for value, accepts, validate in zip(args, self._accepts, self._validate)  # noqa: B905 - see above
+                ]
+                missing = self.required[given]
+                named: dict[str, Any] = {}
+                for name, value in kwargs.items():
+                    slot = self._keywords[name]
+                    named[name] = value if type(value) in slot.accepts else slot.validate(value)
+                    missing -= slot.required if slot.index >= given else _GIVEN_TWICE
+                if not missing:
+                    return taken, named
+            # A name that is unknown, a value that does not fit, or whatever the program's own validators raise.
+            except BaseException:  # noqa: BLE001
+                return self._bind_checked(args, kwargs)
+        return self._bind_checked(args, kwargs)
+
+    def bind_first(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+        """As ``bind``; of what is wrong with a list or a dict, only the first thing is looked for and told."""
+        if self._first_only is None:
+            checks = {name: check.first_only() for name, check in self._checks.items()}
+            self._first_only = Binder(self._tool_name, self._signature, checks)
+        return self._first_only.bind(args, kwargs)
+
+    def _bind_filled(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+        """Binds the arguments of one call, and gives the function the defaults that it does not have itself."""
+        taken, named = self._bind_given(args, kwargs)
+        ready = list(taken)
+        for slot in self._filled:
+            if slot.index < len(ready) or slot.name in named:
+                continue
+            if slot.positional_only:
+                ready.extend(self._default_of(before) for before in self._positional[len(ready) : slot.index + 1])
+            else:
+                named[slot.name] = self._default_of(slot)
+        return ready, named
+
+    def _default_of(self, slot: _Slot) -> Any:
+        try:
+            return slot.given_default()
+        except BaseException as error:
+            text = "%s: the default of argument %r cannot be made"
+            if _throttled.admits(text):
+                log_fault(_log, text, self._tool_name, slot.name, error=error, level=logging.WARNING)
+            problem = f"missing, and its default cannot be made ({_raised(error)})"
+            raise self._error({slot.name: [problem]}) from error
+
+    def _bind_checked(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+        call = _Call()
+        self._take_positional(call, args)
+        for name, value in kwargs.items():
+            if len(call.problems) >= _MAX_PROBLEMS:
+                raise self._error(call.problems)
+            slot = self._by_name.get(name)
+            if slot is None:
+                self._take_other(call, name, value, given=len(args))
+            elif slot.index >= len(args):
+                call.bound[name] = _checked(call, slot, name, value)
+            elif slot.positional_only and self._var_kwargs is not None:
+                call.extra_kwargs[name] = _checked(call, self._var_kwargs, name, value)
+            else:
+                call.report(name, "given twice, by position and by name")
+        for name, slot in self._by_name.items():
+            if slot.required and name not in call.bound:
+                call.report(name, "missing")
+        if call.problems:
+            raise self._error(call.problems)
+        return self._arranged(call, given=len(args))
+
+    def _take_positional(self, call: _Call, args: Sequence[Any]) -> None:
+        for slot, value in zip(self._positional, args, strict=False):
+            call.bound[slot.name] = _checked(call, slot, slot.name, value)
+        limit = len(self._positional)
+        if len(args) > limit:
+            if self._var_args is None:
+                call.report(POSITIONAL, f"takes at most {limit} arguments by position, got {len(args)}")
+            else:
+                self._take_starred(call, self._var_args, args[limit:])
+
+    def _take_starred(self, call: _Call, slot: _Slot, values: Sequence[Any]) -> None:
+        for place, value in enumerate(values):
+            call.extra_args.append(_checked(call, slot, slot.name, value, f"[{place}]"))
+
+    def _take_other(self, call: _Call, name: str, value: Any, *, given: int) -> None:
+        """Takes an argument whose name is no ordinary parameter's."""
+        if name == self._context:
+            call.report(name, "is filled in by the bridge, leave it out")
+        elif self._var_kwargs is not None:
+            call.extra_kwargs[name] = _checked(call, self._var_kwargs, name, value)
+        elif self._var_args is None or name != self._var_args.name:
+            call.report(name, f"unknown{self._hint(call, name)}")
+        elif given > len(self._positional):
+            call.report(name, "given twice, by position and by name")
+        elif isinstance(value, list | tuple):
+            self._take_starred(call, self._var_args, value)
+        else:
+            call.report(name, f"should be a valid list, got {show(value)}")
+
+    def _hint(self, call: _Call, name: str) -> str:
+        if len(call.problems) >= _MAX_HINTS:
+            return ""
+        close = near_names(name, self._by_name, n=1)
+        if close:
+            return f", did you mean '{close[0]}'?"
+        known = ", ".join(f"'{item}'" for item in islice(self._by_name, _MAX_LISTED))
+        if len(self._by_name) > _MAX_LISTED:
+            known += f" and {len(self._by_name) - _MAX_LISTED} more"
+        return f", the tool takes {known}" if known else ", the tool takes no arguments"
+
+    def _arranged(self, call: _Call, *, given: int) -> tuple[Sequence[Any], dict[str, Any]]:
+        """Lays the arguments out as Python wants them: by position only what came so or has to go so."""
+        lead = len(self._positional) if call.extra_args else min(given, self._keep)
+        for slot in self._positional:
+            if slot.positional_only and slot.name in call.bound:
+                lead = max(lead, slot.index + 1)
+        args = [self._taken(call, slot) for slot in self._positional[:lead]]
+        return [*args, *call.extra_args], {**call.bound, **call.extra_kwargs}
+
+    @staticmethod
+    def _taken(call: _Call, slot: _Slot) -> Any:
+        return call.bound.pop(slot.name) if slot.name in call.bound else slot.given_default()
+
+    def _error(self, problems: Mapping[str, list[str]]) -> ValidationError:
+        known = [name for name in self._by_name if name in problems]
+        others = [name for name in problems if name not in self._by_name]
+        details = {name: "; ".join(problems[name]) for name in [*known, *others]}
+        texts = [
+            problem if name == POSITIONAL else f"argument {name[:_MAX_NAME_CHARS]!r}: {problem}"
+            for name, problem in details.items()
+        ]
+        return ValidationError(f"{self._tool_name}: {'; '.join(texts)}", details=details)
+
+
+def _checked(call: _Call, slot: _Slot, name: str, value: Any, prefix: str = "") -> Any:
+    if type(value) in slot.accepts:
+        return value
+    try:
+        return slot.validate(value)
+    except CheckError as error:
+        call.report(name, _describe(error, slot, value, prefix))
+    # Validators, __post_init__ and the like are the program's; what they raise says what is wrong with the value.
+    except BaseException as error:  # noqa: BLE001
+        if _throttled.admits("a validator failed"):
+            log_fault(_log, "argument %r: a validator failed", name, error=error, level=logging.WARNING)
+        call.report(name, f"{prefix} cannot be read ({_raised(error)}), got {show(value)}".lstrip())
+    return None
+
+
+def _raised(error: BaseException) -> str:
+    return f"{class_name(type(error))}: {own_text(error)[:_MAX_SAID]}"
+
+
+def _describe(error: CheckError, slot: _Slot, value: Any, prefix: str) -> str:
+    """Says what is wrong with a value; of one with very many problems, with its first items."""
+    count = error.error_count()
+    if count <= _MANY:
+        return describe_problems(error, prefix)
+    try:
+        if isinstance(value, Mapping):
+            slot.validate(dict(islice(value.items(), _FIRST_ITEMS)))
+        elif isinstance(value, Sequence):
+            slot.validate(value[:_FIRST_ITEMS])
+    except BaseException as first:  # noqa: BLE001 - see _checked
+        if isinstance(first, CheckError) and first.error_count() <= _MANY:
+            return f"{describe_problems(first, prefix)} of {count:,}"
+    return f"{prefix} has {count:,} things wrong with it".lstrip()

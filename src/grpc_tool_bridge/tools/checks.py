@@ -1,0 +1,230 @@
+"""An annotation compiled once, so that values can be checked against it and described by it."""
+
+import typing
+import warnings
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from types import NoneType
+from typing import Any
+from uuid import UUID
+
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.errors import PydanticUndefinedAnnotation
+from pydantic.warnings import ArbitraryTypeWarning
+from pydantic_core import SchemaValidator, ValidationError
+
+from grpc_tool_bridge.tools.annotations import (
+    UnresolvedNameError,
+    checkable,
+    modules_of,
+    names_around,
+    typed_dicts_taken,
+)
+from grpc_tool_bridge.tools.choosing import with_classes
+from grpc_tool_bridge.tools.class_validators import CLASSES
+from grpc_tool_bridge.tools.rewriting import Schema, with_parts
+from grpc_tool_bridge.tools.strictness import reading_schema, strict_schema, with_nulls
+from grpc_tool_bridge.tools.structs import describes_struct, has_struct_fields
+from grpc_tool_bridge.tools.writing import serialized
+
+# Unknown fields are refused as unknown arguments are; a class that pydantic does not know is checked by isinstance.
+_CONFIG = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+_EXACT_TYPES: dict[str, type] = {
+    "int": int,
+    "float": float,
+    "str": str,
+    "bool": bool,
+    "bytes": bytes,
+    "none": NoneType,
+    "datetime": datetime,
+    "date": date,
+    "time": time,
+    "timedelta": timedelta,
+    "uuid": UUID,
+}
+# What may stand in a schema without narrowing the values.
+_UNCONSTRAINED = frozenset({"type", "metadata", "ref", "microseconds_precision"})
+
+
+_OWN_RULES = frozenset({"model", "dataclass", "chain"})
+_NO_PARTS = frozenset({"metadata", "serialization", "cls", "config"})
+
+
+_COLLECTIONS = frozenset({"list", "tuple", "set", "frozenset", "dict"})
+
+
+class _Everything:
+    """Contains every type."""
+
+    def __contains__(self, item: object) -> bool:
+        return True
+
+
+EVERYTHING = _Everything()
+
+
+class Validator:
+    """Checks and converts values by a core schema, with the rules of ``strictness``.
+
+    Nearly all values are exactly what is asked for, so they are taken as such first. Only one that is not is gone
+    through again, by a schema that reads more and takes longer; what is wrong with it is told by that one alone.
+    """
+
+    __slots__ = ("_reading", "_schema", "_strict")
+
+    def __init__(self, schema: Schema, *, first_only: bool = False) -> None:
+        self._schema = with_classes(_failing_fast(schema) if first_only else schema)
+        self._strict = _compiled(strict_schema(self._schema))
+        self._reading: SchemaValidator | None = None
+
+    def validate_python(self, value: Any) -> Any:
+        """Checks and converts a value.
+
+        Raises:
+            pydantic_core.ValidationError: It cannot be taken.
+        """
+        try:
+            return self._strict.validate_python(value)
+        except ValidationError:
+            if self._reading is None:
+                self._reading = _compiled(reading_schema(self._schema))
+        return self._reading.validate_python(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What one annotation accepts.
+
+    Attributes:
+        schema: Pydantic's core schema of it, as pydantic made it.
+        accepts: Types whose values pass as they are, without asking ``validator``; a subclass is not among them.
+        validator: Checks and converts any other value.
+        reads_iterators: Whether the validator may read an iterator where it stands; else it refuses each.
+    """
+
+    schema: Schema
+    accepts: Container[type]
+    validator: Validator
+    reads_iterators: bool = True
+
+    def first_only(self) -> "Check":
+        """Makes the same check, which stops at the first thing that is wrong with a list or a dict."""
+        return Check(self.schema, self.accepts, Validator(self.schema, first_only=True), self.reads_iterators)
+
+
+def _failing_fast(schema: Schema) -> Schema:
+    node = with_parts(schema, _failing_fast)
+    if node["type"] in _COLLECTIONS:
+        node["fail_fast"] = True
+    return node
+
+
+def _compiled(schema: Schema) -> SchemaValidator:
+    # Without pydantic's own compiled validators of models, which know nothing of these rules.
+    return SchemaValidator(typing.cast("Any", schema), None, False)
+
+
+def compile_check(annotation: Any, where: str, *, output: bool = False) -> Check:
+    """Compiles an annotation.
+
+    Args:
+        annotation: The annotation, with names resolved.
+        where: What to call its place in errors, such as "add: parameter 'a'".
+        output: Whether it is of a result, to which the serializers of the annotation are applied.
+
+    Returns:
+        The check.
+
+    Raises:
+        TypeError: Values cannot be checked against it; an ``UnresolvedNameError`` where it holds a name that is not
+            there, or not yet.
+    """
+    try:
+        schema = with_nulls(_core_schema(annotation, output=output))
+        validator = Validator(schema)
+    except (NameError, PydanticUndefinedAnnotation) as error:
+        raise UnresolvedNameError(
+            f"{where}: its annotation {annotation!r} holds a name that cannot be resolved ({_reason(error)}); import "
+            "or define what it names at module level, outside 'if TYPE_CHECKING'"
+        ) from error
+    except Exception as error:
+        raise TypeError(
+            f"{where}: values cannot be checked against its annotation {annotation!r}: {_reason(error)}"
+        ) from error
+    return Check(schema, _exact_types(schema), validator, _reads_iterators(schema))
+
+
+def _reads_iterators(schema: Any) -> bool:
+    """Whether a schema has parts with rules of their own: models, and functions of the program's."""
+    if isinstance(schema, dict):
+        kind = schema.get("type")
+        if isinstance(kind, str) and (kind in _OWN_RULES or kind.startswith("function-")):
+            return True
+        return any(_reads_iterators(part) for key, part in schema.items() if key not in _NO_PARTS)
+    return isinstance(schema, list | tuple) and any(map(_reads_iterators, schema))
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).partition("\n\nFor further information")[0]
+    # What pydantic says of a type that is none ends with an advice that would let every value pass.
+    return " ".join(text.partition(", Pydantic will allow any object")[0].split())
+
+
+def _core_schema(annotation: Any, within: frozenset[Any] = frozenset(), *, output: bool = False) -> Schema:
+    annotation = checkable(annotation)
+    with typed_dicts_taken(annotation), warnings.catch_warnings():
+        # What is read-only is the tool's own copy.
+        warnings.filterwarnings("ignore", message=r"(?s).*`ReadOnly` qualifier", category=UserWarning)
+        # Values would pass without any check.
+        warnings.simplefilter("error", ArbitraryTypeWarning)
+        # Alone, a dataclass or a TypedDict would not take the configuration; inside a list it does.
+        adapter = TypeAdapter(list[annotation], config=_CONFIG)
+        if not adapter.pydantic_complete:
+            # Something names what is not there, or is local; only this says which name it is.
+            adapter.rebuild(raise_errors=True, _types_namespace=names_around(modules_of(annotation)))
+        schema = typing.cast("Schema", adapter.core_schema)
+    if schema["type"] == "definitions":
+        schema = {**schema, "schema": schema["schema"]["items_schema"]}
+    else:
+        schema = schema["items_schema"]
+    return _described(serialized(schema) if output else schema, within)
+
+
+def _described(schema: Schema, within: frozenset[Any]) -> Schema:
+    """Describes the fields of classes that pydantic knows nothing of."""
+    if schema["type"] == "is-instance":
+        return describes_struct(schema, _core_schema, within) if has_struct_fields(schema["cls"]) else schema
+    return with_parts(schema, lambda part: _described(part, within))
+
+
+def _exact_types(schema: Schema) -> Container[type]:
+    kind = schema["type"]
+    if "serialization" in schema:
+        return frozenset()
+    if kind == "any":
+        return EVERYTHING
+    if kind == "is-instance":
+        return frozenset({schema["cls"]})
+    if kind in _EXACT_TYPES and schema.keys() <= _UNCONSTRAINED:
+        return frozenset({_EXACT_TYPES[kind]})
+    if kind == "nullable":
+        return _joined([{"type": "none"}, schema["schema"]])
+    if kind == "default":
+        return _exact_types(schema["schema"])
+    if kind == "union":
+        return _joined(schema["choices"])
+    return frozenset()
+
+
+def _joined(schemas: list[Schema]) -> Container[type]:
+    found = [_exact_types(schema) for schema in schemas]
+    known = [types for types in found if isinstance(types, frozenset)]
+    return frozenset().union(*known) if len(known) == len(found) else EVERYTHING
+
+
+def _class_validator(cls: Any) -> Callable[[Any], Any]:
+    return compile_check(cls, cls.__qualname__).validator.validate_python
+
+
+CLASSES.compile_by(_class_validator)

@@ -1,0 +1,208 @@
+"""What a running tool may ask of the bridge."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime
+from numbers import Real
+from typing import Any, Literal, Protocol
+
+from grpc_tool_bridge.aio.portal import SyncView
+from grpc_tool_bridge.config.argument_checks import A_NAME, A_TEXT, check_text, check_type
+from grpc_tool_bridge.errors import (
+    MAX_DETAIL_CHARS,
+    MAX_MESSAGE_CHARS,
+    CallCancelledError,
+    NotFoundError,
+    ValidationError,
+    wire_text,
+)
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress, VariableInfo
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_A_VARIABLE = "the name of a variable, 1 to 256 characters"
+_log = logging.getLogger("grpc_tool_bridge.tool")
+
+
+class ToolRuntime(Protocol):
+    """What stands behind a context: the hub itself, or a worker's link to it."""
+
+    async def get_variable(self, name: str) -> Any:
+        """Returns the value; raises NotFoundError (VariableNotFound)."""
+
+    async def set_variable(self, name: str, value: Any, expected_revision: int | None) -> int:
+        """Sets the value and returns its new revision; raises ConflictError."""
+
+    async def delete_variable(self, name: str, expected_revision: int | None) -> None:
+        """Deletes the variable; raises NotFoundError, ConflictError."""
+
+    async def list_variables(self, prefix: str) -> list[VariableInfo]:
+        """Lists the session's variables by name."""
+
+    async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Calls another tool within the caller's deadline and place; raises ToolExecutionError."""
+
+    def stream_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> AsyncIterator[Any]:
+        """Streams another tool within the caller's deadline and place; raises ToolExecutionError."""
+
+
+class ToolContext:
+    """A running tool's view of its call and its session.
+
+    A parameter annotated ``ToolContext`` is filled in by the bridge. ``progress``, ``log``, ``time_left`` and
+    ``cancelled`` may be used from any thread; the awaitable methods from async tools. A tool that runs in a thread
+    uses the same methods through ``ctx.sync``, which blocks until they are done.
+
+    Attributes:
+        session_id: The session that the call belongs to.
+        tool_name: The tool's own name.
+        request_id: The caller's name for the call; may be empty.
+        metadata: What the caller sent along in the request's ``context``.
+    """
+
+    def __init__(
+        self,
+        *,
+        session_id: str,
+        tool_name: str,
+        request_id: str,
+        metadata: Mapping[str, str],
+        deadline: float,
+        loop: asyncio.AbstractEventLoop,
+        runtime: ToolRuntime,
+        emit: Callable[[Progress | LogRecord], None] | None = None,
+    ) -> None:
+        self.session_id = session_id
+        self.tool_name = tool_name
+        self.request_id = request_id
+        self.metadata = metadata
+        self._deadline = deadline
+        self._loop = loop
+        self._runtime = runtime
+        self._emit = emit
+        self._cancelled = False
+
+    # ------------------------------------------------------------------------------------------------ the call
+
+    def time_left(self) -> float:
+        """Returns the seconds until the call's deadline; 0 when it has passed."""
+        return max(0.0, self._deadline - time.monotonic())
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the call is over for its caller: cancelled, or past its deadline. A thread tool should look often."""
+        return self._cancelled or self._deadline <= time.monotonic()
+
+    def raise_if_cancelled(self) -> None:
+        """Raises CallCancelledError where the call is over for its caller."""
+        if self.cancelled:
+            raise CallCancelledError(f"{self.tool_name}: the call is over for its caller")
+
+    def mark_cancelled(self) -> None:
+        """Tells the tool that its call is over. Called by the bridge."""
+        self._cancelled = True
+
+    def progress(self, current: float, total: float | None = None, message: str = "") -> None:
+        """Reports progress to a caller that asked for events.
+
+        Args:
+            current: How far the tool is, in a unit of its choice.
+            total: Where it ends, in the same unit; None where that is not known.
+            message: What it is doing.
+        """
+        for name, number in (("current", current), ("total", total or 0.0)):
+            check_type(name, number, Real, "a number")
+        check_type("message", message, str, A_TEXT)
+        self._send(Progress(current=current, total=total or 0.0, message=wire_text(message, MAX_MESSAGE_CHARS)))
+
+    def log(self, message: str, *, level: LogLevel = "info", **fields: Any) -> None:
+        """Writes a line to the log here, and to a caller that asked for events.
+
+        Args:
+            message: The line.
+            level: "debug", "info", "warning" or "error".
+            **fields: Facts beside the line, sent as text.
+        """
+        check_type("message", message, str, A_TEXT)
+        if level not in list(_LEVELS):
+            raise ValidationError(f"level is {level!r:.60}; it is 'debug', 'info', 'warning' or 'error'")
+        _log.log(_LEVELS[level], "%s: %s", self.tool_name, message, extra={"session_id": self.session_id})
+        record = LogRecord(level=level, logger=self.tool_name, message=wire_text(message, MAX_MESSAGE_CHARS))
+        record.fields.update({name: wire_text(str(value), MAX_DETAIL_CHARS) for name, value in fields.items()})
+        record.timestamp.FromDatetime(datetime.now(UTC))
+        self._send(record)
+
+    def _send(self, event: Progress | LogRecord) -> None:
+        if self._emit is not None:
+            self._emit(event)
+
+    # --------------------------------------------------------------------------------------------- the session
+
+    async def get_variable(self, name: str, default: Any = ...) -> Any:
+        """Returns the value of a session variable.
+
+        Args:
+            name: The variable's name.
+            default: Returned where there is no such variable; without it that is an error.
+
+        Raises:
+            NotFoundError: There is no such variable and no default.
+        """
+        check_text("name", name, _A_VARIABLE, may_be_empty=True)
+        try:
+            return await self._runtime.get_variable(name)
+        except NotFoundError as error:
+            if default is ... or error.error_type != "VariableNotFound":
+                raise
+            return default
+
+    async def set_variable(self, name: str, value: Any, *, expected_revision: int | None = None) -> int:
+        """Sets a session variable and returns its new revision.
+
+        Args:
+            name: The variable's name, 1 to 256 printable characters.
+            value: Any value that the bridge can carry.
+            expected_revision: Set only where this is the present revision (0: where there is no such variable).
+
+        Raises:
+            ConflictError: The present revision is another.
+        """
+        check_text("name", name, _A_VARIABLE, may_be_empty=True)
+        return await self._runtime.set_variable(name, value, expected_revision)
+
+    async def delete_variable(self, name: str, *, expected_revision: int | None = None) -> None:
+        """Deletes a session variable.
+
+        Raises:
+            NotFoundError: There is no such variable.
+            ConflictError: The present revision is not ``expected_revision``.
+        """
+        check_text("name", name, _A_VARIABLE, may_be_empty=True)
+        await self._runtime.delete_variable(name, expected_revision)
+
+    async def list_variables(self, prefix: str = "") -> list[VariableInfo]:
+        """Lists the session's variables whose names begin with ``prefix``, by name."""
+        check_text("prefix", prefix, may_be_empty=True)
+        return await self._runtime.list_variables(prefix)
+
+    async def call_tool(self, tool_id: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Calls another tool of the session; it shares this call's deadline and place.
+
+        Raises:
+            ToolExecutionError: The tool failed, or there is none of that id.
+        """
+        check_text("tool_id", tool_id, A_NAME)
+        return await self._runtime.call_tool(tool_id, args, kwargs)
+
+    def stream_tool(self, tool_id: str, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        """Streams another tool of the session; it shares this call's deadline and place."""
+        check_text("tool_id", tool_id, A_NAME)
+        return self._runtime.stream_tool(tool_id, args, kwargs)
+
+    @property
+    def sync(self) -> "SyncView[ToolContext]":
+        """The same methods for a tool that runs in a thread: each blocks until it is done."""
+        return SyncView(self, self._loop)

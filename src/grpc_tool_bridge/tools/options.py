@@ -1,0 +1,185 @@
+"""The options that a tool is made with, and what each must be."""
+
+import functools
+import inspect
+import re
+import typing
+from collections import abc
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
+from grpc_tool_bridge.tools.annotations import without_none
+from grpc_tool_bridge.tools.signatures import Signature
+from grpc_tool_bridge.tools.typespecs import plain
+
+ExecutorName = Literal["async", "thread", "process"]
+
+MAX_TOOL_NAME_CHARS = 128
+TOOL_NAME = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_TOOL_NAME_CHARS}}}")
+_LIST_TYPES = (list, abc.Sequence, abc.Iterable, abc.Collection, Any)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOptions:
+    """The options of ``tool``, as given."""
+
+    name: str | None = None
+    tool_id: str | None = None
+    description: str | None = None
+    type: ToolType.ValueType | None = None
+    version: str = ""
+    idempotent: bool = False
+    limits: ResourceLimits | Mapping[str, int] | None = None
+    executor: ExecutorName | None = None
+    examples: Iterable[str] = ()
+    metadata: Mapping[str, str] | None = None
+    check_result: bool = True
+
+
+def fitting_name(function: Callable[..., Any], asked: str | None) -> str:
+    """Gives a tool's name: the one asked for, else the function's.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It cannot be a tool's name.
+    """
+    name = own_name(function) if asked is None else asked
+    if name == "<lambda>":
+        raise ValueError("a lambda has no name to be called by; give it one: tool(name=...)(lambda ...)")
+    return _checked_name(name, "name")
+
+
+def own_name(function: Callable[..., Any]) -> str:
+    """Gives a function's own name; of a partial that of its function, of a callable object that of its class."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__name__", None) or type(function).__name__
+
+
+def fitting_type(name: str, asked: ToolType.ValueType | None, signature: Signature) -> ToolType.ValueType:
+    """Gives a tool's type: what the function says, or BATCH where asked for and possible.
+
+    Raises:
+        ValueError: The function cannot be of the type asked for.
+    """
+    natural = ToolType.STREAMING if signature.is_stream else ToolType.STANDARD
+    if asked is None or asked == natural:
+        return natural
+    if asked not in ToolType.values():
+        raise ValueError(f"{name}: there is no tool type {asked!r}; leave type out")
+    if asked != ToolType.BATCH or signature.is_stream:
+        why = "a function that yields is" if signature.is_stream else "a function that does not yield is"
+        raise ValueError(
+            f"{name}: type {ToolType.Name(asked)} does not fit: {why} {ToolType.Name(natural)}; leave type out"
+        )
+    first = next(iter(signature.parameters), None)
+    kind = plain(without_none(first.annotation)) if first is not None and first.positional else None
+    if (typing.get_origin(kind) or kind) not in _LIST_TYPES:
+        raise ValueError(f"{name}: a BATCH tool takes a list as its first parameter, such as 'items: list[str]'")
+    return asked
+
+
+def fitting_executor(
+    name: str, asked: ExecutorName | None, signature: Signature, function: Callable[..., Any]
+) -> ExecutorName:
+    """Says where a function runs.
+
+    Raises:
+        ValueError: It cannot run where it was asked to.
+    """
+    if asked not in (None, "async", "thread", "process"):
+        raise ValueError(f"{name}: executor is 'async', 'thread' or 'process', not {asked!r}")
+    if asked in ("thread", "process") and signature.is_async:
+        raise ValueError(f"{name}: an async function runs on the event loop; leave executor out, or use a plain def")
+    if asked == "process":
+        what = _hidden(function, signature)
+        if what:
+            raise ValueError(
+                f"{name}: a process finds a function by its module and its name there, so that {what} cannot run in "
+                "one; use a def at the top level of a module, or leave executor out"
+            )
+    return asked or ("async" if signature.is_async else "thread")
+
+
+def _hidden(function: Callable[..., Any], signature: Signature) -> str:
+    """Says what makes that a function cannot be found by its name; nothing where it can."""
+    if inspect.ismethod(function) or signature.needs_instance:
+        return "a method, which needs its instance,"
+    if not inspect.isfunction(function):
+        return f"a {type(function).__name__} object"
+    if function.__name__ == "<lambda>":
+        return "a lambda"
+    if "<locals>" in function.__qualname__:
+        return "a function inside a function"
+    return ""
+
+
+def apply_options(spec: ToolSpec, options: ToolOptions) -> None:
+    """Puts into a spec what the options add to the signature.
+
+    Raises:
+        TypeError: An option is of the wrong type.
+        ValueError: An option has a value that cannot be.
+    """
+    name = spec.name
+    if options.tool_id is not None:
+        spec.tool_id = _checked_name(options.tool_id, "tool_id")
+    if options.description is not None:
+        spec.description = _text(name, "description", options.description)
+    spec.version = _text(name, "version", options.version)
+    if not isinstance(options.idempotent, bool):
+        raise TypeError(f"{name}: idempotent is True or False, not {options.idempotent!r}")
+    spec.idempotent = options.idempotent
+    if isinstance(options.examples, str):
+        raise TypeError(f"{name}: examples is a list of texts, not one text; write examples=[...]")
+    if not isinstance(options.examples, Iterable):
+        raise TypeError(f"{name}: examples is a list of texts, not {options.examples!r}")
+    spec.examples.extend(_text(name, "an example", item) for item in options.examples)
+    if not isinstance(options.metadata, Mapping | None):
+        raise TypeError(f"{name}: metadata is a dict of texts, not {options.metadata!r}")
+    for key, value in (options.metadata or {}).items():
+        spec.metadata[_text(name, "a key of metadata", key)] = _text(name, f"metadata[{key!r}]", value)
+    if options.limits is not None:
+        spec.limits.CopyFrom(_checked_limits(name, options.limits))
+
+
+def _checked_name(text: Any, what: str) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"a tool's {what} is text, not {text!r}")
+    if not TOOL_NAME.fullmatch(text):
+        raise ValueError(f"a tool's {what} is 1 to 128 letters, digits, '_', '-' or '.'; this one is {text[:130]!r}")
+    return text
+
+
+def _text(name: str, what: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: {what} is text, not {value!r}")
+    return value
+
+
+def _checked_limits(name: str, limits: ResourceLimits | Mapping[str, int]) -> ResourceLimits:
+    if not isinstance(limits, ResourceLimits):
+        if not isinstance(limits, Mapping):
+            raise TypeError(f"{name}: limits is a dict such as {{'timeout_ms': 5000}}, not {limits!r}")
+        limits = _limits_of(name, limits)
+    for field, value in limits.ListFields():
+        if value < 0:
+            raise ValueError(f"{name}: the limit {field.name} must not be negative; 0 is no limit of its own")
+    return limits
+
+
+def _limits_of(name: str, limits: Mapping[str, int]) -> ResourceLimits:
+    made = ResourceLimits()
+    known = ResourceLimits.DESCRIPTOR.fields_by_name
+    for key, value in dict(limits).items():
+        if key not in known:
+            raise ValueError(f"{name}: there is no limit {key!r}; the limits are {', '.join(known)}")
+        if type(value) is not int:
+            raise TypeError(f"{name}: the limit {key} is a whole number, not {value!r}")
+        try:
+            setattr(made, key, value)
+        except ValueError:
+            raise ValueError(f"{name}: the limit {key} is too large: {value}") from None
+    return made

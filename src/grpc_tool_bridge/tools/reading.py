@@ -1,0 +1,308 @@
+"""How models and dataclasses are read back from the dicts that they travel as.
+
+``wire.records`` writes them; whatever it writes, in either form, is read as an equal object. So besides the keys that a
+class is constructed from, the names of its fields and the keys of its output are taken; what it computes is left out;
+and keys that the class does not know make it the one subclass that has exactly those. Any other key is the class's own
+to ignore, to keep or to refuse, as its configuration says.
+"""
+
+import copy
+import dataclasses
+import typing
+from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from pydantic import TypeAdapter
+from pydantic.dataclasses import is_pydantic_dataclass
+from pydantic_core import PydanticCustomError, PydanticKnownError, from_json
+
+from grpc_tool_bridge.tools.class_validators import CLASSES
+from grpc_tool_bridge.tools.lookalikes import nearest_dict
+
+Schema = dict[str, Any]
+Handler = Callable[[Any], Any]
+
+_MAX_NAMED = 5
+
+
+def reads_fields(node: Schema) -> Schema:
+    """Makes a core schema of a model or a dataclass read what ``wire.records`` writes.
+
+    Args:
+        node: The schema, a copy whose parts have been rewritten already.
+
+    Returns:
+        A schema to stand in its place.
+    """
+    inner = _with_fields(node)
+    if inner is None:
+        return node
+    is_plain = node["type"] == "dataclass" and not is_pydantic_dataclass(node["cls"])
+    reader = _DataclassReader(node, inner) if is_plain else _Reader(node, inner)
+    # A dataclass is constructed here, so that the fields of one that is there already can be checked without that.
+    schema = inner if is_plain else node
+    wrapped = {"type": "function-wrap", "function": {"type": "no-info", "function": reader.read}, "schema": schema}
+    if "ref" in node:
+        wrapped["ref"] = node.pop("ref")
+    return wrapped
+
+
+def class_read_by(node: Schema) -> Any:
+    """Gives the class whose objects a schema reads that ``reads_fields`` has made; None of any other schema."""
+    reader = getattr(node.get("function", {}).get("function"), "__self__", None) if "function" in node else None
+    return reader.cls if isinstance(reader, _Reader) else None
+
+
+def reads_json(node: Schema) -> Schema:
+    """Makes the core schema of a ``Json`` field take what its text was read to, as well as the text."""
+    inner = node.get("schema", {"type": "any"})
+    made = {"type": "function-before", "function": {"type": "no-info", "function": _parsed}, "schema": inner}
+    if "ref" in node:
+        made["ref"] = node["ref"]
+    return made
+
+
+def _parsed(value: Any) -> Any:
+    if not isinstance(value, str | bytes | bytearray):
+        return value
+    try:
+        return from_json(value)
+    except ValueError as error:
+        raise PydanticKnownError("json_invalid", {"error": str(error)}) from None
+
+
+def _with_fields(node: Schema) -> Schema | None:
+    """Finds the part of a schema that holds the fields; copies what leads to it, so that it may be changed."""
+    if node.get("root_model") or node.get("custom_init"):
+        return None
+    while "fields" not in node or node["type"] == "dataclass":
+        part = node.get("schema")
+        if not isinstance(part, dict):
+            return None
+        node["schema"] = dict(part)
+        node = node["schema"]
+    return node if node["type"] in ("model-fields", "dataclass-args") else None
+
+
+class _Reader:
+    """Reads the instances of one class.
+
+    Args:
+        node: The core schema of the class.
+        inner: The part of it that holds the fields, which is changed.
+    """
+
+    def __init__(self, node: Schema, inner: Schema) -> None:
+        self.cls: Any = node["cls"]
+        named = [(name, _takes_all_keys(name, field)) for name, field in _named_fields(inner)]
+        inner["fields"] = dict(named) if isinstance(inner["fields"], dict) else [field for _, field in named]
+        self._fields = {name: field for name, field in named if field.get("init", True)}
+        self._known = {path[0] for field in self._fields.values() for path in field["validation_alias"]}
+        computed = inner.get("computed_fields") or ()
+        names = {key for field in computed for key in (field["property_name"], field.get("alias")) if key}
+        self._later = _not_constructed(self.cls)
+        self._left_out = (names - self._known) | self._later
+        # A class that keeps what it does not know is not another for it.
+        self._keeps_extras = _keeps_extras(self.cls)
+
+    def read(self, value: Any, handler: Handler) -> Any:
+        """Reads a value: an instance, a dict of its fields, or anything else that the class takes."""
+        if not isinstance(value, Mapping):
+            # An instance may be read by its keys as well.
+            value = value if isinstance(value, self.cls) else nearest_dict(value)
+        if not isinstance(value, Mapping):
+            return self._taken(value, handler)
+        given: Mapping[Any, Any] = value
+        if self._left_out:
+            given = {key: item for key, item in value.items() if key not in self._left_out}
+        if not self._keeps_extras and not given.keys() <= self._known:
+            subclass = _subclass_with(self.cls, frozenset(map(str, value)), self._known)
+            if subclass is not None:
+                return CLASSES.of(subclass)(value)
+        made = self._constructed(given, handler)
+        for name in self._later:
+            if name in value:
+                _set_field(made, name, value[name])
+        return made
+
+    def _taken(self, value: Any, handler: Handler) -> Any:
+        return handler(value)
+
+    def _constructed(self, given: Mapping[Any, Any], handler: Handler) -> Any:
+        return handler(given)
+
+
+class _DataclassReader(_Reader):
+    """Reads the instances of a dataclass, which is whatever its constructor was given: their fields are checked."""
+
+    def __init__(self, node: Schema, inner: Schema) -> None:
+        super().__init__(node, inner)
+        inner.setdefault("extra_behavior", node.get("config", {}).get("extra_fields_behavior", "ignore"))
+        self._init_only = [name for name, field in self._fields.items() if field.get("init_only")]
+
+    def _taken(self, value: Any, handler: Handler) -> Any:
+        if not isinstance(value, self.cls):
+            return handler(value)
+        if self._init_only:
+            return value
+        held = {name: getattr(value, name) for name in self._fields if hasattr(value, name)}
+        fields, _ = handler(held)
+        return with_fields(value, held, {name: fields[name] for name in held})
+
+    def _constructed(self, given: Mapping[Any, Any], handler: Handler) -> Any:
+        fields, init_only = handler(given)
+        arguments = {name: item for name, item in fields.items() if name in self._fields}
+        return self.cls(**arguments, **dict(zip(self._init_only, init_only or (), strict=True)))
+
+
+def with_fields(value: Any, held: Mapping[str, Any], read: Mapping[str, Any]) -> Any:
+    """Gives an instance whose fields are what its annotations say: itself, or a copy that holds what was read of them.
+
+    Args:
+        value: The instance.
+        held: Its fields by name.
+        read: The same fields as they were read, such as an int for NumPy's.
+    """
+    changed = {name: item for name, item in read.items() if item is not held[name]}
+    if not changed:
+        return value
+    made = copy.copy(value)
+    for name, item in changed.items():
+        # Also of a frozen class.
+        if isinstance(made, msgspec.Struct):
+            msgspec.structs.force_setattr(made, name, item)
+        else:
+            object.__setattr__(made, name, item)
+    return made
+
+
+def _named_fields(inner: Schema) -> list[tuple[str, Schema]]:
+    fields = inner["fields"]
+    return list(fields.items()) if isinstance(fields, dict) else [(field["name"], field) for field in fields]
+
+
+def _takes_all_keys(name: str, field: Schema) -> Schema:
+    """Lets a field be given by its own name and by its key in an output, besides the keys that it is read from."""
+    alias = field.get("validation_alias")
+    paths = [[alias]] if isinstance(alias, str) else [[*path] for path in _as_paths(alias)]
+    for key in (name, field.get("serialization_alias")):
+        if key and [key] not in paths:
+            paths.append([key])
+    return {**field, "validation_alias": paths}
+
+
+def _as_paths(alias: Any) -> list[Any]:
+    if not alias:
+        return []
+    return alias if isinstance(alias[0], list) else [alias]
+
+
+def _not_constructed(cls: Any) -> set[str]:
+    """Names the fields of a dataclass that its constructor does not take."""
+    if not dataclasses.is_dataclass(cls):
+        return set()
+    return {field.name for field in dataclasses.fields(cls) if not field.init}
+
+
+def _keeps_extras(cls: Any) -> bool:
+    config = getattr(cls, "model_config", None) or getattr(cls, "__pydantic_config__", None) or {}
+    return config.get("extra") == "allow"
+
+
+def _set_field(made: Any, name: str, given: Any) -> None:
+    """Gives a field that is not constructed the value that it had: what made it there may have been more."""
+    try:
+        hint = typing.get_type_hints(type(made), include_extras=True)[name]
+    except (NameError, KeyError, TypeError):
+        hint = Any
+    # Also of a frozen class.
+    object.__setattr__(made, name, TypeAdapter(hint).validate_python(given))
+
+
+# ---------------------------------------------------------------------------------------------------------- subclasses
+
+
+def _subclass_with(cls: Any, keys: frozenset[str], known: Collection[str]) -> Any:
+    """Finds the subclass that has fields of just these keys; None where there is none.
+
+    Args:
+        cls: The class that is declared.
+        keys: What is given.
+        known: The keys of the class itself.
+
+    Raises:
+        PydanticCustomError: There are several, so that nobody can tell which was meant.
+    """
+    subclasses = subclasses_of(cls)
+    found = [each for each in subclasses if keys in key_sets(each)]
+    if not found:
+        # One that keeps what it does not know has its own keys, and may have more.
+        keepers = [each for each in subclasses if _keeps_extras(each)]
+        found = [each for each in keepers if any(own <= keys and not own.issubset(known) for own in key_sets(each))]
+    return the_one(found)
+
+
+def the_one(found: list[Any]) -> Any:
+    """Gives the only class of a list; None where there is none.
+
+    Raises:
+        PydanticCustomError: There are several.
+    """
+    if len(found) > 1:
+        names = ", ".join(sorted(each.__qualname__ for each in found[:_MAX_NAMED]))
+        raise PydanticCustomError(
+            "subclass_ambiguous",
+            "may be any of {names}: declare a union of them with a discriminator",
+            {"names": names},
+        )
+    return found[0] if found else None
+
+
+def subclasses_of(cls: Any) -> list[Any]:
+    """Lists the subclasses of a class, and theirs."""
+    found: list[Any] = []
+    waiting = list(cls.__subclasses__())
+    while waiting:
+        each = waiting.pop(0)
+        # A class with slots is made anew by its decorator, which leaves the first one behind.
+        if each not in found and not getattr(each, "__pydantic_generic_metadata__", {}).get("origin"):
+            found.append(each)
+        waiting.extend(each.__subclasses__())
+    newest = {(each.__module__, each.__qualname__): each for each in found}
+    return list(newest.values())
+
+
+@lru_cache(maxsize=1_024)
+def key_sets(cls: Any) -> tuple[frozenset[str], ...]:
+    """Gives the keys that an instance has in its input form and in its output form."""
+    schema = _own_schema(cls)
+    inner = _with_fields(dict(schema)) if schema is not None else None
+    if inner is None:
+        return ()
+    named = [(name, field) for name, field in _named_fields(inner) if field.get("init", True)]
+    paths = [(name, field, _takes_all_keys(name, field)["validation_alias"]) for name, field in named]
+    read = frozenset(path[0][0] if len(path[0]) == 1 else name for name, _, path in paths)
+    written = frozenset(field.get("serialization_alias") or name for name, field in named)
+    kept = frozenset(
+        field.get("serialization_alias") or name for name, field in named if not field.get("serialization_exclude")
+    )
+    computed = frozenset(field.get("alias") or field["property_name"] for field in inner.get("computed_fields") or ())
+    later = frozenset(_not_constructed(cls))
+    return read | later, written | computed | later, kept | computed | later
+
+
+def _own_schema(cls: Any) -> Schema | None:
+    """Gives the core schema of a class itself, without what it refers to."""
+    adapter: Any = TypeAdapter(cls)
+    schema = adapter.core_schema
+    while schema["type"] not in ("model", "dataclass"):
+        if schema["type"] == "definitions":
+            wanted = schema["schema"].get("schema_ref")
+            schema = next((each for each in schema["definitions"] if each.get("ref") == wanted), schema["schema"])
+        elif isinstance(schema.get("schema"), dict):
+            schema = schema["schema"]
+        else:
+            return None
+    return typing.cast("Schema", schema)

@@ -1,0 +1,369 @@
+"""What the bridge reads from a function: its parameters, its result, its docstring, and how it runs."""
+
+import asyncio
+import contextlib
+import functools
+import inspect
+import types
+import typing
+from collections import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Union
+
+import typing_extensions
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from grpc_tool_bridge.tools.annotations import (
+    UnresolvedNameError,
+    annotated_default,
+    is_required,
+    names_around,
+    or_none,
+    typed_dict_hints,
+    typed_dict_of,
+    unpacked,
+)
+from grpc_tool_bridge.tools.context import ToolContext
+from grpc_tool_bridge.tools.docstrings import Docstring, read_docstring
+
+EMPTY = inspect.Parameter.empty
+POSITIONAL_ONLY = inspect.Parameter.POSITIONAL_ONLY
+KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
+VAR_POSITIONAL = inspect.Parameter.VAR_POSITIONAL
+VAR_KEYWORD = inspect.Parameter.VAR_KEYWORD
+
+
+class _Omitted:
+    """The default of a key that need not be there: the function is given none."""
+
+    def __repr__(self) -> str:
+        return "<omitted>"
+
+
+OMITTED = _Omitted()
+
+_ASYNC_STREAMS = (abc.AsyncIterator, abc.AsyncIterable, abc.AsyncGenerator)
+# An Iterable may be a list as well, so that it says nothing of a function that does not itself yield.
+_STREAMS = (abc.Iterator, abc.Generator, *_ASYNC_STREAMS)
+_AWAITABLES = (abc.Awaitable, abc.Coroutine, asyncio.Future, asyncio.Task)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a tool.
+
+    Attributes:
+        name: Its name, without stars.
+        kind: One of ``inspect.Parameter``'s kinds.
+        annotation: The annotation with names resolved; of ``*args`` and ``**kwargs``, that of one item. ``Any`` where
+            there is none.
+        default: The default, or ``EMPTY``; ``OMITTED`` where it may be left out and has none.
+        description: What the docstring says about it.
+        make_default: Makes the default, where the annotation gives it and the function itself has none; None elsewhere.
+    """
+
+    name: str
+    kind: Any
+    annotation: Any
+    default: Any = EMPTY
+    description: str = ""
+    make_default: Callable[[], Any] | None = None
+
+    @property
+    def variadic(self) -> bool:
+        """Whether it is ``*args`` or ``**kwargs``."""
+        return self.kind in (VAR_POSITIONAL, VAR_KEYWORD)
+
+    @property
+    def positional(self) -> bool:
+        """Whether one argument may be given for it by position."""
+        return self.kind in (POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+    @property
+    def required(self) -> bool:
+        """Whether a call must give it."""
+        return self.default is EMPTY and not self.variadic
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A function as a tool.
+
+    Attributes:
+        parameters: What a caller may give, in order: without ``self`` and the context.
+        context: Name of the parameter that the bridge fills in, if there is one.
+        context_index: How many arguments may be given by position before the context stands in the way; None where it
+            does not.
+        result: Annotation of the result or, of a generator, of one item; ``EMPTY`` where there is none.
+        description: The docstring without what it says of the arguments and the result.
+        result_description: What the docstring says about the result.
+        is_async: Whether it is a coroutine function or an async generator function.
+        is_generator: Whether it is a generator function, async or not.
+        is_stream: Whether its values are to be sent one by one: it yields, or says that it returns what yields.
+        needs_instance: Whether it is a method not yet bound to an instance.
+    """
+
+    parameters: tuple[Parameter, ...]
+    context: str | None
+    context_index: int | None
+    result: Any
+    description: str
+    result_description: str
+    is_async: bool
+    is_generator: bool
+    is_stream: bool
+    needs_instance: bool
+
+
+def read_signature(function: Callable[..., Any], label: str) -> Signature:
+    """Reads a function's signature.
+
+    Args:
+        function: A function, bound method, callable object or ``functools.partial``.
+        label: What to call the function in errors.
+
+    Returns:
+        The signature, with every annotation resolved.
+
+    Raises:
+        TypeError: There is no signature to read, an annotation cannot be resolved (``UnresolvedNameError`` where a name
+            is not there, or not yet), or the context stands where the bridge cannot fill it in.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{label}: it has no signature to read ({error}); wrap it in a function with one") from error
+    code, described = implementation(function), described_by(function)
+    raw = list(signature.parameters.values())
+    needs_instance = _is_unbound_method(function, raw)
+    raw = raw[1:] if needs_instance else raw
+    doc = read_docstring(docstring_of(function))
+    resolve = _Resolver.of(described)
+    parameters = tuple(part for item in raw for part in _read_parameters(item, resolve, doc, label))
+    _check_names(parameters, label)
+    context = _find_context(parameters, label)
+    result = signature.return_annotation
+    if result is not EMPTY:
+        result = _awaited_type(resolve(result, f"{label}: the result"))
+    is_generator = _yields(code)
+    is_stream = is_generator or _yields(described) or _origin(result) in _STREAMS
+    return Signature(
+        parameters=tuple(item for item in parameters if item is not context),
+        context=context.name if context else None,
+        context_index=parameters.index(context) if context and context.positional else None,
+        result=_item_type(result, label) if is_stream else result,
+        description=_with_others(doc, parameters, described),
+        result_description=doc.result,
+        is_async=inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code),
+        is_generator=is_generator,
+        is_stream=is_stream,
+        needs_instance=needs_instance,
+    )
+
+
+def _with_others(doc: Docstring, parameters: tuple[Parameter, ...], described: Callable[..., Any]) -> str:
+    """Adds to the description what the docstring says of arguments that ``**kwargs`` takes: no parameter has it."""
+    if all(item.kind is not VAR_KEYWORD for item in parameters):
+        return doc.description
+    known = {item.name for item in parameters} | set(inspect.signature(described).parameters)
+    others = [f"{name}: {text}" for name, text in doc.arguments.items() if name not in known]
+    return "\n\n".join(filter(None, [doc.description, "\n".join(others)]))
+
+
+def implementation(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Finds the ``def`` that runs when ``function`` is called: inside a partial, a bound method, a callable object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, types.MethodType):
+        return function.__func__
+    if inspect.isroutine(function):
+        return function
+    return typing.cast("Callable[..., Any]", inspect.unwrap(type(function).__call__))
+
+
+def described_by(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Finds the ``def`` that a function is described by: the innermost one that decorators have wrapped."""
+    while True:
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        else:
+            return implementation(function)
+
+
+def docstring_of(function: Callable[..., Any]) -> str:
+    """Gives a function's docstring as it is; of a callable object its class's, where ``__call__`` has none."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if hasattr(function, "__wrapped__"):
+        # functools.wraps has given the decorator's object or function the docstring of what it wraps.
+        return vars(function).get("__doc__") or getattr(function, "__doc__", None) or ""
+    # Not inspect.getdoc: it looks for the function in its class, where a tool would be made of it once more.
+    own = None if inspect.isroutine(function) else type(function).__doc__
+    return implementation(function).__doc__ or own or ""
+
+
+def _read_parameters(item: inspect.Parameter, resolve: "_Resolver", doc: Docstring, label: str) -> list[Parameter]:
+    """Reads a parameter; of ``**kwargs: Unpack[…]``, one for each key of the TypedDict."""
+    where = f"{label}: parameter '{item.name}'"
+    if isinstance(item.default, FieldInfo):
+        raise TypeError(f"{where}: its default is a Field, which the function would be given; put it in Annotated[...]")
+    annotation = resolve(item.annotation, where)
+    inside = unpacked(annotation)
+    if inside is None:
+        return [_parameter(item.name, item.kind, annotation, item.default, doc, where)]
+    if item.kind is VAR_POSITIONAL and typing.get_origin(inside) is tuple and typing.get_args(inside)[1:] == (...,):
+        return [_parameter(item.name, item.kind, typing.get_args(inside)[0], EMPTY, doc, where)]
+    if item.kind is not VAR_KEYWORD or typed_dict_of(inside) is None:
+        raise TypeError(
+            f"{where}: {_text_of(annotation)} cannot be read; give its arguments as parameters of their own"
+        )
+    return _read_keys(item.name, inside, doc, where)
+
+
+def _read_keys(name: str, typed_dict: Any, doc: Docstring, where: str) -> list[Parameter]:
+    try:
+        hints = typed_dict_hints(typed_dict)
+    except NameError as error:
+        raise UnresolvedNameError(f"{where}: a key of {_text_of(typed_dict)} cannot be resolved ({error})") from error
+    found = []
+    for key, hint in hints.items():
+        required, annotation = is_required(typed_dict, key, hint)
+        read = _parameter(key, KEYWORD_ONLY, annotation, EMPTY if required else OMITTED, doc, where)
+        found.append(read)
+    others = getattr(typed_dict_of(typed_dict), "__extra_items__", None)
+    if others not in (None, typing_extensions.NoExtraItems, typing.Never, typing_extensions.Never):
+        found.append(_parameter(name, VAR_KEYWORD, others, EMPTY, doc, where))
+    return found
+
+
+def _parameter(name: str, kind: Any, annotation: Any, default: Any, doc: Docstring, where: str) -> Parameter:
+    said = [extra.description for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, FieldInfo)]
+    description = next(filter(None, said), None) or doc.arguments.get(name, "")
+    make_default = None
+    if (default is EMPTY or default is OMITTED) and kind not in (VAR_POSITIONAL, VAR_KEYWORD):
+        found = annotated_default(annotation, where)
+        if found is not None:
+            # One that is made anew for each call cannot be told beforehand.
+            default, make_default = OMITTED if found.value is PydanticUndefined else found.value, found.make
+    if default is None:
+        annotation = or_none(annotation)
+    return Parameter(name, kind, annotation, default, description, make_default)
+
+
+def _check_names(parameters: tuple[Parameter, ...], label: str) -> None:
+    names = [item.name for item in parameters]
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise TypeError(f"{label}: '{name}' is both a parameter and a key of its **kwargs, or a key of two")
+
+
+def _text_of(annotation: Any) -> str:
+    return str(annotation).removeprefix("typing.")
+
+
+def _is_unbound_method(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> bool:
+    """A function of a class body whose first parameter is called ``self`` or ``cls``: nothing else tells it."""
+    in_class = "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
+    named = bool(parameters) and parameters[0].name in ("self", "cls") and parameters[0].annotation is EMPTY
+    return inspect.isfunction(function) and in_class and named
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolver:
+    """Turns annotations written as text into what they name."""
+
+    global_names: dict[str, Any]
+    local_names: dict[str, Any]
+    qualname: str
+
+    @classmethod
+    def of(cls, code: Callable[..., Any]) -> "_Resolver":
+        code = inspect.unwrap(code)
+        local_names = {item.__name__: item for item in getattr(code, "__type_params__", ())}
+        if inspect.isfunction(code):
+            for name, cell in zip(code.__code__.co_freevars, code.__closure__ or (), strict=True):
+                # A name that gets its value later, such as the function's own, is an empty cell.
+                with contextlib.suppress(ValueError):
+                    local_names[name] = cell.cell_contents
+        return cls(getattr(code, "__globals__", {}), local_names, getattr(code, "__qualname__", ""))
+
+    def __call__(self, annotation: Any, where: str) -> Any:
+        if annotation is EMPTY:
+            return Any
+        try:
+            try:
+                return self._resolved(annotation, self.local_names)
+            except NameError:
+                around = names_around({self.global_names.get("__name__", "")}, self.qualname)
+                return self._resolved(annotation, around | self.local_names)
+        except NameError as error:
+            raise UnresolvedNameError(
+                f"{where}: its annotation {annotation!r} cannot be resolved ({type(error).__name__}: {error}); "
+                "import or define what it names at module level, outside 'if TYPE_CHECKING'"
+            ) from error
+        except Exception as error:
+            raise TypeError(
+                f"{where}: its annotation {annotation!r} cannot be read as a type ({type(error).__name__}: {error})"
+            ) from error
+
+    def _resolved(self, annotation: Any, local_names: dict[str, Any]) -> Any:
+        holder = types.SimpleNamespace(__annotations__={"value": annotation})
+        return typing.get_type_hints(holder, self.global_names, local_names, include_extras=True)["value"]
+
+
+def _find_context(parameters: tuple[Parameter, ...], label: str) -> Parameter | None:
+    found = [item for item in parameters if _is_context(item.annotation)]
+    if not found:
+        return None
+    if len(found) > 1:
+        names = " and ".join(f"'{item.name}'" for item in found)
+        raise TypeError(f"{label}: parameters {names} are both a ToolContext; there is one for each call")
+    context = found[0]
+    if context.variadic or context.kind is POSITIONAL_ONLY:
+        raise TypeError(
+            f"{label}: parameter '{context.name}' is given by name: it must not be positional-only or starred"
+        )
+    if context.positional and any(item.kind is VAR_POSITIONAL for item in parameters):
+        raise TypeError(f"{label}: parameter '{context.name}' stands in the way of the starred one; put it after that")
+    return context
+
+
+def _is_context(annotation: Any) -> bool:
+    if typing.get_origin(annotation) is Annotated:
+        annotation = annotation.__origin__
+    if typing.get_origin(annotation) in (Union, types.UnionType):
+        members = [item for item in typing.get_args(annotation) if item is not type(None)]
+        annotation = members[0] if len(members) == 1 else None
+    return isinstance(annotation, type) and issubclass(annotation, ToolContext)
+
+
+def _yields(code: Callable[..., Any]) -> bool:
+    return inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
+
+
+def _origin(annotation: Any) -> Any:
+    if typing.get_origin(annotation) is Annotated:
+        annotation = annotation.__origin__
+    return typing.get_origin(annotation) or annotation
+
+
+def _awaited_type(result: Any) -> Any:
+    """Gives what is there once a result is awaited: ``int`` of ``Awaitable[int]``."""
+    while _origin(result) in _AWAITABLES:
+        args = typing.get_args(result.__origin__ if typing.get_origin(result) is Annotated else result)
+        result = args[-1] if args else Any
+    return result
+
+
+def _item_type(result: Any, label: str) -> Any:
+    if result is EMPTY or result is Any:
+        return result
+    if typing.get_origin(result) is Annotated:
+        result = result.__origin__
+    if _origin(result) not in (*_STREAMS, abc.Iterable):
+        raise TypeError(f"{label}: it yields its values, so its return annotation must be an Iterator or AsyncIterator")
+    return (typing.get_args(result) or (Any,))[0]

@@ -1,0 +1,142 @@
+"""Checks the arguments of a call against a tool's spec, as far as that needs no type of the tool's own language.
+
+What is refused here never gets to a worker. Its caller is told so in the same words as by a tool of the hub's own: a
+``Binder`` finds them. It finds what is known here; an argument of another type may be wrong as well. What passes is
+checked once more, and in full, by whoever runs the tool.
+"""
+
+from collections.abc import Container, Mapping
+from types import NoneType
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+
+from grpc_tool_bridge.errors import SerializationError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolSpec, ToolStreamRequest
+from grpc_tool_bridge.rpc.wireformat import TYPE_PREFIX
+from grpc_tool_bridge.tools.binding import Binder
+from grpc_tool_bridge.tools.checks import EVERYTHING, Check
+from grpc_tool_bridge.tools.spec_arguments import UNREAD, check_arguments, read_arguments
+from grpc_tool_bridge.values.scalars import READERS
+from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
+
+# Larger values, and more of them, are the worker's to read: the hub has other calls to see to.
+_MAX_READ_BYTES = 65_536
+_MAX_READ = 1_000
+
+# Which messages of google.protobuf hold a value of a type, and of no other. (A Value may hold any.)
+_MESSAGES: dict[type, tuple[str, ...]] = {
+    int: ("Int64Value", "Int32Value", "UInt32Value", "UInt64Value"),
+    float: ("DoubleValue", "FloatValue"),
+    str: ("StringValue",),
+    bool: ("BoolValue",),
+    bytes: ("BytesValue",),
+    NoneType: ("Value", "Empty"),
+}
+_VALUE = "google.protobuf.Value"
+_NULL = serialize_value(None).value
+
+
+class SpecCheck:
+    """Checks the arguments of a call. It is compiled at the first: of thousands of tools, few may ever be called.
+
+    Args:
+        spec: The tool's spec.
+
+    Raises:
+        ValidationError: It says something of its arguments that cannot be.
+    """
+
+    __slots__ = ("_binder", "_by_place", "_named", "_ordered", "_required", "_spec")
+
+    def __init__(self, spec: ToolSpec) -> None:
+        check_arguments(spec)
+        self._spec = spec
+        self._binder: Binder | None = None
+        # Type URLs whose values pass unread, of arguments that have such: by place; and by name, with
+        # place and whether a call must give it.
+        self._by_place: tuple[tuple[int, Container[str]], ...] = ()
+        self._named: dict[str, tuple[Container[str], int, bool]] = {}
+        # How many arguments are left that a call must give, when so many are given by position; None: not compiled.
+        self._required: tuple[int, ...] | None = None
+        self._ordered = False
+
+    def _compile(self) -> tuple[int, ...]:
+        self._required = (0,)
+        arguments = read_arguments(self._spec)
+        if arguments is None:
+            return self._required
+        self._binder = Binder(self._spec.name, arguments.signature, arguments.checks)
+        self._required = self._binder.required
+        self._ordered = arguments.ordered
+        parameters = arguments.signature.parameters
+        urls = {name: _urls(check) for name, check in arguments.checks.items()}
+        by_place = list(enumerate(item.name for item in parameters if item.positional))
+        self._by_place = tuple((place, urls[name]) for place, name in by_place if urls[name] is not EVERYTHING)
+        places = {name: place for place, name in by_place}
+        self._named = {
+            item.name: (urls[item.name], places.get(item.name, len(places)), item.required)
+            for item in parameters
+            if not item.variadic
+        }
+        return self._required
+
+    def __call__(self, request: ToolCallRequest | ToolStreamRequest | ToolCallItem) -> None:
+        """Checks a call.
+
+        Raises:
+            ValidationError: Arguments are wrong; ``details`` has a text for each of them.
+        """
+        # First as if all were well, and nothing had to be read. Here nanoseconds count: every call comes by. (To go
+        # through the messages by their places takes two thirds as long as to iterate over them.)
+        args = request.args
+        given = len(args)
+        required = self._required
+        if required is None:
+            required = self._compile()
+        if given < len(required):
+            for place, urls in self._by_place:
+                if place < given and args[place].type_url not in urls:
+                    break
+            else:
+                if self._are_fine(request.kwargs, required[given], given) if request.kwargs else not required[given]:
+                    return
+        self._judge(request)
+
+    def _are_fine(self, kwargs: Mapping[str, AnyMessage], missing: int, given: int) -> bool:
+        named = self._named
+        # A map's items take three times as long.
+        for name in kwargs:
+            found = named.get(name)
+            if found is None or found[1] < given or kwargs[name].type_url not in found[0]:
+                return False
+            missing -= found[2]
+        return not missing
+
+    def _judge(self, request: ToolCallRequest | ToolStreamRequest | ToolCallItem) -> None:
+        """Reads what can be read, and binds it as a tool of the hub would."""
+        args, kwargs = request.args, request.kwargs
+        if self._binder is None or (args and not self._ordered) or len(args) + len(kwargs) > _MAX_READ:
+            return
+        self._binder.bind(
+            [_read(message) for message in args], {name: _read(message) for name, message in kwargs.items()}
+        )
+
+
+def _urls(check: Check) -> Container[str]:
+    if check.accepts is EVERYTHING:
+        return EVERYTHING
+    names = [name for kind, names in _MESSAGES.items() if kind in check.accepts for name in names]
+    return frozenset(f"{TYPE_PREFIX}google.protobuf.{name}" for name in names)
+
+
+def _read(message: AnyMessage) -> object:
+    """Reads a plain value; any other, and what is none, is left to the worker."""
+    name = message.type_url.rpartition("/")[2]
+    if name == _VALUE:
+        return None if message.value == _NULL else UNREAD
+    if name not in READERS or message.ByteSize() > _MAX_READ_BYTES:
+        return UNREAD
+    try:
+        return deserialize_value(message)
+    except SerializationError:
+        return UNREAD

@@ -1,0 +1,228 @@
+"""What a pipeline is made of: steps, steps at once, and one step for each item of a list.
+
+A declaration is plain data. Its JSON travels in the metadata of a ToolSpec, so that a peer in any language can write
+one::
+
+    {"steps": [{"kind": "step", "tool": "fetch", "kwargs": {"url": "$url"}, "as": "page"},
+               {"kind": "each", "over": "$page.links", "step": {"kind": "step", "tool": "title", "args": ["$item"]}}],
+     "result": "$last"}
+"""
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import msgspec
+
+from grpc_tool_bridge.tools.options import TOOL_NAME
+from grpc_tool_bridge.tools.templates import NAME, check_template, is_reference
+
+# The result of the step before, and within each() the item: names that the bridge gives.
+LAST = "last"
+ITEM = "item"
+
+# Some hundreds of steps. A longer one was written by mistake, or in order to do harm.
+MAX_DECLARATION_BYTES = 65_536
+
+# Enough that most of the time nobody waits for one slow item; the tool's own limits hold besides.
+_AT_ONCE = 10
+
+
+class _Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename={"as_": "as"}):
+    """What is written as JSON without its defaults, and read with nothing that is not known."""
+
+
+class Step(_Data, frozen=True, tag_field="kind", tag="step"):
+    """One call of a tool.
+
+    Attributes:
+        tool: The tool's id.
+        args: Templates of its arguments by position.
+        kwargs: Templates of its arguments by name.
+        as_: Name of its result; empty: it has none but ``last``.
+    """
+
+    tool: str
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    as_: str = ""
+
+
+class Each(_Data, frozen=True, tag_field="kind", tag="each"):
+    """One step for every item of a list.
+
+    Attributes:
+        over: Template of the list.
+        step: The step; ``$item`` is the item.
+        as_: Name of the list of its results; may be empty.
+        at_once: Items that are worked on at the same time.
+    """
+
+    over: Any
+    step: Step
+    as_: str = ""
+    at_once: int = _AT_ONCE
+
+
+class Parallel(_Data, frozen=True, tag_field="kind", tag="parallel"):
+    """Steps that run at the same time."""
+
+    steps: "list[Part]"
+
+
+Part = Step | Each | Parallel
+
+
+class Declaration(_Data, frozen=True):
+    """A whole pipeline.
+
+    Attributes:
+        steps: What it does, in order.
+        result: Template of its result.
+    """
+
+    steps: list[Part]
+    result: Any = f"${LAST}"
+
+
+def step(tool: str, /, *args: Any, as_: str = "", **kwargs: Any) -> Step:
+    """Makes a step of a pipeline: one call of a tool.
+
+    Args:
+        tool: The tool's id.
+        *args: Its arguments by position: plain data in which a text such as ``"$url"`` or ``"$page.links.0"`` stands
+            for an input or an earlier result, and ``"$last"`` for the result of the step before.
+        as_: Name under which later steps find the result.
+        **kwargs: Its arguments by name, likewise.
+
+    Returns:
+        The step.
+    """
+    return Step(tool, list(args), kwargs, as_)
+
+
+def parallel(*steps: Part) -> Parallel:
+    """Makes steps of a pipeline that run at the same time; none of them sees another's result.
+
+    Args:
+        *steps: What ``step`` and ``each`` return; several steps after one another are a pipeline of their own.
+
+    Returns:
+        One step, whose result is the list of theirs. The first that fails ends the others.
+    """
+    return Parallel(list(steps))
+
+
+def each(over: Any, step: Step, /, *, as_: str = "", at_once: int = _AT_ONCE) -> Each:
+    """Makes a step of a pipeline that calls a tool for every item of a list.
+
+    Args:
+        over: The list, mostly a reference such as ``"$pages"``.
+        step: What ``step`` returns; ``"$item"`` in it is the item.
+        as_: Name under which later steps find the list of results.
+        at_once: Items that are worked on at the same time.
+
+    Returns:
+        The step, whose result is the list of results in the order of the items. The first failure ends the others.
+    """
+    return Each(over, step, as_, at_once)
+
+
+def tools_of(part: Part) -> list[str]:
+    """Lists the ids of the tools that a part of a pipeline calls."""
+    match part:
+        case Parallel():
+            return [tool for inner in part.steps for tool in tools_of(inner)]
+        case Each():
+            return [part.step.tool]
+        case _:
+            return [part.tool]
+
+
+def read_declaration(text: str) -> Declaration:
+    """Reads a declaration from its JSON, still to be checked.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if len(text) > MAX_DECLARATION_BYTES:
+        raise ValueError(
+            f"it has {len(text):,} bytes, the limit is {MAX_DECLARATION_BYTES:,}; make two pipelines of it"
+        )
+    try:
+        return msgspec.json.decode(text, type=Declaration)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def write_declaration(declaration: Declaration) -> str:
+    """Writes a declaration that was checked as JSON."""
+    return msgspec.json.encode(declaration).decode()
+
+
+def check_declaration(declaration: Declaration, inputs: Iterable[str]) -> None:
+    """Checks that a declaration can be run, whatever its inputs are.
+
+    Args:
+        declaration: The pipeline.
+        inputs: Names of its inputs.
+
+    Raises:
+        TypeError: A step is something else.
+        ValueError: A step, a name or a reference cannot be; the text says which.
+    """
+    # In order, and found at once: there may be thousands, and as many references to each.
+    known: dict[str, None] = {}
+    for name in inputs:
+        _add(known, name, f"input {name!r}")
+    if not declaration.steps:
+        raise ValueError("it has no steps")
+    for number, part in enumerate(declaration.steps, 1):
+        for name in _check_part(part, str(number), known):
+            _add(known, name, f"step {number}")
+        if number == 1:
+            known[LAST] = None
+    _check_template(declaration.result, known, "the result")
+
+
+def _check_part(part: Any, label: str, known: Collection[str]) -> list[str]:
+    """Checks a part and returns the names that it gives to its results."""
+    match part:
+        case Step():
+            if not TOOL_NAME.fullmatch(part.tool if type(part.tool) is str else ""):
+                raise ValueError(f"step {label}: {part.tool!r} is no tool's id")
+            _check_template([part.args, part.kwargs], known, f"step {label} ({part.tool})")
+        case Each(step=Step(as_="")):
+            where = f"step {label} (each {part.step.tool})"
+            if type(part.at_once) is not int or part.at_once < 1:
+                raise ValueError(f"{where}: at_once is {part.at_once!r}; it is 1 or more")
+            if not is_reference(part.over) and not isinstance(part.over, list):
+                raise ValueError(f"{where}: it goes over a list or a reference to one, not {part.over!r}")
+            _check_template(part.over, known, where)
+            _check_part(part.step, label, dict.fromkeys([*known, ITEM]))
+        case Each(step=Step()):
+            raise ValueError(f"step {label}: each() has as many results as items; give as_ to each(), not to its step")
+        case Parallel(steps=[_, *_]):
+            numbered = enumerate(part.steps, 1)
+            return [name for number, inner in numbered for name in _check_part(inner, f"{label}.{number}", known)]
+        case Parallel():
+            raise ValueError(f"step {label}: parallel() has no steps")
+        case _:
+            raise TypeError(f"step {label}: {part!r} is none of step(), each() and parallel()")
+    return [part.as_] if part.as_ else []
+
+
+def _check_template(template: Any, known: Collection[str], where: str) -> None:
+    try:
+        check_template(template, known)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _add(known: dict[str, None], name: Any, where: str) -> None:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ValueError(f"{where}: {name!r} is no name; a name is letters, digits and '_'")
+    if name in (LAST, ITEM):
+        raise ValueError(f"{where}: the bridge itself gives the name {name!r}; choose another")
+    if name in known:
+        raise ValueError(f"{where}: there is a {name!r} already; choose another name")
+    known[name] = None

@@ -1,0 +1,252 @@
+"""What a tool's types accept: pydantic's rules, without the guesses.
+
+Pydantic compiles an annotation to a core schema; ``strict_schema`` rewrites that so that
+
+- int, float, str, bool and bytes take nothing but themselves (and float an int);
+- ``reading_schema`` takes what means the same as well: NumPy's scalars, and a float that is integral for an int;
+- what JSON cannot carry is taken as the Python object or as its JSON form: ISO text for dates and times, text for UUID
+  and Decimal, the value of an Enum, a list for tuples and sets, text for the keys of a dict;
+- a union reports its choices under labels that ``wording`` can tell from names of the caller.
+
+A pydantic model keeps its own rules, and so does what it holds; but it is read from whatever it travels as.
+"""
+
+import json
+import typing
+from collections import abc
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from pydantic.dataclasses import is_pydantic_dataclass
+from pydantic_core import PydanticKnownError, ValidationError
+
+from grpc_tool_bridge.optional import home_of
+from grpc_tool_bridge.tools.choosing import CHOICE_MARK, reads_choice
+from grpc_tool_bridge.tools.hash_checks import bounds_hashes
+from grpc_tool_bridge.tools.lookalikes import (
+    made_of_row,
+    nearest_dict,
+    nearest_list,
+    nearest_missing,
+    nearest_scalar,
+    row_bases,
+)
+from grpc_tool_bridge.tools.reading import reads_fields, reads_json
+from grpc_tool_bridge.tools.rewriting import Rewrites, Schema, before, move_ref, with_parts
+from grpc_tool_bridge.tools.scalar_rules import READING_SCALARS, STRICT_SCALARS, bounds_pattern, literal_of_values
+from grpc_tool_bridge.tools.scalars import short_fraction
+from grpc_tool_bridge.values.annotated import read_as
+from grpc_tool_bridge.values.rows import is_data
+
+_ABSTRACT = frozenset({abc.Sequence, abc.Collection, abc.Iterable, abc.Reversible, abc.Container})
+_ROWS = frozenset({list, tuple, set, frozenset})
+
+
+def strict_schema(schema: Schema) -> Schema:
+    """Rewrites a core schema, and every schema in it, to the rules of this module. The given one is left alone."""
+    return _rewritten(schema, _REWRITES)
+
+
+def reading_schema(schema: Schema) -> Schema:
+    """Rewrites a core schema as ``strict_schema`` does, to one that also reads scalars that are not quite Python's own.
+
+    It is for values that the strict one refuses: of a union, it may choose another of two types that both can be read.
+    """
+    return _rewritten(schema, _READINGS)
+
+
+def with_nulls(schema: Schema) -> Schema:
+    """Lets what has null for a default take it, such as a field ``limit: int = None``; a model's own fields as well."""
+    node = with_parts(schema, with_nulls)
+    if schema["type"] == "default" and schema.get("default", ...) is None and not takes_null(node["schema"]):
+        node["schema"] = {"type": "nullable", "schema": node["schema"]}
+    return node
+
+
+def takes_null(schema: Schema) -> bool:
+    """Whether None is known to pass a core schema."""
+    match schema["type"]:
+        case "any" | "none" | "nullable":
+            return True
+        case "literal":
+            return None in schema["expected"]
+        case "union":
+            return any(takes_null(item[0] if isinstance(item, tuple) else item) for item in schema["choices"])
+        case "default" | "definitions":
+            return takes_null(schema["schema"])
+    return False
+
+
+def _rewritten(schema: Schema, rewrites: Rewrites) -> Schema:
+    kind = schema["type"]
+    if kind == "model" or (kind == "dataclass" and is_pydantic_dataclass(schema["cls"])):
+        return _own_rules(schema)
+    rewrite = rewrites.get(kind)
+    node = with_parts(schema, lambda part: _rewritten(part, rewrites))
+    return rewrite(node) if rewrite else node
+
+
+def _own_rules(schema: Schema) -> Schema:
+    """Leaves a model its rules, but lets it and what it holds be read from what they travel as."""
+    rewrite = _READS.get(schema["type"])
+    node = with_parts(schema, _own_rules)
+    return rewrite(node) if rewrite else node
+
+
+def _container(error_type: Any, *refused: type) -> Callable[[Schema], Schema]:
+    """Refuses what would be read only once, and types whose order means nothing where order does."""
+
+    def check(value: Any) -> Any:
+        if type(value) in _ROWS:
+            if isinstance(value, refused):
+                raise PydanticKnownError(error_type)
+            return value
+        listed = nearest_list(value, error_type)
+        if isinstance(listed, (Iterator, *refused)):
+            raise PydanticKnownError(error_type)
+        return listed
+
+    return lambda node: before(check, node)
+
+
+def _container_of_model(error_type: Any) -> Callable[[Schema], Schema]:
+    """Leaves a model its rules, but for data: iterated, a frame would be the names of its columns."""
+
+    def check(value: Any) -> Any:
+        return nearest_list(value, error_type) if is_data(type(value)) else value
+
+    return lambda node: before(check, node)
+
+
+def _bounded(rewrite: Callable[[Schema], Schema]) -> Callable[[Schema], Schema]:
+    return lambda node: rewrite(bounds_hashes(node))
+
+
+def _dict(node: Schema) -> Schema:
+    keys = node.get("keys_schema")
+    if keys is not None and not _is_text(keys):
+        function = {"type": "no-info", "function": _read_key}
+        node["keys_schema"] = {"type": "function-wrap", "function": function, "schema": keys}
+    return _bounded_dict(node)
+
+
+def _bounded_dict(node: Schema) -> Schema:
+    # The hash of a text is not for a peer to choose.
+    keys = node.get("keys_schema")
+    return node if keys is None or _is_text(keys) else bounds_hashes(node)
+
+
+def _dict_reading(node: Schema) -> Schema:
+    return before(nearest_dict, _dict(node))
+
+
+def _is_text(keys: Schema) -> bool:
+    if keys["type"] in ("lax-or-strict", "function-before"):
+        return _is_text(keys["lax_schema"] if "lax_schema" in keys else keys["schema"])
+    return keys["type"] in ("str", "any")
+
+
+def _read_key(value: Any, check: Callable[[Any], Any]) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        if not isinstance(value, str) or value != value.strip():
+            raise
+        try:
+            decoded = json.loads(value)
+        except (ValueError, RecursionError):
+            decoded = value
+        read = check(decoded)
+        if isinstance(decoded, float) and not isinstance(read, float):
+            # Of "1" and "1.0", one would replace the other.
+            raise
+        return read
+
+
+def _named_tuple(node: Schema) -> Schema:
+    # Before pydantic 2.14 it was the call of a class.
+    cls = node.get("cls") or node.get("function")
+    if not isinstance(cls, type):
+        return node
+    parts = {key: value for key, value in node.items() if key != "ref"}
+    # In this form, a union prefers a choice that is the value's own class.
+    own = {"type": "chain", "steps": [{"type": "is-instance", "cls": cls}, parts]}
+    lax = _container("tuple_type", set, frozenset)(dict(parts))
+    return move_ref(node, {"type": "lax-or-strict", "strict_schema": own, "lax_schema": lax})
+
+
+def _instance(node: Schema) -> Schema:
+    """Makes an instance of what it travels as: a Series of polars of a frame, a MappingProxyType of a dict."""
+    origin: Any = typing.get_origin(node["cls"])
+    cls = origin or node["cls"]
+    if not isinstance(cls, type):
+        return node
+    if cls in _ABSTRACT:
+        return before(nearest_list, node)
+    if home_of(cls) is not None:
+        return before(partial(read_as, cls), node)
+    bases = row_bases(cls)
+    return before(partial(made_of_row, cls, bases), node) if bases else node
+
+
+def _union(node: Schema) -> Schema:
+    choices = [choice[0] if isinstance(choice, tuple) else choice for choice in node["choices"]]
+    node["choices"] = [(choice, f"{CHOICE_MARK}{number}") for number, choice in enumerate(choices)]
+    return reads_choice(node)
+
+
+def _generator(node: Schema) -> Schema:
+    # Pydantic's own is checked item by item while the tool runs, too late to say what was wrong with the argument.
+    return _container("list_type")({**node, "type": "list"})
+
+
+def _travelled(node: Schema) -> Schema:
+    """Reads a value that has two forms from either: a model that is strict would take but the one of Python."""
+    return {**node, "strict": False}
+
+
+# Of models, which keep their own rules for all else.
+_READS: Rewrites = {
+    **dict.fromkeys(("enum", "lax-or-strict", "deque"), _travelled),
+    **dict.fromkeys(("counter", "ordered-dict", "frozendict"), lambda node: _bounded_dict(_travelled(node))),
+    "literal": literal_of_values,
+    "union": reads_choice,
+    "fraction": partial(before, short_fraction),
+    "function-plain": bounds_pattern,
+    "is-instance": _instance,
+    "model": reads_fields,
+    "dataclass": reads_fields,
+    "json": reads_json,
+    "list": _container_of_model("list_type"),
+    "tuple": _container_of_model("tuple_type"),
+    "set": _bounded(_container_of_model("set_type")),
+    "frozenset": _bounded(_container_of_model("frozen_set_type")),
+    "dict": _bounded_dict,
+}
+_CONTAINERS: Rewrites = {
+    "list": _container("list_type", set, frozenset),
+    "tuple": _container("tuple_type", set, frozenset),
+    "set": _bounded(_container("set_type")),
+    "frozenset": _bounded(_container("frozen_set_type")),
+    "dict": _dict,
+    "counter": _bounded_dict,
+    "ordered-dict": _bounded_dict,
+    "frozendict": _bounded_dict,
+    "call": _named_tuple,
+    "named-tuple": _named_tuple,
+    "union": _union,
+    "generator": _generator,
+    "dataclass": reads_fields,
+    "is-instance": _instance,
+    "json": reads_json,
+    "nullable": partial(before, nearest_scalar),
+}
+_REWRITES: Rewrites = {**STRICT_SCALARS, **_CONTAINERS}
+_READINGS: Rewrites = {
+    **READING_SCALARS,
+    **_CONTAINERS,
+    "dict": _dict_reading,
+    "typed-dict": partial(before, nearest_dict),
+    "nullable": partial(before, nearest_missing),
+}

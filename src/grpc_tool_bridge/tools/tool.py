@@ -1,0 +1,311 @@
+"""Tools: functions that can be called over the bridge.
+
+``@tool`` reads a function once. What it takes and returns becomes its ToolSpec, and a binder is compiled that checks
+the arguments of every call.
+"""
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Never, overload
+
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
+from grpc_tool_bridge.tools.annotations import UnresolvedNameError
+from grpc_tool_bridge.tools.binding import Binder
+from grpc_tool_bridge.tools.checks import Check, compile_check
+from grpc_tool_bridge.tools.options import (
+    ExecutorName,
+    ToolOptions,
+    apply_options,
+    fitting_executor,
+    fitting_name,
+    fitting_type,
+    own_name,
+)
+from grpc_tool_bridge.tools.signatures import EMPTY, described_by, docstring_of, read_signature
+from grpc_tool_bridge.tools.specs import describe_tool
+from grpc_tool_bridge.values.arguments import EXECUTOR_KEY
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is the same for a function and for each of its bound methods."""
+
+    spec: ToolSpec
+    binder: Binder
+    result: Check | None
+    is_async: bool
+    is_generator: bool
+    is_stream: bool
+    executor: ExecutorName
+    context_parameter: str | None
+    needs_instance: bool
+    options: ToolOptions
+
+
+# What a tool has from reading its function.
+_PLANNED = frozenset(
+    {
+        "spec",
+        "is_async",
+        "is_generator",
+        "is_stream",
+        "result",
+        "executor",
+        "context_parameter",
+        "bind",
+        "bind_first",
+        "_plan",
+    }
+)
+
+
+class Tool:
+    """A function as a tool. Immutable; made by ``tool`` or ``as_tool``.
+
+    It can be called as the function itself, and has its name, docstring and signature. As an attribute of a class it
+    binds to the instance as a function does.
+
+    Where an annotation names what is defined further down in the module, the function is read when the first attribute
+    is asked for, at the latest when the tool is registered; a name that is not there then is a TypeError.
+
+    Attributes:
+        spec: What peers see of it.
+        function: The user's function.
+        is_async: Whether it is a coroutine function or an async generator function.
+        is_generator: Whether it is a generator function, async or not.
+        is_stream: Whether its values are sent one by one: it yields, or says that it returns what yields.
+        result: The check of what it returns or, of a stream, of each value; None where nothing is checked.
+        executor: Where it runs: "async" on the event loop, "thread" in a thread, "process" in a spawned process.
+        context_parameter: Name of the parameter that the bridge fills in with a ToolContext.
+        bind: Checks and converts ``(args, kwargs)`` of a call and returns them ready for ``function(*args, **kwargs)``,
+            the context still to be added by name; raises ValidationError, whose ``details`` has a text for each wrong
+            argument (``Binder.bind``).
+        bind_first: Likewise, for what may be large (``Binder.bind_first``).
+    """
+
+    spec: ToolSpec
+    function: Callable[..., Any]
+    is_async: bool
+    is_generator: bool
+    is_stream: bool
+    result: Check | None
+    executor: ExecutorName
+    context_parameter: str | None
+    bind: Callable[[Sequence[Any], Mapping[str, Any]], tuple[Sequence[Any], dict[str, Any]]]
+    bind_first: Callable[[Sequence[Any], Mapping[str, Any]], tuple[Sequence[Any], dict[str, Any]]]
+    __name__: str
+    __wrapped__: Callable[..., Any]
+    _plan: _Plan
+
+    def __init__(self, function: Callable[..., Any], plan: _Plan | Callable[[], _Plan]) -> None:
+        code = described_by(function)
+        self.__dict__.update(
+            function=function,
+            __name__=own_name(function),
+            __qualname__=getattr(code, "__qualname__", own_name(function)),
+            __module__=code.__module__,
+            __doc__=docstring_of(function),
+            __wrapped__=function,
+        )
+        if isinstance(plan, _Plan):
+            self._follow(plan)
+        else:
+            self.__dict__["_read_plan"] = plan
+
+    def _follow(self, plan: _Plan) -> None:
+        self.__dict__.update(
+            spec=plan.spec,
+            is_async=plan.is_async,
+            is_generator=plan.is_generator,
+            is_stream=plan.is_stream,
+            result=plan.result,
+            executor=plan.executor,
+            context_parameter=plan.context_parameter,
+            _plan=plan,
+            bind=plan.binder.bind,
+            bind_first=plan.binder.bind_first,
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only for what is not in the tool, so that no call of a tool that has been read comes by.
+        if name not in _PLANNED or "_plan" in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._follow(self.__dict__["_read_plan"]())
+        self.__dict__.pop("_read_plan", None)
+        return self.__dict__[name]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the function itself; nothing is checked."""
+        return self.function(*args, **kwargs)
+
+    @property
+    def is_unbound(self) -> bool:
+        """Whether it is a method that has yet to be reached through an instance."""
+        return self._plan.needs_instance and not isinstance(self.function, types.MethodType)
+
+    def __get__(self, instance: object, owner: type | None = None) -> "Tool":
+        if instance is None or not self.is_unbound:
+            return self
+        return Tool(types.MethodType(self.function, instance), self._plan)
+
+    def __setattr__(self, name: str, value: object) -> Never:
+        raise AttributeError(f"tool {self.__name__!r} cannot be changed; make another from its function")
+
+    def __delattr__(self, name: str) -> Never:
+        self.__setattr__(name, None)
+
+    def __repr__(self) -> str:
+        name = self.spec.name if "_plan" in self.__dict__ else self.__name__
+        return f"<Tool {name}{inspect.signature(self.function)}>"
+
+
+@overload
+def tool(function: Callable[..., Any], /) -> Tool: ...
+@overload
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = ...,
+    tool_id: str | None = ...,
+    description: str | None = ...,
+    type: ToolType.ValueType | None = ...,
+    version: str = ...,
+    idempotent: bool = ...,
+    limits: ResourceLimits | Mapping[str, int] | None = ...,
+    executor: ExecutorName | None = ...,
+    examples: Iterable[str] = ...,
+    metadata: Mapping[str, str] | None = ...,
+    check_result: bool = ...,
+) -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    tool_id: str | None = None,
+    description: str | None = None,
+    type: ToolType.ValueType | None = None,  # noqa: A002 - the contract's name
+    version: str = "",
+    idempotent: bool = False,
+    limits: ResourceLimits | Mapping[str, int] | None = None,
+    executor: ExecutorName | None = None,
+    examples: Iterable[str] = (),
+    metadata: Mapping[str, str] | None = None,
+    check_result: bool = True,
+) -> Tool | Callable[[Callable[..., Any]], Tool]:
+    """Makes a function a tool; also a decorator, with or without options.
+
+    Args:
+        function: A function, generator function, bound method, callable object or ``functools.partial``, async or not.
+        name: The tool's name, 1 to 128 letters, digits, ``_``, ``-`` or ``.``; the function's where not given.
+        tool_id: What a call names; the tool's name where not given. Of the same form.
+        description: What the tool is for; the docstring without its arguments and result where not given.
+        type: BATCH for a function that takes a list of inputs. The others follow from the function.
+        version: A text of your choice. Replicas of a tool share it.
+        idempotent: Whether calling twice with the same arguments does no more than calling once.
+        limits: A ResourceLimits, or its fields by name. 0: no limit of the tool's own.
+        executor: "async" runs a sync function on the event loop: it promises not to block. "process" runs one in a
+            spawned process, which a deadline or a cancellation really stops; it must be a ``def`` at the top level of a
+            module. Otherwise async functions run on the event loop, and sync ones in threads.
+        examples: Calls that show how the tool is used, as text.
+        metadata: Facts for whoever lists the tools.
+        check_result: Whether what the function returns is made to fit its return annotation, and an error of the tool
+            where it does not. False for large results that are known to fit: they are sent as they are.
+
+    Returns:
+        The tool, or without ``function`` a decorator that makes it.
+
+    Raises:
+        TypeError: The function cannot be a tool, or an option is of the wrong type.
+        ValueError: An option does not fit the function, or has a value that cannot be.
+    """
+    options = ToolOptions(
+        name, tool_id, description, type, version, idempotent, limits, executor, examples, metadata, check_result
+    )
+    return _make(function, options) if function is not None else functools.partial(_make, options=options)
+
+
+def as_tool(obj: Tool | Callable[..., Any]) -> Tool:
+    """Makes a tool of what is offered as one.
+
+    Args:
+        obj: A tool, or anything that ``tool`` takes.
+
+    Returns:
+        ``obj`` itself where it is a tool, else a tool with every option at its default.
+
+    Raises:
+        TypeError: It cannot be a tool, such as a method without its instance.
+        ValueError: Its name cannot be a tool's name.
+    """
+    made = _tool_inside(obj) or _make(obj, ToolOptions())
+    if made.is_unbound:
+        qualname = made.__dict__["__qualname__"]
+        raise TypeError(f"{qualname} is a method without its instance; offer it as instance.{made.__name__}")
+    return made
+
+
+def _make(function: Callable[..., Any], options: ToolOptions) -> Tool:
+    _check_callable(function)
+    name = fitting_name(function, options.name)
+    try:
+        return Tool(function, _read_plan(function, name, options))
+    except UnresolvedNameError:
+        return Tool(function, functools.partial(_read_plan, function, name, options))
+
+
+def _read_plan(function: Callable[..., Any], name: str, options: ToolOptions) -> _Plan:
+    signature = read_signature(function, name)
+    checks = {
+        item.name: compile_check(item.annotation, f"{name}: parameter '{item.name}'") for item in signature.parameters
+    }
+    result = None if signature.result is EMPTY else compile_check(signature.result, f"{name}: the result", output=True)
+    spec = describe_tool(name, fitting_type(name, options.type, signature), signature, checks, result)
+    apply_options(spec, options)
+    executor = fitting_executor(name, options.executor, signature, function)
+    if executor == "process":
+        spec.metadata[EXECUTOR_KEY] = executor
+    return _Plan(
+        spec=spec,
+        binder=Binder(name, signature, checks),
+        result=result if options.check_result else None,
+        is_async=signature.is_async,
+        is_generator=signature.is_generator,
+        is_stream=signature.is_stream,
+        executor=executor,
+        context_parameter=signature.context,
+        needs_instance=signature.needs_instance,
+        options=options,
+    )
+
+
+def _tool_inside(obj: object) -> Tool | None:
+    """Finds the tool in a method or a partial that was made of one."""
+    if isinstance(obj, Tool):
+        return obj
+    if isinstance(obj, types.MethodType) and isinstance(obj.__func__, Tool):
+        return obj.__func__.__get__(obj.__self__)
+    if isinstance(obj, functools.partial) and isinstance(obj.func, Tool):
+        whole = obj.func
+        part = functools.partial(whole.function, *obj.args, **obj.keywords)
+        return _make(part, replace(whole._plan.options, name=whole.spec.name))  # noqa: SLF001 - its own class
+    return None
+
+
+def _check_callable(function: object) -> None:
+    if isinstance(function, Tool):
+        raise TypeError(f"{function.spec.name!r} is a tool already; give its options where it is made")
+    if isinstance(function, staticmethod | classmethod):
+        raise TypeError(f"put @{type(function).__name__} above @tool, not below it")
+    if isinstance(function, type):
+        raise TypeError(f"{function.__qualname__} is a class; offer a function, or an instance that can be called")
+    if inspect.iscoroutine(function):
+        # Nobody will await it, and Python would warn of that.
+        function.close()
+        raise TypeError(f"a tool is the function itself, not a call of it; write {function.__name__}, without ()")
+    if not callable(function):
+        raise TypeError(f"a tool is a function or something else that can be called, not {function!r}")

@@ -1,0 +1,215 @@
+"""The gRPC server of a hub: its service, health, reflection, TLS and token."""
+
+import asyncio
+import errno
+import logging
+import ssl
+from pathlib import Path
+from typing import Any, Protocol
+
+import grpc.aio
+
+from grpc_tool_bridge.aio import forks
+from grpc_tool_bridge.aio.loops import note_use, silence_closed
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.config.secret_files import check_secret_file
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.link.listener import LinkedHub, LinkServer
+from grpc_tool_bridge.rpc.budgets import Budget
+from grpc_tool_bridge.rpc.methods import SERVICE_NAME
+from grpc_tool_bridge.transport import health, reflection
+from grpc_tool_bridge.transport.addresses import check_address, is_loopback, join_address, socket_path, split_address
+from grpc_tool_bridge.transport.channel import memory_options, receive_limit, server_options
+from grpc_tool_bridge.transport.reads import Peers, Reads, peers_of
+from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
+
+# Of those who have shown no token, so many requests are read at once, and each has so many seconds before it is taken
+# for one that stalls.
+MAX_OPEN_READS = 16
+OPEN_GRACE_SECONDS = 0.25
+
+_log = logging.getLogger(__name__)
+
+
+class Serving(LinkedHub, Protocol):
+    """What the server itself needs of a hub, besides its methods.
+
+    Attributes:
+        peer_memory: Set to what tells of the memory of connections.
+    """
+
+    peer_memory: Any
+
+    @property
+    def memory(self) -> Budget:
+        """What all that it holds is charged to."""
+
+    def on_serving(self, callback: "ServingCallback") -> None:
+        """Calls ``callback`` whenever it begins or ceases."""
+
+
+class ServingCallback(Protocol):
+    """Is told whether a hub serves."""
+
+    def __call__(self, serving: bool, /) -> None:
+        """Takes the news."""
+
+
+class GrpcServer:
+    """Listens at one address for one hub.
+
+    Args:
+        hub: What is served.
+        address: ``host:port`` (port 0: any that is free), ``[ipv6]:port`` or ``unix:path``.
+        settings: Who may connect, and how large a message is.
+    """
+
+    def __init__(self, hub: Serving, address: str, settings: Settings) -> None:
+        self.address = address
+        self._hub = hub
+        self._settings = settings
+        self.peers = peers_of(hub.memory, settings)
+        hub.peer_memory = self.peers
+        most = receive_limit(settings.max_message_bytes)
+        self._reads = Reads(self.peers, most, seconds=settings.request_timeout)
+        hub.memory.make_room = self._reads.make_room
+        self._links = LinkServer(hub, settings, self.peers, self._reads)
+        self._server: grpc.aio.Server | None = None
+        strangers = Peers(
+            hub.memory,
+            settings.max_unauthenticated_bytes,
+            owner="this connection, which has shown no token,",
+            setting="max_unauthenticated_bytes",
+        )
+        open_reads = Reads(
+            strangers, most, seconds=settings.hello_timeout, grace=OPEN_GRACE_SECONDS, at_once=MAX_OPEN_READS
+        )
+        self._health = health.HealthService(("", SERVICE_NAME), open_reads, max_watches=settings.max_health_watches)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        forks.watch(self)
+
+    async def start(self) -> None:
+        """Listens; ``address`` then has the port.
+
+        Raises:
+            ValidationError: The address is none, or lies beyond loopback without TLS and token; or others can read the
+                private key.
+            OSError: The address is in use, or a file of the TLS settings cannot be read.
+        """
+        settings = self._settings
+        forks.check_usable()
+        token = settings.bearer_token()
+        self._check_who_may_connect(token)
+        self._loop = asyncio.get_running_loop()
+        note_use(self._loop)
+        self._server = grpc.aio.server(
+            interceptors=[TokenInterceptor(token)] if token is not None else [],
+            options=(
+                *server_options(settings.max_message_bytes, settings.keepalive_time, settings.keepalive_timeout),
+                *memory_options(settings),
+            ),
+        )
+        service = service_handler(
+            self._hub, patience=settings.stream_timeout, link=self._links.serve, reads=self._reads
+        )
+        names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        self._server.add_generic_rpc_handlers(
+            (service, self._health.handler(), reflection.reflection_handler(names, self._reads))
+        )
+        self._hub.on_serving(self._health.set_serving)
+        self._listen(self._server)
+        starting = asyncio.ensure_future(self._server.start())
+        try:
+            # gRPC's own start cannot be broken off: its server would go on listening.
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await starting
+            await self.stop(0)
+            raise
+
+    def abandon(self) -> None:
+        """Frees the address of a server whose event loop has ended."""
+        silence_closed()
+        server, self._server = self._server, None
+        if server is not None:
+            # To stop it takes the loop that has ended, and to free it without that is no way either.
+            forks.keep(server)
+            forks.drop_sockets(self.address)
+
+    def forked(self) -> None:
+        """Closes, in a process that has inherited them, the address and the connections of the server."""
+        if self._server is not None:
+            forks.keep(self._server)
+            self._server = None
+            forks.drop_sockets(self.address)
+            forks.end_with_step(self._loop)
+
+    def drain(self, grace: float) -> None:
+        """Takes no new links, and tells the peers of the others that they end in ``grace`` seconds."""
+        self._links.drain(grace)
+
+    async def stop(self, grace: float) -> None:
+        """Takes no new connections, lets answers on their way arrive within ``grace`` seconds, and closes."""
+        server, self._server = self._server, None
+        if server is not None:
+            # A plain stop would wait for links, which end only when they are told to.
+            await self._links.close(grace)
+            await server.stop(grace)
+            forks.note_closed()
+
+    def _listen(self, server: grpc.aio.Server) -> None:
+        settings = self._settings
+        try:
+            if settings.tls_cert is not None and settings.tls_key is not None:
+                pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
+                _check_certificate(settings.tls_cert, settings.tls_key)
+                _check_private_key(settings.tls_key)
+                port = server.add_secure_port(self.address, grpc.ssl_server_credentials([pair]))
+            else:
+                port = server.add_insecure_port(self.address)
+        except RuntimeError as error:
+            raise OSError(errno.EADDRINUSE, f"cannot listen at {self.address}: {_why_not(self.address)}") from error
+        if not self.address.startswith("unix"):
+            self.address = join_address(split_address(self.address)[0], port)
+
+    def _check_who_may_connect(self, token: str | None) -> None:
+        check_address(self.address, listening=True)
+        settings = self._settings
+        if is_loopback(self.address):
+            return
+        missing = [what for what, there in (("TLS", settings.tls_cert), ("a token", token)) if there is None]
+        if missing and not settings.allow_insecure:
+            raise ValidationError(
+                f"{self.address} can be reached from other machines, and {' and '.join(missing)} "
+                f"{'are' if len(missing) > 1 else 'is'} not set: set tls_cert, tls_key and token, listen at 127.0.0.1, "
+                "or say allow_insecure where the network itself is trusted"
+            )
+        if missing:
+            _log.warning("listening at %s without %s, as told", self.address, " and ".join(missing))
+
+
+def _why_not(address: str) -> str:
+    """Says why nothing can listen there; gRPC does not."""
+    path = socket_path(address)
+    if path is not None and not path.startswith("\0") and not Path(path).parent.is_dir():
+        return f"there is no folder {Path(path).parent}"
+    return "the address is in use or not this machine's; choose another"
+
+
+def _check_private_key(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            check_secret_file(file, path, "tls_key")
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
+
+
+def _check_certificate(cert: Path, key: Path) -> None:
+    """Says what is wrong with the files; gRPC would only say that it cannot listen."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+    except ssl.SSLError as error:
+        raise ValidationError(
+            f"tls_cert {cert} and tls_key {key} cannot be used ({error.reason or error}): they are PEM files, a "
+            "certificate chain and its own private key without a password"
+        ) from None

@@ -1,0 +1,1 @@
+"""A Python value as a message, and back."""

@@ -1,0 +1,229 @@
+"""pandas objects as Arrow tables and back, with a check that nothing changes on the way.
+
+pyarrow keeps most of a frame in the "pandas" metadata of the schema. What it drops or refuses (columns of Python
+objects and of some dtypes, a RangeIndex of columns, labels of mixed kinds, the frequency of dates, the name of a
+Series) is noted beside it. The check converts a table of no rows there and back, which shows every change of dtypes,
+labels and names at no cost in rows.
+"""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from grpc_tool_bridge.errors import SerializationError
+from grpc_tool_bridge.optional import need
+from grpc_tool_bridge.values.arrow_stream import check_expansion, read_inner, write_inner
+from grpc_tool_bridge.values.axes import (
+    are_kept,
+    check_axis,
+    freq_note,
+    range_note,
+    read_index,
+    read_range,
+    text_labels,
+    write_index,
+)
+from grpc_tool_bridge.values.cells import read_label, write_label
+from grpc_tool_bridge.values.columns import decode_column, encode_column, is_native, is_same_dtype
+from grpc_tool_bridge.values.forms import Encoded, Form, Place, labelled
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Index, Series
+
+_NOTES = b"dspex.bridge"
+_OWNERS = ("frame", "series")
+_NAME_TYPES = frozenset({str, int, bool, type(None)})
+
+
+def frame_to_table(frame: "DataFrame") -> Any:
+    """Converts a DataFrame to a pyarrow.Table that ``table_to_frame`` gives back unchanged.
+
+    Raises:
+        SerializationError: Arrow would change it; the text says what, and what mends it.
+    """
+    return _to_table(frame, {}, "frame")
+
+
+def series_to_table(series: "Series[Any]") -> Any:
+    """Converts a Series to a pyarrow.Table of one column and its index; errors as of ``frame_to_table``."""
+    name: Any = series.name
+    parts = name if type(name) is tuple else (name,)
+    if set(map(type, parts)) <= _NAME_TYPES:
+        notes = {"name": list(name) if type(name) is tuple else name}
+    else:
+        notes = {"label": _label(name)}
+    frame = series.to_frame(name=name if type(name) is str else "values")
+    frame.attrs = series.attrs
+    return _to_table(frame, notes, "series")
+
+
+def index_to_table(index: "Index[Any]") -> Any:
+    """Converts an Index of any kind to a pyarrow.Table; errors as of ``frame_to_table``."""
+    return _to_table(need("pandas").DataFrame(index=index), {}, "index")
+
+
+def table_to_frame(table: Any) -> "DataFrame":
+    """Converts a pyarrow.Table to the DataFrame that it was made of; any other table as pyarrow does."""
+    pd = need("pandas")
+    notes = _notes_of(table)
+    forms = _forms_of(notes, table)
+    zeros = _zeros(table.num_rows)
+    plain = _replaced(table, dict.fromkeys(forms, zeros))
+    check_expansion(plain.schema)
+    frame: DataFrame = plain.to_pandas()
+    width = frame.shape[1]
+    levels = {}
+    for position, form in forms.items():
+        values = decode_column(table.column(position), form)
+        if position < width:
+            frame.isetitem(position, pd.Series(values, dtype=values.dtype, index=frame.index))
+        else:
+            levels[position - width] = values
+    if "rows" in notes:
+        *bounds, name = notes["rows"]
+        frame = frame.reindex(pd.RangeIndex(*bounds, name=name))
+    read_index(frame, levels, notes)
+    if "columns" in notes:
+        frame.columns = table_to_index(read_inner(notes["columns"]))
+    read_range(frame, notes)
+    return frame
+
+
+def table_to_series(table: Any) -> "Series[Any]":
+    """Converts a pyarrow.Table to the Series that it was made of."""
+    frame = table_to_frame(table)
+    if frame.shape[1] != 1:
+        raise SerializationError(f"a Series came as a table of {frame.shape[1]} columns")
+    series: Series[Any] = frame.iloc[:, 0]
+    notes = _notes_of(table)
+    if "name" in notes:
+        series.name = tuple(notes["name"]) if isinstance(notes["name"], list) else notes["name"]
+    elif "label" in notes:
+        series.name = read_label(notes["label"])
+    series.attrs = frame.attrs
+    return series
+
+
+def table_to_index(table: Any) -> "Index[Any]":
+    """Converts a pyarrow.Table to the Index that it was made of."""
+    return table_to_frame(table).index
+
+
+def _label(name: Any) -> str:
+    try:
+        return write_label(name)
+    except SerializationError as failure:
+        raise _inexact(f"its name {name!r:.80}: {failure}; run: series = series.rename({str(name)[:80]!r})") from None
+
+
+def _notes_of(table: Any) -> dict[str, Any]:
+    notes = json.loads((table.schema.metadata or {}).get(_NOTES, b"{}"))
+    if not isinstance(notes, dict):
+        raise SerializationError("the notes of a frame are no JSON object")
+    if "rows" in notes and table.num_columns:
+        raise SerializationError("the notes of a frame number its rows, but it has columns, which do so themselves")
+    return notes
+
+
+def _forms_of(notes: dict[str, Any], table: Any) -> dict[int, Form]:
+    """Gives the forms of columns by position.
+
+    A column twice is what no writer makes: a few bytes of it would ask for any amount of time and memory.
+    """
+    found = [(position, ["objects", missing]) for position, missing in notes.get("objects", [])]
+    found += [(position, form) for position, *form in notes.get("forms", [])]
+    forms = dict(found)
+    if len(forms) < len(found) or not forms.keys() <= set(range(table.num_columns)):
+        raise SerializationError("the notes of a frame name a column twice, or one that it does not have")
+    return forms
+
+
+def _inexact(what: str) -> SerializationError:
+    return SerializationError(f"Arrow would change this pandas object: {what}")
+
+
+def _zeros(length: int) -> Any:
+    """Stands for a column that pyarrow shall not see."""
+    return need("numpy").zeros(length, "int8")
+
+
+def _replaced(table: Any, columns: dict[int, Any]) -> Any:
+    """Puts columns in the place of others, all at once: one by one, that takes quadratic time."""
+    if not columns:
+        return table
+    pa = need("pyarrow")
+    arrays, fields = table.columns, list(table.schema)
+    for position, column in columns.items():
+        arrays[position] = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([pa.array(column)])
+        fields[position] = pa.field(fields[position].name, arrays[position].type)
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields, table.schema.metadata))
+
+
+def _to_table(frame: "DataFrame", notes: dict[str, Any], code: str) -> Any:
+    pa, pd = need("pyarrow"), need("pandas")
+    if frame.attrs and not _is_plain_json(frame.attrs):
+        raise _inexact(f"its attrs are no plain JSON; run: {code}.attrs = {{}}")
+    encoded = _encode_columns(frame, code)
+    plain = frame.copy(deep=False)
+    for position in encoded:
+        plain.isetitem(position, _zeros(len(frame)))
+    if are_kept(frame.columns):
+        notes |= range_note(frame.columns) | freq_note("columns", frame.columns)
+    else:
+        # Of any kind, as an index may be; only our reader looks for them.
+        notes["columns"] = write_inner(_to_table(pd.DataFrame(index=frame.columns), {}, f"{code}.columns"))
+        plain.columns = text_labels(frame.columns)
+    plain.index, levels, axis_notes = write_index(frame.index, f"{code}.index" if code in _OWNERS else code)
+    notes |= axis_notes | _rows_note(plain)
+    encoded |= {position + frame.shape[1]: level for position, level in levels.items()}
+    table = _replaced(pa.Table.from_pandas(plain), {position: column for position, (column, _) in encoded.items()})
+    notes["objects"] = [(place, *form[1:]) for place, (_, form) in encoded.items() if form[0] == "objects"]
+    notes["forms"] = [(place, *form) for place, (_, form) in encoded.items() if form[0] != "objects"]
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _NOTES: json.dumps(notes).encode()})
+    _check_shape(frame.iloc[:0], table_to_frame(table.slice(0, 0)), frame.index)
+    return table
+
+
+def _encode_columns(frame: "DataFrame", code: str) -> dict[int, Encoded]:
+    found = {}
+    for position, dtype in enumerate(frame.dtypes):
+        if not is_native(dtype):
+            label = frame.columns[position]
+            place = Place(f"column {label!r:.80}", code if code == "series" else f"{code}[{label!r:.80}]")
+            encoded = encode_column(frame.iloc[:, position], place)
+            if encoded is not None:
+                found[position] = encoded
+    return found
+
+
+def _rows_note(frame: "DataFrame") -> dict[str, Any]:
+    rows: Any = frame.index
+    if type(rows) is need("pandas").RangeIndex and not len(frame.columns):
+        # A table of no columns has no rows either.
+        return {"rows": [rows.start, rows.stop, rows.step, rows.name]}
+    return {}
+
+
+def _is_plain_json(value: Any) -> bool:
+    try:
+        return repr(json.loads(json.dumps(value, allow_nan=False))) == repr(value)
+    except (TypeError, ValueError):
+        return False
+
+
+def _check_shape(before: "DataFrame", after: "DataFrame", index: "Index[Any]") -> None:
+    """Compares everything about a frame but its rows."""
+    check_axis("columns", before.columns, after.columns)
+    if [*map(labelled, before.columns)] != [*map(labelled, after.columns)]:
+        raise _inexact(f"its column names {list(before.columns)[:5]} become {list(after.columns)[:5]}")
+    # pyarrow notes a RangeIndex as such, which holds for all of the rows or none.
+    if type(index) is not need("pandas").RangeIndex:
+        check_axis("index", before.index, after.index)
+    for name, old, new in zip(before.columns, before.dtypes, after.dtypes, strict=True):
+        if not is_same_dtype(old, new):
+            raise _inexact(
+                f'column {name!r} of dtype {old} becomes {new}; run: frame[{name!r}] = frame[{name!r}].astype("string")'
+            )
+    if before.attrs != after.attrs:
+        raise _inexact("its attrs are not kept; run: frame.attrs = {}")
+    if before.flags != after.flags:
+        raise _inexact("its flags are not kept; run: frame = frame.set_flags(allows_duplicate_labels=True)")

@@ -1,0 +1,237 @@
+"""Containers that JSON holds exactly: finding out which, writing and reading them.
+
+The search goes level by level: what runs over all children of a level runs near the speed of C, and
+gives depth and exact types at once.
+"""
+
+import json
+from itertools import accumulate, chain
+from math import isfinite
+from typing import Any, NoReturn
+
+import msgspec
+
+from grpc_tool_bridge.errors import SerializationError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Json
+from grpc_tool_bridge.rpc.nodes import too_many_nodes
+from grpc_tool_bridge.rpc.wireformat import read_bytes_field
+from grpc_tool_bridge.values.bigints import number_of
+from grpc_tool_bridge.values.foreign import foreign
+
+# Containers that share others can stand for far more than they hold: thirty lists, each holding the next one twice,
+# are a thousand million items once written out.
+MAX_ITEMS = 10_000_000
+# Items of one level from which on shared containers are looked for.
+_MANY = 100_000
+
+# Items that are gone through in an event loop, at some 100 ns each.
+_ITEMS_IN_LOOP = 50_000
+
+_LEAVES = frozenset({str, int, bool, type(None)})
+_FOLLOWED = frozenset({float, list, dict})
+_ONLY_STR = frozenset({str})
+
+_FEW_PASSES = 8
+_BETWEEN_BRACKETS = ord("\\")
+_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(code for code in range(256) if code not in b'[]{}"')
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+def too_deep() -> SerializationError:
+    """Makes the error for a value that is nested over the limit."""
+    return SerializationError(
+        "the value is nested deeper than its limit (max_depth, 100 levels unless set) or contains itself; "
+        "flatten it, or raise the limit at both ends"
+    )
+
+
+def too_many(limit: int) -> SerializationError:
+    """Makes the error for a value that is small in memory and endless once written out."""
+    return SerializationError(
+        f"the value has more than {limit:,} items, counting shared containers each time that they appear; "
+        "send an array, a frame or several values"
+    )
+
+
+def is_json_exact(value: list[Any] | dict[str, Any], *, max_depth: int, max_nodes: int | None = None) -> bool:
+    """Finds whether JSON gives a container back unchanged: exact types, text keys, finite numbers.
+
+    Args:
+        value: A list or dict (exactly).
+        max_depth: Levels of containers allowed.
+        max_nodes: Items and keys allowed; None for any.
+
+    Returns:
+        Whether it does; False as soon as anything else is met.
+
+    Raises:
+        SerializationError: It is nested too deep, contains itself, or is too large once written out.
+        MessageTooLargeError: It has more nodes.
+        ForeignCodeError: It has so many that going through them would hold up an event loop.
+    """
+    lists: list[Any] = [value] if type(value) is list else []
+    dicts: list[Any] = [] if lists else [value]
+    shared = False
+    depth = 0
+    items = 1
+    while lists or dicts:
+        depth += 1
+        if depth > max_depth:
+            raise too_deep()
+        items += sum(map(len, lists)) + 2 * sum(map(len, dicts))
+        if items > _ITEMS_IN_LOOP:
+            foreign(value)
+            if max_nodes is not None and items > max_nodes:
+                raise too_many_nodes(f"a {type(value).__name__}", items, max_nodes, counted_all=False)
+        if dicts and not set(map(type, chain.from_iterable(dicts))) <= _ONLY_STR:
+            return False
+        children = chain(chain.from_iterable(lists), chain.from_iterable(map(dict.values, dicts)))
+        rest = [item for item in children if type(item) not in _LEAVES]
+        types = set(map(type, rest))
+        if not types <= _FOLLOWED or (float in types and not _all_finite(rest)):
+            return False
+        lists = [item for item in rest if type(item) is list] if list in types else []
+        dicts = [item for item in rest if type(item) is dict] if dict in types else []
+        if sum(map(len, lists)) + sum(map(len, dicts)) > _MANY:
+            # Without this a list that holds itself twice would double with every level.
+            every = len(lists) + len(dicts)
+            lists, dicts = _distinct(lists), _distinct(dicts)
+            shared = shared or len(lists) + len(dicts) < every
+    if shared and _written_items(value, {}) > MAX_ITEMS:
+        raise too_many(MAX_ITEMS)
+    return True
+
+
+def _distinct(containers: list[Any]) -> list[Any]:
+    return list({id(container): container for container in containers}.values())
+
+
+def _all_finite(items: list[Any]) -> bool:
+    floats = [item for item in items if type(item) is float]
+    # A sum is not finite if one item is not; the reverse can be an overflow.
+    return isfinite(sum(floats)) or all(map(isfinite, floats))
+
+
+def _written_items(container: Any, known: dict[int, int]) -> int:
+    """Counts items the way that they are written out: a shared container each time that it appears."""
+    if id(container) not in known:
+        children = container.values() if type(container) is dict else container
+        nested = (_written_items(child, known) for child in children if type(child) is list or type(child) is dict)
+        known[id(container)] = len(container) + sum(nested)
+    return known[id(container)]
+
+
+def encode_json(value: Any) -> bytes | None:
+    """Writes a container that ``is_json_exact`` as JSON.
+
+    Returns:
+        UTF-8 bytes, or None where it holds an integer of more digits than Python converts.
+
+    Raises:
+        SerializationError: A text in it has no UTF-8 form.
+    """
+    try:
+        return _encode(value)
+    except UnicodeEncodeError as failure:
+        raise no_utf8(failure) from failure
+    except ValueError:
+        return None
+
+
+def no_utf8(failure: UnicodeEncodeError) -> SerializationError:
+    """Makes the error for a text that UTF-8, and so protobuf and JSON, cannot hold."""
+    return SerializationError(
+        f"a text has a lone surrogate (U+{ord(failure.object[failure.start]):04X} at index {failure.start}), which "
+        "UTF-8 cannot hold; send bytes, such as text.encode('utf-8', 'surrogatepass')"
+    )
+
+
+def decode_json(payload: bytes, max_depth: int) -> Any:
+    """Reads a Json message.
+
+    Args:
+        payload: The message's bytes.
+        max_depth: Levels of containers allowed.
+
+    Returns:
+        The value; an integer of any size stays one.
+
+    Raises:
+        SerializationError: The bytes are no JSON, or JSON nested too deep.
+    """
+    text = read_bytes_field(payload)
+    if text is None:
+        text = memoryview(Json.FromString(payload).utf8)
+    try:
+        value = _decode(text)
+    except RecursionError:
+        raise too_deep() from None
+    except (ValueError, msgspec.MsgspecError) as failure:
+        if "out of range" not in str(failure) and "integer string" not in str(failure):
+            raise SerializationError(f"the text is no JSON: {failure}") from failure
+        value = _decode_big(bytes(text))
+    # A level takes at least two bytes, so a short text cannot be too deep.
+    if len(text) > 2 * max_depth:
+        _check_depth(value, bytes(text), max_depth)
+    return value
+
+
+def _decode_big(text: bytes) -> Any:
+    """Reads JSON with integers of more digits than msgspec takes."""
+    try:
+        return json.loads(text, parse_int=number_of, parse_float=_finite, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as failure:
+        raise SerializationError(f"the text is no JSON: {failure}") from failure
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise SerializationError(f"{text[:40]} is out of the range of a double")
+    return number
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise SerializationError(f"{text} is no JSON")
+
+
+def _check_depth(value: Any, text: bytes, max_depth: int) -> None:
+    brackets = _brackets(text)
+    if brackets is None:
+        _check_levels(value, max_depth)
+        return
+    # Each pass takes the innermost level away. Most of a text is gone after a few; one where it is not is counted.
+    passes = min(max_depth, _FEW_PASSES)
+    for _ in range(passes):
+        if not brackets:
+            return
+        brackets = brackets.replace(b"[]", b"")
+    # 1 for "[" and -1 for "]".
+    if max(accumulate(map(_BETWEEN_BRACKETS.__sub__, brackets)), default=0) > max_depth - passes:
+        raise too_deep()
+
+
+def _brackets(text: bytes) -> bytes | None:
+    """Strips valid JSON to its brackets, all of them square; None where a string in it has some.
+
+    With nothing left but quotes and brackets, a string without brackets is a pair of quotes. A bracket in a string has
+    an odd number of quotes before it, of which one stays when pairs are taken away.
+    """
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = text.translate(_SQUARE, _NO_BRACKETS).replace(b'""', b"")
+    return None if b'"' in brackets else brackets
+
+
+def _check_levels(value: Any, max_depth: int) -> None:
+    level = [value]
+    for _ in range(max_depth + 1):
+        lists = [item for item in level if type(item) is list]
+        dicts = [item for item in level if type(item) is dict]
+        if not lists and not dicts:
+            return
+        level = list(chain(chain.from_iterable(lists), chain.from_iterable(map(dict.values, dicts))))
+    raise too_deep()

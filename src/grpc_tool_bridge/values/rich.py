@@ -1,0 +1,273 @@
+"""RichValue: what JSON cannot hold exactly, and containers of it.
+
+A message in protobuf may be nested 100 levels deep, and each level of a RichValue takes two. So every few levels the
+value goes on in ``any``, whose content is parsed by itself.
+"""
+
+import datetime as dt
+import decimal
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from grpc_tool_bridge.errors import SerializationError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichValue
+from grpc_tool_bridge.values.bigints import INT64, decimal_of, digits_of, number_of
+from grpc_tool_bridge.values.datetimes import read_datetime, read_time, write_moment
+from grpc_tool_bridge.values.hashes import MAX_SAME_HASH, same_hashes
+from grpc_tool_bridge.values.jsontext import no_utf8, too_deep
+from grpc_tool_bridge.values.scalars import RICH_URL, Packed
+from grpc_tool_bridge.values.tensor import TENSOR_URL, read_array
+
+# Levels in one message: with two messages a level this stays well below protobuf's 100.
+_LEVELS = 32
+
+Pack = Callable[[Any], Packed]
+
+
+def pack_rich(value: Any, pack: Pack) -> Packed:
+    """Writes a value as RichValue.
+
+    Args:
+        value: Plain data, checked for depth and cycles.
+        pack: Writes what RichValue has no field for: arrays, frames, registered and unknown classes.
+
+    Returns:
+        The type URL and the message.
+
+    Raises:
+        SerializationError: Something in it cannot be represented.
+    """
+    message = RichValue()
+    try:
+        _write(value, message, pack, 0)
+    except UnicodeEncodeError as failure:
+        raise no_utf8(failure) from failure
+    return RICH_URL, message.SerializeToString()
+
+
+def is_rich(kind: type) -> bool:
+    """Tells whether a RichValue has a field for this class."""
+    return kind in _LEAVES or kind in _CONTAINERS
+
+
+def _write(value: Any, out: RichValue, pack: Pack, level: int) -> None:
+    leaf = _LEAVES.get(type(value))
+    if leaf is not None:
+        leaf(out, value)
+    elif type(value) in _CONTAINERS:
+        if level and level % _LEVELS == 0:
+            inner = RichValue()
+            _write_container(value, inner, pack, level)
+            out.any.type_url, out.any.value = RICH_URL, inner.SerializeToString()
+        else:
+            _write_container(value, out, pack, level)
+    else:
+        _write_other(value, out, pack)
+
+
+def _write_container(value: Any, out: RichValue, pack: Pack, level: int) -> None:
+    field = getattr(out, _CONTAINERS[type(value)])
+    # An empty one is there all the same.
+    field.SetInParent()
+    if type(value) is dict:
+        add_key, add_value = field.keys.add, field.values.add
+        for key, item in value.items():
+            _write(key, add_key(), pack, level + 1)
+            _write(item, add_value(), pack, level + 1)
+    else:
+        add = field.items.add
+        for item in value:
+            _write(item, add(), pack, level + 1)
+
+
+def _write_other(value: Any, out: RichValue, pack: Pack) -> None:
+    type_url, payload = pack(value)
+    if type_url == TENSOR_URL and getattr(value, "ndim", None) != 0:
+        out.tensor.MergeFromString(payload)
+    elif type_url == RICH_URL:
+        out.MergeFromString(payload)
+    else:
+        out.any.type_url, out.any.value = type_url, payload
+
+
+def _write_none(out: RichValue, _: None) -> None:
+    out.null = True
+
+
+def _write_bool(out: RichValue, value: bool) -> None:
+    out.boolean = value
+
+
+def _write_int(out: RichValue, value: int) -> None:
+    if value in INT64:
+        out.integer = value
+    else:
+        out.big_integer = digits_of(value)
+
+
+def _write_float(out: RichValue, value: float) -> None:
+    out.number = value
+
+
+def _write_str(out: RichValue, value: str) -> None:
+    out.text = value
+
+
+def _write_bytes(out: RichValue, value: bytes) -> None:
+    out.binary = value
+
+
+def _write_datetime(out: RichValue, value: dt.datetime) -> None:
+    write_moment(value, out.datetime)
+
+
+def _write_date(out: RichValue, value: dt.date) -> None:
+    out.date = value.isoformat()
+
+
+def _write_time(out: RichValue, value: dt.time) -> None:
+    write_moment(value, out.time)
+
+
+def _write_timedelta(out: RichValue, value: dt.timedelta) -> None:
+    out.timedelta.SetInParent()
+    out.timedelta.days, out.timedelta.seconds = value.days, value.seconds
+    out.timedelta.microseconds = value.microseconds
+
+
+def _write_uuid(out: RichValue, value: uuid.UUID) -> None:
+    out.uuid = str(value)
+
+
+def _write_decimal(out: RichValue, value: decimal.Decimal) -> None:
+    out.decimal = str(value)
+
+
+def _write_complex(out: RichValue, value: complex) -> None:
+    out.complex.SetInParent()
+    out.complex.real, out.complex.imag = value.real, value.imag
+
+
+_LEAVES: dict[type, Callable[[RichValue, Any], None]] = {
+    type(None): _write_none,
+    bool: _write_bool,
+    int: _write_int,
+    float: _write_float,
+    str: _write_str,
+    bytes: _write_bytes,
+    dt.datetime: _write_datetime,
+    dt.date: _write_date,
+    dt.time: _write_time,
+    dt.timedelta: _write_timedelta,
+    uuid.UUID: _write_uuid,
+    decimal.Decimal: _write_decimal,
+    complex: _write_complex,
+}
+_CONTAINERS: dict[type, str] = {list: "list", tuple: "tuple", set: "set", frozenset: "frozenset", dict: "dict"}
+
+
+@dataclass(frozen=True, slots=True)
+class RichReader:
+    """Reads RichValues.
+
+    Attributes:
+        unpack: Reads an Any, allowing so many levels of containers.
+    """
+
+    unpack: Callable[[Any, int], Any]
+
+    def read(self, message: RichValue, depth: int) -> Any:
+        """Reads one value.
+
+        Args:
+            message: The value.
+            depth: Levels of containers allowed.
+
+        Returns:
+            The value.
+
+        Raises:
+            SerializationError: It is nested too deep, or no value; other errors of what it is made of are for the
+                caller to convert.
+        """
+        kind = message.WhichOneof("kind")
+        if kind is None:
+            raise SerializationError("a RichValue has no kind set; null is null = true")
+        if kind in _AS_IS:
+            return getattr(message, kind)
+        if kind in _BUILDERS:
+            return self._container(kind, getattr(message, kind), depth)
+        if kind == "any":
+            return self._any(message.any, depth)
+        return _READERS[kind](getattr(message, kind))
+
+    def _any(self, message: Any, depth: int) -> Any:
+        if message.type_url.rpartition("/")[2] != "dspex.bridge.RichValue":
+            return self.unpack(message, depth)
+        inner = RichValue.FromString(message.value)
+        # Else an endless chain of them would be nested without a level.
+        if inner.WhichOneof("kind") == "any":
+            raise SerializationError("a RichValue in an Any holds nothing but another Any; send the value itself")
+        return self.read(inner, depth)
+
+    def _container(self, kind: str, message: Any, depth: int) -> Any:
+        if depth < 1:
+            raise too_deep()
+        build = _BUILDERS[kind]
+        if kind != "dict":
+            items = [self.read(item, depth - 1) for item in message.items]
+            if build is set or build is frozenset:
+                _check_hashes(items)
+            container = build(items)
+        else:
+            if len(message.keys) != len(message.values):
+                raise SerializationError(f"a dict came with {len(message.keys)} keys and {len(message.values)} values")
+            items = [self.read(key, depth - 1) for key in message.keys]
+            _check_hashes(items)
+            container = build(zip(items, [self.read(item, depth - 1) for item in message.values], strict=True))
+        if len(container) != len(items):
+            raise SerializationError(f"a {kind} came with a key or member twice")
+        return container
+
+
+def _check_hashes(items: list[Any]) -> None:
+    if same_hashes(items):
+        raise SerializationError(
+            f"more than {MAX_SAME_HASH} keys or members of one container have the same hash; send them as a list"
+        )
+
+
+def _read_timedelta(message: Any) -> dt.timedelta:
+    return dt.timedelta(message.days, message.seconds, message.microseconds)
+
+
+def _read_complex(message: Any) -> complex:
+    return complex(message.real, message.imag)
+
+
+def _read_none(_: bool) -> None:
+    return None
+
+
+_AS_IS = frozenset({"boolean", "integer", "number", "text", "binary"})
+_BUILDERS: dict[str, Callable[[Any], Any]] = {
+    "list": list,
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "dict": dict,
+}
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "null": _read_none,
+    "big_integer": number_of,
+    "datetime": read_datetime,
+    "date": dt.date.fromisoformat,
+    "time": read_time,
+    "timedelta": _read_timedelta,
+    "uuid": uuid.UUID,
+    "decimal": decimal_of,
+    "complex": _read_complex,
+    "tensor": read_array,
+}

@@ -1,1 +1,0 @@
-"""What travels: values, and the link's protocol. No I/O."""

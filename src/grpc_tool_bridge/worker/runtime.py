@@ -1,0 +1,145 @@
+"""What a worker's tools and agents may ask of the bridge: the hub, over the link that their call came by."""
+
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Any
+
+from grpc_tool_bridge.client.client import ToolBridgeClient
+from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, CallOptions
+from grpc_tool_bridge.errors import DeadlineExceededError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, VariableInfo
+from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY
+from grpc_tool_bridge.transport.link_stub import LinkStub
+from grpc_tool_bridge.worker.service import ServedCall
+
+
+class LinkedSession:
+    """The session of a call that the hub has made, over the link that it came by.
+
+    Args:
+        session_id: Its id.
+        origin: The call; calls that are made here share its deadline and place.
+        deadline: Of the call, on the monotonic clock.
+        where: The hub's address, for texts.
+        who: Who makes calls here, for texts.
+        metadata: What every tool that is called here finds in its context.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        origin: Any,
+        deadline: float,
+        *,
+        where: str,
+        who: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        self._session_id = session_id
+        self._origin = origin
+        self._deadline = deadline
+        self._where = where
+        self._who = who
+        self._metadata = metadata
+        self._client: ToolBridgeClient | None = None
+
+    async def tools(self) -> list[ToolSpec]:
+        """Lists the tools that the session sees."""
+        return [proxy.spec for proxy in (await self._opened().refresh_tools()).values()]
+
+    async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Calls another tool; raises ToolExecutionError."""
+        return await self._tool(tool_id)(*args, **kwargs)
+
+    async def stream_tool(
+        self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> AsyncGenerator[Any, None]:
+        """Streams another tool; raises ToolExecutionError."""
+        values = self._tool(tool_id).stream(*args, **kwargs)
+        try:
+            async for value in values:
+                yield value
+        finally:
+            await values.aclose()
+
+    def _tool(self, tool_id: str) -> AsyncGRPCProxyTool:
+        return self._opened().tool(tool_id).with_options(timeout=self._left(), metadata=self._metadata)
+
+    def _left(self) -> float:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceededError(f"{self._who} has no time left to ask the hub for anything")
+        return left
+
+    def _opened(self) -> ToolBridgeClient:
+        if self._client is None:
+            transport = _OriginTransport(LinkStub(self._origin.link), self._origin.number, self._where)
+            options = CallOptions(where=self._where)
+            self._client = ToolBridgeClient(transport, options=options)
+            self._client.session_id = self._session_id
+        return self._client
+
+
+class WorkerRuntime(LinkedSession):
+    """Stands behind the context of one call of a worker's tool.
+
+    Args:
+        call: The call; calls that the tool makes share its deadline and place.
+        where: The hub's address, for texts.
+    """
+
+    def __init__(self, call: ServedCall, where: str) -> None:
+        super().__init__(call.session.id, call.origin, call.deadline, where=where, who=call.tool.name)
+
+    async def get_variable(self, name: str) -> Any:
+        """Returns the value; raises NotFoundError."""
+        return await self._opened().session_context.get_variable(name)
+
+    async def set_variable(self, name: str, value: Any, expected_revision: int | None) -> int:
+        """Sets the value and returns its new revision; raises ConflictError."""
+        return await self._opened().session_context.set_variable(name, value, expected_revision=expected_revision)
+
+    async def delete_variable(self, name: str, expected_revision: int | None) -> None:
+        """Deletes the variable; raises NotFoundError, ConflictError."""
+        await self._opened().session_context.delete_variable(name, expected_revision=expected_revision)
+
+    async def list_variables(self, prefix: str) -> list[VariableInfo]:
+        """Lists the session's variables by name."""
+        return await self._opened().session_context.list_variables(prefix=prefix)
+
+
+class _OriginTransport:
+    """Calls over one link, of which each says what it is made for."""
+
+    on_relinked: Callable[[Any], Awaitable[None]] | None = None
+    on_moved: Callable[[], None] | None = None
+    resumes = False
+    is_linked = True
+
+    def __init__(self, stub: Any, number: int, where: str) -> None:
+        self.stub: Any = _OriginStub(stub, number)
+        self.where = where
+
+    async def connect(self, seconds: float) -> None:
+        """Does nothing: the link is there."""
+
+    async def close(self) -> None:
+        """Does nothing: the link is its owner's."""
+
+
+class _OriginStub:
+    """The methods of a stub, with the origin in the metadata of each call."""
+
+    def __init__(self, stub: Any, number: int) -> None:
+        self._stub = stub
+        self._metadata = ((ORIGIN_KEY, str(number)),)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in METHODS:
+            raise AttributeError(name)
+        method, metadata = getattr(self._stub, name), self._metadata
+
+        def call(request: Any) -> Any:
+            return method(request, metadata=metadata)
+
+        return call

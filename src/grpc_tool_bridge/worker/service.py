@@ -1,0 +1,191 @@
+"""The tools of a worker, as the methods that a hub calls."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable, Iterable
+from typing import Any
+
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError, ToolBridgeError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    ErrorInfo,
+    ToolCallRequest,
+    ToolCallResponse,
+    ToolStreamChunk,
+    ToolStreamRequest,
+)
+from grpc_tool_bridge.runner.arguments import LARGE_BYTES
+from grpc_tool_bridge.runner.calls import Call
+from grpc_tool_bridge.runner.runner import ToolRunner, last_chunk, set_duration
+from grpc_tool_bridge.tools.context import ToolRuntime
+from grpc_tool_bridge.tools.tool import Tool, as_tool
+
+
+class ServedCall(Call):
+    """A call that a hub has made.
+
+    Attributes:
+        origin: What the transport knows of where it comes from.
+    """
+
+    origin: Any = None
+
+
+class _HubSession:
+    """The session of a call, of which a worker knows no more than the name."""
+
+    __slots__ = ("calls", "id")
+
+    def __init__(self, session_id: str, calls: set[Call]) -> None:
+        self.id = session_id
+        self.calls: set[Call] | None = calls
+
+
+class _ToolName:
+    """What a call of a worker is called."""
+
+    __slots__ = ("name", "tool")
+
+    def __init__(self, tool: Tool) -> None:
+        self.name = tool.spec.name
+        self.tool = tool
+
+
+class ToolService:
+    """Runs tools for a hub, which has checked sessions and limits.
+
+    Args:
+        tools: Functions and tools.
+        settings: Threads, processes, and how large a message is.
+        make_runtime: Makes what stands behind the context of a call.
+
+    Raises:
+        AlreadyExistsError: Two tools share a name or an id.
+    """
+
+    def __init__(
+        self, tools: Iterable[Any], settings: Settings, make_runtime: Callable[[ServedCall], ToolRuntime]
+    ) -> None:
+        self._runner = ToolRunner(settings, make_runtime)
+        self._tools: dict[str, _ToolName] = {}
+        names: set[str] = set()
+        for source in tools:
+            tool = as_tool(source)
+            if tool.spec.tool_id in self._tools or tool.spec.name in names:
+                raise AlreadyExistsError(f"two tools are named {tool.spec.name!r}; give one of them another name")
+            names.add(tool.spec.name)
+            self._tools[tool.spec.tool_id] = _ToolName(tool)
+        self._calls: set[Call] = set()
+
+    @property
+    def tools(self) -> list[Tool]:
+        """The tools, in their order."""
+        return [item.tool for item in self._tools.values()]
+
+    async def aclose(self) -> None:
+        """Ends what cancelled calls left behind."""
+        await self._runner.aclose()
+
+    async def execute_tool(
+        self, request: ToolCallRequest, *, deadline: float | None = None, payload: bytes = b"", origin: Any = None
+    ) -> ToolCallResponse:
+        """Runs one call and answers it, whatever happens.
+
+        Args:
+            request: The call.
+            deadline: On the monotonic clock.
+            payload: The request's bytes.
+            origin: What the transport knows of where the call comes from.
+
+        Raises:
+            asyncio.CancelledError: The hub wants it no more.
+        """
+        size = len(payload) or request.ByteSize()
+        began = time.perf_counter_ns()
+        response = ToolCallResponse()
+        if request.request_id:
+            response.request_id = request.request_id
+        call: Call | None = None
+        try:
+            call, tool = self._open(request, deadline, origin, self._runner.settings.call_timeout)
+            args, kwargs = (
+                self._runner.arguments(tool, request, size)
+                if size <= LARGE_BYTES
+                else await self._runner.large_arguments(call, tool, request, size)
+            )
+            value = await self._runner.invoke(call, tool, request, args, kwargs)
+            call.refuse_late()
+            response.result.type_url, response.result.value = self._runner.pack(call, value, tool)
+            response.success = True
+        except asyncio.CancelledError as cancelled:
+            response.error.CopyFrom(await self._runner.cancelled(call, cancelled))
+        except GeneratorExit:
+            raise
+        except BaseException as failure:  # noqa: BLE001 - every failure is an answer
+            response.error.CopyFrom(await self._runner.told(failure, call))
+        finally:
+            if call is not None:
+                if not call.armed:
+                    # It waited for nothing: all of it was one step.
+                    call.note_step(call.opened_at)
+                call.disarm()
+        set_duration(response.metrics, (time.perf_counter_ns() - began) // 1_000)
+        return response
+
+    async def stream_tool(
+        self, request: ToolStreamRequest, *, deadline: float | None = None, payload: bytes = b"", origin: Any = None
+    ) -> AsyncGenerator[ToolStreamChunk, None]:
+        """Runs one stream: a chunk for each value, then exactly one ``complete`` or ``error``; else as a call."""
+        size = len(payload) or request.ByteSize()
+        began = time.perf_counter_ns()
+        stream_id = request.stream_id or uuid.uuid4().hex
+        call: Call | None = None
+        error: ErrorInfo | None = None
+        sequence = sent = 0
+        try:
+            call, tool = self._open(request, deadline, origin, self._runner.settings.stream_timeout)
+            args, kwargs = (
+                self._runner.arguments(tool, request, size)
+                if size <= LARGE_BYTES
+                else await self._runner.large_arguments(call, tool, request, size)
+            )
+            chunks = self._runner.chunks(call, tool, request, args, kwargs, stream_id=stream_id)
+            try:
+                async for chunk in chunks:
+                    yield chunk
+                    sequence += 1
+                    sent += chunk.HasField("data")
+            finally:
+                await chunks.aclose()
+        except asyncio.CancelledError as cancelled:
+            error = await self._runner.cancelled(call, cancelled)
+        except GeneratorExit:
+            raise
+        except BaseException as failure:  # noqa: BLE001 - every failure is an answer
+            error = await self._runner.told(failure, call)
+        finally:
+            if call is not None:
+                call.disarm()
+        duration_us = (time.perf_counter_ns() - began) // 1_000
+        yield last_chunk(stream_id, sequence, sent=sent, error=error, duration_us=duration_us)
+
+    def cancel_all(self, cause: ToolBridgeError) -> None:
+        """Ends every call that waits for something."""
+        for call in list(self._calls):
+            call.cancel(cause)
+
+    def _open(
+        self, request: ToolCallRequest | ToolStreamRequest, deadline: float | None, origin: Any, default: float
+    ) -> tuple[ServedCall, Tool]:
+        named = self._tools.get(request.tool_id)
+        if named is None:
+            raise NotFoundError(f"this worker has no tool {request.tool_id!r:.100}", error_type="ToolNotFound")
+        now = time.monotonic()
+        end = deadline if deadline is not None else now + default
+        session = _HubSession(request.session_id, self._calls)
+        call = ServedCall(session, named, end, parent=None, left_behind=self._runner.tasks, opened_at=now)
+        call.origin, call.depth = origin, getattr(origin, "depth", 0)
+        if end <= now:
+            raise call.timeout_error()
+        return call, named.tool

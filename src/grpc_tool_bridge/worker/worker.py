@@ -1,0 +1,410 @@
+"""A worker: a process that offers tools over a connection that it dials itself."""
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from grpc_tool_bridge.aio import forks
+from grpc_tool_bridge.aio.backoff import RETRY_LAST_SECONDS, back_off
+from grpc_tool_bridge.aio.loops import ended_with, has_ended
+from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.aio.timeouts import ExpiredError, within
+from grpc_tool_bridge.client.client import ToolBridgeClient
+from grpc_tool_bridge.config import CALL_TIMEOUT, DEFAULT_ADDRESS, Settings
+from grpc_tool_bridge.config.argument_checks import (
+    A_LIST_OF_TOOLS,
+    check_count,
+    check_seconds,
+    check_text,
+    list_of,
+    path_of,
+    settings_of,
+    token_of,
+)
+from grpc_tool_bridge.errors import (
+    CallCancelledError,
+    ProtocolError,
+    SessionExpiredError,
+    ToolBridgeError,
+    ToolCommunicationError,
+    error_from_info,
+)
+from grpc_tool_bridge.link.dialer import LinkTransport, is_passing
+from grpc_tool_bridge.link.memory import MemoryConnection
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import HeartbeatRequest, RegisterToolsRequest, ToolSpec
+from grpc_tool_bridge.rpc.bounds import PAGE_BYTES, PAGE_NODES, spec_nodes
+from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
+from grpc_tool_bridge.transport.channel import Connection
+from grpc_tool_bridge.transport.status import DEADLINE_EXCEEDED, RpcError, from_rpc_error
+from grpc_tool_bridge.worker.agents import AgentMethods, make_agents
+from grpc_tool_bridge.worker.runtime import LinkedSession, WorkerRuntime
+from grpc_tool_bridge.worker.service import ServedCall, ToolService
+
+# Calls at once of a worker that is not told otherwise.
+DEFAULT_CAPACITY = 100
+
+# A worker that goes on waiting for its hub says so again after so long.
+REMINDER_SECONDS = 60.0
+
+# Calls that were cancelled have so many seconds to clean up and to be answered.
+_DELIVERY_SECONDS = 3.0
+
+_log = logging.getLogger(__name__)
+
+
+class ToolWorker:
+    """Offers tools to a hub over a link that it dials, so that it needs no open port.
+
+    ``async with ToolWorker(address, tools=[add])`` serves while inside; ``await worker.run()`` serves until it is
+    cancelled or has drained. A link that is lost is dialled again, with growing pauses, and the tools are registered
+    anew.
+
+    Args:
+        address: The hub's: ``host:port``, ``[ipv6]:port`` or ``unix:path``; or a connection to one of this process.
+        tools: Functions and tools.
+        session_id: The session that sees them, which is created where it is not there; None: every session.
+        worker_id: 1 to 256 printable characters; of two workers with one id, the later one takes the place of the
+            other. None: one is made up.
+        capacity: Calls at once; the hub gives further ones to other workers, or lets them wait.
+        token, token_file, tls, tls_ca, proxy, allow_insecure: As of ``GRPCToolBridge``.
+        agents: Makes it an agent runtime, too: True as ``settings`` say; a mapping or AgentSettings with these. None:
+            it runs tools alone.
+        settings: Threads, processes, models and size of messages of this process; the defaults where not given. Limits
+            of sessions and links are the hub's.
+
+    Attributes:
+        address: The hub's.
+
+    Raises:
+        ImportError: Agents are asked for, and DSPy is not installed.
+        ValidationError: An argument cannot be; the text names it. Or ``agents`` sets what there is not.
+        TypeError: One of ``tools`` cannot be a tool.
+        AlreadyExistsError: Two of them share a name.
+    """
+
+    def __init__(
+        self,
+        address: str | MemoryConnection = DEFAULT_ADDRESS,
+        tools: Iterable[Any] = (),
+        *,
+        session_id: str | None = None,
+        worker_id: str | None = None,
+        capacity: int = DEFAULT_CAPACITY,
+        token: str | None = None,
+        token_file: Path | None = None,
+        tls: bool = False,
+        tls_ca: Path | None = None,
+        proxy: str | None = None,
+        allow_insecure: bool = False,
+        agents: Any = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.settings = settings_of(settings)
+        check_count("capacity", capacity, least=1, called="1 or more")
+        for name, given in (("session_id", session_id), ("worker_id", worker_id)):
+            if given is not None:
+                check_text(name, given, "a text of 1 to 256 characters, or None")
+        tools = list_of("tools", tools, A_LIST_OF_TOOLS)
+        self.session_id = session_id
+        self.worker_id = worker_id or uuid.uuid4().hex
+        self.capacity = capacity
+        self._service = ToolService(tools, self.settings, self._runtime_of)
+        self._agents = make_agents(agents, self.settings, self._session_of)
+        connection: Connection | MemoryConnection = (
+            address
+            if isinstance(address, MemoryConnection)
+            else Connection(
+                address=address,
+                token=token_of(token, token_file),
+                tls=tls,
+                tls_ca=path_of("tls_ca", tls_ca),
+                proxy=proxy,
+                allow_insecure=allow_insecure or self.settings.allow_insecure,
+                max_message_bytes=self.settings.max_message_bytes,
+            )
+        )
+        self.address = connection.address
+        self._transport = LinkTransport(
+            connection,
+            dial_again=self._dial_again,
+            serves=_Served(self._service, self._agents),
+            features=() if self._agents is None else (AGENTS_FEATURE,),
+        )
+        self._client = ToolBridgeClient(self._transport)
+        self._rejoin = self._transport.on_relinked
+        self._transport.on_relinked = self._relinked
+        self._tasks = TaskSet()
+        self._registering: asyncio.Task[None] | None = None
+        self._started = self._registered = self._leaving = False
+        # Where it serves, once it was started.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        # What keeps the hub from being reached; it is said once, then as a reminder, and not at each dial.
+        self._waits_for: Any = None
+        self._waits_since = self._told_at = 0.0
+        self._left = asyncio.Event()
+        self._failure: ToolBridgeError | None = None
+        forks.watch(self)
+
+    def forked(self) -> None:
+        """Ends, in a process that a tool has forked in the event loop, what would go on by the link of this one."""
+        if not self._left.is_set():
+            forks.end_with_step(self._loop)
+
+    @property
+    def tools(self) -> list[str]:
+        """Names of the tools that it offers."""
+        return [tool.spec.name for tool in self._service.tools]
+
+    # ------------------------------------------------------------------------------------------------- lifetime
+
+    async def start(self, *, connect_timeout: float = 10.0) -> None:
+        """Dials the hub and registers the tools; returns when they can be called.
+
+        Args:
+            connect_timeout: Seconds to go on trying to reach the hub.
+
+        Raises:
+            ToolCommunicationError: The hub cannot be reached, or knows no links.
+            AccessError: It does not let this worker in.
+            AlreadyExistsError: A tool's name is taken by another one.
+            ToolBridgeError: Whatever else the hub says to the tools.
+        """
+        check_seconds("connect_timeout", connect_timeout, may_be_endless=True)
+        if self._started:
+            raise ProtocolError("this ToolWorker has been started before, and serves once only; make another")
+        self._started = True
+        self._loop = asyncio.get_running_loop()
+        end = time.monotonic() + connect_timeout
+        try:
+            for wait in back_off():
+                try:
+                    await self._offer(max(0.0, end - time.monotonic()))
+                    break
+                except ToolCommunicationError as error:
+                    # A hub that goes away between the dial and its answer is dialled again, as one that is not there.
+                    if error.code_name != "UNAVAILABLE" or time.monotonic() + wait >= end:
+                        raise
+                await asyncio.sleep(wait)
+            self._registered = True
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _offer(self, seconds: float) -> None:
+        await self._client.connect(seconds)
+        if not self._client.is_linked:
+            raise ToolCommunicationError("Link", "UNIMPLEMENTED", f"the hub at {self.address} knows no links")
+        if self.session_id is not None:
+            await self._client.initialize_session(self.session_id, connect_timeout=seconds)
+        await self._register(self._transport.stub)
+
+    async def run(self, *, connect_timeout: float = 10.0) -> None:
+        """Serves until it is cancelled, or ``drain`` has been called and is done; starts it where need be.
+
+        Raises:
+            ToolBridgeError: As of ``start``; or the hub takes the tools no more when it is linked to again.
+        """
+        if not self._started:
+            await self.start(connect_timeout=connect_timeout)
+        if self._is_stranded():
+            raise ended_with("this ToolWorker", "make another one in the loop that runs here")
+        try:
+            await self._left.wait()
+        finally:
+            await self.close()
+        if self._failure is not None:
+            raise self._failure
+
+    async def drain(self, grace: float | None = None, *, on_leave: Callable[[], None] | None = None) -> bool:
+        """Takes no new calls, finishes those in flight, and leaves.
+
+        Args:
+            grace: Seconds that calls in flight have, then they are cancelled; None: as the settings say.
+            on_leave: Called when the hub gives this worker no new calls, while those in flight may go on. Another
+                worker of the same id may then register.
+
+        Returns:
+            Whether all of them finished.
+        """
+        if grace is not None:
+            check_seconds("grace", grace)
+        if self._is_stranded():
+            await self.close()
+            return False
+        finished = True
+        offers_none = self._registering is not None and not self._registering.done()
+        self._leaving = True
+        # What is registered now would never be taken back.
+        await self._tasks.aclose()
+        try:
+            if not offers_none:
+                draining = self._transport.drain(self.settings.shutdown_grace if grace is None else grace)
+                await (draining if on_leave is None else self._told_of(draining, on_leave))
+        except ExpiredError:
+            finished = False
+            self._service.cancel_all(CallCancelledError("the call was cancelled: its worker leaves"))
+            if self._agents is not None:
+                self._agents.cancel_all(CallCancelledError("the run was cancelled: its worker leaves"))
+            with contextlib.suppress(ExpiredError):
+                # Whoever waits for them is told why.
+                await self._transport.drain(_DELIVERY_SECONDS)
+        await self.close()
+        return finished
+
+    async def _told_of(self, draining: Coroutine[Any, Any, None], on_leave: Callable[[], None]) -> None:
+        """Drains; what the hub answers after it has read of the drain says that it goes by it."""
+        drained = asyncio.ensure_future(draining)
+        # Its first step sends.
+        await asyncio.sleep(0)
+        request = HeartbeatRequest(session_id=self.session_id or self.worker_id)
+        answered = asyncio.ensure_future(self._client.call("Heartbeat", request))
+        try:
+            await asyncio.wait((drained, answered), return_when=asyncio.FIRST_COMPLETED)
+            on_leave()
+            await drained
+        finally:
+            drained.cancel()
+            answered.cancel()
+            await asyncio.gather(answered, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Leaves at once; calls in flight are cancelled.
+
+        Raises:
+            ProtocolError: It serves in another event loop, which still runs.
+        """
+        stranded = self._is_stranded()
+        await self._tasks.aclose()
+        await self._transport.close()
+        await self._service.aclose()
+        if self._agents is not None:
+            await self._agents.aclose()
+        if stranded:
+            # Those who wait for it have ended with their loop.
+            self._left = asyncio.Event()
+        self._left.set()
+
+    def _is_stranded(self) -> bool:
+        """Tells whether it was started in an event loop that has ended."""
+        if self._loop is None or self._loop is asyncio.get_running_loop():
+            return False
+        if not has_ended(self._loop):
+            raise ProtocolError("this ToolWorker serves in another event loop, which still runs; await it there")
+        return True
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._left.is_set():
+            await self.drain()
+
+    # ------------------------------------------------------------------------------------------------ the tools
+
+    async def _register(self, stub: Any) -> None:
+        for specs in _pages([tool.spec for tool in self._service.tools], self.settings.max_message_bytes):
+            await self._register_some(stub, specs)
+        self._waits_for = None
+
+    async def _register_some(self, stub: Any, specs: Sequence[ToolSpec]) -> None:
+        request = RegisterToolsRequest(
+            session_id=self.session_id or "", tools=specs, worker_id=self.worker_id, capacity=self.capacity
+        )
+        try:
+            response = await within(stub.RegisterTools(request), CALL_TIMEOUT)
+        except RpcError as error:
+            raise from_rpc_error(error, method="RegisterTools", where=self.address) from error
+        except ExpiredError:
+            text = f"the hub at {self.address} did not answer within {CALL_TIMEOUT:g} s"
+            raise ToolCommunicationError("RegisterTools", DEADLINE_EXCEEDED, text) from None
+        if response.HasField("error"):
+            raise error_from_info(response.error)
+
+    def _dial_again(self, error: Any) -> bool:
+        # A hub that lets it in no more may do so again: tokens are changed on both sides, one after the other.
+        again = self._registered or is_passing(error)
+        if again:
+            self._say_that_it_waits(error)
+        return again
+
+    def _say_that_it_waits(self, error: Any) -> None:
+        now, where, why = time.monotonic(), self._transport.where, error.details()
+        if self._waits_for != error.code():
+            self._waits_for = error.code()
+            self._waits_since = self._told_at = now
+            _log.warning(
+                "waiting for the hub at %s: %s; dialling again with growing pauses of up to %g s",
+                where,
+                why,
+                RETRY_LAST_SECONDS,
+            )
+        elif now - self._told_at >= REMINDER_SECONDS:
+            self._told_at = now
+            _log.warning("still waiting for the hub at %s after %.0f s: %s", where, now - self._waits_since, why)
+
+    async def _relinked(self, stub: Any) -> None:
+        """Registers the tools over another link."""
+        if self._leaving:
+            return
+        if self._registering is not None:
+            self._registering.cancel()
+        self._registering = self._tasks.spawn(self._register_again(stub), "register tools")
+
+    async def _register_again(self, stub: Any) -> None:
+        for wait in back_off():
+            try:
+                if self.session_id is not None and self._rejoin is not None:
+                    await self._rejoin(stub)
+                await self._register(stub)
+            except SessionExpiredError as error:
+                # What it was for is over.
+                self._failure = error
+                self._left.set()
+                return
+            except ToolBridgeError as error:
+                _log.warning("the tools were not registered at %s: %s; trying again", self.address, error)
+            else:
+                _log.info("the tools are registered at %s again", self.address)
+                return
+            await asyncio.sleep(wait)
+
+    def _runtime_of(self, call: ServedCall) -> WorkerRuntime:
+        return WorkerRuntime(call, self.address)
+
+    def _session_of(
+        self, session_id: str, origin: Any, deadline: float, metadata: Mapping[str, str] | None = None
+    ) -> LinkedSession:
+        return LinkedSession(session_id, origin, deadline, where=self.address, who="the agent", metadata=metadata)
+
+
+def _pages(specs: Sequence[ToolSpec], max_message_bytes: int) -> Iterator[Sequence[ToolSpec]]:
+    """Cuts a list of specs into such as fit into one request each; of no specs there is one that is empty."""
+    room = min(PAGE_BYTES, max_message_bytes // 2)
+    page: list[ToolSpec] = []
+    size = nodes = 0
+    for spec in specs:
+        size += spec.ByteSize()
+        nodes += spec_nodes(spec)
+        if page and (size > room or nodes > PAGE_NODES):
+            yield page
+            page, size, nodes = [], spec.ByteSize(), spec_nodes(spec)
+        page.append(spec)
+    yield page
+
+
+class _Served:
+    """What a worker serves to the hub: its tools and, where it is an agent runtime, agents."""
+
+    def __init__(self, service: ToolService, agents: AgentMethods | None) -> None:
+        self.execute_tool, self.stream_tool = service.execute_tool, service.stream_tool
+        if agents is not None:
+            self.create_react_agent, self.execute_agent = agents.create_react_agent, agents.execute_agent

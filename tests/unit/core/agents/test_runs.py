@@ -1,0 +1,308 @@
+"""One run of an agent: what is kept of it, who reads it, and what becomes of it without a reader."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from grpc_tool_bridge.core.agents import runs
+from grpc_tool_bridge.core.agents.runs import Run, RunMemory, RunReader
+from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.errors import (
+    CallCancelledError,
+    ProtocolError,
+    ValidationError,
+    error_info,
+)
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import AgentExecutionChunk, ResultChunk, ThoughtChunk
+from integration.connections import soon, until
+
+
+class FakeCall:
+    def __init__(self) -> None:
+        self.cause: Any = None
+
+    def cancel(self, cause: Any) -> None:
+        self.cause = cause
+
+
+class Desk:
+    """A run, and who is told of its end."""
+
+    def __init__(
+        self, *, max_bytes: int = 1_000_000, keep_time: float = 3_600, memory: RunMemory | None = None
+    ) -> None:
+        self.call = FakeCall()
+        self.forgotten: list[Run] = []
+        self.run = Run(
+            "mine",
+            "agent",
+            cast("HubCall", self.call),
+            digest=b"",
+            max_bytes=max_bytes,
+            memory=memory or RunMemory(1_000_000),
+            keep_time=keep_time,
+            on_forgotten=self.forgotten.append,
+        )
+
+    def think(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.run.put(thought(self.run.due))
+
+    def finish(self) -> None:
+        self.run.put(AgentExecutionChunk(sequence=self.run.due, result=ResultChunk()).SerializeToString())
+
+    async def read(self, sequence: int = 0, *, steps: bool = True) -> list[AgentExecutionChunk]:
+        return [AgentExecutionChunk.FromString(data) async for data in self.run.read(sequence, steps=steps)]
+
+
+def thought(sequence: int) -> bytes:
+    return AgentExecutionChunk(sequence=sequence, thought=ThoughtChunk(text="x" * 50)).SerializeToString()
+
+
+async def test_readers_get_what_was_there_and_what_comes() -> None:
+    desk = Desk()
+    desk.think(2)
+    first, second = asyncio.create_task(desk.read()), asyncio.create_task(desk.read(1))
+    await until(lambda: desk.run.readers == 2)
+    desk.think()
+    desk.finish()
+    chunks = await soon(first)
+    assert [(chunk.sequence, chunk.run_id, chunk.agent_id) for chunk in chunks] == [
+        (number, "mine", "agent") for number in range(4)
+    ]
+    assert await soon(second) == chunks[1:]
+    assert desk.run.is_spare
+    assert await desk.read(4) == []
+    desk.run.forget()
+
+
+async def test_without_steps_only_the_end_is_read() -> None:
+    desk = Desk()
+    desk.think(3)
+    desk.finish()
+    (last,) = await desk.read(steps=False)
+    assert last.sequence == 3
+    desk.run.forget()
+
+
+async def test_a_failure_is_the_last_chunk_and_only_of_a_run_that_is_not_over() -> None:
+    desk = Desk()
+    desk.think()
+    desk.run.fail(error_info(ValidationError("no")))
+    desk.run.fail(error_info(ValidationError("again")))
+    assert [chunk.WhichOneof("content") for chunk in await desk.read()] == ["thought", "error"]
+    assert desk.run.due == 2
+    desk.run.cancel(CallCancelledError("too late"))
+    assert desk.call.cause is None
+    desk.run.forget()
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"\xff", "cannot be read"),
+        (AgentExecutionChunk().SerializeToString(), "is empty"),
+        (thought(1), "chunk 1 came where 0 was due"),
+        (thought(-1), "chunk -1 came where 0 was due"),
+    ],
+)
+async def test_what_is_not_the_next_chunk_is_refused(data: bytes, text: str) -> None:
+    desk = Desk()
+    with pytest.raises(ProtocolError, match=text):
+        desk.run.put(data)
+    assert desk.run.due == 0
+
+
+async def test_the_oldest_chunks_give_way_by_bytes_and_the_end_stays() -> None:
+    desk = Desk(max_bytes=1)
+    desk.think(3)
+    desk.finish()
+    with pytest.raises(ValidationError, match="the oldest that is has the number 3") as caught:
+        await desk.read()
+    # It will not come back.
+    assert not caught.value.retryable
+    assert len(await desk.read(3)) == 1
+    assert len(await desk.read(steps=False)) == 1
+    desk.run.forget()
+
+
+async def test_the_oldest_chunks_give_way_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "MAX_CHUNKS", 2)
+    desk = Desk()
+    desk.think(3)
+    desk.finish()
+    assert [chunk.sequence for chunk in await desk.read(2)] == [2, 3]
+    with pytest.raises(ValidationError, match="the oldest that is has the number 2"):
+        await desk.read(1)
+    desk.run.forget()
+
+
+async def test_as_many_chunks_are_kept_as_there_is_room_for() -> None:
+    desk = Desk(max_bytes=200)
+    desk.think(20)
+    desk.finish()
+    assert [chunk.sequence for chunk in await desk.read(19)] == [19, 20]
+    desk.run.forget()
+
+
+@pytest.mark.parametrize("sequence", [-1, 2])
+async def test_a_chunk_that_cannot_be_there_is_refused(sequence: int) -> None:
+    desk = Desk()
+    desk.think()
+    with pytest.raises(ValidationError, match="has 1 chunks so far"):
+        await desk.read(sequence)
+
+
+async def test_a_run_without_a_reader_is_cancelled_and_once_over_forgotten() -> None:
+    desk = Desk(keep_time=0.01)
+    desk.run.begin()
+    await until(lambda: desk.call.cause)
+    assert "nobody has read it" in str(desk.call.cause)
+    assert not desk.forgotten
+    desk.run.fail(error_info(desk.call.cause))
+    await until(lambda: desk.forgotten == [desk.run])
+
+
+async def test_a_reader_stops_the_clock_and_its_going_starts_it_anew() -> None:
+    desk = Desk(keep_time=0.01)
+    desk.run.begin()
+    reading = asyncio.create_task(desk.read())
+    await until(lambda: desk.run.readers)
+    assert desk.run._timer is None
+    reading.cancel()
+    await asyncio.wait((reading,))
+    await until(lambda: desk.call.cause)
+
+
+async def test_a_run_has_no_clock_and_gives_no_room_while_somebody_reads_it() -> None:
+    desk = Desk()
+    desk.think()
+    reading = desk.run.read(0, steps=True)
+    await anext(reading)
+    also_reading = desk.run.read(0, steps=True)
+    await anext(also_reading)
+    desk.finish()
+    assert (desk.run._timer, desk.run.is_spare) == (None, False)
+    await also_reading.aclose()
+    assert (desk.run._timer, desk.run.is_spare) == (None, False)
+    await reading.aclose()
+    assert desk.run._timer is not None
+    assert desk.run.is_spare
+    desk.run.forget()
+    assert desk.run._timer is None
+
+
+async def test_a_run_that_is_forgotten_has_no_clock_whoever_reads_it_still() -> None:
+    desk = Desk()
+    desk.think()
+    desk.finish()
+    reading = desk.run.read(0, steps=True)
+    await anext(reading)
+    desk.run.forget()
+    await reading.aclose()
+    assert desk.run._timer is None
+
+
+async def test_a_reader_that_is_closed_says_nothing_and_one_that_cancels_does() -> None:
+    said: list[str] = []
+    desk = Desk()
+    desk.think()
+    reader = RunReader(desk.run.read(0, steps=True), lambda: said.append("cancelled"), named=True)
+    await anext(reader)
+    assert desk.run.readers == 1
+    await reader.aclose()
+    assert (desk.run.readers, said) == (0, [])
+    reader.cancel()
+    assert said == ["cancelled"]
+    desk.run.forget()
+
+
+@pytest.mark.parametrize(("named", "ended"), [(True, []), (False, ["cancelled"])])
+async def test_of_a_reader_that_has_gone_the_run_ends_unless_it_was_named(named: bool, ended: list[str]) -> None:
+    said: list[str] = []
+    desk = Desk()
+    RunReader(desk.run.read(0, steps=True), lambda: said.append("cancelled"), named=named).gone()
+    assert said == ended
+
+
+# ------------------------------------------------------------------------------------------------ what all runs hold
+
+
+async def test_the_runs_that_are_over_make_room_for_others_the_oldest_first() -> None:
+    memory = RunMemory(1_000)
+    first, second, third = (Desk(memory=memory) for _ in range(3))
+    for desk in (first, second):
+        desk.think(4)
+        desk.finish()
+    held = memory.held
+    third.think(8)
+    assert (len(first.forgotten), len(second.forgotten)) == (1, 0)
+    assert memory.held == held - held // 2 + held_by(third)
+    third.think(8)
+    assert len(second.forgotten) == 1
+    assert memory.held == held_by(third) <= 1_000
+    third.finish()
+    third.run.forget()
+    assert memory.held == 0
+
+
+async def test_of_runs_that_are_under_way_the_largest_gives_way_and_not_the_one_that_grows() -> None:
+    memory = RunMemory(2_000)
+    small, large = Desk(memory=memory), Desk(memory=memory)
+    large.think(40)
+    reading = asyncio.create_task(small.read())
+    await until(lambda: small.run.readers)
+    for _ in range(8):
+        small.think()
+        assert memory.held <= 2_000
+    small.finish()
+    assert [chunk.sequence for chunk in await soon(reading)] == list(range(9))
+    with pytest.raises(ValidationError, match=r"is kept no more.*max_agent_run_bytes"):
+        await soon(large.read())
+    large.finish()
+    for desk in (small, large):
+        desk.run.forget()
+    assert memory.held == 0
+
+
+async def test_a_run_that_is_over_and_still_read_is_not_forgotten() -> None:
+    memory = RunMemory(1_000)
+    read, growing = Desk(memory=memory), Desk(memory=memory)
+    read.think(2)
+    reading = read.run.read(0, steps=True)
+    await soon(anext(reading))
+    read.finish()
+    growing.think(30)
+    assert not read.forgotten
+    assert len([data async for data in reading]) == 2
+    growing.think()
+    growing.run.forget()
+    read.run.forget()
+    assert memory.held == 0
+
+
+async def test_one_chunk_stays_however_large_it_is() -> None:
+    memory = RunMemory(10)
+    desk = Desk(memory=memory)
+    desk.think()
+    assert memory.held == held_by(desk) > 10
+    desk.finish()
+    assert len(desk.run._chunks) == 1
+    desk.run.forget()
+
+
+async def test_what_comes_after_a_run_was_forgotten_counts_no_more() -> None:
+    memory = RunMemory(1_000)
+    desk = Desk(memory=memory)
+    desk.think(2)
+    desk.run.forget()
+    desk.think(2)
+    desk.finish()
+    assert memory.held == 0
+    desk.run.forget()
+    assert memory.held == 0
+
+
+def held_by(desk: Desk) -> int:
+    return sum(len(data) for data, _ in desk.run._chunks)

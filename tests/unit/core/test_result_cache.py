@@ -1,0 +1,157 @@
+"""The cache of results: which calls share one, and what a kept result fills in."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from grpc_tool_bridge import tool
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core import expiring_lru as kept
+from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.executor import Executor
+from grpc_tool_bridge.core.registered_tool import RegisteredTool
+from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.result_cache import CACHED_METRIC, ResultCache
+from grpc_tool_bridge.core.sessions import SessionStore
+from grpc_tool_bridge.core.workers.pool import WorkerPool
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    ErrorInfo,
+    SessionConfig,
+    ToolCallItem,
+    ToolCallRequest,
+    ToolCallResponse,
+    ToolCallResult,
+    ToolSpec,
+)
+from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+def multiply(a: int, b: int) -> int:
+    return a * b
+
+
+def register(registry: ToolRegistry) -> list[RegisteredTool]:
+    registry.unregister("", ["add", "multiply"])
+    return registry.register_batch("", [tool(idempotent=True)(add), tool(idempotent=True)(multiply)])
+
+
+@pytest.fixture
+def registry() -> ToolRegistry:
+    return ToolRegistry(SessionStore())
+
+
+@pytest.fixture
+def adds(registry: ToolRegistry) -> RegisteredTool:
+    return register(registry)[0]
+
+
+def call(*args: int) -> ToolCallRequest:
+    return ToolCallRequest(args=[serialize_value(value) for value in args])
+
+
+def answer(value: object) -> ToolCallResponse:
+    return ToolCallResponse(success=True, result=serialize_value(value))
+
+
+def is_kept(cache: ResultCache, tool: RegisteredTool, request: ToolCallRequest | ToolCallItem) -> bool:
+    return cache.place(tool, request).fill(ToolCallResponse())
+
+
+def test_only_the_same_tool_version_registration_and_arguments_share_a_result(registry: ToolRegistry) -> None:
+    (adds, multiplies), (adds_anew, _) = register(registry), register(registry)
+    cache = ResultCache(Settings())
+    cache.place(adds, call(1, 2)).keep(answer(3))
+    assert is_kept(cache, adds, call(1, 2))
+    assert is_kept(cache, adds, ToolCallItem(index=7, args=call(1, 2).args))
+    assert not is_kept(cache, adds, call(2, 1))
+    assert not is_kept(cache, multiplies, call(1, 2))
+    assert not is_kept(cache, adds_anew, call(1, 2))
+    adds.spec.version = "2"
+    assert not is_kept(cache, adds, call(1, 2))
+
+
+@pytest.mark.parametrize("message", [ToolCallResponse, ToolCallResult])
+def test_a_kept_result_is_filled_in_and_named_as_kept(
+    adds: RegisteredTool, message: type[ToolCallResponse | ToolCallResult]
+) -> None:
+    place = ResultCache(Settings()).place(adds, call(1, 2))
+    place.keep(answer([3, "three"]))
+    filled = message()
+    assert place.fill(filled)
+    assert filled.success
+    assert deserialize_value(filled.result) == [3, "three"]
+    assert filled.metrics.custom_metrics[CACHED_METRIC] == 1
+
+
+def test_without_a_kept_result_the_answer_stays_empty(adds: RegisteredTool) -> None:
+    response = ToolCallResponse()
+    assert not ResultCache(Settings()).place(adds, call(1, 2)).fill(response)
+    assert response == ToolCallResponse()
+
+
+def test_what_becomes_of_the_answers_does_not_change_what_is_kept(adds: RegisteredTool) -> None:
+    place, given = ResultCache(Settings()).place(adds, call(1, 2)), answer("as it was")
+    place.keep(given)
+    for message in (given, ToolCallResponse(), ToolCallResponse()):
+        place.fill(message)
+        assert deserialize_value(message.result) == "as it was"
+        message.result.Clear()
+
+
+def test_results_are_kept_within_their_number_and_their_bytes(adds: RegisteredTool) -> None:
+    few = ResultCache(Settings(max_session_cache_entries=2))
+    small = ResultCache(Settings(max_session_cache_bytes=300))
+    calls = [call(number) for number in range(3)]
+    for request in calls:
+        few.place(adds, request).keep(answer(1))
+        small.place(adds, request).keep(answer("x" * 80))
+    assert [is_kept(few, adds, request) for request in calls] == [False, True, True]
+    assert [is_kept(small, adds, request) for request in calls] == [False, True, True]
+
+
+class FakeWorkers(WorkerPool):
+    """Workers that answer as they are told, and count."""
+
+    def __init__(self, registry: ToolRegistry) -> None:
+        super().__init__(registry)
+        self.runs = 0
+        self.answer = answer("from afar")
+
+    async def execute(self, call: HubCall, payload: bytes, *, losses: int = 0) -> bytes:
+        self.runs += 1
+        return self.answer.SerializeToString()
+
+
+async def test_what_a_worker_gave_is_kept_where_it_succeeded(registry: ToolRegistry) -> None:
+    registry.register_batch("", [ToolSpec(name="far", idempotent=True)])
+    await registry.store.create_session("s", config=SessionConfig(enable_caching=True))
+    workers = FakeWorkers(registry)
+    executor = Executor(registry.store, registry, workers)
+    request = ToolCallRequest(session_id="s", tool_id="far")
+
+    async def far() -> ToolCallResponse:
+        response: ToolCallResponse = await executor.execute(request, payload=request.SerializeToString())
+        return response
+
+    well, workers.answer = workers.answer, ToolCallResponse(error=ErrorInfo(type="ValueError", message="no"))
+    assert [(await far()).error.type for _ in range(2)] == ["ValueError"] * 2
+    workers.answer = well
+    first, second = await far(), await far()
+    assert workers.runs == 3
+    assert [deserialize_value(response.result) for response in (first, second)] == ["from afar"] * 2
+    assert [CACHED_METRIC in response.metrics.custom_metrics for response in (first, second)] == [False, True]
+
+
+def test_results_are_kept_for_their_time(adds: RegisteredTool, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(kept, "time", SimpleNamespace(monotonic=lambda: now))
+    cache = ResultCache(Settings(cache_keep_time=20))
+    cache.place(adds, call(1, 2)).keep(answer(3))
+    now += 19
+    assert is_kept(cache, adds, call(1, 2))
+    now += 1
+    assert not is_kept(cache, adds, call(1, 2))

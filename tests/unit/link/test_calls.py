@@ -1,0 +1,140 @@
+"""A call on its way to a worker and back."""
+
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.errors import (
+    CallCancelledError,
+    DeadlineExceededError,
+    ProtocolError,
+    ResourceExhaustedError,
+    ToolBridgeError,
+    UnavailableError,
+)
+from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
+from grpc_tool_bridge.link.protocol import INITIAL_CREDIT
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, ErrorInfo, LinkFrame, LinkStatus
+from integration.connections import soon
+
+
+def make(seconds: float = 60.0, *, streaming: bool = False, depth: int = 0) -> WorkerCall:
+    owner = SimpleNamespace(deadline=time.monotonic() + seconds, depth=depth)
+    return WorkerCall(cast("HubCall", owner), streaming=streaming)
+
+
+async def begin(coroutine: Any) -> "asyncio.Task[Any]":
+    task = asyncio.create_task(coroutine)
+    await asyncio.sleep(0)
+    assert not task.done()
+    return task
+
+
+def sent(call: WorkerCall) -> Envelope:
+    """Reads what the worker is sent."""
+    call.id = 2
+    (envelope,) = LinkFrame.FromString(call.header(7) + b"payload").envelopes
+    return envelope
+
+
+def test_a_call_names_its_method_and_the_time_that_is_left() -> None:
+    envelope = sent(make(1.5))
+    assert (envelope.id, envelope.call.method, envelope.call.payload) == (2, "ExecuteTool", b"payload")
+    assert 0 < envelope.call.timeout_ms <= 1_500
+    assert sent(make(streaming=True)).call.method == "StreamTool"
+
+
+def test_a_call_says_how_many_are_above_it() -> None:
+    assert not sent(make()).call.metadata
+    for streaming in (False, True):
+        assert sent(make(depth=3, streaming=streaming)).call.metadata == {"tool-bridge-depth": "3"}
+
+
+@pytest.mark.parametrize(("seconds", "milliseconds"), [(-1.0, 1), (0.0, 1), (10_000_000.0, 2**32 - 1)])
+def test_the_time_that_is_left_fits_its_field(seconds: float, milliseconds: int) -> None:
+    assert sent(make(seconds)).call.timeout_ms == milliseconds
+
+
+def test_only_a_stream_has_a_window() -> None:
+    assert not make().streaming
+    stream = make(streaming=True)
+    assert (stream.streaming, stream.window) == (True, INITIAL_CREDIT)
+
+
+async def test_an_answer_comes_to_whoever_waits_and_to_whoever_asks_later() -> None:
+    call = make()
+    waiting = await begin(call.answer())
+    call.replied(b"answer")
+    assert await soon(waiting) == b"answer"
+    assert await soon(call.answer()) == b"answer"
+
+
+async def test_a_stream_gives_what_arrived_before_its_end() -> None:
+    call = make(streaming=True)
+    reading = await begin(call.read())
+    assert not call.has_arrived
+    call.arrived(b"1")
+    call.arrived(b"2")
+    assert call.has_arrived
+    assert await soon(reading) == b"1"
+    call.ended(LinkStatus())
+    assert [await soon(call.read()) for _ in range(3)] == [b"2", None, None]
+
+
+async def test_a_stream_gives_what_arrived_before_its_error() -> None:
+    call = make(streaming=True)
+    call.arrived(b"1")
+    call.ended(LinkStatus(code=14, message="gone"))
+    assert await soon(call.read()) == b"1"
+    with pytest.raises(UnavailableError, match="gone"):
+        await soon(call.read())
+
+
+async def test_the_end_wakes_whoever_reads() -> None:
+    call = make(streaming=True)
+    reading = await begin(call.read())
+    call.ended(LinkStatus())
+    assert await soon(reading) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "text"),
+    [
+        (LinkStatus(code=1, message="stopped"), CallCancelledError, "stopped"),
+        (LinkStatus(code=4), DeadlineExceededError, "the worker gave no reason"),
+        (LinkStatus(code=8, message="full"), ResourceExhaustedError, "full"),
+        (LinkStatus(code=14, message="leaves"), UnavailableError, "leaves"),
+        (LinkStatus(code=2, message="odd"), ProtocolError, "status 2: odd"),
+        (LinkStatus(code=8, error=ErrorInfo(type="TimeoutError", message="late")), ToolBridgeError, "late"),
+    ],
+)
+async def test_a_refusal_is_the_error_that_its_status_says(
+    status: LinkStatus, kind: type[ToolBridgeError], text: str
+) -> None:
+    call = make()
+    waiting = await begin(call.answer())
+    call.ended(status)
+    with pytest.raises(kind, match=text):
+        await soon(waiting)
+
+
+async def test_a_lost_worker_ends_the_call_once() -> None:
+    call = make()
+    waiting = await begin(call.answer())
+    call.lost(WorkerLostError("killed", began=True))
+    call.lost(WorkerLostError("again", began=False))
+    with pytest.raises(WorkerLostError, match="killed") as caught:
+        await soon(waiting)
+    assert caught.value.began
+    assert caught.value.error_type == "WorkerUnavailable"
+
+
+async def test_what_was_answered_is_lost_no_more() -> None:
+    call = make()
+    call.replied(b"answer")
+    call.lost(WorkerLostError("too late", began=True))
+    assert await soon(call.answer()) == b"answer"

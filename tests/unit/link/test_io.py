@@ -1,0 +1,311 @@
+"""The two tasks that move the frames of a link, over streams in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from grpc_tool_bridge.errors import DeadlineExceededError, ProtocolError
+from grpc_tool_bridge.link.envelopes import call_prefix
+from grpc_tool_bridge.link.io import LinkIO
+from grpc_tool_bridge.link.protocol import Called, Event, Greeted, Link, OutgoingCall, Ponged, Replied
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from support.patience import PATIENCE
+
+
+class Pipe:
+    """A stream in memory: reads what is fed, keeps what is written.
+
+    Attributes:
+        written: The frames that were written.
+        open: Set while writes are taken; else they wait.
+        write_failure: Raised by the next write.
+    """
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self.write_failure: Exception | None = None
+        self._frames: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
+
+    def feed(self, frame: bytes | Exception | None) -> None:
+        self._frames.put_nowait(frame)
+
+    async def read(self) -> bytes | None:
+        frame = await self._frames.get()
+        if isinstance(frame, Exception):
+            raise frame
+        return frame
+
+    async def write(self, frame: bytes) -> None:
+        await self.open.wait()
+        if self.write_failure is not None:
+            raise self.write_failure
+        self.written.append(frame)
+
+    def envelopes(self) -> list[pb.Envelope]:
+        """Takes what was written."""
+        envelopes = [envelope for frame in self.written for envelope in pb.LinkFrame.FromString(frame).envelopes]
+        self.written.clear()
+        return envelopes
+
+
+class End:
+    """One end of a link whose frames go through a pipe."""
+
+    def __init__(self, *, patience: float = PATIENCE) -> None:
+        self.pipe = Pipe()
+        self.link = Link(dialler=True, hello=pb.LinkHello(peer="me"))
+        self.events: list[Event] = []
+        self.turns = 0
+        self.io = LinkIO(self.link, self.pipe, on_event=self.take, on_turn=self.turn, patience=patience)
+        self.task = asyncio.create_task(self.io.run())
+
+    def take(self, event: Event) -> None:
+        self.events.append(event)
+
+    def turn(self) -> None:
+        self.turns += 1
+
+    def feed(self, *envelopes: pb.Envelope) -> None:
+        self.pipe.feed(pb.LinkFrame(envelopes=envelopes).SerializeToString())
+
+    def greet(self) -> None:
+        self.feed(pb.Envelope(hello=pb.LinkHello(protocol=1)))
+
+    async def result(self) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await self.task
+
+
+@pytest.fixture
+async def end() -> AsyncIterator[End]:
+    end = End()
+    end.greet()
+    await settle()
+    end.pipe.envelopes()
+    yield end
+    end.task.cancel()
+    await asyncio.wait([end.task])
+
+
+async def settle() -> None:
+    """Gives every task its turns."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def make_call() -> OutgoingCall:
+    return OutgoingCall(call_prefix("ExecuteTool"))
+
+
+async def test_the_hello_is_sent_and_the_peers_is_an_event() -> None:
+    end = End()
+    await settle()
+    assert [envelope.WhichOneof("kind") for envelope in end.pipe.envelopes()] == ["hello"]
+    end.greet()
+    await settle()
+    assert [type(event) for event in end.events] == [Greeted]
+    end.pipe.feed(None)
+    await end.result()
+
+
+async def test_the_end_of_the_peer_is_the_end(end: End) -> None:
+    end.pipe.feed(None)
+    await end.result()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_whatever_was_given_while_a_frame_was_on_its_way_goes_into_the_next_one(end: End) -> None:
+    end.pipe.open.clear()
+    end.link.call(make_call(), b"first")
+    end.io.wake()
+    await settle()
+    for number in range(10):
+        end.link.call(make_call(), b"%d" % number)
+        end.io.wake()
+    end.pipe.open.set()
+    await settle()
+    assert len(end.pipe.written) == 2
+    assert [envelope.call.payload for envelope in end.pipe.envelopes()] == [
+        b"first",
+        *(b"%d" % number for number in range(10)),
+    ]
+
+
+async def test_nothing_is_sent_without_need(end: End) -> None:
+    end.io.wake()
+    end.io.wake()
+    await settle()
+    assert end.pipe.written == []
+
+
+async def test_an_answer_to_what_was_read_is_sent_by_itself(end: End) -> None:
+    end.feed(pb.Envelope(ping=7))
+    await settle()
+    assert [envelope.pong for envelope in end.pipe.envelopes()] == [7]
+
+
+async def test_many_questions_of_one_frame_are_all_answered_in_order(end: End) -> None:
+    end.feed(*(pb.Envelope(ping=number) for number in range(1, 101)))
+    await settle()
+    assert [envelope.pong for envelope in end.pipe.envelopes()] == list(range(1, 101))
+
+
+async def test_the_reader_goes_on_while_a_write_waits(end: End) -> None:
+    end.pipe.open.clear()
+    end.link.ping()
+    end.io.wake()
+    await settle()
+    end.feed(pb.Envelope(pong=1))
+    end.feed(pb.Envelope(id=2, call=pb.LinkCall(method="Heartbeat")))
+    await settle()
+    assert [type(event) for event in end.events] == [Greeted, Ponged, Called]
+
+
+async def test_events_are_told_in_order_however_many_a_frame_has(end: End) -> None:
+    end.feed(*(pb.Envelope(pong=number) for number in range(100)))
+    await settle()
+    assert [event.number for event in end.events if isinstance(event, Ponged)] == list(range(100))
+
+
+async def test_each_frame_read_or_written_is_a_turn(end: End) -> None:
+    before = end.turns
+    end.feed(pb.Envelope(pong=1))
+    await settle()
+    assert end.turns == before + 1
+    end.link.ping()
+    end.io.wake()
+    await settle()
+    assert end.turns == before + 2
+
+
+async def test_two_ends_answer_each_other(end: End) -> None:
+    call = make_call()
+    end.link.call(call, b"request")
+    end.io.wake()
+    await settle()
+    end.feed(pb.Envelope(id=call.id, reply=b"answer"))
+    await settle()
+    assert end.events[-1] == Replied(call, b"answer")
+
+
+# ------------------------------------------------------------------------------------------------------------- ends
+
+
+async def test_finishing_sends_what_waits_first(end: End) -> None:
+    end.pipe.open.clear()
+    end.link.call(make_call(), b"x" * 1_000_000)
+    end.io.finish()
+    await settle()
+    assert not end.task.done()
+    end.pipe.open.set()
+    await end.result()
+    sent = end.pipe.envelopes()
+    assert sum(len(envelope.part or envelope.call.payload) for envelope in sent) == 1_000_000
+    assert sent[-1].WhichOneof("kind") == "call"
+
+
+async def test_finishing_where_nothing_waits_ends_at_once(end: End) -> None:
+    end.io.finish()
+    await end.result()
+
+
+async def test_a_peer_that_breaks_the_protocol_ends_it(end: End) -> None:
+    end.pipe.feed(b"\xff")
+    with pytest.raises(ProtocolError, match="cannot be read"):
+        await end.result()
+
+
+async def test_a_peer_that_does_not_read_ends_it() -> None:
+    end = End(patience=0.01)
+    end.pipe.open.clear()
+    with pytest.raises(DeadlineExceededError, match=r"its peer read nothing for 0\.01 s"):
+        await end.result()
+
+
+async def test_a_read_that_fails_ends_it(end: End) -> None:
+    end.pipe.feed(ConnectionError("torn"))
+    with pytest.raises(ConnectionError, match="torn"):
+        await end.result()
+
+
+async def test_a_write_that_fails_ends_it(end: End) -> None:
+    end.pipe.write_failure = ConnectionError("torn")
+    end.link.ping()
+    end.io.wake()
+    with pytest.raises(ConnectionError, match="torn"):
+        await end.result()
+
+
+async def test_an_event_that_cannot_be_taken_ends_it(end: End) -> None:
+    def take(event: Any) -> None:
+        raise LookupError("it")
+
+    end.io._on_event = take
+    end.task.cancel()
+    await asyncio.wait([end.task])
+    task = asyncio.create_task(end.io.run())
+    end.feed(pb.Envelope(pong=1))
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(LookupError):
+            await task
+
+
+async def test_whoever_cancels_it_leaves_no_task_behind(end: End) -> None:
+    end.pipe.open.clear()
+    end.link.ping()
+    end.io.wake()
+    await settle()
+    end.task.cancel()
+    await asyncio.wait([end.task], timeout=PATIENCE)
+    assert end.task.cancelled()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_its_end_waits_for_what_the_stream_cleans_up(end: End) -> None:
+    cleaned: list[str] = []
+
+    async def write(frame: bytes) -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await settle()
+            cleaned.append("cleaned")
+
+    end.pipe.write = write  # type: ignore[method-assign]  # a stream that takes its time
+    end.link.ping()
+    end.io.wake()
+    await settle()
+    end.pipe.feed(None)
+    await end.result()
+    assert cleaned == ["cleaned"]
+
+
+async def test_waking_what_has_ended_is_nothing(end: End) -> None:
+    end.pipe.feed(None)
+    await end.result()
+    end.io.wake()
+    end.io.finish()
+
+
+async def test_the_answers_that_came_before_a_link_broke_reach_those_who_wait(end: End) -> None:
+    calls = [make_call() for _ in range(1_000)]
+    for call in calls:
+        end.link.call(call, b"")
+    end.io.wake()
+    await settle()
+    end.pipe.open.clear()
+    end.link.ping()
+    end.io.wake()
+    await settle()
+    replies = [pb.Envelope(id=call.id, reply=b"done") for call in calls]
+    end.feed(*replies, pb.Envelope(id=2, call=pb.LinkCall(method="ExecuteTool")))
+    end.pipe.write_failure = OSError("the peer has gone")
+    end.pipe.open.set()
+    with pytest.raises(OSError, match="has gone"):
+        await end.result()
+    assert [event.call for event in end.events if isinstance(event, Replied)] == calls
+    assert not any(isinstance(event, Called) for event in end.events)

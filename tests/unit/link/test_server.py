@@ -1,0 +1,390 @@
+"""The calls that the peer of a link makes, at whichever end they are served."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from typing import Any
+
+import grpc
+import pytest
+
+from grpc_tool_bridge.errors import CallCancelledError, NotFoundError
+from grpc_tool_bridge.link.envelopes import call_prefix
+from grpc_tool_bridge.link.protocol import (
+    HIGH_WATER_BYTES,
+    INITIAL_CREDIT,
+    Arrived,
+    Called,
+    Cancelled,
+    Ended,
+    IncomingCall,
+    Link,
+    OutgoingCall,
+    Replied,
+)
+from grpc_tool_bridge.link.server import LARGE_BYTES, CallServer, served_methods
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from integration.connections import soon, until
+
+
+class Served:
+    """What is served: a little of what a hub or a worker has."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+        self.go_on = asyncio.Event()
+        self.running = 0
+        self.size = 1
+        self.error: Exception | None = None
+
+    async def heartbeat(self, request: pb.HeartbeatRequest) -> pb.HeartbeatResponse:
+        del request
+        return pb.HeartbeatResponse(session_valid=True)
+
+    async def cleanup_session(self, request: pb.CleanupSessionRequest) -> pb.StatusResponse:
+        if self.error is not None:
+            raise self.error
+        return pb.StatusResponse(message=request.session_id)
+
+    async def register_tools(self, request: pb.RegisterToolsRequest, *, link: Any) -> pb.RegisterToolsResponse:
+        self.seen.append({"link": link})
+        return pb.RegisterToolsResponse(success=not request.tools)
+
+    async def execute_tool(self, request: pb.ToolCallRequest, **known: Any) -> Any:
+        self.seen.append({"tool": request.tool_id, **known})
+        self.running += 1
+        try:
+            await self.go_on.wait()
+        finally:
+            self.running -= 1
+        return pb.ToolCallResponse(success=True).SerializeToString()
+
+    async def stream_tool(self, request: pb.ToolStreamRequest, **known: Any) -> AsyncGenerator[Any, None]:
+        self.seen.append(known)
+        self.running += 1
+        try:
+            for sequence in range(self.size):
+                chunk = pb.ToolStreamChunk(sequence=sequence, stream_id=request.stream_id)
+                yield chunk.SerializeToString() if sequence % 2 else chunk
+        finally:
+            self.running -= 1
+
+
+class Relaying(Served):
+    """Passes calls on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relayed: list[Callable[[Any, BaseException | None], None]] = []
+        self.cancelled = 0
+        self.takes = True
+
+    def relay_tool(self, request: pb.ToolCallRequest, *, done: Any, **_: Any) -> "Relaying | None":
+        if not self.takes:
+            return None
+        assert request.tool_id == "t"
+        self.relayed.append(done)
+        return self
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+        self.relayed.pop()(None, asyncio.CancelledError())
+
+
+class Desk:
+    """A call server, and the peer that calls; what either sends is there at once."""
+
+    def __init__(self, served: Any, *, patience: float = 60.0) -> None:
+        self.link = Link(dialler=False, hello=pb.LinkHello())
+        self.peer = Link(dialler=True, hello=pb.LinkHello())
+        self.answers: list[Any] = []
+        self.origin: Any = None
+        self.refusal: Exception | None = None
+        self.replied: list[tuple[str, Any]] = []
+        self.blocked = False
+        self.server = CallServer(self.link, self, served_methods(served), who="this desk", patience=patience)
+        self.wake()
+        self._feed()
+
+    # As the owner:
+
+    def wake(self) -> None:
+        while not self.blocked and self.link.has_output:
+            self.answers += self.peer.receive(self.link.next_frame())
+
+    push = wake
+
+    def origin_of(self, call: IncomingCall) -> Any:
+        if self.refusal is not None:
+            raise self.refusal
+        assert isinstance(call.metadata, Mapping)
+        return self.origin
+
+    def before_reply(self, method: str, call: IncomingCall, response: Any) -> None:
+        assert not call.answered
+        self.replied.append((method, response))
+
+    # As the peer:
+
+    def call(self, method: str, request: Any, **options: Any) -> OutgoingCall:
+        call = OutgoingCall(call_prefix(method, **options))
+        if method == "StreamTool":
+            call.open_window(0)
+        self.peer.call(call, request if isinstance(request, bytes) else request.SerializeToString())
+        self._feed()
+        return call
+
+    def cancel(self, call: OutgoingCall) -> None:
+        self.peer.cancel(call)
+        self._feed()
+
+    def grant(self, call: OutgoingCall, size: int) -> None:
+        self.peer.grant(call, size)
+        self._feed()
+
+    def _feed(self) -> None:
+        while self.peer.has_output:
+            for event in self.link.receive(self.peer.next_frame()):
+                if isinstance(event, Called):
+                    self.server.take(event.call)
+                elif isinstance(event, Cancelled):
+                    self.server.cancel(event.call)
+        self.wake()
+
+    async def replies(self) -> Any:
+        await until(lambda: any(isinstance(event, Replied) for event in self.answers))
+        (event,) = [event for event in self.answers if isinstance(event, Replied)]
+        return event.payload
+
+    async def ended(self) -> pb.LinkStatus:
+        await until(lambda: any(isinstance(event, Ended) for event in self.answers))
+        (event,) = [event for event in self.answers if isinstance(event, Ended)]
+        status: pb.LinkStatus = event.status
+        return status
+
+
+@pytest.fixture
+async def served() -> Served:
+    return Served()
+
+
+@pytest.fixture
+async def desk(served: Served) -> AsyncIterator[Desk]:
+    desk = Desk(served)
+    yield desk
+    await soon(desk.server.aclose())
+    assert not served.running
+
+
+CALL = pb.ToolCallRequest(tool_id="t")
+
+
+def code(name: str) -> int:
+    return int(grpc.StatusCode[name].value[0])
+
+
+def test_only_what_an_object_has_is_served(served: Served) -> None:
+    assert set(served_methods(served)) == {"Heartbeat", "CleanupSession", "RegisterTools", "ExecuteTool", "StreamTool"}
+    assert served_methods(None) == {}
+
+
+async def test_a_call_is_answered_and_its_owner_sees_the_answer_first(desk: Desk) -> None:
+    desk.call("Heartbeat", pb.HeartbeatRequest())
+    assert pb.HeartbeatResponse.FromString(await desk.replies()).session_valid
+    ((method, response),) = desk.replied
+    assert (method, response.session_valid) == ("Heartbeat", True)
+
+
+async def test_a_method_that_is_not_served_is_unimplemented(desk: Desk) -> None:
+    desk.call("GetMetrics", b"")
+    status = await desk.ended()
+    assert status.code == code("UNIMPLEMENTED")
+    assert "this desk does not offer GetMetrics" in status.message
+
+
+@pytest.mark.parametrize("method", ["Heartbeat", "ExecuteTool", "StreamTool"])
+async def test_a_request_that_cannot_be_read_fails_alone(desk: Desk, method: str) -> None:
+    desk.call(method, b"\xff\xff")
+    status = await desk.ended()
+    assert status.code == code("INVALID_ARGUMENT")
+    assert f"the request of {method} cannot be read" in status.message
+    desk.call("Heartbeat", b"")
+    await desk.replies()
+
+
+async def test_a_tool_gets_its_deadline_its_bytes_and_its_origin(desk: Desk, served: Served) -> None:
+    desk.origin = "the call above"
+    desk.call("ExecuteTool", CALL, timeout_ms=5_000)
+    await until(lambda: served.running == 1)
+    (seen,) = served.seen
+    assert (seen["payload"], seen["origin"]) == (CALL.SerializeToString(), "the call above")
+    assert 0 < seen["deadline"] - time.monotonic() <= 5
+    desk.call("ExecuteTool", CALL)
+    await until(lambda: served.running == 2)
+    assert served.seen[-1]["deadline"] is None
+
+
+async def test_a_call_whose_origin_is_over_is_refused(desk: Desk, served: Served) -> None:
+    desk.refusal = CallCancelledError("it is over")
+    desk.call("ExecuteTool", CALL)
+    assert (await desk.ended()).message == "it is over"
+    assert not served.seen
+
+
+async def test_tools_are_registered_with_their_link(desk: Desk, served: Served) -> None:
+    desk.call("RegisterTools", pb.RegisterToolsRequest())
+    await desk.replies()
+    assert served.seen == [{"link": desk}]
+
+
+async def test_what_is_answered_as_bytes_is_sent_as_it_is(desk: Desk, served: Served) -> None:
+    desk.call("ExecuteTool", CALL)
+    await until(lambda: served.running == 1)
+    served.go_on.set()
+    assert pb.ToolCallResponse.FromString(await desk.replies()).success
+    assert not desk.replied
+
+
+async def test_an_error_of_the_bridge_ends_the_call_with_it(desk: Desk, served: Served) -> None:
+    served.error = NotFoundError("not here")
+    desk.call("CleanupSession", pb.CleanupSessionRequest())
+    status = await desk.ended()
+    assert (status.code, status.message) == (code("NOT_FOUND"), "not here")
+
+
+async def test_a_fault_is_logged_and_not_told(desk: Desk, served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    served.error = RuntimeError("a secret")
+    desk.call("CleanupSession", pb.CleanupSessionRequest())
+    status = await desk.ended()
+    assert status.code == code("INTERNAL")
+    assert "a secret" not in status.message
+    assert "fault in CleanupSession" in caplog.text
+
+
+async def test_a_large_request_is_read_in_a_turn_of_its_own(desk: Desk) -> None:
+    desk.call("CleanupSession", pb.CleanupSessionRequest(session_id="x" * LARGE_BYTES))
+    assert not desk.replied
+    await desk.replies()
+    assert len(desk.replied[0][1].message) == LARGE_BYTES
+
+
+async def test_a_large_request_that_cannot_be_read_fails_alone(desk: Desk) -> None:
+    desk.call("CleanupSession", b"\xff" * (LARGE_BYTES + 1))
+    assert (await desk.ended()).code == code("INVALID_ARGUMENT")
+
+
+class TestCancellation:
+    async def test_it_reaches_what_runs_and_the_call_ends(self, desk: Desk, served: Served) -> None:
+        call = desk.call("ExecuteTool", CALL)
+        await until(lambda: served.running == 1)
+        desk.cancel(call)
+        await until(lambda: not desk.link.incoming)
+        assert not served.running
+        assert not desk.peer.open_calls
+
+    async def test_the_end_of_the_link_ends_what_runs(self, desk: Desk, served: Served) -> None:
+        desk.call("ExecuteTool", CALL)
+        served.size = 10_000
+        desk.call("StreamTool", pb.ToolStreamRequest(stream_id="x" * 1_000))
+        await until(lambda: served.running == 2)
+        await soon(desk.server.aclose())
+        assert not served.running
+
+    async def test_a_call_that_is_held_back_never_begins(self, desk: Desk, served: Served) -> None:
+        desk.blocked = True
+        blocker = OutgoingCall(b"")
+        blocker.prefix = call_prefix("Heartbeat")
+        desk.link.call(blocker, bytes(HIGH_WATER_BYTES))
+        calls = [desk.call("ExecuteTool", CALL) for _ in range(2)]
+        assert not served.seen
+        desk.cancel(calls[0])
+        assert not served.seen
+        desk.blocked = False
+        desk.wake()
+        desk.server.begin_held()
+        await until(lambda: served.running == 1)
+        assert len(served.seen) == 1
+        assert len(desk.link.incoming) == 1
+
+
+class TestStreams:
+    async def test_messages_come_in_order_and_then_the_end(self, desk: Desk, served: Served) -> None:
+        served.size = 4
+        desk.call("StreamTool", pb.ToolStreamRequest(stream_id="s"))
+        assert (await desk.ended()).code == 0
+        chunks = [pb.ToolStreamChunk.FromString(event.payload) for event in desk.answers if isinstance(event, Arrived)]
+        assert [(chunk.sequence, chunk.stream_id) for chunk in chunks] == [(n, "s") for n in range(4)]
+
+    async def test_a_reader_that_stalls_holds_up_its_stream_and_no_other_call(self, desk: Desk, served: Served) -> None:
+        served.size = 10_000
+        call = desk.call("StreamTool", pb.ToolStreamRequest(stream_id="x" * 1_000))
+
+        def arrived() -> int:
+            return sum(len(event.payload) for event in desk.answers if isinstance(event, Arrived))
+
+        await until(lambda: arrived() >= INITIAL_CREDIT)
+        desk.call("Heartbeat", b"")
+        await desk.replies()
+        assert served.running == 1
+        stalled_at = arrived()
+        assert stalled_at < INITIAL_CREDIT + 2_000
+        desk.grant(call, stalled_at)
+        await until(lambda: arrived() > stalled_at)
+
+    @pytest.mark.parametrize("timeout_ms", [0, 60_000])
+    async def test_a_reader_that_takes_nothing_for_too_long_loses_its_stream(
+        self, served: Served, timeout_ms: int
+    ) -> None:
+        desk = Desk(served, patience=0.02)
+        served.size = 10_000
+        desk.call("StreamTool", pb.ToolStreamRequest(stream_id="x" * 1_000, timeout_ms=timeout_ms))
+        await until(lambda: not served.running)
+        await soon(desk.server.aclose())
+
+    async def test_a_stream_that_gives_itself_less_time_waits_no_longer(self, desk: Desk, served: Served) -> None:
+        served.size = 10_000
+        desk.call("StreamTool", pb.ToolStreamRequest(stream_id="x" * 1_000, timeout_ms=20))
+        await until(lambda: not served.running)
+
+
+class TestRelays:
+    async def test_a_call_that_is_passed_on_is_answered_by_whoever_took_it(self) -> None:
+        served = Relaying()
+        desk = Desk(served)
+        desk.call("ExecuteTool", CALL)
+        assert not served.seen
+        served.relayed.pop()(pb.ToolCallResponse(success=True), None)
+        assert pb.ToolCallResponse.FromString(await desk.replies()).success
+        await desk.server.aclose()
+        assert not served.cancelled
+
+    async def test_one_that_is_not_taken_runs_here(self) -> None:
+        served = Relaying()
+        served.takes = False
+        desk = Desk(served)
+        desk.call("ExecuteTool", CALL)
+        await until(lambda: served.running == 1)
+        await desk.server.aclose()
+
+    async def test_a_nested_or_a_large_call_is_not_passed_on(self) -> None:
+        served = Relaying()
+        desk = Desk(served)
+        desk.origin = "the call above"
+        desk.call("ExecuteTool", CALL)
+        desk.origin = None
+        desk.call("ExecuteTool", pb.ToolCallRequest(tool_id="t", request_id="x" * LARGE_BYTES))
+        await until(lambda: served.running == 2)
+        assert not served.relayed
+        await desk.server.aclose()
+
+    @pytest.mark.parametrize("end", ["cancel", "the link's end"])
+    async def test_what_ends_a_call_is_told_to_whoever_took_it(self, end: str) -> None:
+        served = Relaying()
+        desk = Desk(served)
+        call = desk.call("ExecuteTool", CALL)
+        if end == "cancel":
+            desk.cancel(call)
+        else:
+            await desk.server.aclose()
+        assert served.cancelled == 1
+        assert not desk.link.incoming

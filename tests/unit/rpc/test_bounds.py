@@ -1,0 +1,63 @@
+"""Bounds of the texts, lists and maps of requests."""
+
+from typing import Any
+
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.bounds import MAX_SHOWN_CHARS, check_request, shown
+
+EMPTY = AnyMessage()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pb.ToolCallRequest(session_id="x" * 256, request_id="ä" * 256, args=[EMPTY] * 10_000),
+        pb.SetVariableRequest(metadata=pb.VariableMetadata(tags={str(number): "x" * 600 for number in range(100)})),
+        pb.WatchVariablesRequest(variable_names=["x" * 256] * 1_000),
+        pb.ListVariablesRequest(tags=[f"{'k' * 256}={'v' * 65_536}"] * 32),
+        pb.InitializeSessionRequest(callback_address="x" * 2_048, metadata={"k": "x" * 65_535}),
+        pb.RegisterToolsRequest(tools=[pb.ToolSpec(name="x" * 1_000)]),
+        pb.CreateReActAgentRequest(signature="x" * 262_144, tool_names=["t"] * 1_000),
+        pb.BatchToolCallRequest(items=[pb.ToolCallItem()] * 20_000),
+        pb.HeartbeatRequest(),
+    ],
+    ids=lambda request: request.DESCRIPTOR.name,
+)
+def test_what_is_within_its_bounds_passes(request_: Any) -> None:
+    check_request(request_)
+
+
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        (pb.ToolCallRequest(request_id="x" * 257), "request_id has at most 256 characters; this one has 257: 'xxx"),
+        (pb.ToolCallRequest(args=[EMPTY] * 10_001), "args has at most 10,000 entries; this one has 10,001: send fewer"),
+        (pb.ToolCallRequest(context={"k" * 257: ""}), "a name in context has at most 256 characters"),
+        (pb.ToolCallRequest(context={"k": "x" * 65_536}), "context has at most 65,536 characters in all"),
+        (pb.ToolCallRequest(context={str(n): "" for n in range(1_001)}), "context has at most 1,000 entries"),
+        (pb.SetVariableRequest(metadata=pb.VariableMetadata(type="x" * 257)), "type has at most 256 characters"),
+        (pb.SetVariableRequest(metadata=pb.VariableMetadata(tags={str(n): "" for n in range(101)})), "tags has at"),
+        (pb.ListVariablesRequest(tags=[""] * 33), "tags has at most 32 entries"),
+        (pb.WatchVariablesRequest(variable_names=["x" * 257]), "one of variable_names has at most 256 characters"),
+        (pb.BatchToolCallRequest(batch_id="x" * 257), "batch_id has at most 256 characters"),
+        (pb.CreateReActAgentRequest(config=pb.AgentConfig(llm_config={"x" * 257: EMPTY})), "a name in llm_config has"),
+        (pb.GetSessionToolsRequest(page_token="x" * 257), "page_token has at most 256 characters"),
+    ],
+)
+def test_what_is_over_a_bound_is_refused_by_its_field_and_the_bound(request_: Any, text: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        check_request(request_)
+    assert caught.value.message.startswith(text)
+    assert len(caught.value.message) < 400
+
+
+@pytest.mark.parametrize("text", ["", "short", "ä" * 200, "x" * 10_000, "\U000e0001" * 10_000, "\x00" * 200])
+def test_a_text_that_came_from_outside_is_shown_in_few_characters(text: str) -> None:
+    said = shown(text)
+    assert len(said) <= MAX_SHOWN_CHARS + 3
+    assert said.isprintable()
+    assert (said == repr(text)) == (len(repr(text)) <= MAX_SHOWN_CHARS + 2 and len(text) <= MAX_SHOWN_CHARS)

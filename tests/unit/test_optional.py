@@ -1,0 +1,54 @@
+"""A framework that is not installed is one clear error, and only for who asks for it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from grpc_tool_bridge.optional import missing
+from support.patience import PATIENCE
+
+
+@pytest.mark.parametrize(
+    ("edge", "module", "extra"),
+    [
+        ("dspy", "dspy", "dspy"),
+        ("langchain", "langchain_core", "langchain"),
+        ("pydantic_ai", "pydantic_ai", "pydantic-ai"),
+    ],
+)
+def test_a_framework_that_is_not_installed_is_named_with_its_extra(edge: str, module: str, extra: str) -> None:
+    program = (
+        "import sys\n"
+        f"class Absent:\n"
+        f"    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] == {module!r}:\n"
+        f"            raise ModuleNotFoundError(f'No module named {{name!r}}', name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "import grpc_tool_bridge.client.bridge, grpc_tool_bridge.adapters.openai\n"
+        "try:\n"
+        f"    import grpc_tool_bridge.adapters.{edge}\n"
+        "except ImportError as error:\n"
+        "    print(error)"
+    )
+
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE)
+
+    assert ran.stdout.strip() == f'{module} is not installed; pip install "grpc-tool-bridge[{extra}]" adds it'
+
+
+def test_a_framework_that_fails_by_itself_keeps_its_error() -> None:
+    error = ImportError("no such symbol", name="numpy.linalg")
+
+    assert missing(error, "dspy", extra="dspy") is error
+
+
+def test_a_bridge_imports_no_framework() -> None:
+    program = (
+        "import sys, grpc_tool_bridge.client.bridge, grpc_tool_bridge.adapters.openai\n"
+        "print([name for name in ('dspy', 'langchain_core', 'openai', 'pydantic_ai') if name in sys.modules])"
+    )
+
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE)
+
+    assert ran.stdout.strip() == "[]"

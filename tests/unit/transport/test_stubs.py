@@ -1,0 +1,121 @@
+"""Stubs: over a channel, and of a hub in the same process."""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from grpc_tool_bridge.core.hub import Hub
+from grpc_tool_bridge.errors import ProtocolError, UnimplementedError
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
+from grpc_tool_bridge.rpc.methods import METHODS
+from grpc_tool_bridge.rpc.session_defaults import read_facts
+from grpc_tool_bridge.transport import stubs as client_stub
+from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
+from grpc_tool_bridge.transport.stubs import LocalTransport, RpcTransport, close_stream
+
+
+async def test_a_stub_over_a_connection_is_made_when_it_is_first_used_and_kept() -> None:
+    transport = RpcTransport(Connection(address="localhost:1"))
+    assert transport.where == "localhost:1"
+    assert transport._channel is None
+    stub = transport.stub
+    assert isinstance(stub, SnakepitBridgeStub)
+    assert transport.stub is stub
+    await transport.close()
+
+
+async def test_a_transport_that_was_closed_opens_anew() -> None:
+    transport = RpcTransport(Connection(address="localhost:1"))
+    first = transport.stub
+    await transport.close()
+    await transport.close()
+    assert transport.stub is not first
+    await transport.close()
+
+
+async def test_a_channel_that_was_given_stays_open() -> None:
+    async with grpc.aio.insecure_channel("localhost:1") as channel:
+        transport = RpcTransport(channel)
+        assert transport.where == "the given channel"
+        assert isinstance(transport.stub, SnakepitBridgeStub)
+        await transport.close()
+        assert channel.get_state() is not grpc.ChannelConnectivity.SHUTDOWN
+
+
+async def test_a_channel_that_is_closed_already_is_refused() -> None:
+    channel = grpc.aio.insecure_channel("localhost:1")
+    await channel.close()
+    with pytest.raises(ProtocolError, match="the channel that was given is closed"):
+        _ = RpcTransport(channel).stub
+
+
+def test_a_stub_can_be_replaced_before_there_is_a_channel() -> None:
+    transport, stub = RpcTransport(Connection(address="localhost:1")), object()
+    transport.stub = stub
+    assert transport.stub is stub
+
+
+async def test_a_token_is_bound_to_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(client_stub, "SnakepitBridgeStub", given.append)
+    transport = RpcTransport(Connection(address="localhost:1", token="hush"))
+    assert transport.stub is None
+    assert isinstance(given[0], AuthorizedChannel)
+    await transport.close()
+
+
+async def test_a_hub_in_the_process_is_called_under_the_stubs_names() -> None:
+    hub = Hub()
+    transport = LocalTransport(hub)
+    assert transport.where == "this process"
+    response = await transport.stub.InitializeSession(pb.InitializeSessionRequest(session_id="s"))
+    assert response.success
+    await transport.close()
+    assert (await transport.stub.Heartbeat(pb.HeartbeatRequest(session_id="s"))).session_valid
+
+
+async def test_whoever_opens_a_session_in_the_process_is_told_its_facts() -> None:
+    call = LocalTransport(Hub()).stub.InitializeSession(pb.InitializeSessionRequest(session_id="s"))
+    assert await call.trailing_metadata() == ()
+    await call
+    assert read_facts(await call.trailing_metadata())["idle-timeout"] == 300
+
+
+class NoHub:
+    """Offers no method at all."""
+
+    def session_facts(self, session_id: str) -> dict[str, int]:
+        return {}
+
+
+def test_what_a_hub_does_not_offer_is_named() -> None:
+    stub = LocalTransport(NoHub()).stub
+    for name in METHODS:
+        with pytest.raises(UnimplementedError, match=f"this hub does not offer {name}"):
+            getattr(stub, name)
+    with pytest.raises(AttributeError, match="Nothing"):
+        stub.Nothing  # noqa: B018 - reading it is the test
+
+
+async def test_closing_a_stream_ends_a_generator_and_cancels_a_call() -> None:
+    closed = []
+
+    async def values() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            closed.append("closed")
+
+    stream = values()
+    await anext(stream)
+    await close_stream(stream)
+    assert closed == ["closed"]
+    async with grpc.aio.insecure_channel("localhost:1") as channel:
+        call: Any = SnakepitBridgeStub(channel).StreamTool(pb.ToolStreamRequest())
+        await close_stream(call)
+        assert call.cancelled()
+    await close_stream(iter([1]))
