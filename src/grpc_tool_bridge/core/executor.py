@@ -49,6 +49,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
 )
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, check_request
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.runner.arguments import LARGE_BYTES
 from grpc_tool_bridge.runner.blocking import BLOCKED_SECONDS
 from grpc_tool_bridge.runner.runner import Request, ToolRunner, last_chunk, set_duration
@@ -161,70 +162,42 @@ class Executor:
 
     # -------------------------------------------------------------------------------------------------- calls
 
-    async def execute(
-        self,
-        request: ToolCallRequest,
-        *,
-        deadline: float | None = None,
-        parent: HubCall | None = None,
-        payload: bytes = b"",
-    ) -> Any:
+    async def execute(self, request: ToolCallRequest, context: RequestContext = LOCAL) -> Any:
         """Runs one call and answers it, whatever happens.
 
         Args:
             request: The call.
-            deadline: Of the transport, on the monotonic clock; it can only shorten the call's.
-            parent: The call whose tool makes this one; it gives its place, and its deadline holds.
-            payload: The request's bytes, where the transport has them and takes an answer as bytes, too.
+            context: Its deadline can only shorten the call's; its parent gives its place, and its deadline holds too.
 
         Returns:
-            The answer, a ToolCallResponse; where ``payload`` was given it may be the bytes of one that a worker gave.
+            The answer, a ToolCallResponse; where the payload was given it may be the bytes of one that a worker gave.
 
         Raises:
             asyncio.CancelledError: The caller has gone.
         """
         if request.idempotency_key:
-            return await self._execute_once(request, deadline, parent, payload)
+            return await self._execute_once(request, context)
         response = ToolCallResponse()
         if request.request_id:
             response.request_id = clip(request.request_id)
-        running = self.run(
-            request.session_id,
-            request,
-            response,
-            timeout_ms=request.timeout_ms,
-            deadline=deadline,
-            parent=parent,
-            payload=payload,
-        )
-        # It is what decides how long the bytes are held.
-        del payload
-        return await running or response
+        return await self.run(request, response, context, request.session_id, timeout_ms=request.timeout_ms) or response
 
-    async def _execute_once(
-        self, request: ToolCallRequest, deadline: float | None, parent: HubCall | None, payload: bytes
-    ) -> ToolCallResponse:
+    async def _execute_once(self, request: ToolCallRequest, context: RequestContext) -> ToolCallResponse:
         """Runs a call that has an idempotency key, or answers as it was answered before."""
         began = time.monotonic()
         # What the call waits for another of its key is taken off its own time.
         ends = [began + request.timeout_ms / 1000] if request.timeout_ms > 0 else []
-        if deadline is not None:
-            ends.append(deadline)
-        if parent is not None:
-            ends.append(parent.deadline)
+        if context.deadline is not None:
+            ends.append(context.deadline)
+        if context.parent is not None:
+            ends.append(context.parent.deadline)
         end = min(ends, default=None)
+        context.payload = b""
 
         async def call() -> ToolCallResponse:
             response = ToolCallResponse(request_id=request.request_id)
-            await self.run(
-                request.session_id,
-                request,
-                response,
-                timeout_ms=request.timeout_ms,
-                deadline=end,
-                parent=parent,
-                size=len(payload),
-            )
+            within = RequestContext(deadline=end, parent=context.parent, size=context.size)
+            await self.run(request, response, within, request.session_id, timeout_ms=request.timeout_ms)
             return response
 
         try:
@@ -239,24 +212,19 @@ class Executor:
 
     async def run(  # noqa: PLR0915 - a call is followed in one place, and a function more would be a frame more
         self,
-        session_id: str,
         request: ToolCallRequest | ToolCallItem,
         answer: ToolCallResponse | ToolCallResult,
+        context: RequestContext,
+        session_id: str,
         *,
         timeout_ms: int = 0,
-        deadline: float | None = None,
-        parent: HubCall | None = None,
-        in_batch: bool = False,
-        payload: bytes = b"",
-        size: int = 0,
     ) -> bytes | None:
         """Runs one call and fills its answer in: the result or the error, and what it took.
 
-        Other arguments as of ``execute``. A call ``in_batch`` belongs to a request that was let in already, as one with
-        a parent does. To find out the ``size`` of a request, protobuf writes all of it.
+        Arguments as of ``execute``.
 
         Returns:
-            The bytes of the whole answer where ``payload`` was given and a worker answered; ``answer`` is empty then.
+            The bytes of the whole answer where the payload was given and a worker answered; ``answer`` is empty then.
         """
         began = time.perf_counter_ns()
         tool: RegisteredTool | None = None
@@ -264,13 +232,15 @@ class Executor:
         held: Sequence[Places] = ()
         ok = False
         self.active += 1
+        payload, context.payload = context.payload, b""
         try:
-            within_another = parent is not None or in_batch
+            within_another = context.parent is not None or context.admitted
             session = self._store.find(session_id) if within_another else self.let_in(session_id)
-            size = size or len(payload) or (0 if in_batch else request.ByteSize())
+            # To find it out, protobuf writes all of a request.
+            size = context.size or (0 if context.admitted else request.ByteSize())
             tool = self.find(session, request, size)
             tool.metrics.active += 1
-            call = self.open(session, tool, timeout_ms, deadline, parent=parent)
+            call = self.open(session, tool, timeout_ms, context.deadline, parent=context.parent)
             call.charge(self._store, size)
             place = self._result_place(session, tool, request) if session.caching else None
             local = tool.tool
@@ -328,16 +298,11 @@ class Executor:
     # ------------------------------------------------------------------------------------------------ streams
 
     async def stream(  # noqa: PLR0915 - as of run
-        self,
-        request: ToolStreamRequest,
-        *,
-        deadline: float | None = None,
-        parent: HubCall | None = None,
-        payload: bytes = b"",
+        self, request: ToolStreamRequest, context: RequestContext = LOCAL
     ) -> AsyncGenerator[Any, None]:
         """Runs one stream: a chunk for each value as it is made, then exactly one ``complete`` or ``error``.
 
-        Arguments as of ``execute``; where ``payload`` was given, chunks that a worker gave come as their bytes. The
+        Arguments as of ``execute``; where the payload was given, chunks that a worker gave come as their bytes. The
         tool is held up while the reader takes no chunk.
         """
         began = time.perf_counter_ns()
@@ -348,14 +313,16 @@ class Executor:
         sequence = sent = 0
         held: Sequence[Places] = ()
         self.active += 1
+        payload, context.payload = context.payload, b""
+        parent = context.parent
         try:
             session_id = request.session_id
             session = self._store.find(session_id) if parent is not None else self.let_in(session_id)
-            size = len(payload) or request.ByteSize()
+            size = context.size or request.ByteSize()
             tool = self.find(session, request, size)
             tool.metrics.active += 1
             call = self.open(
-                session, tool, request.timeout_ms, deadline, default=self.settings.stream_timeout, parent=parent
+                session, tool, request.timeout_ms, context.deadline, default=self.settings.stream_timeout, parent=parent
             )
             call.charge(self._store, size)
             if request.stream_id:

@@ -18,6 +18,7 @@ from grpc_tool_bridge.core.workers.pool import Worker, WorkerPool, check_repeata
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError, error_of_status
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus, ToolCallRequest, ToolCallResponse
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.runner.runner import set_duration
 
 if TYPE_CHECKING:
@@ -132,18 +133,18 @@ class Relays:
         self._open: dict[Relay, None] = {}
         self._look: asyncio.TimerHandle | None = None
 
-    def start(self, request: ToolCallRequest, *, deadline: float | None, payload: bytes, done: Done) -> Relay | None:
+    def start(self, request: ToolCallRequest, context: RequestContext, done: Done) -> Relay | None:
         """Passes a call on.
 
         Args:
             request: The call.
-            deadline: Of the transport, on the monotonic clock.
-            payload: The request's bytes.
+            context: With the request's bytes.
             done: Called, later, with the answer as a message or as bytes, or with the cancellation.
 
         Returns:
             What ``cancel`` ends; None where the call does not go this way, and nothing has happened.
         """
+        payload = context.payload
         if request.idempotency_key or len(payload) > MAX_BYTES:
             return None
         executor = self._executor
@@ -155,7 +156,7 @@ class Relays:
             if tool.tool is not None or session.caching or tool.rate is not None:
                 return None
             tool.check(request)
-            call = executor.open(session, tool, request.timeout_ms, deadline, kind=RelayedCall)
+            call = executor.open(session, tool, request.timeout_ms, context.deadline, kind=RelayedCall)
         except ToolBridgeError:
             # The executor finds the same, and answers it.
             return None

@@ -17,7 +17,7 @@ from grpc_tool_bridge.core.agents.agents import Agents
 from grpc_tool_bridge.core.agents.runs import RunReader
 from grpc_tool_bridge.core.allocator import trim_forever
 from grpc_tool_bridge.core.batch import Batch
-from grpc_tool_bridge.core.calls import HubCall, session_ended
+from grpc_tool_bridge.core.calls import session_ended
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.forwarder import Relay
 from grpc_tool_bridge.core.metrics import Metrics
@@ -39,6 +39,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
 from grpc_tool_bridge.rpc.budgets import Budget
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE, SERVICE_NAME
 from grpc_tool_bridge.values.serialization import serialize_value
 
@@ -73,9 +74,8 @@ class PeerMemory(Protocol):
 class Hub:
     """Sessions, tools, variables and agents behind one interface, whatever transport a request came by.
 
-    A method takes the request and, where calls run, what the transport knows: the ``deadline`` on the monotonic clock,
-    the ``payload`` of the request as bytes, and its ``origin``, the call whose tool makes it. Methods whose response
-    has an ErrorInfo answer with it; the others raise a ToolBridgeError.
+    A method takes the request and what the transport knows of it. Methods whose response has an ErrorInfo answer with
+    it; the others raise a ToolBridgeError.
 
     Args:
         settings: Limits; the defaults where not given.
@@ -262,9 +262,10 @@ class Hub:
         return response
 
     async def register_tools(
-        self, request: pb.RegisterToolsRequest, *, link: WorkerLink | None = None
+        self, request: pb.RegisterToolsRequest, context: RequestContext = LOCAL
     ) -> pb.RegisterToolsResponse:
-        """Registers the tools of a worker, over its ``link``: without one there is no way to call them."""
+        """Registers the tools of a worker, over its link: without one there is no way to call them."""
+        link: WorkerLink | None = context.peer
         try:
             check_request(request)
             self._refuse_while_draining()
@@ -280,9 +281,10 @@ class Hub:
         return pb.RegisterToolsResponse(success=True, tool_ids={tool.name: tool.id for tool in added})
 
     async def unregister_tools(
-        self, request: pb.UnregisterToolsRequest, *, link: WorkerLink | None = None
+        self, request: pb.UnregisterToolsRequest, context: RequestContext = LOCAL
     ) -> pb.StatusResponse:
-        """Removes tools, all or none: over a worker's ``link`` its own, else those of a session."""
+        """Removes tools, all or none: over a worker's link its own, else those of a session."""
+        link: WorkerLink | None = context.peer
         try:
             check_request(request)
             if link is not None and self.workers.offers(link):
@@ -330,49 +332,28 @@ class Hub:
 
     # ----------------------------------------------------------------------------------------------- execution
 
-    def execute_tool(
-        self,
-        request: pb.ToolCallRequest,
-        *,
-        deadline: float | None = None,
-        payload: bytes = b"",
-        origin: HubCall | None = None,
-    ) -> Coroutine[Any, Any, Any]:
+    def execute_tool(self, request: pb.ToolCallRequest, context: RequestContext = LOCAL) -> Coroutine[Any, Any, Any]:
         """Runs one call; arguments and answer as of ``Executor.execute``."""
-        return self.executor.execute(request, deadline=deadline, payload=payload, parent=origin)
+        return self.executor.execute(request, context)
 
     def relay_tool(
         self,
         request: pb.ToolCallRequest,
-        *,
-        deadline: float | None,
-        payload: bytes,
+        context: RequestContext,
         done: Callable[[Any, BaseException | None], None],
     ) -> Relay | None:
         """Passes a call on by the short way, where it can go by that; arguments and result as of ``Relays.start``."""
-        return self.executor.relays.start(request, deadline=deadline, payload=payload, done=done)
+        return self.executor.relays.start(request, context, done)
 
-    def stream_tool(
-        self,
-        request: pb.ToolStreamRequest,
-        *,
-        deadline: float | None = None,
-        payload: bytes = b"",
-        origin: HubCall | None = None,
-    ) -> AsyncGenerator[Any, None]:
+    def stream_tool(self, request: pb.ToolStreamRequest, context: RequestContext = LOCAL) -> AsyncGenerator[Any, None]:
         """Runs one stream; arguments and chunks as of ``Executor.stream``."""
-        return self.executor.stream(request, deadline=deadline, payload=payload, parent=origin)
+        return self.executor.stream(request, context)
 
     async def batch_execute_tools(
-        self,
-        request: pb.BatchToolCallRequest,
-        *,
-        deadline: float | None = None,
-        payload: bytes = b"",
-        origin: HubCall | None = None,
+        self, request: pb.BatchToolCallRequest, context: RequestContext = LOCAL
     ) -> pb.BatchToolCallResponse:
         """Runs many calls."""
-        return await Batch(self.executor, request, deadline, size=len(payload), parent=origin).run()
+        return await Batch(self.executor, request, context).run()
 
     # -------------------------------------------------------------------------------------------------- agents
 
@@ -383,16 +364,9 @@ class Hub:
         except ToolBridgeError as error:
             return pb.CreateReActAgentResponse(error=error_info(error))
 
-    def execute_agent(
-        self,
-        request: pb.ExecuteAgentRequest,
-        *,
-        deadline: float | None = None,
-        payload: bytes = b"",
-        origin: HubCall | None = None,
-    ) -> RunReader:
+    def execute_agent(self, request: pb.ExecuteAgentRequest, context: RequestContext = LOCAL) -> RunReader:
         """Starts a run of an agent, or attaches to one; arguments and chunks as of ``Agents.execute``."""
-        return self.agents.execute(request, deadline=deadline, payload=payload, parent=origin)
+        return self.agents.execute(request, context)
 
     async def cancel_agent_run(self, request: pb.CancelAgentRunRequest) -> pb.StatusResponse:
         """Cancels a run, and with it the model's call and the tool that it waits for."""

@@ -11,6 +11,7 @@ from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.variables import listing
 from grpc_tool_bridge.errors import ToolExecutionError, error_from_info
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolStreamRequest, VariableInfo
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.values.arguments import pack_argument
 from grpc_tool_bridge.values.offload import outside_loop, read_value, written
 
@@ -61,7 +62,7 @@ class HubRuntime:
         """Calls another tool; raises ToolExecutionError."""
         request = ToolCallRequest(session_id=self._call.session.id, tool_id=tool_id)
         await self._fill(request, args, kwargs)
-        response = await self._executor.execute(request, parent=self._call)
+        response = await self._executor.execute(request, RequestContext(parent=self._call))
         if not response.success:
             raise error_from_info(response.error, tool_id)
         return await read_value(response.result, max_nodes=self._most)
@@ -72,7 +73,7 @@ class HubRuntime:
         """Streams another tool; raises ToolExecutionError."""
         request = ToolStreamRequest(session_id=self._call.session.id, tool_id=tool_id)
         await self._fill(request, args, kwargs)
-        chunks = self._executor.stream(request, parent=self._call)
+        chunks = self._executor.stream(request, RequestContext(parent=self._call))
         try:
             async for chunk in chunks:
                 kind = chunk.WhichOneof("content")

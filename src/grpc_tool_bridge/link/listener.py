@@ -363,7 +363,7 @@ class _HubLink:
 
     # ------------------------------------------------------------------------------------------ the peer's calls
 
-    def origin_of(self, call: IncomingCall) -> Any:
+    def parent_of(self, call: IncomingCall) -> Any:
         """Returns the call of the hub whose tool makes this one; None for a call from outside."""
         if not call.metadata:
             return None

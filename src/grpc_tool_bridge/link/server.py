@@ -19,7 +19,8 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.link.protocol import IncomingCall, Link
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus
-from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY, TAKE_DEADLINE, TAKE_LINK, Method
+from grpc_tool_bridge.rpc.context import takes_context
+from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.request_reader import request_reader
 from grpc_tool_bridge.transport.status import link_status_of
 
@@ -38,8 +39,8 @@ class CallOwner(Protocol):
     def push(self) -> None:
         """Sends what the link was given at once."""
 
-    def origin_of(self, call: IncomingCall) -> Any:
-        """Tells where a call comes from, for who runs it; raises ToolBridgeError."""
+    def parent_of(self, call: IncomingCall) -> Any:
+        """Returns what is the parent of a call, as of ``RequestContext``; raises ToolBridgeError."""
 
     def before_reply(self, method: str, call: IncomingCall, response: Any) -> None:
         """Called with each answer of a unary call before it is sent."""
@@ -50,17 +51,17 @@ class ServedMethod:
 
     Args:
         method: The method.
-        function: What answers it: takes the request, and what ``TAKE_DEADLINE`` and ``TAKE_LINK`` say.
+        function: What answers it: takes the request and, where it has a parameter of this name, its ``context``.
         relay: What may take a call before that, and then tells of its end.
     """
 
-    __slots__ = ("_function", "_read", "_relay", "_takes_deadline", "_takes_link", "name", "streams")
+    __slots__ = ("_function", "_read", "_relay", "_runs_tools", "_takes_context", "name", "streams")
 
     def __init__(self, method: Method, function: Callable[..., Any], relay: Callable[..., Any] | None = None) -> None:
         self.name = method.name
         self.streams = method.response_streaming
-        self._takes_deadline = method.name in TAKE_DEADLINE
-        self._takes_link = method.name in TAKE_LINK
+        self._takes_context = takes_context(function)
+        self._runs_tools = method.name in RUN_TOOLS
         self._read = request_reader(method)
         self._function = function
         self._relay = relay
@@ -74,23 +75,22 @@ class ServedMethod:
         Raises:
             SerializationError: The request cannot be read.
             MessageTooLargeError: It is too large to be read.
-            ToolBridgeError: As of ``origin_of``.
+            ToolBridgeError: As of ``parent_of``.
         """
-        payload = call.payload
-        request = self._read(payload)
-        # A call that waits need not hold it twice.
-        call.payload = b""
-        if self._takes_deadline:
-            deadline = time.monotonic() + call.timeout_ms / 1000 if call.timeout_ms else None
-            origin = owner.origin_of(call)
-            if self._relay is not None and done is not None and origin is None:
-                call.task = self._relay(request, deadline=deadline, payload=payload, done=done)
-                if call.task is not None:
-                    return request, None
-            return request, self._function(request, deadline=deadline, payload=payload, origin=origin)
-        if self._takes_link:
-            return request, self._function(request, link=owner)
-        return request, self._function(request)
+        request = self._read(call.payload)
+        call.peer = owner
+        if call.timeout_ms:
+            call.deadline = time.monotonic() + call.timeout_ms / 1000
+        if not self._runs_tools:
+            call.payload = b""
+            return request, self._function(request, call) if self._takes_context else self._function(request)
+        call.parent = owner.parent_of(call)
+        if self._relay is not None and done is not None and call.parent is None:
+            call.task = self._relay(request, call, done)
+            if call.task is not None:
+                call.payload = b""
+                return request, None
+        return request, self._function(request, call)
 
 
 def served_methods(server: Any) -> dict[str, ServedMethod]:

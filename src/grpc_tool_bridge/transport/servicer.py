@@ -21,7 +21,8 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.rpc.budgets import Budget
-from grpc_tool_bridge.rpc.methods import METHODS, SERVICE_NAME, TAKE_DEADLINE, Method
+from grpc_tool_bridge.rpc.context import RequestContext, takes_context
+from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS, SERVICE_NAME, Method
 from grpc_tool_bridge.rpc.request_reader import request_reader
 from grpc_tool_bridge.rpc.session_defaults import SessionFacts, fact_metadata
 from grpc_tool_bridge.transport.channel import receive_limit
@@ -85,13 +86,19 @@ def _unary(
     method: Method, function: Callable[..., Awaitable[Any]], reads: Reads, hub: SessionFacts
 ) -> Callable[..., Awaitable[Any]]:
     read, name = request_reader(method), method.name
-    takes_deadline = name in TAKE_DEADLINE
+    with_context = takes_context(function)
     gives_facts = name == "InitializeSession"
 
     async def answered(context: Any, rpc: Rpc) -> bytes:
         # Nothing else holds the bytes: a call that waits need not have them twice.
-        request = read(await reads.request(context, rpc))
-        response = await (function(request, deadline=_deadline(context)) if takes_deadline else function(request))
+        data = await reads.request(context, rpc)
+        request, size = read(data), len(data)
+        del data
+        response = await (
+            function(request, RequestContext(deadline=_deadline(context), size=size))
+            if with_context
+            else function(request)
+        )
         del request
         if gives_facts:
             context.set_trailing_metadata(fact_metadata(hub, response.session_id))
@@ -110,18 +117,21 @@ def _streaming(
     method: Method, function: Callable[..., AsyncGenerator[Any, None]], reads: Reads, patience: float
 ) -> Callable[..., Awaitable[None]]:
     read, name = request_reader(method), method.name
-    with_deadline = name in TAKE_DEADLINE
+    with_context, with_time_out = takes_context(function), name in RUN_TOOLS
 
     async def stream(_: Any, context: Any) -> None:
         rpc = reads.enter(context, name)
         try:
-            request = read(await reads.request(context, rpc))
-            messages = function(request, deadline=_deadline(context)) if with_deadline else function(request)
+            data = await reads.request(context, rpc)
+            request, size = read(data), len(data)
+            del data
+            known = RequestContext(deadline=_deadline(context), size=size)
+            messages = function(request, known) if with_context else function(request)
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure is a status
             await abort(context, error)
             return
         # A call that gives itself less time holds its place no longer than that for a reader that stalls.
-        own = request.timeout_ms / 1000 if with_deadline else 0
+        own = request.timeout_ms / 1000 if with_time_out else 0
         await _send_all(context, rpc, messages, min(own, patience) if own > 0 else patience)
 
     return stream

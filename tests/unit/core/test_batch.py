@@ -17,6 +17,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     BatchToolCallResponse,
     ToolCallItem,
 )
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.tools.tool import tool
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 from integration.connections import until
@@ -66,7 +67,7 @@ class Bench:
             ToolCallItem(index=index, tool_id=name, args=[serialize_value(n)]) for index, (name, n) in enumerate(calls)
         ]
         request = BatchToolCallRequest(session_id="s", batch_id="b", items=items, config=BatchConfig(**config))
-        return await Batch(self.executor, request, deadline).run()
+        return await Batch(self.executor, request, RequestContext(deadline=deadline)).run()
 
     def assert_even(self) -> None:
         assert self.executor.active == 0
@@ -224,5 +225,5 @@ async def test_a_batch_in_flight_finishes_whole_while_the_hub_drains_and_is_wait
 async def test_a_batch_of_an_unknown_session_is_refused() -> None:
     bench = Bench()
     request = BatchToolCallRequest(session_id="nobody", items=[ToolCallItem(tool_id="quick")])
-    assert (await Batch(bench.executor, request, None).run()).error.type == "SessionNotFound"
+    assert (await Batch(bench.executor, request).run()).error.type == "SessionNotFound"
     assert bench.executor.active == 0

@@ -28,6 +28,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.runner import calls
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.tool import tool
@@ -51,7 +52,7 @@ class Bench:
         request = ToolCallRequest(
             session_id="s", tool_id=tool_id, args=[serialize_value(value) for value in args], request_id="r", **fields
         )
-        response = await self.executor.execute(request, deadline=deadline)
+        response = await self.executor.execute(request, RequestContext(deadline=deadline))
         assert isinstance(response, ToolCallResponse)
         return response
 

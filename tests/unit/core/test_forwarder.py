@@ -25,6 +25,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolCallResponse,
     ToolSpec,
 )
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.values.serialization import serialize_value
 from integration.connections import until
 from support.patience import PATIENCE
@@ -57,7 +58,7 @@ class World:
         request = ToolCallRequest(**{"session_id": "s", "tool_id": "add", "request_id": "r", **fields})
         deadline = time.monotonic() + 60
         return self.executor.relays.start(
-            request, deadline=deadline, payload=request.SerializeToString(), done=self._done
+            request, RequestContext(deadline=deadline, payload=request.SerializeToString()), self._done
         )
 
     def relayed(self, **fields: Any) -> Relay:

@@ -16,6 +16,7 @@ from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolCallResponse
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 
 
@@ -83,7 +84,7 @@ def caller(counter: Counter, **settings: Any) -> Call:
         for name, value in kwargs.items():
             request.kwargs[name].CopyFrom(serialize_value(value))
         request.request_id = f"for {key[:9]}"
-        response: ToolCallResponse = await running.execute(request, deadline=deadline, parent=parent)
+        response: ToolCallResponse = await running.execute(request, RequestContext(deadline=deadline, parent=parent))
         return response
 
     return call

@@ -23,6 +23,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolCallResult,
     ToolSpec,
 )
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 
 
@@ -134,7 +135,9 @@ async def test_what_a_worker_gave_is_kept_where_it_succeeded(registry: ToolRegis
     request = ToolCallRequest(session_id="s", tool_id="far")
 
     async def far() -> ToolCallResponse:
-        response: ToolCallResponse = await executor.execute(request, payload=request.SerializeToString())
+        response: ToolCallResponse = await executor.execute(
+            request, RequestContext(payload=request.SerializeToString())
+        )
         return response
 
     well, workers.answer = workers.answer, ToolCallResponse(error=ErrorInfo(type="ValueError", message="no"))

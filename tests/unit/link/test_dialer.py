@@ -19,6 +19,7 @@ from grpc_tool_bridge.link.connection import CLOSED
 from grpc_tool_bridge.link.dialer import LinkTransport, is_passing
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.session_defaults import read_facts
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_calls import LinkCall
@@ -644,9 +645,7 @@ class SomeHub:
     async def initialize_session(self, request: pb.InitializeSessionRequest) -> pb.InitializeSessionResponse:
         return pb.InitializeSessionResponse(success=True, session_id=request.session_id)
 
-    async def execute_tool(
-        self, request: pb.ToolCallRequest, *, deadline: float | None, payload: bytes = b"", origin: object = None
-    ) -> pb.ToolCallResponse:
+    async def execute_tool(self, request: pb.ToolCallRequest, context: RequestContext) -> pb.ToolCallResponse:
         if request.tool_id == "wait":
             self.started.set()
             try:
@@ -656,7 +655,7 @@ class SomeHub:
         return pb.ToolCallResponse(success=True, request_id=request.request_id)
 
     async def stream_tool(
-        self, request: pb.ToolStreamRequest, *, deadline: float | None, payload: bytes = b"", origin: object = None
+        self, request: pb.ToolStreamRequest, context: RequestContext
     ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
         for sequence in range(3):
             yield pb.ToolStreamChunk(sequence=sequence)

@@ -12,6 +12,7 @@ import pytest
 from grpc_tool_bridge.errors import MAX_MESSAGE_CHARS, NotFoundError, SessionNotFoundError, ValidationError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
 from grpc_tool_bridge.transport.status import from_rpc_error
@@ -37,16 +38,16 @@ class SomeHub:
             raise ValidationError("ü" * MAX_MESSAGE_CHARS, details={"d": "ü" * 4_000}, remote_traceback="ü" * 60_000)
         raise SessionNotFoundError("there is no session 's'", details={"k": "v"})
 
-    async def execute_tool(self, request: pb.ToolCallRequest, *, deadline: float | None) -> pb.ToolCallResponse:
-        self.deadlines.append(deadline)
+    async def execute_tool(self, request: pb.ToolCallRequest, context: RequestContext) -> pb.ToolCallResponse:
+        self.deadlines.append(context.deadline)
         if request.tool_id == "fail":
             raise NotFoundError("no such tool")
         return pb.ToolCallResponse(success=True, request_id=request.request_id)
 
     async def stream_tool(
-        self, request: pb.ToolStreamRequest, *, deadline: float | None
+        self, request: pb.ToolStreamRequest, context: RequestContext
     ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
-        self.deadlines.append(deadline)
+        self.deadlines.append(context.deadline)
         try:
             for sequence in range(3 if request.tool_id != "endless" else 100_000):
                 yield pb.ToolStreamChunk(sequence=sequence, stream_id=request.stream_id)

@@ -36,6 +36,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 
 # Of a definition: a signature with its instructions is some kilobytes.
 MAX_DEFINITION_BYTES = 256 * 1024
@@ -181,21 +182,12 @@ class Agents:
 
     # -------------------------------------------------------------------------------------------------- running
 
-    def execute(
-        self,
-        request: pb.ExecuteAgentRequest,
-        *,
-        deadline: float | None = None,
-        payload: bytes = b"",
-        parent: HubCall | None = None,
-    ) -> RunReader:
+    def execute(self, request: pb.ExecuteAgentRequest, context: RequestContext = LOCAL) -> RunReader:
         """Starts a run, or attaches to one; gives its chunks from ``from_sequence`` on.
 
         Args:
             request: What is to be run, or which run to attach to.
-            deadline: Of the transport, on the monotonic clock.
-            payload: The request's bytes, where the transport takes chunks as bytes.
-            parent: The call whose tool makes this one.
+            context: Chunks are given as bytes where it has the payload.
 
         Raises (when it is read):
             NotFoundError: There is no such agent or run.
@@ -204,14 +196,15 @@ class Agents:
             ResourceExhaustedError: The session has too many runs.
         """
         opened: list[Run] = []
+        as_bytes, context.payload = bool(context.payload), b""
 
         async def chunks() -> AsyncGenerator[Any, None]:
             check_request(request)
-            run = self._attach(request) or self._start(request, deadline, payload, parent)
+            run = self._attach(request) or self._start(request, context)
             opened.append(run)
             async with aclosing(run.read(request.from_sequence, steps=request.stream)) as made:
                 async for data in made:
-                    yield data if payload else pb.AgentExecutionChunk.FromString(data)
+                    yield data if as_bytes else pb.AgentExecutionChunk.FromString(data)
 
         def cancel() -> None:
             # Who attached to look on leaves it to those who began it.
@@ -255,10 +248,8 @@ class Agents:
             )
         return run
 
-    def _start(
-        self, request: pb.ExecuteAgentRequest, deadline: float | None, payload: bytes, parent: HubCall | None
-    ) -> Run:
-        executor, settings = self._executor, self._settings
+    def _start(self, request: pb.ExecuteAgentRequest, context: RequestContext) -> Run:
+        executor, settings, parent = self._executor, self._settings, context.parent
         session = self._store.find(request.session_id) if parent is not None else executor.let_in(request.session_id)
         agent = (session.agents or {}).get(request.agent_id)
         if agent is None:
@@ -266,14 +257,14 @@ class Agents:
                 f"session {session.id!r} has no agent {shown(request.agent_id)}; create it first",
                 error_type="AgentNotFound",
             )
-        executor.check_size("the input of an agent", len(payload) or request.ByteSize())
+        executor.check_size("the input of an agent", context.size or request.ByteSize())
         if request.run_id:
             # Each chunk carries it.
             check_name(request.run_id, "a run id")
         runs = session.runs if session.runs is not None else {}
         self._make_room(session, runs)
         timeout_ms = request.timeout_ms or int(settings.agent_timeout * 1000)
-        call: HubCall = executor.open(session, agent.tool, timeout_ms, deadline, parent=parent)
+        call: HubCall = executor.open(session, agent.tool, timeout_ms, context.deadline, parent=parent)
         executor.active += 1
         run = Run(
             request.run_id or uuid.uuid4().hex,

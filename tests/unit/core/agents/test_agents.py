@@ -34,6 +34,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.link.calls import WorkerCall
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.context import RequestContext
 from integration.connections import soon, until
 from unit.core.workers.test_pool import CALM, FakeLink
 
@@ -118,7 +119,7 @@ class World:
     def reader(self, agent_id: str, *, deadline: float | None = None, **fields: Any) -> RunReader:
         request = pb.ExecuteAgentRequest(session_id="s", agent_id=agent_id, **{"stream": True, **fields})
         request.input.SetInParent()
-        return self.agents.execute(request, deadline=deadline)
+        return self.agents.execute(request, RequestContext(deadline=deadline))
 
     def running(self, agent_id: str, **fields: Any) -> "asyncio.Task[list[pb.AgentExecutionChunk]]":
         """Begins a run and reads it to its end."""
