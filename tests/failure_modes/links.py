@@ -217,7 +217,7 @@ def _busy(session: Any) -> bool:
 def _carries(hub_link: Any) -> bool:
     link = hub_link._link
     held = hub_link._server._held
-    return bool(link.incoming or link._incoming_bytes or link._assembled or link.waiting_bytes or held)
+    return bool(link.incoming or link._inbox.bytes or link._inbox.assembled or link.waiting_bytes or held)
 
 
 def _left(before: "set[asyncio.Task[Any]]") -> "list[asyncio.Task[Any]]":

@@ -10,8 +10,7 @@ import pytest
 
 from failure_modes.links import RawLink, call_envelope, echo
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolCommunicationError, serialize_value
-from grpc_tool_bridge.link.outbox import FRAGMENT_BYTES, REASSEMBLY_BYTES
-from grpc_tool_bridge.link.protocol import INITIAL_CREDIT
+from grpc_tool_bridge.link.outbox import FRAGMENT_BYTES, INITIAL_CREDIT, REASSEMBLY_BYTES
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Envelope,
     GetSessionInfoRequest,

@@ -13,7 +13,7 @@ from failure_modes.links import RawLink
 from failure_modes.workers import Crew, MakeCrew, RawWorker, spec
 from grpc_tool_bridge import GRPCToolBridge, ToolExecutionError, serialize_value, tool
 from grpc_tool_bridge.core.workers.pool import MAX_WORKER_TOOLS
-from grpc_tool_bridge.link.protocol import INITIAL_CREDIT
+from grpc_tool_bridge.link.outbox import INITIAL_CREDIT
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CompleteSignal,
     Envelope,

@@ -18,7 +18,8 @@ import pytest
 
 from failure_modes.links import Connect, Gate, OverLink, RawLink, call_envelope, echo
 from grpc_tool_bridge import ToolExecutionError, serialize_value
-from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES, INITIAL_CREDIT, LANE_BYTES
+from grpc_tool_bridge.link.outbox import INITIAL_CREDIT, LANE_BYTES
+from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, ToolCallRequest, ToolStreamRequest
 from integration.connections import read, soon, until
 

@@ -17,7 +17,7 @@ from grpc_tool_bridge.errors import (
     error_from_info,
 )
 from grpc_tool_bridge.link.envelopes import call_prefix, shortened
-from grpc_tool_bridge.link.protocol import OutgoingCall
+from grpc_tool_bridge.link.outbox import OutgoingCall
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus
 from grpc_tool_bridge.rpc.methods import DEPTH_KEY
 

@@ -14,20 +14,20 @@ from grpc.aio import AioRpcError
 from grpc_tool_bridge.aio.timeouts import was_cancelled, within
 from grpc_tool_bridge.config import STREAM_TIMEOUT
 from grpc_tool_bridge.errors import MessageTooLargeError, ToolBridgeError
-from grpc_tool_bridge.link.io import LinkIO
-from grpc_tool_bridge.link.protocol import (
-    Arrived,
-    Called,
+from grpc_tool_bridge.link.events import (
+    CallReceived,
     Cancelled,
     Draining,
     Ended,
     Event,
-    Greeted,
-    IncomingCall,
-    Link,
+    EventReceived,
+    HelloReceived,
+    MessageReceived,
     Replied,
-    Told,
 )
+from grpc_tool_bridge.link.inbox import IncomingCall
+from grpc_tool_bridge.link.io import LinkIO
+from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.link.server import CallServer, ServedMethod
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkHello
 from grpc_tool_bridge.rpc.methods import DEPTH_KEY
@@ -277,17 +277,17 @@ class ClientLink:
         match event:
             case Replied():
                 event.call.replied(event.payload)
-            case Arrived():
+            case MessageReceived():
                 event.call.arrived(event.payload)
             case Ended():
                 event.call.end(event.status)
-            case Told():
+            case EventReceived():
                 event.call.told(event.event)
-            case Greeted() if not self.greeted.done():
+            case HelloReceived() if not self.greeted.done():
                 self.greeted.set_result(True)
             case Draining():
                 self.unusable.set()
-            case Called():
+            case CallReceived():
                 self._server.take(event.call)
             case Cancelled():
                 self._server.cancel(event.call)

@@ -14,7 +14,8 @@ from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.errors import DeadlineExceededError
 from grpc_tool_bridge.link.envelopes import split_frame
-from grpc_tool_bridge.link.protocol import Called, Event, Link
+from grpc_tool_bridge.link.events import CallReceived, Event
+from grpc_tool_bridge.link.protocol import Link
 
 # After so many events, or so large a part of the calls that are open, the other tasks get a turn: the first answers go
 # out while the rest is worked on, and both ends are busy at once. A frame more costs as much as some ten calls.
@@ -165,7 +166,7 @@ class LinkIO:
                 except asyncio.CancelledError:
                     # The link does not know these calls any more: who waits for them would never be told.
                     for rest in events[number:]:
-                        if not isinstance(rest, Called):
+                        if not isinstance(rest, CallReceived):
                             on_event(rest)
                     raise
 

@@ -22,27 +22,28 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
-from grpc_tool_bridge.link.io import LinkIO
-from grpc_tool_bridge.link.protocol import (
-    Arrived,
-    Called,
+from grpc_tool_bridge.link.events import (
+    CallReceived,
     Cancelled,
     Draining,
     Ended,
     Event,
-    Greeted,
-    IncomingCall,
-    Link,
-    OutgoingCall,
-    Ponged,
+    HelloReceived,
+    MessageReceived,
+    PongReceived,
     Replied,
 )
+from grpc_tool_bridge.link.inbox import IncomingCall
+from grpc_tool_bridge.link.io import LinkIO
+from grpc_tool_bridge.link.outbox import OutgoingCall
+from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.link.server import CallServer, ServedMethod, served_methods
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkHello, LogRecord
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.methods import ORIGIN_KEY
+from grpc_tool_bridge.rpc.peers import Peer, Peers, peers_of
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER, SessionFacts, fact_metadata
-from grpc_tool_bridge.transport.reads import Peer, Peers, Reads, peers_of
+from grpc_tool_bridge.transport.reads import Reads
 
 # A link that opened more sessions forgets those that have ended, whenever they have doubled.
 MIN_PRUNED = 100
@@ -336,21 +337,21 @@ class _HubLink:
         self._io.finish()
 
     def _take(self, event: Event) -> None:
-        if isinstance(event, Called):
+        if isinstance(event, CallReceived):
             self._server.take(event.call)
         elif isinstance(event, Replied):
             event.call.replied(event.payload)
-        elif isinstance(event, Arrived):
+        elif isinstance(event, MessageReceived):
             event.call.arrived(event.payload)
         elif isinstance(event, Ended):
             event.call.ended(event.status)
         elif isinstance(event, Cancelled):
             self._server.cancel(event.call)
-        elif isinstance(event, Ponged):
+        elif isinstance(event, PongReceived):
             self._workers.heard(self)
         elif isinstance(event, Draining):
             self._workers.leave(self)
-        elif isinstance(event, Greeted):
+        elif isinstance(event, HelloReceived):
             self.greeted()
 
     def _turn(self) -> None:

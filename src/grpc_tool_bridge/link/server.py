@@ -17,7 +17,8 @@ from grpc_tool_bridge.errors import (
     UnimplementedError,
 )
 from grpc_tool_bridge.errors.faults import log_fault
-from grpc_tool_bridge.link.protocol import IncomingCall, Link
+from grpc_tool_bridge.link.inbox import IncomingCall
+from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus
 from grpc_tool_bridge.rpc.context import takes_context
 from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY, RUN_TOOLS, Method

@@ -13,7 +13,7 @@ from grpc.aio import AioRpcError, Metadata
 
 from grpc_tool_bridge.aio.timeouts import ExpiredError
 from grpc_tool_bridge.link.envelopes import shortened
-from grpc_tool_bridge.link.protocol import INITIAL_CREDIT, OutgoingCall
+from grpc_tool_bridge.link.outbox import INITIAL_CREDIT, OutgoingCall
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkStatus
 from grpc_tool_bridge.rpc.methods import Method
 from grpc_tool_bridge.rpc.nodes import read_message

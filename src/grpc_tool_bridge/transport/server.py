@@ -17,10 +17,11 @@ from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.link.listener import LinkedHub, LinkServer
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.methods import SERVICE_NAME
+from grpc_tool_bridge.rpc.peers import Peers, peers_of
 from grpc_tool_bridge.transport import health, reflection
 from grpc_tool_bridge.transport.addresses import check_address, is_loopback, join_address, socket_path, split_address
 from grpc_tool_bridge.transport.channel import memory_options, receive_limit, server_options
-from grpc_tool_bridge.transport.reads import Peers, Reads, peers_of
+from grpc_tool_bridge.transport.reads import Reads
 from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
 
 # Of those who have shown no token, so many requests are read at once, and each has so many seconds before it is taken

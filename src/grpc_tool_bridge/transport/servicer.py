@@ -23,10 +23,11 @@ from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.context import RequestContext, takes_context
 from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS, SERVICE_NAME, Method
+from grpc_tool_bridge.rpc.peers import Peers
 from grpc_tool_bridge.rpc.request_reader import request_reader
 from grpc_tool_bridge.rpc.session_defaults import SessionFacts, fact_metadata
 from grpc_tool_bridge.transport.channel import receive_limit
-from grpc_tool_bridge.transport.reads import Peers, Reads, Rpc
+from grpc_tool_bridge.transport.reads import Reads, Rpc
 from grpc_tool_bridge.transport.status import status_of
 
 # Anybody may ask whether the hub is alive; it tells nothing else.

@@ -8,8 +8,10 @@ import pytest
 
 from grpc_tool_bridge.errors import DeadlineExceededError, ProtocolError
 from grpc_tool_bridge.link.envelopes import call_prefix
+from grpc_tool_bridge.link.events import CallReceived, Event, HelloReceived, PongReceived, Replied
 from grpc_tool_bridge.link.io import LinkIO
-from grpc_tool_bridge.link.protocol import Called, Event, Greeted, Link, OutgoingCall, Ponged, Replied
+from grpc_tool_bridge.link.outbox import OutgoingCall
+from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from support.patience import PATIENCE
 
@@ -107,7 +109,7 @@ async def test_the_hello_is_sent_and_the_peers_is_an_event() -> None:
     assert [envelope.WhichOneof("kind") for envelope in end.pipe.envelopes()] == ["hello"]
     end.greet()
     await settle()
-    assert [type(event) for event in end.events] == [Greeted]
+    assert [type(event) for event in end.events] == [HelloReceived]
     end.pipe.feed(None)
     await end.result()
 
@@ -162,13 +164,13 @@ async def test_the_reader_goes_on_while_a_write_waits(end: End) -> None:
     end.feed(pb.Envelope(pong=1))
     end.feed(pb.Envelope(id=2, call=pb.LinkCall(method="Heartbeat")))
     await settle()
-    assert [type(event) for event in end.events] == [Greeted, Ponged, Called]
+    assert [type(event) for event in end.events] == [HelloReceived, PongReceived, CallReceived]
 
 
 async def test_events_are_told_in_order_however_many_a_frame_has(end: End) -> None:
     end.feed(*(pb.Envelope(pong=number) for number in range(100)))
     await settle()
-    assert [event.number for event in end.events if isinstance(event, Ponged)] == list(range(100))
+    assert [event.number for event in end.events if isinstance(event, PongReceived)] == list(range(100))
 
 
 async def test_each_frame_read_or_written_is_a_turn(end: End) -> None:
@@ -308,4 +310,4 @@ async def test_the_answers_that_came_before_a_link_broke_reach_those_who_wait(en
     with pytest.raises(OSError, match="has gone"):
         await end.result()
     assert [event.call for event in end.events if isinstance(event, Replied)] == calls
-    assert not any(isinstance(event, Called) for event in end.events)
+    assert not any(isinstance(event, CallReceived) for event in end.events)

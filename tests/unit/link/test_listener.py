@@ -18,19 +18,11 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.link.envelopes import call_prefix
+from grpc_tool_bridge.link.events import Draining, Ended, Event, EventReceived, MessageReceived, Replied
 from grpc_tool_bridge.link.io import LinkIO
 from grpc_tool_bridge.link.listener import MIN_PRUNED, LinkServer
-from grpc_tool_bridge.link.protocol import (
-    HIGH_WATER_BYTES,
-    Arrived,
-    Draining,
-    Ended,
-    Event,
-    Link,
-    OutgoingCall,
-    Replied,
-    Told,
-)
+from grpc_tool_bridge.link.outbox import OutgoingCall
+from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES, Link
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.methods import METHODS
@@ -196,7 +188,7 @@ class Peer:
     def take(self, event: Event) -> None:
         self.events.append(event)
         self._news.set()
-        if isinstance(event, Arrived) and self.grants:
+        if isinstance(event, MessageReceived) and self.grants:
             self.link.grant(event.call, len(event.payload))
 
     def call(self, method: str, request: Any, *, timeout_ms: int = 0, window: int = 0) -> OutgoingCall:
@@ -243,13 +235,13 @@ class Peer:
         return status.code, status.error.type
 
     def told(self, call: OutgoingCall) -> list[pb.LinkEvent]:
-        return [event.event for event in self.events if isinstance(event, Told) and event.call is call]
+        return [event.event for event in self.events if isinstance(event, EventReceived) and event.call is call]
 
     def arrived(self, call: OutgoingCall) -> list[pb.ToolStreamChunk]:
         return [
             pb.ToolStreamChunk.FromString(event.payload)
             for event in self.events
-            if isinstance(event, Arrived) and event.call is call
+            if isinstance(event, MessageReceived) and event.call is call
         ]
 
     async def hang_up(self) -> None:
@@ -565,7 +557,7 @@ async def test_the_facts_of_a_session_come_before_the_answer(peer: Peer) -> None
     assert event.log.logger == METADATA_LOGGER
     assert dict(event.log.fields) == {"tool-bridge-idle-timeout-ms": "1500"}
     kinds = [type(event) for event in peer.events]
-    assert kinds.index(Told) < kinds.index(Replied)
+    assert kinds.index(EventReceived) < kinds.index(Replied)
 
 
 async def test_a_session_is_held_until_the_link_ends(desk: Desk, peer: Peer) -> None:

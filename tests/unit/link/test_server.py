@@ -10,18 +10,10 @@ import pytest
 
 from grpc_tool_bridge.errors import CallCancelledError, NotFoundError
 from grpc_tool_bridge.link.envelopes import call_prefix
-from grpc_tool_bridge.link.protocol import (
-    HIGH_WATER_BYTES,
-    INITIAL_CREDIT,
-    Arrived,
-    Called,
-    Cancelled,
-    Ended,
-    IncomingCall,
-    Link,
-    OutgoingCall,
-    Replied,
-)
+from grpc_tool_bridge.link.events import CallReceived, Cancelled, Ended, MessageReceived, Replied
+from grpc_tool_bridge.link.inbox import IncomingCall
+from grpc_tool_bridge.link.outbox import INITIAL_CREDIT, OutgoingCall
+from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES, Link
 from grpc_tool_bridge.link.server import LARGE_BYTES, CallServer, served_methods
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import RequestContext
@@ -152,7 +144,7 @@ class Desk:
     def _feed(self) -> None:
         while self.peer.has_output:
             for event in self.link.receive(self.peer.next_frame()):
-                if isinstance(event, Called):
+                if isinstance(event, CallReceived):
                     self.server.take(event.call)
                 elif isinstance(event, Cancelled):
                     self.server.cancel(event.call)
@@ -319,7 +311,9 @@ class TestStreams:
         served.size = 4
         desk.call("StreamTool", pb.ToolStreamRequest(stream_id="s"))
         assert (await desk.ended()).code == 0
-        chunks = [pb.ToolStreamChunk.FromString(event.payload) for event in desk.answers if isinstance(event, Arrived)]
+        chunks = [
+            pb.ToolStreamChunk.FromString(event.payload) for event in desk.answers if isinstance(event, MessageReceived)
+        ]
         assert [(chunk.sequence, chunk.stream_id) for chunk in chunks] == [(n, "s") for n in range(4)]
 
     async def test_a_reader_that_stalls_holds_up_its_stream_and_no_other_call(self, desk: Desk, served: Served) -> None:
@@ -327,7 +321,7 @@ class TestStreams:
         call = desk.call("StreamTool", pb.ToolStreamRequest(stream_id="x" * 1_000))
 
         def arrived() -> int:
-            return sum(len(event.payload) for event in desk.answers if isinstance(event, Arrived))
+            return sum(len(event.payload) for event in desk.answers if isinstance(event, MessageReceived))
 
         await until(lambda: arrived() >= INITIAL_CREDIT)
         desk.call("Heartbeat", b"")

@@ -12,7 +12,7 @@ from grpc.aio import AioRpcError
 
 from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.errors import NotFoundError
-from grpc_tool_bridge.link.protocol import INITIAL_CREDIT
+from grpc_tool_bridge.link.outbox import INITIAL_CREDIT
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
