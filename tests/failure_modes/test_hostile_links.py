@@ -243,7 +243,7 @@ async def test_pieces_that_are_cancelled_are_forgotten(server: BridgeServer) -> 
             answer = await link.receive()
             assert (answer.id, answer.end.code) == (call_id, grpc.StatusCode.CANCELLED.value[0])
         (mine,) = [held for held in server._server._links._links if held.peer == "raw"]
-        assert not mine._link._assembled
+        assert not mine._link._inbox.assembled
 
 
 # ------------------------------------------------------------------------------------------------ credit

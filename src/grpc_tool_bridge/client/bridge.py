@@ -40,11 +40,11 @@ from grpc_tool_bridge.errors import (
     ToolBridgeError,
     ValidationError,
 )
-from grpc_tool_bridge.link.dialer import LinkTransport
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     SessionConfig,
 )
 from grpc_tool_bridge.transport.channel import Connection
+from grpc_tool_bridge.transport.link_stub import LinkTransport
 from grpc_tool_bridge.transport.stubs import RpcTransport
 
 _TRANSPORTS = {"link": LinkTransport, "rpc": RpcTransport}
@@ -387,7 +387,7 @@ class GRPCToolBridge(ToolBridge):
         max_message_nodes: Elements, keys, texts and numbers of one value, counted before they are read; larger ones are
             refused.
         transport: "link" sends all calls over one stream, many to a frame; it is dialled again when it is lost, and a
-            hub that knows no links is called by plain RPCs. "rpc" makes one RPC of each call.
+            hub that does not support Link is called by plain RPCs. "rpc" makes one RPC of each call.
         keep_session, retry_if, follow_tools, on_tools_changed: As of ``ToolBridge``.
         on_session_renewed: Called when a hub that began anew has created the session again over a link; what the
             session held, its variables and tools of its own, is lost.

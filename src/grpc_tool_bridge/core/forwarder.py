@@ -16,7 +16,8 @@ from grpc_tool_bridge.core.calls import WORKER_SLACK, HubCall
 from grpc_tool_bridge.core.limits import Places
 from grpc_tool_bridge.core.workers.pool import Worker, WorkerPool, check_repeatable
 from grpc_tool_bridge.errors import ToolBridgeError
-from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError, error_of_status
+from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
+from grpc_tool_bridge.link.status import error_of_status
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus, ToolCallRequest, ToolCallResponse
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.runner.runner import set_duration
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 16 * 1024
 
 # How often the deadlines are looked at; the worker keeps them to the millisecond, and a caller waits a second more.
-LOOK_SECONDS = 0.25
+SWEEP_INTERVAL = 0.25
 
 
 class RelayedCall(HubCall):
@@ -44,7 +45,7 @@ class RelayedCall(HubCall):
         """Ends the call with ``cause``, unless it is ending already."""
         if self._cause is None:
             self._cause = cause
-            self.relay.give_up(cause)
+            self.relay.abort(cause)
 
 
 class Relay(WorkerCall):
@@ -60,6 +61,7 @@ class Relay(WorkerCall):
         done: Told of the end.
     """
 
+    owner: RelayedCall
     _again: "asyncio.Task[Any] | None" = None
 
     def __init__(
@@ -97,15 +99,16 @@ class Relay(WorkerCall):
         if not self._over and self._again is None:
             self._relays.lost(self, error)
 
-    def give_up(self, error: BaseException) -> None:
+    def abort(self, error: BaseException) -> None:
         """Ends it for its caller, and tells the worker."""
         if not self._over:
             self.worker.link.cancel(self)
             self._relays.failed(self, error)
 
-    def cancel(self) -> None:
+    def cancel(self) -> bool:
         """Ends it because its caller wants it no more."""
-        self.give_up(asyncio.CancelledError())
+        self.abort(asyncio.CancelledError())
+        return True
 
     def close(self) -> bool:
         """Takes nothing any more; tells whether that is new."""
@@ -114,7 +117,7 @@ class Relay(WorkerCall):
             self._again.cancel()
         return was_open
 
-    def goes_on_as(self, task: "asyncio.Task[Any]") -> None:
+    def hand_over(self, task: "asyncio.Task[Any]") -> None:
         """Leaves the call to a task, which another worker answers."""
         self._again = task
 
@@ -209,7 +212,7 @@ class Relays:
             return
         relay.owner.worker = None
         work = self._workers.execute(relay.owner, relay.payload, losses=losses)
-        relay.goes_on_as(self._executor.spawn(work, partial(self._went_on, relay)))
+        relay.hand_over(self._executor.spawn(work, partial(self._went_on, relay)))
 
     def _went_on(self, relay: Relay, payload: bytes, error: BaseException | None) -> None:
         if error is not None:
@@ -224,7 +227,7 @@ class Relays:
         call.enter_session()
         self._open[relay] = None
         if self._look is None:
-            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_at_deadlines)
+            self._look = asyncio.get_running_loop().call_later(SWEEP_INTERVAL, self._look_at_deadlines)
 
     def _leave(self, relay: Relay, *, ok: bool) -> int:
         """Gives back what a call has; returns the microseconds that it took."""
@@ -243,4 +246,4 @@ class Relays:
         for relay in [relay for relay in self._open if relay.owner.deadline <= now]:
             relay.owner.cancel(relay.owner.timeout_error())
         if self._open:
-            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_at_deadlines)
+            self._look = asyncio.get_running_loop().call_later(SWEEP_INTERVAL, self._look_at_deadlines)

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from grpc_tool_bridge.link.inbox import IncomingCall
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkHello, LinkStatus
 
 
@@ -11,20 +12,20 @@ class HelloReceived(NamedTuple):
     hello: LinkHello
 
 
-# Of the peer's calls, ``call`` is an IncomingCall; of the answers, the OutgoingCall that was given.
-
-
 class CallReceived(NamedTuple):
     """The peer calls."""
 
-    call: Any
+    call: IncomingCall
 
 
 class Cancelled(NamedTuple):
     """The peer wants one of its calls no more; it waits for the call's end."""
 
-    call: Any
+    call: IncomingCall
     reason: str
+
+
+# Of the answers, ``call`` is the OutgoingCall that was given.
 
 
 class Replied(NamedTuple):

@@ -21,6 +21,7 @@ from grpc_tool_bridge.rpc.peers import Peers, peers_of
 from grpc_tool_bridge.transport import health, reflection
 from grpc_tool_bridge.transport.addresses import check_address, is_loopback, join_address, socket_path, split_address
 from grpc_tool_bridge.transport.channel import memory_options, receive_limit, server_options
+from grpc_tool_bridge.transport.frames import link_behaviour
 from grpc_tool_bridge.transport.reads import Reads
 from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
 
@@ -74,7 +75,7 @@ class GrpcServer:
         most = receive_limit(settings.max_message_bytes)
         self._reads = Reads(self.peers, most, seconds=settings.request_timeout)
         hub.memory.make_room = self._reads.make_room
-        self._links = LinkServer(hub, settings, self.peers, self._reads)
+        self._links = LinkServer(hub, settings, self.peers)
         self._server: grpc.aio.Server | None = None
         strangers = Peers(
             hub.memory,
@@ -111,7 +112,10 @@ class GrpcServer:
             ),
         )
         service = service_handler(
-            self._hub, patience=settings.stream_timeout, link=self._links.serve, reads=self._reads
+            self._hub,
+            patience=settings.stream_timeout,
+            link=link_behaviour(self._links.serve, self._reads),
+            reads=self._reads,
         )
         names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
         self._server.add_generic_rpc_handlers(

@@ -6,6 +6,7 @@ import hmac
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -24,7 +25,7 @@ from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.context import RequestContext, takes_context
 from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS, SERVICE_NAME, Method
 from grpc_tool_bridge.rpc.peers import Peers
-from grpc_tool_bridge.rpc.request_reader import request_reader
+from grpc_tool_bridge.rpc.request_reader import read_request
 from grpc_tool_bridge.rpc.session_defaults import SessionFacts, fact_metadata
 from grpc_tool_bridge.transport.channel import receive_limit
 from grpc_tool_bridge.transport.reads import Reads, Rpc
@@ -86,7 +87,7 @@ def _handler_of_shape(response_streaming: bool) -> Any:
 def _unary(
     method: Method, function: Callable[..., Awaitable[Any]], reads: Reads, hub: SessionFacts
 ) -> Callable[..., Awaitable[Any]]:
-    read, name = request_reader(method), method.name
+    read, name = partial(read_request, method), method.name
     with_context = takes_context(function)
     gives_facts = name == "InitializeSession"
 
@@ -117,7 +118,7 @@ def _unary(
 def _streaming(
     method: Method, function: Callable[..., AsyncGenerator[Any, None]], reads: Reads, patience: float
 ) -> Callable[..., Awaitable[None]]:
-    read, name = request_reader(method), method.name
+    read, name = partial(read_request, method), method.name
     with_context, with_time_out = takes_context(function), name in RUN_TOOLS
 
     async def stream(_: Any, context: Any) -> None:

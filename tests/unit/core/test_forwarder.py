@@ -252,7 +252,7 @@ async def test_a_session_that_ends_takes_its_calls_with_it(world: World) -> None
 async def test_a_worker_that_lets_the_deadline_pass_does_not_hold_its_caller(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(module, "SWEEP_INTERVAL", 0.01)
     world.relayed(timeout_ms=1)
     async with asyncio.timeout(PATIENCE):
         await world.answered.wait()
@@ -263,7 +263,7 @@ async def test_a_worker_that_lets_the_deadline_pass_does_not_hold_its_caller(
 
 async def test_a_call_whose_worker_is_lost_fails_where_it_must_not_be_repeated(world: World) -> None:
     world.relayed()
-    world.pool.lost(world.link, "somebody killed it")
+    world.pool.on_disconnect(world.link, "somebody killed it")
     assert world.error().type == "WorkerUnavailable"
     assert "somebody killed it" in world.error().message
     world.assert_nothing_is_left()
@@ -278,7 +278,7 @@ async def test_a_call_that_may_be_repeated_goes_to_another_worker(idempotent: bo
     try:
         world.relayed()
         world.offer(other, idempotent=idempotent)
-        world.pool.lost(world.link, "somebody killed it")
+        world.pool.on_disconnect(world.link, "somebody killed it")
         assert not world.answers
         await until(lambda: bool(other.payloads))
         other.reply(good())
@@ -296,7 +296,7 @@ async def test_a_caller_may_leave_while_its_call_waits_for_another_worker() -> N
     await world.open(idempotent=True)
     try:
         relay = world.relayed()
-        world.pool.lost(world.link, "somebody killed it")
+        world.pool.on_disconnect(world.link, "somebody killed it")
         await asyncio.sleep(0)
         relay.cancel()
         async with asyncio.timeout(PATIENCE):
@@ -330,7 +330,7 @@ async def test_a_call_that_was_let_in_goes_to_another_worker_although_no_new_one
         unused = asyncio.create_task(world.executor.session_idle(world.session))
         await asyncio.sleep(0)
         world.offer(other, idempotent=True)
-        world.pool.lost(world.link, "somebody killed it")
+        world.pool.on_disconnect(world.link, "somebody killed it")
         await until(lambda: bool(other.payloads))
         assert not idle.done()
         assert not unused.done()
@@ -353,7 +353,7 @@ async def test_a_call_that_lost_so_many_workers_gets_no_further_one() -> None:
         for link, following in itertools.pairwise(links):
             world.offer(following, idempotent=True)
             await until(partial(bool, link.payloads))
-            world.pool.lost(link, "somebody killed it")
+            world.pool.on_disconnect(link, "somebody killed it")
         async with asyncio.timeout(PATIENCE):
             await world.answered.wait()
         assert f"worker number {MAX_LOSSES}" in world.error().message
@@ -371,8 +371,8 @@ async def test_losing_its_worker_twice_is_losing_it_once() -> None:
     try:
         world.relayed()
         world.offer(other, idempotent=True)
-        world.pool.lost(world.link, "it has dialled again")
-        world.pool.lost(world.link, "its link ended")
+        world.pool.on_disconnect(world.link, "it has dialled again")
+        world.pool.on_disconnect(world.link, "its link ended")
         await until(lambda: bool(other.payloads))
         other.reply(good())
         async with asyncio.timeout(PATIENCE):
@@ -389,7 +389,7 @@ async def test_a_session_that_ends_takes_with_it_a_call_that_waits_for_another_w
     await world.open(idempotent=True)
     try:
         world.relayed()
-        world.pool.lost(world.link, "somebody killed it")
+        world.pool.on_disconnect(world.link, "somebody killed it")
         await asyncio.sleep(0)
         for call in list(world.session.calls or ()):
             call.cancel(CallCancelledError("the session has ended"))
@@ -413,7 +413,7 @@ async def test_an_answer_that_comes_from_the_first_worker_after_all_ends_the_cal
     try:
         relay = world.relayed()
         world.offer(other, idempotent=True)
-        world.pool.lost(world.link, "it does not answer")
+        world.pool.on_disconnect(world.link, "it does not answer")
         await until(lambda: bool(other.payloads))
         relay.replied(good())
         assert world.answers == [(good(), None)]

@@ -11,12 +11,12 @@ from grpc.aio import AioRpcError
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.errors import NotFoundError
-from grpc_tool_bridge.link.connection import CLOSED
+from grpc_tool_bridge.link.calls import LinkCall
+from grpc_tool_bridge.link.dialer import CLOSED
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.session_defaults import read_facts
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
-from grpc_tool_bridge.transport.link_calls import LinkCall
 from grpc_tool_bridge.transport.link_stub import LinkStub
 from grpc_tool_bridge.transport.plain_calls import PlainCalls
 from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
@@ -82,8 +82,8 @@ class Way:
     def __init__(self, plain: PlainCalls) -> None:
         self._plain = plain
 
-    def start(self, call: LinkCall, request: Any) -> None:
-        self._plain.send(call, request.SerializeToString())
+    def start_request(self, call: LinkCall, request: Any) -> None:
+        self._plain.start(call, request.SerializeToString())
 
 
 class Desk:

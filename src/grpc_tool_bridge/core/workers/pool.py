@@ -1,7 +1,7 @@
 """The workers that have dialled in: what they offer, who of them gets a call, and what becomes of those that are lost.
 
 A worker that stops answering pings is suspect: it gets no new calls, and those that may be repeated go to another. It
-may merely be busy, so its other calls stay with it until it is out.
+may merely be busy, so its other calls stay with it until it is disconnected.
 """
 
 import asyncio
@@ -73,12 +73,12 @@ class WorkerLink(Protocol):
         """Tells the worker that so many bytes of a stream were used."""
 
     def ping(self) -> None:
-        """Asks for a sign of life; ``WorkerPool.heard`` is called when it comes."""
+        """Asks for a sign of life; ``WorkerPool.on_pong`` is called when it comes."""
 
     def release(self) -> None:
         """Tells a worker that drains that no call of it is left and none will come."""
 
-    def give_up(self, why: str) -> None:
+    def abort(self, why: str) -> None:
         """Ends the link."""
 
 
@@ -205,8 +205,8 @@ class WorkerPool:
             self._keep(tool)
         if before is not None:
             # Its link broke without a word: one that dials again would else wait until it is missed.
-            before.link.give_up(f"the worker {worker.id!r} has dialled again")
-            self.lost(before.link, "it has dialled again")
+            before.link.abort(f"the worker {worker.id!r} has dialled again")
+            self.on_disconnect(before.link, "it has dialled again")
         # Others took their place, and nobody will run them.
         gone = [tool for tool in (*worker.tools, *self._orphans) if self._registry.is_gone(tool)]
         for tool in gone:
@@ -235,7 +235,7 @@ class WorkerPool:
         """Tells whether a link is a worker's."""
         return link in self._workers
 
-    def leave(self, link: WorkerLink) -> None:
+    def on_drain(self, link: WorkerLink) -> None:
         """Gives a worker no new calls: it drains. It is told when its last call is over."""
         worker = self._workers.get(link)
         if worker is None:
@@ -244,9 +244,9 @@ class WorkerPool:
             return
         _log.info("worker %s drains", worker.id)
         self._retire(worker)
-        self.turn(link)
+        self.on_writable(link)
 
-    def lost(self, link: WorkerLink, why: str) -> None:
+    def on_disconnect(self, link: WorkerLink, why: str) -> None:
         """Takes a worker out whose link has ended; its calls fail, or go to another worker."""
         worker = self._workers.pop(link, None)
         self._locks.pop(link, None)
@@ -259,7 +259,7 @@ class WorkerPool:
 
         if worker is not None:
             if not worker.gone:
-                self._throttled.warning("worker %s is out: %s", worker.id, why)
+                self._throttled.warning("worker %s disconnected: %s", worker.id, why)
             self._retire(worker)
         in_slices(tell, calls)
 
@@ -308,7 +308,7 @@ class WorkerPool:
 
     # ------------------------------------------------------------------------------------------ signs of life
 
-    def heard(self, link: WorkerLink) -> None:
+    def on_pong(self, link: WorkerLink) -> None:
         """Notes a sign of life."""
         worker = self._workers.get(link)
         if worker is not None:
@@ -328,8 +328,8 @@ class WorkerPool:
             for worker in list(self._workers.values()):
                 if worker.missed >= out_at:
                     why = f"it did not answer for {settings.worker_lost_after:g} s"
-                    worker.link.give_up(why)
-                    self.lost(worker.link, why)
+                    worker.link.abort(why)
+                    self.on_disconnect(worker.link, why)
                     continue
                 if worker.missed >= suspect_at:
                     self._suspect(worker)
@@ -406,7 +406,7 @@ class WorkerPool:
                 # Nothing, where it has ended.
                 link.cancel(remote)
 
-    def turn(self, link: WorkerLink) -> None:
+    def on_writable(self, link: WorkerLink) -> None:
         """Called after each frame of a link: places may have become free."""
         if self._waiting and any(worker.has_room for worker in self._workers.values()):
             self._serve_waiting()

@@ -254,7 +254,7 @@ async def test_a_runtime_that_is_lost_while_it_is_told_is_one_error(world: World
     runtime = world.runtime()
     creating = world.creating()
     await runtime.asked()
-    world.pool.lost(runtime, "its link broke")
+    world.pool.on_disconnect(runtime, "its link broke")
     with pytest.raises(UnavailableError, match=r"the agent runtime was lost: .*its link broke"):
         await soon(creating)
     await world.quiet()
@@ -309,7 +309,7 @@ async def test_a_worker_without_agents_is_no_runtime(world: World) -> None:
 
 async def test_a_runtime_that_leaves_gets_nothing_more(world: World) -> None:
     runtime = world.runtime()
-    world.pool.leave(runtime)
+    world.pool.on_drain(runtime)
     assert not world.agents.available
     with pytest.raises(UnavailableError, match="no agent runtime is connected"):
         await world.agents.create(definition())
@@ -423,7 +423,7 @@ async def test_a_runtime_that_is_lost_ends_the_run_with_one_error(world: World) 
     runtime = world.runtime()
     running = world.running(await world.agent(runtime))
     (await runtime.take_run()).arrived(thought())
-    world.pool.lost(runtime, "its link broke")
+    world.pool.on_disconnect(runtime, "its link broke")
     error = error_of(await soon(running))
     assert isinstance(error, UnavailableError)
     assert "the agent runtime was lost in the middle of the run" in error.message
@@ -436,13 +436,13 @@ async def test_a_runtime_that_is_lost_before_it_has_the_run_leaves_it_to_another
     running = world.running(await world.agent(first))
     await first.asked()
     second = world.runtime("second")
-    world.pool.lost(first, "its link broke")
+    world.pool.on_disconnect(first, "its link broke")
     (await second.take_run()).arrived(result())
     assert [chunk.WhichOneof("content") for chunk in await soon(running)] == ["result"]
     running = world.running(next(iter(world.session.agents or ())))
     second.end()
     await second.asked()
-    world.pool.lost(second, "its link broke")
+    world.pool.on_disconnect(second, "its link broke")
     assert "no agent runtime is connected" in error_of(await soon(running)).message
     await world.quiet()
 

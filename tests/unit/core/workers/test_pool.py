@@ -80,12 +80,12 @@ class FakeLink:
     def ping(self) -> None:
         self.pings += 1
         if self.alive:
-            self._pool.heard(self)
+            self._pool.on_pong(self)
 
     def release(self) -> None:
         self.released.append(len(self.open))
 
-    def give_up(self, why: str) -> None:
+    def abort(self, why: str) -> None:
         self.given_up.append(why)
 
     # What the worker does:
@@ -94,13 +94,13 @@ class FakeLink:
         """Answers a call."""
         call = self._take(index)
         call.replied(payload)
-        self._pool.turn(self)
+        self._pool.on_writable(self)
 
     def end(self, code: int = 0, message: str = "", *, index: int = 0) -> None:
         """Ends a call, or what is left of one that was cancelled."""
         call = self._take(index)
         call.ended(LinkStatus(code=code, message=message))
-        self._pool.turn(self)
+        self._pool.on_writable(self)
 
     def _take(self, index: int) -> WorkerCall:
         call = self.open.pop(index)
@@ -367,7 +367,7 @@ class TestWaiting:
             await world.begin("t")
         waiting = await world.begin("t", payload=b"waits")
         first.reply()
-        world.pool.leave(first)
+        world.pool.on_drain(first)
         await turns()
         assert first.payloads[-1:] != [b"waits"]
         second.reply()
@@ -383,7 +383,7 @@ class TestWaiting:
         waiting = await world.begin("t", payload=b"waits")
         first.reply()
         second.reply()
-        world.pool.leave(first)
+        world.pool.on_drain(first)
         await turns()
         assert second.payloads[-1:] == [b"waits"]
         second.reply()
@@ -412,7 +412,7 @@ class TestLost:
         link = world.worker(IDEMPOTENT, "once")
         safe, once = await world.begin("safe"), await world.begin("once")
         other = world.worker(IDEMPOTENT, "once")
-        world.pool.lost(link, "its link was lost")
+        world.pool.on_disconnect(link, "its link was lost")
         with pytest.raises(UnavailableError, match="its link was lost; once is not marked idempotent, so whether it"):
             await soon(once)
         await turns()
@@ -425,7 +425,7 @@ class TestLost:
         link.sends = False
         call = await world.begin("once")
         other = world.worker("once")
-        world.pool.lost(link, "its link was lost")
+        world.pool.on_disconnect(link, "its link was lost")
         await turns()
         other.reply(b"elsewhere")
         assert await soon(call) == b"elsewhere"
@@ -436,7 +436,7 @@ class TestLost:
         for _ in range(MAX_LOSSES):
             (link,) = [link for link in links if link.waiting]
             links.remove(link)
-            world.pool.lost(link, "killed")
+            world.pool.on_disconnect(link, "killed")
             await turns()
         with pytest.raises(UnavailableError, match="the call's worker number 3"):
             await soon(call)
@@ -447,14 +447,14 @@ class TestLost:
         stream = world.stream("safe")
         reading = await world.read(stream)
         second = world.worker(IDEMPOTENT)
-        world.pool.lost(first, "killed")
+        world.pool.on_disconnect(first, "killed")
         await turns()
         second.open[0].arrived(b"chunk")
         assert await soon(reading) == b"chunk"
         third = world.worker(IDEMPOTENT)
         reading = await world.read(stream)
         assert second.granted == len(b"chunk")
-        world.pool.lost(second, "killed")
+        world.pool.on_disconnect(second, "killed")
         with pytest.raises(UnavailableError, match="killed"):
             await soon(reading)
         assert not third.open
@@ -463,7 +463,7 @@ class TestLost:
         link = world.worker("once")
         world.worker("once")
         reading = await world.read(world.stream("once"))
-        world.pool.lost(link, "killed")
+        world.pool.on_disconnect(link, "killed")
         with pytest.raises(UnavailableError, match="not marked idempotent"):
             await soon(reading)
 
@@ -490,8 +490,8 @@ class TestLost:
     async def test_losing_it_twice_is_losing_it_once(self, world: World) -> None:
         link = world.worker("once")
         call = await world.begin("once")
-        world.pool.lost(link, "first")
-        world.pool.lost(link, "second")
+        world.pool.on_disconnect(link, "first")
+        world.pool.on_disconnect(link, "second")
         with pytest.raises(UnavailableError, match="first"):
             await soon(call)
 
@@ -499,7 +499,7 @@ class TestLost:
         world = await made(worker_grace=0.02)
         link = world.worker(IDEMPOTENT)
         running = await world.begin("safe")
-        world.pool.lost(link, "killed")
+        world.pool.on_disconnect(link, "killed")
         later = await world.begin("safe")
         assert [tool.name for tool in world.registry.visible(None)] == ["safe"]
         for call in (running, later):
@@ -512,7 +512,7 @@ class TestLost:
         world = await made(worker_grace=60.0)
         link = world.worker("once")
         (tool,) = world.registry.visible(None)
-        world.pool.lost(link, "killed")
+        world.pool.on_disconnect(link, "killed")
         call = await world.begin("once")
         other = world.worker("once")
         await turns()
@@ -531,7 +531,7 @@ class TestLost:
 
     async def test_the_end_of_the_pool_ends_its_timers(self) -> None:
         world = await made(worker_grace=60.0)
-        world.pool.lost(world.worker("t"), "killed")
+        world.pool.on_disconnect(world.worker("t"), "killed")
         assert world.pool._orphans
         await world.close()
         assert not world.pool._orphans
@@ -615,7 +615,7 @@ class TestSignsOfLife:
         await world.close()
 
     async def test_whoever_is_no_worker_is_heard_without_effect(self, world: World) -> None:
-        world.pool.heard(FakeLink(world.pool))
+        world.pool.on_pong(FakeLink(world.pool))
         assert not world.pool.offers(FakeLink(world.pool))
 
 
@@ -624,7 +624,7 @@ class TestLeaving:
         link, other = world.worker("t"), world.worker("t")
         call = await world.begin("t")
         assert link.open
-        world.pool.leave(link)
+        world.pool.on_drain(link)
         assert not link.released
         for _ in range(3):
             await world.begin("t")
@@ -633,24 +633,24 @@ class TestLeaving:
         assert await soon(call) == b"last"
         assert link.released == [0]
         assert world.pool.workers() == [world.known(other)]
-        world.pool.lost(link, "its link ended")
+        world.pool.on_disconnect(link, "its link ended")
 
     async def test_one_without_calls_is_released_at_once(self, world: World) -> None:
         link = world.worker("t")
-        world.pool.leave(link)
+        world.pool.on_drain(link)
         assert link.released == [0]
         assert not len(world.pool)
 
     async def test_a_peer_that_is_no_worker_is_told_nothing(self, world: World) -> None:
         link = FakeLink(world.pool)
-        world.pool.leave(link)
+        world.pool.on_drain(link)
         assert not link.released
 
     async def test_draining_twice_is_draining_once(self, world: World) -> None:
         link = world.worker("t")
         await world.begin("t")
         for _ in range(2):
-            world.pool.leave(link)
+            world.pool.on_drain(link)
         assert not link.released
         link.reply()
         assert link.released == [0]
@@ -658,14 +658,14 @@ class TestLeaving:
     async def test_one_that_drains_offers_nothing_any_more(self, world: World) -> None:
         link = world.worker("t")
         await world.begin("t")
-        world.pool.leave(link)
+        world.pool.on_drain(link)
         with pytest.raises(UnavailableError, match="drains"):
             world.offer(link, "u")
 
     async def test_its_namesake_does_not_cut_its_calls_short(self, world: World) -> None:
         link = world.worker("t", name="w")
         call = await world.begin("t")
-        world.pool.leave(link)
+        world.pool.on_drain(link)
         world.worker("t", name="w")
         assert not link.given_up
         link.reply(b"finished")
@@ -688,7 +688,7 @@ class TestRegistering:
 
     async def test_a_tool_of_those_who_have_gone_can_be_another(self) -> None:
         world = await made(worker_grace=60.0)
-        world.pool.lost(world.worker(ToolSpec(name="t", version="1")), "killed")
+        world.pool.on_disconnect(world.worker(ToolSpec(name="t", version="1")), "killed")
         link = world.worker(ToolSpec(name="t", version="2"))
         (tool,) = world.registry.visible(None)
         assert tool.spec.version == "2"
@@ -697,7 +697,7 @@ class TestRegistering:
 
     async def test_calls_that_wait_for_a_tool_that_became_another_are_told_at_once(self) -> None:
         world = await made(worker_grace=3_600.0)
-        world.pool.lost(world.worker(ToolSpec(name="t", version="1")), "killed")
+        world.pool.on_disconnect(world.worker(ToolSpec(name="t", version="1")), "killed")
         waiting = await world.begin("t")
         world.worker(ToolSpec(name="t", version="2"))
         with pytest.raises(UnavailableError, match="no worker runs t now"):
