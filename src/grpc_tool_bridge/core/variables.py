@@ -8,19 +8,19 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapp
 from dataclasses import dataclass, field
 from typing import Any
 
-from grpc_tool_bridge.aio.notifier import Waiters
+from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.names import check_name, clip
 from grpc_tool_bridge.errors import (
     ConflictError,
     MessageTooLargeError,
     NotFoundError,
     ResourceExhaustedError,
     ToolBridgeError,
-    ValidationError,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ListVariablesResponse, VariableInfo, VariableMetadata
-from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, shown
+from grpc_tool_bridge.rpc.bounds import shown
 from grpc_tool_bridge.rpc.budgets import Budget, Lease
 
 # What a tag takes in memory, however short it is.
@@ -177,7 +177,7 @@ class Variables:
         self._history: _History | None = None
         # Revision of the last delete.
         self._deleted_at = 0
-        self._waiters = Waiters()
+        self._waiters = Notifier()
         self._closed: ToolBridgeError | None = None
         self.revision = 0
 
@@ -212,7 +212,7 @@ class Variables:
 
         Args:
             name: 1 to 256 printable characters.
-            value: Kept as it is.
+            value: ExpiringLRU as it is.
             size: Bytes that the value counts for.
             type_name: Its type, where ``metadata`` names none.
             metadata: Of type, created_by and tags those that are given are taken from it, tags as a whole; the others
@@ -322,7 +322,7 @@ class Variables:
     def close(self, error: ToolBridgeError) -> None:
         """Ends every watch with ``error``."""
         self._closed = error
-        self._waiters.wake()
+        self._waiters.notify_all()
 
     def _begin(self, after: int, epoch: str, wanted: frozenset[str]) -> int:
         """Returns the revision that a watch goes on from; -1 where what came after it is not known any more."""
@@ -377,7 +377,7 @@ class Variables:
         if self._history is not None:
             self._history.add(change)
             self._history_lease.set(self._history.size)
-        self._waiters.wake()
+        self._waiters.notify_all()
 
     def _expect(self, name: str, known: Variable | None, expected: int | None) -> None:
         present = known.revision if known else 0
@@ -452,25 +452,6 @@ def session_budget(session_id: str, settings: Settings, memory: Budget | None) -
     return Budget(
         settings.max_session_bytes, owner=f"session {session_id!r}", setting="max_session_bytes", parent=memory
     )
-
-
-def check_name(name: str, what: str) -> None:
-    """Checks a name that others will read: 1 to 256 printable characters.
-
-    Raises:
-        ValidationError: It is not.
-    """
-    if not name or len(name) > MAX_NAME_CHARS:
-        said = f"{name[:32]!r}…" if name else "empty"
-        raise ValidationError(f"{what} has 1 to {MAX_NAME_CHARS} characters; this one has {len(name):,} ({said})")
-    if not name.isprintable():
-        bad = next(character for character in name if not character.isprintable())
-        raise ValidationError(f"{what} has printable characters only; {shown(name)} has U+{ord(bad):04X}")
-
-
-def clip(text: str) -> str:
-    """Shortens a name that came from outside for the text of an error."""
-    return text if len(text) <= MAX_NAME_CHARS else f"{text[:64]}…"
 
 
 def _name_of(variable: Variable) -> str:

@@ -61,7 +61,7 @@ class Call:
         parent: The call whose tool made this one; None for a call from outside.
         depth: Calls above it.
         context: What the tool was given, where it asked for it.
-        left_behind: Owner of tools that ignore their cancellation.
+        orphaned: Owner of tools that ignore their cancellation.
         abandoned: Whether its tool was one of them.
         closing: Whether its coroutine is being closed by whoever runs it.
         nested: Calls that its tool made and that wait, in this task or another; None until there is one.
@@ -81,9 +81,9 @@ class Call:
         "context",
         "deadline",
         "depth",
-        "left_behind",
         "nested",
         "opened_at",
+        "orphaned",
         "over",
         "parent",
         "session",
@@ -97,7 +97,7 @@ class Call:
         deadline: float,
         *,
         parent: "Call | None",
-        left_behind: TaskSet,
+        orphaned: TaskSet,
         opened_at: float | None = None,
     ) -> None:
         self.session = session
@@ -106,7 +106,7 @@ class Call:
         self.opened_at = time.monotonic() if opened_at is None else opened_at
         self.parent = parent
         self.depth: int = parent.depth + 1 if parent is not None else 0
-        self.left_behind = left_behind
+        self.orphaned = orphaned
         self.context: ToolContext | None = None
         self._task: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -155,7 +155,7 @@ class Call:
     def note_step(self, began: float) -> None:
         """Logs a step that held the event loop too long, if it did; only a tool that runs here takes steps."""
         if time.monotonic() - began > BLOCKED_SECONDS and getattr(self.tool, "tool", None) is not None:
-            held_loop(self.tool.name, self.left_behind, began)
+            held_loop(self.tool.name, self.orphaned, began)
 
     def enter_session(self) -> None:
         """Lets its session find it, until it is disarmed."""
@@ -343,7 +343,7 @@ class Call:
 
     def _leave_behind(self, tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) -> None:
         _log.error("%s ignores its cancellation; it runs on without a caller", self.tool.name)
-        self.left_behind.spawn(_run_out(tool, cancelled), f"left behind: {self.tool.name}")
+        self.orphaned.spawn(_run_out(tool, cancelled), f"left behind: {self.tool.name}")
 
 
 def deadline_text(name: str, seconds: float, waited_for: str) -> str:

@@ -32,6 +32,8 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Progress,
     StreamMetadata,
     ToolCallItem,
+    ToolCallResponse,
+    ToolCallResult,
     ToolStreamChunk,
     ToolStreamRequest,
 )
@@ -137,24 +139,31 @@ class ToolRunner:
 
     # ----------------------------------------------------------------------------------------------- to a result
 
-    async def invoke(
+    async def call(
         self,
         call: Call,
         tool: Tool,
         request: Request,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        *,
-        emit: EventStream | None = None,
-    ) -> Any:
-        """Runs a tool to its result, made to fit what it declares; of what streams, the list of its values.
+        bound: tuple[Sequence[Any], dict[str, Any]],
+        answer: ToolCallResponse | ToolCallResult,
+    ) -> None:
+        """Runs a tool to its result, made to fit what it declares, and puts it into the answer.
 
-        Returns:
-            A scalar as it is, anything else encoded.
+        Of what streams, the result is the list of its values.
+
+        Args:
+            call: The call.
+            tool: What is called.
+            request: What it asks for.
+            bound: Its arguments, as ``arguments`` gave them.
+            answer: What the caller gets.
         """
+        args, kwargs = bound
+        finished = False
         if tool.is_stream or tool.executor == "process":
-            return await self._invoke_other(call, tool, request, args, kwargs, emit)
-        if tool.is_async and tool.context_parameter is None:
+            value = await self._invoke_other(call, tool, request, args, kwargs, None)
+            finished = True
+        elif tool.is_async and tool.context_parameter is None:
             # As _returned does it; most calls come by here, and another coroutine is a thirtieth of them.
             try:
                 value = await call.step(tool.function(*args, **kwargs))
@@ -163,14 +172,18 @@ class ToolRunner:
                     raise ToolRaised(error) from error
                 raise
         else:
-            value = await self._returned(call, tool, request, args, kwargs, emit, finish=True)
-        try:
-            if type(value) in SCALARS and (tool.result is None or type(value) in tool.result.accepts):
-                return value
-        except BaseException as error:
-            # A metaclass is asked for the hash of its class.
-            raise ToolRaised(error) from error
-        return await self._finished(call, tool, value)
+            value = await self._returned(call, tool, request, args, kwargs, None, finish=True)
+        if not finished:
+            try:
+                finished = type(value) in SCALARS and (tool.result is None or type(value) in tool.result.accepts)
+            except BaseException as error:
+                # A metaclass is asked for the hash of its class.
+                raise ToolRaised(error) from error
+            if not finished:
+                value = await self._finished(call, tool, value)
+        call.refuse_late()
+        answer.result.type_url, answer.result.value = self.pack(call, value, tool)
+        answer.success = True
 
     async def _finished(self, call: Call, tool: Tool, value: Any) -> PackedValue:
         """Awaits what has to be awaited of a result, and encodes it, where its thread has not done so."""

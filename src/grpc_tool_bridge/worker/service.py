@@ -106,15 +106,12 @@ class ToolService:
         call: Call | None = None
         try:
             call, tool = self._open(request, context, self._runner.settings.call_timeout)
-            args, kwargs = (
+            bound = (
                 self._runner.arguments(tool, request, size)
                 if size <= LARGE_BYTES
                 else await self._runner.large_arguments(call, tool, request, size)
             )
-            value = await self._runner.invoke(call, tool, request, args, kwargs)
-            call.refuse_late()
-            response.result.type_url, response.result.value = self._runner.pack(call, value, tool)
-            response.success = True
+            await self._runner.call(call, tool, request, bound, response)
         except asyncio.CancelledError as cancelled:
             response.error.CopyFrom(await self._runner.cancelled(call, cancelled))
         except GeneratorExit:
@@ -181,7 +178,7 @@ class ToolService:
         now = time.monotonic()
         end = context.deadline if context.deadline is not None else now + default
         session = _HubSession(request.session_id, self._calls)
-        call = ServedCall(session, named, end, parent=None, left_behind=self._runner.tasks, opened_at=now)
+        call = ServedCall(session, named, end, parent=None, orphaned=self._runner.tasks, opened_at=now)
         call.origin, call.depth = context.parent, getattr(context.parent, "depth", 0)
         if end <= now:
             raise call.timeout_error()

@@ -59,16 +59,16 @@ class NoWorkers:
     def offers(self, link: Any) -> bool:
         return False
 
-    def heard(self, link: Any) -> None:
+    def on_pong(self, link: Any) -> None:
         """Nobody is asked."""
 
-    def turn(self, link: Any) -> None:
+    def on_writable(self, link: Any) -> None:
         """Nobody waits."""
 
-    def leave(self, link: Any) -> None:
+    def on_drain(self, link: Any) -> None:
         link.release()
 
-    def lost(self, link: Any, why: str) -> None:
+    def on_disconnect(self, link: Any, why: str) -> None:
         self.lost_links.append(why)
 
 

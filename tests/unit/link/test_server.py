@@ -86,9 +86,9 @@ class Relaying(Served):
         self.cancelled = 0
         self.takes = True
 
-    def relay_tool(self, request: pb.ToolCallRequest, context: RequestContext, done: Any) -> "Relaying | None":
+    def begin_tool(self, request: pb.ToolCallRequest, context: RequestContext, done: Any) -> Any:
         if not self.takes:
-            return None
+            return self.execute_tool(request, context)
         assert request.tool_id == "t"
         self.relayed.append(done)
         return self
