@@ -4,8 +4,10 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from grpc_tool_bridge import AccessError, BridgeServer, GRPCToolBridge, ToolContext, ToolExecutionError, ToolSpec, tool
+from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolStreamChunk
 from grpc_tool_bridge.values.serialization import serialize_value
 from integration.connections import soon
@@ -119,9 +121,8 @@ async def test_the_token_makes_the_principal_of_a_call(transport: Any) -> None:
         def authorize(self, call: Any, context: Any) -> None:
             seen.append(context.principal)
 
-    settings = {"token": "hush"}
     async with (
-        BridgeServer(tools=[add], **settings) as server,
+        BridgeServer(tools=[add], settings=Settings(token=SecretStr("hush"))) as server,
         GRPCToolBridge(server.address, transport=transport, token="hush") as bridge,
     ):
         await bridge.initialize()

@@ -1,7 +1,6 @@
 """Calls as the hub has them."""
 
 import asyncio
-from typing import Any
 
 from grpc_tool_bridge.core.interfaces import Abortable
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
@@ -28,7 +27,6 @@ class HubCall(Call):
         descendants: Calls that run below it, of an outermost one.
         parent: The call whose tool made this one; None for a call from outside.
         worker: Who runs it now; None where that is the hub itself, or where it waits for a worker.
-        prepared: What its backend needs of the request.
         last_chunk: What its stream ended with, where the backend has it.
         error: What that says went wrong.
         forwarded: What waits for its outcome in its stead, where no task does.
@@ -41,7 +39,6 @@ class HubCall(Call):
     root: "HubCall | None" = None
     descendants = 0
     worker: object | None = None
-    prepared: Any = None
     last_chunk: ToolStreamChunk | bytes | None = None
     error: ErrorInfo | None = None
     forwarded: Abortable | None = None

@@ -17,7 +17,6 @@ from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.forwarder import Forwarded, Forwarder
 from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.interfaces import Backend, Done
-from grpc_tool_bridge.core.local_backend import LocalBackend
 from grpc_tool_bridge.core.names import check_name, clip
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.result_cache import ResultCache, ResultPlace
@@ -61,7 +60,7 @@ class Executor:
         self.admission = Admission(store, registry, self._runner.tasks)
         self.check_size = self._runner.check_size
         self.error_of = self._runner.error_of
-        self._local: Backend[HubCall] = LocalBackend(self._runner)
+        self._local: Backend[HubCall] = self._runner
         self._forwarder = Forwarder(self.admission, self.error_of)
 
     async def aclose(self) -> None:

@@ -19,6 +19,7 @@ from grpc_tool_bridge.runner.blocking import BLOCKED_SECONDS, held_loop
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.tools.context import ToolContext
+    from grpc_tool_bridge.tools.tool import Tool
 
 # An async tool that was cancelled may clean up for so many seconds before its caller is answered without it.
 CLEANUP_SECONDS = 2.0
@@ -43,9 +44,11 @@ class CallTool(Protocol):
 
     Attributes:
         name: For texts.
+        tool: The function; None where somebody else runs it.
     """
 
     name: str
+    tool: "Tool | None"
 
 
 class Call:
@@ -65,6 +68,7 @@ class Call:
         abandoned: Whether its tool was one of them.
         closing: Whether its coroutine is being closed by whoever runs it.
         nested: Calls that its tool made and that wait, in this task or another; None until there is one.
+        prepared: What is left of its request, for whoever runs it.
         over: Whether it has been answered; a tool that still runs may call no further tools.
     """
 
@@ -86,6 +90,7 @@ class Call:
         "orphaned",
         "over",
         "parent",
+        "prepared",
         "session",
         "tool",
     )
@@ -119,6 +124,7 @@ class Call:
         self.closing = False
         self.over = False
         self.nested: set[Call] | None = None
+        self.prepared: Any = None
         # What the tool waits for before it begins. Whoever takes the one item out decides: the thread that begins it,
         # or the loop whose deadline has passed; neither can do so after the other.
         self._waits_for: list[object] | None = None
@@ -269,7 +275,7 @@ class Call:
         except StopIteration as result:
             return result.value
         finally:
-            forks.end_if_due()
+            end_if_forked()
             if began and monotonic() - began > BLOCKED_SECONDS:
                 self.note_step(began)
         self.arm()
@@ -304,14 +310,14 @@ class Call:
                 else:
                     began = monotonic()
                     waits_for = tool.send(sent)
-                forks.end_if_due()
+                end_if_forked()
                 if monotonic() - began > BLOCKED_SECONDS:
                     self.note_step(began)
                     began = 0.0
         except StopIteration as result:
             return result.value
         finally:
-            forks.end_if_due()
+            end_if_forked()
             self._in_tool = False
             if began and monotonic() - began > BLOCKED_SECONDS:
                 self.note_step(began)
@@ -344,6 +350,12 @@ class Call:
     def _leave_behind(self, tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) -> None:
         _log.error("%s ignores its cancellation; it runs on without a caller", self.tool.name)
         self.orphaned.spawn(_run_out(tool, cancelled), f"left behind: {self.tool.name}")
+
+
+def end_if_forked() -> None:
+    """Ends this process where it is a fork that the tool has made in the event loop; called after each of its steps."""
+    if forks.process.ends:
+        forks.end()
 
 
 def deadline_text(name: str, seconds: float, waited_for: str) -> str:
