@@ -131,30 +131,30 @@ class Tracer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """One change of the hub's state.
+class Record:
+    """One change of the hub's state, for a journal.
 
     Attributes:
         kind: "session-created", "session-ended", "variable-set" or "variable-deleted".
         session_id: Whose state.
-        key: The variable's name; empty for a session.
-        value: What it is now: of a session its SessionConfig, of a variable the Variable; None where it is gone.
+        name: Of the variable; empty for a session.
+        value: What is there now, a Session or a Variable; None where it is gone.
     """
 
     kind: str
     session_id: str
-    key: str = ""
+    name: str = ""
     value: Any = None
 
 
 class Journal(Protocol):
     """Keeps the hub's state beyond its process. There is none by default: what the hub holds ends with it.
 
-    Sessions stay the working set in memory; a journal is told of each change, and gives them back to a hub that starts.
+    Sessions stay the working set in memory; a journal is told of each change, in order.
     """
 
-    def append(self, change: Change) -> None:
-        """Takes a change, in order; called in the event loop, so that it must not block."""
+    def append(self, record: Record) -> None:
+        """Takes a change; called in the event loop, so that it must not block."""
 
-    def replay(self) -> Iterable[Change]:
+    def replay(self) -> Iterable[Record]:
         """Gives back the changes that make the present state, in order."""

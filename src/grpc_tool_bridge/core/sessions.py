@@ -14,6 +14,7 @@ from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.idempotency import KeyedCalls
+from grpc_tool_bridge.core.interfaces import Journal, Record
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter
 from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ScopeBounds, ToolSource, register_in
@@ -163,6 +164,7 @@ class SessionStore:
 
     Attributes:
         tool_bytes: What the tools of the hub and of all sessions count for.
+        journal: Told of each change; None: nobody is.
     """
 
     def __init__(
@@ -183,6 +185,7 @@ class SessionStore:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._ended: OrderedDict[str, str] = OrderedDict()
         self.tool_bytes = 0
+        self.journal: Journal | None = None
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -203,7 +206,7 @@ class SessionStore:
 
         Args:
             session_id: 1 to 256 printable characters; empty: one is made up.
-            metadata: ExpiringLRU for whoever asks.
+            metadata: Kept for whoever asks.
             config: Limits of the session; 0 in a field is the hub's default.
 
         Raises:
@@ -229,6 +232,8 @@ class SessionStore:
             self.memory_of(session).take(2 * size, "the metadata of a session")
         self._sessions[session_id] = session
         self._ended.pop(session_id, None)
+        if self.journal is not None:
+            self.journal.append(Record("session-created", session_id, value=session))
         return session
 
     async def get_session(self, session_id: str) -> Session:
@@ -329,6 +334,8 @@ class SessionStore:
         if session.tools:
             self.tools_removed(session.tools.values())
         error = session.ended = self._missing(session.id)
+        if self.journal is not None:
+            self.journal.append(Record("session-ended", session.id))
         if session._variables is not None:  # noqa: SLF001 - the store owns the session
             session._variables.close(error)  # noqa: SLF001 - likewise
         if session._memory is not None:  # noqa: SLF001 - likewise
@@ -433,7 +440,7 @@ class SessionStore:
         session = self.find(session_id)
         if session._variables is None:  # noqa: SLF001 - the store owns the session
             session._variables = Variables(  # noqa: SLF001 - likewise
-                session_id, self.revisions, self.settings, self.memory_of(session)
+                session_id, self.revisions, self.settings, self.memory_of(session), self.journal
             )
         return session._variables  # noqa: SLF001 - likewise
 

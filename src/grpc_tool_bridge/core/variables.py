@@ -11,6 +11,7 @@ from typing import Any
 from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.interfaces import Journal, Record
 from grpc_tool_bridge.core.names import check_name, clip
 from grpc_tool_bridge.errors import (
     ConflictError,
@@ -148,6 +149,7 @@ class Variables:
         revisions: Numbers the changes.
         settings: How many variables, bytes and changes are kept.
         memory: The session's budget; one of its own where not given.
+        journal: Told of each change; None: nobody is.
     """
 
     __slots__ = (
@@ -157,6 +159,7 @@ class Variables:
         "_history",
         "_history_lease",
         "_items",
+        "_journal",
         "_lease",
         "_revisions",
         "_session_id",
@@ -165,13 +168,21 @@ class Variables:
         "revision",
     )
 
-    def __init__(self, session_id: str, revisions: Revisions, settings: Settings, memory: Budget | None = None) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        revisions: Revisions,
+        settings: Settings,
+        memory: Budget | None = None,
+        journal: Journal | None = None,
+    ) -> None:
         memory = memory or session_budget(session_id, settings, None)
         self._lease = Lease(memory, "a variable")
         self._history_lease = Lease(memory, "a change")
         self._session_id = session_id
         self._revisions = revisions
         self._settings = settings
+        self._journal = journal
         self._items: dict[str, Variable] = {}
         self._bytes = 0
         self._history: _History | None = None
@@ -212,7 +223,7 @@ class Variables:
 
         Args:
             name: 1 to 256 printable characters.
-            value: ExpiringLRU as it is.
+            value: Kept as it is.
             size: Bytes that the value counts for.
             type_name: Its type, where ``metadata`` names none.
             metadata: Of type, created_by and tags those that are given are taken from it, tags as a whole; the others
@@ -255,6 +266,8 @@ class Variables:
         self._bytes += held - (known.held if known else 0)
         self._items[name] = variable
         previous = known.revision if known else 0
+        if self._journal is not None:
+            self._journal.append(Record("variable-set", self._session_id, name, variable))
         self._changed(Change("update" if known else "set", name, value, variable.revision, now, size, previous))
         return variable
 
@@ -271,6 +284,8 @@ class Variables:
         self._bytes -= variable.held
         self._lease.set(self._bytes + VARIABLE_BYTES * len(self._items))
         self._deleted_at = self._revisions.next()
+        if self._journal is not None:
+            self._journal.append(Record("variable-deleted", self._session_id, name))
         self._changed(Change("delete", name, None, self._deleted_at, time.time(), previous=variable.revision))
 
     async def select(self, *, prefix: str = "", tags: Collection[str] = (), limit: int = 0) -> list[Variable]:
