@@ -244,13 +244,27 @@ class Variables:
         self._expect(name, known, expected_revision)
         if known is None and not create:
             self.get(name)
-        said = metadata if metadata is not None else _NOTHING_SAID
+        variable = self._made(known, name, value, size, type_name, metadata or _NOTHING_SAID)
+        self._bytes += variable.held - (known.held if known else 0)
+        self._items[name] = variable
+        previous = known.revision if known else 0
+        if self._journal is not None:
+            self._journal.append(Record("variable-set", self._session_id, name, variable))
+        self._changed(
+            Change("update" if known else "set", name, value, variable.revision, variable.updated_at, size, previous)
+        )
+        return variable
+
+    def _made(
+        self, known: Variable | None, name: str, value: Any, size: int, type_name: str, said: VariableMetadata
+    ) -> Variable:
+        """Makes what a variable is next, where there is room for it."""
         created_by = said.created_by or (known.created_by if known else "")
         tags = dict(said.tags) if said.tags else (known.tags if known else _NO_TAGS)
         held = size + len(created_by) + sum(len(key) + len(text) + TAG_BYTES for key, text in tags.items())
         self._check_room(known, held)
         now = time.time()
-        variable = Variable(
+        return Variable(
             name,
             value,
             clip(said.type or type_name),
@@ -263,13 +277,6 @@ class Variables:
             said.secret or (known is not None and known.secret),
             tags,
         )
-        self._bytes += held - (known.held if known else 0)
-        self._items[name] = variable
-        previous = known.revision if known else 0
-        if self._journal is not None:
-            self._journal.append(Record("variable-set", self._session_id, name, variable))
-        self._changed(Change("update" if known else "set", name, value, variable.revision, now, size, previous))
-        return variable
 
     def delete(self, name: str, *, expected_revision: int | None = None) -> None:
         """Deletes the variable.
