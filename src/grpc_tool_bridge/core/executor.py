@@ -64,7 +64,7 @@ class Executor:
         self._forwarder = Forwarder(self.admission, self.error_of)
 
     async def aclose(self) -> None:
-        """Ends what cancelled calls left behind."""
+        """Ends orphaned tools."""
         await self._runner.aclose()
 
     def abandon(self) -> None:

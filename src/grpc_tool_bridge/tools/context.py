@@ -93,13 +93,13 @@ class ToolContext:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the call is over for its caller: cancelled, or past its deadline. A thread tool should look often."""
+        """Whether the call was cancelled or timed out. A thread tool should look often."""
         return self._cancelled or self._deadline <= time.monotonic()
 
     def raise_if_cancelled(self) -> None:
-        """Raises CallCancelledError where the call is over for its caller."""
+        """Raises CallCancelledError where the call was cancelled or timed out."""
         if self.cancelled:
-            raise CallCancelledError(f"{self.tool_name}: the call is over for its caller")
+            raise CallCancelledError(f"{self.tool_name}: the call was cancelled or timed out")
 
     def mark_cancelled(self) -> None:
         """Tells the tool that its call is over. Called by the bridge."""
