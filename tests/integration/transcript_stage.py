@@ -1,0 +1,86 @@
+"""Where a scenario plays: a hub, those who reach it, and a wiretap between them."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any, Literal
+
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolWorker
+from integration.connections import soon
+from integration.transcript_calls import Call, calls_of, transcript
+from integration.wiretap import Wiretap
+
+Transport = Literal["link", "rpc"]
+Scenario = Callable[["Stage"], Awaitable[None]]
+
+
+class Stage:
+    """A hub, those who reach it, and what is recorded of it.
+
+    Args:
+        transport: How clients reach the hub; workers always do over a link.
+        stack: Ends what was begun here.
+
+    Attributes:
+        server: The hub, once it was started.
+    """
+
+    server: BridgeServer
+
+    def __init__(self, transport: Transport, stack: AsyncExitStack) -> None:
+        self.transport = transport
+        self._stack = stack
+        self._from = 0
+        self._tap: Wiretap
+
+    async def hub(self, *tools: Any, **settings: Any) -> BridgeServer:
+        """Starts the hub."""
+        settings = {"shutdown_grace": 0.0, "worker_grace": 0.0, **settings}
+        self.server = BridgeServer(tools=tools, settings=Settings(**settings))
+        await self._stack.enter_async_context(self.server)
+        self._tap = await self._stack.enter_async_context(Wiretap(self.server.address))
+        return self.server
+
+    async def client(self, name: str = "client", **options: Any) -> GRPCToolBridge:
+        """Makes a client; it opens no session yet."""
+        options = {"follow_tools": False, **options}
+        bridge = GRPCToolBridge(await self._tap.open(name), transport=self.transport, **options)
+        self._stack.push_async_callback(bridge.close)
+        return bridge
+
+    async def worker(self, *tools: Any, name: str = "worker", **options: Any) -> ToolWorker:
+        """Makes a worker; it offers nothing yet."""
+        worker = ToolWorker(await self._tap.open(name), tools=tools, **options)
+        self._stack.push_async_callback(worker.close)
+        return worker
+
+    async def play(self, *tools: Any, **settings: Any) -> GRPCToolBridge:
+        """Starts a hub with tools, opens a session, and records from here on."""
+        await self.hub(*tools, **settings)
+        bridge = await self.client()
+        await bridge.initialize("the-session")
+        self.record()
+        return bridge
+
+    def record(self) -> None:
+        """Records from here on: what began before does not belong to the scenario."""
+        self._from = len(self._tap.notes)
+
+    async def seen(self, method: str, count: int = 1) -> None:
+        """Waits until so many calls of a method have begun that are recorded."""
+        await self._tap.until(lambda notes: sum(call.method == method for call in self._recorded(notes)) >= count)
+
+    async def transcript(self) -> str:
+        """Waits until all calls are over that are recorded, and writes them down."""
+        await self._tap.until(lambda notes: all(call.is_over for call in self._recorded(notes)))
+        return transcript(self._recorded(self._tap.notes))
+
+    def _recorded(self, notes: Any) -> list[Call]:
+        return [call for call in calls_of(notes) if call.began >= self._from]
+
+
+async def record(scenario: Scenario, transport: Transport) -> str:
+    """Plays a scenario; returns its transcript."""
+    async with AsyncExitStack() as stack:
+        stage = Stage(transport, stack)
+        await soon(scenario(stage))
+        return await stage.transcript()
