@@ -1,16 +1,21 @@
 """What goes over the wire for each kind of call is what was recorded before.
 
-``pytest tests/integration/test_transcripts.py --record-transcripts`` writes the recordings anew. That is for a change that
-is meant to change the wire, and for nothing else; what changes in the files is then part of what is reviewed.
+``pytest tests/integration/test_transcripts.py --record-transcripts`` writes the recordings anew. That is for a change
+that is meant to change the wire, and for nothing else; what changes in the files is then part of what is reviewed.
 """
 
 import difflib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from integration.transcript_scenarios import SCENARIOS
 from integration.transcript_stage import Transport, record
+
+KINDS = ("sessions", "tools", "failures", "streams", "workers", "variables", "agents")
+for kind in KINDS:
+    import_module(f"integration.transcripts_of_{kind}")
 
 RECORDINGS = Path(__file__).parent / "transcripts"
 CASES = [(name, transport) for name, (_, transports) in SCENARIOS.items() for transport in transports]

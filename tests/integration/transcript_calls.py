@@ -14,13 +14,14 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from integration.transcript_text import Node, Writer, lay_out
+from integration.transcript_text import Block, Node, Writer, lay_out
 from integration.wiretap import Note
 
 HUB = "hub"
 LINK = "Link"
 _ERROR_TRAILER = "tool-bridge-error-bin"
 _ORIGIN = "tool-bridge-origin"
+_NONE: Mapping[str, str] = MappingProxyType({})
 _METHODS = pb.DESCRIPTOR.services_by_name["SnakepitBridge"].methods_by_name
 _STATUS_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
 
@@ -37,12 +38,14 @@ class Line:
         label: What it is.
         message: It, where it has content.
         texts: Metadata that comes with it.
+        replaced: What is shown in place of some of its fields.
     """
 
     sender: str
     label: str
     message: Message | None
     texts: Mapping[str, str]
+    replaced: Mapping[str, str]
 
 
 @dataclass(slots=True)
@@ -68,10 +71,20 @@ class Call:
     lines: list[Line] = field(default_factory=list)
 
     def say(
-        self, sender: str, label: str, message: Message | None = None, texts: Mapping[str, str] = MappingProxyType({})
+        self,
+        sender: str,
+        label: str,
+        message: Message | None = None,
+        texts: Mapping[str, str] = _NONE,
+        replaced: Mapping[str, str] = _NONE,
     ) -> None:
         """Adds a line."""
-        self.lines.append(Line(sender, label, message, texts))
+        self.lines.append(Line(sender, label, message, texts, replaced))
+
+    def forget_late_cancel(self) -> None:
+        """Drops the cancellation of a stream that went well: its end may have been on its way, or not."""
+        if any(line.label == "end OK" for line in self.lines):
+            self.lines = [line for line in self.lines if line.label != "cancel"]
 
 
 def calls_of(notes: Sequence[Note]) -> list[Call]:
@@ -106,18 +119,11 @@ def transcript(calls: Sequence[Call]) -> str:
 
 
 def _write(writer: Writer, line: Line) -> list[str]:
-    items: list[tuple[str, Node]] = []
-    if line.texts:
-        items.append(("", writer.texts(line.texts)))
-    if line.message is not None:
-        items.append(("", writer.message(line.message)))
     before = f"{line.sender}> {line.label}"
-    if not items:
-        return [f"  {writer.text(before)}"]
-    written = lay_out(items[0][1], before=f"{writer.text(before)} ", indent="  ")
-    for _, node in items[1:]:
-        written += lay_out(node, before="and ", indent="  ")
-    return written
+    items: list[tuple[str, Node]] = [("with ", writer.texts(line.texts))] if line.texts else []
+    if line.message is not None:
+        items += writer.fields(line.message, line.replaced)
+    return lay_out(Block("", tuple(items), ""), before=f"{before} ", indent="  ")
 
 
 class _RpcReader:
@@ -204,7 +210,9 @@ class _LinkReader:
         self._calls[envelope.id] = call
         self._all.append(call)
         texts = dict(begun.metadata)
+        left = {}
         if _ORIGIN in texts:
+            left = {"timeout_ms": "<left>"}
             texts[_ORIGIN] = f"<the {self._nth_of_the_hub(int(texts[_ORIGIN]))} call from the hub>"
         if begun.timeout_ms:
             # What is left of an outer call's time is chance.
@@ -212,7 +220,7 @@ class _LinkReader:
         if begun.initial_credit:
             texts["initial_credit"] = str(begun.initial_credit)
         payload = self._whole(sender, envelope.id, begun.payload)
-        call.say(sender, "request", _parse(_METHODS[begun.method].input_type, payload), texts)
+        call.say(sender, "request", _parse(_METHODS[begun.method].input_type, payload), texts, left)
 
     @property
     def _serves(self) -> bool:
@@ -239,6 +247,7 @@ class _LinkReader:
                 content: Any = getattr(envelope, kind)
                 call.say(sender, kind, content)
         call.is_over = call.is_over or kind in {"reply", "end"}
+        call.forget_late_cancel()
 
     def _whole(self, sender: str, number: int, rest: bytes) -> bytes:
         return self._parts.pop((sender, number), b"") + rest

@@ -1,8 +1,14 @@
 """What is recorded: each scenario is one kind of call."""
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
-from integration.transcript_stage import Scenario, Stage, Transport
+import pytest
+
+from grpc_tool_bridge import ToolBridgeError
+from integration.connections import soon
+from integration.transcript_stage import Scenario, Transport
 
 BOTH: tuple[Transport, ...] = ("link", "rpc")
 
@@ -11,9 +17,10 @@ SCENARIOS: dict[str, tuple[Scenario, Iterable[Transport]]] = {}
 
 
 def scenario(*transports: Transport) -> Callable[[Scenario], Scenario]:
-    """Registers a scenario under its name."""
+    """Registers a scenario under its name; without transports, over both."""
 
     def register(function: Scenario) -> Scenario:
+        assert function.__name__ not in SCENARIOS
         SCENARIOS[function.__name__] = function, transports or BOTH
         return function
 
@@ -25,21 +32,32 @@ def add(a: int, b: int = 2) -> int:
     return a + b
 
 
-async def add_async(a: int, b: int = 2) -> int:
-    """Adds up."""
-    return a + b
+class Gate:
+    """A tool that waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.waits = asyncio.Event()
+        self.opened = asyncio.Event()
+
+    async def wait(self) -> str:
+        """Waits."""
+        self.waits.set()
+        await self.opened.wait()
+        return "opened"
+
+    async def reached(self) -> None:
+        """Waits until the tool waits."""
+        await soon(self.waits.wait())
 
 
-@scenario()
-async def session_with_defaults(stage: Stage) -> None:
-    await stage.hub(add)
-    bridge = await stage.client()
-    await bridge.initialize()
-    await bridge.close()
+async def refused(answer: Awaitable[Any]) -> None:
+    """Awaits what has to fail; how it does is in the transcript."""
+    with pytest.raises(ToolBridgeError):
+        await soon(answer)
 
 
-@scenario()
-async def call_of_a_tool_of_the_hub(stage: Stage) -> None:
-    bridge = await stage.play(add, add_async)
-    await bridge.tools["add"](1, b=3)
-    await bridge.tools["add_async"](1)
+async def broken_off(call: "asyncio.Task[Any]") -> None:
+    """Cancels a call as its caller."""
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call

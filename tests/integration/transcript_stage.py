@@ -30,6 +30,7 @@ class Stage:
         self.transport = transport
         self._stack = stack
         self._from = 0
+        self._to: int | None = None
         self._tap: Wiretap
 
     async def hub(self, *tools: Any, **settings: Any) -> BridgeServer:
@@ -65,17 +66,38 @@ class Stage:
         """Records from here on: what began before does not belong to the scenario."""
         self._from = len(self._tap.notes)
 
+    def take_no_more(self) -> None:
+        """Takes no calls into the record that begin from here on; those that run are recorded to their end."""
+        self._to = len(self._tap.notes)
+
+    def cut(self, party: str) -> None:
+        """Breaks off every RPC of a party, as a network does that fails."""
+        self._tap.cut(party)
+
     async def seen(self, method: str, count: int = 1) -> None:
         """Waits until so many calls of a method have begun that are recorded."""
         await self._tap.until(lambda notes: sum(call.method == method for call in self._recorded(notes)) >= count)
 
+    async def said(self, method: str, label: str) -> None:
+        """Waits until it was said in a call of a method that is recorded."""
+        await self._tap.until(
+            lambda notes: any(
+                line.label == label for call in self._recorded(notes) if call.method == method for line in call.lines
+            )
+        )
+
     async def transcript(self) -> str:
         """Waits until all calls are over that are recorded, and writes them down."""
-        await self._tap.until(lambda notes: all(call.is_over for call in self._recorded(notes)))
+        try:
+            await self._tap.until(lambda notes: all(call.is_over for call in self._recorded(notes)))
+        except TimeoutError:
+            left = [call for call in self._recorded(self._tap.notes) if not call.is_over]
+            raise AssertionError(f"these calls are not over:\n\n{transcript(left)}") from None
         return transcript(self._recorded(self._tap.notes))
 
     def _recorded(self, notes: Any) -> list[Call]:
-        return [call for call in calls_of(notes) if call.began >= self._from]
+        end = len(notes) if self._to is None else self._to
+        return [call for call in calls_of(notes) if self._from <= call.began < end]
 
 
 async def record(scenario: Scenario, transport: Transport) -> str:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, MutableSequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -33,16 +34,21 @@ _IDS = {
     "epoch": "epoch",
     "idempotency_key": "key",
 }
-_MADE_UP = re.compile(r"\b(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{12,64})\b")
+_MADE_UP = re.compile(
+    r"\b(?:[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}|(?=\d*[a-f])[0-9a-f]{12,64})\b"
+)
 
 # Durations and sizes that are measured. Those that may be 0 by chance are left out.
 _MEASURED = {"duration_ms", "duration_us", "total_duration_ms", "avg_duration_ms"}
+_USUAL = ["duration_ms: ", "duration_us: "]
 _MAY_BE_ZERO = {"cpu_time_ms", "memory_bytes"}
 
 _TEXTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(?:127\.0\.0\.1|localhost|\[::1\]):\d+"), "<address>"),
     (re.compile(r"Python \d+(?:\.\d+)+\S*"), "Python <version>"),
     (re.compile(r"\bBearer \S+"), "Bearer <token>"),
+    # Where a class of the package's own stands is no part of the wire.
+    (re.compile(r"\bgrpc_tool_bridge(?:\.[a-z_]\w*)+\.(?=[A-Z])"), "<the package>."),
 )
 _FRAME = re.compile(r'^ *File "(?P<path>[^"]*)", line \d+(?P<rest>.*)$')
 _ANCHORS = re.compile(r"^ *[~^]+ *$")
@@ -58,11 +64,17 @@ class Block:
     """
 
     opened: str
-    items: tuple[tuple[str, "Node"], ...]
+    items: "Items"
     closed: str
+
+    @property
+    def fills_lines(self) -> bool:
+        """Whether short items share a line; those of a list do not."""
+        return self.opened[-1:] != "["
 
 
 Node = str | Block
+Items = tuple[tuple[str, Node], ...]
 
 
 class Writer:
@@ -72,16 +84,14 @@ class Writer:
         self._placeholders: dict[str, str] = {}
         self._counts: dict[str, int] = {}
 
-    def message(self, message: Message) -> Node:
-        """Shows a message, with all the fields that are set."""
-        items: list[tuple[str, Node]] = []
-        for field, value in message.ListFields():
-            if field.name in _MAY_BE_ZERO:
-                continue
-            items.append((f"{field.name}: ", self._field(field, value)))
+    def fields(self, message: Message, replaced: Mapping[str, str] = MappingProxyType({})) -> "Items":
+        """Shows all the fields of a message that are set, some of them by what replaces them."""
+        fields = [(field, value) for field, value in message.ListFields() if field.name not in _MAY_BE_ZERO]
         unknown = UnknownFieldSet(message)
-        items += [("", f"unknown field {unknown[place].field_number}") for place in range(len(unknown))]
-        return Block("{", tuple(items), "}")
+        return (
+            *((f"{field.name}: ", replaced.get(field.name) or self._field(field, value)) for field, value in fields),
+            *(("", f"unknown field {unknown[place].field_number}") for place in range(len(unknown))),
+        )
 
     def text(self, text: str, kind: str = "id") -> str:
         """Shows a text, in which what is chance is replaced."""
@@ -140,7 +150,10 @@ class Writer:
             return self.text(value.utf8.decode())
         if isinstance(value, AnyMessage):
             return self._packed(value)
-        return self.message(value)
+        items = self.fields(value)
+        if isinstance(value, pb.ExecutionMetrics) and [name for name, _ in items] == _USUAL:
+            return "<measured>"
+        return Block("{", items, "}")
 
     def _packed(self, packed: AnyMessage) -> Node:
         name = packed.type_url.rpartition("/")[2]
@@ -176,14 +189,20 @@ class Writer:
 
 
 def lay_out(node: Node, *, before: str = "", indent: str = "") -> list[str]:
-    """Writes a node on one line where it fits, else each of its items on lines of its own."""
+    """Writes a node on one line where it fits, else on as many as it takes."""
     line = f"{indent}{before}{_flat(node)}"
     if len(line) <= WIDTH or isinstance(node, str) or not node.items:
-        return [line]
-    lines = [f"{indent}{before}{node.opened}"]
+        return [line.rstrip()]
+    lines = [f"{indent}{before}{node.opened}".rstrip()]
+    inner = f"{indent}  "
     for name, item in node.items:
-        lines += lay_out(item, before=name, indent=f"{indent}  ")
-    return [*lines, f"{indent}{node.closed}"]
+        added = lay_out(item, before=name, indent=inner)
+        joined = f"{lines[-1]}, {added[0].lstrip()}"
+        if node.fills_lines and len(lines) > 1 and len(added) == 1 and len(joined) <= WIDTH:
+            lines[-1] = joined
+        else:
+            lines += added
+    return [*lines, f"{indent}{node.closed}"] if node.closed else lines
 
 
 def _flat(node: Node) -> str:

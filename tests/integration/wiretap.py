@@ -66,11 +66,13 @@ class Wiretap:
 
     Attributes:
         notes: What was seen so far, in order.
+        running: The RPCs that are not over.
     """
 
     def __init__(self, address: str) -> None:
         self.notes: list[Note] = []
         self._address = address
+        self.running: set[_Rpc] = set()
         self._rpcs = 0
         self._noted = asyncio.Event()
         self._stack = contextlib.AsyncExitStack()
@@ -90,6 +92,11 @@ class Wiretap:
         """Takes down what was seen."""
         self.notes.append(note)
         self._noted.set()
+
+    def cut(self, party: str) -> None:
+        """Breaks off every RPC of a party that runs, for both sides."""
+        for rpc in [each for each in self.running if each.party == party]:
+            rpc.cut()
 
     async def until(self, condition: Callable[[Sequence[Note]], object]) -> None:
         """Waits until ``condition(notes)`` holds; fails where it does not within the patience."""
@@ -128,8 +135,15 @@ class _Rpc:
         self._tap = tap
         self._channel = channel
         self._method = str(details.method)
-        self._party = party
+        self.party = party
         self._number = tap.next_rpc()
+        self._call: Any = None
+        self._is_cut = False
+
+    def cut(self) -> None:
+        """Breaks it off for both sides."""
+        self._is_cut = True
+        self._call.cancel()
 
     async def forward(self, messages: AsyncIterator[bytes], context: Any) -> None:
         metadata = tuple((key, value) for key, value in context.invocation_metadata() if key != "user-agent")
@@ -137,12 +151,15 @@ class _Rpc:
         self._note("begin", metadata=metadata, has_deadline=deadline is not None)
         call: Any = self._channel.stream_stream(self._method)(metadata=metadata, timeout=deadline)
         sending = asyncio.create_task(self._send(call, messages))
+        self._call = call
+        self._tap.running.add(self)
         try:
             await self._answer(call, context)
         except asyncio.CancelledError:
             self._note("cancelled")
             raise
         finally:
+            self._tap.running.discard(self)
             call.cancel()
             sending.cancel()
             await asyncio.wait([sending])
@@ -165,17 +182,19 @@ class _Rpc:
             # The status below says it.
             pass
         except asyncio.CancelledError:
-            # gRPC raises it also where it was the hub that answered with the status CANCELLED.
+            # gRPC raises it also where the status is CANCELLED, by the hub's answer or since the RPC was cut.
             if _is_cancelled():
                 raise
         code, details, trailing = await call.code(), await call.details(), _given(await call.trailing_metadata())
+        if self._is_cut:
+            code, details, trailing = grpc.StatusCode.UNAVAILABLE, "the wiretap broke it off", ()
         self._note("end", code=code, details=details, metadata=trailing)
         if code is not grpc.StatusCode.OK:
             await context.abort(code, details, trailing)
         context.set_trailing_metadata(trailing)
 
     def _note(self, kind: Kind, **facts: Any) -> None:
-        self._tap.note(Note(party=self._party, rpc=self._number, method=self._method, kind=kind, **facts))
+        self._tap.note(Note(party=self.party, rpc=self._number, method=self._method, kind=kind, **facts))
 
 
 def _is_cancelled() -> bool:
