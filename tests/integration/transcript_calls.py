@@ -82,8 +82,11 @@ class Call:
         self.lines.append(Line(sender, label, message, texts, replaced))
 
     def forget_late_cancel(self) -> None:
-        """Drops the cancellation of a stream that went well: its end may have been on its way, or not."""
-        if any(line.label == "end OK" for line in self.lines):
+        """Drops a cancellation that changed nothing: whether the answer was on its way already is chance."""
+        *before, last = self.lines
+        if last.label == "cancel" and self.is_over:
+            self.lines = before
+        elif last.label in {"reply", "end OK"}:
             self.lines = [line for line in self.lines if line.label != "cancel"]
 
 
@@ -210,22 +213,17 @@ class _LinkReader:
         self._calls[envelope.id] = call
         self._all.append(call)
         texts = dict(begun.metadata)
-        left = {}
+        # Of a call that is part of another one, or is passed on.
+        left = {"timeout_ms": "<left>"} if sender == HUB or _ORIGIN in texts else {}
         if _ORIGIN in texts:
-            left = {"timeout_ms": "<left>"}
             texts[_ORIGIN] = f"<the {self._nth_of_the_hub(int(texts[_ORIGIN]))} call from the hub>"
         if begun.timeout_ms:
-            # What is left of an outer call's time is chance.
-            texts["timeout_ms"] = "<left>" if self._serves else str(begun.timeout_ms)
+            # What is left of an outer call's time, or after the wait for a link.
+            texts["timeout_ms"] = "<left>"
         if begun.initial_credit:
             texts["initial_credit"] = str(begun.initial_credit)
         payload = self._whole(sender, envelope.id, begun.payload)
         call.say(sender, "request", _parse(_METHODS[begun.method].input_type, payload), texts, left)
-
-    @property
-    def _serves(self) -> bool:
-        """Whether the hub calls over this link."""
-        return self._last[HUB] > 0
 
     def _nth_of_the_hub(self, number: int) -> str:
         before = [each for each in self._calls if each % 2 == 0 and each <= number]
@@ -246,8 +244,8 @@ class _LinkReader:
             case _:
                 content: Any = getattr(envelope, kind)
                 call.say(sender, kind, content)
-        call.is_over = call.is_over or kind in {"reply", "end"}
         call.forget_late_cancel()
+        call.is_over = call.is_over or kind in {"reply", "end"}
 
     def _whole(self, sender: str, number: int, rest: bytes) -> bytes:
         return self._parts.pop((sender, number), b"") + rest

@@ -47,6 +47,8 @@ _TEXTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(?:127\.0\.0\.1|localhost|\[::1\]):\d+"), "<address>"),
     (re.compile(r"Python \d+(?:\.\d+)+\S*"), "Python <version>"),
     (re.compile(r"\bBearer \S+"), "Bearer <token>"),
+    # The hub sees the one or the other, by chance, of a worker that goes without a word.
+    (re.compile(r"\bits link (?:was lost|ended)\b"), "its link ended"),
     # Where a class of the package's own stands is no part of the wire.
     (re.compile(r"\bgrpc_tool_bridge(?:\.[a-z_]\w*)+\.(?=[A-Z])"), "<the package>."),
 )

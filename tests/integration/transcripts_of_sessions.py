@@ -98,7 +98,8 @@ async def hub_that_drains(stage: Stage) -> None:
     await soon(asyncio.gather(call, ending))
 
 
-@scenario()
+# Over a link gRPC may drop the answer: the status that ends the link overtakes what is not read yet.
+@scenario("rpc")
 async def hub_that_stops_at_once(stage: Stage) -> None:
     gate = Gate()
     await stage.hub(gate.wait)

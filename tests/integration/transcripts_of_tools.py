@@ -32,7 +32,7 @@ async def add_async(a: int, b: int = 2) -> int:
 
 async def echo(*values: Any, **named: Any) -> Any:
     """Gives back what it gets."""
-    return [*values, *named.values()] if named or len(values) != 1 else values[0]
+    return [*values, *(named[name] for name in sorted(named))] if named or len(values) != 1 else values[0]
 
 
 async def size(data: bytes) -> bytes:
