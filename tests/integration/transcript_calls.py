@@ -150,7 +150,9 @@ class _RpcReader:
             case "answered":
                 self._call.say(HUB, "answer", _parse(method.output_type, note.message))
             case "cancelled":
-                self._call.say(note.party, "cancels")
+                # A reader may go before the status comes, once it has what ends a stream.
+                if not _closes(self._call.lines[-1].message):
+                    self._call.say(note.party, "cancels")
             case _:
                 _end(self._call, note)
         self._call.is_over = note.kind in {"cancelled", "end"}
@@ -258,9 +260,18 @@ def _end(call: Call, note: Note) -> None:
         texts = {"details": note.details, **texts}
     info = pb.ErrorInfo.FromString(error) if isinstance(error, bytes) else None
     is_plain = note.code is grpc.StatusCode.OK and not texts
-    if not is_plain or call.lines[-1].label != "answer" or _METHODS[call.method].server_streaming:
+    last = call.lines[-1]
+    needs_none = _closes(last.message) if _METHODS[call.method].server_streaming else last.label == "answer"
+    if not (is_plain and needs_none):
         call.say(HUB, f"status {note.code.name}", info, texts)
     call.is_over = True
+
+
+def _closes(message: Message | None) -> bool:
+    """Tells whether a message is the last of its stream by what it is."""
+    if not isinstance(message, pb.ToolStreamChunk | pb.AgentExecutionChunk):
+        return False
+    return message.WhichOneof("content") in {"complete", "error", "result"}
 
 
 def _texts(note: Note) -> dict[str, str]:

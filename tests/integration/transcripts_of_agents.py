@@ -1,6 +1,7 @@
 """Agents and their runs, with a model that answers from a script."""
 
 import asyncio
+from contextlib import aclosing
 from typing import Any
 
 from grpc_tool_bridge import GRPCToolBridge
@@ -102,7 +103,6 @@ async def run_whose_reader_leaves_while_its_tool_runs(stage: Stage) -> None:
     gate = Gate()
     bridge = await play(stage, [step("I wait.", "wait")], gate.wait)
     agent_id = await bridge.create_react_agent("Question -> Answer")
-    running = asyncio.create_task(run(bridge, agent_id))
-    await gate.reached()
-    running.cancel()
-    await asyncio.wait([running])
+    async with aclosing(bridge.execute_agent_streaming({"agent_id": agent_id, "input": QUESTION})) as steps:
+        assert [(await soon(anext(steps)))["type"] for _ in range(2)] == ["thought", "action"]
+        await gate.reached()

@@ -13,11 +13,13 @@ from typing import Any, Literal, Self
 import grpc
 import grpc.aio
 
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from support.patience import PATIENCE
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 Kind = Literal["begin", "sent", "answered", "cancelled", "end"]
 
+_SHAPES = pb.DESCRIPTOR.services_by_name["SnakepitBridge"].methods_by_name
 _UNBOUNDED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 _CHANNEL_OPTIONS = [
     *_UNBOUNDED,
@@ -118,7 +120,7 @@ class Wiretap:
 
 
 class _Forwarding(grpc.GenericRpcHandler):
-    """Takes every RPC of a party; to gRPC a unary message is a stream of one, so one way serves all methods."""
+    """Takes every RPC of a party; to gRPC a unary message is a stream of one, so one handler serves all methods."""
 
     def __init__(self, tap: Wiretap, party: str, channel: grpc.aio.Channel) -> None:
         self._tap = tap
@@ -135,6 +137,7 @@ class _Rpc:
         self._tap = tap
         self._channel = channel
         self._method = str(details.method)
+        self._shape = _SHAPES[self._method.rpartition("/")[2]]
         self.party = party
         self._number = tap.next_rpc()
         self._call: Any = None
@@ -149,20 +152,38 @@ class _Rpc:
         metadata = tuple((key, value) for key, value in context.invocation_metadata() if key != "user-agent")
         deadline = context.time_remaining()
         self._note("begin", metadata=metadata, has_deadline=deadline is not None)
-        call: Any = self._channel.stream_stream(self._method)(metadata=metadata, timeout=deadline)
-        sending = asyncio.create_task(self._send(call, messages))
-        self._call = call
-        self._tap.running.add(self)
+        sending: asyncio.Task[None] | None = None
         try:
-            await self._answer(call, context)
+            if self._shape.client_streaming:
+                self._call = self._channel.stream_stream(self._method)(metadata=metadata, timeout=deadline)
+                sending = asyncio.create_task(self._send(self._call, messages))
+            else:
+                # Begun with its request: gRPC may lose the status of an RPC that is refused before a message is sent.
+                request = await self._only(messages)
+                self._call = getattr(self._channel, self._kind)(self._method)(
+                    request, metadata=metadata, timeout=deadline
+                )
+            self._tap.running.add(self)
+            await self._answer(self._call, context)
         except asyncio.CancelledError:
             self._note("cancelled")
             raise
         finally:
             self._tap.running.discard(self)
-            call.cancel()
-            sending.cancel()
-            await asyncio.wait([sending])
+            if self._call is not None:
+                self._call.cancel()
+            if sending is not None:
+                sending.cancel()
+                await asyncio.wait([sending])
+
+    @property
+    def _kind(self) -> str:
+        return "unary_stream" if self._shape.server_streaming else "unary_unary"
+
+    async def _only(self, messages: AsyncIterator[bytes]) -> bytes:
+        request = [message async for message in messages]
+        self._note("sent", message=request[0])
+        return request[0]
 
     async def _send(self, call: Any, messages: AsyncIterator[bytes]) -> None:
         # A write fails where the hub has ended the RPC, whose status then says why.
@@ -172,10 +193,17 @@ class _Rpc:
                 await call.write(message)
             await call.done_writing()
 
+    async def _answers(self, call: Any) -> AsyncIterator[bytes]:
+        if not self._shape.server_streaming:
+            yield await call
+            return
+        while (message := await call.read()) is not grpc.aio.EOF:
+            yield message
+
     async def _answer(self, call: Any, context: Any) -> None:
         try:
             await context.send_initial_metadata(_given(await call.initial_metadata()))
-            while (message := await call.read()) is not grpc.aio.EOF:
+            async for message in self._answers(call):
                 self._note("answered", message=message)
                 await context.write(message)
         except grpc.aio.AioRpcError:
