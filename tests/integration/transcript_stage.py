@@ -1,13 +1,16 @@
 """Where a scenario plays: a hub, those who reach it, and a wiretap between them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, Literal
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolWorker
-from integration.connections import soon
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolBridgeClient, ToolWorker
+from integration.connections import PATIENCE, soon
 from integration.transcript_calls import Call, calls_of, transcript
 from integration.wiretap import Wiretap
+
+SESSION = "the-session"
 
 Transport = Literal["link", "rpc"]
 Scenario = Callable[["Stage"], Awaitable[None]]
@@ -58,7 +61,7 @@ class Stage:
         """Starts a hub with tools, opens a session, and records from here on."""
         await self.hub(*tools, **settings)
         bridge = await self.client()
-        await bridge.initialize("the-session")
+        await bridge.initialize(SESSION)
         self.record()
         return bridge
 
@@ -85,6 +88,16 @@ class Stage:
                 line.label == label for call in self._recorded(notes) if call.method == method for line in call.lines
             )
         )
+
+    async def active(self, count: int) -> None:
+        """Waits until the hub counts so many calls of the session; what is asked for that is not recorded."""
+        async with asyncio.timeout(PATIENCE):
+            client = ToolBridgeClient(self.server.address)
+            client.session_id = SESSION
+            # The hub tells no other way that it has a call which waits.
+            while (await client.session_info()).active_operations < count:
+                pass
+            await client.close()
 
     async def transcript(self) -> str:
         """Waits until all calls are over that are recorded, and writes them down."""

@@ -21,6 +21,8 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 
 WIDTH = 116
 _SHOWN_BYTES = 80
+# Above what a schema or a message of the scenarios has.
+_MAX_TEXT = 1_000
 
 # Fields that hold an id, and what the id is of; an id that was made up becomes "<session-1>" wherever it stands.
 _IDS = {
@@ -38,15 +40,19 @@ _MADE_UP = re.compile(
     r"\b(?:[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}|(?=\d*[a-f])[0-9a-f]{12,64})\b"
 )
 
-# Durations and sizes that are measured. Those that may be 0 by chance are left out.
-_MEASURED = {"duration_ms", "duration_us", "total_duration_ms", "avg_duration_ms"}
+# Durations and sizes that are measured, and tokens, whose number is DSPy's doing.
+_MEASURED = {"duration_ms", "duration_us", "total_duration_ms", "avg_duration_ms", "prompt_tokens", "completion_tokens"}
 _USUAL = ["duration_ms: ", "duration_us: "]
+# Those that may be 0 by chance are left out.
 _MAY_BE_ZERO = {"cpu_time_ms", "memory_bytes"}
 
 _TEXTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(?:127\.0\.0\.1|localhost|\[::1\]):\d+"), "<address>"),
     (re.compile(r"Python \d+(?:\.\d+)+\S*"), "Python <version>"),
-    (re.compile(r"\bBearer \S+"), "Bearer <token>"),
+    (re.compile(r"\bBearer [\w.-]+"), "Bearer <token>"),
+    (re.compile(r"\bcall again in [\d.]+ s\b"), "call again in <seconds> s"),
+    # The rest is protobuf's.
+    (re.compile(r"\bDecodeError: .*"), "DecodeError: <why>"),
     # The hub sees the one or the other, by chance, of a worker that goes without a word.
     (re.compile(r"\bits link (?:was lost|ended)\b"), "its link ended"),
     # Where a class of the package's own stands is no part of the wire.
@@ -115,6 +121,8 @@ class Writer:
     def _quoted(self, text: str, name: str = "") -> str:
         if name == "retry_after":
             return "<seconds>"
+        if len(text) > _MAX_TEXT:
+            return f"{json.dumps(text[:_SHOWN_BYTES])}… {len(text)} characters"
         return json.dumps(self.text(text, _IDS.get(name, "id")), ensure_ascii=False)
 
     def _field(self, field: FieldDescriptor, value: Any) -> Node:

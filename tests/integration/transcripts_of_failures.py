@@ -93,9 +93,7 @@ async def call_that_may_not_wait(stage: Stage) -> None:
     await gate.reached()
     waiting = asyncio.create_task(bridge.tools["wait"]())
     await stage.seen("ExecuteTool", 2)
-    # The hub reads calls in their order, but RPCs in any: its count says when it has the second one.
-    while (await bridge.client.session_info()).active_operations < 2:  # noqa: ASYNC110 - the hub tells no other way
-        await asyncio.sleep(0.002)
+    await stage.active(2)
     await refused(bridge.tools["wait"]())
     gate.opened.set()
     await soon(asyncio.gather(running, waiting))

@@ -150,13 +150,19 @@ async def call_of_a_worker_whose_deadline_passes(stage: Stage) -> None:
 @scenario("link")
 async def worker_that_drains_while_a_call_runs(stage: Stage) -> None:
     gate = Gate()
-    bridge, worker = await play(stage, gate.wait)
+    await stage.hub()
+    worker = await stage.worker(gate.wait, worker_id="w-1")
+    await worker.start()
+    bridge = await stage.client()
+    await bridge.initialize("the-session")
     call = asyncio.create_task(bridge.tools["wait"]())
     await gate.reached()
     leaving = asyncio.create_task(worker.drain(60))
+    await stage.said("Link", "drain")
     gate.opened.set()
     await soon(asyncio.gather(call, leaving))
     await refused(bridge.tools["wait"]())
+    await bridge.close()
 
 
 @scenario("link")
