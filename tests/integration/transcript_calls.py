@@ -175,10 +175,11 @@ class _LinkReader:
     def take(self, number: int, note: Note) -> None:
         """Takes what came next."""
         if note.kind in {"cancelled", "end"}:
-            if note.kind == "cancelled":
-                self._link.say(note.party, "cancels")
-            else:
+            if note.kind == "end" and note.code is not grpc.StatusCode.OK:
                 _end(self._link, note)
+            else:
+                # A party that leaves cancels, unless the hub was quicker to end the link.
+                self._link.say(note.party, "leaves")
             # The two ends greet each other at once; of the rest, too, only the order of one side is sure.
             *said, end = self._link.lines
             self._link.lines = [*sorted(said, key=lambda line: line.sender == HUB), end]
