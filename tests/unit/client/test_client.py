@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import islice
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -30,8 +29,9 @@ from grpc_tool_bridge import (
     deserialize_value,
     serialize_value,
 )
-from grpc_tool_bridge.aio.backoff import back_off, is_retryable
-from grpc_tool_bridge.client.proxy import CallOptions
+from grpc_tool_bridge.aio.backoff import back_off
+from grpc_tool_bridge.client.bridge import is_retryable
+from grpc_tool_bridge.client.options import CallOptions
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     BatchToolCallResponse,
     ErrorInfo,
@@ -47,6 +47,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolCallResult,
 )
 from integration.connections import loop_threads
+from unit.client.fakes import FakeTransport
 
 
 def rpc_error(code: grpc.StatusCode, details: str = "") -> grpc.aio.AioRpcError:
@@ -55,38 +56,6 @@ def rpc_error(code: grpc.StatusCode, details: str = "") -> grpc.aio.AioRpcError:
 
 def answer(value: object) -> ToolCallResponse:
     return ToolCallResponse(success=True, result=serialize_value(value))
-
-
-class FakeTransport:
-    """A transport whose stub has one AsyncMock for each answer that is given."""
-
-    where = "the test"
-    on_relinked: Any = None
-    resumes = False
-    is_linked = False
-
-    def __init__(self, **answers: Any) -> None:
-        self.stub: Any = SimpleNamespace()
-        self.closed = 0
-        for method, response in answers.items():
-            mock = AsyncMock()
-            if isinstance(response, list | Exception):
-                mock.side_effect = response
-            else:
-                mock.return_value = response
-            setattr(self.stub, method, mock)
-
-    def request(self, method: str, index: int = 0) -> Any:
-        return getattr(self.stub, method).await_args_list[index].args[0]
-
-    def count(self, method: str) -> int:
-        return int(getattr(self.stub, method).await_count)
-
-    async def connect(self, seconds: float) -> None:
-        """Does nothing: each call connects."""
-
-    async def close(self) -> None:
-        self.closed += 1
 
 
 def client_of(transport: FakeTransport, *, session_id: str | None = "s", **options: Any) -> ToolBridgeClient:
@@ -111,7 +80,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             await sleep(seconds)
         waits.append(seconds)
 
-    monkeypatch.setattr("grpc_tool_bridge.client.client.asyncio.sleep", record)
+    monkeypatch.setattr("asyncio.sleep", record)
     return waits
 
 
@@ -208,13 +177,12 @@ async def test_a_failed_call_names_its_method_and_the_hub() -> None:
 
 
 async def test_a_call_that_nobody_answers_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grpc_tool_bridge.client.client.CLIENT_SLACK", 0.0)
+    monkeypatch.setattr("grpc_tool_bridge.client.caller.CLIENT_SLACK", 0.0)
 
     async def never(request: Any) -> None:
         await asyncio.Event().wait()
 
-    transport = FakeTransport()
-    transport.stub.GetMetrics = never
+    transport = FakeTransport(GetMetrics=never)
 
     with pytest.raises(ToolCommunicationError) as caught:
         await client_of(transport).call("GetMetrics", MetricsResponse(), timeout=0.01)
@@ -324,8 +292,7 @@ async def test_the_hub_s_idle_time_sets_the_heartbeat() -> None:
             return self._trailer
 
     async def interval(trailer: tuple[tuple[str, str], ...] | None) -> float:
-        transport = FakeTransport()
-        transport.stub.InitializeSession = lambda request: Call(trailer)
+        transport = FakeTransport(InitializeSession=lambda request: Call(trailer))
         client = client_of(transport)
         await client.initialize_session("s")
         return client.heartbeat_interval

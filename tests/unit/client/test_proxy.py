@@ -26,7 +26,8 @@ from grpc_tool_bridge import (
     deserialize_value,
     serialize_value,
 )
-from grpc_tool_bridge.client.proxy import CallOptions, Tools, make_proxy
+from grpc_tool_bridge.client.options import CallOptions
+from grpc_tool_bridge.client.proxy import Tools, make_proxy
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CompleteSignal,
     ErrorInfo,
@@ -365,7 +366,7 @@ async def test_the_time_out_travels_in_the_request(limit_ms: int, options: CallO
 async def test_the_client_keeps_the_time_out_itself_where_the_hub_does_not(
     tool_spec: ToolSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grpc_tool_bridge.client.proxy.CLIENT_SLACK", 0.0)
+    monkeypatch.setattr("grpc_tool_bridge.client.caller.CLIENT_SLACK", 0.0)
 
     async def never(request: Any) -> None:
         await asyncio.Event().wait()
@@ -506,7 +507,7 @@ async def test_a_connection_lost_in_a_stream_is_a_communication_error(tool_spec:
 async def test_a_stream_that_stalls_ends_with_the_time_out(
     tool_spec: ToolSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grpc_tool_bridge.client.proxy.CLIENT_SLACK", 0.0)
+    monkeypatch.setattr("grpc_tool_bridge.client.caller.CLIENT_SLACK", 0.0)
 
     async def stall(request: Any) -> AsyncIterator[ToolStreamChunk]:
         yield data(0, "a")

@@ -5,13 +5,14 @@ import gc
 import inspect
 import weakref
 from collections.abc import AsyncIterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from grpc_tool_bridge import AsyncGRPCProxyTool, StreamingGRPCProxyTool, ToolExecutionError
-from grpc_tool_bridge.client.proxy import MAX_SIGNATURE_CHARS, CallOptions
+from grpc_tool_bridge.client.caller import Caller
+from grpc_tool_bridge.client.options import CallOptions
+from grpc_tool_bridge.client.signature import MAX_SIGNATURE_CHARS
 from grpc_tool_bridge.client.tools import SessionTools
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ArgumentSpec,
@@ -23,29 +24,40 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolType,
 )
 from grpc_tool_bridge.values.serialization import serialize_value
+from unit.client.fakes import FakeTransport
+
+OPTIONS = CallOptions()
 
 
-class Hub:
-    """A stub that keeps the calls and refuses them as it is told to."""
+class Hub(FakeTransport):
+    """Keeps the calls, and refuses them as it is told to."""
 
     def __init__(self) -> None:
-        self.calls: list[Any] = []
+        super().__init__(ExecuteTool=self.execute, StreamTool=self.stream)
         self.refusal: ErrorInfo | None = None
-        self.tools = SessionTools(SimpleNamespace(session_id="s", stub=self))
+        self.caller = Caller(self)
+        self.caller.session_id = "s"
+        self.tools = SessionTools(self.caller)
 
-    async def ExecuteTool(self, request: Any) -> ToolCallResponse:
-        self.calls.append(request)
+    @property
+    def calls(self) -> list[Any]:
+        return self.requests["ExecuteTool"]
+
+    async def execute(self, request: Any) -> ToolCallResponse:
         if self.refusal is not None:
             return ToolCallResponse(error=self.refusal)
         return ToolCallResponse(success=True, result=serialize_value("done"))
 
-    async def StreamTool(self, request: Any) -> AsyncIterator[ToolStreamChunk]:
-        self.calls.append(request)
+    async def stream(self, request: Any) -> AsyncIterator[ToolStreamChunk]:
         if self.refusal is not None:
             yield ToolStreamChunk(error=self.refusal)
             return
         yield ToolStreamChunk(data=serialize_value("done"))
         yield ToolStreamChunk(sequence=1, complete=CompleteSignal())
+
+    def take(self, specs: list[ToolSpec], options: CallOptions = OPTIONS) -> list[tuple[str, str]]:
+        self.caller.options = options
+        return self.tools.take(specs)
 
     def refuse(self, error_type: str, *, origin: str = "bridge", message: str = "no") -> None:
         self.refusal = ErrorInfo(type=error_type, message=message, details={"origin": origin})
@@ -64,14 +76,11 @@ def spec(name: str, *arguments: str, **fields: Any) -> ToolSpec:
     )
 
 
-OPTIONS = CallOptions()
-
-
 def test_what_is_taken_says_what_has_changed(hub: Hub) -> None:
     proxies = hub.tools.proxies
-    assert hub.tools.take([spec("a"), spec("b")], OPTIONS) == [("added", "a"), ("added", "b")]
-    assert hub.tools.take([spec("b", "x"), spec("c")], OPTIONS) == [("removed", "a"), ("changed", "b"), ("added", "c")]
-    assert hub.tools.take([spec("b", "x"), spec("c")], OPTIONS) == []
+    assert hub.take([spec("a"), spec("b")]) == [("added", "a"), ("added", "b")]
+    assert hub.take([spec("b", "x"), spec("c")]) == [("removed", "a"), ("changed", "b"), ("added", "c")]
+    assert hub.take([spec("b", "x"), spec("c")]) == []
     assert hub.tools.put(spec("c")) == []
     assert hub.tools.put(spec("c", "y")) == [("changed", "c")]
     assert hub.tools.remove("c") == [("removed", "c")]
@@ -81,7 +90,7 @@ def test_what_is_taken_says_what_has_changed(hub: Hub) -> None:
 
 
 async def test_a_held_proxy_becomes_that_of_the_tool_as_it_is_now(hub: Hub) -> None:
-    hub.tools.take([spec("add", "a", description="Adds.", tool_id="add-1")], OPTIONS)
+    hub.take([spec("add", "a", description="Adds.", tool_id="add-1")])
     add = hub.tools.proxies["add"]
     await add(1)
     hub.tools.put(spec("add", "a", "b", description="Adds two.", tool_id="add-2", limits={"timeout_ms": 1_500}))
@@ -92,10 +101,10 @@ async def test_a_held_proxy_becomes_that_of_the_tool_as_it_is_now(hub: Hub) -> N
 
 
 async def test_what_with_options_made_follows_and_keeps_its_own_options(hub: Hub) -> None:
-    hub.tools.take([spec("add", "a", tool_id="add-1")], OPTIONS)
+    hub.take([spec("add", "a", tool_id="add-1")])
     slow = hub.tools.proxies["add"].with_options(timeout=7)
     marked = slow.with_options(metadata={"k": "v"})
-    hub.tools.take([spec("add", "a", "b", tool_id="add-2")], CallOptions(call_timeout=60, max_message_bytes=5_000))
+    hub.take([spec("add", "a", "b", tool_id="add-2")], CallOptions(call_timeout=60, max_message_bytes=5_000))
     for proxy in (hub.tools.proxies["add"], slow, marked):
         assert list(inspect.signature(proxy).parameters) == ["a", "b"]
         await proxy(1, 2)
@@ -109,16 +118,16 @@ async def test_what_with_options_made_follows_and_keeps_its_own_options(hub: Hub
 
 
 async def test_new_options_reach_the_proxies_of_tools_that_have_not_changed(hub: Hub) -> None:
-    hub.tools.take([spec("add", "a")], OPTIONS)
+    hub.take([spec("add", "a")])
     add = hub.tools.proxies["add"]
     await add(1)
-    assert hub.tools.take([spec("add", "a")], CallOptions(call_timeout=3)) == []
+    assert hub.take([spec("add", "a")], CallOptions(call_timeout=3)) == []
     await add(1)
     assert [call.timeout_ms for call in hub.calls] == [30_000, 3_000]
 
 
 async def test_a_tool_that_begins_to_yield_and_ceases_to_is_called_as_what_it_is_by_all_who_hold_it(hub: Hub) -> None:
-    hub.tools.take([spec("count")], OPTIONS)
+    hub.take([spec("count")])
     count = hub.tools.proxies["count"]
     slow = count.with_options(timeout=7)
     hub.tools.put(spec("count", type=ToolType.STREAMING))
@@ -132,7 +141,7 @@ async def test_a_tool_that_begins_to_yield_and_ceases_to_is_called_as_what_it_is
 
 
 async def test_the_error_of_a_removed_tool_says_so_until_it_is_back(hub: Hub) -> None:
-    hub.tools.take([spec("add")], OPTIONS)
+    hub.take([spec("add")])
     add = hub.tools.proxies["add"]
     slow = add.with_options(timeout=7)
     hub.refuse("ToolNotFound", message="session 's' sees no tool 'add'")
@@ -154,7 +163,7 @@ async def test_the_error_of_a_removed_tool_says_so_until_it_is_back(hub: Hub) ->
 
 
 async def test_a_tool_that_comes_back_is_found_by_who_holds_only_what_with_options_made(hub: Hub) -> None:
-    hub.tools.take([spec("add", "a")], OPTIONS)
+    hub.take([spec("add", "a")])
     slow = hub.tools.proxies["add"].with_options(timeout=7)
     hub.tools.remove("add")
     gc.collect()
@@ -163,7 +172,7 @@ async def test_a_tool_that_comes_back_is_found_by_who_holds_only_what_with_optio
 
 
 def test_proxies_that_nobody_holds_are_not_kept(hub: Hub) -> None:
-    hub.tools.take([spec("add")], OPTIONS)
+    hub.take([spec("add")])
     made = weakref.ref(hub.tools.proxies["add"].with_options(timeout=7))
     gone = weakref.ref(hub.tools.proxies["add"])
     gc.collect()
@@ -175,7 +184,7 @@ def test_proxies_that_nobody_holds_are_not_kept(hub: Hub) -> None:
 
 @pytest.mark.parametrize("kind", [ToolType.STANDARD, ToolType.STREAMING])
 async def test_a_refusal_of_the_arguments_says_how_the_tool_has_changed(hub: Hub, kind: Any) -> None:
-    hub.tools.take([spec("add", "a", "b", type=kind)], OPTIONS)
+    hub.take([spec("add", "a", "b", type=kind)])
     add = hub.tools.proxies["add"]
     slow = add.with_options(timeout=7)
     hub.tools.put(spec("add", "a", "b", "carry", type=kind))
@@ -197,7 +206,7 @@ async def test_a_refusal_of_the_arguments_says_how_the_tool_has_changed(hub: Hub
 
 @pytest.mark.parametrize(("error_type", "origin"), [("ValidationError", "tool"), ("TypeError", "tool")])
 async def test_what_a_tool_itself_raised_stays_as_it_raised_it(hub: Hub, error_type: str, origin: str) -> None:
-    hub.tools.take([spec("add", "a")], OPTIONS)
+    hub.take([spec("add", "a")])
     add = hub.tools.proxies["add"]
     hub.tools.put(spec("add", "a", "b"))
     hub.refuse(error_type, origin=origin)
@@ -208,7 +217,7 @@ async def test_what_a_tool_itself_raised_stays_as_it_raised_it(hub: Hub, error_t
 
 @pytest.mark.parametrize("error_type", ["ToolNotFound", "ValidationError"])
 async def test_other_refusals_of_a_tool_that_is_there_and_as_it_was_stay_as_they_are(hub: Hub, error_type: str) -> None:
-    hub.tools.take([spec("add", "a")], OPTIONS)
+    hub.take([spec("add", "a")])
     add = hub.tools.proxies["add"]
     hub.tools.put(spec("add", "a", description="The arguments are the same."))
     hub.refuse(error_type)
@@ -218,7 +227,7 @@ async def test_other_refusals_of_a_tool_that_is_there_and_as_it_was_stay_as_they
 
 
 async def test_a_change_that_the_signature_does_not_show_is_named_without_it(hub: Hub) -> None:
-    hub.tools.take([spec("add", "a")], OPTIONS)
+    hub.take([spec("add", "a")])
     add = hub.tools.proxies["add"]
     changed = spec("add", "a")
     changed.arguments[0].validation.custom_rules.append("even")
@@ -230,7 +239,7 @@ async def test_a_change_that_the_signature_does_not_show_is_named_without_it(hub
 
 
 async def test_signatures_that_python_has_none_of_or_are_long_do_not_hide_the_refusal(hub: Hub) -> None:
-    hub.tools.take([spec("add", "not a name")], OPTIONS)
+    hub.take([spec("add", "not a name")])
     add = hub.tools.proxies["add"]
     hub.tools.put(spec("add", *[f"argument_{number}" for number in range(1_000)]))
     hub.refuse("ValidationError")
@@ -242,7 +251,7 @@ async def test_signatures_that_python_has_none_of_or_are_long_do_not_hide_the_re
 
 
 async def test_a_call_that_runs_while_the_tool_changes_is_not_disturbed(hub: Hub) -> None:
-    hub.tools.take([spec("add", "a", tool_id="add-1")], OPTIONS)
+    hub.take([spec("add", "a", tool_id="add-1")])
     add = hub.tools.proxies["add"]
     large = asyncio.ensure_future(add("x" * 300_000))
     await asyncio.sleep(0)

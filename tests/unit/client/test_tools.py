@@ -12,37 +12,36 @@ import pytest
 from grpc.aio import AioRpcError, Metadata
 
 from grpc_tool_bridge import ToolBridgeClient, UnavailableError
-from grpc_tool_bridge.client import tools as tool_watch
+from grpc_tool_bridge.client import resume
+from grpc_tool_bridge.client import tools as session_tools
 from grpc_tool_bridge.errors import ResourceExhaustedError, SessionExpiredError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import GetSessionToolsResponse, ToolSpec, ToolUpdate
 from support.patience import PATIENCE
+from unit.client.fakes import FakeTransport
 
 
-class Script:
-    """A stub whose watch tells what a test puts into ``updates``; an exception there ends it, as does None."""
+class Script(FakeTransport):
+    """A hub whose watch tells what a test puts into ``updates``; an exception there ends it, as does None."""
 
     def __init__(self) -> None:
+        super().__init__(GetSessionTools=self.list, WatchSessionTools=self.watch)
         self.tools = ["a"]
         self.revision = 7
-        self.reads = 0
-        self.watches: list[Any] = []
-        self.closed = 0
+        self.ended = 0
         self.updates: asyncio.Queue[ToolUpdate | BaseException | None] = asyncio.Queue()
 
-    async def GetSessionTools(self, request: Any) -> GetSessionToolsResponse:
+    async def list(self, request: Any) -> GetSessionToolsResponse:
         assert request.session_id == "s"
-        self.reads += 1
         return GetSessionToolsResponse(tools=[ToolSpec(name=name) for name in self.tools], revision=self.revision)
 
-    async def WatchSessionTools(self, request: Any) -> AsyncIterator[ToolUpdate]:
-        self.watches.append(request)
+    async def watch(self, request: Any) -> AsyncIterator[ToolUpdate]:
         try:
             while (update := await self.updates.get()) is not None:
                 if isinstance(update, BaseException):
                     raise update
                 yield update
         finally:
-            self.closed += 1
+            self.ended += 1
 
 
 class Following:
@@ -54,8 +53,7 @@ class Following:
 
     def __init__(self, script: Script) -> None:
         self.script = script
-        self.client = ToolBridgeClient("127.0.0.1:1")
-        self.client.stub = script
+        self.client = ToolBridgeClient(script)
         self.client.session_id = "s"
         self.client.on_tools_changed = lambda operation, name: self.told.put_nowait((operation, name))
         self.told: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
@@ -76,14 +74,14 @@ class Following:
 @pytest.fixture
 async def following(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Following]:
     """A client that has begun to follow, and waits for nothing before it tries again."""
-    monkeypatch.setattr(tool_watch, "back_off", lambda: itertools.repeat(0.0))
+    monkeypatch.setattr(resume, "back_off", lambda: itertools.repeat(0.0))
     made = Following(Script())
     await made.hears(("added", "a"))
     yield made
     made.task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await made.task
-    assert made.script.closed == len(made.script.watches)
+    assert made.script.ended == made.script.count("WatchSessionTools")
 
 
 def lost(code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> AioRpcError:
@@ -96,7 +94,7 @@ async def test_it_begins_with_the_revision_up_to_which_the_tools_were_read(follo
     await following.hears(("added", "b"))
     following.update("removed", "a")
     await following.hears(("removed", "a"))
-    assert [request.from_revision for request in following.script.watches] == [7]
+    assert [request.from_revision for request in following.script.requests["WatchSessionTools"]] == [7]
     assert following.client.tools is tools
     assert list(tools) == ["b"]
 
@@ -110,7 +108,7 @@ async def test_on_a_reset_the_tools_are_read_anew_and_none_is_missing_meanwhile(
     following.update("added", "d")
     await following.hears(("added", "d"))
     assert following.client.tools["a"] is tool
-    assert following.script.reads == 2
+    assert following.script.count("GetSessionTools") == 2
 
 
 @pytest.mark.parametrize(
@@ -124,7 +122,7 @@ async def test_after_a_loss_it_reads_the_tools_and_goes_on_from_there(following:
     await following.hears(("removed", "a"), ("added", "b"))
     following.update("added", "c")
     await following.hears(("added", "c"))
-    assert [request.from_revision for request in following.script.watches] == [7, 3]
+    assert [request.from_revision for request in following.script.requests["WatchSessionTools"]] == [7, 3]
 
 
 @pytest.mark.parametrize(
@@ -145,7 +143,7 @@ async def test_where_the_hub_ends_it_the_tools_stay_and_nobody_is_alarmed(
     following.script.updates.put_nowait(end)
     await following.ends()
     assert list(following.client.tools) == ["a"]
-    assert len(following.script.watches) == 1
+    assert following.script.count("WatchSessionTools") == 1
     assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
 
 
@@ -160,13 +158,12 @@ async def test_tools_that_were_read_for_a_session_that_was_left_meanwhile_are_no
     reading = following.client.refresh_tools()
     following.script.tools = ["b"]
     task = asyncio.ensure_future(reading)
-    read = following.script.GetSessionTools
 
     async def left(request: Any) -> GetSessionToolsResponse:
         following.client.session_id = "another"
-        return await read(request)
+        return await following.script.list(request)
 
-    following.script.GetSessionTools = left  # type: ignore[method-assign]
+    following.script.answer("GetSessionTools", left)
     async with asyncio.timeout(PATIENCE):
         await task
     assert list(following.client.tools) == ["a"]
@@ -190,17 +187,14 @@ async def test_a_callback_that_fails_is_logged_and_changes_nothing(
 
 
 async def test_an_answer_that_is_none_takes_no_tools_away() -> None:
-    class Double(Script):
-        async def GetSessionTools(self, request: Any) -> Any:
-            self.reads += 1
-            return ToolSpec()
-
-    client = ToolBridgeClient("127.0.0.1:1")
-    client.stub, client.session_id = Double(), "s"
+    script = Script()
+    script.answer("GetSessionTools", ToolSpec())
+    client = ToolBridgeClient(script)
+    client.session_id = "s"
     client.take_tool_update(ToolUpdate(operation="added", tool=ToolSpec(name="a")))
     async with asyncio.timeout(PATIENCE):
         await client.follow_tools()
-    assert (list(client.tools), client.stub.reads) == (["a"], 1)
+    assert (list(client.tools), script.count("GetSessionTools")) == (["a"], 1)
 
 
 async def test_after_a_watch_that_lasted_it_does_not_wait_longer_than_for_the_first(
@@ -212,9 +206,9 @@ async def test_after_a_watch_that_lasted_it_does_not_wait_longer_than_for_the_fi
         begun.append(None)
         return itertools.repeat(0.0)
 
-    monkeypatch.setattr(tool_watch, "back_off", back_off)
+    monkeypatch.setattr(resume, "back_off", back_off)
     for stable, expected in ((1_000.0, 1), (-1.0, 3)):
-        monkeypatch.setattr(tool_watch, "STABLE_SECONDS", stable)
+        monkeypatch.setattr(session_tools, "STABLE_SECONDS", stable)
         begun.clear()
         following = Following(Script())
         for error in (lost(), lost(), None):
