@@ -43,11 +43,6 @@ class CallOptions:
     max_message_bytes: int = MAX_MESSAGE_BYTES
     max_message_nodes: int = MAX_MESSAGE_NODES
 
-    @property
-    def wants_events(self) -> bool:
-        """Whether somebody listens to progress or log."""
-        return self.on_progress is not None or self.on_log is not None
-
 
 def check_settings(name: str, changes: Mapping[str, Any]) -> None:
     """Refuses settings of a call that ``with_options`` was given and that cannot be; ``name`` is the tool's."""

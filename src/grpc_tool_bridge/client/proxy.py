@@ -98,39 +98,35 @@ class AsyncGRPCProxyTool(AsyncApi):
 
     async def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Calls the tool and returns its result."""
-        options = self._options
-        if options.wants_events:
+        if self._wants_events:
             values = [value async for value in self._stream(args, kwargs)]
             if len(values) != 1:
                 raise ProtocolError(f"{self.name} returns one value, but its stream had {len(values)}")
             return values[0]
-        timeout = options.timeout or self._limit or options.call_timeout or CALL_TIMEOUT
-        session_id = self._session_id()
-        if session_id != self._prepared_for:
-            prepared = ToolCallRequest(
-                session_id=session_id, tool_id=self._tool_id, timeout_ms=to_milliseconds(timeout, self.name)
-            )
-            self._prepared_for, self._prepared = session_id, prepared.SerializeToString()
+        session_id = self._context.session_id
+        if session_id != self._prepared_for or not session_id:
+            self._prepare()
         # Read from bytes, what all calls have in common takes a third of the time.
         request = ToolCallRequest.FromString(self._prepared)
         try:
             packed = pack_arguments(args, kwargs, self._name_it, self.spec)
         except ForeignCodeError:
             packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._name_it, self.spec))
-        if size_of_arguments(packed) > LARGE_BYTES:
+        size = size_of_arguments(packed)
+        if size > LARGE_BYTES:
             # Each step takes milliseconds, and between them others have their turn.
             await asyncio.sleep(0)
             await self._check_nodes(packed)
-            self._fill(request, packed)
+            self._fill(request, packed, size)
             await asyncio.sleep(0)
         else:
-            self._fill(request, packed)
+            self._fill(request, packed, size)
         try:
-            response = await self._caller.unary("ExecuteTool", request, timeout, tool=self.name)
+            response = await self._caller.unary("ExecuteTool", request, self._timeout, tool=self.name)
             result = result_of(response, self.name)
             # Nearly every result is short, and to look is all that it has to pay.
             if len(result.value) > SLOW_BYTES and is_slow(result.type_url, result.value):
-                return await read_value(result, max_nodes=options.max_message_nodes)
+                return await read_value(result, max_nodes=self._options.max_message_nodes)
             return deserialize_value(result)
         except ToolExecutionError as error:
             self.explain(error)
@@ -182,7 +178,7 @@ class AsyncGRPCProxyTool(AsyncApi):
 
     def with_fresh_key(self) -> Self:
         """Returns the same tool with an idempotency key that is generated; itself where it has one, or takes none."""
-        if self._options.idempotency_key or self._options.wants_events:
+        if self._options.idempotency_key or self._wants_events:
             return self
         return self.with_options(idempotency_key=uuid.uuid4().hex)
 
@@ -234,9 +230,20 @@ class AsyncGRPCProxyTool(AsyncApi):
         self.name = self.__name__ = self.__qualname__ = spec.name
         self.__doc__ = spec.description or None
         self._options = options
+        self._wants_events = options.on_progress is not None or options.on_log is not None
         self._tool_id = spec.tool_id or spec.name
-        self._limit = spec.limits.timeout_ms / 1000 or None
+        own = options.timeout or spec.limits.timeout_ms / 1000
+        self._timeout = own or options.call_timeout or CALL_TIMEOUT
+        self._stream_timeout = own or options.stream_timeout or STREAM_TIMEOUT
         self._prepared_for = ""
+
+    def _prepare(self) -> None:
+        """Writes what all calls in a session have in common."""
+        session_id = self._session_id()
+        request = ToolCallRequest(
+            session_id=session_id, tool_id=self._tool_id, timeout_ms=to_milliseconds(self._timeout, self.name)
+        )
+        self._prepared_for, self._prepared = session_id, request.SerializeToString()
 
     def __repr__(self) -> str:
         try:
@@ -250,15 +257,14 @@ class AsyncGRPCProxyTool(AsyncApi):
         self, args: Sequence[Any], kwargs: Mapping[str, Any], *, most: int | None = None
     ) -> AsyncGenerator[Any, None]:
         """Iterates over what the tool yields, until the values together take more than ``most`` bytes."""
-        options = self._options
-        timeout = options.timeout or self._limit or options.stream_timeout or STREAM_TIMEOUT
+        timeout, max_nodes = self._stream_timeout, self._options.max_message_nodes
         request = ToolStreamRequest(
             session_id=self._session_id(), tool_id=self._tool_id, timeout_ms=to_milliseconds(timeout, self.name)
         )
-        request.config.include_events = options.wants_events
+        request.config.include_events = self._wants_events
         packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._name_it, self.spec))
         await self._check_nodes(packed)
-        self._fill(request, packed)
+        self._fill(request, packed, size_of_arguments(packed))
         expected = size = 0
         chunks = self._caller.stream("StreamTool", request, timeout=timeout, tool=self.name)
         try:
@@ -269,7 +275,7 @@ class AsyncGRPCProxyTool(AsyncApi):
                     if kind == "data":
                         size += len(chunk.data.value)
                         self._check_list(size, most)
-                        yield await read_value(chunk.data, max_nodes=options.max_message_nodes)
+                        yield await read_value(chunk.data, max_nodes=max_nodes)
                     elif kind == "complete":
                         return
                     elif kind == "error":
@@ -319,10 +325,10 @@ class AsyncGRPCProxyTool(AsyncApi):
     def _name_it(self) -> str:
         return self.name
 
-    def _fill(self, request: ToolCallRequest | ToolStreamRequest, packed: PackedArguments) -> None:
-        """Fills the call in, and checks its size."""
+    def _fill(self, request: ToolCallRequest | ToolStreamRequest, packed: PackedArguments, size: int) -> None:
+        """Fills the call in, and checks its size; ``size`` is that of the arguments."""
         put_arguments(request, packed)
-        size = size_of_arguments(packed) + REQUEST_OVERHEAD
+        size += REQUEST_OVERHEAD
         if self._options.metadata:
             request.context.update(self._options.metadata)
             size += request.ByteSize()
