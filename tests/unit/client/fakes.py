@@ -4,7 +4,15 @@ from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
+import grpc.aio
+
+from grpc_tool_bridge import ToolBridgeClient, ToolSpec, serialize_value
+from grpc_tool_bridge.client.options import CallOptions
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import InitializeSessionResponse, StatusResponse, ToolCallResponse
 from grpc_tool_bridge.transport.stubs import Unlinked
+
+OPENED = InitializeSessionResponse(success=True, session_id="s", tools=[ToolSpec(tool_id="id-1", name="add")])
+ENDED = StatusResponse(success=True)
 
 
 class Streams:
@@ -78,3 +86,17 @@ class FakeTransport(Unlinked):
     async def close(self) -> None:
         """Counts."""
         self.closed += 1
+
+
+def rpc_error(code: grpc.StatusCode, details: str = "") -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+
+
+def answer(value: object) -> ToolCallResponse:
+    return ToolCallResponse(success=True, result=serialize_value(value))
+
+
+def client_of(transport: FakeTransport, *, session_id: str | None = "s", **options: Any) -> ToolBridgeClient:
+    client = ToolBridgeClient(transport, options=CallOptions(**options) if options else None)
+    client.session_id = session_id
+    return client

@@ -37,10 +37,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolCallResponse,
     ToolStreamChunk,
 )
-
-
-def rpc_error(code: grpc.StatusCode, details: str = "") -> grpc.aio.AioRpcError:
-    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+from unit.client.fakes import FakeTransport, Streams, rpc_error
 
 
 @pytest.fixture
@@ -139,11 +136,8 @@ def proxy_with(
     spec: ToolSpec, *, execute: Any = None, stream: Any = None, options: CallOptions | None = None
 ) -> AsyncGRPCProxyTool:
     """Makes a proxy whose context and stub have nothing but what the contract says that it uses."""
-    stub = SimpleNamespace()
-    if execute is not None:
-        stub.ExecuteTool = execute
-    if stream is not None:
-        stub.StreamTool = stream
+    methods = {"ExecuteTool": execute, "StreamTool": stream}
+    stub = FakeTransport(**{name: answer for name, answer in methods.items() if answer is not None}).stub
     return make_proxy(spec, SimpleNamespace(session_id="s", stub=stub), options or CallOptions())
 
 
@@ -167,13 +161,7 @@ def complete(sequence: int) -> ToolStreamChunk:
 
 
 def streaming(*messages: Any) -> Answer:
-    async def stream(request: Any) -> AsyncIterator[Any]:
-        for message in messages:
-            if isinstance(message, Exception):
-                raise message
-            yield message
-
-    return stream
+    return Streams(list(messages))
 
 
 async def collect(tool: AsyncGRPCProxyTool, *args: Any) -> list[Any]:
@@ -616,7 +604,7 @@ def test_a_name_that_is_not_there_is_a_key_error_that_says_which_are_like_it(too
     assert "x" not in tools
 
 
-# ------------------------------------------------------------------------------------------- name, doc, signature
+# ------------------------------------------------------------------------------------------------- name and doc
 
 
 def test_a_signature_that_python_cannot_have_is_left_out_of_the_repr() -> None:
@@ -631,22 +619,3 @@ def test_a_proxy_looks_like_its_tool(tool_spec: ToolSpec) -> None:
     assert tool.__doc__ == "Adds two numbers"
     assert str(inspect.signature(tool)) == "(a: int, b: int) -> int"
     assert repr(tool) == "<AsyncGRPCProxyTool calculate_sum(a: int, b: int) -> int>"
-
-
-def test_a_signature_shows_defaults_and_types_where_they_are_known() -> None:
-    spec = ToolSpec(
-        name="find",
-        arguments=[
-            ArgumentSpec(name="text", required=True),
-            ArgumentSpec(name="limit", python_type="int", default_value=serialize_value(10)),
-            ArgumentSpec(name="where", python_type="str"),
-        ],
-    )
-
-    assert str(inspect.signature(proxy_with(spec))) == "(text, limit: int = 10, where: str = None)"
-
-
-def test_a_required_argument_behind_an_optional_one_is_keyword_only() -> None:
-    spec = ToolSpec(name="find", arguments=[ArgumentSpec(name="limit"), ArgumentSpec(name="text", required=True)])
-
-    assert str(inspect.signature(proxy_with(spec))) == "(limit=None, *, text)"

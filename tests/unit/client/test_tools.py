@@ -1,9 +1,12 @@
-"""How a client follows the tools of its session."""
+"""A session's tools as proxies that stay the same objects while the tools change, and how a client follows them."""
 
 import asyncio
 import contextlib
+import gc
+import inspect
 import itertools
 import logging
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,13 +14,271 @@ import grpc
 import pytest
 from grpc.aio import AioRpcError, Metadata
 
-from grpc_tool_bridge import ToolBridgeClient, UnavailableError
+from grpc_tool_bridge import (
+    AsyncGRPCProxyTool,
+    StreamingGRPCProxyTool,
+    ToolBridgeClient,
+    ToolExecutionError,
+    UnavailableError,
+)
 from grpc_tool_bridge.client import resume
 from grpc_tool_bridge.client import tools as session_tools
+from grpc_tool_bridge.client.caller import Caller
+from grpc_tool_bridge.client.options import CallOptions
+from grpc_tool_bridge.client.signature import MAX_SIGNATURE_CHARS
+from grpc_tool_bridge.client.tools import SessionTools
 from grpc_tool_bridge.errors import ResourceExhaustedError, SessionExpiredError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import GetSessionToolsResponse, ToolSpec, ToolUpdate
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    ArgumentSpec,
+    CompleteSignal,
+    ErrorInfo,
+    GetSessionToolsResponse,
+    ToolCallResponse,
+    ToolSpec,
+    ToolStreamChunk,
+    ToolType,
+    ToolUpdate,
+)
+from grpc_tool_bridge.values.serialization import serialize_value
 from support.patience import PATIENCE
 from unit.client.fakes import FakeTransport
+
+OPTIONS = CallOptions()
+
+
+class Hub(FakeTransport):
+    """Keeps the calls, and refuses them as it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(ExecuteTool=self.execute, StreamTool=self.stream)
+        self.refusal: ErrorInfo | None = None
+        self.caller = Caller(self)
+        self.caller.session_id = "s"
+        self.tools = SessionTools(self.caller)
+
+    @property
+    def calls(self) -> list[Any]:
+        return self.requests["ExecuteTool"]
+
+    async def execute(self, request: Any) -> ToolCallResponse:
+        if self.refusal is not None:
+            return ToolCallResponse(error=self.refusal)
+        return ToolCallResponse(success=True, result=serialize_value("done"))
+
+    async def stream(self, request: Any) -> AsyncIterator[ToolStreamChunk]:
+        if self.refusal is not None:
+            yield ToolStreamChunk(error=self.refusal)
+            return
+        yield ToolStreamChunk(data=serialize_value("done"))
+        yield ToolStreamChunk(sequence=1, complete=CompleteSignal())
+
+    def take(self, specs: list[ToolSpec], options: CallOptions = OPTIONS) -> list[tuple[str, str]]:
+        self.caller.options = options
+        return self.tools.take(specs)
+
+    def refuse(self, error_type: str, *, origin: str = "bridge", message: str = "no") -> None:
+        self.refusal = ErrorInfo(type=error_type, message=message, details={"origin": origin})
+
+
+@pytest.fixture
+def hub() -> Hub:
+    return Hub()
+
+
+def spec(name: str, *arguments: str, **fields: Any) -> ToolSpec:
+    return ToolSpec(
+        name=name,
+        arguments=[ArgumentSpec(name=argument, python_type="int", required=True) for argument in arguments],
+        **fields,
+    )
+
+
+def test_what_is_taken_says_what_has_changed(hub: Hub) -> None:
+    proxies = hub.tools.proxies
+    assert hub.take([spec("a"), spec("b")]) == [("added", "a"), ("added", "b")]
+    assert hub.take([spec("b", "x"), spec("c")]) == [("removed", "a"), ("changed", "b"), ("added", "c")]
+    assert hub.take([spec("b", "x"), spec("c")]) == []
+    assert hub.tools.put(spec("c")) == []
+    assert hub.tools.put(spec("c", "y")) == [("changed", "c")]
+    assert hub.tools.remove("c") == [("removed", "c")]
+    assert hub.tools.remove("c") == []
+    assert hub.tools.proxies is proxies
+    assert list(proxies) == ["b"]
+
+
+async def test_a_held_proxy_becomes_that_of_the_tool_as_it_is_now(hub: Hub) -> None:
+    hub.take([spec("add", "a", description="Adds.", tool_id="add-1")])
+    add = hub.tools.proxies["add"]
+    await add(1)
+    hub.tools.put(spec("add", "a", "b", description="Adds two.", tool_id="add-2", limits={"timeout_ms": 1_500}))
+    assert hub.tools.proxies["add"] is add
+    assert (add.__doc__, list(inspect.signature(add).parameters)) == ("Adds two.", ["a", "b"])
+    await add(1, 2)
+    assert [(call.tool_id, call.timeout_ms) for call in hub.calls] == [("add-1", 30_000), ("add-2", 1_500)]
+
+
+async def test_what_with_options_made_follows_and_keeps_its_own_options(hub: Hub) -> None:
+    hub.take([spec("add", "a", tool_id="add-1")])
+    slow = hub.tools.proxies["add"].with_options(timeout=7)
+    marked = slow.with_options(metadata={"k": "v"})
+    hub.take([spec("add", "a", "b", tool_id="add-2")], CallOptions(call_timeout=60, max_message_bytes=5_000))
+    for proxy in (hub.tools.proxies["add"], slow, marked):
+        assert list(inspect.signature(proxy).parameters) == ["a", "b"]
+        await proxy(1, 2)
+    assert [(call.tool_id, call.timeout_ms, dict(call.context)) for call in hub.calls] == [
+        ("add-2", 60_000, {}),
+        ("add-2", 7_000, {}),
+        ("add-2", 7_000, {"k": "v"}),
+    ]
+    with pytest.raises(ToolExecutionError, match="message too large"):
+        await marked("x" * 10_000)
+
+
+async def test_new_options_reach_the_proxies_of_tools_that_have_not_changed(hub: Hub) -> None:
+    hub.take([spec("add", "a")])
+    add = hub.tools.proxies["add"]
+    await add(1)
+    assert hub.take([spec("add", "a")], CallOptions(call_timeout=3)) == []
+    await add(1)
+    assert [call.timeout_ms for call in hub.calls] == [30_000, 3_000]
+
+
+async def test_a_tool_that_begins_to_yield_and_ceases_to_is_called_as_what_it_is_by_all_who_hold_it(hub: Hub) -> None:
+    hub.take([spec("count")])
+    count = hub.tools.proxies["count"]
+    slow = count.with_options(timeout=7)
+    hub.tools.put(spec("count", type=ToolType.STREAMING))
+    for proxy in (count, slow):
+        assert isinstance(proxy, StreamingGRPCProxyTool)
+        assert await proxy() == ["done"]
+    hub.tools.put(spec("count"))
+    for proxy in (count, slow):
+        assert type(proxy) is AsyncGRPCProxyTool
+        assert await proxy() == "done"
+
+
+async def test_the_error_of_a_removed_tool_says_so_until_it_is_back(hub: Hub) -> None:
+    hub.take([spec("add")])
+    add = hub.tools.proxies["add"]
+    slow = add.with_options(timeout=7)
+    hub.refuse("ToolNotFound", message="session 's' sees no tool 'add'")
+    hub.tools.remove("add")
+    for proxy in (add, slow, slow.with_options(timeout=8)):
+        with pytest.raises(ToolExecutionError) as caught:
+            await proxy()
+        assert str(caught.value) == (
+            "add: ToolNotFound: session 's' sees no tool 'add'; it was removed from the session"
+        )
+        assert caught.value.details["removed"] == "true"
+    assert hub.tools.put(spec("add")) == [("added", "add")]
+    assert hub.tools.proxies["add"] is add
+    with pytest.raises(ToolExecutionError) as caught:
+        await slow()
+    assert caught.value.message == "session 's' sees no tool 'add'"
+    hub.refusal = None
+    assert await add() == await slow() == "done"
+
+
+async def test_a_tool_that_comes_back_is_found_by_who_holds_only_what_with_options_made(hub: Hub) -> None:
+    hub.take([spec("add", "a")])
+    slow = hub.tools.proxies["add"].with_options(timeout=7)
+    hub.tools.remove("add")
+    gc.collect()
+    hub.tools.put(spec("add", "a", "b"))
+    assert list(inspect.signature(slow).parameters) == ["a", "b"]
+
+
+def test_proxies_that_nobody_holds_are_not_kept(hub: Hub) -> None:
+    hub.take([spec("add")])
+    made = weakref.ref(hub.tools.proxies["add"].with_options(timeout=7))
+    gone = weakref.ref(hub.tools.proxies["add"])
+    gc.collect()
+    assert made() is None
+    hub.tools.remove("add")
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("kind", [ToolType.STANDARD, ToolType.STREAMING])
+async def test_a_refusal_of_the_arguments_says_how_the_tool_has_changed(hub: Hub, kind: Any) -> None:
+    hub.take([spec("add", "a", "b", type=kind)])
+    add = hub.tools.proxies["add"]
+    slow = add.with_options(timeout=7)
+    hub.tools.put(spec("add", "a", "b", "carry", type=kind))
+    hub.refuse("ValidationError", message="carry is missing")
+    for proxy in (add, slow):
+        with pytest.raises(ToolExecutionError) as caught:
+            await proxy(1, 2)
+        assert caught.value.error_type == "ValidationError"
+        assert caught.value.message == (
+            "carry is missing; the tool has changed since its proxy was made: it was add(a: int, b: int), "
+            "it is now add(a: int, b: int, carry: int)"
+        )
+        assert caught.value.details["changed"] == "true"
+    # This one was made of the tool as it is.
+    with pytest.raises(ToolExecutionError) as caught:
+        await add.with_options(timeout=8)(1, 2)
+    assert caught.value.message == "carry is missing"
+
+
+@pytest.mark.parametrize(("error_type", "origin"), [("ValidationError", "tool"), ("TypeError", "tool")])
+async def test_what_a_tool_itself_raised_stays_as_it_raised_it(hub: Hub, error_type: str, origin: str) -> None:
+    hub.take([spec("add", "a")])
+    add = hub.tools.proxies["add"]
+    hub.tools.put(spec("add", "a", "b"))
+    hub.refuse(error_type, origin=origin)
+    with pytest.raises(ToolExecutionError) as caught:
+        await add(1)
+    assert (caught.value.message, caught.value.details) == ("no", {"origin": origin})
+
+
+@pytest.mark.parametrize("error_type", ["ToolNotFound", "ValidationError"])
+async def test_other_refusals_of_a_tool_that_is_there_and_as_it_was_stay_as_they_are(hub: Hub, error_type: str) -> None:
+    hub.take([spec("add", "a")])
+    add = hub.tools.proxies["add"]
+    hub.tools.put(spec("add", "a", description="The arguments are the same."))
+    hub.refuse(error_type)
+    with pytest.raises(ToolExecutionError) as caught:
+        await add(1)
+    assert caught.value.message == "no"
+
+
+async def test_a_change_that_the_signature_does_not_show_is_named_without_it(hub: Hub) -> None:
+    hub.take([spec("add", "a")])
+    add = hub.tools.proxies["add"]
+    changed = spec("add", "a")
+    changed.arguments[0].validation.custom_rules.append("even")
+    hub.tools.put(changed)
+    hub.refuse("ValidationError")
+    with pytest.raises(ToolExecutionError) as caught:
+        await add(1)
+    assert caught.value.message == "no; the tool has changed since its proxy was made"
+
+
+async def test_signatures_that_python_has_none_of_or_are_long_do_not_hide_the_refusal(hub: Hub) -> None:
+    hub.take([spec("add", "not a name")])
+    add = hub.tools.proxies["add"]
+    hub.tools.put(spec("add", *[f"argument_{number}" for number in range(1_000)]))
+    hub.refuse("ValidationError")
+    with pytest.raises(ToolExecutionError) as caught:
+        await add(1)
+    assert caught.value.message.startswith("no; the tool has changed since its proxy was made: it was add(…), it is")
+    assert caught.value.message.endswith("…")
+    assert len(caught.value.message) < MAX_SIGNATURE_CHARS + 200
+
+
+async def test_a_call_that_runs_while_the_tool_changes_is_not_disturbed(hub: Hub) -> None:
+    hub.take([spec("add", "a", tool_id="add-1")])
+    add = hub.tools.proxies["add"]
+    large = asyncio.ensure_future(add("x" * 300_000))
+    await asyncio.sleep(0)
+    hub.tools.put(spec("add", "a", tool_id="add-2"))
+    assert await large == "done"
+    assert await add(1) == "done"
+    assert [call.tool_id for call in hub.calls] == ["add-1", "add-2"]
+
+
+# ---------------------------------------------------------------------------------------------------- following
 
 
 class Script(FakeTransport):
