@@ -7,7 +7,7 @@ import uuid
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -36,7 +36,6 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     error_from_info,
 )
-from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     LogRecord,
     Progress,
@@ -273,9 +272,14 @@ class AsyncGRPCProxyTool(AsyncApi):
                     kind = self._check_chunk(chunk, expected)
                     expected += 1
                     if kind == "data":
-                        size += len(chunk.data.value)
-                        self._check_list(size, most)
-                        yield await read_value(chunk.data, max_nodes=max_nodes)
+                        value = chunk.data
+                        size += len(value.value)
+                        if most is not None:
+                            self._check_list(size, most)
+                        if len(value.value) > SLOW_BYTES:
+                            yield await read_value(value, max_nodes=max_nodes)
+                        else:
+                            yield deserialize_value(value, max_nodes=max_nodes)
                     elif kind == "complete":
                         return
                     elif kind == "error":
@@ -287,8 +291,8 @@ class AsyncGRPCProxyTool(AsyncApi):
             raise
         raise ProtocolError(f"the stream of {self.name} ended without 'complete' or 'error'")
 
-    def _check_list(self, size: int, most: int | None) -> None:
-        if most is not None and size > most:
+    def _check_list(self, size: int, most: int) -> None:
+        if size > most:
             raise MessageTooLargeError.of(f"the list of what {self.name} yields", size, most)
 
     def _check_chunk(self, chunk: Any, expected: int) -> str:
@@ -373,15 +377,6 @@ class StreamingGRPCProxyTool(AsyncGRPCProxyTool):
     def with_fresh_key(self) -> Self:
         """Returns itself: a stream takes no idempotency key."""
         return self
-
-
-class Tools(dict[str, AsyncGRPCProxyTool]):
-    """A session's tools by name. The KeyError for a name that is not there says which are like it."""
-
-    def __missing__(self, name: object) -> NoReturn:
-        close = near_names(name, self) if isinstance(name, str) else []
-        hint = f"did you mean {' or '.join(close)}?" if close else "list(bridge.tools) names those that it has"
-        raise KeyError(f"the session has no tool {name!r:.100}; {hint}")
 
 
 def _options_in(error: ToolExecutionError, spec: ToolSpec) -> str:

@@ -4,12 +4,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NoReturn
 from weakref import WeakValueDictionary
 
 from grpc_tool_bridge.aio.backoff import back_off
 from grpc_tool_bridge.client.caller import Caller
-from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, Tools, make_proxy
+from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, make_proxy
 from grpc_tool_bridge.client.resume import resumed
 from grpc_tool_bridge.config.argument_checks import A_NAME, check_text, refuse_type
 from grpc_tool_bridge.errors import (
@@ -19,6 +19,7 @@ from grpc_tool_bridge.errors import (
     ToolCommunicationError,
     UnavailableError,
 )
+from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     GetSessionToolsRequest,
     GetSessionToolsResponse,
@@ -46,6 +47,15 @@ _log = logging.getLogger(__name__)
 
 # What was done, "added", "changed" or "removed", and the tool's name.
 ToolChange = tuple[str, str]
+
+
+class Tools(dict[str, AsyncGRPCProxyTool]):
+    """A session's tools by name. The KeyError for a name that is not there says which are like it."""
+
+    def __missing__(self, name: object) -> NoReturn:
+        close = near_names(name, self) if isinstance(name, str) else []
+        hint = f"did you mean {' or '.join(close)}?" if close else "list(bridge.tools) names those that it has"
+        raise KeyError(f"the session has no tool {name!r:.100}; {hint}")
 
 
 class SessionTools:

@@ -27,7 +27,7 @@ from grpc_tool_bridge import (
     serialize_value,
 )
 from grpc_tool_bridge.client.options import CallOptions
-from grpc_tool_bridge.client.proxy import Tools, make_proxy
+from grpc_tool_bridge.client.proxy import make_proxy
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CompleteSignal,
     ErrorInfo,
@@ -587,21 +587,6 @@ async def test_a_call_with_a_listener_that_gets_two_values_breaks_the_protocol(t
 
     with pytest.raises(ProtocolError, match="one value, but its stream had 2"):
         await tool.with_options(on_log=lambda record: None)()
-
-
-# ---------------------------------------------------------------------------------------------------- the tools
-
-
-def test_a_name_that_is_not_there_is_a_key_error_that_says_which_are_like_it(tool_spec: ToolSpec) -> None:
-    tools = Tools(calculate_sum=proxy_with(tool_spec))
-
-    with pytest.raises(KeyError, match=r"the session has no tool 'calculate_sun'; did you mean calculate_sum\?"):
-        tools["calculate_sun"]
-    for name in ("x", "x" * 100_000, 3):
-        with pytest.raises(KeyError, match=r"list\(bridge.tools\) names those that it has"):
-            tools[name]  # type: ignore[index]  # what a caller may do all the same
-    assert tools.get("x") is None
-    assert "x" not in tools
 
 
 # ------------------------------------------------------------------------------------------------- name and doc

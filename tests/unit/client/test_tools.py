@@ -278,6 +278,19 @@ async def test_a_call_that_runs_while_the_tool_changes_is_not_disturbed(hub: Hub
     assert [call.tool_id for call in hub.calls] == ["add-1", "add-2"]
 
 
+def test_a_name_that_is_not_there_is_a_key_error_that_says_which_are_like_it(hub: Hub) -> None:
+    hub.take([spec("calculate_sum")])
+    tools = hub.tools.proxies
+
+    with pytest.raises(KeyError, match=r"the session has no tool 'calculate_sun'; did you mean calculate_sum\?"):
+        tools["calculate_sun"]
+    for name in ("x", "x" * 100_000, 3):
+        with pytest.raises(KeyError, match=r"list\(bridge.tools\) names those that it has"):
+            tools[name]  # type: ignore[index]  # what a caller may do all the same
+    assert tools.get("x") is None
+    assert "x" not in tools
+
+
 # ---------------------------------------------------------------------------------------------------- following
 
 
