@@ -222,11 +222,9 @@ class _Run:
         return {"type": kind, "sequence": message.sequence, "run_id": message.run_id or self.id, **read(message)}
 
     def resumes_after(self, error: ToolBridgeError) -> bool:
-        """Tells whether the connection was lost, rather than the request refused."""
         return is_lost(error) and not self.over
 
     def has_progressed(self, seconds: float) -> bool:  # noqa: ARG002 - one chunk is enough
-        """Tells whether anything came over the last connection."""
         return self._attached
 
     async def leave(self) -> None:

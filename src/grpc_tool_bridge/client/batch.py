@@ -9,16 +9,13 @@ from grpc_tool_bridge.client.arguments import pack_arguments, put_arguments, res
 from grpc_tool_bridge.client.caller import Caller
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.config.argument_checks import (
-    check_count,
-    check_flag,
     check_named,
     check_positional,
-    check_timeout,
     list_of,
     refuse_type,
 )
 from grpc_tool_bridge.errors import ProtocolError, ToolExecutionError, ValidationError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import BatchToolCallRequest, BatchToolCallResponse
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import BatchConfig, BatchToolCallRequest, BatchToolCallResponse
 from grpc_tool_bridge.values.offload import outside_loop, read_value
 
 _A_CALL = "{'tool_id': 'add', 'args': [1, 2]}"
@@ -28,22 +25,12 @@ async def execute_batch(
     caller: Caller,
     tool_of: Callable[[str], AsyncGRPCProxyTool],
     items: Sequence[Mapping[str, Any]],
-    *,
-    parallel: bool,
-    stop_on_error: bool,
-    max_parallel: int,
+    config: BatchConfig,
     timeout: float,
 ) -> list[Any]:
     """Makes the calls of a batch; ``tool_of`` finds a tool, the rest is as of ``ToolBridgeClient.execute_batch``."""
     items = list_of("the batch", items, f"a list of calls, such as [{_A_CALL}]")
-    for name, flag in (("parallel", parallel), ("stop_on_error", stop_on_error)):
-        check_flag(name, flag)
-    check_count("max_parallel", max_parallel)
-    check_timeout("timeout", timeout)
-    request = BatchToolCallRequest(session_id=caller.require_session(), batch_id=uuid.uuid4().hex)
-    request.config.parallel = parallel
-    request.config.stop_on_error = stop_on_error
-    request.config.max_parallel = max_parallel
+    request = BatchToolCallRequest(session_id=caller.require_session(), batch_id=uuid.uuid4().hex, config=config)
     tools = []
     for index, item in enumerate(items):
         tool_id, args, kwargs = _checked(index, item)

@@ -13,15 +13,18 @@ from grpc_tool_bridge.client.tools import SessionTools
 from grpc_tool_bridge.client.variables import SessionContext
 from grpc_tool_bridge.config import BATCH_TIMEOUT, CALL_TIMEOUT, DEFAULT_ADDRESS
 from grpc_tool_bridge.config.argument_checks import (
+    check_count,
     check_flag,
     check_names,
     check_seconds,
+    check_timeout,
     instance_of,
     refuse_plain,
     refuse_type,
 )
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    BatchConfig,
     CleanupSessionRequest,
     GetMetricsRequest,
     GetSessionInfoRequest,
@@ -31,7 +34,6 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     MetricValue,
     SessionConfig,
     SessionInfo,
-    ToolUpdate,
 )
 from grpc_tool_bridge.transport.addresses import check_address
 from grpc_tool_bridge.transport.channel import Connection
@@ -249,10 +251,6 @@ class ToolBridgeClient(AgentCalls):
         """
         await self._tools.follow()
 
-    def take_tool_update(self, update: ToolUpdate) -> None:
-        """Takes a change that a watch of the session's tools told; no "reset"."""
-        self._tools.update(update)
-
     # ----------------------------------------------------------------------------------------------- execution
 
     def tool(self, tool_id: str) -> AsyncGRPCProxyTool:
@@ -296,15 +294,12 @@ class ToolBridgeClient(AgentCalls):
             ValidationError: An item is no call, or there are too many.
             ToolCommunicationError, ProtocolError, SerializationError: As of a call.
         """
-        return await execute_batch(
-            self.caller,
-            self.tool,
-            items,
-            parallel=parallel,
-            stop_on_error=stop_on_error,
-            max_parallel=max_parallel,
-            timeout=timeout,
-        )
+        for name, flag in (("parallel", parallel), ("stop_on_error", stop_on_error)):
+            check_flag(name, flag)
+        check_count("max_parallel", max_parallel)
+        check_timeout("timeout", timeout)
+        config = BatchConfig(parallel=parallel, stop_on_error=stop_on_error, max_parallel=max_parallel)
+        return await execute_batch(self.caller, self.tool, items, config, timeout)
 
     # --------------------------------------------------------------------------------------------------- the hub
 

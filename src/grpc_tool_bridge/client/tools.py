@@ -188,11 +188,9 @@ class _Watch:
 
     @property
     def is_of_another_session(self) -> bool:
-        """Whether the client has left the session that it is of."""
         return self._caller.session_id != self.session_id
 
     async def request(self, *, again: bool) -> WatchSessionToolsRequest | None:  # noqa: ARG002 - it is the same each time
-        """Reads the tools, and asks for what comes after."""
         if self.is_of_another_session:
             return None
         # Revisions of one life of the hub mean nothing to the next, and a change between what was read before and the
@@ -202,7 +200,6 @@ class _Watch:
         return WatchSessionToolsRequest(session_id=self.session_id, from_revision=revision)
 
     async def take(self, message: ToolUpdate) -> ToolUpdate:
-        """Takes a change, unless it is of a session that was left."""
         if not self.is_of_another_session:
             if message.operation == "reset":
                 # What follows it has no end that could be told from a pause; until then tools would be missing.
@@ -212,14 +209,12 @@ class _Watch:
         return message
 
     def resumes_after(self, error: ToolBridgeError) -> bool:
-        """Tells whether the hub may be there again, or answer again, in a while."""
         if isinstance(error, ConflictError):
             # The tools change faster than they can be read.
             return True
         return isinstance(error, ToolCommunicationError | UnavailableError) and error.retryable
 
     def has_progressed(self, seconds: float) -> bool:
-        """Tells whether the watch has lasted."""
         return seconds > STABLE_SECONDS
 
 

@@ -310,12 +310,10 @@ class _Watch:
         return await _change(message, self._caller.options.max_message_nodes)
 
     def resumes_after(self, error: ToolBridgeError) -> bool:
-        """Tells whether the hub may be there again in a while."""
         lost = is_lost(error) or isinstance(error, UnavailableError)
         return lost and self._has_begun and self._caller.transport.resumes
 
     def has_progressed(self, seconds: float) -> bool:
-        """Tells whether something was seen, or the watch has lasted."""
         return self._revision != self._seen or seconds > CALL_TIMEOUT
 
     async def _find_begin(self) -> None:

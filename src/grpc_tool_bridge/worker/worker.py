@@ -16,6 +16,7 @@ from grpc_tool_bridge.aio.loops import ended_with, has_ended
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.timeouts import ExpiredError
 from grpc_tool_bridge.client.client import ToolBridgeClient
+from grpc_tool_bridge.client.resume import reach
 from grpc_tool_bridge.config import CALL_TIMEOUT, DEFAULT_ADDRESS, Settings
 from grpc_tool_bridge.config.argument_checks import (
     A_LIST_OF_TOOLS,
@@ -179,17 +180,9 @@ class ToolWorker:
             raise ProtocolError("this ToolWorker has been started before, and serves once only; make another")
         self._started = True
         self._loop = asyncio.get_running_loop()
-        end = time.monotonic() + connect_timeout
         try:
-            for wait in back_off():
-                try:
-                    await self._offer(max(0.0, end - time.monotonic()))
-                    break
-                except ToolCommunicationError as error:
-                    # A hub that goes away between the dial and its answer is dialled again, as one that is not there.
-                    if error.code_name != "UNAVAILABLE" or time.monotonic() + wait >= end:
-                        raise
-                await asyncio.sleep(wait)
+            # A hub that goes away between the dial and its answer is dialled again, as one that is not there.
+            await reach(self._offer, connect_timeout)
             self._registered = True
         except BaseException:
             await self.close()
