@@ -129,34 +129,64 @@ class Admission:
         size: int = 0,
         default: float | None = None,
     ) -> HubCall:
-        """Makes the call, which ``end`` has to end, and sets its deadline.
+        """Makes a call and begins it; arguments and errors as of ``make`` and ``begin``."""
+        call = self.make(session, tool, context, timeout_ms=timeout_ms, default=default)
+        self.begin(call, context, size)
+        return call
+
+    def make(
+        self,
+        session: Session,
+        tool: RegisteredTool,
+        context: RequestContext,
+        *,
+        timeout_ms: int = 0,
+        default: float | None = None,
+    ) -> HubCall:
+        """Makes a call, of which nobody knows yet, and sets its deadline.
 
         That is the caller's, else the tool's, the session's or the hub's ``default``; it is never past an outer one.
 
         Raises:
             AccessError: The authorizer refuses it.
             DeadlineExceededError: Its deadline has passed.
-            ResourceExhaustedError: There is no room for its request.
             ToolBridgeError: The parent may make no such call.
         """
         try:
-            call = self._opened(session, tool, context, timeout_ms, default)
+            call = self._made(session, tool, context, timeout_ms, default)
             if self.authorizer is not None:
                 self.authorizer.authorize(call, context)
-            if size > LARGE_BYTES:
-                call.charge(self._store.memory_of(session), size)
-            if call.parent is not None:
-                _count_descendant(call, call.parent.root or call.parent)
         except ToolBridgeError:
             tool.metrics.record(0, ok=False)
             raise
-        self.active += 1
-        tool.metrics.active += 1
-        if self.tracer is not None:
-            self.tracer.begin(call, context)
         return call
 
-    def _opened(
+    def begin(self, call: HubCall, context: RequestContext, size: int = 0) -> None:
+        """Counts a call that was made; ``end`` has to end it.
+
+        Args:
+            call: The call.
+            context: Of its request.
+            size: Bytes of the request; 0: not known.
+
+        Raises:
+            ResourceExhaustedError: There is no room for its request, or its outermost call has led to too many.
+        """
+        metrics = call.tool.metrics
+        try:
+            if size > LARGE_BYTES:
+                call.charge(self._store.memory_of(call.session), size)
+            if call.parent is not None:
+                _count_descendant(call, call.parent.root or call.parent)
+        except ToolBridgeError:
+            metrics.record(0, ok=False)
+            raise
+        self.active += 1
+        metrics.active += 1
+        if self.tracer is not None:
+            self.tracer.begin(call, context)
+
+    def _made(
         self,
         session: Session,
         tool: RegisteredTool,

@@ -132,14 +132,14 @@ class Executor:
             response.request_id = clip(request.request_id)
         try:
             session, tool = self.admission.find(request.session_id, request, context, context.size)
-            call = self.admission.open(session, tool, context, timeout_ms=request.timeout_ms, size=context.size)
+            call = self.admission.make(session, tool, context, timeout_ms=request.timeout_ms)
         except ToolBridgeError as error:
             return self._refused(response, error, began)
         if tool.backend is not None and tool.rate is None and not session.caching:
-            forwarded = self._forwarder.start(call, tool.backend, request, context.payload, done)
+            forwarded = self._forwarder.start(call, tool.backend, request, context, done)
             if forwarded is not None:
                 return forwarded
-        return self.run(request, response, context, session.id, call=call)
+        return self.run(request, response, context, session.id, made=call)
 
     async def _refused(self, response: ToolCallResponse, error: ToolBridgeError, began: int) -> ToolCallResponse:
         response.error.CopyFrom(error_info(error))
@@ -182,7 +182,7 @@ class Executor:
         session_id: str,
         *,
         timeout_ms: int = 0,
-        call: HubCall | None = None,
+        made: HubCall | None = None,
     ) -> Any:
         """Runs one call and fills its answer in: the result or the error, and what it took.
 
@@ -192,20 +192,23 @@ class Executor:
             context: As of ``execute``.
             session_id: Whose call it is.
             timeout_ms: What the caller gives it.
-            call: The call, where it was opened before.
+            made: The call, where it was made before.
 
         Returns:
             The answer, or the bytes of the whole answer, where the backend gave them and the context has the payload.
         """
         began = time.perf_counter_ns()
+        call: HubCall | None = None
         permits: Permits = ()
         payload, context.payload = context.payload, b""
         try:
             # To find it out, protobuf writes all of a request.
             size = context.size or (0 if context.admitted else request.ByteSize())
-            if call is None:
+            if made is None:
                 session, tool = self.admission.find(session_id, request, context, size)
-                call = self.admission.open(session, tool, context, timeout_ms=timeout_ms, size=size)
+                made = self.admission.make(session, tool, context, timeout_ms=timeout_ms)
+            self.admission.begin(made, context, size)
+            call = made
             place = self._result_place(call, request) if call.session.caching else None
             if place is None or not place.fill(answer):
                 as_bytes = bool(payload) and place is None

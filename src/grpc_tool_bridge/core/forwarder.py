@@ -14,6 +14,7 @@ from grpc_tool_bridge.core.calls import WORKER_SLACK, HubCall
 from grpc_tool_bridge.core.interfaces import Backend, Cancellable, Done
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolCallRequest, ToolCallResponse
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.runner.runner import set_duration
 
 # A call with more than this is kept whole for a second worker by the executor alone.
@@ -96,20 +97,21 @@ class Forwarder:
         self._sweep: asyncio.TimerHandle | None = None
 
     def start(
-        self, call: HubCall, backend: Backend[HubCall], request: ToolCallRequest, payload: bytes, done: Done
+        self, call: HubCall, backend: Backend[HubCall], request: ToolCallRequest, context: RequestContext, done: Done
     ) -> Forwarded | None:
         """Passes a call on.
 
         Args:
-            call: The call; it is open, and nothing else has happened.
+            call: The call; it was made, and nothing else has happened.
             backend: What runs it.
             request: What it asks for.
-            payload: The request's bytes; empty: there are none, and the call does not go this way.
+            context: Without the payload the call does not go this way.
             done: Called, later, with the answer as a message or as bytes, or with the cancellation.
 
         Returns:
             What ``cancel`` ends; None where the call does not go this way, and nothing has happened.
         """
+        payload = context.payload
         if not payload or len(payload) > MAX_BYTES:
             return None
         permits = self._admission.try_acquire(call)
@@ -124,6 +126,7 @@ class Forwarder:
         if not started:
             release(permits)
             return None
+        self._admission.begin(call, context)
         call.forwarded = forwarded
         call.enter_session()
         self._open[forwarded] = None

@@ -13,7 +13,7 @@ from collections.abc import (
     Coroutine,
     Sequence,
 )
-from typing import Any
+from typing import Any, NamedTuple
 
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.threads import NestedThreads
@@ -29,6 +29,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ErrorInfo,
     ExecutionMetrics,
     Progress,
+    StreamConfig,
     StreamMetadata,
     ToolCallItem,
     ToolCallRequest,
@@ -56,6 +57,25 @@ _SMALL_BYTES = 64
 _log = logging.getLogger(__name__)
 
 __all__ = ["Request", "ToolRunner", "last_chunk", "set_duration"]
+
+
+class Work(NamedTuple):
+    """A function that is about to run.
+
+    Attributes:
+        call: For which call.
+        tool: The function.
+        request: What its call asks for.
+        args, kwargs: What it is given.
+        emit: Takes what it tells on the way; None: nobody asked for it.
+    """
+
+    call: Call
+    tool: Tool
+    request: Request
+    args: Sequence[Any]
+    kwargs: dict[str, Any]
+    emit: EventStream | None = None
 
 
 class ToolRunner:
@@ -173,7 +193,7 @@ class ToolRunner:
         args, kwargs = call.prepared
         finished = False
         if tool.is_stream or tool.executor == "process":
-            value = await self._invoke_other(call, tool, request, args, kwargs, None)
+            value = await self._invoke_other(Work(call, tool, request, args, kwargs))
             finished = True
         elif tool.is_async and tool.context_parameter is None:
             # As _returned does it; most calls come by here, and another coroutine is a thirtieth of them.
@@ -184,7 +204,7 @@ class ToolRunner:
                     raise ToolRaised(error) from error
                 raise
         else:
-            value = await self._returned(call, tool, request, args, kwargs, None, finish=True)
+            value = await self._returned(Work(call, tool, request, args, kwargs), finish=True)
         if not finished:
             try:
                 finished = type(value) in SCALARS and (tool.result is None or type(value) in tool.result.accepts)
@@ -209,46 +229,30 @@ class ToolRunner:
             value = await self._results.items(call, value)
         return await self._results.finished(call, tool, value)
 
-    async def _invoke_other(
-        self,
-        call: Call,
-        tool: Tool,
-        request: Request,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        emit: EventStream | None,
-    ) -> Any:
+    async def _invoke_other(self, work: Work) -> Any:
         """Runs a tool that streams, or that runs in a process."""
+        call, tool = work.call, work.tool
         if not tool.is_stream:
-            return await self._invoke_elsewhere(call, tool, request, args, kwargs, emit)
+            return await self._invoke_elsewhere(work)
         if tool.is_generator and tool.executor == "thread":
-            function = self._bound(call, tool, request, args, kwargs, emit)
+            function = self._bound(work)
             return await self._results.collect_in_thread(call, tool, call.when_begun(self._thread, function))
         if tool.is_generator or tool.executor == "process":
-            return await self._results.collect(call, tool, self._source(call, tool, request, args, kwargs, emit=emit))
-        value = await self._returned(call, tool, request, args, kwargs, emit)
+            return await self._results.collect(call, tool, self._source(work))
+        value = await self._returned(work)
         if _is_a(value, AsyncIterable):
             return await self._results.collect(call, tool, self._steps(call, tool, async_iterator(value)))
         values = value if has_items(value) else [value]
         return await self._results.collect_in_thread(call, tool, lambda: iter(values))
 
-    async def _returned(
-        self,
-        call: Call,
-        tool: Tool,
-        request: Request,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        emit: EventStream | None,
-        *,
-        finish: bool = False,
-    ) -> Any:
+    async def _returned(self, work: Work, *, finish: bool = False) -> Any:
         """Runs a function that does not itself yield, and awaits what it returns as long as that can be awaited.
 
         To ``finish`` is to have the result of a function in a thread encoded there, as ``Results.finished_here`` does.
         """
+        call, tool, args, kwargs = work.call, work.tool, work.args, work.kwargs
         if tool.context_parameter is not None:
-            kwargs[tool.context_parameter] = self._context(call, request, emit)
+            kwargs[tool.context_parameter] = self._context(work)
         try:
             if tool.is_async:
                 value = await call.step(tool.function(*args, **kwargs))
@@ -289,20 +293,13 @@ class ToolRunner:
             raise
         return value
 
-    async def _invoke_elsewhere(
-        self,
-        call: Call,
-        tool: Tool,
-        request: Request,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        emit: EventStream | None,
-    ) -> Any:
-        context = self._context(call, request, emit) if tool.context_parameter is not None else None
+    async def _invoke_elsewhere(self, work: Work) -> Any:
+        call, tool = work.call, work.tool
+        context = self._context(work) if tool.context_parameter is not None else None
         call.wait_for(self._process)
         try:
-            work = self._processes.run(tool, args, kwargs, context, begin=call.begin, depth=call.depth)
-            return await call.step(work)
+            ran = self._processes.run(tool, work.args, work.kwargs, context, begin=call.begin, depth=call.depth)
+            return await call.step(ran)
         except RaisedElsewhereError as error:
             raise ToolRaised(error) from error
 
@@ -314,8 +311,7 @@ class ToolRunner:
         """Yields a chunk for each value and, where the caller asked for them, for each event; not the last one."""
         del as_bytes
         tool, stream_id = function_of(call), request.stream_id
-        args, kwargs = call.prepared
-        values = self._values(call, tool, request, args, kwargs)
+        values = self._values(Work(call, tool, request, *call.prepared), request.config)
         sequence = 0
         try:
             async for event, value in values:
@@ -330,17 +326,15 @@ class ToolRunner:
         finally:
             await values.aclose()
 
-    async def _values(
-        self, call: Call, tool: Tool, request: ToolStreamRequest, args: Sequence[Any], kwargs: dict[str, Any]
-    ) -> AsyncGenerator[tuple[Event | None, Any], None]:
+    async def _values(self, work: Work, asked: StreamConfig) -> AsyncGenerator[tuple[Event | None, Any], None]:
         """Yields what the tool yields and, where the caller asked for it, what it tells on the way.
 
         An event comes as ``(event, None)``, a value as ``(None, value)``.
         """
-        buffer = self._buffer(call, request.config.buffer_size)
-        if request.config.include_events:
+        buffer = self._buffer(work.call, asked.buffer_size)
+        if asked.include_events:
             events = EventStream(buffer)
-            source = self._source(call, tool, request, args, kwargs, buffer=buffer, emit=events)
+            source = self._source(work._replace(emit=events), buffer=buffer)
             merged = events.merge(source, self.tasks)
             try:
                 async for item in merged:
@@ -348,7 +342,7 @@ class ToolRunner:
             finally:
                 await merged.aclose()
             return
-        source = self._source(call, tool, request, args, kwargs, buffer=buffer)
+        source = self._source(work, buffer=buffer)
         try:
             async for value in source:
                 yield None, value
@@ -361,24 +355,15 @@ class ToolRunner:
             raise ValidationError(f"{call.tool.name}: buffer_size is {asked}; it is 0 (the default) or more")
         return min(asked or self.settings.stream_buffer, self.settings.stream_buffer)
 
-    async def _source(
-        self,
-        call: Call,
-        tool: Tool,
-        request: Request,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        *,
-        buffer: int = 0,
-        emit: EventStream | None = None,
-    ) -> AsyncGenerator[Any, None]:
+    async def _source(self, work: Work, *, buffer: int = 0) -> AsyncGenerator[Any, None]:
         """Yields the values of any tool; of one that returns what does not stream, its result."""
+        call, tool = work.call, work.tool
         buffer = buffer or self.settings.stream_buffer
         if tool.is_generator or tool.executor == "process":
-            values: AsyncIterator[Any] = self._iterate(call, tool, request, args, kwargs, buffer, emit)
+            values: AsyncIterator[Any] = self._iterate(work, buffer)
         else:
             began = time.monotonic()
-            value = await self._returned(call, tool, request, args, kwargs, emit)
+            value = await self._returned(work)
             if not call.armed:
                 call.note_step(began)
             # What is declared to be a list is one, whatever it is made of.
@@ -433,22 +418,16 @@ class ToolRunner:
             return in_place(lambda: value)
         return self._threads.at(call.depth).iterate(lambda: iter(value), buffer, self._teller.told_here)
 
-    def _iterate(
-        self,
-        call: Call,
-        tool: Tool,
-        request: Request,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        buffer: int,
-        emit: EventStream | None,
-    ) -> AsyncGenerator[Any, None]:
+    def _iterate(self, work: Work, buffer: int) -> AsyncGenerator[Any, None]:
         """Iterates a generator function."""
+        call, tool = work.call, work.tool
         if tool.executor == "process":
-            context = self._context(call, request, emit) if tool.context_parameter is not None else None
+            context = self._context(work) if tool.context_parameter is not None else None
             call.wait_for(self._process)
-            return self._processes.iterate(tool, args, kwargs, context, buffer, begin=call.begin, depth=call.depth)
-        function = self._bound(call, tool, request, args, kwargs, emit)
+            return self._processes.iterate(
+                tool, work.args, work.kwargs, context, buffer, begin=call.begin, depth=call.depth
+            )
+        function = self._bound(work)
         if tool.is_async:
             values: AsyncGenerator[Any, None] = function()
             return values
@@ -457,20 +436,14 @@ class ToolRunner:
             return self._threads.at(call.depth).iterate(function, buffer, self._teller.told_here)
         return in_place(function)
 
-    def _bound(
-        self,
-        call: Call,
-        tool: Tool,
-        request: Request,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        emit: EventStream | None,
-    ) -> Callable[[], Any]:
+    def _bound(self, work: Work) -> Callable[[], Any]:
+        tool, kwargs = work.tool, work.kwargs
         if tool.context_parameter is not None:
-            kwargs[tool.context_parameter] = self._context(call, request, emit)
-        return functools.partial(tool.function, *args, **kwargs)
+            kwargs[tool.context_parameter] = self._context(work)
+        return functools.partial(tool.function, *work.args, **kwargs)
 
-    def _context(self, call: Call, request: Request, emit: EventStream | None) -> ToolContext:
+    def _context(self, work: Work) -> ToolContext:
+        call, request, emit = work.call, work.request, work.emit
         call.context = ToolContext(
             session_id=call.session.id,
             tool_name=call.tool.name,
