@@ -467,7 +467,7 @@ def test_serve_tells_people_what_it_offers_and_that_a_token_is_needed(start: Sta
     token_file.write_text(TOKEN)
     process = start("serve", "--address", "127.0.0.1:0", "--tools", f"{TOOLS}:add", "--token-file", str(token_file))
     lines = [read_line(process)]
-    while lines[-1] not in ("Ctrl-C ends it\n", ""):
+    while lines[-1] not in ("Press Ctrl-C to stop\n", ""):
         lines.append(read_line(process))
     process.send_signal(signal.SIGTERM)
     rest = process.communicate(timeout=PATIENCE)

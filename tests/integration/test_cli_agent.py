@@ -136,7 +136,7 @@ def test_a_worker_without_tools_is_announced_as_what_it_is(hub: dict[str, Any], 
     worker = popen("worker", *words, "--address", hub["address"], env=ENVIRONMENT)
     try:
         assert read_line(worker) == f"The hub at {hub['address']} has worker thinker\n"
-        assert read_line(worker) == f"  agents, with openai/scripted at {served.url}\n"
+        assert read_line(worker) == f"Agents run here, with openai/scripted at {served.url}\n"
     finally:
         worker.kill()
         worker.communicate()
@@ -226,7 +226,7 @@ def test_a_worker_without_tools_runs_agents(
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["worker"], "with --agents there may be none"),
+        (["worker"], "it is optional with --agents"),
         (["worker", TOOLS, "--model", "m"], "--model: for agents only; give --agents, too"),
         (["serve", "--api-base", "http://127.0.0.1:1"], "give --agents, too"),
         (["serve", "--agents", "--api-base", "here"], "serve: agents: api_base is no base URL"),

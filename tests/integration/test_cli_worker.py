@@ -88,7 +88,7 @@ async def test_people_are_told_what_a_worker_offers(hub: BridgeServer, workers: 
     worker = workers.start(hub.address, f"{TOOLS}:add", "--worker-id", "first", as_json=False)
     lines = [await in_thread(read_line, worker) for _ in range(3)]
     assert lines[0] == f"The hub at {hub.address} has the tools of worker first\n"
-    assert lines[1:] == ["  add(a: int, b: int = 2) -> int\n", "Ctrl-C ends it\n"]
+    assert lines[1:] == ["  add(a: int, b: int = 2) -> int\n", "Press Ctrl-C to stop\n"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])

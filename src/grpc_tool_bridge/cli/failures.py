@@ -8,14 +8,9 @@ from typing import Any
 
 import pydantic
 
-from grpc_tool_bridge.cli.program import INTERRUPTED
+from grpc_tool_bridge.cli.exit_codes import BAD_ARGUMENT, FAILED, INTERRUPTED, PIPE_CLOSED
 from grpc_tool_bridge.cli.streams import OutputError, PipeClosedError, discard_output
 from grpc_tool_bridge.errors import ToolBridgeError, error_info
-
-FAILED = 1
-BAD_ARGUMENT = 2
-# As of any program that a closed pipe ends: 128 and the number of SIGPIPE.
-PIPE_CLOSED = 141
 
 # Letters and marks by their category, and yet drawn as nothing; the two that choose between a sign and an emoji are not
 # among them. See Default_Ignorable_Code_Point of Unicode.

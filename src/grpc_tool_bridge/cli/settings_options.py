@@ -59,17 +59,6 @@ def read_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
     return settings.model_copy(update={"token": _token(settings), "token_file": None})
 
 
-def check_agents(agents: bool, model: str | None, api_base: str | None) -> None:
-    """Checks that what is said of agents is said where there are some.
-
-    Raises:
-        ArgumentError: It is not.
-    """
-    named = [flag for flag, value in (("--model", model), ("--api-base", api_base)) if value is not None]
-    if named and not agents:
-        raise ArgumentError(f"{' and '.join(named)}: for agents only; give --agents, too")
-
-
 def model_text(settings: Settings) -> str:
     """Says which model agents run with that name none."""
     if settings.agent_model is None:

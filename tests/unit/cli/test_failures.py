@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge import ToolBridgeError, ToolSpec, tool
-from grpc_tool_bridge.cli import app, connection, failures
-from grpc_tool_bridge.cli.failures import BAD_ARGUMENT, ArgumentError, CommandError, one_line, report, wants_json
+from grpc_tool_bridge.cli import app, connection
+from grpc_tool_bridge.cli.exit_codes import BAD_ARGUMENT, PIPE_CLOSED
+from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, one_line, report, wants_json
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.settings_options import read_settings
 from grpc_tool_bridge.cli.spec_text import signature_text
@@ -52,10 +53,10 @@ def test_a_closed_pipe_is_quiet_and_what_is_left_to_print_goes_nowhere(
 ) -> None:
     with (tmp_path / "out").open("w") as out:
         monkeypatch.setattr("sys.stdout", out)
-        assert report(PipeClosedError()) == failures.PIPE_CLOSED
+        assert report(PipeClosedError()) == PIPE_CLOSED
         out.write("lost")
     monkeypatch.setattr("sys.stdout", io.StringIO())
-    assert report(BrokenPipeError()) == failures.PIPE_CLOSED
+    assert report(BrokenPipeError()) == PIPE_CLOSED
     assert capfd.readouterr().err == ""
     assert (tmp_path / "out").read_text() == ""
 
