@@ -112,6 +112,20 @@ class AgentRuntime:
             ValidationError: The inputs do not fit the signature.
             ResourceExhaustedError: There are as many runs as there may be.
         """
+        run = await self._run_of(request, deadline, origin)
+        self._runs.add(run)
+        try:
+            number = 0
+            async with aclosing(run.chunks()) as chunks:
+                async for chunk in chunks:
+                    if request.stream or chunk.HasField("result") or chunk.HasField("error"):
+                        chunk.agent_id, chunk.run_id, chunk.sequence = request.agent_id, request.run_id, number
+                        number += 1
+                        yield chunk
+        finally:
+            self._runs.discard(run)
+
+    async def _run_of(self, request: pb.ExecuteAgentRequest, deadline: float | None, origin: Any) -> Run:
         if self._closed:
             raise UnavailableError(_ENDS)
         agent = self._agents.get(request.agent_id)
@@ -128,7 +142,7 @@ class AgentRuntime:
                 f"the agent runtime has {len(self._runs)} runs, as many as it may", details={"retry_after": "1"}
             )
         ends = self._end_of(request, deadline)
-        run = Run(
+        return Run(
             agent,
             self._open_session(request.session_id, origin, ends, context),
             inputs,
@@ -136,17 +150,6 @@ class AgentRuntime:
             ends=ends,
             observation_chars=self._settings.max_observation_chars,
         )
-        self._runs.add(run)
-        try:
-            number = 0
-            async with aclosing(run.chunks()) as chunks:
-                async for chunk in chunks:
-                    if request.stream or chunk.HasField("result") or chunk.HasField("error"):
-                        chunk.agent_id, chunk.run_id, chunk.sequence = request.agent_id, request.run_id, number
-                        number += 1
-                        yield chunk
-        finally:
-            self._runs.discard(run)
 
     def cancel_all(self, cause: ToolBridgeError) -> None:
         """Ends every run that is under way."""

@@ -1,6 +1,7 @@
 """Options that are settings of the hub: named, described and defaulted by ``Settings`` alone."""
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import typer
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from grpc_tool_bridge.cli.failures import ArgumentError, file_error, settings_error
+from grpc_tool_bridge.cli.failures import ArgumentError, file_error, say_warning, settings_error
 from grpc_tool_bridge.config import Settings, load_settings
 
 _PANEL = "Settings (also TOOL_BRIDGE_… and --config)"
@@ -46,16 +47,20 @@ def read_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
     """Reads the settings by flag, then environment, then file, and checks what can be checked before the hub starts.
 
     Raises:
-        ArgumentError: A setting cannot be, or a file cannot be read.
+        ArgumentError: A setting is not valid, or a file cannot be read.
     """
     try:
-        settings = load_settings(flags, config_file)
+        with warnings.catch_warnings(record=True) as noticed:
+            warnings.simplefilter("always", DeprecationWarning)
+            settings = load_settings(flags, config_file)
     except pydantic.ValidationError as error:
         raise settings_error(error) from None
     except ValueError as error:
         raise ArgumentError(str(error)) from None
     except OSError as error:
         raise file_error(error, config_file) from None
+    for warning in noticed:
+        say_warning(str(warning.message))
     return settings.model_copy(update={"token": _token(settings), "token_file": None})
 
 

@@ -1,10 +1,12 @@
 """Settings of a hub, as one frozen object."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from grpc_tool_bridge.config.renamed import SETTINGS, old_name, renamed_settings
 from grpc_tool_bridge.config.secret_files import check_secret_file, read_secret
 
 
@@ -111,12 +113,12 @@ class Settings(BaseModel):
         default=1_000, description="answers to calls with an idempotency key that a session remembers"
     )
     max_session_answer_bytes: Count = Field(default=16 * 1024 * 1024, description="all those answers of one session")
-    answer_keep_time: Seconds = Field(default=600.0, description="such an answer is forgotten after this")
+    answer_ttl: Seconds = Field(default=600.0, description="such an answer is forgotten after this")
     max_session_cache_entries: Count = Field(
         default=1_000, description="results that a session keeps where it was opened with enable_caching"
     )
     max_session_cache_bytes: Count = Field(default=16 * 1024 * 1024, description="all those results of one session")
-    cache_keep_time: Seconds = Field(default=300.0, description="such a result is forgotten after this")
+    cache_ttl: Seconds = Field(default=300.0, description="such a result is forgotten after this")
     max_session_watches: Count = Field(
         default=100, description="watches of one session at once, of variables and likewise of tools"
     )
@@ -142,7 +144,7 @@ class Settings(BaseModel):
     worker_ping_interval: Seconds = Field(default=0.5, description="a worker is asked for a sign of life this often")
     worker_suspect_after: Seconds = Field(default=1.5, description="a silent worker gets no new calls after this")
     worker_lost_after: Seconds = Field(default=10.0, description="a silent worker is out after this")
-    worker_grace: Annotated[float, Field(ge=0)] = Field(
+    worker_grace_period: Annotated[float, Field(ge=0)] = Field(
         default=5.0, description="calls of a tool whose last worker has gone wait this long for another"
     )
     max_worker_waiting: Count = Field(default=10_000, description="calls of one tool that wait for its busy workers")
@@ -186,6 +188,16 @@ class Settings(BaseModel):
     keepalive_timeout: Seconds = Field(
         default=10.0, description="a probe without an answer ends the connection after this"
     )
+
+    # For one version more.
+    answer_keep_time = old_name("answer_keep_time")
+    cache_keep_time = old_name("cache_keep_time")
+    worker_grace = old_name("worker_grace")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, given: Any) -> Any:
+        return renamed_settings(given) if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _whole(self) -> "Settings":
@@ -238,6 +250,7 @@ def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
     # Only the command line's hub needs it, and it takes as long to import as all of pydantic.
     from pydantic_settings import (  # noqa: PLC0415 - see above
         BaseSettings,
+        InitSettingsSource,
         PydanticBaseSettingsSource,
         SettingsConfigDict,
         TomlConfigSettingsSource,
@@ -263,7 +276,10 @@ def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
             dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
             file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+            old_environment = InitSettingsSource(settings_cls, _old_environment())
+            toml = TomlConfigSettingsSource(settings_cls)
+            toml.init_kwargs = renamed_settings(toml.init_kwargs)
+            return init_settings, env_settings, old_environment, toml
 
     if config_file is not None:
         _check_keys(config_file)
@@ -273,6 +289,13 @@ def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
         given.setdefault("token", None)
     loaded = LoadedSettings(**given)
     return Settings.model_validate(loaded.model_dump())
+
+
+def _old_environment() -> dict[str, str]:
+    """Reads the variables that are named as a setting was before; one with the new name comes first."""
+    names = {name.upper(): value for name, value in os.environ.items()}
+    given = {old: names[f"TOOL_BRIDGE_{old.upper()}"] for old in SETTINGS if f"TOOL_BRIDGE_{old.upper()}" in names}
+    return renamed_settings(given)
 
 
 def _check_keys(config_file: Path) -> None:
@@ -286,6 +309,6 @@ def _check_keys(config_file: Path) -> None:
         if "token" in found:
             check_secret_file(file, config_file, "config with a token")
     keys = found.keys()
-    unknown = sorted(keys - Settings.model_fields.keys())
+    unknown = sorted(keys - Settings.model_fields.keys() - SETTINGS.keys())
     if unknown:
         raise ValueError(f"{config_file}: no setting is called {', '.join(unknown)}")

@@ -6,10 +6,8 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import anyio.to_thread
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
@@ -24,6 +22,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolSpec,
 )
 from grpc_tool_bridge.rpc.methods import METHODS, SERVICE_NAME, Method
+from grpc_tool_bridge.testing.running import Running, running_address
 from grpc_tool_bridge.transport.channel import message_options
 from grpc_tool_bridge.transport.proxies import channel_target
 from grpc_tool_bridge.transport.status import ERROR_KEY, status_of
@@ -49,7 +48,7 @@ class _Status(Exception):  # noqa: N818 - a status to answer with; nobody raises
 Answer = Message | _Status
 
 
-class MockBridgeServer:
+class MockBridgeServer(Running):
     """A real gRPC server in this process that gives the answers it was told to, and keeps the requests.
 
     ``with`` and ``async with`` both run it, inside and outside an event loop. Answers can be set before and while it
@@ -77,9 +76,7 @@ class MockBridgeServer:
         Raises:
             RuntimeError: It does not run.
         """
-        if self._address is None:
-            raise RuntimeError("the mock server does not run, so it has no address; enter it with 'with' first")
-        return self._address
+        return running_address(self._address, "mock server")
 
     # ------------------------------------------------------------------------------------------------- answers
 
@@ -235,24 +232,6 @@ class MockBridgeServer:
                 thread.submit(asyncio.run, _close(channels)).result()
         if server is not None:
             server.stop(None).wait()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    async def __aenter__(self) -> Self:
-        self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await anyio.to_thread.run_sync(self.stop)
 
     # ----------------------------------------------------------------------------------------------- behaviour
 

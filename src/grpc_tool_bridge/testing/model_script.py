@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _WAIT = 30.0
+# Characters of a token, roughly.
+TOKEN_CHARS = 4
 
 
 def fields(**values: Any) -> str:

@@ -17,12 +17,10 @@ from dspy.lm15 import (
 )
 
 from grpc_tool_bridge.testing.arithmetician import arithmetic
-from grpc_tool_bridge.testing.model_script import Answer, Answers, Failure, Held, Prompt, Script
+from grpc_tool_bridge.testing.model_script import TOKEN_CHARS, Answer, Answers, Failure, Held, Prompt, Script
 
 _RATE_LIMITED = 429
 _FAULT = 500
-# A token, roughly.
-_TOKEN_CHARS = 4
 
 
 class ScriptedLM(dspy.LM):  # type: ignore[misc] # dspy has no types
@@ -105,8 +103,8 @@ def _response(request: Request, answer: str | Failure) -> Response:
         elif answer.status == _RATE_LIMITED:
             kind = RateLimitError
         raise kind(answer.message, status=answer.status)
-    asked = len(_prompt(request).text) // _TOKEN_CHARS
-    said = len(answer) // _TOKEN_CHARS
+    asked = len(_prompt(request).text) // TOKEN_CHARS
+    said = len(answer) // TOKEN_CHARS
     return Response(
         id=None,
         model=request.model,

@@ -6,12 +6,11 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-import anyio.to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from grpc_tool_bridge.testing.running import Running, running_address
 from grpc_tool_bridge.transport.addresses import join_address, split_address
 
 Direction = Literal["to_hub", "to_client", "both"]
@@ -26,7 +25,7 @@ _PIECE_SECONDS = 0.02
 _RESET = struct.pack("ii", 1, 0)
 
 
-class ToxicProxy:
+class ToxicProxy(Running):
     """A TCP proxy between a client and a hub, whose connections break, stall and slow down as a test tells them to.
 
     ``with`` and ``async with`` both run it, inside and outside an event loop. Its methods can be called from any
@@ -77,9 +76,7 @@ class ToxicProxy:
         Raises:
             RuntimeError: It does not run.
         """
-        if self._address is None:
-            raise RuntimeError("the proxy does not run, so it has no address; enter it with 'with' first")
-        return self._address
+        return running_address(self._address, "proxy")
 
     @property
     def connections(self) -> int:
@@ -173,24 +170,6 @@ class ToxicProxy:
         if portal is not None:
             portal.call(self._close)
             self._stack.close()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    async def __aenter__(self) -> Self:
-        self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await anyio.to_thread.run_sync(self.stop)
 
     # ---------------------------------------------------------------------------------- in the proxy's own thread
 

@@ -265,7 +265,7 @@ class _Run:
             for place, item in waiting:
                 results[place] = await self._call(part.step, {**self.values, ITEM: item}, f"{label}[{place}]")
 
-        await _together([work() for _ in range(min(part.at_once, len(items)))])
+        await _together([work() for _ in range(min(part.max_concurrency, len(items)))])
         return results
 
     async def _call(self, step: Step, values: Mapping[str, Any], label: str) -> Any:

@@ -27,6 +27,7 @@ from grpc_tool_bridge.tools.annotations import (
 )
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.docstrings import Docstring, read_docstring
+from grpc_tool_bridge.tools.typespecs import bare_text
 
 EMPTY = inspect.Parameter.empty
 POSITIONAL_ONLY = inspect.Parameter.POSITIONAL_ONLY
@@ -219,7 +220,7 @@ def _read_parameters(item: inspect.Parameter, resolve: "_Resolver", doc: Docstri
         return [_parameter(item.name, item.kind, typing.get_args(inside)[0], EMPTY, doc, where)]
     if item.kind is not VAR_KEYWORD or typed_dict_of(inside) is None:
         raise TypeError(
-            f"{where}: {_text_of(annotation)} cannot be read; give its arguments as parameters of their own"
+            f"{where}: {bare_text(annotation)} cannot be read; give its arguments as parameters of their own"
         )
     return _read_keys(item.name, inside, doc, where)
 
@@ -228,7 +229,7 @@ def _read_keys(name: str, typed_dict: Any, doc: Docstring, where: str) -> list[P
     try:
         hints = typed_dict_hints(typed_dict)
     except NameError as error:
-        raise UnresolvedNameError(f"{where}: a key of {_text_of(typed_dict)} cannot be resolved ({error})") from error
+        raise UnresolvedNameError(f"{where}: a key of {bare_text(typed_dict)} cannot be resolved ({error})") from error
     found = []
     for key, hint in hints.items():
         required, annotation = is_required(typed_dict, key, hint)
@@ -259,10 +260,6 @@ def _check_names(parameters: tuple[Parameter, ...], label: str) -> None:
     for place, name in enumerate(names):
         if name in names[:place]:
             raise TypeError(f"{label}: '{name}' is both a parameter and a key of its **kwargs, or a key of two")
-
-
-def _text_of(annotation: Any) -> str:
-    return str(annotation).removeprefix("typing.")
 
 
 def _is_unbound_method(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from grpc_tool_bridge.config.renamed import warn_renamed
 from grpc_tool_bridge.tools.options import TOOL_NAME
 from grpc_tool_bridge.tools.templates import NAME, check_template, is_reference
 
@@ -24,7 +25,7 @@ ITEM = "item"
 MAX_DECLARATION_BYTES = 65_536
 
 # Enough that most of the time nobody waits for one slow item; the tool's own limits hold besides.
-_AT_ONCE = 10
+_MAX_CONCURRENCY = 10
 
 
 class _Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename={"as_": "as"}):
@@ -54,13 +55,21 @@ class Each(_Data, frozen=True, tag_field="kind", tag="each"):
         over: Template of the list.
         step: The step; ``$item`` is the item.
         as_: Name of the list of its results; may be empty.
-        at_once: Items that are worked on at the same time.
+        max_concurrency: Calls that run at the same time.
+        at_once: What ``max_concurrency`` was called before; read, but not written.
     """
 
     over: Any
     step: Step
     as_: str = ""
-    at_once: int = _AT_ONCE
+    max_concurrency: int = _MAX_CONCURRENCY
+    at_once: int | None = None
+
+    def __post_init__(self) -> None:
+        """Takes the number under its old name."""
+        if self.at_once is not None:
+            msgspec.structs.force_setattr(self, "max_concurrency", self.at_once)
+            msgspec.structs.force_setattr(self, "at_once", None)
 
 
 class Parallel(_Data, frozen=True, tag_field="kind", tag="parallel"):
@@ -112,19 +121,31 @@ def parallel(*steps: Part) -> Parallel:
     return Parallel(list(steps))
 
 
-def each(over: Any, step: Step, /, *, as_: str = "", at_once: int = _AT_ONCE) -> Each:
+def each(
+    over: Any,
+    step: Step,
+    /,
+    *,
+    as_: str = "",
+    max_concurrency: int = _MAX_CONCURRENCY,
+    at_once: int | None = None,
+) -> Each:
     """Makes a step of a pipeline that calls a tool for every item of a list.
 
     Args:
         over: The list, mostly a reference such as ``"$pages"``.
         step: What ``step`` returns; ``"$item"`` in it is the item.
         as_: Name under which later steps find the list of results.
-        at_once: Items that are worked on at the same time.
+        max_concurrency: Calls that run at the same time.
+        at_once: Deprecated: use ``max_concurrency``.
 
     Returns:
         The step, whose result is the list of results in the order of the items. The first failure ends the others.
     """
-    return Each(over, step, as_, at_once)
+    if at_once is not None:
+        warn_renamed("at_once", "max_concurrency")
+        max_concurrency = at_once
+    return Each(over, step, as_, max_concurrency)
 
 
 def tools_of(part: Part) -> list[str]:
@@ -193,8 +214,8 @@ def _check_part(part: Any, label: str, known: Collection[str]) -> list[str]:
             _check_template([part.args, part.kwargs], known, f"step {label} ({part.tool})")
         case Each(step=Step(as_="")):
             where = f"step {label} (each {part.step.tool})"
-            if type(part.at_once) is not int or part.at_once < 1:
-                raise ValueError(f"{where}: at_once is {part.at_once!r}; it is 1 or more")
+            if type(part.max_concurrency) is not int or part.max_concurrency < 1:
+                raise ValueError(f"{where}: max_concurrency is {part.max_concurrency!r}; it is 1 or more")
             if not is_reference(part.over) and not isinstance(part.over, list):
                 raise ValueError(f"{where}: it goes over a list or a reference to one, not {part.over!r}")
             _check_template(part.over, known, where)

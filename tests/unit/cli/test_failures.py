@@ -160,3 +160,10 @@ def test_an_error_in_json_has_no_half_of_a_surrogate_pair(capsys: pytest.Capture
 @pytest.mark.parametrize(("words", "expected"), [(["--json=1"], True), (["--", "--json"], False), (["--jsonx"], False)])
 def test_a_command_line_asks_for_json_however_wrong_it_is(words: list[str], expected: bool) -> None:
     assert wants_json(words) is expected
+
+
+def test_the_old_name_of_a_setting_is_one_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("worker_grace = 3\n")
+    assert read_settings({}, file).worker_grace_period == 3
+    assert capsys.readouterr().err == "warning: worker_grace is deprecated; use worker_grace_period\n"

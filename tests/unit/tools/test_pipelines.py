@@ -176,7 +176,9 @@ async def test_each_keeps_the_order_and_works_on_so_many_items_at_once() -> None
         running -= 1
         return x * x
 
-    made = pipeline("p", "", [each("$xs", step("a", "$item"), as_="s", at_once=3)], inputs={"xs": list}, result=["$s"])
+    made = pipeline(
+        "p", "", [each("$xs", step("a", "$item"), as_="s", max_concurrency=3)], inputs={"xs": list}, result=["$s"]
+    )
     assert await Steps(a=work).call(made, list(range(7))) == [[0, 1, 4, 9, 16, 25, 36]]
     assert most == 3
     assert await Steps(a=work).call(made, []) == [[]]
@@ -213,7 +215,7 @@ async def test_the_error_of_a_step_is_its_tool_s_own_and_says_which_step_it_was(
     ("part", "label"),
     [
         (parallel(step("a"), step("b")), "1.2"),
-        (each(["x", "y"], step("b", "$item"), at_once=1), "1[0]"),
+        (each(["x", "y"], step("b", "$item"), max_concurrency=1), "1[0]"),
         (parallel(each(["x"], step("b"))), "1.1[0]"),
     ],
 )
