@@ -57,7 +57,7 @@ class BridgeTool(StructuredTool):
         """Calls the tool and waits for it."""
         return super().invoke(_whole(input), config, **kwargs)
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002 - likewise
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002 - as above
         """Calls the tool."""
         return await super().ainvoke(_whole(input), config, **kwargs)
 
@@ -76,12 +76,12 @@ class BridgeTool(StructuredTool):
     def _run(self, arguments: dict[str, Any]) -> Any:  # type: ignore[override] # it passes what it finds named here
         return self.func(arguments) if self.func is not None else NotImplemented
 
-    async def _arun(self, arguments: dict[str, Any]) -> Any:  # type: ignore[override] # likewise
+    async def _arun(self, arguments: dict[str, Any]) -> Any:  # type: ignore[override] # as above
         return await self.coroutine(arguments) if self.coroutine is not None else NotImplemented
 
 
 class _Unread(dict[str, Any]):
-    """Stands for arguments of a tool call that are no dict, for which LangChain has no place."""
+    """Stands for arguments of a tool call that are not a dict, for which LangChain has no place."""
 
     def __init__(self, sent: Any) -> None:
         super().__init__()

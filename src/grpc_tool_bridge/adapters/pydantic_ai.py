@@ -116,7 +116,7 @@ class BridgeToolset(AbstractToolset[Any]):
         name: str,
         tool_args: dict[str, Any],
         ctx: RunContext[Any],  # noqa: ARG002 - the framework's
-        tool: ToolsetTool[Any],  # noqa: ARG002 - likewise
+        tool: ToolsetTool[Any],  # noqa: ARG002 - as above
     ) -> Any:
         """Calls a tool.
 

@@ -84,7 +84,7 @@ def _command() -> Callable[..., Any]:
 
 def _root(
     context: typer.Context,
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
     if show_version:
         Console(highlight=False).print(f"{PROGRAM} {version(PROGRAM)}")

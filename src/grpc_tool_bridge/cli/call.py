@@ -22,7 +22,7 @@ WordsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="ARGS",
-        help="Its arguments: JSON, or the text itself where the tool takes text; - is JSON on stdin.",
+        help="Its arguments: JSON, or plain text for a parameter that takes text; - reads JSON from stdin.",
     ),
 ]
 

@@ -109,7 +109,7 @@ def _check_text(given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         for word in value if isinstance(value, list) else (value,):
             if name not in _FILE_ARGUMENTS and isinstance(word, str) and not _is_text(word):
-                raise ArgumentError(f"the argument {word[:60]} is not UTF-8")
+                raise ArgumentError(f"the argument {word[:60]} is not valid UTF-8")
 
 
 def _is_text(word: str) -> bool:

@@ -67,7 +67,7 @@ def wants_json(words: Sequence[str]) -> bool:
 
 
 def report(error: BaseException, *, as_json: bool = False) -> int:
-    """Prints an error as one line on stderr, of JSON where that is asked for; returns the exit code it stands for."""
+    """Prints an error as one line on stderr, of JSON if that is asked for; returns the exit code it stands for."""
     if isinstance(error, OutputError | PipeClosedError | BrokenPipeError):
         discard_output()
         if not isinstance(error, OutputError):
@@ -97,8 +97,8 @@ def _told(error: BaseException) -> tuple[str, int]:
             named = "" if error.filename is None else f"{error.filename}: "
             return f"{named}{error.strerror or error}", FAILED
         case MemoryError():
-            return "there is not enough memory for this", FAILED
-    return f"{type(error).__name__}: {error}; this is a fault of the command line, please report it", FAILED
+            return "not enough memory", FAILED
+    return f"{type(error).__name__}: {error}; this is a bug in the command line, please report it", FAILED
 
 
 def _facts(error: BaseException, text: str, code: int) -> dict[str, Any]:

@@ -21,11 +21,11 @@ SessionOption = Annotated[
     typer.Option(
         "--session",
         metavar="ID",
-        help="Attach to this session, or create it, and keep it. Without it the command has a session of its own, "
-        "removed at the end.",
+        help="Use this session, create it if needed, and keep it. Without it the command uses a temporary session, "
+        "removed afterwards.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class OptionGroup:
@@ -49,7 +49,7 @@ class HubOptions(OptionGroup):
             "--address",
             metavar="HOST:PORT",
             envvar="TOOL_BRIDGE_ADDRESS",
-            help="Where the hub is; also [IPV6]:PORT or unix:PATH.",
+            help="Address of the hub; also [IPV6]:PORT or unix:PATH.",
             rich_help_panel=_HUB,
         ),
     ] = DEFAULT_ADDRESS
@@ -58,7 +58,7 @@ class HubOptions(OptionGroup):
         typer.Option(
             "--token-file",
             metavar="FILE",
-            help="File with the bearer token. Without it: the environment's TOOL_BRIDGE_TOKEN or "
+            help="File with the bearer token. Default: the environment variable TOOL_BRIDGE_TOKEN or "
             "TOOL_BRIDGE_TOKEN_FILE.",
             rich_help_panel=_HUB,
         ),
@@ -73,7 +73,7 @@ class HubOptions(OptionGroup):
             "--tls-ca",
             metavar="FILE",
             envvar="TOOL_BRIDGE_TLS_CA",
-            help="PEM file with the authorities to trust; the system's without it. Implies --tls.",
+            help="PEM file with the CAs to trust. Default: those of the system. Implies --tls.",
             rich_help_panel=_HUB,
         ),
     ] = None
@@ -83,8 +83,8 @@ class HubOptions(OptionGroup):
             "--proxy",
             metavar="URI",
             envvar="TOOL_BRIDGE_PROXY",
-            help="Reach the hub through this proxy, http://HOST:PORT; env: the one that http_proxy and the like name. "
-            "Without it they are ignored. One with a password goes in TOOL_BRIDGE_PROXY, since others can see a "
+            help="Connect through this proxy, http://HOST:PORT; env: use http_proxy and related variables. "
+            "By default they are ignored. Put a proxy with a password in TOOL_BRIDGE_PROXY: other users can see a "
             "program's arguments.",
             rich_help_panel=_HUB,
         ),
@@ -94,7 +94,7 @@ class HubOptions(OptionGroup):
         typer.Option(
             "--allow-insecure",
             envvar="TOOL_BRIDGE_ALLOW_INSECURE",
-            help="Send the token beyond this machine without TLS, where the network itself is trusted.",
+            help="Send the token to another machine without TLS. Only for networks that you trust.",
             rich_help_panel=_HUB,
         ),
     ] = False
@@ -105,21 +105,21 @@ class HubOptions(OptionGroup):
             min=0.0,
             metavar="SECONDS",
             envvar="TOOL_BRIDGE_CONNECT_TIMEOUT",
-            help="Go on trying to reach the hub for so long.",
+            help="How long to keep trying to connect.",
             rich_help_panel=_HUB,
         ),
     ] = 2.0
 
     @property
     def uses_tls(self) -> bool:
-        """Whether the connection goes by TLS."""
+        """Whether the connection uses TLS."""
         return self.tls or self.tls_ca is not None
 
     def check(self) -> None:
         """Checks what can be checked without the hub.
 
         Raises:
-            ArgumentError: The address is none, the proxy cannot be used, or a file cannot be read.
+            ArgumentError: The address is not valid, the proxy cannot be used, or a file cannot be read.
         """
         check_address(self.address)
         self.proxied()
@@ -130,7 +130,7 @@ class HubOptions(OptionGroup):
                 raise file_error(error, self.tls_ca) from None
 
     def proxied(self) -> Proxy | None:
-        """Finds the proxy on the way to the hub; None where there is none.
+        """Finds the proxy on the way to the hub; None if there is none.
 
         Raises:
             ArgumentError: It cannot be used.
@@ -178,7 +178,7 @@ def check_address(address: str, *, listening: bool = False) -> None:
     """Checks the form of an address; ``listening`` says that a hub listens there.
 
     Raises:
-        ArgumentError: It is none.
+        ArgumentError: It is not valid.
     """
     try:
         addresses.check_address(address, listening=listening)

@@ -1,4 +1,4 @@
-"""``serve``: a hub that runs until it is told to end."""
+"""``serve``: a hub that runs until a signal."""
 
 import logging
 import signal
@@ -34,7 +34,7 @@ class ServeOptions(ServingOptions):
         typer.Option(
             metavar="HOST:PORT",
             envvar="TOOL_BRIDGE_ADDRESS",
-            help="Where to listen; port 0 takes any free port; also [IPV6]:PORT or unix:PATH.",
+            help="Address to listen at; port 0 picks a free port; also [IPV6]:PORT or unix:PATH.",
         ),
     ] = DEFAULT_ADDRESS
     token_file: Annotated[Path | None, setting("token_file")] = None
@@ -61,7 +61,7 @@ def serve(
 ) -> None:
     """Run a hub that offers tools, until Ctrl-C or SIGTERM.
 
-    It then takes no new calls and lets those in flight finish; a second Ctrl-C ends them at once.
+    It then takes no new calls and waits for those in flight; a second Ctrl-C cancels them.
     """
     settings = options.read_settings()
     with serving(options) as out:
@@ -76,13 +76,13 @@ def serve(
 
 
 async def _serve(server: BridgeServer, ready: Callable[[], None]) -> int:
-    """Serves until a signal; returns the exit code that it stands for."""
+    """Serves until a signal; returns the exit code for it."""
     with ending_signals() as signals:
         await _start(server)
         try:
             ready()
             number = await signals.get()
-            _log.info("%s: calls in flight may finish; Ctrl-C again ends them", signal.Signals(number).name)
+            _log.info("%s: waiting for calls in flight; press Ctrl-C again to cancel them", signal.Signals(number).name)
         finally:
             await finish(server.stop(), signals, partial(server.hub.drain, 0))
     return exit_code(number)

@@ -32,7 +32,7 @@ SOURCE_HELP = (
 
 @dataclass(frozen=True, kw_only=True)
 class ServingOptions(OptionGroup):
-    """The options of a process that runs tools. Those that are settings are None where not given."""
+    """The options of a process that runs tools. Those that are settings are None if not given."""
 
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="TOML file with settings by name.")
@@ -110,7 +110,7 @@ def announce(
     heading: Text,
     facts: Mapping[str, Any],
 ) -> None:
-    """Prints that the tools can be called: ``facts`` as JSON where that is asked for, else ``heading``."""
+    """Prints that the tools can be called: ``facts`` as JSON if that is asked for, else ``heading``."""
     specs = sorted((tool.spec for tool in offered), key=lambda spec: spec.name)
     if options.as_json:
         agents = {"agents": True} if options.agents else {}

@@ -67,7 +67,7 @@ def read_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
 def model_text(settings: Settings) -> str:
     """Says which model agents run with that name none."""
     if settings.agent_model is None:
-        return "the model that each names"
+        return "the model that each agent names"
     # A base URL may hold a user and a password.
     base = re.sub(r"//.*@", "//***@", settings.agent_api_base or "")
     return settings.agent_model + (f" at {base}" if base else "")

@@ -76,7 +76,7 @@ async def finish(
 
     async def hurry_at_next_signal() -> None:
         await signals.get()
-        _log.warning("ending the calls in flight")
+        _log.warning("cancelling the calls in flight")
         await hurry()
 
     tasks.spawn(hurry_at_next_signal(), "second signal")

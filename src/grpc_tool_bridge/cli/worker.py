@@ -1,4 +1,4 @@
-"""``worker``: a process that offers tools to a hub until it is told to end."""
+"""``worker``: a process that offers tools to a hub until a signal."""
 
 import asyncio
 import logging
@@ -73,7 +73,7 @@ def worker(
 ) -> None:
     """Offer tools to a hub over a connection that this process opens, until Ctrl-C or SIGTERM.
 
-    It then takes no new calls and lets those in flight finish; a second Ctrl-C ends them at once. It waits for a hub
+    It then takes no new calls and waits for those in flight; a second Ctrl-C cancels them. It waits for a hub
     that cannot be reached, and reconnects to one that goes away.
     """
     if not sources and not options.agents:
@@ -125,7 +125,7 @@ def _make_worker(hub: HubOptions, tools: list[Tool], settings: Settings, options
 
 
 async def _work(worker: ToolWorker, hub: HubOptions, line: Lifeline, ready: Callable[[], None]) -> int:
-    """Serves until a signal; returns the exit code that it stands for."""
+    """Serves until a signal; returns the exit code for it."""
     with ending_signals() as signals:
         told = asyncio.ensure_future(signals.get())
         serving = asyncio.ensure_future(worker.start(connect_timeout=hub.connect_timeout))
@@ -138,7 +138,7 @@ async def _work(worker: ToolWorker, hub: HubOptions, line: Lifeline, ready: Call
                 await asyncio.wait((serving, told), return_when=asyncio.FIRST_COMPLETED)
                 if not serving.done():
                     name = signal.Signals(await told).name
-                    _log.info("%s: calls in flight may finish; Ctrl-C again ends them", name)
+                    _log.info("%s: waiting for calls in flight; press Ctrl-C again to cancel them", name)
                     await finish(worker.drain(on_leave=line.leave), signals, partial(worker.drain, 0))
                 await serving
             return exit_code(await told)

@@ -40,7 +40,7 @@ def background_bridge(address: str, settings: Settings) -> Iterator[GRPCToolBrid
 
 
 class _FixtureBridge(GRPCToolBridge):
-    """A bridge that can be closed from where its event loop does not run."""
+    """A bridge that can be closed from where its event loop is not running."""
 
     _loop: asyncio.AbstractEventLoop | None = None
 

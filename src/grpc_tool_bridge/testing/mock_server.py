@@ -49,13 +49,13 @@ Answer = Message | _Status
 
 
 class MockBridgeServer(Running):
-    """A real gRPC server in this process that gives the answers it was told to, and keeps the requests.
+    """A real gRPC server in this process that gives prepared answers, and records the requests.
 
     ``with`` and ``async with`` both run it, inside and outside an event loop. Answers can be set before and while it
     runs, from any thread. A method that has no answer fails with UNIMPLEMENTED, and the text names the call to make.
 
     Args:
-        address: ``host:port``; port 0 takes any that is free.
+        address: ``host:port``; port 0 picks a free port.
     """
 
     def __init__(self, address: str = "127.0.0.1:0") -> None:
@@ -74,7 +74,7 @@ class MockBridgeServer(Running):
         """Where the server listens.
 
         Raises:
-            RuntimeError: It does not run.
+            RuntimeError: It is not running.
         """
         return running_address(self._address, "mock server")
 
@@ -97,7 +97,7 @@ class MockBridgeServer(Running):
         if rule.response_streaming:
             raise ValueError(f"{method} streams its responses; use set_streaming_response({method!r}, [...])")
         if not answers:
-            raise ValueError(f"no answer is given for {method}; give a {rule.response.__name__}")
+            raise ValueError(f"{method} needs a response; give a {rule.response.__name__}")
         checked = [_answer(rule, answer) for answer in answers]
         with self._lock:
             self._answers[method] = checked
@@ -122,7 +122,7 @@ class MockBridgeServer(Running):
         if not isinstance(code, grpc.StatusCode):
             raise TypeError(f"the code is a grpc.StatusCode, such as grpc.StatusCode.UNAVAILABLE, not {code!r}")
         if code is grpc.StatusCode.OK:
-            raise ValueError("OK is no error; use set_response or set_streaming_response")
+            raise ValueError("OK is not an error; use set_response or set_streaming_response")
         trailer: Trailer = ()
         if error_type is not None:
             info = ErrorInfo(type=error_type, message=details, details={"origin": "bridge"})
@@ -158,7 +158,7 @@ class MockBridgeServer(Running):
             page_size: Tools in one answer; a client asks GetSessionTools for the rest. 0: all of them.
 
         Raises:
-            TypeError: One of them is no ToolSpec.
+            TypeError: One of them is not a ToolSpec.
             ValueError: ``page_size`` is below 0.
         """
         for spec in specs:
@@ -196,7 +196,7 @@ class MockBridgeServer(Running):
         """Opens a channel to the server, which is closed with it. Needs a running event loop.
 
         Raises:
-            RuntimeError: The server does not run, or there is no event loop.
+            RuntimeError: The server is not running, or there is no event loop.
         """
         asyncio.get_running_loop()
         target, direct = channel_target(self.address, None)
@@ -206,13 +206,13 @@ class MockBridgeServer(Running):
         return channel
 
     def start(self) -> None:
-        """Begins to serve.
+        """Starts serving.
 
         Raises:
-            RuntimeError: It runs already, or cannot listen at its address.
+            RuntimeError: It is already running, or cannot listen at its address.
         """
         if self._server is not None:
-            raise RuntimeError(f"the mock server runs already, at {self._address}")
+            raise RuntimeError(f"the mock server is already running at {self._address}")
         options = [*message_options(MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
         server = grpc.server(ThreadPoolExecutor(_THREADS, "mock-bridge-server"), options=options)
         handlers = {name: self._handler(method) for name, method in METHODS.items()}
@@ -271,7 +271,7 @@ class MockBridgeServer(Running):
             self._requests[method.name].append(request)
 
     def _page(self, request: Message) -> Answer | None:
-        """Finds the page of the tools that is asked for; None where the answer was set by hand, or is another's."""
+        """Finds the page of the tools that is asked for; None if the answer was set by hand, or is another's."""
         if not isinstance(request, GetSessionToolsRequest):
             return None
         with self._lock:
@@ -281,7 +281,7 @@ class MockBridgeServer(Running):
             number = int(token) if token.isdecimal() and len(token) < MAX_TOKEN_DIGITS else len(self._pages)
             if number < len(self._pages):
                 return self._pages[number]
-        return _Status(grpc.StatusCode.INVALID_ARGUMENT, "the page_token is none that the mock server gave")
+        return _Status(grpc.StatusCode.INVALID_ARGUMENT, "the page_token was not issued by the mock server")
 
     def _next_answer(self, method: Method) -> Answer:
         with self._lock:
@@ -329,7 +329,7 @@ def _status(error: Exception) -> _Status:
 
 
 def _missing(method: Method, call: str) -> _Status:
-    return _Status(grpc.StatusCode.UNIMPLEMENTED, f"the mock server has no answer for {method.name}; call {call} first")
+    return _Status(grpc.StatusCode.UNIMPLEMENTED, f"no response is set for {method.name}; call {call} first")
 
 
 def _send(answer: Answer, context: grpc.ServicerContext) -> Message:

@@ -46,7 +46,7 @@ class Prompt:
 
     @property
     def text(self) -> str:
-        """All that the model is told."""
+        """The whole text of the prompt."""
         return f"{self.system}\n{self.user}"
 
 
@@ -60,7 +60,7 @@ class Failure:
     """
 
     status: int = 500
-    message: str = "the model is out of order"
+    message: str = "the model is unavailable"
 
 
 class Held:

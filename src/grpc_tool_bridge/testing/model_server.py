@@ -57,7 +57,7 @@ class ModelServer(Running):
         """Its base URL, for ``api_base``.
 
         Raises:
-            RuntimeError: It does not run.
+            RuntimeError: It is not running.
         """
         port = None if self._http is None else str(self._http.server_port)
         return f"http://{_HOST}:{running_address(port, 'model server')}/v1"
@@ -70,7 +70,7 @@ class ModelServer(Running):
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops listening; answers that are held are given up."""
+        """Stops listening; held answers are dropped."""
         if self._http is None or self._thread is None:
             return
         self._http.stopping.set()
@@ -80,7 +80,7 @@ class ModelServer(Running):
         self._http = self._thread = None
 
     def take_raw(self) -> bytes | None:
-        """Returns the next body that stands for no answer."""
+        """Returns the next raw body, if any."""
         return self._raw.pop(0) if self._raw else None
 
     def answer(self, prompt: Prompt) -> Answer:
@@ -129,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {name.lower(): value for name, value in self.headers.items()}
             prompt = prompt_of(asked["messages"], headers=headers, body=asked)
         except (ValueError, KeyError, TypeError, AttributeError):
-            self._fail(Failure(400, "the body is no chat"))
+            self._fail(Failure(400, "the body is not a chat completion request"))
             return
         answer = self.server.owner.answer(prompt)
         if isinstance(answer, Held):
@@ -186,8 +186,10 @@ def _completion(asked: Any, prompt: Prompt, text: str) -> dict[str, Any]:
 
 def main() -> None:
     """Runs a server that does sums, until it is interrupted."""
-    parser = argparse.ArgumentParser(prog="model_server", description="A model that does sums, on loopback.")
-    parser.add_argument("--port", type=int, default=0, help="to listen at; 0 takes any that is free")
+    parser = argparse.ArgumentParser(
+        prog="model_server", description="A model server on loopback that only does arithmetic."
+    )
+    parser.add_argument("--port", type=int, default=0, help="port to listen at; 0 picks a free one")
     with ModelServer(port=parser.parse_args().port) as server:
         print(server.url, flush=True)  # noqa: T201 - what it is for
         signal.sigwait({signal.SIGINT, signal.SIGTERM})

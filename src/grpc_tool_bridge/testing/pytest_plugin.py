@@ -34,7 +34,7 @@ def bridge_server(bridge_tools: "list[ToolSource]", bridge_settings: "Settings")
 
     What a test leaves running in it is ended with it, without a grace.
     """
-    from grpc_tool_bridge.testing.background import running_hub  # noqa: PLC0415 - likewise
+    from grpc_tool_bridge.testing.background import running_hub  # noqa: PLC0415 - as above
 
     with running_hub(bridge_tools, bridge_settings) as server:
         yield server
@@ -47,7 +47,7 @@ def bridge(bridge_server: "BridgeServer", bridge_settings: "Settings") -> "Itera
     An async test awaits ``bridge.initialize()``, a plain one calls ``bridge.sync.initialize()``. It is closed after the
     test, whatever ran the test's event loop.
     """
-    from grpc_tool_bridge.testing.background import background_bridge  # noqa: PLC0415 - likewise
+    from grpc_tool_bridge.testing.background import background_bridge  # noqa: PLC0415 - as above
 
     with background_bridge(bridge_server.address, bridge_settings) as made:
         yield made

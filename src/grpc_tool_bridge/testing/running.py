@@ -16,7 +16,7 @@ class Running(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Stops it; does nothing where it does not run."""
+        """Stops it; does nothing if it is not running."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -44,5 +44,5 @@ def running_address(address: str | None, what: str) -> str:
         RuntimeError: It is not running.
     """
     if address is None:
-        raise RuntimeError(f"the {what} does not run, so it has no address; enter it with 'with' first")
+        raise RuntimeError(f"the {what} is not running, so it has no address; enter it with 'with' first")
     return address

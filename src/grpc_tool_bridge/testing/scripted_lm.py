@@ -60,7 +60,7 @@ class _Engine:
     def complete(self, request: Request) -> Response:
         answer = self._script.answer(_prompt(request))
         if isinstance(answer, Held):
-            raise TypeError("a held answer is for callers that await it; call the module with acall")
+            raise TypeError("a held answer needs a caller that awaits it; call the module with acall")
         return _response(request, answer)
 
     def stream(self, request: Request) -> Iterator[Any]:

@@ -18,7 +18,7 @@ Direction = Literal["to_hub", "to_client", "both"]
 # Of what one end sent, as much is held in each direction of a connection before its sender is held up.
 _CHUNK_BYTES = 64 * 1024
 _CHUNKS = 16
-# A limited bandwidth is kept to by pieces of so many seconds.
+# A limited bandwidth is kept to by pieces of this many seconds.
 _PIECE_SECONDS = 0.02
 
 # On, and no time for what was not sent: closing resets.
@@ -32,8 +32,8 @@ class ToxicProxy(Running):
     thread while it runs; each has taken effect when it returns. Bytes are counted once they were passed on.
 
     Args:
-        target: The hub, as ``host:port``; as an attribute it can be set anew, for the connections that follow.
-        address: ``host:port`` to listen at; port 0 takes any that is free.
+        target: The hub, as ``host:port``; the attribute can be changed, for later connections.
+        address: ``host:port`` to listen at; port 0 picks a free port.
 
     Attributes:
         connections: Connections that are open.
@@ -43,7 +43,7 @@ class ToxicProxy(Running):
         bytes_to_client: Bytes that were passed on to clients.
 
     Raises:
-        ValueError: One of the addresses is none.
+        ValueError: One of the addresses is not valid.
     """
 
     def __init__(self, target: str, address: str = "127.0.0.1:0") -> None:
@@ -74,7 +74,7 @@ class ToxicProxy(Running):
         """Where clients connect to.
 
         Raises:
-            RuntimeError: It does not run.
+            RuntimeError: It is not running.
         """
         return running_address(self._address, "proxy")
 
@@ -103,13 +103,13 @@ class ToxicProxy(Running):
         """Passes on ``size`` more bytes of all connections together, then resets them all, once.
 
         Args:
-            size: Bytes; counted anew from now on.
+            size: Bytes, counted from now on.
             direction: Whose bytes count; "both": of each direction for itself.
 
         Raises:
             ValueError: The size is not above 0, or there is no such direction.
         """
-        _check(size > 0, f"size is {size}; it is above 0, and cut() is for at once")
+        _check(size > 0, f"size is {size}; it must be above 0; to cut at once, use cut()")
         self._change(direction, left=size)
 
     def refuse(self) -> None:
@@ -130,7 +130,7 @@ class ToxicProxy(Running):
         self._change(direction, stalled=False)
 
     def delay(self, seconds: float, direction: Direction = "both") -> None:
-        """Passes everything on so many seconds after it came; 0: at once.
+        """Passes everything on this many seconds after it came; 0: at once.
 
         Raises:
             ValueError: The seconds are below 0, or there is no such direction.
@@ -139,7 +139,7 @@ class ToxicProxy(Running):
         self._change(direction, delay=seconds)
 
     def limit(self, bytes_per_second: int, direction: Direction = "both") -> None:
-        """Passes on so many bytes a second, of all connections together; 0: as many as come.
+        """Passes on this many bytes a second, of all connections together; 0: as many as come.
 
         Raises:
             ValueError: The number is below 0, or there is no such direction.
@@ -150,14 +150,14 @@ class ToxicProxy(Running):
     # ------------------------------------------------------------------------------------------------- lifetime
 
     def start(self) -> None:
-        """Begins to listen.
+        """Starts listening.
 
         Raises:
-            RuntimeError: It runs already.
+            RuntimeError: It is already running.
             OSError: It cannot listen at its address.
         """
         if self._portal is not None:
-            raise RuntimeError(f"the proxy runs already, at {self._address}")
+            raise RuntimeError(f"the proxy is already running at {self._address}")
         with ExitStack() as stack:
             portal = stack.enter_context(start_blocking_portal())
             self._address = portal.call(self._listen)
@@ -175,7 +175,7 @@ class ToxicProxy(Running):
 
     def _call(self, function: Callable[..., Any], *args: Any) -> None:
         if self._portal is None:
-            raise RuntimeError("the proxy does not run; enter it with 'with' first")
+            raise RuntimeError("the proxy is not running; enter it with 'with' first")
         self._portal.call(function, *args)
 
     def _change(self, direction: Direction, **changes: Any) -> None:

@@ -28,7 +28,7 @@ _log = logging.getLogger("grpc_tool_bridge.tool")
 
 
 class ToolRuntime(Protocol):
-    """What stands behind a context: the hub itself, or a worker's link to it."""
+    """What a context talks to: the hub itself, or a worker's link to it."""
 
     async def get_variable(self, name: str) -> Any:
         """Returns the value; raises NotFoundError (VariableNotFound)."""
@@ -93,16 +93,16 @@ class ToolContext:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the call is over for its caller: cancelled, or past its deadline. A thread tool should look often."""
+        """Whether the call was cancelled or timed out. A thread tool should check it often."""
         return self._cancelled or self._deadline <= time.monotonic()
 
     def raise_if_cancelled(self) -> None:
-        """Raises CallCancelledError where the call is over for its caller."""
+        """Raises CallCancelledError if the call was cancelled or timed out."""
         if self.cancelled:
-            raise CallCancelledError(f"{self.tool_name}: the call is over for its caller")
+            raise CallCancelledError(f"{self.tool_name}: the call was cancelled or timed out")
 
     def mark_cancelled(self) -> None:
-        """Tells the tool that its call is over. Called by the bridge."""
+        """Tells the tool that its call has ended. Called by the bridge."""
         self._cancelled = True
 
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
@@ -110,7 +110,7 @@ class ToolContext:
 
         Args:
             current: How far the tool is, in a unit of its choice.
-            total: Where it ends, in the same unit; None where that is not known.
+            total: Where it ends, in the same unit; None if that is not known.
             message: What it is doing.
         """
         for name, number in (("current", current), ("total", total or 0.0)):
@@ -146,7 +146,7 @@ class ToolContext:
 
         Args:
             name: The variable's name.
-            default: Returned where there is no such variable; without it that is an error.
+            default: Returned if there is no such variable; without it that is an error.
 
         Raises:
             NotFoundError: There is no such variable and no default.
@@ -165,7 +165,7 @@ class ToolContext:
         Args:
             name: The variable's name, 1 to 256 printable characters.
             value: Any value that the bridge can carry.
-            expected_revision: Set only where this is the present revision (0: where there is no such variable).
+            expected_revision: Set only if this is the present revision (0: if there is no such variable).
 
         Raises:
             ConflictError: The present revision is another.
@@ -192,7 +192,7 @@ class ToolContext:
         """Calls another tool of the session; it shares this call's deadline and place.
 
         Raises:
-            ToolExecutionError: The tool failed, or there is none of that id.
+            ToolExecutionError: The tool failed, or does not exist.
         """
         check_text("tool_id", tool_id, A_NAME)
         return await self._runtime.call_tool(tool_id, args, kwargs)

@@ -85,7 +85,7 @@ def pipeline(
         inputs: For each input its type, or ``(type, default)``, as arguments are annotated.
         result: What it returns: plain data with references to inputs and results, as in a step. By default the result
             of the last step.
-        tool_id: What a call names; the name where not given.
+        tool_id: What a call names; default: the name.
         version: A text of your choice.
         idempotent: Whether calling it twice does no more than calling it once.
         limits: A ResourceLimits, or its fields by name.

@@ -95,9 +95,9 @@ class Signature:
     Attributes:
         parameters: What a caller may give, in order: without ``self`` and the context.
         context: Name of the parameter that the bridge fills in, if there is one.
-        context_index: How many arguments may be given by position before the context stands in the way; None where it
+        context_index: How many arguments may be given by position before the context stands in the way; None if it
             does not.
-        result: Annotation of the result or, of a generator, of one item; ``EMPTY`` where there is none.
+        result: Annotation of the result or, of a generator, of one item; ``EMPTY`` if there is none.
         description: The docstring without what it says of the arguments and the result.
         result_description: What the docstring says about the result.
         is_async: Whether it is a coroutine function or an async generator function.
@@ -135,7 +135,9 @@ def read_signature(function: Callable[..., Any], label: str) -> Signature:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{label}: it has no signature to read ({error}); wrap it in a function with one") from error
+        raise TypeError(
+            f"{label}: its signature cannot be read ({error}); wrap it in a function that has one"
+        ) from error
     code, described = implementation(function), described_by(function)
     raw = list(signature.parameters.values())
     needs_instance = _is_unbound_method(function, raw)
@@ -248,7 +250,7 @@ def _parameter(name: str, kind: Any, annotation: Any, default: Any, doc: Docstri
     if (default is EMPTY or default is OMITTED) and kind not in (VAR_POSITIONAL, VAR_KEYWORD):
         found = annotated_default(annotation, where)
         if found is not None:
-            # One that is made anew for each call cannot be told beforehand.
+            # One that is made for each call cannot be told beforehand.
             default, make_default = OMITTED if found.value is PydanticUndefined else found.value, found.make
     if default is None:
         annotation = or_none(annotation)
@@ -318,14 +320,14 @@ def _find_context(parameters: tuple[Parameter, ...], label: str) -> Parameter | 
         return None
     if len(found) > 1:
         names = " and ".join(f"'{item.name}'" for item in found)
-        raise TypeError(f"{label}: parameters {names} are both a ToolContext; there is one for each call")
+        raise TypeError(f"{label}: parameters {names} are both a ToolContext; a tool can have only one")
     context = found[0]
     if context.variadic or context.kind is POSITIONAL_ONLY:
         raise TypeError(
             f"{label}: parameter '{context.name}' is given by name: it must not be positional-only or starred"
         )
     if context.positional and any(item.kind is VAR_POSITIONAL for item in parameters):
-        raise TypeError(f"{label}: parameter '{context.name}' stands in the way of the starred one; put it after that")
+        raise TypeError(f"{label}: parameter '{context.name}' comes before the starred one; put it after that")
     return context
 
 

@@ -101,7 +101,7 @@ def step(tool: str, /, *args: Any, as_: str = "", **kwargs: Any) -> Step:
         *args: Its arguments by position: plain data in which a text such as ``"$url"`` or ``"$page.links.0"`` stands
             for an input or an earlier result, and ``"$last"`` for the result of the step before.
         as_: Name under which later steps find the result.
-        **kwargs: Its arguments by name, likewise.
+        **kwargs: Its arguments by name.
 
     Returns:
         The step.
@@ -163,7 +163,7 @@ def read_declaration(text: str) -> Declaration:
     """Reads a declaration from its JSON, still to be checked.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a declaration.
     """
     if len(text) > MAX_DECLARATION_BYTES:
         raise ValueError(
@@ -210,14 +210,14 @@ def _check_part(part: Any, label: str, known: Collection[str]) -> list[str]:
     match part:
         case Step():
             if not TOOL_NAME.fullmatch(part.tool if type(part.tool) is str else ""):
-                raise ValueError(f"step {label}: {part.tool!r} is no tool's id")
+                raise ValueError(f"step {label}: {part.tool!r} is not a tool's id")
             _check_template([part.args, part.kwargs], known, f"step {label} ({part.tool})")
         case Each(step=Step(as_="")):
             where = f"step {label} (each {part.step.tool})"
             if type(part.max_concurrency) is not int or part.max_concurrency < 1:
                 raise ValueError(f"{where}: max_concurrency is {part.max_concurrency!r}; it is 1 or more")
             if not is_reference(part.over) and not isinstance(part.over, list):
-                raise ValueError(f"{where}: it goes over a list or a reference to one, not {part.over!r}")
+                raise ValueError(f"{where}: it iterates over a list or a reference to one, not {part.over!r}")
             _check_template(part.over, known, where)
             _check_part(part.step, label, dict.fromkeys([*known, ITEM]))
         case Each(step=Step()):
@@ -228,7 +228,7 @@ def _check_part(part: Any, label: str, known: Collection[str]) -> list[str]:
         case Parallel():
             raise ValueError(f"step {label}: parallel() has no steps")
         case _:
-            raise TypeError(f"step {label}: {part!r} is none of step(), each() and parallel()")
+            raise TypeError(f"step {label}: {part!r} is not a step(), each() or parallel()")
     return [part.as_] if part.as_ else []
 
 
@@ -241,9 +241,9 @@ def _check_template(template: Any, known: Collection[str], where: str) -> None:
 
 def _add(known: dict[str, None], name: Any, where: str) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ValueError(f"{where}: {name!r} is no name; a name is letters, digits and '_'")
+        raise ValueError(f"{where}: {name!r} is not a name; a name has letters, digits and '_'")
     if name in (LAST, ITEM):
-        raise ValueError(f"{where}: the bridge itself gives the name {name!r}; choose another")
+        raise ValueError(f"{where}: the name {name!r} is reserved by the bridge; choose another")
     if name in known:
         raise ValueError(f"{where}: there is a {name!r} already; choose another name")
     known[name] = None

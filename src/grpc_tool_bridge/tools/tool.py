@@ -77,13 +77,13 @@ class Tool:
         is_async: Whether it is a coroutine function or an async generator function.
         is_generator: Whether it is a generator function, async or not.
         is_stream: Whether its values are sent one by one: it yields, or says that it returns what yields.
-        result: The check of what it returns or, of a stream, of each value; None where nothing is checked.
+        result: The check of what it returns or, of a stream, of each value; None if nothing is checked.
         executor: Where it runs: "async" on the event loop, "thread" in a thread, "process" in a spawned process.
         context_parameter: Name of the parameter that the bridge fills in with a ToolContext.
         bind: Checks and converts ``(args, kwargs)`` of a call and returns them ready for ``function(*args, **kwargs)``,
             the context still to be added by name; raises ValidationError, whose ``details`` has a text for each wrong
             argument (``Binder.bind``).
-        bind_first: Likewise, for what may be large (``Binder.bind_first``).
+        bind_first: The same, for what may be large (``Binder.bind_first``).
     """
 
     spec: ToolSpec
@@ -152,7 +152,7 @@ class Tool:
         return Tool(types.MethodType(self.function, instance), self._plan)
 
     def __setattr__(self, name: str, value: object) -> Never:
-        raise AttributeError(f"tool {self.__name__!r} cannot be changed; make another from its function")
+        raise AttributeError(f"tool {self.__name__!r} cannot be changed; make another one from its function")
 
     def __delattr__(self, name: str) -> Never:
         self.__setattr__(name, None)
@@ -201,9 +201,9 @@ def tool(
 
     Args:
         function: A function, generator function, bound method, callable object or ``functools.partial``, async or not.
-        name: The tool's name, 1 to 128 letters, digits, ``_``, ``-`` or ``.``; the function's where not given.
-        tool_id: What a call names; the tool's name where not given. Of the same form.
-        description: What the tool is for; the docstring without its arguments and result where not given.
+        name: The tool's name, 1 to 128 letters, digits, ``_``, ``-`` or ``.``; default: the function's.
+        tool_id: What a call names; default: the tool's name. Of the same form.
+        description: What the tool is for; default: the docstring without its arguments and result.
         type: BATCH for a function that takes a list of inputs. The others follow from the function.
         version: A text of your choice. Replicas of a tool share it.
         idempotent: Whether calling twice with the same arguments does no more than calling once.
@@ -298,7 +298,7 @@ def _tool_inside(obj: object) -> Tool | None:
 
 def _check_callable(function: object) -> None:
     if isinstance(function, Tool):
-        raise TypeError(f"{function.spec.name!r} is a tool already; give its options where it is made")
+        raise TypeError(f"{function.spec.name!r} is a tool already; set its options where it is defined")
     if isinstance(function, staticmethod | classmethod):
         raise TypeError(f"put @{type(function).__name__} above @tool, not below it")
     if isinstance(function, type):
@@ -306,6 +306,6 @@ def _check_callable(function: object) -> None:
     if inspect.iscoroutine(function):
         # Nobody will await it, and Python would warn of that.
         function.close()
-        raise TypeError(f"a tool is the function itself, not a call of it; write {function.__name__}, without ()")
+        raise TypeError(f"a tool is the function itself, not its result; write {function.__name__}, without ()")
     if not callable(function):
         raise TypeError(f"a tool is a function or something else that can be called, not {function!r}")

@@ -33,7 +33,7 @@ class Code:
         (CommandError("it failed"), 1, "error: it failed"),
         (ArgumentError("a\nb"), 2, "error: a b"),
         (ToolBridgeError("the hub says no"), 1, "error: the hub says no"),
-        (KeyError("x"), 1, "error: KeyError: 'x'; this is a fault of the command line, please report it"),
+        (KeyError("x"), 1, "error: KeyError: 'x'; this is a bug in the command line, please report it"),
     ],
 )
 def test_an_error_is_one_line_and_a_code(
@@ -106,14 +106,14 @@ def test_the_reason_is_taken_from_what_grpc_says(details: str, reason: str) -> N
 def test_an_answer_of_something_else_than_a_hub_is_told_as_such() -> None:
     error = ToolCommunicationError("InitializeSession", Code("UNIMPLEMENTED"), "unknown service")
     text = str(connection.unreachable(HubOptions(), error))
-    assert text == "127.0.0.1:50051 answers, but not as a hub does: UNIMPLEMENTED: unknown service"
+    assert text == "127.0.0.1:50051 answered, but not as a hub does: UNIMPLEMENTED: unknown service"
 
 
 @pytest.mark.parametrize(
     ("file", "content", "text"),
     [
         ("token", "two words", "is empty or has characters other than printable ASCII"),
-        ("hub.toml", "call_timeout = [", "is no TOML"),
+        ("hub.toml", "call_timeout = [", "is not valid TOML"),
         ("hub.toml", "call_timeuot = 1", "no setting is called call_timeuot"),
     ],
 )
