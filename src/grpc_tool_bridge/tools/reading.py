@@ -1,6 +1,6 @@
 """How models and dataclasses are read back from the dicts that they travel as.
 
-``values.records`` writes them; whatever it writes, in either form, is read as an equal object. So besides the keys that a
+``values.records`` writes them; whatever it writes, in either form, is read as an equal object. Besides the keys that a
 class is constructed from, the names of its fields and the keys of its output are taken; what it computes is left out;
 and keys that the class does not know make it the one subclass that has exactly those. Any other key is the class's own
 to ignore, to keep or to refuse, as its configuration says.
