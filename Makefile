@@ -15,7 +15,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := pytest -n $(JOBS) $(ARGS)
 
-.PHONY: install demo test test-busy soak check lint format bench proto lock clean
+.PHONY: install demo test test-busy soak check lint format bench pictures proto lock clean
 
 install: .venv/.ready
 
@@ -67,6 +67,10 @@ format: install
 # `make bench PICTURE=docs/images/benchmark.svg` draws it too.
 bench: install
 	$(BIN)/python -m benchmarks --json benchmarks/results/latest.json $(if $(PICTURE),--picture $(PICTURE))
+
+# What docs/design.md shows of the package, from the code.
+pictures: install
+	$(BIN)/python scripts/draw_house.py
 
 proto: install
 	scripts/generate_proto.sh

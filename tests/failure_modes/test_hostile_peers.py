@@ -101,7 +101,7 @@ async def test_a_reader_that_stalls_keeps_no_place_and_no_thread(server: BridgeS
     request = pb.ToolStreamRequest(session_id="s", tool_id=name, args=[serialize_value(1_000)])
     stalled = [stub.StreamTool(request) for _ in range(2)]
     assert (await soon(stalled[0].read())).sequence == 0
-    await until(lambda: not server.hub.executor.active and not server.hub.executor.threads_busy)
+    await until(lambda: not server.hub.admission.active and not server.hub.executor.threads_busy)
     # Others get the tool's only place, or a thread, though nobody has left.
     call = pb.ToolCallRequest(session_id="s", tool_id=name, args=[serialize_value(1)])
     assert (await soon(stub.ExecuteTool(call))).success

@@ -486,7 +486,7 @@ async def test_a_worker_that_changes_a_tool_of_its_own_replaces_it_and_leaves_no
     assert (await raw.register(spec("changing"), worker_id="raw", capacity=1)).success
     running = await begin_call(crew, raw, "changing")
     waiting = asyncio.create_task(crew.call("changing"))
-    await until(lambda: crew.hub.workers._waiting)
+    await until(lambda: crew.hub.workers.dispatcher.has_waiting)
     for version in range(5):
         assert (await raw.register(spec("changing", version=f"{version}"), worker_id="raw")).success
     # It was checked by the old one's rules.

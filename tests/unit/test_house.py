@@ -17,9 +17,9 @@ MAX_MODULE_LINES = 600
 MAX_FUNCTION_LINES = 60
 
 # What does not hold yet. An entry that is no longer needed fails its test, so that the lists only become shorter.
-ROOMS_WITH_A_CIRCLE = [{"client"}, {"core", "link"}]
+ROOMS_WITH_A_CIRCLE = [{"client"}]
 LONG_MODULES = {"client.client", "client.proxy", "link.protocol"}
-LONG_FUNCTIONS = {"core.executor.run", "core.executor.stream", "worker.worker.__init__"}
+LONG_FUNCTIONS = {"worker.worker.__init__"}
 
 
 @dataclass(frozen=True)

@@ -162,8 +162,8 @@ class ClientLink:
         if self._link.has_output:
             self._io.wake()
 
-    def origin_of(self, call: IncomingCall) -> CallOrigin:
-        """Tells a tool where its call comes from."""
+    def parent_of(self, call: IncomingCall) -> CallOrigin:
+        """Returns what names a call of the hub in those that are made for it."""
         depth = call.metadata.get(DEPTH_KEY, "") if call.metadata else ""
         return CallOrigin(self, call.id, int(depth) if depth.isdecimal() and len(depth) <= MAX_DIGITS else 0)
 

@@ -79,16 +79,16 @@ class Workers(Protocol):
     def offers(self, link: Any) -> bool:
         """Tells whether a link is a worker's."""
 
-    def heard(self, link: Any) -> None:
+    def on_pong(self, link: Any) -> None:
         """Notes a sign of life of a worker."""
 
-    def turn(self, link: Any) -> None:
+    def on_writable(self, link: Any) -> None:
         """Called after each frame of a link."""
 
-    def leave(self, link: Any) -> None:
+    def on_drain(self, link: Any) -> None:
         """Takes note that a peer drains."""
 
-    def lost(self, link: Any, why: str) -> None:
+    def on_disconnect(self, link: Any, why: str) -> None:
         """Takes note that a link has ended."""
 
 
@@ -306,7 +306,7 @@ class _HubLink:
             why = f"its link was ended: {error.message}"
             raise
         finally:
-            self._workers.lost(self, why)
+            self._workers.on_disconnect(self, why)
             try:
                 await self._server.aclose()
             finally:
@@ -320,7 +320,7 @@ class _HubLink:
         """Ends the link of a peer that has not said who it is."""
         self._unheard = why
         self.greeted()
-        self.give_up(why)
+        self.abort(why)
 
     def greeted(self) -> None:
         """Says once that the peer has greeted, or has gone."""
@@ -347,9 +347,9 @@ class _HubLink:
         elif isinstance(event, Cancelled):
             self._server.cancel(event.call)
         elif isinstance(event, Ponged):
-            self._workers.heard(self)
+            self._workers.on_pong(self)
         elif isinstance(event, Draining):
-            self._workers.leave(self)
+            self._workers.on_drain(self)
         elif isinstance(event, Greeted):
             self.greeted()
 
@@ -359,11 +359,11 @@ class _HubLink:
         while alone:
             alone.pop().push()
         self._server.begin_held()
-        self._workers.turn(self)
+        self._workers.on_writable(self)
 
     # ------------------------------------------------------------------------------------------ the peer's calls
 
-    def origin_of(self, call: IncomingCall) -> Any:
+    def parent_of(self, call: IncomingCall) -> Any:
         """Returns the call of the hub whose tool makes this one; None for a call from outside."""
         if not call.metadata:
             return None
@@ -437,6 +437,6 @@ class _HubLink:
         self._link.drain(0)
         self._io.wake()
 
-    def give_up(self, why: str) -> None:
+    def abort(self, why: str) -> None:
         self._given_up = why
         self._io.abort()

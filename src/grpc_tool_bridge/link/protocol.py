@@ -35,6 +35,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     LinkStatus,
 )
 from grpc_tool_bridge.rpc.budgets import Budget, Lease
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.nodes import read_message
 
 PROTOCOL = 1
@@ -132,8 +133,8 @@ class OutgoingCall:
         return self._link._issue(self)
 
 
-class IncomingCall:
-    """A call that the peer makes.
+class IncomingCall(RequestContext):
+    """A call that the peer makes: the context of its request.
 
     Attributes:
         id: On its link.
@@ -160,10 +161,10 @@ class IncomingCall:
         self.id = call_id
         self.method = method
         self.payload = payload
+        self.size = self._held = len(payload)
         self.timeout_ms = timeout_ms
         self.metadata = metadata
         self._credit = credit
-        self._size = len(payload)
 
     def header(self, size: int) -> bytes:
         """As of ``Sending``."""
@@ -393,7 +394,7 @@ class Link:
         if budget is None or call.begun:
             return True
         self.settle()
-        full = budget.is_full_for(call._size)
+        full = budget.is_full_for(call._held)
         if full is not None and (full is not budget or self._begun):
             return False
         self.begin_anyway(call)
@@ -403,15 +404,15 @@ class Link:
         """Counts it so where it may not wait: others would wait for it."""
         call.begun = True
         self._begun += 1
-        self._incoming_bytes += call._size
-        call._size *= 2
+        self._incoming_bytes += call._held
+        call._held *= 2
         self.settle()
 
     def refuse_for_room(self, call: IncomingCall) -> None:
         """Ends a call for which there was no room."""
         if self._budget is not None and not call.answered:
-            full = self._budget.is_full_for(call._size) or self._budget
-            self._refuse_with(call, self._budget.refusal(full, call._size, f"the request of {call.method[:100]}"))
+            full = self._budget.is_full_for(call._held) or self._budget
+            self._refuse_with(call, self._budget.refusal(full, call._held, f"the request of {call.method[:100]}"))
 
     def unsent(self) -> list[tuple[Any, bytes]]:
         """Returns the calls that were given and not sent, with their payloads: what a lost link did not lose."""
@@ -567,8 +568,8 @@ class Link:
     def _drop_request(self, call: IncomingCall) -> None:
         """Counts the request of a call no more: its answer is there."""
         call.payload = b""
-        self._incoming_bytes -= call._size
-        call._size = 0
+        self._incoming_bytes -= call._held
+        call._held = 0
         if call.begun:
             call.begun = False
             self._begun -= 1
@@ -674,7 +675,7 @@ class Link:
 
     def _has_no_room_for(self, call: IncomingCall) -> bool:
         # What is small is looked at with its frame, and what is large by itself.
-        if call._size > SMALL_BYTES:
+        if call._held > SMALL_BYTES:
             self.settle()
             return self._full is not None
         return self._full is not None and self._full.is_full_for(0) is not None

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import CoroutineType
 from typing import Any, Protocol
 
 from grpc_tool_bridge.aio.eager import Done, EagerTasks
@@ -19,7 +20,8 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.link.protocol import IncomingCall, Link
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus
-from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY, TAKE_DEADLINE, TAKE_LINK, Method
+from grpc_tool_bridge.rpc.context import takes_context
+from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.request_reader import request_reader
 from grpc_tool_bridge.transport.status import link_status_of
 
@@ -38,8 +40,8 @@ class CallOwner(Protocol):
     def push(self) -> None:
         """Sends what the link was given at once."""
 
-    def origin_of(self, call: IncomingCall) -> Any:
-        """Tells where a call comes from, for who runs it; raises ToolBridgeError."""
+    def parent_of(self, call: IncomingCall) -> Any:
+        """Returns what is the parent of a call, as of ``RequestContext``; raises ToolBridgeError."""
 
     def before_reply(self, method: str, call: IncomingCall, response: Any) -> None:
         """Called with each answer of a unary call before it is sent."""
@@ -50,54 +52,55 @@ class ServedMethod:
 
     Args:
         method: The method.
-        function: What answers it: takes the request, and what ``TAKE_DEADLINE`` and ``TAKE_LINK`` say.
-        relay: What may take a call before that, and then tells of its end.
+        function: What answers it: takes the request and, where it has a parameter of this name, its ``context``.
+        begin: Begins a call in the function's stead: gives what runs already and calls back, or what to await.
     """
 
-    __slots__ = ("_function", "_read", "_relay", "_takes_deadline", "_takes_link", "name", "streams")
+    __slots__ = ("_begin", "_function", "_read", "_runs_tools", "_takes_context", "name", "streams")
 
-    def __init__(self, method: Method, function: Callable[..., Any], relay: Callable[..., Any] | None = None) -> None:
+    def __init__(self, method: Method, function: Callable[..., Any], begin: Callable[..., Any] | None = None) -> None:
         self.name = method.name
         self.streams = method.response_streaming
-        self._takes_deadline = method.name in TAKE_DEADLINE
-        self._takes_link = method.name in TAKE_LINK
+        self._takes_context = takes_context(function)
+        self._runs_tools = method.name in RUN_TOOLS
         self._read = request_reader(method)
         self._function = function
-        self._relay = relay
+        self._begin = begin
 
     def open(self, call: IncomingCall, owner: CallOwner, done: Done | None) -> tuple[Any, Any]:
         """Reads the request, and makes the coroutine or the generator that answers it.
 
-        Where the call is relayed there is None to run: ``done`` is told of its end, and its task is what cancels it.
-        Without ``done`` it is not relayed.
+        Where the call is forwarded there is None to run: ``done`` is told of its end, and its task is what cancels it.
+        Without ``done`` it is not forwarded.
 
         Raises:
             SerializationError: The request cannot be read.
             MessageTooLargeError: It is too large to be read.
-            ToolBridgeError: As of ``origin_of``.
+            ToolBridgeError: As of ``parent_of``.
         """
-        payload = call.payload
-        request = self._read(payload)
-        # A call that waits need not hold it twice.
+        request = self._read(call.payload)
+        call.peer = owner
+        if call.timeout_ms:
+            call.deadline = time.monotonic() + call.timeout_ms / 1000
+        if not self._runs_tools:
+            call.payload = b""
+            return request, self._function(request, call) if self._takes_context else self._function(request)
+        call.parent = owner.parent_of(call)
+        if self._begin is None or done is None or call.parent is not None:
+            return request, self._function(request, call)
+        begun = self._begin(request, call, done)
+        if type(begun) is CoroutineType:
+            return request, begun
         call.payload = b""
-        if self._takes_deadline:
-            deadline = time.monotonic() + call.timeout_ms / 1000 if call.timeout_ms else None
-            origin = owner.origin_of(call)
-            if self._relay is not None and done is not None and origin is None:
-                call.task = self._relay(request, deadline=deadline, payload=payload, done=done)
-                if call.task is not None:
-                    return request, None
-            return request, self._function(request, deadline=deadline, payload=payload, origin=origin)
-        if self._takes_link:
-            return request, self._function(request, link=owner)
-        return request, self._function(request)
+        call.task = begun
+        return request, None
 
 
 def served_methods(server: Any) -> dict[str, ServedMethod]:
     """Makes the methods that an object has, by name."""
-    relays = {"ExecuteTool": getattr(server, "relay_tool", None)}
+    begins = {"ExecuteTool": getattr(server, "begin_tool", None)}
     return {
-        name: ServedMethod(method, function, relays.get(name))
+        name: ServedMethod(method, function, begins.get(name))
         for name, method in METHODS.items()
         if (function := getattr(server, method.attribute, None)) is not None
     }

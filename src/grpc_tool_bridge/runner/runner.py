@@ -15,9 +15,8 @@ from collections.abc import (
 )
 from typing import Any
 
-from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.aio.threads import NestedThreads, close
+from grpc_tool_bridge.aio.threads import NestedThreads
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import (
     ToolBridgeError,
@@ -32,15 +31,18 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Progress,
     StreamMetadata,
     ToolCallItem,
+    ToolCallRequest,
+    ToolCallResponse,
+    ToolCallResult,
     ToolStreamChunk,
     ToolStreamRequest,
 )
-from grpc_tool_bridge.runner.arguments import Request, is_slow_to_read, read_arguments
-from grpc_tool_bridge.runner.calls import Call
+from grpc_tool_bridge.runner.arguments import LARGE_BYTES, Request, is_slow_to_read, read_arguments
+from grpc_tool_bridge.runner.calls import Call, end_if_forked
 from grpc_tool_bridge.runner.events import Event, EventStream
 from grpc_tool_bridge.runner.process import RaisedElsewhereError
 from grpc_tool_bridge.runner.processes import ToolProcesses, available_cores
-from grpc_tool_bridge.runner.results import Refused, Results, awaited, close_values
+from grpc_tool_bridge.runner.results import Refused, Results, async_iterator, awaited, close_values, in_place
 from grpc_tool_bridge.runner.telling import Teller, ToldError, ToolRaised
 from grpc_tool_bridge.tools.context import ToolContext, ToolRuntime
 from grpc_tool_bridge.tools.results import has_items, streams
@@ -48,13 +50,16 @@ from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.values.offload import in_reader
 from grpc_tool_bridge.values.scalars import SCALARS, PackedValue
 
+# A scalar of no more bytes is within any limit of a message.
+_SMALL_BYTES = 64
+
 _log = logging.getLogger(__name__)
 
 __all__ = ["Request", "ToolRunner", "last_chunk", "set_duration"]
 
 
 class ToolRunner:
-    """Runs tools for a hub or a worker.
+    """Runs tools for a hub, whose backend it is, or for a worker.
 
     Args:
         settings: Limits.
@@ -107,54 +112,70 @@ class ToolRunner:
         """Processes that run a tool now."""
         return self._processes.busy
 
-    def arguments(self, tool: Tool, request: Request, size: int) -> tuple[Sequence[Any], dict[str, Any]]:
-        """Decodes, binds and checks the arguments of a call of ``size`` bytes; those for another process stay encoded.
+    # ------------------------------------------------------------------------------------------ to its arguments
 
-        Of more than ``LARGE_BYTES``, ``large_arguments`` does so.
+    def prepare(self, call: Call, request: Request, payload: bytes, size: int) -> Awaitable[None] | None:
+        """Decodes, binds and checks the arguments of a call; those for another process stay encoded.
+
+        Args:
+            call: The call; its ``prepared`` becomes the arguments, by place and by name.
+            request: What it asks for.
+            payload: Not looked at.
+            size: Bytes of the request.
+
+        Returns:
+            None, or what to await where the request is large.
 
         Raises:
             SerializationError: One of them is no value; the text names it.
             MessageTooLargeError: They have too many nodes.
             ValidationError: They do not fit the tool.
         """
+        del payload
+        if size > LARGE_BYTES:
+            return self._prepare_large(call, request, size)
+        call.prepared = self._arguments(function_of(call), request, size)
+        return None
+
+    def _arguments(self, tool: Tool, request: Request, size: int) -> tuple[Sequence[Any], dict[str, Any]]:
         bound = read_arguments(tool, request, size, self._max_depth, self._max_nodes)
         return bound if tool.executor != "process" else (list(request.args), dict(request.kwargs))
 
-    async def large_arguments(
-        self, call: Call, tool: Tool, request: Request, size: int
-    ) -> tuple[Sequence[Any], dict[str, Any]]:
-        """As ``arguments``, in a thread; what is for another process is left to that, whatever it holds."""
+    async def _prepare_large(self, call: Call, request: Request, size: int) -> None:
+        """Reads them in a thread; what is for another process is left to that, whatever it holds."""
+        tool = function_of(call)
         if not is_slow_to_read(request):
-            return self.arguments(tool, request, size)
-        if tool.executor == "process":
-            return list(request.args), dict(request.kwargs)
-        call.wait_for("its arguments to be read")
-        bound: tuple[Sequence[Any], dict[str, Any]] = await call.step(
-            in_reader(functools.partial(self.arguments, tool, request, size))
-        )
-        call.begin()
-        return bound
+            call.prepared = self._arguments(tool, request, size)
+        elif tool.executor == "process":
+            call.prepared = (list(request.args), dict(request.kwargs))
+        else:
+            call.wait_for("its arguments to be read")
+            call.prepared = await call.step(in_reader(functools.partial(self._arguments, tool, request, size)))
+            call.begin()
 
     # ----------------------------------------------------------------------------------------------- to a result
 
-    async def invoke(
-        self,
-        call: Call,
-        tool: Tool,
-        request: Request,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        *,
-        emit: EventStream | None = None,
-    ) -> Any:
-        """Runs a tool to its result, made to fit what it declares; of what streams, the list of its values.
+    async def call(
+        self, call: Call, request: Request, answer: ToolCallResponse | ToolCallResult, *, as_bytes: bool = False
+    ) -> None:
+        """Runs a tool to its result, made to fit what it declares, and puts it into the answer.
 
-        Returns:
-            A scalar as it is, anything else encoded.
+        Of what streams, the result is the list of its values.
+
+        Args:
+            call: The call; it was prepared.
+            request: What it asks for.
+            answer: What the caller gets.
+            as_bytes: Not looked at: the answer is a message.
         """
+        del as_bytes
+        tool = function_of(call)
+        args, kwargs = call.prepared
+        finished = False
         if tool.is_stream or tool.executor == "process":
-            return await self._invoke_other(call, tool, request, args, kwargs, emit)
-        if tool.is_async and tool.context_parameter is None:
+            value = await self._invoke_other(call, tool, request, args, kwargs, None)
+            finished = True
+        elif tool.is_async and tool.context_parameter is None:
             # As _returned does it; most calls come by here, and another coroutine is a thirtieth of them.
             try:
                 value = await call.step(tool.function(*args, **kwargs))
@@ -163,14 +184,18 @@ class ToolRunner:
                     raise ToolRaised(error) from error
                 raise
         else:
-            value = await self._returned(call, tool, request, args, kwargs, emit, finish=True)
-        try:
-            if type(value) in SCALARS and (tool.result is None or type(value) in tool.result.accepts):
-                return value
-        except BaseException as error:
-            # A metaclass is asked for the hash of its class.
-            raise ToolRaised(error) from error
-        return await self._finished(call, tool, value)
+            value = await self._returned(call, tool, request, args, kwargs, None, finish=True)
+        if not finished:
+            try:
+                finished = type(value) in SCALARS and (tool.result is None or type(value) in tool.result.accepts)
+            except BaseException as error:
+                # A metaclass is asked for the hash of its class.
+                raise ToolRaised(error) from error
+            if not finished:
+                value = await self._finished(call, tool, value)
+        call.refuse_late()
+        answer.result.type_url, answer.result.value = _packed_scalar(value) or self.pack(call, value, tool)
+        answer.success = True
 
     async def _finished(self, call: Call, tool: Tool, value: Any) -> PackedValue:
         """Awaits what has to be awaited of a result, and encodes it, where its thread has not done so."""
@@ -203,7 +228,7 @@ class ToolRunner:
             return await self._results.collect(call, tool, self._source(call, tool, request, args, kwargs, emit=emit))
         value = await self._returned(call, tool, request, args, kwargs, emit)
         if _is_a(value, AsyncIterable):
-            return await self._results.collect(call, tool, self._steps(call, tool, _async_iterator(value)))
+            return await self._results.collect(call, tool, self._steps(call, tool, async_iterator(value)))
         values = value if has_items(value) else [value]
         return await self._results.collect_in_thread(call, tool, lambda: iter(values))
 
@@ -249,7 +274,7 @@ class ToolRunner:
         try:
             return function()
         finally:
-            forks.end_if_due()
+            end_if_forked()
             if began:
                 call.note_step(began)
 
@@ -283,17 +308,13 @@ class ToolRunner:
 
     # ----------------------------------------------------------------------------------------------- to a stream
 
-    async def chunks(
-        self,
-        call: Call,
-        tool: Tool,
-        request: ToolStreamRequest,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        *,
-        stream_id: str,
+    async def stream(
+        self, call: Call, request: ToolStreamRequest, *, as_bytes: bool = False
     ) -> AsyncGenerator[ToolStreamChunk, None]:
         """Yields a chunk for each value and, where the caller asked for them, for each event; not the last one."""
+        del as_bytes
+        tool, stream_id = function_of(call), request.stream_id
+        args, kwargs = call.prepared
         values = self._values(call, tool, request, args, kwargs)
         sequence = 0
         try:
@@ -407,9 +428,9 @@ class ToolRunner:
     def _iterator(self, call: Call, tool: Tool, value: Any, buffer: int) -> AsyncIterator[Any]:
         """Iterates what a function returned: an asynchronous iterator in the loop, any other where the tool runs."""
         if _is_a(value, AsyncIterable):
-            return _async_iterator(value)
+            return async_iterator(value)
         if tool.executor == "async" and not tool.is_async:
-            return _in_place(lambda: value)
+            return in_place(lambda: value)
         return self._threads.at(call.depth).iterate(lambda: iter(value), buffer, self._teller.told_here)
 
     def _iterate(
@@ -434,7 +455,7 @@ class ToolRunner:
         if tool.executor == "thread":
             function = call.when_begun(self._thread, function)
             return self._threads.at(call.depth).iterate(function, buffer, self._teller.told_here)
-        return _in_place(function)
+        return in_place(function)
 
     def _bound(
         self,
@@ -461,6 +482,9 @@ class ToolRunner:
             emit=emit.emit if emit is not None else None,
         )
         return call.context
+
+    def try_call(self, call: Call, request: ToolCallRequest, payload: bytes, done: Any) -> None:
+        """Leaves it to ``call``: a function is not called back."""
 
     # --------------------------------------------------------------------------------------------------- answers
 
@@ -508,6 +532,25 @@ class ToolRunner:
         return await self._teller.tell(call, cancelled)
 
 
+def _packed_scalar(value: Any) -> tuple[str, bytes] | None:
+    """Encodes a small scalar; None for anything else, and for what cannot be encoded."""
+    scalar = SCALARS.get(type(value))
+    if scalar is None:
+        return None
+    try:
+        packed = scalar(value)
+    except ToolBridgeError:
+        return None
+    return packed if len(packed[1]) <= _SMALL_BYTES else None
+
+
+def function_of(call: Call) -> Tool:
+    """Returns the function that a call is of."""
+    tool = call.tool.tool
+    assert tool is not None  # noqa: S101 - what has none is no call of a runner
+    return tool
+
+
 def set_duration(metrics: ExecutionMetrics, duration_us: int) -> None:
     """Says what a call took; one that ran took at least a millisecond, rounded up."""
     metrics.duration_ms = duration_us // 1_000 + 1
@@ -547,21 +590,3 @@ def _is_a(value: Any, kind: Any) -> bool:
         return issubclass(type(value), kind)
     except BaseException as error:
         raise ToolRaised(error) from error
-
-
-def _async_iterator(values: Any) -> AsyncIterator[Any]:
-    try:
-        return aiter(values)
-    except BaseException as error:
-        raise ToolRaised(error) from error
-
-
-async def _in_place(function: Callable[[], Any]) -> AsyncGenerator[Any, None]:
-    """Iterates what promised not to block, giving the loop a turn after each value."""
-    values = function()
-    try:
-        for value in values:
-            yield value
-            await asyncio.sleep(0)
-    finally:
-        close(values)

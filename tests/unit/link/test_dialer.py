@@ -19,11 +19,13 @@ from grpc_tool_bridge.link.connection import CLOSED
 from grpc_tool_bridge.link.dialer import LinkTransport, is_passing
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.authentication import BearerToken
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.session_defaults import read_facts
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_calls import LinkCall
 from grpc_tool_bridge.transport.link_stub import LinkStub
-from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
+from grpc_tool_bridge.transport.servicer import AuthenticationInterceptor, service_handler
 from grpc_tool_bridge.transport.status import rpc_error
 from support.patience import PATIENCE
 
@@ -644,9 +646,7 @@ class SomeHub:
     async def initialize_session(self, request: pb.InitializeSessionRequest) -> pb.InitializeSessionResponse:
         return pb.InitializeSessionResponse(success=True, session_id=request.session_id)
 
-    async def execute_tool(
-        self, request: pb.ToolCallRequest, *, deadline: float | None, payload: bytes = b"", origin: object = None
-    ) -> pb.ToolCallResponse:
+    async def execute_tool(self, request: pb.ToolCallRequest, context: RequestContext) -> pb.ToolCallResponse:
         if request.tool_id == "wait":
             self.started.set()
             try:
@@ -656,7 +656,7 @@ class SomeHub:
         return pb.ToolCallResponse(success=True, request_id=request.request_id)
 
     async def stream_tool(
-        self, request: pb.ToolStreamRequest, *, deadline: float | None, payload: bytes = b"", origin: object = None
+        self, request: pb.ToolStreamRequest, context: RequestContext
     ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
         for sequence in range(3):
             yield pb.ToolStreamChunk(sequence=sequence)
@@ -676,7 +676,7 @@ class Host:
         self.refusal: ToolBridgeError | None = None
         self._links = LinkServer(self.hub, Settings())
         self._cut = asyncio.Event()
-        self.server = grpc.aio.server(interceptors=[TokenInterceptor(token)] if token else [])
+        self.server = grpc.aio.server(interceptors=[AuthenticationInterceptor(BearerToken(token))] if token else [])
         handler = service_handler(self.hub, link=self._serve if links else None)
         self.server.add_generic_rpc_handlers((handler,))
         self.port = self.server.add_insecure_port("127.0.0.1:0")

@@ -32,6 +32,7 @@ from grpc_tool_bridge.link.protocol import (
     Told,
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
 from support.patience import PATIENCE
@@ -58,16 +59,16 @@ class NoWorkers:
     def offers(self, link: Any) -> bool:
         return False
 
-    def heard(self, link: Any) -> None:
+    def on_pong(self, link: Any) -> None:
         """Nobody is asked."""
 
-    def turn(self, link: Any) -> None:
+    def on_writable(self, link: Any) -> None:
         """Nobody waits."""
 
-    def leave(self, link: Any) -> None:
+    def on_drain(self, link: Any) -> None:
         link.release()
 
-    def lost(self, link: Any, why: str) -> None:
+    def on_disconnect(self, link: Any, why: str) -> None:
         self.lost_links.append(why)
 
 
@@ -95,10 +96,8 @@ class SomeHub:
     async def heartbeat(self, request: pb.HeartbeatRequest) -> pb.HeartbeatResponse:
         return pb.HeartbeatResponse(session_valid=True)
 
-    async def execute_tool(
-        self, request: pb.ToolCallRequest, *, deadline: float | None, payload: bytes = b"", origin: object = None
-    ) -> pb.ToolCallResponse:
-        self.deadlines.append(deadline)
+    async def execute_tool(self, request: pb.ToolCallRequest, context: RequestContext) -> pb.ToolCallResponse:
+        self.deadlines.append(context.deadline)
         name = request.tool_id
         self.started.append(name)
         try:
@@ -115,9 +114,9 @@ class SomeHub:
         return pb.ToolCallResponse(success=True, request_id=request.request_id)
 
     async def stream_tool(
-        self, request: pb.ToolStreamRequest, *, deadline: float | None, payload: bytes = b"", origin: object = None
+        self, request: pb.ToolStreamRequest, context: RequestContext
     ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
-        self.deadlines.append(deadline)
+        self.deadlines.append(context.deadline)
         name = request.tool_id
         self.started.append(name)
         try:
@@ -579,7 +578,7 @@ async def test_a_session_is_held_until_the_link_ends(desk: Desk, peer: Peer) -> 
 
 
 async def test_sessions_are_released_though_the_link_is_cancelled_twice(desk: Desk, peer: Peer) -> None:
-    async def stubborn(request: Any, *, deadline: float | None, payload: bytes = b"", origin: object = None) -> Any:
+    async def stubborn(request: Any, context: RequestContext) -> Any:
         desk.hub.started.append("stubborn")
         try:
             await desk.hub.go.wait()

@@ -24,7 +24,12 @@ from grpc_tool_bridge.link.protocol import (
 )
 from grpc_tool_bridge.link.server import LARGE_BYTES, CallServer, served_methods
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.context import RequestContext
 from integration.connections import soon, until
+
+
+def known(context: RequestContext) -> dict[str, Any]:
+    return {name: getattr(context, name) for name in ("deadline", "payload", "parent")}
 
 
 class Served:
@@ -46,12 +51,14 @@ class Served:
             raise self.error
         return pb.StatusResponse(message=request.session_id)
 
-    async def register_tools(self, request: pb.RegisterToolsRequest, *, link: Any) -> pb.RegisterToolsResponse:
-        self.seen.append({"link": link})
+    async def register_tools(
+        self, request: pb.RegisterToolsRequest, context: RequestContext
+    ) -> pb.RegisterToolsResponse:
+        self.seen.append({"link": context.peer})
         return pb.RegisterToolsResponse(success=not request.tools)
 
-    async def execute_tool(self, request: pb.ToolCallRequest, **known: Any) -> Any:
-        self.seen.append({"tool": request.tool_id, **known})
+    async def execute_tool(self, request: pb.ToolCallRequest, context: RequestContext) -> Any:
+        self.seen.append({"tool": request.tool_id, **known(context)})
         self.running += 1
         try:
             await self.go_on.wait()
@@ -59,8 +66,8 @@ class Served:
             self.running -= 1
         return pb.ToolCallResponse(success=True).SerializeToString()
 
-    async def stream_tool(self, request: pb.ToolStreamRequest, **known: Any) -> AsyncGenerator[Any, None]:
-        self.seen.append(known)
+    async def stream_tool(self, request: pb.ToolStreamRequest, context: RequestContext) -> AsyncGenerator[Any, None]:
+        self.seen.append(known(context))
         self.running += 1
         try:
             for sequence in range(self.size):
@@ -79,9 +86,9 @@ class Relaying(Served):
         self.cancelled = 0
         self.takes = True
 
-    def relay_tool(self, request: pb.ToolCallRequest, *, done: Any, **_: Any) -> "Relaying | None":
+    def begin_tool(self, request: pb.ToolCallRequest, context: RequestContext, done: Any) -> Any:
         if not self.takes:
-            return None
+            return self.execute_tool(request, context)
         assert request.tool_id == "t"
         self.relayed.append(done)
         return self
@@ -98,7 +105,7 @@ class Desk:
         self.link = Link(dialler=False, hello=pb.LinkHello())
         self.peer = Link(dialler=True, hello=pb.LinkHello())
         self.answers: list[Any] = []
-        self.origin: Any = None
+        self.parent: Any = None
         self.refusal: Exception | None = None
         self.replied: list[tuple[str, Any]] = []
         self.blocked = False
@@ -114,11 +121,11 @@ class Desk:
 
     push = wake
 
-    def origin_of(self, call: IncomingCall) -> Any:
+    def parent_of(self, call: IncomingCall) -> Any:
         if self.refusal is not None:
             raise self.refusal
         assert isinstance(call.metadata, Mapping)
-        return self.origin
+        return self.parent
 
     def before_reply(self, method: str, call: IncomingCall, response: Any) -> None:
         assert not call.answered
@@ -212,19 +219,19 @@ async def test_a_request_that_cannot_be_read_fails_alone(desk: Desk, method: str
     await desk.replies()
 
 
-async def test_a_tool_gets_its_deadline_its_bytes_and_its_origin(desk: Desk, served: Served) -> None:
-    desk.origin = "the call above"
+async def test_a_tool_gets_its_deadline_its_bytes_and_its_parent(desk: Desk, served: Served) -> None:
+    desk.parent = "the call above"
     desk.call("ExecuteTool", CALL, timeout_ms=5_000)
     await until(lambda: served.running == 1)
     (seen,) = served.seen
-    assert (seen["payload"], seen["origin"]) == (CALL.SerializeToString(), "the call above")
+    assert (seen["payload"], seen["parent"]) == (CALL.SerializeToString(), "the call above")
     assert 0 < seen["deadline"] - time.monotonic() <= 5
     desk.call("ExecuteTool", CALL)
     await until(lambda: served.running == 2)
     assert served.seen[-1]["deadline"] is None
 
 
-async def test_a_call_whose_origin_is_over_is_refused(desk: Desk, served: Served) -> None:
+async def test_a_call_whose_parent_is_over_is_refused(desk: Desk, served: Served) -> None:
     desk.refusal = CallCancelledError("it is over")
     desk.call("ExecuteTool", CALL)
     assert (await desk.ended()).message == "it is over"
@@ -369,9 +376,9 @@ class TestRelays:
     async def test_a_nested_or_a_large_call_is_not_passed_on(self) -> None:
         served = Relaying()
         desk = Desk(served)
-        desk.origin = "the call above"
+        desk.parent = "the call above"
         desk.call("ExecuteTool", CALL)
-        desk.origin = None
+        desk.parent = None
         desk.call("ExecuteTool", pb.ToolCallRequest(tool_id="t", request_id="x" * LARGE_BYTES))
         await until(lambda: served.running == 2)
         assert not served.relayed

@@ -198,7 +198,7 @@ class End:
                 # It takes no more than its window ahead, and what took it past that.
                 *most, _ = (*map(len, call.unread), 0)
                 assert sum(most[:-1]) < call.window
-        assert link._incoming_bytes == sum(call._size for call in link.incoming.values())
+        assert link._incoming_bytes == sum(call._held for call in link.incoming.values())
         assert outbox.control_size == sum(map(len, outbox._control))
         assert outbox.size == sum(len(data) for _, data in outbox._small) + sum(lane.size for lane in outbox._lanes)
         lanes = [call._lane for call in link.incoming.values() if call._lane is not None and not call._lane.dropped]
@@ -544,4 +544,4 @@ def test_whatever_comes_is_taken_or_breaks_the_protocol_and_no_call_is_forgotten
         if not call.given_up:
             assert (call in waiting) != (call in over)
     assert link._assembled >= 0
-    assert link._incoming_bytes == sum(call._size for call in link.incoming.values())
+    assert link._incoming_bytes == sum(call._held for call in link.incoming.values())
