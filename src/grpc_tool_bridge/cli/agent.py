@@ -69,7 +69,7 @@ async def agent(
         typer.Option(
             "--input",
             metavar="NAME=VALUE",
-            help="An input of the signature: JSON, or plain text. --NAME VALUE does the same. May be given many times.",
+            help="An input of the signature: JSON, or plain text. --NAME VALUE does the same. Repeatable.",
         ),
     ] = None,
     tool: Annotated[
@@ -86,7 +86,7 @@ async def agent(
     session: SessionOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run an agent, and print what it thinks, does and sees as it happens."""
+    """Run an agent, and print its thoughts, actions and observations as they happen."""
     inputs = {
         name: read_value(word, f"input {name}") for name, word in split_pairs(given or (), "--input", "input").items()
     }

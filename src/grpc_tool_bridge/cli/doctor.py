@@ -59,7 +59,7 @@ class Check:
 
 
 async def doctor(hub: HubOptions, as_json: JsonOption = False) -> None:
-    """Check the way to the hub, step by step, and what is installed here."""
+    """Check the connection to the hub, step by step, and list what is installed."""
     checks = []
     out = console()
     async for check in examine(hub):

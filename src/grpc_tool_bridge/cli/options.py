@@ -73,7 +73,7 @@ class HubOptions(OptionGroup):
             "--tls-ca",
             metavar="FILE",
             envvar="TOOL_BRIDGE_TLS_CA",
-            help="PEM file with the CAs to trust. Default: those of the system. Implies --tls.",
+            help="PEM file with the CAs to trust. Default: those of gRPC. Implies --tls.",
             rich_help_panel=_HUB,
         ),
     ] = None

@@ -78,7 +78,7 @@ async def set_variable(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Set a variable and print its new revision. Tags and secrecy that it had stay."""
+    """Set a variable and print its new revision. It keeps its tags, and stays secret if it was."""
     tags = dict(_tag(item) for item in tag or ())
     given = _text_of(value) if text else read_value(value, "the value")
     async with open_bridge(hub, session) as bridge:
@@ -112,7 +112,7 @@ async def watch_variables(
     show_secrets: SecretsOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the present values, and each change as it comes."""
+    """Print the current values, and then each change."""
     async with open_bridge(hub, session) as bridge:
         variables = bridge.session_context
         secrets = _Secrets(variables)

@@ -219,7 +219,7 @@ class Settings(BaseModel):
         return self
 
     def bearer_token(self) -> str | None:
-        """Returns the token that callers must send, from the setting or its file; None if none is asked for.
+        """Returns the token that callers must send, from the setting or its file; None if no token is required.
 
         Raises:
             ValueError: The token is empty or has characters that no header can carry, or others can read its file.
@@ -246,7 +246,7 @@ def read_token(token: str | None, token_file: Path | None, **how: Any) -> str | 
 
 
 def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
-    """Reads the settings from flags, environment and file, in this order of rule.
+    """Reads the settings from flags, environment and file; the first that has a setting wins.
 
     Args:
         flags: Settings given on the command line; None counts as not given.
@@ -254,7 +254,7 @@ def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
 
     Raises:
         pydantic.ValidationError: A value is of the wrong type or range; it names the setting.
-        ValueError: The file is not TOML, or has a key that is no setting.
+        ValueError: The file is not TOML, or has an unknown key.
         OSError: The file cannot be read.
     """
     # Only the command line's hub needs it, and it takes as long to import as all of pydantic.

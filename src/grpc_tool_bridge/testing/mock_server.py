@@ -52,7 +52,7 @@ class MockBridgeServer(Running):
     """A real gRPC server in this process that gives prepared answers, and records the requests.
 
     ``with`` and ``async with`` both run it, inside and outside an event loop. Answers can be set before and while it
-    runs, from any thread. A method that has no answer fails with UNIMPLEMENTED, and the text names the call to make.
+    runs, from any thread. A method without an answer fails with UNIMPLEMENTED, and the message names the call to make.
 
     Args:
         address: ``host:port``; port 0 picks a free port.
@@ -81,13 +81,13 @@ class MockBridgeServer(Running):
     # ------------------------------------------------------------------------------------------------- answers
 
     def set_response(self, method: str, *answers: Message | Exception) -> None:
-        """Sets what a method answers, in place of what was set before.
+        """Sets the answers of a method, and replaces earlier ones.
 
         Args:
             method: A method with one response, such as "ExecuteTool".
-            *answers: A message of the method's type, or an exception, which becomes the status that a hub would send
-                for it; of a ToolCommunicationError or an AioRpcError, its own status. Of several answers each call
-                gets the next one, and the last is kept for all further calls.
+            *answers: Messages of the method's type, or exceptions, which become the status that a hub would send for
+                them; a ToolCommunicationError or an AioRpcError its own status. Each call gets the next answer, and
+                the last one repeats.
 
         Raises:
             ValueError: There is no such method, it streams its responses, or no answer is given.
@@ -105,18 +105,18 @@ class MockBridgeServer(Running):
     def set_error(
         self, method: str, code: grpc.StatusCode, details: str = "", *, error_type: str | None = None
     ) -> None:
-        """Makes a method fail, in place of what was set before.
+        """Makes a method fail, and replaces earlier answers.
 
         Args:
             method: Any method, such as "ExecuteTool".
             code: The status; not OK.
             details: The status's text.
-            error_type: A name of the error table: the status then carries it as a hub's own does. Without one it is the
-                bare status of a connection that fails.
+            error_type: A name of the error table, which the status then carries like that of a hub. Without it, the
+                status is that of a failed connection.
 
         Raises:
             ValueError: There is no such method, or the code is OK.
-            TypeError: The code is no status code.
+            TypeError: The code is not a status code.
         """
         rule = _method(method)
         if not isinstance(code, grpc.StatusCode):
@@ -132,7 +132,7 @@ class MockBridgeServer(Running):
             (self._streams if rule.response_streaming else self._answers)[method] = [status]
 
     def set_streaming_response(self, method: str, messages: Iterable[Message | Exception]) -> None:
-        """Sets what a streaming method answers to each call, in place of what was set before.
+        """Sets the answers of a streaming method to each call, and replaces earlier ones.
 
         Args:
             method: A method with a stream of responses, such as "StreamTool".
@@ -151,7 +151,7 @@ class MockBridgeServer(Running):
             self._streams[method] = checked
 
     def set_tools(self, *specs: ToolSpec, page_size: int = 0) -> None:
-        """Lets every session see these tools, as a hub does: InitializeSession and GetSessionTools answer with them.
+        """Sets the tools of every session: InitializeSession and GetSessionTools answer with them, like a hub.
 
         Args:
             *specs: The tools.
@@ -181,7 +181,7 @@ class MockBridgeServer(Running):
             self._pages = answers
 
     def requests_for(self, method: str) -> list[Any]:
-        """Returns the requests that a method got so far, in their order.
+        """Returns the recorded requests of a method, in order.
 
         Raises:
             ValueError: There is no such method.
@@ -223,7 +223,7 @@ class MockBridgeServer(Running):
         self._server = server
 
     def stop(self) -> None:
-        """Ends calls in flight, closes the channels and stops; the requests can still be read."""
+        """Cancels calls in flight, closes the channels and stops; the requests can still be read."""
         server, self._server, self._address = self._server, None, None
         channels, self._channels = self._channels, []
         if channels:

@@ -24,18 +24,17 @@ _FAULT = 500
 
 
 class ScriptedLM(dspy.LM):  # type: ignore[misc] # dspy has no types
-    """A ``dspy.LM`` whose answers are given beforehand.
+    """A ``dspy.LM`` with prepared answers.
 
-    DSPy's own code runs, down to where a request would leave for a model. Tokens are counted as a quarter of the
-    characters.
+    All of DSPy's code runs, except that no request is sent. Four characters count as one token.
 
     Args:
         answers: The answers in order (``str``; ``Failure``; ``Held``, which waits to be released), or a function from
-            the prompt to the answer. Without them it does sums with whatever tool calculates.
-        num_retries: Further tries after a failure that is worth one.
+            the prompt to the answer. By default it does arithmetic with any tool that calculates.
+        num_retries: Further attempts after a retryable failure.
 
     Attributes:
-        prompts: What it was asked so far.
+        prompts: The prompts so far.
     """
 
     def __init__(self, answers: Answers = arithmetic, *, num_retries: int = 0) -> None:
@@ -47,7 +46,7 @@ class ScriptedLM(dspy.LM):  # type: ignore[misc] # dspy has no types
 
     @property
     def prompts(self) -> list[Prompt]:
-        """What it was asked so far."""
+        """The prompts so far."""
         return self._script.prompts
 
 

@@ -1,4 +1,4 @@
-"""A network between a client and a hub that fails when a test says so."""
+"""A network between a client and a hub that fails on demand."""
 
 import asyncio
 import socket
@@ -26,21 +26,21 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class ToxicProxy(Running):
-    """A TCP proxy between a client and a hub, whose connections break, stall and slow down as a test tells them to.
+    """A TCP proxy between a client and a hub, whose connections a test can break, stall and slow down.
 
     ``with`` and ``async with`` both run it, inside and outside an event loop. Its methods can be called from any
-    thread while it runs; each has taken effect when it returns. Bytes are counted once they were passed on.
+    thread while it runs; each has taken effect when it returns. Bytes are counted when they have been forwarded.
 
     Args:
         target: The hub, as ``host:port``; the attribute can be changed, for later connections.
         address: ``host:port`` to listen at; port 0 picks a free port.
 
     Attributes:
-        connections: Connections that are open.
-        accepted: Connections that came so far and were not refused.
-        refused: Connections that came and were refused.
-        bytes_to_hub: Bytes that were passed on to the hub.
-        bytes_to_client: Bytes that were passed on to clients.
+        connections: Open connections.
+        accepted: Connections accepted so far.
+        refused: Connections refused so far.
+        bytes_to_hub: Bytes forwarded to the hub.
+        bytes_to_client: Bytes forwarded to clients.
 
     Raises:
         ValueError: One of the addresses is not valid.
@@ -80,31 +80,31 @@ class ToxicProxy(Running):
 
     @property
     def connections(self) -> int:
-        """Connections that are open."""
+        """Open connections."""
         return len(self._open)
 
     @property
     def bytes_to_hub(self) -> int:
-        """Bytes that were passed on to the hub."""
+        """Bytes forwarded to the hub."""
         return self._to_hub.passed
 
     @property
     def bytes_to_client(self) -> int:
-        """Bytes that were passed on to clients."""
+        """Bytes forwarded to clients."""
         return self._to_client.passed
 
     # ------------------------------------------------------------------------------------------------- troubles
 
     def cut(self) -> None:
-        """Resets all connections at once; new ones are taken."""
+        """Resets all connections; new ones are accepted."""
         self._call(self._cut)
 
     def cut_after(self, size: int, direction: Direction = "to_hub") -> None:
-        """Passes on ``size`` more bytes of all connections together, then resets them all, once.
+        """Forwards ``size`` more bytes of all connections together, then resets them all, once.
 
         Args:
             size: Bytes, counted from now on.
-            direction: Whose bytes count; "both": of each direction for itself.
+            direction: Which bytes count; "both": each direction separately.
 
         Raises:
             ValueError: The size is not above 0, or there is no such direction.
@@ -113,24 +113,24 @@ class ToxicProxy(Running):
         self._change(direction, left=size)
 
     def refuse(self) -> None:
-        """Resets new connections as they come; those that are open stay."""
+        """Resets new connections; open ones stay."""
         self._call(self._set_refusing, True)
 
     def restore(self) -> None:
-        """Takes new connections again, and ends what ``stall``, ``delay``, ``limit`` and ``cut_after`` did."""
+        """Accepts new connections again, and undoes ``stall``, ``delay``, ``limit`` and ``cut_after``."""
         self._call(self._set_refusing, False)
         self._change("both", stalled=False, delay=0.0, bandwidth=0, left=None)
 
     def stall(self, direction: Direction = "both") -> None:
-        """Passes nothing on, as a network that is gone without a word; what comes is kept and holds up its sender."""
+        """Forwards nothing, like a network that is silently gone; data is kept and slows down its sender."""
         self._change(direction, stalled=True)
 
     def resume(self, direction: Direction = "both") -> None:
-        """Ends ``stall``; what was kept goes on."""
+        """Ends ``stall``; kept data is forwarded."""
         self._change(direction, stalled=False)
 
     def delay(self, seconds: float, direction: Direction = "both") -> None:
-        """Passes everything on this many seconds after it came; 0: at once.
+        """Forwards everything this many seconds after it arrived; 0: immediately.
 
         Raises:
             ValueError: The seconds are below 0, or there is no such direction.
@@ -139,7 +139,7 @@ class ToxicProxy(Running):
         self._change(direction, delay=seconds)
 
     def limit(self, bytes_per_second: int, direction: Direction = "both") -> None:
-        """Passes on this many bytes a second, of all connections together; 0: as many as come.
+        """Forwards this many bytes per second, of all connections together; 0: unlimited.
 
         Raises:
             ValueError: The number is below 0, or there is no such direction.
@@ -165,7 +165,7 @@ class ToxicProxy(Running):
         self._portal = portal
 
     def stop(self) -> None:
-        """Resets all connections and listens no more; the counts can still be read."""
+        """Resets all connections and stops listening; the counts can still be read."""
         portal, self._portal, self._address = self._portal, None, None
         if portal is not None:
             portal.call(self._close)

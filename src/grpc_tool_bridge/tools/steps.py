@@ -98,9 +98,9 @@ def step(tool: str, /, *args: Any, as_: str = "", **kwargs: Any) -> Step:
 
     Args:
         tool: The tool's id.
-        *args: Its arguments by position: plain data in which a text such as ``"$url"`` or ``"$page.links.0"`` stands
-            for an input or an earlier result, and ``"$last"`` for the result of the step before.
-        as_: Name under which later steps find the result.
+        *args: Its arguments by position: plain data in which a text such as ``"$url"`` or ``"$page.links.0"`` refers to
+            an input or an earlier result, and ``"$last"`` to the result of the previous step.
+        as_: Name by which later steps refer to the result.
         **kwargs: Its arguments by name.
 
     Returns:
@@ -110,13 +110,13 @@ def step(tool: str, /, *args: Any, as_: str = "", **kwargs: Any) -> Step:
 
 
 def parallel(*steps: Part) -> Parallel:
-    """Makes steps of a pipeline that run at the same time; none of them sees another's result.
+    """Makes steps of a pipeline that run in parallel; none of them can refer to another's result.
 
     Args:
-        *steps: What ``step`` and ``each`` return; several steps after one another are a pipeline of their own.
+        *steps: What ``step`` and ``each`` return; for a sequence of steps, call another pipeline.
 
     Returns:
-        One step, whose result is the list of theirs. The first that fails ends the others.
+        One step, whose result is the list of their results. The first failure cancels the others.
     """
     return Parallel(list(steps))
 
@@ -133,14 +133,14 @@ def each(
     """Makes a step of a pipeline that calls a tool for every item of a list.
 
     Args:
-        over: The list, mostly a reference such as ``"$pages"``.
-        step: What ``step`` returns; ``"$item"`` in it is the item.
-        as_: Name under which later steps find the list of results.
+        over: The list, usually a reference such as ``"$pages"``.
+        step: What ``step`` returns; ``"$item"`` in it refers to the item.
+        as_: Name by which later steps refer to the list of results.
         max_concurrency: Calls that run at the same time.
         at_once: Deprecated: use ``max_concurrency``.
 
     Returns:
-        The step, whose result is the list of results in the order of the items. The first failure ends the others.
+        The step, whose result is the list of results in the order of the items. The first failure cancels the others.
     """
     if at_once is not None:
         warn_renamed("at_once", "max_concurrency")

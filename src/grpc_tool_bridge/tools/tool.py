@@ -65,11 +65,11 @@ _PLANNED = frozenset(
 class Tool:
     """A function as a tool. Immutable; made by ``tool`` or ``as_tool``.
 
-    It can be called as the function itself, and has its name, docstring and signature. As an attribute of a class it
-    binds to the instance as a function does.
+    It can be called like the function itself, and has its name, docstring and signature. As an attribute of a class it
+    binds to the instance like a function.
 
-    Where an annotation names what is defined further down in the module, the function is read when the first attribute
-    is asked for, at the latest when the tool is registered; a name that is not there then is a TypeError.
+    If an annotation refers to a name that is defined later in the module, the function is inspected when an attribute
+    of the tool is first used, at the latest when the tool is registered; a name that is still undefined is a TypeError.
 
     Attributes:
         spec: What peers see of it.
@@ -83,7 +83,7 @@ class Tool:
         bind: Checks and converts ``(args, kwargs)`` of a call and returns them ready for ``function(*args, **kwargs)``,
             the context still to be added by name; raises ValidationError, whose ``details`` has a text for each wrong
             argument (``Binder.bind``).
-        bind_first: The same, for what may be large (``Binder.bind_first``).
+        bind_first: The same for large arguments (``Binder.bind_first``).
     """
 
     spec: ToolSpec
@@ -202,26 +202,26 @@ def tool(
     Args:
         function: A function, generator function, bound method, callable object or ``functools.partial``, async or not.
         name: The tool's name, 1 to 128 letters, digits, ``_``, ``-`` or ``.``; default: the function's.
-        tool_id: What a call names; default: the tool's name. Of the same form.
+        tool_id: The id that calls use, of the same form as a name; default: the tool's name.
         description: What the tool is for; default: the docstring without its arguments and result.
         type: BATCH for a function that takes a list of inputs. The others follow from the function.
-        version: A text of your choice. Replicas of a tool share it.
-        idempotent: Whether calling twice with the same arguments does no more than calling once.
+        version: Any text. All workers of a tool must have the same version.
+        idempotent: Whether calling twice with the same arguments has the same effect as calling once.
         limits: A ResourceLimits, or its fields by name. 0: no limit of the tool's own.
-        executor: "async" runs a sync function on the event loop: it promises not to block. "process" runs one in a
-            spawned process, which a deadline or a cancellation really stops; it must be a ``def`` at the top level of a
-            module. Otherwise async functions run on the event loop, and sync ones in threads.
+        executor: "async" runs a sync function on the event loop, where it must not block. "process" runs it in its own
+            process, which a deadline or a cancellation kills; it must be a ``def`` at the top level of a module. By
+            default, async functions run on the event loop, and sync ones in threads.
         examples: Calls that show how the tool is used, as text.
-        metadata: Facts for whoever lists the tools.
-        check_result: Whether what the function returns is made to fit its return annotation, and an error of the tool
-            where it does not. False for large results that are known to fit: they are sent as they are.
+        metadata: Texts by name, for clients that list the tools.
+        check_result: Whether the result is converted to the return annotation; a result that does not match is an error
+            of the tool. False sends results unchecked, which is faster for large ones.
 
     Returns:
         The tool, or without ``function`` a decorator that makes it.
 
     Raises:
         TypeError: The function cannot be a tool, or an option is of the wrong type.
-        ValueError: An option does not fit the function, or has a value that cannot be.
+        ValueError: An option does not match the function, or has an invalid value.
     """
     options = ToolOptions(
         name, tool_id, description, type, version, idempotent, limits, executor, examples, metadata, check_result
@@ -230,13 +230,13 @@ def tool(
 
 
 def as_tool(obj: Tool | Callable[..., Any]) -> Tool:
-    """Makes a tool of what is offered as one.
+    """Makes a tool of anything that is accepted as one.
 
     Args:
         obj: A tool, or anything that ``tool`` takes.
 
     Returns:
-        ``obj`` itself where it is a tool, else a tool with every option at its default.
+        ``obj`` itself if it is a tool, otherwise a tool with default options.
 
     Raises:
         TypeError: It cannot be a tool, such as a method without its instance.
