@@ -15,7 +15,7 @@ from grpc_tool_bridge.cli.connection import open_bridge
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, visible
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
 from grpc_tool_bridge.cli.output import console, print_json
-from grpc_tool_bridge.client.proxy import to_milliseconds
+from grpc_tool_bridge.client.options import to_milliseconds
 from grpc_tool_bridge.errors import ValidationError
 
 # Of a tool's result; --json gives all.

@@ -299,7 +299,7 @@ def release(permits: Permits) -> None:
 
 def _check_parent(parent: HubCall, session: Session, tool: RegisteredTool) -> None:
     if parent.over:
-        raise CallCancelledError(f"{parent.tool.name} is over for its caller and may call no further tools")
+        raise CallCancelledError(f"{parent.tool.name} was cancelled or timed out, and may call no further tools")
     if parent.session is not session:
         raise ValidationError(
             f"{tool.name}: a call that a tool makes belongs to the session {parent.session.id!r} of its own call"

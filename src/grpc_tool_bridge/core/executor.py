@@ -64,7 +64,7 @@ class Executor:
         self._forwarder = Forwarder(self.admission, self.error_of)
 
     async def aclose(self) -> None:
-        """Ends what cancelled calls left behind."""
+        """Ends orphaned tools."""
         await self._runner.aclose()
 
     def abandon(self) -> None:
@@ -126,6 +126,7 @@ class Executor:
         """
         if request.idempotency_key:
             return self._execute_once(request, context)
+        began = time.perf_counter_ns()
         response = ToolCallResponse()
         if request.request_id:
             response.request_id = clip(request.request_id)
@@ -133,16 +134,16 @@ class Executor:
             session, tool = self.admission.find(request.session_id, request, context, context.size)
             call = self.admission.open(session, tool, context, timeout_ms=request.timeout_ms, size=context.size)
         except ToolBridgeError as error:
-            return self._refused(response, error)
+            return self._refused(response, error, began)
         if tool.backend is not None and tool.rate is None and not session.caching:
             forwarded = self._forwarder.start(call, tool.backend, request, context.payload, done)
             if forwarded is not None:
                 return forwarded
         return self.run(request, response, context, session.id, call=call)
 
-    async def _refused(self, response: ToolCallResponse, error: ToolBridgeError) -> ToolCallResponse:
+    async def _refused(self, response: ToolCallResponse, error: ToolBridgeError, began: int) -> ToolCallResponse:
         response.error.CopyFrom(error_info(error))
-        set_duration(response.metrics, 0)
+        set_duration(response.metrics, (time.perf_counter_ns() - began) // 1_000)
         return response
 
     async def _execute_once(self, request: ToolCallRequest, context: RequestContext) -> ToolCallResponse:

@@ -205,7 +205,7 @@ class SessionStore:
         """Creates a session.
 
         Args:
-            session_id: 1 to 256 printable characters; empty: one is made up.
+            session_id: 1 to 256 printable characters; empty: one is generated.
             metadata: Kept for whoever asks.
             config: Limits of the session; 0 in a field is the hub's default.
 

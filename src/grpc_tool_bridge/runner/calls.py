@@ -173,14 +173,15 @@ class Call:
     def disarm(self) -> None:
         """Stops the clock, takes back a cancellation that the tool answered with something else, ends nested calls.
 
-        A thread that is left behind may wait in a call of its own, which nobody else would end.
+        An orphaned thread may wait in a call of its own, which nobody else would end.
         """
         self.over = True
         self._take_back()
         if self.parent is not None and self.parent.nested is not None:
             self.parent.nested.discard(self)
         if self.nested:
-            cause = self._cause or CallCancelledError(f"{self.tool.name}, which made the call, is over for its caller")
+            ended = CallCancelledError(f"{self.tool.name}, which made the call, was cancelled or timed out")
+            cause = self._cause or ended
             for call in list(self.nested):
                 call.cancel(cause)
         if self._timer is not None:
@@ -349,7 +350,7 @@ class Call:
 
     def _leave_behind(self, tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) -> None:
         _log.error("%s ignores its cancellation; it runs on without a caller", self.tool.name)
-        self.orphaned.spawn(_run_out(tool, cancelled), f"left behind: {self.tool.name}")
+        self.orphaned.spawn(_run_out(tool, cancelled), f"orphaned: {self.tool.name}")
 
 
 def end_if_forked() -> None:
@@ -381,7 +382,7 @@ def _begun(call: Call, function: Callable[[], Any]) -> Any:
 
 
 async def _run_out(tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) -> None:
-    """Goes on with a coroutine that was left behind, in a task of its own."""
+    """Runs an orphaned coroutine to its end, in a task of its own."""
     await _steps(tool, cancelled)
 
 
@@ -411,4 +412,4 @@ def _steps(tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) ->
     except GeneratorExit:
         raise
     except BaseException as error:  # noqa: BLE001 - likewise
-        log_fault(_log, "a tool that was left behind failed", error=error)
+        log_fault(_log, "an orphaned tool failed", error=error)

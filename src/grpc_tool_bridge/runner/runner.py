@@ -93,7 +93,7 @@ class ToolRunner:
         )
 
     async def aclose(self) -> None:
-        """Ends what cancelled calls left behind, and the processes for tools."""
+        """Ends orphaned tools, and the processes for tools."""
         await self.tasks.aclose()
         await self._processes.aclose()
 
@@ -104,7 +104,7 @@ class ToolRunner:
 
     @property
     def threads_busy(self) -> int:
-        """Threads that run a tool now, those left behind included."""
+        """Threads that run a tool now, orphaned ones included."""
         return self._threads.busy + self._writers.busy
 
     @property

@@ -338,7 +338,7 @@ async def test_a_tool_left_behind_handles_what_it_waits_for(
     assert seen == ["error", "cancelled"]
     assert len(orphaned) == 0
     # It has a cause, so a thread writes it.
-    await until(lambda: "a tool that was left behind failed" in caplog.text)
+    await until(lambda: "an orphaned tool failed" in caplog.text)
     assert "at its end" in caplog.text
 
 

@@ -177,7 +177,7 @@ class WorkerPool:
 
         if worker is not None:
             if not worker.gone:
-                self._throttled.warning("worker %s is out: %s", worker.id, why)
+                self._throttled.warning("worker %s disconnected: %s", worker.id, why)
             self._retire(worker)
         in_slices(tell, calls)
 
@@ -276,7 +276,7 @@ class WorkerPool:
 
 
 class _Left:
-    """The tools that one worker left behind: they are dropped together, as one change."""
+    """The tools that one worker has orphaned: they are dropped together, as one change."""
 
     __slots__ = ("timer", "tools")
 
