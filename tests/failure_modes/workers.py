@@ -22,7 +22,12 @@ WORKER = Path(__file__).with_name("worker_process.py")
 RUNTIME = Path(__file__).with_name("runtime_process.py")
 
 # Of what happens to workers in seconds, in less of them.
-QUICK = {"worker_ping_interval": 0.05, "worker_suspect_after": 0.25, "worker_lost_after": 60.0, "worker_grace": 30.0}
+QUICK = {
+    "worker_ping_interval": 0.05,
+    "worker_suspect_after": 0.25,
+    "worker_lost_after": 60.0,
+    "worker_grace_period": 30.0,
+}
 
 
 class WorkerProcess:

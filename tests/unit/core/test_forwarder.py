@@ -39,7 +39,7 @@ class World:
     """A hub's inner parts, a worker with a tool, and calls of it."""
 
     def __init__(self, **settings: Any) -> None:
-        self.store = SessionStore(Settings(**{**CALM, "worker_grace": 3_600, **settings}))
+        self.store = SessionStore(Settings(**{**CALM, "worker_grace_period": 3_600, **settings}))
         self.registry = ToolRegistry(self.store)
         self.pool = WorkerPool(self.registry)
         self.executor = Executor(self.store, self.registry)

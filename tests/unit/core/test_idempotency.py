@@ -321,7 +321,7 @@ async def test_answers_are_kept_within_their_bytes(counter: Counter) -> None:
 async def test_an_answer_is_forgotten_once_its_time_is_over(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000.0
     monkeypatch.setattr(kept, "time", SimpleNamespace(monotonic=lambda: now))
-    call = caller(counter, answer_keep_time=20)
+    call = caller(counter, answer_ttl=20)
     await call("k", 1)
     now += 19
     await call("k", 1)

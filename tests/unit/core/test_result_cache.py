@@ -160,7 +160,7 @@ async def test_what_a_worker_gave_is_kept_where_it_succeeded(registry: ToolRegis
 def test_results_are_kept_for_their_time(adds: RegisteredTool, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000.0
     monkeypatch.setattr(kept, "time", SimpleNamespace(monotonic=lambda: now))
-    cache = ResultCache(Settings(cache_keep_time=20))
+    cache = ResultCache(Settings(cache_ttl=20))
     cache.place(adds, call(1, 2)).keep(answer(3))
     now += 19
     assert is_kept(cache, adds, call(1, 2))

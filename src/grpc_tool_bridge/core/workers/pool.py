@@ -199,7 +199,9 @@ class WorkerPool:
         if orphans:
             # Whoever restarts a worker need not lose calls: they wait for it for a while.
             left = _Left(orphans)
-            left.timer = asyncio.get_running_loop().call_later(self._settings.worker_grace, self._drop_left, left)
+            left.timer = asyncio.get_running_loop().call_later(
+                self._settings.worker_grace_period, self._drop_left, left
+            )
             self._orphans.update(dict.fromkeys(orphans, left))
 
     def _withdraw(self, worker: Worker, tool: RegisteredTool) -> None:

@@ -77,7 +77,7 @@ class World:
     """A hub's inner parts, a session with tools, and agent runtimes."""
 
     def __init__(self, **settings: Any) -> None:
-        self.store = SessionStore(Settings(**{**CALM, "worker_grace": 0.0, **settings}))
+        self.store = SessionStore(Settings(**{**CALM, "worker_grace_period": 0.0, **settings}))
         self.registry = ToolRegistry(self.store)
         self.pool = WorkerPool(self.registry)
         self.executor = Executor(self.store, self.registry)

@@ -115,7 +115,7 @@ class World:
     """A pool, a session, and what the test makes of them."""
 
     def __init__(self, **settings: Any) -> None:
-        self.store = SessionStore(Settings(**{**CALM, "worker_grace": 0.0, **settings}))
+        self.store = SessionStore(Settings(**{**CALM, "worker_grace_period": 0.0, **settings}))
         self.registry = ToolRegistry(self.store)
         self.pool = WorkerPool(self.registry)
         self.orphaned = TaskSet()
@@ -503,7 +503,7 @@ class TestLost:
             await soon(call)
 
     async def test_without_a_worker_calls_wait_as_long_as_the_grace_lasts(self) -> None:
-        world = await made(worker_grace=0.02)
+        world = await made(worker_grace_period=0.02)
         link = world.worker(IDEMPOTENT)
         running = await world.begin("safe")
         world.pool.on_disconnect(link, "killed")
@@ -516,7 +516,7 @@ class TestLost:
         await world.close()
 
     async def test_a_worker_that_comes_within_the_grace_keeps_tool_and_calls(self) -> None:
-        world = await made(worker_grace=60.0)
+        world = await made(worker_grace_period=60.0)
         link = world.worker("once")
         (tool,) = world.registry.visible(None)
         world.pool.on_disconnect(link, "killed")
@@ -537,7 +537,7 @@ class TestLost:
             await soon(world.execute(call, b""))
 
     async def test_the_end_of_the_pool_ends_its_timers(self) -> None:
-        world = await made(worker_grace=60.0)
+        world = await made(worker_grace_period=60.0)
         world.pool.on_disconnect(world.worker("t"), "killed")
         assert world.pool._orphans
         await world.close()
@@ -694,7 +694,7 @@ class TestRegistering:
         assert len(world.pool) == 2
 
     async def test_a_tool_of_those_who_have_gone_can_be_another(self) -> None:
-        world = await made(worker_grace=60.0)
+        world = await made(worker_grace_period=60.0)
         world.pool.on_disconnect(world.worker(ToolSpec(name="t", version="1")), "killed")
         link = world.worker(ToolSpec(name="t", version="2"))
         (tool,) = world.registry.visible(None)
@@ -703,7 +703,7 @@ class TestRegistering:
         await world.close()
 
     async def test_calls_that_wait_for_a_tool_that_became_another_are_told_at_once(self) -> None:
-        world = await made(worker_grace=3_600.0)
+        world = await made(worker_grace_period=3_600.0)
         world.pool.on_disconnect(world.worker(ToolSpec(name="t", version="1")), "killed")
         waiting = await world.begin("t")
         world.worker(ToolSpec(name="t", version="2"))
@@ -713,7 +713,7 @@ class TestRegistering:
         await world.close()
 
     async def test_calls_that_wait_for_a_worker_that_dials_again_with_another_schema_are_told_at_once(self) -> None:
-        world = await made(worker_grace=3_600.0)
+        world = await made(worker_grace_period=3_600.0)
         world.worker(ToolSpec(name="t", version="1"), name="w", capacity=1)
         await world.begin("t")
         waiting = await world.begin("t")
