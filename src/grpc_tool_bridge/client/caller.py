@@ -17,6 +17,8 @@ from grpc_tool_bridge.transport.stubs import Transport, Unlinked, close_stream
 # The time-out travels in the request; the client itself waits a little longer, so that it is the hub that answers.
 CLIENT_SLACK = 1.0
 
+_CLOSED = "the bridge was closed before the answer came"
+
 _DEFAULTS = CallOptions()
 
 
@@ -52,6 +54,30 @@ class Caller:
         self.session_id: str | None = None
         self.options = options
         self.transport = transport
+        # Of those who wait between two calls.
+        self._pauses: set[asyncio.Future[None]] = set()
+
+    def close(self) -> None:
+        """Ends every ``pause``: whoever waits to try again does not do so over what is closed."""
+        for pause in self._pauses:
+            if not pause.done():
+                pause.set_exception(ToolCommunicationError("Link", CANCELLED, _CLOSED))
+
+    async def pause(self, seconds: float) -> None:
+        """Waits before a further try.
+
+        Raises:
+            ToolCommunicationError: The client was closed meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        pause: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(seconds, _wake, pause)
+        self._pauses.add(pause)
+        try:
+            await pause
+        finally:
+            self._pauses.discard(pause)
+            timer.cancel()
 
     def over(self, stub: Any) -> "Caller":
         """Makes a caller of the same session whose calls all go to ``stub``."""
@@ -194,7 +220,12 @@ class Caller:
             raise ToolCommunicationError(what, DEADLINE_EXCEEDED, text) from None
         # What was not cancelled from outside has ended with its channel.
         if not was_cancelled():
-            raise ToolCommunicationError(what, CANCELLED, "the bridge was closed before the answer came") from None
+            raise ToolCommunicationError(what, CANCELLED, _CLOSED) from None
+
+
+def _wake(pause: asyncio.Future[None]) -> None:
+    if not pause.done():
+        pause.set_result(None)
 
 
 class _StubAlone(Unlinked):

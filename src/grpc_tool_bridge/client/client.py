@@ -316,6 +316,7 @@ class ToolBridgeClient(AgentCalls):
 
     async def close(self) -> None:
         """Closes the connection, where it was opened here."""
+        self.caller.close()
         await self._transport.close()
 
 

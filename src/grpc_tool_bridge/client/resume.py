@@ -81,16 +81,19 @@ async def resumed(caller: Caller, reading: Resumable, *, again: bool = False) ->
             elif now > give_up_at and not reading.keeps_trying:
                 raise
             _log.debug("%s goes on in a while: %s", reading.method, error)
-        await asyncio.sleep(next(waits))
+        await caller.pause(next(waits))
         again = True
 
 
-async def reach(attempt: Callable[[float], Awaitable[T]], seconds: float) -> T:
+async def reach(
+    attempt: Callable[[float], Awaitable[T]], seconds: float, pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> T:
     """Makes an attempt until the hub is there.
 
     Args:
         attempt: Is given the seconds that are left.
         seconds: How long further attempts are made.
+        pause: Waits for so many seconds before each.
 
     Raises:
         ToolBridgeError: The attempt failed otherwise, or the time is over.
@@ -105,7 +108,7 @@ async def reach(attempt: Callable[[float], Awaitable[T]], seconds: float) -> T:
             if not is_lost(error) or left <= 0:
                 raise
             _log.debug("%s; trying again in %.1f s", error, wait)
-            await asyncio.sleep(min(wait, left))
+            await pause(min(wait, left))
     raise AssertionError("back_off() never ends")
 
 

@@ -108,7 +108,7 @@ class Executor:
         response = ToolCallResponse()
         if request.request_id:
             response.request_id = clip(request.request_id)
-        return self.run(request, response, context, request.session_id, timeout_ms=request.timeout_ms)
+        return self.run(request, response, context, request.session_id)
 
     def begin(
         self, request: ToolCallRequest, context: RequestContext, done: Done
@@ -139,7 +139,7 @@ class Executor:
             forwarded = self._forwarder.start(call, tool.backend, request, context, done)
             if forwarded is not None:
                 return forwarded
-        return self.run(request, response, context, session.id, made=call)
+        return self.run(request, response, context, session.id, call)
 
     async def _refused(self, response: ToolCallResponse, error: ToolBridgeError, began: int) -> ToolCallResponse:
         response.error.CopyFrom(error_info(error))
@@ -161,7 +161,7 @@ class Executor:
         async def call() -> ToolCallResponse:
             response = ToolCallResponse(request_id=request.request_id)
             within = context.within(end)
-            await self.run(request, response, within, request.session_id, timeout_ms=request.timeout_ms)
+            await self.run(request, response, within, request.session_id)
             return response
 
         try:
@@ -180,19 +180,11 @@ class Executor:
         answer: ToolCallResponse | ToolCallResult,
         context: RequestContext,
         session_id: str,
-        *,
-        timeout_ms: int = 0,
         made: HubCall | None = None,
     ) -> Any:
-        """Runs one call and fills its answer in: the result or the error, and what it took.
+        """Runs one call of a session and fills its answer in: the result or the error, and what it took.
 
-        Args:
-            request: The call.
-            answer: The answer.
-            context: As of ``execute``.
-            session_id: Whose call it is.
-            timeout_ms: What the caller gives it.
-            made: The call, where it was made before.
+        Other arguments as of ``execute``; ``made`` is the call, where it was made before.
 
         Returns:
             The answer, or the bytes of the whole answer, where the backend gave them and the context has the payload.
@@ -206,7 +198,8 @@ class Executor:
             size = context.size or (0 if context.admitted else request.ByteSize())
             if made is None:
                 session, tool = self.admission.find(session_id, request, context, size)
-                made = self.admission.make(session, tool, context, timeout_ms=timeout_ms)
+                # An item of a batch gives itself none.
+                made = self.admission.make(session, tool, context, timeout_ms=getattr(request, "timeout_ms", 0))
             self.admission.begin(made, context, size)
             call = made
             place = self._result_place(call, request) if call.session.caching else None
