@@ -8,7 +8,8 @@ from typing import Any, Self
 from grpc_tool_bridge.aio.loops import has_ended, lives_elsewhere
 from grpc_tool_bridge.client.bridge import ToolBridge
 from grpc_tool_bridge.client.client import ToolBridgeClient
-from grpc_tool_bridge.client.proxy import CallOptions
+from grpc_tool_bridge.client.local import LocalTransport
+from grpc_tool_bridge.client.options import CallOptions
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.config.argument_checks import A_LIST_OF_TOOLS, check_seconds, list_of, settings_of
 from grpc_tool_bridge.core.hub import Hub
@@ -17,7 +18,6 @@ from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.memory import MemoryConnection
 from grpc_tool_bridge.transport.addresses import check_address
 from grpc_tool_bridge.transport.server import GrpcServer
-from grpc_tool_bridge.transport.stubs import LocalTransport
 from grpc_tool_bridge.worker.agents import agent_settings
 from grpc_tool_bridge.worker.worker import DEFAULT_CAPACITY, ToolWorker
 
@@ -196,6 +196,5 @@ def _local_client(hub: Hub) -> ToolBridgeClient:
     options = CallOptions(
         max_message_bytes=hub.settings.max_message_bytes,
         max_message_nodes=hub.settings.max_message_nodes,
-        where=transport.where,
     )
     return ToolBridgeClient(transport, options=options)

@@ -116,7 +116,7 @@ class OverLink:
 
     async def quiet(self) -> None:
         """Waits until the hub counts nothing any more, neither calls nor bytes of its links."""
-        await until(lambda: not self.hub.executor.active and not any(map(_busy, self.hub.store.sessions())))
+        await until(lambda: not self.hub.admission.active and not any(map(_busy, self.hub.store.sessions())))
         await until(lambda: not any(map(_carries, self.links())))
 
 

@@ -1,4 +1,4 @@
-"""A link that comes back: to the same hub, to one that began anew, or to the next while the old one drains."""
+"""A link that comes back: to the same hub, to one that has restarted, or to the next while the old one drains."""
 
 import asyncio
 import logging
@@ -149,7 +149,7 @@ async def test_at_a_hub_that_began_anew_the_session_is_created_again_and_said_to
     assert await soon(world.bridge.tools["newer"]()) == "newer"
     assert await world.variables.get_variable("x", "gone") == "gone"
     assert renewed == [True]
-    assert f"began anew: session {session_id} was created again" in caplog.text
+    assert f"has restarted: session {session_id} was created again" in caplog.text
     assert [session.id for session in world.hub.store.sessions()] == [session_id]
     await soon(world.bridge.close())
     assert not len(world.hub.store)
@@ -167,7 +167,7 @@ async def test_a_session_that_somebody_else_has_begun_anew_is_no_less_renewed(
         world.proxy.restore()
         assert await soon(world.bridge.tools["echo"]("x")) == "x"
         assert renewed == [True] * life
-    assert caplog.text.count("began anew") == 2
+    assert caplog.text.count("has restarted") == 2
 
 
 async def test_a_hub_that_is_killed_and_one_that_takes_its_place() -> None:
@@ -543,7 +543,7 @@ async def test_a_watch_that_finds_no_other_link_ends_with_unavailable(
 ) -> None:
     world = await over_link()
     watch = await watching(world)
-    for module in ("session_context", "transport.link_transport"):
+    for module in ("client.variables", "client.resume", "link.dialer"):
         monkeypatch.setattr(f"grpc_tool_bridge.{module}.CALL_TIMEOUT", 0.1)
     world.lose()
     error = await watch.fails()
@@ -561,7 +561,8 @@ async def test_a_hub_that_ends_each_watch_at_once_is_not_asked_for_ever(
     over_link: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = await over_link()
-    monkeypatch.setattr("grpc_tool_bridge.client.variables.CALL_TIMEOUT", 0.2)
+    for module in ("variables", "resume"):
+        monkeypatch.setattr(f"grpc_tool_bridge.client.{module}.CALL_TIMEOUT", 0.2)
     asked = 0
 
     async def refuse(request: Any) -> AsyncIterator[Any]:
@@ -680,7 +681,7 @@ async def test_a_call_over_plain_rpc_to_a_hub_that_drains_is_refused_at_once(ove
     call = asyncio.create_task(world.bridge.tools["work"](5))
     await gate.running()
     stopping = asyncio.create_task(world.server.stop(grace=60))
-    await until(lambda: world.hub.executor.draining)
+    await until(lambda: world.hub.admission.draining)
     with pytest.raises(UnavailableError, match="shutting down"):
         await soon(anext(world.variables.watch_variables()))
     gate.go_on.set()

@@ -61,7 +61,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             await sleep(seconds)
         recorded.append(seconds)
 
-    monkeypatch.setattr("grpc_tool_bridge.client.client.asyncio.sleep", record)
+    monkeypatch.setattr("asyncio.sleep", record)
     return recorded
 
 
@@ -104,7 +104,7 @@ class TestFailureModes:
 
     async def test_timeout_recovery(self, server: BridgeServer, monkeypatch: pytest.MonkeyPatch) -> None:
         """Test timeout and retry mechanism."""
-        monkeypatch.setattr("grpc_tool_bridge.client.proxy.CLIENT_SLACK", 0.0)
+        monkeypatch.setattr("grpc_tool_bridge.client.caller.CLIENT_SLACK", 0.0)
         monkeypatch.setattr("grpc_tool_bridge.aio.backoff.RETRY_FIRST_SECONDS", 0.0)
         call_count = 0
         cancelled = asyncio.Event()

@@ -21,8 +21,8 @@ from grpc_tool_bridge import (
     ValidationError,
     tool,
 )
-from grpc_tool_bridge.aio.backoff import is_retryable
 from grpc_tool_bridge.client import bridge as bridge_module
+from grpc_tool_bridge.client.bridge import is_retryable
 from integration.connections import Connect, loop_threads, soon, until
 from support.patience import PATIENCE
 

@@ -30,7 +30,7 @@ from grpc_tool_bridge.values.structs import read_struct
 
 DEFAULT_MAX_ITERS = 5
 
-_ENDS = "the agent runtime is about to end"
+_ENDS = "the agent runtime is shutting down"
 
 # Of one value that a client sends along for the tools.
 _MAX_CONTEXT = 10_000
@@ -120,7 +120,7 @@ class AgentRuntime:
         metadata = {name: text_of(await read_value(value), _MAX_CONTEXT) for name, value in request.context.items()}
         if len(self._runs) >= self._settings.max_runs:
             raise ResourceExhaustedError(
-                f"the agent runtime has {len(self._runs)} runs, as many as it may", details={"retry_after": "1"}
+                f"the agent runtime has {len(self._runs)} runs, the most that it allows", details={"retry_after": "1"}
             )
         ends = self._end_of(request, context.deadline)
         run = Run(

@@ -2,16 +2,16 @@
 
 import asyncio
 import contextlib
-import logging
 import uuid
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from grpc_tool_bridge.aio.backoff import back_off
 from grpc_tool_bridge.aio.loops import LoopStream
-from grpc_tool_bridge.aio.timeouts import was_cancelled
-from grpc_tool_bridge.client.proxy import bridge_closed, stream_ended, to_milliseconds
+from grpc_tool_bridge.aio.portal import AsyncApi
+from grpc_tool_bridge.client.caller import Caller, stream_ended
+from grpc_tool_bridge.client.options import to_milliseconds
+from grpc_tool_bridge.client.resume import is_lost, resumed
 from grpc_tool_bridge.config import CALL_TIMEOUT
 from grpc_tool_bridge.config.argument_checks import check_text, check_type, list_of
 from grpc_tool_bridge.errors import (
@@ -19,7 +19,6 @@ from grpc_tool_bridge.errors import (
     ProtocolError,
     SerializationError,
     ToolBridgeError,
-    ToolCommunicationError,
     ValidationError,
     error_from_info,
 )
@@ -30,13 +29,8 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ErrorInfo,
     ExecuteAgentRequest,
 )
-from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
-from grpc_tool_bridge.transport.stubs import close_stream
 from grpc_tool_bridge.values.serialization import MAX_DEPTH, deserialize_value, serialize_value
 from grpc_tool_bridge.values.structs import read_struct
-
-if TYPE_CHECKING:
-    from grpc_tool_bridge.client.client import ToolBridgeClient
 
 # A hub that is there hears so soon that a run is wanted no more; one that is not lets it end by itself.
 CANCEL_SECONDS = 5.0
@@ -54,163 +48,205 @@ _FIELDS: Mapping[str, tuple[Any, str]] = MappingProxyType(
     }
 )
 _MANY = 2**31
-_EXECUTE = "ExecuteAgent"
-
-_log = logging.getLogger(__name__)
 
 
-async def create_agent(
-    client: "ToolBridgeClient",
-    signature: str,
-    tool_names: Iterable[str] | None,
-    max_iters: int,
-    llm_config: Mapping[str, Any] | None,
-    *,
-    return_intermediate_steps: bool,
-    verbose: bool,
-) -> str:
-    """Makes an agent in the client's session; arguments and errors as of ``ToolBridgeClient.create_react_agent``."""
-    if tool_names is not None:
-        called = "a list of names"
-        tool_names = list(tool_names) if isinstance(tool_names, Mapping) else list_of("tool_names", tool_names, called)
-        for name in tool_names:
-            check_text("one of tool_names", name, "a tool's name")
-    check_type("signature", signature, str, 'a text such as "Question -> Answer"')
-    check_type("max_iters", max_iters, int, "a whole number")
-    check_type("llm_config", llm_config, Mapping | None, "a dict of settings of the model")
-    for name in llm_config or {}:
-        check_text("a key of llm_config", name)
-    for name, flag in (("return_intermediate_steps", return_intermediate_steps), ("verbose", verbose)):
-        check_type(name, flag, bool, "True or False")
-    if not 0 < max_iters < _MANY:
-        raise ValidationError(f"max_iters is {max_iters}; it is 1 or more")
-    request = CreateReActAgentRequest(
-        session_id=client.require_session(), signature=signature, tool_names=tool_names or (), max_iters=max_iters
-    )
-    if tool_names is not None and not request.tool_names:
-        raise ValidationError("tool_names is empty; None gives the agent every tool of the session")
-    request.config.return_intermediate_steps = return_intermediate_steps
-    request.config.verbose = verbose
-    for name, value in (llm_config or {}).items():
-        request.config.llm_config[name].CopyFrom(serialize_value(value))
-    return str((await client.call("CreateReActAgent", request)).agent_id)
+class AgentCalls(AsyncApi):
+    """Makes agents and runs them; what a client and a bridge have in common.
+
+    Args:
+        caller: Makes the calls.
+
+    Attributes:
+        caller: As given.
+    """
+
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+
+    async def create_react_agent(
+        self,
+        signature: str,
+        tool_names: Iterable[str] | None = None,
+        max_iters: int = 5,
+        llm_config: Mapping[str, Any] | None = None,
+        *,
+        return_intermediate_steps: bool = False,
+        verbose: bool = False,
+    ) -> str:
+        """Makes an agent; it lives as long as the session.
+
+        Args:
+            signature: Inputs and outputs, such as ``"Question -> Answer"`` or ``"text, limit: int -> summary"``.
+            tool_names: Tools that it may call; None: all that the session sees.
+            max_iters: Steps that it may take.
+            llm_config: Settings of its model, such as "model" and "temperature"; never a key.
+            return_intermediate_steps: Repeat the steps in the result.
+            verbose: Have the agent runtime log each step, at level INFO.
+
+        Returns:
+            Its id.
+
+        Raises:
+            ValidationError: The signature or a setting cannot be used.
+            NotFoundError: The session sees no tool of a name.
+            UnavailableError: No agent runtime is connected to the hub.
+            ToolCommunicationError: Nobody answered.
+        """
+        names = _checked_names(tool_names)
+        check_type("signature", signature, str, 'a text such as "Question -> Answer"')
+        check_type("max_iters", max_iters, int, "a whole number")
+        check_type("llm_config", llm_config, Mapping | None, "a dict of settings of the model")
+        for name in llm_config or {}:
+            check_text("a key of llm_config", name)
+        for name, flag in (("return_intermediate_steps", return_intermediate_steps), ("verbose", verbose)):
+            check_type(name, flag, bool, "True or False")
+        if not 0 < max_iters < _MANY:
+            raise ValidationError(f"max_iters is {max_iters}; it is 1 or more")
+        request = CreateReActAgentRequest(
+            session_id=self.caller.require_session(), signature=signature, tool_names=names or (), max_iters=max_iters
+        )
+        if names is not None and not names:
+            raise ValidationError("tool_names is empty; None gives the agent every tool of the session")
+        request.config.return_intermediate_steps = return_intermediate_steps
+        request.config.verbose = verbose
+        for name, value in (llm_config or {}).items():
+            request.config.llm_config[name].CopyFrom(serialize_value(value))
+        return str((await self.caller.call("CreateReActAgent", request)).agent_id)
+
+    def execute_agent_streaming(self, request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """Runs an agent, and iterates over what it does.
+
+        When the connection is lost, it goes on over the next one: nothing is missed and nothing comes twice. Closing
+        the iterator cancels the run.
+
+        Args:
+            request: "agent_id" and "input", a dict of the signature's inputs; "stream" (False: only the result),
+                "timeout" in seconds, "context", a dict that every tool of the run finds in the metadata of its
+                ``ToolContext``, as texts, "run_id" to choose one or to attach to one, and "from_sequence", the
+                first chunk wanted then.
+
+        Yields:
+            Dicts with "type", "sequence" and "run_id"; of a "thought" its "text" and "step"; of an "action"
+            "tool_name", "tool_input" and "step"; of an "observation" the "output" as the model sees it, the tool's
+            "error" or None, and "step"; of the "result", which is the last, "final_answer", "total_steps", "steps" and
+            the "stop_reason": "finished", or the limit that was reached: "max_iters", "time" or "tokens".
+
+        Raises:
+            ToolBridgeError: The run failed: the class of the tree that has the error's type.
+            NotFoundError: There is no such agent or run.
+            ToolCommunicationError: The connection was lost, and not there again within 30 s.
+        """
+        chunks = _execute(self.caller, request)
+        return LoopStream(chunks, what="the run of an agent", ended=lambda: stream_ended(_Run.method))
+
+    async def cancel_agent_run(self, run_id: str) -> None:
+        """Cancels a run, with its model's call and its tool; raises NotFoundError where there is none."""
+        await _cancel(self.caller, run_id)
 
 
-async def cancel_run(client: "ToolBridgeClient", run_id: str, *, timeout: float = CALL_TIMEOUT) -> None:
-    """Cancels a run of the client's session."""
+async def _cancel(caller: Caller, run_id: str, *, timeout: float = CALL_TIMEOUT) -> None:
     check_text("run_id", run_id, "the id of a run")
-    request = CancelAgentRunRequest(session_id=client.require_session(), run_id=run_id)
-    await client.call("CancelAgentRun", request, timeout=timeout)
+    request = CancelAgentRunRequest(session_id=caller.require_session(), run_id=run_id)
+    await caller.call("CancelAgentRun", request, timeout=timeout)
 
 
-def execute_agent(client: "ToolBridgeClient", asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-    """Runs an agent; argument, chunks and errors as of ``ToolBridgeClient.execute_agent_streaming``."""
-    return LoopStream(_execute(client, asked), what="the run of an agent", ended=lambda: stream_ended(_EXECUTE))
-
-
-async def _execute(client: "ToolBridgeClient", asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-    run = _RunView(client, _request(client, asked))
+async def _execute(caller: Caller, asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+    run = _Run(caller, _request(caller, asked))
     try:
-        while True:
-            chunks = client.stub.ExecuteAgent(run.request)
-            try:
-                async for chunk in chunks:
-                    if run.is_new(chunk):
-                        yield run.take(chunk)
-                    if run.over:
-                        return
-                raise ProtocolError(f"the run {run.id!r} ended without a result or an error")
-            except RpcError as error:
-                lost = from_rpc_error(error, method=_EXECUTE, where=client.where)
-                if not _is_lost(lost):
-                    raise lost from error
-            except asyncio.CancelledError:
-                if was_cancelled():
-                    raise
-                raise bridge_closed(_EXECUTE) from None
-            finally:
-                await close_stream(chunks)
-            await run.come_back(lost)
+        async with contextlib.aclosing(resumed(caller, run)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+                if run.over:
+                    return
+        raise ProtocolError(f"the run {run.id!r} ended without a result or an error")  # noqa: TRY301 - it is left, too
     except (GeneratorExit, asyncio.CancelledError, ProtocolError, SerializationError):
         await run.leave()
         raise
 
 
-class _RunView:
-    """Where a client stands in a run.
+class _Run:
+    """A run that a client reads, for ``resumed``.
 
     Args:
-        client: Holds the stub.
-        request: What was asked for.
+        caller: Makes the calls.
+        request: What is asked for at first.
 
     Attributes:
-        request: What to ask for next.
         over: Whether nothing is left to be cancelled.
     """
 
-    def __init__(self, client: "ToolBridgeClient", request: ExecuteAgentRequest) -> None:
-        self.request = request
+    method = "ExecuteAgent"
+    keeps_trying = False
+
+    def __init__(self, caller: Caller, request: ExecuteAgentRequest) -> None:
         self.over = False
-        self._client = client
+        self._request = request
+        self._caller = caller
         self._next = request.from_sequence
         # Whether the hub has answered over the present connection.
         self._attached = False
-        self._give_up_at: float | None = None
-        self._waits = back_off()
 
     @property
     def id(self) -> str:
         """The run's id."""
-        return self.request.run_id
+        return self._request.run_id
 
-    def is_new(self, chunk: Any) -> bool:
-        """Tells whether a chunk was not seen before."""
-        if not isinstance(chunk, AgentExecutionChunk):
-            raise ProtocolError(f"a chunk of the run {self.id!r} is {chunk!r:.60}")
-        if self.request.stream and chunk.sequence > self._next:
+    async def request(self, *, again: bool) -> ExecuteAgentRequest:
+        """Asks for the run from the first chunk that was not seen."""
+        if again and self._next:
+            # It has begun and keeps its own time; attaching takes no longer than any call.
+            self._request.timeout_ms = 0
+        self._request.from_sequence = self._next
+        self._attached = False
+        return self._request
+
+    async def take(self, message: Any) -> dict[str, Any] | None:
+        """Reads a chunk that was not seen before; raises the error of a run that failed."""
+        if not isinstance(message, AgentExecutionChunk):
+            raise ProtocolError(f"a chunk of the run {self.id!r} is {message!r:.60}")
+        if self._request.stream and message.sequence > self._next:
             raise ProtocolError(
-                f"the run {self.id!r} has a gap: chunk {chunk.sequence} came where {self._next} was due"
+                f"the run {self.id!r} has a gap: chunk {message.sequence} came where {self._next} was due"
             )
-        return chunk.sequence >= self._next
-
-    def take(self, chunk: AgentExecutionChunk) -> dict[str, Any]:
-        """Reads a chunk; raises the error of a run that failed."""
-        self._next = chunk.sequence + 1
-        self._give_up_at, self._waits = None, back_off()
+        if message.sequence < self._next:
+            return None
+        self._next = message.sequence + 1
         self._attached = True
-        kind = chunk.WhichOneof("content")
+        kind = message.WhichOneof("content")
         self.over = kind in ("result", "error")
         if kind == "error":
-            raise error_from_info(chunk.error)
+            raise error_from_info(message.error)
         read = _READERS.get(kind or "")
         if read is None:
-            raise ProtocolError(f"chunk {chunk.sequence} of the run {self.id!r} is empty")
-        return {"type": kind, "sequence": chunk.sequence, "run_id": chunk.run_id or self.id, **read(chunk)}
+            raise ProtocolError(f"chunk {message.sequence} of the run {self.id!r} is empty")
+        return {"type": kind, "sequence": message.sequence, "run_id": message.run_id or self.id, **read(message)}
 
-    async def come_back(self, lost: ToolBridgeError) -> None:
-        """Makes ready to attach again; raises ``lost`` where there was no connection for long enough."""
-        now = asyncio.get_running_loop().time()
-        if self._give_up_at is None:
-            self._give_up_at = now + CALL_TIMEOUT
-        elif now > self._give_up_at:
-            raise lost
-        _log.debug("attaching to the run %s again from chunk %d: %s", self.id, self._next, lost)
-        await asyncio.sleep(next(self._waits))
-        if self._next:
-            # It has begun and keeps its own time; attaching takes no longer than any call.
-            self.request.timeout_ms = 0
-        self.request.from_sequence = self._next
-        self._attached = False
+    def resumes_after(self, error: ToolBridgeError) -> bool:
+        return is_lost(error) and not self.over
+
+    def has_progressed(self, seconds: float) -> bool:  # noqa: ARG002 - one chunk is enough
+        return self._attached
 
     async def leave(self) -> None:
         """Cancels what it began and nobody reads to its end; over a link, the end of an answered stream has said so."""
-        if self.over or not self.request.agent_id or (self._attached and self._client.is_linked):
+        if self.over or not self._request.agent_id or (self._attached and self._caller.transport.is_linked):
             return
         with contextlib.suppress(ToolBridgeError):
-            await cancel_run(self._client, self.id, timeout=CANCEL_SECONDS)
+            await _cancel(self._caller, self.id, timeout=CANCEL_SECONDS)
 
 
-def _request(client: "ToolBridgeClient", asked: Mapping[str, Any]) -> ExecuteAgentRequest:
+def _checked_names(tool_names: Any) -> list[Any] | None:
+    if tool_names is None:
+        return None
+    names = (
+        list(tool_names) if isinstance(tool_names, Mapping) else list_of("tool_names", tool_names, "a list of names")
+    )
+    for name in names:
+        check_text("one of tool_names", name, "a tool's name")
+    return list(names)
+
+
+def _request(caller: Caller, asked: Mapping[str, Any]) -> ExecuteAgentRequest:
     check_type("the request", asked, Mapping, "a dict such as {'agent_id': …, 'input': …}")
     unknown = sorted(map(str, asked.keys() - _FIELDS.keys()))
     if unknown:
@@ -221,9 +257,9 @@ def _request(client: "ToolBridgeClient", asked: Mapping[str, Any]) -> ExecuteAge
     if given["input"] is None and not given["run_id"]:
         raise ValidationError("a run needs an input, a dict of the signature's inputs; or the run_id to attach to")
     request = ExecuteAgentRequest(
-        session_id=client.require_session(),
+        session_id=caller.require_session(),
         agent_id=given["agent_id"] or "",
-        # Made up here, so that a lost connection does not begin a second run.
+        # Generated here, so that a lost connection does not begin a second run.
         run_id=given["run_id"] or uuid.uuid4().hex,
         stream=given["stream"] is not False,
         from_sequence=given["from_sequence"] or 0,
@@ -240,8 +276,8 @@ def _request(client: "ToolBridgeClient", asked: Mapping[str, Any]) -> ExecuteAge
     for name, value in (given["context"] or {}).items():
         check_text("a key of context", name)
         request.context[name].CopyFrom(serialize_value(value))
-    if request.ByteSize() > client.max_message_bytes:
-        raise MessageTooLargeError.of("the input of an agent", request.ByteSize(), client.max_message_bytes)
+    if request.ByteSize() > caller.options.max_message_bytes:
+        raise MessageTooLargeError.of("the input of an agent", request.ByteSize(), caller.options.max_message_bytes)
     return request
 
 
@@ -254,11 +290,6 @@ def _checked(name: str, value: Any) -> Any:
     if name == "from_sequence" and value is not None and not 0 <= value < _MANY:
         raise ValidationError(f"{name} is {value}; it is the number of a chunk, from 0")
     return value
-
-
-def _is_lost(error: ToolBridgeError) -> bool:
-    """Tells whether the connection was lost, rather than the request refused."""
-    return isinstance(error, ToolCommunicationError) and error.code_name == "UNAVAILABLE"
 
 
 def _thought(chunk: AgentExecutionChunk) -> dict[str, Any]:

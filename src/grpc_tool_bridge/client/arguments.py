@@ -1,10 +1,12 @@
-"""The arguments of a call, encoded and put into its request."""
+"""What a call is made of: its arguments, encoded and put into the request, and the result in its answer."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
+from google.protobuf import any_pb2
+
+from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, SerializationError, error_from_info
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolSpec, ToolStreamRequest
 from grpc_tool_bridge.rpc.nodes import NODE_BYTES, check_values
 from grpc_tool_bridge.values.arguments import EXECUTOR_KEY, pack_argument
@@ -21,6 +23,9 @@ _SURE = {kind: write for kind, write in SCALARS.items() if kind is not str}
 MAX_UTF8 = 4
 FIELD_OVERHEAD = 32
 REQUEST_OVERHEAD = 4_096
+
+# Encoding a call beyond this takes so long that small calls of the same program would notice.
+LARGE_BYTES = 256 * 1024
 
 
 def pack_arguments(
@@ -88,3 +93,21 @@ async def check_nodes(packed: PackedArguments, what: str, spec: ToolSpec, max_no
         return
     if spec.metadata.get(EXECUTOR_KEY) != "process":
         await in_reader(functools.partial(check_values, values, what, max_nodes))
+
+
+def result_of(response: Any, tool_name: str) -> Any:
+    """Gives the result in the answer to one call, as it came.
+
+    Raises:
+        ToolExecutionError: The answer is an error.
+        ProtocolError: It is neither a result nor an error.
+    """
+    success = getattr(response, "success", None)
+    if success is True:
+        result = getattr(response, "result", None)
+        if not isinstance(result, any_pb2.Any) or not result.type_url:
+            raise ProtocolError(f"the answer to {tool_name} reports success, but has no result")
+        return result
+    if success is False:
+        raise error_from_info(getattr(response, "error", None), tool_name)
+    raise ProtocolError(f"the answer to {tool_name} says neither success nor failure (success is {success!r:.60})")

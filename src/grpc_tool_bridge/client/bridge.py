@@ -3,18 +3,21 @@
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from grpc_tool_bridge.aio.backoff import RETRY_AFTER_LIMIT, back_off, is_of_the_tool, is_retryable
+from grpc_tool_bridge.aio.backoff import back_off
 from grpc_tool_bridge.aio.loops import has_ended
-from grpc_tool_bridge.aio.portal import AsyncApi, Portal, SyncView
+from grpc_tool_bridge.aio.portal import Portal, SyncView
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.client.client import ToolBridgeClient, check_session
-from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, CallOptions
+from grpc_tool_bridge.client.agents import AgentCalls
+from grpc_tool_bridge.client.client import ToolBridgeClient
+from grpc_tool_bridge.client.options import CallOptions
+from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
+from grpc_tool_bridge.client.session import check_session
 from grpc_tool_bridge.client.variables import SessionContext
 from grpc_tool_bridge.config import (
     BATCH_TIMEOUT,
@@ -38,6 +41,7 @@ from grpc_tool_bridge.config.argument_checks import (
 from grpc_tool_bridge.errors import (
     ProtocolError,
     ToolBridgeError,
+    ToolExecutionError,
     ValidationError,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
@@ -49,12 +53,15 @@ from grpc_tool_bridge.transport.stubs import RpcTransport
 
 _TRANSPORTS = {"link": LinkTransport, "rpc": RpcTransport}
 
+# Who is told to wait longer than this is better told so at once.
+RETRY_AFTER_LIMIT = 3_600.0
+
 _opening_portal = threading.Lock()
 
 _log = logging.getLogger(__name__)
 
 
-class ToolBridge(AsyncApi):
+class ToolBridge(AgentCalls):
     """Tools and variables of one session, over any transport.
 
     Args:
@@ -86,6 +93,7 @@ class ToolBridge(AsyncApi):
             check_flag(name, flag)
         check_plain_callable("retry_if", retry_if, "what is asked whether to try again")
         check_plain_callable("on_tools_changed", on_tools_changed, "what is told of each change")
+        super().__init__(client.caller)
         self.client = client
         self._keep_session = keep_session
         self._retry_if = retry_if or is_retryable
@@ -198,34 +206,6 @@ class ToolBridge(AsyncApi):
             requests, parallel=parallel, stop_on_error=stop_on_error, max_parallel=max_parallel, timeout=timeout
         )
 
-    async def create_react_agent(
-        self,
-        signature: str,
-        tool_names: Iterable[str] | None = None,
-        max_iters: int = 5,
-        llm_config: Mapping[str, Any] | None = None,
-        *,
-        return_intermediate_steps: bool = False,
-        verbose: bool = False,
-    ) -> str:
-        """Makes an agent and returns its id; as ``ToolBridgeClient.create_react_agent``."""
-        return await self.client.create_react_agent(
-            signature,
-            tool_names,
-            max_iters,
-            llm_config,
-            return_intermediate_steps=return_intermediate_steps,
-            verbose=verbose,
-        )
-
-    def execute_agent_streaming(self, request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """Runs an agent and iterates over what it does; as ``ToolBridgeClient.execute_agent_streaming``."""
-        return self.client.execute_agent_streaming(request)
-
-    async def cancel_agent_run(self, run_id: str) -> None:
-        """Cancels a run; as ``ToolBridgeClient.cancel_agent_run``."""
-        await self.client.cancel_agent_run(run_id)
-
     async def execute_with_retry(
         self, tool_id: str | AsyncGRPCProxyTool, *args: Any, max_retries: int = 3, **kwargs: Any
     ) -> Any:
@@ -242,7 +222,7 @@ class ToolBridge(AsyncApi):
         last error is raised.
 
         Every try has the same idempotency key, so that one whose answer was lost does not run the tool twice: the next
-        gets its answer. The key is made up where the tool has none of ``with_options``. A stream takes none, and runs
+        gets its answer. The key is generated where the tool has none of ``with_options``. A stream takes none, and runs
         again.
         """
         check_count("max_retries", max_retries, called="a whole number, 0 or more")
@@ -259,7 +239,7 @@ class ToolBridge(AsyncApi):
                     raise
                 wait = next(waits) if error.retry_after is None else error.retry_after
                 _log.info("%s; trying again in %.1f s, %d tries left", error, wait, left)
-                if is_of_the_tool(error):
+                if _is_of_the_tool(error):
                     # The hub may have kept it as the answer of this key; whoever tries again asks for another.
                     keyed = tool.with_fresh_key()
                 await asyncio.sleep(wait)
@@ -361,6 +341,16 @@ class ToolBridge(AsyncApi):
                 _log.warning("no heartbeat for session %s: %s", self.session_id, error)
 
 
+def is_retryable(error: ToolBridgeError) -> bool:
+    """Tells whether the same call may succeed later: UNAVAILABLE, DEADLINE_EXCEEDED, or an answer marked retryable."""
+    return error.retryable
+
+
+def _is_of_the_tool(error: ToolBridgeError) -> bool:
+    """Tells whether the tool ran and raised this: no answer was lost."""
+    return isinstance(error, ToolExecutionError) and error.details.get("origin") == "tool"
+
+
 def _adapter(framework: str) -> Any:
     """Imports a framework's adapter by name: it is an extra, and stands above a bridge."""
     return import_module(f"grpc_tool_bridge.adapters.{framework}")
@@ -389,7 +379,7 @@ class GRPCToolBridge(ToolBridge):
         transport: "link" sends all calls over one stream, many to a frame; it is dialled again when it is lost, and a
             hub that does not support Link is called by plain RPCs. "rpc" makes one RPC of each call.
         keep_session, retry_if, follow_tools, on_tools_changed: As of ``ToolBridge``.
-        on_session_renewed: Called when a hub that began anew has created the session again over a link; what the
+        on_session_renewed: Called when a hub that has restarted has created the session again over a link; what the
             session held, its variables and tools of its own, is lost.
     """
 
@@ -433,7 +423,6 @@ class GRPCToolBridge(ToolBridge):
             stream_timeout=stream_timeout,
             max_message_bytes=max_message_bytes,
             max_message_nodes=max_message_nodes,
-            where=connection.where,
         )
         if transport not in list(_TRANSPORTS):
             raise ValidationError(f"transport is {transport!r}; it is 'link' or 'rpc'")

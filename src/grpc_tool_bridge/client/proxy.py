@@ -3,46 +3,40 @@
 import asyncio
 import dataclasses
 import inspect
-import math
 import uuid
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any, NoReturn, Protocol, Self, TypeVar
+from contextlib import aclosing
+from typing import Any, Self, TypeVar
 
-from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 
 from grpc_tool_bridge.aio.loops import LoopStream
 from grpc_tool_bridge.aio.portal import AsyncApi
-from grpc_tool_bridge.aio.timeouts import ExpiredError, TimeLimit, was_cancelled, within
 from grpc_tool_bridge.client.arguments import (
+    LARGE_BYTES,
     REQUEST_OVERHEAD,
     PackedArguments,
     check_nodes,
     pack_arguments,
     put_arguments,
+    result_of,
     size_of_arguments,
 )
-from grpc_tool_bridge.config import CALL_TIMEOUT, MAX_MESSAGE_BYTES, MAX_MESSAGE_NODES, STREAM_TIMEOUT
-from grpc_tool_bridge.config.argument_checks import (
-    check_plain_callable,
-    check_text,
-    check_texts_by_name,
-    check_timeout,
-    refuse_plain,
-)
+from grpc_tool_bridge.client.caller import CallContext, Caller, caller_of, stream_ended
+from grpc_tool_bridge.client.options import CALL_SETTINGS, CallOptions, check_settings, to_milliseconds
+from grpc_tool_bridge.client.signature import shown, signature_of
+from grpc_tool_bridge.config import CALL_TIMEOUT, STREAM_TIMEOUT
+from grpc_tool_bridge.config.argument_checks import refuse_plain
 from grpc_tool_bridge.errors import (
     MessageTooLargeError,
     ProtocolError,
     ToolBridgeError,
-    ToolCommunicationError,
     ToolExecutionError,
     ValidationError,
     error_from_info,
 )
-from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
-    ArgumentSpec,
     LogRecord,
     Progress,
     ToolCallRequest,
@@ -51,72 +45,11 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolType,
 )
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, is_slow
-from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE, RpcError, from_rpc_error
-from grpc_tool_bridge.transport.stubs import close_stream
 from grpc_tool_bridge.values.foreign import ForeignCodeError
 from grpc_tool_bridge.values.offload import outside_loop, read_value
 from grpc_tool_bridge.values.serialization import deserialize_value
 
 E = TypeVar("E", Progress, LogRecord)
-
-# The time-out travels in the request; the client itself waits a little longer, so that it is the hub that answers.
-CLIENT_SLACK = 1.0
-
-# Encoding a call beyond this takes so long that small calls of the same program would notice.
-LARGE_BYTES = 256 * 1024
-
-# In the text of an error, a signature is cut to so many characters.
-MAX_SIGNATURE_CHARS = 300
-
-
-# What ``with_options`` takes.
-_OPTIONS = ("timeout", "idempotency_key", "metadata", "on_progress", "on_log")
-
-
-class CallContext(Protocol):
-    """What a proxy needs of its session."""
-
-    @property
-    def session_id(self) -> str | None:
-        """The session that calls belong to."""
-
-    @property
-    def stub(self) -> Any:
-        """An object with the methods of the generated stub."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class CallOptions:
-    """How calls are made.
-
-    Attributes:
-        timeout: Seconds for each try; None: the tool's limit, else the default below.
-        call_timeout: Seconds for a call of a tool that sets no limit; None: 30.
-        stream_timeout: Seconds for a stream of a tool that sets no limit; None: 300.
-        metadata: Sent to the tool as it is.
-        idempotency_key: Calls of this key and the same arguments run once in a session; empty: each call runs.
-        on_progress, on_log: Called with each event that the tool sends; with one of them set, a call goes as a stream.
-        max_message_bytes: Payload of one request.
-        max_message_nodes: Elements, keys, texts and numbers of one message, counted before they are read.
-        where: The hub's address, for the text where nobody answers.
-    """
-
-    timeout: float | None = None
-    call_timeout: float | None = None
-    stream_timeout: float | None = None
-    metadata: Mapping[str, str] | None = None
-    idempotency_key: str = ""
-    on_progress: Callable[[Progress], None] | None = None
-    on_log: Callable[[LogRecord], None] | None = None
-    max_message_bytes: int = MAX_MESSAGE_BYTES
-    max_message_nodes: int = MAX_MESSAGE_NODES
-    where: str = ""
-
-    @property
-    def wants_events(self) -> bool:
-        """Whether somebody listens to progress or log."""
-        return self.on_progress is not None or self.on_log is not None
-
 
 _DEFAULTS = CallOptions()
 
@@ -144,10 +77,13 @@ class AsyncGRPCProxyTool(AsyncApi):
         ProtocolError: The answer breaks the protocol.
     """
 
-    def __init__(self, tool_spec: ToolSpec, session_context: CallContext, *, options: CallOptions = _DEFAULTS) -> None:
+    def __init__(
+        self, tool_spec: ToolSpec, session_context: CallContext | Caller, *, options: CallOptions = _DEFAULTS
+    ) -> None:
         refuse_plain("tool_spec", tool_spec, "a ToolSpec, such as that of another proxy")
         refuse_plain("session_context", session_context, "the session_context of a bridge or a client")
         self._context = session_context
+        self._caller = caller_of(session_context)
         # What with_options made, which is told of changes; and in what it made: of which proxy, and what it was given.
         self._derived: weakref.WeakSet[AsyncGRPCProxyTool] | None = None
         self._parent: AsyncGRPCProxyTool | None = None
@@ -161,39 +97,35 @@ class AsyncGRPCProxyTool(AsyncApi):
 
     async def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Calls the tool and returns its result."""
-        options = self._options
-        if options.wants_events:
+        if self._wants_events:
             values = [value async for value in self._stream(args, kwargs)]
             if len(values) != 1:
                 raise ProtocolError(f"{self.name} returns one value, but its stream had {len(values)}")
             return values[0]
-        timeout = options.timeout or self._limit or options.call_timeout or CALL_TIMEOUT
-        session_id = self._session_id()
-        if session_id != self._prepared_for:
-            prepared = ToolCallRequest(
-                session_id=session_id, tool_id=self._tool_id, timeout_ms=to_milliseconds(timeout, self.name)
-            )
-            self._prepared_for, self._prepared = session_id, prepared.SerializeToString()
+        session_id = self._context.session_id
+        if session_id != self._prepared_for or not session_id:
+            self._prepare()
         # Read from bytes, what all calls have in common takes a third of the time.
         request = ToolCallRequest.FromString(self._prepared)
         try:
             packed = pack_arguments(args, kwargs, self._name_it, self.spec)
         except ForeignCodeError:
             packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._name_it, self.spec))
-        if size_of_arguments(packed) > LARGE_BYTES:
+        size = size_of_arguments(packed)
+        if size > LARGE_BYTES:
             # Each step takes milliseconds, and between them others have their turn.
             await asyncio.sleep(0)
             await self._check_nodes(packed)
-            self._fill(request, packed)
+            self._fill(request, packed, size)
             await asyncio.sleep(0)
         else:
-            self._fill(request, packed)
-        response = await self._answer(request, timeout)
+            self._fill(request, packed, size)
         try:
-            result = value_of(response, self.name)
+            response = await self._caller.unary("ExecuteTool", request, self._timeout, tool=self.name)
+            result = result_of(response, self.name)
             # Nearly every result is short, and to look is all that it has to pay.
             if len(result.value) > SLOW_BYTES and is_slow(result.type_url, result.value):
-                return await read_value(result, max_nodes=options.max_message_nodes)
+                return await read_value(result, max_nodes=self._options.max_message_nodes)
             return deserialize_value(result)
         except ToolExecutionError as error:
             self.explain(error)
@@ -235,7 +167,7 @@ class AsyncGRPCProxyTool(AsyncApi):
             "on_log": on_log,
         }
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        _check_options(self.name, changes)
+        check_settings(self.name, changes)
         derived = type(self)(self.spec, self._context, options=dataclasses.replace(self._options, **changes))
         derived._parent, derived._given, derived._removed = self, changes, self._removed  # noqa: SLF001 - of this class
         if self._derived is None:
@@ -244,15 +176,15 @@ class AsyncGRPCProxyTool(AsyncApi):
         return derived
 
     def with_fresh_key(self) -> Self:
-        """Returns the same tool with an idempotency key made up for it; itself where it has one or takes none."""
-        if self._options.idempotency_key or self._options.wants_events:
+        """Returns the same tool with an idempotency key that is generated; itself where it has one, or takes none."""
+        if self._options.idempotency_key or self._wants_events:
             return self
         return self.with_options(idempotency_key=uuid.uuid4().hex)
 
     @property
     def __signature__(self) -> inspect.Signature:
         """The tool's signature, as ``inspect.signature`` reads it."""
-        return _signature(self.spec)
+        return signature_of(self.spec)
 
     def change(self, spec: ToolSpec, options: CallOptions) -> None:
         """Makes this proxy, and those that ``with_options`` made of it, the proxies of the tool as it is now.
@@ -289,7 +221,7 @@ class AsyncGRPCProxyTool(AsyncApi):
             before, now = self._made_of, self.spec
             if list(before.arguments) != list(now.arguments):
                 text = "the tool has changed since its proxy was made"
-                was, is_now = _shown(before), _shown(now)
+                was, is_now = shown(before), shown(now)
                 _add(error, text if was == is_now else f"{text}: it was {was}, it is now {is_now}", "changed")
 
     def _take(self, spec: ToolSpec, options: CallOptions) -> None:
@@ -297,9 +229,20 @@ class AsyncGRPCProxyTool(AsyncApi):
         self.name = self.__name__ = self.__qualname__ = spec.name
         self.__doc__ = spec.description or None
         self._options = options
+        self._wants_events = options.on_progress is not None or options.on_log is not None
         self._tool_id = spec.tool_id or spec.name
-        self._limit = spec.limits.timeout_ms / 1000 or None
+        own = options.timeout or spec.limits.timeout_ms / 1000
+        self._timeout = own or options.call_timeout or CALL_TIMEOUT
+        self._stream_timeout = own or options.stream_timeout or STREAM_TIMEOUT
         self._prepared_for = ""
+
+    def _prepare(self) -> None:
+        """Writes what all calls in a session have in common."""
+        session_id = self._session_id()
+        request = ToolCallRequest(
+            session_id=session_id, tool_id=self._tool_id, timeout_ms=to_milliseconds(self._timeout, self.name)
+        )
+        self._prepared_for, self._prepared = session_id, request.SerializeToString()
 
     def __repr__(self) -> str:
         try:
@@ -309,73 +252,47 @@ class AsyncGRPCProxyTool(AsyncApi):
             signature = ""
         return f"<{type(self).__name__} {self.name}{signature}>"
 
-    async def _answer(self, request: ToolCallRequest, timeout: float) -> Any:
-        try:
-            return await within(self._context.stub.ExecuteTool(request), timeout + CLIENT_SLACK)
-        except RpcError as error:
-            failure = from_rpc_error(error, tool_name=self.name, where=self._options.where)
-            self.explain(failure)
-            raise failure from error
-        except ExpiredError:
-            raise no_answer(self.name, timeout) from None
-        except asyncio.CancelledError:
-            if was_cancelled():
-                raise
-            raise bridge_closed(self.name) from None
-
     async def _stream(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], *, most: int | None = None
     ) -> AsyncGenerator[Any, None]:
         """Iterates over what the tool yields, until the values together take more than ``most`` bytes."""
-        options = self._options
-        timeout = options.timeout or self._limit or options.stream_timeout or STREAM_TIMEOUT
+        timeout, max_nodes = self._stream_timeout, self._options.max_message_nodes
         request = ToolStreamRequest(
             session_id=self._session_id(), tool_id=self._tool_id, timeout_ms=to_milliseconds(timeout, self.name)
         )
-        request.config.include_events = options.wants_events
+        request.config.include_events = self._wants_events
         packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._name_it, self.spec))
         await self._check_nodes(packed)
-        self._fill(request, packed)
-        limit = TimeLimit(timeout + CLIENT_SLACK)
-        chunks = self._context.stub.StreamTool(request)
+        self._fill(request, packed, size_of_arguments(packed))
         expected = size = 0
+        chunks = self._caller.stream("StreamTool", request, timeout=timeout, tool=self.name)
         try:
-            iterator = aiter(chunks)
-            while True:
-                try:
-                    chunk = await limit.wait(anext(iterator))
-                except ExpiredError:
-                    raise no_answer(self.name, timeout) from None
-                except StopAsyncIteration:
-                    raise ProtocolError(f"the stream of {self.name} ended without 'complete' or 'error'") from None
-                kind = self._check_chunk(chunk, expected)
-                expected += 1
-                if kind == "data":
-                    size += len(chunk.data.value)
-                    self._check_list(size, most)
-                    yield await read_value(chunk.data, max_nodes=options.max_message_nodes)
-                elif kind == "complete":
-                    return
-                elif kind == "error":
-                    failure = error_from_info(chunk.error, self.name)
-                    self.explain(failure)
-                    raise failure
-                else:
-                    self._tell(chunk.metadata)
-        except RpcError as error:
-            failure = from_rpc_error(error, tool_name=self.name, where=options.where)
-            self.explain(failure)
-            raise failure from error
-        except asyncio.CancelledError:
-            if was_cancelled():
-                raise
-            raise bridge_closed(self.name) from None
-        finally:
-            limit.close()
-            await close_stream(chunks)
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    kind = self._check_chunk(chunk, expected)
+                    expected += 1
+                    if kind == "data":
+                        value = chunk.data
+                        size += len(value.value)
+                        if most is not None:
+                            self._check_list(size, most)
+                        if len(value.value) > SLOW_BYTES:
+                            yield await read_value(value, max_nodes=max_nodes)
+                        else:
+                            yield deserialize_value(value, max_nodes=max_nodes)
+                    elif kind == "complete":
+                        return
+                    elif kind == "error":
+                        raise error_from_info(chunk.error, self.name)
+                    else:
+                        self._tell(chunk.metadata)
+        except ToolExecutionError as error:
+            self.explain(error)
+            raise
+        raise ProtocolError(f"the stream of {self.name} ended without 'complete' or 'error'")
 
-    def _check_list(self, size: int, most: int | None) -> None:
-        if most is not None and size > most:
+    def _check_list(self, size: int, most: int) -> None:
+        if size > most:
             raise MessageTooLargeError.of(f"the list of what {self.name} yields", size, most)
 
     def _check_chunk(self, chunk: Any, expected: int) -> str:
@@ -412,10 +329,10 @@ class AsyncGRPCProxyTool(AsyncApi):
     def _name_it(self) -> str:
         return self.name
 
-    def _fill(self, request: ToolCallRequest | ToolStreamRequest, packed: PackedArguments) -> None:
-        """Fills the call in, and checks its size."""
+    def _fill(self, request: ToolCallRequest | ToolStreamRequest, packed: PackedArguments, size: int) -> None:
+        """Fills the call in, and checks its size; ``size`` is that of the arguments."""
         put_arguments(request, packed)
-        size = size_of_arguments(packed) + REQUEST_OVERHEAD
+        size += REQUEST_OVERHEAD
         if self._options.metadata:
             request.context.update(self._options.metadata)
             size += request.ByteSize()
@@ -462,73 +379,10 @@ class StreamingGRPCProxyTool(AsyncGRPCProxyTool):
         return self
 
 
-class Tools(dict[str, AsyncGRPCProxyTool]):
-    """A session's tools by name. The KeyError for a name that is not there says which are like it."""
-
-    def __missing__(self, name: object) -> NoReturn:
-        close = near_names(name, self) if isinstance(name, str) else []
-        hint = f"did you mean {' or '.join(close)}?" if close else "list(bridge.tools) names those that it has"
-        raise KeyError(f"the session has no tool {name!r:.100}; {hint}")
-
-
-# How the tool's own language wants an argument, where not by position or name.
-_KINDS = {
-    "positional-only": inspect.Parameter.POSITIONAL_ONLY,
-    "keyword-only": inspect.Parameter.KEYWORD_ONLY,
-    "var-positional": inspect.Parameter.VAR_POSITIONAL,
-    "var-keyword": inspect.Parameter.VAR_KEYWORD,
-}
-
-
-class _TypeName(str):
-    """The name of a type, which a signature shows as the type itself would be shown: without quotes."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-def _signature(spec: ToolSpec) -> inspect.Signature:
-    parameters = [_parameter(argument) for argument in spec.arguments]
-    # Python wants what has no default before what has one; by name, the order is free.
-    defaults = False
-    for index, parameter in enumerate(parameters):
-        if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
-            defaults = defaults or parameter.default is not inspect.Parameter.empty
-            if defaults and parameter.default is inspect.Parameter.empty:
-                parameters[index] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-    parameters.sort(key=lambda parameter: parameter.kind)
-    result = _TypeName(spec.return_type.python_type) or inspect.Signature.empty
-    return inspect.Signature(parameters, return_annotation=result)
-
-
-def _shown(spec: ToolSpec) -> str:
-    """Writes a tool as its name and arguments."""
-    try:
-        signature = str(_signature(spec).replace(return_annotation=inspect.Signature.empty))
-    except ValueError:
-        signature = "(…)"
-    text = f"{spec.name}{signature}"
-    return text if len(text) <= MAX_SIGNATURE_CHARS else f"{text[:MAX_SIGNATURE_CHARS]}…"
-
-
 def _options_in(error: ToolExecutionError, spec: ToolSpec) -> str:
     """Names the settings of a call that were taken for arguments of the tool."""
     known = {argument.name for argument in spec.arguments}
-    return "=…, ".join(name for name in _OPTIONS if name in error.details and name not in known)
-
-
-def _check_options(name: str, changes: Mapping[str, Any]) -> None:
-    """Refuses what ``with_options`` was given and cannot be."""
-    if "timeout" in changes:
-        to_milliseconds(changes["timeout"], name)
-    if "idempotency_key" in changes:
-        check_text("idempotency_key", changes["idempotency_key"], may_be_empty=True)
-    if "metadata" in changes:
-        check_texts_by_name("metadata", changes["metadata"])
-    for event in ("on_progress", "on_log"):
-        check_plain_callable(event, changes.get(event), f"what is called with each {event.removeprefix('on_')} event")
+    return "=…, ".join(name for name in CALL_SETTINGS if name in error.details and name not in known)
 
 
 def _add(error: ToolExecutionError, text: str, detail: str) -> None:
@@ -537,68 +391,10 @@ def _add(error: ToolExecutionError, text: str, detail: str) -> None:
     error.details[detail] = "true"
 
 
-def _parameter(argument: ArgumentSpec) -> inspect.Parameter:
-    rules = (rule for rule in argument.validation.custom_rules if rule in _KINDS)
-    kind = _KINDS.get(next(rules, ""), inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    default: Any = inspect.Parameter.empty
-    if kind not in {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} and not argument.required:
-        default = deserialize_value(argument.default_value) if argument.HasField("default_value") else None
-    annotation = _TypeName(argument.python_type) or inspect.Parameter.empty
-    return inspect.Parameter(argument.name, kind, default=default, annotation=annotation)
-
-
-def make_proxy(spec: ToolSpec, context: CallContext, options: CallOptions) -> AsyncGRPCProxyTool:
+def make_proxy(spec: ToolSpec, context: CallContext | Caller, options: CallOptions) -> AsyncGRPCProxyTool:
     """Makes the proxy of the kind that the tool is."""
     return _kind_of(spec)(spec, context, options=options)
 
 
 def _kind_of(spec: ToolSpec) -> type[AsyncGRPCProxyTool]:
     return StreamingGRPCProxyTool if spec.type == ToolType.STREAMING else AsyncGRPCProxyTool
-
-
-def value_of(response: Any, tool_name: str) -> Any:
-    """Gives the result in the answer to one call, as it came.
-
-    Raises:
-        ToolExecutionError: The answer is an error.
-        ProtocolError: It is neither a result nor an error.
-    """
-    success = getattr(response, "success", None)
-    if success is True:
-        result = getattr(response, "result", None)
-        if not isinstance(result, any_pb2.Any) or not result.type_url:
-            raise ProtocolError(f"the answer to {tool_name} reports success, but has no result")
-        return result
-    if success is False:
-        raise error_from_info(getattr(response, "error", None), tool_name)
-    raise ProtocolError(f"the answer to {tool_name} says neither success nor failure (success is {success!r:.60})")
-
-
-def no_answer(what: str, timeout: float) -> ToolBridgeError:
-    """Makes the error for a call that the hub itself did not end in time."""
-    text = (
-        f"no answer within {timeout + CLIENT_SLACK:g} s: the time-out of {timeout:g} s, and {CLIENT_SLACK:g} s for the "
-        "answer to come; whether it had begun is not known"
-    )
-    return ToolCommunicationError(what, DEADLINE_EXCEEDED, text)
-
-
-def stream_ended(what: str) -> ToolBridgeError:
-    """Makes the error for a stream whose event loop has ended before it."""
-    text = "the event loop that the stream was read in has ended, and the stream with it; begin it anew"
-    return ToolCommunicationError(what, UNAVAILABLE, text)
-
-
-def bridge_closed(what: str) -> ToolBridgeError:
-    """Makes the error for a call whose bridge was closed while it waited."""
-    return ToolCommunicationError(what, CANCELLED, "the bridge was closed before the answer came")
-
-
-def to_milliseconds(timeout: float, what: str) -> int:
-    """Converts seconds for the wire, to at least 1 ms.
-
-    Raises:
-        ValidationError: The time-out is not above 0, or beyond what the wire carries (24 days).
-    """
-    check_timeout("the time-out", timeout, what=what)
-    return math.ceil(timeout * 1000)

@@ -1,14 +1,17 @@
-"""How a client follows the tools of its session as they come and go."""
+"""The tools of a session as its client has them, while they come and go."""
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import aclosing
+from typing import Any, NoReturn
 from weakref import WeakValueDictionary
 
 from grpc_tool_bridge.aio.backoff import back_off
-from grpc_tool_bridge.aio.timeouts import was_cancelled
-from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, CallContext, CallOptions, Tools, bridge_closed, make_proxy
+from grpc_tool_bridge.client.caller import Caller
+from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, make_proxy
+from grpc_tool_bridge.client.resume import resumed
+from grpc_tool_bridge.config.argument_checks import A_NAME, check_text, refuse_type
 from grpc_tool_bridge.errors import (
     ConflictError,
     ProtocolError,
@@ -16,17 +19,14 @@ from grpc_tool_bridge.errors import (
     ToolCommunicationError,
     UnavailableError,
 )
+from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     GetSessionToolsRequest,
     GetSessionToolsResponse,
     ToolSpec,
+    ToolUpdate,
     WatchSessionToolsRequest,
 )
-from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
-from grpc_tool_bridge.transport.stubs import close_stream
-
-if TYPE_CHECKING:
-    from grpc_tool_bridge.client.client import ToolBridgeClient
 
 # Lists that are begun, before tools that change all the time are told as an error.
 MAX_LISTS = 10
@@ -34,90 +34,79 @@ MAX_LISTS = 10
 # More than any hub has, each with one tool at least.
 MAX_PAGES = 100_000
 
+# A watch that lasted so long was a good one: the next need not wait longer for those that failed before it.
+STABLE_SECONDS = 5.0
+
+# Where there has never been a tool, the revision is 0; but to go on from 0 means from now on, and would miss what has
+# come since it was read. A revision that is still to come makes the hub send a reset.
+_NO_REVISION = 2**63
+
 _METHOD = "GetSessionTools"
 
 _log = logging.getLogger(__name__)
 
-
-async def read_tools(client: "ToolBridgeClient", stub: Any = None) -> tuple[list[ToolSpec], int]:
-    """Reads all tools of a client's session, as they are at one revision.
-
-    Args:
-        client: The client; it has a session.
-        stub: Where to ask; None: as any other call of the client.
-
-    Returns:
-        The tools, and their revision.
-
-    Raises:
-        ConflictError: They changed each time before the last page was read.
-        ProtocolError: The answers are no pages.
-        ToolBridgeError, ToolCommunicationError: As of ``client.call``.
-    """
-    session_id = client.require_session()
-    waits: Iterator[float] | None = None
-    for left in reversed(range(MAX_LISTS)):
-        try:
-            return await _read_pages(client, session_id, stub)
-        except ConflictError as error:
-            if not left:
-                raise
-            _log.debug("the tools of session %s are listed again: %s", session_id, error)
-        waits = waits or back_off()
-        await asyncio.sleep(next(waits))
-    raise AssertionError("the last try returns or raises")
-
-
-async def _read_pages(client: "ToolBridgeClient", session_id: str, stub: Any) -> tuple[list[ToolSpec], int]:
-    specs: list[ToolSpec] = []
-    request = GetSessionToolsRequest(session_id=session_id)
-    revision: int | None = None
-    for _ in range(MAX_PAGES):
-        response = await client.call(_METHOD, request, stub=stub)
-        if not isinstance(response, GetSessionToolsResponse):
-            raise ProtocolError(f"the answer to {_METHOD} is {response!r:.60}")
-        if revision is not None and response.revision != revision:
-            raise ConflictError(f"the tools changed while they were listed, from revision {revision}")
-        revision = response.revision
-        specs += response.tools
-        if not response.next_page_token:
-            return specs, revision
-        if not response.tools or response.next_page_token == request.page_token:
-            raise ProtocolError(f"the answer to {_METHOD} names a next page, but has nothing that comes before it")
-        request.page_token = response.next_page_token
-    raise ProtocolError(f"the answers to {_METHOD} have no end: {MAX_PAGES:,} pages came")
-
-
 # What was done, "added", "changed" or "removed", and the tool's name.
 ToolChange = tuple[str, str]
+
+
+class Tools(dict[str, AsyncGRPCProxyTool]):
+    """A session's tools by name. The KeyError for a name that is not there says which are like it."""
+
+    def __missing__(self, name: object) -> NoReturn:
+        close = near_names(name, self) if isinstance(name, str) else []
+        hint = f"did you mean {' or '.join(close)}?" if close else "list(bridge.tools) names those that it has"
+        raise KeyError(f"the session has no tool {name!r:.100}; {hint}")
 
 
 class SessionTools:
     """The tools of one session, as far as its client knows.
 
     Args:
-        context: The session, for the proxies.
+        caller: Makes the session's calls.
 
     Attributes:
         proxies: The tools by name; one dict, which changes in place.
+        revision: Of the last change that ``refresh`` saw.
+        on_changed: Called with each change and the tool's name, once they are made.
     """
 
-    def __init__(self, context: CallContext) -> None:
+    def __init__(self, caller: Caller) -> None:
         self.proxies = Tools()
-        self._context = context
-        self._options = CallOptions()
+        self.revision = 0
+        self.on_changed: Callable[[str, str], None] | None = None
+        self._caller = caller
+        self._options = caller.options
         # Proxies of tools that are gone, as long as somebody holds them: a tool may come back.
         self._gone: WeakValueDictionary[str, AsyncGRPCProxyTool] = WeakValueDictionary()
 
-    def take(self, specs: Iterable[ToolSpec], options: CallOptions) -> list[ToolChange]:
+    def find(self, tool_id: str) -> AsyncGRPCProxyTool:
+        """Returns the proxy of a tool by name or id; of one that is not known here, one that the hub will judge.
+
+        Raises:
+            ValidationError: It is no name and no id.
+        """
+        try:
+            known = self.proxies.get(tool_id)
+        except TypeError:
+            # What cannot be a key is no name either.
+            known = None
+        if known is not None:
+            return known
+        if isinstance(tool_id, AsyncGRPCProxyTool):
+            refuse_type("tool_id", tool_id, f"{A_NAME}; a tool itself is called: await tool(…)")
+        check_text("tool_id", tool_id, A_NAME)
+        by_id = next((proxy for proxy in self.proxies.values() if proxy.spec.tool_id == tool_id), None)
+        return by_id or make_proxy(ToolSpec(tool_id=tool_id, name=tool_id), self._caller, self._caller.options)
+
+    def take(self, specs: Iterable[ToolSpec]) -> list[ToolChange]:
         """Takes what the tools are now, all of them, and how they are called; returns what has changed."""
         present = {spec.name: spec for spec in specs}
         gone = [name for name in self.proxies if name not in present]
         changes = [change for name in gone for change in self.remove(name)]
-        if options != self._options:
-            self._options = options
+        if self._caller.options != self._options:
+            self._options = self._caller.options
             for proxy in self.proxies.values():
-                proxy.change(proxy.spec, options)
+                proxy.change(proxy.spec, self._options)
         for spec in present.values():
             changes += self.put(spec)
         return changes
@@ -133,7 +122,7 @@ class SessionTools:
             return [("changed", name)]
         proxy = self._gone.pop(name, None)
         if proxy is None:
-            proxy = make_proxy(spec, self._context, self._options)
+            proxy = make_proxy(spec, self._caller, self._options)
         else:
             proxy.change(spec, self._options)
         self.proxies[name] = proxy
@@ -148,74 +137,127 @@ class SessionTools:
         self._gone[name] = proxy
         return [("removed", name)]
 
+    def tell(self, changes: Iterable[ToolChange]) -> None:
+        """Calls ``on_changed`` for each change."""
+        for operation, name in changes:
+            if self.on_changed is not None:
+                try:
+                    self.on_changed(operation, name)
+                except Exception:  # noqa: BLE001 - whoever is told; the tools are right, and are followed further
+                    _log.exception("on_tools_changed failed for %s %s", name, operation)
 
-# A watch that lasted so long was a good one: the next need not wait longer for those that failed before it.
-STABLE_SECONDS = 5.0
+    def update(self, update: ToolUpdate) -> None:
+        """Takes a change that a watch of the session's tools told; no "reset"."""
+        self.tell(self.remove(update.tool.name) if update.operation == "removed" else self.put(update.tool))
 
-# Where there has never been a tool, the revision is 0; but to go on from 0 means from now on, and would miss what has
-# come since it was read. A revision that is still to come makes the hub send a reset.
-_NO_REVISION = 2**63
+    async def refresh(self) -> None:
+        """Reads the tools anew; raises as ``read_tools``."""
+        session_id = self._caller.require_session()
+        tools, revision = await read_tools(self._caller)
+        if session_id == self._caller.session_id:
+            self.revision = revision
+            self.tell(self.take(tools))
 
-_WATCH = "WatchSessionTools"
+    async def follow(self) -> None:
+        """Keeps the tools as the hub has them, for as long as the client has this session.
 
-
-async def follow_tools(client: "ToolBridgeClient") -> None:
-    """Keeps ``client.tools`` as the hub has them, for as long as the client has this session.
-
-    When the connection is lost it goes on over the next one. Where the hub does not offer the watch, or has too many,
-    it ends, and the tools stay as they were read last.
-    """
-    session_id = client.require_session()
-    loop = asyncio.get_running_loop()
-    waits = back_off()
-    while client.session_id == session_id:
-        began = loop.time()
+        When the connection is lost it goes on over the next one. Where the hub does not offer the watch, or has too
+        many, it ends, and the tools stay as they were read last.
+        """
+        watch = _Watch(self._caller, self)
         try:
-            await _follow(client, session_id)
-        except ToolBridgeError as error:
-            if not _is_passing(error):
-                _log.debug("the tools of session %s are not followed: %s", session_id, error)
-                return
-            _log.debug("the tools of session %s are followed again in a while: %s", session_id, error)
-        except Exception:  # noqa: BLE001 - a stub that a program put in place may lack the method, or give anything
-            _log.debug("the tools of session %s are not followed", session_id, exc_info=True)
-            return
-        else:
-            return
-        if loop.time() - began > STABLE_SECONDS:
-            waits = back_off()
-        await asyncio.sleep(next(waits))
+            async with aclosing(resumed(self._caller, watch)) as updates:
+                async for _ in updates:
+                    if watch.is_of_another_session:
+                        return
+        except Exception as error:  # noqa: BLE001 - a stub that a program put in place may lack the method, or give anything
+            known = isinstance(error, ToolBridgeError)
+            _log.debug("the tools of session %s are not followed: %s", watch.session_id, error, exc_info=not known)
 
 
-async def _follow(client: "ToolBridgeClient", session_id: str) -> None:
-    # Revisions of one life of the hub mean nothing to the next, and a change between what was read before and the
-    # begin of the watch must not be lost: so the tools are read together with the revision to go on from.
-    await client.refresh_tools()
-    revision = client.tools_revision or _NO_REVISION
-    request = WatchSessionToolsRequest(session_id=session_id, from_revision=revision)
-    updates = client.stub.WatchSessionTools(request)
-    try:
-        async for update in updates:
-            if client.session_id != session_id:
-                return
-            if update.operation == "reset":
+class _Watch:
+    """A watch of a session's tools, for ``resumed``."""
+
+    method = "WatchSessionTools"
+    keeps_trying = True
+
+    def __init__(self, caller: Caller, tools: SessionTools) -> None:
+        self.session_id = caller.require_session()
+        self._caller = caller
+        self._tools = tools
+
+    @property
+    def is_of_another_session(self) -> bool:
+        return self._caller.session_id != self.session_id
+
+    async def request(self, *, again: bool) -> WatchSessionToolsRequest | None:  # noqa: ARG002 - it is the same each time
+        if self.is_of_another_session:
+            return None
+        # Revisions of one life of the hub mean nothing to the next, and a change between what was read before and the
+        # begin of the watch must not be lost: so the tools are read together with the revision to go on from.
+        await self._tools.refresh()
+        revision = self._tools.revision or _NO_REVISION
+        return WatchSessionToolsRequest(session_id=self.session_id, from_revision=revision)
+
+    async def take(self, message: ToolUpdate) -> ToolUpdate:
+        if not self.is_of_another_session:
+            if message.operation == "reset":
                 # What follows it has no end that could be told from a pause; until then tools would be missing.
-                await client.refresh_tools()
+                await self._tools.refresh()
             else:
-                client.take_tool_update(update)
-    except RpcError as error:
-        raise from_rpc_error(error, method=_WATCH, where=client.where) from error
-    except asyncio.CancelledError:
-        if was_cancelled():
-            raise
-        raise bridge_closed(_WATCH) from None
-    finally:
-        await close_stream(updates)
+                self._tools.update(message)
+        return message
+
+    def resumes_after(self, error: ToolBridgeError) -> bool:
+        if isinstance(error, ConflictError):
+            # The tools change faster than they can be read.
+            return True
+        return isinstance(error, ToolCommunicationError | UnavailableError) and error.retryable
+
+    def has_progressed(self, seconds: float) -> bool:
+        return seconds > STABLE_SECONDS
 
 
-def _is_passing(error: ToolBridgeError) -> bool:
-    """Tells whether the hub may be there again, or answer again, in a while."""
-    if isinstance(error, ConflictError):
-        # The tools change faster than they can be read.
-        return True
-    return isinstance(error, ToolCommunicationError | UnavailableError) and error.retryable
+async def read_tools(caller: Caller) -> tuple[list[ToolSpec], int]:
+    """Reads all tools of a session, as they are at one revision.
+
+    Returns:
+        The tools, and their revision.
+
+    Raises:
+        ConflictError: They changed each time before the last page was read.
+        ProtocolError: The answers are no pages.
+        ToolBridgeError, ToolCommunicationError: As of ``Caller.call``.
+    """
+    session_id = caller.require_session()
+    waits: Iterator[float] | None = None
+    for left in reversed(range(MAX_LISTS)):
+        try:
+            return await _read_pages(caller, session_id)
+        except ConflictError as error:
+            if not left:
+                raise
+            _log.debug("the tools of session %s are listed again: %s", session_id, error)
+        waits = waits or back_off()
+        await asyncio.sleep(next(waits))
+    raise AssertionError("the last try returns or raises")
+
+
+async def _read_pages(caller: Caller, session_id: str) -> tuple[list[ToolSpec], int]:
+    specs: list[ToolSpec] = []
+    request = GetSessionToolsRequest(session_id=session_id)
+    revision: int | None = None
+    for _ in range(MAX_PAGES):
+        response: Any = await caller.call(_METHOD, request)
+        if not isinstance(response, GetSessionToolsResponse):
+            raise ProtocolError(f"the answer to {_METHOD} is {response!r:.60}")
+        if revision is not None and response.revision != revision:
+            raise ConflictError(f"the tools changed while they were listed, from revision {revision}")
+        revision = response.revision
+        specs += response.tools
+        if not response.next_page_token:
+            return specs, revision
+        if not response.tools or response.next_page_token == request.page_token:
+            raise ProtocolError(f"the answer to {_METHOD} names a next page, but has nothing that comes before it")
+        request.page_token = response.next_page_token
+    raise ProtocolError(f"the answers to {_METHOD} have no end: {MAX_PAGES:,} pages came")

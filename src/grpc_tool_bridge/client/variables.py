@@ -1,18 +1,15 @@
 """A client's view of its session: variables, shared with every peer of the session."""
 
-import asyncio
-import logging
 import os.path
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from grpc_tool_bridge.aio.backoff import back_off
 from grpc_tool_bridge.aio.loops import LoopStream
 from grpc_tool_bridge.aio.portal import AsyncApi
-from grpc_tool_bridge.aio.timeouts import was_cancelled
-from grpc_tool_bridge.client.proxy import bridge_closed, stream_ended
+from grpc_tool_bridge.client.caller import Caller, HasCaller, stream_ended
+from grpc_tool_bridge.client.resume import is_lost, reach, resumed
 from grpc_tool_bridge.config import CALL_TIMEOUT
 from grpc_tool_bridge.config.argument_checks import (
     check_count,
@@ -33,6 +30,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     DeleteVariableRequest,
+    GetMetricsRequest,
     GetSessionInfoRequest,
     GetVariableRequest,
     ListVariablesRequest,
@@ -43,23 +41,15 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     VariableUpdate,
     WatchVariablesRequest,
 )
-from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
-from grpc_tool_bridge.transport.stubs import close_stream
 from grpc_tool_bridge.values.offload import read_value, written
-
-if TYPE_CHECKING:
-    from grpc_tool_bridge.client.client import ToolBridgeClient
 
 # A name beyond what any variable can have is cut in the text of an error.
 MAX_SHOWN_CHARS = 256
 
-_WATCH = "WatchSessionVariables"
 _A_NAME = "the name of a variable, 1 to 256 characters"
 
 # What the wire carries.
 MAX_REVISION = 2**63 - 1
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,22 +78,25 @@ class SessionContext(AsyncApi):
     """The variables of a client's session.
 
     Args:
-        client: Holds the session's id and the stub.
+        client: Makes the calls, and holds the session's id and the stub.
+
+    Attributes:
+        caller: The client's.
     """
 
-    def __init__(self, client: "ToolBridgeClient") -> None:
+    def __init__(self, client: HasCaller) -> None:
         refuse_plain("client", client, "a ToolBridgeClient")
-        self._client = client
+        self.caller: Caller = client.caller
 
     @property
     def session_id(self) -> str | None:
         """The session's id; None before there is one."""
-        return self._client.session_id
+        return self.caller.session_id
 
     @property
     def stub(self) -> Any:
         """The client's stub."""
-        return self._client.stub
+        return self.caller.transport.stub
 
     async def get_variable(self, name: str, default: Any = ...) -> Any:
         """Returns the value of a variable.
@@ -121,15 +114,15 @@ class SessionContext(AsyncApi):
         if not response.exists:
             if default is not ...:
                 return default
-            raise _not_found(self._client.require_session(), name)
-        return await read_value(response.value, max_nodes=self._client.max_message_nodes)
+            raise _not_found(self.caller.require_session(), name)
+        return await read_value(response.value, max_nodes=self.caller.options.max_message_nodes)
 
     async def get_variable_with_metadata(self, name: str) -> tuple[Any, VariableMetadata]:
         """Returns the value of a variable and its metadata, the revision among them; raises as ``get_variable``."""
         response = await self._get(name, include_metadata=True)
         if not response.exists:
-            raise _not_found(self._client.require_session(), name)
-        return await read_value(response.value, max_nodes=self._client.max_message_nodes), response.metadata
+            raise _not_found(self.caller.require_session(), name)
+        return await read_value(response.value, max_nodes=self.caller.options.max_message_nodes), response.metadata
 
     async def set_variable(
         self,
@@ -166,14 +159,14 @@ class SessionContext(AsyncApi):
             message.CopyFrom(message_of("metadata", metadata, VariableMetadata))
         message.type = message.type or type(value).__name__
         request = SetVariableRequest(
-            session_id=self._client.require_session(),
+            session_id=self.caller.require_session(),
             variable_name=name,
-            value=await written(value, max_nodes=self._client.max_message_nodes),
+            value=await written(value, max_nodes=self.caller.options.max_message_nodes),
             metadata=message,
             create_if_missing=create_if_missing,
             expected_revision=expected_revision,
         )
-        response = await self._client.call("SetSessionVariable", request)
+        response = await self.caller.call("SetSessionVariable", request)
         try:
             return int(response.message)
         except ValueError:
@@ -190,9 +183,9 @@ class SessionContext(AsyncApi):
         check_text("name", name, _A_NAME, may_be_empty=True)
         _check_revision(expected_revision)
         request = DeleteVariableRequest(
-            session_id=self._client.require_session(), variable_name=name, expected_revision=expected_revision
+            session_id=self.caller.require_session(), variable_name=name, expected_revision=expected_revision
         )
-        await self._client.call("DeleteSessionVariable", request)
+        await self.caller.call("DeleteSessionVariable", request)
 
     async def list_variables(
         self, prefix: str = "", *, tags: tuple[str, ...] = (), limit: int = 0
@@ -208,9 +201,7 @@ class SessionContext(AsyncApi):
         for tag in list_of("tags", tags, 'a list of texts, such as ["unit=m"]'):
             check_text("one of tags", tag)
         check_count("limit", limit, called="0 (all) or more")
-        request = ListVariablesRequest(session_id=self._client.require_session(), prefix=prefix, tags=tags, limit=limit)
-        response = await self._client.call("ListSessionVariables", request)
-        return list(response.variables)
+        return await _listed(self.caller, prefix=prefix, tags=tags, limit=limit)
 
     def watch_variables(
         self, *names: str, include_initial: bool = True, from_revision: int = 0, epoch: str = ""
@@ -219,7 +210,7 @@ class SessionContext(AsyncApi):
 
         Over a link it goes on where it was when the link is lost and there is another, or when the hub drains and comes
         back: nothing is missed and nothing comes twice. Where the hub cannot tell what was missed, since its history
-        is too short or it began anew, one "reset" and the present values come instead.
+        is too short or it has restarted, one "reset" and the present values come instead.
 
         Args:
             *names: Which variables; none: all.
@@ -239,49 +230,21 @@ class SessionContext(AsyncApi):
         request = WatchVariablesRequest(
             variable_names=names, include_initial=include_initial, from_revision=from_revision, epoch=epoch
         )
-        watch = _Watch(self._client, request)
+        watch = _Watch(self.caller, request)
         return LoopStream(
-            self._watch(watch),
+            resumed(self.caller, watch),
             what="the watch of variables",
-            ended=lambda: stream_ended(_WATCH),
+            ended=lambda: stream_ended(watch.method),
             # As over another link: nothing is missed.
-            resume=lambda: self._watch(watch, stream_ended(_WATCH)) if self._client.resumes else None,
+            resume=lambda: resumed(self.caller, watch, again=True) if self.caller.transport.resumes else None,
         )
-
-    async def _watch(
-        self, watch: "_Watch", lost: ToolBridgeError | None = None
-    ) -> AsyncGenerator[VariableChange, None]:
-        if lost is None:
-            watch.request.session_id = self._client.require_session()
-            await watch.begin()
-        else:
-            await watch.come_back(lost)
-        while True:
-            updates = self.stub.WatchSessionVariables(watch.request)
-            try:
-                async for update in updates:
-                    if watch.is_new(update):
-                        yield await _change(update, self._client.max_message_nodes)
-            except RpcError as error:
-                lost = from_rpc_error(error, method=_WATCH, where=self._client.where)
-                if not self._client.resumes or not _is_unavailable(lost):
-                    raise lost from error
-            except asyncio.CancelledError:
-                if was_cancelled():
-                    raise
-                raise bridge_closed(_WATCH) from None
-            else:
-                return
-            finally:
-                await close_stream(updates)
-            await watch.come_back(lost)
 
     async def _get(self, name: str, *, include_metadata: bool) -> VariableResponse:
         check_text("name", name, _A_NAME, may_be_empty=True)
         request = GetVariableRequest(
-            session_id=self._client.require_session(), variable_name=name, include_metadata=include_metadata
+            session_id=self.caller.require_session(), variable_name=name, include_metadata=include_metadata
         )
-        response: VariableResponse = await self._client.call("GetSessionVariable", request)
+        response: VariableResponse = await self.caller.call("GetSessionVariable", request)
         return response
 
 
@@ -290,88 +253,85 @@ def _check_revision(revision: object) -> None:
         check_count("expected_revision", revision, most=MAX_REVISION)
 
 
+async def _listed(caller: Caller, **asked: Any) -> list[VariableInfo]:
+    request = ListVariablesRequest(session_id=caller.require_session(), **asked)
+    return list((await caller.call("ListSessionVariables", request)).variables)
+
+
 class _Watch:
-    """Where a watch stands, so that it can go on over another link.
+    """A watch of variables, for ``resumed``.
 
     Args:
-        client: Holds the stub.
-        request: What was asked for.
-
-    Attributes:
-        request: What to ask for next.
+        caller: Makes the calls.
+        asked: What is asked for at first.
     """
 
-    def __init__(self, client: "ToolBridgeClient", request: WatchVariablesRequest) -> None:
-        self.request = request
-        self._client = client
+    method = "WatchSessionVariables"
+    # A hub that ends each watch at once is not asked for ever.
+    keeps_trying = False
+
+    def __init__(self, caller: Caller, asked: WatchVariablesRequest) -> None:
+        self._asked = asked
+        self._caller = caller
+        self._has_begun = False
         # Where to go on; 0: with the present values, all of which are still to come.
-        self._revision, self._epoch = request.from_revision, request.epoch
+        self._revision, self._epoch = asked.from_revision, asked.epoch
         # What was seen already when the link was lost.
         self._seen = 0
-        self._began_at = 0.0
-        # Where the hub ends each watch at once, it is not asked for ever.
-        self._give_up_at: float | None = None
-        self._waits = back_off()
 
-    async def begin(self) -> None:
-        """Learns where to go on if the link is lost before anything has come."""
-        client, request = self._client, self.request
-        if not client.resumes:
-            return
-        if not client.is_linked:
-            await self._reach_hub()
-        if request.from_revision or not request.include_initial:
-            # Before the revision: with an epoch that is too old there is a reset, with one that is too new a gap.
-            metric = (await client.get_metrics("hub.epoch")).get("hub.epoch")
-            self._epoch = self._epoch or (metric.string_value if metric is not None else "")
-        if not request.from_revision and not request.include_initial:
-            await self._find_revision(request.variable_names)
-        self._began_at = asyncio.get_running_loop().time()
-
-    def is_new(self, update: VariableUpdate) -> bool:
-        """Takes a change; tells whether it was not seen before."""
-        if update.operation == "reset":
-            # Until the first of the present values comes, all of them would be lost with the link.
-            self._revision = self._seen = 0
-            return True
-        if self._seen and update.revision <= self._seen and update.epoch == self._epoch:
-            return False
-        self._revision, self._epoch = update.revision, update.epoch
-        return True
-
-    async def come_back(self, lost: ToolBridgeError) -> None:
-        """Waits until the hub can be asked to go on.
-
-        Args:
-            lost: What the watch ended with.
-
-        Raises:
-            ToolCommunicationError: There is no link.
-            ToolBridgeError: The hub refuses; or ``lost``, where it ends each watch at once.
-        """
-        now = asyncio.get_running_loop().time()
-        if self._give_up_at is None or self._revision != self._seen or now - self._began_at > CALL_TIMEOUT:
-            self._waits, self._give_up_at = back_off(), now + CALL_TIMEOUT
-        elif now > self._give_up_at:
-            raise lost
-        else:
-            await asyncio.sleep(next(self._waits))
-        _log.debug("watching again from revision %d: %s", self._revision, lost)
+    async def request(self, *, again: bool) -> WatchVariablesRequest:
+        """Asks for what was asked for, or for what comes after what was seen; first it waits until the hub is there."""
+        asked = self._asked
+        if not again:
+            asked.session_id = self._caller.require_session()
+            if self._caller.transport.resumes:
+                await self._find_begin()
+            self._has_begun = True
+            return asked
         await self._reach_hub()
         self._seen = self._revision
-        self.request = WatchVariablesRequest(
-            session_id=self.request.session_id,
-            variable_names=self.request.variable_names,
+        return WatchVariablesRequest(
+            session_id=asked.session_id,
+            variable_names=asked.variable_names,
             include_initial=not self._revision,
             from_revision=self._revision,
             epoch=self._epoch,
         )
-        self._began_at = asyncio.get_running_loop().time()
+
+    async def take(self, message: VariableUpdate) -> VariableChange | None:
+        """Reads a change that was not seen before."""
+        if message.operation == "reset":
+            # Until the first of the present values comes, all of them would be lost with the link.
+            self._revision = self._seen = 0
+        elif self._seen and message.revision <= self._seen and message.epoch == self._epoch:
+            return None
+        else:
+            self._revision, self._epoch = message.revision, message.epoch
+        return await _change(message, self._caller.options.max_message_nodes)
+
+    def resumes_after(self, error: ToolBridgeError) -> bool:
+        lost = is_lost(error) or isinstance(error, UnavailableError)
+        return lost and self._has_begun and self._caller.transport.resumes
+
+    def has_progressed(self, seconds: float) -> bool:
+        return self._revision != self._seen or seconds > CALL_TIMEOUT
+
+    async def _find_begin(self) -> None:
+        """Learns where to go on if the link is lost before anything has come."""
+        caller, asked = self._caller, self._asked
+        if not caller.transport.is_linked:
+            await self._reach_hub()
+        if asked.from_revision or not asked.include_initial:
+            # Before the revision: with an epoch that is too old there is a reset, with one that is too new a gap.
+            answer = await caller.call("GetMetrics", GetMetricsRequest(metric_names=["hub.epoch"]))
+            self._epoch = self._epoch or answer.metrics["hub.epoch"].string_value
+        if not asked.from_revision and not asked.include_initial:
+            await self._find_revision(asked.variable_names)
 
     async def _find_revision(self, names: Iterable[str]) -> None:
         prefix = os.path.commonprefix(list(names))  # noqa: RUF071 - of names, not of paths
         try:
-            variables = await self._client.session_context.list_variables(prefix)
+            variables = await _listed(self._caller, prefix=prefix)
         except MessageTooLargeError:
             # No hub knows this life: what it answers is a reset.
             self._revision, self._epoch = 1, "unknown"
@@ -380,23 +340,11 @@ class _Watch:
 
     async def _reach_hub(self) -> None:
         """Waits for the link: a call does, for as long as it may take."""
-        request = GetSessionInfoRequest(session_id=self.request.session_id)
-        end = asyncio.get_running_loop().time() + CALL_TIMEOUT
-        for wait in back_off():
-            try:
-                await self._client.call("GetSessionInfo", request)
-            except ToolCommunicationError as error:
-                if not _is_unavailable(error) or asyncio.get_running_loop().time() >= end:
-                    raise ToolCommunicationError(_WATCH, error.code, error.details) from error
-                await asyncio.sleep(wait)
-            else:
-                return
-
-
-def _is_unavailable(error: ToolBridgeError) -> bool:
-    """Tells whether the hub may be there again in a while."""
-    lost = isinstance(error, ToolCommunicationError) and error.code_name == "UNAVAILABLE"
-    return lost or isinstance(error, UnavailableError)
+        request = GetSessionInfoRequest(session_id=self._asked.session_id)
+        try:
+            await reach(lambda _: self._caller.call("GetSessionInfo", request), CALL_TIMEOUT, self._caller.pause)
+        except ToolCommunicationError as error:
+            raise ToolCommunicationError(self.method, error.code, error.details) from error
 
 
 async def _change(update: VariableUpdate, max_nodes: int) -> VariableChange:

@@ -8,7 +8,7 @@ from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.executor import Executor
-from grpc_tool_bridge.core.variables import clip
+from grpc_tool_bridge.core.names import clip
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     MessageTooLargeError,
@@ -45,7 +45,7 @@ class Batch:
         self._response = BatchToolCallResponse(batch_id=clip(request.batch_id))
         limit = time.monotonic() + executor.settings.batch_timeout
         deadline = limit if context.deadline is None else min(limit, context.deadline)
-        self._context = RequestContext(deadline=deadline, parent=context.parent, admitted=True)
+        self._context = context.within(deadline, admitted=True)
         self._queue: Iterator[Slot] = iter(enumerate(request.items))
         self._left = len(request.items)
         self._stopped = False
@@ -64,11 +64,11 @@ class Batch:
         for item in request.items:
             response.results.add(index=item.index)
         # A batch counts as one operation beside those of its items, so that a drain waits for the ones to come.
-        self._executor.active += 1
+        self._executor.admission.active += 1
         try:
             await self._work(self._width())
         finally:
-            self._executor.ended()
+            self._executor.admission.ended()
             await self._workers.aclose()
         duration_us = (time.perf_counter_ns() - began) // 1_000
         if response.ByteSize() > self._executor.settings.max_message_bytes:
@@ -78,7 +78,7 @@ class Batch:
 
     def _check(self) -> None:
         if self._parent is None:
-            self._executor.let_in(self._request.session_id)
+            self._executor.admission.require_session(self._request.session_id)
         settings, request = self._executor.settings, self._request
         check_request(request)
         if len(request.items) > settings.max_batch_items:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any, Protocol
 
 from google.protobuf import any_pb2
@@ -19,13 +19,14 @@ from grpc_tool_bridge.core.allocator import trim_forever
 from grpc_tool_bridge.core.batch import Batch
 from grpc_tool_bridge.core.calls import session_ended
 from grpc_tool_bridge.core.executor import Executor
-from grpc_tool_bridge.core.forwarder import Relay
 from grpc_tool_bridge.core.metrics import Metrics
+from grpc_tool_bridge.core.names import clip
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource, prepare_all
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import Session, SessionHold, SessionStore, expire_forever
-from grpc_tool_bridge.core.variables import Change, Revisions, Variable, Variables, clip, listing
-from grpc_tool_bridge.core.workers.pool import WorkerLink, WorkerPool
+from grpc_tool_bridge.core.variables import Change, Revisions, Variable, Variables, listing
+from grpc_tool_bridge.core.workers.pool import WorkerPool
+from grpc_tool_bridge.core.workers.worker import WorkerLink
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     NotFoundError,
@@ -80,9 +81,16 @@ class Hub:
     Args:
         settings: Limits; the defaults where not given.
         tools: Tools that every session sees.
+
+    Attributes:
+        execute_tool, begin_tool, stream_tool: As of ``Executor``.
     """
 
-    def __init__(self, settings: Settings | None = None, tools: Iterable[ToolSource] = ()) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        tools: Iterable[ToolSource] = (),
+    ) -> None:
         self.settings = settings or Settings()
         self.metrics = Metrics()
         self.memory = Budget(self.settings.max_hub_bytes, owner="the hub", setting="max_hub_bytes")
@@ -90,7 +98,14 @@ class Hub:
         self.registry = ToolRegistry(self.store, self.metrics)
         self.registry.register_batch("", tools)
         self.workers = WorkerPool(self.registry)
-        self.executor = Executor(self.store, self.registry, self.workers)
+        self.executor = Executor(self.store, self.registry)
+        self.admission = self.executor.admission
+        # Bound here, so that a call does not pass through a method more.
+        self.execute_tool, self.begin_tool, self.stream_tool = (
+            self.executor.execute,
+            self.executor.begin,
+            self.executor.stream,
+        )
         self.agents = Agents(self.store, self.registry, self.workers, self.executor)
         # What connections hold; set by whoever serves them.
         self.peer_memory: PeerMemory | None = None
@@ -110,16 +125,16 @@ class Hub:
 
     async def drain(self, grace: float) -> None:
         """Takes no new calls, ends all watches at once, and calls that do not finish within ``grace`` seconds."""
-        self.executor.draining = True
+        self.admission.draining = True
         self._set_serving(serving=False)
         gone = UnavailableError("the hub shuts down; watch again when it is back")
         self.store.close(gone)
         self.registry.close(gone)
         try:
             async with asyncio.timeout(grace):
-                await self.executor.idle()
+                await self.admission.idle()
         except TimeoutError:
-            _log.warning("ending %d calls that did not finish within %g s", self.executor.active, grace)
+            _log.warning("ending %d calls that did not finish within %g s", self.admission.active, grace)
         cause = CallCancelledError("the call was cancelled: the hub shuts down")
         turns = Turns()
         for call in [call for session in self.store.sessions() for call in session.calls or ()]:
@@ -136,7 +151,7 @@ class Hub:
 
     def abandon(self) -> None:
         """Frees what the hub has left in an event loop that has ended."""
-        self.executor.draining = True
+        self.admission.draining = True
         self.serving = False
         self._tasks.abandon()
         self.executor.abandon()
@@ -206,7 +221,7 @@ class Hub:
             if not request.force:
                 session.closing += 1
                 try:
-                    await self.executor.session_idle(session)
+                    await self.admission.session_idle(session)
                 finally:
                     # Its remover may have gone before the last call ended.
                     session.closing -= 1
@@ -331,23 +346,6 @@ class Hub:
             await changes.aclose()
 
     # ----------------------------------------------------------------------------------------------- execution
-
-    def execute_tool(self, request: pb.ToolCallRequest, context: RequestContext = LOCAL) -> Coroutine[Any, Any, Any]:
-        """Runs one call; arguments and answer as of ``Executor.execute``."""
-        return self.executor.execute(request, context)
-
-    def relay_tool(
-        self,
-        request: pb.ToolCallRequest,
-        context: RequestContext,
-        done: Callable[[Any, BaseException | None], None],
-    ) -> Relay | None:
-        """Passes a call on by the short way, where it can go by that; arguments and result as of ``Relays.start``."""
-        return self.executor.relays.start(request, context, done)
-
-    def stream_tool(self, request: pb.ToolStreamRequest, context: RequestContext = LOCAL) -> AsyncGenerator[Any, None]:
-        """Runs one stream; arguments and chunks as of ``Executor.stream``."""
-        return self.executor.stream(request, context)
 
     async def batch_execute_tools(
         self, request: pb.BatchToolCallRequest, context: RequestContext = LOCAL
@@ -476,7 +474,7 @@ class Hub:
             "hub.epoch": self.store.revisions.epoch,
             "hub.uptime_seconds": time.monotonic() - self._started_at,
             "hub.sessions": len(self.store),
-            "hub.active_calls": self.executor.active,
+            "hub.active_calls": self.admission.active,
             "hub.agent_runs": self.agents.active,
             "hub.agent_run_bytes": self.agents.held_bytes,
             "hub.memory_bytes": self.memory.used,
@@ -510,7 +508,7 @@ class Hub:
         return found
 
     def _refuse_while_draining(self) -> None:
-        if self.executor.draining:
+        if self.admission.draining:
             raise UnavailableError("the hub is shutting down; connect again when it is back")
 
     def _set_serving(self, *, serving: bool) -> None:

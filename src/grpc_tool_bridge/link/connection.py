@@ -35,6 +35,7 @@ from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.link.server import CallServer, ServedMethod
 from grpc_tool_bridge.link.status import Code, link_error
 from grpc_tool_bridge.link.streams import FrameStream
+from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.methods import DEPTH_KEY
 
 # How often a link looks for calls whose time-out has passed.
@@ -75,12 +76,14 @@ class LinkConnection:
     Attributes:
         enforces_timeouts: As of a ``Carrier``.
         names_calls: As of a ``CallOwner``.
+        principal: Likewise.
         overflow: Takes the calls that are offered and not taken.
         on_writable: Called after each frame that was read or written: the link may take further calls.
     """
 
     enforces_timeouts = True
     names_calls = True
+    principal: Principal | None = None
 
     def __init__(
         self,

@@ -27,6 +27,7 @@ from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.link.server import ServedMethod, served_methods
 from grpc_tool_bridge.link.streams import FrameStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkHello, LogRecord
+from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.methods import ORIGIN_KEY
 from grpc_tool_bridge.rpc.peers import Peer, Peers, peers_of
@@ -113,8 +114,12 @@ class LinkServer:
     def __len__(self) -> int:
         return len(self._links)
 
-    async def serve(self, stream: FrameStream) -> None:
+    async def serve(self, stream: FrameStream, principal: Principal | None = None) -> None:
         """Serves one link until its peer has gone.
+
+        Args:
+            stream: Where its frames come.
+            principal: Who the peer is; None: nobody was asked to say who they are.
 
         Raises:
             ToolBridgeError: What the peer is to be told of its end.
@@ -125,16 +130,17 @@ class LinkServer:
         peer.links += 1
         try:
             self._check_links(peer)
-            await self._serve(stream, peer)
+            await self._serve(stream, peer, principal)
         finally:
             peer.links -= 1
             self._peers.leave(peer)
         if self._draining:
             raise _going()
 
-    async def _serve(self, stream: FrameStream, peer: Peer) -> None:
+    async def _serve(self, stream: FrameStream, peer: Peer, principal: Principal | None) -> None:
         self._end_oldest_pending(peer)
         link = AcceptedLink(self._hub, self._methods, self._settings, stream, self._policy, peer.budget)
+        link.principal = principal
         self._links.add(link)
         self._pending[link] = peer
         peer.pending_links += 1

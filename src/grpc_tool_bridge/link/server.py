@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import CoroutineType
 from typing import Any, Protocol
 
 from grpc_tool_bridge.aio.eager import Done, EagerTasks
@@ -21,6 +22,7 @@ from grpc_tool_bridge.link.inbox import IncomingCall
 from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.link.status import link_status_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus
+from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.context import takes_context
 from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.request_reader import UNCHECKED_BYTES, read_request
@@ -39,9 +41,11 @@ class CallOwner(Protocol):
 
     Attributes:
         names_calls: Whether every call has a parent; else only one with metadata has.
+        principal: Who the peer is; None: nobody was asked to say who they are.
     """
 
     names_calls: bool
+    principal: Principal | None
 
     def schedule_flush(self) -> None:
         """Sends what the link was given, with what it is given in this turn of the event loop."""
@@ -62,14 +66,14 @@ class ServedMethod:
     Args:
         method: The method.
         function: What answers it: takes the request and, where it has a parameter of this name, its ``context``.
-        relay: What may take a call before that, and then tells of its end.
+        begin: Begins a call in the function's stead: gives what runs already and calls back, or what to await.
     """
 
     __slots__ = (
+        "_begin",
         "_function",
         "_method",
         "_parse",
-        "_relay",
         "_runs_tools",
         "_takes_context",
         "is_bound",
@@ -77,7 +81,7 @@ class ServedMethod:
         "streams",
     )
 
-    def __init__(self, method: Method, function: Callable[..., Any], relay: Callable[..., Any] | None = None) -> None:
+    def __init__(self, method: Method, function: Callable[..., Any], begin: Callable[..., Any] | None = None) -> None:
         self.name = method.name
         self.streams = method.response_streaming
         self._takes_context = takes_context(function)
@@ -86,13 +90,13 @@ class ServedMethod:
         self._parse: Callable[[bytes], Any] = method.request.FromString
         self.is_bound = method.name in _BOUND
         self._function = function
-        self._relay = relay
+        self._begin = begin
 
     def open(self, call: IncomingCall, owner: CallOwner, done: Done | None) -> tuple[Any, Any]:
         """Reads the request, and makes the coroutine or the generator that answers it.
 
-        Where the call is relayed there is None to run: ``done`` is told of its end, and its task is what cancels it.
-        Without ``done`` it is not relayed.
+        Where the call is forwarded there is None to run: ``done`` is told of its end, and its task is what cancels it.
+        Without ``done`` it is not forwarded.
 
         Raises:
             SerializationError: The request cannot be read.
@@ -113,21 +117,24 @@ class ServedMethod:
         if not self._runs_tools:
             call.payload = b""
             return request, self._function(request, call) if self._takes_context else self._function(request)
+        call.principal = owner.principal
         if call.metadata or owner.names_calls:
             call.parent = owner.parent_of(call)
-        if self._relay is not None and done is not None and call.parent is None:
-            call.task = self._relay(request, call, done)
-            if call.task is not None:
-                call.payload = b""
-                return request, None
-        return request, self._function(request, call)
+        if self._begin is None or done is None or call.parent is not None:
+            return request, self._function(request, call)
+        begun = self._begin(request, call, done)
+        if type(begun) is CoroutineType:
+            return request, begun
+        call.payload = b""
+        call.task = begun
+        return request, None
 
 
 def served_methods(server: Any) -> dict[str, ServedMethod]:
     """Makes the methods that an object has, by name."""
-    relays = {"ExecuteTool": getattr(server, "relay_tool", None)}
+    begins = {"ExecuteTool": getattr(server, "begin_tool", None)}
     return {
-        name: ServedMethod(method, function, relays.get(name))
+        name: ServedMethod(method, function, begins.get(name))
         for name, method in METHODS.items()
         if (function := getattr(server, method.attribute, None)) is not None
     }

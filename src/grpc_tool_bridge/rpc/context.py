@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from grpc_tool_bridge.rpc.authentication import Principal
+
 
 class RequestContext:
     """What is known of a request beside its message.
@@ -16,6 +18,8 @@ class RequestContext:
         parent: See the attribute.
         peer: See the attribute.
         payload: See the attribute.
+        size: See the attribute; that of the payload where not given.
+        principal: See the attribute.
 
     Attributes:
         deadline: When its caller stops waiting, on the monotonic clock; None: the transport set no deadline.
@@ -25,6 +29,7 @@ class RequestContext:
         parent: At a hub, the call whose tool made the request; at a worker, what names the hub's call in further calls
             that are made for it. None for a request from outside.
         peer: The connection that the request came by, where the answerer can call back; else None.
+        principal: Who sent it, as the authenticator says; None: nobody was asked to say who they are.
         admitted: Whether it belongs to a request that was admitted already, as an item of a batch does.
     """
 
@@ -33,6 +38,7 @@ class RequestContext:
     size = 0
     parent: Any = None
     peer: Any = None
+    principal: Principal | None = None
     admitted = False
 
     def __init__(
@@ -43,14 +49,20 @@ class RequestContext:
         peer: Any = None,
         payload: bytes = b"",
         size: int = 0,
-        admitted: bool = False,
+        principal: Principal | None = None,
     ) -> None:
         self.deadline = deadline
         self.parent = parent
         self.peer = peer
         self.payload = payload
         self.size = size or len(payload)
-        self.admitted = admitted
+        self.principal = principal
+
+    def within(self, deadline: float | None, *, admitted: bool = False) -> "RequestContext":
+        """Makes the context of a request within this one, with a deadline of its own and without the payload."""
+        made = RequestContext(deadline=deadline, parent=self.parent, peer=self.peer, principal=self.principal)
+        made.size, made.admitted = 0 if admitted else self.size, admitted
+        return made
 
 
 def takes_context(function: Callable[..., Any]) -> bool:

@@ -11,10 +11,12 @@ from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError
 from grpc_tool_bridge.link.status import Code, link_error
 from grpc_tool_bridge.link.streams import FrameStream, stream_failure
+from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection, close_stranded
 from grpc_tool_bridge.transport.plain_calls import PlainCalls
 from grpc_tool_bridge.transport.reads import Reads
+from grpc_tool_bridge.transport.servicer import present_principal
 from grpc_tool_bridge.transport.status import from_rpc_error
 
 # What is read of a link before its peer has said hello.
@@ -147,7 +149,7 @@ class AcceptedFrames:
 
 
 def link_behaviour(
-    serve: Callable[[FrameStream], Awaitable[None]], reads: Reads | None = None
+    serve: Callable[[FrameStream, Principal | None], Awaitable[None]], reads: Reads | None = None
 ) -> Callable[[Any, Any], Awaitable[None]]:
     """Makes the behaviour of the method Link.
 
@@ -157,6 +159,6 @@ def link_behaviour(
     """
 
     async def link(_: Any, context: Any) -> None:
-        await serve(AcceptedFrames(context, reads))
+        await serve(AcceptedFrames(context, reads), present_principal())
 
     return link

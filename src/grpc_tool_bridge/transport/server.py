@@ -15,6 +15,7 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.config.secret_files import check_secret_file
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.link.listener import LinkedHub, LinkServer
+from grpc_tool_bridge.rpc.authentication import BearerToken
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.methods import SERVICE_NAME
 from grpc_tool_bridge.rpc.peers import Peers, peers_of
@@ -23,7 +24,7 @@ from grpc_tool_bridge.transport.addresses import check_address, is_loopback, joi
 from grpc_tool_bridge.transport.channel import memory_options, receive_limit, server_options
 from grpc_tool_bridge.transport.frames import link_behaviour
 from grpc_tool_bridge.transport.reads import Reads
-from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
+from grpc_tool_bridge.transport.servicer import AuthenticationInterceptor, service_handler
 
 # Of those who have shown no token, so many requests are read at once, and each has so many seconds before it is taken
 # for one that stalls.
@@ -105,7 +106,7 @@ class GrpcServer:
         self._loop = asyncio.get_running_loop()
         note_use(self._loop)
         self._server = grpc.aio.server(
-            interceptors=[TokenInterceptor(token)] if token is not None else [],
+            interceptors=[AuthenticationInterceptor(BearerToken(token))] if token is not None else [],
             options=(
                 *server_options(settings.max_message_bytes, settings.keepalive_time, settings.keepalive_timeout),
                 *memory_options(settings),

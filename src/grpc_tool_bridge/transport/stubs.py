@@ -1,19 +1,16 @@
-"""Stubs: the generated one over a channel, and one that calls a hub in the same process."""
+"""The generated stub over a channel."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from functools import partial
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Protocol
 
 import grpc.aio
 
 from grpc_tool_bridge.aio import forks
-from grpc_tool_bridge.aio.loops import ended_with, has_ended, lives_elsewhere, note_use, running_loop, silence_closed
+from grpc_tool_bridge.aio.loops import has_ended, lives_elsewhere, note_use, running_loop, silence_closed
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.errors import ProtocolError, UnimplementedError
+from grpc_tool_bridge.errors import ProtocolError
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
-from grpc_tool_bridge.rpc.methods import METHODS
-from grpc_tool_bridge.rpc.session_defaults import SessionFacts, fact_metadata
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection, close_stranded
 
 
@@ -53,7 +50,7 @@ class Transport(Protocol):
         """Closes what was opened."""
 
 
-class _Unlinked:
+class Unlinked:
     """What a transport without a link says of itself."""
 
     on_relinked: Callable[[Any], Awaitable[None]] | None = None
@@ -65,7 +62,7 @@ class _Unlinked:
         """Does nothing: each call connects."""
 
 
-class RpcTransport(_Unlinked):
+class RpcTransport(Unlinked):
     """One RPC for each call, over a channel of its own or one that was given.
 
     Args:
@@ -164,89 +161,6 @@ class RpcTransport(_Unlinked):
             self._channel = self._stub = self._loop = None
             self._closing = TaskSet()
             self._inherited = True
-
-
-class LocalTransport(_Unlinked):
-    """Calls of a hub in the same process: its methods under the names of the stub, with no socket between.
-
-    Args:
-        hub: The hub.
-    """
-
-    where = "this process"
-
-    def __init__(self, hub: SessionFacts) -> None:
-        self._hub = hub
-        self._stub: Any = _LocalStub(hub)
-        # Where the hub lives, once that is known.
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._inherited = False
-        forks.watch(self)
-
-    @property
-    def stub(self) -> Any:
-        """The hub's methods.
-
-        Raises:
-            ProtocolError: The hub lives in another event loop, or in another process.
-        """
-        if running_loop() is not self._loop:
-            self._enter()
-        return self._stub
-
-    @stub.setter
-    def stub(self, stub: Any) -> None:
-        self._stub = stub
-
-    def _enter(self) -> None:
-        if self._inherited:
-            raise forks.refusal("the hub of this bridge")
-        loop = running_loop()
-        home = self._loop or getattr(self._hub, "loop", None)
-        if home is None or loop is None or home is loop:
-            self._loop = home or loop
-        elif has_ended(home):
-            raise ended_with("the hub of this bridge", "make another hub in the loop that runs here")
-        else:
-            raise lives_elsewhere("the hub of this bridge")
-
-    async def close(self) -> None:
-        """Does nothing: the hub is its owner's."""
-
-    def forked(self) -> None:
-        """Refuses, in a process that has inherited it, to be used."""
-        self._inherited = self._loop is not None or getattr(self._hub, "loop", None) is not None
-        self._loop = None
-
-
-class _LocalStub:
-    def __init__(self, hub: SessionFacts) -> None:
-        for name, method in METHODS.items():
-            function = getattr(hub, method.attribute, None)
-            if function is not None:
-                setattr(self, name, partial(_LocalOpening, hub, function) if name == "InitializeSession" else function)
-
-    def __getattr__(self, name: str) -> Any:
-        if name in METHODS:
-            raise UnimplementedError(f"this hub does not offer {name}")
-        raise AttributeError(name)
-
-
-class _LocalOpening:
-    """A call that opens a session; like one of gRPC's, it has trailing metadata once it was awaited."""
-
-    def __init__(self, hub: SessionFacts, function: Callable[[Any], Awaitable[Any]], request: Any) -> None:
-        self._hub = hub
-        self._answer = function(request)
-        self._session_id = ""
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        response = yield from self._answer.__await__()
-        self._session_id = response.session_id
-        return response
-
-    async def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
-        return fact_metadata(self._hub, self._session_id)
 
 
 async def close_stream(messages: Any) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
 from grpc_tool_bridge.client.client import ToolBridgeClient
-from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, CallOptions
+from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.errors import DeadlineExceededError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, VariableInfo
 from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY
@@ -74,8 +74,7 @@ class LinkedSession:
     def _opened(self) -> ToolBridgeClient:
         if self._client is None:
             transport = _OriginTransport(LinkStub(self._origin.link), self._origin.number, self._where)
-            options = CallOptions(where=self._where)
-            self._client = ToolBridgeClient(transport, options=options)
+            self._client = ToolBridgeClient(transport)
             self._client.session_id = self._session_id
         return self._client
 

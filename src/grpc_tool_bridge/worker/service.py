@@ -16,7 +16,6 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
 )
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
-from grpc_tool_bridge.runner.arguments import LARGE_BYTES
 from grpc_tool_bridge.runner.calls import Call
 from grpc_tool_bridge.runner.runner import ToolRunner, last_chunk, set_duration
 from grpc_tool_bridge.tools.context import ToolRuntime
@@ -50,7 +49,7 @@ class _ToolName:
 
     def __init__(self, tool: Tool) -> None:
         self.name = tool.spec.name
-        self.tool = tool
+        self.tool: Tool | None = tool
 
 
 class ToolService:
@@ -82,7 +81,7 @@ class ToolService:
     @property
     def tools(self) -> list[Tool]:
         """The tools, in their order."""
-        return [item.tool for item in self._tools.values()]
+        return [item.tool for item in self._tools.values() if item.tool is not None]
 
     async def aclose(self) -> None:
         """Ends what cancelled calls left behind."""
@@ -105,16 +104,11 @@ class ToolService:
             response.request_id = request.request_id
         call: Call | None = None
         try:
-            call, tool = self._open(request, context, self._runner.settings.call_timeout)
-            args, kwargs = (
-                self._runner.arguments(tool, request, size)
-                if size <= LARGE_BYTES
-                else await self._runner.large_arguments(call, tool, request, size)
-            )
-            value = await self._runner.invoke(call, tool, request, args, kwargs)
-            call.refuse_late()
-            response.result.type_url, response.result.value = self._runner.pack(call, value, tool)
-            response.success = True
+            call = self._open(request, context, self._runner.settings.call_timeout)
+            preparing = self._runner.prepare(call, request, b"", size)
+            if preparing is not None:
+                await preparing
+            await self._runner.call(call, request, response)
         except asyncio.CancelledError as cancelled:
             response.error.CopyFrom(await self._runner.cancelled(call, cancelled))
         except GeneratorExit:
@@ -136,18 +130,16 @@ class ToolService:
         """Runs one stream: a chunk for each value, then exactly one ``complete`` or ``error``; else as a call."""
         size, context.payload = context.size or request.ByteSize(), b""
         began = time.perf_counter_ns()
-        stream_id = request.stream_id or uuid.uuid4().hex
+        stream_id = request.stream_id = request.stream_id or uuid.uuid4().hex
         call: Call | None = None
         error: ErrorInfo | None = None
         sequence = sent = 0
         try:
-            call, tool = self._open(request, context, self._runner.settings.stream_timeout)
-            args, kwargs = (
-                self._runner.arguments(tool, request, size)
-                if size <= LARGE_BYTES
-                else await self._runner.large_arguments(call, tool, request, size)
-            )
-            chunks = self._runner.chunks(call, tool, request, args, kwargs, stream_id=stream_id)
+            call = self._open(request, context, self._runner.settings.stream_timeout)
+            preparing = self._runner.prepare(call, request, b"", size)
+            if preparing is not None:
+                await preparing
+            chunks = self._runner.stream(call, request)
             try:
                 async for chunk in chunks:
                     yield chunk
@@ -174,15 +166,15 @@ class ToolService:
 
     def _open(
         self, request: ToolCallRequest | ToolStreamRequest, context: RequestContext, default: float
-    ) -> tuple[ServedCall, Tool]:
+    ) -> ServedCall:
         named = self._tools.get(request.tool_id)
         if named is None:
             raise NotFoundError(f"this worker has no tool {request.tool_id!r:.100}", error_type="ToolNotFound")
         now = time.monotonic()
         end = context.deadline if context.deadline is not None else now + default
         session = _HubSession(request.session_id, self._calls)
-        call = ServedCall(session, named, end, parent=None, left_behind=self._runner.tasks, opened_at=now)
+        call = ServedCall(session, named, end, parent=None, orphaned=self._runner.tasks, opened_at=now)
         call.origin, call.depth = context.parent, getattr(context.parent, "depth", 0)
         if end <= now:
             raise call.timeout_error()
-        return call, named.tool
+        return call

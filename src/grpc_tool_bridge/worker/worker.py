@@ -14,8 +14,9 @@ from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.aio.backoff import RETRY_LAST_SECONDS, back_off
 from grpc_tool_bridge.aio.loops import ended_with, has_ended
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.aio.timeouts import ExpiredError, within
+from grpc_tool_bridge.aio.timeouts import ExpiredError
 from grpc_tool_bridge.client.client import ToolBridgeClient
+from grpc_tool_bridge.client.resume import reach
 from grpc_tool_bridge.config import CALL_TIMEOUT, DEFAULT_ADDRESS, Settings
 from grpc_tool_bridge.config.argument_checks import (
     A_LIST_OF_TOOLS,
@@ -42,7 +43,6 @@ from grpc_tool_bridge.rpc.bounds import PAGE_BYTES, PAGE_NODES, spec_nodes
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_stub import LinkTransport
-from grpc_tool_bridge.transport.status import DEADLINE_EXCEEDED, RpcError, from_rpc_error
 from grpc_tool_bridge.worker.agents import AgentMethods, make_agents
 from grpc_tool_bridge.worker.runtime import LinkedSession, WorkerRuntime
 from grpc_tool_bridge.worker.service import ServedCall, ToolService
@@ -181,17 +181,9 @@ class ToolWorker:
             raise ProtocolError("this ToolWorker has been started before, and serves once only; make another")
         self._started = True
         self._loop = asyncio.get_running_loop()
-        end = time.monotonic() + connect_timeout
         try:
-            for wait in back_off():
-                try:
-                    await self._offer(max(0.0, end - time.monotonic()))
-                    break
-                except ToolCommunicationError as error:
-                    # A hub that goes away between the dial and its answer is dialled again, as one that is not there.
-                    if error.code_name != "UNAVAILABLE" or time.monotonic() + wait >= end:
-                        raise
-                await asyncio.sleep(wait)
+            # A hub that goes away between the dial and its answer is dialled again, as one that is not there.
+            await reach(self._offer, connect_timeout)
             self._registered = True
         except BaseException:
             await self.close()
@@ -320,13 +312,7 @@ class ToolWorker:
         request = RegisterToolsRequest(
             session_id=self.session_id or "", tools=specs, worker_id=self.worker_id, capacity=self.capacity
         )
-        try:
-            response = await within(stub.RegisterTools(request), CALL_TIMEOUT)
-        except RpcError as error:
-            raise from_rpc_error(error, method="RegisterTools", where=self.address) from error
-        except ExpiredError:
-            text = f"the hub at {self.address} did not answer within {CALL_TIMEOUT:g} s"
-            raise ToolCommunicationError("RegisterTools", DEADLINE_EXCEEDED, text) from None
+        response = await self._client.caller.over(stub).unary("RegisterTools", request, CALL_TIMEOUT)
         if response.HasField("error"):
             raise error_from_info(response.error)
 

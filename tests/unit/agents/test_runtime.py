@@ -629,7 +629,7 @@ async def test_an_agent_that_is_made_while_the_runtime_ends_is_not_kept(monkeypa
         await loading.wait()
     await runtime.aclose()
     go_on.set()
-    with pytest.raises(UnavailableError, match="about to end"):
+    with pytest.raises(UnavailableError, match="shutting down"):
         await making
     assert not runtime._agents
 

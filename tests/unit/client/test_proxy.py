@@ -26,7 +26,8 @@ from grpc_tool_bridge import (
     deserialize_value,
     serialize_value,
 )
-from grpc_tool_bridge.client.proxy import CallOptions, Tools, make_proxy
+from grpc_tool_bridge.client.options import CallOptions
+from grpc_tool_bridge.client.proxy import make_proxy
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CompleteSignal,
     ErrorInfo,
@@ -36,10 +37,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolCallResponse,
     ToolStreamChunk,
 )
-
-
-def rpc_error(code: grpc.StatusCode, details: str = "") -> grpc.aio.AioRpcError:
-    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+from unit.client.fakes import FakeTransport, Streams, rpc_error
 
 
 @pytest.fixture
@@ -138,11 +136,8 @@ def proxy_with(
     spec: ToolSpec, *, execute: Any = None, stream: Any = None, options: CallOptions | None = None
 ) -> AsyncGRPCProxyTool:
     """Makes a proxy whose context and stub have nothing but what the contract says that it uses."""
-    stub = SimpleNamespace()
-    if execute is not None:
-        stub.ExecuteTool = execute
-    if stream is not None:
-        stub.StreamTool = stream
+    methods = {"ExecuteTool": execute, "StreamTool": stream}
+    stub = FakeTransport(**{name: answer for name, answer in methods.items() if answer is not None}).stub
     return make_proxy(spec, SimpleNamespace(session_id="s", stub=stub), options or CallOptions())
 
 
@@ -166,13 +161,7 @@ def complete(sequence: int) -> ToolStreamChunk:
 
 
 def streaming(*messages: Any) -> Answer:
-    async def stream(request: Any) -> AsyncIterator[Any]:
-        for message in messages:
-            if isinstance(message, Exception):
-                raise message
-            yield message
-
-    return stream
+    return Streams(list(messages))
 
 
 async def collect(tool: AsyncGRPCProxyTool, *args: Any) -> list[Any]:
@@ -365,7 +354,7 @@ async def test_the_time_out_travels_in_the_request(limit_ms: int, options: CallO
 async def test_the_client_keeps_the_time_out_itself_where_the_hub_does_not(
     tool_spec: ToolSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grpc_tool_bridge.client.proxy.CLIENT_SLACK", 0.0)
+    monkeypatch.setattr("grpc_tool_bridge.client.caller.CLIENT_SLACK", 0.0)
 
     async def never(request: Any) -> None:
         await asyncio.Event().wait()
@@ -506,7 +495,7 @@ async def test_a_connection_lost_in_a_stream_is_a_communication_error(tool_spec:
 async def test_a_stream_that_stalls_ends_with_the_time_out(
     tool_spec: ToolSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grpc_tool_bridge.client.proxy.CLIENT_SLACK", 0.0)
+    monkeypatch.setattr("grpc_tool_bridge.client.caller.CLIENT_SLACK", 0.0)
 
     async def stall(request: Any) -> AsyncIterator[ToolStreamChunk]:
         yield data(0, "a")
@@ -600,22 +589,7 @@ async def test_a_call_with_a_listener_that_gets_two_values_breaks_the_protocol(t
         await tool.with_options(on_log=lambda record: None)()
 
 
-# ---------------------------------------------------------------------------------------------------- the tools
-
-
-def test_a_name_that_is_not_there_is_a_key_error_that_says_which_are_like_it(tool_spec: ToolSpec) -> None:
-    tools = Tools(calculate_sum=proxy_with(tool_spec))
-
-    with pytest.raises(KeyError, match=r"the session has no tool 'calculate_sun'; did you mean calculate_sum\?"):
-        tools["calculate_sun"]
-    for name in ("x", "x" * 100_000, 3):
-        with pytest.raises(KeyError, match=r"list\(bridge.tools\) names those that it has"):
-            tools[name]  # type: ignore[index]  # what a caller may do all the same
-    assert tools.get("x") is None
-    assert "x" not in tools
-
-
-# ------------------------------------------------------------------------------------------- name, doc, signature
+# ------------------------------------------------------------------------------------------------- name and doc
 
 
 def test_a_signature_that_python_cannot_have_is_left_out_of_the_repr() -> None:
@@ -630,22 +604,3 @@ def test_a_proxy_looks_like_its_tool(tool_spec: ToolSpec) -> None:
     assert tool.__doc__ == "Adds two numbers"
     assert str(inspect.signature(tool)) == "(a: int, b: int) -> int"
     assert repr(tool) == "<AsyncGRPCProxyTool calculate_sum(a: int, b: int) -> int>"
-
-
-def test_a_signature_shows_defaults_and_types_where_they_are_known() -> None:
-    spec = ToolSpec(
-        name="find",
-        arguments=[
-            ArgumentSpec(name="text", required=True),
-            ArgumentSpec(name="limit", python_type="int", default_value=serialize_value(10)),
-            ArgumentSpec(name="where", python_type="str"),
-        ],
-    )
-
-    assert str(inspect.signature(proxy_with(spec))) == "(text, limit: int = 10, where: str = None)"
-
-
-def test_a_required_argument_behind_an_optional_one_is_keyword_only() -> None:
-    spec = ToolSpec(name="find", arguments=[ArgumentSpec(name="limit"), ArgumentSpec(name="text", required=True)])
-
-    assert str(inspect.signature(proxy_with(spec))) == "(limit=None, *, text)"

@@ -20,12 +20,13 @@ from grpc_tool_bridge.link.dialer import CLOSED
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.status import Code, link_error
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.authentication import BearerToken
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.session_defaults import read_facts
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.frames import link_behaviour
 from grpc_tool_bridge.transport.link_stub import LinkStub, LinkTransport
-from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
+from grpc_tool_bridge.transport.servicer import AuthenticationInterceptor, service_handler
 from grpc_tool_bridge.transport.status import rpc_error
 from support.patience import PATIENCE
 from unit.link.fakes import FakeStream, settle
@@ -672,7 +673,7 @@ class Host:
         self.refusal: ToolBridgeError | None = None
         self._links = LinkServer(self.hub, Settings())
         self._cut = asyncio.Event()
-        self.server = grpc.aio.server(interceptors=[TokenInterceptor(token)] if token else [])
+        self.server = grpc.aio.server(interceptors=[AuthenticationInterceptor(BearerToken(token))] if token else [])
         handler = service_handler(self.hub, link=self._serve if links else None)
         self.server.add_generic_rpc_handlers((handler,))
         self.port = self.server.add_insecure_port("127.0.0.1:0")

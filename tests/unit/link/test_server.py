@@ -78,9 +78,9 @@ class Relaying(Served):
         self.cancelled = 0
         self.takes = True
 
-    def relay_tool(self, request: pb.ToolCallRequest, context: RequestContext, done: Any) -> "Relaying | None":
+    def begin_tool(self, request: pb.ToolCallRequest, context: RequestContext, done: Any) -> Any:
         if not self.takes:
-            return None
+            return self.execute_tool(request, context)
         assert request.tool_id == "t"
         self.relayed.append(done)
         return self
@@ -100,6 +100,7 @@ class Desk:
         self.peer = Link(dialler=True, hello=pb.LinkHello())
         self.answers: list[Any] = []
         self.parent: Any = None
+        self.principal: Any = None
         self.refusal: Exception | None = None
         self.replied: list[tuple[str, Any]] = []
         self.blocked = False

@@ -93,7 +93,7 @@ class Desk:
 
     def busy(self) -> int:
         """Counts the calls that run at the hub."""
-        return self.server.hub.executor.active
+        return self.server.hub.admission.active
 
     async def quiet(self) -> None:
         """Waits until no call runs at the hub any more."""

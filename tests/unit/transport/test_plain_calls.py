@@ -14,12 +14,13 @@ from grpc_tool_bridge.errors import NotFoundError
 from grpc_tool_bridge.link.calls import LinkCall
 from grpc_tool_bridge.link.dialer import CLOSED
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.authentication import BearerToken
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.session_defaults import read_facts
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
 from grpc_tool_bridge.transport.link_stub import LinkStub
 from grpc_tool_bridge.transport.plain_calls import PlainCalls
-from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
+from grpc_tool_bridge.transport.servicer import AuthenticationInterceptor, service_handler
 from grpc_tool_bridge.transport.status import from_rpc_error
 from support.patience import PATIENCE
 
@@ -95,7 +96,7 @@ class Desk:
         self.tasks = TaskSet()
 
     async def open(self) -> None:
-        self.server = grpc.aio.server(interceptors=[TokenInterceptor("hush"), self.recorder])
+        self.server = grpc.aio.server(interceptors=[AuthenticationInterceptor(BearerToken("hush")), self.recorder])
         self.server.add_generic_rpc_handlers((service_handler(self.hub),))
         port = self.server.add_insecure_port("127.0.0.1:0")
         await self.server.start()

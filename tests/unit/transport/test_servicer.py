@@ -12,9 +12,10 @@ import pytest
 from grpc_tool_bridge.errors import MAX_MESSAGE_CHARS, NotFoundError, SessionNotFoundError, ValidationError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
+from grpc_tool_bridge.rpc.authentication import BearerToken
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.methods import METHODS
-from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
+from grpc_tool_bridge.transport.servicer import AuthenticationInterceptor, service_handler
 from grpc_tool_bridge.transport.status import from_rpc_error
 
 Serve = Callable[..., Awaitable[Any]]
@@ -78,7 +79,9 @@ async def serve(hub: SomeHub) -> AsyncIterator[Serve]:
 
     async def serve(*, token: str | None = None, patience: float = 60, raw: bool = False) -> Any:
         """Returns a stub, or where ``raw`` is asked for the channel itself."""
-        server = grpc.aio.server(interceptors=[TokenInterceptor(token)] if token is not None else [])
+        server = grpc.aio.server(
+            interceptors=[AuthenticationInterceptor(BearerToken(token))] if token is not None else []
+        )
         server.add_generic_rpc_handlers((service_handler(hub, patience=patience),))
         port = server.add_insecure_port("localhost:0")
         await server.start()
@@ -267,7 +270,7 @@ async def test_anybody_may_ask_for_health_and_an_unknown_method_stays_unknown() 
         def __init__(self, method: str) -> None:
             self.method = method
 
-    interceptor = TokenInterceptor("hush")
+    interceptor = AuthenticationInterceptor(BearerToken("hush"))
     for method in ("/grpc.health.v1.Health/Check", "/no.such/Method"):
         assert await interceptor.intercept_service(continuation, Details(method)) is None
     assert asked == ["/grpc.health.v1.Health/Check", "/no.such/Method"]
@@ -283,4 +286,4 @@ async def test_a_token_of_bytes_is_compared_as_well() -> None:
         method = METHODS["ExecuteTool"].path
         invocation_metadata = (("authorization", b"Bearer hush"),)
 
-    assert await TokenInterceptor("hush").intercept_service(continuation, Details()) is passed
+    assert await AuthenticationInterceptor(BearerToken("hush")).intercept_service(continuation, Details()) is passed

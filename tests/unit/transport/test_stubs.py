@@ -1,4 +1,4 @@
-"""Stubs: over a channel, and of a hub in the same process."""
+"""The generated stub over a channel."""
 
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -6,15 +6,12 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from grpc_tool_bridge.core.hub import Hub
-from grpc_tool_bridge.errors import ProtocolError, UnimplementedError
+from grpc_tool_bridge.errors import ProtocolError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
-from grpc_tool_bridge.rpc.methods import METHODS
-from grpc_tool_bridge.rpc.session_defaults import read_facts
 from grpc_tool_bridge.transport import stubs as client_stub
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
-from grpc_tool_bridge.transport.stubs import LocalTransport, RpcTransport, close_stream
+from grpc_tool_bridge.transport.stubs import RpcTransport, close_stream
 
 
 async def test_a_stub_over_a_connection_is_made_when_it_is_first_used_and_kept() -> None:
@@ -65,39 +62,6 @@ async def test_a_token_is_bound_to_every_call(monkeypatch: pytest.MonkeyPatch) -
     assert transport.stub is None
     assert isinstance(given[0], AuthorizedChannel)
     await transport.close()
-
-
-async def test_a_hub_in_the_process_is_called_under_the_stubs_names() -> None:
-    hub = Hub()
-    transport = LocalTransport(hub)
-    assert transport.where == "this process"
-    response = await transport.stub.InitializeSession(pb.InitializeSessionRequest(session_id="s"))
-    assert response.success
-    await transport.close()
-    assert (await transport.stub.Heartbeat(pb.HeartbeatRequest(session_id="s"))).session_valid
-
-
-async def test_whoever_opens_a_session_in_the_process_is_told_its_facts() -> None:
-    call = LocalTransport(Hub()).stub.InitializeSession(pb.InitializeSessionRequest(session_id="s"))
-    assert await call.trailing_metadata() == ()
-    await call
-    assert read_facts(await call.trailing_metadata())["idle-timeout"] == 300
-
-
-class NoHub:
-    """Offers no method at all."""
-
-    def session_facts(self, session_id: str) -> dict[str, int]:
-        return {}
-
-
-def test_what_a_hub_does_not_offer_is_named() -> None:
-    stub = LocalTransport(NoHub()).stub
-    for name in METHODS:
-        with pytest.raises(UnimplementedError, match=f"this hub does not offer {name}"):
-            getattr(stub, name)
-    with pytest.raises(AttributeError, match="Nothing"):
-        stub.Nothing  # noqa: B018 - reading it is the test
 
 
 async def test_closing_a_stream_ends_a_generator_and_cancels_a_call() -> None:

@@ -37,7 +37,9 @@ async def name() -> str:
 
 
 def hub(*tools: Any, **settings: Any) -> BridgeServer:
-    return BridgeServer(tools=tools, settings=Settings(**{"shutdown_grace": 0.0, "worker_grace": 0.0, **settings}))
+    return BridgeServer(
+        tools=tools, settings=Settings(**{"shutdown_grace": 0.0, "worker_grace_period": 0.0, **settings})
+    )
 
 
 @pytest.fixture

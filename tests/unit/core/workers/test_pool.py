@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from typing import Any
 
 import pytest
@@ -13,7 +13,10 @@ from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import Session, SessionStore
-from grpc_tool_bridge.core.workers.pool import DEFAULT_CAPACITY, MAX_LOSSES, MAX_WORKER_TOOLS, Worker, WorkerPool
+from grpc_tool_bridge.core.workers.backend import workers_of
+from grpc_tool_bridge.core.workers.dispatch import MAX_LOSSES
+from grpc_tool_bridge.core.workers.pool import MAX_WORKER_TOOLS, WorkerPool
+from grpc_tool_bridge.core.workers.worker import DEFAULT_CAPACITY, Worker
 from grpc_tool_bridge.errors import (
     AlreadyExistsError,
     MessageTooLargeError,
@@ -112,10 +115,10 @@ class World:
     """A pool, a session, and what the test makes of them."""
 
     def __init__(self, **settings: Any) -> None:
-        self.store = SessionStore(Settings(**{**CALM, "worker_grace": 0.0, **settings}))
+        self.store = SessionStore(Settings(**{**CALM, "worker_grace_period": 0.0, **settings}))
         self.registry = ToolRegistry(self.store)
         self.pool = WorkerPool(self.registry)
-        self.left_behind = TaskSet()
+        self.orphaned = TaskSet()
         self.tasks: list[asyncio.Task[Any]] = []
         self.session: Session
 
@@ -147,17 +150,21 @@ class World:
 
     def call(self, name: str, *, parent: HubCall | None = None) -> HubCall:
         tool = self.registry.find(self.session, name)
-        return HubCall(self.session, tool, time.monotonic() + 60, parent=parent, left_behind=self.left_behind)
+        return HubCall(self.session, tool, time.monotonic() + 60, parent=parent, orphaned=self.orphaned)
+
+    def execute(self, call: HubCall, payload: bytes) -> Coroutine[Any, Any, bytes]:
+        return self.pool.dispatcher.call(call, workers_of(call.tool), payload)
 
     async def begin(self, name: str, *, parent: HubCall | None = None, payload: bytes = b"") -> "asyncio.Task[bytes]":
         """Makes a call, and lets it come as far as it can."""
-        task = asyncio.create_task(self.pool.execute(self.call(name, parent=parent), payload))
+        task = asyncio.create_task(self.execute(self.call(name, parent=parent), payload))
         self.tasks.append(task)
         await turns()
         return task
 
     def stream(self, name: str) -> AsyncGenerator[bytes, None]:
-        return self.pool.stream(self.call(name), b"")
+        call = self.call(name)
+        return self.pool.dispatcher.stream(call, workers_of(call.tool), b"")
 
     async def read(self, stream: AsyncGenerator[bytes, None]) -> "asyncio.Task[bytes]":
         async def read() -> bytes:
@@ -265,11 +272,11 @@ class TestChoosing:
         link = world.worker("outer", "inner", capacity=1)
         other = world.worker("middle")
         outer = world.call("outer")
-        task = asyncio.create_task(world.pool.execute(outer, b""))
+        task = asyncio.create_task(world.execute(outer, b""))
         world.tasks.append(task)
         await turns()
         middle = world.call("middle", parent=outer)
-        world.tasks.append(asyncio.create_task(world.pool.execute(middle, b"")))
+        world.tasks.append(asyncio.create_task(world.execute(middle, b"")))
         await turns()
         assert len(other.open) == 1
         inner = await world.begin("inner", parent=middle)
@@ -285,7 +292,7 @@ class TestChoosing:
         world.worker("outer")
         busy = world.worker("inner", capacity=1)
         outer = world.call("outer")
-        world.tasks.append(asyncio.create_task(world.pool.execute(outer, b"")))
+        world.tasks.append(asyncio.create_task(world.execute(outer, b"")))
         await world.begin("inner")
         await world.begin("inner", parent=outer)
         assert len(busy.open) == 1
@@ -308,7 +315,7 @@ class TestWaiting:
             await world.begin("t", payload=b"%d" % number)
         link.reply()
         # The place was given to the one that waits, who has not had a turn to take it.
-        late = asyncio.create_task(world.pool.execute(world.call("t"), b"late"))
+        late = asyncio.create_task(world.execute(world.call("t"), b"late"))
         world.tasks.append(late)
         await turns()
         assert link.payloads == [b"0", b"1"]
@@ -348,7 +355,7 @@ class TestWaiting:
         assert link.payloads == [b"0", b"2"]
         calls[3].cancel()
         await turns()
-        assert not world.pool._waiting
+        assert not world.pool.dispatcher.has_waiting
 
     async def test_a_call_that_is_cancelled_as_it_gets_its_place_passes_it_on(self, world: World) -> None:
         link = world.worker("t", capacity=1)
@@ -396,7 +403,7 @@ class TestWaiting:
         link = world.worker("t")
         await turns()
         assert len(link.open) == 2
-        assert not world.pool._waiting
+        assert not world.pool.dispatcher.has_waiting
 
     async def test_more_capacity_takes_those_who_wait(self, world: World) -> None:
         link = world.worker("t", capacity=1)
@@ -496,7 +503,7 @@ class TestLost:
             await soon(call)
 
     async def test_without_a_worker_calls_wait_as_long_as_the_grace_lasts(self) -> None:
-        world = await made(worker_grace=0.02)
+        world = await made(worker_grace_period=0.02)
         link = world.worker(IDEMPOTENT)
         running = await world.begin("safe")
         world.pool.on_disconnect(link, "killed")
@@ -509,7 +516,7 @@ class TestLost:
         await world.close()
 
     async def test_a_worker_that_comes_within_the_grace_keeps_tool_and_calls(self) -> None:
-        world = await made(worker_grace=60.0)
+        world = await made(worker_grace_period=60.0)
         link = world.worker("once")
         (tool,) = world.registry.visible(None)
         world.pool.on_disconnect(link, "killed")
@@ -527,10 +534,10 @@ class TestLost:
         call = world.call("once")
         world.pool.unregister(link, "", ["once"])
         with pytest.raises(UnavailableError, match="no worker runs once now"):
-            await soon(world.pool.execute(call, b""))
+            await soon(world.execute(call, b""))
 
     async def test_the_end_of_the_pool_ends_its_timers(self) -> None:
-        world = await made(worker_grace=60.0)
+        world = await made(worker_grace_period=60.0)
         world.pool.on_disconnect(world.worker("t"), "killed")
         assert world.pool._orphans
         await world.close()
@@ -680,23 +687,23 @@ class TestRegistering:
         described = ToolSpec(name="t", version="1", input_schema="{}", description="In other words.")
         second = world.worker(described)
         assert world.registry.visible(None) == [tool]
-        assert tool.workers == [world.known(first), world.known(second)]
+        assert workers_of(tool) == [world.known(first), world.known(second)]
         for other in (ToolSpec(name="t", version="2", input_schema="{}"), ToolSpec(name="t", version="1")):
             with pytest.raises(AlreadyExistsError, match="with another schema or version"):
                 world.worker(other)
         assert len(world.pool) == 2
 
     async def test_a_tool_of_those_who_have_gone_can_be_another(self) -> None:
-        world = await made(worker_grace=60.0)
+        world = await made(worker_grace_period=60.0)
         world.pool.on_disconnect(world.worker(ToolSpec(name="t", version="1")), "killed")
         link = world.worker(ToolSpec(name="t", version="2"))
         (tool,) = world.registry.visible(None)
         assert tool.spec.version == "2"
-        assert tool.workers == [world.known(link)]
+        assert workers_of(tool) == [world.known(link)]
         await world.close()
 
     async def test_calls_that_wait_for_a_tool_that_became_another_are_told_at_once(self) -> None:
-        world = await made(worker_grace=3_600.0)
+        world = await made(worker_grace_period=3_600.0)
         world.pool.on_disconnect(world.worker(ToolSpec(name="t", version="1")), "killed")
         waiting = await world.begin("t")
         world.worker(ToolSpec(name="t", version="2"))
@@ -706,7 +713,7 @@ class TestRegistering:
         await world.close()
 
     async def test_calls_that_wait_for_a_worker_that_dials_again_with_another_schema_are_told_at_once(self) -> None:
-        world = await made(worker_grace=3_600.0)
+        world = await made(worker_grace_period=3_600.0)
         world.worker(ToolSpec(name="t", version="1"), name="w", capacity=1)
         await world.begin("t")
         waiting = await world.begin("t")

@@ -1,0 +1,96 @@
+"""Calls of a hub in the same process."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator
+from functools import partial
+from typing import Any
+
+from grpc_tool_bridge.aio import forks
+from grpc_tool_bridge.aio.loops import ended_with, has_ended, lives_elsewhere, running_loop
+from grpc_tool_bridge.errors import UnimplementedError
+from grpc_tool_bridge.rpc.methods import METHODS
+from grpc_tool_bridge.rpc.session_defaults import SessionFacts, fact_metadata
+from grpc_tool_bridge.transport.stubs import Unlinked
+
+
+class LocalTransport(Unlinked):
+    """Calls of a hub in the same process: its methods under the names of the stub, with no socket between.
+
+    Args:
+        hub: The hub.
+    """
+
+    where = "this process"
+
+    def __init__(self, hub: SessionFacts) -> None:
+        self._hub = hub
+        self._stub: Any = _LocalStub(hub)
+        # Where the hub lives, once that is known.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._inherited = False
+        forks.watch(self)
+
+    @property
+    def stub(self) -> Any:
+        """The hub's methods.
+
+        Raises:
+            ProtocolError: The hub lives in another event loop, or in another process.
+        """
+        if running_loop() is not self._loop:
+            self._enter()
+        return self._stub
+
+    @stub.setter
+    def stub(self, stub: Any) -> None:
+        self._stub = stub
+
+    def _enter(self) -> None:
+        if self._inherited:
+            raise forks.refusal("the hub of this bridge")
+        loop = running_loop()
+        home = self._loop or getattr(self._hub, "loop", None)
+        if home is None or loop is None or home is loop:
+            self._loop = home or loop
+        elif has_ended(home):
+            raise ended_with("the hub of this bridge", "make another hub in the loop that runs here")
+        else:
+            raise lives_elsewhere("the hub of this bridge")
+
+    async def close(self) -> None:
+        """Does nothing: the hub is its owner's."""
+
+    def forked(self) -> None:
+        """Refuses, in a process that has inherited it, to be used."""
+        self._inherited = self._loop is not None or getattr(self._hub, "loop", None) is not None
+        self._loop = None
+
+
+class _LocalStub:
+    def __init__(self, hub: SessionFacts) -> None:
+        for name, method in METHODS.items():
+            function = getattr(hub, method.attribute, None)
+            if function is not None:
+                setattr(self, name, partial(_LocalOpening, hub, function) if name == "InitializeSession" else function)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in METHODS:
+            raise UnimplementedError(f"this hub does not offer {name}")
+        raise AttributeError(name)
+
+
+class _LocalOpening:
+    """A call that opens a session; like one of gRPC's, it has trailing metadata once it was awaited."""
+
+    def __init__(self, hub: SessionFacts, function: Callable[[Any], Awaitable[Any]], request: Any) -> None:
+        self._hub = hub
+        self._answer = function(request)
+        self._session_id = ""
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        response = yield from self._answer.__await__()
+        self._session_id = response.session_id
+        return response
+
+    async def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
+        return fact_metadata(self._hub, self._session_id)

@@ -1,0 +1,62 @@
+"""A tool's signature, as Python shows it."""
+
+import inspect
+from typing import Any
+
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec
+from grpc_tool_bridge.values.serialization import deserialize_value
+
+# In the text of an error, a signature is cut to so many characters.
+MAX_SIGNATURE_CHARS = 300
+
+# How the tool's own language wants an argument, where not by position or name.
+_KINDS = {
+    "positional-only": inspect.Parameter.POSITIONAL_ONLY,
+    "keyword-only": inspect.Parameter.KEYWORD_ONLY,
+    "var-positional": inspect.Parameter.VAR_POSITIONAL,
+    "var-keyword": inspect.Parameter.VAR_KEYWORD,
+}
+
+
+class _TypeName(str):
+    """The name of a type, which a signature shows as the type itself would be shown: without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def signature_of(spec: ToolSpec) -> inspect.Signature:
+    """Makes the signature of a tool; raises ValueError where Python has none such."""
+    parameters = [_parameter(argument) for argument in spec.arguments]
+    # Python wants what has no default before what has one; by name, the order is free.
+    defaults = False
+    for index, parameter in enumerate(parameters):
+        if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            defaults = defaults or parameter.default is not inspect.Parameter.empty
+            if defaults and parameter.default is inspect.Parameter.empty:
+                parameters[index] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+    parameters.sort(key=lambda parameter: parameter.kind)
+    result = _TypeName(spec.return_type.python_type) or inspect.Signature.empty
+    return inspect.Signature(parameters, return_annotation=result)
+
+
+def shown(spec: ToolSpec) -> str:
+    """Writes a tool as its name and arguments."""
+    try:
+        signature = str(signature_of(spec).replace(return_annotation=inspect.Signature.empty))
+    except ValueError:
+        signature = "(…)"
+    text = f"{spec.name}{signature}"
+    return text if len(text) <= MAX_SIGNATURE_CHARS else f"{text[:MAX_SIGNATURE_CHARS]}…"
+
+
+def _parameter(argument: ArgumentSpec) -> inspect.Parameter:
+    rules = (rule for rule in argument.validation.custom_rules if rule in _KINDS)
+    kind = _KINDS.get(next(rules, ""), inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    default: Any = inspect.Parameter.empty
+    if kind not in {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} and not argument.required:
+        default = deserialize_value(argument.default_value) if argument.HasField("default_value") else None
+    annotation = _TypeName(argument.python_type) or inspect.Parameter.empty
+    return inspect.Parameter(argument.name, kind, default=default, annotation=annotation)

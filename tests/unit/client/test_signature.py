@@ -1,0 +1,23 @@
+"""The signature that a proxy shows."""
+
+from grpc_tool_bridge import ArgumentSpec, ToolSpec, serialize_value
+from grpc_tool_bridge.client.signature import signature_of
+
+
+def test_a_signature_shows_defaults_and_types_where_they_are_known() -> None:
+    spec = ToolSpec(
+        name="find",
+        arguments=[
+            ArgumentSpec(name="text", required=True),
+            ArgumentSpec(name="limit", python_type="int", default_value=serialize_value(10)),
+            ArgumentSpec(name="where", python_type="str"),
+        ],
+    )
+
+    assert str(signature_of(spec)) == "(text, limit: int = 10, where: str = None)"
+
+
+def test_a_required_argument_behind_an_optional_one_is_keyword_only() -> None:
+    spec = ToolSpec(name="find", arguments=[ArgumentSpec(name="limit"), ArgumentSpec(name="text", required=True)])
+
+    assert str(signature_of(spec)) == "(limit=None, *, text)"
