@@ -216,7 +216,7 @@ def _busy(session: Any) -> bool:
 
 def _carries(hub_link: Any) -> bool:
     link = hub_link._link
-    held = hub_link._server._held
+    held = hub_link._server._pending
     return bool(link.incoming or link._inbox.bytes or link._inbox.assembled or link.waiting_bytes or held)
 
 
