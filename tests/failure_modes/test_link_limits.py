@@ -177,7 +177,7 @@ async def test_a_stream_that_its_reader_leaves_lying_holds_up_no_other(over_link
     # No more than its credit, a lane, and the buffer of values before it.
     assert source.given * source.size < INITIAL_CREDIT + LANE_BYTES + 20 * source.size
     (call,) = world.bridge.client._transport._current._link.calls.values()  # type: ignore[attr-defined]  # a link's
-    assert sum(map(len, call._arrived)) < INITIAL_CREDIT + source.size + WRAPPING
+    assert sum(map(len, call._messages)) < INITIAL_CREDIT + source.size + WRAPPING
     await lying.aclose()
     await world.quiet()
 

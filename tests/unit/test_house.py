@@ -18,7 +18,7 @@ MAX_FUNCTION_LINES = 60
 
 # What does not hold yet. An entry that is no longer needed fails its test, so that the lists only become shorter.
 ROOMS_WITH_A_CIRCLE: list[set[str]] = []
-LONG_MODULES = {"link.protocol"}
+LONG_MODULES: set[str] = set()
 LONG_FUNCTIONS = {"worker.worker.__init__"}
 
 
