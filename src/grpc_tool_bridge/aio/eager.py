@@ -161,7 +161,7 @@ class _Runner:
         if self._coroutine is None or self._done is None:
             return
         try:
-            result = await go_on(self._coroutine, self._waits_for, cancelled)
+            result = await resume(self._coroutine, self._waits_for, cancelled)
         except BaseException as error:  # noqa: BLE001 - handed to the caller
             self._done(None, error)
         else:
@@ -169,7 +169,7 @@ class _Runner:
 
 
 @types.coroutine
-def go_on(
+def resume(
     coroutine: Coroutine[Any, Any, T], waits_for: Any, cancelled: asyncio.CancelledError | None = None
 ) -> Generator[Any, Any, T]:
     """Drives a coroutine that has made its first step from where it waits, in the running task.
@@ -228,14 +228,31 @@ class Write:
         if not self._done and isinstance(waits_for, asyncio.Future):
             waits_for.add_done_callback(_heed)
 
-    def __await__(self) -> Generator[Any, None, None]:
+    @types.coroutine
+    def wait(self, turns: int = 0) -> Generator[Any, None, None]:
+        """Waits for its end.
+
+        Args:
+            turns: Of the event loop, for which it looks whether the end is there before the loop may fall asleep.
+        """
         if self._error is not None:
             raise self._error
-        if not self._done:
+        if self._done:
+            return
+        cancelled: asyncio.CancelledError | None = None
+        try:
             try:
-                yield from go_on(self._write, self._waits_for)
-            finally:
-                self._done = True
+                for _ in range(turns):
+                    yield
+            except asyncio.CancelledError as error:
+                cancelled = error
+            yield from resume(self._write, self._waits_for, cancelled)
+        finally:
+            self._done = True
+            self._write.close()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from self.wait()
 
 
 def _heed(write: asyncio.Future[None]) -> None:

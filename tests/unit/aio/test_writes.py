@@ -72,3 +72,39 @@ async def test_who_is_cancelled_while_it_waits_waits_for_the_clean_up_of_the_wri
     with pytest.raises(asyncio.CancelledError):
         await task
     assert steps == ["cleaned"]
+
+
+async def test_a_write_that_ends_within_the_turns_is_waited_for_no_longer() -> None:
+    taken = asyncio.get_running_loop().create_future()
+    steps: list[str] = []
+
+    async def write() -> None:
+        await taken
+        steps.append("written")
+
+    writing = Write(write())
+    asyncio.get_running_loop().call_soon(taken.set_result, None)
+    await writing.wait(2)
+    assert steps == ["written"]
+
+
+@pytest.mark.parametrize("turns", [0, 5])
+async def test_who_is_cancelled_during_the_turns_cancels_the_write_and_waits_for_its_end(turns: int) -> None:
+    ended: list[str] = []
+
+    async def write() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.sleep(0)
+            ended.append("ended")
+
+    async def wait() -> None:
+        await Write(write()).wait(turns)
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert ended == ["ended"]
