@@ -114,7 +114,7 @@ class GrpcServer:
         )
         service = service_handler(
             self._hub,
-            patience=settings.stream_timeout,
+            write_timeout=settings.stream_timeout,
             link=link_behaviour(self._links.serve, self._reads),
             reads=self._reads,
         )

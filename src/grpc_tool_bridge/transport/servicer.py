@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 def service_handler(
     hub: SessionFacts,
     *,
-    patience: float = STREAM_TIMEOUT,
+    write_timeout: float = STREAM_TIMEOUT,
     link: Callable[[Any, Any], Awaitable[None]] | None = None,
     reads: Reads | None = None,
 ) -> grpc.GenericRpcHandler:
@@ -54,7 +54,7 @@ def service_handler(
 
     Args:
         hub: An object with some of the methods; the others answer UNIMPLEMENTED.
-        patience: Seconds that a message of a stream waits for its reader; then the stream ends.
+        write_timeout: Seconds that a message of a stream waits for its reader; then the stream ends.
         link: Serves a link, whose frames are bytes; None: the method answers UNIMPLEMENTED.
         reads: Reads the requests; None: within the default limits.
     """
@@ -68,7 +68,7 @@ def service_handler(
         if function is None:
             behaviour: Any = _unimplemented(method)
         elif method.response_streaming:
-            behaviour = _streaming(method, function, reads, patience)
+            behaviour = _streaming(method, function, reads, write_timeout)
         else:
             behaviour = _unary(method, function, reads, hub)
         handlers[name] = _handler_of_shape(method.response_streaming)(behaviour)
@@ -115,7 +115,7 @@ def _unary(
 
 
 def _streaming(
-    method: Method, function: Callable[..., AsyncGenerator[Any, None]], reads: Reads, patience: float
+    method: Method, function: Callable[..., AsyncGenerator[Any, None]], reads: Reads, write_timeout: float
 ) -> Callable[..., Awaitable[None]]:
     read, name = partial(read_request, method), method.name
     with_context, with_time_out = takes_context(function), name in RUN_TOOLS
@@ -132,7 +132,7 @@ def _streaming(
             return
         # A call that gives itself less time holds its place no longer than that for a reader that stalls.
         own = request.timeout_ms / 1000 if with_time_out else 0
-        await _send_all(context, rpc, messages, min(own, patience) if own > 0 else patience)
+        await _send_all(context, rpc, messages, min(own, write_timeout) if own > 0 else write_timeout)
 
     return stream
 

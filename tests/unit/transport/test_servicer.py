@@ -77,12 +77,12 @@ async def serve(hub: SomeHub) -> AsyncIterator[Serve]:
     servers: list[grpc.aio.Server] = []
     channels: list[grpc.aio.Channel] = []
 
-    async def serve(*, token: str | None = None, patience: float = 60, raw: bool = False) -> Any:
+    async def serve(*, token: str | None = None, write_timeout: float = 60, raw: bool = False) -> Any:
         """Returns a stub, or where ``raw`` is asked for the channel itself."""
         server = grpc.aio.server(
             interceptors=[AuthenticationInterceptor(BearerToken(token))] if token is not None else []
         )
-        server.add_generic_rpc_handlers((service_handler(hub, patience=patience),))
+        server.add_generic_rpc_handlers((service_handler(hub, write_timeout=write_timeout),))
         port = server.add_insecure_port("localhost:0")
         await server.start()
         servers.append(server)
@@ -211,7 +211,7 @@ async def test_bytes_that_are_no_request_are_refused_as_the_peers_fault(
 
 
 async def test_a_reader_that_takes_nothing_for_too_long_loses_its_stream(serve: Serve, hub: SomeHub) -> None:
-    stub = await serve(patience=0.05)
+    stub = await serve(write_timeout=0.05)
     call = stub.StreamTool(pb.ToolStreamRequest(tool_id="endless", stream_id="x" * 1_000_000))
     await call.read()
     await hub.ended.wait()
