@@ -12,14 +12,14 @@ from grpc_tool_bridge.client.bridge import ToolBridge
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.hub import Hub
-from grpc_tool_bridge.errors import ToolBridgeError, ToolCommunicationError, ToolExecutionError
+from grpc_tool_bridge.errors import ToolCommunicationError, ToolExecutionError
 from grpc_tool_bridge.link.listener import LinkServer
-from grpc_tool_bridge.link.streams import FrameStream, stream_failure
+from grpc_tool_bridge.link.streams import Dialable, FrameStream
 from grpc_tool_bridge.transport.link_stub import LinkTransport
 from integration.connections import soon
 
 
-class SocketStream:
+class SocketStream(FrameStream):
     """Frames over a socket, each with its length before it."""
 
     peer = "a socket pair"
@@ -41,11 +41,8 @@ class SocketStream:
     def close(self) -> None:
         self._writer.close()
 
-    async def failure(self, error: Exception | None) -> ToolBridgeError:
-        return stream_failure(error)
 
-
-class SocketPairs:
+class SocketPairs(Dialable):
     """An endpoint and the way to it: each dial makes a pair, whose other end the hub accepts."""
 
     where = "a socket pair"
@@ -61,9 +58,6 @@ class SocketPairs:
         ours, theirs = [SocketStream(*await asyncio.open_connection(sock=end)) for end in socket.socketpair()]
         self.tasks.spawn(self._links.serve(theirs), "toy link")
         return ours
-
-    def plain_calls(self, tasks: TaskSet) -> None:
-        return None
 
     async def close(self, *, stranded: bool = False) -> None:
         await self.tasks.aclose()

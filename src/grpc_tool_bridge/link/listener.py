@@ -1,4 +1,8 @@
-"""The hub's end of its links."""
+"""The hub's end of its links.
+
+Of a peer that says no hello, and of one that reads nothing, this end decides that its link is over (``hello_timeout``,
+``stream_timeout``). The deadline of a call is the business of whoever runs it.
+"""
 
 import asyncio
 import contextlib

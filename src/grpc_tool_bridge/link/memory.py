@@ -7,7 +7,7 @@ from typing import Any
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.errors import InternalError, ToolBridgeError
 from grpc_tool_bridge.link.status import Code, link_error
-from grpc_tool_bridge.link.streams import FrameStream, stream_failure
+from grpc_tool_bridge.link.streams import Dialable, FrameStream
 
 # Frames in one direction that wait to be read; more hold up who writes.
 MAX_FRAMES = 16
@@ -33,7 +33,7 @@ class MemoryConnection:
         return _MemoryWay(self._serve)
 
 
-class _MemoryWay:
+class _MemoryWay(Dialable):
     """The way to a hub in the same process."""
 
     def __init__(self, serve: Serve) -> None:
@@ -43,9 +43,6 @@ class _MemoryWay:
     async def dial(self) -> FrameStream:
         return _DialledStream(self._serve, self._tasks)
 
-    def plain_calls(self, tasks: Any) -> None:  # noqa: ARG002 - the signature is a Dialable's
-        return None
-
     async def close(self, *, stranded: bool = False) -> None:
         if stranded:
             self._tasks.abandon()
@@ -53,10 +50,12 @@ class _MemoryWay:
             await self._tasks.aclose()
 
 
-class _AcceptedStream:
+class _AcceptedStream(FrameStream):
     """The hub's end of a stream."""
 
     peer = "this process"
+    read: Any
+    write: Any
 
     def __init__(self, incoming: "_Frames", outgoing: "_Frames") -> None:
         self.read, self.write = incoming.read, outgoing.write
@@ -64,14 +63,13 @@ class _AcceptedStream:
     def close(self) -> None:
         """Does nothing: the stream ends with the task that serves it."""
 
-    async def failure(self, error: Exception | None) -> ToolBridgeError:
-        return stream_failure(error)
 
-
-class _DialledStream:
+class _DialledStream(FrameStream):
     """The dialler's end of a stream; the hub's end runs in a task beside it."""
 
     peer = "this process"
+    read: Any
+    write: Any
 
     def __init__(self, serve: Serve, tasks: TaskSet) -> None:
         self._to_hub, self._to_dialler = _Frames(), _Frames()
@@ -100,7 +98,7 @@ class _DialledStream:
         if error is not None and not isinstance(error, ConnectionError):
             raise error
         await asyncio.wait((self._serving,))
-        return self._error or stream_failure(None)
+        return self._error or await super().failure(None)
 
 
 class _Frames:

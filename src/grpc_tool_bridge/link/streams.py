@@ -1,7 +1,8 @@
 """What carries the frames of a link: gRPC, memory, a socket, or whatever else implements these three.
 
 An ``Endpoint`` names a peer, a ``Dialable`` is the open way to it, and a ``FrameStream`` is one stream of frames there.
-Who accepts links needs streams only, and gives each to ``LinkServer.serve``.
+Who accepts links needs streams only, and gives each to ``LinkServer.serve``. A class that derives from one of them has
+what is the same for most.
 """
 
 from collections.abc import Coroutine
@@ -36,6 +37,8 @@ class FrameStream(Protocol):
     async def failure(self, error: Exception | None) -> ToolBridgeError:
         """Says why the stream ended, before it is closed here; only the end that dialled asks.
 
+        By itself it knows of OSError and EOFError, and of a peer that tells nothing.
+
         Args:
             error: What ``read`` or ``write`` raised; None where ``read`` gave None.
 
@@ -46,7 +49,11 @@ class FrameStream(Protocol):
         Raises:
             Exception: The error itself, where it is none of a stream.
         """
-        return stream_failure(error)
+        if error is None:
+            return link_error(Code.UNAVAILABLE, "the hub ended it")
+        if isinstance(error, OSError | EOFError):
+            return link_error(Code.UNAVAILABLE, str(error) or type(error).__name__)
+        raise error
 
 
 class Dialable(Protocol):
@@ -65,6 +72,7 @@ class Dialable(Protocol):
         Args:
             tasks: A TaskSet, owner of what waits for answers.
         """
+        del tasks
 
     async def close(self, *, stranded: bool = False) -> None:
         """Closes the way, and with it its streams.
@@ -91,12 +99,3 @@ class Endpoint(Protocol):
         Raises:
             OSError: A file that it needs cannot be read.
         """
-
-
-def stream_failure(error: Exception | None) -> ToolBridgeError:
-    """Says why a stream ended whose peer tells nothing, and which breaks with an OSError or EOFError."""
-    if error is None:
-        return link_error(Code.UNAVAILABLE, "the hub ended it")
-    if isinstance(error, OSError | EOFError):
-        return link_error(Code.UNAVAILABLE, str(error) or type(error).__name__)
-    raise error

@@ -10,7 +10,7 @@ from grpc.aio import AioRpcError
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError
 from grpc_tool_bridge.link.status import Code, link_error
-from grpc_tool_bridge.link.streams import FrameStream, stream_failure
+from grpc_tool_bridge.link.streams import Dialable, FrameStream
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection, close_stranded
@@ -39,7 +39,7 @@ class GrpcEndpoint:
         return GrpcWay(self._connection.open(), self._connection.token)
 
 
-class GrpcWay:
+class GrpcWay(Dialable):
     """A channel, over which links are dialled.
 
     Args:
@@ -64,7 +64,7 @@ class GrpcWay:
         await (close_stranded(self._channel) if stranded else self._channel.close())
 
 
-class DialledFrames:
+class DialledFrames(FrameStream):
     """A stream that was dialled.
 
     Args:
@@ -72,6 +72,7 @@ class DialledFrames:
     """
 
     peer = ""
+    write: Any
 
     def __init__(self, rpc: Any) -> None:
         self._rpc = rpc
@@ -100,10 +101,10 @@ class DialledFrames:
         if error is not None and not isinstance(error, asyncio.InvalidStateError):
             raise error
         code = Code[(await self._rpc.code()).name]
-        return stream_failure(None) if code is Code.OK else link_error(code, await self._rpc.details())
+        return await super().failure(None) if code is Code.OK else link_error(code, await self._rpc.details())
 
 
-class AcceptedFrames:
+class AcceptedFrames(FrameStream):
     """A stream that a peer has dialled.
 
     Args:
@@ -111,12 +112,14 @@ class AcceptedFrames:
         reads: Reads the first frame in its turn, as any request; None: nobody waits for others.
     """
 
+    write: Any
+
     def __init__(self, context: Any, reads: Reads | None = None) -> None:
         self.peer: str = context.peer()
         self._context = context
         # Until the first frame has come.
         self._reads = reads
-        self.write: Any = context.write
+        self.write = context.write
 
     async def read(self) -> bytes | None:
         """As of a ``FrameStream``."""
@@ -142,10 +145,6 @@ class AcceptedFrames:
     def close(self) -> None:
         """As of a ``FrameStream``: the RPC itself ends with whoever serves it."""
         self._context = self.write = None
-
-    async def failure(self, error: Exception | None) -> ToolBridgeError:
-        """As of a ``FrameStream``."""
-        return stream_failure(error)
 
 
 def link_behaviour(

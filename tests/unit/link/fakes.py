@@ -4,11 +4,11 @@ import asyncio
 from typing import Any
 
 from grpc_tool_bridge.errors import ToolBridgeError
-from grpc_tool_bridge.link.streams import stream_failure
+from grpc_tool_bridge.link.streams import FrameStream
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 
 
-class FakeStream:
+class FakeStream(FrameStream):
     """A stream whose other end is the test: reads what is fed, keeps what is written.
 
     Attributes:
@@ -60,7 +60,7 @@ class FakeStream:
     async def failure(self, error: Exception | None) -> ToolBridgeError:
         if isinstance(error, ToolBridgeError):
             return error
-        return self.end or stream_failure(error)
+        return self.end or await super().failure(error)
 
 
 class Frames:
@@ -83,19 +83,18 @@ class Frames:
         await self._queue.put(frame)
 
 
-class PipeStream:
+class PipeStream(FrameStream):
     """One end of a stream between two ends in memory; to write None is to send no more."""
 
     peer = "this process"
+    read: Any
+    write: Any
 
     def __init__(self, incoming: Frames, outgoing: Frames) -> None:
         self.read, self.write = incoming.read, outgoing.write
 
     def close(self) -> None:
         """Does nothing: the other end may read on."""
-
-    async def failure(self, error: Exception | None) -> ToolBridgeError:
-        return stream_failure(error)
 
 
 async def settle() -> None:

@@ -19,6 +19,7 @@ from grpc_tool_bridge.link.calls import LinkCall
 from grpc_tool_bridge.link.dialer import CLOSED
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.status import Code, link_error
+from grpc_tool_bridge.link.streams import Dialable
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.authentication import BearerToken
 from grpc_tool_bridge.rpc.context import RequestContext
@@ -150,7 +151,7 @@ class FakeLink:
         await settle()
 
 
-class FakeWay:
+class FakeWay(Dialable):
     """Dials nobody."""
 
     def __init__(self) -> None:
@@ -158,9 +159,6 @@ class FakeWay:
 
     async def dial(self) -> FakeStream:
         return FakeStream()
-
-    def plain_calls(self, tasks: object) -> None:
-        return None
 
     async def close(self, *, stranded: bool = False) -> None:
         self.closed = True

@@ -9,7 +9,7 @@ import pytest
 from grpc_tool_bridge.errors import DeadlineExceededError, ProtocolError
 from grpc_tool_bridge.link.envelopes import call_prefix
 from grpc_tool_bridge.link.events import CallReceived, Event, HelloReceived, PongReceived, Replied
-from grpc_tool_bridge.link.io import LinkIO
+from grpc_tool_bridge.link.io import FlushPolicy, LinkIO
 from grpc_tool_bridge.link.outbox import OutgoingCall
 from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
@@ -20,12 +20,14 @@ from unit.link.fakes import FakeStream, settle
 class End:
     """One end of a link whose frames go through a pipe."""
 
-    def __init__(self, *, write_timeout: float = PATIENCE) -> None:
+    def __init__(self, *, write_timeout: float = PATIENCE, policy: FlushPolicy | None = None) -> None:
         self.pipe = FakeStream()
         self.link = Link(dialler=True, hello=pb.LinkHello(peer="me"))
         self.events: list[Event] = []
         self.turns = 0
-        self.io = LinkIO(self.link, self.pipe, on_event=self.take, on_writable=self.turn, write_timeout=write_timeout)
+        self.io = LinkIO(
+            self.link, self.pipe, on_event=self.take, on_writable=self.turn, write_timeout=write_timeout, policy=policy
+        )
         self.task = asyncio.create_task(self.io.run())
 
     def take(self, event: Event) -> None:
@@ -268,3 +270,74 @@ async def test_the_answers_that_came_before_a_link_broke_reach_those_who_wait(en
         await end.result()
     assert [event.call for event in end.events if isinstance(event, Replied)] == calls
     assert not any(isinstance(event, CallReceived) for event in end.events)
+
+
+# --------------------------------------------------------------------------------------------- when frames leave
+
+
+async def test_what_is_alone_leaves_after_the_frame_that_is_being_read_with_all_that_it_brought(end: End) -> None:
+    policy = end.io._policy
+
+    def take(event: Event) -> None:
+        end.link.call(make_call(), b"x")
+        end.io.schedule_flush(alone=True)
+        assert end.pipe.written == []
+
+    end.io._on_event = take
+    end.feed(*(pb.Envelope(pong=number) for number in range(3)))
+    await settle()
+    assert len(end.pipe.written) == 1
+    assert len(end.pipe.envelopes()) == 3
+    assert not policy._reading
+
+
+async def test_a_frame_of_one_link_sends_what_it_brought_to_another_of_the_same_policy(end: End) -> None:
+    other = End(policy=end.io._policy)
+    await settle()
+    other.pipe.envelopes()
+
+    def take(event: Event) -> None:
+        other.link.call(make_call(), b"x")
+        other.io.schedule_flush(alone=True)
+
+    end.io._on_event = take
+    end.feed(pb.Envelope(pong=1), pb.Envelope(pong=2))
+    await settle()
+    assert len(other.pipe.written) == 1
+    assert len(other.pipe.envelopes()) == 2
+    other.pipe.feed(None)
+    await other.result()
+
+
+async def test_what_is_alone_leaves_at_once_unless_the_loop_is_about_to_run_something(end: End) -> None:
+    end.link.call(make_call(), b"x")
+    end.io.schedule_flush(alone=True)
+    assert len(end.pipe.written) == 1
+    await settle()
+    asyncio.get_running_loop().call_soon(lambda: None)
+    end.link.call(make_call(), b"y")
+    end.io.schedule_flush(alone=True)
+    assert len(end.pipe.written) == 1
+    await settle()
+    assert len(end.pipe.written) == 2
+
+
+async def test_a_frame_whose_events_fail_leaves_the_policy_as_it_was(end: End) -> None:
+    def take(event: Event) -> None:
+        raise LookupError("it")
+
+    end.io._on_event = take
+    end.feed(pb.Envelope(pong=1))
+    with pytest.raises(LookupError):
+        await end.result()
+    assert not end.io._policy._reading
+
+
+async def test_one_timer_looks_after_all_writes(end: End) -> None:
+    watch = end.io._watch
+    assert watch is not None
+    for _ in range(5):
+        end.link.ping()
+        end.io.flush()
+        await settle()
+    assert end.io._watch is watch
