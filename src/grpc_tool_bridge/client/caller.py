@@ -46,12 +46,14 @@ class Caller:
     Attributes:
         session_id: The session that calls belong to; None before there is one.
         transport, options: As given.
+        closings: How often it was closed; a transport that is used after that opens anew.
     """
 
     def __init__(self, transport: Transport, *, options: CallOptions = _DEFAULTS) -> None:
         self.session_id: str | None = None
         self.options = options
         self.transport = transport
+        self.closings = 0
 
     def over(self, stub: Any) -> "Caller":
         """Makes a caller of the same session whose calls all go to ``stub``."""
@@ -179,6 +181,11 @@ class Caller:
             self._raise_failure(error, "Link")
             raise
 
+    async def close(self) -> None:
+        """Closes the transport; what waits for its next connection ends."""
+        self.closings += 1
+        await self.transport.close()
+
     def _raise_failure(
         self, error: BaseException, method: str, tool: str | None = None, timeout: float | None = None
     ) -> None:
@@ -194,7 +201,7 @@ class Caller:
             raise ToolCommunicationError(what, DEADLINE_EXCEEDED, text) from None
         # What was not cancelled from outside has ended with its channel.
         if not was_cancelled():
-            raise ToolCommunicationError(what, CANCELLED, "the bridge was closed before the answer came") from None
+            raise bridge_closed(what) from None
 
 
 class _StubAlone(Unlinked):
@@ -231,6 +238,11 @@ def caller_of(context: CallContext | Caller) -> Caller:
         return context
     caller = getattr(context, "caller", None)
     return caller if isinstance(caller, Caller) else Caller(_StubAlone(context))
+
+
+def bridge_closed(what: str) -> ToolCommunicationError:
+    """Makes the error for a call whose bridge was closed while it waited."""
+    return ToolCommunicationError(what, CANCELLED, "the bridge was closed before the answer came")
 
 
 def stream_ended(what: str) -> ToolCommunicationError:

@@ -316,7 +316,7 @@ class ToolBridgeClient(AgentCalls):
 
     async def close(self) -> None:
         """Closes the connection, where it was opened here."""
-        await self._transport.close()
+        await self.caller.close()
 
 
 def _transport_of(target: Any, proxy: str | None) -> Transport:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
 from grpc_tool_bridge.aio.backoff import back_off
-from grpc_tool_bridge.client.caller import Caller
+from grpc_tool_bridge.client.caller import Caller, bridge_closed
 from grpc_tool_bridge.config import CALL_TIMEOUT
 from grpc_tool_bridge.errors import ToolBridgeError, ToolCommunicationError
 
@@ -55,8 +55,7 @@ async def resumed(caller: Caller, reading: Resumable, *, again: bool = False) ->
         ToolBridgeError: What the stream has ended with, where it is not resumed.
     """
     loop = asyncio.get_running_loop()
-    waits = back_off()
-    give_up_at: float | None = None
+    closings, patience = caller.closings, _Patience()
     while True:
         began: float | None = None
         try:
@@ -73,16 +72,29 @@ async def resumed(caller: Caller, reading: Resumable, *, again: bool = False) ->
         except ToolBridgeError as error:
             now = loop.time()
             if began is not None and reading.has_progressed(now - began):
-                waits, give_up_at = back_off(), None
-            if not reading.resumes_after(error):
-                raise
-            if give_up_at is None:
-                give_up_at = now + CALL_TIMEOUT
-            elif now > give_up_at and not reading.keeps_trying:
+                patience = _Patience()
+            if not reading.resumes_after(error) or (patience.is_over(now) and not reading.keeps_trying):
                 raise
             _log.debug("%s goes on in a while: %s", reading.method, error)
-        await asyncio.sleep(next(waits))
+        await asyncio.sleep(next(patience.waits))
+        if caller.closings != closings:
+            # A call would open the transport anew.
+            raise bridge_closed(reading.method)
         again = True
+
+
+class _Patience:
+    """What is left of it after a good stream: the waits for the next ones, and the time for them, from the first loss."""
+
+    def __init__(self) -> None:
+        self.waits = back_off()
+        self._over_at: float | None = None
+
+    def is_over(self, now: float) -> bool:
+        if self._over_at is None:
+            self._over_at = now + CALL_TIMEOUT
+            return False
+        return now > self._over_at
 
 
 async def reach(attempt: Callable[[float], Awaitable[T]], seconds: float) -> T:

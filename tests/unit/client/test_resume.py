@@ -1,6 +1,7 @@
 """What goes on over the next connection: when it does, how long it waits, and when it is given up."""
 
 import itertools
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -92,6 +93,21 @@ async def test_another_error_is_raised_at_once() -> None:
     with pytest.raises(ToolCommunicationError, match="INTERNAL"):
         await read(reading, [rpc_error(grpc.StatusCode.INTERNAL)])
     assert reading.asked == [False]
+
+
+async def test_a_bridge_that_is_closed_while_it_waits_is_not_opened_again() -> None:
+    transport = FakeTransport()
+    caller = Caller(transport)
+
+    async def lose(request: Any) -> AsyncIterator[None]:
+        await caller.close()
+        raise LOST
+        yield
+
+    transport.answer("Watch", lose)
+    with pytest.raises(ToolCommunicationError, match="Watch: CANCELLED: the bridge was closed"):
+        [number async for number in resumed(caller, Reading())]
+    assert (transport.count("Watch"), transport.closed) == (1, 1)
 
 
 @pytest.mark.parametrize("keeps_trying", [False, True])
