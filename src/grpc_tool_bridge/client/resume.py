@@ -84,7 +84,7 @@ async def resumed(caller: Caller, reading: Resumable, *, again: bool = False) ->
 
 
 class _Patience:
-    """What is left of it after a good stream: the waits for the next ones, and the time for them, from the first loss."""
+    """The waits for further streams after a good one, and the time for them, from the first loss on."""
 
     def __init__(self) -> None:
         self.waits = back_off()
