@@ -4,6 +4,8 @@ PYTHON ?= python3
 JOBS ?= logical
 TESTS ?= tests
 ARGS ?=
+# `make check BASE=HEAD` checks what is not committed, without it what differs from main.
+BASE ?= main
 # `make soak SECONDS=3600` runs each test of duration for an hour.
 SECONDS ?= 60
 LOCK := requirements.lock
@@ -13,7 +15,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := pytest -n $(JOBS) $(ARGS)
 
-.PHONY: install demo test test-busy soak check lint format bench proto lock clean
+.PHONY: install demo test test-busy soak check lint format bench pictures proto lock clean
 
 install: .venv/.ready
 
@@ -43,12 +45,13 @@ soak: install
 	TEST_PROFILE=soak TEST_SOAK_SECONDS=$(SECONDS) \
 	  $(BIN)/python -m $(PYTEST) -m "soak or seeded or hypothesis" --timeout=$$(($(SECONDS) + 3600)) $(TESTS)
 
-# What is quick, for while you work: under a minute on a quiet machine.
+# For while you work: under a minute. Of the tests, the unit tests of what differs from BASE.
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m $(PYTEST) -q tests/unit -m "not soak and not slow and not hypothesis"
+	$(BIN)/python -m $(PYTEST) -q -m "not soak and not slow and not hypothesis" $$($(BIN)/python scripts/changed_tests.py $(BASE))
 
 lint: install
 	$(BIN)/ruff check .
@@ -64,6 +67,10 @@ format: install
 # `make bench PICTURE=docs/images/benchmark.svg` draws it too.
 bench: install
 	$(BIN)/python -m benchmarks --json benchmarks/results/latest.json $(if $(PICTURE),--picture $(PICTURE))
+
+# What docs/design.md shows of the package, from the code.
+pictures: install
+	$(BIN)/python scripts/draw_house.py
 
 proto: install
 	scripts/generate_proto.sh

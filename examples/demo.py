@@ -1,8 +1,8 @@
-"""The whole job in one go: a hub with tools, workers with another one and with agents, a client, and one that watches.
+"""The whole system: a hub with tools, workers with another tool and with agents, a client, and a watcher.
 
-This script starts a process for each, passes their lines on with the name of who wrote them, and ends them. The agent's
-model is the one of ``TOOL_BRIDGE_AGENT_MODEL`` and ``TOOL_BRIDGE_AGENT_API_BASE``; where none is named, a process that
-answers as a model's server does, from a script.
+This script starts a process for each, prints their output with the name of the process, and stops them. The agent's
+model is set by ``TOOL_BRIDGE_AGENT_MODEL`` and ``TOOL_BRIDGE_AGENT_API_BASE``; by default, a process answers like a
+model server, from a script.
 """
 
 import json
@@ -42,7 +42,7 @@ def say(who: str, line: str) -> None:
 
 
 def relay(who: str, stream: IO[str]) -> threading.Thread:
-    """Passes on what a process prints until it closes its end."""
+    """Prints the output of a process until it closes its end."""
 
     def run() -> None:
         for line in stream:
@@ -54,11 +54,11 @@ def relay(who: str, stream: IO[str]) -> threading.Thread:
 
 
 class DemoError(Exception):
-    """A process did not do what the demo needs of it."""
+    """A process of the demo failed."""
 
 
 class Part:
-    """A process of the demo, whose errors are passed on as they come; ended with the demo."""
+    """A process of the demo, whose stderr is printed; it is stopped with the demo."""
 
     def __init__(self, who: str, *command: str, **environment: str) -> None:
         self.who = who
@@ -81,11 +81,11 @@ class Part:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process id."""
         return self._process.pid
 
     def first_line(self) -> str:
-        """Waits for what it says once it is ready; the rest is passed on."""
+        """Waits for the line that it prints when it is ready."""
         timer = threading.Timer(STARTUP_SECONDS, self._process.kill)
         timer.start()
         line = self._out.readline()
@@ -95,7 +95,7 @@ class Part:
         return line
 
     def relay(self) -> threading.Thread:
-        """Passes on what it prints."""
+        """Prints its further output."""
         return relay(self.who, self._out)
 
     def wait(self, seconds: float) -> int:
@@ -106,7 +106,7 @@ class Part:
             raise DemoError(f"{self.who} did not end within {seconds:g} s") from None
 
     def stop(self) -> None:
-        """Asks it to end, and ends it where it does not."""
+        """Asks it to exit, and kills it if it does not."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:
@@ -124,7 +124,7 @@ def start(stack: ExitStack, who: str, *command: str, **environment: str) -> Part
 
 
 def start_model(stack: ExitStack) -> dict[str, str]:
-    """Starts what answers for a model, unless there is one; returns how the agents are told of it."""
+    """Starts a scripted model, unless one is set; returns the environment for the agents."""
     if os.environ.get(MODEL):
         say("model", f"the agent asks {os.environ[MODEL]}, as {MODEL} says")
         return {}
@@ -136,13 +136,13 @@ def start_model(stack: ExitStack) -> dict[str, str]:
 
 
 def start_worker(stack: ExitStack, name: str, address: str, *offers: str, **environment: str) -> Part:
-    """Starts a worker, which says so when it has dialled the hub."""
+    """Starts a worker, which prints a line when it has connected to the hub."""
     command = ("-m", "grpc_tool_bridge.cli", "worker", *offers, "--address", address, "--worker-id", name, "--json")
     return start(stack, name, *command, **environment)
 
 
 def wait_for_worker(worker: Part) -> None:
-    """Waits until what a worker offers can be used."""
+    """Waits until a worker's tools can be called."""
     announced = json.loads(worker.first_line())
     offers = ", ".join(announced["tools"]) or "none; it runs agents"
     say(worker.who, f"process {worker.pid} dialled the hub; its tools: {offers}")
@@ -181,7 +181,7 @@ def run(stack: ExitStack) -> int:
 
 
 def main() -> int:
-    """Runs the demo; whatever it comes to, its processes have ended."""
+    """Runs the demo; its processes have ended when it returns."""
     try:
         with ExitStack() as stack:
             code = run(stack)

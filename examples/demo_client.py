@@ -30,7 +30,7 @@ console = Console(width=120, highlight=False, soft_wrap=True)
 
 
 def title(text: str) -> None:
-    """Begins a part of the demo."""
+    """Prints the title of a part of the demo."""
     console.print(f"\n[bold]{text}[/bold]")
 
 
@@ -105,7 +105,7 @@ async def batch(bridge: GRPCToolBridge) -> None:
 
 
 async def fail(bridge: GRPCToolBridge) -> None:
-    """A tool's error arrives whole: class, message, and where in the hub's process it was raised."""
+    """A tool's error is complete: class, message, and where in the hub's process it was raised."""
     title("5. a tool's error, whole")
     try:
         await bridge.tools["scan_tree"]("no/such/folder")
@@ -139,7 +139,7 @@ async def compute(bridge: GRPCToolBridge, worker_pid: int) -> None:
 
 
 async def ask_an_agent(bridge: GRPCToolBridge) -> None:
-    """A model that calls the tools until it can answer; and one who comes to its run later, and misses nothing."""
+    """A model that calls the tools until it can answer; attaching to its run later misses nothing."""
     title("7. an agent: what it thinks, does and sees, as it happens")
     agent_id = await bridge.create_react_agent("Question -> Answer", tool_names=["calculate", "search_docs"])
     console.print(f"agent {agent_id} is asked: {QUESTION}")

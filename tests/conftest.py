@@ -15,6 +15,15 @@ settings.register_profile("soak", settings.get_profile("suite"), max_examples=5_
 settings.load_profile(os.environ.get("TEST_PROFILE", "suite"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds what is written anew on purpose only; see tests/integration/test_transcripts.py."""
+    parser.addoption(
+        "--record-transcripts",
+        action="store_true",
+        help="write the transcripts of tests/integration/transcripts anew, where the wire is meant to change",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Keeps coverage to the processes that run tests; what they start runs as fast as it does for a user."""
     if runs_tests(config):

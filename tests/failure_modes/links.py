@@ -116,7 +116,7 @@ class OverLink:
 
     async def quiet(self) -> None:
         """Waits until the hub counts nothing any more, neither calls nor bytes of its links."""
-        await until(lambda: not self.hub.executor.active and not any(map(_busy, self.hub.store.sessions())))
+        await until(lambda: not self.hub.admission.active and not any(map(_busy, self.hub.store.sessions())))
         await until(lambda: not any(map(_carries, self.links())))
 
 
@@ -216,8 +216,8 @@ def _busy(session: Any) -> bool:
 
 def _carries(hub_link: Any) -> bool:
     link = hub_link._link
-    held = hub_link._server._held
-    return bool(link.incoming or link._incoming_bytes or link._assembled or link.waiting_bytes or held)
+    held = hub_link._server._pending
+    return bool(link.incoming or link._inbox.bytes or link._inbox.assembled or link.waiting_bytes or held)
 
 
 def _left(before: "set[asyncio.Task[Any]]") -> "list[asyncio.Task[Any]]":

@@ -10,8 +10,7 @@ import pytest
 
 from failure_modes.links import RawLink, call_envelope, echo
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolCommunicationError, serialize_value
-from grpc_tool_bridge.link.outbox import FRAGMENT_BYTES, REASSEMBLY_BYTES
-from grpc_tool_bridge.link.protocol import INITIAL_CREDIT
+from grpc_tool_bridge.link.outbox import FRAGMENT_BYTES, INITIAL_CREDIT, REASSEMBLY_BYTES
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Envelope,
     GetSessionInfoRequest,
@@ -60,7 +59,7 @@ async def server() -> AsyncIterator[BridgeServer]:
             assert await soon(other.tools["echo"]("alive")) == "alive"
             assert other.client.is_linked
         await until(lambda: not len(server._server._links))
-        assert not server.hub.executor.active
+        assert not server.hub.admission.active
 
 
 def request(tool: str, *args: Any) -> ToolCallRequest:
@@ -157,11 +156,11 @@ async def test_a_peer_that_does_not_greet_as_it_should_is_told(
 async def test_what_a_broken_link_was_doing_is_cancelled(server: BridgeServer) -> None:
     async with RawLink(server.address) as link:
         await link.call(1, "ExecuteTool", request("forever"))
-        await until(lambda: server.hub.executor.active == 1)
+        await until(lambda: server.hub.admission.active == 1)
         await link.send(CALL)
         code, _ = await link.ended()
         assert code is grpc.StatusCode.INVALID_ARGUMENT
-        await until(lambda: not server.hub.executor.active)
+        await until(lambda: not server.hub.admission.active)
 
 
 async def test_a_peer_with_a_name_of_megabytes_is_not_in_the_log(
@@ -244,7 +243,7 @@ async def test_pieces_that_are_cancelled_are_forgotten(server: BridgeServer) -> 
             answer = await link.receive()
             assert (answer.id, answer.end.code) == (call_id, grpc.StatusCode.CANCELLED.value[0])
         (mine,) = [held for held in server._server._links._links if held.peer == "raw"]
-        assert not mine._link._assembled
+        assert not mine._link._inbox.assembled
 
 
 # ------------------------------------------------------------------------------------------------ credit
@@ -339,7 +338,7 @@ async def test_a_flood_of_calls_that_are_cancelled_at_once_leaves_nothing(server
             assert answer.WhichOneof("kind") in {"end", "reply"}
             assert answer.id not in ended
             ended.add(answer.id)
-        await until(lambda: not server.hub.executor.active)
+        await until(lambda: not server.hub.admission.active)
         (mine,) = [held for held in server._server._links._links if held.peer == "raw"]
         assert not mine._link.incoming
         assert not len(mine._server._tasks)
@@ -348,11 +347,11 @@ async def test_a_flood_of_calls_that_are_cancelled_at_once_leaves_nothing(server
 async def test_a_flood_of_cancels_of_one_call_is_one_cancel(server: BridgeServer) -> None:
     async with RawLink(server.address) as link:
         await link.call(1, "ExecuteTool", request("forever"))
-        await until(lambda: server.hub.executor.active == 1)
+        await until(lambda: server.hub.admission.active == 1)
         await link.send(*[Envelope(id=1, cancel=LinkCancel(reason="x" * 100)) for _ in range(10_000)], Envelope(ping=1))
         kinds = {(await link.receive()).WhichOneof("kind") for _ in range(2)}
         assert kinds <= {"end", "reply", "pong"}
-        await until(lambda: not server.hub.executor.active)
+        await until(lambda: not server.hub.admission.active)
 
 
 async def test_a_flood_of_drains_and_pongs_changes_nothing(server: BridgeServer) -> None:

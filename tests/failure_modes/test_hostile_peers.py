@@ -101,7 +101,7 @@ async def test_a_reader_that_stalls_keeps_no_place_and_no_thread(server: BridgeS
     request = pb.ToolStreamRequest(session_id="s", tool_id=name, args=[serialize_value(1_000)])
     stalled = [stub.StreamTool(request) for _ in range(2)]
     assert (await soon(stalled[0].read())).sequence == 0
-    await until(lambda: not server.hub.executor.active and not server.hub.executor.threads_busy)
+    await until(lambda: not server.hub.admission.active and not server.hub.executor.threads_busy)
     # Others get the tool's only place, or a thread, though nobody has left.
     call = pb.ToolCallRequest(session_id="s", tool_id=name, args=[serialize_value(1)])
     assert (await soon(stub.ExecuteTool(call))).success
@@ -275,7 +275,7 @@ def test_an_argument_with_very_many_problems_names_the_first_of_them() -> None:
     assert caught.value.message.endswith("; and at least 251 more")
     with pytest.raises(ValidationError) as caught:
         as_tool(total).bind([[*range(500), *["a"] * 20_000]], {})
-    assert caught.value.message == "total: argument 'numbers': has 20,000 things wrong with it"
+    assert caught.value.message == "total: argument 'numbers': has 20,000 problems"
 
 
 def test_very_many_unknown_arguments_are_not_all_gone_through() -> None:
@@ -440,5 +440,5 @@ def test_a_tool_of_an_unknown_type_and_an_endless_default_is_described() -> None
 def test_a_settings_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "hub.toml"
     file.write_bytes(content)
-    with pytest.raises(ValueError, match=r"hub\.toml is no TOML"):
+    with pytest.raises(ValueError, match=r"hub\.toml is not valid TOML"):
         load_settings({}, file)

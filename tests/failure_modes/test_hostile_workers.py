@@ -13,7 +13,7 @@ from failure_modes.links import RawLink
 from failure_modes.workers import Crew, MakeCrew, RawWorker, spec
 from grpc_tool_bridge import GRPCToolBridge, ToolExecutionError, serialize_value, tool
 from grpc_tool_bridge.core.workers.pool import MAX_WORKER_TOOLS
-from grpc_tool_bridge.link.protocol import INITIAL_CREDIT
+from grpc_tool_bridge.link.outbox import INITIAL_CREDIT
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CompleteSignal,
     Envelope,
@@ -35,7 +35,7 @@ from integration.connections import read, soon, until
 MIB = 1024 * 1024
 
 # A raw worker answers pings only where its test reads.
-CALM = {"worker_ping_interval": 60, "worker_suspect_after": 60, "worker_grace": 0}
+CALM = {"worker_ping_interval": 60, "worker_suspect_after": 60, "worker_grace_period": 0}
 
 
 async def echo(value: Any) -> Any:
@@ -227,7 +227,7 @@ async def test_a_worker_that_hangs_up_in_a_call_costs_only_what_must_not_be_repe
 
 
 async def test_a_worker_that_never_reads_is_out_and_its_callers_are_told(make_crew: MakeCrew) -> None:
-    crew = await make_crew(worker_lost_after=0.5, worker_grace=0)
+    crew = await make_crew(worker_lost_after=0.5, worker_grace_period=0)
     async with RawWorker(crew.server.address) as raw:
         assert (await raw.register(spec("unary"), worker_id="raw", capacity=1_000)).success
         large = bytes(MIB)
@@ -486,7 +486,7 @@ async def test_a_worker_that_changes_a_tool_of_its_own_replaces_it_and_leaves_no
     assert (await raw.register(spec("changing"), worker_id="raw", capacity=1)).success
     running = await begin_call(crew, raw, "changing")
     waiting = asyncio.create_task(crew.call("changing"))
-    await until(lambda: crew.hub.workers._waiting)
+    await until(lambda: crew.hub.workers.dispatcher.has_waiting)
     for version in range(5):
         assert (await raw.register(spec("changing", version=f"{version}"), worker_id="raw")).success
     # It was checked by the old one's rules.

@@ -18,7 +18,8 @@ import pytest
 
 from failure_modes.links import Connect, Gate, OverLink, RawLink, call_envelope, echo
 from grpc_tool_bridge import ToolExecutionError, serialize_value
-from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES, INITIAL_CREDIT, LANE_BYTES
+from grpc_tool_bridge.link.outbox import INITIAL_CREDIT, LANE_BYTES
+from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, ToolCallRequest, ToolStreamRequest
 from integration.connections import read, soon, until
 
@@ -119,7 +120,7 @@ async def test_answers_over_what_a_link_holds_are_refused_and_the_others_arrive(
     await gate.running(50)
     world.proxy.stall("to_client")
     gate.go_on.set()
-    await until(lambda: not world.hub.executor.active)
+    await until(lambda: not world.hub.admission.active)
     (end,) = world.links()
     assert end._link.waiting_bytes <= 10 * MB
     world.proxy.resume()
@@ -140,7 +141,7 @@ async def test_a_stream_that_nobody_reads_holds_its_tool_up_and_ends(over_link: 
         await until(lambda: source.given > LANE_BYTES // source.size)
         # What waits for credit counts in its lane; what has credit, in the outbox.
         lane = next(iter(end._link.incoming.values()))._lane
-        while world.hub.executor.active:
+        while world.hub.admission.active:
             assert lane.size < LANE_BYTES + source.size + WRAPPING
             assert await soon(world.bridge.tools["echo"](1)) == 1
         # Besides its credit, which gRPC may have taken, a buffer of values.
@@ -206,7 +207,7 @@ async def test_ten_thousand_calls_at_once_are_all_answered(over_link: Connect) -
     await until(lambda: len(end._link.incoming) == 10_000)
     # As many run as a session may; the others wait at the hub.
     await gate.running(100)
-    assert world.hub.executor.active >= 100
+    assert world.hub.admission.active >= 100
     # Client and hub together, 15 KB for each call: two tasks, their stacks, and the messages.
     assert process.memory_info().rss - before < 150 * MB
     gate.go_on.set()

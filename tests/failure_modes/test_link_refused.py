@@ -127,9 +127,9 @@ async def test_a_hub_without_links_is_called_by_plain_rpcs_with_one_line_in_the_
         assert (await soon(anext(watch))).value == 1
         await watch.aclose()
         assert not bridge.client.is_linked
-        await until(lambda: not hub.executor.active)
+        await until(lambda: not hub.admission.active)
     told = [record.getMessage() for record in caplog.records if record.name.startswith("grpc_tool_bridge")]
-    assert told == [f"the hub at {address} knows no links; each call goes as an RPC of its own"]
+    assert told == [f"the hub at {address} does not support Link; each call goes as an RPC of its own"]
     assert not len(hub.store)
 
 

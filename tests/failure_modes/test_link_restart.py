@@ -681,7 +681,7 @@ async def test_a_call_over_plain_rpc_to_a_hub_that_drains_is_refused_at_once(ove
     call = asyncio.create_task(world.bridge.tools["work"](5))
     await gate.running()
     stopping = asyncio.create_task(world.server.stop(grace=60))
-    await until(lambda: world.hub.executor.draining)
+    await until(lambda: world.hub.admission.draining)
     with pytest.raises(UnavailableError, match="shutting down"):
         await soon(anext(world.variables.watch_variables()))
     gate.go_on.set()

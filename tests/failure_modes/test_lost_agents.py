@@ -95,7 +95,7 @@ async def test_a_run_whose_client_does_not_come_back_is_cancelled_after_its_keep
         await until(lambda: tool.cancelled)
         await agents.quiet()
         (session,) = world.hub.store.sessions()
-        await until(lambda: not session.runs)
+        await until(lambda: not world.hub.agents.of(session).runs)
         async with world.server.bridge(keep_session=True) as late:
             await late.initialize(world.session_id)
             with pytest.raises(NotFoundError, match="has no run 'mine'"):
@@ -142,8 +142,7 @@ async def test_by_plain_rpc_a_client_that_is_killed_leaves_its_run_to_who_attach
         assert (await soon(call.read())).thought.text == "thought 1"
         call.cancel()
         (session,) = server.hub.store.sessions()
-        assert session.runs is not None
-        run = session.runs["mine"]
+        run = server.hub.agents.of(session).runs["mine"]
         await until(lambda: not run.readers)
         assert not run.over
         seen: list[Any] = []

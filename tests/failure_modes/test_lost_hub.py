@@ -135,5 +135,5 @@ async def test_a_client_that_vanishes_stops_its_stream_at_the_hub(remote_bridge:
         assert await anext(stream) == 1
         await bridge.close()
         await soon(ended.wait())
-        await until(lambda: server.hub.executor.active == 0)
+        await until(lambda: server.hub.admission.active == 0)
         await stream.aclose()

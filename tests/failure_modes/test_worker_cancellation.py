@@ -303,7 +303,7 @@ async def test_a_tool_that_ignores_its_cancellation_holds_its_place_in_the_worke
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await soon(task)
-    await until(lambda: not crew.hub.executor.active)
+    await until(lambda: not crew.hub.admission.active)
     assert crew.known("a").active == 1
     go_on.set()
     await crew.quiet()

@@ -14,7 +14,7 @@ import pytest
 
 from failure_modes.links import RawLink
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolSpec, ToolType, ToolWorker
-from grpc_tool_bridge.core.workers.pool import Worker
+from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, RegisterToolsRequest, RegisterToolsResponse
 from integration.connections import PATIENCE, soon, until
 
@@ -22,7 +22,12 @@ WORKER = Path(__file__).with_name("worker_process.py")
 RUNTIME = Path(__file__).with_name("runtime_process.py")
 
 # Of what happens to workers in seconds, in less of them.
-QUICK = {"worker_ping_interval": 0.05, "worker_suspect_after": 0.25, "worker_lost_after": 60.0, "worker_grace": 30.0}
+QUICK = {
+    "worker_ping_interval": 0.05,
+    "worker_suspect_after": 0.25,
+    "worker_lost_after": 60.0,
+    "worker_grace_period": 30.0,
+}
 
 
 class WorkerProcess:
@@ -148,7 +153,7 @@ class Crew:
     async def quiet(self) -> None:
         """Waits until the hub counts no call any more: over all, in a session, or at a worker."""
         hub = self.hub
-        await until(lambda: not hub.executor.active, "for the end of all calls")
+        await until(lambda: not hub.admission.active, "for the end of all calls")
         await until(lambda: not any(session.active or session.calls for session in hub.store.sessions()))
         await until(lambda: not any(worker.active for worker in hub.workers.workers()), "for the workers to be idle")
         if self.session_id in {session.id for session in hub.store.sessions()}:

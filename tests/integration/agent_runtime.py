@@ -8,6 +8,7 @@ from google.protobuf.json_format import MessageToDict
 
 from grpc_tool_bridge.errors import NotFoundError, ToolExecutionError, ValidationError, error_info
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.values.serialization import serialize_value
 from integration.connections import until
 
@@ -47,12 +48,7 @@ class ObedientAgents:
         return pb.CreateReActAgentResponse(agent_id=agent_id, capabilities=["streaming"])
 
     async def execute_agent(
-        self,
-        request: pb.ExecuteAgentRequest,
-        *,
-        deadline: float | None = None,
-        payload: bytes = b"",
-        origin: Any = None,
+        self, request: pb.ExecuteAgentRequest, context: RequestContext
     ) -> AsyncIterator[pb.AgentExecutionChunk]:
         if self.forgets:
             self.forgets -= 1
@@ -60,9 +56,9 @@ class ObedientAgents:
         if request.agent_id not in self.known:
             raise NotFoundError("no such agent here", error_type="AgentNotFound")
         self.requests.append(request)
-        self.deadlines.append(deadline)
-        assert deadline is not None
-        session = self.open_session(request.session_id, origin, deadline)
+        self.deadlines.append(context.deadline)
+        assert context.deadline is not None
+        session = self.open_session(request.session_id, context.parent, context.deadline)
         self.running += 1
         sequence = 0
         try:

@@ -87,7 +87,7 @@ class World:
 
     async def quiet(self) -> None:
         """Waits until the hub counts no call any more, in its session and over all."""
-        await until(lambda: not self.hub.executor.active and not any(map(_busy, self.hub.store.sessions())))
+        await until(lambda: not self.hub.admission.active and not any(map(_busy, self.hub.store.sessions())))
         if self.bridge.session_id in {session.id for session in self.hub.store.sessions()}:
             assert await self.active_operations() == 0
         assert (await self.bridge.client.get_metrics("hub.active_calls"))["hub.active_calls"].integer_value == 0

@@ -373,7 +373,7 @@ async def test_a_run_that_nobody_reads_is_forgotten_after_its_keep_time(
         agent_id = await world.bridge.create_react_agent(SIGNATURE)
         await run(world.bridge, agent_id, run_id="mine")
         (session,) = [s for s in world.hub.store.sessions() if s.id == world.session_id]
-        await until(lambda: not session.runs)
+        await until(lambda: not world.hub.agents.of(session).runs)
 
 
 async def test_runs_of_a_session_are_bounded_and_those_that_are_over_give_way(
@@ -499,7 +499,7 @@ async def test_a_session_that_ends_takes_its_runs_with_it(world: World, agents: 
     with pytest.raises(CallCancelledError, match="it was removed"):
         await soon(reading)
     await agents.quiet()
-    assert not session.runs
+    assert not world.hub.agents.of(session).runs
     with pytest.raises(SessionError):
         await run(other, agent_id)
 
@@ -511,7 +511,7 @@ async def test_a_hub_that_ends_leaves_no_run_behind(world: World, agents: Obedie
     await agents.begun()
     (session,) = [s for s in world.hub.store.sessions() if s.id == world.session_id]
     await world.hub.agents.aclose()
-    assert (world.hub.agents.active, session.runs) == (0, {})
+    assert (world.hub.agents.active, world.hub.agents.of(session).runs) == (0, {})
     with pytest.raises(CallCancelledError, match="the hub shuts down"):
         await soon(reading)
     await agents.quiet()
@@ -523,7 +523,7 @@ async def test_a_hub_that_is_about_to_end_begins_no_run_and_goes_on_with_those_t
     agent_id = await world.bridge.create_react_agent(SIGNATURE)
     reading = asyncio.create_task(run(world.bridge, agent_id, given={"wait": True}, run_id="mine"))
     await agents.begun()
-    world.hub.executor.draining = True
+    world.hub.admission.draining = True
     with pytest.raises(UnavailableError, match="takes no new calls"):
         await soon(
             _all(world.hub.agents.execute(pb.ExecuteAgentRequest(session_id=world.session_id, agent_id=agent_id)))

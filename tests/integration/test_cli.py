@@ -180,7 +180,7 @@ def test_a_wrong_argument_is_one_line_and_exit_2(
 def test_a_hub_that_is_not_there_is_one_line_and_exit_1(capsys: pytest.CaptureFixture[str]) -> None:
     text = runner(capsys)("tools", "--address", "127.0.0.1:1", "--connect-timeout", "0.2", code=1)
     assert text == (
-        "error: no hub answers at 127.0.0.1:1 (Connection refused); is it running? grpc-tool-bridge serve --tools …\n"
+        "error: no hub answered at 127.0.0.1:1 (Connection refused); is it running? grpc-tool-bridge serve --tools …\n"
     )
 
 
@@ -191,7 +191,7 @@ def test_something_that_accepts_and_says_nothing_is_told_as_such(
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         text = runner(capsys)("tools", "--address", address, "--connect-timeout", "0.1", code=1)
-    assert text.startswith(f"error: {address} did not answer within 0.2 s; is that the hub's address?")
+    assert text.startswith(f"error: {address} did not answer within 0.2 s; is this the address of the hub?")
 
 
 # ------------------------------------------------------------------------------------------------------------ tools
@@ -267,8 +267,8 @@ def test_bytes_go_into_a_pipe_as_they_are(cli: Cli, hub: dict[str, Any]) -> None
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["add", "x"], "argument a takes integer, and 'x' is none"),
-        (["add", "--kwarg", "a"], "--kwarg 'a' is no argument; write --kwarg name=value"),
+        (["add", "x"], "argument a takes integer, but 'x' is not"),
+        (["add", "--kwarg", "a"], "--kwarg 'a' is not valid; write --kwarg name=value"),
         (["add", "--kwarg", "a=1", "--kwarg", "a=2"], "argument a is given twice"),
         (["add", "1", "--timeout", "0"], "--timeout: "),
         (["kind", '{"$type": "Frog", "value": 1}', "--kwarg", "="], "--kwarg '='"),
@@ -280,7 +280,7 @@ def test_a_wrong_argument_of_a_tool_is_found_before_the_call(cli: Cli, words: li
 
 def test_stdin_that_is_no_json_is_a_wrong_argument(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("{"))
-    assert "argument value is read from stdin, which has no JSON" in cli("call", "kind", "-", code=2)
+    assert "argument value is read from stdin, which is not valid JSON" in cli("call", "kind", "-", code=2)
 
 
 def test_what_the_hub_refuses_is_one_line(cli: Cli) -> None:
@@ -467,7 +467,7 @@ def test_serve_tells_people_what_it_offers_and_that_a_token_is_needed(start: Sta
     token_file.write_text(TOKEN)
     process = start("serve", "--address", "127.0.0.1:0", "--tools", f"{TOOLS}:add", "--token-file", str(token_file))
     lines = [read_line(process)]
-    while lines[-1] not in ("Ctrl-C ends it\n", ""):
+    while lines[-1] not in ("Press Ctrl-C to stop\n", ""):
         lines.append(read_line(process))
     process.send_signal(signal.SIGTERM)
     rest = process.communicate(timeout=PATIENCE)
@@ -612,9 +612,9 @@ def test_without_the_token_the_hub_refuses_in_one_line(
 @pytest.mark.parametrize(
     ("hub_name", "flags", "advice"),
     [
-        ("guarded", ["--tls"], "--tls-ca FILE names the authority that signed it"),
-        ("guarded", [], "does it ask for TLS? Then give --tls"),
-        ("hub", ["--tls"], "it does not speak TLS; leave --tls and --tls-ca out"),
+        ("guarded", ["--tls"], "give the authority that signed it with --tls-ca FILE"),
+        ("guarded", [], "if it requires TLS, add --tls"),
+        ("hub", ["--tls"], "it does not use TLS; remove --tls and --tls-ca"),
     ],
 )
 def test_a_mistake_about_tls_says_what_to_do(
@@ -642,7 +642,7 @@ def test_doctor_finds_nothing_wrong_with_a_good_hub(
     assert {status for status, _ in checks.values()} == {"ok"}
     assert f"{len(hub['tools'])} tools" in checks["tools"][1]
     assert checks["memory"][1] == ("hub 0 of 1,024 MiB, largest session 0 of 256 MiB, largest connection 0 of 128 MiB")
-    assert checks["agents"][1].startswith("no runtime; worker --agents")
+    assert checks["agents"][1].startswith("no runtime; start one with worker --agents")
     words = ["--address", guarded["address"], "--tls-ca", guarded["ca"], "--token-file", guarded["token"]]
     checks = doctor(capsys, *words, code=0)
     assert "certificate good until" in checks["tls"][1]
@@ -672,12 +672,12 @@ def test_doctor_reaches_a_hub_at_a_unix_socket(tmp_path: Path, capsys: pytest.Ca
     ("hub_name", "words", "failed", "text"),
     [
         ("", ["--address", "127.0.0.1:1"], "connect", "is the hub running there?"),
-        ("", ["--address", "nohost.invalid:1"], "address", "is the name right?"),
+        ("", ["--address", "nohost.invalid:1"], "address", "is the host name correct?"),
         ("hub", ["--tls"], "tls", "does the hub use TLS?"),
         ("guarded", ["--tls-ca", "stranger"], "tls", "certificate is not trusted"),
         ("guarded", ["--tls-ca", "token"], "tls", "has no certificates in PEM form"),
         ("guarded", ["--tls-ca", "ca"], "token", "asks for a token"),
-        ("guarded", [], "health", "does it ask for TLS?"),
+        ("guarded", [], "health", "if it requires TLS"),
     ],
 )
 def test_doctor_names_what_is_wrong_and_exits_1(

@@ -105,12 +105,12 @@ def test_what_follows_two_dashes_is_no_option(cli: Cli) -> None:
 
 
 def test_the_value_of_an_option_may_look_like_one(cli: Cli) -> None:
-    assert "'--odd' is no name" in cli("agent", SIGNATURE, "--question", "x", "--model", "--odd", code=1)
+    assert "'--odd' is not a model name" in cli("agent", SIGNATURE, "--question", "x", "--model", "--odd", code=1)
 
 
 def test_a_run_out_of_steps_says_so_and_is_exit_1(cli: Cli, served: ModelServer) -> None:
     before = len(served.prompts)
-    assert "its steps were used up" in cli("agent", SIGNATURE, "--question", "go on", "--max-iters", "2", code=1)
+    assert "it used all its steps" in cli("agent", SIGNATURE, "--question", "go on", "--max-iters", "2", code=1)
     assert len(served.prompts) == before + 3
 
 
@@ -123,7 +123,7 @@ def test_an_answer_that_is_not_there_is_not_printed(hub: dict[str, Any], capsys:
     assert main(["agent", SIGNATURE, *words]) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "its time was over" in printed.err
+    assert "it ran out of time" in printed.err
 
 
 def test_doctor_says_whether_agents_can_be_run(hub: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +136,7 @@ def test_a_worker_without_tools_is_announced_as_what_it_is(hub: dict[str, Any], 
     worker = popen("worker", *words, "--address", hub["address"], env=ENVIRONMENT)
     try:
         assert read_line(worker) == f"The hub at {hub['address']} has worker thinker\n"
-        assert read_line(worker) == f"  agents, with openai/scripted at {served.url}\n"
+        assert read_line(worker) == f"Agents run here, with openai/scripted at {served.url}\n"
     finally:
         worker.kill()
         worker.communicate()
@@ -165,7 +165,7 @@ def test_an_input_that_cannot_be_is_exit_2(cli: Cli, words: list[str], text: str
 
 
 def test_a_run_that_its_time_ends_says_so_and_is_exit_1(cli: Cli) -> None:
-    assert "its time was over" in cli("agent", SIGNATURE, "--question", "be patient", "--timeout", "2", code=1)
+    assert "it ran out of time" in cli("agent", SIGNATURE, "--question", "be patient", "--timeout", "2", code=1)
 
 
 async def test_ctrl_c_cancels_the_run_with_the_model_s_call_and_exits_130(hub: dict[str, Any], model: Model) -> None:
@@ -226,11 +226,11 @@ def test_a_worker_without_tools_runs_agents(
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["worker"], "with --agents there may be none"),
+        (["worker"], "it is optional with --agents"),
         (["worker", TOOLS, "--model", "m"], "--model: for agents only; give --agents, too"),
         (["serve", "--api-base", "http://127.0.0.1:1"], "give --agents, too"),
-        (["serve", "--agents", "--api-base", "here"], "serve: agents: api_base is no base URL"),
-        (["worker", "--agents", "--api-base", "http://me:secret@here"], "worker: agents: api_base has a user"),
+        (["serve", "--agents", "--api-base", "here"], "serve: agents: api_base is not a base URL"),
+        (["worker", "--agents", "--api-base", "http://me:secret@here"], "worker: agents: api_base contains a user"),
     ],
 )
 def test_what_is_said_of_agents_needs_some(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:

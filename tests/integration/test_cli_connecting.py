@@ -108,7 +108,7 @@ def test_doctor_names_the_variables_that_are_not_used(
     monkeypatch.setenv("grpc_proxy", f"http://ann:{SECRET}@127.0.0.1:2")
     status, text = doctor(capsys, "--address", hub)["proxy"]
     assert status == "ok"
-    assert text.startswith("grpc_proxy, http_proxy set and not used: the hub is reached directly")
+    assert text.startswith("grpc_proxy, http_proxy set, but not used: the hub is reached directly")
 
 
 def test_doctor_goes_through_the_proxy_as_a_program_would(
@@ -123,7 +123,7 @@ def test_doctor_goes_through_the_proxy_as_a_program_would(
     monkeypatch.setenv("https_proxy", uri)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     text = doctor(capsys, "--address", hub, "--proxy", "env")["proxy"][1]
-    assert text == "https_proxy set, and none for this address"
+    assert text == "https_proxy set, but not for this address"
     assert len(proxy.asked) == 3
 
 
@@ -144,7 +144,7 @@ def test_doctor_says_that_what_takes_a_connection_and_is_silent_is_no_hub(capsys
     with socket.create_server(("127.0.0.1", 0)) as silent:
         checks = doctor(capsys, "--address", "{}:{}".format(*silent.getsockname()), code=1)
     assert checks["health"][0] == "fail"
-    assert "takes the connection and does not answer as a hub does" in checks["health"][1]
+    assert "accepted the connection, but did not answer as a hub does" in checks["health"][1]
 
 
 @pytest.mark.parametrize(
@@ -174,9 +174,9 @@ def test_a_token_is_sent_without_tls_where_that_is_said(
 ) -> None:
     monkeypatch.setenv("TOOL_BRIDGE_TOKEN", TOKEN)
     words = ["tools", "--address", "hub.invalid:1", "--connect-timeout", "0"]
-    assert "no hub answers" in runner(capsys)(*words, "--allow-insecure", code=1)
+    assert "no hub answered" in runner(capsys)(*words, "--allow-insecure", code=1)
     monkeypatch.setenv("TOOL_BRIDGE_ALLOW_INSECURE", "1")
-    assert "no hub answers" in runner(capsys)(*words, code=1)
+    assert "no hub answered" in runner(capsys)(*words, code=1)
 
 
 def test_doctor_says_that_the_token_would_be_read(

@@ -88,7 +88,7 @@ async def test_people_are_told_what_a_worker_offers(hub: BridgeServer, workers: 
     worker = workers.start(hub.address, f"{TOOLS}:add", "--worker-id", "first", as_json=False)
     lines = [await in_thread(read_line, worker) for _ in range(3)]
     assert lines[0] == f"The hub at {hub.address} has the tools of worker first\n"
-    assert lines[1:] == ["  add(a: int, b: int = 2) -> int\n", "Ctrl-C ends it\n"]
+    assert lines[1:] == ["  add(a: int, b: int = 2) -> int\n", "Press Ctrl-C to stop\n"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
@@ -159,7 +159,7 @@ async def test_a_signal_ends_a_worker_that_waits_for_its_hub(workers: Workers, t
         (["worker", f"{TOOLS}:add", "--capacity", "0"], "invalid value for '--capacity'"),
         (["worker", f"{TOOLS}:add", "--shutdown-grace", "-1"], "setting shutdown_grace: "),
         (["worker", f"{TOOLS}:add", "--token-file", "/does/not/exist"], "cannot read /does/not/exist: No such file"),
-        (["worker", ":add", "--reload"], "':add' names no module"),
+        (["worker", ":add", "--reload"], "':add' does not name a module"),
     ],
 )
 def test_a_wrong_argument_is_one_line_and_exit_2(
@@ -176,7 +176,7 @@ def test_two_tools_of_one_name_are_refused(tmp_path: Path, capsys: pytest.Captur
 
 def test_a_hub_that_does_not_come_in_time_is_one_line_and_exit_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["worker", f"{TOOLS}:add", "--address", "127.0.0.1:1", "--connect-timeout", "0.1"]) == 1
-    assert capsys.readouterr().err.splitlines()[-1].startswith("error: no hub answers at 127.0.0.1:1 (")
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: no hub answered at 127.0.0.1:1 (")
 
 
 def test_a_name_that_is_taken_is_one_line_and_exit_1(capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,7 +197,7 @@ def test_a_wrong_token_is_one_line_and_exit_1(tmp_path: Path, capsys: pytest.Cap
         assert main(["worker", f"{TOOLS}:add", "--address", hub.address, "--token-file", str(wrong)]) == 1
     said = capsys.readouterr().err
     text = next(line for line in said.splitlines() if line.startswith("error: "))
-    assert text.startswith(f"error: the hub at {hub.address} refuses: the token is wrong")
+    assert text.startswith(f"error: the hub at {hub.address} refused access: the token is wrong")
     assert "wrong-word" not in said
 
 
@@ -229,7 +229,7 @@ async def test_reload_brings_each_change_to_the_callers_and_leaves_no_process(
         assert (second["worker_id"], second["pid"] != first["pid"]) == (first["worker_id"], True)
         source.write_text("def version(:\n")
         await in_thread(wait_for_log, supervisor, f"SyntaxError: invalid syntax ({source}, line 1)")
-        await in_thread(wait_for_log, supervisor, "exit code 2; the one before goes on; waiting for a change")
+        await in_thread(wait_for_log, supervisor, "exit code 2; the previous one keeps running; waiting for a change")
         await called_until(bridge, 2)
         source.write_text(SOURCE.format(3))
         last = await facts(supervisor)
@@ -275,10 +275,10 @@ async def test_reload_lets_a_call_in_flight_finish_while_the_next_worker_serves(
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("import sys\nsys.exit(0)\n", "it ends the process with 0"),
-        ("import os\nos._exit(7)\n", "exit code 7; the one before goes on"),
+        ("import sys\nsys.exit(0)\n", "it exits with 0"),
+        ("import os\nos._exit(7)\n", "exit code 7; the previous one keeps running"),
         ("import no_such_module_at_all\n", "No module named 'no_such_module_at_all'"),
-        (None, "there is no file"),
+        (None, "does not exist"),
     ],
 )
 async def test_reload_keeps_the_worker_where_the_change_cannot_be_imported(

@@ -187,7 +187,7 @@ async def test_a_call_that_waited_until_its_deadline_never_began_and_says_so(
     async with offered(connect, where, *held.tools, max_threads=1, max_processes=1) as world:
         running = asyncio.ensure_future(failure(world.tools[first].with_options(timeout=8.0)("first")))
         # Of a process nothing can be seen; it is taken in the order of the calls.
-        await until(lambda: world.hub.executor.active if "process" in first else held.ran)
+        await until(lambda: world.hub.admission.active if "process" in first else held.ran)
         error = await failure(world.tools[second].with_options(timeout=0.25)("second"))
         assert _facts(error) == _time_out(second, "0.25", waited_for)
         running.cancel()

@@ -54,7 +54,7 @@ async def fine() -> str:
 
 
 def _waiting(world: World) -> int:
-    return sum(session.places.waiting for session in world.hub.store.sessions() if session.places)
+    return sum(session.limiter.waiting for session in world.hub.store.sessions() if session.limiter)
 
 
 # ---------------------------------------------------------------------------------------------------- calls at once

@@ -59,7 +59,7 @@ async def _begin(connect: Connect, name: str) -> tuple[World, Gate, "asyncio.Tas
 async def test_what_runs_may_finish_within_the_grace(connect: Connect, name: str) -> None:
     world, gate, task = await _begin(connect, name)
     stopping = asyncio.create_task(world.server.stop(grace=PATIENCE))
-    await until(lambda: world.hub.executor.draining)
+    await until(lambda: world.hub.admission.draining)
     assert not task.done()
     gate.go_on.set()
     assert await soon(task) in ("finished", [1, 2])
@@ -81,7 +81,7 @@ async def test_what_does_not_finish_is_ended_and_told_why(connect: Connect, name
 async def test_new_calls_and_sessions_are_refused_while_the_hub_drains(connect: Connect) -> None:
     world, gate, task = await _begin(connect, "work")
     stopping = asyncio.create_task(world.server.stop(grace=PATIENCE))
-    await until(lambda: world.hub.executor.draining)
+    await until(lambda: world.hub.admission.draining)
     if world.transport == "link":
         # A call waits for the next hub, as long as its own time lasts.
         soon_over = world.tools["add"].with_options(timeout=0.3)

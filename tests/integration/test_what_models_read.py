@@ -281,7 +281,7 @@ async def test_arguments_are_read_from_an_object_and_from_its_json(connect: Conn
 
 @pytest.mark.parametrize(
     ("sent", "problem"),
-    [("[1, 2]", "are list, no object"), ("7", "are int, no object"), ("true", "are bool, no object")],
+    [("[1, 2]", "are list, not an object"), ("7", "are int, not an object"), ("true", "are bool, not an object")],
 )
 @pytest.mark.parametrize("read", READERS)
 async def test_arguments_that_are_no_object_are_told_to_the_model(

@@ -76,6 +76,6 @@ async def test_a_spec_that_cannot_be_checked_is_not_registered(connect: Connect)
 
     broken.spec.input_schema = "{"
     world = await connect()
-    with pytest.raises(ValidationError, match="tool 'broken': its input_schema is no JSON Schema of an object"):
+    with pytest.raises(ValidationError, match="tool 'broken': its input_schema is not a JSON Schema of an object"):
         await soon(ToolWorker(world.server.address, tools=[forecast, broken]).start())
     assert not world.hub.registry.visible(None)

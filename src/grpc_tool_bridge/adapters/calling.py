@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 _END = object()
 
-# A loop that does not turn for so long most likely waits for the thread that waits for it.
+# A loop that does not turn for this long most likely waits for the thread that waits for it.
 TURN_SECONDS = 10.0
 
 
@@ -32,10 +32,10 @@ class LoopWaitsError(RuntimeError):
         self.began = began
 
     def __str__(self) -> str:
-        outcome = "It had begun and is cancelled" if self.began else "The tool did not run"
+        outcome = "It had started and was cancelled" if self.began else "The tool did not run"
         return (
-            f"{self.name} was called synchronously while the event loop of its bridge waits, so both would wait for "
-            "ever; await the asynchronous call, or make the synchronous one where that loop does not wait for it "
+            f"{self.name} was called synchronously while the event loop of its bridge waits, so both would wait "
+            "forever; await the asynchronous call, or make the synchronous one in another thread "
             f"(asyncio.to_thread). {outcome}"
         )
 
@@ -127,7 +127,7 @@ class HomeLoop:
         except BaseException as error:
             # Such as KeyboardInterrupt while it waits.
             if not call.future.done() and not call.withdraw():
-                error.add_note(f"{name} had begun and is cancelled")
+                error.add_note(f"{name} had started and was cancelled")
             raise
 
     def _check_turns(self, name: str, call: LoopCall[Any]) -> None:
@@ -165,4 +165,4 @@ class HomeLoop:
 
 
 def _ended() -> ProtocolError:
-    return ProtocolError("the event loop of the bridge has ended, or does not run now; make its tools anew")
+    return ProtocolError("the event loop of the bridge has ended, or is not running; make the tools again")

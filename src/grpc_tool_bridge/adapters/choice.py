@@ -35,7 +35,7 @@ def choose_tools(bridge: Bridge, names: tuple[str, ...]) -> list[AsyncGRPCProxyT
     Raises:
         NotFoundError: The session has no tool of a name; the text says which are like it.
         AlreadyExistsError: One would be called as another tool of the session.
-        ValidationError: A name is none.
+        ValidationError: A name is not a text.
         ProtocolError: There is no session yet.
     """
     if not all(isinstance(name, str) for name in names):

@@ -21,19 +21,19 @@ except ImportError as error:
 def dspy_tools(bridge: Bridge, *names: str) -> list[dspy.Tool]:
     """Makes DSPy tools, for ``dspy.ReAct`` and every other module that takes tools.
 
-    ``await tool.acall(…)`` works in any event loop; ``tool(…)``, as a synchronous module calls it, in any thread but
-    that of the bridge's own loop. A result is the value itself, and what the tool raises is raised as it is.
+    ``await tool.acall(…)`` works in any event loop; ``tool(…)``, which synchronous modules use, in any thread but that
+    of the bridge's own loop. A result is the value itself, and errors of the tool are raised unchanged.
 
-    ``dspy.ReAct`` and ``dspy.ReActV2`` get what their model reads: a result that DSPy would not print, or would print
-    otherwise than other frameworks do, as text; and an error as one line without a traceback, as their observation.
+    ``dspy.ReAct`` and ``dspy.ReActV2`` get observations instead: any result that is not a number as text, and an error
+    as one line without a traceback.
 
     Args:
         bridge: With a session.
-        *names: Of the tools; none: all that the session has now.
+        *names: Names of tools; default: all that the session has now.
 
     Raises:
-        NotFoundError: The session has no tool of a name.
-        AlreadyExistsError: One would be called as another tool of the session.
+        NotFoundError: The session has no tool with one of the names.
+        AlreadyExistsError: Two tools would have the same name in the framework.
         ProtocolError: There is no session yet, or no event loop runs here.
     """
     home = HomeLoop()

@@ -29,17 +29,17 @@ def langchain_tools(bridge: Bridge, *names: str) -> list[StructuredTool]:
     """Makes LangChain tools, which can be invoked with and without ``await``.
 
     A result is text for the model, and the artifact of its ``ToolMessage`` is the value itself. An error of the tool is
-    raised as a ``ToolException``, whose text has the error's class, message and details, from the
-    ``ToolExecutionError``; with ``tool.handle_tool_error = True`` the model gets that text. A streaming tool gives the
-    list of its values, and with ``ainvoke`` each as a custom event ``tool_chunk`` when it is made.
+    raised as a ``ToolException``, whose text has the class, message and details of the ``ToolExecutionError``; with
+    ``tool.handle_tool_error = True`` the model gets that text. A streaming tool returns the list of its values; with
+    ``ainvoke``, each value is also sent as a custom event ``tool_chunk``.
 
     Args:
         bridge: With a session.
-        *names: Of the tools; none: all that the session has now.
+        *names: Names of tools; default: all that the session has now.
 
     Raises:
-        NotFoundError: The session has no tool of a name.
-        AlreadyExistsError: One would be called as another tool of the session.
+        NotFoundError: The session has no tool with one of the names.
+        AlreadyExistsError: Two tools would have the same name in the framework.
         ProtocolError: There is no session yet, or no event loop runs here.
     """
     home = HomeLoop()
@@ -57,7 +57,7 @@ class BridgeTool(StructuredTool):
         """Calls the tool and waits for it."""
         return super().invoke(_whole(input), config, **kwargs)
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002 - likewise
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002 - as above
         """Calls the tool."""
         return await super().ainvoke(_whole(input), config, **kwargs)
 
@@ -76,12 +76,12 @@ class BridgeTool(StructuredTool):
     def _run(self, arguments: dict[str, Any]) -> Any:  # type: ignore[override] # it passes what it finds named here
         return self.func(arguments) if self.func is not None else NotImplemented
 
-    async def _arun(self, arguments: dict[str, Any]) -> Any:  # type: ignore[override] # likewise
+    async def _arun(self, arguments: dict[str, Any]) -> Any:  # type: ignore[override] # as above
         return await self.coroutine(arguments) if self.coroutine is not None else NotImplemented
 
 
 class _Unread(dict[str, Any]):
-    """Stands for arguments of a tool call that are no dict, for which LangChain has no place."""
+    """Stands for arguments of a tool call that are not a dict, for which LangChain has no place."""
 
     def __init__(self, sent: Any) -> None:
         super().__init__()

@@ -81,10 +81,10 @@ class _Call:
         """Reads the arguments.
 
         Raises:
-            ValidationError: They are no JSON, or no object.
+            ValidationError: They are not JSON, or no object.
         """
         if self._is_custom:
-            raise refused_arguments(self.name, "are a text, as of a custom tool")
+            raise refused_arguments(self.name, "are text, as those of a custom tool")
         if self._arguments is not None and not isinstance(self._arguments, str | bytes | Mapping):
             raise refused_arguments(self.name, f"are not valid JSON, but {type(self._arguments).__name__}")
         return read_arguments(self.name, self._arguments)
@@ -132,7 +132,7 @@ def _items(calls: Any) -> list[Mapping[str, Any]]:
     for name in ("tool_calls", "output"):
         if name in holder:
             return _items(list(holder[name] or ()))
-    raise ValidationError(f"{type(calls).__name__} holds no tool calls; give a message or its tool_calls")
+    raise ValidationError(f"{type(calls).__name__} has no tool calls; give a message or its tool_calls")
 
 
 def _first(choices: Iterable[Any]) -> Mapping[str, Any]:
@@ -148,5 +148,7 @@ def _plain(item: Any) -> Mapping[str, Any]:
         return item
     dump = getattr(item, "model_dump", None)
     if dump is None:
-        raise ValidationError(f"{type(item).__name__} is no tool call and no message; give dicts or openai's objects")
+        raise ValidationError(
+            f"{type(item).__name__} is neither a tool call nor a message; give dicts or openai's objects"
+        )
     return dict(dump())

@@ -29,10 +29,10 @@ def pydantic_ai_toolset(bridge: Bridge, *names: str) -> "BridgeToolset":
 
     Args:
         bridge: With a session.
-        *names: Of the tools; none: all that the session has at each step of a run, also those that come later.
+        *names: Names of tools; default: all that the session has at each step of a run, also those that come later.
 
     Raises:
-        NotFoundError: The session has no tool of a name.
+        NotFoundError: The session has no tool with one of the names.
         ProtocolError: There is no session yet, or no event loop runs here.
     """
     return BridgeToolset(bridge, names)
@@ -116,7 +116,7 @@ class BridgeToolset(AbstractToolset[Any]):
         name: str,
         tool_args: dict[str, Any],
         ctx: RunContext[Any],  # noqa: ARG002 - the framework's
-        tool: ToolsetTool[Any],  # noqa: ARG002 - likewise
+        tool: ToolsetTool[Any],  # noqa: ARG002 - as above
     ) -> Any:
         """Calls a tool.
 

@@ -1,6 +1,6 @@
 """The runtime of agents: ``dspy.ReAct`` over the tools of a session.
 
-Beside it, only ``edges.dspy`` and ``testing`` import DSPy.
+Beside it, only ``adapters.dspy`` and ``testing`` import DSPy.
 """
 
 import os

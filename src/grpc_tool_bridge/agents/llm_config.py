@@ -95,7 +95,7 @@ def read_llm_config(config: Mapping[str, Any]) -> dict[str, Any]:
         check = _OPTIONS.get(name)
         if check is None:
             wrong[name] = (
-                "not taken from a message; keys stand in the environment of the agent runtime"
+                "not accepted in a message; set API keys in the environment of the agent runtime"
                 if _SECRET.search(name)
                 else f"unknown; there are {', '.join(_OPTIONS)}"
             )

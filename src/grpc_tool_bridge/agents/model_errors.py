@@ -1,4 +1,4 @@
-"""What a run's reader is told of an error of the model: its class and its message, and no keys."""
+"""What a run's reader learns about an error of the model: its class and message, without API keys."""
 
 import os
 import re
@@ -20,7 +20,7 @@ _REST = re.compile(r"\n\n  To fix:|Traceback \(most recent call last\)")
 
 
 def model_error(error: BaseException) -> ToolBridgeError | None:
-    """Returns what a run's reader is told of an error of the model; None where it is none.
+    """Returns what a run's reader is told of an error of the model; None if it is none.
 
     The class and the message are told; keys and what the model was asked are not.
     """

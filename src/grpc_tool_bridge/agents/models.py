@@ -54,7 +54,7 @@ class ModelChoice:
     """The model of one agent.
 
     Attributes:
-        model: Its name, such as "openai/gpt-4o-mini"; None where the runtime has an LM of its own.
+        model: Its name, such as "openai/gpt-4o-mini"; None if the runtime has an LM of its own.
         api_base: Where it is asked; None for its provider's own address.
         options: What ``dspy.LM`` is made with besides.
         max_total_tokens: Of a run; 0 for any.
@@ -85,7 +85,7 @@ def choose_model(config: Mapping[str, Any], settings: AgentSettings) -> ModelCho
     api_base = _api_base(read.pop("api_base", None), model, settings)
     _check_address(model, api_base, settings)
     if read.get("cache") and not settings.cache:
-        raise AccessError("the agent runtime keeps no cache; it does where it is started so (TOOL_BRIDGE_AGENT_CACHE)")
+        raise AccessError("the agent runtime has no cache; start it with TOOL_BRIDGE_AGENT_CACHE=1")
     limits = [limit for limit in (read.pop("max_total_tokens", 0), settings.max_total_tokens) if limit]
     options = {"cache": settings.cache, "timeout": settings.model_timeout, **read}
     return ModelChoice(model, api_base, options, min(limits, default=0))
@@ -116,7 +116,7 @@ def make_lm(choice: ModelChoice, settings: AgentSettings) -> Any:
 
 
 def load_engine(lm: Any) -> None:
-    """Imports what the LM sends its requests with; that takes seconds, so call it where nobody waits."""
+    """Imports what the LM sends its requests with; that takes seconds, so call it in a thread."""
     if isinstance(lm, dspy.LM) and isinstance(lm.engine, str) and not select_backend(lm).native:
         importlib.import_module("litellm")
 
@@ -137,7 +137,7 @@ def _model(named: str | None, settings: AgentSettings) -> str | None:
         raise AccessError(f"the agent runtime does not offer the model {shown(named)!r}; it offers {known}")
     if not _MODEL.fullmatch(named) or ".." in named:
         raise ValidationError(
-            f"llm_config: model {shown(named)!r} is no name with its provider, such as 'openai/gpt-4o-mini'",
+            f"llm_config: model {shown(named)!r} is not a model name with its provider, such as 'openai/gpt-4o-mini'",
             details={"model": "no name"},
         )
     if (settings.model or settings.api_base) and not _is_ours(named, settings):

@@ -32,7 +32,7 @@ class Step:
 
     Attributes:
         thought: Why.
-        tool: The tool to call; ``FINISH`` for none; empty where the answer could not be read.
+        tool: The tool to call; ``FINISH`` for none; empty if the answer could not be read.
         args: Its arguments, by name.
         problem: Why it cannot be taken as the model wrote it.
     """
@@ -85,7 +85,7 @@ class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
         self._steps = 0
 
     async def next_step(self, inputs: Mapping[str, Any]) -> Step | None:
-        """Asks the model what to do next; None where it has no more room to be told all that happened.
+        """Asks the model what to do next; None if it has no more room to be told all that happened.
 
         An answer that cannot be read is a step with a ``problem``, which the model can mend at the next.
         """

@@ -215,7 +215,7 @@ class Run:
                 size += serialize_value(value).ByteSize()
                 if size > _MAX_VALUE_BYTES or len(values) > _MAX_VALUES:
                     raise ResourceExhaustedError(
-                        f"its stream was ended after {len(values):,} values of {size:,} bytes together; an agent is "
+                        f"its stream was stopped after {len(values):,} values of {size:,} bytes together; an agent is "
                         f"shown at most {_MAX_VALUES:,} of {_MAX_VALUE_BYTES:,}",
                         retryable=False,
                     )

@@ -23,13 +23,14 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.llm.values import text_of
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.values.offload import read_value
 from grpc_tool_bridge.values.serialization import MAX_DEPTH, deserialize_value
 from grpc_tool_bridge.values.structs import read_struct
 
 DEFAULT_MAX_ITERS = 5
 
-_ENDS = "the agent runtime is about to end"
+_ENDS = "the agent runtime is shutting down"
 
 # Of one value that a client sends along for the tools.
 _MAX_CONTEXT = 10_000
@@ -87,12 +88,7 @@ class AgentRuntime:
         )
 
     async def execute_agent(
-        self,
-        request: pb.ExecuteAgentRequest,
-        *,
-        deadline: float | None = None,
-        payload: bytes = b"",  # noqa: ARG002 - of the served method
-        origin: Any = None,
+        self, request: pb.ExecuteAgentRequest, context: RequestContext = LOCAL
     ) -> AsyncGenerator[pb.AgentExecutionChunk, None]:
         """Runs an agent.
 
@@ -100,9 +96,7 @@ class AgentRuntime:
 
         Args:
             request: Whose ``stream`` says whether the steps are sent too.
-            deadline: When the run must have ended, by ``time.monotonic``.
-            payload: The request as it came; not looked at.
-            origin: What the calls of the run are made for.
+            context: Its deadline is when the run must have ended; its parent is what the calls of the run are made for.
 
         Yields:
             Thought, action and observation of each step, then one result or one error; numbered from 0.
@@ -122,15 +116,16 @@ class AgentRuntime:
         self._agents.move_to_end(request.agent_id)
         inputs = await _inputs(agent, request)
         # Tools find there what a client sends with a call: texts.
-        context = {name: text_of(await read_value(value), _MAX_CONTEXT) for name, value in request.context.items()}
+        context.payload = b""
+        metadata = {name: text_of(await read_value(value), _MAX_CONTEXT) for name, value in request.context.items()}
         if len(self._runs) >= self._settings.max_runs:
             raise ResourceExhaustedError(
-                f"the agent runtime has {len(self._runs)} runs, as many as it may", details={"retry_after": "1"}
+                f"the agent runtime has {len(self._runs)} runs, the most that it allows", details={"retry_after": "1"}
             )
-        ends = self._end_of(request, deadline)
+        ends = self._end_of(request, context.deadline)
         run = Run(
             agent,
-            self._open_session(request.session_id, origin, ends, context),
+            self._open_session(request.session_id, context.parent, ends, metadata),
             inputs,
             run_id=request.run_id,
             ends=ends,

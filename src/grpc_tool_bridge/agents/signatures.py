@@ -29,7 +29,7 @@ from grpc_tool_bridge.errors import ValidationError, wire_text
 MAX_SIGNATURE_CHARS = 20_000
 MAX_FIELDS_CHARS = 2_000
 MAX_FIELDS = 64
-# Of inputs that do not fit, so many are named.
+# Of inputs that do not fit, this many are named.
 MAX_PROBLEMS = 10
 _MAX_NAME = 100
 _MAX_DEPTH = 8
@@ -75,7 +75,7 @@ class AgentField:
     """One field.
 
     Attributes:
-        type: Its type; ``str`` where none is written.
+        type: Its type; ``str`` if none is written.
         typed: Whether one is written.
     """
 
@@ -95,7 +95,7 @@ class AgentSignature:
     Attributes:
         inputs: What a run is given, by name.
         outputs: What it answers with, by name.
-        instructions: What it is told to do with them; None where nothing is said.
+        instructions: What it is told to do with them; None if nothing is said.
         dspy_class: The same for DSPy.
     """
 
@@ -163,7 +163,7 @@ def read_signature(text: str) -> AgentSignature:
         raise _refused(line, "it needs exactly one '->', as in 'Question -> Answer'")
     inputs, outputs = (_read_fields(part, line) for part in parts)
     if not inputs or not outputs:
-        raise _refused(line, f"it names no {'outputs' if inputs else 'inputs'}")
+        raise _refused(line, f"it has no {'outputs' if inputs else 'inputs'}")
     if len(inputs) + len(outputs) > MAX_FIELDS:
         raise _refused(line, f"it has {len(inputs) + len(outputs)} fields; {MAX_FIELDS} are allowed")
     both = [name for name in inputs if name in outputs]
@@ -190,7 +190,7 @@ def _read_fields(text: str, line: str) -> dict[str, AgentField]:
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        raise _refused(line, f"{text.strip()!r} is no list of fields such as 'text, limit: int'") from None
+        raise _refused(line, f"{text.strip()!r} is not a list of fields such as 'text, limit: int'") from None
     # Nothing of it is ever run; but only a plain list of parameters is one of fields.
     match body:
         case [ast.FunctionDef(args=args, body=[ast.Pass() as end])] if end.end_col_offset == len(
@@ -198,7 +198,7 @@ def _read_fields(text: str, line: str) -> dict[str, AgentField]:
         ) and not (args.vararg or args.kwarg or args.kwonlyargs or args.posonlyargs or args.defaults):
             pass
         case _:
-            raise _refused(line, f"{text.strip()!r} is no list of fields such as 'text, limit: int'")
+            raise _refused(line, f"{text.strip()!r} is not a list of fields such as 'text, limit: int'")
     fields: dict[str, AgentField] = {}
     folded: set[str] = set()
     for arg in args.args:
@@ -216,7 +216,7 @@ def _read_fields(text: str, line: str) -> dict[str, AgentField]:
             TypeAdapter(kind)
         except Exception:  # noqa: BLE001 - typing and pydantic have many ways to say that a type is none
             written = ast.get_source_segment(source, arg.annotation)
-            raise _refused(line, f"{written!r} is no type for a field; there are {', '.join(_TYPES)}") from None
+            raise _refused(line, f"{written!r} is not a type for a field; the types are {', '.join(_TYPES)}") from None
         fields[name] = AgentField(kind, typed=True)
     return fields
 

@@ -78,7 +78,7 @@ class _Process:
             thing.forked()
 
 
-_process = _Process()
+process = _Process()
 
 
 def on_fork(
@@ -94,7 +94,7 @@ def on_fork(
 
 def watch(thing: Inherited) -> None:
     """Has something told when this process is found to be a fork of the one that made it."""
-    _process.watched.add(thing)
+    process.watched.add(thing)
 
 
 def keep(*things: object) -> None:
@@ -110,7 +110,7 @@ def keep(*things: object) -> None:
 
 def note_closed() -> None:
     """Notes that something of gRPC's was closed; what is left of it must not be there when the process is forked."""
-    _process.closed = _process.ending = True
+    process.closed = process.ending = True
 
 
 def check_usable() -> None:
@@ -119,7 +119,7 @@ def check_usable() -> None:
     Raises:
         ProtocolError: This process was forked while gRPC was at work.
     """
-    if _process.broken:
+    if process.broken:
         raise ProtocolError(
             "this process was forked while a bridge, a worker or a hub was open, so that gRPC does not work in it; "
             f"close them before the fork, {_WHAT_TO_DO}"
@@ -128,7 +128,7 @@ def check_usable() -> None:
 
 def is_fork() -> bool:
     """Tells whether this process was forked from one that had the bridge imported."""
-    return _process.is_fork
+    return process.is_fork
 
 
 def refusal(what: str) -> ProtocolError:
@@ -147,7 +147,7 @@ def end_with_step(loop: asyncio.AbstractEventLoop | None) -> None:
     """
     if loop is None or getattr(loop, "_thread_id", None) != threading.get_ident():
         return
-    _process.ends = True
+    process.ends = True
     loop.call_soon(os._exit, 1)
     # Before what else is to be done in this turn, which is for the other process.
     ready = getattr(loop, "_ready", None)
@@ -155,13 +155,12 @@ def end_with_step(loop: asyncio.AbstractEventLoop | None) -> None:
         ready.rotate(1)
 
 
-def end_if_due() -> None:
-    """Ends this process if a tool has forked it in the event loop; called where the tool has given that loop back.
+def end() -> None:
+    """Ends this process, where ``process.ends``: the tool has given the loop back in which it forked.
 
     What would be done in the rest of the step, such as to send an answer, may have gRPC end it by a signal.
     """
-    if _process.ends:
-        os._exit(1)
+    os._exit(1)
 
 
 def drop_sockets(address: str) -> None:
@@ -232,4 +231,4 @@ def _nothing() -> None:
     """Is done before a fork where nothing else is."""
 
 
-on_fork(_process.after_fork, before=_process.before_fork)
+on_fork(process.after_fork, before=process.before_fork)

@@ -9,7 +9,7 @@ from itertools import islice
 WOKEN_AT_ONCE = 100
 
 
-class Waiters:
+class Notifier:
     """Wakes all who wait; each then looks for itself whether what it waits for has come."""
 
     __slots__ = ("_futures",)
@@ -22,7 +22,7 @@ class Waiters:
         return len(self._futures)
 
     async def wait(self) -> None:
-        """Waits for the next ``wake``."""
+        """Waits for the next ``notify_all``."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._futures[future] = None
         try:
@@ -31,13 +31,13 @@ class Waiters:
             # Woken, it is off the list already; cancelled, it must not stay there.
             self._futures.pop(future, None)
 
-    def wake(self) -> None:
+    def notify_all(self) -> None:
         """Wakes those who wait now; of very many, some in each of the next turns."""
         if self._futures:
-            wake_all((self,))
+            notify_each((self,))
 
 
-def wake_all(waiters: Iterable[Waiters]) -> None:
+def notify_each(waiters: Iterable[Notifier]) -> None:
     """Wakes those who wait now at any of ``waiters``; of very many, some in each of the next turns."""
     woken: list[asyncio.Future[None]] = []
     for one in waiters:

@@ -56,7 +56,7 @@ class ToolThreads:
 
     @property
     def busy(self) -> int:
-        """Threads that run a function now, those left behind included."""
+        """Threads that run a function now, orphaned ones included."""
         with self._lock:
             return self._threads - self._idle
 
@@ -273,7 +273,7 @@ class NestedThreads:
 
     @property
     def busy(self) -> int:
-        """Threads that run a function now, those left behind included."""
+        """Threads that run a function now, orphaned ones included."""
         return sum(threads.busy for threads in self._depths)
 
     def at(self, depth: int) -> ToolThreads:

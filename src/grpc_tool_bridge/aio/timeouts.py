@@ -103,9 +103,9 @@ def within(awaitable: Awaitable[Any], seconds: float) -> Generator[Any, Any, Any
     Raises:
         ExpiredError: It took longer; it has been cancelled.
     """
-    guard = getattr(awaitable, "guard", None)
-    if guard is not None:
-        guard(seconds)
+    set_timeout = getattr(awaitable, "set_timeout", None)
+    if set_timeout is not None:
+        set_timeout(seconds)
         return (yield from awaitable.__await__())
     steps: Any = awaitable.__await__()
     try:

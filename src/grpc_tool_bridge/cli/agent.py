@@ -25,9 +25,9 @@ _LABELS = {"thought": "thought", "action": "action", "observation": "observed", 
 _STYLES = {"thought": "italic", "action": "cyan", "observation": "", "result": "bold"}
 
 _WHY = {
-    "max_iters": "its steps were used up (--max-iters)",
-    "time": "its time was over (--timeout)",
-    "tokens": "its tokens were used up, or there was no room for more",
+    "max_iters": "it used all its steps (--max-iters)",
+    "time": "it ran out of time (--timeout)",
+    "tokens": "it used all its tokens, or its context was full",
 }
 
 
@@ -61,7 +61,7 @@ class AgentCommand(WordsCommand):
 async def agent(
     hub: HubOptions,
     signature: Annotated[
-        str, typer.Argument(metavar="SIGNATURE", help='What goes in and what comes out, such as "Question -> Answer".')
+        str, typer.Argument(metavar="SIGNATURE", help='Inputs and outputs, such as "Question -> Answer".')
     ],
     *,
     given: Annotated[
@@ -69,25 +69,24 @@ async def agent(
         typer.Option(
             "--input",
             metavar="NAME=VALUE",
-            help="An input of the signature: JSON, or the text itself. --NAME VALUE is the same. May be given many "
-            "times.",
+            help="An input of the signature: JSON, or plain text. --NAME VALUE does the same. Repeatable.",
         ),
     ] = None,
     tool: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A tool that the agent may call; every one of the session without it."),
+        typer.Option(metavar="NAME", help="A tool that the agent may call. Default: all tools of the session."),
     ] = None,
     max_iters: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Steps that the agent may take; a runtime allows 100.")
+        int, typer.Option(min=1, metavar="N", help="Maximum number of steps; a runtime allows up to 100.")
     ] = 5,
-    model: Annotated[str | None, typer.Option(metavar="MODEL", help="The model; the runtime's own without it.")] = None,
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="The model. Default: the runtime's own.")] = None,
     timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="End the run after so long; the hub's limit without it.")
+        float | None, typer.Option(metavar="SECONDS", help="Deadline of the run. Default: the hub's agent_timeout.")
     ] = None,
     session: SessionOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run an agent, and print what it thinks, does and sees as it happens."""
+    """Run an agent, and print its thoughts, actions and observations as they happen."""
     inputs = {
         name: read_value(word, f"input {name}") for name, word in split_pairs(given or (), "--input", "input").items()
     }

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 from grpc_tool_bridge.cli import agent, call, doctor, tools, variables
+from grpc_tool_bridge.cli.commands import add_client_command, add_command
 from grpc_tool_bridge.cli.failures import ArgumentError, report, wants_json
-from grpc_tool_bridge.cli.options import client_command, hub_command, interruptible
 from grpc_tool_bridge.cli.serve import serve
 from grpc_tool_bridge.cli.worker import worker
 
@@ -52,25 +52,25 @@ def make_app() -> typer.Typer:
     """Makes the application with all its commands."""
     app = typer.Typer(help="Tools in other processes, as functions.", context_settings=_HELP, add_completion=True)
     app.callback(invoke_without_command=True)(_root)
-    app.command("serve")(interruptible(serve))
+    add_command(app, "serve", serve)
     # Whoever starts hub and workers together cannot say which is there first.
-    hub_command(app, "worker", worker, connect_timeout=math.inf)
-    client_command(app, "tools", tools.tools)
-    client_command(app, "call", call.call)
-    client_command(app, "stream", call.stream)
+    add_command(app, "worker", worker, connect_timeout=math.inf)
+    add_client_command(app, "tools", tools.tools)
+    add_client_command(app, "call", call.call)
+    add_client_command(app, "stream", call.stream)
     app.add_typer(_variables_app(), name="vars")
-    client_command(app, "agent", agent.agent, cls=agent.AgentCommand)
-    client_command(app, "doctor", doctor.doctor)
+    add_client_command(app, "agent", agent.agent, cls=agent.AgentCommand)
+    add_client_command(app, "doctor", doctor.doctor)
     return app
 
 
 def _variables_app() -> typer.Typer:
     app = typer.Typer(help="List, read, write and watch the variables of a session.", context_settings=_HELP)
-    client_command(app, "list", variables.list_variables)
-    client_command(app, "get", variables.get_variable)
-    client_command(app, "set", variables.set_variable)
-    client_command(app, "delete", variables.delete_variable)
-    client_command(app, "watch", variables.watch_variables)
+    add_client_command(app, "list", variables.list_variables)
+    add_client_command(app, "get", variables.get_variable)
+    add_client_command(app, "set", variables.set_variable)
+    add_client_command(app, "delete", variables.delete_variable)
+    add_client_command(app, "watch", variables.watch_variables)
     return app
 
 
@@ -84,7 +84,7 @@ def _command() -> Callable[..., Any]:
 
 def _root(
     context: typer.Context,
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
     if show_version:
         Console(highlight=False).print(f"{PROGRAM} {version(PROGRAM)}")

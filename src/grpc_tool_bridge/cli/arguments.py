@@ -25,7 +25,7 @@ _ANY = frozenset({*_JSON_TYPES.values()})
 def parse_arguments(spec: ToolSpec, words: Sequence[str], pairs: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
     """Reads the arguments of a call.
 
-    A word is JSON where that is what the parameter takes; of a parameter that takes text it is the text itself. ``-``
+    A word is JSON if that is what the parameter takes; of a parameter that takes text it is the text itself. ``-``
     stands for JSON on stdin.
 
     Args:
@@ -62,7 +62,7 @@ def split_pairs(pairs: Iterable[str], option: str, what: str) -> dict[str, str]:
     for pair in pairs:
         name, equals, word = pair.partition("=")
         if not equals or not name:
-            raise ArgumentError(f"{option} {pair!r} is no {what}; write {option} name=value")
+            raise ArgumentError(f"{option} {pair!r} is not valid; write {option} name=value")
         if name in words:
             raise ArgumentError(f"{what} {name} is given twice; give it once")
         words[name] = word
@@ -73,7 +73,7 @@ def read_value(word: str, what: str) -> Any:
     """Reads one value: JSON, or the word itself where it is none; ``-`` is JSON on stdin.
 
     Raises:
-        ArgumentError: What stdin has is no JSON.
+        ArgumentError: What stdin has is not JSON.
     """
     return _value(word, what, _ANY)
 
@@ -90,8 +90,8 @@ def _value(word: str, what: str, types: frozenset[str]) -> Any:
             return word
         expected = " or ".join(sorted(types))
         if types & {"array", "object"}:
-            raise ArgumentError(f"{what} takes JSON ({expected}), and {word[:60]!r} is none: {error}") from None
-        raise ArgumentError(f"{what} takes {expected}, and {word[:60]!r} is none") from None
+            raise ArgumentError(f"{what} takes JSON ({expected}), but {word[:60]!r} is not: {error}") from None
+        raise ArgumentError(f"{what} takes {expected}, but {word[:60]!r} is not") from None
     # Text that happens to be JSON, such as "5" for a parameter that takes text or nothing.
     if "string" in types and _JSON_TYPES.get(type(value), "object") not in types:
         return word
@@ -106,7 +106,7 @@ def _from_stdin(what: str) -> Any:
     try:
         return jsonvalues.loads(text)
     except ValueError as error:
-        raise ArgumentError(f"{what} is read from stdin, which has no JSON: {error}") from None
+        raise ArgumentError(f"{what} is read from stdin, which is not valid JSON: {error}") from None
 
 
 def _positional(spec: ToolSpec, schema: "_Schema") -> Iterator[tuple[str, frozenset[str]]]:

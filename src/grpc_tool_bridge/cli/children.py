@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 
-# They have so many seconds to end by themselves once they were told to.
+# They have this many seconds to end by themselves once they were told to.
 GRACE_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
@@ -16,7 +16,7 @@ def end_children() -> None:
     children = multiprocessing.active_children() if multiprocessing is not None else []
     if not children:
         return
-    _log.warning("ending %d processes that tools have started", len(children))
+    _log.warning("ending %d processes that tools started", len(children))
     for child in children:
         child.terminate()
     end = time.monotonic() + GRACE_SECONDS

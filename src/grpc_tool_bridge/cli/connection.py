@@ -35,7 +35,7 @@ async def open_bridge(hub: HubOptions, session_id: str | None = None) -> AsyncIt
                 await bridge.initialize(session_id, connect_timeout=hub.connect_timeout)
         except TimeoutError:
             raise CommandError(
-                f"{bridge.client.where} did not answer within {patience:g} s; is that the hub's address? "
+                f"{bridge.client.where} did not answer within {patience:g} s; is this the address of the hub? "
                 "--connect-timeout waits longer"
             ) from None
         except ToolCommunicationError as error:
@@ -74,10 +74,10 @@ def make_bridge(
 def unreachable(hub: HubOptions, error: ToolCommunicationError) -> CommandError:
     """Makes the error for a hub that does not answer."""
     if error.code_name != "UNAVAILABLE":
-        return CommandError(f"{hub.address} answers, but not as a hub does: {error.code_name}: {error.message}")
+        return CommandError(f"{hub.address} answered, but not as a hub does: {error.code_name}: {error.message}")
     proxy = hub.proxied()
     where = hub.address if proxy is None else f"{hub.address} through the proxy {proxy}"
-    return CommandError(f"no hub answers at {where} ({reason_of(error.message)}); {_advice(hub, error.message)}")
+    return CommandError(f"no hub answered at {where} ({reason_of(error.message)}); {_advice(hub, error.message)}")
 
 
 def reason_of(details: str) -> str:
@@ -91,18 +91,18 @@ def reason_of(details: str) -> str:
 
 def refused(hub: HubOptions, error: AccessError) -> str:
     """Says what to do where the hub does not let the caller in."""
-    return f"the hub at {hub.address} refuses: {error.message} (--token-file FILE, or TOOL_BRIDGE_TOKEN)"
+    return f"the hub at {hub.address} refused access: {error.message} (--token-file FILE, or TOOL_BRIDGE_TOKEN)"
 
 
 def _advice(hub: HubOptions, details: str) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in details:
-        return "its certificate is not trusted; --tls-ca FILE names the authority that signed it"
+        return "its certificate is not trusted; give the authority that signed it with --tls-ca FILE"
     if "Hostname Verification" in details:
-        return "its certificate is for another name; --address needs one that it is for"
+        return "its certificate is for another name; use that name in --address"
     if "WRONG_VERSION_NUMBER" in details:
-        return "it does not speak TLS; leave --tls and --tls-ca out"
+        return "it does not use TLS; remove --tls and --tls-ca"
     if "Socket closed" in details and not hub.uses_tls:
-        return "does it ask for TLS? Then give --tls, or --tls-ca FILE"
+        return "if it requires TLS, add --tls or --tls-ca FILE"
     if "Domain name not found" in details or "address lookup failed" in details:
-        return "is the name right?"
+        return "is the host name correct?"
     return "is it running? grpc-tool-bridge serve --tools …"

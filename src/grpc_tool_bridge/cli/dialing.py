@@ -69,7 +69,7 @@ async def _ask_proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
     except asyncio.IncompleteReadError as error:
         raise ProxyRefusedError("it closed the connection") from error
     except asyncio.LimitOverrunError as error:
-        raise ProxyRefusedError("its answer does not end") from error
+        raise ProxyRefusedError("its response has no end") from error
     status = answer.split(b"\r\n", 1)[0].decode("latin-1")
     if not status.startswith("HTTP/1.") or status.split()[1:2] != ["200"]:
         raise ProxyRefusedError(one_line(status)[:_MAX_SHOWN_CHARS])

@@ -59,7 +59,7 @@ class Check:
 
 
 async def doctor(hub: HubOptions, as_json: JsonOption = False) -> None:
-    """Check the way to the hub, step by step, and what is installed here."""
+    """Check the connection to the hub, step by step, and list what is installed."""
     checks = []
     out = console()
     async for check in examine(hub):
@@ -103,8 +103,8 @@ async def _proxy(hub: HubOptions) -> Check | None:
         return Check("proxy", "ok", f"the hub is reached through {proxy}")
     ignored = ", ".join(set_variables())
     if ignored and hub.proxy is None:
-        return Check("proxy", "ok", f"{ignored} set and not used: the hub is reached directly; --proxy env goes by it")
-    return Check("proxy", "ok", f"{ignored or 'no proxy'} set, and none for this address") if hub.proxy else None
+        return Check("proxy", "ok", f"{ignored} set, but not used: the hub is reached directly; --proxy env uses it")
+    return Check("proxy", "ok", f"{ignored or 'no proxy'} set, but not for this address") if hub.proxy else None
 
 
 async def _resolve(hub: HubOptions) -> Check | None:
@@ -118,9 +118,9 @@ async def _resolve(hub: HubOptions) -> Check | None:
         async with asyncio.timeout(hub.connect_timeout or None):
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except TimeoutError:
-        return Check("address", "fail", f"no name server told the address of {host} within {hub.connect_timeout:g} s")
+        return Check("address", "fail", f"no name server resolved {host} within {hub.connect_timeout:g} s")
     except OSError as error:
-        return Check("address", "fail", f"{host} has no address: {error.strerror}; is the name right?")
+        return Check("address", "fail", f"{host} has no address: {error.strerror}; is the host name correct?")
     return Check("address", "ok", f"{host} is {', '.join(dict.fromkeys(str(item[4][0]) for item in found))}")
 
 
@@ -138,9 +138,7 @@ async def _connect(hub: HubOptions) -> Check | None:
     except (OSError, TimeoutError) as error:
         # asyncio puts a text of its own into strerror.
         why = os.strerror(error.errno) if error.errno else "no answer"
-        running = (
-            "is the hub running there?" if proxy is None else "is it the right proxy, and is the hub running there?"
-        )
+        running = "is the hub running there?" if proxy is None else "is this the right proxy, and is the hub running?"
         return Check("connect", "fail", f"cannot connect to {way}: {why}; {running}")
     await close(writer)
     return Check("connect", "ok", f"{way} took {(time.perf_counter() - began) * 1000:.1f} ms")
@@ -150,7 +148,7 @@ async def _tls(hub: HubOptions) -> Check | None:
     if not hub.uses_tls:
         if stays_here(hub.address, hub.proxied()):
             return Check("tls", "ok", "not used")
-        return Check("tls", "warn", "not used: all can be read")
+        return Check("tls", "warn", "not used: the connection is not encrypted")
     if not can_dial(hub.address):
         return None
     roots = hub.tls_ca or grpc_roots()
@@ -180,7 +178,7 @@ async def _ask(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[Check]:
         async with asyncio.timeout(hub.connect_timeout + ANSWER_SECONDS):
             serving = await bridge.client.health_check()
     except TimeoutError:
-        text = f"{bridge.client.where} takes the connection and does not answer as a hub does; is that its address?"
+        text = f"{bridge.client.where} accepted the connection, but did not answer as a hub does; is it a hub?"
         yield Check("health", "fail", text)
         return
     except AccessError as error:
@@ -189,9 +187,9 @@ async def _ask(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[Check]:
     except ToolCommunicationError as error:
         yield Check("health", "fail", str(unreachable(hub, error)))
         return
-    yield Check("token", "ok", "accepted" if hub.token() is not None else "none is asked for")
+    yield Check("token", "ok", "accepted" if hub.token() is not None else "no token required")
     if not serving:
-        yield Check("health", "fail", "the hub answers, but does not serve; is it shutting down?")
+        yield Check("health", "fail", "the hub answered, but is not serving; is it shutting down?")
         return
     yield Check("health", "ok", "the hub serves")
     try:
@@ -204,7 +202,7 @@ async def _ask(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[Check]:
     yield await _memory(bridge)
     yield await _link(hub)
     some = f"{count} tool{'s' if count > 1 else ''}"
-    yield Check("tools", "ok" if count else "warn", some if count else "none; serve --tools … offers some")
+    yield Check("tools", "ok" if count else "warn", some if count else "none; offer some with serve --tools …")
     yield await _agents(bridge)
 
 
@@ -216,7 +214,7 @@ async def _agents(bridge: GRPCToolBridge) -> Check:
         return Check("agents", "fail", one_line(str(error)))
     there = AGENTS_FEATURE in response.capabilities
     return Check(
-        "agents", "ok", "they can be run" if there else "no runtime; worker --agents, or serve --agents, is one"
+        "agents", "ok", "they can be run" if there else "no runtime; start one with worker --agents or serve --agents"
     )
 
 
@@ -228,7 +226,7 @@ async def _memory(bridge: GRPCToolBridge) -> Check:
         return Check("memory", "fail", one_line(str(error)))
     numbers = {name: int(getattr(value, "integer_value", 0)) for name, value in found.items()}
     if "hub.memory_limit_bytes" not in numbers:
-        return Check("memory", "ok", "the hub does not tell")
+        return Check("memory", "ok", "the hub does not report it")
     parts, full = [], False
     for what, prefix, used in (
         ("hub", "hub.memory", "bytes"),
@@ -257,8 +255,8 @@ async def _link(hub: HubOptions) -> Check:
         except ToolBridgeError as error:
             return Check("link", "fail", one_line(str(error)))
         if bridge.client.is_linked:
-            return Check("link", "ok", "all calls of a bridge go over one stream")
-    return Check("link", "warn", "the hub knows none: each call of a bridge goes as an RPC of its own")
+            return Check("link", "ok", "all calls of a bridge share one stream")
+    return Check("link", "warn", "the hub does not support Link: each call of a bridge is a separate RPC")
 
 
 async def _round_trips(bridge: GRPCToolBridge) -> list[Check]:

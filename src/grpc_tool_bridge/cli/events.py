@@ -16,7 +16,7 @@ class EventView:
 
     Args:
         out: Where the stream's values go.
-        err: Where its events go; a bar is drawn only where that is a terminal.
+        err: Where its events go; a bar is drawn only if that is a terminal.
 
     Attributes:
         out: Where to print the values, so that they and the bar do not overwrite each other.

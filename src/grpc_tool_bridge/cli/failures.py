@@ -8,14 +8,9 @@ from typing import Any
 
 import pydantic
 
-from grpc_tool_bridge.cli.program import INTERRUPTED
+from grpc_tool_bridge.cli.exit_codes import BAD_ARGUMENT, FAILED, INTERRUPTED, PIPE_CLOSED
 from grpc_tool_bridge.cli.streams import OutputError, PipeClosedError, discard_output
 from grpc_tool_bridge.errors import ToolBridgeError, error_info
-
-FAILED = 1
-BAD_ARGUMENT = 2
-# As of any program that a closed pipe ends: 128 and the number of SIGPIPE.
-PIPE_CLOSED = 141
 
 # Letters and marks by their category, and yet drawn as nothing; the two that choose between a sign and an emoji are not
 # among them. See Default_Ignorable_Code_Point of Unicode.
@@ -72,7 +67,7 @@ def wants_json(words: Sequence[str]) -> bool:
 
 
 def report(error: BaseException, *, as_json: bool = False) -> int:
-    """Prints an error as one line on stderr, of JSON where that is asked for; returns the exit code it stands for."""
+    """Prints an error as one line on stderr, of JSON if that is asked for; returns the exit code it stands for."""
     if isinstance(error, OutputError | PipeClosedError | BrokenPipeError):
         discard_output()
         if not isinstance(error, OutputError):
@@ -102,8 +97,8 @@ def _told(error: BaseException) -> tuple[str, int]:
             named = "" if error.filename is None else f"{error.filename}: "
             return f"{named}{error.strerror or error}", FAILED
         case MemoryError():
-            return "there is not enough memory for this", FAILED
-    return f"{type(error).__name__}: {error}; this is a fault of the command line, please report it", FAILED
+            return "not enough memory", FAILED
+    return f"{type(error).__name__}: {error}; this is a bug in the command line, please report it", FAILED
 
 
 def _facts(error: BaseException, text: str, code: int) -> dict[str, Any]:

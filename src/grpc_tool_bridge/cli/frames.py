@@ -35,7 +35,7 @@ def frame_table(value: Any, limit: int | None = None) -> Table | None:
         limit: Rows to read; None: all.
 
     Returns:
-        The table; None where the value is no frame.
+        The table; None if the value is no frame.
     """
     name = _package_name(value)
     if name in ("pandas.DataFrame", "pandas.Series"):

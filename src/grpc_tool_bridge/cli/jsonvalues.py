@@ -59,7 +59,7 @@ def loads(text: str) -> Any:
     """Reads a value from JSON text.
 
     Raises:
-        ValueError: It is no JSON, or a ``$type`` in it cannot be read.
+        ValueError: It is not JSON, or a ``$type`` in it cannot be read.
     """
     try:
         return from_json(json.loads(text, parse_constant=_refuse_constant))
@@ -103,7 +103,7 @@ def from_json(value: Any) -> Any:
     name = value["$type"]
     reader = _READERS.get(name) if isinstance(name, str) else None
     if reader is None:
-        raise ValueError(f'a value of "$type" {name!r} cannot be given here; known are {", ".join(_READERS)}')
+        raise ValueError(f'a value of "$type" {name!r} is not supported here; supported: {", ".join(_READERS)}')
     try:
         return reader(from_json(value["value"]))
     except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:
@@ -137,4 +137,4 @@ def _is_text(value: str) -> bool:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

@@ -1,7 +1,7 @@
 """What ties a worker to the process that reloads it.
 
 By it the worker tells that its tools have been imported, waits until it is its turn, and tells that it gets no new
-calls. It also sees by it that the other process has gone, even where that was killed.
+calls. It also sees by it that the other process has gone, even if that was killed.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ class Lifeline:
     """The worker's end. Made by ``hold``.
 
     Args:
-        end: A socket; None where nobody reloads this process.
+        end: A socket; None if nobody reloads this process.
     """
 
     def __init__(self, end: socket.socket | None) -> None:

@@ -1,4 +1,4 @@
-"""The log of a command that runs until it is told to end."""
+"""The log of a command that runs until a signal."""
 
 import logging
 import sys

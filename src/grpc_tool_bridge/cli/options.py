@@ -1,27 +1,18 @@
-"""The options that every client command takes, declared once."""
+"""The options that several commands take, each declared once."""
 
-import asyncio
-import contextlib
 import functools
-import inspect
 import os
-import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from grpc_tool_bridge.cli.argv import WordsCommand
-from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error, say_warning
-from grpc_tool_bridge.cli.program import INTERRUPTED
-from grpc_tool_bridge.cli.streams import PipeClosedError, require_stdout
+from grpc_tool_bridge.cli.failures import ArgumentError, file_error
 from grpc_tool_bridge.config import DEFAULT_ADDRESS, read_token
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.transport import addresses
 from grpc_tool_bridge.transport.proxies import Proxy, proxy_for
-from grpc_tool_bridge.values.bigints import MAX_DIGITS
 
 _HUB = "The hub"
 
@@ -30,15 +21,26 @@ SessionOption = Annotated[
     typer.Option(
         "--session",
         metavar="ID",
-        help="Attach to this session, or create it, and keep it. Without it the command has a session of its own, "
-        "removed at the end.",
+        help="Use this session, create it if needed, and keep it. Without it the command uses a temporary session, "
+        "removed afterwards.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class OptionGroup:
+    """The base of a dataclass whose fields are options; a command takes them all by one parameter of this type."""
+
+    def check(self) -> None:
+        """Checks what can be checked before the command runs.
+
+        Raises:
+            ArgumentError: An option has a value that cannot be used.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
-class HubOptions:
+class HubOptions(OptionGroup):
     """How a command reaches the hub. Each field is an option of every client command."""
 
     address: Annotated[
@@ -47,7 +49,7 @@ class HubOptions:
             "--address",
             metavar="HOST:PORT",
             envvar="TOOL_BRIDGE_ADDRESS",
-            help="Where the hub is; also [IPV6]:PORT or unix:PATH.",
+            help="Address of the hub; also [IPV6]:PORT or unix:PATH.",
             rich_help_panel=_HUB,
         ),
     ] = DEFAULT_ADDRESS
@@ -56,7 +58,7 @@ class HubOptions:
         typer.Option(
             "--token-file",
             metavar="FILE",
-            help="File with the bearer token. Without it: the environment's TOOL_BRIDGE_TOKEN or "
+            help="File with the bearer token. Default: the environment variable TOOL_BRIDGE_TOKEN or "
             "TOOL_BRIDGE_TOKEN_FILE.",
             rich_help_panel=_HUB,
         ),
@@ -71,7 +73,7 @@ class HubOptions:
             "--tls-ca",
             metavar="FILE",
             envvar="TOOL_BRIDGE_TLS_CA",
-            help="PEM file with the authorities to trust; the system's without it. Implies --tls.",
+            help="PEM file with the CAs to trust. Default: those of gRPC. Implies --tls.",
             rich_help_panel=_HUB,
         ),
     ] = None
@@ -81,8 +83,8 @@ class HubOptions:
             "--proxy",
             metavar="URI",
             envvar="TOOL_BRIDGE_PROXY",
-            help="Reach the hub through this proxy, http://HOST:PORT; env: the one that http_proxy and the like name. "
-            "Without it they are ignored. One with a password goes in TOOL_BRIDGE_PROXY, since others can see a "
+            help="Connect through this proxy, http://HOST:PORT; env: use http_proxy and related variables. "
+            "By default they are ignored. Put a proxy with a password in TOOL_BRIDGE_PROXY: other users can see a "
             "program's arguments.",
             rich_help_panel=_HUB,
         ),
@@ -92,7 +94,7 @@ class HubOptions:
         typer.Option(
             "--allow-insecure",
             envvar="TOOL_BRIDGE_ALLOW_INSECURE",
-            help="Send the token beyond this machine without TLS, where the network itself is trusted.",
+            help="Send the token to another machine without TLS. Only for networks that you trust.",
             rich_help_panel=_HUB,
         ),
     ] = False
@@ -103,21 +105,21 @@ class HubOptions:
             min=0.0,
             metavar="SECONDS",
             envvar="TOOL_BRIDGE_CONNECT_TIMEOUT",
-            help="Go on trying to reach the hub for so long.",
+            help="How long to keep trying to connect.",
             rich_help_panel=_HUB,
         ),
     ] = 2.0
 
     @property
     def uses_tls(self) -> bool:
-        """Whether the connection goes by TLS."""
+        """Whether the connection uses TLS."""
         return self.tls or self.tls_ca is not None
 
     def check(self) -> None:
         """Checks what can be checked without the hub.
 
         Raises:
-            ArgumentError: The address is none, the proxy cannot be used, or a file cannot be read.
+            ArgumentError: The address is not valid, the proxy cannot be used, or a file cannot be read.
         """
         check_address(self.address)
         self.proxied()
@@ -128,7 +130,7 @@ class HubOptions:
                 raise file_error(error, self.tls_ca) from None
 
     def proxied(self) -> Proxy | None:
-        """Finds the proxy on the way to the hub; None where there is none.
+        """Finds the proxy on the way to the hub; None if there is none.
 
         Raises:
             ArgumentError: It cannot be used.
@@ -176,119 +178,9 @@ def check_address(address: str, *, listening: bool = False) -> None:
     """Checks the form of an address; ``listening`` says that a hub listens there.
 
     Raises:
-        ArgumentError: It is none.
+        ArgumentError: It is not valid.
     """
     try:
         addresses.check_address(address, listening=listening)
     except ValidationError as error:
         raise ArgumentError(f"--address: {error.message}") from None
-
-
-def _check_text(given: Mapping[str, Any]) -> None:
-    """Checks that what the hub is to be told is text; names of files may have any bytes.
-
-    Raises:
-        ArgumentError: An argument is not UTF-8.
-    """
-    for name, value in given.items():
-        for word in value if isinstance(value, list) else (value,):
-            if name != "sources" and isinstance(word, str) and not _is_text(word):
-                raise ArgumentError(f"the argument {word[:60]} is not UTF-8")
-
-
-def _is_text(word: str) -> bool:
-    try:
-        word.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-@contextlib.contextmanager
-def _long_integers() -> Iterator[None]:
-    """Lets Python write every integer that the bridge carries; else a tool's result could not be printed."""
-    before = sys.get_int_max_str_digits()
-    sys.set_int_max_str_digits(MAX_DIGITS)
-    try:
-        yield
-    finally:
-        sys.set_int_max_str_digits(before)
-
-
-def interruptible(function: Callable[..., None]) -> Callable[..., None]:
-    """Makes Ctrl-C in a command an error like any other; the library of commands ends it without a word."""
-
-    @functools.wraps(function)
-    def run(*args: Any, **given: Any) -> None:
-        try:
-            function(*args, **given)
-        except KeyboardInterrupt:
-            raise CommandError("interrupted", code=INTERRUPTED, error_type="Cancelled") from None
-
-    return run
-
-
-def client_command(
-    app: typer.Typer,
-    name: str,
-    function: Callable[..., Coroutine[Any, Any, None]],
-    *,
-    cls: type[WordsCommand] = WordsCommand,
-) -> None:
-    """Makes an async function a command of ``app`` that also takes every option of HubOptions; see ``hub_command``."""
-
-    @functools.wraps(function)
-    def run(hub: HubOptions, **given: Any) -> None:
-        require_stdout()
-        try:
-            with _long_integers():
-                asyncio.run(function(hub, **given))
-            # Not before: of a command that fails, stderr has the one line that says why.
-            for text in hub.warnings:
-                say_warning(text)
-        except BrokenPipeError:
-            raise PipeClosedError from None
-
-    hub_command(app, name, run, cls=cls)
-
-
-def hub_command(
-    app: typer.Typer,
-    name: str,
-    function: Callable[..., None],
-    *,
-    cls: type[WordsCommand] = WordsCommand,
-    **defaults: Any,
-) -> None:
-    """Makes a function a command of ``app`` that also takes every option of HubOptions.
-
-    Args:
-        app: Where it belongs.
-        name: What it is called.
-        function: Its first parameter gets the HubOptions; the others are the command's own.
-        cls: Reads the command line.
-        defaults: Of fields of HubOptions that have another default in this command.
-    """
-    own = list(inspect.signature(function).parameters.values())[1:]
-    shared = [
-        inspect.Parameter(
-            item.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=defaults.get(item.name, item.default),
-            annotation=item.type,
-        )
-        for item in fields(HubOptions)
-    ]
-    parameters = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own] + shared
-
-    @functools.wraps(function)
-    @interruptible
-    def command(**given: Any) -> None:
-        _check_text(given)
-        hub = HubOptions(**{item.name: given.pop(item.name) for item in shared})
-        hub.check()
-        function(hub, **given)
-
-    command.__dict__["__signature__"] = inspect.Signature(parameters)
-    command.__annotations__ = {item.name: item.annotation for item in parameters}
-    app.command(name, cls=cls)(command)

@@ -54,7 +54,7 @@ def print_value(value: Any, out: Console | None = None) -> None:
 
     Args:
         value: Any value.
-        out: Where to; stdout where not given.
+        out: Where to; default: stdout.
     """
     out = out or console()
     if isinstance(value, str):

@@ -7,7 +7,7 @@ import os
 import signal
 from types import FrameType
 
-INTERRUPTED = 130
+from grpc_tool_bridge.cli.exit_codes import INTERRUPTED
 
 
 def run() -> int:

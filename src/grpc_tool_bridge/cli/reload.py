@@ -1,4 +1,4 @@
-"""A worker that is started anew whenever its source files change.
+"""A worker that restarts whenever its source files change.
 
 The worker is a process of its own: what a module has left behind, such as threads, native libraries and registered
 codecs, ends with it, and the next one begins clean. The one before goes on until the next has imported its tools. The
@@ -75,7 +75,7 @@ class _Worker:
         try:
             await asyncio.wait((self.ended,), timeout=seconds)
             if not self.ended.done():
-                _log.warning("the worker did not end within %g s, and is killed", seconds)
+                _log.warning("the worker did not end within %g s, and was killed", seconds)
         finally:
             await self.kill()
 
@@ -114,7 +114,7 @@ class Reloader:
         self._slow_told = False
 
     async def run(self) -> int:
-        """Runs workers until a signal; returns the exit code that it stands for. No worker outlives it."""
+        """Runs workers until a signal; returns the exit code for it. No worker outlives it."""
         with ending_signals() as signals:
             told = asyncio.ensure_future(signals.get())
             try:
@@ -142,7 +142,7 @@ class Reloader:
             changed = _changed(seen, now)
             if changed is not None and not told.done():
                 seen = now
-                _log.info("%s has changed; a new worker imports the tools", changed)
+                _log.info("%s has changed; starting a new worker", changed)
                 await self._start_next()
 
     def _all(self) -> list[_Worker]:
@@ -178,7 +178,7 @@ class Reloader:
             _log.warning(
                 "the worker ended with exit code %d; %s",
                 code,
-                "waiting for a change" if self._next is None else "the next one is being started",
+                "waiting for a change" if self._next is None else "starting the next one",
             )
         worker = self._next
         if worker is None:
@@ -186,14 +186,14 @@ class Reloader:
         if worker.ended.done():
             self._next = None
             worker.line.close()
-            goes_on = "" if self._serving is None else "the one before goes on; "
+            goes_on = "" if self._serving is None else "the previous one keeps running; "
             code = worker.ended.result()
             _log.warning("the new worker ended with exit code %d; %swaiting for a change", code, goes_on)
         elif worker.line.imported.is_set():
             await self._hand_over(worker, told)
         elif not self._slow_told and asyncio.get_running_loop().time() - worker.began_at > IMPORT_SECONDS:
             self._slow_told = True
-            goes_on = "" if self._serving is None else "; the one before goes on"
+            goes_on = "" if self._serving is None else "; the previous one keeps running"
             _log.warning("the new worker has been importing its tools for %g s%s", IMPORT_SECONDS, goes_on)
 
     async def _hand_over(self, worker: _Worker, told: "asyncio.Future[int]") -> None:

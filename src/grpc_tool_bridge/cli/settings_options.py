@@ -1,6 +1,7 @@
 """Options that are settings of the hub: named, described and defaulted by ``Settings`` alone."""
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import typer
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from grpc_tool_bridge.cli.failures import ArgumentError, file_error, settings_error
+from grpc_tool_bridge.cli.failures import ArgumentError, file_error, say_warning, settings_error
 from grpc_tool_bridge.config import Settings, load_settings
 
 _PANEL = "Settings (also TOOL_BRIDGE_… and --config)"
@@ -46,34 +47,27 @@ def read_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
     """Reads the settings by flag, then environment, then file, and checks what can be checked before the hub starts.
 
     Raises:
-        ArgumentError: A setting cannot be, or a file cannot be read.
+        ArgumentError: A setting is not valid, or a file cannot be read.
     """
     try:
-        settings = load_settings(flags, config_file)
+        with warnings.catch_warnings(record=True) as noticed:
+            warnings.simplefilter("always", DeprecationWarning)
+            settings = load_settings(flags, config_file)
     except pydantic.ValidationError as error:
         raise settings_error(error) from None
     except ValueError as error:
         raise ArgumentError(str(error)) from None
     except OSError as error:
         raise file_error(error, config_file) from None
+    for warning in noticed:
+        say_warning(str(warning.message))
     return settings.model_copy(update={"token": _token(settings), "token_file": None})
-
-
-def check_agents(agents: bool, model: str | None, api_base: str | None) -> None:
-    """Checks that what is said of agents is said where there are some.
-
-    Raises:
-        ArgumentError: It is not.
-    """
-    named = [flag for flag, value in (("--model", model), ("--api-base", api_base)) if value is not None]
-    if named and not agents:
-        raise ArgumentError(f"{' and '.join(named)}: for agents only; give --agents, too")
 
 
 def model_text(settings: Settings) -> str:
     """Says which model agents run with that name none."""
     if settings.agent_model is None:
-        return "the model that each names"
+        return "the model that each agent names"
     # A base URL may hold a user and a password.
     base = re.sub(r"//.*@", "//***@", settings.agent_api_base or "")
     return settings.agent_model + (f" at {base}" if base else "")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from types import FrameType
@@ -9,7 +10,9 @@ from typing import Any
 
 from grpc_tool_bridge.aio.forks import on_fork
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.cli.program import INTERRUPTED
+from grpc_tool_bridge.cli.exit_codes import INTERRUPTED
+
+_log = logging.getLogger(__name__)
 
 # What handled the signals before ``ending_signals``, while that does.
 _replaced: dict[signal.Signals, Any] = {}
@@ -73,6 +76,7 @@ async def finish(
 
     async def hurry_at_next_signal() -> None:
         await signals.get()
+        _log.warning("cancelling the calls in flight")
         await hurry()
 
     tasks.spawn(hurry_at_next_signal(), "second signal")

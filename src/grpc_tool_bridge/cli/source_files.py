@@ -10,7 +10,7 @@ from pathlib import Path
 
 from grpc_tool_bridge.cli.tool_sources import split_source
 
-# Of all kinds together. Each look reads the folders anew, several times a second, and must stay cheap.
+# Of all kinds together. Each look reads the folders again, several times a second, and must stay cheap.
 MAX_ENTRIES = 20_000
 
 # What others have written, or a program; besides, folders whose names begin with a dot.
@@ -82,7 +82,7 @@ class SourceFiles:
         if not self._warned:
             self._warned = True
             _log.warning(
-                "there are more than %s files below %s; changes of some are not seen",
+                "there are more than %s files below %s; changes to some of them are not noticed",
                 f"{MAX_ENTRIES:,}",
                 ", ".join(map(str, self.folders)),
             )

@@ -26,7 +26,7 @@ def arguments_text(spec: ToolSpec) -> str:
 
 
 def default_text(argument: ArgumentSpec) -> str:
-    """Writes a parameter's default; empty where it has none, or one that travels in no form."""
+    """Writes a parameter's default; empty if it has none, or one that travels in no form."""
     if not argument.HasField("default_value"):
         return ""
     try:
@@ -66,7 +66,7 @@ def steps_text(spec: ToolSpec) -> list[str]:
 def _part(part: Part) -> str:
     match part:
         case Parallel():
-            return f"at once: {'; '.join(_part(inner) for inner in part.steps)}"
+            return f"in parallel: {'; '.join(_part(inner) for inner in part.steps)}"
         case Each():
             text = f"for each item of {_template(part.over)}: {_part(part.step)}"
         case _:

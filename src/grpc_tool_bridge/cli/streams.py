@@ -104,7 +104,7 @@ def stdout_is_closed() -> bool:
 
 
 def require_stdout() -> None:
-    """Raises OutputError where nothing can be printed, before something is done whose result would be lost."""
+    """Raises OutputError if nothing can be printed, before something is done whose result would be lost."""
     if _STDOUT in _closed:
         raise OutputError("stdout is closed, so nothing can be printed; >/dev/null discards the output")
 

@@ -31,7 +31,7 @@ def load_tools(sources: Iterable[str], *, given_to: str = "--tools") -> list[Too
         given_to: What stands before each there, for the texts of errors.
 
     Raises:
-        ArgumentError: A source cannot be imported, or what it names is no tool.
+        ArgumentError: A source cannot be imported, or what it names is not a tool.
     """
     modules: dict[str, ModuleType] = {}
     # By identity; the item itself is kept too, so that its id stays its own.
@@ -62,14 +62,14 @@ def split_source(source: str) -> tuple[str, str]:
         return f"{head}.py", attribute
     where, _, attribute = source.partition(":")
     if not where:
-        raise ArgumentError(f"{source!r} names no module; write module:attr, module or path/to/file.py")
+        raise ArgumentError(f"{source!r} does not name a module; write module:attr, module or path/to/file.py")
     return where, attribute
 
 
 def _import(source: str, where: str, given_to: str) -> ModuleType:
     is_file = where.endswith(".py")
     if is_file and not Path(where).is_file():
-        raise ArgumentError(f"{source}: there is no file {where}")
+        raise ArgumentError(f"{source}: the file {where} does not exist")
     # As for a script, and as for ``python -m``: what lies beside it can be imported.
     folder = str(Path(where).resolve().parent if is_file else Path.cwd())
     if folder not in sys.path:
@@ -93,7 +93,7 @@ def _import_file(path: Path) -> ModuleType:
         name = f"{path.stem}_{number}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
+        raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -111,7 +111,7 @@ def _cause(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]
     frame = (own or list(frames))[-1]
-    what = f"it ends the process with {error.code!r}" if isinstance(error, SystemExit) else str(error)
+    what = f"it exits with {error.code!r}" if isinstance(error, SystemExit) else str(error)
     return f"{type(error).__name__}: {what} ({frame.filename}, line {frame.lineno})"
 
 

@@ -18,7 +18,7 @@ from grpc_tool_bridge.tools.pipelines import PIPELINE_KEY
 
 async def tools(
     hub: HubOptions,
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this tool in full.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show all details of this tool.")] = None,
     session: SessionOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -35,19 +35,19 @@ async def tools(
         rows = [[Text(spec.name, style="bold"), arguments_text(spec), _first_line(spec.description)] for spec in specs]
         console().print(rich_table(["tool", "arguments", "description"], rows))
     else:
-        console().print("The hub has no tools; grpc-tool-bridge serve --tools … offers some")
+        console().print("The hub has no tools; offer some with grpc-tool-bridge serve --tools …")
 
 
 def find_tool(specs: list[ToolSpec], name: str) -> ToolSpec:
     """Finds a tool by name or id.
 
     Raises:
-        CommandError: There is none.
+        CommandError: There is no such tool.
     """
     found = next((spec for spec in specs if name in (spec.name, spec.tool_id)), None)
     if found is None:
         close = near_names(name, [spec.name for spec in specs])
-        hint = f"did you mean {' or '.join(close)}?" if close else "grpc-tool-bridge tools lists those that it has"
+        hint = f"did you mean {' or '.join(close)}?" if close else "list its tools with grpc-tool-bridge tools"
         raise CommandError(f"the hub has no tool {name!r}; {hint}", error_type="ToolNotFound")
     return found
 

@@ -17,7 +17,7 @@ from grpc_tool_bridge.client.variables import SessionContext, VariableChange
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import VariableInfo
 
 SessionOption = Annotated[
-    str, typer.Option("--session", metavar="ID", help="The session; it is created where there is none, and kept.")
+    str, typer.Option("--session", metavar="ID", help="The session; created if it does not exist, and kept.")
 ]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The variable's name.")]
 SecretsOption = Annotated[bool, typer.Option("--show-secrets", help="Print the values of secret variables too.")]
@@ -25,12 +25,12 @@ SecretsOption = Annotated[bool, typer.Option("--show-secrets", help="Print the v
 
 async def list_variables(
     hub: HubOptions,
-    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Only names that begin so.")] = "",
+    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Only names with this prefix.")] = "",
     *,
     session: SessionOption,
     tag: Annotated[
         list[str] | None,
-        typer.Option("--tag", metavar="KEY[=VALUE]", help="Only variables with this tag. May be given many times."),
+        typer.Option("--tag", metavar="KEY[=VALUE]", help="Only variables with this tag. Repeatable."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,21 +64,21 @@ async def get_variable(
 async def set_variable(
     hub: HubOptions,
     name: NameArgument,
-    value: Annotated[str, typer.Argument(metavar="VALUE", help="JSON, or text where it is none; - is JSON on stdin.")],
+    value: Annotated[
+        str, typer.Argument(metavar="VALUE", help="JSON, or plain text if it is not JSON; - reads JSON from stdin.")
+    ],
     *,
     session: SessionOption,
-    text: Annotated[bool, typer.Option("--text", help="Take the value as text even where it is JSON.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="Take the value as text even if it is valid JSON.")] = False,
     secret: Annotated[bool, typer.Option("--secret", help="Mark the variable as secret.")] = False,
-    tag: Annotated[
-        list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="Add a tag. May be given many times.")
-    ] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="Add a tag. Repeatable.")] = None,
     revision: Annotated[
         int | None,
-        typer.Option("--revision", min=0, help="Set only where this is the present revision; 0: where there is none."),
+        typer.Option("--revision", min=0, help="Set only if this is the current revision; 0: if it does not exist."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Set a variable and print its new revision. Tags and secrecy that it had stay."""
+    """Set a variable and print its new revision. It keeps its tags, and stays secret if it was."""
     tags = dict(_tag(item) for item in tag or ())
     given = _text_of(value) if text else read_value(value, "the value")
     async with open_bridge(hub, session) as bridge:
@@ -103,16 +103,16 @@ async def delete_variable(
 
 async def watch_variables(
     hub: HubOptions,
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAMES", help="Which; all without any.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAMES", help="Names to watch. Default: all.")] = None,
     *,
     session: SessionOption,
     count: Annotated[
-        int | None, typer.Option("--count", min=1, metavar="N", help="End after so many lines; else with Ctrl-C.")
+        int | None, typer.Option("--count", min=1, metavar="N", help="Stop after this many lines. Default: at Ctrl-C.")
     ] = None,
     show_secrets: SecretsOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the present values, and each change as it comes."""
+    """Print the current values, and then each change."""
     async with open_bridge(hub, session) as bridge:
         variables = bridge.session_context
         secrets = _Secrets(variables)

@@ -44,11 +44,11 @@ from grpc_tool_bridge.errors import (
     ToolExecutionError,
     ValidationError,
 )
-from grpc_tool_bridge.link.dialer import LinkTransport
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     SessionConfig,
 )
 from grpc_tool_bridge.transport.channel import Connection
+from grpc_tool_bridge.transport.link_stub import LinkTransport
 from grpc_tool_bridge.transport.stubs import RpcTransport
 
 _TRANSPORTS = {"link": LinkTransport, "rpc": RpcTransport}

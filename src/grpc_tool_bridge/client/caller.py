@@ -17,6 +17,8 @@ from grpc_tool_bridge.transport.stubs import Transport, Unlinked, close_stream
 # The time-out travels in the request; the client itself waits a little longer, so that it is the hub that answers.
 CLIENT_SLACK = 1.0
 
+_CLOSED = "the bridge was closed before the answer came"
+
 _DEFAULTS = CallOptions()
 
 
@@ -46,14 +48,38 @@ class Caller:
     Attributes:
         session_id: The session that calls belong to; None before there is one.
         transport, options: As given.
-        closings: How often it was closed; a transport that is used after that opens anew.
     """
 
     def __init__(self, transport: Transport, *, options: CallOptions = _DEFAULTS) -> None:
         self.session_id: str | None = None
         self.options = options
         self.transport = transport
-        self.closings = 0
+        # Of those who wait between two calls.
+        self._pauses: set[asyncio.Future[bool]] = set()
+
+    def close(self) -> None:
+        """Ends every ``pause``: whoever waits to try again does not do so over what is closed."""
+        for pause in self._pauses:
+            # It may wait in another event loop, and that one may have ended without it.
+            if not pause.get_loop().is_closed():
+                pause.get_loop().call_soon_threadsafe(_end, pause, False)
+
+    async def pause(self, seconds: float, method: str = "Link") -> None:
+        """Waits before a further try of a method.
+
+        Raises:
+            ToolCommunicationError: The client was closed meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        pause: asyncio.Future[bool] = loop.create_future()
+        timer = loop.call_later(seconds, _end, pause, True)
+        self._pauses.add(pause)
+        try:
+            if not await pause:
+                raise ToolCommunicationError(method, CANCELLED, _CLOSED)
+        finally:
+            self._pauses.discard(pause)
+            timer.cancel()
 
     def over(self, stub: Any) -> "Caller":
         """Makes a caller of the same session whose calls all go to ``stub``."""
@@ -181,11 +207,6 @@ class Caller:
             self._raise_failure(error, "Link")
             raise
 
-    async def close(self) -> None:
-        """Closes the transport; what waits for its next connection ends."""
-        self.closings += 1
-        await self.transport.close()
-
     def _raise_failure(
         self, error: BaseException, method: str, tool: str | None = None, timeout: float | None = None
     ) -> None:
@@ -201,7 +222,12 @@ class Caller:
             raise ToolCommunicationError(what, DEADLINE_EXCEEDED, text) from None
         # What was not cancelled from outside has ended with its channel.
         if not was_cancelled():
-            raise bridge_closed(what) from None
+            raise ToolCommunicationError(what, CANCELLED, _CLOSED) from None
+
+
+def _end(pause: asyncio.Future[bool], goes_on: bool) -> None:
+    if not pause.done():
+        pause.set_result(goes_on)
 
 
 class _StubAlone(Unlinked):
@@ -238,11 +264,6 @@ def caller_of(context: CallContext | Caller) -> Caller:
         return context
     caller = getattr(context, "caller", None)
     return caller if isinstance(caller, Caller) else Caller(_StubAlone(context))
-
-
-def bridge_closed(what: str) -> ToolCommunicationError:
-    """Makes the error for a call whose bridge was closed while it waited."""
-    return ToolCommunicationError(what, CANCELLED, "the bridge was closed before the answer came")
 
 
 def stream_ended(what: str) -> ToolCommunicationError:

@@ -316,7 +316,8 @@ class ToolBridgeClient(AgentCalls):
 
     async def close(self) -> None:
         """Closes the connection, where it was opened here."""
-        await self.caller.close()
+        self.caller.close()
+        await self._transport.close()
 
 
 def _transport_of(target: Any, proxy: str | None) -> Transport:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
 from grpc_tool_bridge.aio.backoff import back_off
-from grpc_tool_bridge.client.caller import Caller, bridge_closed
+from grpc_tool_bridge.client.caller import Caller
 from grpc_tool_bridge.config import CALL_TIMEOUT
 from grpc_tool_bridge.errors import ToolBridgeError, ToolCommunicationError
 
@@ -55,7 +55,8 @@ async def resumed(caller: Caller, reading: Resumable, *, again: bool = False) ->
         ToolBridgeError: What the stream has ended with, where it is not resumed.
     """
     loop = asyncio.get_running_loop()
-    closings, patience = caller.closings, _Patience()
+    waits = back_off()
+    give_up_at: float | None = None
     while True:
         began: float | None = None
         try:
@@ -72,37 +73,27 @@ async def resumed(caller: Caller, reading: Resumable, *, again: bool = False) ->
         except ToolBridgeError as error:
             now = loop.time()
             if began is not None and reading.has_progressed(now - began):
-                patience = _Patience()
-            if not reading.resumes_after(error) or (patience.is_over(now) and not reading.keeps_trying):
+                waits, give_up_at = back_off(), None
+            if not reading.resumes_after(error):
+                raise
+            if give_up_at is None:
+                give_up_at = now + CALL_TIMEOUT
+            elif now > give_up_at and not reading.keeps_trying:
                 raise
             _log.debug("%s goes on in a while: %s", reading.method, error)
-        await asyncio.sleep(next(patience.waits))
-        if caller.closings != closings:
-            # A call would open the transport anew.
-            raise bridge_closed(reading.method)
+        await caller.pause(next(waits), reading.method)
         again = True
 
 
-class _Patience:
-    """The waits for further streams after a good one, and the time for them, from the first loss on."""
-
-    def __init__(self) -> None:
-        self.waits = back_off()
-        self._over_at: float | None = None
-
-    def is_over(self, now: float) -> bool:
-        if self._over_at is None:
-            self._over_at = now + CALL_TIMEOUT
-            return False
-        return now > self._over_at
-
-
-async def reach(attempt: Callable[[float], Awaitable[T]], seconds: float) -> T:
+async def reach(
+    attempt: Callable[[float], Awaitable[T]], seconds: float, pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> T:
     """Makes an attempt until the hub is there.
 
     Args:
         attempt: Is given the seconds that are left.
         seconds: How long further attempts are made.
+        pause: Waits for so many seconds before each.
 
     Raises:
         ToolBridgeError: The attempt failed otherwise, or the time is over.
@@ -117,7 +108,7 @@ async def reach(attempt: Callable[[float], Awaitable[T]], seconds: float) -> T:
             if not is_lost(error) or left <= 0:
                 raise
             _log.debug("%s; trying again in %.1f s", error, wait)
-            await asyncio.sleep(min(wait, left))
+            await pause(min(wait, left))
     raise AssertionError("back_off() never ends")
 
 

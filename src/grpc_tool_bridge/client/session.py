@@ -124,7 +124,7 @@ class ClientSession:
             return await self._caller.open(request)
 
         try:
-            return await reach(attempt, connect_timeout)
+            return await reach(attempt, connect_timeout, self._caller.pause)
         except ToolCommunicationError as error:
             if is_lost(error):
                 where = self._caller.transport.where

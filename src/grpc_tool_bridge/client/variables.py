@@ -342,7 +342,7 @@ class _Watch:
         """Waits for the link: a call does, for as long as it may take."""
         request = GetSessionInfoRequest(session_id=self._asked.session_id)
         try:
-            await reach(lambda _: self._caller.call("GetSessionInfo", request), CALL_TIMEOUT)
+            await reach(lambda _: self._caller.call("GetSessionInfo", request), CALL_TIMEOUT, self._caller.pause)
         except ToolCommunicationError as error:
             raise ToolCommunicationError(self.method, error.code, error.details) from error
 

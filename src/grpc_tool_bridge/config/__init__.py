@@ -1,10 +1,12 @@
 """Settings of a hub, as one frozen object."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from grpc_tool_bridge.config.renamed import SETTINGS, old_name, renamed_settings
 from grpc_tool_bridge.config.secret_files import check_secret_file, read_secret
 
 
@@ -50,83 +52,88 @@ class Settings(BaseModel):
         default=MAX_SESSION_BYTES, description="all that one session holds: variables, caches, requests of its calls"
     )
     max_peer_bytes: Count = Field(
-        default=MAX_PEER_BYTES, description="requests and answers of one connection that wait, over RPCs and links"
+        default=MAX_PEER_BYTES, description="pending requests and responses of one connection, over RPCs and links"
     )
     max_unauthenticated_bytes: Count = Field(
-        default=1024 * 1024, description="what a connection may send before it has shown who it is"
+        default=1024 * 1024, description="what a connection may send before it is authenticated"
     )
-    max_connections: Count = Field(default=10_000, description="connections at once; more are closed as they come")
+    max_connections: Count = Field(default=10_000, description="concurrent connections; further ones are closed")
     max_connection_rpcs: Count = Field(
-        default=2_000, description="RPCs of one connection at once, links and watches included; more wait at the client"
+        default=2_000,
+        description="concurrent RPCs of one connection, including links and watches; more wait at the client",
     )
     max_connection_links: Count = Field(
-        default=16, description="links of one connection at once; a client has one, over a connection of its own"
+        default=16, description="concurrent links of one connection; a client has one, over its own connection"
     )
-    max_pending_links: Count = Field(default=100, description="links at once whose peers have not said hello")
-    max_health_watches: Count = Field(default=1_000, description="watches of the standard health service at once")
-    hello_timeout: Seconds = Field(default=10.0, description="a new connection or link says hello within this")
+    max_pending_links: Count = Field(default=100, description="concurrent links whose peers have not sent a hello")
+    max_health_watches: Count = Field(default=1_000, description="concurrent watches of the standard health service")
+    hello_timeout: Seconds = Field(
+        default=10.0, description="a new connection or link must send its hello within this time"
+    )
     request_timeout: Seconds = Field(
-        default=REQUEST_TIMEOUT, description="the request of an RPC arrives whole within this"
+        default=REQUEST_TIMEOUT, description="the request of an RPC must arrive within this time"
     )
 
     # What a call may take.
     max_message_bytes: Count = Field(default=MAX_MESSAGE_BYTES, description="payload of one request or response")
     max_message_nodes: Annotated[int, Field(ge=1_000)] = Field(
         default=MAX_MESSAGE_NODES,
-        description="elements, keys, texts and numbers of one message, counted before they are read",
+        description="elements, keys, texts and numbers in one message, counted before it is decoded",
     )
     max_depth: Annotated[int, Field(ge=1, le=500)] = Field(default=100, description="nesting of one value")
     max_batch_items: Count = Field(default=100, description="calls in one batch")
-    call_timeout: Seconds = Field(default=CALL_TIMEOUT, description="a call that names no time-out")
-    stream_timeout: Seconds = Field(default=STREAM_TIMEOUT, description="a stream that names no time-out")
-    batch_timeout: Seconds = Field(default=BATCH_TIMEOUT, description="a whole batch")
+    call_timeout: Seconds = Field(default=CALL_TIMEOUT, description="default time-out of a call")
+    stream_timeout: Seconds = Field(default=STREAM_TIMEOUT, description="default time-out of a stream")
+    batch_timeout: Seconds = Field(default=BATCH_TIMEOUT, description="time-out of a whole batch")
     max_threads: Count = Field(
         default=64,
-        description="threads for synchronous tools, at each depth of nested calls; those left behind included",
+        description="threads for synchronous tools, at each depth of nested calls, including orphaned ones",
     )
     max_processes: Annotated[int, Field(ge=0)] = Field(
         default=0,
         description="processes for tools with executor='process', at each depth of nested calls; 0: one for each core",
     )
-    stream_buffer: Count = Field(default=16, description="values of a stream that wait for a slow reader")
+    stream_buffer: Count = Field(default=16, description="values of a stream that are buffered for a slow reader")
     max_tool_calls: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="calls at once of a tool that sets no limit; 0: none"
+        default=0, description="concurrent calls of a tool that sets no limit; 0: unlimited"
     )
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="calls a minute of a tool that sets no limit; 0: none"
+        default=0, description="calls per minute of a tool that sets no limit; 0: unlimited"
     )
 
     # What a session may take.
-    max_sessions: Annotated[int, Field(ge=1, le=100_000)] = Field(default=1_000, description="sessions at once")
-    session_idle_timeout: Seconds = Field(default=300.0, description="a session without activity ends after this")
-    max_session_calls: Count = Field(default=100, description="calls of a session at once; more wait in order")
-    max_session_waiting: Count = Field(default=10_000, description="calls of a session that wait; more are refused")
-    max_session_tools: Count = Field(default=10_000, description="tools of one session's own")
+    max_sessions: Annotated[int, Field(ge=1, le=100_000)] = Field(default=1_000, description="concurrent sessions")
+    session_idle_timeout: Seconds = Field(default=300.0, description="an idle session ends after this time")
+    max_session_calls: Count = Field(default=100, description="concurrent calls of a session; more wait in order")
+    max_session_waiting: Count = Field(default=10_000, description="waiting calls of a session; more are refused")
+    max_session_tools: Count = Field(default=10_000, description="tools that belong to one session")
     max_session_tool_bytes: Count = Field(
         default=64 * 1024 * 1024, description="specs of those tools; each counts for 2 KiB more than it has"
     )
     max_session_variables: Count = Field(default=10_000, description="variables of one session")
     max_session_variable_bytes: Count = Field(default=256 * 1024 * 1024, description="all variables of one session")
     max_session_answers: Count = Field(
-        default=1_000, description="answers to calls with an idempotency key that a session remembers"
+        default=1_000, description="responses that a session remembers for calls with an idempotency key"
     )
-    max_session_answer_bytes: Count = Field(default=16 * 1024 * 1024, description="all those answers of one session")
-    answer_keep_time: Seconds = Field(default=600.0, description="such an answer is forgotten after this")
+    max_session_answer_bytes: Count = Field(
+        default=16 * 1024 * 1024, description="all remembered responses of one session"
+    )
+    answer_ttl: Seconds = Field(default=600.0, description="a remembered response expires after this time")
     max_session_cache_entries: Count = Field(
-        default=1_000, description="results that a session keeps where it was opened with enable_caching"
+        default=1_000, description="cached results of a session that was opened with enable_caching"
     )
-    max_session_cache_bytes: Count = Field(default=16 * 1024 * 1024, description="all those results of one session")
-    cache_keep_time: Seconds = Field(default=300.0, description="such a result is forgotten after this")
+    max_session_cache_bytes: Count = Field(default=16 * 1024 * 1024, description="all cached results of one session")
+    cache_ttl: Seconds = Field(default=300.0, description="a cached result expires after this time")
     max_session_watches: Count = Field(
-        default=100, description="watches of one session at once, of variables and likewise of tools"
+        default=100, description="concurrent watches of one session, for variables and for tools each"
     )
     watch_history: Count = Field(default=1_000, description="changes that a watch can catch up on")
     watch_history_bytes: Count = Field(default=16 * 1024 * 1024, description="values that those changes hold")
     max_session_agents: Count = Field(default=100, description="agents of one session")
     max_session_runs: Count = Field(
-        default=100, description="runs of agents of one session, those kept for a reader included"
+        default=100, description="agent runs of one session, including those kept for a reader"
     )
-    ended_sessions: Count = Field(default=10_000, description="ended sessions that are remembered as such")
+    ended_sessions: Count = Field(default=10_000, description="ended sessions that are remembered")
 
     # What tools may take.
     max_tools: Count = Field(default=20_000, description="tools that every session sees")
@@ -135,57 +142,72 @@ class Settings(BaseModel):
     )
 
     # What a link may take.
-    max_link_calls: Count = Field(default=20_000, description="calls of a link that wait for their answers; more wait")
-    max_link_bytes: Count = Field(default=256 * 1024 * 1024, description="requests of those calls; more are refused")
+    max_link_calls: Count = Field(default=20_000, description="pending calls of a link; more wait")
+    max_link_bytes: Count = Field(
+        default=256 * 1024 * 1024, description="requests of pending calls of a link; more are refused"
+    )
 
     # What becomes of workers.
-    worker_ping_interval: Seconds = Field(default=0.5, description="a worker is asked for a sign of life this often")
-    worker_suspect_after: Seconds = Field(default=1.5, description="a silent worker gets no new calls after this")
-    worker_lost_after: Seconds = Field(default=10.0, description="a silent worker is out after this")
-    worker_grace: Annotated[float, Field(ge=0)] = Field(
-        default=5.0, description="calls of a tool whose last worker has gone wait this long for another"
+    worker_ping_interval: Seconds = Field(default=0.5, description="how often a worker is pinged")
+    worker_suspect_after: Seconds = Field(
+        default=1.5, description="a worker that does not answer pings gets no new calls after this time"
     )
-    max_worker_waiting: Count = Field(default=10_000, description="calls of one tool that wait for its busy workers")
+    worker_lost_after: Seconds = Field(
+        default=10.0, description="a worker that does not answer pings is disconnected after this time"
+    )
+    worker_grace_period: Annotated[float, Field(ge=0)] = Field(
+        default=5.0, description="how long calls wait for another worker after the last one has disconnected"
+    )
+    max_worker_waiting: Count = Field(default=10_000, description="calls of one tool that wait for busy workers")
 
     # Agents.
-    agent_model: str | None = Field(
-        default=None, description="model of agents that name none, such as openai/gpt-4o-mini"
-    )
+    agent_model: str | None = Field(default=None, description="default model of agents, such as openai/gpt-4o-mini")
     agent_api_base: str | None = Field(
-        default=None, repr=False, description="where that model is served, where it is not its maker's own address"
+        default=None, repr=False, description="base URL of the default model, if not the provider's own"
     )
     agent_allowed_models: Names = Field(
-        default=(), description="further models that an agent may name, and no others; else those of the same provider"
+        default=(),
+        description="models that agents may name besides the default; if empty, any model of the same provider",
     )
     agent_allowed_api_bases: Names = Field(
         default=(),
         repr=False,
-        description="further base URLs that an agent may name; each is trusted with the runtime's keys",
+        description="base URLs that agents may name besides the default; each receives the runtime's API keys",
     )
     agent_max_total_tokens: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="tokens of a run, asked and answered together; 0: any"
+        default=0, description="prompt and completion tokens of a run; 0: unlimited"
     )
-    agent_cache: bool = Field(default=False, description="answer from DSPy's cache what a model was asked before")
-    agent_timeout: Seconds = Field(default=600.0, description="a run that names no time-out")
+    agent_cache: bool = Field(default=False, description="use DSPy's cache of model responses")
+    agent_timeout: Seconds = Field(default=600.0, description="default time-out of a run")
     agent_run_keep_time: Seconds = Field(
-        default=60.0, description="a run that nobody reads is cancelled after this, and one that is over forgotten"
+        default=60.0, description="a run without a reader is cancelled, or forgotten if it has ended, after this time"
     )
     agent_run_bytes: Count = Field(
-        default=16 * 1024 * 1024, description="chunks of one run that are kept for those who attach to it"
+        default=16 * 1024 * 1024, description="chunks of one run that are kept for readers who attach later"
     )
     max_agent_run_bytes: Count = Field(
-        default=256 * 1024 * 1024, description="chunks of all runs together; the oldest run that is over gives way"
+        default=256 * 1024 * 1024, description="chunks of all runs together; the oldest ended run is evicted"
     )
 
     # How the hub behaves.
     show_tracebacks: bool = Field(default=True, description="send a tool's traceback with its error")
     shutdown_grace: Annotated[float, Field(ge=0)] = Field(
-        default=10.0, description="calls in flight may finish in this time"
+        default=10.0, description="how long calls in flight may take to finish at shutdown"
     )
-    keepalive_time: Seconds = Field(default=30.0, description="a silent connection is probed after this")
+    keepalive_time: Seconds = Field(default=30.0, description="an idle connection is pinged after this time")
     keepalive_timeout: Seconds = Field(
-        default=10.0, description="a probe without an answer ends the connection after this"
+        default=10.0, description="an unanswered ping closes the connection after this time"
     )
+
+    # For one version more.
+    answer_keep_time = old_name("answer_keep_time")
+    cache_keep_time = old_name("cache_keep_time")
+    worker_grace = old_name("worker_grace")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, given: Any) -> Any:
+        return renamed_settings(given) if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _whole(self) -> "Settings":
@@ -197,7 +219,7 @@ class Settings(BaseModel):
         return self
 
     def bearer_token(self) -> str | None:
-        """Returns the token that callers must send, from the setting or its file; None where none is asked for.
+        """Returns the token that callers must send, from the setting or its file; None if no token is required.
 
         Raises:
             ValueError: The token is empty or has characters that no header can carry, or others can read its file.
@@ -207,7 +229,7 @@ class Settings(BaseModel):
 
 
 def read_token(token: str | None, token_file: Path | None, **how: Any) -> str | None:
-    """Takes the token as given, or reads it from its file; ``how`` as of ``read_secret``.
+    """Takes the token as given, or reads it from its file; ``how`` goes to ``read_secret``.
 
     Raises:
         ValueError: The token is empty or has characters that no header can carry, or others can read the file.
@@ -224,7 +246,7 @@ def read_token(token: str | None, token_file: Path | None, **how: Any) -> str | 
 
 
 def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
-    """Reads the settings from flags, environment and file, in this order of rule.
+    """Reads the settings from flags, environment and file; the first that has a setting wins.
 
     Args:
         flags: Settings given on the command line; None counts as not given.
@@ -232,12 +254,13 @@ def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
 
     Raises:
         pydantic.ValidationError: A value is of the wrong type or range; it names the setting.
-        ValueError: The file is no TOML, or has a key that is no setting.
+        ValueError: The file is not TOML, or has an unknown key.
         OSError: The file cannot be read.
     """
     # Only the command line's hub needs it, and it takes as long to import as all of pydantic.
     from pydantic_settings import (  # noqa: PLC0415 - see above
         BaseSettings,
+        InitSettingsSource,
         PydanticBaseSettingsSource,
         SettingsConfigDict,
         TomlConfigSettingsSource,
@@ -261,18 +284,28 @@ def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
             init_settings: PydanticBaseSettingsSource,
             env_settings: PydanticBaseSettingsSource,
             dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
-            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+            old_environment = InitSettingsSource(settings_cls, _old_environment())
+            toml = TomlConfigSettingsSource(settings_cls)
+            toml.init_kwargs = renamed_settings(toml.init_kwargs)
+            return init_settings, env_settings, old_environment, toml
 
     if config_file is not None:
         _check_keys(config_file)
     given = {name: value for name, value in flags.items() if value is not None}
     if "token_file" in given:
-        # It rules over a token of the environment, which would else be a second one.
+        # It overrides a token of the environment.
         given.setdefault("token", None)
     loaded = LoadedSettings(**given)
     return Settings.model_validate(loaded.model_dump())
+
+
+def _old_environment() -> dict[str, str]:
+    """Reads the variables that are named as a setting was before; one with the new name comes first."""
+    names = {name.upper(): value for name, value in os.environ.items()}
+    given = {old: names[f"TOOL_BRIDGE_{old.upper()}"] for old in SETTINGS if f"TOOL_BRIDGE_{old.upper()}" in names}
+    return renamed_settings(given)
 
 
 def _check_keys(config_file: Path) -> None:
@@ -282,10 +315,10 @@ def _check_keys(config_file: Path) -> None:
         try:
             found = tomllib.load(file)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{config_file} is no TOML: {error}") from None
+            raise ValueError(f"{config_file} is not valid TOML: {error}") from None
         if "token" in found:
             check_secret_file(file, config_file, "config with a token")
     keys = found.keys()
-    unknown = sorted(keys - Settings.model_fields.keys())
+    unknown = sorted(keys - Settings.model_fields.keys() - SETTINGS.keys())
     if unknown:
         raise ValueError(f"{config_file}: no setting is called {', '.join(unknown)}")

@@ -48,7 +48,7 @@ def refuse_value(name: str, value: object, called: str) -> NoReturn:
 
 
 def check_type(name: str, value: object, kind: Any, called: str) -> None:
-    """Refuses what is not of ``kind``; a truth value is no number, and a class no instance."""
+    """Refuses what is not of ``kind``; a truth value is not a number, and a class no instance."""
     # Python takes a truth value for a number.
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         refuse_type(name, value, called)
@@ -82,7 +82,7 @@ def check_count(name: str, value: object, *, least: int = 0, most: int = MOST, c
 
 
 def check_seconds(name: str, value: object, *, least: float = 0.0, may_be_endless: bool = False) -> None:
-    """Refuses what is no number of seconds from ``least``."""
+    """Refuses what is not a number of seconds from ``least``."""
     called = f"a number of seconds, {least:g} or more"
     seconds = _number(name, value, called)
     # So written that NaN is refused.
@@ -105,7 +105,7 @@ def check_timeout(name: str, value: object, *, what: str = "") -> None:
 
 
 def check_texts_by_name(name: str, value: object) -> None:
-    """Refuses what is no dict of texts."""
+    """Refuses what is not a dict of texts."""
     called = "a dict of texts, such as {'user': 'ann'}"
     check_type(name, value, Mapping, called)
     assert isinstance(value, Mapping)  # noqa: S101 - so that mypy knows it, too
@@ -139,13 +139,13 @@ def check_plain_callable(name: str, value: object, called: str) -> None:
 
 
 def check_positional(name: str, value: object) -> None:
-    """Refuses what is no list of arguments."""
+    """Refuses what is not a list of arguments."""
     if not isinstance(value, Sequence) or isinstance(value, _TYPES_OF_TEXT):
         refuse_type(name, value, "a list of the arguments by position, such as [1, 2]")
 
 
 def check_named(name: str, value: object) -> None:
-    """Refuses what is no dict of arguments."""
+    """Refuses what is not a dict of arguments."""
     called = "a dict of the arguments by name, such as {'a': 1}"
     check_type(name, value, Mapping, called)
     assert isinstance(value, Mapping)  # noqa: S101 - so that mypy knows it, too
@@ -162,7 +162,7 @@ def list_of(name: str, value: object, called: str) -> list[Any]:
 
 
 def path_of(name: str, value: object) -> Path | None:
-    """Makes a path of what was given as one; None where nothing was."""
+    """Makes a path of what was given as one; None if nothing was."""
     if value is None:
         return None
     if not isinstance(value, str | os.PathLike) or not value:
@@ -171,7 +171,7 @@ def path_of(name: str, value: object) -> Path | None:
 
 
 def instance_of(name: str, value: object, kind: Any, called: str) -> None:
-    """Refuses what is no instance of ``kind``, and says so where it is the class itself."""
+    """Refuses what is not an instance of ``kind``, and says so where it is the class itself."""
     if not isinstance(value, kind):
         refuse_type(name, value, called)
 
@@ -249,7 +249,7 @@ def _field_type(kind: type[Message], name: str) -> str:
 
 
 def _shown(value: object) -> str:
-    """Writes a value for the text of an error, in at most so many characters."""
+    """Writes a value for the text of an error, in at most this many characters."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
     if isinstance(value, Coroutine):

@@ -8,7 +8,7 @@ from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.executor import Executor
-from grpc_tool_bridge.core.variables import clip
+from grpc_tool_bridge.core.names import clip
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     MessageTooLargeError,
@@ -23,6 +23,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolCallResult,
 )
 from grpc_tool_bridge.rpc.bounds import check_request
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 
 Slot = tuple[int, ToolCallItem]
 
@@ -33,27 +34,18 @@ class Batch:
     Args:
         executor: Runs each item as a call of its own, with its own deadline, checks and places.
         request: The batch.
-        deadline: Of the transport, on the monotonic clock; None: only the hub's limit for a batch holds.
-        size: Of the request in bytes, where the transport knows it.
-        parent: The call whose tool makes this batch.
+        context: Without a deadline, only the hub's limit for a batch holds.
     """
 
-    def __init__(
-        self,
-        executor: Executor,
-        request: BatchToolCallRequest,
-        deadline: float | None,
-        *,
-        size: int = 0,
-        parent: HubCall | None = None,
-    ) -> None:
+    def __init__(self, executor: Executor, request: BatchToolCallRequest, context: RequestContext = LOCAL) -> None:
         self._executor = executor
         self._request = request
-        self._size = size
-        self._parent = parent
+        self._size = context.size
+        self._parent: HubCall | None = context.parent
         self._response = BatchToolCallResponse(batch_id=clip(request.batch_id))
         limit = time.monotonic() + executor.settings.batch_timeout
-        self._deadline = limit if deadline is None else min(limit, deadline)
+        deadline = limit if context.deadline is None else min(limit, context.deadline)
+        self._context = context.within(deadline, admitted=True)
         self._queue: Iterator[Slot] = iter(enumerate(request.items))
         self._left = len(request.items)
         self._stopped = False
@@ -72,11 +64,11 @@ class Batch:
         for item in request.items:
             response.results.add(index=item.index)
         # A batch counts as one operation beside those of its items, so that a drain waits for the ones to come.
-        self._executor.active += 1
+        self._executor.admission.active += 1
         try:
             await self._work(self._width())
         finally:
-            self._executor.ended()
+            self._executor.admission.ended()
             await self._workers.aclose()
         duration_us = (time.perf_counter_ns() - began) // 1_000
         if response.ByteSize() > self._executor.settings.max_message_bytes:
@@ -86,7 +78,7 @@ class Batch:
 
     def _check(self) -> None:
         if self._parent is None:
-            self._executor.let_in(self._request.session_id)
+            self._executor.admission.require_session(self._request.session_id)
         settings, request = self._executor.settings, self._request
         check_request(request)
         if len(request.items) > settings.max_batch_items:
@@ -128,9 +120,7 @@ class Batch:
             text = f"{clip(item.tool_id)} was not called: an item before it failed, and stop_on_error is set"
             result.error.CopyFrom(error_info(CallCancelledError(text)))
             return
-        await self._executor.run(
-            self._request.session_id, item, result, deadline=self._deadline, parent=self._parent, in_batch=True
-        )
+        await self._executor.run(item, result, self._context, self._request.session_id)
         if not result.success and self._request.config.stop_on_error:
             self._stopped = True
 

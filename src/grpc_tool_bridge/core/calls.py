@@ -1,74 +1,82 @@
 """Calls as the hub has them."""
 
 import asyncio
-from typing import TYPE_CHECKING
 
+from grpc_tool_bridge.core.interfaces import Abortable
+from grpc_tool_bridge.core.registered_tool import RegisteredTool
+from grpc_tool_bridge.core.sessions import Session
 from grpc_tool_bridge.errors import CallCancelledError, ToolBridgeError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolStreamChunk
+from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.runner.calls import Call
-
-if TYPE_CHECKING:
-    from grpc_tool_bridge.core.registered_tool import RegisteredTool
-    from grpc_tool_bridge.core.sessions import Session, SessionStore
-    from grpc_tool_bridge.core.workers.pool import Worker
-    from grpc_tool_bridge.rpc.budgets import Budget
-
 
 # A worker ends a call itself, and alone knows whether the tool had begun: its answer is waited for a while longer, in
 # seconds; less than what a client waits longer for the hub's.
 WORKER_SLACK = 0.25
-
 
 # A request beyond this is counted on its session; those of smaller ones that a session may have take little.
 LARGE_BYTES = 16 * 1024
 
 
 class HubCall(Call):
-    """A call that the hub has let in.
+    """A call that the hub has opened.
 
     Attributes:
         session, tool: Whose call of what.
         root: The outermost call above it; None where it is that itself.
-        below: Calls that run below it, of an outermost one.
+        descendants: Calls that run below it, of an outermost one.
         parent: The call whose tool made this one; None for a call from outside.
         worker: Who runs it now; None where that is the hub itself, or where it waits for a worker.
+        last_chunk: What its stream ended with, where the backend has it.
+        error: What that says went wrong.
+        forwarded: What waits for its outcome in its stead, where no task does.
+        charged: The budget that counts its request, and the bytes.
     """
 
-    session: "Session"
-    tool: "RegisteredTool"
+    session: Session
+    tool: RegisteredTool
     parent: "HubCall | None"
     root: "HubCall | None" = None
-    below = 0
-    worker: "Worker | None" = None
-    _charged: "tuple[Budget, int] | None" = None
+    descendants = 0
+    worker: object | None = None
+    last_chunk: ToolStreamChunk | bytes | None = None
+    error: ErrorInfo | None = None
+    forwarded: Abortable | None = None
+    charged: tuple[Budget, int] | None = None
     _gave_slack = False
 
     def begin(self) -> bool:
         """As of any call; false where its session has ended, though nobody may have come to cancel it yet."""
         return self.session.ended is None and super().begin()
 
+    def cancel(self, cause: ToolBridgeError) -> None:
+        """Ends the call with ``cause``, unless it is ending already."""
+        if self.forwarded is None:
+            super().cancel(cause)
+        elif self._cause is None:
+            self._cause = cause
+            self.forwarded.abort(cause)
+
     def refuse_ended(self) -> None:
         """Raises where its session ended while it waited."""
         if self.session.ended is not None:
             raise session_ended(self.session.ended)
 
-    def charge(self, store: "SessionStore", size: int) -> None:
+    def charge(self, memory: Budget, size: int) -> None:
         """Counts a large request on the budget of its session; its connection counts it on the hub's.
 
         Raises:
             ResourceExhaustedError: There is no room.
         """
-        if size <= LARGE_BYTES:
-            return
-        memory = store.memory_of(self.session)
         # What is read of it takes as much again.
         memory.take_own(2 * size, f"the call of {self.tool.name}")
-        self._charged = (memory, 2 * size)
+        self.charged = (memory, 2 * size)
 
     def uncharge(self) -> None:
         """Takes that back."""
-        if self._charged is not None:
-            memory, size = self._charged
-            self._charged = None
+        if self.charged is not None:
+            memory, size = self.charged
+            self.charged = None
             memory.give_back_own(size)
 
     def _expire(self) -> None:

@@ -20,7 +20,7 @@ class _Entry(NamedTuple, Generic[V]):
     ends_at: float
 
 
-class Kept(Generic[K, V]):
+class ExpiringLRU(Generic[K, V]):
     """Values that may be asked for again.
 
     One whose time is over is not given any more, and its memory is free once the next value is asked for or comes.

@@ -1,6 +1,5 @@
 """What the hub passes on between a caller and a worker, as bytes that it does not look into further than it must."""
 
-from grpc_tool_bridge.core.result_cache import ResultPlace
 from grpc_tool_bridge.errors import ProtocolError, SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ErrorInfo,
@@ -18,9 +17,6 @@ from grpc_tool_bridge.runner.calls import deadline_text
 # Past this, reading a message costs more than finding what is asked of it.
 SCANNED_BYTES = 4_096
 
-# Bytes that stand beside the value in an answer: its type, what the call took.
-ANSWER_OVERHEAD = 4_096
-
 _SUCCESS = ToolCallResponse.SUCCESS_FIELD_NUMBER
 _RESULT = ToolCallResponse.RESULT_FIELD_NUMBER
 _SEQUENCE = ToolStreamChunk.SEQUENCE_FIELD_NUMBER
@@ -29,8 +25,8 @@ _COMPLETE = ToolStreamChunk.COMPLETE_FIELD_NUMBER
 _CONTENTS = frozenset({ToolStreamChunk.DATA_FIELD_NUMBER, ToolStreamChunk.METADATA_FIELD_NUMBER, _COMPLETE, _ERROR})
 
 
-def call_bytes(request: ToolCallRequest | ToolCallItem, session_id: str) -> bytes:
-    """Writes a call for a worker."""
+def call_bytes(request: ToolCallRequest | ToolCallItem | ToolStreamRequest, session_id: str) -> bytes:
+    """Writes a call or the request of a stream for a worker."""
     if isinstance(request, ToolCallItem):
         return ToolCallRequest(
             session_id=session_id, tool_id=request.tool_id, args=request.args, kwargs=request.kwargs
@@ -38,13 +34,7 @@ def call_bytes(request: ToolCallRequest | ToolCallItem, session_id: str) -> byte
     return request.SerializeToString()
 
 
-def stream_bytes(request: ToolStreamRequest, stream_id: str) -> bytes:
-    """Writes a stream's request for a worker."""
-    request.stream_id = stream_id
-    return request.SerializeToString()
-
-
-class PassedAnswer:
+class ForwardedResponse:
     """A worker's answer to one call.
 
     Args:
@@ -91,12 +81,8 @@ class PassedAnswer:
         if message is not None and _restate(message.error, seconds, self._tool_name):
             self.data = message.SerializeToString()
 
-    def put_into(self, answer: ToolCallResponse | ToolCallResult, place: ResultPlace | None) -> None:
+    def put_into(self, answer: ToolCallResponse | ToolCallResult) -> None:
         """Puts result or error, and what the call took at the worker, into the answer of the caller.
-
-        Args:
-            answer: The caller's.
-            place: Keeps a result, where there is one.
 
         Raises:
             ProtocolError: It cannot be read.
@@ -113,11 +99,9 @@ class PassedAnswer:
         else:
             answer.error.CopyFrom(message.error)
         answer.metrics.CopyFrom(message.metrics)
-        if place is not None and message.success:
-            place.keep(answer)
 
 
-class PassedChunk:
+class ForwardedChunk:
     """A chunk of a worker's stream.
 
     Args:

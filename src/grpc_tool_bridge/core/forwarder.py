@@ -1,245 +1,162 @@
-"""The short way of a call that the hub only passes on.
+"""Calls that the hub only passes on, called back instead of awaited.
 
-A call of a worker's tool that has to wait for nothing but the worker's answer needs no task and no timer: what becomes
-of it is called back. Whatever else there is to it, such as a place to wait for, is left to the executor, by the same
-steps. Only a call whose worker is lost gets a task, in which it goes to another one.
+A call that has to wait for nothing but an answer from elsewhere needs no task and no timer of its own. Whatever else
+there is to it, such as a permit to wait for, is left to the executor, by the same steps.
 """
 
 import asyncio
 import time
-from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Protocol
 
-from grpc_tool_bridge.aio.eager import Done
+from grpc_tool_bridge.core.admission import Admission, Permits, release
 from grpc_tool_bridge.core.calls import WORKER_SLACK, HubCall
-from grpc_tool_bridge.core.limits import Places
-from grpc_tool_bridge.core.workers.pool import Worker, WorkerPool, check_repeatable
+from grpc_tool_bridge.core.interfaces import Backend, Cancellable, Done
 from grpc_tool_bridge.errors import ToolBridgeError
-from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError, error_of_status
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus, ToolCallRequest, ToolCallResponse
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolCallRequest, ToolCallResponse
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.runner.runner import set_duration
-
-if TYPE_CHECKING:
-    from grpc_tool_bridge.core.executor import Executor
 
 # A call with more than this is kept whole for a second worker by the executor alone.
 MAX_BYTES = 16 * 1024
 
-# How often the deadlines are looked at; the worker keeps them to the millisecond, and a caller waits a second more.
-LOOK_SECONDS = 0.25
+# How often deadlines are enforced; the worker keeps them to the millisecond, and a caller waits a second more.
+SWEEP_INTERVAL = 0.25
 
 
-class RelayedCall(HubCall):
-    """A call on the short way.
+class Outcome(Protocol):
+    """What a backend calls back with.
 
     Attributes:
-        relay: What waits for its answer.
+        success: Whether the tool succeeded.
+        data: The serialized ToolCallResponse.
     """
 
-    relay: "Relay"
-
-    def cancel(self, cause: ToolBridgeError) -> None:
-        """Ends the call with ``cause``, unless it is ending already."""
-        if self._cause is None:
-            self._cause = cause
-            self.relay.give_up(cause)
+    success: bool
+    data: bytes
 
 
-class Relay(WorkerCall):
-    """Waits for the answer of one call.
+class Forwarded:
+    """A call that was passed on, until its outcome.
 
     Args:
-        owner: The call as the hub has it.
-        worker: Who runs it.
-        relays: All of them.
-        request: The call.
-        payload: Its bytes.
-        held: The places that it has.
-        done: Told of the end.
+        forwarder: All of them.
+        call: The call.
+        request_id: Of its request.
+        permits: What it acquired.
+        done: Called with the answer.
     """
 
-    _again: "asyncio.Task[Any] | None" = None
+    __slots__ = ("_forwarder", "_handle", "_over", "call", "done", "permits", "request_id")
 
-    def __init__(
-        self,
-        owner: RelayedCall,
-        worker: Worker,
-        relays: "Relays",
-        request: ToolCallRequest,
-        payload: bytes,
-        held: Sequence[Places],
-        done: Done,
-    ) -> None:
-        super().__init__(owner, streaming=False)
-        self.worker = worker
-        self.request = request
-        self.payload = payload
-        self.held = held
+    def __init__(self, forwarder: "Forwarder", call: HubCall, request_id: str, permits: Permits, done: Done) -> None:
+        self._forwarder = forwarder
+        self._handle: Cancellable | None = None
+        self._over = False
+        self.call = call
+        self.request_id = request_id
+        self.permits = permits
         self.done = done
-        self.began = time.perf_counter_ns()
-        self._relays = relays
 
-    def replied(self, payload: bytes) -> None:
-        """Takes the answer."""
-        if not self._over:
-            self._relays.answered(self, payload)
-
-    def ended(self, status: LinkStatus) -> None:
-        """Takes the worker's refusal."""
-        if not self._over and self._again is None:
-            self._relays.failed(self, error_of_status(status))
-
-    def lost(self, error: WorkerLostError) -> None:
-        """Gives it to another worker, or fails."""
-        # A link that is given up is lost once more when it ends.
-        if not self._over and self._again is None:
-            self._relays.lost(self, error)
-
-    def give_up(self, error: BaseException) -> None:
-        """Ends it for its caller, and tells the worker."""
-        if not self._over:
-            self.worker.link.cancel(self)
-            self._relays.failed(self, error)
+    def start(self, backend: Backend[HubCall], request: ToolCallRequest, payload: bytes) -> bool:
+        """Passes it on; false where it cannot go this way."""
+        self._handle = backend.try_call(self.call, request, payload, self._ended)
+        return self._handle is not None
 
     def cancel(self) -> None:
         """Ends it because its caller wants it no more."""
-        self.give_up(asyncio.CancelledError())
+        self.abort(asyncio.CancelledError())
 
-    def close(self) -> bool:
-        """Takes nothing any more; tells whether that is new."""
-        was_open, self._over = not self._over, True
-        if self._again is not None:
-            self._again.cancel()
-        return was_open
+    def abort(self, error: BaseException) -> None:
+        """Ends it with an error."""
+        if not self._over and self._handle is not None:
+            self._finish(None, error)
+            self._handle.cancel()
 
-    def goes_on_as(self, task: "asyncio.Task[Any]") -> None:
-        """Leaves the call to a task, which another worker answers."""
-        self._again = task
+    def _ended(self, outcome: Outcome | None, error: BaseException | None) -> None:
+        if not self._over:
+            self._finish(outcome, error)
+
+    def _finish(self, outcome: Outcome | None, error: BaseException | None) -> None:
+        self._over = True
+        self._forwarder.finish(self, outcome, error)
 
 
-class Relays:
-    """The calls on the short way.
+class Forwarder:
+    """The calls that were passed on.
 
     Args:
-        executor: Has the steps of a call, and the calls that have more of them.
-        workers: Run the tools.
+        admission: Ends them.
+        error_of: Makes the answer of an error.
     """
 
-    def __init__(self, executor: "Executor", workers: WorkerPool) -> None:
-        self._executor = executor
-        self._workers = workers
-        self._open: dict[Relay, None] = {}
-        self._look: asyncio.TimerHandle | None = None
+    def __init__(self, admission: Admission, error_of: Callable[[BaseException], ErrorInfo]) -> None:
+        self._admission = admission
+        self._error_of = error_of
+        self._open: dict[Forwarded, None] = {}
+        self._sweep: asyncio.TimerHandle | None = None
 
-    def start(self, request: ToolCallRequest, *, deadline: float | None, payload: bytes, done: Done) -> Relay | None:
+    def start(
+        self, call: HubCall, backend: Backend[HubCall], request: ToolCallRequest, context: RequestContext, done: Done
+    ) -> Forwarded | None:
         """Passes a call on.
 
         Args:
-            request: The call.
-            deadline: Of the transport, on the monotonic clock.
-            payload: The request's bytes.
+            call: The call; it was made, and nothing else has happened.
+            backend: What runs it.
+            request: What it asks for.
+            context: Without the payload the call does not go this way.
             done: Called, later, with the answer as a message or as bytes, or with the cancellation.
 
         Returns:
             What ``cancel`` ends; None where the call does not go this way, and nothing has happened.
         """
-        if request.idempotency_key or len(payload) > MAX_BYTES:
+        payload = context.payload
+        if not payload or len(payload) > MAX_BYTES:
             return None
-        executor = self._executor
+        permits = self._admission.try_acquire(call)
+        if permits is None:
+            return None
+        forwarded = Forwarded(self, call, request.request_id, permits, done)
         try:
-            session = executor.let_in(request.session_id)
-            if session.places is not None and session.places.is_full:
-                return None
-            tool = executor.find(session, request, len(payload))
-            if tool.tool is not None or session.caching or tool.rate is not None:
-                return None
-            tool.check(request)
-            call = executor.open(session, tool, request.timeout_ms, deadline, kind=RelayedCall)
+            started = forwarded.start(backend, request, payload)
         except ToolBridgeError:
             # The executor finds the same, and answers it.
+            started = False
+        if not started:
+            release(permits)
             return None
-        held = executor.admit_now(call)
-        if held is None:
-            return None
-        worker = self._workers.choose(call)
-        if worker is None:
-            for places in held:
-                places.release()
-            return None
-        relay = call.relay = Relay(call, worker, self, request, payload, held, done)
-        call.worker = worker
-        worker.link.start(relay, payload)
-        self._enter(relay)
-        return relay
-
-    def answered(self, relay: Relay, payload: bytes) -> None:
-        """Takes a worker's answer."""
-        try:
-            passed = self._executor.read_answer(relay.owner, payload)
-        except ToolBridgeError as error:
-            self.failed(relay, error)
-            return
-        if relay.close():
-            self._leave(relay, ok=passed.success)
-            relay.done(passed.data, None)
-
-    def failed(self, relay: Relay, error: BaseException) -> None:
-        """Ends a call without a worker's answer."""
-        if not relay.close():
-            return
-        duration_us = self._leave(relay, ok=False)
-        if not isinstance(error, Exception):
-            relay.done(None, error)
-            return
-        response = ToolCallResponse(error=self._executor.error_of(error))
-        if relay.request.request_id:
-            response.request_id = relay.request.request_id
-        set_duration(response.metrics, duration_us)
-        relay.done(response, None)
-
-    def lost(self, relay: Relay, error: WorkerLostError) -> None:
-        """Gives a call whose worker was lost to another one, where it may be repeated; it keeps its places."""
-        losses = int(error.began)
-        try:
-            check_repeatable(relay.owner, error, losses)
-        except ToolBridgeError as refusal:
-            self.failed(relay, refusal)
-            return
-        relay.owner.worker = None
-        work = self._workers.execute(relay.owner, relay.payload, losses=losses)
-        relay.goes_on_as(self._executor.spawn(work, partial(self._went_on, relay)))
-
-    def _went_on(self, relay: Relay, payload: bytes, error: BaseException | None) -> None:
-        if error is not None:
-            self.failed(relay, error)
-        else:
-            relay.replied(payload)
-
-    def _enter(self, relay: Relay) -> None:
-        executor, call = self._executor, relay.owner
-        executor.active += 1
-        call.tool.metrics.active += 1
+        self._admission.begin(call, context)
+        call.forwarded = forwarded
         call.enter_session()
-        self._open[relay] = None
-        if self._look is None:
-            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_at_deadlines)
+        self._open[forwarded] = None
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(SWEEP_INTERVAL, self._enforce_deadlines)
+        return forwarded
 
-    def _leave(self, relay: Relay, *, ok: bool) -> int:
-        """Gives back what a call has; returns the microseconds that it took."""
-        call = relay.owner
-        duration_us = (time.perf_counter_ns() - relay.began) // 1_000
-        del self._open[relay]
+    def finish(self, forwarded: Forwarded, outcome: Outcome | None, error: BaseException | None) -> None:
+        """Ends a call and answers it."""
+        del self._open[forwarded]
+        call = forwarded.call
         call.worker = None
-        self._executor.end(call, relay.held)
-        call.tool.metrics.active -= 1
-        call.tool.metrics.record(duration_us, ok=ok)
-        return duration_us
+        duration_us = self._admission.end(
+            call, forwarded.permits, ok=outcome is not None and outcome.success, streamed=True
+        )
+        if outcome is not None:
+            forwarded.done(outcome.data, None)
+        elif isinstance(error, Exception):
+            response = ToolCallResponse(error=self._error_of(error))
+            if forwarded.request_id:
+                response.request_id = forwarded.request_id
+            set_duration(response.metrics, duration_us)
+            forwarded.done(response, None)
+        else:
+            forwarded.done(None, error)
 
-    def _look_at_deadlines(self) -> None:
-        self._look = None
+    def _enforce_deadlines(self) -> None:
+        self._sweep = None
         now = time.monotonic() - WORKER_SLACK
-        for relay in [relay for relay in self._open if relay.owner.deadline <= now]:
-            relay.owner.cancel(relay.owner.timeout_error())
+        for forwarded in [forwarded for forwarded in self._open if forwarded.call.deadline <= now]:
+            forwarded.call.cancel(forwarded.call.timeout_error())
         if self._open:
-            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_at_deadlines)
+            self._sweep = asyncio.get_running_loop().call_later(SWEEP_INTERVAL, self._enforce_deadlines)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any, Protocol
 
 from google.protobuf import any_pb2
@@ -17,15 +17,16 @@ from grpc_tool_bridge.core.agents.agents import Agents
 from grpc_tool_bridge.core.agents.runs import RunReader
 from grpc_tool_bridge.core.allocator import trim_forever
 from grpc_tool_bridge.core.batch import Batch
-from grpc_tool_bridge.core.calls import HubCall, session_ended
+from grpc_tool_bridge.core.calls import session_ended
 from grpc_tool_bridge.core.executor import Executor
-from grpc_tool_bridge.core.forwarder import Relay
 from grpc_tool_bridge.core.metrics import Metrics
+from grpc_tool_bridge.core.names import clip
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource, prepare_all
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import Session, SessionHold, SessionStore, expire_forever
-from grpc_tool_bridge.core.variables import Change, Revisions, Variable, Variables, clip, listing
-from grpc_tool_bridge.core.workers.pool import WorkerLink, WorkerPool
+from grpc_tool_bridge.core.variables import Change, Revisions, Variable, Variables, listing
+from grpc_tool_bridge.core.workers.pool import WorkerPool
+from grpc_tool_bridge.core.workers.worker import WorkerLink
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     NotFoundError,
@@ -39,6 +40,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
 from grpc_tool_bridge.rpc.budgets import Budget
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE, SERVICE_NAME
 from grpc_tool_bridge.values.serialization import serialize_value
 
@@ -73,16 +75,22 @@ class PeerMemory(Protocol):
 class Hub:
     """Sessions, tools, variables and agents behind one interface, whatever transport a request came by.
 
-    A method takes the request and, where calls run, what the transport knows: the ``deadline`` on the monotonic clock,
-    the ``payload`` of the request as bytes, and its ``origin``, the call whose tool makes it. Methods whose response
-    has an ErrorInfo answer with it; the others raise a ToolBridgeError.
+    A method takes the request and what the transport knows of it. Methods whose response has an ErrorInfo answer with
+    it; the others raise a ToolBridgeError.
 
     Args:
         settings: Limits; the defaults where not given.
         tools: Tools that every session sees.
+
+    Attributes:
+        execute_tool, begin_tool, stream_tool: As of ``Executor``.
     """
 
-    def __init__(self, settings: Settings | None = None, tools: Iterable[ToolSource] = ()) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        tools: Iterable[ToolSource] = (),
+    ) -> None:
         self.settings = settings or Settings()
         self.metrics = Metrics()
         self.memory = Budget(self.settings.max_hub_bytes, owner="the hub", setting="max_hub_bytes")
@@ -90,7 +98,14 @@ class Hub:
         self.registry = ToolRegistry(self.store, self.metrics)
         self.registry.register_batch("", tools)
         self.workers = WorkerPool(self.registry)
-        self.executor = Executor(self.store, self.registry, self.workers)
+        self.executor = Executor(self.store, self.registry)
+        self.admission = self.executor.admission
+        # Bound here, so that a call does not pass through a method more.
+        self.execute_tool, self.begin_tool, self.stream_tool = (
+            self.executor.execute,
+            self.executor.begin,
+            self.executor.stream,
+        )
         self.agents = Agents(self.store, self.registry, self.workers, self.executor)
         # What connections hold; set by whoever serves them.
         self.peer_memory: PeerMemory | None = None
@@ -110,16 +125,16 @@ class Hub:
 
     async def drain(self, grace: float) -> None:
         """Takes no new calls, ends all watches at once, and calls that do not finish within ``grace`` seconds."""
-        self.executor.draining = True
+        self.admission.draining = True
         self._set_serving(serving=False)
         gone = UnavailableError("the hub shuts down; watch again when it is back")
         self.store.close(gone)
         self.registry.close(gone)
         try:
             async with asyncio.timeout(grace):
-                await self.executor.idle()
+                await self.admission.idle()
         except TimeoutError:
-            _log.warning("ending %d calls that did not finish within %g s", self.executor.active, grace)
+            _log.warning("ending %d calls that did not finish within %g s", self.admission.active, grace)
         cause = CallCancelledError("the call was cancelled: the hub shuts down")
         turns = Turns()
         for call in [call for session in self.store.sessions() for call in session.calls or ()]:
@@ -136,7 +151,7 @@ class Hub:
 
     def abandon(self) -> None:
         """Frees what the hub has left in an event loop that has ended."""
-        self.executor.draining = True
+        self.admission.draining = True
         self.serving = False
         self._tasks.abandon()
         self.executor.abandon()
@@ -206,7 +221,7 @@ class Hub:
             if not request.force:
                 session.closing += 1
                 try:
-                    await self.executor.session_idle(session)
+                    await self.admission.session_idle(session)
                 finally:
                     # Its remover may have gone before the last call ended.
                     session.closing -= 1
@@ -262,9 +277,10 @@ class Hub:
         return response
 
     async def register_tools(
-        self, request: pb.RegisterToolsRequest, *, link: WorkerLink | None = None
+        self, request: pb.RegisterToolsRequest, context: RequestContext = LOCAL
     ) -> pb.RegisterToolsResponse:
-        """Registers the tools of a worker, over its ``link``: without one there is no way to call them."""
+        """Registers the tools of a worker, over its link: without one there is no way to call them."""
+        link: WorkerLink | None = context.peer
         try:
             check_request(request)
             self._refuse_while_draining()
@@ -280,9 +296,10 @@ class Hub:
         return pb.RegisterToolsResponse(success=True, tool_ids={tool.name: tool.id for tool in added})
 
     async def unregister_tools(
-        self, request: pb.UnregisterToolsRequest, *, link: WorkerLink | None = None
+        self, request: pb.UnregisterToolsRequest, context: RequestContext = LOCAL
     ) -> pb.StatusResponse:
-        """Removes tools, all or none: over a worker's ``link`` its own, else those of a session."""
+        """Removes tools, all or none: over a worker's link its own, else those of a session."""
+        link: WorkerLink | None = context.peer
         try:
             check_request(request)
             if link is not None and self.workers.offers(link):
@@ -330,49 +347,11 @@ class Hub:
 
     # ----------------------------------------------------------------------------------------------- execution
 
-    def execute_tool(
-        self,
-        request: pb.ToolCallRequest,
-        *,
-        deadline: float | None = None,
-        payload: bytes = b"",
-        origin: HubCall | None = None,
-    ) -> Coroutine[Any, Any, Any]:
-        """Runs one call; arguments and answer as of ``Executor.execute``."""
-        return self.executor.execute(request, deadline=deadline, payload=payload, parent=origin)
-
-    def relay_tool(
-        self,
-        request: pb.ToolCallRequest,
-        *,
-        deadline: float | None,
-        payload: bytes,
-        done: Callable[[Any, BaseException | None], None],
-    ) -> Relay | None:
-        """Passes a call on by the short way, where it can go by that; arguments and result as of ``Relays.start``."""
-        return self.executor.relays.start(request, deadline=deadline, payload=payload, done=done)
-
-    def stream_tool(
-        self,
-        request: pb.ToolStreamRequest,
-        *,
-        deadline: float | None = None,
-        payload: bytes = b"",
-        origin: HubCall | None = None,
-    ) -> AsyncGenerator[Any, None]:
-        """Runs one stream; arguments and chunks as of ``Executor.stream``."""
-        return self.executor.stream(request, deadline=deadline, payload=payload, parent=origin)
-
     async def batch_execute_tools(
-        self,
-        request: pb.BatchToolCallRequest,
-        *,
-        deadline: float | None = None,
-        payload: bytes = b"",
-        origin: HubCall | None = None,
+        self, request: pb.BatchToolCallRequest, context: RequestContext = LOCAL
     ) -> pb.BatchToolCallResponse:
         """Runs many calls."""
-        return await Batch(self.executor, request, deadline, size=len(payload), parent=origin).run()
+        return await Batch(self.executor, request, context).run()
 
     # -------------------------------------------------------------------------------------------------- agents
 
@@ -383,16 +362,9 @@ class Hub:
         except ToolBridgeError as error:
             return pb.CreateReActAgentResponse(error=error_info(error))
 
-    def execute_agent(
-        self,
-        request: pb.ExecuteAgentRequest,
-        *,
-        deadline: float | None = None,
-        payload: bytes = b"",
-        origin: HubCall | None = None,
-    ) -> RunReader:
+    def execute_agent(self, request: pb.ExecuteAgentRequest, context: RequestContext = LOCAL) -> RunReader:
         """Starts a run of an agent, or attaches to one; arguments and chunks as of ``Agents.execute``."""
-        return self.agents.execute(request, deadline=deadline, payload=payload, parent=origin)
+        return self.agents.execute(request, context)
 
     async def cancel_agent_run(self, request: pb.CancelAgentRunRequest) -> pb.StatusResponse:
         """Cancels a run, and with it the model's call and the tool that it waits for."""
@@ -502,7 +474,7 @@ class Hub:
             "hub.epoch": self.store.revisions.epoch,
             "hub.uptime_seconds": time.monotonic() - self._started_at,
             "hub.sessions": len(self.store),
-            "hub.active_calls": self.executor.active,
+            "hub.active_calls": self.admission.active,
             "hub.agent_runs": self.agents.active,
             "hub.agent_run_bytes": self.agents.held_bytes,
             "hub.memory_bytes": self.memory.used,
@@ -536,7 +508,7 @@ class Hub:
         return found
 
     def _refuse_while_draining(self) -> None:
-        if self.executor.draining:
+        if self.admission.draining:
             raise UnavailableError("the hub is shutting down; connect again when it is back")
 
     def _set_serving(self, *, serving: bool) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.expiring_lru import Kept
+from grpc_tool_bridge.core.expiring_lru import ExpiringLRU
 from grpc_tool_bridge.core.fingerprint import fingerprint
-from grpc_tool_bridge.core.variables import check_name
+from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.errors import ConflictError, DeadlineExceededError, ResourceExhaustedError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolCallResponse
 from grpc_tool_bridge.rpc.budgets import Budget
@@ -40,8 +40,8 @@ class KeyedCalls:
 
     def __init__(self, settings: Settings, memory: Budget | None = None) -> None:
         self._running: dict[str, _Running] = {}
-        self._answered: Kept[str, _Answered] = Kept(
-            keep_time=settings.answer_keep_time,
+        self._answered: ExpiringLRU[str, _Answered] = ExpiringLRU(
+            keep_time=settings.answer_ttl,
             max_entries=settings.max_session_answers,
             max_bytes=settings.max_session_answer_bytes,
             memory=memory,

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from grpc_tool_bridge.errors import ResourceExhaustedError
 
 
-class Places:
+class ConcurrencyLimiter:
     """So many calls at once; more wait in the order in which they came.
 
     Args:
@@ -39,20 +39,20 @@ class Places:
         """Whether a call would have to wait."""
         return self.used >= self.capacity or bool(self._waiting)
 
-    def take_now(self) -> bool:
+    def try_acquire(self) -> bool:
         """Takes a place, where one is free and nobody waits for it."""
         if self.used < self.capacity and not self._waiting:
             self.used += 1
             return True
         return False
 
-    async def take(self) -> None:
+    async def acquire(self) -> None:
         """Takes a place, waiting for it behind those who came before.
 
         Raises:
             ResourceExhaustedError: Too many wait already.
         """
-        if self.take_now():
+        if self.try_acquire():
             return
         if self._waiting is None:
             self._waiting = OrderedDict()

@@ -2,16 +2,23 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.limits import Places, RateLimit
+from grpc_tool_bridge.core.interfaces import Backend
+from grpc_tool_bridge.core.limits import ConcurrencyLimiter, RateLimit
 from grpc_tool_bridge.core.metrics import ToolMetrics
 from grpc_tool_bridge.core.variables import Revisions
-from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError, ResourceExhaustedError, ValidationError
+from grpc_tool_bridge.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    ResourceExhaustedError,
+    UnavailableError,
+    ValidationError,
+)
 from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 from grpc_tool_bridge.rpc.bounds import shown
@@ -20,9 +27,6 @@ from grpc_tool_bridge.tools.pipelines import PIPELINE_KEY, pipeline_of
 from grpc_tool_bridge.tools.spec_arguments import read_arguments
 from grpc_tool_bridge.tools.spec_checks import SpecCheck
 from grpc_tool_bridge.tools.tool import Tool, as_tool
-
-if TYPE_CHECKING:
-    from grpc_tool_bridge.core.workers.pool import Worker
 
 # A tool is described by one message, which has to fit into a page of a list; and nobody writes so much by hand.
 MAX_SPEC_BYTES = 1024 * 1024
@@ -68,18 +72,19 @@ class RegisteredTool:
         rate: Calls in a minute; None: no limit.
         metrics: Its counts; set by the registry.
         check: Checks the arguments of a call that somebody else runs, as far as its spec tells.
-        workers: Who offers it, the one that had a call longest ago first; None: it is no worker's tool.
+        backend: What runs it; None: the function of this process that ``tool`` is.
         session_id: The session that sees it; empty: every session.
         size: Bytes that it counts for.
         schema: A digest of what replicas have to share.
     """
 
     __slots__ = (
+        "backend",
         "check",
         "id",
+        "limiter",
         "metrics",
         "name",
-        "places",
         "rate",
         "revision",
         "schema",
@@ -88,7 +93,6 @@ class RegisteredTool:
         "spec",
         "timeout",
         "tool",
-        "workers",
     )
 
     def __init__(self, source: ToolSpec | Prepared, tool: Tool | None, revision: int, settings: Settings) -> None:
@@ -102,15 +106,43 @@ class RegisteredTool:
         self.revision = revision
         self.timeout = limits.timeout_ms / 1000 if limits.timeout_ms else None
         at_once = limits.max_concurrent_calls or settings.max_tool_calls
-        self.places = Places(at_once, MAX_TOOL_WAITING, f"tool {self.name!r}") if at_once else None
+        self.limiter = ConcurrencyLimiter(at_once, MAX_TOOL_WAITING, f"tool {self.name!r}") if at_once else None
         per_minute = limits.rate_limit_per_minute or settings.rate_limit_per_minute
         self.rate = RateLimit(per_minute) if per_minute else None
         self.metrics = ToolMetrics()
         self.check = prepared.check
         self.size = prepared.size
         self.schema = prepared.schema
-        self.workers: list[Worker] | None = None
+        self.backend: Backend[Any] | None = _Nobody() if prepared.tool is None else None
         self.session_id = ""
+
+
+class _Nobody:
+    """Runs what no worker offers: it refuses each call."""
+
+    def prepare(self, call: Any, request: Any, payload: bytes, size: int) -> None:
+        """Checks the arguments as far as the spec tells."""
+        del payload, size
+        call.tool.check(request)
+
+    async def call(self, call: Any, request: Any, answer: Any, *, as_bytes: bool) -> None:
+        """Refuses it."""
+        del request, answer, as_bytes
+        raise nobody_runs(call.tool.name)
+
+    async def stream(self, call: Any, request: Any, *, as_bytes: bool) -> AsyncGenerator[Any, None]:
+        """Refuses it."""
+        del request, as_bytes
+        raise nobody_runs(call.tool.name)
+        yield
+
+    def try_call(self, call: Any, request: Any, payload: bytes, done: Any) -> None:
+        """Leaves it to ``call``."""
+
+
+def nobody_runs(name: str) -> UnavailableError:
+    """Makes the error for a tool that no worker offers."""
+    return UnavailableError(f"no worker runs {name} now; start one that offers it, or call again later")
 
 
 def register_in(

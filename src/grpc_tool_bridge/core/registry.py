@@ -3,20 +3,15 @@
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from grpc_tool_bridge.aio.notifier import Waiters, wake_all
+from grpc_tool_bridge.aio.notifier import Notifier, notify_each
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource, tool_not_found
 from grpc_tool_bridge.core.sessions import Session, SessionStore
 from grpc_tool_bridge.core.tool_pages import Page, tool_page
-from grpc_tool_bridge.core.workers.registration import sort_offers
 from grpc_tool_bridge.errors import SessionError, SessionExpiredError, ToolBridgeError
 from grpc_tool_bridge.errors.near_names import MAX_NAMES
-
-if TYPE_CHECKING:
-    from grpc_tool_bridge.core.workers.pool import Worker
 
 _NONE: dict[str, RegisteredTool] = {}
 
@@ -57,7 +52,7 @@ class ToolRegistry:
         # watches of them.
         self._shared: Mapping[str, RegisteredTool] | None = None
         # By session: most changes are of one session only, and thousands may be watched.
-        self._waiters: WeakKeyDictionary[Session, Waiters] = WeakKeyDictionary()
+        self._waiters: WeakKeyDictionary[Session, Notifier] = WeakKeyDictionary()
         self._closed: ToolBridgeError | None = None
         self._last_news: _News | None = None
 
@@ -108,48 +103,13 @@ class ToolRegistry:
             self._wake(session)
         return [tool.id for tool in taken]
 
-    # ------------------------------------------------------------------------------------------ tools of workers
-
-    def offer(
-        self, session_id: str, specs: Iterable[ToolSource], worker: "Worker", *, in_place_of: "Worker | None" = None
-    ) -> list[RegisteredTool]:
-        """Registers tools that a worker runs, all or none; a tool that other workers offer, too, it joins.
-
-        Args:
-            session_id: The session that sees them; empty: every session.
-            specs: What it offers.
-            worker: Who.
-            in_place_of: A worker whose place it takes.
+    def own(self, session_id: str) -> Mapping[str, RegisteredTool]:
+        """Returns the tools of one scope by id: those of a session, or of an empty id the hub's; nobody changes them.
 
         Raises:
             SessionError: There is no such session.
-            AlreadyExistsError: A name or an id is taken, unless by a tool of workers with the identical schema.
-            ValidationError: A name cannot be used.
         """
-        session = self.store.find(session_id) if session_id else None
-        known = self._global if session is None else session.tools or _NONE
-        own = [worker] if in_place_of is None else [worker, in_place_of]
-        offers = sort_offers(known, specs, own, "the hub" if session is None else f"session {session_id!r}")
-        added = self.register_batch(session_id, offers.new, replaced=offers.replaced)
-        for tool in added:
-            tool.workers = [worker]
-        for tool in offers.joined:
-            if tool.workers is not None and worker not in tool.workers:
-                tool.workers.append(worker)
-        by_id = {tool.id: tool for tool in (*added, *offers.joined)}
-        return [by_id[tool_id] for tool_id in offers.ids]
-
-    def offered(self, session_id: str, tool_ids: Collection[str], worker: "Worker") -> list[RegisteredTool]:
-        """Returns the tools of one scope that a worker offers, by their ids; of no ids, all.
-
-        Raises:
-            NotFoundError: It offers none of such an id there.
-        """
-        own = {tool.id: tool for tool in worker.tools if tool.session_id == session_id}
-        for tool_id in tool_ids:
-            if tool_id not in own:
-                raise tool_not_found(tool_id, f"worker {worker.id!r}", own)
-        return [own[tool_id] for tool_id in tool_ids or own]
+        return self.store.find(session_id).tools or _NONE if session_id else self._global
 
     def is_gone(self, tool: RegisteredTool) -> bool:
         """Tells whether a tool of a worker is registered no more."""
@@ -260,7 +220,7 @@ class ToolRegistry:
                 raise self._closed
             if self.store.peek(session.id) is not session:
                 raise SessionExpiredError(f"session {session.id!r} has ended, and another of its id began; watch anew")
-            await self._waiters.setdefault(session, Waiters()).wait()
+            await self._waiters.setdefault(session, Notifier()).wait()
 
     def session_ended(self, session: Session) -> None:
         """Lets the watches of a session see that it has ended."""
@@ -283,9 +243,9 @@ class ToolRegistry:
     def _wake(self, session: Session | None) -> None:
         """Wakes the watches of a session; of None: all."""
         if session is None:
-            wake_all(list(self._waiters.values()))
+            notify_each(list(self._waiters.values()))
         elif session in self._waiters:
-            self._waiters[session].wake()
+            self._waiters[session].notify_all()
 
 
 def _changes(

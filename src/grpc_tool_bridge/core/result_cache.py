@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.expiring_lru import Kept
+from grpc_tool_bridge.core.expiring_lru import ExpiringLRU
 from grpc_tool_bridge.core.fingerprint import fingerprint
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolCallResponse, ToolCallResult
@@ -35,8 +35,8 @@ class ResultCache:
 
     def __init__(self, settings: Settings, memory: Budget | None = None) -> None:
         # As they were encoded: type URL and payload.
-        self._results: Kept[_Key, tuple[str, bytes]] = Kept(
-            keep_time=settings.cache_keep_time,
+        self._results: ExpiringLRU[_Key, tuple[str, bytes]] = ExpiringLRU(
+            keep_time=settings.cache_ttl,
             max_entries=settings.max_session_cache_entries,
             max_bytes=settings.max_session_cache_bytes,
             memory=memory,
@@ -58,7 +58,7 @@ class ResultPlace:
 
     __slots__ = ("_key", "_results")
 
-    def __init__(self, results: Kept[_Key, tuple[str, bytes]], key: _Key) -> None:
+    def __init__(self, results: ExpiringLRU[_Key, tuple[str, bytes]], key: _Key) -> None:
         self._results = results
         self._key = key
 

@@ -6,18 +6,20 @@ import uuid
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.protobuf import any_pb2
 
-from grpc_tool_bridge.aio.notifier import Waiters
+from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.idempotency import KeyedCalls
-from grpc_tool_bridge.core.limits import Places
+from grpc_tool_bridge.core.interfaces import Journal, Record
+from grpc_tool_bridge.core.limits import ConcurrencyLimiter
+from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ScopeBounds, ToolSource, register_in
 from grpc_tool_bridge.core.result_cache import ResultCache
-from grpc_tool_bridge.core.variables import Revisions, Variable, Variables, check_name, session_budget, type_name
+from grpc_tool_bridge.core.variables import Revisions, Variable, Variables, session_budget, type_name
 from grpc_tool_bridge.errors import (
     AlreadyExistsError,
     NotFoundError,
@@ -30,11 +32,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, VariableMetadata
 from grpc_tool_bridge.rpc.bounds import shown
 from grpc_tool_bridge.rpc.budgets import Budget
-
-if TYPE_CHECKING:
-    from grpc_tool_bridge.core.agents.agents import Agent
-    from grpc_tool_bridge.core.agents.runs import Run
-    from grpc_tool_bridge.runner.calls import Call
+from grpc_tool_bridge.runner.calls import Call
 
 # What is less counts for nothing: most sessions have a few words.
 SMALL_METADATA_CHARS = 256
@@ -60,9 +58,7 @@ class Session:
         cache: Those results.
         watches: Open watches of variables; they count as activity.
         tool_watches: Open watches of tools; they do not.
-        agents: Its agents by id; None until there is one.
-        runs: Their runs by id, those that are over but kept included; likewise.
-        links: Open links whose clients opened the session over them; likewise.
+        links: Open links whose clients opened the session over them.
         closing: How many want it removed once its calls have finished; new ones are refused meanwhile.
         ended: Why it has ended; None: it has not.
         idle: Those who wait until no call of it is left; None until there was one.
@@ -72,7 +68,6 @@ class Session:
         "__weakref__",
         "_memory",
         "_variables",
-        "agents",
         "cache",
         "caching",
         "call_timeout",
@@ -84,11 +79,10 @@ class Session:
         "idle",
         "keyed",
         "last_activity",
+        "limiter",
         "links",
         "max_calls",
         "metadata",
-        "places",
-        "runs",
         "tool_watches",
         "tools",
         "tools_removed_at",
@@ -106,26 +100,24 @@ class Session:
         self.tools: dict[str, RegisteredTool] | None = None
         self.tools_revision = 0
         self.tools_removed_at = 0
-        self.places: Places | None = None
+        self.limiter: ConcurrencyLimiter | None = None
         self.calls: set[Call] | None = None
         self.keyed: KeyedCalls | None = None
         self.caching = bool(config and config.enable_caching)
         self.cache: ResultCache | None = None
         self.watches = 0
         self.tool_watches = 0
-        self.agents: dict[str, Agent] | None = None
-        self.runs: dict[str, Run] | None = None
         self.links = 0
         self.closing = 0
         self.ended: ToolBridgeError | None = None
-        self.idle: Waiters | None = None
+        self.idle: Notifier | None = None
         self._memory: Budget | None = None
         self._variables: Variables | None = None
 
     @property
     def active(self) -> int:
         """Calls and streams that run or wait for a place."""
-        return self.places.used + self.places.waiting if self.places else 0
+        return self.limiter.used + self.limiter.waiting if self.limiter else 0
 
     @property
     def variable_count(self) -> int:
@@ -172,6 +164,7 @@ class SessionStore:
 
     Attributes:
         tool_bytes: What the tools of the hub and of all sessions count for.
+        journal: Told of each change; None: nobody is.
     """
 
     def __init__(
@@ -192,6 +185,7 @@ class SessionStore:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._ended: OrderedDict[str, str] = OrderedDict()
         self.tool_bytes = 0
+        self.journal: Journal | None = None
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -211,7 +205,7 @@ class SessionStore:
         """Creates a session.
 
         Args:
-            session_id: 1 to 256 printable characters; empty: one is made up.
+            session_id: 1 to 256 printable characters; empty: one is generated.
             metadata: Kept for whoever asks.
             config: Limits of the session; 0 in a field is the hub's default.
 
@@ -238,6 +232,8 @@ class SessionStore:
             self.memory_of(session).take(2 * size, "the metadata of a session")
         self._sessions[session_id] = session
         self._ended.pop(session_id, None)
+        if self.journal is not None:
+            self.journal.append(Record("session-created", session_id, value=session))
         return session
 
     async def get_session(self, session_id: str) -> Session:
@@ -338,6 +334,8 @@ class SessionStore:
         if session.tools:
             self.tools_removed(session.tools.values())
         error = session.ended = self._missing(session.id)
+        if self.journal is not None:
+            self.journal.append(Record("session-ended", session.id))
         if session._variables is not None:  # noqa: SLF001 - the store owns the session
             session._variables.close(error)  # noqa: SLF001 - likewise
         if session._memory is not None:  # noqa: SLF001 - likewise
@@ -442,7 +440,7 @@ class SessionStore:
         session = self.find(session_id)
         if session._variables is None:  # noqa: SLF001 - the store owns the session
             session._variables = Variables(  # noqa: SLF001 - likewise
-                session_id, self.revisions, self.settings, self.memory_of(session)
+                session_id, self.revisions, self.settings, self.memory_of(session), self.journal
             )
         return session._variables  # noqa: SLF001 - likewise
 

@@ -1,22 +1,33 @@
 """What a tool in the hub's own process may ask of the hub."""
 
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from google.protobuf import any_pb2
 
+from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.variables import listing
 from grpc_tool_bridge.errors import ToolExecutionError, error_from_info
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolStreamRequest, VariableInfo
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolSpec, ToolStreamRequest, VariableInfo
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.values.arguments import pack_argument
 from grpc_tool_bridge.values.offload import outside_loop, read_value, written
 
-if TYPE_CHECKING:
-    from grpc_tool_bridge.core.calls import HubCall
-    from grpc_tool_bridge.core.executor import Executor
+
+class Calls(Protocol):
+    """What makes the calls of tools: the executor."""
+
+    def execute(self, request: ToolCallRequest, context: RequestContext) -> Awaitable[Any]:
+        """Runs one call."""
+
+    def stream(self, request: ToolStreamRequest, context: RequestContext) -> AsyncGenerator[Any, None]:
+        """Runs one stream."""
+
+    def spec_of(self, session_id: str, tool_id: str) -> ToolSpec | None:
+        """Returns the spec of a tool that a session sees."""
 
 
 class HubRuntime:
@@ -24,15 +35,15 @@ class HubRuntime:
 
     Args:
         call: The call; calls that the tool makes share its deadline and place.
-        executor: Runs them.
+        calls: Makes them.
         store: Holds the session's variables.
     """
 
-    def __init__(self, call: "HubCall", executor: "Executor", store: SessionStore) -> None:
+    def __init__(self, call: HubCall, calls: Calls, store: SessionStore) -> None:
         self._call = call
-        self._executor = executor
+        self._calls = calls
         self._store = store
-        self._most = executor.settings.max_message_nodes
+        self._most = store.settings.max_message_nodes
 
     async def get_variable(self, name: str) -> Any:
         """Returns the value; raises NotFoundError."""
@@ -61,7 +72,7 @@ class HubRuntime:
         """Calls another tool; raises ToolExecutionError."""
         request = ToolCallRequest(session_id=self._call.session.id, tool_id=tool_id)
         await self._fill(request, args, kwargs)
-        response = await self._executor.execute(request, parent=self._call)
+        response = await self._calls.execute(request, RequestContext(parent=self._call))
         if not response.success:
             raise error_from_info(response.error, tool_id)
         return await read_value(response.result, max_nodes=self._most)
@@ -72,7 +83,7 @@ class HubRuntime:
         """Streams another tool; raises ToolExecutionError."""
         request = ToolStreamRequest(session_id=self._call.session.id, tool_id=tool_id)
         await self._fill(request, args, kwargs)
-        chunks = self._executor.stream(request, parent=self._call)
+        chunks = self._calls.stream(request, RequestContext(parent=self._call))
         try:
             async for chunk in chunks:
                 kind = chunk.WhichOneof("content")
@@ -88,7 +99,7 @@ class HubRuntime:
     async def _fill(
         self, request: ToolCallRequest | ToolStreamRequest, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:
-        spec = self._executor.spec_of(request.session_id, request.tool_id)
+        spec = self._calls.spec_of(request.session_id, request.tool_id)
         for place, value in enumerate(args):
             type_url, payload = await outside_loop(partial(pack_argument, value, place, spec))
             request.args.add(type_url=type_url, value=payload)

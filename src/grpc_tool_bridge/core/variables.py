@@ -8,19 +8,20 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapp
 from dataclasses import dataclass, field
 from typing import Any
 
-from grpc_tool_bridge.aio.notifier import Waiters
+from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.interfaces import Journal, Record
+from grpc_tool_bridge.core.names import check_name, clip
 from grpc_tool_bridge.errors import (
     ConflictError,
     MessageTooLargeError,
     NotFoundError,
     ResourceExhaustedError,
     ToolBridgeError,
-    ValidationError,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ListVariablesResponse, VariableInfo, VariableMetadata
-from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, shown
+from grpc_tool_bridge.rpc.bounds import shown
 from grpc_tool_bridge.rpc.budgets import Budget, Lease
 
 # What a tag takes in memory, however short it is.
@@ -148,6 +149,7 @@ class Variables:
         revisions: Numbers the changes.
         settings: How many variables, bytes and changes are kept.
         memory: The session's budget; one of its own where not given.
+        journal: Told of each change; None: nobody is.
     """
 
     __slots__ = (
@@ -157,6 +159,7 @@ class Variables:
         "_history",
         "_history_lease",
         "_items",
+        "_journal",
         "_lease",
         "_revisions",
         "_session_id",
@@ -165,19 +168,27 @@ class Variables:
         "revision",
     )
 
-    def __init__(self, session_id: str, revisions: Revisions, settings: Settings, memory: Budget | None = None) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        revisions: Revisions,
+        settings: Settings,
+        memory: Budget | None = None,
+        journal: Journal | None = None,
+    ) -> None:
         memory = memory or session_budget(session_id, settings, None)
         self._lease = Lease(memory, "a variable")
         self._history_lease = Lease(memory, "a change")
         self._session_id = session_id
         self._revisions = revisions
         self._settings = settings
+        self._journal = journal
         self._items: dict[str, Variable] = {}
         self._bytes = 0
         self._history: _History | None = None
         # Revision of the last delete.
         self._deleted_at = 0
-        self._waiters = Waiters()
+        self._waiters = Notifier()
         self._closed: ToolBridgeError | None = None
         self.revision = 0
 
@@ -233,13 +244,27 @@ class Variables:
         self._expect(name, known, expected_revision)
         if known is None and not create:
             self.get(name)
-        said = metadata if metadata is not None else _NOTHING_SAID
+        variable = self._made(known, name, value, size, type_name, metadata or _NOTHING_SAID)
+        self._bytes += variable.held - (known.held if known else 0)
+        self._items[name] = variable
+        previous = known.revision if known else 0
+        if self._journal is not None:
+            self._journal.append(Record("variable-set", self._session_id, name, variable))
+        self._changed(
+            Change("update" if known else "set", name, value, variable.revision, variable.updated_at, size, previous)
+        )
+        return variable
+
+    def _made(
+        self, known: Variable | None, name: str, value: Any, size: int, type_name: str, said: VariableMetadata
+    ) -> Variable:
+        """Makes what a variable is next, where there is room for it."""
         created_by = said.created_by or (known.created_by if known else "")
         tags = dict(said.tags) if said.tags else (known.tags if known else _NO_TAGS)
         held = size + len(created_by) + sum(len(key) + len(text) + TAG_BYTES for key, text in tags.items())
         self._check_room(known, held)
         now = time.time()
-        variable = Variable(
+        return Variable(
             name,
             value,
             clip(said.type or type_name),
@@ -252,11 +277,6 @@ class Variables:
             said.secret or (known is not None and known.secret),
             tags,
         )
-        self._bytes += held - (known.held if known else 0)
-        self._items[name] = variable
-        previous = known.revision if known else 0
-        self._changed(Change("update" if known else "set", name, value, variable.revision, now, size, previous))
-        return variable
 
     def delete(self, name: str, *, expected_revision: int | None = None) -> None:
         """Deletes the variable.
@@ -271,6 +291,8 @@ class Variables:
         self._bytes -= variable.held
         self._lease.set(self._bytes + VARIABLE_BYTES * len(self._items))
         self._deleted_at = self._revisions.next()
+        if self._journal is not None:
+            self._journal.append(Record("variable-deleted", self._session_id, name))
         self._changed(Change("delete", name, None, self._deleted_at, time.time(), previous=variable.revision))
 
     async def select(self, *, prefix: str = "", tags: Collection[str] = (), limit: int = 0) -> list[Variable]:
@@ -322,7 +344,7 @@ class Variables:
     def close(self, error: ToolBridgeError) -> None:
         """Ends every watch with ``error``."""
         self._closed = error
-        self._waiters.wake()
+        self._waiters.notify_all()
 
     def _begin(self, after: int, epoch: str, wanted: frozenset[str]) -> int:
         """Returns the revision that a watch goes on from; -1 where what came after it is not known any more."""
@@ -377,7 +399,7 @@ class Variables:
         if self._history is not None:
             self._history.add(change)
             self._history_lease.set(self._history.size)
-        self._waiters.wake()
+        self._waiters.notify_all()
 
     def _expect(self, name: str, known: Variable | None, expected: int | None) -> None:
         present = known.revision if known else 0
@@ -452,25 +474,6 @@ def session_budget(session_id: str, settings: Settings, memory: Budget | None) -
     return Budget(
         settings.max_session_bytes, owner=f"session {session_id!r}", setting="max_session_bytes", parent=memory
     )
-
-
-def check_name(name: str, what: str) -> None:
-    """Checks a name that others will read: 1 to 256 printable characters.
-
-    Raises:
-        ValidationError: It is not.
-    """
-    if not name or len(name) > MAX_NAME_CHARS:
-        said = f"{name[:32]!r}…" if name else "empty"
-        raise ValidationError(f"{what} has 1 to {MAX_NAME_CHARS} characters; this one has {len(name):,} ({said})")
-    if not name.isprintable():
-        bad = next(character for character in name if not character.isprintable())
-        raise ValidationError(f"{what} has printable characters only; {shown(name)} has U+{ord(bad):04X}")
-
-
-def clip(text: str) -> str:
-    """Shortens a name that came from outside for the text of an error."""
-    return text if len(text) <= MAX_NAME_CHARS else f"{text[:64]}…"
 
 
 def _name_of(variable: Variable) -> str:

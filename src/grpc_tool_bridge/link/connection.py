@@ -1,49 +1,49 @@
-"""One link, as a client has it."""
+"""One link, at whichever end: sends calls, brings their answers, and serves those of the peer.
+
+Two kinds derive from it, for what dialling a link and accepting one have of their own: ``DialledLink`` in ``dialer``
+and ``AcceptedLink`` in ``listener``.
+
+A connection decides that a call is over where its answer or its peer's status came, or where the link has ended. Of a
+call that is awaited no longer than ``LinkCall.set_timeout`` says, it is the connection that looks at the time, for all
+of them together; whoever sets it gives the peer, which keeps the call's own deadline, a second more.
+"""
 
 import asyncio
-import contextlib
-import platform
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import grpc.aio
-from grpc.aio import AioRpcError
-
-from grpc_tool_bridge.aio.timeouts import was_cancelled, within
-from grpc_tool_bridge.config import STREAM_TIMEOUT
-from grpc_tool_bridge.errors import MessageTooLargeError, ToolBridgeError
-from grpc_tool_bridge.link.io import LinkIO
-from grpc_tool_bridge.link.protocol import (
-    Arrived,
-    Called,
+from grpc_tool_bridge.config import REQUEST_TIMEOUT
+from grpc_tool_bridge.errors import MessageTooLargeError
+from grpc_tool_bridge.link.calls import LinkCall
+from grpc_tool_bridge.link.events import (
+    CallReceived,
     Cancelled,
     Draining,
     Ended,
     Event,
-    Greeted,
-    IncomingCall,
-    Link,
+    EventReceived,
+    HelloReceived,
+    MessageReceived,
+    PongReceived,
     Replied,
-    Told,
 )
+from grpc_tool_bridge.link.inbox import IncomingCall
+from grpc_tool_bridge.link.io import FlushPolicy, LinkIO
+from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.link.server import CallServer, ServedMethod
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkHello
+from grpc_tool_bridge.link.status import Code, link_error
+from grpc_tool_bridge.link.streams import FrameStream
+from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.methods import DEPTH_KEY
-from grpc_tool_bridge.transport.link_calls import LinkCall
-from grpc_tool_bridge.transport.status import rpc_error
 
-# How often a link looks after its calls; who guards a call gives it a second more than its time.
-LOOK_SECONDS = 0.25
+# How often a link looks for calls whose time-out has passed.
+SWEEP_INTERVAL = 0.25
+
 
 # Of the depth of a call, in its metadata.
 MAX_DIGITS = 4
-
-_NOTHING_SERVED: Mapping[str, ServedMethod] = {}
-
-# What a call ends with whose bridge was closed while it waited.
-CLOSED = "the bridge was closed before the answer came"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,259 +56,235 @@ class CallOrigin:
         depth: Calls above it.
     """
 
-    link: "ClientLink"
+    link: "LinkConnection"
     number: int
     depth: int
 
 
-class ClientLink:
-    """A link that was dialled: sends calls, and brings their answers; of a worker, it also serves those of the hub.
+class LinkConnection:
+    """One link.
 
     Args:
-        rpc: The stream.
-        where: The hub's address, for texts.
-        on_turn: Called when the link may take further calls.
-        methods: What is served to the hub, by name.
-        features: What the hub is told of them.
+        link: The protocol.
+        stream: Where the frames go.
+        methods: What is served to the peer, by name.
+        who: Who serves, for texts.
+        write_timeout: Seconds that a frame, or a message of a stream, waits for a peer that does not read.
+        room_timeout: Seconds that a large request of the peer waits for room in memory.
+        policy: When frames leave; shared by the links of one end.
 
     Attributes:
-        greeted: Done with whether the hub took the link.
-        unusable: Set when the link takes no further calls: it drains, or has ended.
-        error: What it ended with.
+        enforces_timeouts: As of a ``Carrier``.
+        names_calls: As of a ``CallOwner``.
+        principal: Likewise.
+        overflow: Takes the calls that are offered and not taken.
+        on_writable: Called after each frame that was read or written: the link may take further calls.
     """
 
-    looks_after_calls = True
+    enforces_timeouts = True
+    names_calls = True
+    principal: Principal | None = None
 
     def __init__(
         self,
-        rpc: Any,
-        where: str,
+        link: Link,
+        stream: FrameStream,
         *,
-        on_turn: Callable[[], None],
-        methods: Mapping[str, ServedMethod] = _NOTHING_SERVED,
-        features: Iterable[str] = (),
+        methods: Mapping[str, ServedMethod],
+        who: str,
+        write_timeout: float,
+        room_timeout: float = REQUEST_TIMEOUT,
+        policy: FlushPolicy | None = None,
     ) -> None:
-        self.greeted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.unusable = asyncio.Event()
-        self.error: AioRpcError | None = None
+        self.overflow: Callable[[LinkCall, Any], None] | None = None
+        self.on_writable: Callable[[], None] | None = None
+        self._link = link
+        self._stream = stream
+        self._io = LinkIO(
+            link,
+            stream,
+            on_event=self._take,
+            on_writable=self._resume,
+            write_timeout=write_timeout,
+            policy=policy,
+        )
+        self.flush, self.schedule_flush = self._io.flush, self._io.schedule_flush
+        self._server = CallServer(link, self, methods, who=who, write_timeout=write_timeout, room_timeout=room_timeout)
+        self._loop = asyncio.get_running_loop()
         self._ended = False
-        self._given_up: AioRpcError | None = None
-        self._look: asyncio.TimerHandle | None = None
-        self._rpc = rpc
-        self._stream = _ClientStream(rpc)
-        self._where = where
-        hello = LinkHello(peer=f"Python {platform.python_version()}", features=features)
-        self._link = Link(dialler=True, hello=hello)
-        self._on_turn = on_turn
-        self._io = LinkIO(self._link, self._stream, on_event=self._take, on_turn=self._turn, patience=STREAM_TIMEOUT)
-        self.wake, self.push = self._io.wake, self._io.push
-        who = "this worker" if methods else "a client"
-        self._server = CallServer(self._link, self, methods, who=who, patience=STREAM_TIMEOUT)
-        self._quiet = asyncio.Event()
+        self._quiet: asyncio.Event | None = None
+        self._sweep: asyncio.TimerHandle | None = None
+        # Why it was ended from here, and what a call is told that comes later.
+        self._aborted = ""
+        self._lost = "the link was lost"
+
+    # ---------------------------------------------------------------------------------------- this end's calls
+
+    @property
+    def features(self) -> Collection[str]:
+        """What the peer said that it can do."""
+        return self._link.peer.features if self._link.peer is not None else ()
+
+    @property
+    def open_calls(self) -> int:
+        """Calls that were given and have not come to their end, those that were cancelled included."""
+        return self._link.open_calls
 
     @property
     def takes_calls(self) -> bool:
         """Whether a call may be made now."""
         return self._link.takes_calls
 
-    def send(self, call: LinkCall, payload: bytes) -> None:
-        """Sends a call."""
-        call.carrier = self
-        others = self._link.awaits_answers
-        try:
-            self._link.call(call, payload)
-        except MessageTooLargeError as error:
-            call.fail(rpc_error(grpc.StatusCode.RESOURCE_EXHAUSTED, error.message))
-            return
-        if self._look is None:
-            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_after_calls)
-        if others:
-            self._io.wake()
-        else:
-            # One call at a time, unless others are made in this turn.
-            self._io.push_unless_busy()
+    def calls(self) -> list[Any]:
+        """Lists the calls that somebody waits for."""
+        unsent = [call for call, _ in self._link.unsent()]
+        return [call for call in (*self._link.calls.values(), *unsent) if not call.given_up]
 
-    def _look_after_calls(self) -> None:
-        """Ends the calls that took longer than they were guarded for, and looks again while there are others."""
-        self._look = None
+    def has_sent(self, call: LinkCall) -> bool:
+        """Tells whether all of a call was put into frames."""
+        return self._link.has_sent(call)
+
+    def start(self, call: LinkCall, payload: bytes) -> None:
+        """Sends a call; raises MessageTooLargeError."""
+        call.carrier = self
+        alone = not self._link.awaits_answers
+        self._link.call(call, payload)
+        self._io.schedule_flush(alone=alone)
+
+    def send(self, call: LinkCall, payload: bytes) -> None:
+        """Sends a call whose time-out the link looks after; one that is too large fails."""
+        try:
+            self.start(call, payload)
+        except MessageTooLargeError as error:
+            call.fail(link_error(Code.RESOURCE_EXHAUSTED, error.message))
+            return
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(SWEEP_INTERVAL, self._end_expired)
+
+    def start_request(self, call: LinkCall, request: Any) -> None:
+        """Sends a call, whether the link takes calls or not; over one that has ended it fails at once."""
+        if self._ended:
+            call.fail(link_error(Code.UNAVAILABLE, self._lost))
+        else:
+            self.send(call, request.SerializeToString())
+
+    def offer_request(self, call: LinkCall, request: Any) -> None:
+        """Sends a call where the link takes one now and lives here; else ``overflow`` has it."""
+        if self._link.takes_calls and not self._ended and asyncio.get_running_loop() is self._loop:
+            self.send(call, request.SerializeToString())
+        elif self.overflow is not None:
+            self.overflow(call, request)
+
+    def cancel(self, call: LinkCall) -> None:
+        """Tells the peer that a call is wanted no more."""
+        if self._ended:
+            return
+        self._link.cancel(call)
+        self._io.schedule_flush()
+        if not call.id and self.on_writable is not None:
+            # Nothing is sent of it, but there is room again.
+            self._loop.call_soon(self.on_writable)
+
+    def grant(self, call: LinkCall, size: int) -> None:
+        """Tells the peer that so many bytes of a stream were used."""
+        if self._ended:
+            return
+        self._link.grant(call, size)
+        if self._link.has_output:
+            self._io.schedule_flush()
+
+    def _end_expired(self) -> None:
+        """Ends the calls that take longer than those who await them do, and looks again while there are others."""
+        self._sweep = None
         now = time.monotonic()
-        # A hub that reads nothing keeps calls from being sent.
+        # A peer that reads nothing keeps calls from being sent.
         unsent = [call for call, _ in self._link.unsent()]
         for call in (*self._link.calls.values(), *unsent):
             if call.expires_at < now:
                 call.expire()
         if self._link.calls or self._link.has_output:
-            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_after_calls)
+            self._sweep = self._loop.call_later(SWEEP_INTERVAL, self._end_expired)
 
-    def start(self, call: LinkCall, request: Any) -> None:
-        """Sends a call, whether the link takes calls or not; over one that has ended it fails at once."""
-        if self._ended:
-            call.fail(rpc_error(grpc.StatusCode.UNAVAILABLE, f"the link to {self._where} was lost"))
-            return
-        self.send(call, request.SerializeToString())
+    # ------------------------------------------------------------------------------------------------ the link
 
-    def cancel(self, call: LinkCall) -> None:
-        """Tells the hub that a call is wanted no more."""
-        if self._ended:
-            return
-        self._link.cancel(call)
-        self._io.wake()
+    def ping(self) -> None:
+        """Asks for a sign of life; ``on_pong`` is called when it comes."""
+        self._link.ping()
+        self._io.schedule_flush()
 
-    def grant(self, call: LinkCall, size: int) -> None:
-        """Tells the hub that so much of a stream was used."""
-        if self._ended:
-            return
-        self._link.grant(call, size)
-        if self._link.has_output:
-            self._io.wake()
+    def drain(self, grace: float) -> None:
+        """Tells the peer to make no new calls: the link ends in so many seconds."""
+        self._link.drain(int(grace * 1000))
+        self._io.schedule_flush()
 
-    def origin_of(self, call: IncomingCall) -> CallOrigin:
-        """Tells a tool where its call comes from."""
+    def finish(self) -> None:
+        """Ends the link once what waits was sent."""
+        self._io.finish()
+
+    def abort(self, why: str) -> None:
+        """Ends the link from here."""
+        self._aborted = why
+        self._io.abort()
+
+    async def _close(self) -> None:
+        """Ends what runs for the peer, and holds nothing of the stream any more."""
+        self._ended = True
+        if self._quiet is not None:
+            self._quiet.set()
+        if self._sweep is not None:
+            self._sweep.cancel()
+        try:
+            await self._server.aclose()
+        finally:
+            self._link.release()
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Replied):
+            event.call.replied(event.payload)
+        elif isinstance(event, CallReceived):
+            self._server.take(event.call)
+        elif isinstance(event, MessageReceived):
+            event.call.arrived(event.payload)
+        elif isinstance(event, Ended):
+            event.call.ended(event.status)
+        elif isinstance(event, Cancelled):
+            self._server.cancel(event.call)
+        elif isinstance(event, EventReceived):
+            event.call.told(event.event)
+        elif isinstance(event, HelloReceived):
+            self.on_hello()
+        elif isinstance(event, PongReceived):
+            self.on_pong()
+        elif isinstance(event, Draining):
+            self.on_drain()
+
+    def _resume(self) -> None:
+        """Goes on with what waited: a frame was read or written."""
+        if self._server.has_pending:
+            self._server.resume_pending()
+        if self._quiet is not None and not self._link.incoming:
+            self._quiet.set()
+        if self.on_writable is not None:
+            self.on_writable()
+
+    # ------------------------------------------------------------------------ what the two ends have of their own
+
+    def on_hello(self) -> None:
+        """Called when the peer has said who it is."""
+
+    def on_pong(self) -> None:
+        """Called with a sign of life."""
+
+    def on_drain(self) -> None:
+        """Called when the peer takes no new calls and will end the link."""
+
+    def parent_of(self, call: IncomingCall) -> Any:
+        """Returns what is the parent of a call, as of ``RequestContext``; raises ToolBridgeError.
+
+        Unless an end knows better, it is what names the call in those that are made for it.
+        """
         depth = call.metadata.get(DEPTH_KEY, "") if call.metadata else ""
         return CallOrigin(self, call.id, int(depth) if depth.isdecimal() and len(depth) <= MAX_DIGITS else 0)
 
     def before_reply(self, method: str, call: IncomingCall, response: Any) -> None:
-        """Does nothing: a worker's answers are no more than they are."""
-
-    def drain(self, grace: float) -> Awaitable[None]:
-        """Tells the hub to make no new calls.
-
-        Returns:
-            What waits until those that it made are over, at most ``grace`` seconds; it raises ExpiredError where they
-            were not.
-        """
-        self._link.drain(int(grace * 1000))
-        self._io.wake()
-        return self._drained_within(grace)
-
-    async def _drained_within(self, grace: float) -> None:
-        await within(self._drained(), grace)
-
-    async def _drained(self) -> None:
-        # The hub says when it has no call left here, and makes none any more.
-        await self.unusable.wait()
-        while self._link.incoming and not self._ended:
-            self._quiet.clear()
-            await self._quiet.wait()
-
-    def give_up(self, why: str) -> None:
-        """Ends the link from here."""
-        self._given_up = rpc_error(grpc.StatusCode.UNAVAILABLE, why)
-        if self._rpc is not None:
-            self._rpc.cancel()
-
-    async def run(self) -> list[tuple[LinkCall, bytes]]:
-        """Serves until the link ends; then its calls have failed.
-
-        Returns:
-            The calls that were never sent.
-        """
-        try:
-            self.error = await self._serve()
-        finally:
-            self._ended = True
-            self._quiet.set()
-            if self._rpc is not None:
-                self._rpc.cancel()
-            code, text = grpc.StatusCode.CANCELLED, CLOSED
-            if self.error is not None:
-                code = grpc.StatusCode.UNAVAILABLE
-                text = f"the link to {self._where} was lost: {self.error.details()}"
-            calls = list(self._link.calls.values())
-            if self.error is None:
-                # Nobody takes back what was not sent.
-                calls.extend(call for call, _ in self._link.unsent())
-            for call in calls:
-                call.fail(rpc_error(code, text))
-            if self._look is not None:
-                self._look.cancel()
-            self.unusable.set()
-            if not self.greeted.done():
-                self.greeted.set_result(False)
-            try:
-                await self._server.aclose()
-            finally:
-                self._release()
-        return self._link.unsent()
-
-    def abandon(self) -> None:
-        """Gives up a link whose event loop has ended before it."""
-        self._ended = True
-        if self._rpc is not None:
-            # It may have tasks of its own in that loop.
-            with contextlib.suppress(RuntimeError):
-                self._rpc.cancel()
-            self._release()
-
-    def _release(self) -> None:
-        """Holds nothing of gRPC's any more: its call would keep the channel, and that all of gRPC's threads."""
-        self._rpc = None
-        self._stream.release()
-
-    async def _serve(self) -> AioRpcError:
-        """Returns what the link ended with."""
-        try:
-            await self._io.run()
-        except AioRpcError as error:
-            return error.with_traceback(None)
-        except asyncio.CancelledError:
-            if was_cancelled() or self._given_up is None:
-                raise
-            return self._given_up
-        except asyncio.InvalidStateError:
-            # A write to a stream that has ended; its status says why.
-            pass
-        except ToolBridgeError as error:
-            return rpc_error(grpc.StatusCode.INTERNAL, error.message)
-        if self._rpc is None:
-            return rpc_error(grpc.StatusCode.CANCELLED, CLOSED)
-        code = await self._rpc.code()
-        if code is grpc.StatusCode.OK:
-            return rpc_error(grpc.StatusCode.UNAVAILABLE, "the hub ended it")
-        return rpc_error(code, await self._rpc.details())
-
-    def _turn(self) -> None:
-        self._server.begin_held()
-        if not self._link.incoming:
-            self._quiet.set()
-        self._on_turn()
-
-    def _take(self, event: Event) -> None:
-        match event:
-            case Replied():
-                event.call.replied(event.payload)
-            case Arrived():
-                event.call.arrived(event.payload)
-            case Ended():
-                event.call.end(event.status)
-            case Told():
-                event.call.told(event.event)
-            case Greeted() if not self.greeted.done():
-                self.greeted.set_result(True)
-            case Draining():
-                self.unusable.set()
-            case Called():
-                self._server.take(event.call)
-            case Cancelled():
-                self._server.cancel(event.call)
-
-
-class _ClientStream:
-    """The frames of a link at the side of the client."""
-
-    def __init__(self, rpc: Any) -> None:
-        self._rpc = rpc
-        self.write = rpc.write
-
-    async def read(self) -> bytes | None:
-        try:
-            frame = await self._rpc.read()
-        except BaseException as error:
-            # gRPC's own frames hold its call.
-            error.__traceback__ = None
-            raise
-        return None if frame is grpc.aio.EOF else frame
-
-    def release(self) -> None:
-        """Forgets the stream, which has ended."""
-        self._rpc = self.write = None
+        """Called with each answer that is bound to the link, before it is sent."""

@@ -1,33 +1,34 @@
-"""A client's calls over one link, which is dialled again whenever it is lost."""
+"""Keeps a link up: dials it when it is first needed, and again whenever it is lost.
+
+Of a call that waits for a link this module decides that it is over, after its own time or CALL_TIMEOUT; of one that a
+link has, the connection does.
+"""
 
 import asyncio
+import contextlib
+import copy
 import logging
+import platform
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-import grpc.aio
-from grpc.aio import AioRpcError
-
 from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.aio.backoff import back_off
-from grpc_tool_bridge.aio.loops import has_ended, lives_elsewhere, note_use, running_loop, silence_closed
+from grpc_tool_bridge.aio.loops import has_ended, lives_elsewhere, note_use, silence_closed
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.timeouts import ExpiredError, within
-from grpc_tool_bridge.config import CALL_TIMEOUT
-from grpc_tool_bridge.errors import ToolBridgeError
-from grpc_tool_bridge.link.connection import CLOSED, ClientLink
-from grpc_tool_bridge.link.memory import MemoryConnection
-from grpc_tool_bridge.link.pending import WaitingCalls
-from grpc_tool_bridge.link.server import served_methods
-from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
-from grpc_tool_bridge.rpc.methods import METHODS
-from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection, close_stranded
-from grpc_tool_bridge.transport.link_calls import LinkCall
-from grpc_tool_bridge.transport.link_stub import LinkStub
-from grpc_tool_bridge.transport.plain_calls import PlainCalls
-from grpc_tool_bridge.transport.status import rpc_error
+from grpc_tool_bridge.config import CALL_TIMEOUT, STREAM_TIMEOUT
+from grpc_tool_bridge.errors import ToolBridgeError, ToolCommunicationError
+from grpc_tool_bridge.link.calls import LinkCall
+from grpc_tool_bridge.link.connection import LinkConnection
+from grpc_tool_bridge.link.pending import PendingCalls
+from grpc_tool_bridge.link.protocol import Link
+from grpc_tool_bridge.link.server import ServedMethod, served_methods
+from grpc_tool_bridge.link.status import Code, code_of, is_transient, link_error
+from grpc_tool_bridge.link.streams import Dialable, Endpoint, FrameStream
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkHello
 
 # Who takes a link and does not say so for so long is no hub, or one that is stuck.
 GREETING_SECONDS = 20.0
@@ -38,69 +39,172 @@ STABLE_SECONDS = 5.0
 # A first dial that says nothing for so long is given up by who waits for it; gRPC's own limit.
 FIRST_DIAL_SECONDS = 20.0
 
-# What a dial ends with that another one would not mend.
-_LASTING = frozenset(
-    {
-        grpc.StatusCode.UNAUTHENTICATED,
-        grpc.StatusCode.PERMISSION_DENIED,
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.FAILED_PRECONDITION,
-        grpc.StatusCode.NOT_FOUND,
-    }
-)
+# What a call ends with whose bridge was closed while it waited.
+CLOSED = "the bridge was closed before the answer came"
+
+_NOTHING_SERVED: Mapping[str, ServedMethod] = {}
 
 _log = logging.getLogger(__name__)
 
 
-def is_passing(error: AioRpcError) -> bool:
-    """Tells whether a hub that could not be linked to may be in a while; a wrong token stays wrong."""
-    return error.code() not in _LASTING
-
-
-class LinkTransport:
-    """One link for all calls of a client, dialled when first used and again whenever it is lost.
-
-    Calls in flight on a link that is lost fail with UNAVAILABLE. Calls that come while there is none wait for the next
-    one. A hub that knows no links is called by plain RPCs instead.
+class DialledLink(LinkConnection):
+    """A link that was dialled: of a client, or of a worker, which serves calls of the hub.
 
     Args:
-        connection: Where the hub is.
+        stream: Where the frames go.
+        where: The hub's address, for texts.
+        methods: What is served to the hub, by name.
+        features: What the hub is told of them.
+
+    Attributes:
+        greeted: Done with whether the hub took the link.
+        unusable: Set when the link takes no further calls: it drains, or has ended.
+        error: What it ended with.
+    """
+
+    def __init__(
+        self,
+        stream: FrameStream,
+        where: str,
+        *,
+        methods: Mapping[str, ServedMethod] = _NOTHING_SERVED,
+        features: Iterable[str] = (),
+    ) -> None:
+        hello = LinkHello(peer=f"Python {platform.python_version()}", features=features)
+        super().__init__(
+            Link(dialler=True, hello=hello),
+            stream,
+            methods=methods,
+            who="this worker" if methods else "a client",
+            write_timeout=STREAM_TIMEOUT,
+        )
+        self.greeted: asyncio.Future[bool] = self._loop.create_future()
+        self.unusable = asyncio.Event()
+        self.error: ToolBridgeError | None = None
+        self._lost = f"the link to {where} was lost"
+
+    def leave(self, grace: float) -> Awaitable[None]:
+        """Tells the hub to make no new calls.
+
+        Returns:
+            What waits until those that it made are over, at most ``grace`` seconds; it raises ExpiredError where they
+            were not.
+        """
+        self.drain(grace)
+        return self._drained_within(grace)
+
+    async def _drained_within(self, grace: float) -> None:
+        await within(self._drained(), grace)
+
+    async def _drained(self) -> None:
+        # The hub says when it has no call left here, and makes none any more.
+        await self.unusable.wait()
+        quiet = self._quiet = asyncio.Event()
+        while self._link.incoming and not self._ended:
+            quiet.clear()
+            await quiet.wait()
+
+    async def run(self) -> list[tuple[LinkCall, bytes]]:
+        """Serves until the link ends; then its calls have failed.
+
+        Returns:
+            The calls that were never sent.
+        """
+        try:
+            self.error = await self._serve()
+        finally:
+            self._ended = True
+            self._stream.close()
+            calls = list(self._link.calls.values())
+            code, text = Code.CANCELLED, CLOSED
+            if self.error is not None:
+                code, text = Code.UNAVAILABLE, f"{self._lost}: {self.error.message}"
+            else:
+                # Nobody takes back what was not sent.
+                calls.extend(call for call, _ in self._link.unsent())
+            for call in calls:
+                call.fail(link_error(code, text))
+            self.unusable.set()
+            if not self.greeted.done():
+                self.greeted.set_result(False)
+            await self._close()
+        return self._link.unsent()
+
+    def abandon(self) -> None:
+        """Gives up a link whose event loop has ended before it."""
+        self._ended = True
+        # It may have tasks of its own in that loop.
+        with contextlib.suppress(RuntimeError):
+            self._stream.close()
+
+    async def _serve(self) -> ToolBridgeError:
+        """Returns what the link ended with."""
+        failure: Exception | None = None
+        try:
+            await self._io.run()
+        except ToolBridgeError as error:
+            return link_error(Code.INTERNAL, error.message)
+        except Exception as error:  # noqa: BLE001 - the stream's; what is none of its errors it raises again
+            failure = error.with_traceback(None)
+        if self._aborted:
+            return link_error(Code.UNAVAILABLE, self._aborted)
+        return await self._stream.failure(failure)
+
+    def on_hello(self) -> None:
+        """Says that the hub took the link."""
+        if not self.greeted.done():
+            self.greeted.set_result(True)
+
+    def on_drain(self) -> None:
+        """Says that the link takes no further calls."""
+        self.unusable.set()
+
+
+class Dialer:
+    """One link for all calls to a hub, dialled when first used and again whenever it is lost.
+
+    Calls in flight on a link that is lost fail with UNAVAILABLE. Calls that come while there is none wait for the next
+    one. A hub that does not support Link is called by plain RPCs instead, where its endpoint has any.
+
+    Args:
+        endpoint: Where the hub is.
         dial_again: Decides whether a hub that refused a link is asked again by itself; else the next call asks.
         serves: An object with methods that are served to the hub; None: none are.
         features: What the hub is told of them.
 
     Attributes:
         where: The hub's address, for texts.
-        on_relinked: Called on each link but the first, before other calls go over it, with a stub for that link.
+        start_request: Sends a call, now or when there is a link that takes it; rebound to the link while that takes
+            calls, so that they take no way round. Raises ProtocolError where the link lives in another event loop,
+            which still runs, or in another process.
         on_moved: Called when it is used in another event loop than before, since that one has ended.
     """
 
     def __init__(
         self,
-        connection: Connection | MemoryConnection,
+        endpoint: Endpoint,
         *,
-        dial_again: Callable[[AioRpcError], bool] = is_passing,
+        dial_again: Callable[[ToolBridgeError], bool] = is_transient,
         serves: object = None,
         features: Iterable[str] = (),
     ) -> None:
-        self.where = connection.where
-        self.on_relinked: Callable[[Any], Awaitable[None]] | None = None
+        self.where = endpoint.where
         self.on_moved: Callable[[], None] | None = None
-        self._connection = connection
+        self._endpoint = endpoint
         self._dial_again = dial_again
         self._methods = served_methods(serves)
         self._features = tuple(features)
         # Those that are there, with those that drain.
-        self._links: set[ClientLink] = set()
+        self._links: set[DialledLink] = set()
         self._retiring = False
-        self._stub: Any = None
-        self._channel: Any = None
-        self._authorized: Any = None
+        self._way: Dialable | None = None
         self._tasks = TaskSet()
-        self._waiting = WaitingCalls(self._no_link)
-        self._current: ClientLink | None = None
-        self._plain: PlainCalls | None = None
-        self._failure: AioRpcError | None = None
+        self._pending = PendingCalls(self._no_link)
+        self._current: DialledLink | None = None
+        self.start_request: Callable[[LinkCall, Any], None] = self._start_later
+        # What carries calls to a hub that does not support Link.
+        self._plain: Any = None
+        self._failure: ToolBridgeError | None = None
         # Set by whoever needs a link; None while nobody has.
         self._wanted: asyncio.Event | None = None
         # Done whenever a dial has succeeded or failed, and then made anew.
@@ -110,24 +214,6 @@ class LinkTransport:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._inherited = False
         forks.watch(self)
-
-    @property
-    def stub(self) -> Any:
-        """The stub; made when first used."""
-        if self._stub is None:
-            self._stub = LinkStub(self)
-        elif self._plain is not None and running_loop() is not self._loop:
-            self._enter()
-        return self._stub
-
-    @stub.setter
-    def stub(self, stub: Any) -> None:
-        self._stub = stub
-
-    @property
-    def resumes(self) -> bool:
-        """Whether what was lost with a connection may be taken up again over the next."""
-        return self._plain is None and isinstance(self.stub, LinkStub)
 
     @property
     def is_linked(self) -> bool:
@@ -141,12 +227,8 @@ class LinkTransport:
             seconds: How long to go on dialling; 0: the first dial decides.
 
         Raises:
-            AioRpcError: The hub cannot be reached, or refuses.
+            ToolBridgeError: The hub cannot be reached, or refuses.
         """
-        stub = self.stub
-        if not isinstance(stub, LinkStub) or stub.is_replaced("InitializeSession"):
-            # What opens the session goes elsewhere, and the hub may be nowhere.
-            return
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._enter()
@@ -157,9 +239,9 @@ class LinkTransport:
             try:
                 await within(asyncio.shield(self._dialled), max(0.0, end - loop.time()))
             except ExpiredError:
-                raise _copy(self._failure or self._no_link(seconds or FIRST_DIAL_SECONDS)) from None
+                raise self._told(self._failure or self._no_link(seconds or FIRST_DIAL_SECONDS)) from None
             if self._failure is not None and (not seconds or not self._dial_again(self._failure)):
-                raise _copy(self._failure)
+                raise self._told(self._failure)
 
     async def drain(self, grace: float) -> None:
         """Dials no more, and waits until the calls that the hub has made are over; at most ``grace`` seconds.
@@ -170,27 +252,25 @@ class LinkTransport:
         self._retiring = True
         # Over one that is only being dialled the hub makes none.
         used = [link for link in self._links if link is self._current or link.unusable.is_set()]
-        await asyncio.gather(*(link.drain(grace) for link in used))
+        await asyncio.gather(*(link.leave(grace) for link in used))
 
-    def start(self, call: LinkCall, request: Any) -> None:
-        """Sends a call, now or when there is a link that takes it.
-
-        Raises:
-            ProtocolError: The link lives in another event loop, which still runs, or in another process.
-        """
+    def _start_later(self, call: LinkCall, request: Any) -> None:
+        """Sends a call that no link takes now."""
         if asyncio.get_running_loop() is not self._loop:
             self._enter()
         link = self._current
-        if link is not None and not self._waiting and link.takes_calls:
+        if link is not None and not len(self._pending) and link.takes_calls:
+            self._route()
             link.send(call, request.SerializeToString())
         elif self._plain is not None:
-            self._plain.send(call, request.SerializeToString())
+            self._plain.start(call, request.SerializeToString())
         elif link is None and not call.waits and self._failure is not None:
-            call.fail(_copy(self._failure))
+            call.fail(copy.copy(self._failure))
         else:
             self._want()
             left = call.time_remaining() or getattr(request, "timeout_ms", 0) / 1000
-            self._waiting.add(call, request.SerializeToString(), left or CALL_TIMEOUT, counts=bool(left))
+            self._pending.add(call, request.SerializeToString(), left or CALL_TIMEOUT, counts=bool(left))
+            self._route()
 
     async def close(self) -> None:
         """Ends the link; calls in flight fail.
@@ -209,14 +289,15 @@ class LinkTransport:
         await self._close()
 
     async def _close(self) -> None:
-        self._waiting.fail(partial(rpc_error, grpc.StatusCode.CANCELLED, CLOSED))
-        self._current = self._wanted = self._dialled = self._failure = self._plain = self._stub = None
+        self._pending.fail(partial(link_error, Code.CANCELLED, CLOSED))
+        self._wanted = self._dialled = self._failure = self._plain = None
         self._linked_before, self._loop = False, None
-        # Whoever calls while this waits opens a channel anew.
-        channel, self._channel, self._authorized = self._channel, None, None
+        self._use(None)
+        # Whoever calls while this waits opens a way anew.
+        way, self._way = self._way, None
         await self._tasks.aclose()
-        if channel is not None:
-            await channel.close()
+        if way is not None:
+            await way.close()
             forks.note_closed()
 
     def forked(self) -> None:
@@ -224,7 +305,7 @@ class LinkTransport:
         if self._loop is not None:
             forks.keep(dict(vars(self)))
             self._forget()
-            self._loop, self._channel, self._linked_before, self._inherited = None, None, False, True
+            self._loop, self._way, self._linked_before, self._inherited = None, None, False, True
 
     def _enter(self) -> None:
         """Makes the running event loop the one that the link lives in.
@@ -250,75 +331,73 @@ class LinkTransport:
         self._tasks.abandon()
         for link in self._links:
             link.abandon()
-        channel, self._channel = self._channel, None
+        way, self._way = self._way, None
         self._forget()
-        if channel is not None:
+        if way is not None:
             # Takes no turn of either loop.
-            self._tasks.spawn(close_stranded(channel), "close")
+            self._tasks.spawn(way.close(stranded=True), "close")
             forks.note_closed()
 
     def _forget(self) -> None:
         """Forgets all that belongs to an event loop."""
-        if self._plain is not None and isinstance(self._stub, LinkStub):
-            self._stub = None
-        self._tasks, self._links, self._waiting = TaskSet(), set(), WaitingCalls(self._no_link)
-        self._current = self._wanted = self._dialled = self._failure = self._plain = self._authorized = None
+        self._tasks, self._links, self._pending = TaskSet(), set(), PendingCalls(self._no_link)
+        self._wanted = self._dialled = self._failure = self._plain = None
+        self._use(None)
 
-    def _no_link(self, seconds: float) -> AioRpcError:
+    def _no_link(self, seconds: float) -> ToolCommunicationError:
         if self._current is not None:
-            return rpc_error(
-                grpc.StatusCode.DEADLINE_EXCEEDED, f"the link had no room for the call within {seconds:g} s"
-            )
-        why = f": {self._failure.details()}" if self._failure is not None else ""
-        return rpc_error(grpc.StatusCode.UNAVAILABLE, f"there was no link within {seconds:g} s{why}")
+            return link_error(Code.DEADLINE_EXCEEDED, f"the link had no room for the call within {seconds:g} s")
+        why = f": {self._failure.message}" if self._failure is not None else ""
+        return link_error(Code.UNAVAILABLE, f"there was no link within {seconds:g} s{why}")
+
+    def _told(self, error: ToolBridgeError) -> Exception:
+        """Makes an error anew for who gets it: one that is raised again and again collects tracebacks."""
+        return copy.copy(error)
 
     # ------------------------------------------------------------------------------------------------- dialling
 
     def _want(self) -> None:
         if self._wanted is None:
-            self._channel = self._connection.open()
-            token = self._connection.token
-            self._authorized = self._channel if token is None else AuthorizedChannel(self._channel, token)
+            self._way = self._endpoint.open()
             self._wanted = asyncio.Event()
             self._dialled = asyncio.get_running_loop().create_future()
-            self._tasks.spawn(self._keep_linked(self._wanted), f"link to {self.where}")
+            self._tasks.spawn(self._keep_linked(self._way, self._wanted), f"link to {self.where}")
         self._wanted.set()
 
-    async def _keep_linked(self, wanted: asyncio.Event) -> None:
+    async def _keep_linked(self, way: Dialable, wanted: asyncio.Event) -> None:
         """Dials, and dials again when the link is lost or drains."""
         waits = back_off()
         while True:
-            link = ClientLink(
-                self._authorized.stream_stream(METHODS["Link"].path)(),
-                self.where,
-                on_turn=self._send_waiting,
-                methods=self._methods,
-                features=self._features,
-            )
-            self._tasks.spawn(self._serve(link), "link")
-            if await self._greeted(link):
+            link, error = await self._dial(way)
+            if link is not None:
                 began = time.monotonic()
-                await self._use(link)
+                await self._take_up(link)
                 await link.unusable.wait()
                 if self._retiring:
                     return
                 if time.monotonic() - began > STABLE_SECONDS:
                     # A hub that takes links only to end them is not dialled ever more often.
                     waits = back_off()
-                self._current = None
-            elif not await self._dial_failed(link.error, wanted):
+                self._use(None)
+            elif not await self._dial_failed(error, way, wanted):
                 return
             await asyncio.sleep(next(waits))
 
-    async def _greeted(self, link: ClientLink) -> bool:
-        """Waits until the hub has taken the link; false where it has not."""
+    async def _dial(self, way: Dialable) -> tuple[DialledLink | None, ToolBridgeError | None]:
+        """Opens a link; returns it once the hub has taken it, or why it has not."""
+        try:
+            stream = await way.dial()
+        except ToolBridgeError as error:
+            return None, error
+        link = DialledLink(stream, self.where, methods=self._methods, features=self._features)
+        self._tasks.spawn(self._serve(link), "link")
         try:
             await within(asyncio.shield(link.greeted), GREETING_SECONDS)
         except ExpiredError:
-            link.give_up(f"the hub said nothing for {GREETING_SECONDS:g} s")
-        return await link.greeted
+            link.abort(f"the hub said nothing for {GREETING_SECONDS:g} s")
+        return (link, None) if await link.greeted else (None, link.error)
 
-    async def _serve(self, link: ClientLink) -> None:
+    async def _serve(self, link: DialledLink) -> None:
         # A link that drains goes on beside the next one until its calls have ended.
         self._links.add(link)
         try:
@@ -326,35 +405,42 @@ class LinkTransport:
         finally:
             self._links.discard(link)
             if self._current is link:
-                self._current = None
-        self._waiting.put_back(unsent, CALL_TIMEOUT)
+                self._use(None)
+        self._pending.put_back(unsent, CALL_TIMEOUT)
         if unsent:
             self._want()
-            self._send_waiting()
+            self._send_pending()
 
-    async def _use(self, link: ClientLink) -> None:
-        if self._linked_before and self.on_relinked is not None:
+    async def _take_up(self, link: DialledLink) -> None:
+        """Lets calls go over a link, after whoever wants to know of it first."""
+        if self._linked_before:
             try:
-                await within(self.on_relinked(LinkStub(link)), CALL_TIMEOUT)
-            except (grpc.RpcError, ToolBridgeError, ExpiredError) as error:
+                await within(self._relinked(link), CALL_TIMEOUT)
+            except (ToolBridgeError, ExpiredError) as error:
                 _log.warning("the session was not taken up again at %s: %s", self.where, error)
             except Exception:  # noqa: BLE001 - whoever is told of it; the link is good, and calls wait for it
                 _log.exception("taking up the session again at %s failed", self.where)
         self._linked_before = True
         if not link.unusable.is_set():
-            self._current, self._failure = link, None
+            self._failure = None
+            self._use(link)
             self._tell()
-            self._send_waiting()
+            self._send_pending()
 
-    async def _dial_failed(self, error: AioRpcError | None, wanted: asyncio.Event) -> bool:
+    async def _relinked(self, link: DialledLink) -> None:
+        """Called with each link but the first, before other calls go over it."""
+
+    async def _dial_failed(self, error: ToolBridgeError | None, way: Dialable, wanted: asyncio.Event) -> bool:
         """Tells whether to dial again."""
-        error = error or rpc_error(grpc.StatusCode.UNAVAILABLE, "the dial was given up")
-        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-            self._fall_back()
-            return False
-        _log.debug("no link to %s: %s", self.where, error.details())
+        error = error or link_error(Code.UNAVAILABLE, "the dial was given up")
+        if code_of(error) is Code.UNIMPLEMENTED:
+            self._plain = way.plain_calls(self._tasks)
+            if self._plain is not None:
+                self._fall_back()
+                return False
+        _log.debug("no link to %s: %s", self.where, error.message)
         self._failure = error
-        self._waiting.fail(lambda: _copy(error), impatient_only=self._dial_again(error))
+        self._pending.fail(lambda: copy.copy(error), impatient_only=self._dial_again(error))
         self._tell()
         if not self._dial_again(error):
             wanted.clear()
@@ -362,12 +448,10 @@ class LinkTransport:
         return True
 
     def _fall_back(self) -> None:
-        _log.info("the hub at %s knows no links; each call goes as an RPC of its own", self.where)
-        self._plain = PlainCalls(self._authorized, self._tasks)
-        if isinstance(self._stub, LinkStub):
-            self._stub.give_way(SnakepitBridgeStub(self._authorized))
-        while len(self._waiting):
-            self._plain.send(*self._waiting.take())
+        """Makes plain calls of those that wait: the hub does not support Link."""
+        _log.info("the hub at %s does not support Link; each call goes as an RPC of its own", self.where)
+        while len(self._pending):
+            self._plain.start(*self._pending.take())
         self._tell()
 
     def _tell(self) -> None:
@@ -375,12 +459,24 @@ class LinkTransport:
             self._dialled.set_result(None)
             self._dialled = asyncio.get_running_loop().create_future()
 
-    def _send_waiting(self) -> None:
+    def _use(self, link: DialledLink | None) -> None:
+        """Lets calls go over a link, or over none."""
+        before, self._current = self._current, link
+        if before is not None:
+            before.overflow = before.on_writable = None
+        if link is not None:
+            link.overflow = self._start_later
+        self._route()
+
+    def _route(self) -> None:
+        """Lets calls go straight to the link while none waits that came before them."""
+        link, waiting = self._current, len(self._pending) > 0
+        self.start_request = self._start_later if link is None or waiting else link.offer_request
+        if link is not None:
+            link.on_writable = self._send_pending if waiting else None
+
+    def _send_pending(self) -> None:
         link = self._current
-        while link is not None and len(self._waiting) and link.takes_calls:
-            link.send(*self._waiting.take())
-
-
-def _copy(error: AioRpcError) -> AioRpcError:
-    """Makes the error anew for each who gets it: one that is raised again and again collects tracebacks."""
-    return AioRpcError(error.code(), error.initial_metadata(), error.trailing_metadata(), error.details())
+        while link is not None and len(self._pending) and link.takes_calls:
+            link.send(*self._pending.take())
+        self._route()

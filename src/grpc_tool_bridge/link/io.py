@@ -1,4 +1,4 @@
-"""Moves the frames of a link.
+"""Moves the frames of a link, and decides when they leave.
 
 Only the two tasks in here wait for the stream: cancelling a read or a write of a gRPC stream cancels the stream. A
 write may be begun elsewhere, but its end is the writer's to await. The reader never waits for the writer. Whatever was
@@ -6,15 +6,15 @@ given to the link while a frame was on its way goes into the next one; no timer 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable
 
 from grpc_tool_bridge.aio.eager import Write
-from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.errors import DeadlineExceededError
 from grpc_tool_bridge.link.envelopes import split_frame
-from grpc_tool_bridge.link.protocol import Called, Event, Link
+from grpc_tool_bridge.link.events import CallReceived, Event
+from grpc_tool_bridge.link.protocol import Link
+from grpc_tool_bridge.link.streams import FrameStream
 
 # After so many events, or so large a part of the calls that are open, the other tasks get a turn: the first answers go
 # out while the rest is worked on, and both ends are busy at once. A frame more costs as much as some ten calls.
@@ -28,14 +28,45 @@ MANY_ENVELOPES = 4_096
 MANY_BYTES = 2 * MANY_ENVELOPES
 
 
-class FrameStream(Protocol):
-    """A stream of frames in both directions."""
+class FlushPolicy:
+    """Decides when frames leave; one for all links of an end.
 
-    async def read(self) -> bytes | None:
-        """Reads the next frame; None where the peer sends no more."""
+    What is given to a link leaves in the event loop's next turn, with all that is given until then: the first call of
+    many, alone in a frame of its own, would come back alone, and so would all that follow it. Half the frames would
+    carry one call each.
 
-    def write(self, frame: bytes) -> Coroutine[Any, Any, None]:
-        """Sends a frame; returns once the stream takes another."""
+    What is *alone*, so that nothing is on its way that it could wait for, leaves sooner: when the frame that is being
+    read has been read, which may bring more for the same link; where none is read, at once, unless the loop is about to
+    run something else.
+    """
+
+    __slots__ = ("_after_frame", "_reading")
+
+    def __init__(self) -> None:
+        self._reading = False
+        self._after_frame: list[LinkIO] = []
+
+    def begin_reading(self) -> None:
+        """Takes note that the events of a frame are told."""
+        self._reading = True
+
+    def end_reading(self) -> None:
+        """Sends what was alone: they have been told, or others get their turn before the rest."""
+        self._reading = False
+        while self._after_frame:
+            self._after_frame.pop().flush()
+
+    def schedule_alone(self, io: "LinkIO") -> None:
+        """Sends what a link was given as soon as nothing can come that would go with it."""
+        if self._reading:
+            self._after_frame.append(io)
+            return
+        loop = asyncio.get_running_loop()
+        # An asyncio loop keeps here what it is about to run; any other loop is taken for busy.
+        if getattr(loop, "_ready", True):
+            loop.call_soon(io.flush)
+        else:
+            io.flush()
 
 
 class LinkIO:
@@ -45,8 +76,9 @@ class LinkIO:
         link: The protocol.
         stream: Where the frames go.
         on_event: Called with each event, in order; it must not block.
-        on_turn: Called after each frame that was read or written: the link may take what waits.
-        patience: Seconds that a frame waits for a peer that does not read; then the link is over.
+        on_writable: Called after each frame that was read or written: the link may take what waits.
+        write_timeout: Seconds that a frame waits for a peer that does not read; then the link is over.
+        policy: When frames leave; shared by the links of one end.
     """
 
     def __init__(
@@ -55,51 +87,43 @@ class LinkIO:
         stream: FrameStream,
         *,
         on_event: Callable[[Event], None],
-        on_turn: Callable[[], None],
-        patience: float,
+        on_writable: Callable[[], None],
+        write_timeout: float,
+        policy: FlushPolicy | None = None,
     ) -> None:
         self.link = link
         self._stream = stream
         self._on_event = on_event
-        self._on_turn = on_turn
-        self._patience = patience
+        self._on_writable = on_writable
+        self._write_timeout = write_timeout
+        self._policy = policy or FlushPolicy()
         self._sleeper: asyncio.Future[None] | None = None
-        # Begun by ``push``; the writer waits for its end.
-        self._pushed: Write | None = None
+        # Begun by ``flush``; the writer waits for its end.
+        self._begun: Write | None = None
+        # When the write that is awaited began, and what looks after it: one timer now and then, not one for each.
+        self._writing_since: float | None = None
+        self._watch: asyncio.TimerHandle | None = None
         self._finishing = self._aborting = False
+        self._error: DeadlineExceededError | None = None
         self._reader: asyncio.Task[None] | None = None
 
-    def wake(self) -> None:
-        """Sends what the link was given, together with what it is given before the writer's next turn."""
-        if self._sleeper is not None and not self._sleeper.done():
-            self._sleeper.set_result(None)
-
-    def push(self) -> None:
-        """Sends what the link was given at once; for whoever knows that waiting a turn would gather nothing more."""
+    def flush(self) -> None:
+        """Sends what the link was given at once, unless a frame is on its way; then it goes into the next one."""
         if self._sleeper is not None and not self._sleeper.done() and self.link.has_output:
-            self._pushed = Write(self._stream.write(self.link.next_frame()))
+            self._begun = Write(self._stream.write(self.link.next_frame()))
             self._sleeper.set_result(None)
 
-    def push_soon(self) -> None:
-        """Sends what the link was given in the next turn of the loop.
-
-        Calls that are made in one turn go in one frame. The first of them alone in a frame of its own would come back
-        alone, and so would all that follow it: half the frames would carry one call each.
-        """
-        asyncio.get_running_loop().call_soon(self.push)
-
-    def push_unless_busy(self) -> None:
-        """Sends what the link was given: at once where nothing else is to run in this turn, else as ``push_soon``."""
-        # An asyncio loop keeps here what it is about to run; any other loop is taken for busy.
-        if getattr(asyncio.get_running_loop(), "_ready", True):
-            self.push_soon()
-        else:
-            self.push()
+    def schedule_flush(self, *, alone: bool = False) -> None:
+        """Sends what the link was given in time, as ``FlushPolicy`` says."""
+        if alone:
+            self._policy.schedule_alone(self)
+        elif self._sleeper is not None and not self._sleeper.done():
+            self._sleeper.set_result(None)
 
     def finish(self) -> None:
         """Sends what waits, and ends ``run``."""
         self._finishing = True
-        self.wake()
+        self.schedule_flush()
 
     def abort(self) -> None:
         """Ends ``run`` without sending what waits."""
@@ -123,26 +147,31 @@ class LinkIO:
         try:
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            if self._watch is not None:
+                self._watch.cancel()
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
             self._reader = None
-            if self._pushed is not None:
-                self._pushed.close()
-                self._pushed = None
+            if self._begun is not None:
+                self._begun.close()
+                self._begun = None
+        if self._error is not None:
+            raise self._error
         for task in ended:
             if not self._aborting:
                 task.result()
 
     async def _read(self) -> None:
-        stream = self._stream
+        stream, link = self._stream, self.link
         while (frame := await stream.read()) is not None:
             if len(frame) > MANY_BYTES:
                 await self._read_in_parts(frame)
             else:
                 await self._take(frame)
-            self._on_turn()
-            self.push()
+            self._on_writable()
+            self.flush()
+            link.settle()
 
     async def _read_in_parts(self, frame: bytes) -> None:
         """Takes a frame that may have so many envelopes that others would have to wait."""
@@ -152,41 +181,63 @@ class LinkIO:
                 await asyncio.sleep(0)
 
     async def _take(self, frame: bytes) -> None:
-        link, on_event = self.link, self._on_event
+        link, on_event, policy = self.link, self._on_event, self._policy
         size = max(SLICE_EVENTS, len(link.calls) // SLICE_PART)
         events = link.receive(frame)
         turns = Turns(FRAME_SECONDS) if len(events) > 1 else None
-        for number, event in enumerate(events, start=1):
-            on_event(event)
-            if turns is not None and (not number % size or turns.due):
-                self.push()
-                try:
-                    await turns.give()
-                except asyncio.CancelledError:
-                    # The link does not know these calls any more: who waits for them would never be told.
-                    for rest in events[number:]:
-                        if not isinstance(rest, Called):
-                            on_event(rest)
-                    raise
+        policy.begin_reading()
+        try:
+            for number, event in enumerate(events, start=1):
+                on_event(event)
+                if turns is not None and (not number % size or turns.due):
+                    policy.end_reading()
+                    self.flush()
+                    try:
+                        await turns.give()
+                    except asyncio.CancelledError:
+                        # The link does not know these calls any more: who waits for them would never be told.
+                        for rest in events[number:]:
+                            if not isinstance(rest, CallReceived):
+                                on_event(rest)
+                        raise
+                    policy.begin_reading()
+        finally:
+            policy.end_reading()
 
     async def _write(self) -> None:
         link, stream = self.link, self._stream
         loop = asyncio.get_running_loop()
         while True:
-            while self._pushed is not None or link.has_output:
-                write, self._pushed = self._pushed or Write(stream.write(link.next_frame())), None
+            while self._begun is not None or link.has_output:
+                write, self._begun = self._begun or Write(stream.write(link.next_frame())), None
+                self._writing_since = loop.time()
+                if self._watch is None:
+                    self._watch = loop.call_later(self._write_timeout, self._look_at_write)
                 try:
-                    await within(write, self._patience)
-                except ExpiredError:
-                    raise DeadlineExceededError(
-                        f"the link was ended: its peer read nothing for {self._patience:g} s"
-                    ) from None
+                    await write
                 except BaseException as error:
                     # The stream's own frames hold what they belong to.
                     error.__traceback__ = None
                     raise
-                self._on_turn()
+                self._writing_since = None
+                link.settle()
+                self._on_writable()
             if self._finishing:
                 return
             self._sleeper = loop.create_future()
             await self._sleeper
+
+    def _look_at_write(self) -> None:
+        """Ends the link of a peer that has taken nothing for too long."""
+        self._watch = None
+        if self._writing_since is None:
+            return
+        loop = asyncio.get_running_loop()
+        left = self._writing_since + self._write_timeout - loop.time()
+        if left > 0:
+            self._watch = loop.call_later(left, self._look_at_write)
+        else:
+            self._error = DeadlineExceededError(
+                f"the link was ended: its peer read nothing for {self._write_timeout:g} s"
+            )
+            self.abort()

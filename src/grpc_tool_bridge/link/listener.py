@@ -3,11 +3,9 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
-
-import grpc.aio
 
 from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.aio.turns import in_slices
@@ -22,27 +20,18 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
-from grpc_tool_bridge.link.io import LinkIO
-from grpc_tool_bridge.link.protocol import (
-    Arrived,
-    Called,
-    Cancelled,
-    Draining,
-    Ended,
-    Event,
-    Greeted,
-    IncomingCall,
-    Link,
-    OutgoingCall,
-    Ponged,
-    Replied,
-)
-from grpc_tool_bridge.link.server import CallServer, ServedMethod, served_methods
+from grpc_tool_bridge.link.connection import LinkConnection
+from grpc_tool_bridge.link.inbox import IncomingCall
+from grpc_tool_bridge.link.io import FlushPolicy
+from grpc_tool_bridge.link.protocol import Link
+from grpc_tool_bridge.link.server import ServedMethod, served_methods
+from grpc_tool_bridge.link.streams import FrameStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkHello, LogRecord
+from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.methods import ORIGIN_KEY
+from grpc_tool_bridge.rpc.peers import Peer, Peers, peers_of
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER, SessionFacts, fact_metadata
-from grpc_tool_bridge.transport.reads import Peer, Peers, Reads, peers_of
 
 # A link that opened more sessions forgets those that have ended, whenever they have doubled.
 MIN_PRUNED = 100
@@ -55,9 +44,6 @@ MAX_PEER_CHARS = 100
 
 # Of the links that have not said hello, so large a part may be one connection's.
 PENDING_PART = 4
-
-# What is read of a link before its peer has said hello.
-MAX_FIRST_BYTES = 1024 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -76,19 +62,16 @@ class SessionHold(Protocol):
 class Workers(Protocol):
     """The workers of a hub, as far as links tell of them."""
 
-    def offers(self, link: Any) -> bool:
-        """Tells whether a link is a worker's."""
-
-    def heard(self, link: Any) -> None:
+    def on_pong(self, link: Any) -> None:
         """Notes a sign of life of a worker."""
 
-    def turn(self, link: Any) -> None:
-        """Called after each frame of a link."""
+    def on_writable(self, link: Any) -> None:
+        """Called after each frame of a worker's link: it may take further calls."""
 
-    def leave(self, link: Any) -> None:
+    def on_drain(self, link: Any) -> None:
         """Takes note that a peer drains."""
 
-    def lost(self, link: Any, why: str) -> None:
+    def on_disconnect(self, link: Any, why: str) -> None:
         """Takes note that a link has ended."""
 
 
@@ -110,23 +93,20 @@ class LinkServer:
         hub: What is served: an object with some of the methods; the others answer UNIMPLEMENTED.
         settings: Limits.
         peers: The connections that the links belong to; None: all links are one's, with a budget of its own.
-        reads: Reads what comes before a hello; None: nobody waits for others.
     """
 
-    def __init__(
-        self, hub: LinkedHub, settings: Settings, peers: Peers | None = None, reads: Reads | None = None
-    ) -> None:
+    def __init__(self, hub: LinkedHub, settings: Settings, peers: Peers | None = None) -> None:
         self._hub = hub
         self._settings = settings
         memory = Budget(settings.max_hub_bytes, owner="the hub", setting="max_hub_bytes")
         self._peers = peers_of(memory, settings) if peers is None else peers
-        self._reads = reads
         # Links whose peers have not said hello, the oldest first.
-        self._pending: dict[_HubLink, Peer] = {}
+        self._pending: dict[AcceptedLink, Peer] = {}
         self._methods = served_methods(hub)
-        self._links: set[_HubLink] = set()
+        self._links: set[AcceptedLink] = set()
         self._draining = False
-        self._alone: list[_HubLink] = []
+        # The frame that brings a call may be what a call to a worker waits for.
+        self._policy = FlushPolicy()
         self._none_left = asyncio.Event()
         # A peer can cause its lines as often as it likes.
         self._throttled = ThrottledLog(_log)
@@ -134,25 +114,33 @@ class LinkServer:
     def __len__(self) -> int:
         return len(self._links)
 
-    async def serve(self, _: Any, context: Any) -> None:
-        """Serves one link until its peer has gone; the behaviour of the method Link."""
+    async def serve(self, stream: FrameStream, principal: Principal | None = None) -> None:
+        """Serves one link until its peer has gone.
+
+        Args:
+            stream: Where its frames come.
+            principal: Who the peer is; None: nobody was asked to say who they are.
+
+        Raises:
+            ToolBridgeError: What the peer is to be told of its end.
+        """
         if self._draining:
             raise _going()
-        name = context.peer() if hasattr(context, "peer") else "this process"
-        peer = self._peers.enter(name)
+        peer = self._peers.enter(stream.peer)
         peer.links += 1
         try:
             self._check_links(peer)
-            await self._serve(_ServerStream(context, peer, self._reads), peer)
+            await self._serve(stream, peer, principal)
         finally:
             peer.links -= 1
             self._peers.leave(peer)
         if self._draining:
             raise _going()
 
-    async def _serve(self, stream: "_ServerStream", peer: Peer) -> None:
+    async def _serve(self, stream: FrameStream, peer: Peer, principal: Principal | None) -> None:
         self._end_oldest_pending(peer)
-        link = _HubLink(self._hub, self._methods, self._settings, stream, self._alone, peer.budget)
+        link = AcceptedLink(self._hub, self._methods, self._settings, stream, self._policy, peer.budget)
+        link.principal = principal
         self._links.add(link)
         self._pending[link] = peer
         peer.pending_links += 1
@@ -166,7 +154,7 @@ class LinkServer:
             self._throttled.warning("the link of %s was ended: %s", link.peer, error)
             raise ValidationError(f"the link was ended: {error.message}") from error
         finally:
-            link.greeted()
+            link.on_hello()
             self._links.discard(link)
             if not self._links:
                 self._none_left.set()
@@ -190,7 +178,7 @@ class LinkServer:
             oldest = next(iter(self._pending))
             oldest.end_unheard(f"{most} links have not said hello (max_pending_links)")
 
-    def _greeted(self, link: "_HubLink", peer: Peer, timer: asyncio.TimerHandle) -> None:
+    def _greeted(self, link: "AcceptedLink", peer: Peer, timer: asyncio.TimerHandle) -> None:
         timer.cancel()
         del self._pending[link]
         peer.pending_links -= 1
@@ -216,157 +204,104 @@ def _going() -> UnavailableError:
     return UnavailableError("the hub is shutting down; connect again when it is back")
 
 
-class _ServerStream:
-    """The frames of a link at the side of the server."""
-
-    def __init__(self, context: Any, peer: Peer, reads: Reads | None) -> None:
-        self._context = context
-        self._peer = peer
-        # Until the first frame has come.
-        self._reads = reads
-        self.write: Any = context.write
-
-    async def read(self) -> bytes | None:
-        reads, self._reads = self._reads, None
-        try:
-            frame = await (self._context.read() if reads is None else self._first(reads))
-        except BaseException as error:
-            # gRPC's own frames hold its call, and that the server.
-            error.__traceback__ = None
-            raise
-        return None if frame is grpc.aio.EOF else frame
-
-    async def _first(self, reads: Reads) -> Any:
-        frame = await reads.message(self._context, self._peer, "a link")
-        if frame is not grpc.aio.EOF and len(frame) > MAX_FIRST_BYTES:
-            raise ProtocolError(f"the first frame has {len(frame):,} bytes; with its hello it has {MAX_FIRST_BYTES:,}")
-        return frame
-
-    def release(self) -> None:
-        """Forgets the stream, which has ended."""
-        self._context = self.write = None
-
-
-class _HubLink:
-    """One link: runs what its peer calls and, of a worker, calls its tools.
+class AcceptedLink(LinkConnection):
+    """A link that a peer has dialled: runs what it calls and, of a worker, calls its tools.
 
     Args:
         hub: What is served.
         methods: Its methods.
         settings: Limits.
         stream: Where the frames go.
-        alone: Links with the only call that they have, to be sent when the frame that brought it has been read.
+        policy: When frames leave.
         budget: Charged with what it holds.
 
     Attributes:
         on_greeted: Called once with the peer's hello, or with the end of the link where none came.
     """
 
+    names_calls = False
+
     def __init__(
         self,
         hub: LinkedHub,
         methods: Mapping[str, ServedMethod],
         settings: Settings,
-        stream: Any,
-        alone: "list[_HubLink]",
+        stream: FrameStream,
+        policy: FlushPolicy,
         budget: Budget | None = None,
     ) -> None:
-        self.on_greeted: Callable[[], None] | None = None
-        self._alone = alone
-        self._hub = hub
-        self._workers = hub.workers
         hello = LinkHello(peer="hub", capacity=settings.max_link_calls)
         most = settings.max_link_bytes
-        self._link = Link(dialler=False, hello=hello, max_incoming_bytes=most, max_answer_bytes=most, budget=budget)
-        self._stream = stream
-        self._io = LinkIO(self._link, stream, on_event=self._take, on_turn=self._turn, patience=settings.stream_timeout)
-        self.wake, self.push = self._io.wake, self._io.push
-        self._server = CallServer(
-            self._link,
-            self,
-            methods,
+        super().__init__(
+            Link(dialler=False, hello=hello, max_incoming_bytes=most, max_answer_bytes=most, budget=budget),
+            stream,
+            methods=methods,
             who="this hub",
-            patience=settings.stream_timeout,
+            write_timeout=settings.stream_timeout,
             room_timeout=settings.request_timeout,
+            policy=policy,
         )
+        self.on_greeted: Callable[[], None] | None = None
+        self._hub = hub
+        self._workers = hub.workers
         self._sessions: dict[str, SessionHold] = {}
         self._prune_at = MIN_PRUNED
-        self._given_up = self._unheard = ""
+        self._unheard = ""
 
     @property
     def peer(self) -> str:
+        """What the peer calls itself, for the log."""
         return self._link.peer.peer[:MAX_PEER_CHARS] if self._link.peer is not None else "an unknown peer"
 
     async def run(self) -> None:
+        """Serves until the link ends.
+
+        Raises:
+            ToolBridgeError: What the peer is to be told of its end.
+        """
         why = "its link was lost"
         try:
             await self._io.run()
-            why = self._given_up or "its link ended"
+            why = self._aborted or "its link ended"
         except (ProtocolError, SerializationError) as error:
             why = f"its link was ended: {error.message}"
             raise
         finally:
-            self._workers.lost(self, why)
+            self._workers.on_disconnect(self, why)
             try:
-                await self._server.aclose()
+                await self._close()
             finally:
                 in_slices(lambda hold: hold.release(), list(self._sessions.values()))
-                self._stream.release()
-                self._link.release()
+                self._stream.close()
         if self._unheard:
             raise DeadlineExceededError(f"the link was ended: {self._unheard}")
 
     def end_unheard(self, why: str) -> None:
         """Ends the link of a peer that has not said who it is."""
         self._unheard = why
-        self.greeted()
-        self.give_up(why)
+        self.on_hello()
+        self.abort(why)
 
-    def greeted(self) -> None:
+    def release(self) -> None:
+        """Answers a peer that drains: no call of it is left, and none will come."""
+        self.drain(0)
+
+    def on_hello(self) -> None:
         """Says once that the peer has greeted, or has gone."""
         on_greeted, self.on_greeted = self.on_greeted, None
         if on_greeted is not None:
             on_greeted()
 
-    def drain(self, grace: float) -> None:
-        self._link.drain(int(grace * 1000))
-        self._io.wake()
+    def on_pong(self) -> None:
+        """As of ``Workers``."""
+        self._workers.on_pong(self)
 
-    def finish(self) -> None:
-        self._io.finish()
+    def on_drain(self) -> None:
+        """As of ``Workers``."""
+        self._workers.on_drain(self)
 
-    def _take(self, event: Event) -> None:
-        if isinstance(event, Called):
-            self._server.take(event.call)
-        elif isinstance(event, Replied):
-            event.call.replied(event.payload)
-        elif isinstance(event, Arrived):
-            event.call.arrived(event.payload)
-        elif isinstance(event, Ended):
-            event.call.ended(event.status)
-        elif isinstance(event, Cancelled):
-            self._server.cancel(event.call)
-        elif isinstance(event, Ponged):
-            self._workers.heard(self)
-        elif isinstance(event, Draining):
-            self._workers.leave(self)
-        elif isinstance(event, Greeted):
-            self.greeted()
-
-    def _turn(self) -> None:
-        self._link.settle()
-        alone = self._alone
-        while alone:
-            alone.pop().push()
-        self._server.begin_held()
-        self._workers.turn(self)
-
-    # ------------------------------------------------------------------------------------------ the peer's calls
-
-    def origin_of(self, call: IncomingCall) -> Any:
+    def parent_of(self, call: IncomingCall) -> Any:
         """Returns the call of the hub whose tool makes this one; None for a call from outside."""
-        if not call.metadata:
-            return None
         number = call.metadata.get(ORIGIN_KEY)
         if number is None:
             return None
@@ -377,8 +312,11 @@ class _HubLink:
         return made_for.owner
 
     def before_reply(self, method: str, call: IncomingCall, response: Any) -> None:
-        """Binds a session to the link, and tells what plain RPC tells in the trailing metadata."""
-        if method != "InitializeSession" or not response.success:
+        """Binds a worker or a session to the link, and tells what plain RPC tells in the trailing metadata."""
+        if not response.success:
+            return
+        if method == "RegisterTools":
+            self.on_writable = partial(self._workers.on_writable, self)
             return
         session_id = response.session_id
         fields = dict(fact_metadata(self._hub, session_id))
@@ -391,52 +329,3 @@ class _HubLink:
         if len(self._sessions) > self._prune_at:
             self._sessions = {name: hold for name, hold in self._sessions.items() if hold.is_needed}
             self._prune_at = max(MIN_PRUNED, 2 * len(self._sessions))
-
-    # -------------------------------------------------------------------------------------- the hub's own calls
-
-    @property
-    def features(self) -> Collection[str]:
-        return self._link.peer.features if self._link.peer is not None else ()
-
-    @property
-    def open_calls(self) -> int:
-        return self._link.open_calls
-
-    def calls(self) -> list[Any]:
-        unsent = [call for call, _ in self._link.unsent()]
-        return [call for call in (*self._link.calls.values(), *unsent) if not call.given_up]
-
-    def has_sent(self, call: OutgoingCall) -> bool:
-        return self._link.has_sent(call)
-
-    def start(self, call: OutgoingCall, payload: bytes) -> None:
-        others = self._link.awaits_answers
-        self._link.call(call, payload)
-        if others:
-            self._io.wake()
-        else:
-            # Sent after the frame that is being read, which may bring more.
-            self._alone.append(self)
-            self._io.push_soon()
-
-    def cancel(self, call: OutgoingCall) -> None:
-        self._link.cancel(call)
-        self._io.wake()
-
-    def grant(self, call: OutgoingCall, size: int) -> None:
-        self._link.grant(call, size)
-        if self._link.has_output:
-            self._io.wake()
-
-    def ping(self) -> None:
-        self._link.ping()
-        self._io.wake()
-
-    def release(self) -> None:
-        """Answers a peer that drains: no call of it is left, and none will come."""
-        self._link.drain(0)
-        self._io.wake()
-
-    def give_up(self, why: str) -> None:
-        self._given_up = why
-        self._io.abort()

@@ -1,119 +1,133 @@
-"""A link between a worker and a hub of the same process: the same frames, with no socket between."""
+"""A link within one process: the same frames, with no socket between."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import grpc.aio
-
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.transport.status import status_of
+from grpc_tool_bridge.errors import InternalError, ToolBridgeError
+from grpc_tool_bridge.link.status import Code, link_error
+from grpc_tool_bridge.link.streams import FrameStream, stream_failure
 
 # Frames in one direction that wait to be read; more hold up who writes.
 MAX_FRAMES = 16
 
-# Serves the hub's end, as ``LinkServer.serve`` does.
-Serve = Callable[[Any, Any], Awaitable[None]]
+# Serves the accepted end, as ``LinkServer.serve`` does.
+Serve = Callable[[FrameStream], Awaitable[None]]
 
 
 class MemoryConnection:
-    """Reaches a hub of the same process, as a ``Connection`` reaches one elsewhere.
+    """The endpoint of a hub in the same process.
 
     Args:
         serve: Serves a link for the hub.
     """
 
     address = where = "this process"
-    token = None
 
     def __init__(self, serve: Serve) -> None:
         self._serve = serve
 
-    def open(self) -> "_MemoryChannel":
-        """Makes the channel."""
-        return _MemoryChannel(self._serve)
+    def open(self) -> "_MemoryWay":
+        """As of an ``Endpoint``."""
+        return _MemoryWay(self._serve)
 
 
-class _MemoryChannel:
-    """Has of a channel what a link needs."""
+class _MemoryWay:
+    """The way to a hub in the same process."""
 
     def __init__(self, serve: Serve) -> None:
         self._serve = serve
         self._tasks = TaskSet()
 
-    def stream_stream(self, _: str) -> Callable[[], "_MemoryStream"]:
-        return lambda: _MemoryStream(self._serve, self._tasks)
+    async def dial(self) -> FrameStream:
+        return _DialledStream(self._serve, self._tasks)
 
-    async def close(self) -> None:
-        await self._tasks.aclose()
+    def plain_calls(self, tasks: Any) -> None:  # noqa: ARG002 - the signature is a Dialable's
+        return None
+
+    async def close(self, *, stranded: bool = False) -> None:
+        if stranded:
+            self._tasks.abandon()
+        else:
+            await self._tasks.aclose()
 
 
-class _MemoryStream:
+class _AcceptedStream:
+    """The hub's end of a stream."""
+
+    peer = "this process"
+
+    def __init__(self, incoming: "_Frames", outgoing: "_Frames") -> None:
+        self.read, self.write = incoming.read, outgoing.write
+
+    def close(self) -> None:
+        """Does nothing: the stream ends with the task that serves it."""
+
+    async def failure(self, error: Exception | None) -> ToolBridgeError:
+        return stream_failure(error)
+
+
+class _DialledStream:
     """The dialler's end of a stream; the hub's end runs in a task beside it."""
+
+    peer = "this process"
 
     def __init__(self, serve: Serve, tasks: TaskSet) -> None:
         self._to_hub, self._to_dialler = _Frames(), _Frames()
-        self._code: grpc.StatusCode = grpc.StatusCode.OK
-        self._details = ""
+        self._error: ToolBridgeError | None = None
         self._serving = tasks.spawn(self._serve(serve), "link of this process")
         self.read, self.write = self._to_dialler.read, self._to_hub.write
 
     async def _serve(self, serve: Serve) -> None:
         try:
-            await serve(None, _HubEnd(self._to_hub, self._to_dialler))
-        except Exception as error:  # noqa: BLE001 - every failure is a status
-            self._code, self._details, _ = status_of(error)
+            await serve(_AcceptedStream(self._to_hub, self._to_dialler))
+        except ToolBridgeError as error:
+            self._error = error
+        except Exception:  # noqa: BLE001 - every failure ends the stream
+            self._error = InternalError.new()
         except asyncio.CancelledError:
-            self._code, self._details = grpc.StatusCode.CANCELLED, "the link was cancelled"
+            self._error = link_error(Code.CANCELLED, "the link was cancelled")
             raise
         finally:
             self._to_dialler.close()
             self._to_hub.close()
 
-    def cancel(self) -> None:
+    def close(self) -> None:
         self._serving.cancel()
 
-    async def code(self) -> grpc.StatusCode:
+    async def failure(self, error: Exception | None) -> ToolBridgeError:
+        if error is not None and not isinstance(error, ConnectionError):
+            raise error
         await asyncio.wait((self._serving,))
-        return self._code
-
-    async def details(self) -> str:
-        await asyncio.wait((self._serving,))
-        return self._details
-
-
-class _HubEnd:
-    """The hub's end of a stream."""
-
-    def __init__(self, incoming: "_Frames", outgoing: "_Frames") -> None:
-        self.read, self.write = incoming.read, outgoing.write
+        return self._error or stream_failure(None)
 
 
 class _Frames:
     """Frames in one direction."""
 
     def __init__(self) -> None:
-        self._waiting: asyncio.Queue[Any] = asyncio.Queue()
+        self._waiting: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(MAX_FRAMES)
         self._closed = False
 
     async def write(self, frame: bytes) -> None:
         await self._room.acquire()
         if self._closed:
-            raise asyncio.InvalidStateError("the stream has ended")
+            raise ConnectionResetError("the stream has ended")
         self._waiting.put_nowait(frame)
 
-    async def read(self) -> Any:
+    async def read(self) -> bytes | None:
         frame = await self._waiting.get()
-        if frame is grpc.aio.EOF:
+        if frame is None:
             # For whoever reads on.
-            self._waiting.put_nowait(frame)
+            self._waiting.put_nowait(None)
         else:
             self._room.release()
         return frame
 
     def close(self) -> None:
         self._closed = True
-        self._waiting.put_nowait(grpc.aio.EOF)
+        self._waiting.put_nowait(None)
         # Who waits for room learns of it.
         self._room.release()

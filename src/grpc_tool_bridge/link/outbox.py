@@ -8,7 +8,9 @@ longer than that.
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
+
+from grpc_tool_bridge.link.envelopes import PART_TAG, call_header, payload_header
 
 # A payload of a unary call up to this size goes out whole, in its turn among the others.
 SMALL_BYTES = 16 * 1024
@@ -16,6 +18,12 @@ SMALL_BYTES = 16 * 1024
 FRAGMENT_BYTES = 128 * 1024
 # A frame is closed once it has so much; the last turn may take it past that by two fragments.
 FRAME_BYTES = 256 * 1024
+# Of a stream, payloads beyond so many bytes that wait hold up whoever makes them.
+LANE_BYTES = 256 * 1024
+# Past so many bytes of streams whose readers stall, each stream has room for one message only.
+STALLED_BYTES = 64 * 1024 * 1024
+# What a caller takes of a stream before it grants more, where it says nothing else.
+INITIAL_CREDIT = 1024 * 1024
 # Of payloads of which the peer has some pieces, but not all.
 REASSEMBLY_BYTES = 64 * 1024 * 1024
 
@@ -122,6 +130,53 @@ class Lane:
         return sent
 
 
+class OutgoingCall:
+    """A call that this end makes. Whoever waits for its answer derives from it.
+
+    Args:
+        prefix: What ``call_prefix`` made of its method.
+
+    Attributes:
+        id: On its link; 0 until it is sent.
+        streaming: Whether the answer is a stream.
+        window: Bytes of a stream that the peer may send ahead.
+        given_up: Whether this end wants it no more.
+    """
+
+    # A call that goes its usual way never sets most of these; as defaults they cost it nothing.
+    id = 0
+    streaming = False
+    given_up = False
+    window = INITIAL_CREDIT
+    # The Link that it was given to, and the Parts of its answer that came.
+    _link: Any = None
+    _lane: Lane | None = None
+    _parts: Any = None
+    _credit = INITIAL_CREDIT
+    _consumed = 0
+
+    def __init__(self, prefix: bytes) -> None:
+        self.prefix = prefix
+
+    def open_window(self, window: int) -> None:
+        """Makes it a stream of which the peer may send so many bytes ahead; as ``initial_credit`` says."""
+        self.streaming = True
+        self.window = self._credit = window or INITIAL_CREDIT
+
+    def header(self, size: int) -> bytes:
+        """As of ``Sending``."""
+        return call_header(self.prefix, self.id or self._begin(), size)
+
+    def part_header(self, size: int) -> bytes:
+        """As of ``Sending``."""
+        return payload_header(PART_TAG, self.id or self._begin(), size)
+
+    def _begin(self) -> int:
+        # Only now, so that ids rise in the order in which they are sent: a large call may be overtaken by a small one.
+        number: int = self._link.issue(self)
+        return number
+
+
 class Outbox:
     """Everything that waits for the next frames.
 
@@ -180,6 +235,12 @@ class Outbox:
             self._lanes.append(lane)
             self.stalled -= lane.size
             self.size += lane.size
+
+    def has_room(self, lane: Lane) -> bool:
+        """Tells whether a stream may have another message."""
+        if lane.dropped or not lane.size:
+            return True
+        return lane.size < LANE_BYTES and self.stalled < STALLED_BYTES
 
     def drop(self, lane: Lane) -> None:
         """Forgets what waits in a lane."""

@@ -1,4 +1,4 @@
-"""Calls that no link has taken yet."""
+"""Calls that wait for a link to take them."""
 
 import asyncio
 import math
@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from grpc.aio import AioRpcError
-
-from grpc_tool_bridge.transport.link_calls import LinkCall
+from grpc_tool_bridge.errors import ToolBridgeError
+from grpc_tool_bridge.link.calls import LinkCall
 
 
 class _Entry(NamedTuple):
@@ -18,16 +17,16 @@ class _Entry(NamedTuple):
     deadline: float | None
 
 
-class WaitingCalls:
+class PendingCalls:
     """Calls in the order in which they came, each with the time that it may wait.
 
     Args:
         error: Makes the error of a call that waited so many seconds in vain.
     """
 
-    looks_after_calls = False
+    enforces_timeouts = False
 
-    def __init__(self, error: Callable[[float], AioRpcError]) -> None:
+    def __init__(self, error: Callable[[float], ToolBridgeError]) -> None:
         self._error = error
         self._entries: dict[LinkCall, _Entry] = {}
 
@@ -51,7 +50,7 @@ class WaitingCalls:
         """Adds calls that a lost link had taken, but not sent, before all others."""
         others, self._entries = self._entries, {}
         for call, payload in calls:
-            if not call.done():
+            if not call.is_over:
                 left = call.time_remaining()
                 self.add(call, payload, left or seconds, counts=left is not None)
         self._entries |= others
@@ -74,7 +73,7 @@ class WaitingCalls:
     def grant(self, call: LinkCall, size: int) -> None:
         """Does nothing: nothing of it can have been read."""
 
-    def fail(self, error: Callable[[], AioRpcError], *, impatient_only: bool = False) -> None:
+    def fail(self, error: Callable[[], ToolBridgeError], *, impatient_only: bool = False) -> None:
         """Ends all of them, or those that wait for no further dial, with an error each."""
         for call in [call for call in self._entries if not (impatient_only and call.waits)]:
             self.cancel(call)

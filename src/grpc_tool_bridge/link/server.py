@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import CoroutineType
 from typing import Any, Protocol
 
 from grpc_tool_bridge.aio.eager import Done, EagerTasks
@@ -17,11 +18,17 @@ from grpc_tool_bridge.errors import (
     UnimplementedError,
 )
 from grpc_tool_bridge.errors.faults import log_fault
-from grpc_tool_bridge.link.protocol import IncomingCall, Link
+from grpc_tool_bridge.link.inbox import IncomingCall
+from grpc_tool_bridge.link.protocol import Link
+from grpc_tool_bridge.link.status import link_status_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus
-from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY, TAKE_DEADLINE, TAKE_LINK, Method
-from grpc_tool_bridge.rpc.request_reader import request_reader
-from grpc_tool_bridge.transport.status import link_status_of
+from grpc_tool_bridge.rpc.authentication import Principal
+from grpc_tool_bridge.rpc.context import takes_context
+from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY, RUN_TOOLS, Method
+from grpc_tool_bridge.rpc.request_reader import UNCHECKED_BYTES, read_request
+
+# Methods whose answers are bound to the link that they go over.
+_BOUND = frozenset({"InitializeSession", "RegisterTools"})
 
 # Reading a request beyond this takes so long that small calls would notice.
 LARGE_BYTES = 256 * 1024
@@ -30,19 +37,27 @@ _log = logging.getLogger(__name__)
 
 
 class CallOwner(Protocol):
-    """Whose link it is."""
+    """Whose link it is.
 
-    def wake(self) -> None:
-        """Sends what the link was given, with what it is given before the writer's next turn."""
+    Attributes:
+        names_calls: Whether every call has a parent; else only one with metadata has.
+        principal: Who the peer is; None: nobody was asked to say who they are.
+    """
 
-    def push(self) -> None:
+    names_calls: bool
+    principal: Principal | None
+
+    def schedule_flush(self) -> None:
+        """Sends what the link was given, with what it is given in this turn of the event loop."""
+
+    def flush(self) -> None:
         """Sends what the link was given at once."""
 
-    def origin_of(self, call: IncomingCall) -> Any:
-        """Tells where a call comes from, for who runs it; raises ToolBridgeError."""
+    def parent_of(self, call: IncomingCall) -> Any:
+        """Returns what is the parent of a call, as of ``RequestContext``; raises ToolBridgeError."""
 
     def before_reply(self, method: str, call: IncomingCall, response: Any) -> None:
-        """Called with each answer of a unary call before it is sent."""
+        """Called with each answer that is bound to the link, before it is sent."""
 
 
 class ServedMethod:
@@ -50,54 +65,76 @@ class ServedMethod:
 
     Args:
         method: The method.
-        function: What answers it: takes the request, and what ``TAKE_DEADLINE`` and ``TAKE_LINK`` say.
-        relay: What may take a call before that, and then tells of its end.
+        function: What answers it: takes the request and, where it has a parameter of this name, its ``context``.
+        begin: Begins a call in the function's stead: gives what runs already and calls back, or what to await.
     """
 
-    __slots__ = ("_function", "_read", "_relay", "_takes_deadline", "_takes_link", "name", "streams")
+    __slots__ = (
+        "_begin",
+        "_function",
+        "_method",
+        "_parse",
+        "_runs_tools",
+        "_takes_context",
+        "is_bound",
+        "name",
+        "streams",
+    )
 
-    def __init__(self, method: Method, function: Callable[..., Any], relay: Callable[..., Any] | None = None) -> None:
+    def __init__(self, method: Method, function: Callable[..., Any], begin: Callable[..., Any] | None = None) -> None:
         self.name = method.name
         self.streams = method.response_streaming
-        self._takes_deadline = method.name in TAKE_DEADLINE
-        self._takes_link = method.name in TAKE_LINK
-        self._read = request_reader(method)
+        self._takes_context = takes_context(function)
+        self._runs_tools = method.name in RUN_TOOLS
+        self._method = method
+        self._parse: Callable[[bytes], Any] = method.request.FromString
+        self.is_bound = method.name in _BOUND
         self._function = function
-        self._relay = relay
+        self._begin = begin
 
     def open(self, call: IncomingCall, owner: CallOwner, done: Done | None) -> tuple[Any, Any]:
         """Reads the request, and makes the coroutine or the generator that answers it.
 
-        Where the call is relayed there is None to run: ``done`` is told of its end, and its task is what cancels it.
-        Without ``done`` it is not relayed.
+        Where the call is forwarded there is None to run: ``done`` is told of its end, and its task is what cancels it.
+        Without ``done`` it is not forwarded.
 
         Raises:
             SerializationError: The request cannot be read.
             MessageTooLargeError: It is too large to be read.
-            ToolBridgeError: As of ``origin_of``.
+            ToolBridgeError: As of ``parent_of``.
         """
         payload = call.payload
-        request = self._read(payload)
-        # A call that waits need not hold it twice.
+        try:
+            # As ``read_request`` does, which makes the error where that fails.
+            request = self._parse(payload) if len(payload) <= UNCHECKED_BYTES else None
+        except Exception:  # noqa: BLE001 - protobuf's DecodeError, which is the peer's fault
+            request = None
+        if request is None:
+            request = read_request(self._method, payload)
+        call.peer = owner
+        if call.timeout_ms:
+            call.deadline = time.monotonic() + call.timeout_ms / 1000
+        if not self._runs_tools:
+            call.payload = b""
+            return request, self._function(request, call) if self._takes_context else self._function(request)
+        call.principal = owner.principal
+        if call.metadata or owner.names_calls:
+            call.parent = owner.parent_of(call)
+        if self._begin is None or done is None or call.parent is not None:
+            return request, self._function(request, call)
+        begun = self._begin(request, call, done)
+        if type(begun) is CoroutineType:
+            return request, begun
         call.payload = b""
-        if self._takes_deadline:
-            deadline = time.monotonic() + call.timeout_ms / 1000 if call.timeout_ms else None
-            origin = owner.origin_of(call)
-            if self._relay is not None and done is not None and origin is None:
-                call.task = self._relay(request, deadline=deadline, payload=payload, done=done)
-                if call.task is not None:
-                    return request, None
-            return request, self._function(request, deadline=deadline, payload=payload, origin=origin)
-        if self._takes_link:
-            return request, self._function(request, link=owner)
-        return request, self._function(request)
+        call.task = begun
+        return request, None
 
 
 def served_methods(server: Any) -> dict[str, ServedMethod]:
     """Makes the methods that an object has, by name."""
-    relays = {"ExecuteTool": getattr(server, "relay_tool", None)}
+    begins = {"ExecuteTool": getattr(server, "begin_tool", None)}
     return {
-        name: ServedMethod(method, function, relays.get(name))
+        name: ServedMethod(method, function, begins.get(name))
         for name, method in METHODS.items()
         if (function := getattr(server, method.attribute, None)) is not None
     }
@@ -119,7 +156,7 @@ class CallServer:
         owner: Whose link it is.
         methods: What is served, by name; others answer UNIMPLEMENTED.
         who: Who serves, for the text of that.
-        patience: Seconds that a message of a stream waits for its reader; then the stream ends.
+        write_timeout: Seconds that a message of a stream waits for its reader; then the stream ends.
         room_timeout: Seconds that a large request waits for room in memory; then it is refused.
     """
 
@@ -130,25 +167,30 @@ class CallServer:
         methods: Mapping[str, ServedMethod],
         *,
         who: str,
-        patience: float,
+        write_timeout: float,
         room_timeout: float = REQUEST_TIMEOUT,
     ) -> None:
         self._link = link
         self._owner = owner
         self._methods = methods
         self._who = who
-        self._patience = patience
+        self._write_timeout = write_timeout
         self._tasks = EagerTasks()
         # Calls that came while answers piled up, in order; they begin when the peer has read some.
-        self._held: dict[int, IncomingCall] = {}
+        self._pending: dict[int, IncomingCall] = {}
         # Large ones that wait for room in memory, with what ends their wait. They hold up no small one.
         self._roomless: dict[int, tuple[IncomingCall, asyncio.TimerHandle]] = {}
         self._room_timeout = room_timeout
         self._streams = 0
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether calls wait to begin."""
+        return bool(self._pending or self._roomless)
+
     async def aclose(self) -> None:
         """Ends what runs: the peer has gone, or is about to, and nobody waits for an answer."""
-        self._held.clear()
+        self._pending.clear()
         for _, timer in self._roomless.values():
             timer.cancel()
         self._roomless.clear()
@@ -159,16 +201,16 @@ class CallServer:
 
     def take(self, call: IncomingCall) -> None:
         """Takes a call."""
-        if self._held or not self._link.writable:
-            self._held[call.id] = call
+        if self._pending or not self._link.writable:
+            self._pending[call.id] = call
         else:
             self._begin(call)
 
-    def begin_held(self) -> None:
+    def resume_pending(self) -> None:
         """Begins the calls that waited, as far as the link takes answers."""
-        held = self._held
-        while held and self._link.writable:
-            self._begin(held.pop(next(iter(held))))
+        pending = self._pending
+        while pending and self._link.writable:
+            self._begin(pending.pop(next(iter(pending))))
         while self._roomless:
             call, timer = next(iter(self._roomless.values()))
             if not self._link.begin(call):
@@ -182,7 +224,7 @@ class CallServer:
         if call.task is not None:
             call.task.cancel()
             return
-        self._held.pop(call.id, None)
+        self._pending.pop(call.id, None)
         waiting = self._roomless.pop(call.id, None)
         if waiting is not None:
             waiting[1].cancel()
@@ -203,7 +245,7 @@ class CallServer:
     def _refuse_roomless(self, call: IncomingCall) -> None:
         del self._roomless[call.id]
         self._link.refuse_for_room(call)
-        self._owner.wake()
+        self._owner.schedule_flush()
 
     def _begin(self, call: IncomingCall) -> None:
         if len(call.payload) > LARGE_BYTES and self._link.is_budgeted and not call.begun and not self._has_room(call):
@@ -214,29 +256,30 @@ class CallServer:
                 raise UnimplementedError(f"{self._who} does not offer {call.method[:100]}")
             if len(call.payload) > LARGE_BYTES and not served.streams:
                 work = _in_turns(call, served, self._owner)
-                call.task = self._tasks.start(work, partial(self._answered, call, served.name))
+                call.task = self._tasks.start(work, partial(self._answered, call, served))
                 return
-            done = partial(self._answered, call, served.name)
+            done = partial(self._answered, call, served)
             request, work = served.open(call, self._owner, done)
         except ToolBridgeError as error:
             self._fail(call, error)
             return
         if served.streams:
-            patience = self._patience
+            write_timeout = self._write_timeout
             if getattr(request, "timeout_ms", 0) > 0:
                 # A stream that gives itself less time holds its place no longer than that for a reader that stalls.
-                patience = min(patience, request.timeout_ms / 1000)
+                write_timeout = min(write_timeout, request.timeout_ms / 1000)
             self._streams += 1
-            call.task = self._tasks.start(self._stream(call, work, patience), partial(self._streamed, call))
+            call.task = self._tasks.start(self._stream(call, work, write_timeout), partial(self._streamed, call))
         elif work is not None:
             call.task = self._tasks.start(work, done)
 
-    def _answered(self, call: IncomingCall, method: str, response: Any, error: BaseException | None) -> None:
+    def _answered(self, call: IncomingCall, served: ServedMethod, response: Any, error: BaseException | None) -> None:
         """Sends the answer of a unary call."""
         if error is None:
             try:
                 if type(response) is not bytes:
-                    self._owner.before_reply(method, call, response)
+                    if served.is_bound:
+                        self._owner.before_reply(served.name, call, response)
                     response = response.SerializeToString()
                 self._link.reply(call, response)
             except ToolBridgeError as refusal:
@@ -244,28 +287,28 @@ class CallServer:
         else:
             self._fail(call, error)
         if len(self._link.incoming) > self._streams:
-            self._owner.wake()
+            self._owner.schedule_flush()
         else:
             # The only call there was: nothing comes that it could be sent together with.
-            self._owner.push()
+            self._owner.flush()
 
-    async def _stream(self, call: IncomingCall, messages: Any, patience: float) -> None:
+    async def _stream(self, call: IncomingCall, messages: Any, write_timeout: float) -> None:
         link, owner = self._link, self._owner
         room: asyncio.Event | None = None
         try:
             async for message in messages:
                 link.chunk(call, message if type(message) is bytes else message.SerializeToString())
-                owner.wake()
+                owner.schedule_flush()
                 while not link.has_room(call):
                     if room is None:
                         room = asyncio.Event()
                     room.clear()
                     link.has_room(call, room.set)
                     try:
-                        await within(room.wait(), patience)
+                        await within(room.wait(), write_timeout)
                     except ExpiredError:
                         raise DeadlineExceededError(
-                            f"the stream was ended: its reader took nothing for {patience:g} s"
+                            f"the stream was ended: its reader took nothing for {write_timeout:g} s"
                         ) from None
         finally:
             if call.cancelled and (cancel := getattr(messages, "cancel", None)) is not None:
@@ -279,7 +322,7 @@ class CallServer:
             self._link.end(call, LinkStatus())
         else:
             self._fail(call, error)
-        self._owner.wake()
+        self._owner.schedule_flush()
 
     def _fail(self, call: IncomingCall, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):
@@ -287,4 +330,4 @@ class CallServer:
         elif not isinstance(error, ToolBridgeError):
             log_fault(_log, "fault in %s", call.method, error=error)
         self._link.end(call, link_status_of(error))
-        self._owner.wake()
+        self._owner.schedule_flush()

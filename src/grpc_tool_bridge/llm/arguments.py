@@ -21,7 +21,7 @@ def read_arguments(name: str, given: Any) -> dict[str, Any]:
         The arguments by name.
 
     Raises:
-        ValidationError: They are no JSON, or no object; the text says which, for the model to mend it.
+        ValidationError: They are not JSON, or no object; the text says which, for the model to mend it.
     """
     # A text within JSON is read once more, and not again.
     for _ in range(2):
@@ -34,7 +34,7 @@ def read_arguments(name: str, given: Any) -> dict[str, Any]:
     if given is None or (isinstance(given, str | bytes | bytearray) and not given.strip()):
         return {}
     if not isinstance(given, Mapping):
-        raise refused_arguments(name, f"are {type(given).__name__}, no object")
+        raise refused_arguments(name, f"are {type(given).__name__}, not an object")
     return {str(key): value for key, value in given.items()}
 
 

@@ -89,7 +89,7 @@ def _named_numbers(frame: Any) -> Any:
         column = frame.iloc[:, position]
         if getattr(kind, "kind", "") != "f" or abs(column).lt(math.inf).all():
             continue
-        # Of pandas' own kinds, what is missing is no NaN, and is written as nothing.
+        # Of pandas' own kinds, what is missing is not a NaN, and is written as nothing.
         of_numpy = type(kind).__module__.partition(".")[0] == "numpy"
         changed[position] = [_number(item) for item in (_items(column.to_numpy()) if of_numpy else column.tolist())]
     if not changed:

@@ -1,4 +1,4 @@
-"""A tool's arguments, as a model is told of them."""
+"""A tool's arguments, as a model sees them."""
 
 import json
 from collections.abc import Mapping

@@ -39,12 +39,8 @@ SERVICE_NAME: str = _SERVICE.full_name
 # What a link's hello names where its peer serves the methods of agents, and a session's capabilities where one does.
 AGENTS_FEATURE = "agents"
 
-# Calls that run tools or agents; whoever serves them takes what the transport knows beside the request: its
-# ``deadline``, its bytes as ``payload``, and its ``origin``.
-TAKE_DEADLINE = frozenset({"ExecuteTool", "StreamTool", "BatchExecuteTools", "ExecuteAgent"})
-
-# What a worker says of its tools; whoever serves it takes the ``link``, over which they are called.
-TAKE_LINK = frozenset({"RegisterTools", "UnregisterTools"})
+# What runs tools or agents: the context of their requests has its payload and its parent.
+RUN_TOOLS = frozenset({"ExecuteTool", "StreamTool", "BatchExecuteTools", "ExecuteAgent"})
 
 # Names, in the metadata of a call that a worker's tool makes, the call of the hub that the tool runs for.
 ORIGIN_KEY = "tool-bridge-origin"

@@ -23,6 +23,9 @@ MAX_NODES = 250_000
 # No node takes less: of protobuf a field's tag and its number or length, of JSON an element and its comma.
 NODE_BYTES = 2
 
+# A message of so many bytes cannot have too many nodes.
+UNCOUNTED_BYTES = MAX_NODES * NODE_BYTES
+
 # Values of more bytes are read in a thread: of models of few fields, so many take a loop some 20 ms.
 SLOW_BYTES = 16 * 1024
 

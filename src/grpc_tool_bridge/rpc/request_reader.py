@@ -1,15 +1,16 @@
 """Requests, read from the bytes of any peer: none is parsed before it is known what that may take."""
 
-from collections.abc import Callable
 from typing import Any
 
 from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
 from grpc_tool_bridge.rpc.methods import Method
-from grpc_tool_bridge.rpc.nodes import MAX_NODES, NODE_BYTES, check_message
+from grpc_tool_bridge.rpc.nodes import UNCOUNTED_BYTES, check_message
 
 # Requests that carry values, or all the tools of a worker, may be as large as a message; all others only say what is
 # wanted, and no more than this is needed for that.
 CONTROL_BYTES = 1024 * 1024
+# What is smaller needs no look before it is read.
+UNCHECKED_BYTES = min(CONTROL_BYTES, UNCOUNTED_BYTES)
 _CARRY = frozenset(
     {
         "ExecuteTool",
@@ -23,22 +24,6 @@ _CARRY = frozenset(
         "Link",
     }
 )
-
-
-def request_reader(method: Method) -> Callable[[bytes], Any]:
-    """Makes ``read_request`` of one method."""
-    parse = method.request.FromString
-    unchecked = min(CONTROL_BYTES, MAX_NODES * NODE_BYTES)
-
-    def read(data: bytes) -> Any:
-        if len(data) > unchecked:
-            _check(method, data)
-        try:
-            return parse(data)
-        except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the peer's fault
-            raise SerializationError(f"the request of {method.name} cannot be read: {str(failure)[:200]}") from None
-
-    return read
 
 
 def read_request(method: Method, data: bytes) -> Any:
@@ -55,7 +40,12 @@ def read_request(method: Method, data: bytes) -> Any:
         MessageTooLargeError: It is a request that carries no values, and over 1 MiB; or it holds too many nodes.
         SerializationError: The bytes are no such request.
     """
-    return request_reader(method)(data)
+    if len(data) > UNCHECKED_BYTES:
+        _check(method, data)
+    try:
+        return method.request.FromString(data)
+    except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the peer's fault
+        raise SerializationError(f"the request of {method.name} cannot be read: {str(failure)[:200]}") from None
 
 
 def _check(method: Method, data: bytes) -> None:

@@ -19,6 +19,7 @@ from grpc_tool_bridge.runner.blocking import BLOCKED_SECONDS, held_loop
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.tools.context import ToolContext
+    from grpc_tool_bridge.tools.tool import Tool
 
 # An async tool that was cancelled may clean up for so many seconds before its caller is answered without it.
 CLEANUP_SECONDS = 2.0
@@ -43,9 +44,11 @@ class CallTool(Protocol):
 
     Attributes:
         name: For texts.
+        tool: The function; None where somebody else runs it.
     """
 
     name: str
+    tool: "Tool | None"
 
 
 class Call:
@@ -61,10 +64,11 @@ class Call:
         parent: The call whose tool made this one; None for a call from outside.
         depth: Calls above it.
         context: What the tool was given, where it asked for it.
-        left_behind: Owner of tools that ignore their cancellation.
+        orphaned: Owner of tools that ignore their cancellation.
         abandoned: Whether its tool was one of them.
         closing: Whether its coroutine is being closed by whoever runs it.
         nested: Calls that its tool made and that wait, in this task or another; None until there is one.
+        prepared: What is left of its request, for whoever runs it.
         over: Whether it has been answered; a tool that still runs may call no further tools.
     """
 
@@ -81,11 +85,12 @@ class Call:
         "context",
         "deadline",
         "depth",
-        "left_behind",
         "nested",
         "opened_at",
+        "orphaned",
         "over",
         "parent",
+        "prepared",
         "session",
         "tool",
     )
@@ -97,7 +102,7 @@ class Call:
         deadline: float,
         *,
         parent: "Call | None",
-        left_behind: TaskSet,
+        orphaned: TaskSet,
         opened_at: float | None = None,
     ) -> None:
         self.session = session
@@ -106,7 +111,7 @@ class Call:
         self.opened_at = time.monotonic() if opened_at is None else opened_at
         self.parent = parent
         self.depth: int = parent.depth + 1 if parent is not None else 0
-        self.left_behind = left_behind
+        self.orphaned = orphaned
         self.context: ToolContext | None = None
         self._task: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -119,6 +124,7 @@ class Call:
         self.closing = False
         self.over = False
         self.nested: set[Call] | None = None
+        self.prepared: Any = None
         # What the tool waits for before it begins. Whoever takes the one item out decides: the thread that begins it,
         # or the loop whose deadline has passed; neither can do so after the other.
         self._waits_for: list[object] | None = None
@@ -155,7 +161,7 @@ class Call:
     def note_step(self, began: float) -> None:
         """Logs a step that held the event loop too long, if it did; only a tool that runs here takes steps."""
         if time.monotonic() - began > BLOCKED_SECONDS and getattr(self.tool, "tool", None) is not None:
-            held_loop(self.tool.name, self.left_behind, began)
+            held_loop(self.tool.name, self.orphaned, began)
 
     def enter_session(self) -> None:
         """Lets its session find it, until it is disarmed."""
@@ -167,14 +173,15 @@ class Call:
     def disarm(self) -> None:
         """Stops the clock, takes back a cancellation that the tool answered with something else, ends nested calls.
 
-        A thread that is left behind may wait in a call of its own, which nobody else would end.
+        An orphaned thread may wait in a call of its own, which nobody else would end.
         """
         self.over = True
         self._take_back()
         if self.parent is not None and self.parent.nested is not None:
             self.parent.nested.discard(self)
         if self.nested:
-            cause = self._cause or CallCancelledError(f"{self.tool.name}, which made the call, is over for its caller")
+            ended = CallCancelledError(f"{self.tool.name}, which made the call, was cancelled or timed out")
+            cause = self._cause or ended
             for call in list(self.nested):
                 call.cancel(cause)
         if self._timer is not None:
@@ -269,7 +276,7 @@ class Call:
         except StopIteration as result:
             return result.value
         finally:
-            forks.end_if_due()
+            end_if_forked()
             if began and monotonic() - began > BLOCKED_SECONDS:
                 self.note_step(began)
         self.arm()
@@ -304,14 +311,14 @@ class Call:
                 else:
                     began = monotonic()
                     waits_for = tool.send(sent)
-                forks.end_if_due()
+                end_if_forked()
                 if monotonic() - began > BLOCKED_SECONDS:
                     self.note_step(began)
                     began = 0.0
         except StopIteration as result:
             return result.value
         finally:
-            forks.end_if_due()
+            end_if_forked()
             self._in_tool = False
             if began and monotonic() - began > BLOCKED_SECONDS:
                 self.note_step(began)
@@ -343,7 +350,13 @@ class Call:
 
     def _leave_behind(self, tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) -> None:
         _log.error("%s ignores its cancellation; it runs on without a caller", self.tool.name)
-        self.left_behind.spawn(_run_out(tool, cancelled), f"left behind: {self.tool.name}")
+        self.orphaned.spawn(_run_out(tool, cancelled), f"orphaned: {self.tool.name}")
+
+
+def end_if_forked() -> None:
+    """Ends this process where it is a fork that the tool has made in the event loop; called after each of its steps."""
+    if forks.process.ends:
+        forks.end()
 
 
 def deadline_text(name: str, seconds: float, waited_for: str) -> str:
@@ -369,7 +382,7 @@ def _begun(call: Call, function: Callable[[], Any]) -> Any:
 
 
 async def _run_out(tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) -> None:
-    """Goes on with a coroutine that was left behind, in a task of its own."""
+    """Runs an orphaned coroutine to its end, in a task of its own."""
     await _steps(tool, cancelled)
 
 
@@ -399,4 +412,4 @@ def _steps(tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) ->
     except GeneratorExit:
         raise
     except BaseException as error:  # noqa: BLE001 - likewise
-        log_fault(_log, "a tool that was left behind failed", error=error)
+        log_fault(_log, "an orphaned tool failed", error=error)

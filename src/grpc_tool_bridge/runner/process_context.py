@@ -303,4 +303,4 @@ def _status(error: BaseException) -> LinkStatus:
 
 
 def _call_is_over() -> CallCancelledError:
-    return CallCancelledError("the call of this tool is over for its caller, and it may ask for nothing more")
+    return CallCancelledError("the call of this tool was cancelled or timed out, and it may ask for nothing more")

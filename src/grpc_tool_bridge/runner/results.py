@@ -266,3 +266,22 @@ def _by_tool(function: Callable[[], T]) -> T:
         if is_of_bridge(error):
             raise
         raise ToolRaised(error) from error
+
+
+def async_iterator(values: Any) -> AsyncIterator[Any]:
+    """Begins to read what a tool gave; an error of it is the tool's."""
+    try:
+        return aiter(values)
+    except BaseException as error:
+        raise ToolRaised(error) from error
+
+
+async def in_place(function: Callable[[], Any]) -> AsyncGenerator[Any, None]:
+    """Iterates what promised not to block, giving the loop a turn after each value."""
+    values = function()
+    try:
+        for value in values:
+            yield value
+            await asyncio.sleep(0)
+    finally:
+        close(values)

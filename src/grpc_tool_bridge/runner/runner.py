@@ -13,11 +13,10 @@ from collections.abc import (
     Coroutine,
     Sequence,
 )
-from typing import Any
+from typing import Any, NamedTuple
 
-from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.aio.threads import NestedThreads, close
+from grpc_tool_bridge.aio.threads import NestedThreads
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import (
     ToolBridgeError,
@@ -30,17 +29,21 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ErrorInfo,
     ExecutionMetrics,
     Progress,
+    StreamConfig,
     StreamMetadata,
     ToolCallItem,
+    ToolCallRequest,
+    ToolCallResponse,
+    ToolCallResult,
     ToolStreamChunk,
     ToolStreamRequest,
 )
-from grpc_tool_bridge.runner.arguments import Request, is_slow_to_read, read_arguments
-from grpc_tool_bridge.runner.calls import Call
+from grpc_tool_bridge.runner.arguments import LARGE_BYTES, Request, is_slow_to_read, read_arguments
+from grpc_tool_bridge.runner.calls import Call, end_if_forked
 from grpc_tool_bridge.runner.events import Event, EventStream
 from grpc_tool_bridge.runner.process import RaisedElsewhereError
 from grpc_tool_bridge.runner.processes import ToolProcesses, available_cores
-from grpc_tool_bridge.runner.results import Refused, Results, awaited, close_values
+from grpc_tool_bridge.runner.results import Refused, Results, async_iterator, awaited, close_values, in_place
 from grpc_tool_bridge.runner.telling import Teller, ToldError, ToolRaised
 from grpc_tool_bridge.tools.context import ToolContext, ToolRuntime
 from grpc_tool_bridge.tools.results import has_items, streams
@@ -48,13 +51,35 @@ from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.values.offload import in_reader
 from grpc_tool_bridge.values.scalars import SCALARS, PackedValue
 
+# A scalar of no more bytes is within any limit of a message.
+_SMALL_BYTES = 64
+
 _log = logging.getLogger(__name__)
 
 __all__ = ["Request", "ToolRunner", "last_chunk", "set_duration"]
 
 
+class Work(NamedTuple):
+    """A function that is about to run.
+
+    Attributes:
+        call: For which call.
+        tool: The function.
+        request: What its call asks for.
+        args, kwargs: What it is given.
+        emit: Takes what it tells on the way; None: nobody asked for it.
+    """
+
+    call: Call
+    tool: Tool
+    request: Request
+    args: Sequence[Any]
+    kwargs: dict[str, Any]
+    emit: EventStream | None = None
+
+
 class ToolRunner:
-    """Runs tools for a hub or a worker.
+    """Runs tools for a hub, whose backend it is, or for a worker.
 
     Args:
         settings: Limits.
@@ -88,7 +113,7 @@ class ToolRunner:
         )
 
     async def aclose(self) -> None:
-        """Ends what cancelled calls left behind, and the processes for tools."""
+        """Ends orphaned tools, and the processes for tools."""
         await self.tasks.aclose()
         await self._processes.aclose()
 
@@ -99,7 +124,7 @@ class ToolRunner:
 
     @property
     def threads_busy(self) -> int:
-        """Threads that run a tool now, those left behind included."""
+        """Threads that run a tool now, orphaned ones included."""
         return self._threads.busy + self._writers.busy
 
     @property
@@ -107,54 +132,70 @@ class ToolRunner:
         """Processes that run a tool now."""
         return self._processes.busy
 
-    def arguments(self, tool: Tool, request: Request, size: int) -> tuple[Sequence[Any], dict[str, Any]]:
-        """Decodes, binds and checks the arguments of a call of ``size`` bytes; those for another process stay encoded.
+    # ------------------------------------------------------------------------------------------ to its arguments
 
-        Of more than ``LARGE_BYTES``, ``large_arguments`` does so.
+    def prepare(self, call: Call, request: Request, payload: bytes, size: int) -> Awaitable[None] | None:
+        """Decodes, binds and checks the arguments of a call; those for another process stay encoded.
+
+        Args:
+            call: The call; its ``prepared`` becomes the arguments, by place and by name.
+            request: What it asks for.
+            payload: Not looked at.
+            size: Bytes of the request.
+
+        Returns:
+            None, or what to await where the request is large.
 
         Raises:
             SerializationError: One of them is no value; the text names it.
             MessageTooLargeError: They have too many nodes.
             ValidationError: They do not fit the tool.
         """
+        del payload
+        if size > LARGE_BYTES:
+            return self._prepare_large(call, request, size)
+        call.prepared = self._arguments(function_of(call), request, size)
+        return None
+
+    def _arguments(self, tool: Tool, request: Request, size: int) -> tuple[Sequence[Any], dict[str, Any]]:
         bound = read_arguments(tool, request, size, self._max_depth, self._max_nodes)
         return bound if tool.executor != "process" else (list(request.args), dict(request.kwargs))
 
-    async def large_arguments(
-        self, call: Call, tool: Tool, request: Request, size: int
-    ) -> tuple[Sequence[Any], dict[str, Any]]:
-        """As ``arguments``, in a thread; what is for another process is left to that, whatever it holds."""
+    async def _prepare_large(self, call: Call, request: Request, size: int) -> None:
+        """Reads them in a thread; what is for another process is left to that, whatever it holds."""
+        tool = function_of(call)
         if not is_slow_to_read(request):
-            return self.arguments(tool, request, size)
-        if tool.executor == "process":
-            return list(request.args), dict(request.kwargs)
-        call.wait_for("its arguments to be read")
-        bound: tuple[Sequence[Any], dict[str, Any]] = await call.step(
-            in_reader(functools.partial(self.arguments, tool, request, size))
-        )
-        call.begin()
-        return bound
+            call.prepared = self._arguments(tool, request, size)
+        elif tool.executor == "process":
+            call.prepared = (list(request.args), dict(request.kwargs))
+        else:
+            call.wait_for("its arguments to be read")
+            call.prepared = await call.step(in_reader(functools.partial(self._arguments, tool, request, size)))
+            call.begin()
 
     # ----------------------------------------------------------------------------------------------- to a result
 
-    async def invoke(
-        self,
-        call: Call,
-        tool: Tool,
-        request: Request,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        *,
-        emit: EventStream | None = None,
-    ) -> Any:
-        """Runs a tool to its result, made to fit what it declares; of what streams, the list of its values.
+    async def call(
+        self, call: Call, request: Request, answer: ToolCallResponse | ToolCallResult, *, as_bytes: bool = False
+    ) -> None:
+        """Runs a tool to its result, made to fit what it declares, and puts it into the answer.
 
-        Returns:
-            A scalar as it is, anything else encoded.
+        Of what streams, the result is the list of its values.
+
+        Args:
+            call: The call; it was prepared.
+            request: What it asks for.
+            answer: What the caller gets.
+            as_bytes: Not looked at: the answer is a message.
         """
+        del as_bytes
+        tool = function_of(call)
+        args, kwargs = call.prepared
+        finished = False
         if tool.is_stream or tool.executor == "process":
-            return await self._invoke_other(call, tool, request, args, kwargs, emit)
-        if tool.is_async and tool.context_parameter is None:
+            value = await self._invoke_other(Work(call, tool, request, args, kwargs))
+            finished = True
+        elif tool.is_async and tool.context_parameter is None:
             # As _returned does it; most calls come by here, and another coroutine is a thirtieth of them.
             try:
                 value = await call.step(tool.function(*args, **kwargs))
@@ -163,14 +204,18 @@ class ToolRunner:
                     raise ToolRaised(error) from error
                 raise
         else:
-            value = await self._returned(call, tool, request, args, kwargs, emit, finish=True)
-        try:
-            if type(value) in SCALARS and (tool.result is None or type(value) in tool.result.accepts):
-                return value
-        except BaseException as error:
-            # A metaclass is asked for the hash of its class.
-            raise ToolRaised(error) from error
-        return await self._finished(call, tool, value)
+            value = await self._returned(Work(call, tool, request, args, kwargs), finish=True)
+        if not finished:
+            try:
+                finished = type(value) in SCALARS and (tool.result is None or type(value) in tool.result.accepts)
+            except BaseException as error:
+                # A metaclass is asked for the hash of its class.
+                raise ToolRaised(error) from error
+            if not finished:
+                value = await self._finished(call, tool, value)
+        call.refuse_late()
+        answer.result.type_url, answer.result.value = _packed_scalar(value) or self.pack(call, value, tool)
+        answer.success = True
 
     async def _finished(self, call: Call, tool: Tool, value: Any) -> PackedValue:
         """Awaits what has to be awaited of a result, and encodes it, where its thread has not done so."""
@@ -184,46 +229,30 @@ class ToolRunner:
             value = await self._results.items(call, value)
         return await self._results.finished(call, tool, value)
 
-    async def _invoke_other(
-        self,
-        call: Call,
-        tool: Tool,
-        request: Request,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        emit: EventStream | None,
-    ) -> Any:
+    async def _invoke_other(self, work: Work) -> Any:
         """Runs a tool that streams, or that runs in a process."""
+        call, tool = work.call, work.tool
         if not tool.is_stream:
-            return await self._invoke_elsewhere(call, tool, request, args, kwargs, emit)
+            return await self._invoke_elsewhere(work)
         if tool.is_generator and tool.executor == "thread":
-            function = self._bound(call, tool, request, args, kwargs, emit)
+            function = self._bound(work)
             return await self._results.collect_in_thread(call, tool, call.when_begun(self._thread, function))
         if tool.is_generator or tool.executor == "process":
-            return await self._results.collect(call, tool, self._source(call, tool, request, args, kwargs, emit=emit))
-        value = await self._returned(call, tool, request, args, kwargs, emit)
+            return await self._results.collect(call, tool, self._source(work))
+        value = await self._returned(work)
         if _is_a(value, AsyncIterable):
-            return await self._results.collect(call, tool, self._steps(call, tool, _async_iterator(value)))
+            return await self._results.collect(call, tool, self._steps(call, tool, async_iterator(value)))
         values = value if has_items(value) else [value]
         return await self._results.collect_in_thread(call, tool, lambda: iter(values))
 
-    async def _returned(
-        self,
-        call: Call,
-        tool: Tool,
-        request: Request,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        emit: EventStream | None,
-        *,
-        finish: bool = False,
-    ) -> Any:
+    async def _returned(self, work: Work, *, finish: bool = False) -> Any:
         """Runs a function that does not itself yield, and awaits what it returns as long as that can be awaited.
 
         To ``finish`` is to have the result of a function in a thread encoded there, as ``Results.finished_here`` does.
         """
+        call, tool, args, kwargs = work.call, work.tool, work.args, work.kwargs
         if tool.context_parameter is not None:
-            kwargs[tool.context_parameter] = self._context(call, request, emit)
+            kwargs[tool.context_parameter] = self._context(work)
         try:
             if tool.is_async:
                 value = await call.step(tool.function(*args, **kwargs))
@@ -249,7 +278,7 @@ class ToolRunner:
         try:
             return function()
         finally:
-            forks.end_if_due()
+            end_if_forked()
             if began:
                 call.note_step(began)
 
@@ -264,37 +293,25 @@ class ToolRunner:
             raise
         return value
 
-    async def _invoke_elsewhere(
-        self,
-        call: Call,
-        tool: Tool,
-        request: Request,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        emit: EventStream | None,
-    ) -> Any:
-        context = self._context(call, request, emit) if tool.context_parameter is not None else None
+    async def _invoke_elsewhere(self, work: Work) -> Any:
+        call, tool = work.call, work.tool
+        context = self._context(work) if tool.context_parameter is not None else None
         call.wait_for(self._process)
         try:
-            work = self._processes.run(tool, args, kwargs, context, begin=call.begin, depth=call.depth)
-            return await call.step(work)
+            ran = self._processes.run(tool, work.args, work.kwargs, context, begin=call.begin, depth=call.depth)
+            return await call.step(ran)
         except RaisedElsewhereError as error:
             raise ToolRaised(error) from error
 
     # ----------------------------------------------------------------------------------------------- to a stream
 
-    async def chunks(
-        self,
-        call: Call,
-        tool: Tool,
-        request: ToolStreamRequest,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        *,
-        stream_id: str,
+    async def stream(
+        self, call: Call, request: ToolStreamRequest, *, as_bytes: bool = False
     ) -> AsyncGenerator[ToolStreamChunk, None]:
         """Yields a chunk for each value and, where the caller asked for them, for each event; not the last one."""
-        values = self._values(call, tool, request, args, kwargs)
+        del as_bytes
+        tool, stream_id = function_of(call), request.stream_id
+        values = self._values(Work(call, tool, request, *call.prepared), request.config)
         sequence = 0
         try:
             async for event, value in values:
@@ -309,17 +326,15 @@ class ToolRunner:
         finally:
             await values.aclose()
 
-    async def _values(
-        self, call: Call, tool: Tool, request: ToolStreamRequest, args: Sequence[Any], kwargs: dict[str, Any]
-    ) -> AsyncGenerator[tuple[Event | None, Any], None]:
+    async def _values(self, work: Work, asked: StreamConfig) -> AsyncGenerator[tuple[Event | None, Any], None]:
         """Yields what the tool yields and, where the caller asked for it, what it tells on the way.
 
         An event comes as ``(event, None)``, a value as ``(None, value)``.
         """
-        buffer = self._buffer(call, request.config.buffer_size)
-        if request.config.include_events:
+        buffer = self._buffer(work.call, asked.buffer_size)
+        if asked.include_events:
             events = EventStream(buffer)
-            source = self._source(call, tool, request, args, kwargs, buffer=buffer, emit=events)
+            source = self._source(work._replace(emit=events), buffer=buffer)
             merged = events.merge(source, self.tasks)
             try:
                 async for item in merged:
@@ -327,7 +342,7 @@ class ToolRunner:
             finally:
                 await merged.aclose()
             return
-        source = self._source(call, tool, request, args, kwargs, buffer=buffer)
+        source = self._source(work, buffer=buffer)
         try:
             async for value in source:
                 yield None, value
@@ -340,24 +355,15 @@ class ToolRunner:
             raise ValidationError(f"{call.tool.name}: buffer_size is {asked}; it is 0 (the default) or more")
         return min(asked or self.settings.stream_buffer, self.settings.stream_buffer)
 
-    async def _source(
-        self,
-        call: Call,
-        tool: Tool,
-        request: Request,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        *,
-        buffer: int = 0,
-        emit: EventStream | None = None,
-    ) -> AsyncGenerator[Any, None]:
+    async def _source(self, work: Work, *, buffer: int = 0) -> AsyncGenerator[Any, None]:
         """Yields the values of any tool; of one that returns what does not stream, its result."""
+        call, tool = work.call, work.tool
         buffer = buffer or self.settings.stream_buffer
         if tool.is_generator or tool.executor == "process":
-            values: AsyncIterator[Any] = self._iterate(call, tool, request, args, kwargs, buffer, emit)
+            values: AsyncIterator[Any] = self._iterate(work, buffer)
         else:
             began = time.monotonic()
-            value = await self._returned(call, tool, request, args, kwargs, emit)
+            value = await self._returned(work)
             if not call.armed:
                 call.note_step(began)
             # What is declared to be a list is one, whatever it is made of.
@@ -407,49 +413,37 @@ class ToolRunner:
     def _iterator(self, call: Call, tool: Tool, value: Any, buffer: int) -> AsyncIterator[Any]:
         """Iterates what a function returned: an asynchronous iterator in the loop, any other where the tool runs."""
         if _is_a(value, AsyncIterable):
-            return _async_iterator(value)
+            return async_iterator(value)
         if tool.executor == "async" and not tool.is_async:
-            return _in_place(lambda: value)
+            return in_place(lambda: value)
         return self._threads.at(call.depth).iterate(lambda: iter(value), buffer, self._teller.told_here)
 
-    def _iterate(
-        self,
-        call: Call,
-        tool: Tool,
-        request: Request,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        buffer: int,
-        emit: EventStream | None,
-    ) -> AsyncGenerator[Any, None]:
+    def _iterate(self, work: Work, buffer: int) -> AsyncGenerator[Any, None]:
         """Iterates a generator function."""
+        call, tool = work.call, work.tool
         if tool.executor == "process":
-            context = self._context(call, request, emit) if tool.context_parameter is not None else None
+            context = self._context(work) if tool.context_parameter is not None else None
             call.wait_for(self._process)
-            return self._processes.iterate(tool, args, kwargs, context, buffer, begin=call.begin, depth=call.depth)
-        function = self._bound(call, tool, request, args, kwargs, emit)
+            return self._processes.iterate(
+                tool, work.args, work.kwargs, context, buffer, begin=call.begin, depth=call.depth
+            )
+        function = self._bound(work)
         if tool.is_async:
             values: AsyncGenerator[Any, None] = function()
             return values
         if tool.executor == "thread":
             function = call.when_begun(self._thread, function)
             return self._threads.at(call.depth).iterate(function, buffer, self._teller.told_here)
-        return _in_place(function)
+        return in_place(function)
 
-    def _bound(
-        self,
-        call: Call,
-        tool: Tool,
-        request: Request,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        emit: EventStream | None,
-    ) -> Callable[[], Any]:
+    def _bound(self, work: Work) -> Callable[[], Any]:
+        tool, kwargs = work.tool, work.kwargs
         if tool.context_parameter is not None:
-            kwargs[tool.context_parameter] = self._context(call, request, emit)
-        return functools.partial(tool.function, *args, **kwargs)
+            kwargs[tool.context_parameter] = self._context(work)
+        return functools.partial(tool.function, *work.args, **kwargs)
 
-    def _context(self, call: Call, request: Request, emit: EventStream | None) -> ToolContext:
+    def _context(self, work: Work) -> ToolContext:
+        call, request, emit = work.call, work.request, work.emit
         call.context = ToolContext(
             session_id=call.session.id,
             tool_name=call.tool.name,
@@ -461,6 +455,9 @@ class ToolRunner:
             emit=emit.emit if emit is not None else None,
         )
         return call.context
+
+    def try_call(self, call: Call, request: ToolCallRequest, payload: bytes, done: Any) -> None:
+        """Leaves it to ``call``: a function is not called back."""
 
     # --------------------------------------------------------------------------------------------------- answers
 
@@ -508,6 +505,25 @@ class ToolRunner:
         return await self._teller.tell(call, cancelled)
 
 
+def _packed_scalar(value: Any) -> tuple[str, bytes] | None:
+    """Encodes a small scalar; None for anything else, and for what cannot be encoded."""
+    scalar = SCALARS.get(type(value))
+    if scalar is None:
+        return None
+    try:
+        packed = scalar(value)
+    except ToolBridgeError:
+        return None
+    return packed if len(packed[1]) <= _SMALL_BYTES else None
+
+
+def function_of(call: Call) -> Tool:
+    """Returns the function that a call is of."""
+    tool = call.tool.tool
+    assert tool is not None  # noqa: S101 - what has none is no call of a runner
+    return tool
+
+
 def set_duration(metrics: ExecutionMetrics, duration_us: int) -> None:
     """Says what a call took; one that ran took at least a millisecond, rounded up."""
     metrics.duration_ms = duration_us // 1_000 + 1
@@ -547,21 +563,3 @@ def _is_a(value: Any, kind: Any) -> bool:
         return issubclass(type(value), kind)
     except BaseException as error:
         raise ToolRaised(error) from error
-
-
-def _async_iterator(values: Any) -> AsyncIterator[Any]:
-    try:
-        return aiter(values)
-    except BaseException as error:
-        raise ToolRaised(error) from error
-
-
-async def _in_place(function: Callable[[], Any]) -> AsyncGenerator[Any, None]:
-    """Iterates what promised not to block, giving the loop a turn after each value."""
-    values = function()
-    try:
-        for value in values:
-            yield value
-            await asyncio.sleep(0)
-    finally:
-        close(values)

@@ -1,7 +1,7 @@
 """A hub and a bridge whose lifetime is no event loop's of the test."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +12,6 @@ from grpc_tool_bridge.client.bridge import GRPCToolBridge
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.registered_tool import ToolSource
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig
 from grpc_tool_bridge.server import BridgeServer
 
 
@@ -40,21 +39,14 @@ def background_bridge(address: str, settings: Settings) -> Iterator[GRPCToolBrid
 
 
 class _FixtureBridge(GRPCToolBridge):
-    """A bridge that can be closed from where its event loop does not run."""
+    """A bridge that can be closed from where its event loop is not running."""
 
     _loop: asyncio.AbstractEventLoop | None = None
 
-    async def initialize(
-        self,
-        session_id: str | None = None,
-        *,
-        metadata: Mapping[str, str] | None = None,
-        config: SessionConfig | None = None,
-        connect_timeout: float = 5.0,
-    ) -> dict[str, AsyncGRPCProxyTool]:
+    async def initialize(self, *args: Any, **options: Any) -> dict[str, AsyncGRPCProxyTool]:
         """Opens the session and keeps in mind which loop its heartbeat runs in."""
         self._loop = asyncio.get_running_loop()
-        return await super().initialize(session_id, metadata=metadata, config=config, connect_timeout=connect_timeout)
+        return await super().initialize(*args, **options)
 
     def close_from_outside(self) -> None:
         """Closes the bridge, in its own loop where that still exists."""

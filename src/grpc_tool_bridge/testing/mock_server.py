@@ -6,10 +6,8 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import anyio.to_thread
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
@@ -24,6 +22,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolSpec,
 )
 from grpc_tool_bridge.rpc.methods import METHODS, SERVICE_NAME, Method
+from grpc_tool_bridge.testing.running import Running, running_address
 from grpc_tool_bridge.transport.channel import message_options
 from grpc_tool_bridge.transport.proxies import channel_target
 from grpc_tool_bridge.transport.status import ERROR_KEY, status_of
@@ -49,14 +48,14 @@ class _Status(Exception):  # noqa: N818 - a status to answer with; nobody raises
 Answer = Message | _Status
 
 
-class MockBridgeServer:
-    """A real gRPC server in this process that gives the answers it was told to, and keeps the requests.
+class MockBridgeServer(Running):
+    """A real gRPC server in this process that gives prepared answers, and records the requests.
 
     ``with`` and ``async with`` both run it, inside and outside an event loop. Answers can be set before and while it
-    runs, from any thread. A method that has no answer fails with UNIMPLEMENTED, and the text names the call to make.
+    runs, from any thread. A method without an answer fails with UNIMPLEMENTED, and the message names the call to make.
 
     Args:
-        address: ``host:port``; port 0 takes any that is free.
+        address: ``host:port``; port 0 picks a free port.
     """
 
     def __init__(self, address: str = "127.0.0.1:0") -> None:
@@ -75,22 +74,20 @@ class MockBridgeServer:
         """Where the server listens.
 
         Raises:
-            RuntimeError: It does not run.
+            RuntimeError: It is not running.
         """
-        if self._address is None:
-            raise RuntimeError("the mock server does not run, so it has no address; enter it with 'with' first")
-        return self._address
+        return running_address(self._address, "mock server")
 
     # ------------------------------------------------------------------------------------------------- answers
 
     def set_response(self, method: str, *answers: Message | Exception) -> None:
-        """Sets what a method answers, in place of what was set before.
+        """Sets the answers of a method, and replaces earlier ones.
 
         Args:
             method: A method with one response, such as "ExecuteTool".
-            *answers: A message of the method's type, or an exception, which becomes the status that a hub would send
-                for it; of a ToolCommunicationError or an AioRpcError, its own status. Of several answers each call
-                gets the next one, and the last is kept for all further calls.
+            *answers: Messages of the method's type, or exceptions, which become the status that a hub would send for
+                them; a ToolCommunicationError or an AioRpcError its own status. Each call gets the next answer, and
+                the last one repeats.
 
         Raises:
             ValueError: There is no such method, it streams its responses, or no answer is given.
@@ -100,7 +97,7 @@ class MockBridgeServer:
         if rule.response_streaming:
             raise ValueError(f"{method} streams its responses; use set_streaming_response({method!r}, [...])")
         if not answers:
-            raise ValueError(f"no answer is given for {method}; give a {rule.response.__name__}")
+            raise ValueError(f"{method} needs a response; give a {rule.response.__name__}")
         checked = [_answer(rule, answer) for answer in answers]
         with self._lock:
             self._answers[method] = checked
@@ -108,24 +105,24 @@ class MockBridgeServer:
     def set_error(
         self, method: str, code: grpc.StatusCode, details: str = "", *, error_type: str | None = None
     ) -> None:
-        """Makes a method fail, in place of what was set before.
+        """Makes a method fail, and replaces earlier answers.
 
         Args:
             method: Any method, such as "ExecuteTool".
             code: The status; not OK.
             details: The status's text.
-            error_type: A name of the error table: the status then carries it as a hub's own does. Without one it is the
-                bare status of a connection that fails.
+            error_type: A name of the error table, which the status then carries like that of a hub. Without it, the
+                status is that of a failed connection.
 
         Raises:
             ValueError: There is no such method, or the code is OK.
-            TypeError: The code is no status code.
+            TypeError: The code is not a status code.
         """
         rule = _method(method)
         if not isinstance(code, grpc.StatusCode):
             raise TypeError(f"the code is a grpc.StatusCode, such as grpc.StatusCode.UNAVAILABLE, not {code!r}")
         if code is grpc.StatusCode.OK:
-            raise ValueError("OK is no error; use set_response or set_streaming_response")
+            raise ValueError("OK is not an error; use set_response or set_streaming_response")
         trailer: Trailer = ()
         if error_type is not None:
             info = ErrorInfo(type=error_type, message=details, details={"origin": "bridge"})
@@ -135,7 +132,7 @@ class MockBridgeServer:
             (self._streams if rule.response_streaming else self._answers)[method] = [status]
 
     def set_streaming_response(self, method: str, messages: Iterable[Message | Exception]) -> None:
-        """Sets what a streaming method answers to each call, in place of what was set before.
+        """Sets the answers of a streaming method to each call, and replaces earlier ones.
 
         Args:
             method: A method with a stream of responses, such as "StreamTool".
@@ -154,14 +151,14 @@ class MockBridgeServer:
             self._streams[method] = checked
 
     def set_tools(self, *specs: ToolSpec, page_size: int = 0) -> None:
-        """Lets every session see these tools, as a hub does: InitializeSession and GetSessionTools answer with them.
+        """Sets the tools of every session: InitializeSession and GetSessionTools answer with them, like a hub.
 
         Args:
             *specs: The tools.
             page_size: Tools in one answer; a client asks GetSessionTools for the rest. 0: all of them.
 
         Raises:
-            TypeError: One of them is no ToolSpec.
+            TypeError: One of them is not a ToolSpec.
             ValueError: ``page_size`` is below 0.
         """
         for spec in specs:
@@ -184,7 +181,7 @@ class MockBridgeServer:
             self._pages = answers
 
     def requests_for(self, method: str) -> list[Any]:
-        """Returns the requests that a method got so far, in their order.
+        """Returns the recorded requests of a method, in order.
 
         Raises:
             ValueError: There is no such method.
@@ -199,7 +196,7 @@ class MockBridgeServer:
         """Opens a channel to the server, which is closed with it. Needs a running event loop.
 
         Raises:
-            RuntimeError: The server does not run, or there is no event loop.
+            RuntimeError: The server is not running, or there is no event loop.
         """
         asyncio.get_running_loop()
         target, direct = channel_target(self.address, None)
@@ -209,13 +206,13 @@ class MockBridgeServer:
         return channel
 
     def start(self) -> None:
-        """Begins to serve.
+        """Starts serving.
 
         Raises:
-            RuntimeError: It runs already, or cannot listen at its address.
+            RuntimeError: It is already running, or cannot listen at its address.
         """
         if self._server is not None:
-            raise RuntimeError(f"the mock server runs already, at {self._address}")
+            raise RuntimeError(f"the mock server is already running at {self._address}")
         options = [*message_options(MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
         server = grpc.server(ThreadPoolExecutor(_THREADS, "mock-bridge-server"), options=options)
         handlers = {name: self._handler(method) for name, method in METHODS.items()}
@@ -226,7 +223,7 @@ class MockBridgeServer:
         self._server = server
 
     def stop(self) -> None:
-        """Ends calls in flight, closes the channels and stops; the requests can still be read."""
+        """Cancels calls in flight, closes the channels and stops; the requests can still be read."""
         server, self._server, self._address = self._server, None, None
         channels, self._channels = self._channels, []
         if channels:
@@ -235,24 +232,6 @@ class MockBridgeServer:
                 thread.submit(asyncio.run, _close(channels)).result()
         if server is not None:
             server.stop(None).wait()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    async def __aenter__(self) -> Self:
-        self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await anyio.to_thread.run_sync(self.stop)
 
     # ----------------------------------------------------------------------------------------------- behaviour
 
@@ -292,7 +271,7 @@ class MockBridgeServer:
             self._requests[method.name].append(request)
 
     def _page(self, request: Message) -> Answer | None:
-        """Finds the page of the tools that is asked for; None where the answer was set by hand, or is another's."""
+        """Finds the page of the tools that is asked for; None if the answer was set by hand, or is another's."""
         if not isinstance(request, GetSessionToolsRequest):
             return None
         with self._lock:
@@ -302,7 +281,7 @@ class MockBridgeServer:
             number = int(token) if token.isdecimal() and len(token) < MAX_TOKEN_DIGITS else len(self._pages)
             if number < len(self._pages):
                 return self._pages[number]
-        return _Status(grpc.StatusCode.INVALID_ARGUMENT, "the page_token is none that the mock server gave")
+        return _Status(grpc.StatusCode.INVALID_ARGUMENT, "the page_token was not issued by the mock server")
 
     def _next_answer(self, method: Method) -> Answer:
         with self._lock:
@@ -350,7 +329,7 @@ def _status(error: Exception) -> _Status:
 
 
 def _missing(method: Method, call: str) -> _Status:
-    return _Status(grpc.StatusCode.UNIMPLEMENTED, f"the mock server has no answer for {method.name}; call {call} first")
+    return _Status(grpc.StatusCode.UNIMPLEMENTED, f"no response is set for {method.name}; call {call} first")
 
 
 def _send(answer: Answer, context: grpc.ServicerContext) -> Message:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _WAIT = 30.0
+# Characters of a token, roughly.
+TOKEN_CHARS = 4
 
 
 def fields(**values: Any) -> str:
@@ -44,7 +46,7 @@ class Prompt:
 
     @property
     def text(self) -> str:
-        """All that the model is told."""
+        """The whole text of the prompt."""
         return f"{self.system}\n{self.user}"
 
 
@@ -58,7 +60,7 @@ class Failure:
     """
 
     status: int = 500
-    message: str = "the model is out of order"
+    message: str = "the model is unavailable"
 
 
 class Held:

@@ -10,21 +10,20 @@ import signal
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from grpc_tool_bridge.testing.arithmetician import arithmetic
-from grpc_tool_bridge.testing.model_script import Answer, Answers, Failure, Held, Prompt, Script, prompt_of
+from grpc_tool_bridge.testing.model_script import TOKEN_CHARS, Answer, Answers, Failure, Held, Prompt, Script, prompt_of
+from grpc_tool_bridge.testing.running import Running, running_address
 
 _HOST = "127.0.0.1"
 # A caller that has gone is noticed within this.
 _LOOK_SECONDS = 0.05
 _MAX_BODY = 16 * 1024 * 1024
-_TOKEN_CHARS = 4
 _KINDS = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error"}
 
 
-class ModelServer:
+class ModelServer(Running):
     """Serves ``POST /v1/chat/completions`` and ``GET /v1/models`` in threads of its own.
 
     ``with`` and ``async with`` both run it. A ``Failure`` is answered as OpenAI answers errors; a ``Held`` answer waits
@@ -58,11 +57,10 @@ class ModelServer:
         """Its base URL, for ``api_base``.
 
         Raises:
-            RuntimeError: It does not run.
+            RuntimeError: It is not running.
         """
-        if self._http is None:
-            raise RuntimeError("the model server does not run, so it has no address; enter it with 'with' first")
-        return f"http://{_HOST}:{self._http.server_port}/v1"
+        port = None if self._http is None else str(self._http.server_port)
+        return f"http://{_HOST}:{running_address(port, 'model server')}/v1"
 
     def start(self) -> None:
         """Listens; raises OSError where the port is taken."""
@@ -72,7 +70,7 @@ class ModelServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops listening; answers that are held are given up."""
+        """Stops listening; held answers are dropped."""
         if self._http is None or self._thread is None:
             return
         self._http.stopping.set()
@@ -82,29 +80,12 @@ class ModelServer:
         self._http = self._thread = None
 
     def take_raw(self) -> bytes | None:
-        """Returns the next body that stands for no answer."""
+        """Returns the next raw body, if any."""
         return self._raw.pop(0) if self._raw else None
 
     def answer(self, prompt: Prompt) -> Answer:
         """Keeps the prompt and gives the answer to it."""
         return self._script.answer(prompt)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    async def __aenter__(self) -> Self:
-        return self.__enter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 class _Http(ThreadingHTTPServer):
@@ -148,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {name.lower(): value for name, value in self.headers.items()}
             prompt = prompt_of(asked["messages"], headers=headers, body=asked)
         except (ValueError, KeyError, TypeError, AttributeError):
-            self._fail(Failure(400, "the body is no chat"))
+            self._fail(Failure(400, "the body is not a chat completion request"))
             return
         answer = self.server.owner.answer(prompt)
         if isinstance(answer, Held):
@@ -192,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _completion(asked: Any, prompt: Prompt, text: str) -> dict[str, Any]:
-    tokens = len(prompt.text) // _TOKEN_CHARS, len(text) // _TOKEN_CHARS
+    tokens = len(prompt.text) // TOKEN_CHARS, len(text) // TOKEN_CHARS
     return {
         "id": "chatcmpl-scripted",
         "object": "chat.completion",
@@ -205,8 +186,10 @@ def _completion(asked: Any, prompt: Prompt, text: str) -> dict[str, Any]:
 
 def main() -> None:
     """Runs a server that does sums, until it is interrupted."""
-    parser = argparse.ArgumentParser(prog="model_server", description="A model that does sums, on loopback.")
-    parser.add_argument("--port", type=int, default=0, help="to listen at; 0 takes any that is free")
+    parser = argparse.ArgumentParser(
+        prog="model_server", description="A model server on loopback that only does arithmetic."
+    )
+    parser.add_argument("--port", type=int, default=0, help="port to listen at; 0 picks a free one")
     with ModelServer(port=parser.parse_args().port) as server:
         print(server.url, flush=True)  # noqa: T201 - what it is for
         signal.sigwait({signal.SIGINT, signal.SIGTERM})

@@ -1,7 +1,6 @@
 """Fixtures for projects that offer or use tools: a real hub, and a bridge to it.
 
-pytest loads this with every run of every project that has the package, so nothing heavy is imported before a fixture is
-asked for.
+pytest loads this wherever the package is installed, so nothing heavy is imported before a fixture is used.
 """
 
 from collections.abc import Iterator
@@ -16,13 +15,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def bridge_tools() -> "list[ToolSource]":
-    """The tools of ``bridge_server``: none. A project gives its own by a fixture of this name."""
+    """The tools of ``bridge_server``: none. Override this fixture to set them."""
     return []
 
 
 @pytest.fixture
 def bridge_settings() -> "Settings":
-    """The settings of ``bridge_server``: the defaults. A project gives others by a fixture of this name."""
+    """The settings of ``bridge_server``: the defaults. Override this fixture to change them."""
     from grpc_tool_bridge import Settings  # noqa: PLC0415 - costs nothing to those who do not use it
 
     return Settings()
@@ -30,11 +29,11 @@ def bridge_settings() -> "Settings":
 
 @pytest.fixture
 def bridge_server(bridge_tools: "list[ToolSource]", bridge_settings: "Settings") -> "Iterator[BridgeServer]":
-    """A hub that runs in a thread of its own; ``bridge_server.address`` is where it listens.
+    """A hub in its own thread, at ``bridge_server.address``.
 
-    What a test leaves running in it is ended with it, without a grace.
+    Calls that a test leaves running are cancelled at its end.
     """
-    from grpc_tool_bridge.testing.background import running_hub  # noqa: PLC0415 - likewise
+    from grpc_tool_bridge.testing.background import running_hub  # noqa: PLC0415 - as above
 
     with running_hub(bridge_tools, bridge_settings) as server:
         yield server
@@ -42,12 +41,12 @@ def bridge_server(bridge_tools: "list[ToolSource]", bridge_settings: "Settings")
 
 @pytest.fixture
 def bridge(bridge_server: "BridgeServer", bridge_settings: "Settings") -> "Iterator[GRPCToolBridge]":
-    """A bridge to ``bridge_server`` that has no session yet.
+    """A bridge to ``bridge_server``, not yet initialized.
 
     An async test awaits ``bridge.initialize()``, a plain one calls ``bridge.sync.initialize()``. It is closed after the
-    test, whatever ran the test's event loop.
+    test.
     """
-    from grpc_tool_bridge.testing.background import background_bridge  # noqa: PLC0415 - likewise
+    from grpc_tool_bridge.testing.background import background_bridge  # noqa: PLC0415 - as above
 
     with background_bridge(bridge_server.address, bridge_settings) as made:
         yield made

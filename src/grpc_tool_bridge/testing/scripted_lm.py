@@ -17,27 +17,24 @@ from dspy.lm15 import (
 )
 
 from grpc_tool_bridge.testing.arithmetician import arithmetic
-from grpc_tool_bridge.testing.model_script import Answer, Answers, Failure, Held, Prompt, Script
+from grpc_tool_bridge.testing.model_script import TOKEN_CHARS, Answer, Answers, Failure, Held, Prompt, Script
 
 _RATE_LIMITED = 429
 _FAULT = 500
-# A token, roughly.
-_TOKEN_CHARS = 4
 
 
 class ScriptedLM(dspy.LM):  # type: ignore[misc] # dspy has no types
-    """A ``dspy.LM`` whose answers are given beforehand.
+    """A ``dspy.LM`` with prepared answers.
 
-    DSPy's own code runs, down to where a request would leave for a model. Tokens are counted as a quarter of the
-    characters.
+    All of DSPy's code runs, except that no request is sent. Four characters count as one token.
 
     Args:
         answers: The answers in order (``str``; ``Failure``; ``Held``, which waits to be released), or a function from
-            the prompt to the answer. Without them it does sums with whatever tool calculates.
-        num_retries: Further tries after a failure that is worth one.
+            the prompt to the answer. By default it does arithmetic with any tool that calculates.
+        num_retries: Further attempts after a retryable failure.
 
     Attributes:
-        prompts: What it was asked so far.
+        prompts: The prompts so far.
     """
 
     def __init__(self, answers: Answers = arithmetic, *, num_retries: int = 0) -> None:
@@ -49,7 +46,7 @@ class ScriptedLM(dspy.LM):  # type: ignore[misc] # dspy has no types
 
     @property
     def prompts(self) -> list[Prompt]:
-        """What it was asked so far."""
+        """The prompts so far."""
         return self._script.prompts
 
 
@@ -62,7 +59,7 @@ class _Engine:
     def complete(self, request: Request) -> Response:
         answer = self._script.answer(_prompt(request))
         if isinstance(answer, Held):
-            raise TypeError("a held answer is for callers that await it; call the module with acall")
+            raise TypeError("a held answer needs a caller that awaits it; call the module with acall")
         return _response(request, answer)
 
     def stream(self, request: Request) -> Iterator[Any]:
@@ -105,8 +102,8 @@ def _response(request: Request, answer: str | Failure) -> Response:
         elif answer.status == _RATE_LIMITED:
             kind = RateLimitError
         raise kind(answer.message, status=answer.status)
-    asked = len(_prompt(request).text) // _TOKEN_CHARS
-    said = len(answer) // _TOKEN_CHARS
+    asked = len(_prompt(request).text) // TOKEN_CHARS
+    said = len(answer) // TOKEN_CHARS
     return Response(
         id=None,
         model=request.model,

@@ -1,4 +1,4 @@
-"""A network between a client and a hub that fails when a test says so."""
+"""A network between a client and a hub that fails on demand."""
 
 import asyncio
 import socket
@@ -6,12 +6,11 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-import anyio.to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from grpc_tool_bridge.testing.running import Running, running_address
 from grpc_tool_bridge.transport.addresses import join_address, split_address
 
 Direction = Literal["to_hub", "to_client", "both"]
@@ -19,32 +18,32 @@ Direction = Literal["to_hub", "to_client", "both"]
 # Of what one end sent, as much is held in each direction of a connection before its sender is held up.
 _CHUNK_BYTES = 64 * 1024
 _CHUNKS = 16
-# A limited bandwidth is kept to by pieces of so many seconds.
+# A limited bandwidth is kept to by pieces of this many seconds.
 _PIECE_SECONDS = 0.02
 
 # On, and no time for what was not sent: closing resets.
 _RESET = struct.pack("ii", 1, 0)
 
 
-class ToxicProxy:
-    """A TCP proxy between a client and a hub, whose connections break, stall and slow down as a test tells them to.
+class ToxicProxy(Running):
+    """A TCP proxy between a client and a hub, whose connections a test can break, stall and slow down.
 
     ``with`` and ``async with`` both run it, inside and outside an event loop. Its methods can be called from any
-    thread while it runs; each has taken effect when it returns. Bytes are counted once they were passed on.
+    thread while it runs; each has taken effect when it returns. Bytes are counted when they have been forwarded.
 
     Args:
-        target: The hub, as ``host:port``; as an attribute it can be set anew, for the connections that follow.
-        address: ``host:port`` to listen at; port 0 takes any that is free.
+        target: The hub, as ``host:port``; the attribute can be changed, for later connections.
+        address: ``host:port`` to listen at; port 0 picks a free port.
 
     Attributes:
-        connections: Connections that are open.
-        accepted: Connections that came so far and were not refused.
-        refused: Connections that came and were refused.
-        bytes_to_hub: Bytes that were passed on to the hub.
-        bytes_to_client: Bytes that were passed on to clients.
+        connections: Open connections.
+        accepted: Connections accepted so far.
+        refused: Connections refused so far.
+        bytes_to_hub: Bytes forwarded to the hub.
+        bytes_to_client: Bytes forwarded to clients.
 
     Raises:
-        ValueError: One of the addresses is none.
+        ValueError: One of the addresses is not valid.
     """
 
     def __init__(self, target: str, address: str = "127.0.0.1:0") -> None:
@@ -75,65 +74,63 @@ class ToxicProxy:
         """Where clients connect to.
 
         Raises:
-            RuntimeError: It does not run.
+            RuntimeError: It is not running.
         """
-        if self._address is None:
-            raise RuntimeError("the proxy does not run, so it has no address; enter it with 'with' first")
-        return self._address
+        return running_address(self._address, "proxy")
 
     @property
     def connections(self) -> int:
-        """Connections that are open."""
+        """Open connections."""
         return len(self._open)
 
     @property
     def bytes_to_hub(self) -> int:
-        """Bytes that were passed on to the hub."""
+        """Bytes forwarded to the hub."""
         return self._to_hub.passed
 
     @property
     def bytes_to_client(self) -> int:
-        """Bytes that were passed on to clients."""
+        """Bytes forwarded to clients."""
         return self._to_client.passed
 
     # ------------------------------------------------------------------------------------------------- troubles
 
     def cut(self) -> None:
-        """Resets all connections at once; new ones are taken."""
+        """Resets all connections; new ones are accepted."""
         self._call(self._cut)
 
     def cut_after(self, size: int, direction: Direction = "to_hub") -> None:
-        """Passes on ``size`` more bytes of all connections together, then resets them all, once.
+        """Forwards ``size`` more bytes of all connections together, then resets them all, once.
 
         Args:
-            size: Bytes; counted anew from now on.
-            direction: Whose bytes count; "both": of each direction for itself.
+            size: Bytes, counted from now on.
+            direction: Which bytes count; "both": each direction separately.
 
         Raises:
             ValueError: The size is not above 0, or there is no such direction.
         """
-        _check(size > 0, f"size is {size}; it is above 0, and cut() is for at once")
+        _check(size > 0, f"size is {size}; it must be above 0; to cut at once, use cut()")
         self._change(direction, left=size)
 
     def refuse(self) -> None:
-        """Resets new connections as they come; those that are open stay."""
+        """Resets new connections; open ones stay."""
         self._call(self._set_refusing, True)
 
     def restore(self) -> None:
-        """Takes new connections again, and ends what ``stall``, ``delay``, ``limit`` and ``cut_after`` did."""
+        """Accepts new connections again, and undoes ``stall``, ``delay``, ``limit`` and ``cut_after``."""
         self._call(self._set_refusing, False)
         self._change("both", stalled=False, delay=0.0, bandwidth=0, left=None)
 
     def stall(self, direction: Direction = "both") -> None:
-        """Passes nothing on, as a network that is gone without a word; what comes is kept and holds up its sender."""
+        """Forwards nothing, like a network that is silently gone; data is kept and slows down its sender."""
         self._change(direction, stalled=True)
 
     def resume(self, direction: Direction = "both") -> None:
-        """Ends ``stall``; what was kept goes on."""
+        """Ends ``stall``; kept data is forwarded."""
         self._change(direction, stalled=False)
 
     def delay(self, seconds: float, direction: Direction = "both") -> None:
-        """Passes everything on so many seconds after it came; 0: at once.
+        """Forwards everything this many seconds after it arrived; 0: immediately.
 
         Raises:
             ValueError: The seconds are below 0, or there is no such direction.
@@ -142,7 +139,7 @@ class ToxicProxy:
         self._change(direction, delay=seconds)
 
     def limit(self, bytes_per_second: int, direction: Direction = "both") -> None:
-        """Passes on so many bytes a second, of all connections together; 0: as many as come.
+        """Forwards this many bytes per second, of all connections together; 0: unlimited.
 
         Raises:
             ValueError: The number is below 0, or there is no such direction.
@@ -153,14 +150,14 @@ class ToxicProxy:
     # ------------------------------------------------------------------------------------------------- lifetime
 
     def start(self) -> None:
-        """Begins to listen.
+        """Starts listening.
 
         Raises:
-            RuntimeError: It runs already.
+            RuntimeError: It is already running.
             OSError: It cannot listen at its address.
         """
         if self._portal is not None:
-            raise RuntimeError(f"the proxy runs already, at {self._address}")
+            raise RuntimeError(f"the proxy is already running at {self._address}")
         with ExitStack() as stack:
             portal = stack.enter_context(start_blocking_portal())
             self._address = portal.call(self._listen)
@@ -168,35 +165,17 @@ class ToxicProxy:
         self._portal = portal
 
     def stop(self) -> None:
-        """Resets all connections and listens no more; the counts can still be read."""
+        """Resets all connections and stops listening; the counts can still be read."""
         portal, self._portal, self._address = self._portal, None, None
         if portal is not None:
             portal.call(self._close)
             self._stack.close()
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    async def __aenter__(self) -> Self:
-        self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await anyio.to_thread.run_sync(self.stop)
-
     # ---------------------------------------------------------------------------------- in the proxy's own thread
 
     def _call(self, function: Callable[..., Any], *args: Any) -> None:
         if self._portal is None:
-            raise RuntimeError("the proxy does not run; enter it with 'with' first")
+            raise RuntimeError("the proxy is not running; enter it with 'with' first")
         self._portal.call(function, *args)
 
     def _change(self, direction: Direction, **changes: Any) -> None:

@@ -1,1 +1,1 @@
-"""What stands behind ``@tool``: a signature read, described, and compiled into a binder."""
+"""The parts of ``@tool``: a signature read, described, and compiled into a binder."""

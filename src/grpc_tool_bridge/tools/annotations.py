@@ -70,7 +70,7 @@ def checkable(annotation: Any) -> Any:
     if kind in _ITERATORS:
         # It travels as the list of what it gives, and is one again for whoever asks for one.
         item, read = checkable(args[0]) if args else Any, _generated if kind in _GENERATORS else _iterated
-        return Annotated[list[item], AfterValidator(read)]  # type: ignore[valid-type] # likewise
+        return Annotated[list[item], AfterValidator(read)]  # type: ignore[valid-type] # as above
     ready = tuple(item if isinstance(item, list) else checkable(item) for item in args)
     if origin is None or all(new is old for new, old in zip(ready, args, strict=True)):
         return annotation
@@ -110,12 +110,12 @@ def or_none(annotation: Any) -> Any:
             return Annotated[(or_none(annotation.__origin__), *annotation.__metadata__)]
         return typing.Optional[annotation]  # noqa: UP045 - not of all types
     except TypeError:
-        # It is no type; whoever compiles it says so.
+        # It is not a type; whoever compiles it says so.
         return annotation
 
 
 def without_none(annotation: Any) -> Any:
-    """Gives what an annotation allows besides None, where that is one type; else the annotation itself."""
+    """Gives what an annotation allows besides None, if that is one type; else the annotation itself."""
     if typing.get_origin(annotation) not in _UNIONS:
         return annotation
     others = [item for item in typing.get_args(annotation) if item is not type(None)]
@@ -159,12 +159,12 @@ def unalias(annotation: Any) -> Any:
 
 
 def unpacked(annotation: Any) -> Any:
-    """Gives what stands inside ``Unpack[…]``; None where the annotation is none."""
+    """Gives what stands inside ``Unpack[…]``; None if the annotation is none."""
     return typing.get_args(annotation)[0] if typing.get_origin(annotation) in _UNPACKS else None
 
 
 def typed_dict_of(annotation: Any) -> Any:
-    """Gives the class of a TypedDict, with or without type arguments; None where the annotation is none."""
+    """Gives the class of a TypedDict, with or without type arguments; None if the annotation is none."""
     cls = typing.get_origin(annotation) or annotation
     return cls if typing_extensions.is_typeddict(cls) else None
 
@@ -290,7 +290,7 @@ def _typed_dicts(annotation: Any, seen: dict[int, Any]) -> Iterator[Any]:
         return
     seen[id(annotation)] = annotation
     cls = typing.get_origin(annotation) or annotation
-    # What else stands in Annotated is no type.
+    # What else stands in Annotated is not a type.
     parts: list[Any] = [*typing.get_args(annotation)][: 1 if cls is Annotated else None]
     if isinstance(annotation, TypeVar):
         parts += [*annotation.__constraints__, *filter(None, [annotation.__bound__])]

@@ -23,16 +23,16 @@ from grpc_tool_bridge.tools.wording import describe_problems, show
 POSITIONAL = "*"
 # More than any count of missing arguments can make up for.
 _GIVEN_TWICE = 1_000_000
-# After so many unknown names, further ones are refused without a search for what they may have meant.
+# After this many unknown names, further ones are refused without a search for what they may have meant.
 _MAX_HINTS = 8
 _MAX_NAME_CHARS = 64
-# Of the names that a tool takes, so many are told to whoever gives another.
+# Of the names that a tool takes, this many are told to whoever gives another.
 _MAX_LISTED = 20
-# After so many problems with one starred parameter, there are just "more".
+# After this many problems with one starred parameter, there are just "more".
 _MAX_TOLD = 5
-# After so many arguments with problems, the others are not looked at.
+# After this many arguments with problems, the others are not looked at.
 _MAX_PROBLEMS = 100
-# Past so many problems in one argument, only its first items are gone through for the text.
+# Past this many problems in one argument, only its first items are gone through for the text.
 _MANY = 1_000
 _FIRST_ITEMS = 100
 # Of what a validator of the program's raised, so much is told.
@@ -132,7 +132,7 @@ class Binder:
         self._filled = tuple(slot for slot in self._by_name.values() if slot.make_default is not None)
         if self._filled:
             self._bind_given = self.bind
-            # Set only where there is something to fill in, so that no other tool's calls pay for it.
+            # Set only if there is something to fill in, so that no other tool's calls pay for it.
             self.bind = self._bind_filled  # type: ignore[method-assign]
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
@@ -240,7 +240,7 @@ class Binder:
     def _take_other(self, call: _Call, name: str, value: Any, *, given: int) -> None:
         """Takes an argument whose name is no ordinary parameter's."""
         if name == self._context:
-            call.report(name, "is filled in by the bridge, leave it out")
+            call.report(name, "is filled in by the bridge; omit it")
         elif self._var_kwargs is not None:
             call.extra_kwargs[name] = _checked(call, self._var_kwargs, name, value)
         elif self._var_args is None or name != self._var_args.name:
@@ -319,4 +319,4 @@ def _describe(error: CheckError, slot: _Slot, value: Any, prefix: str) -> str:
     except BaseException as first:  # noqa: BLE001 - see _checked
         if isinstance(first, CheckError) and first.error_count() <= _MANY:
             return f"{describe_problems(first, prefix)} of {count:,}"
-    return f"{prefix} has {count:,} things wrong with it".lstrip()
+    return f"{prefix} has {count:,} problems".lstrip()

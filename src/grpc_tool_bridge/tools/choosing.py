@@ -16,7 +16,7 @@ _OPEN = frozenset(
 )
 # Begins the label of a union's choice in the path of an error. No argument can be called so.
 CHOICE_MARK = "\0"
-# Likewise, where the choice was made beforehand and says nothing of what is wrong.
+# The same, if the choice was made beforehand and says nothing of what is wrong.
 PICK_MARK = "\1"
 _CLASS = "grpc_tool_bridge_class"
 _INSIDE = ("schema", "lax_schema", "strict_schema", "steps", "choices")

@@ -24,7 +24,7 @@ class ClassValidators:
 
 
 def _no_compiler(cls: Any) -> Reader:
-    raise RuntimeError(f"what reads a {cls.__qualname__} is compiled by tooling.checks, which is not imported")
+    raise RuntimeError(f"what reads a {cls.__qualname__} is compiled by tools.checks, which is not imported")
 
 
 CLASSES = ClassValidators()

@@ -28,7 +28,7 @@ _log = logging.getLogger("grpc_tool_bridge.tool")
 
 
 class ToolRuntime(Protocol):
-    """What stands behind a context: the hub itself, or a worker's link to it."""
+    """What a context talks to: the hub itself, or a worker's link to it."""
 
     async def get_variable(self, name: str) -> Any:
         """Returns the value; raises NotFoundError (VariableNotFound)."""
@@ -54,13 +54,13 @@ class ToolContext:
 
     A parameter annotated ``ToolContext`` is filled in by the bridge. ``progress``, ``log``, ``time_left`` and
     ``cancelled`` may be used from any thread; the awaitable methods from async tools. A tool that runs in a thread
-    uses the same methods through ``ctx.sync``, which blocks until they are done.
+    uses the same methods through ``ctx.sync``, which blocks.
 
     Attributes:
         session_id: The session that the call belongs to.
         tool_name: The tool's own name.
-        request_id: The caller's name for the call; may be empty.
-        metadata: What the caller sent along in the request's ``context``.
+        request_id: The id that the caller gave the call; may be empty.
+        metadata: The ``context`` of the caller's request.
     """
 
     def __init__(
@@ -88,21 +88,21 @@ class ToolContext:
     # ------------------------------------------------------------------------------------------------ the call
 
     def time_left(self) -> float:
-        """Returns the seconds until the call's deadline; 0 when it has passed."""
+        """Returns the seconds until the call's deadline; 0 if it has passed."""
         return max(0.0, self._deadline - time.monotonic())
 
     @property
     def cancelled(self) -> bool:
-        """Whether the call is over for its caller: cancelled, or past its deadline. A thread tool should look often."""
+        """Whether the call was cancelled or timed out. A thread tool should check it often."""
         return self._cancelled or self._deadline <= time.monotonic()
 
     def raise_if_cancelled(self) -> None:
-        """Raises CallCancelledError where the call is over for its caller."""
+        """Raises CallCancelledError if the call was cancelled or timed out."""
         if self.cancelled:
-            raise CallCancelledError(f"{self.tool_name}: the call is over for its caller")
+            raise CallCancelledError(f"{self.tool_name}: the call was cancelled or timed out")
 
     def mark_cancelled(self) -> None:
-        """Tells the tool that its call is over. Called by the bridge."""
+        """Tells the tool that its call has ended. Called by the bridge."""
         self._cancelled = True
 
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
@@ -110,7 +110,7 @@ class ToolContext:
 
         Args:
             current: How far the tool is, in a unit of its choice.
-            total: Where it ends, in the same unit; None where that is not known.
+            total: The end, in the same unit; None if not known.
             message: What it is doing.
         """
         for name, number in (("current", current), ("total", total or 0.0)):
@@ -119,12 +119,12 @@ class ToolContext:
         self._send(Progress(current=current, total=total or 0.0, message=wire_text(message, MAX_MESSAGE_CHARS)))
 
     def log(self, message: str, *, level: LogLevel = "info", **fields: Any) -> None:
-        """Writes a line to the log here, and to a caller that asked for events.
+        """Writes a line to the log here, and sends it to a caller that asked for events.
 
         Args:
             message: The line.
             level: "debug", "info", "warning" or "error".
-            **fields: Facts beside the line, sent as text.
+            **fields: Additional fields, sent as text.
         """
         check_type("message", message, str, A_TEXT)
         if level not in list(_LEVELS):
@@ -146,7 +146,7 @@ class ToolContext:
 
         Args:
             name: The variable's name.
-            default: Returned where there is no such variable; without it that is an error.
+            default: Returned if the variable does not exist.
 
         Raises:
             NotFoundError: There is no such variable and no default.
@@ -164,11 +164,11 @@ class ToolContext:
 
         Args:
             name: The variable's name, 1 to 256 printable characters.
-            value: Any value that the bridge can carry.
-            expected_revision: Set only where this is the present revision (0: where there is no such variable).
+            value: Any value that the bridge can send.
+            expected_revision: Set only if this is the current revision (0: if the variable does not exist).
 
         Raises:
-            ConflictError: The present revision is another.
+            ConflictError: The current revision is another one.
         """
         check_text("name", name, _A_VARIABLE, may_be_empty=True)
         return await self._runtime.set_variable(name, value, expected_revision)
@@ -178,31 +178,31 @@ class ToolContext:
 
         Raises:
             NotFoundError: There is no such variable.
-            ConflictError: The present revision is not ``expected_revision``.
+            ConflictError: The current revision is not ``expected_revision``.
         """
         check_text("name", name, _A_VARIABLE, may_be_empty=True)
         await self._runtime.delete_variable(name, expected_revision)
 
     async def list_variables(self, prefix: str = "") -> list[VariableInfo]:
-        """Lists the session's variables whose names begin with ``prefix``, by name."""
+        """Lists the session's variables whose names start with ``prefix``, sorted by name."""
         check_text("prefix", prefix, may_be_empty=True)
         return await self._runtime.list_variables(prefix)
 
     async def call_tool(self, tool_id: str, /, *args: Any, **kwargs: Any) -> Any:
-        """Calls another tool of the session; it shares this call's deadline and place.
+        """Calls another tool of the session, within this call's deadline.
 
         Raises:
-            ToolExecutionError: The tool failed, or there is none of that id.
+            ToolExecutionError: The tool failed, or does not exist.
         """
         check_text("tool_id", tool_id, A_NAME)
         return await self._runtime.call_tool(tool_id, args, kwargs)
 
     def stream_tool(self, tool_id: str, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        """Streams another tool of the session; it shares this call's deadline and place."""
+        """Streams another tool of the session, within this call's deadline."""
         check_text("tool_id", tool_id, A_NAME)
         return self._runtime.stream_tool(tool_id, args, kwargs)
 
     @property
     def sync(self) -> "SyncView[ToolContext]":
-        """The same methods for a tool that runs in a thread: each blocks until it is done."""
+        """The same methods for a tool that runs in a thread; each blocks until it has finished."""
         return SyncView(self, self._loop)

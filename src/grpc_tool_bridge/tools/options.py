@@ -42,7 +42,7 @@ def fitting_name(function: Callable[..., Any], asked: str | None) -> str:
     """Gives a tool's name: the one asked for, else the function's.
 
     Raises:
-        TypeError: It is no text.
+        TypeError: It is not a text.
         ValueError: It cannot be a tool's name.
     """
     name = own_name(function) if asked is None else asked
@@ -68,11 +68,11 @@ def fitting_type(name: str, asked: ToolType.ValueType | None, signature: Signatu
     if asked is None or asked == natural:
         return natural
     if asked not in ToolType.values():
-        raise ValueError(f"{name}: there is no tool type {asked!r}; leave type out")
+        raise ValueError(f"{name}: {asked!r} is not a tool type; omit type")
     if asked != ToolType.BATCH or signature.is_stream:
         why = "a function that yields is" if signature.is_stream else "a function that does not yield is"
         raise ValueError(
-            f"{name}: type {ToolType.Name(asked)} does not fit: {why} {ToolType.Name(natural)}; leave type out"
+            f"{name}: type {ToolType.Name(asked)} does not match: {why} {ToolType.Name(natural)}; omit type"
         )
     first = next(iter(signature.parameters), None)
     kind = plain(without_none(first.annotation)) if first is not None and first.positional else None
@@ -92,19 +92,19 @@ def fitting_executor(
     if asked not in (None, "async", "thread", "process"):
         raise ValueError(f"{name}: executor is 'async', 'thread' or 'process', not {asked!r}")
     if asked in ("thread", "process") and signature.is_async:
-        raise ValueError(f"{name}: an async function runs on the event loop; leave executor out, or use a plain def")
+        raise ValueError(f"{name}: an async function runs on the event loop; omit executor, or use a plain def")
     if asked == "process":
         what = _hidden(function, signature)
         if what:
             raise ValueError(
                 f"{name}: a process finds a function by its module and its name there, so that {what} cannot run in "
-                "one; use a def at the top level of a module, or leave executor out"
+                "one; use a def at the top level of a module, or omit executor"
             )
     return asked or ("async" if signature.is_async else "thread")
 
 
 def _hidden(function: Callable[..., Any], signature: Signature) -> str:
-    """Says what makes that a function cannot be found by its name; nothing where it can."""
+    """Says what makes that a function cannot be found by its name; nothing if it can."""
     if inspect.ismethod(function) or signature.needs_instance:
         return "a method, which needs its instance,"
     if not inspect.isfunction(function):
@@ -166,7 +166,7 @@ def _checked_limits(name: str, limits: ResourceLimits | Mapping[str, int]) -> Re
         limits = _limits_of(name, limits)
     for field, value in limits.ListFields():
         if value < 0:
-            raise ValueError(f"{name}: the limit {field.name} must not be negative; 0 is no limit of its own")
+            raise ValueError(f"{name}: the limit {field.name} must not be negative; 0 means no limit of its own")
     return limits
 
 
@@ -175,7 +175,7 @@ def _limits_of(name: str, limits: Mapping[str, int]) -> ResourceLimits:
     known = ResourceLimits.DESCRIPTOR.fields_by_name
     for key, value in dict(limits).items():
         if key not in known:
-            raise ValueError(f"{name}: there is no limit {key!r}; the limits are {', '.join(known)}")
+            raise ValueError(f"{name}: {key!r} is not a limit; the limits are {', '.join(known)}")
         if type(value) is not int:
             raise TypeError(f"{name}: the limit {key} is a whole number, not {value!r}")
         try:

@@ -75,29 +75,29 @@ def pipeline(
 ) -> Tool:
     """Makes a composite tool: its steps call other tools of the session, in the hub.
 
-    A call of it is one call for its caller: the steps share its deadline, its place and its cancellation. The first
-    step that fails ends it, with that step's error; ``details["step"]`` and ``details["tool"]`` say where.
+    For its caller, it is one call: the steps share its deadline and its cancellation. The first step that fails ends it
+    with that step's error; ``details["step"]`` and ``details["tool"]`` say which one.
 
     Args:
-        name: The tool's name, of the same form as any tool's.
+        name: The tool's name.
         description: What the tool is for.
         steps: What ``step``, ``parallel`` and ``each`` return, in order.
-        inputs: For each input its type, or ``(type, default)``, as arguments are annotated.
-        result: What it returns: plain data with references to inputs and results, as in a step. By default the result
-            of the last step.
-        tool_id: What a call names; the name where not given.
-        version: A text of your choice.
-        idempotent: Whether calling it twice does no more than calling it once.
+        inputs: For each input its type, or ``(type, default)``.
+        result: The result: plain data with references to inputs and results, as in a step. Default: the result of the
+            last step.
+        tool_id: The id that calls use; default: the name.
+        version: Any text.
+        idempotent: Whether calling it twice has the same effect as calling it once.
         limits: A ResourceLimits, or its fields by name.
         examples: Calls that show how the tool is used, as text.
-        metadata: Facts for whoever lists the tools; ``"pipeline"`` is taken.
+        metadata: Texts by name, for clients that list the tools; ``"pipeline"`` is reserved.
 
     Returns:
-        The tool, to be offered as any other.
+        The tool, which can be served like any other.
 
     Raises:
         TypeError: An option is of the wrong type.
-        ValueError: A step refers to something that is not there, or an option has a value that cannot be.
+        ValueError: A step refers to something undefined, or an option has an invalid value.
     """
     for what, given in (("inputs", inputs), ("metadata", metadata)):
         if given is not None:
@@ -265,7 +265,7 @@ class _Run:
             for place, item in waiting:
                 results[place] = await self._call(part.step, {**self.values, ITEM: item}, f"{label}[{place}]")
 
-        await _together([work() for _ in range(min(part.at_once, len(items)))])
+        await _together([work() for _ in range(min(part.max_concurrency, len(items)))])
         return results
 
     async def _call(self, step: Step, values: Mapping[str, Any], label: str) -> Any:

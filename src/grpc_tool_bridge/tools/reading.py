@@ -1,6 +1,6 @@
 """How models and dataclasses are read back from the dicts that they travel as.
 
-``wire.records`` writes them; whatever it writes, in either form, is read as an equal object. So besides the keys that a
+``values.records`` writes them; whatever it writes, in either form, is read as an equal object. Besides the keys that a
 class is constructed from, the names of its fields and the keys of its output are taken; what it computes is left out;
 and keys that the class does not know make it the one subclass that has exactly those. Any other key is the class's own
 to ignore, to keep or to refuse, as its configuration says.
@@ -28,7 +28,7 @@ _MAX_NAMED = 5
 
 
 def reads_fields(node: Schema) -> Schema:
-    """Makes a core schema of a model or a dataclass read what ``wire.records`` writes.
+    """Makes a core schema of a model or a dataclass read what ``values.records`` writes.
 
     Args:
         node: The schema, a copy whose parts have been rewritten already.
@@ -225,7 +225,7 @@ def _set_field(made: Any, name: str, given: Any) -> None:
 
 
 def _subclass_with(cls: Any, keys: frozenset[str], known: Collection[str]) -> Any:
-    """Finds the subclass that has fields of just these keys; None where there is none.
+    """Finds the subclass that has fields of just these keys; None if there is none.
 
     Args:
         cls: The class that is declared.
@@ -245,7 +245,7 @@ def _subclass_with(cls: Any, keys: frozenset[str], known: Collection[str]) -> An
 
 
 def the_one(found: list[Any]) -> Any:
-    """Gives the only class of a list; None where there is none.
+    """Gives the only class of a list; None if there is none.
 
     Raises:
         PydanticCustomError: There are several.
@@ -266,7 +266,7 @@ def subclasses_of(cls: Any) -> list[Any]:
     waiting = list(cls.__subclasses__())
     while waiting:
         each = waiting.pop(0)
-        # A class with slots is made anew by its decorator, which leaves the first one behind.
+        # The decorator of a class with slots makes another class, and orphans the first one.
         if each not in found and not getattr(each, "__pydantic_generic_metadata__", {}).get("origin"):
             found.append(each)
         waiting.extend(each.__subclasses__())

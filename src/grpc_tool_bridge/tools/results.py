@@ -74,6 +74,6 @@ def streams(value: Any) -> bool:
 
 
 def has_items(value: Any) -> bool:
-    """Whether what was returned where a stream is declared is the list of its values."""
+    """Whether the result of a declared stream is the list of its values."""
     kind = type(value)
     return issubclass(kind, AsyncIterable | Iterable) and not issubclass(kind, str | bytes | bytearray | Mapping)

@@ -183,7 +183,7 @@ def _generate(schemas: Mapping[str, Any], mode: JsonSchemaMode) -> tuple[dict[st
 
 
 def _without_wrong_names(part: Any, definitions: Mapping[Any, Any]) -> None:
-    """Takes out what is said of the keys of a dict where they are no texts: as keys in JSON, all of them are."""
+    """Takes out what is said of the keys of a dict if they are no texts: as keys in JSON, all of them are."""
     if isinstance(part, dict):
         names = part.get("propertyNames")
         if isinstance(names, dict):

@@ -27,6 +27,7 @@ from grpc_tool_bridge.tools.annotations import (
 )
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.docstrings import Docstring, read_docstring
+from grpc_tool_bridge.tools.typespecs import bare_text
 
 EMPTY = inspect.Parameter.empty
 POSITIONAL_ONLY = inspect.Parameter.POSITIONAL_ONLY
@@ -94,9 +95,9 @@ class Signature:
     Attributes:
         parameters: What a caller may give, in order: without ``self`` and the context.
         context: Name of the parameter that the bridge fills in, if there is one.
-        context_index: How many arguments may be given by position before the context stands in the way; None where it
+        context_index: How many arguments may be given by position before the context stands in the way; None if it
             does not.
-        result: Annotation of the result or, of a generator, of one item; ``EMPTY`` where there is none.
+        result: Annotation of the result or, of a generator, of one item; ``EMPTY`` if there is none.
         description: The docstring without what it says of the arguments and the result.
         result_description: What the docstring says about the result.
         is_async: Whether it is a coroutine function or an async generator function.
@@ -134,7 +135,9 @@ def read_signature(function: Callable[..., Any], label: str) -> Signature:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{label}: it has no signature to read ({error}); wrap it in a function with one") from error
+        raise TypeError(
+            f"{label}: its signature cannot be read ({error}); wrap it in a function that has one"
+        ) from error
     code, described = implementation(function), described_by(function)
     raw = list(signature.parameters.values())
     needs_instance = _is_unbound_method(function, raw)
@@ -219,7 +222,7 @@ def _read_parameters(item: inspect.Parameter, resolve: "_Resolver", doc: Docstri
         return [_parameter(item.name, item.kind, typing.get_args(inside)[0], EMPTY, doc, where)]
     if item.kind is not VAR_KEYWORD or typed_dict_of(inside) is None:
         raise TypeError(
-            f"{where}: {_text_of(annotation)} cannot be read; give its arguments as parameters of their own"
+            f"{where}: {bare_text(annotation)} cannot be read; give its arguments as parameters of their own"
         )
     return _read_keys(item.name, inside, doc, where)
 
@@ -228,7 +231,7 @@ def _read_keys(name: str, typed_dict: Any, doc: Docstring, where: str) -> list[P
     try:
         hints = typed_dict_hints(typed_dict)
     except NameError as error:
-        raise UnresolvedNameError(f"{where}: a key of {_text_of(typed_dict)} cannot be resolved ({error})") from error
+        raise UnresolvedNameError(f"{where}: a key of {bare_text(typed_dict)} cannot be resolved ({error})") from error
     found = []
     for key, hint in hints.items():
         required, annotation = is_required(typed_dict, key, hint)
@@ -247,7 +250,7 @@ def _parameter(name: str, kind: Any, annotation: Any, default: Any, doc: Docstri
     if (default is EMPTY or default is OMITTED) and kind not in (VAR_POSITIONAL, VAR_KEYWORD):
         found = annotated_default(annotation, where)
         if found is not None:
-            # One that is made anew for each call cannot be told beforehand.
+            # One that is made for each call cannot be told beforehand.
             default, make_default = OMITTED if found.value is PydanticUndefined else found.value, found.make
     if default is None:
         annotation = or_none(annotation)
@@ -259,10 +262,6 @@ def _check_names(parameters: tuple[Parameter, ...], label: str) -> None:
     for place, name in enumerate(names):
         if name in names[:place]:
             raise TypeError(f"{label}: '{name}' is both a parameter and a key of its **kwargs, or a key of two")
-
-
-def _text_of(annotation: Any) -> str:
-    return str(annotation).removeprefix("typing.")
 
 
 def _is_unbound_method(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> bool:
@@ -321,14 +320,14 @@ def _find_context(parameters: tuple[Parameter, ...], label: str) -> Parameter | 
         return None
     if len(found) > 1:
         names = " and ".join(f"'{item.name}'" for item in found)
-        raise TypeError(f"{label}: parameters {names} are both a ToolContext; there is one for each call")
+        raise TypeError(f"{label}: parameters {names} are both a ToolContext; a tool can have only one")
     context = found[0]
     if context.variadic or context.kind is POSITIONAL_ONLY:
         raise TypeError(
             f"{label}: parameter '{context.name}' is given by name: it must not be positional-only or starred"
         )
     if context.positional and any(item.kind is VAR_POSITIONAL for item in parameters):
-        raise TypeError(f"{label}: parameter '{context.name}' stands in the way of the starred one; put it after that")
+        raise TypeError(f"{label}: parameter '{context.name}' comes before the starred one; put it after that")
     return context
 
 

@@ -50,7 +50,7 @@ _KINDS: Mapping[str, Any] = {
 _NARROWING = ("multiple of ", "ge ", "gt ", "le ", "lt ")
 _OR_NONE = " | None"
 
-# By the name of a core schema, which is also the type's name in Python: the types that pass where nothing narrows them.
+# By the name of a core schema, which is also the type's name in Python: the types that pass if nothing narrows them.
 _TYPES: Mapping[str, frozenset[type]] = {
     "int": frozenset({int}),
     "float": frozenset({float, int}),
@@ -139,7 +139,7 @@ def read_arguments(spec: ToolSpec) -> SpecArguments | None:
     """Reads the arguments of a spec.
 
     Returns:
-        The arguments; None where the spec says nothing of them.
+        The arguments; None if the spec says nothing of them.
 
     Raises:
         ValidationError: There are too many of them, their names cannot be used, or the input schema is none.
@@ -179,7 +179,7 @@ def _read_schema(spec: ToolSpec) -> _InputSchema | None:
         return msgspec.json.decode(text, type=_InputSchema)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ValidationError(
-            f"tool {spec.name!r}: its input_schema is no JSON Schema of an object: {str(error)[:200]}"
+            f"tool {spec.name!r}: its input_schema is not a JSON Schema of an object: {str(error)[:200]}"
         ) from None
 
 
@@ -224,7 +224,7 @@ def _parameter(item: ArgumentSpec) -> Parameter:
 
 
 def _facts_of(parameter: Parameter, schema: _InputSchema | None) -> Any:
-    """Finds what the input schema says of one value of an argument; None where it says nothing."""
+    """Finds what the input schema says of one value of an argument; None if it says nothing."""
     if schema is None:
         return None
     if parameter.kind is VAR_KEYWORD:
@@ -338,7 +338,7 @@ def _without_null(facts: Any) -> tuple[dict[str, Any] | None, bool]:
     """Takes null out of a choice of it and another schema.
 
     Returns:
-        The other schema, None where that is more than a type and its rules; and whether there was a null.
+        The other schema, None if that is more than a type and its rules; and whether there was a null.
     """
     or_none = False
     if isinstance(facts, dict) and isinstance(choices := facts.get("anyOf"), list):

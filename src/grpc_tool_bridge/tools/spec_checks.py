@@ -56,7 +56,7 @@ class SpecCheck:
         # place and whether a call must give it.
         self._by_place: tuple[tuple[int, Container[str]], ...] = ()
         self._named: dict[str, tuple[Container[str], int, bool]] = {}
-        # How many arguments are left that a call must give, when so many are given by position; None: not compiled.
+        # How many arguments are left that a call must give, when this many are given by position; None: not compiled.
         self._required: tuple[int, ...] | None = None
         self._ordered = False
 

@@ -21,7 +21,7 @@ from grpc_tool_bridge.tools.signatures import (
 from grpc_tool_bridge.tools.typespecs import allowed_values, elixir_type, python_type
 from grpc_tool_bridge.values.serialization import serialize_value
 
-# How a parameter is given, where that is not both ways; in ``custom_rules``, since the wire has no field for it.
+# How a parameter is given, if that is not both ways; in ``custom_rules``, since the wire has no field for it.
 _KIND_RULES = {
     POSITIONAL_ONLY: "positional-only",
     KEYWORD_ONLY: "keyword-only",
@@ -40,7 +40,7 @@ def describe_tool(
         type_: The tool's type.
         signature: Its signature.
         checks: A check for each parameter, by name.
-        result: The check of the result; None where it has no annotation.
+        result: The check of the result; None if it has no annotation.
 
     Returns:
         A spec without limits, examples, metadata and version, whose id is the name.

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from grpc_tool_bridge.config.renamed import warn_renamed
 from grpc_tool_bridge.tools.options import TOOL_NAME
 from grpc_tool_bridge.tools.templates import NAME, check_template, is_reference
 
@@ -24,7 +25,7 @@ ITEM = "item"
 MAX_DECLARATION_BYTES = 65_536
 
 # Enough that most of the time nobody waits for one slow item; the tool's own limits hold besides.
-_AT_ONCE = 10
+_MAX_CONCURRENCY = 10
 
 
 class _Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename={"as_": "as"}):
@@ -54,13 +55,21 @@ class Each(_Data, frozen=True, tag_field="kind", tag="each"):
         over: Template of the list.
         step: The step; ``$item`` is the item.
         as_: Name of the list of its results; may be empty.
-        at_once: Items that are worked on at the same time.
+        max_concurrency: Calls that run at the same time.
+        at_once: What ``max_concurrency`` was called before; read, but not written.
     """
 
     over: Any
     step: Step
     as_: str = ""
-    at_once: int = _AT_ONCE
+    max_concurrency: int = _MAX_CONCURRENCY
+    at_once: int | None = None
+
+    def __post_init__(self) -> None:
+        """Takes the number under its old name."""
+        if self.at_once is not None:
+            msgspec.structs.force_setattr(self, "max_concurrency", self.at_once)
+            msgspec.structs.force_setattr(self, "at_once", None)
 
 
 class Parallel(_Data, frozen=True, tag_field="kind", tag="parallel"):
@@ -89,10 +98,10 @@ def step(tool: str, /, *args: Any, as_: str = "", **kwargs: Any) -> Step:
 
     Args:
         tool: The tool's id.
-        *args: Its arguments by position: plain data in which a text such as ``"$url"`` or ``"$page.links.0"`` stands
-            for an input or an earlier result, and ``"$last"`` for the result of the step before.
-        as_: Name under which later steps find the result.
-        **kwargs: Its arguments by name, likewise.
+        *args: Its arguments by position: plain data in which a text such as ``"$url"`` or ``"$page.links.0"`` refers to
+            an input or an earlier result, and ``"$last"`` to the result of the previous step.
+        as_: Name by which later steps refer to the result.
+        **kwargs: Its arguments by name.
 
     Returns:
         The step.
@@ -101,30 +110,42 @@ def step(tool: str, /, *args: Any, as_: str = "", **kwargs: Any) -> Step:
 
 
 def parallel(*steps: Part) -> Parallel:
-    """Makes steps of a pipeline that run at the same time; none of them sees another's result.
+    """Makes steps of a pipeline that run in parallel; none of them can refer to another's result.
 
     Args:
-        *steps: What ``step`` and ``each`` return; several steps after one another are a pipeline of their own.
+        *steps: What ``step`` and ``each`` return; for a sequence of steps, call another pipeline.
 
     Returns:
-        One step, whose result is the list of theirs. The first that fails ends the others.
+        One step, whose result is the list of their results. The first failure cancels the others.
     """
     return Parallel(list(steps))
 
 
-def each(over: Any, step: Step, /, *, as_: str = "", at_once: int = _AT_ONCE) -> Each:
+def each(
+    over: Any,
+    step: Step,
+    /,
+    *,
+    as_: str = "",
+    max_concurrency: int = _MAX_CONCURRENCY,
+    at_once: int | None = None,
+) -> Each:
     """Makes a step of a pipeline that calls a tool for every item of a list.
 
     Args:
-        over: The list, mostly a reference such as ``"$pages"``.
-        step: What ``step`` returns; ``"$item"`` in it is the item.
-        as_: Name under which later steps find the list of results.
-        at_once: Items that are worked on at the same time.
+        over: The list, usually a reference such as ``"$pages"``.
+        step: What ``step`` returns; ``"$item"`` in it refers to the item.
+        as_: Name by which later steps refer to the list of results.
+        max_concurrency: Calls that run at the same time.
+        at_once: Deprecated: use ``max_concurrency``.
 
     Returns:
-        The step, whose result is the list of results in the order of the items. The first failure ends the others.
+        The step, whose result is the list of results in the order of the items. The first failure cancels the others.
     """
-    return Each(over, step, as_, at_once)
+    if at_once is not None:
+        warn_renamed("at_once", "max_concurrency")
+        max_concurrency = at_once
+    return Each(over, step, as_, max_concurrency)
 
 
 def tools_of(part: Part) -> list[str]:
@@ -142,7 +163,7 @@ def read_declaration(text: str) -> Declaration:
     """Reads a declaration from its JSON, still to be checked.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a declaration.
     """
     if len(text) > MAX_DECLARATION_BYTES:
         raise ValueError(
@@ -189,14 +210,14 @@ def _check_part(part: Any, label: str, known: Collection[str]) -> list[str]:
     match part:
         case Step():
             if not TOOL_NAME.fullmatch(part.tool if type(part.tool) is str else ""):
-                raise ValueError(f"step {label}: {part.tool!r} is no tool's id")
+                raise ValueError(f"step {label}: {part.tool!r} is not a tool's id")
             _check_template([part.args, part.kwargs], known, f"step {label} ({part.tool})")
         case Each(step=Step(as_="")):
             where = f"step {label} (each {part.step.tool})"
-            if type(part.at_once) is not int or part.at_once < 1:
-                raise ValueError(f"{where}: at_once is {part.at_once!r}; it is 1 or more")
+            if type(part.max_concurrency) is not int or part.max_concurrency < 1:
+                raise ValueError(f"{where}: max_concurrency is {part.max_concurrency!r}; it is 1 or more")
             if not is_reference(part.over) and not isinstance(part.over, list):
-                raise ValueError(f"{where}: it goes over a list or a reference to one, not {part.over!r}")
+                raise ValueError(f"{where}: it iterates over a list or a reference to one, not {part.over!r}")
             _check_template(part.over, known, where)
             _check_part(part.step, label, dict.fromkeys([*known, ITEM]))
         case Each(step=Step()):
@@ -207,7 +228,7 @@ def _check_part(part: Any, label: str, known: Collection[str]) -> list[str]:
         case Parallel():
             raise ValueError(f"step {label}: parallel() has no steps")
         case _:
-            raise TypeError(f"step {label}: {part!r} is none of step(), each() and parallel()")
+            raise TypeError(f"step {label}: {part!r} is not a step(), each() or parallel()")
     return [part.as_] if part.as_ else []
 
 
@@ -220,9 +241,9 @@ def _check_template(template: Any, known: Collection[str], where: str) -> None:
 
 def _add(known: dict[str, None], name: Any, where: str) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ValueError(f"{where}: {name!r} is no name; a name is letters, digits and '_'")
+        raise ValueError(f"{where}: {name!r} is not a name; a name has letters, digits and '_'")
     if name in (LAST, ITEM):
-        raise ValueError(f"{where}: the bridge itself gives the name {name!r}; choose another")
+        raise ValueError(f"{where}: the name {name!r} is reserved by the bridge; choose another")
     if name in known:
         raise ValueError(f"{where}: there is a {name!r} already; choose another name")
     known[name] = None

@@ -149,7 +149,7 @@ def _named(cls: Any, fields: list[_Field], value: Any) -> Any:
 
 
 def _subclass_of(cls: Any, value: Mapping[Any, Any], known: Container[str]) -> Any:
-    """Finds the subclass that was written: by its tag or, where there are none, by the fields that it has."""
+    """Finds the subclass that was written: by its tag or, if there are none, by the fields that it has."""
     config = getattr(cls, "__struct_config__", None)
     if config is not None and config.tag_field:
         tag = value.get(config.tag_field, config.tag)

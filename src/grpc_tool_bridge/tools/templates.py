@@ -16,7 +16,7 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 # Levels of dicts and lists in one template.
 _MAX_DEPTH = 32
-# Of a value without the asked-for key, so many of its keys are told.
+# Of a value without the asked-for key, this many of its keys are told.
 _MAX_TOLD = 20
 _MAX_TEXT = 60
 
@@ -46,13 +46,13 @@ def check_template(template: Any, known: Collection[str], depth: int = 0) -> Non
     elif isinstance(template, dict):
         for key, item in template.items():
             if not isinstance(key, str):
-                raise ValueError(f"the key {key!r} is no text")  # noqa: TRY004 - a wrong template, like any other
+                raise ValueError(f"the key {key!r} is not text")  # noqa: TRY004 - a wrong template, like any other
             check_template(item, known, depth + 1)
     elif isinstance(template, list):
         for item in template:
             check_template(item, known, depth + 1)
     elif not (template is None or isinstance(template, str | int | float)) or not _is_finite(template):
-        raise ValueError(f"{template!r} is nothing that JSON can carry; make it an input with a default")
+        raise ValueError(f"{template!r} cannot be written as JSON; make it an input with a default")
 
 
 def fill_template(template: Any, values: Mapping[str, Any]) -> Any:
@@ -83,11 +83,11 @@ def _check_reference(reference: str, known: Collection[str]) -> None:
     found = _REFERENCE.fullmatch(reference)
     if found is None:
         raise ValueError(
-            f"{reference!r} is no reference such as '$name.key'; for this very text write {f'${reference}'!r}"
+            f"{reference!r} is not a reference such as '$name.key'; for this very text write {f'${reference}'!r}"
         )
     if found[1] not in known:
         there = ", ".join(f"'${name}'" for name in known) or "nothing"
-        raise ValueError(f"{reference!r} is not known here; what is known: {there}")
+        raise ValueError(f"{reference!r} is not defined here; defined names: {there}")
 
 
 def _is_finite(template: Any) -> bool:

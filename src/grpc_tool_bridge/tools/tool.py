@@ -65,11 +65,11 @@ _PLANNED = frozenset(
 class Tool:
     """A function as a tool. Immutable; made by ``tool`` or ``as_tool``.
 
-    It can be called as the function itself, and has its name, docstring and signature. As an attribute of a class it
-    binds to the instance as a function does.
+    It can be called like the function itself, and has its name, docstring and signature. As an attribute of a class it
+    binds to the instance like a function.
 
-    Where an annotation names what is defined further down in the module, the function is read when the first attribute
-    is asked for, at the latest when the tool is registered; a name that is not there then is a TypeError.
+    If an annotation refers to a name that is defined later in the module, the function is inspected when an attribute
+    of the tool is first used, at the latest when the tool is registered; a name that is still undefined is a TypeError.
 
     Attributes:
         spec: What peers see of it.
@@ -77,13 +77,13 @@ class Tool:
         is_async: Whether it is a coroutine function or an async generator function.
         is_generator: Whether it is a generator function, async or not.
         is_stream: Whether its values are sent one by one: it yields, or says that it returns what yields.
-        result: The check of what it returns or, of a stream, of each value; None where nothing is checked.
+        result: The check of what it returns or, of a stream, of each value; None if nothing is checked.
         executor: Where it runs: "async" on the event loop, "thread" in a thread, "process" in a spawned process.
         context_parameter: Name of the parameter that the bridge fills in with a ToolContext.
         bind: Checks and converts ``(args, kwargs)`` of a call and returns them ready for ``function(*args, **kwargs)``,
             the context still to be added by name; raises ValidationError, whose ``details`` has a text for each wrong
             argument (``Binder.bind``).
-        bind_first: Likewise, for what may be large (``Binder.bind_first``).
+        bind_first: The same for large arguments (``Binder.bind_first``).
     """
 
     spec: ToolSpec
@@ -152,7 +152,7 @@ class Tool:
         return Tool(types.MethodType(self.function, instance), self._plan)
 
     def __setattr__(self, name: str, value: object) -> Never:
-        raise AttributeError(f"tool {self.__name__!r} cannot be changed; make another from its function")
+        raise AttributeError(f"tool {self.__name__!r} cannot be changed; make another one from its function")
 
     def __delattr__(self, name: str) -> Never:
         self.__setattr__(name, None)
@@ -201,27 +201,27 @@ def tool(
 
     Args:
         function: A function, generator function, bound method, callable object or ``functools.partial``, async or not.
-        name: The tool's name, 1 to 128 letters, digits, ``_``, ``-`` or ``.``; the function's where not given.
-        tool_id: What a call names; the tool's name where not given. Of the same form.
-        description: What the tool is for; the docstring without its arguments and result where not given.
+        name: The tool's name, 1 to 128 letters, digits, ``_``, ``-`` or ``.``; default: the function's.
+        tool_id: The id that calls use, of the same form as a name; default: the tool's name.
+        description: What the tool is for; default: the docstring without its arguments and result.
         type: BATCH for a function that takes a list of inputs. The others follow from the function.
-        version: A text of your choice. Replicas of a tool share it.
-        idempotent: Whether calling twice with the same arguments does no more than calling once.
+        version: Any text. All workers of a tool must have the same version.
+        idempotent: Whether calling twice with the same arguments has the same effect as calling once.
         limits: A ResourceLimits, or its fields by name. 0: no limit of the tool's own.
-        executor: "async" runs a sync function on the event loop: it promises not to block. "process" runs one in a
-            spawned process, which a deadline or a cancellation really stops; it must be a ``def`` at the top level of a
-            module. Otherwise async functions run on the event loop, and sync ones in threads.
+        executor: "async" runs a sync function on the event loop, where it must not block. "process" runs it in its own
+            process, which a deadline or a cancellation kills; it must be a ``def`` at the top level of a module. By
+            default, async functions run on the event loop, and sync ones in threads.
         examples: Calls that show how the tool is used, as text.
-        metadata: Facts for whoever lists the tools.
-        check_result: Whether what the function returns is made to fit its return annotation, and an error of the tool
-            where it does not. False for large results that are known to fit: they are sent as they are.
+        metadata: Texts by name, for clients that list the tools.
+        check_result: Whether the result is converted to the return annotation; a result that does not match is an error
+            of the tool. False sends results unchecked, which is faster for large ones.
 
     Returns:
         The tool, or without ``function`` a decorator that makes it.
 
     Raises:
         TypeError: The function cannot be a tool, or an option is of the wrong type.
-        ValueError: An option does not fit the function, or has a value that cannot be.
+        ValueError: An option does not match the function, or has an invalid value.
     """
     options = ToolOptions(
         name, tool_id, description, type, version, idempotent, limits, executor, examples, metadata, check_result
@@ -230,13 +230,13 @@ def tool(
 
 
 def as_tool(obj: Tool | Callable[..., Any]) -> Tool:
-    """Makes a tool of what is offered as one.
+    """Makes a tool of anything that is accepted as one.
 
     Args:
         obj: A tool, or anything that ``tool`` takes.
 
     Returns:
-        ``obj`` itself where it is a tool, else a tool with every option at its default.
+        ``obj`` itself if it is a tool, otherwise a tool with default options.
 
     Raises:
         TypeError: It cannot be a tool, such as a method without its instance.
@@ -298,7 +298,7 @@ def _tool_inside(obj: object) -> Tool | None:
 
 def _check_callable(function: object) -> None:
     if isinstance(function, Tool):
-        raise TypeError(f"{function.spec.name!r} is a tool already; give its options where it is made")
+        raise TypeError(f"{function.spec.name!r} is a tool already; set its options where it is defined")
     if isinstance(function, staticmethod | classmethod):
         raise TypeError(f"put @{type(function).__name__} above @tool, not below it")
     if isinstance(function, type):
@@ -306,6 +306,6 @@ def _check_callable(function: object) -> None:
     if inspect.iscoroutine(function):
         # Nobody will await it, and Python would warn of that.
         function.close()
-        raise TypeError(f"a tool is the function itself, not a call of it; write {function.__name__}, without ()")
+        raise TypeError(f"a tool is the function itself, not its result; write {function.__name__}, without ()")
     if not callable(function):
         raise TypeError(f"a tool is a function or something else that can be called, not {function!r}")

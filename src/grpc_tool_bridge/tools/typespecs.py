@@ -10,13 +10,13 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, Flag
 from pathlib import PurePath
-from typing import Annotated, Any, ForwardRef, Literal, NewType, TypeVar, Union
+from typing import Annotated, Any, ForwardRef, Literal, TypeVar, Union
 from uuid import UUID
 
 import typing_extensions
 from pydantic import BaseModel
 
-from grpc_tool_bridge.tools.annotations import hints_of
+from grpc_tool_bridge.tools.annotations import hints_of, unalias
 
 _ELIXIR_CLASSES: dict[Any, str] = {
     Any: "any()",
@@ -59,7 +59,7 @@ def elixir_type(annotation: Any) -> str:
 
 def _python(annotation: Any, within: Within) -> str:
     if annotation in within:
-        return getattr(annotation, "__name__", None) or _bare(annotation)
+        return getattr(annotation, "__name__", None) or bare_text(annotation)
     within = _entered(annotation, within)
     annotation = plain(annotation)
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
@@ -73,8 +73,8 @@ def _python(annotation: Any, within: Within) -> str:
         return annotation.__forward_arg__
     if origin is not None:
         inside = ", ".join(_argument_text(item, within) for item in args)
-        return f"{_python(origin, within)}[{inside}]" if args else _bare(annotation)
-    return getattr(annotation, "__name__", None) or _bare(annotation)
+        return f"{_python(origin, within)}[{inside}]" if args else bare_text(annotation)
+    return getattr(annotation, "__name__", None) or bare_text(annotation)
 
 
 def _elixir(annotation: Any, within: Within) -> str:
@@ -123,14 +123,10 @@ def allowed_values(annotation: Any) -> list[str]:
 def plain(annotation: Any) -> Any:
     """Strips what does not change the values: Annotated, NewType, and the ``type`` statement's aliases."""
     while True:
-        if typing.get_origin(annotation) is Annotated:
-            annotation = annotation.__origin__
-        elif isinstance(annotation, NewType):
-            annotation = annotation.__supertype__
-        elif type(annotation).__name__ == "TypeAliasType":
-            annotation = annotation.__value__
-        else:
+        annotation = unalias(annotation)
+        if typing.get_origin(annotation) is not Annotated:
             return annotation
+        annotation = annotation.__origin__
 
 
 def public_name(cls: type) -> str:
@@ -140,7 +136,8 @@ def public_name(cls: type) -> str:
     return f"{root if is_public else cls.__module__}.{cls.__qualname__}"
 
 
-def _bare(annotation: Any) -> str:
+def bare_text(annotation: Any) -> str:
+    """Writes an annotation as Python does, without the name of its module ``typing``."""
     return str(annotation).removeprefix("typing.")
 
 

@@ -2,7 +2,7 @@
 
 Serializers are applied: the output schema describes what they make. What is the program's own runs in no event loop.
 
-What is in a model or a dataclass is written by its own class (``wire.records``).
+What is in a model or a dataclass is written by its own class (``values.records``).
 """
 
 from typing import Any

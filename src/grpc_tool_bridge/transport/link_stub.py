@@ -1,20 +1,175 @@
-"""The generated stub's methods over a link."""
+"""The generated stub's methods over a link, and gRPC's face for the calls and the errors of a link."""
 
+import asyncio
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from grpc_tool_bridge.link.envelopes import call_prefix
-from grpc_tool_bridge.rpc.methods import METHODS, Method
-from grpc_tool_bridge.transport.link_calls import LinkCall, LinkStreamCall, LinkUnaryCall
+import grpc.aio
+from grpc.aio import AioRpcError, Metadata
 
-Metadata = Iterable[tuple[str, str | bytes]]
+from grpc_tool_bridge.aio.loops import running_loop
+from grpc_tool_bridge.errors import ToolBridgeError
+from grpc_tool_bridge.link.calls import LinkCall
+from grpc_tool_bridge.link.dialer import Dialer, DialledLink
+from grpc_tool_bridge.link.envelopes import call_prefix
+from grpc_tool_bridge.link.outbox import INITIAL_CREDIT
+from grpc_tool_bridge.link.status import is_transient
+from grpc_tool_bridge.link.streams import Endpoint
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkStatus
+from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
+from grpc_tool_bridge.rpc.methods import METHODS, Method
+from grpc_tool_bridge.rpc.nodes import NODE_BYTES, check_message
+from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
+from grpc_tool_bridge.transport.channel import Connection
+from grpc_tool_bridge.transport.frames import GrpcEndpoint
+from grpc_tool_bridge.transport.status import RpcError, as_rpc_error, from_link_status, from_rpc_error, rpc_error
+
+# A hub's own lists, such as a page of tools, may have many small fields; what values hold does not count here.
+_MAX_ANSWER_NODES = 1_000_000
+_UNCOUNTED_BYTES = _MAX_ANSWER_NODES * NODE_BYTES
+
+Entries = Iterable[tuple[str, str | bytes]]
+
+
+class StubCall(LinkCall, grpc.aio.Call):
+    """A call over a link in the shape of gRPC's own: what ends it is an AioRpcError.
+
+    Args:
+        method: Its method.
+        prefix: What ``call_prefix`` made of that and of its options.
+
+    Attributes:
+        method: As given.
+        metadata: As its caller gave it.
+    """
+
+    metadata: tuple[tuple[str, str | bytes], ...] = ()
+    _error: AioRpcError | None
+    _trailing: tuple[tuple[str, Any], ...] = ()
+
+    def __init__(self, method: Method, prefix: bytes) -> None:
+        # As ``OutgoingCall`` does; a call of its own for that is a twentieth of what the stub takes.
+        self.prefix = prefix
+        self.method = method
+
+    def fail(self, error: Exception) -> None:
+        """Ends it with an error, as gRPC would have raised it."""
+        super().fail(as_rpc_error(error))
+
+    def ended(self, status: LinkStatus) -> None:
+        """As of ``LinkCall``."""
+        if status.code:
+            super().fail(from_link_status(status))
+        else:
+            self.succeed()
+
+    def told(self, event: LinkEvent) -> None:
+        """Takes the trailing metadata, which the hub tells on the way."""
+        if event.log.logger == METADATA_LOGGER:
+            self.take_trailing(event.log.fields.items())
+
+    def take_trailing(self, metadata: Iterable[tuple[str, Any]]) -> None:
+        """Takes the trailing metadata of an answer."""
+        self._trailing = tuple(metadata)
+
+    def parsed(self, payload: bytes) -> Any:
+        """Reads a response; one that is none is gRPC's INTERNAL."""
+        response = self.method.response
+        try:
+            if len(payload) > _UNCOUNTED_BYTES:
+                check_message(payload, response, f"the answer to {self.method.name}", _MAX_ANSWER_NODES)
+            return response.FromString(payload)
+        except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError
+            text = f"the response cannot be read: {str(failure)[:200]}"
+            raise rpc_error(grpc.StatusCode.INTERNAL, text) from None
+
+    def done(self) -> bool:
+        """Tells whether it has ended."""
+        return self._over
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """Calls ``callback`` with the call once it has ended."""
+        if self._over:
+            asyncio.get_running_loop().call_soon(callback, self)
+        else:
+            self._callbacks = (*self._callbacks, callback)
+
+    def cancelled(self) -> bool:
+        """Tells whether it was cancelled here."""
+        return self._cancelled
+
+    async def initial_metadata(self) -> Metadata:
+        """Returns nothing: a link has none."""
+        return Metadata()
+
+    async def trailing_metadata(self) -> Metadata:
+        """Returns what the hub told with the answer, or with the error."""
+        await self._has_ended()
+        return self._error.trailing_metadata() if self._error is not None else Metadata(*self._trailing)
+
+    async def code(self) -> grpc.StatusCode:
+        """Returns the status, once there is one."""
+        await self._has_ended()
+        return self._error.code() if self._error is not None else grpc.StatusCode.OK
+
+    async def details(self) -> str:
+        """Returns the text of the status, once there is one."""
+        await self._has_ended()
+        return (self._error.details() or "") if self._error is not None else ""
+
+    async def wait_for_connection(self) -> None:
+        """Does nothing: a call that waits for its link waits where it is awaited."""
+
+    async def _has_ended(self) -> None:
+        """Waits for the end; whoever is cancelled here leaves the call alone."""
+        if not self._over:
+            ended = asyncio.Event()
+            self.add_done_callback(lambda _: ended.set())
+            await ended.wait()
+
+
+class UnaryCall(StubCall, grpc.aio.UnaryUnaryCall[Any, Any]):
+    """A call with one answer; await it."""
+
+    __await__ = LinkCall.steps
+
+
+class StreamCall(StubCall, grpc.aio.UnaryStreamCall[Any, Any]):
+    """A call with a stream of answers; iterate over it, or ``read`` it."""
+
+    def __init__(self, method: Method, prefix: bytes, window: int = INITIAL_CREDIT) -> None:
+        super().__init__(method, prefix)
+        self.open_window(window)
+
+    async def read(self) -> Any:
+        """Returns the next message, or ``grpc.aio.EOF``."""
+        payload = await super().read()
+        if payload is None:
+            return grpc.aio.EOF
+        if self.carrier is not None and not self._over:
+            self.carrier.grant(self, len(payload))
+        return self.parsed(payload)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        message = await self.read()
+        if message is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return message
 
 
 class Starter(Protocol):
-    """What begins calls."""
+    """What begins calls: a link, or what keeps one up.
 
-    def start(self, call: LinkCall, request: Any, /) -> None:
+    Attributes:
+        start_request: Sends a call, now or when there is a link that takes it.
+    """
+
+    @property
+    def start_request(self) -> Callable[[LinkCall, Any], None]:
         """Sends a call, now or when there is a link that takes it."""
 
 
@@ -32,14 +187,14 @@ class LinkStub:
     def __init__(self, starter: Starter) -> None:
         for name, method in METHODS.items():
             if not method.request_streaming:
-                kind = LinkStreamCall if method.response_streaming else LinkUnaryCall
+                kind = StreamCall if method.response_streaming else UnaryCall
                 setattr(self, name, _LinkMethod(method, kind, starter))
 
     def is_replaced(self, name: str) -> bool:
         """Tells whether a method is no longer the stub's own."""
         return not isinstance(getattr(self, name), _LinkMethod)
 
-    def give_way(self, stub: Any) -> None:
+    def delegate_to(self, stub: Any) -> None:
         """Lets another stub have the calls of those methods that are still this one's own."""
         for name in METHODS:
             if isinstance(getattr(self, name, None), _LinkMethod):
@@ -51,7 +206,7 @@ class LinkStub:
 
 
 class _LinkMethod:
-    def __init__(self, method: Method, kind: type[LinkUnaryCall | LinkStreamCall], starter: Starter) -> None:
+    def __init__(self, method: Method, kind: type[UnaryCall | StreamCall], starter: Starter) -> None:
         self._method = method
         self._starter = starter
         self._prefix = call_prefix(method.name)
@@ -62,11 +217,11 @@ class _LinkMethod:
         request: Any,
         *,
         timeout: float | None = None,
-        metadata: Metadata | None = None,
+        metadata: Entries | None = None,
         credentials: object = None,  # noqa: ARG002 - the signature is gRPC's
         wait_for_ready: bool | None = None,
         compression: object = None,  # noqa: ARG002 - likewise
-    ) -> LinkUnaryCall | LinkStreamCall:
+    ) -> UnaryCall | StreamCall:
         """Begins the call."""
         if timeout is None and metadata is None:
             call = self._make(self._method, self._prefix)
@@ -78,10 +233,10 @@ class _LinkMethod:
             call.limit(timeout)
         if wait_for_ready is False:
             call.waits = False
-        self._starter.start(call, request)
+        self._starter.start_request(call, request)
         return call
 
-    def _prefix_with(self, timeout: float | None, metadata: Metadata | None) -> bytes:
+    def _prefix_with(self, timeout: float | None, metadata: Entries | None) -> bytes:
         if timeout is None and not metadata:
             return self._prefix
         sent: Mapping[str, str] = {key: _as_text(value) for key, value in metadata or ()}
@@ -91,3 +246,83 @@ class _LinkMethod:
 
 def _as_text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+class LinkTransport(Dialer):
+    """A client's calls over one link that is kept up, as a stub.
+
+    Args:
+        target: Where the hub is.
+        dial_again, serves, features: As of ``Dialer``.
+
+    Attributes:
+        where, on_moved: As of ``Dialer``.
+        on_relinked: Called on each link but the first, before other calls go over it, with a stub for that link.
+    """
+
+    def __init__(
+        self,
+        target: Connection | Endpoint,
+        *,
+        dial_again: Callable[[ToolBridgeError], bool] = is_transient,
+        serves: object = None,
+        features: Iterable[str] = (),
+    ) -> None:
+        endpoint = GrpcEndpoint(target) if isinstance(target, Connection) else target
+        super().__init__(endpoint, dial_again=dial_again, serves=serves, features=features)
+        self.on_relinked: Callable[[Any], Awaitable[None]] | None = None
+        self._stub: Any = None
+
+    @property
+    def stub(self) -> Any:
+        """The stub; made when first used."""
+        if self._stub is None:
+            self._stub = LinkStub(self)
+        elif self._plain is not None and running_loop() is not self._loop:
+            self._enter()
+        return self._stub
+
+    @stub.setter
+    def stub(self, stub: Any) -> None:
+        self._stub = stub
+
+    @property
+    def resumes(self) -> bool:
+        """Whether what was lost with a connection may be taken up again over the next."""
+        return self._plain is None and isinstance(self.stub, LinkStub)
+
+    async def connect(self, seconds: float) -> None:
+        """Waits for the link, as of ``Dialer``.
+
+        Raises:
+            AioRpcError: The hub cannot be reached, or refuses.
+        """
+        stub = self.stub
+        if isinstance(stub, LinkStub) and not stub.is_replaced("InitializeSession"):
+            await super().connect(seconds)
+        # Else what opens the session goes elsewhere, and the hub may be nowhere.
+
+    async def _close(self) -> None:
+        self._stub = None
+        await super()._close()
+
+    def _forget(self) -> None:
+        if self._plain is not None and isinstance(self._stub, LinkStub):
+            self._stub = None
+        super()._forget()
+
+    def _told(self, error: ToolBridgeError) -> AioRpcError:
+        return as_rpc_error(error)
+
+    async def _relinked(self, link: DialledLink) -> None:
+        if self.on_relinked is None:
+            return
+        try:
+            await self.on_relinked(LinkStub(link))
+        except RpcError as error:
+            raise from_rpc_error(error, method="Link") from error
+
+    def _fall_back(self) -> None:
+        if isinstance(self._stub, LinkStub):
+            self._stub.delegate_to(SnakepitBridgeStub(self._plain.channel))
+        super()._fall_back()

@@ -15,13 +15,16 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.config.secret_files import check_secret_file
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.link.listener import LinkedHub, LinkServer
+from grpc_tool_bridge.rpc.authentication import BearerToken
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.methods import SERVICE_NAME
+from grpc_tool_bridge.rpc.peers import Peers, peers_of
 from grpc_tool_bridge.transport import health, reflection
 from grpc_tool_bridge.transport.addresses import check_address, is_loopback, join_address, socket_path, split_address
 from grpc_tool_bridge.transport.channel import memory_options, receive_limit, server_options
-from grpc_tool_bridge.transport.reads import Peers, Reads, peers_of
-from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
+from grpc_tool_bridge.transport.frames import link_behaviour
+from grpc_tool_bridge.transport.reads import Reads
+from grpc_tool_bridge.transport.servicer import AuthenticationInterceptor, service_handler
 
 # Of those who have shown no token, so many requests are read at once, and each has so many seconds before it is taken
 # for one that stalls.
@@ -73,7 +76,7 @@ class GrpcServer:
         most = receive_limit(settings.max_message_bytes)
         self._reads = Reads(self.peers, most, seconds=settings.request_timeout)
         hub.memory.make_room = self._reads.make_room
-        self._links = LinkServer(hub, settings, self.peers, self._reads)
+        self._links = LinkServer(hub, settings, self.peers)
         self._server: grpc.aio.Server | None = None
         strangers = Peers(
             hub.memory,
@@ -103,14 +106,17 @@ class GrpcServer:
         self._loop = asyncio.get_running_loop()
         note_use(self._loop)
         self._server = grpc.aio.server(
-            interceptors=[TokenInterceptor(token)] if token is not None else [],
+            interceptors=[AuthenticationInterceptor(BearerToken(token))] if token is not None else [],
             options=(
                 *server_options(settings.max_message_bytes, settings.keepalive_time, settings.keepalive_timeout),
                 *memory_options(settings),
             ),
         )
         service = service_handler(
-            self._hub, patience=settings.stream_timeout, link=self._links.serve, reads=self._reads
+            self._hub,
+            patience=settings.stream_timeout,
+            link=link_behaviour(self._links.serve, self._reads),
+            reads=self._reads,
         )
         names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
         self._server.add_generic_rpc_handlers(

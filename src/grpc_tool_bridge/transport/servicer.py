@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-import hmac
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -20,16 +21,21 @@ from grpc_tool_bridge.errors import (
     UnimplementedError,
 )
 from grpc_tool_bridge.errors.faults import log_fault
+from grpc_tool_bridge.rpc.authentication import Authenticator, Principal
 from grpc_tool_bridge.rpc.budgets import Budget
-from grpc_tool_bridge.rpc.methods import METHODS, SERVICE_NAME, TAKE_DEADLINE, Method
-from grpc_tool_bridge.rpc.request_reader import request_reader
+from grpc_tool_bridge.rpc.context import RequestContext, takes_context
+from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS, SERVICE_NAME, Method
+from grpc_tool_bridge.rpc.peers import Peers
+from grpc_tool_bridge.rpc.request_reader import read_request
 from grpc_tool_bridge.rpc.session_defaults import SessionFacts, fact_metadata
 from grpc_tool_bridge.transport.channel import receive_limit
-from grpc_tool_bridge.transport.reads import Peers, Reads, Rpc
+from grpc_tool_bridge.transport.reads import Reads, Rpc
 from grpc_tool_bridge.transport.status import status_of
 
 # Anybody may ask whether the hub is alive; it tells nothing else.
 _OPEN_PREFIX = "/grpc.health.v1.Health/"
+
+_principal: ContextVar[Principal | None] = ContextVar("principal", default=None)
 
 _log = logging.getLogger(__name__)
 
@@ -84,14 +90,16 @@ def _handler_of_shape(response_streaming: bool) -> Any:
 def _unary(
     method: Method, function: Callable[..., Awaitable[Any]], reads: Reads, hub: SessionFacts
 ) -> Callable[..., Awaitable[Any]]:
-    read, name = request_reader(method), method.name
-    takes_deadline = name in TAKE_DEADLINE
+    read, name = partial(read_request, method), method.name
+    with_context = takes_context(function)
     gives_facts = name == "InitializeSession"
 
     async def answered(context: Any, rpc: Rpc) -> bytes:
         # Nothing else holds the bytes: a call that waits need not have them twice.
-        request = read(await reads.request(context, rpc))
-        response = await (function(request, deadline=_deadline(context)) if takes_deadline else function(request))
+        data = await reads.request(context, rpc)
+        request, size = read(data), len(data)
+        del data
+        response = await (function(request, _known(context, size)) if with_context else function(request))
         del request
         if gives_facts:
             context.set_trailing_metadata(fact_metadata(hub, response.session_id))
@@ -109,19 +117,21 @@ def _unary(
 def _streaming(
     method: Method, function: Callable[..., AsyncGenerator[Any, None]], reads: Reads, patience: float
 ) -> Callable[..., Awaitable[None]]:
-    read, name = request_reader(method), method.name
-    with_deadline = name in TAKE_DEADLINE
+    read, name = partial(read_request, method), method.name
+    with_context, with_time_out = takes_context(function), name in RUN_TOOLS
 
     async def stream(_: Any, context: Any) -> None:
         rpc = reads.enter(context, name)
         try:
-            request = read(await reads.request(context, rpc))
-            messages = function(request, deadline=_deadline(context)) if with_deadline else function(request)
+            data = await reads.request(context, rpc)
+            request, size = read(data), len(data)
+            del data
+            messages = function(request, _known(context, size)) if with_context else function(request)
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure is a status
             await abort(context, error)
             return
         # A call that gives itself less time holds its place no longer than that for a reader that stalls.
-        own = request.timeout_ms / 1000 if with_deadline else 0
+        own = request.timeout_ms / 1000 if with_time_out else 0
         await _send_all(context, rpc, messages, min(own, patience) if own > 0 else patience)
 
     return stream
@@ -210,9 +220,11 @@ def _unimplemented(method: Method) -> Callable[..., Awaitable[None]]:
     return refuse
 
 
-def _deadline(context: Any) -> float | None:
+def _known(context: Any, size: int) -> RequestContext:
+    """Makes the context of a request of so many bytes."""
     remaining: float | None = context.time_remaining()
-    return None if remaining is None else time.monotonic() + remaining
+    deadline = None if remaining is None else time.monotonic() + remaining
+    return RequestContext(deadline=deadline, size=size, principal=_principal.get())
 
 
 async def abort(context: Any, error: BaseException) -> None:
@@ -234,38 +246,38 @@ async def abort(context: Any, error: BaseException) -> None:
         _log.debug("a call could not be told how it ended: %s", failure)
 
 
-class TokenInterceptor(grpc.aio.ServerInterceptor):
-    """Lets in only those who send the token.
+class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
+    """Lets in only those who prove who they are.
 
     Args:
-        token: The bearer token; it is compared in constant time and never logged.
+        authenticator: Decides that, once for each RPC and for each link.
     """
 
-    def __init__(self, token: str) -> None:
-        self._expected = f"Bearer {token}".encode()
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         """Checks the metadata of one call."""
         if details.method.startswith(_OPEN_PREFIX):
             return await continuation(details)
-        sent = next((value for key, value in details.invocation_metadata if key == "authorization"), None)
-        if sent is not None and hmac.compare_digest(_as_bytes(sent), self._expected):
-            return await continuation(details)
-        return _refusal(
-            "this hub asks for a token; send it as 'authorization: Bearer …'" if sent is None else "the token is wrong",
-            await continuation(details),
-        )
+        try:
+            principal = self._authenticator.authenticate(details.invocation_metadata)
+        except AccessError as error:
+            return _refusal(error, await continuation(details))
+        # gRPC runs the handler in the task that runs this.
+        _principal.set(principal)
+        return await continuation(details)
 
 
-def _refusal(text: str, handler: Any) -> Any:
+def present_principal() -> Principal | None:
+    """Returns who makes the RPC that runs in this task; None where nobody is asked."""
+    return _principal.get()
+
+
+def _refusal(error: AccessError, handler: Any) -> Any:
     """Makes a handler that refuses, and receives nothing of the request."""
-    error = AccessError(text, error_type="Unauthenticated")
 
     async def refuse(request: Any, context: Any) -> None:  # noqa: ARG001 - the shape is gRPC's
         await abort(context, error)
 
     return None if handler is None else _handler_of_shape(handler.response_streaming)(refuse)
-
-
-def _as_bytes(value: str | bytes) -> bytes:
-    return value.encode() if isinstance(value, str) else value

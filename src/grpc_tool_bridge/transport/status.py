@@ -45,12 +45,6 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, tuple[tuple[s
     return _code_of(info), wire_text(info.message, MAX_TEXT_CHARS), ((ERROR_KEY, _trailer(info)),)
 
 
-def link_status_of(error: BaseException) -> LinkStatus:
-    """Maps an exception to the status that ends a call of a link, with the whole error in it."""
-    info = error_info(error)
-    return LinkStatus(code=_code_of(info).value[0], message=info.message, error=info)
-
-
 def from_link_status(status: LinkStatus) -> AioRpcError:
     """Maps the status that ended a call of a link to the error that gRPC would have raised."""
     trailing = ((ERROR_KEY, status.error.SerializeToString()),) if status.HasField("error") else ()
@@ -61,6 +55,16 @@ def from_link_status(status: LinkStatus) -> AioRpcError:
 def rpc_error(code: grpc.StatusCode, details: str) -> AioRpcError:
     """Makes an error as gRPC would have raised it."""
     return AioRpcError(code, Metadata(), Metadata(), details=details)
+
+
+def as_rpc_error(error: Exception) -> AioRpcError:
+    """Makes of what ends a call of a link, or a dial, the error that gRPC would have raised; each time another one."""
+    if isinstance(error, AioRpcError):
+        return AioRpcError(error.code(), error.initial_metadata(), error.trailing_metadata(), error.details())
+    if isinstance(error, ToolCommunicationError):
+        return rpc_error(grpc.StatusCode[error.code_name], error.details)
+    code, text, trailer = status_of(error)
+    return AioRpcError(code, Metadata(), Metadata(*trailer), details=text)
 
 
 def from_rpc_error(error: Any, *, tool_name: str | None = None, method: str = "", where: str = "") -> ToolBridgeError:

@@ -9,6 +9,7 @@ import pydantic
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.agents.session import OpenSession
@@ -23,12 +24,7 @@ class AgentMethods(Protocol):
         ...
 
     def execute_agent(
-        self,
-        request: pb.ExecuteAgentRequest,
-        *,
-        deadline: float | None = None,
-        payload: bytes = b"",
-        origin: Any = None,
+        self, request: pb.ExecuteAgentRequest, context: RequestContext = LOCAL
     ) -> AsyncGenerator[pb.AgentExecutionChunk, None]:
         """Runs an agent."""
         ...

@@ -15,7 +15,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
-from grpc_tool_bridge.runner.arguments import LARGE_BYTES
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.runner.calls import Call
 from grpc_tool_bridge.runner.runner import ToolRunner, last_chunk, set_duration
 from grpc_tool_bridge.tools.context import ToolRuntime
@@ -49,7 +49,7 @@ class _ToolName:
 
     def __init__(self, tool: Tool) -> None:
         self.name = tool.spec.name
-        self.tool = tool
+        self.tool: Tool | None = tool
 
 
 class ToolService:
@@ -81,43 +81,34 @@ class ToolService:
     @property
     def tools(self) -> list[Tool]:
         """The tools, in their order."""
-        return [item.tool for item in self._tools.values()]
+        return [item.tool for item in self._tools.values() if item.tool is not None]
 
     async def aclose(self) -> None:
         """Ends what cancelled calls left behind."""
         await self._runner.aclose()
 
-    async def execute_tool(
-        self, request: ToolCallRequest, *, deadline: float | None = None, payload: bytes = b"", origin: Any = None
-    ) -> ToolCallResponse:
+    async def execute_tool(self, request: ToolCallRequest, context: RequestContext = LOCAL) -> ToolCallResponse:
         """Runs one call and answers it, whatever happens.
 
         Args:
             request: The call.
-            deadline: On the monotonic clock.
-            payload: The request's bytes.
-            origin: What the transport knows of where the call comes from.
+            context: What the transport knows of it.
 
         Raises:
             asyncio.CancelledError: The hub wants it no more.
         """
-        size = len(payload) or request.ByteSize()
+        size, context.payload = context.size or request.ByteSize(), b""
         began = time.perf_counter_ns()
         response = ToolCallResponse()
         if request.request_id:
             response.request_id = request.request_id
         call: Call | None = None
         try:
-            call, tool = self._open(request, deadline, origin, self._runner.settings.call_timeout)
-            args, kwargs = (
-                self._runner.arguments(tool, request, size)
-                if size <= LARGE_BYTES
-                else await self._runner.large_arguments(call, tool, request, size)
-            )
-            value = await self._runner.invoke(call, tool, request, args, kwargs)
-            call.refuse_late()
-            response.result.type_url, response.result.value = self._runner.pack(call, value, tool)
-            response.success = True
+            call = self._open(request, context, self._runner.settings.call_timeout)
+            preparing = self._runner.prepare(call, request, b"", size)
+            if preparing is not None:
+                await preparing
+            await self._runner.call(call, request, response)
         except asyncio.CancelledError as cancelled:
             response.error.CopyFrom(await self._runner.cancelled(call, cancelled))
         except GeneratorExit:
@@ -134,23 +125,21 @@ class ToolService:
         return response
 
     async def stream_tool(
-        self, request: ToolStreamRequest, *, deadline: float | None = None, payload: bytes = b"", origin: Any = None
+        self, request: ToolStreamRequest, context: RequestContext = LOCAL
     ) -> AsyncGenerator[ToolStreamChunk, None]:
         """Runs one stream: a chunk for each value, then exactly one ``complete`` or ``error``; else as a call."""
-        size = len(payload) or request.ByteSize()
+        size, context.payload = context.size or request.ByteSize(), b""
         began = time.perf_counter_ns()
-        stream_id = request.stream_id or uuid.uuid4().hex
+        stream_id = request.stream_id = request.stream_id or uuid.uuid4().hex
         call: Call | None = None
         error: ErrorInfo | None = None
         sequence = sent = 0
         try:
-            call, tool = self._open(request, deadline, origin, self._runner.settings.stream_timeout)
-            args, kwargs = (
-                self._runner.arguments(tool, request, size)
-                if size <= LARGE_BYTES
-                else await self._runner.large_arguments(call, tool, request, size)
-            )
-            chunks = self._runner.chunks(call, tool, request, args, kwargs, stream_id=stream_id)
+            call = self._open(request, context, self._runner.settings.stream_timeout)
+            preparing = self._runner.prepare(call, request, b"", size)
+            if preparing is not None:
+                await preparing
+            chunks = self._runner.stream(call, request)
             try:
                 async for chunk in chunks:
                     yield chunk
@@ -176,16 +165,16 @@ class ToolService:
             call.cancel(cause)
 
     def _open(
-        self, request: ToolCallRequest | ToolStreamRequest, deadline: float | None, origin: Any, default: float
-    ) -> tuple[ServedCall, Tool]:
+        self, request: ToolCallRequest | ToolStreamRequest, context: RequestContext, default: float
+    ) -> ServedCall:
         named = self._tools.get(request.tool_id)
         if named is None:
             raise NotFoundError(f"this worker has no tool {request.tool_id!r:.100}", error_type="ToolNotFound")
         now = time.monotonic()
-        end = deadline if deadline is not None else now + default
+        end = context.deadline if context.deadline is not None else now + default
         session = _HubSession(request.session_id, self._calls)
-        call = ServedCall(session, named, end, parent=None, left_behind=self._runner.tasks, opened_at=now)
-        call.origin, call.depth = origin, getattr(origin, "depth", 0)
+        call = ServedCall(session, named, end, parent=None, orphaned=self._runner.tasks, opened_at=now)
+        call.origin, call.depth = context.parent, getattr(context.parent, "depth", 0)
         if end <= now:
             raise call.timeout_error()
-        return call, named.tool
+        return call

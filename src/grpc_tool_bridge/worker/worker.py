@@ -36,12 +36,13 @@ from grpc_tool_bridge.errors import (
     ToolCommunicationError,
     error_from_info,
 )
-from grpc_tool_bridge.link.dialer import LinkTransport, is_passing
 from grpc_tool_bridge.link.memory import MemoryConnection
+from grpc_tool_bridge.link.status import code_of, is_transient
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import HeartbeatRequest, RegisterToolsRequest, ToolSpec
 from grpc_tool_bridge.rpc.bounds import PAGE_BYTES, PAGE_NODES, spec_nodes
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
 from grpc_tool_bridge.transport.channel import Connection
+from grpc_tool_bridge.transport.link_stub import LinkTransport
 from grpc_tool_bridge.worker.agents import AgentMethods, make_agents
 from grpc_tool_bridge.worker.runtime import LinkedSession, WorkerRuntime
 from grpc_tool_bridge.worker.service import ServedCall, ToolService
@@ -170,7 +171,7 @@ class ToolWorker:
             connect_timeout: Seconds to go on trying to reach the hub.
 
         Raises:
-            ToolCommunicationError: The hub cannot be reached, or knows no links.
+            ToolCommunicationError: The hub cannot be reached, or does not support Link.
             AccessError: It does not let this worker in.
             AlreadyExistsError: A tool's name is taken by another one.
             ToolBridgeError: Whatever else the hub says to the tools.
@@ -191,7 +192,7 @@ class ToolWorker:
     async def _offer(self, seconds: float) -> None:
         await self._client.connect(seconds)
         if not self._client.is_linked:
-            raise ToolCommunicationError("Link", "UNIMPLEMENTED", f"the hub at {self.address} knows no links")
+            raise ToolCommunicationError("Link", "UNIMPLEMENTED", f"the hub at {self.address} does not support Link")
         if self.session_id is not None:
             await self._client.initialize_session(self.session_id, connect_timeout=seconds)
         await self._register(self._transport.stub)
@@ -315,17 +316,17 @@ class ToolWorker:
         if response.HasField("error"):
             raise error_from_info(response.error)
 
-    def _dial_again(self, error: Any) -> bool:
+    def _dial_again(self, error: ToolBridgeError) -> bool:
         # A hub that lets it in no more may do so again: tokens are changed on both sides, one after the other.
-        again = self._registered or is_passing(error)
+        again = self._registered or is_transient(error)
         if again:
             self._say_that_it_waits(error)
         return again
 
-    def _say_that_it_waits(self, error: Any) -> None:
-        now, where, why = time.monotonic(), self._transport.where, error.details()
-        if self._waits_for != error.code():
-            self._waits_for = error.code()
+    def _say_that_it_waits(self, error: ToolBridgeError) -> None:
+        now, where, why = time.monotonic(), self._transport.where, error.message
+        if self._waits_for != code_of(error):
+            self._waits_for = code_of(error)
             self._waits_since = self._told_at = now
             _log.warning(
                 "waiting for the hub at %s: %s; dialling again with growing pauses of up to %g s",

@@ -298,7 +298,7 @@ async def test_a_call_that_is_refused_after_it_began_says_so_and_is_cancelled(
         else:
             blocked = threads.submit(asyncio.run, home.run(forever.wait, name="wait"))
         await until(forever.started.is_set)
-        with pytest.raises(LoopWaitsError, match="It had begun and is cancelled") as caught:
+        with pytest.raises(LoopWaitsError, match="It had started and was cancelled") as caught:
             blocked.result(PATIENCE)
     assert caught.value.began
     await asyncio.wait_for(forever.ended.wait(), PATIENCE)
@@ -341,5 +341,5 @@ async def test_a_thread_that_is_interrupted_is_told_whether_the_call_had_begun(
         asked = threads.submit(blocked)
         error = await asyncio.wrap_future(asked) if begins else asked.result(PATIENCE)
     await turn()
-    assert getattr(error, "__notes__", []) == (["wait had begun and is cancelled"] if begins else [])
+    assert getattr(error, "__notes__", []) == (["wait had started and was cancelled"] if begins else [])
     assert forever.started.is_set() is begins

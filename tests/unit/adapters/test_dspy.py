@@ -122,7 +122,7 @@ async def test_a_synchronous_module_in_the_bridges_own_loop_ends_with_an_error_a
     counted, lm = Counted(), ScriptedLM(COUNTING)
     async with bridge_of(tool(name="count")(counted.count)) as bridge:
         made = modules(bridge.dspy_tools())[module]
-        with dspy.context(lm=lm), pytest.raises(ModuleWaitsError, match=r"both would wait for ever.*Await the module"):
+        with dspy.context(lm=lm), pytest.raises(ModuleWaitsError, match=r"both would wait forever.*Await the module"):
             made(question="?")
         for _ in range(5):
             await asyncio.sleep(0)

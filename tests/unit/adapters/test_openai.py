@@ -94,7 +94,7 @@ async def test_calls_run_at_once() -> None:
     ("name", "arguments", "error_type", "said"),
     [
         ("add", '{"a": 1,', "ValidationError", "are not valid JSON"),
-        ("add", "[1, 2]", "ValidationError", "are list, no object"),
+        ("add", "[1, 2]", "ValidationError", "are list, not an object"),
         ("add", "[" * 100_000, "ValidationError", "are not valid JSON"),
         ("add", 3, "ValidationError", "are not valid JSON"),
         ("add", '{"a": "x", "b": 2}', "ValidationError", "'a'"),
@@ -137,7 +137,7 @@ async def test_a_call_of_no_function_is_answered_too() -> None:
     for content in (of_chat["content"], of_responses["output"]):
         error = json.loads(content)["error"]
         assert error["type"] == "ValidationError"
-        assert error["message"].startswith("add: the arguments are a text, as of a custom tool")
+        assert error["message"].startswith("add: the arguments are text, as those of a custom tool")
 
 
 async def test_a_call_without_arguments_may_say_so_by_null() -> None:

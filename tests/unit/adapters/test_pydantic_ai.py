@@ -74,11 +74,11 @@ async def test_a_refusal_that_the_tool_itself_makes_is_no_fault_of_the_arguments
     @tool
     def check() -> None:
         """Checks."""
-        raise ValidationError("it does not fit")
+        raise ValidationError("it does not match")
 
     answer, _ = calling(ToolCallPart("check", {}))
     async with bridge_of(check) as bridge:
-        with pytest.raises(ToolExecutionError, match="it does not fit"):
+        with pytest.raises(ToolExecutionError, match="it does not match"):
             await run(bridge, answer)
 
 
@@ -162,7 +162,7 @@ async def test_arguments_that_are_no_object_are_told_to_the_model() -> None:
     async with bridge_of(add) as bridge:
         await run(bridge, answer)
     refused, returned = told
-    assert "add: ValidationError: the arguments are list, no object" in str(refused.content)
+    assert "add: ValidationError: the arguments are list, not an object" in str(refused.content)
     assert returned.content == 3
 
 

@@ -23,7 +23,7 @@ MALFORMED: dict[str, tuple[list[str], str]] = {
     "a number as its tool": ([fields(next_thought="t", next_tool_name=7, next_tool_args={})], "there is no tool '7'"),
     "a list as arguments": (
         [fields(next_thought="t", next_tool_name="calculate", next_tool_args=[1, 2])],
-        "calculate: ValidationError: the arguments are list, no object; give one JSON object with the arguments",
+        "calculate: ValidationError: the arguments are list, not an object; give one JSON object with the arguments",
     ),
     "a text as arguments": (
         [fields(next_thought="t", next_tool_name="calculate", next_tool_args="2 + 2")],

@@ -135,11 +135,11 @@ def test_a_cache_is_kept_only_where_the_runtime_keeps_one() -> None:
 @pytest.mark.parametrize(
     ("setting", "text"),
     [
-        ({"api_base": "http://me:hunter2secret@127.0.0.1/v1"}, "has a user or a password in it"),
-        ({"api_base": "127.0.0.1:8000/v1"}, "is no base URL"),
-        ({"api_base": "file:///etc/passwd"}, "is no base URL"),
-        ({"allowed_api_bases": ["http://me@127.0.0.1/v1"]}, "has a user or a password in it"),
-        ({"allowed_models": ["small"]}, "names no provider"),
+        ({"api_base": "http://me:hunter2secret@127.0.0.1/v1"}, "contains a user or a password"),
+        ({"api_base": "127.0.0.1:8000/v1"}, "is not a base URL"),
+        ({"api_base": "file:///etc/passwd"}, "is not a base URL"),
+        ({"allowed_api_bases": ["http://me@127.0.0.1/v1"]}, "contains a user or a password"),
+        ({"allowed_models": ["small"]}, "has no provider"),
     ],
 )
 def test_settings_that_would_send_keys_astray_are_refused_without_being_shown(
@@ -168,7 +168,7 @@ def test_settings_that_would_send_keys_astray_are_refused_without_being_shown(
     ],
 )
 def test_a_model_that_is_no_name_is_refused(model: str) -> None:
-    with pytest.raises(ValidationError, match="is no name with its provider"):
+    with pytest.raises(ValidationError, match="is not a model name with its provider"):
         choose_model({"model": model}, SETTINGS)
 
 

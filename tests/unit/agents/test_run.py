@@ -41,7 +41,7 @@ async def test_a_stream_without_end_is_ended_and_the_agent_is_told(value: Any, m
     runtime = runtime_of(FakeSession(tool.forever), lm=ScriptedLM([step("I look.", "forever"), FINISH, ANSWER]))
     chunks = await ran(runtime, await made(runtime))
     assert chunks[2].observation.error.type == "ResourceExhausted"
-    assert "its stream was ended after" in output_of(chunks[2])
+    assert "its stream was stopped after" in output_of(chunks[2])
     assert chunks[-1].result.stop_reason == "finished"
     assert tool.closed
     assert tool.made <= most

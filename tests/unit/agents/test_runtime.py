@@ -23,6 +23,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.testing import ScriptedLM
 from grpc_tool_bridge.testing.model_script import Failure, Held, fields, step
 from support.patience import PATIENCE
@@ -156,7 +157,7 @@ async def test_tools_are_called_in_the_session_and_for_the_call_that_the_run_bel
     runtime = runtime_of(session, lm=ScriptedLM())
     deadline = time.monotonic() + 60
     origin = object()
-    await chunks_of(runtime, execution(await made(runtime)), deadline=deadline, origin=origin)
+    await chunks_of(runtime, execution(await made(runtime)), context=RequestContext(deadline=deadline, parent=origin))
     assert session.opened == [("s", origin, deadline)]
 
 
@@ -375,7 +376,9 @@ async def test_a_tool_that_hangs_is_ended_with_the_time_of_the_run() -> None:
 async def test_a_model_that_hangs_is_ended_with_the_deadline() -> None:
     held = Held()
     runtime = runtime_of(FakeSession(calculate), lm=ScriptedLM([held]))
-    chunks = await chunks_of(runtime, execution(await made(runtime)), deadline=time.monotonic() + 0.2)
+    chunks = await chunks_of(
+        runtime, execution(await made(runtime)), context=RequestContext(deadline=time.monotonic() + 0.2)
+    )
     assert (kinds(chunks), chunks[0].result.stop_reason) == (["result"], "time")
     await held.given_up()
 
@@ -626,7 +629,7 @@ async def test_an_agent_that_is_made_while_the_runtime_ends_is_not_kept(monkeypa
         await loading.wait()
     await runtime.aclose()
     go_on.set()
-    with pytest.raises(UnavailableError, match="about to end"):
+    with pytest.raises(UnavailableError, match="shutting down"):
         await making
     assert not runtime._agents
 

@@ -91,9 +91,9 @@ def test_a_schema_may_say_its_types_in_other_ways(kind: dict[str, Any], word: st
 @pytest.mark.parametrize(
     ("pair", "text"),
     [
-        ("number=x", "argument number takes integer or number, and 'x' is none"),
+        ("number=x", "argument number takes integer or number, but 'x' is not"),
         (f"last={'[' * 100_000}", "argument last takes JSON (array or null)"),
-        ("flag", "--kwarg 'flag' is no argument"),
+        ("flag", "--kwarg 'flag' is not valid"),
     ],
 )
 def test_a_word_that_cannot_be_is_named(pair: str, text: str) -> None:

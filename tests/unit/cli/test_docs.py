@@ -18,7 +18,7 @@ CLI = (REFERENCE / "cli.md").read_text(encoding="utf-8")
 SETTINGS = (REFERENCE / "settings.md").read_text(encoding="utf-8")
 
 ROOT: Any = typer.main.get_command(make_app())
-SHARED = "Reaching the hub"
+SHARED = "Connection options"
 
 
 def commands(group: Any = ROOT, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -70,7 +70,7 @@ def test_the_page_names_no_command_and_no_option_that_does_not_exist() -> None:
     # An input of the agent that stands there for an example is an option of its own.
     assert named(CLI) - every == {"--help", "--question"}
     titles = set(re.findall(r"^## (.+)$", CLI, re.MULTILINE))
-    assert titles - COMMANDS.keys() == {"How it ends", SHARED, "JSON"}
+    assert titles - COMMANDS.keys() == {"Exit codes", SHARED, "JSON"}
     assert flags(ROOT) <= named(CLI)
 
 

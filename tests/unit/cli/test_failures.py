@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge import ToolBridgeError, ToolSpec, tool
-from grpc_tool_bridge.cli import app, connection, failures
-from grpc_tool_bridge.cli.failures import BAD_ARGUMENT, ArgumentError, CommandError, one_line, report, wants_json
+from grpc_tool_bridge.cli import app, connection
+from grpc_tool_bridge.cli.exit_codes import BAD_ARGUMENT, PIPE_CLOSED
+from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, one_line, report, wants_json
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.settings_options import read_settings
 from grpc_tool_bridge.cli.spec_text import signature_text
@@ -32,7 +33,7 @@ class Code:
         (CommandError("it failed"), 1, "error: it failed"),
         (ArgumentError("a\nb"), 2, "error: a b"),
         (ToolBridgeError("the hub says no"), 1, "error: the hub says no"),
-        (KeyError("x"), 1, "error: KeyError: 'x'; this is a fault of the command line, please report it"),
+        (KeyError("x"), 1, "error: KeyError: 'x'; this is a bug in the command line, please report it"),
     ],
 )
 def test_an_error_is_one_line_and_a_code(
@@ -52,10 +53,10 @@ def test_a_closed_pipe_is_quiet_and_what_is_left_to_print_goes_nowhere(
 ) -> None:
     with (tmp_path / "out").open("w") as out:
         monkeypatch.setattr("sys.stdout", out)
-        assert report(PipeClosedError()) == failures.PIPE_CLOSED
+        assert report(PipeClosedError()) == PIPE_CLOSED
         out.write("lost")
     monkeypatch.setattr("sys.stdout", io.StringIO())
-    assert report(BrokenPipeError()) == failures.PIPE_CLOSED
+    assert report(BrokenPipeError()) == PIPE_CLOSED
     assert capfd.readouterr().err == ""
     assert (tmp_path / "out").read_text() == ""
 
@@ -105,14 +106,14 @@ def test_the_reason_is_taken_from_what_grpc_says(details: str, reason: str) -> N
 def test_an_answer_of_something_else_than_a_hub_is_told_as_such() -> None:
     error = ToolCommunicationError("InitializeSession", Code("UNIMPLEMENTED"), "unknown service")
     text = str(connection.unreachable(HubOptions(), error))
-    assert text == "127.0.0.1:50051 answers, but not as a hub does: UNIMPLEMENTED: unknown service"
+    assert text == "127.0.0.1:50051 answered, but not as a hub does: UNIMPLEMENTED: unknown service"
 
 
 @pytest.mark.parametrize(
     ("file", "content", "text"),
     [
         ("token", "two words", "is empty or has characters other than printable ASCII"),
-        ("hub.toml", "call_timeout = [", "is no TOML"),
+        ("hub.toml", "call_timeout = [", "is not valid TOML"),
         ("hub.toml", "call_timeuot = 1", "no setting is called call_timeuot"),
     ],
 )
@@ -159,3 +160,10 @@ def test_an_error_in_json_has_no_half_of_a_surrogate_pair(capsys: pytest.Capture
 @pytest.mark.parametrize(("words", "expected"), [(["--json=1"], True), (["--", "--json"], False), (["--jsonx"], False)])
 def test_a_command_line_asks_for_json_however_wrong_it_is(words: list[str], expected: bool) -> None:
     assert wants_json(words) is expected
+
+
+def test_the_old_name_of_a_setting_is_one_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("worker_grace = 3\n")
+    assert read_settings({}, file).worker_grace_period == 3
+    assert capsys.readouterr().err == "warning: worker_grace is deprecated; use worker_grace_period\n"

@@ -27,7 +27,7 @@ def test_a_composite_tool_is_shown_with_its_steps_instead_of_their_json(capsys: 
     assert (
         "composite\n"
         "step 1: fetch(url=$url) as page\n"
-        "step 2: at once: summarize($page.text, 3); "
+        "step 2: in parallel: summarize($page.text, 3); "
         'for each item of $page.links: fetch(["$item", "é"]) as linked\n'
         "metadata: team docs\n"
     ) in shown

@@ -77,5 +77,5 @@ def test_too_many_files_are_said_once_and_the_upper_ones_still_seen(
     assert "tools.py" in seen(files, folder)
     assert seen(files, folder) < {"tools.py", "package/__init__.py", "package/deep/more.py"}
     assert [record.message for record in caplog.records] == [
-        f"there are more than 8 files below {folder}; changes of some are not seen"
+        f"there are more than 8 files below {folder}; changes to some of them are not noticed"
     ]

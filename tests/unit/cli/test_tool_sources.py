@@ -91,14 +91,14 @@ def test_a_file_named_as_a_module_of_the_library_does_not_take_its_place(folder:
     [
         ("no_such_module:x", "--tools no_such_module:x: there is no module no_such_module; run where it can be"),
         ("cli_offer.inner", "there is no module cli_offer.inner"),
-        ("nothing.py", "--tools nothing.py: there is no file nothing.py"),
+        ("nothing.py", "--tools nothing.py: the file nothing.py does not exist"),
         ("cli_offer:nothing", "--tools cli_offer:nothing: cli_offer has no nothing"),
         ("cli_offer:number", "a tool is a function or something else that can be called, not 5"),
         ("cli_offer:unsuited", "a lambda has no name to be called by"),
         ("cli_offer:Box", "is a class; offer a function"),
         ("cli_offer:Box.open", "is a method without its instance"),
         ("beside", "--tools beside: beside has no tools; mark functions with @tool, or name one as beside:function"),
-        (":x", "names no module; write module:attr, module or path/to/file.py"),
+        (":x", "does not name a module; write module:attr, module or path/to/file.py"),
     ],
 )
 def test_a_source_that_has_no_tool_is_told_as_such(source: str, text: str) -> None:
@@ -113,7 +113,7 @@ def test_a_source_that_has_no_tool_is_told_as_such(source: str, text: str) -> No
         ("import beside\nimport no_such_thing\n", "ModuleNotFoundError: No module named 'no_such_thing'"),
         ("\n1 / 0\n", "ZeroDivisionError: division by zero"),
         ("\ndef f(:\n", "SyntaxError: "),
-        ("import sys\nsys.exit('no')\n", "SystemExit: it ends the process with 'no'"),
+        ("import sys\nsys.exit('no')\n", "SystemExit: it exits with 'no'"),
         ("import json\njson.loads('{')\n", "JSONDecodeError: "),
         ("from grpc_tool_bridge import tool\ntool(5)\n", "TypeError: a tool is a function"),
     ],

@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from grpc_tool_bridge.client.caller import Caller
+
 
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -17,5 +19,10 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             await sleep(seconds)
         waits.append(seconds)
 
+    async def pause(_: Caller, seconds: float, method: str = "") -> None:
+        waits.append(seconds)
+        await sleep(0)
+
     monkeypatch.setattr("asyncio.sleep", record)
+    monkeypatch.setattr(Caller, "pause", pause)
     return waits

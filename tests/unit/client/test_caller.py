@@ -23,6 +23,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     MetricsResponse,
     StatusResponse,
 )
+from integration.connections import soon
 from unit.client.fakes import FakeTransport, Streams, client_of, rpc_error
 
 
@@ -142,3 +143,13 @@ def test_the_caller_of_a_client_makes_the_calls_of_its_context_and_any_other_con
     assert caller_of(context).transport.stub is context.stub
     caller_of(context).transport.stub = other = object()
     assert context.stub is other
+
+
+async def test_closing_ends_whoever_waits_to_try_again() -> None:
+    caller = Caller(FakeTransport())
+    waiting = asyncio.create_task(caller.pause(3_600))
+    await asyncio.sleep(0)
+    caller.close()
+    with pytest.raises(ToolCommunicationError, match="the bridge was closed"):
+        await soon(waiting)
+    await soon(caller.pause(0))

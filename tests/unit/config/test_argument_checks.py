@@ -572,12 +572,12 @@ MAKERS: list[tuple[str, Callable[[], Any], str]] = [
         lambda: wrong.register_codec(SomeClass, type_url="x.Y", encode=5, decode=repr),
         "encode of SomeClass is 5",
     ),
-    ("step(5)", lambda: wrong.pipeline("p", "d", [wrong.step(5)]), "p: step 1: 5 is no tool's id"),
-    ("step(as_=5)", lambda: wrong.pipeline("p", "d", [wrong.step("add", as_=5)]), "p: step 1: 5 is no name"),
-    ("parallel('add')", lambda: wrong.pipeline("p", "d", [wrong.parallel("add")]), "p: step 1.1: 'add' is none of"),
+    ("step(5)", lambda: wrong.pipeline("p", "d", [wrong.step(5)]), "p: step 1: 5 is not a tool's id"),
+    ("step(as_=5)", lambda: wrong.pipeline("p", "d", [wrong.step("add", as_=5)]), "p: step 1: 5 is not a name"),
+    ("parallel('add')", lambda: wrong.pipeline("p", "d", [wrong.parallel("add")]), "p: step 1.1: 'add' is not a step"),
     ("each('$x', 'add')", lambda: wrong.pipeline("p", "d", [wrong.each("$x", "add")]), "p: step 1: Each("),
     ("pipeline(step)", lambda: wrong.pipeline("p", "d", step("add")), "steps is Step("),
-    ("pipeline(['add'])", lambda: wrong.pipeline("p", "d", ["add"]), "p: step 1: 'add' is none of"),
+    ("pipeline(['add'])", lambda: wrong.pipeline("p", "d", ["add"]), "p: step 1: 'add' is not a step"),
     ("pipeline(inputs=[])", lambda: wrong.pipeline("p", "d", [step("add")], inputs=["a"]), "inputs is ['a']"),
 ]
 

@@ -133,7 +133,7 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         load_settings({}, file)
     file.write_text("= 5")
-    with pytest.raises(ValueError, match=r"bridge\.toml is no TOML"):
+    with pytest.raises(ValueError, match=r"bridge\.toml is not valid TOML"):
         load_settings({}, file)
     file.write_text("max_sesions = 5\ncall_timeot = 1\n")
     with pytest.raises(ValueError, match=r"bridge\.toml: no setting is called call_timeot, max_sesions"):

@@ -17,6 +17,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     BatchToolCallResponse,
     ToolCallItem,
 )
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.tools.tool import tool
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 from integration.connections import until
@@ -66,10 +67,10 @@ class Bench:
             ToolCallItem(index=index, tool_id=name, args=[serialize_value(n)]) for index, (name, n) in enumerate(calls)
         ]
         request = BatchToolCallRequest(session_id="s", batch_id="b", items=items, config=BatchConfig(**config))
-        return await Batch(self.executor, request, deadline).run()
+        return await Batch(self.executor, request, RequestContext(deadline=deadline)).run()
 
     def assert_even(self) -> None:
-        assert self.executor.active == 0
+        assert self.executor.admission.active == 0
         assert self.store.peek("s").active == 0
         assert self.running == 0
 
@@ -147,7 +148,7 @@ async def test_stop_on_error_lets_items_that_run_already_finish() -> None:
         bench.run(("slow", 0), ("fail", 1), ("quick", 2), stop_on_error=True, parallel=True, max_parallel=2)
     )
     # The batch and the slow item are left; the failure is told in a thread.
-    await until(lambda: bench.raised and bench.executor.active == 2)
+    await until(lambda: bench.raised and bench.executor.admission.active == 2)
     bench.go.set()
     assert told(await task) == [0, "LookupError", "Cancelled"]
     bench.assert_even()
@@ -210,8 +211,8 @@ async def test_a_batch_in_flight_finishes_whole_while_the_hub_drains_and_is_wait
     bench = Bench()
     task = asyncio.create_task(bench.run(("slow", 0), ("quick", 1)))
     await turns()
-    bench.executor.draining = True
-    idle = asyncio.create_task(bench.executor.idle())
+    bench.executor.admission.draining = True
+    idle = asyncio.create_task(bench.executor.admission.idle())
     refused = await bench.run(("quick", 5))
     assert refused.error.type == "WorkerUnavailable"
     assert not idle.done()
@@ -224,5 +225,5 @@ async def test_a_batch_in_flight_finishes_whole_while_the_hub_drains_and_is_wait
 async def test_a_batch_of_an_unknown_session_is_refused() -> None:
     bench = Bench()
     request = BatchToolCallRequest(session_id="nobody", items=[ToolCallItem(tool_id="quick")])
-    assert (await Batch(bench.executor, request, None).run()).error.type == "SessionNotFound"
-    assert bench.executor.active == 0
+    assert (await Batch(bench.executor, request).run()).error.type == "SessionNotFound"
+    assert bench.executor.admission.active == 0

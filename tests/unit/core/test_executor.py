@@ -28,6 +28,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.runner import calls
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.tool import tool
@@ -51,7 +52,7 @@ class Bench:
         request = ToolCallRequest(
             session_id="s", tool_id=tool_id, args=[serialize_value(value) for value in args], request_id="r", **fields
         )
-        response = await self.executor.execute(request, deadline=deadline)
+        response = await self.executor.execute(request, RequestContext(deadline=deadline))
         assert isinstance(response, ToolCallResponse)
         return response
 
@@ -63,12 +64,12 @@ class Bench:
 
     def assert_even(self) -> None:
         session = self.store.peek("s")
-        assert self.executor.active == 0
+        assert self.executor.admission.active == 0
         assert session.active == 0
         assert not session.calls
         for registered in self.registry.visible(session):
             assert registered.metrics.active == 0
-            assert registered.places is None or (registered.places.used, registered.places.waiting) == (0, 0)
+            assert registered.limiter is None or (registered.limiter.used, registered.limiter.waiting) == (0, 0)
 
 
 @pytest.fixture
@@ -243,7 +244,7 @@ async def test_a_call_of_no_session_or_an_ended_one_is_refused(make: Callable[..
     await bench.open()
     await bench.store.cleanup_session("s")
     assert (await bench.call("add", 1)).error.type == "SessionExpired"
-    assert bench.executor.active == 0
+    assert bench.executor.admission.active == 0
 
 
 async def test_new_calls_are_refused_while_draining_but_those_of_running_tools_are_not(
@@ -260,7 +261,7 @@ async def test_new_calls_are_refused_while_draining_but_those_of_running_tools_a
     await bench.open()
     running = asyncio.create_task(bench.call("outer"))
     await inside.wait()
-    bench.executor.draining = True
+    bench.executor.admission.draining = True
     assert (await bench.call("add", 1)).error.type == "WorkerUnavailable"
     (refused,) = [chunk async for chunk in bench.stream("add", 1)]
     assert "shutting down" in refused.error.message
@@ -292,7 +293,7 @@ async def test_a_fault_of_the_bridge_is_told_by_an_id_only_and_logged(
     assert "secret" not in str(error)
     assert error.details["error_id"] in caplog.text
     assert "secret" in caplog.text
-    assert bench.executor.active == 0
+    assert bench.executor.admission.active == 0
 
 
 async def test_a_tools_traceback_is_shown_where_the_hub_is_set_to(make: Callable[..., Bench]) -> None:
@@ -478,9 +479,9 @@ async def test_a_tool_that_is_over_may_call_no_further_tools_and_those_it_called
     bench = make(outer, forever, add)
     await bench.open()
     assert (await bench.call("outer")).success
-    with pytest.raises(ToolExecutionError, match="outer, which made the call, is over for its caller"):
+    with pytest.raises(ToolExecutionError, match="outer, which made the call, was cancelled or timed out"):
         await nested[0]
-    with pytest.raises(ToolExecutionError, match="outer is over for its caller and may call no further tools"):
+    with pytest.raises(ToolExecutionError, match="outer was cancelled or timed out, and may call no further tools"):
         await contexts[0].call_tool("add", 1)
     bench.assert_even()
 
@@ -840,11 +841,14 @@ async def test_idle_waits_for_every_call_and_session_idle_for_those_of_one_sessi
 
     bench = make(wait)
     session = await bench.open()
-    await bench.executor.idle()
+    await bench.executor.admission.idle()
     running = asyncio.create_task(bench.call("wait"))
     await turns()
-    waits = [asyncio.create_task(bench.executor.idle()), asyncio.create_task(bench.executor.session_idle(session))]
-    gone = asyncio.create_task(bench.executor.idle())
+    waits = [
+        asyncio.create_task(bench.executor.admission.idle()),
+        asyncio.create_task(bench.executor.admission.session_idle(session)),
+    ]
+    gone = asyncio.create_task(bench.executor.admission.idle())
     await turns()
     assert not any(task.done() for task in waits)
     gone.cancel()
@@ -856,6 +860,6 @@ async def test_idle_waits_for_every_call_and_session_idle_for_those_of_one_sessi
 async def test_the_message_of_a_draining_hub_is_an_unavailable_one(make: Callable[..., Bench]) -> None:
     bench = make(add)
     await bench.open()
-    bench.executor.draining = True
+    bench.executor.admission.draining = True
     with pytest.raises(UnavailableError, match="call again when it is back"):
-        bench.executor.let_in("s")
+        bench.executor.admission.require_session("s")

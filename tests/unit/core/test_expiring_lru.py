@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge.core import expiring_lru as module
-from grpc_tool_bridge.core.expiring_lru import Kept
+from grpc_tool_bridge.core.expiring_lru import ExpiringLRU
 
 
 class Clock:
@@ -22,11 +22,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def keeper(**bounds: Any) -> Kept[str, str]:
-    return Kept(**{"keep_time": 60.0, "max_entries": 100, "max_bytes": 1_000, **bounds})
+def keeper(**bounds: Any) -> ExpiringLRU[str, str]:
+    return ExpiringLRU(**{"keep_time": 60.0, "max_entries": 100, "max_bytes": 1_000, **bounds})
 
 
-def there(kept: Kept[str, str], *keys: str) -> list[str]:
+def there(kept: ExpiringLRU[str, str], *keys: str) -> list[str]:
     return [key for key in keys if kept.get(key) is not None]
 
 

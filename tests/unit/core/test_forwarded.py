@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from grpc_tool_bridge.core.forwarded import SCANNED_BYTES, PassedAnswer, PassedChunk, call_bytes, stream_bytes
+from grpc_tool_bridge.core.forwarded import SCANNED_BYTES, ForwardedChunk, ForwardedResponse, call_bytes
 from grpc_tool_bridge.errors import ProtocolError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CompleteSignal,
@@ -23,12 +23,12 @@ LARGE = "x" * SCANNED_BYTES
 ERROR = ErrorInfo(type="ValueError", message="no", stacktrace="Traceback …")
 
 
-def answer(data: bytes, *, show_traceback: bool = True) -> PassedAnswer:
-    return PassedAnswer(data, "t", show_traceback=show_traceback)
+def answer(data: bytes, *, show_traceback: bool = True) -> ForwardedResponse:
+    return ForwardedResponse(data, "t", show_traceback=show_traceback)
 
 
-def chunk(data: bytes, sequence: int = 0, *, show_traceback: bool = True) -> PassedChunk:
-    return PassedChunk(data, "t", sequence, show_traceback=show_traceback)
+def chunk(data: bytes, sequence: int = 0, *, show_traceback: bool = True) -> ForwardedChunk:
+    return ForwardedChunk(data, "t", sequence, show_traceback=show_traceback)
 
 
 def test_an_item_of_a_batch_becomes_a_call_of_its_session() -> None:
@@ -42,9 +42,9 @@ def test_a_call_is_written_as_it_is() -> None:
     assert ToolCallRequest.FromString(call_bytes(request, "other")) == request
 
 
-def test_a_stream_is_told_its_id() -> None:
-    request = ToolStreamRequest(session_id="s", tool_id="t")
-    assert ToolStreamRequest.FromString(stream_bytes(request, "id")).stream_id == "id"
+def test_the_request_of_a_stream_is_written_as_it_is() -> None:
+    request = ToolStreamRequest(session_id="s", tool_id="t", stream_id="id")
+    assert ToolStreamRequest.FromString(call_bytes(request, "other")) == request
 
 
 class TestAnswers:
@@ -58,7 +58,7 @@ class TestAnswers:
         assert passed.success
         assert passed.data is data
         given = into()
-        passed.put_into(given, None)
+        passed.put_into(given)
         assert (given.success, given.result, given.metrics.duration_us) == (True, response.result, 7)
 
     @pytest.mark.parametrize("text", ["no", LARGE])
@@ -72,7 +72,7 @@ class TestAnswers:
         error = ToolCallResponse.FromString(hidden.data).error
         assert (error.type, error.message, error.stacktrace) == ("ValueError", text, "")
         given = ToolCallResponse()
-        hidden.put_into(given, None)
+        hidden.put_into(given)
         assert (given.success, given.error) == (False, error)
 
     @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ class TestAnswers:
         broken = data.replace(result.SerializeToString(), b"\xff" * result.ByteSize())
         passed = answer(broken)
         with pytest.raises(ProtocolError, match="cannot be read"):
-            passed.put_into(ToolCallResponse(), None)
+            passed.put_into(ToolCallResponse())
 
 
 class TestChunks:

@@ -12,10 +12,11 @@ import pytest
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core import forwarder as module
 from grpc_tool_bridge.core.executor import Executor
-from grpc_tool_bridge.core.forwarder import MAX_BYTES, Relay
+from grpc_tool_bridge.core.forwarder import MAX_BYTES, Forwarded
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import Session, SessionStore
-from grpc_tool_bridge.core.workers.pool import MAX_LOSSES, WorkerPool
+from grpc_tool_bridge.core.workers.dispatch import MAX_LOSSES
+from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.errors import CallCancelledError, UnavailableError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     RegisterToolsRequest,
@@ -25,6 +26,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolCallResponse,
     ToolSpec,
 )
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.values.serialization import serialize_value
 from integration.connections import until
 from support.patience import PATIENCE
@@ -37,14 +39,15 @@ class World:
     """A hub's inner parts, a worker with a tool, and calls of it."""
 
     def __init__(self, **settings: Any) -> None:
-        self.store = SessionStore(Settings(**{**CALM, "worker_grace": 3_600, **settings}))
+        self.store = SessionStore(Settings(**{**CALM, "worker_grace_period": 3_600, **settings}))
         self.registry = ToolRegistry(self.store)
         self.pool = WorkerPool(self.registry)
-        self.executor = Executor(self.store, self.registry, self.pool)
+        self.executor = Executor(self.store, self.registry)
         self.link = FakeLink(self.pool)
         self.session: Session
         self.answers: list[tuple[Any, BaseException | None]] = []
         self.answered = asyncio.Event()
+        self.left: list[asyncio.Task[Any]] = []
 
     async def open(self, **spec: Any) -> None:
         self.session = await self.store.create_session("s")
@@ -53,14 +56,24 @@ class World:
     def offer(self, link: FakeLink, **spec: Any) -> None:
         self.pool.register(link, RegisterToolsRequest(tools=[ToolSpec(name="add", **spec)]))
 
-    def call(self, **fields: Any) -> Relay | None:
+    def call(self, **fields: Any) -> Forwarded | None:
         request = ToolCallRequest(**{"session_id": "s", "tool_id": "add", "request_id": "r", **fields})
         deadline = time.monotonic() + 60
-        return self.executor.relays.start(
-            request, deadline=deadline, payload=request.SerializeToString(), done=self._done
-        )
+        context = RequestContext(deadline=deadline, payload=request.SerializeToString())
+        begun = self.executor.begin(request, context, self._done)
+        if isinstance(begun, Forwarded):
+            return begun
+        self.left.append(asyncio.create_task(begun))
+        return None
 
-    def relayed(self, **fields: Any) -> Relay:
+    async def leave(self) -> None:
+        """Ends what was left to the executor."""
+        await asyncio.sleep(0)
+        for task in self.left:
+            task.cancel()
+        await asyncio.gather(*self.left, return_exceptions=True)
+
+    def relayed(self, **fields: Any) -> Forwarded:
         relay = self.call(**fields)
         assert relay is not None
         return relay
@@ -80,7 +93,7 @@ class World:
         return answer.error
 
     def assert_nothing_is_left(self) -> None:
-        assert self.executor.active == 0
+        assert self.executor.admission.active == 0
         assert self.session.active == 0
         assert not self.session.calls
         assert self.registry.find(self.session, "add").metrics.active == 0
@@ -91,6 +104,7 @@ async def world() -> AsyncIterator[World]:
     made = World()
     await made.open()
     yield made
+    await made.leave()
     await made.pool.aclose()
     await made.executor.aclose()
 
@@ -101,7 +115,7 @@ def good(result: int = 3) -> bytes:
 
 async def test_the_answer_is_passed_on_as_the_bytes_that_came(world: World) -> None:
     world.relayed()
-    assert world.executor.active == world.session.active == 1
+    assert world.executor.admission.active == world.session.active == 1
     assert not world.answers
 
     world.link.reply(good())
@@ -113,12 +127,12 @@ async def test_the_answer_is_passed_on_as_the_bytes_that_came(world: World) -> N
 
 
 async def test_the_worker_gets_the_request_as_it_came(world: World) -> None:
-    relay = world.relayed()
+    forwarded = world.relayed()
 
     request = ToolCallRequest.FromString(world.link.payloads[0])
 
     assert (request.session_id, request.tool_id, request.request_id) == ("s", "add", "r")
-    assert relay.owner.worker is relay.worker
+    assert forwarded.call.worker is world.pool.workers()[0]
 
 
 @pytest.mark.parametrize(
@@ -139,6 +153,7 @@ async def test_what_is_not_plain_is_left_to_the_executor(spec: dict[str, Any], f
     try:
         assert world.call(**fields) is None
         assert not world.link.payloads
+        await world.leave()
         world.assert_nothing_is_left()
     finally:
         await world.pool.aclose()
@@ -156,6 +171,7 @@ async def test_a_call_without_a_free_place_is_left_to_the_executor(spec: dict[st
     try:
         world.relayed()
         assert world.call() is None
+        await world.leave()
         world.link.reply(good())
         world.assert_nothing_is_left()
         world.relayed()
@@ -170,7 +186,8 @@ async def test_a_call_without_a_worker_that_has_room_gives_back_its_place() -> N
     try:
         world.relayed()
         assert world.call() is None
-        assert world.session.active == world.executor.active == 1
+        await world.leave()
+        assert world.session.active == world.executor.admission.active == 1
     finally:
         await world.pool.aclose()
 
@@ -251,7 +268,7 @@ async def test_a_session_that_ends_takes_its_calls_with_it(world: World) -> None
 async def test_a_worker_that_lets_the_deadline_pass_does_not_hold_its_caller(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(module, "SWEEP_INTERVAL", 0.01)
     world.relayed(timeout_ms=1)
     async with asyncio.timeout(PATIENCE):
         await world.answered.wait()
@@ -262,7 +279,7 @@ async def test_a_worker_that_lets_the_deadline_pass_does_not_hold_its_caller(
 
 async def test_a_call_whose_worker_is_lost_fails_where_it_must_not_be_repeated(world: World) -> None:
     world.relayed()
-    world.pool.lost(world.link, "somebody killed it")
+    world.pool.on_disconnect(world.link, "somebody killed it")
     assert world.error().type == "WorkerUnavailable"
     assert "somebody killed it" in world.error().message
     world.assert_nothing_is_left()
@@ -277,7 +294,7 @@ async def test_a_call_that_may_be_repeated_goes_to_another_worker(idempotent: bo
     try:
         world.relayed()
         world.offer(other, idempotent=idempotent)
-        world.pool.lost(world.link, "somebody killed it")
+        world.pool.on_disconnect(world.link, "somebody killed it")
         assert not world.answers
         await until(lambda: bool(other.payloads))
         other.reply(good())
@@ -295,7 +312,7 @@ async def test_a_caller_may_leave_while_its_call_waits_for_another_worker() -> N
     await world.open(idempotent=True)
     try:
         relay = world.relayed()
-        world.pool.lost(world.link, "somebody killed it")
+        world.pool.on_disconnect(world.link, "somebody killed it")
         await asyncio.sleep(0)
         relay.cancel()
         async with asyncio.timeout(PATIENCE):
@@ -310,10 +327,10 @@ async def test_a_caller_may_leave_while_its_call_waits_for_another_worker() -> N
 
 
 async def test_a_hub_that_drains_takes_none(world: World) -> None:
-    world.executor.draining = True
+    world.executor.admission.draining = True
     assert world.call() is None
     with pytest.raises(UnavailableError):
-        world.executor.let_in("s")
+        world.executor.admission.require_session("s")
 
 
 @pytest.mark.parametrize("state", ["draining", "closing"])
@@ -323,13 +340,13 @@ async def test_a_call_that_was_let_in_goes_to_another_worker_although_no_new_one
     other = FakeLink(world.pool)
     try:
         world.relayed()
-        world.executor.draining = state == "draining"
+        world.executor.admission.draining = state == "draining"
         world.session.closing = state == "closing"
-        idle = asyncio.create_task(world.executor.idle())
-        unused = asyncio.create_task(world.executor.session_idle(world.session))
+        idle = asyncio.create_task(world.executor.admission.idle())
+        unused = asyncio.create_task(world.executor.admission.session_idle(world.session))
         await asyncio.sleep(0)
         world.offer(other, idempotent=True)
-        world.pool.lost(world.link, "somebody killed it")
+        world.pool.on_disconnect(world.link, "somebody killed it")
         await until(lambda: bool(other.payloads))
         assert not idle.done()
         assert not unused.done()
@@ -352,7 +369,7 @@ async def test_a_call_that_lost_so_many_workers_gets_no_further_one() -> None:
         for link, following in itertools.pairwise(links):
             world.offer(following, idempotent=True)
             await until(partial(bool, link.payloads))
-            world.pool.lost(link, "somebody killed it")
+            world.pool.on_disconnect(link, "somebody killed it")
         async with asyncio.timeout(PATIENCE):
             await world.answered.wait()
         assert f"worker number {MAX_LOSSES}" in world.error().message
@@ -370,8 +387,8 @@ async def test_losing_its_worker_twice_is_losing_it_once() -> None:
     try:
         world.relayed()
         world.offer(other, idempotent=True)
-        world.pool.lost(world.link, "it has dialled again")
-        world.pool.lost(world.link, "its link ended")
+        world.pool.on_disconnect(world.link, "it has dialled again")
+        world.pool.on_disconnect(world.link, "its link ended")
         await until(lambda: bool(other.payloads))
         other.reply(good())
         async with asyncio.timeout(PATIENCE):
@@ -388,7 +405,7 @@ async def test_a_session_that_ends_takes_with_it_a_call_that_waits_for_another_w
     await world.open(idempotent=True)
     try:
         world.relayed()
-        world.pool.lost(world.link, "somebody killed it")
+        world.pool.on_disconnect(world.link, "somebody killed it")
         await asyncio.sleep(0)
         for call in list(world.session.calls or ()):
             call.cancel(CallCancelledError("the session has ended"))
@@ -410,11 +427,12 @@ async def test_an_answer_that_comes_from_the_first_worker_after_all_ends_the_cal
     await world.open(idempotent=True)
     other = FakeLink(world.pool)
     try:
-        relay = world.relayed()
+        world.relayed()
+        (first,) = world.link.waiting
         world.offer(other, idempotent=True)
-        world.pool.lost(world.link, "it does not answer")
+        world.pool.on_disconnect(world.link, "it does not answer")
         await until(lambda: bool(other.payloads))
-        relay.replied(good())
+        first.replied(good())
         assert world.answers == [(good(), None)]
         await until(lambda: not other.waiting)
         other.reply(good(4))

@@ -20,6 +20,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.methods import SERVICE_NAME
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 
@@ -257,11 +258,11 @@ async def test_calls_streams_and_batches_reach_the_tools(hub: Hub) -> None:
 async def test_the_transports_deadline_holds(hub: Hub) -> None:
     past = time.monotonic() - 1
     request = pb.ToolCallRequest(session_id="s", tool_id="forever")
-    assert (await hub.execute_tool(request, deadline=past)).error.type == "TimeoutError"
-    stream = hub.stream_tool(pb.ToolStreamRequest(session_id="s", tool_id="endless"), deadline=past)
+    assert (await hub.execute_tool(request, RequestContext(deadline=past))).error.type == "TimeoutError"
+    stream = hub.stream_tool(pb.ToolStreamRequest(session_id="s", tool_id="endless"), RequestContext(deadline=past))
     assert [chunk.error.type async for chunk in stream] == ["TimeoutError"]
     batch = pb.BatchToolCallRequest(session_id="s", items=[pb.ToolCallItem(tool_id="forever")])
-    assert (await hub.batch_execute_tools(batch, deadline=past)).results[0].error.type == "TimeoutError"
+    assert (await hub.batch_execute_tools(batch, RequestContext(deadline=past))).results[0].error.type == "TimeoutError"
 
 
 # ------------------------------------------------------------------------------------------------------- variables

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core import executor
+from grpc_tool_bridge.core import admission
 from grpc_tool_bridge.core import expiring_lru as kept
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolCallResponse
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 
 
@@ -83,7 +84,7 @@ def caller(counter: Counter, **settings: Any) -> Call:
         for name, value in kwargs.items():
             request.kwargs[name].CopyFrom(serialize_value(value))
         request.request_id = f"for {key[:9]}"
-        response: ToolCallResponse = await running.execute(request, deadline=deadline, parent=parent)
+        response: ToolCallResponse = await running.execute(request, RequestContext(deadline=deadline, parent=parent))
         return response
 
     return call
@@ -218,7 +219,7 @@ async def test_the_time_that_a_call_waited_for_one_of_its_key_is_taken_off_its_o
     second = asyncio.create_task(call("k", 1, timeout_ms=60_000))
     await turns()
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 60, perf_counter_ns=time.perf_counter_ns)
-    monkeypatch.setattr(executor, "time", clock)
+    monkeypatch.setattr(admission, "time", clock)
     first.cancel()
     counter.go_on.set()
     assert (await second).error.type == "TimeoutError"
@@ -320,7 +321,7 @@ async def test_answers_are_kept_within_their_bytes(counter: Counter) -> None:
 async def test_an_answer_is_forgotten_once_its_time_is_over(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000.0
     monkeypatch.setattr(kept, "time", SimpleNamespace(monotonic=lambda: now))
-    call = caller(counter, answer_keep_time=20)
+    call = caller(counter, answer_ttl=20)
     await call("k", 1)
     now += 19
     await call("k", 1)

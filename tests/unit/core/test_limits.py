@@ -1,4 +1,4 @@
-"""Places and rates: never more than there are, in order, none lost."""
+"""ConcurrencyLimiter and rates: never more than there are, in order, none lost."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grpc_tool_bridge.core import limits
-from grpc_tool_bridge.core.limits import Places, RateLimit
+from grpc_tool_bridge.core.limits import ConcurrencyLimiter, RateLimit
 from grpc_tool_bridge.errors import ResourceExhaustedError
 
 
@@ -16,34 +16,34 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-def waiting_task(places: Places) -> "asyncio.Task[None]":
-    return asyncio.get_running_loop().create_task(places.take())
+def waiting_task(places: ConcurrencyLimiter) -> "asyncio.Task[None]":
+    return asyncio.get_running_loop().create_task(places.acquire())
 
 
 async def test_places_are_taken_at_once_up_to_the_capacity() -> None:
-    places = Places(2, 10, "session 's'")
-    assert places.take_now()
-    await places.take()
-    assert not places.take_now()
+    places = ConcurrencyLimiter(2, 10, "session 's'")
+    assert places.try_acquire()
+    await places.acquire()
+    assert not places.try_acquire()
     assert (places.used, places.waiting) == (2, 0)
 
 
 async def test_a_place_that_is_given_back_is_free_again() -> None:
-    places = Places(1, 10, "session 's'")
-    await places.take()
+    places = ConcurrencyLimiter(1, 10, "session 's'")
+    await places.acquire()
     places.release()
     assert places.used == 0
-    assert places.take_now()
+    assert places.try_acquire()
 
 
 async def test_waiters_get_their_places_in_the_order_in_which_they_came() -> None:
-    places, order = Places(1, 10, "session 's'"), []
+    places, order = ConcurrencyLimiter(1, 10, "session 's'"), []
 
     async def take(number: int) -> None:
-        await places.take()
+        await places.acquire()
         order.append(number)
 
-    await places.take()
+    await places.acquire()
     tasks = [asyncio.create_task(take(number)) for number in range(3)]
     await turns()
     assert places.waiting == 3
@@ -56,25 +56,25 @@ async def test_waiters_get_their_places_in_the_order_in_which_they_came() -> Non
 
 
 async def test_nobody_takes_a_place_past_those_who_wait() -> None:
-    places = Places(1, 10, "session 's'")
-    await places.take()
+    places = ConcurrencyLimiter(1, 10, "session 's'")
+    await places.acquire()
     first = waiting_task(places)
     await turns()
     places.release()
-    assert not places.take_now()
+    assert not places.try_acquire()
     await first
     assert places.used == 1
 
 
 async def test_more_waiters_than_may_wait_are_refused_and_told_when_to_come_back() -> None:
-    places = Places(1, 1, "session 's'")
-    await places.take()
+    places = ConcurrencyLimiter(1, 1, "session 's'")
+    await places.acquire()
     first = waiting_task(places)
     await turns()
     with pytest.raises(
         ResourceExhaustedError, match=r"session 's' has 1 calls running and 1 waiting.*again later"
     ) as got:
-        await places.take()
+        await places.acquire()
     assert got.value.retry_after == 1
     assert (places.used, places.waiting) == (1, 1)
     places.release()
@@ -82,8 +82,8 @@ async def test_more_waiters_than_may_wait_are_refused_and_told_when_to_come_back
 
 
 async def test_a_cancelled_waiter_leaves_the_queue() -> None:
-    places = Places(1, 10, "session 's'")
-    await places.take()
+    places = ConcurrencyLimiter(1, 10, "session 's'")
+    await places.acquire()
     first, second = waiting_task(places), waiting_task(places)
     await turns()
     first.cancel()
@@ -96,8 +96,8 @@ async def test_a_cancelled_waiter_leaves_the_queue() -> None:
 
 
 async def test_a_waiter_cancelled_after_the_hand_over_passes_its_place_on() -> None:
-    places = Places(1, 10, "session 's'")
-    await places.take()
+    places = ConcurrencyLimiter(1, 10, "session 's'")
+    await places.acquire()
     first, second = waiting_task(places), waiting_task(places)
     await turns()
     places.release()
@@ -110,8 +110,8 @@ async def test_a_waiter_cancelled_after_the_hand_over_passes_its_place_on() -> N
 
 
 async def test_a_waiter_cancelled_just_before_a_release_is_cancelled_and_nothing_else() -> None:
-    places = Places(1, 10, "session 's'")
-    await places.take()
+    places = ConcurrencyLimiter(1, 10, "session 's'")
+    await places.acquire()
     first = waiting_task(places)
     await turns()
     first.cancel()
@@ -138,14 +138,14 @@ def test_no_place_is_lost_or_given_twice_whatever_is_cancelled_when(
 
 
 async def places_under(capacity: int, actions: list[tuple[str, int, bool]]) -> None:
-    places = Places(capacity, 1_000, "session 's'")
+    places = ConcurrencyLimiter(capacity, 1_000, "session 's'")
     tasks: list[asyncio.Task[None]] = []
     order: list[int] = []
     held: list[int] = []
 
     async def take(number: int) -> None:
         waits = bool(places.waiting) or places.used == capacity
-        await places.take()
+        await places.acquire()
         if waits:
             # Whoever finds a place free may begin before one that was handed its own a moment ago.
             order.append(number)

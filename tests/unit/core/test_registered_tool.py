@@ -45,7 +45,7 @@ def test_a_function_is_registered_under_its_name_with_no_limits_of_its_own() -> 
     (registered,) = register(known, add)
     assert known == {"add": registered}
     assert (registered.id, registered.name, registered.revision) == ("add", "add", 1)
-    assert (registered.timeout, registered.places, registered.rate) == (None, None, None)
+    assert (registered.timeout, registered.limiter, registered.rate) == (None, None, None)
     assert registered.tool is not None
 
 
@@ -53,16 +53,16 @@ def test_limits_come_from_the_tool() -> None:
     limits = ResourceLimits(timeout_ms=1_500, max_concurrent_calls=2, rate_limit_per_minute=3)
     (registered,) = register({}, tool(limits=limits)(add), settings=Settings(max_tool_calls=9))
     assert registered.timeout == 1.5
-    assert registered.places is not None
-    assert registered.places.capacity == 2
+    assert registered.limiter is not None
+    assert registered.limiter.capacity == 2
     assert registered.rate is not None
     assert registered.rate.per_minute == 3
 
 
 def test_limits_come_from_the_hub_where_the_tool_sets_none() -> None:
     (registered,) = register({}, add, settings=Settings(max_tool_calls=9, rate_limit_per_minute=8))
-    assert registered.places is not None
-    assert registered.places.capacity == 9
+    assert registered.limiter is not None
+    assert registered.limiter.capacity == 9
     assert registered.rate is not None
     assert registered.rate.per_minute == 8
 

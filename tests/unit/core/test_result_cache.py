@@ -1,19 +1,19 @@
 """The cache of results: which calls share one, and what a kept result fills in."""
 
+from collections.abc import AsyncGenerator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from grpc_tool_bridge import tool
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core import expiring_lru as kept
-from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.result_cache import CACHED_METRIC, ResultCache
 from grpc_tool_bridge.core.sessions import SessionStore
-from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ErrorInfo,
     SessionConfig,
@@ -23,6 +23,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolCallResult,
     ToolSpec,
 )
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 
 
@@ -113,28 +114,38 @@ def test_results_are_kept_within_their_number_and_their_bytes(adds: RegisteredTo
     assert [is_kept(small, adds, request) for request in calls] == [False, True, True]
 
 
-class FakeWorkers(WorkerPool):
-    """Workers that answer as they are told, and count."""
+class Far:
+    """A backend that answers as it is told, and counts."""
 
-    def __init__(self, registry: ToolRegistry) -> None:
-        super().__init__(registry)
+    def __init__(self) -> None:
         self.runs = 0
         self.answer = answer("from afar")
 
-    async def execute(self, call: HubCall, payload: bytes, *, losses: int = 0) -> bytes:
+    def prepare(self, call: Any, request: Any, payload: bytes, size: int) -> None:
+        pass
+
+    async def call(self, call: Any, request: Any, answer: Any, *, as_bytes: bool) -> None:
         self.runs += 1
-        return self.answer.SerializeToString()
+        answer.MergeFrom(self.answer)
+
+    def stream(self, call: Any, request: Any, *, as_bytes: bool) -> AsyncGenerator[Any, None]:
+        raise NotImplementedError
+
+    def try_call(self, call: Any, request: Any, payload: bytes, done: Any) -> None:
+        pass
 
 
 async def test_what_a_worker_gave_is_kept_where_it_succeeded(registry: ToolRegistry) -> None:
-    registry.register_batch("", [ToolSpec(name="far", idempotent=True)])
+    (tool,) = registry.register_batch("", [ToolSpec(name="far", idempotent=True)])
     await registry.store.create_session("s", config=SessionConfig(enable_caching=True))
-    workers = FakeWorkers(registry)
-    executor = Executor(registry.store, registry, workers)
+    workers = tool.backend = Far()
+    executor = Executor(registry.store, registry)
     request = ToolCallRequest(session_id="s", tool_id="far")
 
     async def far() -> ToolCallResponse:
-        response: ToolCallResponse = await executor.execute(request, payload=request.SerializeToString())
+        response: ToolCallResponse = await executor.execute(
+            request, RequestContext(payload=request.SerializeToString())
+        )
         return response
 
     well, workers.answer = workers.answer, ToolCallResponse(error=ErrorInfo(type="ValueError", message="no"))
@@ -149,7 +160,7 @@ async def test_what_a_worker_gave_is_kept_where_it_succeeded(registry: ToolRegis
 def test_results_are_kept_for_their_time(adds: RegisteredTool, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000.0
     monkeypatch.setattr(kept, "time", SimpleNamespace(monotonic=lambda: now))
-    cache = ResultCache(Settings(cache_keep_time=20))
+    cache = ResultCache(Settings(cache_ttl=20))
     cache.place(adds, call(1, 2)).keep(answer(3))
     now += 19
     assert is_kept(cache, adds, call(1, 2))

@@ -7,7 +7,7 @@ from google.protobuf import any_pb2
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core import sessions as module
-from grpc_tool_bridge.core.limits import Places
+from grpc_tool_bridge.core.limits import ConcurrencyLimiter
 from grpc_tool_bridge.core.sessions import Session, SessionStore, expire_forever
 from grpc_tool_bridge.errors import (
     AlreadyExistsError,
@@ -186,12 +186,12 @@ async def test_calls_and_watches_count_as_activity(monkeypatch: pytest.MonkeyPat
     clock = Clock(monkeypatch)
     store = SessionStore(Settings(session_idle_timeout=10))
     calling, watching = await store.create_session("calling"), await store.create_session("watching")
-    calling.places = Places(1, 1, "s")
-    calling.places.take_now()
+    calling.limiter = ConcurrencyLimiter(1, 1, "s")
+    calling.limiter.try_acquire()
     watching.watches = 1
     clock.now += 11
     assert store.expire_idle() == 0
-    calling.places.release()
+    calling.limiter.release()
     watching.watches = 0
     clock.now += 9
     assert store.expire_idle() == 0
@@ -202,9 +202,9 @@ async def test_calls_and_watches_count_as_activity(monkeypatch: pytest.MonkeyPat
 
 async def test_a_waiting_call_is_active() -> None:
     session = await SessionStore().create_session("s")
-    session.places = Places(1, 1, "s")
-    session.places.take_now()
-    waiting = asyncio.create_task(session.places.take())
+    session.limiter = ConcurrencyLimiter(1, 1, "s")
+    session.limiter.try_acquire()
+    waiting = asyncio.create_task(session.limiter.acquire())
     await asyncio.sleep(0)
     assert session.active == 2
     waiting.cancel()

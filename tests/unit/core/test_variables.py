@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.variables import Change, Revisions, Variables, check_name, clip, type_name
+from grpc_tool_bridge.core.names import check_name, clip
+from grpc_tool_bridge.core.variables import Change, Revisions, Variables, type_name
 from grpc_tool_bridge.errors import (
     ConflictError,
     NotFoundError,

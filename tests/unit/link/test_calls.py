@@ -17,7 +17,7 @@ from grpc_tool_bridge.errors import (
     UnavailableError,
 )
 from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
-from grpc_tool_bridge.link.protocol import INITIAL_CREDIT
+from grpc_tool_bridge.link.outbox import INITIAL_CREDIT
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, ErrorInfo, LinkFrame, LinkStatus
 from integration.connections import soon
 

@@ -4,81 +4,23 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc.aio
 import pytest
-from grpc.aio import AioRpcError
 
-from grpc_tool_bridge.aio.timeouts import ExpiredError, within
-from grpc_tool_bridge.errors import NotFoundError
-from grpc_tool_bridge.link import connection as client_link
-from grpc_tool_bridge.link.connection import CLOSED, ClientLink
+from grpc_tool_bridge.aio.timeouts import ExpiredError
+from grpc_tool_bridge.errors import NotFoundError, ToolCommunicationError
+from grpc_tool_bridge.link import connection
+from grpc_tool_bridge.link.calls import LinkCall
+from grpc_tool_bridge.link.dialer import CLOSED, DialledLink
 from grpc_tool_bridge.link.envelopes import call_prefix
+from grpc_tool_bridge.link.status import Code, code_of, link_error, link_status_of
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
-from grpc_tool_bridge.transport.link_calls import LinkStreamCall, LinkUnaryCall
-from grpc_tool_bridge.transport.link_stub import LinkStub
-from grpc_tool_bridge.transport.status import from_rpc_error, link_status_of, rpc_error
 from support.patience import PATIENCE
-
-
-class Rpc:
-    """The call of the method Link, whose other side is the test.
-
-    Attributes:
-        open: Set while writes are taken; else they wait.
-        failure: Raised by writes.
-        status: What it ends with.
-    """
-
-    def __init__(self) -> None:
-        self.open = asyncio.Event()
-        self.open.set()
-        self.failure: BaseException | None = None
-        self.status = (grpc.StatusCode.OK, "")
-        self.cancelled = False
-        self._written: list[bytes] = []
-        self._frames: asyncio.Queue[Any] = asyncio.Queue()
-
-    def feed(self, what: Any) -> None:
-        self._frames.put_nowait(what)
-
-    def end(self, code: grpc.StatusCode = grpc.StatusCode.OK, text: str = "") -> None:
-        self.status = (code, text)
-        self.feed(grpc.aio.EOF)
-
-    def sent(self) -> list[pb.Envelope]:
-        """Takes what was written."""
-        envelopes = [envelope for frame in self._written for envelope in pb.LinkFrame.FromString(frame).envelopes]
-        self._written.clear()
-        return envelopes
-
-    async def read(self) -> Any:
-        frame = await self._frames.get()
-        if isinstance(frame, BaseException):
-            raise frame
-        return frame
-
-    async def write(self, frame: bytes) -> None:
-        await self.open.wait()
-        if self.failure is not None:
-            raise self.failure
-        self._written.append(frame)
-
-    async def code(self) -> grpc.StatusCode:
-        return self.status[0]
-
-    async def details(self) -> str:
-        return self.status[1]
-
-    def cancel(self) -> None:
-        self.cancelled = True
-        # What gRPC raises in who reads.
-        self.feed(asyncio.CancelledError())
+from unit.link.fakes import FakeStream, settle
 
 
 class Desk:
-    """A link and its RPC.
+    """A link and its stream.
 
     Attributes:
         turns: How often the link said that it may take calls.
@@ -86,29 +28,36 @@ class Desk:
     """
 
     def __init__(self) -> None:
-        self.rpc = Rpc()
+        self.stream = FakeStream()
         self.turns = 0
-        self.link = ClientLink(self.rpc, "the hub", on_turn=self.turn)
+        self.link = DialledLink(self.stream, "the hub")
+        self.link.on_writable = self.turn
         self.running = asyncio.create_task(self.link.run())
 
     def turn(self) -> None:
         self.turns += 1
 
     def feed(self, *envelopes: pb.Envelope) -> None:
-        self.rpc.feed(pb.LinkFrame(envelopes=envelopes).SerializeToString())
+        self.stream.feed(*envelopes)
+
+    def end(self, code: Code, text: str) -> None:
+        """Lets the hub end the link."""
+        self.stream.end = link_error(code, text)
+        self.stream.feed(None)
 
     async def greet(self, **hello: Any) -> None:
         self.feed(pb.Envelope(hello=pb.LinkHello(protocol=1, peer="hub", **hello)))
         assert await soon(self.link.greeted)
-        self.rpc.sent()
+        self.stream.envelopes()
 
-    def call(self, payload: bytes = b"") -> LinkUnaryCall:
-        call = LinkUnaryCall(METHODS["ExecuteTool"], call_prefix("ExecuteTool"))
+    def call(self, payload: bytes = b"") -> LinkCall:
+        call = LinkCall(call_prefix("ExecuteTool"))
         self.link.send(call, payload)
         return call
 
-    def stream(self) -> LinkStreamCall:
-        call = LinkStreamCall(METHODS["StreamTool"], call_prefix("StreamTool"), 1_000)
+    def stream_call(self) -> LinkCall:
+        call = LinkCall(call_prefix("StreamTool"))
+        call.open_window(1_000)
         self.link.send(call, b"")
         return call
 
@@ -131,14 +80,14 @@ async def soon(awaitable: Any) -> Any:
         return await awaitable
 
 
-async def settle() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
+async def expiring(call: LinkCall) -> None:
+    call.set_timeout(0.03)
+    await call.answer()
 
 
-async def error_of(call: LinkUnaryCall) -> AioRpcError:
-    with pytest.raises(AioRpcError) as caught:
-        await soon(call)
+async def error_of(call: LinkCall) -> ToolCommunicationError:
+    with pytest.raises(ToolCommunicationError) as caught:
+        await soon(call.answer())
     return caught.value
 
 
@@ -148,23 +97,22 @@ async def error_of(call: LinkUnaryCall) -> AioRpcError:
 async def test_the_hub_is_told_who_dials_and_no_call_is_made_before_it_answers() -> None:
     desk = Desk()
     await settle()
-    (hello,) = desk.rpc.sent()
+    (hello,) = desk.stream.envelopes()
     assert (hello.hello.protocol, hello.hello.peer.split()[0]) == (1, "Python")
     assert not desk.link.takes_calls
     await desk.greet()
     assert desk.link.takes_calls
-    desk.rpc.end()
+    desk.stream.feed(None)
     await desk.unsent()
 
 
 async def test_a_call_is_sent_and_its_answer_comes_back(desk: Desk) -> None:
     call = desk.call(b"request")
     await settle()
-    (sent,) = desk.rpc.sent()
+    (sent,) = desk.stream.envelopes()
     assert (sent.call.method, sent.call.payload) == ("ExecuteTool", b"request")
-    response = pb.ToolCallResponse(success=True)
-    desk.feed(pb.Envelope(id=sent.id, reply=response.SerializeToString()))
-    assert await soon(call) == response
+    desk.feed(pb.Envelope(id=sent.id, reply=b"answer"))
+    assert await soon(call.answer()) == b"answer"
     assert call.carrier is desk.link
 
 
@@ -172,83 +120,91 @@ async def test_a_call_that_is_alone_goes_at_once_and_the_others_of_its_turn_in_o
     for _ in range(10):
         desk.call()
     await settle()
-    assert len(desk.rpc._written) == 2
-    assert len(desk.rpc.sent()) == 10
+    assert len(desk.stream.written) == 2
+    assert len(desk.stream.envelopes()) == 10
 
 
 async def test_calls_of_one_turn_go_in_one_frame_where_others_are_under_way(desk: Desk) -> None:
     desk.call()
     await settle()
-    desk.rpc.sent()
-    written = len(desk.rpc._written)
+    desk.stream.envelopes()
+    written = len(desk.stream.written)
     for _ in range(10):
         desk.call()
     await settle()
-    assert len(desk.rpc._written) == written + 1
-    assert len(desk.rpc.sent()) == 10
+    assert len(desk.stream.written) == written + 1
+    assert len(desk.stream.envelopes()) == 10
 
 
 async def test_what_the_hub_tells_and_ends_with_reaches_the_call(desk: Desk) -> None:
-    call = desk.call()
+    class Listening(LinkCall):
+        heard: tuple[pb.LinkEvent, ...] = ()
+
+        def told(self, event: pb.LinkEvent) -> None:
+            self.heard = (*self.heard, event)
+
+    call = Listening(call_prefix("ExecuteTool"))
+    desk.link.send(call, b"")
     await settle()
     facts = pb.LogRecord(logger=METADATA_LOGGER, fields={"a": "1"})
     desk.feed(
         pb.Envelope(id=call.id, event=pb.LinkEvent(log=facts)),
         pb.Envelope(id=call.id, end=link_status_of(NotFoundError("no such tool"))),
     )
-    assert type(from_rpc_error(await error_of(call))) is NotFoundError
-    assert call._trailing == (("a", "1"),)
+    with pytest.raises(NotFoundError, match="no such tool"):
+        await soon(call.answer())
+    assert call.heard == (pb.LinkEvent(log=facts),)
 
 
 async def test_a_stream_arrives_and_what_was_read_is_granted(desk: Desk) -> None:
-    stream = desk.stream()
+    stream = desk.stream_call()
     await settle()
-    desk.rpc.sent()
+    desk.stream.envelopes()
     payload = pb.ToolStreamChunk(stream_id="x" * 400).SerializeToString()
     desk.feed(pb.Envelope(id=stream.id, chunk=payload), pb.Envelope(id=stream.id, chunk=payload))
     await settle()
-    assert desk.rpc.sent() == []
-    await soon(stream.read())
+    assert desk.stream.envelopes() == []
+    desk.link.grant(stream, len(await soon(stream.read())))
     await settle()
     # Not before half of the window was read.
-    assert desk.rpc.sent() == []
-    await soon(stream.read())
+    assert desk.stream.envelopes() == []
+    desk.link.grant(stream, len(await soon(stream.read())))
     await settle()
-    assert desk.rpc.sent() == [pb.Envelope(id=stream.id, credit=2 * len(payload))]
+    assert desk.stream.envelopes() == [pb.Envelope(id=stream.id, credit=2 * len(payload))]
     desk.feed(pb.Envelope(id=stream.id, end=pb.LinkStatus()))
-    assert await soon(stream.read()) is grpc.aio.EOF
+    assert await soon(stream.read()) is None
 
 
 async def test_a_cancel_is_sent(desk: Desk) -> None:
     call = desk.call()
     await settle()
-    desk.rpc.sent()
+    desk.stream.envelopes()
     call.cancel()
     await settle()
-    (sent,) = desk.rpc.sent()
+    (sent,) = desk.stream.envelopes()
     assert (sent.id, sent.WhichOneof("kind")) == (call.id, "cancel")
 
 
 async def test_a_call_that_is_cancelled_before_it_was_sent_is_not_sent(desk: Desk) -> None:
     desk.call()
     await settle()
-    desk.rpc.sent()
+    desk.stream.envelopes()
     desk.call().cancel()
     await settle()
-    assert desk.rpc.sent() == []
+    assert desk.stream.envelopes() == []
 
 
 async def test_a_request_that_no_link_carries_fails_alone(desk: Desk) -> None:
     error = await error_of(desk.call(bytes(65 * 1024 * 1024)))
-    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert "message too large" in str(from_rpc_error(error))
+    assert error.code == "RESOURCE_EXHAUSTED"
+    assert "message too large" in str(error)
     assert not desk.running.done()
 
 
 async def test_a_hub_that_calls_is_told_that_clients_answer_nothing(desk: Desk) -> None:
     desk.feed(pb.Envelope(id=2, call=pb.LinkCall(method="ExecuteTool")))
     await settle()
-    (sent,) = desk.rpc.sent()
+    (sent,) = desk.stream.envelopes()
     assert (sent.id, sent.end.error.type) == (2, "Unimplemented")
     assert sent.end.message == "a client does not offer ExecuteTool"
 
@@ -280,15 +236,14 @@ async def test_no_more_calls_are_taken_than_the_hub_takes_at_once() -> None:
     assert not desk.link.takes_calls
     await settle()
     desk.feed(pb.Envelope(id=first.id, reply=b""))
-    await soon(first)
+    await soon(first.answer())
     assert desk.link.takes_calls
-    # A stub for this link alone waits for no room.
-    stub: Any = LinkStub(desk.link)
+    # Who wants this link alone waits for no room.
     for _ in range(3):
-        stub.ExecuteTool(pb.ToolCallRequest())
+        desk.link.start_request(LinkCall(call_prefix("ExecuteTool")), pb.ToolCallRequest())
     await settle()
-    assert len([sent for sent in desk.rpc.sent() if sent.HasField("call")]) == 5
-    desk.rpc.end()
+    assert len([sent for sent in desk.stream.envelopes() if sent.HasField("call")]) == 5
+    desk.stream.feed(None)
     await desk.unsent()
 
 
@@ -299,7 +254,7 @@ async def test_a_link_that_drains_takes_no_calls_and_finishes_those_it_has(desk:
     await soon(desk.link.unusable.wait())
     assert not desk.link.takes_calls
     desk.feed(pb.Envelope(id=call.id, reply=b""))
-    await soon(call)
+    await soon(call.answer())
     assert not desk.running.done()
 
 
@@ -309,37 +264,37 @@ async def test_a_link_that_drains_takes_no_calls_and_finishes_those_it_has(desk:
 async def test_a_guarded_call_that_is_never_answered_expires_and_the_hub_is_told(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_link, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(connection, "SWEEP_INTERVAL", 0.01)
     call, other = desk.call(), desk.call()
     with pytest.raises(ExpiredError):
-        await soon(within(call, 0.03))
-    assert not other.done()
+        await soon(expiring(call))
+    assert not other.is_over
     await settle()
-    assert [sent.id for sent in desk.rpc.sent() if sent.HasField("cancel")] == [call.id]
+    assert [sent.id for sent in desk.stream.envelopes() if sent.HasField("cancel")] == [call.id]
 
 
 async def test_a_guarded_call_that_was_never_sent_expires_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_link, "LOOK_SECONDS", 0.01)
-    desk.rpc.open.clear()
+    monkeypatch.setattr(connection, "SWEEP_INTERVAL", 0.01)
+    desk.stream.open.clear()
     desk.call()
     await settle()
     small, large = desk.call(), desk.call(bytes(100_000))
     for call in (small, large):
         with pytest.raises(ExpiredError):
-            await soon(within(call, 0.03))
-    desk.rpc.open.set()
+            await soon(expiring(call))
+    desk.stream.open.set()
     await settle()
-    assert not any(sent.id in (small.id, large.id) for sent in desk.rpc.sent())
+    assert not any(sent.id in (small.id, large.id) for sent in desk.stream.envelopes())
 
 
 async def test_nobody_looks_after_calls_where_there_are_none(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_link, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(connection, "SWEEP_INTERVAL", 0.001)
     call = desk.call()
     await settle()
     desk.feed(pb.Envelope(id=call.id, reply=b""))
-    await soon(call)
+    await soon(call.answer())
     async with asyncio.timeout(PATIENCE):
-        while desk.link._look is not None:  # noqa: ASYNC110 - what is looked at is no event
+        while desk.link._sweep is not None:  # noqa: ASYNC110 - what is looked at is no event
             await asyncio.sleep(0.001)
 
 
@@ -347,72 +302,72 @@ async def test_nobody_looks_after_calls_where_there_are_none(desk: Desk, monkeyp
 
 
 async def test_calls_in_flight_fail_when_the_link_is_lost(desk: Desk) -> None:
-    calls = [desk.call(), desk.stream()]
+    calls = [desk.call(), desk.stream_call()]
     await settle()
-    desk.rpc.end(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+    desk.end(Code.UNAVAILABLE, "Socket closed")
     assert await desk.unsent() == []
     for call in calls:
-        assert await call.code() is grpc.StatusCode.UNAVAILABLE
-        assert await call.details() == "the link to the hub was lost: Socket closed"
+        error = await error_of(call)
+        assert (error.code, error.details) == ("UNAVAILABLE", "the link to the hub was lost: Socket closed")
     assert desk.link.error is not None
-    assert desk.link.error.code() is grpc.StatusCode.UNAVAILABLE
+    assert code_of(desk.link.error) is Code.UNAVAILABLE
     assert desk.link.unusable.is_set()
-    assert desk.rpc.cancelled
+    assert desk.stream.closed
 
 
 async def test_a_status_that_is_no_failure_is_a_loss_all_the_same(desk: Desk) -> None:
     call = desk.call()
     await settle()
-    desk.rpc.end()
-    assert (await error_of(call)).details() == "the link to the hub was lost: the hub ended it"
+    desk.stream.feed(None)
+    assert (await error_of(call)).details == "the link to the hub was lost: the hub ended it"
 
 
 @pytest.mark.parametrize("reading", [False, True])
 async def test_an_error_of_the_stream_is_the_links(desk: Desk, reading: bool) -> None:
     call = desk.call()
     await settle()
-    error = rpc_error(grpc.StatusCode.INTERNAL, "torn")
     if reading:
-        desk.rpc.feed(error)
+        desk.stream.feed(OSError("torn"))
     else:
-        desk.rpc.failure = error
+        desk.stream.write_failure = OSError("torn")
         call = desk.call()
     await desk.unsent()
-    assert desk.link.error is error
-    assert (await error_of(call)).code() is grpc.StatusCode.UNAVAILABLE
+    assert desk.link.error is not None
+    assert (code_of(desk.link.error), desk.link.error.message) == (Code.UNAVAILABLE, "torn")
+    assert (await error_of(call)).code == "UNAVAILABLE"
 
 
 async def test_a_write_to_a_stream_that_has_ended_is_told_by_its_status(desk: Desk) -> None:
-    desk.rpc.status = (grpc.StatusCode.UNAVAILABLE, "gone away")
-    desk.rpc.failure = asyncio.InvalidStateError("done")
+    desk.stream.end = link_error(Code.UNAVAILABLE, "gone away")
+    desk.stream.write_failure = asyncio.InvalidStateError("done")
     call = desk.call()
     await desk.unsent()
-    assert (await error_of(call)).details() == "the link to the hub was lost: gone away"
+    assert (await error_of(call)).details == "the link to the hub was lost: gone away"
 
 
 async def test_a_hub_that_breaks_the_protocol_loses_the_link(desk: Desk) -> None:
     call = desk.call()
     await settle()
     desk.feed(pb.Envelope(id=99, reply=b""))
-    assert "never made" in str((await error_of(call)).details())
-    assert desk.rpc.cancelled
+    assert "never made" in str((await error_of(call)).details)
+    assert desk.stream.closed
 
 
 async def test_what_was_not_sent_is_given_back_and_has_not_failed(desk: Desk) -> None:
-    desk.rpc.open.clear()
+    desk.stream.open.clear()
     sent = desk.call(b"sent")
     await settle()
     small, large, given_up = desk.call(b"small"), desk.call(bytes(100_000)), desk.call(b"given up")
     given_up.cancel()
-    desk.rpc.end(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+    desk.end(Code.UNAVAILABLE, "Socket closed")
     assert await desk.unsent() == [(small, b"small"), (large, bytes(100_000))]
-    assert sent.done()
-    assert not small.done()
-    assert not large.done()
+    assert sent.is_over
+    assert not small.is_over
+    assert not large.is_over
 
 
 async def test_every_call_fails_when_the_link_is_closed_here_those_not_sent_as_well(desk: Desk) -> None:
-    desk.rpc.open.clear()
+    desk.stream.open.clear()
     sent = desk.call()
     await settle()
     calls = [sent, desk.call(), desk.call(bytes(100_000))]
@@ -421,48 +376,46 @@ async def test_every_call_fails_when_the_link_is_closed_here_those_not_sent_as_w
     assert desk.running.cancelled()
     for call in calls:
         error = await error_of(call)
-        assert (error.code(), error.details()) == (grpc.StatusCode.CANCELLED, CLOSED)
+        assert (error.code, error.details) == ("CANCELLED", CLOSED)
     assert desk.link.error is None
     assert desk.link.unusable.is_set()
 
 
 async def test_a_hub_that_refuses_the_link_is_no_greeting() -> None:
     desk = Desk()
-    desk.rpc.end(grpc.StatusCode.UNAUTHENTICATED, "the token is wrong")
+    desk.end(Code.UNAUTHENTICATED, "the token is wrong")
     assert await soon(desk.link.greeted) is False
     assert desk.link.error is not None
-    assert desk.link.error.details() == "the token is wrong"
+    assert desk.link.error.message == "the token is wrong"
     await desk.unsent()
 
 
 async def test_a_call_over_a_link_that_has_ended_fails_at_once(desk: Desk) -> None:
-    desk.rpc.end()
+    desk.stream.feed(None)
     await desk.unsent()
-    stub: Any = LinkStub(desk.link)
-    error = await error_of(stub.GetSessionInfo(pb.GetSessionInfoRequest()))
-    assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, "the link to the hub was lost")
+    call = LinkCall(call_prefix("GetSessionInfo"))
+    desk.link.start_request(call, pb.GetSessionInfoRequest())
+    error = await error_of(call)
+    assert (error.code, error.details) == ("UNAVAILABLE", "the link to the hub was lost")
 
 
 async def test_a_hub_that_says_nothing_is_given_up() -> None:
     desk = Desk()
     await settle()
-    desk.link.give_up("the hub said nothing")
+    desk.link.abort("the hub said nothing")
     assert await soon(desk.link.greeted) is False
     assert await desk.unsent() == []
     assert desk.link.error is not None
-    assert (desk.link.error.code(), desk.link.error.details()) == (
-        grpc.StatusCode.UNAVAILABLE,
-        "the hub said nothing",
-    )
+    assert (code_of(desk.link.error), desk.link.error.message) == (Code.UNAVAILABLE, "the hub said nothing")
 
 
 async def test_a_channel_that_is_closed_under_the_link_ends_it(desk: Desk) -> None:
     call = desk.call()
     await settle()
-    desk.rpc.feed(asyncio.CancelledError())
+    desk.stream.feed(asyncio.CancelledError())
     await asyncio.wait([desk.running], timeout=PATIENCE)
     assert desk.running.cancelled()
-    assert (await error_of(call)).details() == CLOSED
+    assert (await error_of(call)).details == CLOSED
 
 
 async def test_a_greeting_that_nobody_waits_for_any_more_does_no_harm() -> None:
@@ -471,5 +424,5 @@ async def test_a_greeting_that_nobody_waits_for_any_more_does_no_harm() -> None:
     desk.feed(pb.Envelope(hello=pb.LinkHello(protocol=1)))
     await settle()
     assert not desk.running.done()
-    desk.rpc.end()
+    desk.stream.feed(None)
     assert await desk.unsent() == []

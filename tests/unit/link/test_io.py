@@ -8,59 +8,24 @@ import pytest
 
 from grpc_tool_bridge.errors import DeadlineExceededError, ProtocolError
 from grpc_tool_bridge.link.envelopes import call_prefix
+from grpc_tool_bridge.link.events import CallReceived, Event, HelloReceived, PongReceived, Replied
 from grpc_tool_bridge.link.io import LinkIO
-from grpc_tool_bridge.link.protocol import Called, Event, Greeted, Link, OutgoingCall, Ponged, Replied
+from grpc_tool_bridge.link.outbox import OutgoingCall
+from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from support.patience import PATIENCE
-
-
-class Pipe:
-    """A stream in memory: reads what is fed, keeps what is written.
-
-    Attributes:
-        written: The frames that were written.
-        open: Set while writes are taken; else they wait.
-        write_failure: Raised by the next write.
-    """
-
-    def __init__(self) -> None:
-        self.written: list[bytes] = []
-        self.open = asyncio.Event()
-        self.open.set()
-        self.write_failure: Exception | None = None
-        self._frames: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
-
-    def feed(self, frame: bytes | Exception | None) -> None:
-        self._frames.put_nowait(frame)
-
-    async def read(self) -> bytes | None:
-        frame = await self._frames.get()
-        if isinstance(frame, Exception):
-            raise frame
-        return frame
-
-    async def write(self, frame: bytes) -> None:
-        await self.open.wait()
-        if self.write_failure is not None:
-            raise self.write_failure
-        self.written.append(frame)
-
-    def envelopes(self) -> list[pb.Envelope]:
-        """Takes what was written."""
-        envelopes = [envelope for frame in self.written for envelope in pb.LinkFrame.FromString(frame).envelopes]
-        self.written.clear()
-        return envelopes
+from unit.link.fakes import FakeStream, settle
 
 
 class End:
     """One end of a link whose frames go through a pipe."""
 
-    def __init__(self, *, patience: float = PATIENCE) -> None:
-        self.pipe = Pipe()
+    def __init__(self, *, write_timeout: float = PATIENCE) -> None:
+        self.pipe = FakeStream()
         self.link = Link(dialler=True, hello=pb.LinkHello(peer="me"))
         self.events: list[Event] = []
         self.turns = 0
-        self.io = LinkIO(self.link, self.pipe, on_event=self.take, on_turn=self.turn, patience=patience)
+        self.io = LinkIO(self.link, self.pipe, on_event=self.take, on_writable=self.turn, write_timeout=write_timeout)
         self.task = asyncio.create_task(self.io.run())
 
     def take(self, event: Event) -> None:
@@ -70,7 +35,7 @@ class End:
         self.turns += 1
 
     def feed(self, *envelopes: pb.Envelope) -> None:
-        self.pipe.feed(pb.LinkFrame(envelopes=envelopes).SerializeToString())
+        self.pipe.feed(*envelopes)
 
     def greet(self) -> None:
         self.feed(pb.Envelope(hello=pb.LinkHello(protocol=1)))
@@ -91,12 +56,6 @@ async def end() -> AsyncIterator[End]:
     await asyncio.wait([end.task])
 
 
-async def settle() -> None:
-    """Gives every task its turns."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
 def make_call() -> OutgoingCall:
     return OutgoingCall(call_prefix("ExecuteTool"))
 
@@ -107,7 +66,7 @@ async def test_the_hello_is_sent_and_the_peers_is_an_event() -> None:
     assert [envelope.WhichOneof("kind") for envelope in end.pipe.envelopes()] == ["hello"]
     end.greet()
     await settle()
-    assert [type(event) for event in end.events] == [Greeted]
+    assert [type(event) for event in end.events] == [HelloReceived]
     end.pipe.feed(None)
     await end.result()
 
@@ -121,11 +80,11 @@ async def test_the_end_of_the_peer_is_the_end(end: End) -> None:
 async def test_whatever_was_given_while_a_frame_was_on_its_way_goes_into_the_next_one(end: End) -> None:
     end.pipe.open.clear()
     end.link.call(make_call(), b"first")
-    end.io.wake()
+    end.io.schedule_flush()
     await settle()
     for number in range(10):
         end.link.call(make_call(), b"%d" % number)
-        end.io.wake()
+        end.io.schedule_flush()
     end.pipe.open.set()
     await settle()
     assert len(end.pipe.written) == 2
@@ -136,8 +95,8 @@ async def test_whatever_was_given_while_a_frame_was_on_its_way_goes_into_the_nex
 
 
 async def test_nothing_is_sent_without_need(end: End) -> None:
-    end.io.wake()
-    end.io.wake()
+    end.io.schedule_flush()
+    end.io.schedule_flush()
     await settle()
     assert end.pipe.written == []
 
@@ -157,18 +116,18 @@ async def test_many_questions_of_one_frame_are_all_answered_in_order(end: End) -
 async def test_the_reader_goes_on_while_a_write_waits(end: End) -> None:
     end.pipe.open.clear()
     end.link.ping()
-    end.io.wake()
+    end.io.schedule_flush()
     await settle()
     end.feed(pb.Envelope(pong=1))
     end.feed(pb.Envelope(id=2, call=pb.LinkCall(method="Heartbeat")))
     await settle()
-    assert [type(event) for event in end.events] == [Greeted, Ponged, Called]
+    assert [type(event) for event in end.events] == [HelloReceived, PongReceived, CallReceived]
 
 
 async def test_events_are_told_in_order_however_many_a_frame_has(end: End) -> None:
     end.feed(*(pb.Envelope(pong=number) for number in range(100)))
     await settle()
-    assert [event.number for event in end.events if isinstance(event, Ponged)] == list(range(100))
+    assert [event.number for event in end.events if isinstance(event, PongReceived)] == list(range(100))
 
 
 async def test_each_frame_read_or_written_is_a_turn(end: End) -> None:
@@ -177,7 +136,7 @@ async def test_each_frame_read_or_written_is_a_turn(end: End) -> None:
     await settle()
     assert end.turns == before + 1
     end.link.ping()
-    end.io.wake()
+    end.io.schedule_flush()
     await settle()
     assert end.turns == before + 2
 
@@ -185,7 +144,7 @@ async def test_each_frame_read_or_written_is_a_turn(end: End) -> None:
 async def test_two_ends_answer_each_other(end: End) -> None:
     call = make_call()
     end.link.call(call, b"request")
-    end.io.wake()
+    end.io.schedule_flush()
     await settle()
     end.feed(pb.Envelope(id=call.id, reply=b"answer"))
     await settle()
@@ -220,7 +179,7 @@ async def test_a_peer_that_breaks_the_protocol_ends_it(end: End) -> None:
 
 
 async def test_a_peer_that_does_not_read_ends_it() -> None:
-    end = End(patience=0.01)
+    end = End(write_timeout=0.01)
     end.pipe.open.clear()
     with pytest.raises(DeadlineExceededError, match=r"its peer read nothing for 0\.01 s"):
         await end.result()
@@ -235,7 +194,7 @@ async def test_a_read_that_fails_ends_it(end: End) -> None:
 async def test_a_write_that_fails_ends_it(end: End) -> None:
     end.pipe.write_failure = ConnectionError("torn")
     end.link.ping()
-    end.io.wake()
+    end.io.schedule_flush()
     with pytest.raises(ConnectionError, match="torn"):
         await end.result()
 
@@ -257,7 +216,7 @@ async def test_an_event_that_cannot_be_taken_ends_it(end: End) -> None:
 async def test_whoever_cancels_it_leaves_no_task_behind(end: End) -> None:
     end.pipe.open.clear()
     end.link.ping()
-    end.io.wake()
+    end.io.schedule_flush()
     await settle()
     end.task.cancel()
     await asyncio.wait([end.task], timeout=PATIENCE)
@@ -277,7 +236,7 @@ async def test_its_end_waits_for_what_the_stream_cleans_up(end: End) -> None:
 
     end.pipe.write = write  # type: ignore[method-assign]  # a stream that takes its time
     end.link.ping()
-    end.io.wake()
+    end.io.schedule_flush()
     await settle()
     end.pipe.feed(None)
     await end.result()
@@ -287,7 +246,7 @@ async def test_its_end_waits_for_what_the_stream_cleans_up(end: End) -> None:
 async def test_waking_what_has_ended_is_nothing(end: End) -> None:
     end.pipe.feed(None)
     await end.result()
-    end.io.wake()
+    end.io.schedule_flush()
     end.io.finish()
 
 
@@ -295,11 +254,11 @@ async def test_the_answers_that_came_before_a_link_broke_reach_those_who_wait(en
     calls = [make_call() for _ in range(1_000)]
     for call in calls:
         end.link.call(call, b"")
-    end.io.wake()
+    end.io.schedule_flush()
     await settle()
     end.pipe.open.clear()
     end.link.ping()
-    end.io.wake()
+    end.io.schedule_flush()
     await settle()
     replies = [pb.Envelope(id=call.id, reply=b"done") for call in calls]
     end.feed(*replies, pb.Envelope(id=2, call=pb.LinkCall(method="ExecuteTool")))
@@ -308,4 +267,4 @@ async def test_the_answers_that_came_before_a_link_broke_reach_those_who_wait(en
     with pytest.raises(OSError, match="has gone"):
         await end.result()
     assert [event.call for event in end.events if isinstance(event, Replied)] == calls
-    assert not any(isinstance(event, Called) for event in end.events)
+    assert not any(isinstance(event, CallReceived) for event in end.events)

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from typing import Any
 
-import grpc.aio
+import grpc
 import pytest
 
 from grpc_tool_bridge.config import Settings
@@ -18,23 +18,17 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.link.envelopes import call_prefix
+from grpc_tool_bridge.link.events import Draining, Ended, Event, EventReceived, MessageReceived, Replied
 from grpc_tool_bridge.link.io import LinkIO
 from grpc_tool_bridge.link.listener import MIN_PRUNED, LinkServer
-from grpc_tool_bridge.link.protocol import (
-    HIGH_WATER_BYTES,
-    Arrived,
-    Draining,
-    Ended,
-    Event,
-    Link,
-    OutgoingCall,
-    Replied,
-    Told,
-)
+from grpc_tool_bridge.link.outbox import OutgoingCall
+from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES, Link
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
 from support.patience import PATIENCE
+from unit.link.fakes import Frames, PipeStream
 
 
 class Hold:
@@ -55,19 +49,16 @@ class NoWorkers:
     def __init__(self) -> None:
         self.lost_links: list[str] = []
 
-    def offers(self, link: Any) -> bool:
-        return False
-
-    def heard(self, link: Any) -> None:
+    def on_pong(self, link: Any) -> None:
         """Nobody is asked."""
 
-    def turn(self, link: Any) -> None:
+    def on_writable(self, link: Any) -> None:
         """Nobody waits."""
 
-    def leave(self, link: Any) -> None:
+    def on_drain(self, link: Any) -> None:
         link.release()
 
-    def lost(self, link: Any, why: str) -> None:
+    def on_disconnect(self, link: Any, why: str) -> None:
         self.lost_links.append(why)
 
 
@@ -95,10 +86,8 @@ class SomeHub:
     async def heartbeat(self, request: pb.HeartbeatRequest) -> pb.HeartbeatResponse:
         return pb.HeartbeatResponse(session_valid=True)
 
-    async def execute_tool(
-        self, request: pb.ToolCallRequest, *, deadline: float | None, payload: bytes = b"", origin: object = None
-    ) -> pb.ToolCallResponse:
-        self.deadlines.append(deadline)
+    async def execute_tool(self, request: pb.ToolCallRequest, context: RequestContext) -> pb.ToolCallResponse:
+        self.deadlines.append(context.deadline)
         name = request.tool_id
         self.started.append(name)
         try:
@@ -115,9 +104,9 @@ class SomeHub:
         return pb.ToolCallResponse(success=True, request_id=request.request_id)
 
     async def stream_tool(
-        self, request: pb.ToolStreamRequest, *, deadline: float | None, payload: bytes = b"", origin: object = None
+        self, request: pb.ToolStreamRequest, context: RequestContext
     ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
-        self.deadlines.append(deadline)
+        self.deadlines.append(context.deadline)
         name = request.tool_id
         self.started.append(name)
         try:
@@ -136,36 +125,6 @@ class SomeHub:
             self.ended.append(name)
 
 
-class Frames:
-    """Frames in one direction, of which at most one waits."""
-
-    def __init__(self) -> None:
-        self._queue: asyncio.Queue[Any] = asyncio.Queue(1)
-        self.open = asyncio.Event()
-        self.open.set()
-
-    async def read(self) -> Any:
-        await self.open.wait()
-        return await self._queue.get()
-
-    async def write(self, frame: Any) -> None:
-        await self._queue.put(frame)
-
-
-class Stream:
-    """One side of a stream in memory; the hub's takes it for the context of an RPC."""
-
-    def __init__(self, incoming: Frames, outgoing: Frames) -> None:
-        self.incoming = incoming
-        self.outgoing = outgoing
-
-    async def read(self) -> Any:
-        return await self.incoming.read()
-
-    async def write(self, frame: Any) -> None:
-        await self.outgoing.write(frame)
-
-
 class Peer:
     """Dials the hub, and keeps what it is told.
 
@@ -178,26 +137,19 @@ class Peer:
     def __init__(self, server: LinkServer) -> None:
         there, back = Frames(), Frames()
         self.reading = back.open
-        self._stream = Stream(back, there)
+        self._stream = PipeStream(back, there)
         self.link = Link(dialler=True, hello=pb.LinkHello(peer="a test"))
         self.events: list[Event] = []
         self.grants = True
-        self.serving = asyncio.create_task(server.serve(None, Stream(there, back)))
-        self.io = LinkIO(self.link, self, on_event=self.take, on_turn=lambda: None, patience=60)
+        self.serving = asyncio.create_task(server.serve(PipeStream(there, back)))
+        self.io = LinkIO(self.link, self._stream, on_event=self.take, on_writable=lambda: None, write_timeout=60)
         self.running = asyncio.create_task(self.io.run())
         self._news = asyncio.Event()
-
-    async def read(self) -> Any:
-        frame = await self._stream.read()
-        return None if frame is grpc.aio.EOF else frame
-
-    async def write(self, frame: Any) -> None:
-        await self._stream.write(frame)
 
     def take(self, event: Event) -> None:
         self.events.append(event)
         self._news.set()
-        if isinstance(event, Arrived) and self.grants:
+        if isinstance(event, MessageReceived) and self.grants:
             self.link.grant(event.call, len(event.payload))
 
     def call(self, method: str, request: Any, *, timeout_ms: int = 0, window: int = 0) -> OutgoingCall:
@@ -207,7 +159,7 @@ class Peer:
             call.open_window(window or call.window)
         payload = request if isinstance(request, bytes) else request.SerializeToString()
         self.link.call(call, payload)
-        self.io.wake()
+        self.io.schedule_flush()
         return call
 
     def tool(self, name: str, **options: Any) -> OutgoingCall:
@@ -218,7 +170,7 @@ class Peer:
 
     def cancel(self, call: OutgoingCall) -> None:
         self.link.cancel(call)
-        self.io.wake()
+        self.io.schedule_flush()
 
     async def outcome(self, call: OutgoingCall) -> Any:
         """Waits for the answer or the end of a call: the payload, or the status."""
@@ -244,18 +196,18 @@ class Peer:
         return status.code, status.error.type
 
     def told(self, call: OutgoingCall) -> list[pb.LinkEvent]:
-        return [event.event for event in self.events if isinstance(event, Told) and event.call is call]
+        return [event.event for event in self.events if isinstance(event, EventReceived) and event.call is call]
 
     def arrived(self, call: OutgoingCall) -> list[pb.ToolStreamChunk]:
         return [
             pb.ToolStreamChunk.FromString(event.payload)
             for event in self.events
-            if isinstance(event, Arrived) and event.call is call
+            if isinstance(event, MessageReceived) and event.call is call
         ]
 
     async def hang_up(self) -> None:
         """Sends no more."""
-        await self._stream.write(grpc.aio.EOF)
+        await self._stream.write(None)
 
     async def vanish(self) -> None:
         """Goes as gRPC tells it of a client that vanished: by cancelling who serves it."""
@@ -444,7 +396,7 @@ async def test_a_cancel_of_what_was_answered_at_once_changes_nothing(peer: Peer)
     await peer.outcome(peer.tool("any"))
     for _ in range(3):
         call = peer.tool("any")
-        peer.io.wake()
+        peer.io.schedule_flush()
         await asyncio.sleep(0)
         peer.cancel(call)
     await peer.until_idle()
@@ -537,7 +489,7 @@ async def test_a_stream_whose_reader_stalls_ends() -> None:
     # The status comes after what was on its way.
     assert call.id in peer.link.calls
     peer.link.grant(call, 10_000_000)
-    peer.io.wake()
+    peer.io.schedule_flush()
     status = await peer.outcome(call)
     assert [chunk.sequence for chunk in peer.arrived(call)] == list(range(len(peer.arrived(call))))
     assert status.code == code(grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -566,7 +518,7 @@ async def test_the_facts_of_a_session_come_before_the_answer(peer: Peer) -> None
     assert event.log.logger == METADATA_LOGGER
     assert dict(event.log.fields) == {"tool-bridge-idle-timeout-ms": "1500"}
     kinds = [type(event) for event in peer.events]
-    assert kinds.index(Told) < kinds.index(Replied)
+    assert kinds.index(EventReceived) < kinds.index(Replied)
 
 
 async def test_a_session_is_held_until_the_link_ends(desk: Desk, peer: Peer) -> None:
@@ -579,7 +531,7 @@ async def test_a_session_is_held_until_the_link_ends(desk: Desk, peer: Peer) -> 
 
 
 async def test_sessions_are_released_though_the_link_is_cancelled_twice(desk: Desk, peer: Peer) -> None:
-    async def stubborn(request: Any, *, deadline: float | None, payload: bytes = b"", origin: object = None) -> Any:
+    async def stubborn(request: Any, context: RequestContext) -> Any:
         desk.hub.started.append("stubborn")
         try:
             await desk.hub.go.wait()
@@ -642,7 +594,7 @@ async def test_a_peer_that_breaks_the_protocol_loses_its_link_alone(
 
 async def test_a_peer_that_says_no_hello_is_told_so(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     there, back = Frames(), Frames()
-    serving = asyncio.create_task(desk.server.serve(None, Stream(there, back)))
+    serving = asyncio.create_task(desk.server.serve(PipeStream(there, back)))
     await there.write(pb.LinkFrame(envelopes=[pb.Envelope(ping=1)]).SerializeToString())
     async with asyncio.timeout(PATIENCE):
         with pytest.raises(ValidationError, match="it must be the peer's hello"):

@@ -1,53 +1,55 @@
 """A link in memory: frames both ways, in order and bounded, and how it ends."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
 
-import grpc.aio
 import pytest
 
-from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.link.memory import MAX_FRAMES, MemoryConnection
+from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
+from grpc_tool_bridge.link.memory import MAX_FRAMES, MemoryConnection, Serve
+from grpc_tool_bridge.link.status import Code, code_of
+from grpc_tool_bridge.link.streams import FrameStream
 from integration.connections import soon, until
 
-Serve = Callable[[Any, Any], Awaitable[None]]
+
+async def echo(stream: FrameStream) -> None:
+    while (frame := await stream.read()) is not None:
+        await stream.write(frame)
 
 
-async def echo(_: Any, context: Any) -> None:
-    while (frame := await context.read()) is not grpc.aio.EOF:
-        await context.write(frame)
-
-
-async def refuse(_: Any, context: Any) -> None:
-    await context.write(b"hello")
+async def refuse(stream: FrameStream) -> None:
+    await stream.write(b"hello")
     raise ValidationError("not so")
 
 
-async def leave(_: Any, context: Any) -> None:
-    await context.write(b"bye")
+async def break_down(stream: FrameStream) -> None:
+    await stream.write(b"hello")
+    raise LookupError("a secret")
+
+
+async def leave(stream: FrameStream) -> None:
+    await stream.write(b"bye")
 
 
 async def test_frames_arrive_in_order_both_ways() -> None:
-    channel = MemoryConnection(echo).open()
-    stream = channel.stream_stream("path")()
+    way = MemoryConnection(echo).open()
+    stream = await soon(way.dial())
     for number in range(5):
         await soon(stream.write(b"%d" % number))
     assert [await soon(stream.read()) for _ in range(5)] == [b"%d" % number for number in range(5)]
-    await soon(channel.close())
-    assert await soon(stream.read()) is grpc.aio.EOF
-    assert await soon(stream.code()) is grpc.StatusCode.CANCELLED
+    await soon(way.close())
+    assert await soon(stream.read()) is None
+    assert code_of(await soon(stream.failure(None))) is Code.CANCELLED
 
 
 async def test_who_writes_faster_than_the_other_reads_waits() -> None:
     may_read = asyncio.Event()
 
-    async def late(_: Any, context: Any) -> None:
+    async def late(stream: FrameStream) -> None:
         await may_read.wait()
-        await echo(_, context)
+        await echo(stream)
 
-    channel = MemoryConnection(late).open()
-    stream = channel.stream_stream("path")()
+    way = MemoryConnection(late).open()
+    stream = await soon(way.dial())
     for _ in range(MAX_FRAMES):
         await soon(stream.write(b"x"))
     writing = asyncio.create_task(stream.write(b"one more"))
@@ -55,41 +57,46 @@ async def test_who_writes_faster_than_the_other_reads_waits() -> None:
     assert not writing.done()
     may_read.set()
     await soon(writing)
-    await channel.close()
+    await way.close()
 
 
 @pytest.mark.parametrize(
     ("serve", "code", "text"),
-    [(refuse, grpc.StatusCode.INVALID_ARGUMENT, "not so"), (leave, grpc.StatusCode.OK, "")],
+    [
+        (refuse, Code.INVALID_ARGUMENT, "not so"),
+        (break_down, Code.INTERNAL, "internal error"),
+        (leave, Code.UNAVAILABLE, "the hub ended it"),
+    ],
 )
-async def test_the_hub_s_end_is_the_stream_s_and_its_status_says_why(
-    serve: Serve, code: grpc.StatusCode, text: str
-) -> None:
-    channel = MemoryConnection(serve).open()
-    stream = channel.stream_stream("path")()
+async def test_the_hub_s_end_is_the_stream_s_and_its_status_says_why(serve: Serve, code: Code, text: str) -> None:
+    way = MemoryConnection(serve).open()
+    stream = await soon(way.dial())
     assert await soon(stream.read()) in (b"hello", b"bye")
     # As often as it is read.
-    assert [await soon(stream.read()) for _ in range(2)] == [grpc.aio.EOF] * 2
-    assert (await soon(stream.code()), await soon(stream.details())) == (code, text)
-    with pytest.raises(asyncio.InvalidStateError):
+    assert [await soon(stream.read()) for _ in range(2)] == [None] * 2
+    with pytest.raises(ConnectionError) as caught:
         await soon(stream.write(b"x"))
-    await channel.close()
+    for error in (None, caught.value):
+        failure: ToolBridgeError = await soon(stream.failure(error))
+        assert code_of(failure) is code
+        assert failure.message.startswith(text)
+    await way.close()
 
 
-async def test_cancelling_ends_the_hub_s_end() -> None:
+async def test_closing_a_stream_ends_the_hub_s_end() -> None:
     ended: list[bool] = []
 
-    async def serve(_: Any, context: Any) -> None:
+    async def serve(stream: FrameStream) -> None:
         try:
-            await echo(_, context)
+            await echo(stream)
         finally:
             ended.append(True)
 
-    channel = MemoryConnection(serve).open()
-    stream = channel.stream_stream("path")()
+    way = MemoryConnection(serve).open()
+    stream = await soon(way.dial())
     await soon(stream.write(b"x"))
     assert await soon(stream.read()) == b"x"
-    stream.cancel()
+    stream.close()
     await until(lambda: ended)
-    assert await soon(stream.code()) is grpc.StatusCode.CANCELLED
-    await channel.close()
+    assert code_of(await soon(stream.failure(None))) is Code.CANCELLED
+    await way.close()

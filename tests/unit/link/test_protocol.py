@@ -8,32 +8,31 @@ import pytest
 from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ResourceExhaustedError
 from grpc_tool_bridge.link import protocol as link_module
 from grpc_tool_bridge.link.envelopes import call_prefix
-from grpc_tool_bridge.link.outbox import FRAGMENT_BYTES, FRAME_BYTES, REASSEMBLY_BYTES, SMALL_BYTES
-from grpc_tool_bridge.link.protocol import (
-    CANCELLED,
-    HIGH_WATER_BYTES,
-    INITIAL_CREDIT,
-    LANE_BYTES,
-    MAX_CROSSED,
-    MAX_PIECES,
-    OK,
-    PROTOCOL,
-    RESOURCE_EXHAUSTED,
-    STALLED_BYTES,
-    Arrived,
-    Called,
+from grpc_tool_bridge.link.events import (
+    CallReceived,
     Cancelled,
     Draining,
     Ended,
     Event,
-    Greeted,
-    IncomingCall,
-    Link,
-    OutgoingCall,
-    Ponged,
+    EventReceived,
+    HelloReceived,
+    MessageReceived,
+    PongReceived,
     Replied,
-    Told,
 )
+from grpc_tool_bridge.link.inbox import MAX_PIECES, MAX_REMEMBERED, IncomingCall
+from grpc_tool_bridge.link.outbox import (
+    FRAGMENT_BYTES,
+    FRAME_BYTES,
+    INITIAL_CREDIT,
+    LANE_BYTES,
+    REASSEMBLY_BYTES,
+    SMALL_BYTES,
+    STALLED_BYTES,
+    OutgoingCall,
+)
+from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES, PROTOCOL, Link
+from grpc_tool_bridge.link.status import Code
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Envelope,
     LinkCall,
@@ -117,7 +116,7 @@ def made(link: Link, payload: bytes = b"in", *, window: int | None = None, prefi
 
 def came(events: Iterable[Event]) -> IncomingCall:
     (event,) = events
-    assert isinstance(event, Called)
+    assert isinstance(event, CallReceived)
     return event.call
 
 
@@ -132,7 +131,7 @@ def ended(code: int, message: str = "") -> LinkStatus:
 
 
 def chunks(events: Iterable[Event]) -> list[bytes]:
-    return [event.payload for event in events if isinstance(event, Arrived)]
+    return [event.payload for event in events if isinstance(event, MessageReceived)]
 
 
 def assert_quiet(*links: Link) -> None:
@@ -140,9 +139,9 @@ def assert_quiet(*links: Link) -> None:
     for link in links:
         outbox = link._outbox
         assert not link.has_output
-        assert (link.calls, link.incoming, link._assembling) == ({}, {}, {})
+        assert (link.calls, link.incoming, link._inbox.assembling) == ({}, {}, {})
         assert (outbox.size, outbox.stalled, outbox.control_size, outbox._begun, outbox._next) == (0, 0, 0, 0, None)
-        assert (link._open, link._incoming_bytes, link._assembled, link._pieces) == (0, 0, 0, 0)
+        assert (link._open, link._inbox.bytes, link._inbox.assembled, link._inbox.pieces) == (0, 0, 0, 0)
         assert link.waiting_bytes == 0
         assert link.writable
 
@@ -162,7 +161,7 @@ def test_the_peer_is_known_by_its_hello() -> None:
     link = ungreeted()
     assert link.peer is None
     (event,) = link.receive(frame(hello(capacity=3)))
-    assert isinstance(event, Greeted)
+    assert isinstance(event, HelloReceived)
     assert link.peer == event.hello == LinkHello(protocol=1, peer="the other", capacity=3)
 
 
@@ -346,13 +345,13 @@ def test_pieces_of_several_calls_and_answers_come_mixed_and_make_each_its_own() 
     dialler, hub = pair()
     requests = {number: bytes([number]) * (LARGE + number) for number in range(1, 5)}
     calls = {number: made(dialler, payload) for number, payload in requests.items()}
-    incoming = [event.call for event in carry(dialler, hub) if isinstance(event, Called)]
+    incoming = [event.call for event in carry(dialler, hub) if isinstance(event, CallReceived)]
     assert sorted(call.payload for call in incoming) == sorted(requests.values())
     back = made(hub, b"b" * LARGE)
     for one in incoming:
         hub.reply(one, one.payload * 2)
     events = carry(hub, dialler)
-    assert came(event for event in events if isinstance(event, Called)).payload == b"b" * LARGE
+    assert came(event for event in events if isinstance(event, CallReceived)).payload == b"b" * LARGE
     answers = {event.call: event.payload for event in events if isinstance(event, Replied)}
     assert answers == {calls[number]: requests[number] * 2 for number in requests}
     hub.cancel(back)
@@ -372,8 +371,8 @@ def test_a_payload_of_more_than_64_mib_is_refused_before_it_is_sent(who: str) ->
     }
     with pytest.raises(MessageTooLargeError, match=r"takes 67,108,865 bytes, the limit is 67,108,864"):
         give[who]()
-    hub.end(incoming, ended(RESOURCE_EXHAUSTED))
-    assert carry(hub, dialler) == [Ended(call, ended(RESOURCE_EXHAUSTED))]
+    hub.end(incoming, ended(Code.RESOURCE_EXHAUSTED))
+    assert carry(hub, dialler) == [Ended(call, ended(Code.RESOURCE_EXHAUSTED))]
     assert_quiet(dialler, hub)
 
 
@@ -390,7 +389,7 @@ def test_the_sender_never_has_more_than_64_mib_in_pieces() -> None:
         made(dialler, bytes(size * MIB))
     while dialler.has_output:
         count += len(hub.receive(dialler.next_frame()))
-        assert hub._assembled <= REASSEMBLY_BYTES
+        assert hub._inbox.assembled <= REASSEMBLY_BYTES
     # The peer takes so many bytes of requests; what it refused was none of the sender's fault.
     assert count + len(output(hub)) == 5
 
@@ -480,7 +479,7 @@ def test_a_stream_that_sends_much_holds_up_another_for_no_more_than_a_frame() ->
         hub.chunk(busy, bytes(100 * KIB))
     dialler.receive(hub.next_frame())
     hub.chunk(quiet, b"here")
-    assert Arrived(call, b"here") in dialler.receive(hub.next_frame())
+    assert MessageReceived(call, b"here") in dialler.receive(hub.next_frame())
 
 
 def test_control_overtakes_what_waits() -> None:
@@ -518,19 +517,22 @@ def test_a_stream_arrives_in_order_and_ends_after_its_last_message() -> None:
     payloads = [bytes([number]) * size for number, size in enumerate([0, 5, LARGE, 1, FRAGMENT_BYTES, 0, 70_000])]
     for payload in payloads:
         hub.chunk(incoming, payload)
-    hub.end(incoming, ended(OK))
-    assert carry(hub, dialler) == [*(Arrived(call, payload) for payload in payloads), Ended(call, ended(OK))]
+    hub.end(incoming, ended(Code.OK))
+    assert carry(hub, dialler) == [
+        *(MessageReceived(call, payload) for payload in payloads),
+        Ended(call, ended(Code.OK)),
+    ]
     assert_quiet(dialler, hub)
 
 
 def test_a_stream_may_end_at_once_or_later_or_with_an_error() -> None:
     dialler, hub = pair()
     empty, at_once = called(dialler, hub, window=10)
-    hub.end(at_once, ended(OK))
-    assert carry(hub, dialler) == [Ended(empty, ended(OK))]
+    hub.end(at_once, ended(Code.OK))
+    assert carry(hub, dialler) == [Ended(empty, ended(Code.OK))]
     broken, later = called(dialler, hub, window=10)
     hub.chunk(later, b"x")
-    assert carry(hub, dialler) == [Arrived(broken, b"x")]
+    assert carry(hub, dialler) == [MessageReceived(broken, b"x")]
     hub.end(later, ended(13, "why"))
     assert carry(hub, dialler) == [Ended(broken, ended(13, "why"))]
     assert_quiet(dialler, hub)
@@ -539,10 +541,10 @@ def test_a_stream_may_end_at_once_or_later_or_with_an_error() -> None:
 def test_nothing_is_sent_of_a_stream_after_its_end_was_given() -> None:
     dialler, hub = pair()
     call, incoming = called(dialler, hub, window=10)
-    hub.end(incoming, ended(OK))
+    hub.end(incoming, ended(Code.OK))
     hub.chunk(incoming, b"late")
     hub.end(incoming, ended(13))
-    assert carry(hub, dialler) == [Ended(call, ended(OK))]
+    assert carry(hub, dialler) == [Ended(call, ended(Code.OK))]
 
 
 def test_the_window_of_a_stream_is_1_mib_unless_the_call_says_otherwise() -> None:
@@ -571,7 +573,7 @@ def test_credit_sets_a_waiting_stream_free() -> None:
     for number in range(5):
         hub.chunk(incoming, bytes([number]) * 4)
     for number in range(5):
-        assert carry(hub, dialler) == [Arrived(call, bytes([number]) * 4)]
+        assert carry(hub, dialler) == [MessageReceived(call, bytes([number]) * 4)]
         dialler.grant(call, 4)
         carry(dialler, hub)
 
@@ -605,22 +607,22 @@ def test_a_stream_that_is_read_never_stalls(window: int, size: int) -> None:
     call, incoming = called(dialler, hub, window=window)
     for _ in range(20):
         hub.chunk(incoming, bytes(size))
-    hub.end(incoming, ended(OK))
+    hub.end(incoming, ended(Code.OK))
     events: list[Event] = []
     while hub.has_output:
         for event in carry(hub, dialler):
             events.append(event)
-            if isinstance(event, Arrived):
+            if isinstance(event, MessageReceived):
                 dialler.grant(call, len(event.payload))
         carry(dialler, hub)
-    assert events == [Arrived(call, bytes(size))] * 20 + [Ended(call, ended(OK))]
+    assert events == [MessageReceived(call, bytes(size))] * 20 + [Ended(call, ended(Code.OK))]
     assert_quiet(dialler, hub)
 
 
 def test_a_grant_for_a_call_that_is_over_or_given_up_says_nothing() -> None:
     dialler, hub = pair()
     over, incoming = called(dialler, hub, window=10)
-    hub.end(incoming, ended(OK))
+    hub.end(incoming, ended(Code.OK))
     carry(hub, dialler)
     given_up, _ = called(dialler, hub, window=10)
     dialler.cancel(given_up)
@@ -713,7 +715,7 @@ def test_streams_whose_readers_stall_hold_only_so_much_together_and_one_message_
     # Once others are gone there is room again.
     for call, stalled in calls[:-1]:
         dialler.cancel(call)
-        hub.end(stalled, ended(OK))
+        hub.end(stalled, ended(Code.OK))
     assert not hub.has_room(calls[-2][1])
     carry(dialler, hub)
     assert hub.has_room(calls[-1][1])
@@ -742,7 +744,7 @@ def test_a_call_cancelled_half_sent_is_forgotten_by_the_peer_and_ended() -> None
     assert dialler.waiting_bytes == 0
     assert carry(dialler, hub) == []
     assert kinds(output(hub)) == [(1, "end")]
-    dialler.receive(frame(Envelope(id=1, end=ended(CANCELLED))))
+    dialler.receive(frame(Envelope(id=1, end=ended(Code.CANCELLED))))
     assert_quiet(dialler, hub)
 
 
@@ -753,7 +755,7 @@ def test_a_cancelled_call_counts_as_active_until_its_end_comes() -> None:
     assert carry(dialler, hub) == [Cancelled(incoming, "no longer needed")]
     assert incoming.cancelled
     assert (dialler.calls, hub.incoming, dialler.room) == ({1: call}, {1: incoming}, 0)
-    hub.end(incoming, ended(CANCELLED))
+    hub.end(incoming, ended(Code.CANCELLED))
     assert carry(hub, dialler) == []
     assert dialler.room == 1
     assert_quiet(dialler, hub)
@@ -798,14 +800,14 @@ def test_a_cancel_while_the_answer_comes_in_pieces_stops_the_rest_and_forgets_th
     hub.reply(incoming, bytes(10 * LARGE))
     dialler.receive(hub.next_frame())
     on_its_way = hub.next_frame()
-    assert dialler._assembled == FRAGMENT_BYTES
+    assert dialler._inbox.assembled == FRAGMENT_BYTES
     dialler.cancel(call)
-    assert (dialler._assembled, dialler._pieces) == (0, 0)
+    assert (dialler._inbox.assembled, dialler._inbox.pieces) == (0, 0)
     assert dialler.receive(on_its_way) == []
     assert carry(dialler, hub) == []
     # Nobody runs it any more: the link itself gives the end.
     assert kinds(read(hub.next_frame())) == [(1, "end")]
-    dialler.receive(frame(Envelope(id=1, end=ended(CANCELLED))))
+    dialler.receive(frame(Envelope(id=1, end=ended(Code.CANCELLED))))
     assert_quiet(dialler, hub)
 
 
@@ -823,7 +825,7 @@ def test_a_cancelled_stream_sends_nothing_more_and_wakes_whoever_waits_for_room(
     hub.chunk(incoming, b"more")
     hub.tell(incoming, LinkEvent())
     assert not hub.has_output
-    hub.end(incoming, ended(CANCELLED))
+    hub.end(incoming, ended(Code.CANCELLED))
     assert carry(hub, dialler) == []
     assert_quiet(dialler, hub)
 
@@ -846,7 +848,7 @@ def test_messages_on_their_way_to_a_cancelled_stream_are_dropped() -> None:
     dialler.cancel(call)
     assert carry(hub, dialler) == []
     assert carry(dialler, hub) == [Cancelled(incoming, "")]
-    hub.end(incoming, ended(OK))
+    hub.end(incoming, ended(Code.OK))
     assert carry(hub, dialler) == []
     assert_quiet(dialler, hub)
 
@@ -856,12 +858,12 @@ def test_a_cancelled_stream_whose_end_waits_for_credit_is_ended_by_the_link() ->
     call, incoming = called(dialler, hub, window=1)
     hub.chunk(incoming, b"12")
     hub.chunk(incoming, b"34")
-    hub.end(incoming, ended(OK))
+    hub.end(incoming, ended(Code.OK))
     assert chunks(carry(hub, dialler)) == [b"12"]
     dialler.cancel(call)
     assert carry(dialler, hub) == []
     (envelope,) = output(hub)
-    assert (envelope.id, envelope.end.code) == (1, CANCELLED)
+    assert (envelope.id, envelope.end.code) == (1, Code.CANCELLED)
     dialler.receive(frame(envelope))
     assert_quiet(dialler, hub)
 
@@ -871,12 +873,12 @@ def test_the_end_of_a_stream_that_waits_for_credit_comes_with_the_credit() -> No
     call, incoming = called(dialler, hub, window=1)
     hub.chunk(incoming, b"12")
     hub.chunk(incoming, b"34")
-    hub.end(incoming, ended(OK))
+    hub.end(incoming, ended(Code.OK))
     carry(hub, dialler)
     assert hub.incoming == {1: incoming}
     dialler.grant(call, 2)
     carry(dialler, hub)
-    assert carry(hub, dialler) == [Arrived(call, b"34"), Ended(call, ended(OK))]
+    assert carry(hub, dialler) == [MessageReceived(call, b"34"), Ended(call, ended(Code.OK))]
     assert_quiet(dialler, hub)
 
 
@@ -918,7 +920,7 @@ def test_a_cancel_goes_before_what_takes_the_room_of_the_call() -> None:
     made(dialler, bytes(60 * MIB))
     events = carry(dialler, hub)
     assert sum(isinstance(event, Cancelled) for event in events) == 20
-    assert sum(isinstance(event, Called) for event in events) == 1
+    assert sum(isinstance(event, CallReceived) for event in events) == 1
 
 
 # ------------------------------------------------------------------------------------------- answers, never asked
@@ -1002,14 +1004,14 @@ def test_after_a_reply_that_crossed_its_cancel_one_end_may_come_and_nothing_else
     if kind != "end":
         with pytest.raises(ProtocolError, match=f"a {kind} came for the call 1, which was answered before"):
             link.receive(to_call(1, answer))
-    assert link.receive(frame(Envelope(id=1, end=ended(CANCELLED)))) == []
+    assert link.receive(frame(Envelope(id=1, end=ended(Code.CANCELLED)))) == []
     with pytest.raises(ProtocolError, match=f"a {kind} came for the call 1, which was answered before"):
         link.receive(to_call(1, answer))
 
 
 def test_of_calls_that_crossed_their_cancel_only_so_many_are_remembered() -> None:
     link = alone()
-    calls = [crossed(link) for _ in range(MAX_CROSSED + 1)]
+    calls = [crossed(link) for _ in range(MAX_REMEMBERED + 1)]
     assert link.receive(frame(*(Envelope(id=call.id, end=LinkStatus()) for call in calls[1:]))) == []
     assert_quiet(link)
     with pytest.raises(ProtocolError, match="the call 1, which was answered before"):
@@ -1031,7 +1033,7 @@ def test_answers_to_a_cancelled_call_are_dropped(answer: Envelope, kind: str, wi
     output(link)
     link.cancel(call)
     assert link.receive(to_call(1, answer)) == []
-    assert (link._assembled, link._pieces, call._parts) == (0, 0, None)
+    assert (link._inbox.assembled, link._inbox.pieces, call._parts) == (0, 0, None)
     assert link.calls == ({} if kind in {"reply", "end"} else {1: call})
 
 
@@ -1077,7 +1079,7 @@ def test_a_unary_call_that_ends_well_without_a_reply_ends_the_link() -> None:
     call = made(link)
     output(link)
     with pytest.raises(ProtocolError, match="the call 1 ended well, but without its reply"):
-        link.receive(frame(Envelope(id=1, end=ended(OK))))
+        link.receive(frame(Envelope(id=1, end=ended(Code.OK))))
     assert link.calls == {1: call}
 
 
@@ -1092,7 +1094,7 @@ def test_answers_in_the_frame_that_breaks_the_protocol_leave_their_calls_lost_an
         Envelope(id=1, reply=b"r"),
         Envelope(id=3, end=ended(13)),
         Envelope(id=5, chunk=b"c"),
-        Envelope(id=5, end=ended(OK)),
+        Envelope(id=5, end=ended(Code.OK)),
         breach,
     )
     with pytest.raises(ProtocolError):
@@ -1104,8 +1106,8 @@ def test_the_end_of_a_call_that_is_still_being_sent_stops_the_rest_of_it() -> No
     link = alone()
     call = made(link, bytes(10 * LARGE))
     link.next_frame()
-    assert link.receive(frame(Envelope(id=1, end=ended(RESOURCE_EXHAUSTED)))) == [
-        Ended(call, ended(RESOURCE_EXHAUSTED))
+    assert link.receive(frame(Envelope(id=1, end=ended(Code.RESOURCE_EXHAUSTED)))) == [
+        Ended(call, ended(Code.RESOURCE_EXHAUSTED))
     ]
     assert_quiet(link)
 
@@ -1125,12 +1127,12 @@ def test_the_end_of_a_call_whose_answer_came_in_pieces_forgets_them() -> None:
 def test_calls_beyond_the_capacity_are_refused_and_the_others_live_on() -> None:
     dialler, hub = pair(capacity=2)
     calls = [made(dialler) for _ in range(4)]
-    taken = [event.call for event in carry(dialler, hub) if isinstance(event, Called)]
+    taken = [event.call for event in carry(dialler, hub) if isinstance(event, CallReceived)]
     assert [call.id for call in taken] == [1, 3]
     refused = [event for event in carry(hub, dialler) if isinstance(event, Ended)]
     assert [event.call for event in refused] == calls[2:]
     for event in refused:
-        assert event.status.code == RESOURCE_EXHAUSTED
+        assert event.status.code == Code.RESOURCE_EXHAUSTED
         assert event.status.message == "the link takes 2 calls at once; call again when some were answered"
         assert event.status.error.details["retry_after"] == "0.1"
     hub.reply(taken[0], b"A")
@@ -1142,12 +1144,12 @@ def test_calls_beyond_the_capacity_are_refused_and_the_others_live_on() -> None:
 def test_requests_beyond_so_many_bytes_are_refused_and_the_others_live_on() -> None:
     dialler, hub = pair(max_incoming_bytes=1000)
     first, second, third = (made(dialler, bytes(size)) for size in (600, 500, 400))
-    one, two = (event.call for event in carry(dialler, hub) if isinstance(event, Called))
+    one, two = (event.call for event in carry(dialler, hub) if isinstance(event, CallReceived))
     assert (one.id, two.id) == (first.id, third.id)
     (refusal,) = carry(hub, dialler)
     assert isinstance(refusal, Ended)
     assert refusal.call is second
-    assert refusal.status.code == RESOURCE_EXHAUSTED
+    assert refusal.status.code == Code.RESOURCE_EXHAUSTED
     assert "the link takes 1,000 bytes of requests at once" in refusal.status.message
     hub.reply(one, b"")
     hub.end(two, ended(13))
@@ -1163,7 +1165,7 @@ def test_a_cancelled_call_keeps_its_place_at_the_peer_until_it_has_ended() -> No
     carry(dialler, hub)
     made(dialler)
     assert carry(dialler, hub) == []
-    hub.end(incoming, ended(CANCELLED))
+    hub.end(incoming, ended(Code.CANCELLED))
     carry(hub, dialler)
     called(dialler, hub)
 
@@ -1231,8 +1233,8 @@ def test_a_ping_is_answered_with_its_number() -> None:
     dialler, hub = pair()
     assert [dialler.ping(), dialler.ping(), hub.ping()] == [1, 2, 1]
     assert carry(dialler, hub) == []
-    assert carry(hub, dialler) == [Ponged(1), Ponged(2)]
-    assert carry(dialler, hub) == [Ponged(1)]
+    assert carry(hub, dialler) == [PongReceived(1), PongReceived(2)]
+    assert carry(dialler, hub) == [PongReceived(1)]
     assert_quiet(dialler, hub)
 
 
@@ -1275,7 +1277,7 @@ def test_what_is_told_of_a_call_comes_before_its_answer(size: int) -> None:
         hub.tell(incoming, event)
     hub.reply(incoming, bytes(size))
     hub.tell(incoming, news[0])
-    assert carry(hub, dialler) == [*(Told(call, event) for event in news), Replied(call, bytes(size))]
+    assert carry(hub, dialler) == [*(EventReceived(call, event) for event in news), Replied(call, bytes(size))]
     assert_quiet(dialler, hub)
 
 
@@ -1346,7 +1348,7 @@ def test_a_call_that_a_lost_link_did_not_send_is_made_over_the_next() -> None:
     made(dialler, b"first")
     for call, payload in old.unsent():
         dialler.call(call, payload)
-    calls = [event.call for event in carry(dialler, hub) if isinstance(event, Called)]
+    calls = [event.call for event in carry(dialler, hub) if isinstance(event, CallReceived)]
     assert [(call.id, len(call.payload)) for call in calls] == [(1, 5), (small.id, 1), (large.id, LARGE)]
 
 
@@ -1382,11 +1384,11 @@ def test_a_call_with_too_much_metadata_is_refused_and_keeps_none_of_it(metadata:
     events = hub.receive(frame(Envelope(id=1, call=LinkCall(method="Do", metadata=metadata))))
     assert not events
     (end,) = output(hub)
-    assert (end.end.code, end.end.error.type) == (link_module.INVALID_ARGUMENT, "ValidationError")
+    assert (end.end.code, end.end.error.type) == (Code.INVALID_ARGUMENT, "ValidationError")
     assert "at most 64 entries and 8,192 characters" in end.end.message
     fine = LinkCall(method="Do", metadata={"key": "x" * 8_000})
     (called,) = hub.receive(frame(Envelope(id=3, call=fine)))
-    assert isinstance(called, Called)
+    assert isinstance(called, CallReceived)
     assert called.call.metadata == fine.metadata
 
 
@@ -1394,5 +1396,5 @@ def test_of_a_method_whose_name_is_too_long_little_is_kept() -> None:
     hub = ungreeted(dialler=False)
     hub.receive(frame(hello()))
     (called,) = hub.receive(frame(Envelope(id=1, call=LinkCall(method="x" * 100_000))))
-    assert isinstance(called, Called)
+    assert isinstance(called, CallReceived)
     assert len(called.call.method) == link_module.MAX_METHOD_CHARS

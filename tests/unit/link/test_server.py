@@ -10,21 +10,18 @@ import pytest
 
 from grpc_tool_bridge.errors import CallCancelledError, NotFoundError
 from grpc_tool_bridge.link.envelopes import call_prefix
-from grpc_tool_bridge.link.protocol import (
-    HIGH_WATER_BYTES,
-    INITIAL_CREDIT,
-    Arrived,
-    Called,
-    Cancelled,
-    Ended,
-    IncomingCall,
-    Link,
-    OutgoingCall,
-    Replied,
-)
+from grpc_tool_bridge.link.events import CallReceived, Cancelled, Ended, MessageReceived, Replied
+from grpc_tool_bridge.link.inbox import IncomingCall
+from grpc_tool_bridge.link.outbox import INITIAL_CREDIT, OutgoingCall
+from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES, Link
 from grpc_tool_bridge.link.server import LARGE_BYTES, CallServer, served_methods
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.context import RequestContext
 from integration.connections import soon, until
+
+
+def known(context: RequestContext) -> dict[str, Any]:
+    return {name: getattr(context, name) for name in ("deadline", "payload", "parent")}
 
 
 class Served:
@@ -46,12 +43,14 @@ class Served:
             raise self.error
         return pb.StatusResponse(message=request.session_id)
 
-    async def register_tools(self, request: pb.RegisterToolsRequest, *, link: Any) -> pb.RegisterToolsResponse:
-        self.seen.append({"link": link})
+    async def register_tools(
+        self, request: pb.RegisterToolsRequest, context: RequestContext
+    ) -> pb.RegisterToolsResponse:
+        self.seen.append({"link": context.peer})
         return pb.RegisterToolsResponse(success=not request.tools)
 
-    async def execute_tool(self, request: pb.ToolCallRequest, **known: Any) -> Any:
-        self.seen.append({"tool": request.tool_id, **known})
+    async def execute_tool(self, request: pb.ToolCallRequest, context: RequestContext) -> Any:
+        self.seen.append({"tool": request.tool_id, **known(context)})
         self.running += 1
         try:
             await self.go_on.wait()
@@ -59,8 +58,8 @@ class Served:
             self.running -= 1
         return pb.ToolCallResponse(success=True).SerializeToString()
 
-    async def stream_tool(self, request: pb.ToolStreamRequest, **known: Any) -> AsyncGenerator[Any, None]:
-        self.seen.append(known)
+    async def stream_tool(self, request: pb.ToolStreamRequest, context: RequestContext) -> AsyncGenerator[Any, None]:
+        self.seen.append(known(context))
         self.running += 1
         try:
             for sequence in range(self.size):
@@ -79,9 +78,9 @@ class Relaying(Served):
         self.cancelled = 0
         self.takes = True
 
-    def relay_tool(self, request: pb.ToolCallRequest, *, done: Any, **_: Any) -> "Relaying | None":
+    def begin_tool(self, request: pb.ToolCallRequest, context: RequestContext, done: Any) -> Any:
         if not self.takes:
-            return None
+            return self.execute_tool(request, context)
         assert request.tool_id == "t"
         self.relayed.append(done)
         return self
@@ -94,31 +93,34 @@ class Relaying(Served):
 class Desk:
     """A call server, and the peer that calls; what either sends is there at once."""
 
-    def __init__(self, served: Any, *, patience: float = 60.0) -> None:
+    names_calls = True
+
+    def __init__(self, served: Any, *, write_timeout: float = 60.0) -> None:
         self.link = Link(dialler=False, hello=pb.LinkHello())
         self.peer = Link(dialler=True, hello=pb.LinkHello())
         self.answers: list[Any] = []
-        self.origin: Any = None
+        self.parent: Any = None
+        self.principal: Any = None
         self.refusal: Exception | None = None
         self.replied: list[tuple[str, Any]] = []
         self.blocked = False
-        self.server = CallServer(self.link, self, served_methods(served), who="this desk", patience=patience)
-        self.wake()
+        self.server = CallServer(self.link, self, served_methods(served), who="this desk", write_timeout=write_timeout)
+        self.schedule_flush()
         self._feed()
 
     # As the owner:
 
-    def wake(self) -> None:
+    def schedule_flush(self) -> None:
         while not self.blocked and self.link.has_output:
             self.answers += self.peer.receive(self.link.next_frame())
 
-    push = wake
+    flush = schedule_flush
 
-    def origin_of(self, call: IncomingCall) -> Any:
+    def parent_of(self, call: IncomingCall) -> Any:
         if self.refusal is not None:
             raise self.refusal
         assert isinstance(call.metadata, Mapping)
-        return self.origin
+        return self.parent
 
     def before_reply(self, method: str, call: IncomingCall, response: Any) -> None:
         assert not call.answered
@@ -145,11 +147,11 @@ class Desk:
     def _feed(self) -> None:
         while self.peer.has_output:
             for event in self.link.receive(self.peer.next_frame()):
-                if isinstance(event, Called):
+                if isinstance(event, CallReceived):
                     self.server.take(event.call)
                 elif isinstance(event, Cancelled):
                     self.server.cancel(event.call)
-        self.wake()
+        self.schedule_flush()
 
     async def replies(self) -> Any:
         await until(lambda: any(isinstance(event, Replied) for event in self.answers))
@@ -188,11 +190,17 @@ def test_only_what_an_object_has_is_served(served: Served) -> None:
     assert served_methods(None) == {}
 
 
-async def test_a_call_is_answered_and_its_owner_sees_the_answer_first(desk: Desk) -> None:
+async def test_a_call_is_answered(desk: Desk) -> None:
     desk.call("Heartbeat", pb.HeartbeatRequest())
     assert pb.HeartbeatResponse.FromString(await desk.replies()).session_valid
+    assert not desk.replied
+
+
+async def test_an_answer_that_is_bound_to_the_link_is_seen_by_its_owner_first(desk: Desk) -> None:
+    desk.call("RegisterTools", pb.RegisterToolsRequest())
+    assert pb.RegisterToolsResponse.FromString(await desk.replies()).success
     ((method, response),) = desk.replied
-    assert (method, response.session_valid) == ("Heartbeat", True)
+    assert (method, response.success) == ("RegisterTools", True)
 
 
 async def test_a_method_that_is_not_served_is_unimplemented(desk: Desk) -> None:
@@ -212,19 +220,19 @@ async def test_a_request_that_cannot_be_read_fails_alone(desk: Desk, method: str
     await desk.replies()
 
 
-async def test_a_tool_gets_its_deadline_its_bytes_and_its_origin(desk: Desk, served: Served) -> None:
-    desk.origin = "the call above"
+async def test_a_tool_gets_its_deadline_its_bytes_and_its_parent(desk: Desk, served: Served) -> None:
+    desk.parent = "the call above"
     desk.call("ExecuteTool", CALL, timeout_ms=5_000)
     await until(lambda: served.running == 1)
     (seen,) = served.seen
-    assert (seen["payload"], seen["origin"]) == (CALL.SerializeToString(), "the call above")
+    assert (seen["payload"], seen["parent"]) == (CALL.SerializeToString(), "the call above")
     assert 0 < seen["deadline"] - time.monotonic() <= 5
     desk.call("ExecuteTool", CALL)
     await until(lambda: served.running == 2)
     assert served.seen[-1]["deadline"] is None
 
 
-async def test_a_call_whose_origin_is_over_is_refused(desk: Desk, served: Served) -> None:
+async def test_a_call_whose_parent_is_over_is_refused(desk: Desk, served: Served) -> None:
     desk.refusal = CallCancelledError("it is over")
     desk.call("ExecuteTool", CALL)
     assert (await desk.ended()).message == "it is over"
@@ -263,9 +271,8 @@ async def test_a_fault_is_logged_and_not_told(desk: Desk, served: Served, caplog
 
 async def test_a_large_request_is_read_in_a_turn_of_its_own(desk: Desk) -> None:
     desk.call("CleanupSession", pb.CleanupSessionRequest(session_id="x" * LARGE_BYTES))
-    assert not desk.replied
-    await desk.replies()
-    assert len(desk.replied[0][1].message) == LARGE_BYTES
+    assert not any(isinstance(event, Replied) for event in desk.answers)
+    assert len(pb.StatusResponse.FromString(await desk.replies()).message) == LARGE_BYTES
 
 
 async def test_a_large_request_that_cannot_be_read_fails_alone(desk: Desk) -> None:
@@ -300,8 +307,8 @@ class TestCancellation:
         desk.cancel(calls[0])
         assert not served.seen
         desk.blocked = False
-        desk.wake()
-        desk.server.begin_held()
+        desk.schedule_flush()
+        desk.server.resume_pending()
         await until(lambda: served.running == 1)
         assert len(served.seen) == 1
         assert len(desk.link.incoming) == 1
@@ -312,7 +319,9 @@ class TestStreams:
         served.size = 4
         desk.call("StreamTool", pb.ToolStreamRequest(stream_id="s"))
         assert (await desk.ended()).code == 0
-        chunks = [pb.ToolStreamChunk.FromString(event.payload) for event in desk.answers if isinstance(event, Arrived)]
+        chunks = [
+            pb.ToolStreamChunk.FromString(event.payload) for event in desk.answers if isinstance(event, MessageReceived)
+        ]
         assert [(chunk.sequence, chunk.stream_id) for chunk in chunks] == [(n, "s") for n in range(4)]
 
     async def test_a_reader_that_stalls_holds_up_its_stream_and_no_other_call(self, desk: Desk, served: Served) -> None:
@@ -320,7 +329,7 @@ class TestStreams:
         call = desk.call("StreamTool", pb.ToolStreamRequest(stream_id="x" * 1_000))
 
         def arrived() -> int:
-            return sum(len(event.payload) for event in desk.answers if isinstance(event, Arrived))
+            return sum(len(event.payload) for event in desk.answers if isinstance(event, MessageReceived))
 
         await until(lambda: arrived() >= INITIAL_CREDIT)
         desk.call("Heartbeat", b"")
@@ -335,7 +344,7 @@ class TestStreams:
     async def test_a_reader_that_takes_nothing_for_too_long_loses_its_stream(
         self, served: Served, timeout_ms: int
     ) -> None:
-        desk = Desk(served, patience=0.02)
+        desk = Desk(served, write_timeout=0.02)
         served.size = 10_000
         desk.call("StreamTool", pb.ToolStreamRequest(stream_id="x" * 1_000, timeout_ms=timeout_ms))
         await until(lambda: not served.running)
@@ -369,9 +378,9 @@ class TestRelays:
     async def test_a_nested_or_a_large_call_is_not_passed_on(self) -> None:
         served = Relaying()
         desk = Desk(served)
-        desk.origin = "the call above"
+        desk.parent = "the call above"
         desk.call("ExecuteTool", CALL)
-        desk.origin = None
+        desk.parent = None
         desk.call("ExecuteTool", pb.ToolCallRequest(tool_id="t", request_id="x" * LARGE_BYTES))
         await until(lambda: served.running == 2)
         assert not served.relayed

@@ -25,19 +25,19 @@ CAUSE = CallCancelledError("somebody said stop")
 
 
 @pytest.fixture
-async def left_behind() -> AsyncIterator[TaskSet]:
+async def orphaned() -> AsyncIterator[TaskSet]:
     owner = TaskSet()
     yield owner
     await owner.aclose()
 
 
 def make(
-    left_behind: TaskSet, *, seconds: float = 3_600, parent: Call | None = None, opened_at: float | None = None
+    orphaned: TaskSet, *, seconds: float = 3_600, parent: Call | None = None, opened_at: float | None = None
 ) -> Call:
     tool = RegisteredTool(ToolSpec(tool_id="slow", name="slow"), None, 1, Settings())
     session = parent.session if parent is not None else Session("s", {}, None)
     began = time.monotonic() if opened_at is None else opened_at
-    return Call(session, tool, began + seconds, parent=parent, left_behind=left_behind, opened_at=began)
+    return Call(session, tool, began + seconds, parent=parent, orphaned=orphaned, opened_at=began)
 
 
 def context() -> ToolContext:
@@ -74,24 +74,24 @@ async def run(call: Call, tool: Any) -> Any:
         call.disarm()
 
 
-async def test_a_tool_that_never_waits_costs_no_timer_and_is_never_armed(left_behind: TaskSet) -> None:
+async def test_a_tool_that_never_waits_costs_no_timer_and_is_never_armed(orphaned: TaskSet) -> None:
     async def tool() -> int:
         return 5
 
-    call = make(left_behind)
+    call = make(orphaned)
     assert await run(call, tool()) == 5
     assert call.session.calls is None
     assert call._timer is None
 
 
-async def test_a_tool_that_waits_gets_what_it_waits_for(left_behind: TaskSet) -> None:
+async def test_a_tool_that_waits_gets_what_it_waits_for(orphaned: TaskSet) -> None:
     future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def tool() -> int:
         await asyncio.sleep(0)
         return await future + 1
 
-    call = make(left_behind)
+    call = make(orphaned)
     task = asyncio.create_task(run(call, tool()))
     await turns()
     assert call.session.calls == {call}
@@ -100,7 +100,7 @@ async def test_a_tool_that_waits_gets_what_it_waits_for(left_behind: TaskSet) ->
     assert call.session.calls == set()
 
 
-async def test_an_error_that_a_tool_waits_for_is_the_tools_to_handle(left_behind: TaskSet) -> None:
+async def test_an_error_that_a_tool_waits_for_is_the_tools_to_handle(orphaned: TaskSet) -> None:
     future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def tool() -> str:
@@ -110,16 +110,16 @@ async def test_an_error_that_a_tool_waits_for_is_the_tools_to_handle(left_behind
             return f"handled {error}"
         return "not raised"
 
-    task = asyncio.create_task(run(make(left_behind), tool()))
+    task = asyncio.create_task(run(make(orphaned), tool()))
     await turns()
     future.set_exception(LookupError("it"))
     assert await task == "handled it"
 
 
-async def test_a_passed_deadline_ends_the_tool_and_leaves_the_task_as_it_was(left_behind: TaskSet) -> None:
+async def test_a_passed_deadline_ends_the_tool_and_leaves_the_task_as_it_was(orphaned: TaskSet) -> None:
     async def caller() -> int:
         with pytest.raises(DeadlineExceededError, match="slow did not end within its deadline"):
-            await run(make(left_behind, seconds=0), forever())
+            await run(make(orphaned, seconds=0), forever())
         task = asyncio.current_task()
         assert task is not None
         await asyncio.sleep(0)
@@ -128,8 +128,8 @@ async def test_a_passed_deadline_ends_the_tool_and_leaves_the_task_as_it_was(lef
     assert await asyncio.create_task(caller()) == 0
 
 
-async def test_a_cancelled_call_ends_with_its_first_cause(left_behind: TaskSet) -> None:
-    call = make(left_behind)
+async def test_a_cancelled_call_ends_with_its_first_cause(orphaned: TaskSet) -> None:
+    call = make(orphaned)
     task = asyncio.create_task(run(call, forever()))
     await turns()
     call.cancel(CAUSE)
@@ -139,8 +139,8 @@ async def test_a_cancelled_call_ends_with_its_first_cause(left_behind: TaskSet) 
     assert task.cancelling() == 0
 
 
-async def test_the_tools_context_is_told_of_the_end(left_behind: TaskSet) -> None:
-    call = make(left_behind)
+async def test_the_tools_context_is_told_of_the_end(orphaned: TaskSet) -> None:
+    call = make(orphaned)
     call.context = context()
     task = asyncio.create_task(run(call, forever()))
     await turns()
@@ -151,8 +151,8 @@ async def test_the_tools_context_is_told_of_the_end(left_behind: TaskSet) -> Non
     assert isinstance(task.exception(), CallCancelledError)
 
 
-async def test_a_cancellation_from_outside_stays_one(left_behind: TaskSet) -> None:
-    call = make(left_behind)
+async def test_a_cancellation_from_outside_stays_one(orphaned: TaskSet) -> None:
+    call = make(orphaned)
     call.context = context()
     task = asyncio.create_task(run(call, forever()))
     await turns()
@@ -162,8 +162,8 @@ async def test_a_cancellation_from_outside_stays_one(left_behind: TaskSet) -> No
     assert call.context.cancelled
 
 
-async def test_a_cancellation_from_outside_wins_over_the_calls_own(left_behind: TaskSet) -> None:
-    call = make(left_behind)
+async def test_a_cancellation_from_outside_wins_over_the_calls_own(orphaned: TaskSet) -> None:
+    call = make(orphaned)
     task = asyncio.create_task(run(call, forever()))
     await turns()
     call.cancel(CAUSE)
@@ -173,9 +173,9 @@ async def test_a_cancellation_from_outside_wins_over_the_calls_own(left_behind: 
 
 
 async def test_a_cancellation_from_outside_between_two_steps_is_not_taken_for_the_calls_own(
-    left_behind: TaskSet,
+    orphaned: TaskSet,
 ) -> None:
-    call = make(left_behind)
+    call = make(orphaned)
 
     async def caller() -> None:
         await run(call, asyncio.sleep(0))
@@ -194,7 +194,7 @@ async def test_a_cancellation_from_outside_between_two_steps_is_not_taken_for_th
     assert task.cancelled()
 
 
-async def test_a_tool_that_awaits_something_cancelled_is_not_taken_for_cancelled(left_behind: TaskSet) -> None:
+async def test_a_tool_that_awaits_something_cancelled_is_not_taken_for_cancelled(orphaned: TaskSet) -> None:
     async def tool() -> str:
         other = asyncio.create_task(forever())
         await asyncio.sleep(0)
@@ -205,7 +205,7 @@ async def test_a_tool_that_awaits_something_cancelled_is_not_taken_for_cancelled
             return "went on"
         return "not cancelled"
 
-    call = make(left_behind)
+    call = make(orphaned)
     call.context = context()
     assert await run(call, tool()) == "went on"
     assert not call.context.cancelled
@@ -213,7 +213,7 @@ async def test_a_tool_that_awaits_something_cancelled_is_not_taken_for_cancelled
 
 @pytest.mark.parametrize("answer", ["returns", "raises"])
 async def test_a_tool_that_answers_its_cancellation_leaves_no_trace_in_its_callers_task(
-    left_behind: TaskSet, answer: str
+    orphaned: TaskSet, answer: str
 ) -> None:
     async def tool() -> str:
         try:
@@ -223,7 +223,7 @@ async def test_a_tool_that_answers_its_cancellation_leaves_no_trace_in_its_calle
                 raise LookupError("in the clean-up") from None
         return "cleaned up"
 
-    call = make(left_behind)
+    call = make(orphaned)
     task = asyncio.create_task(run(call, tool()))
     await turns()
     call.cancel(CAUSE)
@@ -235,7 +235,7 @@ async def test_a_tool_that_answers_its_cancellation_leaves_no_trace_in_its_calle
         assert task.result() == "cleaned up"
 
 
-async def test_a_tool_may_clean_up_before_its_caller_is_answered(left_behind: TaskSet) -> None:
+async def test_a_tool_may_clean_up_before_its_caller_is_answered(orphaned: TaskSet) -> None:
     cleaned = []
 
     async def tool() -> None:
@@ -245,7 +245,7 @@ async def test_a_tool_may_clean_up_before_its_caller_is_answered(left_behind: Ta
             await turns()
             cleaned.append("cleaned")
 
-    call = make(left_behind)
+    call = make(orphaned)
     task = asyncio.create_task(run(call, tool()))
     await turns()
     call.cancel(CAUSE)
@@ -255,7 +255,7 @@ async def test_a_tool_may_clean_up_before_its_caller_is_answered(left_behind: Ta
 
 
 async def test_a_tool_that_ignores_its_cancellation_runs_on_without_its_caller(
-    left_behind: TaskSet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    orphaned: TaskSet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "CLEANUP_SECONDS", 0)
     go, ended = asyncio.Event(), asyncio.Event()
@@ -269,7 +269,7 @@ async def test_a_tool_that_ignores_its_cancellation_runs_on_without_its_caller(
         await asyncio.sleep(0)
         ended.set()
 
-    call = make(left_behind)
+    call = make(orphaned)
     task = asyncio.create_task(run(call, tool()))
     await turns()
     call.cancel(CAUSE)
@@ -277,16 +277,16 @@ async def test_a_tool_that_ignores_its_cancellation_runs_on_without_its_caller(
         await task
     assert task.cancelling() == 0
     assert call.abandoned
-    assert len(left_behind) == 1
+    assert len(orphaned) == 1
     assert "slow ignores its cancellation; it runs on without a caller" in caplog.text
     go.set()
     await ended.wait()
     await turns()
-    assert len(left_behind) == 0
+    assert len(orphaned) == 0
 
 
-async def abandon(left_behind: TaskSet, tool: Any) -> None:
-    call = make(left_behind)
+async def abandon(orphaned: TaskSet, tool: Any) -> None:
+    call = make(orphaned)
     task = asyncio.create_task(run(call, tool))
     await turns()
     call.cancel(CAUSE)
@@ -295,7 +295,7 @@ async def abandon(left_behind: TaskSet, tool: Any) -> None:
 
 
 async def test_a_tool_that_never_ends_does_not_hold_up_the_end_of_its_owner(
-    left_behind: TaskSet, monkeypatch: pytest.MonkeyPatch
+    orphaned: TaskSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CLEANUP_SECONDS", 0)
 
@@ -306,13 +306,13 @@ async def test_a_tool_that_never_ends_does_not_hold_up_the_end_of_its_owner(
             except asyncio.CancelledError:
                 continue
 
-    await abandon(left_behind, tool())
-    await left_behind.aclose()
-    assert len(left_behind) == 0
+    await abandon(orphaned, tool())
+    await orphaned.aclose()
+    assert len(orphaned) == 0
 
 
 async def test_a_tool_left_behind_handles_what_it_waits_for(
-    left_behind: TaskSet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    orphaned: TaskSet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "CLEANUP_SECONDS", 0)
     futures = [asyncio.get_running_loop().create_future() for _ in range(2)]
@@ -329,21 +329,21 @@ async def test_a_tool_left_behind_handles_what_it_waits_for(
                     seen.append("error")
         raise ValueError("at its end")
 
-    await abandon(left_behind, tool())
+    await abandon(orphaned, tool())
     seen.clear()
     futures[0].set_exception(LookupError())
     await turns()
     futures[1].cancel()
     await turns()
     assert seen == ["error", "cancelled"]
-    assert len(left_behind) == 0
+    assert len(orphaned) == 0
     # It has a cause, so a thread writes it.
-    await until(lambda: "a tool that was left behind failed" in caplog.text)
+    await until(lambda: "an orphaned tool failed" in caplog.text)
     assert "at its end" in caplog.text
 
 
 async def test_a_generator_left_behind_ends_without_a_word(
-    left_behind: TaskSet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    orphaned: TaskSet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "CLEANUP_SECONDS", 0)
     go = asyncio.Event()
@@ -357,16 +357,16 @@ async def test_a_generator_left_behind_ends_without_a_word(
         return
         yield
 
-    await abandon(left_behind, values().__anext__())
+    await abandon(orphaned, values().__anext__())
     go.set()
     await turns()
-    assert len(left_behind) == 0
+    assert len(orphaned) == 0
     assert [record for record in caplog.records if record.levelno >= logging.ERROR and "failed" in record.message] == []
 
 
-async def test_a_clean_up_that_hangs_is_left_behind_too(left_behind: TaskSet, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_clean_up_that_hangs_is_left_behind_too(orphaned: TaskSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CLEANUP_SECONDS", 0)
-    call = make(left_behind)
+    call = make(orphaned)
 
     async def caller() -> None:
         await call.step(asyncio.sleep(0))
@@ -379,7 +379,7 @@ async def test_a_clean_up_that_hangs_is_left_behind_too(left_behind: TaskSet, mo
     assert call.abandoned
 
 
-async def test_a_closed_step_closes_its_tool(left_behind: TaskSet) -> None:
+async def test_a_closed_step_closes_its_tool(orphaned: TaskSet) -> None:
     closed = []
 
     async def tool() -> None:
@@ -388,28 +388,28 @@ async def test_a_closed_step_closes_its_tool(left_behind: TaskSet) -> None:
         finally:
             closed.append("closed")
 
-    step = make(left_behind).step(tool())
+    step = make(orphaned).step(tool())
     step.send(None)
     step.close()
     assert closed == ["closed"]
 
 
-async def test_check_raises_once_the_time_is_over(left_behind: TaskSet) -> None:
-    make(left_behind).check()
+async def test_check_raises_once_the_time_is_over(orphaned: TaskSet) -> None:
+    make(orphaned).check()
     with pytest.raises(DeadlineExceededError):
-        make(left_behind, seconds=-1).check()
+        make(orphaned, seconds=-1).check()
 
 
-async def test_check_raises_the_cause_of_a_cancelled_call(left_behind: TaskSet) -> None:
-    call = make(left_behind)
+async def test_check_raises_the_cause_of_a_cancelled_call(orphaned: TaskSet) -> None:
+    call = make(orphaned)
     call.cancel(CAUSE)
     with pytest.raises(CallCancelledError, match="somebody said stop"):
         call.check()
 
 
-async def test_parent_and_child_that_are_cancelled_together_end_with_the_parents_cause(left_behind: TaskSet) -> None:
-    parent = make(left_behind)
-    child = make(left_behind, parent=parent)
+async def test_parent_and_child_that_are_cancelled_together_end_with_the_parents_cause(orphaned: TaskSet) -> None:
+    parent = make(orphaned)
+    child = make(orphaned, parent=parent)
     task = asyncio.create_task(run(parent, run(child, forever())))
     await turns()
     for call in (child, parent):
@@ -420,9 +420,9 @@ async def test_parent_and_child_that_are_cancelled_together_end_with_the_parents
     assert parent.session.calls == set()
 
 
-async def test_a_child_that_is_cancelled_alone_ends_and_its_parent_goes_on(left_behind: TaskSet) -> None:
-    parent = make(left_behind)
-    child = make(left_behind, parent=parent)
+async def test_a_child_that_is_cancelled_alone_ends_and_its_parent_goes_on(orphaned: TaskSet) -> None:
+    parent = make(orphaned)
+    child = make(orphaned, parent=parent)
 
     async def tool() -> str:
         with pytest.raises(CallCancelledError):
@@ -460,20 +460,20 @@ def timed_out(call: Call) -> tuple[str, dict[str, str]]:
     ("seconds", "shown"),
     [(2.5, "2.5"), (0.25, "0.25"), (30.0, "30"), (1_200_000.0, "1200000"), (0.0004, "0.001"), (1 / 3, "0.333")],
 )
-async def test_a_time_out_says_how_long_the_call_had(left_behind: TaskSet, seconds: float, shown: str) -> None:
-    text, _ = timed_out(make(left_behind, seconds=seconds, opened_at=1_000.0))
+async def test_a_time_out_says_how_long_the_call_had(orphaned: TaskSet, seconds: float, shown: str) -> None:
+    text, _ = timed_out(make(orphaned, seconds=seconds, opened_at=1_000.0))
     assert text.startswith(f"slow did not end within its deadline of {shown} s; it had begun")
 
 
-async def test_a_call_whose_time_was_over_before_never_began(left_behind: TaskSet) -> None:
-    text, details = timed_out(make(left_behind, seconds=-1, opened_at=1_000.0))
+async def test_a_call_whose_time_was_over_before_never_began(orphaned: TaskSet) -> None:
+    text, details = timed_out(make(orphaned, seconds=-1, opened_at=1_000.0))
     assert text == "slow did not end within its deadline, which had passed before the call; it never began"
     assert details["started"] == "false"
 
 
-async def test_a_call_that_waits_when_its_time_is_over_never_begins(left_behind: TaskSet) -> None:
+async def test_a_call_that_waits_when_its_time_is_over_never_begins(orphaned: TaskSet) -> None:
     ran: list[int] = []
-    call = make(left_behind, seconds=2.5, opened_at=1_000.0)
+    call = make(orphaned, seconds=2.5, opened_at=1_000.0)
     function = call.when_begun("a thread", lambda: ran.append(1))
     text, details = timed_out(call)
     assert text.startswith(NEVER)
@@ -484,14 +484,14 @@ async def test_a_call_that_waits_when_its_time_is_over_never_begins(left_behind:
     assert not call.begin()
 
 
-async def test_a_call_that_has_begun_when_its_time_is_over_says_so(left_behind: TaskSet) -> None:
-    call = make(left_behind, seconds=2.5, opened_at=1_000.0)
+async def test_a_call_that_has_begun_when_its_time_is_over_says_so(orphaned: TaskSet) -> None:
+    call = make(orphaned, seconds=2.5, opened_at=1_000.0)
     function = call.when_begun("a thread", lambda: timed_out(call))
     assert function() == (BEGAN, {"started": "true"})
 
 
-async def test_a_call_may_wait_for_one_thing_after_another(left_behind: TaskSet) -> None:
-    call = make(left_behind, seconds=2.5, opened_at=1_000.0)
+async def test_a_call_may_wait_for_one_thing_after_another(orphaned: TaskSet) -> None:
+    call = make(orphaned, seconds=2.5, opened_at=1_000.0)
     call.wait_for("a place")
     assert call.begin()
     assert call.begin()
@@ -499,9 +499,9 @@ async def test_a_call_may_wait_for_one_thing_after_another(left_behind: TaskSet)
     assert timed_out(call)[1]["waited_for"] == "a thread"
 
 
-async def test_of_a_thread_that_begins_and_a_deadline_that_passes_just_one_wins(left_behind: TaskSet) -> None:
+async def test_of_a_thread_that_begins_and_a_deadline_that_passes_just_one_wins(orphaned: TaskSet) -> None:
     for _ in range(200):
-        call = make(left_behind, seconds=2.5, opened_at=1_000.0)
+        call = make(orphaned, seconds=2.5, opened_at=1_000.0)
         call.wait_for("a thread")
         began: list[bool] = []
         thread = threading.Thread(target=lambda call=call, began=began: began.append(call.begin()))

@@ -195,9 +195,9 @@ async def test_a_tool_whose_call_is_over_gets_no_answers_any_more(both: Both) ->
     waiting = asyncio.ensure_future(anext(both.context.stream_tool("waits", 0)))
     await both.hub.waits.wait()
     both.runtime.close()
-    with pytest.raises(CallCancelledError, match="the call of this tool is over"):
+    with pytest.raises(CallCancelledError, match="the call of this tool was cancelled or timed out"):
         await waiting
-    with pytest.raises(CallCancelledError, match="the call of this tool is over"):
+    with pytest.raises(CallCancelledError, match="the call of this tool was cancelled or timed out"):
         await both.context.get_variable("v")
 
 

@@ -65,7 +65,7 @@ def test_a_streaming_method_wants_a_stream_and_the_others_one_answer(server: Moc
 
 
 def test_an_error_needs_a_status_code_that_is_one(server: MockBridgeServer) -> None:
-    with pytest.raises(ValueError, match="OK is no error"):
+    with pytest.raises(ValueError, match="OK is not an error"):
         server.set_error("ExecuteTool", grpc.StatusCode.OK)
     wrong: Any = "UNAVAILABLE"
     with pytest.raises(TypeError, match=r"grpc\.StatusCode\.UNAVAILABLE"):
@@ -89,7 +89,7 @@ def test_a_channel_needs_an_event_loop(server: MockBridgeServer) -> None:
 
 
 def test_a_server_starts_once(server: MockBridgeServer) -> None:
-    with server, pytest.raises(RuntimeError, match=f"runs already, at {server.address}"):
+    with server, pytest.raises(RuntimeError, match=f"is already running at {server.address}"):
         server.start()
 
 

@@ -109,5 +109,5 @@ async def test_stopping_gives_up_what_is_held() -> None:
 
 
 def test_a_server_that_does_not_run_has_no_address() -> None:
-    with pytest.raises(RuntimeError, match="does not run"):
+    with pytest.raises(RuntimeError, match="is not running"):
         _ = ModelServer().url

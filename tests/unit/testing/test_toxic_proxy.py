@@ -351,7 +351,7 @@ def test_without_running_it_has_no_address_and_no_troubles() -> None:
 
 
 def test_a_second_start_is_refused() -> None:
-    with ToxicProxy("127.0.0.1:1") as proxy, pytest.raises(RuntimeError, match="runs already, at 127"):
+    with ToxicProxy("127.0.0.1:1") as proxy, pytest.raises(RuntimeError, match="is already running at 127"):
         proxy.start()
 
 
@@ -384,7 +384,7 @@ def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
 def test_troubles_that_are_none_are_refused() -> None:
     nowhere: Any = "up"
     with ToxicProxy("127.0.0.1:1") as proxy:
-        with pytest.raises(ValueError, match=r"cut\(\) is for at once"):
+        with pytest.raises(ValueError, match=r"to cut at once, use cut\(\)"):
             proxy.cut_after(0)
         with pytest.raises(ValueError, match="0 or more"):
             proxy.delay(-1)

@@ -225,7 +225,7 @@ class TestContext:
     def test_a_caller_cannot_give_it(self) -> None:
         def f(a: int, ctx: ToolContext, **options: Any) -> None: ...
 
-        assert refused(f, 1, ctx="mine").details == {"ctx": "is filled in by the bridge, leave it out"}
+        assert refused(f, 1, ctx="mine").details == {"ctx": "is filled in by the bridge; omit it"}
 
 
 class TestWrong:

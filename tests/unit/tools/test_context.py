@@ -73,7 +73,7 @@ async def test_a_call_is_over_when_it_is_cancelled_or_its_time_has_passed() -> N
     ctx.mark_cancelled()
     assert ctx.cancelled
     for over in (ctx, make(seconds=-1)):
-        with pytest.raises(CallCancelledError, match="work: the call is over for its caller"):
+        with pytest.raises(CallCancelledError, match="work: the call was cancelled or timed out"):
             over.raise_if_cancelled()
 
 

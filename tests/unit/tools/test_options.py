@@ -77,11 +77,11 @@ class TestType:
         [(f, ToolType.STREAMING), (stream, ToolType.STANDARD), (stream, ToolType.BATCH), (f, ToolType.COMPOSITE)],
     )
     def test_one_that_the_function_is_not_is_refused(self, function: Any, asked: Any) -> None:
-        with pytest.raises(ValueError, match=f"type {ToolType.Name(asked)} does not fit"):
+        with pytest.raises(ValueError, match=f"type {ToolType.Name(asked)} does not match"):
             made(function, type=asked)
 
     def test_an_unknown_one_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="there is no tool type 17"):
+        with pytest.raises(ValueError, match="17 is not a tool type"):
             made(type=17)
 
     def test_saying_what_is_so_is_allowed(self) -> None:
@@ -94,7 +94,7 @@ class TestExecutor:
             made(later, executor="thread")
 
     def test_an_async_function_in_a_process_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="later: an async function runs on the event loop; leave executor out"):
+        with pytest.raises(ValueError, match="later: an async function runs on the event loop; omit executor"):
             made(later, executor="process")
 
     def test_an_unknown_one_is_refused(self) -> None:
@@ -143,7 +143,7 @@ class TestLimits:
             made(limits=limits)
 
     def test_unknown_ones_are_refused_with_the_known(self) -> None:
-        with pytest.raises(ValueError, match="there is no limit 'timeout'; the limits are timeout_ms, max_memory"):
+        with pytest.raises(ValueError, match="'timeout' is not a limit; the limits are timeout_ms, max_memory"):
             made(limits={"timeout": 1})
 
     @pytest.mark.parametrize("value", [1.5, "1", True, None])

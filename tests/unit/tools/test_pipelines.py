@@ -93,16 +93,16 @@ def test_an_input_is_annotated_as_an_argument_is() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
-        ({}, ValueError, r"two: step 1 \(a\): '\$x' is not known here; what is known: nothing"),
-        ({"inputs": {"x": int}, "result": "$z"}, ValueError, r"two: the result: '\$z' is not known"),
-        ({"inputs": {"x": int, "last": int}}, ValueError, "two: input 'last': the bridge itself gives the name"),
+        ({}, ValueError, r"two: step 1 \(a\): '\$x' is not defined here; defined names: nothing"),
+        ({"inputs": {"x": int}, "result": "$z"}, ValueError, r"two: the result: '\$z' is not defined"),
+        ({"inputs": {"x": int, "last": int}}, ValueError, "two: input 'last': the name 'last' is reserved"),
         ({"inputs": {"x": (int, 1), "y": int}}, ValueError, "non-default argument follows default argument"),
         (
             {"inputs": {"x": int}, "metadata": {"pipeline": ""}},
             ValueError,
             "two: metadata.'pipeline'. has the pipeline",
         ),
-        ({"inputs": {"x": int}, "limits": {"speed": 1}}, ValueError, "two: there is no limit 'speed'"),
+        ({"inputs": {"x": int}, "limits": {"speed": 1}}, ValueError, "two: 'speed' is not a limit"),
     ],
 )
 def test_a_pipeline_that_cannot_be_is_refused_where_it_is_declared(
@@ -113,7 +113,7 @@ def test_a_pipeline_that_cannot_be_is_refused_where_it_is_declared(
 
 
 def test_what_is_no_step_is_refused_with_the_pipeline_s_name() -> None:
-    with pytest.raises(TypeError, match="p: step 1: 'fetch' is none of step"):
+    with pytest.raises(TypeError, match="p: step 1: 'fetch' is not a step"):
         pipeline("p", "", ["fetch"])  # type: ignore[list-item]  # that is the point
 
 
@@ -176,7 +176,9 @@ async def test_each_keeps_the_order_and_works_on_so_many_items_at_once() -> None
         running -= 1
         return x * x
 
-    made = pipeline("p", "", [each("$xs", step("a", "$item"), as_="s", at_once=3)], inputs={"xs": list}, result=["$s"])
+    made = pipeline(
+        "p", "", [each("$xs", step("a", "$item"), as_="s", max_concurrency=3)], inputs={"xs": list}, result=["$s"]
+    )
     assert await Steps(a=work).call(made, list(range(7))) == [[0, 1, 4, 9, 16, 25, 36]]
     assert most == 3
     assert await Steps(a=work).call(made, []) == [[]]
@@ -213,7 +215,7 @@ async def test_the_error_of_a_step_is_its_tool_s_own_and_says_which_step_it_was(
     ("part", "label"),
     [
         (parallel(step("a"), step("b")), "1.2"),
-        (each(["x", "y"], step("b", "$item"), at_once=1), "1[0]"),
+        (each(["x", "y"], step("b", "$item"), max_concurrency=1), "1[0]"),
         (parallel(each(["x"], step("b"))), "1.1[0]"),
     ],
 )
@@ -341,7 +343,7 @@ def test_a_spec_with_neither_has_no_inputs() -> None:
     ("spec", "text"),
     [
         (spec_of("{"), "tool 'p': its metadata has no pipeline that can be run: Input data was truncated"),
-        (spec_of(ONE_STEP), r"can be run: step 1 \(a\): '\$x' is not known here; what is known: nothing$"),
+        (spec_of(ONE_STEP), r"can be run: step 1 \(a\): '\$x' is not defined here; defined names: nothing$"),
         (spec_of(ONE_STEP, arguments=[ArgumentSpec(name="page-size")]), "'page-size' is not a valid parameter name"),
         (spec_of(ONE_STEP, arguments=[ArgumentSpec(name="x"), ArgumentSpec(name="x")]), "there is a 'x' already"),
         (spec_of(ONE_STEP, input_schema="[]"), "Expected `object`, got `array`"),

@@ -58,7 +58,7 @@ class TestParameters:
             read_signature(f, "f")
 
     def test_a_callable_without_signature_is_refused(self) -> None:
-        with pytest.raises(TypeError, match="min: it has no signature to read"):
+        with pytest.raises(TypeError, match="min: its signature cannot be read"):
             read_signature(min, "min")
 
     def test_a_builtin_with_a_signature_is_read(self) -> None:
@@ -242,7 +242,7 @@ class TestContext:
     def test_one_before_a_starred_parameter_is_refused(self) -> None:
         def f(ctx: ToolContext, *args: int) -> None: ...
 
-        with pytest.raises(TypeError, match="f: parameter 'ctx' stands in the way"):
+        with pytest.raises(TypeError, match="f: parameter 'ctx' comes before the starred one"):
             read_signature(f, "f")
 
 

@@ -306,10 +306,10 @@ def test_a_type_url_with_another_prefix_is_the_same_type() -> None:
 @pytest.mark.parametrize(
     ("spec", "text"),
     [
-        (ToolSpec(name="far", input_schema="{"), "tool 'far': its input_schema is no JSON Schema of an object"),
+        (ToolSpec(name="far", input_schema="{"), "tool 'far': its input_schema is not a JSON Schema of an object"),
         (ToolSpec(name="far", input_schema="[]"), "Expected `object`, got `array`"),
         (ToolSpec(name="far", input_schema='{"properties":[]}'), "Expected `object`, got `array`"),
-        (ToolSpec(name="far", input_schema='{"properties":{"x":' + "[" * 50_000), "no JSON Schema of an object"),
+        (ToolSpec(name="far", input_schema='{"properties":{"x":' + "[" * 50_000), "not a JSON Schema of an object"),
         (ToolSpec(name="far", input_schema=" " * (MAX_SCHEMA_BYTES + 1)), "262,145 bytes, the limit is 262,144"),
         (schema(**{f"a{n}": {} for n in range(MAX_ARGUMENTS)}), "it has 257 arguments, the limit is 256"),
         (ToolSpec(name="far", arguments=[ArgumentSpec(name=f"a{n}") for n in range(10_000)]), "10,000 arguments"),

@@ -51,17 +51,17 @@ def test_a_value_keeps_its_identity() -> None:
 @pytest.mark.parametrize(
     ("template", "text"),
     [
-        ("$pge", r"'\$pge' is not known here; what is known: '\$page', '\$pair'"),
-        ({"a": [{"b": "$pge.x"}]}, r"'\$pge\.x' is not known here"),
-        ("$", r"'\$' is no reference"),
-        ("$5", r"'\$5' is no reference such as '\$name.key'; for this very text write '\$\$5'"),
-        ("$page..title", "is no reference"),
-        ("$page.", "is no reference"),
-        ("$page title", "is no reference"),
-        ({1: "a"}, "the key 1 is no text"),
-        (date(2026, 1, 1), "is nothing that JSON can carry; make it an input with a default"),
-        ((1, 2), r"\(1, 2\) is nothing that JSON can carry"),
-        (float("nan"), "nan is nothing that JSON can carry"),
+        ("$pge", r"'\$pge' is not defined here; defined names: '\$page', '\$pair'"),
+        ({"a": [{"b": "$pge.x"}]}, r"'\$pge\.x' is not defined here"),
+        ("$", r"'\$' is not a reference"),
+        ("$5", r"'\$5' is not a reference such as '\$name.key'; for this very text write '\$\$5'"),
+        ("$page..title", "is not a reference"),
+        ("$page.", "is not a reference"),
+        ("$page title", "is not a reference"),
+        ({1: "a"}, "the key 1 is not text"),
+        (date(2026, 1, 1), "cannot be written as JSON; make it an input with a default"),
+        ((1, 2), r"\(1, 2\) cannot be written as JSON"),
+        (float("nan"), "nan cannot be written as JSON"),
     ],
 )
 def test_a_template_that_cannot_be_filled_is_refused_before_there_are_values(template: Any, text: str) -> None:

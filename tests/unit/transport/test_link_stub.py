@@ -14,12 +14,12 @@ from grpc.aio import AioRpcError
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolContext
 from grpc_tool_bridge.client.arguments import pack_arguments, put_arguments
 from grpc_tool_bridge.errors import ToolBridgeError
-from grpc_tool_bridge.link.dialer import LinkTransport
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.rpc.session_defaults import read_facts
 from grpc_tool_bridge.testing import MockBridgeServer
 from grpc_tool_bridge.transport.channel import Connection
+from grpc_tool_bridge.transport.link_stub import LinkTransport
 from grpc_tool_bridge.transport.status import from_rpc_error
 from grpc_tool_bridge.transport.stubs import RpcTransport
 from grpc_tool_bridge.values.serialization import deserialize_value, pack_value
@@ -93,7 +93,7 @@ class Desk:
 
     def busy(self) -> int:
         """Counts the calls that run at the hub."""
-        return self.server.hub.executor.active
+        return self.server.hub.admission.active
 
     async def quiet(self) -> None:
         """Waits until no call runs at the hub any more."""
@@ -620,7 +620,7 @@ async def test_a_bridge_uses_a_method_that_was_replaced_before_it_was_connected(
         server.set_response("InitializeSession", pb.InitializeSessionResponse(success=True, session_id=SESSION))
         async with GRPCToolBridge(server.address, transport=transport, keep_session=True) as bridge:
             bridge.client.stub.ExecuteTool = AsyncMock(return_value=response)
-            # The mock server knows no links: the calls go as plain RPCs.
+            # The mock server does not support Link: the calls go as plain RPCs.
             await soon(bridge.initialize(SESSION))
             assert await soon(bridge.execute_tool("any")) == "called"
 

@@ -11,14 +11,16 @@ from grpc.aio import AioRpcError
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.errors import NotFoundError
-from grpc_tool_bridge.link.connection import CLOSED
+from grpc_tool_bridge.link.calls import LinkCall
+from grpc_tool_bridge.link.dialer import CLOSED
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.authentication import BearerToken
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.session_defaults import read_facts
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
-from grpc_tool_bridge.transport.link_calls import LinkCall
 from grpc_tool_bridge.transport.link_stub import LinkStub
 from grpc_tool_bridge.transport.plain_calls import PlainCalls
-from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
+from grpc_tool_bridge.transport.servicer import AuthenticationInterceptor, service_handler
 from grpc_tool_bridge.transport.status import from_rpc_error
 from support.patience import PATIENCE
 
@@ -37,8 +39,8 @@ class SomeHub:
     def session_facts(self, session_id: str) -> dict[str, int]:
         return {"idle-timeout-ms": 1500}
 
-    async def execute_tool(self, request: pb.ToolCallRequest, *, deadline: float | None) -> pb.ToolCallResponse:
-        self.deadlines.append(deadline)
+    async def execute_tool(self, request: pb.ToolCallRequest, context: RequestContext) -> pb.ToolCallResponse:
+        self.deadlines.append(context.deadline)
         if request.tool_id == "fail":
             raise NotFoundError("no such tool")
         if request.tool_id == "wait":
@@ -50,7 +52,7 @@ class SomeHub:
         return pb.ToolCallResponse(success=True, request_id=request.request_id)
 
     async def stream_tool(
-        self, request: pb.ToolStreamRequest, *, deadline: float | None
+        self, request: pb.ToolStreamRequest, context: RequestContext
     ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
         self.started.set()
         try:
@@ -81,8 +83,8 @@ class Way:
     def __init__(self, plain: PlainCalls) -> None:
         self._plain = plain
 
-    def start(self, call: LinkCall, request: Any) -> None:
-        self._plain.send(call, request.SerializeToString())
+    def start_request(self, call: LinkCall, request: Any) -> None:
+        self._plain.start(call, request.SerializeToString())
 
 
 class Desk:
@@ -94,7 +96,7 @@ class Desk:
         self.tasks = TaskSet()
 
     async def open(self) -> None:
-        self.server = grpc.aio.server(interceptors=[TokenInterceptor("hush"), self.recorder])
+        self.server = grpc.aio.server(interceptors=[AuthenticationInterceptor(BearerToken("hush")), self.recorder])
         self.server.add_generic_rpc_handlers((service_handler(self.hub),))
         port = self.server.add_insecure_port("127.0.0.1:0")
         await self.server.start()

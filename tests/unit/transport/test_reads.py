@@ -15,7 +15,8 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.rpc.budgets import MIB, Budget
-from grpc_tool_bridge.transport.reads import RPC_BYTES, Peers, Reads
+from grpc_tool_bridge.rpc.peers import Peers
+from grpc_tool_bridge.transport.reads import RPC_BYTES, Reads
 
 MOST = 2 * MIB
 

@@ -12,8 +12,10 @@ import pytest
 from grpc_tool_bridge.errors import MAX_MESSAGE_CHARS, NotFoundError, SessionNotFoundError, ValidationError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
+from grpc_tool_bridge.rpc.authentication import BearerToken
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.methods import METHODS
-from grpc_tool_bridge.transport.servicer import TokenInterceptor, service_handler
+from grpc_tool_bridge.transport.servicer import AuthenticationInterceptor, service_handler
 from grpc_tool_bridge.transport.status import from_rpc_error
 
 Serve = Callable[..., Awaitable[Any]]
@@ -37,16 +39,16 @@ class SomeHub:
             raise ValidationError("ü" * MAX_MESSAGE_CHARS, details={"d": "ü" * 4_000}, remote_traceback="ü" * 60_000)
         raise SessionNotFoundError("there is no session 's'", details={"k": "v"})
 
-    async def execute_tool(self, request: pb.ToolCallRequest, *, deadline: float | None) -> pb.ToolCallResponse:
-        self.deadlines.append(deadline)
+    async def execute_tool(self, request: pb.ToolCallRequest, context: RequestContext) -> pb.ToolCallResponse:
+        self.deadlines.append(context.deadline)
         if request.tool_id == "fail":
             raise NotFoundError("no such tool")
         return pb.ToolCallResponse(success=True, request_id=request.request_id)
 
     async def stream_tool(
-        self, request: pb.ToolStreamRequest, *, deadline: float | None
+        self, request: pb.ToolStreamRequest, context: RequestContext
     ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
-        self.deadlines.append(deadline)
+        self.deadlines.append(context.deadline)
         try:
             for sequence in range(3 if request.tool_id != "endless" else 100_000):
                 yield pb.ToolStreamChunk(sequence=sequence, stream_id=request.stream_id)
@@ -77,7 +79,9 @@ async def serve(hub: SomeHub) -> AsyncIterator[Serve]:
 
     async def serve(*, token: str | None = None, patience: float = 60, raw: bool = False) -> Any:
         """Returns a stub, or where ``raw`` is asked for the channel itself."""
-        server = grpc.aio.server(interceptors=[TokenInterceptor(token)] if token is not None else [])
+        server = grpc.aio.server(
+            interceptors=[AuthenticationInterceptor(BearerToken(token))] if token is not None else []
+        )
         server.add_generic_rpc_handlers((service_handler(hub, patience=patience),))
         port = server.add_insecure_port("localhost:0")
         await server.start()
@@ -266,7 +270,7 @@ async def test_anybody_may_ask_for_health_and_an_unknown_method_stays_unknown() 
         def __init__(self, method: str) -> None:
             self.method = method
 
-    interceptor = TokenInterceptor("hush")
+    interceptor = AuthenticationInterceptor(BearerToken("hush"))
     for method in ("/grpc.health.v1.Health/Check", "/no.such/Method"):
         assert await interceptor.intercept_service(continuation, Details(method)) is None
     assert asked == ["/grpc.health.v1.Health/Check", "/no.such/Method"]
@@ -282,4 +286,4 @@ async def test_a_token_of_bytes_is_compared_as_well() -> None:
         method = METHODS["ExecuteTool"].path
         invocation_metadata = (("authorization", b"Bearer hush"),)
 
-    assert await TokenInterceptor("hush").intercept_service(continuation, Details()) is passed
+    assert await AuthenticationInterceptor(BearerToken("hush")).intercept_service(continuation, Details()) is passed

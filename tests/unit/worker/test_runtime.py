@@ -36,7 +36,7 @@ async def fail() -> None:
 async def server() -> AsyncIterator[BridgeServer]:
     async with BridgeServer(tools=[add, fail], settings=Settings(shutdown_grace=0)) as server:
         yield server
-        await until(lambda: not server.hub.executor.active)
+        await until(lambda: not server.hub.admission.active)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import AlreadyExistsError, CallCancelledError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolStreamChunk, ToolStreamRequest
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.tools.context import ToolContext, ToolRuntime
 from grpc_tool_bridge.tools.tool import tool
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
@@ -70,7 +71,9 @@ def stream_request(name: str, *args: Any) -> ToolStreamRequest:
 
 
 async def read(service: ToolService, name: str, *args: Any, deadline: float | None = None) -> list[ToolStreamChunk]:
-    return [chunk async for chunk in service.stream_tool(stream_request(name, *args), deadline=deadline)]
+    return [
+        chunk async for chunk in service.stream_tool(stream_request(name, *args), RequestContext(deadline=deadline))
+    ]
 
 
 def test_it_has_the_tools_in_their_order() -> None:
@@ -113,13 +116,15 @@ class TestCalls:
 
     async def test_a_deadline_that_has_passed_runs_nothing(self) -> None:
         hanging = Hanging()
-        response = await soon(make(hanging.hang).execute_tool(request("hang"), deadline=time.monotonic()))
+        response = await soon(
+            make(hanging.hang).execute_tool(request("hang"), RequestContext(deadline=time.monotonic()))
+        )
         assert response.error.type == "TimeoutError"
 
     async def test_a_deadline_ends_the_tool(self) -> None:
         hanging = Hanging()
         service = make(hanging.hang)
-        response = await soon(service.execute_tool(request("hang"), deadline=time.monotonic() + 0.02))
+        response = await soon(service.execute_tool(request("hang"), RequestContext(deadline=time.monotonic() + 0.02)))
         assert response.error.type == "TimeoutError"
         assert not hanging.waiting
         assert not service._calls
@@ -166,7 +171,9 @@ class TestCalls:
         asked = request("look", request_id="r")
         asked.context["trace"] = "7"
         service = make(look, runtimes=made)
-        assert (await soon(service.execute_tool(asked, deadline=time.monotonic() + 5, origin="here"))).success
+        assert (
+            await soon(service.execute_tool(asked, RequestContext(deadline=time.monotonic() + 5, parent="here")))
+        ).success
         assert seen == [("s", "look", "r", {"trace": "7"})]
         assert 0 < left[0] <= 5
         assert [call.origin for call in made] == ["here"]

@@ -7,7 +7,6 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
-import grpc
 import pytest
 
 from grpc_tool_bridge import (
@@ -23,8 +22,8 @@ from grpc_tool_bridge import (
     ToolExecutionError,
     ToolWorker,
 )
+from grpc_tool_bridge.link.status import Code, link_error
 from grpc_tool_bridge.testing import MockBridgeServer, ToxicProxy
-from grpc_tool_bridge.transport.status import rpc_error
 from grpc_tool_bridge.worker.worker import DEFAULT_CAPACITY
 from integration.connections import PATIENCE, soon, until
 
@@ -38,7 +37,9 @@ async def name() -> str:
 
 
 def hub(*tools: Any, **settings: Any) -> BridgeServer:
-    return BridgeServer(tools=tools, settings=Settings(**{"shutdown_grace": 0.0, "worker_grace": 0.0, **settings}))
+    return BridgeServer(
+        tools=tools, settings=Settings(**{"shutdown_grace": 0.0, "worker_grace_period": 0.0, **settings})
+    )
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ async def test_a_hub_that_is_not_there_is_one_clear_error() -> None:
 
 
 async def test_a_hub_that_knows_no_links_is_one_clear_error() -> None:
-    with MockBridgeServer() as server, pytest.raises(ToolCommunicationError, match="knows no links"):
+    with MockBridgeServer() as server, pytest.raises(ToolCommunicationError, match="does not support Link"):
         await soon(ToolWorker(server.address, [add]).start())
 
 
@@ -354,7 +355,7 @@ async def test_a_worker_that_waits_says_why_at_once_and_again_each_minute(
     now = 1_000.0
     monkeypatch.setattr("grpc_tool_bridge.worker.worker.time", SimpleNamespace(monotonic=lambda: now))
     worker = ToolWorker("localhost:1", [add], proxy="http://ann:s3cr3t@localhost:2")
-    refused = rpc_error(grpc.StatusCode.UNAVAILABLE, "Connection refused")
+    refused = link_error(Code.UNAVAILABLE, "Connection refused")
     where = "localhost:1 (through the proxy http://***@localhost:2)"
     for later in (0.0, 5.0, 59.0, 60.0, 119.0, 120.0):
         now = 1_000.0 + later
@@ -365,5 +366,5 @@ async def test_a_worker_that_waits_says_why_at_once_and_again_each_minute(
         f"still waiting for the hub at {where} after 120 s: Connection refused",
     ]
     caplog.clear()
-    assert not worker._dial_again(rpc_error(grpc.StatusCode.UNAUTHENTICATED, "the token is wrong"))
+    assert not worker._dial_again(link_error(Code.UNAUTHENTICATED, "the token is wrong"))
     assert not caplog.records

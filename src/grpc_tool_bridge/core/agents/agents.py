@@ -9,19 +9,21 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from google.protobuf.message import Message
 
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.admission import Permits
 from grpc_tool_bridge.core.agents.runs import Run, RunMemory, RunReader
 from grpc_tool_bridge.core.agents.runtimes import AgentRuntimes
-from grpc_tool_bridge.core.calls import HubCall, session_ended
+from grpc_tool_bridge.core.calls import session_ended
 from grpc_tool_bridge.core.executor import Executor
+from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import Session, SessionStore
-from grpc_tool_bridge.core.variables import check_name
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.errors import (
     CallCancelledError,
@@ -36,6 +38,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 
 # Of a definition: a signature with its instructions is some kilobytes.
 MAX_DEFINITION_BYTES = 256 * 1024
@@ -61,7 +64,22 @@ class Agent:
         self.definition = definition
         self.tool = RegisteredTool(pb.ToolSpec(tool_id=agent_id, name=agent_id), None, 0, settings)
         # Limits of tools that set none are no agent's.
-        self.tool.places = self.tool.rate = None
+        self.tool.limiter = self.tool.rate = None
+
+
+class SessionAgents:
+    """What one session has of agents.
+
+    Attributes:
+        agents: By id.
+        runs: By id, those that are over but kept included.
+    """
+
+    __slots__ = ("agents", "runs")
+
+    def __init__(self) -> None:
+        self.agents: dict[str, Agent] = {}
+        self.runs: dict[str, Run] = {}
 
 
 class Agents:
@@ -82,6 +100,12 @@ class Agents:
         self._executor = executor
         self._memory = RunMemory(self._settings.max_agent_run_bytes, store.memory)
         self._tasks = TaskSet()
+        # Of the sessions that have any.
+        self._of: WeakKeyDictionary[Session, SessionAgents] = WeakKeyDictionary()
+
+    def of(self, session: Session) -> SessionAgents:
+        """Returns what a session has of agents."""
+        return self._of.setdefault(session, SessionAgents())
 
     @property
     def available(self) -> bool:
@@ -103,15 +127,16 @@ class Agents:
         # A task that is cancelled before its first step would not tell its run's readers.
         await asyncio.sleep(0)
         await self._tasks.aclose()
-        for session in self._store.sessions():
-            for run in list((session.runs or {}).values()):
-                run.forget()
+        for state in list(self._of.values()):
+            for run in list(state.runs.values()):
+                run.evict()
 
     def session_ended(self, session: Session, error: ToolBridgeError) -> None:
         """Ends the runs of a session that has ended."""
-        for run in list((session.runs or {}).values()):
+        state = self._of.pop(session, None)
+        for run in list(state.runs.values()) if state is not None else ():
             run.cancel(session_ended(error))
-            run.forget()
+            run.evict()
 
     # ------------------------------------------------------------------------------------------------- creating
 
@@ -125,7 +150,7 @@ class Agents:
             ResourceExhaustedError: The session has too many agents.
         """
         check_request(request)
-        session = self._executor.let_in(request.session_id)
+        session = self._executor.admission.require_session(request.session_id)
         size = request.ByteSize()
         if size > MAX_DEFINITION_BYTES:
             raise MessageTooLargeError.of("the definition of an agent", size, MAX_DEFINITION_BYTES)
@@ -143,9 +168,7 @@ class Agents:
         response = await self._checked(session, agent)
         # Others may have come meanwhile.
         self._check_room(session, agent_id)
-        if session.agents is None:
-            session.agents = {}
-        session.agents.setdefault(agent_id, agent)
+        self.of(session).agents.setdefault(agent_id, agent)
         return pb.CreateReActAgentResponse(agent_id=agent_id, tool_count=len(tools), capabilities=response.capabilities)
 
     def _tools_of(self, session: Session, request: pb.CreateReActAgentRequest) -> list[RegisteredTool]:
@@ -155,7 +178,7 @@ class Agents:
         return [by_name.get(name) or self._registry.find(session, name) for name in dict.fromkeys(request.tool_names)]
 
     def _check_room(self, session: Session, agent_id: str) -> None:
-        known = session.agents or {}
+        known = self.of(session).agents
         if agent_id not in known and len(known) >= self._settings.max_session_agents:
             raise ResourceExhaustedError(
                 f"session {session.id!r} has {len(known)} agents, which is its limit (max_session_agents)"
@@ -163,39 +186,30 @@ class Agents:
 
     async def _checked(self, session: Session, agent: Agent) -> pb.CreateReActAgentResponse:
         """Has a runtime look at an agent."""
-        executor = self._executor
-        executor.active += 1
-        call: HubCall | None = None
+        admission = self._executor.admission
+        call = admission.open(session, agent.tool, LOCAL)
+        ok = False
         try:
-            call = executor.open(session, agent.tool, 0, None)
             response: pb.CreateReActAgentResponse = await call.step(self._runtimes.tell(call, agent.definition))
+            ok = True
         except BaseException as failure:
             # What ended the call early, such as its session's end, stands in it.
-            cause = call.convert() if call is not None and not isinstance(failure, Exception) else None
+            cause = call.convert() if not isinstance(failure, Exception) else None
             if cause is not None:
                 raise cause from None
             raise
         finally:
-            executor.end(call, ())
+            admission.end(call, (), ok=ok)
         return response
 
     # -------------------------------------------------------------------------------------------------- running
 
-    def execute(
-        self,
-        request: pb.ExecuteAgentRequest,
-        *,
-        deadline: float | None = None,
-        payload: bytes = b"",
-        parent: HubCall | None = None,
-    ) -> RunReader:
+    def execute(self, request: pb.ExecuteAgentRequest, context: RequestContext = LOCAL) -> RunReader:
         """Starts a run, or attaches to one; gives its chunks from ``from_sequence`` on.
 
         Args:
             request: What is to be run, or which run to attach to.
-            deadline: Of the transport, on the monotonic clock.
-            payload: The request's bytes, where the transport takes chunks as bytes.
-            parent: The call whose tool makes this one.
+            context: Chunks are given as bytes where it has the payload.
 
         Raises (when it is read):
             NotFoundError: There is no such agent or run.
@@ -204,14 +218,15 @@ class Agents:
             ResourceExhaustedError: The session has too many runs.
         """
         opened: list[Run] = []
+        as_bytes, context.payload = bool(context.payload), b""
 
         async def chunks() -> AsyncGenerator[Any, None]:
             check_request(request)
-            run = self._attach(request) or self._start(request, deadline, payload, parent)
+            run = self._attach(request) or self._start(request, context)
             opened.append(run)
             async with aclosing(run.read(request.from_sequence, steps=request.stream)) as made:
                 async for data in made:
-                    yield data if payload else pb.AgentExecutionChunk.FromString(data)
+                    yield data if as_bytes else pb.AgentExecutionChunk.FromString(data)
 
         def cancel() -> None:
             # Who attached to look on leaves it to those who began it.
@@ -227,7 +242,7 @@ class Agents:
             NotFoundError: There is no such run.
         """
         session = self._store.find(request.session_id)
-        run = (session.runs or {}).get(request.run_id)
+        run = self.of(session).runs.get(request.run_id)
         if run is None:
             raise _no_run(session, request.run_id)
         if run.over:
@@ -241,7 +256,7 @@ class Agents:
                 raise ValidationError("from_sequence says where to go on with a run; it needs the run_id")
             return None
         session = self._store.find(request.session_id)
-        run = (session.runs or {}).get(request.run_id)
+        run = self.of(session).runs.get(request.run_id)
         names_work = _names_work(request)
         if run is None:
             if request.from_sequence or not names_work:
@@ -255,26 +270,26 @@ class Agents:
             )
         return run
 
-    def _start(
-        self, request: pb.ExecuteAgentRequest, deadline: float | None, payload: bytes, parent: HubCall | None
-    ) -> Run:
+    def _start(self, request: pb.ExecuteAgentRequest, context: RequestContext) -> Run:
         executor, settings = self._executor, self._settings
-        session = self._store.find(request.session_id) if parent is not None else executor.let_in(request.session_id)
-        agent = (session.agents or {}).get(request.agent_id)
+        if context.parent is not None:
+            session = self._store.find(request.session_id)
+        else:
+            session = executor.admission.require_session(request.session_id)
+        agent = self.of(session).agents.get(request.agent_id)
         if agent is None:
             raise NotFoundError(
                 f"session {session.id!r} has no agent {shown(request.agent_id)}; create it first",
                 error_type="AgentNotFound",
             )
-        executor.check_size("the input of an agent", len(payload) or request.ByteSize())
+        executor.check_size("the input of an agent", context.size or request.ByteSize())
         if request.run_id:
             # Each chunk carries it.
             check_name(request.run_id, "a run id")
-        runs = session.runs if session.runs is not None else {}
+        runs = self.of(session).runs
         self._make_room(session, runs)
         timeout_ms = request.timeout_ms or int(settings.agent_timeout * 1000)
-        call: HubCall = executor.open(session, agent.tool, timeout_ms, deadline, parent=parent)
-        executor.active += 1
+        call = executor.admission.open(session, agent.tool, context, timeout_ms=timeout_ms)
         run = Run(
             request.run_id or uuid.uuid4().hex,
             agent.id,
@@ -283,10 +298,9 @@ class Agents:
             max_bytes=settings.agent_run_bytes,
             memory=self._memory,
             keep_time=settings.agent_run_keep_time,
-            on_forgotten=lambda forgotten: _drop(session, forgotten),
+            on_evicted=lambda evicted: _drop(runs, evicted),
         )
         runs[run.run_id] = run
-        session.runs = runs
         run.begin()
         self._tasks.spawn(self._drive(run, agent, request), f"run {run.run_id}")
         return run
@@ -294,23 +308,23 @@ class Agents:
     def _make_room(self, session: Session, runs: dict[str, Run]) -> None:
         if len(runs) < self._settings.max_session_runs:
             return
-        spare = next((run for run in runs.values() if run.is_spare), None)
+        spare = next((run for run in runs.values() if run.is_evictable), None)
         if spare is None:
             raise ResourceExhaustedError(
                 f"session {session.id!r} has {len(runs)} runs, which is its limit (max_session_runs); "
                 "read or cancel some first",
                 details={"retry_after": "1"},
             )
-        spare.forget()
+        spare.evict()
 
     async def _drive(self, run: Run, agent: Agent, request: pb.ExecuteAgentRequest) -> None:
         """Has a runtime do the run, and keeps what it tells."""
         executor, call = self._executor, run.call
         error = error_info(ProtocolError("the agent runtime ended the run without a result or an error"))
-        held: Any = ()
+        permits: Permits = ()
         try:
             call.check()
-            held = await executor.admit(call)
+            permits = await executor.admission.acquire(call)
             asked = pb.ExecuteAgentRequest()
             asked.CopyFrom(request)
             # Steps that nobody wants now may be wanted by who attaches later.
@@ -333,7 +347,7 @@ class Agents:
             if call.cancelled_from_outside():
                 raise
         finally:
-            executor.end(call, held)
+            executor.admission.end(call, permits, ok=run.succeeded, streamed=True)
             run.fail(error)
 
 
@@ -351,9 +365,9 @@ def _digest(message: Message) -> bytes:
     return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()
 
 
-def _drop(session: Session, run: Run) -> None:
-    if session.runs is not None and session.runs.get(run.run_id) is run:
-        del session.runs[run.run_id]
+def _drop(runs: dict[str, Run], run: Run) -> None:
+    if runs.get(run.run_id) is run:
+        del runs[run.run_id]
 
 
 def _no_run(session: Session, run_id: str) -> NotFoundError:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
-from grpc_tool_bridge.aio.notifier import Waiters
+from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.errors import (
     CallCancelledError,
@@ -51,9 +51,9 @@ class RunMemory:
         self.held += size
         self._lease.set(self.held)
         while self.held > self._max_bytes or self._memory.is_over() is not None:
-            spare = next((other for other in self._over if other.is_spare), None)
+            spare = next((other for other in self._over if other.is_evictable), None)
             if spare is not None:
-                spare.forget()
+                spare.evict()
             elif not max(self._runs, key=lambda other: other.held).drop_oldest():
                 return
 
@@ -66,7 +66,7 @@ class RunMemory:
         """Takes a run that is over for one that may be forgotten."""
         self._over[run] = None
 
-    def forget(self, run: "Run") -> None:
+    def evict(self, run: "Run") -> None:
         """Counts the end of a run, with all that it held."""
         self.give_back(run.held)
         self._runs.pop(run, None)
@@ -87,11 +87,12 @@ class Run:
         max_bytes: Of chunks that are kept; the oldest give way.
         memory: What all runs share.
         keep_time: Seconds without a reader.
-        on_forgotten: Called with the run once nobody can attach to it any more.
+        on_evicted: Called with the run once nobody can attach to it any more.
 
     Attributes:
         run_id, agent_id, call, digest: As given.
         over: Whether its last chunk is there.
+        succeeded: Whether that is a result.
         readers: Those who read it now.
         held: Bytes of its chunks that are kept.
     """
@@ -106,13 +107,14 @@ class Run:
         max_bytes: int,
         memory: RunMemory,
         keep_time: float,
-        on_forgotten: Callable[["Run"], None],
+        on_evicted: Callable[["Run"], None],
     ) -> None:
         self.run_id = run_id
         self.agent_id = agent_id
         self.call = call
         self.digest = digest
         self.over = False
+        self.succeeded = False
         self.readers = 0
         # Serialized, each with whether it is the last.
         self._chunks: deque[tuple[bytes, bool]] = deque()
@@ -121,13 +123,13 @@ class Run:
         self._max_bytes = max_bytes
         self._memory = memory
         self._keep_time = keep_time
-        self._on_forgotten = on_forgotten
+        self._on_evicted = on_evicted
         self._timer: asyncio.TimerHandle | None = None
         self._forgotten = False
-        self._changed = Waiters()
+        self._changed = Notifier()
 
     @property
-    def is_spare(self) -> bool:
+    def is_evictable(self) -> bool:
         """Whether it may be forgotten to make room: it is over, and nobody reads it."""
         return self.over and not self.readers
 
@@ -175,12 +177,13 @@ class Run:
             pass
         if is_last:
             self.over = True
+            self.succeeded = chunk.HasField("result")
             if not self._forgotten:
                 self._memory.note_over(self)
             if not self.readers:
                 # Whoever lost it has the whole time to come for the end of it.
                 self._keep()
-        self._changed.wake()
+        self._changed.notify_all()
 
     def drop_oldest(self) -> bool:
         """Keeps its oldest chunk no more; false where it has no other."""
@@ -204,13 +207,13 @@ class Run:
         if not self.over:
             self.call.cancel(error)
 
-    def forget(self) -> None:
+    def evict(self) -> None:
         """Stops its clock; nobody can attach to it any more."""
         self._stop()
         if not self._forgotten:
             self._forgotten = True
-            self._memory.forget(self)
-        self._on_forgotten(self)
+            self._memory.evict(self)
+        self._on_evicted(self)
 
     def _keep(self) -> None:
         self._stop()
@@ -224,7 +227,7 @@ class Run:
 
     def _nobody_came(self) -> None:
         if self.over:
-            self.forget()
+            self.evict()
         else:
             self.cancel(CallCancelledError(f"the run was cancelled: nobody has read it for {self._keep_time:g} s"))
 

@@ -7,7 +7,8 @@ and is told to whichever runtime has a run.
 from collections.abc import AsyncGenerator
 
 from grpc_tool_bridge.core.calls import HubCall
-from grpc_tool_bridge.core.workers.pool import Worker, WorkerPool
+from grpc_tool_bridge.core.workers.pool import WorkerPool
+from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import (
     NotFoundError,
     ProtocolError,

@@ -2,19 +2,19 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from grpc_tool_bridge.core.registered_tool import Prepared, RegisteredTool, ToolSource, prepare
+from grpc_tool_bridge.core.registered_tool import Prepared, RegisteredTool, ToolSource, prepare, tool_not_found
+from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.workers.backend import WorkerBackend, backend_of
+from grpc_tool_bridge.core.workers.dispatch import Dispatcher
+from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import AlreadyExistsError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
-if TYPE_CHECKING:
-    from grpc_tool_bridge.core.workers.pool import Worker
-
 
 @dataclass(slots=True)
-class Offers:
-    """The tools of one offer.
+class Registration:
+    """What a worker registers.
 
     Attributes:
         ids: Of all of them, in their order.
@@ -29,9 +29,60 @@ class Offers:
     replaced: list[RegisteredTool] = field(default_factory=list)
 
 
-def sort_offers(
-    known: Mapping[str, RegisteredTool], specs: Iterable[ToolSource], own: Collection["Worker"], scope: str
-) -> Offers:
+def offer(
+    registry: ToolRegistry,
+    dispatcher: Dispatcher,
+    session_id: str,
+    specs: Iterable[ToolSource],
+    worker: Worker,
+    *,
+    in_place_of: Worker | None = None,
+) -> list[RegisteredTool]:
+    """Registers tools that a worker runs, all or none; a tool that other workers offer, too, it joins.
+
+    Args:
+        registry: Where they are registered.
+        dispatcher: Gives their calls to workers.
+        session_id: The session that sees them; empty: every session.
+        specs: What it offers.
+        worker: Who.
+        in_place_of: A worker whose place it takes.
+
+    Raises:
+        SessionError: There is no such session.
+        AlreadyExistsError: A name or an id is taken, unless by a tool of workers with the identical schema.
+        ValidationError: A name cannot be used.
+    """
+    known = registry.own(session_id)
+    own = [worker] if in_place_of is None else [worker, in_place_of]
+    registration = sort_registration(known, specs, own, f"session {session_id!r}" if session_id else "the hub")
+    added = registry.register_batch(session_id, registration.new, replaced=registration.replaced)
+    for tool in added:
+        tool.backend = WorkerBackend(dispatcher, worker)
+    for tool in registration.joined:
+        backend = backend_of(tool)
+        if backend is not None and worker not in backend.workers:
+            backend.workers.append(worker)
+    by_id = {tool.id: tool for tool in (*added, *registration.joined)}
+    return [by_id[tool_id] for tool_id in registration.ids]
+
+
+def offered_by(worker: Worker, session_id: str, tool_ids: Collection[str]) -> list[RegisteredTool]:
+    """Returns the tools of one scope that a worker offers, by their ids; of no ids, all.
+
+    Raises:
+        NotFoundError: It offers none of such an id there.
+    """
+    own = {tool.id: tool for tool in worker.tools if tool.session_id == session_id}
+    for tool_id in tool_ids:
+        if tool_id not in own:
+            raise tool_not_found(tool_id, f"worker {worker.id!r}", own)
+    return [own[tool_id] for tool_id in tool_ids or own]
+
+
+def sort_registration(
+    known: Mapping[str, RegisteredTool], specs: Iterable[ToolSource], own: Collection[Worker], scope: str
+) -> Registration:
     """Compares what a worker offers with what there is.
 
     Args:
@@ -44,15 +95,15 @@ def sort_offers(
         AlreadyExistsError: A name or an id is taken.
         ValidationError: A name or an id cannot be used.
     """
-    offers = Offers()
+    registration = Registration()
     names = {tool.name: tool for tool in known.values()}
     for source in specs:
         prepared = prepare(source)
         spec = prepared.spec
-        offers.ids.append(spec.tool_id)
+        registration.ids.append(spec.tool_id)
         there, namesake = known.get(spec.tool_id), names.get(spec.name)
         if there is None and namesake is None:
-            offers.new.append(prepared)
+            registration.new.append(prepared)
             continue
         if there is None or namesake is None:
             # One of the two is new: its name goes with another id, or its id with another name.
@@ -60,20 +111,21 @@ def sort_offers(
         elif there is not namesake:
             raise _taken(spec, scope, "another tool")
         assert there is not None  # noqa: S101 - one of the two is there
-        if there.workers is None:
+        backend = backend_of(there)
+        if backend is None:
             raise _taken(spec, scope, "a tool of the hub itself")
-        others = [worker for worker in there.workers if worker not in own]
+        others = [worker for worker in backend.workers if worker not in own]
         if not others and there.spec != spec:
-            offers.new.append(prepared)
-            offers.replaced.append(there)
+            registration.new.append(prepared)
+            registration.replaced.append(there)
         elif there.schema == prepared.schema:
-            offers.joined.append(there)
+            registration.joined.append(there)
         else:
             raise AlreadyExistsError(
                 f"{scope} has a tool {spec.name!r} from {len(others)} other workers, with another schema or version: "
                 "give this one another name, or start it when they have gone"
             )
-    return offers
+    return registration
 
 
 def _taken(spec: ToolSpec, scope: str, by: str) -> AlreadyExistsError:

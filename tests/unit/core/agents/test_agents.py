@@ -34,6 +34,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.link.calls import WorkerCall
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.context import RequestContext
 from integration.connections import soon, until
 from unit.core.workers.test_pool import CALM, FakeLink
 
@@ -76,10 +77,10 @@ class World:
     """A hub's inner parts, a session with tools, and agent runtimes."""
 
     def __init__(self, **settings: Any) -> None:
-        self.store = SessionStore(Settings(**{**CALM, "worker_grace": 0.0, **settings}))
+        self.store = SessionStore(Settings(**{**CALM, "worker_grace_period": 0.0, **settings}))
         self.registry = ToolRegistry(self.store)
         self.pool = WorkerPool(self.registry)
-        self.executor = Executor(self.store, self.registry, self.pool)
+        self.executor = Executor(self.store, self.registry)
         self.agents = Agents(self.store, self.registry, self.pool, self.executor)
         self.session: Session
         self.tasks: list[asyncio.Task[Any]] = []
@@ -118,7 +119,7 @@ class World:
     def reader(self, agent_id: str, *, deadline: float | None = None, **fields: Any) -> RunReader:
         request = pb.ExecuteAgentRequest(session_id="s", agent_id=agent_id, **{"stream": True, **fields})
         request.input.SetInParent()
-        return self.agents.execute(request, deadline=deadline)
+        return self.agents.execute(request, RequestContext(deadline=deadline))
 
     def running(self, agent_id: str, **fields: Any) -> "asyncio.Task[list[pb.AgentExecutionChunk]]":
         """Begins a run and reads it to its end."""
@@ -127,7 +128,7 @@ class World:
     async def quiet(self) -> None:
         """Waits until nothing counts any more that was begun."""
         await until(lambda: not self.agents.active, "for every run to end")
-        assert self.executor.active == 0
+        assert self.executor.admission.active == 0
         assert self.session.active == 0
         assert not self.session.calls
 
@@ -225,14 +226,14 @@ async def test_what_a_runtime_refuses_is_refused_as_it_says(world: World) -> Non
     runtime.refuse(AccessError("the agent runtime does not offer the model 'x'"))
     with pytest.raises(AccessError, match="does not offer the model 'x'"):
         await soon(creating)
-    assert not world.session.agents
+    assert not world.agents.of(world.session).agents
     creating = world.creating()
     await runtime.asked()
     refusal = pb.CreateReActAgentResponse(error=error_info(ValidationError("no signature")))
     runtime.reply(refusal.SerializeToString())
     with pytest.raises(ValidationError, match="no signature"):
         await soon(creating)
-    assert not world.session.agents
+    assert not world.agents.of(world.session).agents
     await world.quiet()
 
 
@@ -246,14 +247,14 @@ async def test_what_is_no_answer_of_a_runtime_is_a_protocol_error(world: World, 
     runtime.reply(answer)
     with pytest.raises(ProtocolError, match=text):
         await soon(creating)
-    assert not world.session.agents
+    assert not world.agents.of(world.session).agents
 
 
 async def test_a_runtime_that_is_lost_while_it_is_told_is_one_error(world: World) -> None:
     runtime = world.runtime()
     creating = world.creating()
     await runtime.asked()
-    world.pool.lost(runtime, "its link broke")
+    world.pool.on_disconnect(runtime, "its link broke")
     with pytest.raises(UnavailableError, match=r"the agent runtime was lost: .*its link broke"):
         await soon(creating)
     await world.quiet()
@@ -281,7 +282,7 @@ async def test_agents_that_are_made_at_once_are_bounded_as_well() -> None:
         await runtime.take_agent()
     done = await asyncio.gather(*creating, return_exceptions=True)
     assert [type(outcome) for outcome in done].count(ResourceExhaustedError) == 3
-    assert len(world.session.agents or ()) == 2
+    assert len(world.agents.of(world.session).agents or ()) == 2
     await world.close()
 
 
@@ -308,7 +309,7 @@ async def test_a_worker_without_agents_is_no_runtime(world: World) -> None:
 
 async def test_a_runtime_that_leaves_gets_nothing_more(world: World) -> None:
     runtime = world.runtime()
-    world.pool.leave(runtime)
+    world.pool.on_drain(runtime)
     assert not world.agents.available
     with pytest.raises(UnavailableError, match="no agent runtime is connected"):
         await world.agents.create(definition())
@@ -422,7 +423,7 @@ async def test_a_runtime_that_is_lost_ends_the_run_with_one_error(world: World) 
     runtime = world.runtime()
     running = world.running(await world.agent(runtime))
     (await runtime.take_run()).arrived(thought())
-    world.pool.lost(runtime, "its link broke")
+    world.pool.on_disconnect(runtime, "its link broke")
     error = error_of(await soon(running))
     assert isinstance(error, UnavailableError)
     assert "the agent runtime was lost in the middle of the run" in error.message
@@ -435,13 +436,13 @@ async def test_a_runtime_that_is_lost_before_it_has_the_run_leaves_it_to_another
     running = world.running(await world.agent(first))
     await first.asked()
     second = world.runtime("second")
-    world.pool.lost(first, "its link broke")
+    world.pool.on_disconnect(first, "its link broke")
     (await second.take_run()).arrived(result())
     assert [chunk.WhichOneof("content") for chunk in await soon(running)] == ["result"]
-    running = world.running(next(iter(world.session.agents or ())))
+    running = world.running(next(iter(world.agents.of(world.session).agents or ())))
     second.end()
     await second.asked()
-    world.pool.lost(second, "its link broke")
+    world.pool.on_disconnect(second, "its link broke")
     assert "no agent runtime is connected" in error_of(await soon(running)).message
     await world.quiet()
 
@@ -513,7 +514,7 @@ async def test_runs_share_the_places_of_their_session() -> None:
     first = world.running(agent_id, run_id="first")
     call = await runtime.take_run()
     second = world.running(agent_id, run_id="second")
-    await until(lambda: len(world.session.runs or ()) == 2)
+    await until(lambda: len(world.agents.of(world.session).runs) == 2)
     # One that waits for its place can be cancelled, too.
     assert world.agents.cancel(pb.CancelAgentRunRequest(session_id="s", run_id="second")) == "run 'second' is cancelled"
     assert isinstance(error_of(await soon(second)), CallCancelledError)
@@ -535,7 +536,7 @@ async def test_runs_of_a_session_are_bounded_and_those_that_are_over_make_room()
         runtime.end()
     third = world.running(agent_id, run_id="third")
     await runtime.take_run()
-    assert list(world.session.runs or ()) == ["second", "third"]
+    assert list(world.agents.of(world.session).runs) == ["second", "third"]
     fourth = world.running(agent_id, run_id="fourth")
     await runtime.take_run(index=1)
     with pytest.raises(ResourceExhaustedError, match="has 2 runs, which is its limit") as caught:
@@ -617,7 +618,7 @@ async def test_the_end_of_a_session_ends_its_runs_and_forgets_them(world: World)
     assert isinstance(error, CallCancelledError)
     assert "session 's' was removed" in error.message
     await world.quiet()
-    assert not world.session.runs
+    assert not world.agents.of(world.session).runs
 
 
 async def test_a_run_that_is_only_about_to_begin_is_ended_with_the_hub_too(world: World) -> None:
@@ -640,4 +641,4 @@ async def test_the_end_of_the_hub_ends_every_run_with_a_word(world: World) -> No
     assert isinstance(error, CallCancelledError)
     assert "the hub shuts down" in error.message
     await world.quiet()
-    assert not world.session.runs
+    assert not world.agents.of(world.session).runs

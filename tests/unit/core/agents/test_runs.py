@@ -42,7 +42,7 @@ class Desk:
             max_bytes=max_bytes,
             memory=memory or RunMemory(1_000_000),
             keep_time=keep_time,
-            on_forgotten=self.forgotten.append,
+            on_evicted=self.forgotten.append,
         )
 
     def think(self, count: int = 1) -> None:
@@ -72,9 +72,9 @@ async def test_readers_get_what_was_there_and_what_comes() -> None:
         (number, "mine", "agent") for number in range(4)
     ]
     assert await soon(second) == chunks[1:]
-    assert desk.run.is_spare
+    assert desk.run.is_evictable
     assert await desk.read(4) == []
-    desk.run.forget()
+    desk.run.evict()
 
 
 async def test_without_steps_only_the_end_is_read() -> None:
@@ -83,7 +83,7 @@ async def test_without_steps_only_the_end_is_read() -> None:
     desk.finish()
     (last,) = await desk.read(steps=False)
     assert last.sequence == 3
-    desk.run.forget()
+    desk.run.evict()
 
 
 async def test_a_failure_is_the_last_chunk_and_only_of_a_run_that_is_not_over() -> None:
@@ -95,7 +95,7 @@ async def test_a_failure_is_the_last_chunk_and_only_of_a_run_that_is_not_over() 
     assert desk.run.due == 2
     desk.run.cancel(CallCancelledError("too late"))
     assert desk.call.cause is None
-    desk.run.forget()
+    desk.run.evict()
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ async def test_the_oldest_chunks_give_way_by_bytes_and_the_end_stays() -> None:
     assert not caught.value.retryable
     assert len(await desk.read(3)) == 1
     assert len(await desk.read(steps=False)) == 1
-    desk.run.forget()
+    desk.run.evict()
 
 
 async def test_the_oldest_chunks_give_way_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ async def test_the_oldest_chunks_give_way_by_number(monkeypatch: pytest.MonkeyPa
     assert [chunk.sequence for chunk in await desk.read(2)] == [2, 3]
     with pytest.raises(ValidationError, match="the oldest that is has the number 2"):
         await desk.read(1)
-    desk.run.forget()
+    desk.run.evict()
 
 
 async def test_as_many_chunks_are_kept_as_there_is_room_for() -> None:
@@ -143,7 +143,7 @@ async def test_as_many_chunks_are_kept_as_there_is_room_for() -> None:
     desk.think(20)
     desk.finish()
     assert [chunk.sequence for chunk in await desk.read(19)] == [19, 20]
-    desk.run.forget()
+    desk.run.evict()
 
 
 @pytest.mark.parametrize("sequence", [-1, 2])
@@ -183,13 +183,13 @@ async def test_a_run_has_no_clock_and_gives_no_room_while_somebody_reads_it() ->
     also_reading = desk.run.read(0, steps=True)
     await anext(also_reading)
     desk.finish()
-    assert (desk.run._timer, desk.run.is_spare) == (None, False)
+    assert (desk.run._timer, desk.run.is_evictable) == (None, False)
     await also_reading.aclose()
-    assert (desk.run._timer, desk.run.is_spare) == (None, False)
+    assert (desk.run._timer, desk.run.is_evictable) == (None, False)
     await reading.aclose()
     assert desk.run._timer is not None
-    assert desk.run.is_spare
-    desk.run.forget()
+    assert desk.run.is_evictable
+    desk.run.evict()
     assert desk.run._timer is None
 
 
@@ -199,7 +199,7 @@ async def test_a_run_that_is_forgotten_has_no_clock_whoever_reads_it_still() -> 
     desk.finish()
     reading = desk.run.read(0, steps=True)
     await anext(reading)
-    desk.run.forget()
+    desk.run.evict()
     await reading.aclose()
     assert desk.run._timer is None
 
@@ -215,7 +215,7 @@ async def test_a_reader_that_is_closed_says_nothing_and_one_that_cancels_does() 
     assert (desk.run.readers, said) == (0, [])
     reader.cancel()
     assert said == ["cancelled"]
-    desk.run.forget()
+    desk.run.evict()
 
 
 @pytest.mark.parametrize(("named", "ended"), [(True, []), (False, ["cancelled"])])
@@ -243,7 +243,7 @@ async def test_the_runs_that_are_over_make_room_for_others_the_oldest_first() ->
     assert len(second.forgotten) == 1
     assert memory.held == held_by(third) <= 1_000
     third.finish()
-    third.run.forget()
+    third.run.evict()
     assert memory.held == 0
 
 
@@ -262,7 +262,7 @@ async def test_of_runs_that_are_under_way_the_largest_gives_way_and_not_the_one_
         await soon(large.read())
     large.finish()
     for desk in (small, large):
-        desk.run.forget()
+        desk.run.evict()
     assert memory.held == 0
 
 
@@ -277,8 +277,8 @@ async def test_a_run_that_is_over_and_still_read_is_not_forgotten() -> None:
     assert not read.forgotten
     assert len([data async for data in reading]) == 2
     growing.think()
-    growing.run.forget()
-    read.run.forget()
+    growing.run.evict()
+    read.run.evict()
     assert memory.held == 0
 
 
@@ -289,18 +289,18 @@ async def test_one_chunk_stays_however_large_it_is() -> None:
     assert memory.held == held_by(desk) > 10
     desk.finish()
     assert len(desk.run._chunks) == 1
-    desk.run.forget()
+    desk.run.evict()
 
 
 async def test_what_comes_after_a_run_was_forgotten_counts_no_more() -> None:
     memory = RunMemory(1_000)
     desk = Desk(memory=memory)
     desk.think(2)
-    desk.run.forget()
+    desk.run.evict()
     desk.think(2)
     desk.finish()
     assert memory.held == 0
-    desk.run.forget()
+    desk.run.evict()
     assert memory.held == 0
 
 

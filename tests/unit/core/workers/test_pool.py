@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from typing import Any
 
 import pytest
@@ -13,7 +13,10 @@ from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import Session, SessionStore
-from grpc_tool_bridge.core.workers.pool import DEFAULT_CAPACITY, MAX_LOSSES, MAX_WORKER_TOOLS, Worker, WorkerPool
+from grpc_tool_bridge.core.workers.backend import workers_of
+from grpc_tool_bridge.core.workers.dispatch import MAX_LOSSES
+from grpc_tool_bridge.core.workers.pool import MAX_WORKER_TOOLS, WorkerPool
+from grpc_tool_bridge.core.workers.worker import DEFAULT_CAPACITY, Worker
 from grpc_tool_bridge.errors import (
     AlreadyExistsError,
     MessageTooLargeError,
@@ -80,12 +83,12 @@ class FakeLink:
     def ping(self) -> None:
         self.pings += 1
         if self.alive:
-            self._pool.heard(self)
+            self._pool.on_pong(self)
 
     def release(self) -> None:
         self.released.append(len(self.open))
 
-    def give_up(self, why: str) -> None:
+    def abort(self, why: str) -> None:
         self.given_up.append(why)
 
     # What the worker does:
@@ -94,13 +97,13 @@ class FakeLink:
         """Answers a call."""
         call = self._take(index)
         call.replied(payload)
-        self._pool.turn(self)
+        self._pool.on_writable(self)
 
     def end(self, code: int = 0, message: str = "", *, index: int = 0) -> None:
         """Ends a call, or what is left of one that was cancelled."""
         call = self._take(index)
         call.ended(LinkStatus(code=code, message=message))
-        self._pool.turn(self)
+        self._pool.on_writable(self)
 
     def _take(self, index: int) -> WorkerCall:
         call = self.open.pop(index)
@@ -112,10 +115,10 @@ class World:
     """A pool, a session, and what the test makes of them."""
 
     def __init__(self, **settings: Any) -> None:
-        self.store = SessionStore(Settings(**{**CALM, "worker_grace": 0.0, **settings}))
+        self.store = SessionStore(Settings(**{**CALM, "worker_grace_period": 0.0, **settings}))
         self.registry = ToolRegistry(self.store)
         self.pool = WorkerPool(self.registry)
-        self.left_behind = TaskSet()
+        self.orphaned = TaskSet()
         self.tasks: list[asyncio.Task[Any]] = []
         self.session: Session
 
@@ -147,17 +150,21 @@ class World:
 
     def call(self, name: str, *, parent: HubCall | None = None) -> HubCall:
         tool = self.registry.find(self.session, name)
-        return HubCall(self.session, tool, time.monotonic() + 60, parent=parent, left_behind=self.left_behind)
+        return HubCall(self.session, tool, time.monotonic() + 60, parent=parent, orphaned=self.orphaned)
+
+    def execute(self, call: HubCall, payload: bytes) -> Coroutine[Any, Any, bytes]:
+        return self.pool.dispatcher.call(call, workers_of(call.tool), payload)
 
     async def begin(self, name: str, *, parent: HubCall | None = None, payload: bytes = b"") -> "asyncio.Task[bytes]":
         """Makes a call, and lets it come as far as it can."""
-        task = asyncio.create_task(self.pool.execute(self.call(name, parent=parent), payload))
+        task = asyncio.create_task(self.execute(self.call(name, parent=parent), payload))
         self.tasks.append(task)
         await turns()
         return task
 
     def stream(self, name: str) -> AsyncGenerator[bytes, None]:
-        return self.pool.stream(self.call(name), b"")
+        call = self.call(name)
+        return self.pool.dispatcher.stream(call, workers_of(call.tool), b"")
 
     async def read(self, stream: AsyncGenerator[bytes, None]) -> "asyncio.Task[bytes]":
         async def read() -> bytes:
@@ -265,11 +272,11 @@ class TestChoosing:
         link = world.worker("outer", "inner", capacity=1)
         other = world.worker("middle")
         outer = world.call("outer")
-        task = asyncio.create_task(world.pool.execute(outer, b""))
+        task = asyncio.create_task(world.execute(outer, b""))
         world.tasks.append(task)
         await turns()
         middle = world.call("middle", parent=outer)
-        world.tasks.append(asyncio.create_task(world.pool.execute(middle, b"")))
+        world.tasks.append(asyncio.create_task(world.execute(middle, b"")))
         await turns()
         assert len(other.open) == 1
         inner = await world.begin("inner", parent=middle)
@@ -285,7 +292,7 @@ class TestChoosing:
         world.worker("outer")
         busy = world.worker("inner", capacity=1)
         outer = world.call("outer")
-        world.tasks.append(asyncio.create_task(world.pool.execute(outer, b"")))
+        world.tasks.append(asyncio.create_task(world.execute(outer, b"")))
         await world.begin("inner")
         await world.begin("inner", parent=outer)
         assert len(busy.open) == 1
@@ -308,7 +315,7 @@ class TestWaiting:
             await world.begin("t", payload=b"%d" % number)
         link.reply()
         # The place was given to the one that waits, who has not had a turn to take it.
-        late = asyncio.create_task(world.pool.execute(world.call("t"), b"late"))
+        late = asyncio.create_task(world.execute(world.call("t"), b"late"))
         world.tasks.append(late)
         await turns()
         assert link.payloads == [b"0", b"1"]
@@ -348,7 +355,7 @@ class TestWaiting:
         assert link.payloads == [b"0", b"2"]
         calls[3].cancel()
         await turns()
-        assert not world.pool._waiting
+        assert not world.pool.dispatcher.has_waiting
 
     async def test_a_call_that_is_cancelled_as_it_gets_its_place_passes_it_on(self, world: World) -> None:
         link = world.worker("t", capacity=1)
@@ -367,7 +374,7 @@ class TestWaiting:
             await world.begin("t")
         waiting = await world.begin("t", payload=b"waits")
         first.reply()
-        world.pool.leave(first)
+        world.pool.on_drain(first)
         await turns()
         assert first.payloads[-1:] != [b"waits"]
         second.reply()
@@ -383,7 +390,7 @@ class TestWaiting:
         waiting = await world.begin("t", payload=b"waits")
         first.reply()
         second.reply()
-        world.pool.leave(first)
+        world.pool.on_drain(first)
         await turns()
         assert second.payloads[-1:] == [b"waits"]
         second.reply()
@@ -396,7 +403,7 @@ class TestWaiting:
         link = world.worker("t")
         await turns()
         assert len(link.open) == 2
-        assert not world.pool._waiting
+        assert not world.pool.dispatcher.has_waiting
 
     async def test_more_capacity_takes_those_who_wait(self, world: World) -> None:
         link = world.worker("t", capacity=1)
@@ -412,7 +419,7 @@ class TestLost:
         link = world.worker(IDEMPOTENT, "once")
         safe, once = await world.begin("safe"), await world.begin("once")
         other = world.worker(IDEMPOTENT, "once")
-        world.pool.lost(link, "its link was lost")
+        world.pool.on_disconnect(link, "its link was lost")
         with pytest.raises(UnavailableError, match="its link was lost; once is not marked idempotent, so whether it"):
             await soon(once)
         await turns()
@@ -425,7 +432,7 @@ class TestLost:
         link.sends = False
         call = await world.begin("once")
         other = world.worker("once")
-        world.pool.lost(link, "its link was lost")
+        world.pool.on_disconnect(link, "its link was lost")
         await turns()
         other.reply(b"elsewhere")
         assert await soon(call) == b"elsewhere"
@@ -436,7 +443,7 @@ class TestLost:
         for _ in range(MAX_LOSSES):
             (link,) = [link for link in links if link.waiting]
             links.remove(link)
-            world.pool.lost(link, "killed")
+            world.pool.on_disconnect(link, "killed")
             await turns()
         with pytest.raises(UnavailableError, match="the call's worker number 3"):
             await soon(call)
@@ -447,14 +454,14 @@ class TestLost:
         stream = world.stream("safe")
         reading = await world.read(stream)
         second = world.worker(IDEMPOTENT)
-        world.pool.lost(first, "killed")
+        world.pool.on_disconnect(first, "killed")
         await turns()
         second.open[0].arrived(b"chunk")
         assert await soon(reading) == b"chunk"
         third = world.worker(IDEMPOTENT)
         reading = await world.read(stream)
         assert second.granted == len(b"chunk")
-        world.pool.lost(second, "killed")
+        world.pool.on_disconnect(second, "killed")
         with pytest.raises(UnavailableError, match="killed"):
             await soon(reading)
         assert not third.open
@@ -463,7 +470,7 @@ class TestLost:
         link = world.worker("once")
         world.worker("once")
         reading = await world.read(world.stream("once"))
-        world.pool.lost(link, "killed")
+        world.pool.on_disconnect(link, "killed")
         with pytest.raises(UnavailableError, match="not marked idempotent"):
             await soon(reading)
 
@@ -490,16 +497,16 @@ class TestLost:
     async def test_losing_it_twice_is_losing_it_once(self, world: World) -> None:
         link = world.worker("once")
         call = await world.begin("once")
-        world.pool.lost(link, "first")
-        world.pool.lost(link, "second")
+        world.pool.on_disconnect(link, "first")
+        world.pool.on_disconnect(link, "second")
         with pytest.raises(UnavailableError, match="first"):
             await soon(call)
 
     async def test_without_a_worker_calls_wait_as_long_as_the_grace_lasts(self) -> None:
-        world = await made(worker_grace=0.02)
+        world = await made(worker_grace_period=0.02)
         link = world.worker(IDEMPOTENT)
         running = await world.begin("safe")
-        world.pool.lost(link, "killed")
+        world.pool.on_disconnect(link, "killed")
         later = await world.begin("safe")
         assert [tool.name for tool in world.registry.visible(None)] == ["safe"]
         for call in (running, later):
@@ -509,10 +516,10 @@ class TestLost:
         await world.close()
 
     async def test_a_worker_that_comes_within_the_grace_keeps_tool_and_calls(self) -> None:
-        world = await made(worker_grace=60.0)
+        world = await made(worker_grace_period=60.0)
         link = world.worker("once")
         (tool,) = world.registry.visible(None)
-        world.pool.lost(link, "killed")
+        world.pool.on_disconnect(link, "killed")
         call = await world.begin("once")
         other = world.worker("once")
         await turns()
@@ -527,11 +534,11 @@ class TestLost:
         call = world.call("once")
         world.pool.unregister(link, "", ["once"])
         with pytest.raises(UnavailableError, match="no worker runs once now"):
-            await soon(world.pool.execute(call, b""))
+            await soon(world.execute(call, b""))
 
     async def test_the_end_of_the_pool_ends_its_timers(self) -> None:
-        world = await made(worker_grace=60.0)
-        world.pool.lost(world.worker("t"), "killed")
+        world = await made(worker_grace_period=60.0)
+        world.pool.on_disconnect(world.worker("t"), "killed")
         assert world.pool._orphans
         await world.close()
         assert not world.pool._orphans
@@ -615,7 +622,7 @@ class TestSignsOfLife:
         await world.close()
 
     async def test_whoever_is_no_worker_is_heard_without_effect(self, world: World) -> None:
-        world.pool.heard(FakeLink(world.pool))
+        world.pool.on_pong(FakeLink(world.pool))
         assert not world.pool.offers(FakeLink(world.pool))
 
 
@@ -624,7 +631,7 @@ class TestLeaving:
         link, other = world.worker("t"), world.worker("t")
         call = await world.begin("t")
         assert link.open
-        world.pool.leave(link)
+        world.pool.on_drain(link)
         assert not link.released
         for _ in range(3):
             await world.begin("t")
@@ -633,24 +640,24 @@ class TestLeaving:
         assert await soon(call) == b"last"
         assert link.released == [0]
         assert world.pool.workers() == [world.known(other)]
-        world.pool.lost(link, "its link ended")
+        world.pool.on_disconnect(link, "its link ended")
 
     async def test_one_without_calls_is_released_at_once(self, world: World) -> None:
         link = world.worker("t")
-        world.pool.leave(link)
+        world.pool.on_drain(link)
         assert link.released == [0]
         assert not len(world.pool)
 
     async def test_a_peer_that_is_no_worker_is_told_nothing(self, world: World) -> None:
         link = FakeLink(world.pool)
-        world.pool.leave(link)
+        world.pool.on_drain(link)
         assert not link.released
 
     async def test_draining_twice_is_draining_once(self, world: World) -> None:
         link = world.worker("t")
         await world.begin("t")
         for _ in range(2):
-            world.pool.leave(link)
+            world.pool.on_drain(link)
         assert not link.released
         link.reply()
         assert link.released == [0]
@@ -658,14 +665,14 @@ class TestLeaving:
     async def test_one_that_drains_offers_nothing_any_more(self, world: World) -> None:
         link = world.worker("t")
         await world.begin("t")
-        world.pool.leave(link)
+        world.pool.on_drain(link)
         with pytest.raises(UnavailableError, match="drains"):
             world.offer(link, "u")
 
     async def test_its_namesake_does_not_cut_its_calls_short(self, world: World) -> None:
         link = world.worker("t", name="w")
         call = await world.begin("t")
-        world.pool.leave(link)
+        world.pool.on_drain(link)
         world.worker("t", name="w")
         assert not link.given_up
         link.reply(b"finished")
@@ -680,24 +687,24 @@ class TestRegistering:
         described = ToolSpec(name="t", version="1", input_schema="{}", description="In other words.")
         second = world.worker(described)
         assert world.registry.visible(None) == [tool]
-        assert tool.workers == [world.known(first), world.known(second)]
+        assert workers_of(tool) == [world.known(first), world.known(second)]
         for other in (ToolSpec(name="t", version="2", input_schema="{}"), ToolSpec(name="t", version="1")):
             with pytest.raises(AlreadyExistsError, match="with another schema or version"):
                 world.worker(other)
         assert len(world.pool) == 2
 
     async def test_a_tool_of_those_who_have_gone_can_be_another(self) -> None:
-        world = await made(worker_grace=60.0)
-        world.pool.lost(world.worker(ToolSpec(name="t", version="1")), "killed")
+        world = await made(worker_grace_period=60.0)
+        world.pool.on_disconnect(world.worker(ToolSpec(name="t", version="1")), "killed")
         link = world.worker(ToolSpec(name="t", version="2"))
         (tool,) = world.registry.visible(None)
         assert tool.spec.version == "2"
-        assert tool.workers == [world.known(link)]
+        assert workers_of(tool) == [world.known(link)]
         await world.close()
 
     async def test_calls_that_wait_for_a_tool_that_became_another_are_told_at_once(self) -> None:
-        world = await made(worker_grace=3_600.0)
-        world.pool.lost(world.worker(ToolSpec(name="t", version="1")), "killed")
+        world = await made(worker_grace_period=3_600.0)
+        world.pool.on_disconnect(world.worker(ToolSpec(name="t", version="1")), "killed")
         waiting = await world.begin("t")
         world.worker(ToolSpec(name="t", version="2"))
         with pytest.raises(UnavailableError, match="no worker runs t now"):
@@ -706,7 +713,7 @@ class TestRegistering:
         await world.close()
 
     async def test_calls_that_wait_for_a_worker_that_dials_again_with_another_schema_are_told_at_once(self) -> None:
-        world = await made(worker_grace=3_600.0)
+        world = await made(worker_grace_period=3_600.0)
         world.worker(ToolSpec(name="t", version="1"), name="w", capacity=1)
         await world.begin("t")
         waiting = await world.begin("t")

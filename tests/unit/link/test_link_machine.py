@@ -23,24 +23,22 @@ from grpc_tool_bridge.errors import ProtocolError
 from grpc_tool_bridge.link import outbox as outbox_module
 from grpc_tool_bridge.link import protocol as link_module
 from grpc_tool_bridge.link.envelopes import call_prefix
-from grpc_tool_bridge.link.protocol import (
-    CANCELLED,
-    OK,
-    RESOURCE_EXHAUSTED,
-    Arrived,
-    Called,
+from grpc_tool_bridge.link.events import (
+    CallReceived,
     Cancelled,
     Draining,
     Ended,
     Event,
-    Greeted,
-    IncomingCall,
-    Link,
-    OutgoingCall,
-    Ponged,
+    EventReceived,
+    HelloReceived,
+    MessageReceived,
+    PongReceived,
     Replied,
-    Told,
 )
+from grpc_tool_bridge.link.inbox import IncomingCall
+from grpc_tool_bridge.link.outbox import OutgoingCall
+from grpc_tool_bridge.link.protocol import Link
+from grpc_tool_bridge.link.status import Code
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Envelope,
     LinkCall,
@@ -111,11 +109,11 @@ class Call(OutgoingCall):
         assert not self.cancelled, "nothing comes of a cancelled call"
         assert self.outcome is None, "a call is answered once"
         if self.incoming is None:
-            assert outcome == RESOURCE_EXHAUSTED
+            assert outcome == Code.RESOURCE_EXHAUSTED
         else:
             assert outcome == self.answer
             assert self.news == self.told, "what was told comes before the answer"
-        if outcome == OK:
+        if outcome == Code.OK:
             assert self.came == self.given
         self.outcome = outcome
 
@@ -150,7 +148,7 @@ class End:
 
     def take(self, event: Event, caller: "End") -> None:
         match event:
-            case Called(call=incoming):
+            case CallReceived(call=incoming):
                 (call,) = (one for one in caller.calls if one.id == incoming.id)
                 assert call.incoming is None
                 assert (incoming.method, incoming.payload) == ("Do", call.request)
@@ -166,17 +164,17 @@ class End:
                 call.take_answer(payload)
             case Ended(call=call, status=status):
                 call.take_answer(status.code)
-            case Arrived(call=call, payload=payload):
+            case MessageReceived(call=call, payload=payload):
                 assert call.open
                 call.came.append(payload)
                 call.unread.append(payload)
-            case Told(call=call, event=news):
+            case EventReceived(call=call, event=news):
                 assert call.open
                 call.news += 1
                 assert news.progress.current == call.news
-            case Ponged(number=number):
+            case PongReceived(number=number):
                 assert number == self.pings.popleft()
-            case Greeted() | Draining():
+            case HelloReceived() | Draining():
                 pass
 
     def check(self) -> None:
@@ -198,34 +196,34 @@ class End:
                 # It takes no more than its window ahead, and what took it past that.
                 *most, _ = (*map(len, call.unread), 0)
                 assert sum(most[:-1]) < call.window
-        assert link._incoming_bytes == sum(call._size for call in link.incoming.values())
+        assert link._inbox.bytes == sum(call.held for call in link.incoming.values())
         assert outbox.control_size == sum(map(len, outbox._control))
         assert outbox.size == sum(len(data) for _, data in outbox._small) + sum(lane.size for lane in outbox._lanes)
         lanes = [call._lane for call in link.incoming.values() if call._lane is not None and not call._lane.dropped]
         assert outbox.stalled == sum(lane.size for lane in lanes if not lane.listed)
         assert outbox._begun == sum(lane.begun for lane in outbox._lanes) <= outbox_module.REASSEMBLY_BYTES
         assert all(lane.ready() and lane.listed and not lane.dropped for lane in outbox._lanes)
-        pieces = [*link._assembling.values(), *(call._parts for call in active if call._parts is not None)]
-        assert link._assembled == sum(parts.size for parts in pieces) <= outbox_module.REASSEMBLY_BYTES
-        assert link._pieces == sum(len(parts.pieces) for parts in pieces)
+        pieces = [*link._inbox.assembling.values(), *(call._parts for call in active if call._parts is not None)]
+        assert link._inbox.assembled == sum(parts.size for parts in pieces) <= outbox_module.REASSEMBLY_BYTES
+        assert link._inbox.pieces == sum(len(parts.pieces) for parts in pieces)
 
     def check_quiet(self) -> None:
         """Checks that nothing is kept once everything was answered."""
         link = self.link
         assert not link.has_output
-        assert (link.calls, link.incoming, link._assembling, list(link.unsent())) == ({}, {}, {}, [])
-        assert (link.waiting_bytes, link._outbox.stalled, link._open, link._incoming_bytes, link._assembled) == (
+        assert (link.calls, link.incoming, link._inbox.assembling, list(link.unsent())) == ({}, {}, {}, [])
+        assert (link.waiting_bytes, link._outbox.stalled, link._open, link._inbox.bytes, link._inbox.assembled) == (
             0,
             0,
             0,
             0,
             0,
         )
-        assert link._pieces == 0
+        assert link._inbox.pieces == 0
         for call in self.calls:
             assert not call.open
             assert call._parts is None
-            if call.streaming and call.outcome == OK:
+            if call.streaming and call.outcome == Code.OK:
                 assert call.came == call.given
 
 
@@ -316,7 +314,7 @@ class LinkMachine(RuleBasedStateMachine):
     def end(self, side: int, pick: int, fails: bool) -> None:
         end, incoming = self.unanswered(side, pick) or self.never()
         call = end.by_incoming[incoming]
-        call.answer = OK if call.streaming and not fails else 13
+        call.answer = Code.OK if call.streaming and not fails else 13
         end.link.end(incoming, LinkStatus(code=call.answer))
 
     @precondition(lambda self: self.unanswered(0, 0))
@@ -515,12 +513,12 @@ def busy(*, dialler: bool) -> tuple[Link, list[Call]]:
 def answered(link: Link, events: Iterable[Event]) -> Iterator[Any]:
     """Does with events what a peer would; yields the calls that came to their end."""
     for event in events:
-        if isinstance(event, Called):
+        if isinstance(event, CallReceived):
             link.chunk(event.call, bytes(10))
             link.chunk(event.call, bytes(200_000))
         elif isinstance(event, Cancelled):
-            link.end(event.call, LinkStatus(code=CANCELLED))
-        elif isinstance(event, Arrived):
+            link.end(event.call, LinkStatus(code=Code.CANCELLED))
+        elif isinstance(event, MessageReceived):
             link.grant(event.call, len(event.payload))
         elif isinstance(event, Replied | Ended):
             yield event.call
@@ -543,5 +541,5 @@ def test_whatever_comes_is_taken_or_breaks_the_protocol_and_no_call_is_forgotten
         assert waiting.count(call) <= 1
         if not call.given_up:
             assert (call in waiting) != (call in over)
-    assert link._assembled >= 0
-    assert link._incoming_bytes == sum(call._size for call in link.incoming.values())
+    assert link._inbox.assembled >= 0
+    assert link._inbox.bytes == sum(call.held for call in link.incoming.values())

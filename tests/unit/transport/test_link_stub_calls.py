@@ -12,13 +12,14 @@ from grpc.aio import AioRpcError
 
 from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.errors import NotFoundError
-from grpc_tool_bridge.link.protocol import INITIAL_CREDIT
+from grpc_tool_bridge.link.calls import LinkCall
+from grpc_tool_bridge.link.outbox import INITIAL_CREDIT
+from grpc_tool_bridge.link.status import link_status_of
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
-from grpc_tool_bridge.transport.link_calls import LinkCall, LinkStreamCall, LinkUnaryCall
-from grpc_tool_bridge.transport.link_stub import LinkStub
-from grpc_tool_bridge.transport.status import from_rpc_error, link_status_of, rpc_error
+from grpc_tool_bridge.transport.link_stub import LinkStub, StreamCall, UnaryCall
+from grpc_tool_bridge.transport.status import from_rpc_error, rpc_error
 
 RESPONSE = pb.ToolCallResponse(success=True, request_id="r")
 CHUNK = pb.ToolStreamChunk(sequence=1)
@@ -27,7 +28,7 @@ CHUNK = pb.ToolStreamChunk(sequence=1)
 class Carrier:
     """Keeps what it is told."""
 
-    looks_after_calls = True
+    enforces_timeouts = True
 
     def __init__(self) -> None:
         self.cancelled: list[LinkCall] = []
@@ -47,7 +48,7 @@ class Starter(Carrier):
         super().__init__()
         self.started: list[tuple[LinkCall, Any]] = []
 
-    def start(self, call: LinkCall, request: Any) -> None:
+    def start_request(self, call: LinkCall, request: Any) -> None:
         call.carrier = self
         self.started.append((call, request))
 
@@ -105,7 +106,7 @@ def test_every_method_that_a_link_carries_is_there(stub: Any) -> None:
         else:
             call = getattr(stub, name)(method.request())
             assert head_of(call).method == name
-            assert isinstance(call, LinkStreamCall if method.response_streaming else LinkUnaryCall)
+            assert isinstance(call, StreamCall if method.response_streaming else UnaryCall)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ async def test_a_second_answer_changes_nothing(unary: Any) -> None:
     unary.replied(RESPONSE.SerializeToString())
     unary.replied(b"")
     unary.fail(rpc_error(grpc.StatusCode.UNAVAILABLE, "gone"))
-    unary.end(pb.LinkStatus())
+    unary.ended(pb.LinkStatus())
     assert await unary == RESPONSE
     assert await unary.code() is grpc.StatusCode.OK
 
@@ -181,7 +182,7 @@ async def test_an_answer_that_cannot_be_read_is_an_internal_error(unary: Any) ->
 
 
 async def test_a_status_is_raised_with_its_error(unary: Any) -> None:
-    unary.end(link_status_of(NotFoundError("no such tool")))
+    unary.ended(link_status_of(NotFoundError("no such tool")))
     with pytest.raises(AioRpcError) as caught:
         await unary
     assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.NOT_FOUND, "no such tool")
@@ -278,7 +279,7 @@ async def test_the_time_of_a_call_that_has_ended_does_not_run_out(starter: Start
     call.replied(b"")
     assert call._timer.cancelled()
     # As where the timer was due in the same turn.
-    call._expire()
+    call._end_late()
     assert await call.code() is grpc.StatusCode.OK
     assert starter.cancelled == []
     assert 0 < call.time_remaining() <= 60
@@ -298,14 +299,14 @@ async def test_a_call_that_is_guarded_is_left_to_a_link_that_looks_after_it(star
 
 
 async def test_a_call_that_is_guarded_has_a_timer_where_nobody_looks_after_it(starter: Starter, unary: Any) -> None:
-    starter.looks_after_calls = False
+    starter.enforces_timeouts = False
     with pytest.raises(ExpiredError):
         await _within(unary, 0.01)
     assert starter.cancelled == [unary]
 
 
 async def test_a_call_that_is_guarded_and_answered_in_time_does_not_expire(starter: Starter, unary: Any) -> None:
-    starter.looks_after_calls = False
+    starter.enforces_timeouts = False
     waiting = asyncio.ensure_future(_within(unary, 60))
     await settle()
     unary.replied(RESPONSE.SerializeToString())
@@ -337,7 +338,7 @@ async def test_messages_are_read_in_order_and_what_was_read_is_granted(starter: 
         stream.arrived(payload)
     assert [(await stream.read()).sequence for _ in range(3)] == [0, 1, 2]
     assert starter.granted == sizes
-    stream.end(pb.LinkStatus())
+    stream.ended(pb.LinkStatus())
     assert await stream.read() is grpc.aio.EOF
 
 
@@ -353,7 +354,7 @@ async def test_a_message_wakes_who_reads(stream: Any) -> None:
 
 async def test_what_came_before_the_end_is_read_first(starter: Starter, stream: Any) -> None:
     stream.arrived(CHUNK.SerializeToString())
-    stream.end(link_status_of(NotFoundError("gone")))
+    stream.ended(link_status_of(NotFoundError("gone")))
     stream.arrived(CHUNK.SerializeToString())
     assert await stream.read() == CHUNK
     # The hub has forgotten the stream.

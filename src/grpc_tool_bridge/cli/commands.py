@@ -1,0 +1,131 @@
+"""Functions as commands: their parameters become options, and what they raise becomes one line."""
+
+import asyncio
+import contextlib
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import Field, fields
+from typing import Any
+
+import typer
+
+from grpc_tool_bridge.cli.argv import WordsCommand
+from grpc_tool_bridge.cli.exit_codes import INTERRUPTED
+from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, say_warning
+from grpc_tool_bridge.cli.options import HubOptions, OptionGroup
+from grpc_tool_bridge.cli.streams import PipeClosedError, require_stdout
+from grpc_tool_bridge.values.bigints import MAX_DIGITS
+
+# File names may hold any bytes.
+_FILE_ARGUMENTS = frozenset({"sources", "tools"})
+
+
+def add_command(
+    app: typer.Typer,
+    name: str,
+    function: Callable[..., None],
+    *,
+    cls: type[WordsCommand] = WordsCommand,
+    **defaults: Any,
+) -> None:
+    """Makes a function a command of ``app``.
+
+    Args:
+        app: Where it belongs.
+        name: What it is called.
+        function: Its parameters are the command's, but for those of a type derived from ``OptionGroup``: each of these
+            stands for all the options of its group.
+        cls: Reads the command line.
+        defaults: Of options of a group that have another default in this command.
+    """
+    given = inspect.signature(function).parameters.values()
+    groups = {item.name: item.annotation for item in given if _is_group(item.annotation)}
+    parameters = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in given if item.name not in groups]
+    for group in groups.values():
+        parameters += [
+            inspect.Parameter(
+                item.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=defaults.get(item.name, item.default),
+                annotation=item.type,
+            )
+            for item in _fields(group)
+        ]
+
+    @functools.wraps(function)
+    def command(**values: Any) -> None:
+        _check_text(values)
+        for key, group in groups.items():
+            options = group(**{item.name: values.pop(item.name) for item in fields(group)})
+            options.check()
+            values[key] = options
+        try:
+            function(**values)
+        except KeyboardInterrupt:
+            # Click would end the program without a word.
+            raise CommandError("interrupted", code=INTERRUPTED, error_type="Cancelled") from None
+
+    command.__dict__["__signature__"] = inspect.Signature(parameters)
+    command.__annotations__ = {item.name: item.annotation for item in parameters}
+    app.command(name, cls=cls)(command)
+
+
+def add_client_command(
+    app: typer.Typer,
+    name: str,
+    function: Callable[..., Coroutine[Any, Any, None]],
+    *,
+    cls: type[WordsCommand] = WordsCommand,
+) -> None:
+    """Makes an async function whose first parameter is the ``HubOptions`` a command of ``app``; see ``add_command``."""
+
+    @functools.wraps(function)
+    def run(hub: HubOptions, **given: Any) -> None:
+        require_stdout()
+        try:
+            with _long_integers():
+                asyncio.run(function(hub, **given))
+            # Not before: of a command that fails, stderr has the one line that says why.
+            for text in hub.warnings:
+                say_warning(text)
+        except BrokenPipeError:
+            raise PipeClosedError from None
+
+    add_command(app, name, run, cls=cls)
+
+
+def _fields(group: type[Any]) -> list[Field[Any]]:
+    """Lists the options of a group, its own before those that it inherits: help shows them in this order."""
+    return sorted(fields(group), key=lambda item: item.name not in group.__annotations__)
+
+
+def _is_group(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, OptionGroup)
+
+
+def _check_text(given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        for word in value if isinstance(value, list) else (value,):
+            if name not in _FILE_ARGUMENTS and isinstance(word, str) and not _is_text(word):
+                raise ArgumentError(f"the argument {word[:60]} is not valid UTF-8")
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _long_integers() -> Iterator[None]:
+    """Lets Python write every integer that the bridge carries; else a tool's result could not be printed."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(MAX_DIGITS)
+    try:
+        yield
+    finally:
+        sys.set_int_max_str_digits(before)

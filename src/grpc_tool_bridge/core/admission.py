@@ -1,0 +1,361 @@
+"""The way of every call into the hub: find, open, acquire, end.
+
+Calls, streams, items of batches, forwarded calls and agents' runs all go this way, and nothing else decides what runs.
+An authorizer and a tracer hook in here.
+"""
+
+import time
+from collections.abc import Sequence
+
+from grpc_tool_bridge.aio.notifier import Notifier
+from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.core.calls import LARGE_BYTES, HubCall
+from grpc_tool_bridge.core.interfaces import Authorizer, Tracer
+from grpc_tool_bridge.core.limits import ConcurrencyLimiter
+from grpc_tool_bridge.core.registered_tool import RegisteredTool
+from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.errors import (
+    CallCancelledError,
+    MessageTooLargeError,
+    ResourceExhaustedError,
+    SessionExpiredError,
+    ToolBridgeError,
+    UnavailableError,
+    ValidationError,
+)
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolStreamRequest
+from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, check_request
+from grpc_tool_bridge.rpc.context import RequestContext
+from grpc_tool_bridge.runner.blocking import BLOCKED_SECONDS
+
+BLOCKED_US = int(BLOCKED_SECONDS * 1_000_000)
+
+# Tools that call tools that call tools: each takes some ten frames of Python's stack, which has a thousand.
+MAX_NESTED_CALLS = 32
+# Nested calls take no permit of their session; of those that one call from outside has led to, so many run at once.
+MAX_DESCENDANTS = 10_000
+
+Permits = Sequence[ConcurrencyLimiter]
+
+
+class Admission:
+    """Admits calls.
+
+    Args:
+        store: The sessions.
+        registry: The tools.
+        orphaned: Owns what cancelled calls leave behind.
+
+    Attributes:
+        authorizer: May refuse a call; None: nobody does.
+        tracer: Follows calls; None: nobody does.
+        draining: Whether no new calls are taken from outside; those that run may still make further ones.
+        active: Calls, streams and batches that run or wait.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        registry: ToolRegistry,
+        orphaned: TaskSet,
+    ) -> None:
+        self.draining = False
+        self.active = 0
+        self._store = store
+        self._registry = registry
+        self._orphaned = orphaned
+        self.authorizer: Authorizer | None = None
+        self.tracer: Tracer | None = None
+        self._settings = store.settings
+        self._idle: Notifier | None = None
+
+    # ----------------------------------------------------------------------------------------------------- find
+
+    def require_session(self, session_id: str) -> Session:
+        """Returns the session of a call from outside.
+
+        Raises:
+            UnavailableError: The hub takes no new calls.
+            SessionError: There is no such session, or it takes no new calls.
+        """
+        if self.draining:
+            raise UnavailableError("the hub is shutting down and takes no new calls; call again when it is back")
+        session = self._store.find(session_id)
+        if session.closing:
+            raise SessionExpiredError(
+                f"session {session_id!r} is being removed and takes no new calls; start a new one"
+            )
+        return session
+
+    def find(
+        self,
+        session_id: str,
+        request: ToolCallRequest | ToolCallItem | ToolStreamRequest,
+        context: RequestContext,
+        size: int,
+    ) -> tuple[Session, RegisteredTool]:
+        """Returns the session and the tool of a request of ``size`` bytes (0: not known).
+
+        Raises:
+            UnavailableError, SessionError: As of ``require_session``.
+            NotFoundError: The session sees no tool of this id.
+            MessageTooLargeError: The request is over the limit.
+            ValidationError: One of its texts or lists is.
+        """
+        if context.parent is not None or context.admitted:
+            session = self._store.find(session_id)
+        else:
+            session = self.require_session(session_id)
+        tool = self._registry.find(session, request.tool_id)
+        size = size or request.ByteSize()
+        # In a smaller one no text and no list can be over its bound.
+        if size > MAX_NAME_CHARS:
+            check_request(request)
+            # The items of a batch were weighed with it.
+            if size > self._settings.max_message_bytes and type(request) is not ToolCallItem:
+                raise MessageTooLargeError.of(f"the call of {tool.name}", size, self._settings.max_message_bytes)
+        return session, tool
+
+    # ----------------------------------------------------------------------------------------------------- open
+
+    def open(
+        self,
+        session: Session,
+        tool: RegisteredTool,
+        context: RequestContext,
+        *,
+        timeout_ms: int = 0,
+        size: int = 0,
+        default: float | None = None,
+    ) -> HubCall:
+        """Makes a call and begins it; arguments and errors as of ``make`` and ``begin``."""
+        call = self.make(session, tool, context, timeout_ms=timeout_ms, default=default)
+        self.begin(call, context, size)
+        return call
+
+    def make(
+        self,
+        session: Session,
+        tool: RegisteredTool,
+        context: RequestContext,
+        *,
+        timeout_ms: int = 0,
+        default: float | None = None,
+    ) -> HubCall:
+        """Makes a call, of which nobody knows yet, and sets its deadline.
+
+        That is the caller's, else the tool's, the session's or the hub's ``default``; it is never past an outer one.
+
+        Raises:
+            AccessError: The authorizer refuses it.
+            DeadlineExceededError: Its deadline has passed.
+            ToolBridgeError: The parent may make no such call.
+        """
+        try:
+            call = self._made(session, tool, context, timeout_ms, default)
+            if self.authorizer is not None:
+                self.authorizer.authorize(call, context)
+        except ToolBridgeError:
+            tool.metrics.record(0, ok=False)
+            raise
+        return call
+
+    def begin(self, call: HubCall, context: RequestContext, size: int = 0) -> None:
+        """Counts a call that was made; ``end`` has to end it.
+
+        Args:
+            call: The call.
+            context: Of its request.
+            size: Bytes of the request; 0: not known.
+
+        Raises:
+            ResourceExhaustedError: There is no room for its request, or its outermost call has led to too many.
+        """
+        metrics = call.tool.metrics
+        try:
+            if size > LARGE_BYTES:
+                call.charge(self._store.memory_of(call.session), size)
+            if call.parent is not None:
+                _count_descendant(call, call.parent.root or call.parent)
+        except ToolBridgeError:
+            metrics.record(0, ok=False)
+            raise
+        self.active += 1
+        metrics.active += 1
+        if self.tracer is not None:
+            self.tracer.begin(call, context)
+
+    def _made(
+        self,
+        session: Session,
+        tool: RegisteredTool,
+        context: RequestContext,
+        timeout_ms: int,
+        default: float | None,
+    ) -> HubCall:
+        parent: HubCall | None = context.parent
+        if parent is not None:
+            _check_parent(parent, session, tool)
+        if timeout_ms < 0:
+            raise ValidationError(f"{tool.name}: timeout_ms is {timeout_ms}; it is 0 (the default) or more")
+        if timeout_ms:
+            seconds = timeout_ms / 1000
+        else:
+            seconds = tool.timeout or session.call_timeout or default or self._settings.call_timeout
+        if tool.timeout is not None and tool.timeout < seconds:
+            seconds = tool.timeout
+        now = time.monotonic()
+        end = now + seconds
+        if context.deadline is not None and context.deadline < end:
+            end = context.deadline
+        if parent is not None and parent.deadline < end:
+            end = parent.deadline
+        call = HubCall(session, tool, end, parent=parent, orphaned=self._orphaned, opened_at=now)
+        if end <= now:
+            raise call.timeout_error()
+        return call
+
+    # -------------------------------------------------------------------------------------------------- acquire
+
+    def try_acquire(self, call: HubCall) -> Permits | None:
+        """Takes the permits of a call where all of them are free; returns those to release, or None."""
+        permits: list[ConcurrencyLimiter] = []
+        for limiter in self._limiters(call):
+            if not limiter.try_acquire():
+                release(permits)
+                return None
+            permits.append(limiter)
+        return permits
+
+    async def acquire(self, call: HubCall) -> Permits:
+        """Counts the call on every limit, waiting for its permits; returns those to release.
+
+        Raises:
+            ResourceExhaustedError: A limit does not allow it, or too many wait.
+            ToolBridgeError: The call ended while it waited.
+        """
+        if call.tool.rate is not None:
+            call.tool.rate.take(call.tool.name)
+        permits: list[ConcurrencyLimiter] = []
+        try:
+            for limiter in self._limiters(call):
+                if limiter.try_acquire():
+                    permits.append(limiter)
+                    continue
+                call.wait_for(limiter)
+                await call.step(limiter.acquire())
+                call.begin()
+                permits.append(limiter)
+                call.refuse_ended()
+        except BaseException:
+            release(permits)
+            raise
+        return permits
+
+    def _limiters(self, call: HubCall) -> list[ConcurrencyLimiter]:
+        tool, session = call.tool, call.session
+        limiters: list[ConcurrencyLimiter] = []
+        if call.parent is None:
+            if session.limiter is None:
+                session.limiter = ConcurrencyLimiter(
+                    session.max_calls or self._settings.max_session_calls,
+                    self._settings.max_session_waiting,
+                    f"session {session.id!r}",
+                )
+            limiters.append(session.limiter)
+        if tool.limiter is not None and not _is_called_above(call):
+            limiters.append(tool.limiter)
+        return limiters
+
+    # ------------------------------------------------------------------------------------------------------ end
+
+    def end(self, call: HubCall, permits: Permits, *, ok: bool, streamed: bool = False) -> int:
+        """Gives back what a call has; returns the microseconds that it took.
+
+        Args:
+            call: The call.
+            permits: What it acquired.
+            ok: Whether it succeeded.
+            streamed: Whether it took its steps as somebody read them.
+        """
+        duration_us = int((time.monotonic() - call.opened_at) * 1_000_000)
+        if duration_us > BLOCKED_US and not streamed and not call.armed:
+            # It waited for nothing: all of it was one step.
+            call.note_step(call.opened_at)
+        call.disarm()
+        if call.charged is not None:
+            call.uncharge()
+        if call.root is not None:
+            call.root.descendants -= 1
+        for limiter in permits:
+            limiter.release()
+        session, metrics = call.session, call.tool.metrics
+        if session.idle is not None and not session.active:
+            session.idle.notify_all()
+        metrics.active -= 1
+        metrics.record(duration_us, ok=ok)
+        if self.tracer is not None:
+            self.tracer.end(call, ok=ok, duration_us=duration_us)
+        self.ended()
+        return duration_us
+
+    def ended(self) -> None:
+        """Counts the end of a call or a batch."""
+        self.active -= 1
+        if self._idle is not None:
+            self._idle.notify_all()
+
+    async def idle(self) -> None:
+        """Waits until nothing is active."""
+        if self._idle is None:
+            self._idle = Notifier()
+        while self.active:
+            await self._idle.wait()
+
+    async def session_idle(self, session: Session) -> None:
+        """Waits until no call of ``session`` runs or waits for a permit."""
+        if session.idle is None:
+            session.idle = Notifier()
+        while session.active:
+            await session.idle.wait()
+
+
+def release(permits: Permits) -> None:
+    """Gives permits back."""
+    for limiter in permits:
+        limiter.release()
+
+
+def _check_parent(parent: HubCall, session: Session, tool: RegisteredTool) -> None:
+    if parent.over:
+        raise CallCancelledError(f"{parent.tool.name} was cancelled or timed out, and may call no further tools")
+    if parent.session is not session:
+        raise ValidationError(
+            f"{tool.name}: a call that a tool makes belongs to the session {parent.session.id!r} of its own call"
+        )
+    if parent.depth >= MAX_NESTED_CALLS:
+        raise ValidationError(
+            f"{tool.name}: {MAX_NESTED_CALLS} tools have called one another already, which is the limit; "
+            "see whether one of them calls itself without end"
+        )
+
+
+def _count_descendant(call: HubCall, root: HubCall) -> None:
+    if root.descendants >= MAX_DESCENDANTS:
+        call.uncharge()
+        raise ResourceExhaustedError(
+            f"{root.tool.name} has led to {root.descendants:,} calls that run at once, which is the limit; "
+            "see whether a tool calls itself many times over"
+        )
+    root.descendants += 1
+    call.root = root
+
+
+def _is_called_above(call: HubCall) -> bool:
+    above: HubCall | None = call.parent
+    while above is not None:
+        if above.tool is call.tool:
+            return True
+        above = above.parent
+    return False

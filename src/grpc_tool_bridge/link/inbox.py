@@ -1,0 +1,278 @@
+"""What a link holds of its peer: requests that wait for their answers, and payloads of which only pieces have come.
+
+All of it is bounded, and charged to a budget where there is one.
+"""
+
+import sys
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from grpc_tool_bridge.errors import ProtocolError, ResourceExhaustedError, ToolBridgeError, ValidationError
+from grpc_tool_bridge.link.envelopes import PART_TAG, REPLY_TAG, payload_header
+from grpc_tool_bridge.link.outbox import REASSEMBLY_BYTES, SMALL_BYTES, Lane, Outbox
+from grpc_tool_bridge.rpc.budgets import Budget, Lease
+from grpc_tool_bridge.rpc.context import RequestContext
+
+# Requests that wait for their answers; a peer that sends more is told to wait.
+MAX_INCOMING_BYTES = 256 * 1024 * 1024
+
+# Pieces of what is not whole yet, however small they are; each takes room of its own.
+MAX_PIECES = 64 * 1024
+
+# Entries and characters of the metadata of one call.
+MAX_CALL_METADATA = 64
+MAX_CALL_METADATA_CHARS = 8_192
+
+# Calls that are remembered because a belated envelope of theirs may still come.
+MAX_REMEMBERED = 1_000
+
+# What a link and each call of its peer take by themselves: tasks, their stacks, what is known of them.
+LINK_BYTES = 64 * 1024
+CALL_BYTES = 4 * 1024
+# What a piece takes besides its bytes.
+PIECE_BYTES = 64
+
+
+class IncomingCall(RequestContext):
+    """A call that the peer makes: the context of its request.
+
+    Attributes:
+        id: On its link.
+        method: As in the service, such as "ExecuteTool".
+        payload: The serialized request.
+        timeout_ms: What is left of its time; 0: as the request says.
+        metadata: By name.
+        cancelled: Whether the peer wants it no more.
+        answered: Whether its reply or its end was given.
+        held: Bytes that it is counted with.
+        begun: Whether it is large and worked on.
+        task: For whoever runs it.
+    """
+
+    cancelled = False
+    answered = False
+    task: Any = None
+    begun = False
+    _tag = REPLY_TAG
+    _lane: Lane | None = None
+
+    def __init__(
+        self, call_id: int, method: str, payload: bytes, timeout_ms: int, metadata: Mapping[str, str], credit: int
+    ) -> None:
+        self.id = call_id
+        self.method = method
+        self.payload = payload
+        self.size = self.held = len(payload)
+        self.timeout_ms = timeout_ms
+        self.metadata = metadata
+        self._credit = credit
+
+    def header(self, size: int) -> bytes:
+        """As of ``Sending``."""
+        return payload_header(self._tag, self.id, size)
+
+    def part_header(self, size: int) -> bytes:
+        """As of ``Sending``."""
+        return payload_header(PART_TAG, self.id, size)
+
+
+class Parts:
+    """The pieces of a payload that came so far."""
+
+    __slots__ = ("pieces", "size")
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.size = 0
+
+
+class RecentIds(OrderedDict[int, None]):
+    """The ids of the last calls of a kind."""
+
+    def add(self, call_id: int) -> None:
+        """Remembers a call, and forgets the oldest of too many."""
+        self[call_id] = None
+        if len(self) > MAX_REMEMBERED:
+            self.popitem(last=False)
+
+
+class Inbox:
+    """The memory of one link.
+
+    Args:
+        outbox: What waits to be sent, which counts as well.
+        max_bytes: Of requests that wait for their answers.
+        capacity: Calls of the peer at once; 0: as many as it likes.
+        budget: Charged with all that the link holds; None: it is not counted.
+
+    Attributes:
+        calls: Calls of the peer whose answers were not sent, by id.
+        bytes: Of requests that wait for their answers.
+        max_bytes, capacity: As given; no capacity is one that nothing reaches.
+        assembling: Pieces of calls that have not come whole, by id.
+        assembled: Bytes of all pieces, those of answers included.
+        pieces: How many there are.
+        cut: Calls that were refused while they came in pieces, and whose other pieces may still come.
+        budget: As given; None once the link is over.
+        full: The budget that had no room for more, when it was looked at last.
+    """
+
+    def __init__(self, outbox: Outbox, *, max_bytes: int, capacity: int, budget: Budget | None) -> None:
+        self.calls: dict[int, IncomingCall] = {}
+        self.bytes = 0
+        self.max_bytes = max_bytes
+        self.capacity = capacity or sys.maxsize
+        self.assembling: dict[int, Parts] = {}
+        self.assembled = 0
+        self.pieces = 0
+        self.cut = RecentIds()
+        self.budget = budget
+        self.full: Budget | None = None
+        self._outbox = outbox
+        self._lease = Lease(budget, "a link") if budget is not None else None
+        # Large requests that are worked on.
+        self._begun = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """What the link holds: requests, answers, pieces of both, and what they take by themselves."""
+        outbox = self._outbox
+        waiting = outbox.size + outbox.stalled + outbox.control_size
+        own = LINK_BYTES + CALL_BYTES * len(self.calls) + PIECE_BYTES * self.pieces
+        return self.bytes + self.assembled + waiting + own
+
+    def settle(self) -> None:
+        """Charges the budget with what the link holds now."""
+        if self._lease is not None and self.budget is not None:
+            self._lease.set(self.held_bytes)
+            self.full = self.budget.is_over()
+
+    def release(self) -> None:
+        """Gives back what was charged: the link is over."""
+        if self._lease is not None:
+            self._lease.release()
+            self._lease = self.budget = None
+
+    # ---------------------------------------------------------------------------------------------- requests
+
+    def refusal(self, call: IncomingCall) -> ToolBridgeError | None:
+        """Tells why a call that has come, and is counted, cannot be taken; None where it can."""
+        if len(self.calls) > self.capacity:
+            return _too_much(f"{self.capacity:,} calls at once")
+        if self.bytes > self.max_bytes:
+            return _too_much(f"{self.max_bytes:,} bytes of requests at once")
+        if call.metadata and not _is_short(call.metadata):
+            return ValidationError(
+                f"the metadata of a call on a link has at most {MAX_CALL_METADATA} entries and "
+                f"{MAX_CALL_METADATA_CHARS:,} characters; put what is larger into the context of the request"
+            )
+        if self.budget is not None and self._has_no_room_for(call):
+            return self.refusal_for_room(call)
+        return None
+
+    def refusal_for_room(self, call: IncomingCall) -> ToolBridgeError | None:
+        """Makes the error of a call for which the budget had no room; None where nothing is counted any more."""
+        budget = self.budget
+        if budget is None:
+            return None
+        return budget.refusal(budget.is_full_for(call.held) or budget, call.held, f"the request of {call.method[:100]}")
+
+    def begin(self, call: IncomingCall) -> bool:
+        """Counts a large request as worked on, which takes its size once more; false where it has to wait for room."""
+        budget = self.budget
+        if budget is None or call.begun:
+            return True
+        self.settle()
+        full = budget.is_full_for(call.held)
+        if full is not None and (full is not budget or self._begun):
+            return False
+        self.begin_anyway(call)
+        return True
+
+    def begin_anyway(self, call: IncomingCall) -> None:
+        """Counts it so where it may not wait: others would wait for it."""
+        call.begun = True
+        self._begun += 1
+        self.bytes += call.held
+        call.held *= 2
+        self.settle()
+
+    def drop(self, call: IncomingCall) -> None:
+        """Counts the request of a call no more: its answer is there."""
+        call.payload = b""
+        self.bytes -= call.held
+        call.held = 0
+        if call.begun:
+            call.begun = False
+            self._begun -= 1
+
+    def check_room(self, payload: bytes, what: str) -> None:
+        """Raises ResourceExhaustedError where the budget has no room for what is to be sent."""
+        budget = self.budget
+        if budget is None:
+            return
+        self.settle()
+        full = budget.is_full_for(len(payload))
+        if full is not None and (full is not budget or self._outbox.size + self._outbox.stalled):
+            raise budget.refusal(full, len(payload), what)
+
+    def _has_no_room_for(self, call: IncomingCall) -> bool:
+        # What is small is looked at with its frame, and what is large by itself.
+        if call.held > SMALL_BYTES:
+            self.settle()
+            return self.full is not None
+        return self.full is not None and self.full.is_full_for(0) is not None
+
+    # ------------------------------------------------------------------------------------------------ pieces
+
+    def add_piece(self, parts: Parts, piece: bytes) -> None:
+        """Keeps a piece.
+
+        Raises:
+            ProtocolError: There are too many, or they are too large.
+        """
+        parts.pieces.append(piece)
+        parts.size += len(piece)
+        self.assembled += len(piece)
+        self.pieces += 1
+        if self.assembled > REASSEMBLY_BYTES:
+            raise ProtocolError(f"pieces of more than {REASSEMBLY_BYTES:,} bytes came before they made a whole")
+        if self.pieces > MAX_PIECES:
+            raise ProtocolError(f"more than {MAX_PIECES:,} pieces came before they made a whole; send larger ones")
+
+    def join(self, parts: Parts, last: bytes) -> bytes:
+        """Makes the payload of its pieces and its last one, and keeps them no more."""
+        self.forget(parts)
+        return b"".join((*parts.pieces, last))
+
+    def forget(self, parts: Parts | None) -> None:
+        """Keeps them no more."""
+        if parts is not None:
+            self.assembled -= parts.size
+            self.pieces -= len(parts.pieces)
+
+    def cut_off(self, call_id: int, size: int) -> ToolBridgeError | None:
+        """Refuses a call of which only pieces have come, where the budget has no room; ``size``: of the one at hand.
+
+        Its other pieces are dropped as they come.
+        """
+        if self.full is None or self.budget is None:
+            return None
+        parts = self.assembling.pop(call_id)
+        self.forget(parts)
+        self.cut.add(call_id)
+        return self.budget.refusal(self.full, parts.size + size, "a request that came in pieces")
+
+
+def _too_much(limit: str) -> ResourceExhaustedError:
+    return ResourceExhaustedError(
+        f"the link takes {limit}; call again when some were answered", details={"retry_after": "0.1"}
+    )
+
+
+def _is_short(metadata: Mapping[str, str]) -> bool:
+    """Tells whether the metadata of a call may be kept for as long as the call takes."""
+    if len(metadata) > MAX_CALL_METADATA:
+        return False
+    return sum(len(key) + len(text) for key, text in metadata.items()) <= MAX_CALL_METADATA_CHARS

@@ -1,0 +1,15 @@
+"""The pictures of docs/design.md are what the code says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from support.patience import PATIENCE
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_pictures_and_the_list_of_files_are_up_to_date() -> None:
+    command = [sys.executable, "scripts/draw_house.py", "--check"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
