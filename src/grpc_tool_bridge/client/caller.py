@@ -55,26 +55,28 @@ class Caller:
         self.options = options
         self.transport = transport
         # Of those who wait between two calls.
-        self._pauses: set[asyncio.Future[None]] = set()
+        self._pauses: set[asyncio.Future[bool]] = set()
 
     def close(self) -> None:
         """Ends every ``pause``: whoever waits to try again does not do so over what is closed."""
         for pause in self._pauses:
-            if not pause.done():
-                pause.set_exception(ToolCommunicationError("Link", CANCELLED, _CLOSED))
+            # It may wait in another event loop, and that one may have ended without it.
+            if not pause.get_loop().is_closed():
+                pause.get_loop().call_soon_threadsafe(_end, pause, False)
 
-    async def pause(self, seconds: float) -> None:
-        """Waits before a further try.
+    async def pause(self, seconds: float, method: str = "Link") -> None:
+        """Waits before a further try of a method.
 
         Raises:
             ToolCommunicationError: The client was closed meanwhile.
         """
         loop = asyncio.get_running_loop()
-        pause: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_later(seconds, _wake, pause)
+        pause: asyncio.Future[bool] = loop.create_future()
+        timer = loop.call_later(seconds, _end, pause, True)
         self._pauses.add(pause)
         try:
-            await pause
+            if not await pause:
+                raise ToolCommunicationError(method, CANCELLED, _CLOSED)
         finally:
             self._pauses.discard(pause)
             timer.cancel()
@@ -223,9 +225,9 @@ class Caller:
             raise ToolCommunicationError(what, CANCELLED, _CLOSED) from None
 
 
-def _wake(pause: asyncio.Future[None]) -> None:
+def _end(pause: asyncio.Future[bool], goes_on: bool) -> None:
     if not pause.done():
-        pause.set_result(None)
+        pause.set_result(goes_on)
 
 
 class _StubAlone(Unlinked):

@@ -81,7 +81,7 @@ async def resumed(caller: Caller, reading: Resumable, *, again: bool = False) ->
             elif now > give_up_at and not reading.keeps_trying:
                 raise
             _log.debug("%s goes on in a while: %s", reading.method, error)
-        await caller.pause(next(waits))
+        await caller.pause(next(waits), reading.method)
         again = True
 
 

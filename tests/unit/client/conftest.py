@@ -19,7 +19,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             await sleep(seconds)
         waits.append(seconds)
 
-    async def pause(_: Caller, seconds: float) -> None:
+    async def pause(_: Caller, seconds: float, method: str = "") -> None:
         waits.append(seconds)
         await sleep(0)
 

@@ -1,6 +1,8 @@
 """What goes on over the next connection: when it does, how long it waits, and when it is given up."""
 
+import asyncio
 import itertools
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -92,6 +94,22 @@ async def test_another_error_is_raised_at_once() -> None:
     with pytest.raises(ToolCommunicationError, match="INTERNAL"):
         await read(reading, [rpc_error(grpc.StatusCode.INTERNAL)])
     assert reading.asked == [False]
+
+
+async def test_a_bridge_that_is_closed_while_it_waits_is_not_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    transport = FakeTransport()
+    caller = Caller(transport)
+
+    async def lose(request: Any) -> AsyncIterator[None]:
+        asyncio.get_running_loop().call_soon(caller.close)
+        raise LOST
+        yield
+
+    transport.answer("Watch", lose)
+    monkeypatch.setattr(resume, "back_off", lambda: itertools.repeat(3_600.0))
+    with pytest.raises(ToolCommunicationError, match="Watch: CANCELLED: the bridge was closed"):
+        [number async for number in resumed(caller, Reading())]
+    assert transport.count("Watch") == 1
 
 
 @pytest.mark.parametrize("keeps_trying", [False, True])
