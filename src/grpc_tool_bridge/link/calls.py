@@ -217,6 +217,8 @@ class LinkCall(OutgoingCall):
         try:
             yield from self._waiter
         except BaseException:
+            # Nobody is left to be woken, and its event loop may have ended.
+            self._waiter = None
             self.cancel()
             raise
 

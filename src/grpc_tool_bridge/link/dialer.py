@@ -112,23 +112,33 @@ class DialledLink(LinkConnection):
         """
         try:
             self.error = await self._serve()
-        finally:
-            self._ended = True
-            self._stream.close()
-            calls = list(self._link.calls.values())
-            code, text = Code.CANCELLED, CLOSED
-            if self.error is not None:
-                code, text = Code.UNAVAILABLE, f"{self._lost}: {self.error.message}"
-            else:
-                # Nobody takes back what was not sent.
-                calls.extend(call for call, _ in self._link.unsent())
-            for call in calls:
-                call.fail(link_error(code, text))
-            self.unusable.set()
-            if not self.greeted.done():
-                self.greeted.set_result(False)
-            await self._close()
+        except GeneratorExit:
+            # Its event loop has ended before it.
+            self.abandon()
+            raise
+        except BaseException:
+            await self._conclude()
+            raise
+        await self._conclude()
         return self._link.unsent()
+
+    async def _conclude(self) -> None:
+        """Ends its calls with it."""
+        self._ended = True
+        self._stream.close()
+        calls = list(self._link.calls.values())
+        code, text = Code.CANCELLED, CLOSED
+        if self.error is not None:
+            code, text = Code.UNAVAILABLE, f"{self._lost}: {self.error.message}"
+        else:
+            # Nobody takes back what was not sent.
+            calls.extend(call for call, _ in self._link.unsent())
+        for call in calls:
+            call.fail(link_error(code, text))
+        self.unusable.set()
+        if not self.greeted.done():
+            self.greeted.set_result(False)
+        await self._close()
 
     def abandon(self) -> None:
         """Gives up a link whose event loop has ended before it."""

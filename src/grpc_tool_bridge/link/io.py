@@ -148,23 +148,32 @@ class LinkIO:
         tasks = {self._reader, loop.create_task(self._write(), name="link writer")}
         if self._aborting:
             self._reader.cancel()
+        left = False
         try:
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        except GeneratorExit:
+            # Its event loop has ended, and the tasks with it.
+            left = True
+            raise
         finally:
-            if self._watch is not None:
-                self._watch.cancel()
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            self._reader = None
-            if self._begun is not None:
-                self._begun.close()
-                self._begun = None
+            if not left:
+                await self._end(tasks)
         if self._error is not None:
             raise self._error
         for task in ended:
             if not self._aborting:
                 task.result()
+
+    async def _end(self, tasks: set[asyncio.Task[None]]) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        self._reader = None
+        if self._begun is not None:
+            self._begun.close()
+            self._begun = None
 
     async def _read(self) -> None:
         stream, link = self._stream, self.link
