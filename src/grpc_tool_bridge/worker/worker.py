@@ -71,7 +71,7 @@ class ToolWorker:
         tools: Functions and tools.
         session_id: The session that sees them, which is created where it is not there; None: every session.
         worker_id: 1 to 256 printable characters; of two workers with one id, the later one takes the place of the
-            other. None: one is made up.
+            other. None: one is generated.
         capacity: Calls at once; the hub gives further ones to other workers, or lets them wait.
         token, token_file, tls, tls_ca, proxy, allow_insecure: As of ``GRPCToolBridge``.
         agents: Makes it an agent runtime, too: True as ``settings`` say; a mapping or AgentSettings with these. None:
@@ -108,9 +108,7 @@ class ToolWorker:
     ) -> None:
         self.settings = settings_of(settings)
         check_count("capacity", capacity, least=1, called="1 or more")
-        for name, given in (("session_id", session_id), ("worker_id", worker_id)):
-            if given is not None:
-                check_text(name, given, "a text of 1 to 256 characters, or None")
+        _check_ids(session_id=session_id, worker_id=worker_id)
         tools = list_of("tools", tools, A_LIST_OF_TOOLS)
         self.session_id = session_id
         self.worker_id = worker_id or uuid.uuid4().hex
@@ -183,7 +181,7 @@ class ToolWorker:
         self._loop = asyncio.get_running_loop()
         try:
             # A hub that goes away between the dial and its answer is dialled again, as one that is not there.
-            await reach(self._offer, connect_timeout)
+            await reach(self._offer, connect_timeout, self._client.caller.pause)
             self._registered = True
         except BaseException:
             await self.close()
@@ -386,6 +384,12 @@ def _pages(specs: Sequence[ToolSpec], max_message_bytes: int) -> Iterator[Sequen
             page, size, nodes = [], spec.ByteSize(), spec_nodes(spec)
         page.append(spec)
     yield page
+
+
+def _check_ids(**ids: str | None) -> None:
+    for name, given in ids.items():
+        if given is not None:
+            check_text(name, given, "a text of 1 to 256 characters, or None")
 
 
 class _Served:
