@@ -21,8 +21,8 @@ from grpc_tool_bridge import (
     ValidationError,
     tool,
 )
-from grpc_tool_bridge.client import bridge as bridge_module
 from grpc_tool_bridge.client.bridge import is_retryable
+from grpc_tool_bridge.client.caller import Caller
 from integration.connections import Connect, loop_threads, soon, until
 from support.patience import PATIENCE
 
@@ -50,23 +50,12 @@ class BusyError(Exception):
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Keeps what a retry would wait for, instead of waiting."""
     waited: list[float] = []
-    turn = asyncio.sleep
 
-    async def note(seconds: float) -> None:
-        # Heartbeats sleep too, but longer than any test.
-        if seconds < 90:
-            waited.append(seconds)
-            await turn(0)
-        else:
-            await turn(seconds)
+    async def note(_: Caller, seconds: float, method: str = "") -> None:
+        waited.append(seconds)
+        await asyncio.sleep(0)
 
-    class Clock:
-        sleep = staticmethod(note)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(asyncio, name)
-
-    monkeypatch.setattr(bridge_module, "asyncio", Clock())
+    monkeypatch.setattr(Caller, "pause", note)
     return waited
 
 

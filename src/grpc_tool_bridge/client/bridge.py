@@ -242,7 +242,7 @@ class ToolBridge(AgentCalls):
                 if _is_of_the_tool(error):
                     # The hub may have kept it as the answer of this key; whoever tries again asks for another.
                     keyed = tool.with_fresh_key()
-                await asyncio.sleep(wait)
+                await self.client.caller.pause(wait, tool.name)
         raise AssertionError("the last try returns or raises")
 
     def dspy_tools(self, *names: str) -> list[Any]:

@@ -9,6 +9,7 @@ from grpc_tool_bridge.aio.timeouts import ExpiredError, TimeLimit, was_cancelled
 from grpc_tool_bridge.client.options import CallOptions
 from grpc_tool_bridge.config import CALL_TIMEOUT
 from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolCommunicationError, error_from_info
+from grpc_tool_bridge.link.dialer import CLOSED
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import InitializeSessionRequest, InitializeSessionResponse
 from grpc_tool_bridge.rpc.session_defaults import read_facts
 from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE, RpcError, from_rpc_error
@@ -16,8 +17,6 @@ from grpc_tool_bridge.transport.stubs import Transport, Unlinked, close_stream
 
 # The time-out travels in the request; the client itself waits a little longer, so that it is the hub that answers.
 CLIENT_SLACK = 1.0
-
-_CLOSED = "the bridge was closed before the answer came"
 
 _DEFAULTS = CallOptions()
 
@@ -76,7 +75,7 @@ class Caller:
         self._pauses.add(pause)
         try:
             if not await pause:
-                raise ToolCommunicationError(method, CANCELLED, _CLOSED)
+                raise ToolCommunicationError(method, CANCELLED, CLOSED)
         finally:
             self._pauses.discard(pause)
             timer.cancel()
@@ -222,7 +221,7 @@ class Caller:
             raise ToolCommunicationError(what, DEADLINE_EXCEEDED, text) from None
         # What was not cancelled from outside has ended with its channel.
         if not was_cancelled():
-            raise ToolCommunicationError(what, CANCELLED, _CLOSED) from None
+            raise ToolCommunicationError(what, CANCELLED, CLOSED) from None
 
 
 def _end(pause: asyncio.Future[bool], goes_on: bool) -> None:

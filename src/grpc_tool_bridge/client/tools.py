@@ -1,8 +1,7 @@
 """The tools of a session as its client has them, while they come and go."""
 
-import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from typing import Any, NoReturn
 from weakref import WeakValueDictionary
@@ -230,7 +229,7 @@ async def read_tools(caller: Caller) -> tuple[list[ToolSpec], int]:
         ToolBridgeError, ToolCommunicationError: As of ``Caller.call``.
     """
     session_id = caller.require_session()
-    waits: Iterator[float] | None = None
+    waits = back_off()
     for left in reversed(range(MAX_LISTS)):
         try:
             return await _read_pages(caller, session_id)
@@ -238,8 +237,7 @@ async def read_tools(caller: Caller) -> tuple[list[ToolSpec], int]:
             if not left:
                 raise
             _log.debug("the tools of session %s are listed again: %s", session_id, error)
-        waits = waits or back_off()
-        await asyncio.sleep(next(waits))
+        await caller.pause(next(waits), _METHOD)
     raise AssertionError("the last try returns or raises")
 
 

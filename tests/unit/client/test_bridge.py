@@ -20,13 +20,15 @@ from grpc_tool_bridge import (
     deserialize_value,
 )
 from grpc_tool_bridge.client.bridge import is_retryable
+from grpc_tool_bridge.client.caller import Caller
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ErrorInfo,
+    GetSessionToolsResponse,
     HeartbeatResponse,
     InitializeSessionResponse,
     ToolCallResponse,
 )
-from integration.connections import loop_threads
+from integration.connections import loop_threads, soon
 from unit.client.fakes import ENDED, OPENED, FakeTransport, answer, client_of, rpc_error
 
 
@@ -94,6 +96,34 @@ async def test_the_time_that_the_answer_names_is_waited(no_waiting: list[float])
 
     assert await ToolBridge(client_of(transport)).execute_with_retry("add") == 1
     assert no_waiting == [2.5]
+
+
+@pytest.mark.parametrize("waits_to", ["call", "list"])
+async def test_a_bridge_that_is_closed_while_it_waits_to_try_again_does_not(
+    waits_to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = asyncio.Event()
+    pause = Caller.pause
+
+    async def wait_long(caller: Caller, _: float, method: str = "") -> None:
+        asyncio.get_running_loop().call_soon(waiting.set)
+        await pause(caller, 3_600, method)
+
+    monkeypatch.setattr(Caller, "pause", wait_long)
+    changed = GetSessionToolsResponse(tools=[ToolSpec(name="a")], revision=1, next_page_token="more")
+    transport = FakeTransport(
+        ExecuteTool=rpc_error(grpc.StatusCode.UNAVAILABLE),
+        GetSessionTools=[changed, GetSessionToolsResponse(tools=[ToolSpec(name="b")], revision=2)],
+    )
+    client = client_of(transport)
+    bridge = ToolBridge(client)
+    trying = asyncio.create_task(bridge.execute_with_retry("add", 1) if waits_to == "call" else client.refresh_tools())
+    await soon(waiting.wait())
+    count = transport.count("ExecuteTool"), transport.count("GetSessionTools")
+    await client.close()
+    with pytest.raises(ToolCommunicationError, match="the bridge was closed"):
+        await soon(trying)
+    assert (transport.count("ExecuteTool"), transport.count("GetSessionTools")) == count
 
 
 async def test_the_rule_of_what_is_tried_again_can_be_replaced(no_waiting: list[float]) -> None:
