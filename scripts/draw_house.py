@@ -69,7 +69,7 @@ def draw_floors() -> str:
             x = MARGIN + place * (width + GAP)
             parts.append(f'<rect class="box" x="{x:.0f}" y="{y}" width="{width:.0f}" height="{ROW}" rx="6"/>')
             parts.append(f'<text class="name" x="{x + 10:.0f}" y="{y + 20}">{room}</text>')
-            for line, words in enumerate(_wrapped(noun(room), int(width / 6.1))[:2]):
+            for line, words in enumerate(_wrapped(noun(room), int(width / 6.8))):
                 parts.append(f'<text class="noun" x="{x + 10:.0f}" y="{y + 36 + 14 * line}">{escape(words)}</text>')
     height = MARGIN * 2 + len(rows) * (ROW + GAP) - GAP
     return _svg(parts, height, "Rooms by floor; each imports only what stands below it")

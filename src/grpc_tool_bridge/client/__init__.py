@@ -1,1 +1,1 @@
-"""A bridge and what it is made of: calls, proxies, variables, agents, and what goes on over the next connection."""
+"""A bridge and its parts: calls, proxies, variables, agents, reconnection."""

@@ -54,12 +54,7 @@ class Admission:
         active: Calls, streams and batches that run or wait.
     """
 
-    def __init__(
-        self,
-        store: SessionStore,
-        registry: ToolRegistry,
-        orphaned: TaskSet,
-    ) -> None:
+    def __init__(self, store: SessionStore, registry: ToolRegistry, orphaned: TaskSet) -> None:
         self.draining = False
         self.active = 0
         self._store = store
@@ -288,8 +283,7 @@ class Admission:
             call.uncharge()
         if call.root is not None:
             call.root.descendants -= 1
-        for limiter in permits:
-            limiter.release()
+        release(permits)
         session, metrics = call.session, call.tool.metrics
         if session.idle is not None and not session.active:
             session.idle.notify_all()

@@ -1,1 +1,1 @@
-"""What a model reads and writes of values and names; shared by agents, adapters and gateways."""
+"""What a model reads and writes: values, names and errors as text."""

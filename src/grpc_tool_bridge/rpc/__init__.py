@@ -1,1 +1,1 @@
-"""What every transport shares: the methods, the defaults of a session, the wire format, the bounds of requests."""
+"""What every transport shares: methods, contexts, wire format, bounds and budgets."""

@@ -11,15 +11,8 @@ class RequestContext:
     """What is known of a request beside its message.
 
     It is made once, where the request enters, and passed down as one argument. A link's incoming call is one itself, so
-    that nothing more is allocated for it.
-
-    Args:
-        deadline: See the attribute.
-        parent: See the attribute.
-        peer: See the attribute.
-        payload: See the attribute.
-        size: See the attribute; that of the payload where not given.
-        principal: See the attribute.
+    that nothing more is allocated for it. Each argument is the attribute of its name; ``size`` is that of the payload
+    where not given.
 
     Attributes:
         deadline: When its caller stops waiting, on the monotonic clock; None: the transport set no deadline.

@@ -1,7 +1,7 @@
 """The workers that have dialled in: what they offer, whether they answer, and what becomes of those that are lost.
 
 A worker that stops answering pings is suspect: it gets no new calls, and those that may be repeated go to another. It
-may merely be busy, so its other calls stay with it until it is out.
+may merely be busy, so its other calls stay with it until it is disconnected.
 """
 
 import asyncio
