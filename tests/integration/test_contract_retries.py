@@ -22,9 +22,9 @@ from grpc_tool_bridge import (
     tool,
 )
 from grpc_tool_bridge.client.bridge import is_retryable
-from grpc_tool_bridge.client.caller import Caller
 from integration.connections import Connect, loop_threads, soon, until
 from support.patience import PATIENCE
+from support.waits import waits as waits  # noqa: PLC0414 - a fixture
 
 
 class Flaky:
@@ -46,17 +46,7 @@ class BusyError(Exception):
     retryable = True
 
 
-@pytest.fixture(autouse=True)
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Keeps what a retry would wait for, instead of waiting."""
-    waited: list[float] = []
-
-    async def note(_: Caller, seconds: float, method: str = "") -> None:
-        waited.append(seconds)
-        await asyncio.sleep(0)
-
-    monkeypatch.setattr(Caller, "pause", note)
-    return waited
+pytestmark = pytest.mark.usefixtures("waits")
 
 
 async def test_a_call_with_an_idempotency_key_runs_once(connect: Connect) -> None:

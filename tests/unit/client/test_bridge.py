@@ -55,17 +55,17 @@ async def test_every_way_to_call_a_tool_sends_its_arguments(call: Callable[[Tool
 # --------------------------------------------------------------------------------------------------------- retries
 
 
-async def test_a_retryable_failure_is_tried_again_with_growing_waits(no_waiting: list[float]) -> None:
+async def test_a_retryable_failure_is_tried_again_with_growing_waits(waits: list[float]) -> None:
     lost = rpc_error(grpc.StatusCode.UNAVAILABLE)
     transport = FakeTransport(ExecuteTool=[lost, lost, lost, answer("done")])
 
     assert await ToolBridge(client_of(transport)).execute_with_retry("add", 1, max_retries=3) == "done"
 
     assert transport.count("ExecuteTool") == 4
-    assert [0.05 <= no_waiting[0] <= 0.1, 0.1 <= no_waiting[1] <= 0.2, 0.2 <= no_waiting[2] <= 0.4] == [True] * 3
+    assert [0.05 <= waits[0] <= 0.1, 0.1 <= waits[1] <= 0.2, 0.2 <= waits[2] <= 0.4] == [True] * 3
 
 
-async def test_the_last_error_is_raised_when_no_try_is_left(no_waiting: list[float]) -> None:
+async def test_the_last_error_is_raised_when_no_try_is_left(waits: list[float]) -> None:
     errors = [rpc_error(grpc.StatusCode.UNAVAILABLE, f"try {number}") for number in (1, 2)]
     transport = FakeTransport(ExecuteTool=errors)
 
@@ -81,7 +81,7 @@ async def test_the_last_error_is_raised_when_no_try_is_left(no_waiting: list[flo
         ToolCallResponse(error=ErrorInfo(type="ValidationError", message="no")),
     ],
 )
-async def test_a_failure_that_would_come_again_is_not_tried_again(failure: Any, no_waiting: list[float]) -> None:
+async def test_a_failure_that_would_come_again_is_not_tried_again(failure: Any, waits: list[float]) -> None:
     transport = FakeTransport(ExecuteTool=failure)
 
     with pytest.raises((ToolExecutionError, ToolCommunicationError)):
@@ -90,12 +90,12 @@ async def test_a_failure_that_would_come_again_is_not_tried_again(failure: Any, 
     assert transport.count("ExecuteTool") == 1
 
 
-async def test_the_time_that_the_answer_names_is_waited(no_waiting: list[float]) -> None:
+async def test_the_time_that_the_answer_names_is_waited(waits: list[float]) -> None:
     busy = ErrorInfo(type="ResourceExhausted", message="busy", details={"retry_after": "2.5"})
     transport = FakeTransport(ExecuteTool=[ToolCallResponse(error=busy), answer(1)])
 
     assert await ToolBridge(client_of(transport)).execute_with_retry("add") == 1
-    assert no_waiting == [2.5]
+    assert waits == [2.5]
 
 
 @pytest.mark.parametrize("waits_to", ["call", "list"])
@@ -126,7 +126,7 @@ async def test_a_bridge_that_is_closed_while_it_waits_to_try_again_does_not(
     assert (transport.count("ExecuteTool"), transport.count("GetSessionTools")) == count
 
 
-async def test_the_rule_of_what_is_tried_again_can_be_replaced(no_waiting: list[float]) -> None:
+async def test_the_rule_of_what_is_tried_again_can_be_replaced(waits: list[float]) -> None:
     failed = ToolCallResponse(error=ErrorInfo(type="FlakyError", message="?", details={"origin": "tool"}))
     transport = FakeTransport(ExecuteTool=[failed, answer(1)])
     bridge = ToolBridge(client_of(transport), retry_if=lambda error: error.error_type == "FlakyError")
@@ -138,7 +138,7 @@ def keys(transport: FakeTransport) -> list[str]:
     return [transport.request("ExecuteTool", index).idempotency_key for index in range(transport.count("ExecuteTool"))]
 
 
-async def test_every_try_has_the_same_key_and_every_call_another(no_waiting: list[float]) -> None:
+async def test_every_try_has_the_same_key_and_every_call_another(waits: list[float]) -> None:
     lost = rpc_error(grpc.StatusCode.UNAVAILABLE)
     busy = ToolCallResponse(error=ErrorInfo(type="ResourceExhausted", message="busy"))
     transport = FakeTransport(ExecuteTool=[lost, busy, lost, answer(1), answer(2)])
@@ -153,7 +153,7 @@ async def test_every_try_has_the_same_key_and_every_call_another(no_waiting: lis
     assert second not in first
 
 
-async def test_a_key_that_the_tool_has_is_that_of_every_try(no_waiting: list[float]) -> None:
+async def test_a_key_that_the_tool_has_is_that_of_every_try(waits: list[float]) -> None:
     busy = ErrorInfo(type="BusyError", message="?", retryable=True, details={"origin": "tool"})
     failed = ToolCallResponse(error=busy)
     transport = FakeTransport(ExecuteTool=[rpc_error(grpc.StatusCode.UNAVAILABLE), failed, answer(1)])
@@ -166,7 +166,7 @@ async def test_a_key_that_the_tool_has_is_that_of_every_try(no_waiting: list[flo
     assert transport.request("ExecuteTool").timeout_ms == 2_500
 
 
-async def test_what_the_tool_itself_raised_is_tried_again_under_another_key(no_waiting: list[float]) -> None:
+async def test_what_the_tool_itself_raised_is_tried_again_under_another_key(waits: list[float]) -> None:
     failed = ToolCallResponse(error=ErrorInfo(type="FlakyError", message="?", details={"origin": "tool"}))
     transport = FakeTransport(ExecuteTool=[rpc_error(grpc.StatusCode.UNAVAILABLE), failed, answer(1)])
     bridge = ToolBridge(client_of(transport), retry_if=lambda error: True)

@@ -30,7 +30,7 @@ async def test_a_session_is_opened_with_what_was_given() -> None:
     assert client.tools["add"].spec.tool_id == "id-1"
 
 
-async def test_an_id_is_generated_once_for_all_tries(no_waiting: list[float]) -> None:
+async def test_an_id_is_generated_once_for_all_tries(waits: list[float]) -> None:
     lost = rpc_error(grpc.StatusCode.UNAVAILABLE)
     transport = FakeTransport(InitializeSession=[lost, lost, InitializeSessionResponse(success=True)])
     client = client_of(transport, session_id=None)
@@ -39,10 +39,10 @@ async def test_an_id_is_generated_once_for_all_tries(no_waiting: list[float]) ->
 
     ids = {transport.request("InitializeSession", index).session_id for index in range(3)}
     assert ids == {client.session_id}
-    assert len(no_waiting) == 2
+    assert len(waits) == 2
 
 
-async def test_a_session_whose_first_answer_was_lost_is_its_creator_s_all_the_same(no_waiting: list[float]) -> None:
+async def test_a_session_whose_first_answer_was_lost_is_its_creator_s_all_the_same(waits: list[float]) -> None:
     there = InitializeSessionResponse(success=True, resumed=True)
     transport = FakeTransport(InitializeSession=[rpc_error(grpc.StatusCode.UNAVAILABLE), there])
     client = client_of(transport, session_id=None)
@@ -61,7 +61,7 @@ async def test_the_session_that_the_hub_names_counts() -> None:
     assert client.session_id == "other"
 
 
-async def test_a_hub_that_is_not_there_is_an_error_once_the_time_is_over(no_waiting: list[float]) -> None:
+async def test_a_hub_that_is_not_there_is_an_error_once_the_time_is_over(waits: list[float]) -> None:
     transport = FakeTransport(InitializeSession=rpc_error(grpc.StatusCode.UNAVAILABLE, "refused"))
 
     with pytest.raises(ToolCommunicationError, match="refused") as caught:
@@ -71,11 +71,11 @@ async def test_a_hub_that_is_not_there_is_an_error_once_the_time_is_over(no_wait
         f"Does a hub run at {transport.where}? grpc-tool-bridge serve --tools … starts one."
     ]
     assert transport.count("InitializeSession") == 1
-    assert no_waiting == []
+    assert waits == []
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.DEADLINE_EXCEEDED])
-async def test_only_a_hub_that_is_not_there_is_tried_again(code: grpc.StatusCode, no_waiting: list[float]) -> None:
+async def test_only_a_hub_that_is_not_there_is_tried_again(code: grpc.StatusCode, waits: list[float]) -> None:
     transport = FakeTransport(InitializeSession=rpc_error(code))
 
     with pytest.raises(ToolCommunicationError):
