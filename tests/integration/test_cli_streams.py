@@ -114,9 +114,10 @@ def test_input_that_cannot_be_read_is_one_line_and_exit_2(hub: dict[str, Any], l
 
 
 @pytest.mark.parametrize("line", ["PROGRAM --help", "PROGRAM serve --help", "PROGRAM tools HUB", "PROGRAM --version"])
-def test_a_pipe_without_a_reader_ends_any_command_quietly(hub: dict[str, Any], line: str) -> None:
+def test_a_pipe_without_a_reader_ends_any_command_quietly(hub: dict[str, Any], line: str, tmp_path: Path) -> None:
     # The reader has gone before anything is written.
-    code, _, err = shell(f"mkfifo p; exec 4<>p 5>p; exec 4<&-; rm p; {line} >&5", hub)
+    pipe = shlex.quote(str(tmp_path / "pipe"))
+    code, _, err = shell(f"mkfifo {pipe}; exec 4<>{pipe} 5>{pipe}; exec 4<&-; {line} >&5", hub)
     assert (code, err) == (141, "")
 
 
