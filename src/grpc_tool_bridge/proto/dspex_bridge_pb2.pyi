@@ -3,7 +3,7 @@
 isort:skip_file
 The wire of the gRPC tool bridge.
 
-One hub serves `SnakepitBridge`. Clients call it; workers dial it and offer tools over `Link`.
+One hub serves `SnakepitBridge` and `ToolBridgeAdmin`. Clients call it; workers dial it and offer tools over `Link`.
 Field numbers and names are fixed: peers in several languages are written against them.
 
 Conventions
@@ -2334,10 +2334,27 @@ global___Envelope = Envelope
 class LinkHello(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class MetadataEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     PROTOCOL_FIELD_NUMBER: builtins.int
     PEER_FIELD_NUMBER: builtins.int
     FEATURES_FIELD_NUMBER: builtins.int
     CAPACITY_FIELD_NUMBER: builtins.int
+    METADATA_FIELD_NUMBER: builtins.int
     protocol: builtins.int
     """1."""
     peer: builtins.str
@@ -2348,6 +2365,10 @@ class LinkHello(google.protobuf.message.Message):
     """
     @property
     def features(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """What else a side says of itself, such as "authorization" where the stream has no metadata of its own."""
+
     def __init__(
         self,
         *,
@@ -2355,8 +2376,9 @@ class LinkHello(google.protobuf.message.Message):
         peer: builtins.str = ...,
         features: collections.abc.Iterable[builtins.str] | None = ...,
         capacity: builtins.int = ...,
+        metadata: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["capacity", b"capacity", "features", b"features", "peer", b"peer", "protocol", b"protocol"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["capacity", b"capacity", "features", b"features", "metadata", b"metadata", "peer", b"peer", "protocol", b"protocol"]) -> None: ...
 
 global___LinkHello = LinkHello
 
@@ -2397,6 +2419,7 @@ class LinkCall(google.protobuf.message.Message):
     def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """"tool-bridge-origin" in a call that a worker's tool makes: the number of the call of the hub that it makes it for,
         on the same link. It shares that call's deadline, place and end.
+        "tool-bridge-asks", with any value, in a call that the hub makes of a worker: its tool may ask (`LinkEvent.ask`).
         """
 
     def __init__(
@@ -2473,25 +2496,91 @@ global___LinkDrain = LinkDrain
 
 @typing.final
 class LinkEvent(google.protobuf.message.Message):
+    """Of a call that is not answered yet. `answer` goes to whoever serves the call, all else to its caller."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     PROGRESS_FIELD_NUMBER: builtins.int
     LOG_FIELD_NUMBER: builtins.int
+    ASK_FIELD_NUMBER: builtins.int
+    ANSWER_FIELD_NUMBER: builtins.int
     @property
     def progress(self) -> global___Progress: ...
     @property
     def log(self) -> global___LogRecord: ...
+    @property
+    def ask(self) -> global___Ask:
+        """Only to a caller that can answer: a client whose hello has the feature "ask", a hub that said so in the call."""
+
+    @property
+    def answer(self) -> global___Answer: ...
     def __init__(
         self,
         *,
         progress: global___Progress | None = ...,
         log: global___LogRecord | None = ...,
+        ask: global___Ask | None = ...,
+        answer: global___Answer | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["kind", b"kind", "log", b"log", "progress", b"progress"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["kind", b"kind", "log", b"log", "progress", b"progress"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["progress", "log"] | None: ...
+    def HasField(self, field_name: typing.Literal["answer", b"answer", "ask", b"ask", "kind", b"kind", "log", b"log", "progress", b"progress"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["answer", b"answer", "ask", b"ask", "kind", b"kind", "log", b"log", "progress", b"progress"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["progress", "log", "ask", "answer"] | None: ...
 
 global___LinkEvent = LinkEvent
+
+@typing.final
+class Ask(google.protobuf.message.Message):
+    """A question that a tool has for whoever called it. Its call waits for the answer, within its deadline."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    SCHEMA_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """Names it within its call. Several may be open at once."""
+    message: builtins.str
+    """For a person to read."""
+    schema: builtins.str
+    """JSON Schema (text) of the content that is wanted, an object; empty: only whether it is accepted."""
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        message: builtins.str = ...,
+        schema: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["id", b"id", "message", b"message", "schema", b"schema"]) -> None: ...
+
+global___Ask = Ask
+
+@typing.final
+class Answer(google.protobuf.message.Message):
+    """The answer to an Ask; one to an Ask that is not open is dropped."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    ACTION_FIELD_NUMBER: builtins.int
+    CONTENT_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    action: builtins.str
+    """"accept", "decline" or "cancel" (it was neither accepted nor declined)."""
+    @property
+    def content(self) -> google.protobuf.struct_pb2.Struct:
+        """With "accept", what fits the schema."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        action: builtins.str = ...,
+        content: google.protobuf.struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["content", b"content"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["action", b"action", "content", b"content", "id", b"id"]) -> None: ...
+
+global___Answer = Answer
 
 @typing.final
 class Progress(google.protobuf.message.Message):
@@ -2561,6 +2650,443 @@ class LogRecord(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["fields", b"fields", "level", b"level", "logger", b"logger", "message", b"message", "timestamp", b"timestamp"]) -> None: ...
 
 global___LogRecord = LogRecord
+
+@typing.final
+class ListSessionsRequest(google.protobuf.message.Message):
+    """------------------------------------------------------------------------------------------------------- admin"""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    page_token: builtins.str
+    page_size: builtins.int
+    def __init__(
+        self,
+        *,
+        page_token: builtins.str = ...,
+        page_size: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+global___ListSessionsRequest = ListSessionsRequest
+
+@typing.final
+class ListSessionsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SESSIONS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def sessions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SessionInfo]: ...
+    def __init__(
+        self,
+        *,
+        sessions: collections.abc.Iterable[global___SessionInfo] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "sessions", b"sessions"]) -> None: ...
+
+global___ListSessionsResponse = ListSessionsResponse
+
+@typing.final
+class ListWorkersRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    page_token: builtins.str
+    page_size: builtins.int
+    def __init__(
+        self,
+        *,
+        page_token: builtins.str = ...,
+        page_size: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+global___ListWorkersRequest = ListWorkersRequest
+
+@typing.final
+class ListWorkersResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    WORKERS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def workers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___WorkerInfo]: ...
+    def __init__(
+        self,
+        *,
+        workers: collections.abc.Iterable[global___WorkerInfo] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "workers", b"workers"]) -> None: ...
+
+global___ListWorkersResponse = ListWorkersResponse
+
+@typing.final
+class WorkerInfo(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    WORKER_ID_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    CAPACITY_FIELD_NUMBER: builtins.int
+    ACTIVE_CALLS_FIELD_NUMBER: builtins.int
+    CONNECTED_AT_FIELD_NUMBER: builtins.int
+    TOOLS_FIELD_NUMBER: builtins.int
+    TOOL_COUNT_FIELD_NUMBER: builtins.int
+    PEER_FIELD_NUMBER: builtins.int
+    worker_id: builtins.str
+    state: builtins.str
+    """"connected", "draining" (it takes no new calls) or "silent" (it has missed a sign of life)."""
+    capacity: builtins.int
+    """Calls that it takes at once; 0: no limit of its own."""
+    active_calls: builtins.int
+    """Calls that it has now."""
+    tool_count: builtins.int
+    peer: builtins.str
+    """The name for logs that it gave in its hello."""
+    @property
+    def connected_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def tools(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of the tools that it offers, at most 100 of them, sorted."""
+
+    def __init__(
+        self,
+        *,
+        worker_id: builtins.str = ...,
+        state: builtins.str = ...,
+        capacity: builtins.int = ...,
+        active_calls: builtins.int = ...,
+        connected_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        tools: collections.abc.Iterable[builtins.str] | None = ...,
+        tool_count: builtins.int = ...,
+        peer: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["connected_at", b"connected_at"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["active_calls", b"active_calls", "capacity", b"capacity", "connected_at", b"connected_at", "peer", b"peer", "state", b"state", "tool_count", b"tool_count", "tools", b"tools", "worker_id", b"worker_id"]) -> None: ...
+
+global___WorkerInfo = WorkerInfo
+
+@typing.final
+class ListCallsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    INCLUDE_ARGUMENTS_FIELD_NUMBER: builtins.int
+    page_token: builtins.str
+    page_size: builtins.int
+    session_id: builtins.str
+    """Empty: those of every session."""
+    include_arguments: builtins.bool
+    """Tells the arguments too, of those calls whose request the hub still holds."""
+    def __init__(
+        self,
+        *,
+        page_token: builtins.str = ...,
+        page_size: builtins.int = ...,
+        session_id: builtins.str = ...,
+        include_arguments: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["include_arguments", b"include_arguments", "page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id"]) -> None: ...
+
+global___ListCallsRequest = ListCallsRequest
+
+@typing.final
+class ListCallsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CALLS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def calls(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CallInfo]: ...
+    def __init__(
+        self,
+        *,
+        calls: collections.abc.Iterable[global___CallInfo] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["calls", b"calls", "next_page_token", b"next_page_token"]) -> None: ...
+
+global___ListCallsResponse = ListCallsResponse
+
+@typing.final
+class CallInfo(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class KwargsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @property
+        def value(self) -> google.protobuf.any_pb2.Any: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: google.protobuf.any_pb2.Any | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    CALL_ID_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    TOOL_ID_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    PARENT_ID_FIELD_NUMBER: builtins.int
+    WORKER_ID_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    STARTED_AT_FIELD_NUMBER: builtins.int
+    TIME_LEFT_MS_FIELD_NUMBER: builtins.int
+    PROGRESS_FIELD_NUMBER: builtins.int
+    ARGS_FIELD_NUMBER: builtins.int
+    KWARGS_FIELD_NUMBER: builtins.int
+    DURATION_US_FIELD_NUMBER: builtins.int
+    ERROR_FIELD_NUMBER: builtins.int
+    call_id: builtins.str
+    """The hub's own id of the call, unique while it runs."""
+    session_id: builtins.str
+    tool_id: builtins.str
+    request_id: builtins.str
+    """As its caller gave it; may be empty."""
+    parent_id: builtins.str
+    """Of the call whose tool made this one, or of the run of an agent; empty for a call from outside."""
+    worker_id: builtins.str
+    """Who runs it; empty: the hub itself, or nobody yet."""
+    state: builtins.str
+    """"waiting" (for a permit, or for a worker), "running", "done", "failed" or "cancelled"."""
+    time_left_ms: builtins.int
+    """Time that is left until its deadline."""
+    duration_us: builtins.int
+    """Of a call that has ended."""
+    @property
+    def started_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def progress(self) -> global___Progress:
+        """The last that its tool reported; absent where it reported none."""
+
+    @property
+    def args(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[google.protobuf.any_pb2.Any]:
+        """With include_arguments."""
+
+    @property
+    def kwargs(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, google.protobuf.any_pb2.Any]: ...
+    @property
+    def error(self) -> global___ErrorInfo:
+        """Of one that failed. The message is told only with include_arguments, since it may quote them."""
+
+    def __init__(
+        self,
+        *,
+        call_id: builtins.str = ...,
+        session_id: builtins.str = ...,
+        tool_id: builtins.str = ...,
+        request_id: builtins.str = ...,
+        parent_id: builtins.str = ...,
+        worker_id: builtins.str = ...,
+        state: builtins.str = ...,
+        started_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        time_left_ms: builtins.int = ...,
+        progress: global___Progress | None = ...,
+        args: collections.abc.Iterable[google.protobuf.any_pb2.Any] | None = ...,
+        kwargs: collections.abc.Mapping[builtins.str, google.protobuf.any_pb2.Any] | None = ...,
+        duration_us: builtins.int = ...,
+        error: global___ErrorInfo | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["error", b"error", "progress", b"progress", "started_at", b"started_at"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["args", b"args", "call_id", b"call_id", "duration_us", b"duration_us", "error", b"error", "kwargs", b"kwargs", "parent_id", b"parent_id", "progress", b"progress", "request_id", b"request_id", "session_id", b"session_id", "started_at", b"started_at", "state", b"state", "time_left_ms", b"time_left_ms", "tool_id", b"tool_id", "worker_id", b"worker_id"]) -> None: ...
+
+global___CallInfo = CallInfo
+
+@typing.final
+class CancelCallRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    call_id: builtins.str
+    """As in CallInfo."""
+    reason: builtins.str
+    """For its caller and the log; empty: "cancelled by an administrator"."""
+    def __init__(
+        self,
+        *,
+        call_id: builtins.str = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["call_id", b"call_id", "reason", b"reason"]) -> None: ...
+
+global___CancelCallRequest = CancelCallRequest
+
+@typing.final
+class ListRunsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    page_token: builtins.str
+    page_size: builtins.int
+    session_id: builtins.str
+    """Empty: those of every session."""
+    def __init__(
+        self,
+        *,
+        page_token: builtins.str = ...,
+        page_size: builtins.int = ...,
+        session_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id"]) -> None: ...
+
+global___ListRunsRequest = ListRunsRequest
+
+@typing.final
+class ListRunsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def runs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunInfo]: ...
+    def __init__(
+        self,
+        *,
+        runs: collections.abc.Iterable[global___RunInfo] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "runs", b"runs"]) -> None: ...
+
+global___ListRunsResponse = ListRunsResponse
+
+@typing.final
+class RunInfo(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: builtins.int
+    AGENT_ID_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    STARTED_AT_FIELD_NUMBER: builtins.int
+    CHUNKS_FIELD_NUMBER: builtins.int
+    READERS_FIELD_NUMBER: builtins.int
+    run_id: builtins.str
+    agent_id: builtins.str
+    session_id: builtins.str
+    state: builtins.str
+    """"running", "done", "failed" or "cancelled"."""
+    chunks: builtins.int
+    """Chunks that it has made so far."""
+    readers: builtins.int
+    """Who reads it now."""
+    @property
+    def started_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        run_id: builtins.str = ...,
+        agent_id: builtins.str = ...,
+        session_id: builtins.str = ...,
+        state: builtins.str = ...,
+        started_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        chunks: builtins.int = ...,
+        readers: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["started_at", b"started_at"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "chunks", b"chunks", "readers", b"readers", "run_id", b"run_id", "session_id", b"session_id", "started_at", b"started_at", "state", b"state"]) -> None: ...
+
+global___RunInfo = RunInfo
+
+@typing.final
+class WatchEventsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    KINDS_FIELD_NUMBER: builtins.int
+    INCLUDE_ARGUMENTS_FIELD_NUMBER: builtins.int
+    session_id: builtins.str
+    """Empty: those of every session."""
+    include_arguments: builtins.bool
+    """Tells the arguments and the results of calls too."""
+    @property
+    def kinds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Of "call", "worker", "session" and "log"; empty: all."""
+
+    def __init__(
+        self,
+        *,
+        session_id: builtins.str = ...,
+        kinds: collections.abc.Iterable[builtins.str] | None = ...,
+        include_arguments: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["include_arguments", b"include_arguments", "kinds", b"kinds", "session_id", b"session_id"]) -> None: ...
+
+global___WatchEventsRequest = WatchEventsRequest
+
+@typing.final
+class AdminEvent(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    TIMESTAMP_FIELD_NUMBER: builtins.int
+    OPERATION_FIELD_NUMBER: builtins.int
+    CALL_FIELD_NUMBER: builtins.int
+    WORKER_FIELD_NUMBER: builtins.int
+    SESSION_FIELD_NUMBER: builtins.int
+    LOG_FIELD_NUMBER: builtins.int
+    DROPPED_FIELD_NUMBER: builtins.int
+    RESULT_FIELD_NUMBER: builtins.int
+    sequence: builtins.int
+    """Rising by one for each event of this stream, those that were dropped included."""
+    operation: builtins.str
+    """"started", "moved" (it began to run, went to a worker, or reported progress) or "ended" of a call; "connected",
+    "draining", "changed" (its tools) or "disconnected" of a worker; "started" or "ended" of a session; empty for a log
+    line.
+    """
+    dropped: builtins.int
+    """Events before this one that this reader was too slow for."""
+    @property
+    def timestamp(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def call(self) -> global___CallInfo: ...
+    @property
+    def worker(self) -> global___WorkerInfo: ...
+    @property
+    def session(self) -> global___SessionInfo: ...
+    @property
+    def log(self) -> global___LogRecord: ...
+    @property
+    def result(self) -> google.protobuf.any_pb2.Any:
+        """With include_arguments, of a call that succeeded."""
+
+    def __init__(
+        self,
+        *,
+        sequence: builtins.int = ...,
+        timestamp: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        operation: builtins.str = ...,
+        call: global___CallInfo | None = ...,
+        worker: global___WorkerInfo | None = ...,
+        session: global___SessionInfo | None = ...,
+        log: global___LogRecord | None = ...,
+        dropped: builtins.int = ...,
+        result: google.protobuf.any_pb2.Any | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["call", b"call", "log", b"log", "result", b"result", "session", b"session", "subject", b"subject", "timestamp", b"timestamp", "worker", b"worker"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["call", b"call", "dropped", b"dropped", "log", b"log", "operation", b"operation", "result", b"result", "sequence", b"sequence", "session", b"session", "subject", b"subject", "timestamp", b"timestamp", "worker", b"worker"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["subject", b"subject"]) -> typing.Literal["call", "worker", "session", "log"] | None: ...
+
+global___AdminEvent = AdminEvent
 
 @typing.final
 class Json(google.protobuf.message.Message):

@@ -1021,3 +1021,300 @@ class SnakepitBridge(object):
             timeout,
             metadata,
             _registered_method=True)
+
+
+class ToolBridgeAdminStub(object):
+    """What goes on in the hub, for whoever runs it. Lists are sorted by id or age and paged: an answer has at most
+    `page_size` entries (0: 100; at most 1,000), and `next_page_token` asks for the rest; it is empty on the last page.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListSessions = channel.unary_unary(
+                '/dspex.bridge.ToolBridgeAdmin/ListSessions',
+                request_serializer=dspex__bridge__pb2.ListSessionsRequest.SerializeToString,
+                response_deserializer=dspex__bridge__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
+        self.ListWorkers = channel.unary_unary(
+                '/dspex.bridge.ToolBridgeAdmin/ListWorkers',
+                request_serializer=dspex__bridge__pb2.ListWorkersRequest.SerializeToString,
+                response_deserializer=dspex__bridge__pb2.ListWorkersResponse.FromString,
+                _registered_method=True)
+        self.ListCalls = channel.unary_unary(
+                '/dspex.bridge.ToolBridgeAdmin/ListCalls',
+                request_serializer=dspex__bridge__pb2.ListCallsRequest.SerializeToString,
+                response_deserializer=dspex__bridge__pb2.ListCallsResponse.FromString,
+                _registered_method=True)
+        self.CancelCall = channel.unary_unary(
+                '/dspex.bridge.ToolBridgeAdmin/CancelCall',
+                request_serializer=dspex__bridge__pb2.CancelCallRequest.SerializeToString,
+                response_deserializer=dspex__bridge__pb2.StatusResponse.FromString,
+                _registered_method=True)
+        self.ListRuns = channel.unary_unary(
+                '/dspex.bridge.ToolBridgeAdmin/ListRuns',
+                request_serializer=dspex__bridge__pb2.ListRunsRequest.SerializeToString,
+                response_deserializer=dspex__bridge__pb2.ListRunsResponse.FromString,
+                _registered_method=True)
+        self.WatchEvents = channel.unary_stream(
+                '/dspex.bridge.ToolBridgeAdmin/WatchEvents',
+                request_serializer=dspex__bridge__pb2.WatchEventsRequest.SerializeToString,
+                response_deserializer=dspex__bridge__pb2.AdminEvent.FromString,
+                _registered_method=True)
+
+
+class ToolBridgeAdminServicer(object):
+    """What goes on in the hub, for whoever runs it. Lists are sorted by id or age and paged: an answer has at most
+    `page_size` entries (0: 100; at most 1,000), and `next_page_token` asks for the rest; it is empty on the last page.
+    """
+
+    def ListSessions(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWorkers(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCalls(self, request, context):
+        """The calls that wait or run, the oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelCall(self, request, context):
+        """Cancels one call, with those that its tool made; its caller gets the error Cancelled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRuns(self, request, context):
+        """Runs of agents: under way, and over where their chunks are still kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchEvents(self, request, context):
+        """What happens from now on. A reader that is too slow loses the oldest events, and is told how many (`dropped`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ToolBridgeAdminServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSessions,
+                    request_deserializer=dspex__bridge__pb2.ListSessionsRequest.FromString,
+                    response_serializer=dspex__bridge__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'ListWorkers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWorkers,
+                    request_deserializer=dspex__bridge__pb2.ListWorkersRequest.FromString,
+                    response_serializer=dspex__bridge__pb2.ListWorkersResponse.SerializeToString,
+            ),
+            'ListCalls': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCalls,
+                    request_deserializer=dspex__bridge__pb2.ListCallsRequest.FromString,
+                    response_serializer=dspex__bridge__pb2.ListCallsResponse.SerializeToString,
+            ),
+            'CancelCall': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelCall,
+                    request_deserializer=dspex__bridge__pb2.CancelCallRequest.FromString,
+                    response_serializer=dspex__bridge__pb2.StatusResponse.SerializeToString,
+            ),
+            'ListRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRuns,
+                    request_deserializer=dspex__bridge__pb2.ListRunsRequest.FromString,
+                    response_serializer=dspex__bridge__pb2.ListRunsResponse.SerializeToString,
+            ),
+            'WatchEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEvents,
+                    request_deserializer=dspex__bridge__pb2.WatchEventsRequest.FromString,
+                    response_serializer=dspex__bridge__pb2.AdminEvent.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'dspex.bridge.ToolBridgeAdmin', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('dspex.bridge.ToolBridgeAdmin', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class ToolBridgeAdmin(object):
+    """What goes on in the hub, for whoever runs it. Lists are sorted by id or age and paged: an answer has at most
+    `page_size` entries (0: 100; at most 1,000), and `next_page_token` asks for the rest; it is empty on the last page.
+    """
+
+    @staticmethod
+    def ListSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dspex.bridge.ToolBridgeAdmin/ListSessions',
+            dspex__bridge__pb2.ListSessionsRequest.SerializeToString,
+            dspex__bridge__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWorkers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dspex.bridge.ToolBridgeAdmin/ListWorkers',
+            dspex__bridge__pb2.ListWorkersRequest.SerializeToString,
+            dspex__bridge__pb2.ListWorkersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCalls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dspex.bridge.ToolBridgeAdmin/ListCalls',
+            dspex__bridge__pb2.ListCallsRequest.SerializeToString,
+            dspex__bridge__pb2.ListCallsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dspex.bridge.ToolBridgeAdmin/CancelCall',
+            dspex__bridge__pb2.CancelCallRequest.SerializeToString,
+            dspex__bridge__pb2.StatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dspex.bridge.ToolBridgeAdmin/ListRuns',
+            dspex__bridge__pb2.ListRunsRequest.SerializeToString,
+            dspex__bridge__pb2.ListRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/dspex.bridge.ToolBridgeAdmin/WatchEvents',
+            dspex__bridge__pb2.WatchEventsRequest.SerializeToString,
+            dspex__bridge__pb2.AdminEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

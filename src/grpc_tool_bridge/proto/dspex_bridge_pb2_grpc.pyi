@@ -3,7 +3,7 @@
 isort:skip_file
 The wire of the gRPC tool bridge.
 
-One hub serves `SnakepitBridge`. Clients call it; workers dial it and offer tools over `Link`.
+One hub serves `SnakepitBridge` and `ToolBridgeAdmin`. Clients call it; workers dial it and offer tools over `Link`.
 Field numbers and names are fixed: peers in several languages are written against them.
 
 Conventions
@@ -464,3 +464,135 @@ class SnakepitBridgeServicer(metaclass=abc.ABCMeta):
         """All of the above, in both directions, multiplexed over one stream."""
 
 def add_SnakepitBridgeServicer_to_server(servicer: SnakepitBridgeServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
+
+class ToolBridgeAdminStub:
+    """What goes on in the hub, for whoever runs it. Lists are sorted by id or age and paged: an answer has at most
+    `page_size` entries (0: 100; at most 1,000), and `next_page_token` asks for the rest; it is empty on the last page.
+    """
+
+    def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
+    ListSessions: grpc.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.ListSessionsRequest,
+        dspex_bridge_pb2.ListSessionsResponse,
+    ]
+
+    ListWorkers: grpc.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.ListWorkersRequest,
+        dspex_bridge_pb2.ListWorkersResponse,
+    ]
+
+    ListCalls: grpc.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.ListCallsRequest,
+        dspex_bridge_pb2.ListCallsResponse,
+    ]
+    """The calls that wait or run, the oldest first."""
+
+    CancelCall: grpc.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.CancelCallRequest,
+        dspex_bridge_pb2.StatusResponse,
+    ]
+    """Cancels one call, with those that its tool made; its caller gets the error Cancelled."""
+
+    ListRuns: grpc.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.ListRunsRequest,
+        dspex_bridge_pb2.ListRunsResponse,
+    ]
+    """Runs of agents: under way, and over where their chunks are still kept."""
+
+    WatchEvents: grpc.UnaryStreamMultiCallable[
+        dspex_bridge_pb2.WatchEventsRequest,
+        dspex_bridge_pb2.AdminEvent,
+    ]
+    """What happens from now on. A reader that is too slow loses the oldest events, and is told how many (`dropped`)."""
+
+class ToolBridgeAdminAsyncStub:
+    """What goes on in the hub, for whoever runs it. Lists are sorted by id or age and paged: an answer has at most
+    `page_size` entries (0: 100; at most 1,000), and `next_page_token` asks for the rest; it is empty on the last page.
+    """
+
+    ListSessions: grpc.aio.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.ListSessionsRequest,
+        dspex_bridge_pb2.ListSessionsResponse,
+    ]
+
+    ListWorkers: grpc.aio.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.ListWorkersRequest,
+        dspex_bridge_pb2.ListWorkersResponse,
+    ]
+
+    ListCalls: grpc.aio.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.ListCallsRequest,
+        dspex_bridge_pb2.ListCallsResponse,
+    ]
+    """The calls that wait or run, the oldest first."""
+
+    CancelCall: grpc.aio.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.CancelCallRequest,
+        dspex_bridge_pb2.StatusResponse,
+    ]
+    """Cancels one call, with those that its tool made; its caller gets the error Cancelled."""
+
+    ListRuns: grpc.aio.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.ListRunsRequest,
+        dspex_bridge_pb2.ListRunsResponse,
+    ]
+    """Runs of agents: under way, and over where their chunks are still kept."""
+
+    WatchEvents: grpc.aio.UnaryStreamMultiCallable[
+        dspex_bridge_pb2.WatchEventsRequest,
+        dspex_bridge_pb2.AdminEvent,
+    ]
+    """What happens from now on. A reader that is too slow loses the oldest events, and is told how many (`dropped`)."""
+
+class ToolBridgeAdminServicer(metaclass=abc.ABCMeta):
+    """What goes on in the hub, for whoever runs it. Lists are sorted by id or age and paged: an answer has at most
+    `page_size` entries (0: 100; at most 1,000), and `next_page_token` asks for the rest; it is empty on the last page.
+    """
+
+    @abc.abstractmethod
+    def ListSessions(
+        self,
+        request: dspex_bridge_pb2.ListSessionsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[dspex_bridge_pb2.ListSessionsResponse, collections.abc.Awaitable[dspex_bridge_pb2.ListSessionsResponse]]: ...
+
+    @abc.abstractmethod
+    def ListWorkers(
+        self,
+        request: dspex_bridge_pb2.ListWorkersRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[dspex_bridge_pb2.ListWorkersResponse, collections.abc.Awaitable[dspex_bridge_pb2.ListWorkersResponse]]: ...
+
+    @abc.abstractmethod
+    def ListCalls(
+        self,
+        request: dspex_bridge_pb2.ListCallsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[dspex_bridge_pb2.ListCallsResponse, collections.abc.Awaitable[dspex_bridge_pb2.ListCallsResponse]]:
+        """The calls that wait or run, the oldest first."""
+
+    @abc.abstractmethod
+    def CancelCall(
+        self,
+        request: dspex_bridge_pb2.CancelCallRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[dspex_bridge_pb2.StatusResponse, collections.abc.Awaitable[dspex_bridge_pb2.StatusResponse]]:
+        """Cancels one call, with those that its tool made; its caller gets the error Cancelled."""
+
+    @abc.abstractmethod
+    def ListRuns(
+        self,
+        request: dspex_bridge_pb2.ListRunsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[dspex_bridge_pb2.ListRunsResponse, collections.abc.Awaitable[dspex_bridge_pb2.ListRunsResponse]]:
+        """Runs of agents: under way, and over where their chunks are still kept."""
+
+    @abc.abstractmethod
+    def WatchEvents(
+        self,
+        request: dspex_bridge_pb2.WatchEventsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[dspex_bridge_pb2.AdminEvent], collections.abc.AsyncIterator[dspex_bridge_pb2.AdminEvent]]:
+        """What happens from now on. A reader that is too slow loses the oldest events, and is told how many (`dropped`)."""
+
+def add_ToolBridgeAdminServicer_to_server(servicer: ToolBridgeAdminServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
