@@ -214,7 +214,7 @@ async def test_a_worker_that_hangs_up_in_a_call_costs_only_what_must_not_be_repe
     crew: Crew, raw: RawWorker
 ) -> None:
     # Of the same schema as the healthy worker's, so that the hub may choose either.
-    registered = crew.hub.registry._global["repeatable"]
+    registered = crew.hub.store.tools["repeatable"]
     assert (await raw.register(registered.spec, worker_id="raw")).success
     others = [asyncio.create_task(crew.call("repeatable")) for _ in range(2)]
     await raw.called()

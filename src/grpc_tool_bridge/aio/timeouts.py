@@ -98,15 +98,11 @@ def within(awaitable: Awaitable[Any], seconds: float) -> Generator[Any, Any, Any
     """Awaits ``awaitable`` for at most ``seconds``; ``asyncio.timeout`` for the path of every call.
 
     What is done at its first step, as a call within the process mostly is, costs neither a timer nor a look at the
-    running task. What keeps its own time, as a call over a link does, is told the time instead.
+    running task.
 
     Raises:
         ExpiredError: It took longer; it has been cancelled.
     """
-    set_timeout = getattr(awaitable, "set_timeout", None)
-    if set_timeout is not None:
-        set_timeout(seconds)
-        return (yield from awaitable.__await__())
     steps: Any = awaitable.__await__()
     try:
         waits_for = steps.send(None)

@@ -122,7 +122,12 @@ class Caller:
             call = getattr(self.transport.stub, method)(request)
             if on_call is not None:
                 on_call(call)
-            return await within(call, timeout + CLIENT_SLACK)
+            set_timeout = getattr(call, "set_timeout", None)
+            if set_timeout is None:
+                return await within(call, timeout + CLIENT_SLACK)
+            # What goes over a link keeps its own time.
+            set_timeout(timeout + CLIENT_SLACK)
+            return await call
         except (RpcError, ExpiredError, asyncio.CancelledError) as error:
             self._raise_failure(error, method, tool, timeout)
             raise

@@ -102,7 +102,9 @@ class Admission:
             session = self._store.find(session_id)
         else:
             session = self.require_session(session_id)
-        tool = self._registry.find(session, request.tool_id)
+        tool = self._store.tool_of(session, request.tool_id)
+        if tool is None:
+            raise self._registry.not_found(session, request.tool_id)
         size = size or request.ByteSize()
         # In a smaller one no text and no list can be over its bound.
         if size > MAX_NAME_CHARS:

@@ -62,9 +62,13 @@ class ForwardedResponse:
                 self.success = found.get(_SUCCESS) == 1 and _RESULT in found
                 if self.success:
                     return
-            message = self._message = read_message(ToolCallResponse, data, "the message")
+                message = read_message(ToolCallResponse, data, "the message")
+            else:
+                # So few bytes cannot have too many nodes.
+                message = ToolCallResponse.FromString(data)
         except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the worker's fault
             raise _unreadable(f"the answer to {tool_name}", failure) from None
+        self._message = message
         self.success = message.success
         if not message.success:
             if not message.error.type:

@@ -10,7 +10,7 @@ from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource, tool_not_found
 from grpc_tool_bridge.core.sessions import Session, SessionStore
 from grpc_tool_bridge.core.tool_pages import Page, tool_page
-from grpc_tool_bridge.errors import SessionError, SessionExpiredError, ToolBridgeError
+from grpc_tool_bridge.errors import NotFoundError, SessionError, SessionExpiredError, ToolBridgeError
 from grpc_tool_bridge.errors.near_names import MAX_NAMES
 
 _NONE: dict[str, RegisteredTool] = {}
@@ -45,7 +45,6 @@ class ToolRegistry:
     def __init__(self, store: SessionStore | None = None, metrics: Metrics | None = None) -> None:
         self.store = store if store is not None else SessionStore()
         self._metrics = metrics or Metrics()
-        self._global: dict[str, RegisteredTool] = {}
         self._global_revision = 0
         self._global_removed_at = 0
         # The hub's tools by name, made when first asked for: sessions with none of their own share it, and so do the
@@ -77,7 +76,7 @@ class ToolRegistry:
         if session_id:
             added = self.store.add_tools(session_id, tools, replaced=replaced)
         else:
-            added = self.store.add_global_tools(self._global, tools, replaced=replaced)
+            added = self.store.add_global_tools(tools, replaced=replaced)
             if added:
                 self._global_revision = added[-1].revision
                 self._shared = None
@@ -90,7 +89,7 @@ class ToolRegistry:
     def unregister(self, session_id: str, tool_ids: Collection[str]) -> list[str]:
         """Removes tools of one scope, those of ``tool_ids`` that are there; returns their ids."""
         session = self.store.find(session_id) if session_id else None
-        tools = self._global if session is None else session.tools or _NONE
+        tools = self.store.tools if session is None else session.tools or _NONE
         taken = [tool for tool_id in tool_ids if (tool := tools.pop(tool_id, None)) is not None]
         if taken:
             self.store.tools_removed(taken)
@@ -109,7 +108,7 @@ class ToolRegistry:
         Raises:
             SessionError: There is no such session.
         """
-        return self.store.find(session_id).tools or _NONE if session_id else self._global
+        return self.store.find(session_id).tools or _NONE if session_id else self.store.tools
 
     def is_gone(self, tool: RegisteredTool) -> bool:
         """Tells whether a tool of a worker is registered no more."""
@@ -117,7 +116,7 @@ class ToolRegistry:
             session = self.store.peek(tool.session_id) if tool.session_id else None
         except SessionError:
             return True
-        tools = self._global if session is None else session.tools or _NONE
+        tools = self.store.tools if session is None else session.tools or _NONE
         return tools.get(tool.id) is not tool
 
     def drop(self, tools: Iterable[RegisteredTool]) -> None:
@@ -137,14 +136,16 @@ class ToolRegistry:
         Raises:
             NotFoundError: It sees none of this id.
         """
-        tool = session.tools.get(tool_id) if session.tools is not None else None
+        tool = self.store.tool_of(session, tool_id)
         if tool is None:
-            tool = self._global.get(tool_id)
-            if tool is None:
-                count = len(self._global) + len(session.tools or ())
-                ids = {tool.id for tool in self.visible(session)} if count <= MAX_NAMES else ()
-                raise tool_not_found(tool_id, f"session {session.id!r}", ids)
+            raise self.not_found(session, tool_id)
         return tool
+
+    def not_found(self, session: Session, tool_id: str) -> NotFoundError:
+        """Makes the error for a tool that a session does not see; it names those that are called nearly so."""
+        count = len(self.store.tools) + len(session.tools or ())
+        ids = {tool.id for tool in self.visible(session)} if count <= MAX_NAMES else ()
+        return tool_not_found(tool_id, f"session {session.id!r}", ids)
 
     def visible(self, session: Session | None) -> list[RegisteredTool]:
         """Lists the tools that a session sees, by name; of None: the hub's."""
@@ -153,7 +154,7 @@ class ToolRegistry:
     def count(self, session: Session) -> int:
         """Counts the tools that a session sees."""
         if not session.tools:
-            return len(self._global)
+            return len(self.store.tools)
         shared = self._by_name(None)
         return len(shared) + sum(tool.name not in shared for tool in session.tools.values())
 
@@ -234,7 +235,7 @@ class ToolRegistry:
     def _by_name(self, session: Session | None) -> Mapping[str, RegisteredTool]:
         """Returns the tools that a session sees, sorted by name; nobody changes what is returned."""
         if self._shared is None:
-            self._shared = {tool.name: tool for tool in sorted(self._global.values(), key=_name)}
+            self._shared = {tool.name: tool for tool in sorted(self.store.tools.values(), key=_name)}
         if session is None or not session.tools:
             return self._shared
         tools = {**self._shared, **{tool.name: tool for tool in session.tools.values()}}

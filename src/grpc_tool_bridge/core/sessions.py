@@ -163,6 +163,7 @@ class SessionStore:
         memory: The hub's budget; one of its own where not given.
 
     Attributes:
+        tools: Those that every session sees, by id.
         tool_bytes: What the tools of the hub and of all sessions count for.
         journal: Told of each change; None: nobody is.
     """
@@ -184,6 +185,7 @@ class SessionStore:
         # The least recently active first.
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._ended: OrderedDict[str, str] = OrderedDict()
+        self.tools: dict[str, RegisteredTool] = {}
         self.tool_bytes = 0
         self.journal: Journal | None = None
 
@@ -386,20 +388,16 @@ class SessionStore:
         return added
 
     def add_global_tools(
-        self,
-        known: dict[str, RegisteredTool],
-        tools: Iterable[ToolSource],
-        *,
-        replaced: Collection[RegisteredTool] = (),
+        self, tools: Iterable[ToolSource], *, replaced: Collection[RegisteredTool] = ()
     ) -> list[RegisteredTool]:
-        """Adds tools that every session sees to those that are ``known``; arguments and errors as of ``add_tools``."""
+        """Adds tools that every session sees; arguments and errors as of ``add_tools``."""
         added = register_in(
-            known,
+            self.tools,
             tools,
             settings=self.settings,
             revisions=self.revisions,
             scope="the hub",
-            bounds=self._bounds(known, "max_tools", "max_tool_bytes"),
+            bounds=self._bounds(self.tools, "max_tools", "max_tool_bytes"),
             replaced=replaced,
         )
         self.tool_bytes += _bytes_of(added) - _bytes_of(replaced)
@@ -419,6 +417,11 @@ class SessionStore:
     def tools_removed(self, tools: Iterable[RegisteredTool]) -> None:
         """Counts tools that are registered no more."""
         self.tool_bytes -= _bytes_of(tools)
+
+    def tool_of(self, session: Session, tool_id: str) -> RegisteredTool | None:
+        """Returns the tool that a call of the session means, its own before the hub's; None where it sees none."""
+        own = session.tools
+        return (own.get(tool_id) if own is not None else None) or self.tools.get(tool_id)
 
     async def get_tool(self, session_id: str, tool_id: str) -> RegisteredTool:
         """Returns a tool of the session's own.

@@ -126,7 +126,7 @@ class LinkCall(OutgoingCall):
         return True
 
     def set_timeout(self, seconds: float) -> None:
-        """Raises ExpiredError in whoever awaits it when it takes longer, to the second or so; for ``within``.
+        """Raises ExpiredError in whoever awaits it when it takes longer, to the second or so.
 
         A link looks after all its calls together, now and then: a timer for each would cost a tenth of the call.
         """

@@ -32,6 +32,8 @@ LINK_BYTES = 64 * 1024
 CALL_BYTES = 4 * 1024
 # What a piece takes besides its bytes.
 PIECE_BYTES = 64
+# What a link holds is charged in steps of so much, so that a budget is not asked with each small frame.
+STEP_BYTES = 16 * 1024
 
 
 class IncomingCall(RequestContext):
@@ -131,6 +133,7 @@ class Inbox:
         self.full: Budget | None = None
         self._outbox = outbox
         self._lease = Lease(budget, "a link") if budget is not None else None
+        self._charged = 0
         # Large requests that are worked on.
         self._begun = 0
 
@@ -144,9 +147,14 @@ class Inbox:
 
     def settle(self) -> None:
         """Charges the budget with what the link holds now."""
-        if self._lease is not None and self.budget is not None:
-            self._lease.set(self.held_bytes)
-            self.full = self.budget.is_over()
+        if self._lease is None or self.budget is None:
+            return
+        held, charged = self.held_bytes, self._charged
+        if self.full is None and charged - 2 * STEP_BYTES < held <= charged:
+            return
+        self._charged = (held // STEP_BYTES + 1) * STEP_BYTES
+        self._lease.set(self._charged)
+        self.full = self.budget.is_over()
 
     def release(self) -> None:
         """Gives back what was charged: the link is over."""

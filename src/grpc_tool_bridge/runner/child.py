@@ -43,7 +43,6 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Progress,
     ToolCallRequest,
 )
-from grpc_tool_bridge.runner.arguments import read_arguments
 from grpc_tool_bridge.runner.functions import FunctionPath, find_tool
 from grpc_tool_bridge.runner.logs import PipeHandler, send_logs
 from grpc_tool_bridge.runner.pipe import Pipe
@@ -170,7 +169,7 @@ class Child:
         if tool is None:
             tool = self._tools[path] = find_tool(path)
         request = ToolCallRequest.FromString(job.call.payload)
-        args, kwargs = read_arguments(tool, request, len(job.call.payload), max_depth=self._max_depth, max_nodes=None)
+        args, kwargs = tool.bind_request(request, len(job.call.payload), self._max_depth, None)
         if tool.context_parameter is not None:
             kwargs[tool.context_parameter] = self._context(job, request, runtime)
         function = tool.function

@@ -38,19 +38,22 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
-from grpc_tool_bridge.runner.arguments import LARGE_BYTES, Request, is_slow_to_read, read_arguments
+from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, is_slow
 from grpc_tool_bridge.runner.calls import Call, end_if_forked
 from grpc_tool_bridge.runner.events import Event, EventStream
 from grpc_tool_bridge.runner.process import RaisedElsewhereError
 from grpc_tool_bridge.runner.processes import ToolProcesses, available_cores
 from grpc_tool_bridge.runner.results import Refused, Results, async_iterator, awaited, close_values, in_place
 from grpc_tool_bridge.runner.telling import Teller, ToldError, ToolRaised
+from grpc_tool_bridge.tools.binding import Request
 from grpc_tool_bridge.tools.context import ToolContext, ToolRuntime
 from grpc_tool_bridge.tools.results import has_items, streams
 from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.values.offload import in_reader
 from grpc_tool_bridge.values.scalars import SCALARS, PackedValue
 
+# So many arguments are read in an event loop, at some µs each.
+_MAX_IN_LOOP = 1_000
 # A scalar of no more bytes is within any limit of a message.
 _SMALL_BYTES = 64
 
@@ -152,19 +155,19 @@ class ToolRunner:
             ValidationError: They do not fit the tool.
         """
         del payload
-        if size > LARGE_BYTES:
+        if size > SLOW_BYTES:
             return self._prepare_large(call, request, size)
         call.prepared = self._arguments(function_of(call), request, size)
         return None
 
     def _arguments(self, tool: Tool, request: Request, size: int) -> tuple[Sequence[Any], dict[str, Any]]:
-        bound = read_arguments(tool, request, size, self._max_depth, self._max_nodes)
+        bound = tool.bind_request(request, size, self._max_depth, self._max_nodes)
         return bound if tool.executor != "process" else (list(request.args), dict(request.kwargs))
 
     async def _prepare_large(self, call: Call, request: Request, size: int) -> None:
         """Reads them in a thread; what is for another process is left to that, whatever it holds."""
         tool = function_of(call)
-        if not is_slow_to_read(request):
+        if not _is_slow_to_read(request):
             call.prepared = self._arguments(tool, request, size)
         elif tool.executor == "process":
             call.prepared = (list(request.args), dict(request.kwargs))
@@ -515,6 +518,14 @@ def _packed_scalar(value: Any) -> tuple[str, bytes] | None:
     except ToolBridgeError:
         return None
     return packed if len(packed[1]) <= _SMALL_BYTES else None
+
+
+def _is_slow_to_read(request: Request) -> bool:
+    """Tells whether reading the arguments of a call may take so long that it does not belong into an event loop."""
+    args, kwargs = request.args, request.kwargs
+    return len(args) + len(kwargs) > _MAX_IN_LOOP or any(
+        is_slow(item.type_url, item.value) for item in (*args, *kwargs.values())
+    )
 
 
 def function_of(call: Call) -> Tool:

@@ -13,7 +13,7 @@ from typing import Any, Never, overload
 
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
 from grpc_tool_bridge.tools.annotations import UnresolvedNameError
-from grpc_tool_bridge.tools.binding import Binder
+from grpc_tool_bridge.tools.binding import Binder, Request
 from grpc_tool_bridge.tools.checks import Check, compile_check
 from grpc_tool_bridge.tools.options import (
     ExecutorName,
@@ -56,7 +56,7 @@ _PLANNED = frozenset(
         "executor",
         "context_parameter",
         "bind",
-        "bind_first",
+        "bind_request",
         "_plan",
     }
 )
@@ -83,7 +83,7 @@ class Tool:
         bind: Checks and converts ``(args, kwargs)`` of a call and returns them ready for ``function(*args, **kwargs)``,
             the context still to be added by name; raises ValidationError, whose ``details`` has a text for each wrong
             argument (``Binder.bind``).
-        bind_first: The same for large arguments (``Binder.bind_first``).
+        bind_request: The same for the arguments of a request (``Binder.bind_request``).
     """
 
     spec: ToolSpec
@@ -95,7 +95,7 @@ class Tool:
     executor: ExecutorName
     context_parameter: str | None
     bind: Callable[[Sequence[Any], Mapping[str, Any]], tuple[Sequence[Any], dict[str, Any]]]
-    bind_first: Callable[[Sequence[Any], Mapping[str, Any]], tuple[Sequence[Any], dict[str, Any]]]
+    bind_request: Callable[[Request, int, int, int | None], tuple[Sequence[Any], dict[str, Any]]]
     __name__: str
     __wrapped__: Callable[..., Any]
     _plan: _Plan
@@ -126,7 +126,7 @@ class Tool:
             context_parameter=plan.context_parameter,
             _plan=plan,
             bind=plan.binder.bind,
-            bind_first=plan.binder.bind_first,
+            bind_request=plan.binder.bind_request,
         )
 
     def __getattr__(self, name: str) -> Any:

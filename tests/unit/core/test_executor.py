@@ -287,7 +287,7 @@ async def test_a_fault_of_the_bridge_is_told_by_an_id_only_and_logged(
     def fault(*args: Any) -> Any:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(bench.registry, "find", fault)
+    monkeypatch.setattr(bench.store, "tool_of", fault)
     error = (await bench.call("add", 1)).error
     assert error.type == "InternalError"
     assert "secret" not in str(error)
