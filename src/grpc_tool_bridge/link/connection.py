@@ -286,5 +286,5 @@ class LinkConnection:
         depth = call.metadata.get(DEPTH_KEY, "") if call.metadata else ""
         return CallOrigin(self, call.id, int(depth) if depth.isdecimal() and len(depth) <= MAX_DIGITS else 0)
 
-    def before_reply(self, method: str, call: IncomingCall, response: Any) -> None:
-        """Called with each answer that is bound to the link, before it is sent."""
+    def on_session(self, call: IncomingCall, response: Any) -> None:
+        """Called with the answer of each InitializeSession, before it is sent."""

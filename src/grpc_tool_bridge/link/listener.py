@@ -69,9 +69,6 @@ class Workers(Protocol):
     def on_pong(self, link: Any) -> None:
         """Notes a sign of life of a worker."""
 
-    def on_writable(self, link: Any) -> None:
-        """Called after each frame of a worker's link: it may take further calls."""
-
     def on_drain(self, link: Any) -> None:
         """Takes note that a peer drains."""
 
@@ -315,12 +312,9 @@ class AcceptedLink(LinkConnection):
             raise CallCancelledError("the call that made this one is over, and may call no further tools")
         return made_for.owner
 
-    def before_reply(self, method: str, call: IncomingCall, response: Any) -> None:
-        """Binds a worker or a session to the link, and tells what plain RPC tells in the trailing metadata."""
+    def on_session(self, call: IncomingCall, response: Any) -> None:
+        """Binds a session to the link, and tells what plain RPC tells in the trailing metadata."""
         if not response.success:
-            return
-        if method == "RegisterTools":
-            self.on_writable = partial(self._workers.on_writable, self)
             return
         session_id = response.session_id
         fields = dict(fact_metadata(self._hub, session_id))

@@ -27,9 +27,6 @@ from grpc_tool_bridge.rpc.context import takes_context
 from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.request_reader import UNCHECKED_BYTES, read_request
 
-# Methods whose answers are bound to the link that they go over.
-_BOUND = frozenset({"InitializeSession", "RegisterTools"})
-
 # Reading a request beyond this takes so long that small calls would notice.
 LARGE_BYTES = 256 * 1024
 
@@ -56,8 +53,8 @@ class CallOwner(Protocol):
     def parent_of(self, call: IncomingCall) -> Any:
         """Returns what is the parent of a call, as of ``RequestContext``; raises ToolBridgeError."""
 
-    def before_reply(self, method: str, call: IncomingCall, response: Any) -> None:
-        """Called with each answer that is bound to the link, before it is sent."""
+    def on_session(self, call: IncomingCall, response: Any) -> None:
+        """Called with the answer of each InitializeSession, before it is sent."""
 
 
 class ServedMethod:
@@ -76,19 +73,17 @@ class ServedMethod:
         "_parse",
         "_runs_tools",
         "_takes_context",
-        "is_bound",
-        "name",
+        "opens_session",
         "streams",
     )
 
     def __init__(self, method: Method, function: Callable[..., Any], begin: Callable[..., Any] | None = None) -> None:
-        self.name = method.name
         self.streams = method.response_streaming
         self._takes_context = takes_context(function)
         self._runs_tools = method.name in RUN_TOOLS
         self._method = method
         self._parse: Callable[[bytes], Any] = method.request.FromString
-        self.is_bound = method.name in _BOUND
+        self.opens_session = method.name == "InitializeSession"
         self._function = function
         self._begin = begin
 
@@ -278,8 +273,8 @@ class CallServer:
         if error is None:
             try:
                 if type(response) is not bytes:
-                    if served.is_bound:
-                        self._owner.before_reply(served.name, call, response)
+                    if served.opens_session:
+                        self._owner.on_session(call, response)
                     response = response.SerializeToString()
                 self._link.reply(call, response)
             except ToolBridgeError as refusal:

@@ -52,9 +52,6 @@ class NoWorkers:
     def on_pong(self, link: Any) -> None:
         """Nobody is asked."""
 
-    def on_writable(self, link: Any) -> None:
-        """Nobody waits."""
-
     def on_drain(self, link: Any) -> None:
         link.release()
 

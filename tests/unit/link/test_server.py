@@ -43,6 +43,9 @@ class Served:
             raise self.error
         return pb.StatusResponse(message=request.session_id)
 
+    async def initialize_session(self, request: pb.InitializeSessionRequest) -> pb.InitializeSessionResponse:
+        return pb.InitializeSessionResponse(success=True, session_id=request.session_id)
+
     async def register_tools(
         self, request: pb.RegisterToolsRequest, context: RequestContext
     ) -> pb.RegisterToolsResponse:
@@ -102,7 +105,7 @@ class Desk:
         self.parent: Any = None
         self.principal: Any = None
         self.refusal: Exception | None = None
-        self.replied: list[tuple[str, Any]] = []
+        self.replied: list[Any] = []
         self.blocked = False
         self.server = CallServer(self.link, self, served_methods(served), who="this desk", write_timeout=write_timeout)
         self.schedule_flush()
@@ -122,9 +125,9 @@ class Desk:
         assert isinstance(call.metadata, Mapping)
         return self.parent
 
-    def before_reply(self, method: str, call: IncomingCall, response: Any) -> None:
+    def on_session(self, call: IncomingCall, response: Any) -> None:
         assert not call.answered
-        self.replied.append((method, response))
+        self.replied.append(response)
 
     # As the peer:
 
@@ -186,7 +189,14 @@ def code(name: str) -> int:
 
 
 def test_only_what_an_object_has_is_served(served: Served) -> None:
-    assert set(served_methods(served)) == {"Heartbeat", "CleanupSession", "RegisterTools", "ExecuteTool", "StreamTool"}
+    assert set(served_methods(served)) == {
+        "Heartbeat",
+        "InitializeSession",
+        "CleanupSession",
+        "RegisterTools",
+        "ExecuteTool",
+        "StreamTool",
+    }
     assert served_methods(None) == {}
 
 
@@ -196,11 +206,11 @@ async def test_a_call_is_answered(desk: Desk) -> None:
     assert not desk.replied
 
 
-async def test_an_answer_that_is_bound_to_the_link_is_seen_by_its_owner_first(desk: Desk) -> None:
-    desk.call("RegisterTools", pb.RegisterToolsRequest())
-    assert pb.RegisterToolsResponse.FromString(await desk.replies()).success
-    ((method, response),) = desk.replied
-    assert (method, response.success) == ("RegisterTools", True)
+async def test_the_answer_that_opens_a_session_is_seen_by_the_owner_first(desk: Desk) -> None:
+    desk.call("InitializeSession", pb.InitializeSessionRequest())
+    assert pb.InitializeSessionResponse.FromString(await desk.replies()).success
+    (response,) = desk.replied
+    assert response.success
 
 
 async def test_a_method_that_is_not_served_is_unimplemented(desk: Desk) -> None:

@@ -1,5 +1,8 @@
 """Tools of workers, as the hub calls them."""
 
+import asyncio
+import math
+from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -8,9 +11,10 @@ from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.forwarded import ForwardedChunk, ForwardedResponse, call_bytes
 from grpc_tool_bridge.core.interfaces import Cancellable, Done
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
-from grpc_tool_bridge.core.workers.dispatch import Dispatcher
+from grpc_tool_bridge.core.workers.dispatch import Dispatcher, Place, check_repeatable
 from grpc_tool_bridge.core.workers.worker import Worker
-from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError
+from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolBridgeError
+from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolCallItem,
     ToolCallRequest,
@@ -36,10 +40,12 @@ class WorkerBackend:
 
     Attributes:
         workers: Who offers it, the one that had a call longest ago first.
+        places: The calls that wait for one of them.
     """
 
     def __init__(self, dispatcher: Dispatcher, worker: Worker) -> None:
         self.workers = [worker]
+        self.places: OrderedDict[Place, None] = OrderedDict()
         self._dispatcher = dispatcher
         self._limit = dispatcher.settings.max_message_bytes
         self._shows_tracebacks = dispatcher.settings.show_tracebacks
@@ -57,9 +63,9 @@ class WorkerBackend:
     ) -> bytes | None:
         """Has a worker run it."""
         del request
-        data = await call.step(self._dispatcher.call(call, self.workers, call.prepared))
+        data = await call.step(self._dispatcher.call(call, self, call.prepared))
         call.refuse_late()
-        response = self._read(call, data)
+        response = self.read(call, data)
         if not as_bytes:
             response.put_into(answer)
             return None
@@ -72,7 +78,7 @@ class WorkerBackend:
         """Yields what a worker gives, as it comes and in order."""
         del request
         name, sequence = call.tool.name, 0
-        async with aclosing(self._dispatcher.stream(call, self.workers, call.prepared)) as chunks:
+        async with aclosing(self._dispatcher.stream(call, self, call.prepared)) as chunks:
             while True:
                 try:
                     data = await call.step(chunks.__anext__())
@@ -93,19 +99,40 @@ class WorkerBackend:
     def try_call(self, call: HubCall, request: ToolCallRequest, payload: bytes, done: Done) -> Cancellable | None:
         """Sends it to a worker, where one has room."""
         call.tool.check(request)
+        worker = self.choose(call)
+        if worker is None:
+            return None
+        direct = _DirectCall(call, self, worker, payload, done)
+        call.worker = worker
+        worker.link.start(direct, payload)
+        return direct
 
-        def answered(data: bytes | None, error: BaseException | None) -> None:
-            response: ForwardedResponse | None = None
-            if data is not None:
-                try:
-                    response = self._read(call, data)
-                except (MessageTooLargeError, ProtocolError) as unreadable:
-                    error = unreadable
-            done(response, error)
+    def repeat(self, direct: "_DirectCall", losses: int) -> "asyncio.Task[None]":
+        """Gives a call to another worker, after so many losses."""
+        return self._dispatcher.repeat(direct.owner, self, direct.payload, losses, direct.repeated)
 
-        return self._dispatcher.try_call(call, self.workers, payload, answered)
+    def choose(self, call: HubCall) -> Worker | None:
+        """Returns the worker with the fewest calls among those with room; None where others wait for one, or none has.
 
-    def _read(self, call: HubCall, data: bytes) -> ForwardedResponse:
+        Of several with as few it is the one that had its last call longest ago.
+        """
+        best: Worker | None = None
+        workers = self.workers
+        if not self.places:
+            fewest = math.inf
+            for worker in workers:
+                active = worker.link.open_calls + worker.reserved
+                if active < worker.capacity and active < fewest and not worker.suspect:
+                    best, fewest = worker, active
+        if best is None and call.parent is not None:
+            # It has the permit of the call that made it, so that calls never wait for themselves.
+            best = next((worker for worker in workers if not worker.suspect and _runs_above(call, worker)), None)
+        if best is not None and len(workers) > 1:
+            workers.remove(best)
+            workers.append(best)
+        return best
+
+    def read(self, call: HubCall, data: bytes) -> ForwardedResponse:
         """Reads a worker's answer to a call.
 
         Raises:
@@ -133,3 +160,94 @@ def workers_of(tool: RegisteredTool) -> list[Worker]:
     """Lists the workers of a tool."""
     backend = backend_of(tool)
     return backend.workers if backend is not None else []
+
+
+class _DirectCall(WorkerCall):
+    """A call whose end is called back.
+
+    Args:
+        owner: The call as the hub has it.
+        backend: The workers of its tool.
+        worker: Who runs it.
+        payload: The serialized request.
+        done: As of ``WorkerBackend.try_call``; not called after ``cancel``.
+    """
+
+    owner: HubCall
+    _repeating: "asyncio.Task[None] | None" = None
+
+    def __init__(
+        self,
+        owner: HubCall,
+        backend: WorkerBackend,
+        worker: Worker,
+        payload: bytes,
+        done: Done,
+    ) -> None:
+        super().__init__(owner, streaming=False)
+        self.payload = payload
+        self._backend = backend
+        self._worker = worker
+        self._done = done
+
+    def replied(self, payload: bytes) -> None:
+        """Takes the answer."""
+        self._end(payload, None)
+
+    def fail(self, error: Exception) -> None:
+        """Takes the worker's refusal."""
+        if self._repeating is None:
+            self._end(None, error)
+
+    def lost(self, error: WorkerLostError) -> None:
+        """Goes to another worker, where the call may be repeated."""
+        # A link that is aborted is lost once more when it ends.
+        if self._over or self._repeating is not None:
+            return
+        losses = int(error.began)
+        try:
+            check_repeatable(self.owner, error, losses)
+        except ToolBridgeError as refusal:
+            self._end(None, refusal)
+            return
+        self._repeating = self._backend.repeat(self, losses)
+
+    def repeated(self, payload: bytes | None, error: BaseException | None) -> None:
+        """Takes the outcome of the other worker."""
+        self._repeating = None
+        self._end(None, error) if error is not None else self._end(payload, None)
+
+    def cancel(self) -> bool:
+        """Ends it; nobody is told."""
+        if self._over:
+            return False
+        self._over = True
+        if self._repeating is not None:
+            self._repeating.cancel()
+        else:
+            self._worker.link.cancel(self)
+        return True
+
+    def _end(self, payload: bytes | None, error: BaseException | None) -> None:
+        if self._over:
+            return
+        self._over = True
+        if self._repeating is not None:
+            # The first worker has answered after all.
+            self._repeating.cancel()
+        response: ForwardedResponse | None = None
+        if payload is not None:
+            try:
+                response = self._backend.read(self.owner, payload)
+            except (MessageTooLargeError, ProtocolError) as unreadable:
+                error = unreadable
+        self._done(response, error)
+
+
+def _runs_above(call: HubCall, worker: Worker) -> bool:
+    above = call.parent
+    while above is not None:
+        if above.worker is worker:
+            return True
+        above = above.parent
+    return False

@@ -9,6 +9,7 @@ import logging
 import math
 import uuid
 from collections.abc import Collection, Sequence
+from functools import partial
 from weakref import WeakSet
 
 from grpc_tool_bridge.aio.tasks import TaskSet
@@ -18,7 +19,7 @@ from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import Session
-from grpc_tool_bridge.core.workers.backend import workers_of
+from grpc_tool_bridge.core.workers.backend import backend_of, workers_of
 from grpc_tool_bridge.core.workers.dispatch import Dispatcher
 from grpc_tool_bridge.core.workers.registration import offer, offered_by
 from grpc_tool_bridge.core.workers.worker import Worker, WorkerLink
@@ -162,7 +163,8 @@ class WorkerPool:
             return
         _log.info("worker %s drains", worker.id)
         self._retire(worker)
-        self.on_writable(link)
+        link.on_writable = partial(self._release_idle, worker)
+        self._release_idle(worker)
 
     def on_disconnect(self, link: WorkerLink, why: str) -> None:
         """Takes a worker out whose link has ended; its calls fail, or go to another worker."""
@@ -187,7 +189,7 @@ class WorkerPool:
             for worker in list(workers_of(tool)):
                 self._withdraw(worker, tool)
             self._keep(tool)
-            self.dispatcher.refuse_waiting([tool])
+            self._refuse_waiting(tool)
 
     def _retire(self, worker: Worker) -> None:
         worker.gone = True
@@ -221,16 +223,18 @@ class WorkerPool:
         self._registry.drop(tools)
         for tool in tools:
             self._keep(tool)
-        self.dispatcher.refuse_waiting(tools)
+            self._refuse_waiting(tool)
 
-    def on_writable(self, link: WorkerLink) -> None:
-        """Called after each frame of a link: there may be room for calls."""
-        if self.dispatcher.has_waiting and any(worker.has_room for worker in self._workers.values()):
-            self.dispatcher.serve_waiting()
-        worker = self._workers.get(link)
-        if worker is not None and worker.gone and not worker.active:
-            del self._workers[link]
-            link.release()
+    def _refuse_waiting(self, tool: RegisteredTool) -> None:
+        crew = backend_of(tool)
+        if crew is not None:
+            self.dispatcher.refuse_waiting(crew, tool)
+
+    def _release_idle(self, worker: Worker) -> None:
+        """Lets a worker that drains go, where its last call is over."""
+        if not worker.active and self._workers.get(worker.link) is worker:
+            del self._workers[worker.link]
+            worker.link.release()
 
     # ------------------------------------------------------------------------------------------ signs of life
 

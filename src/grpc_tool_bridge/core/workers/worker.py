@@ -1,6 +1,6 @@
 """One worker that has dialled in."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
@@ -12,7 +12,13 @@ DEFAULT_CAPACITY = 100
 
 
 class WorkerLink(Protocol):
-    """A worker's link, as the hub's transport has it."""
+    """A worker's link, as the hub's transport has it.
+
+    Attributes:
+        on_writable: Called after each frame that was read or written, where it is set: there may be room for calls.
+    """
+
+    on_writable: Callable[[], None] | None
 
     @property
     def features(self) -> Collection[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import Session, SessionStore
-from grpc_tool_bridge.core.workers.backend import workers_of
+from grpc_tool_bridge.core.workers.backend import WorkerBackend, backend_of, workers_of
 from grpc_tool_bridge.core.workers.dispatch import MAX_LOSSES
 from grpc_tool_bridge.core.workers.pool import MAX_WORKER_TOOLS, WorkerPool
 from grpc_tool_bridge.core.workers.worker import DEFAULT_CAPACITY, Worker
@@ -35,10 +35,17 @@ CALM = {"worker_ping_interval": 3_600, "worker_suspect_after": 3_600, "worker_lo
 QUICK = {"worker_ping_interval": 0.005, "worker_suspect_after": 0.015, "worker_lost_after": 60}
 
 
+def crew_of(call: HubCall) -> WorkerBackend:
+    crew = backend_of(call.tool)
+    assert crew is not None
+    return crew
+
+
 class FakeLink:
     """A link whose worker does as the test says."""
 
     features: tuple[str, ...] = ()
+    on_writable: Callable[[], None] | None = None
 
     def __init__(self, pool: WorkerPool) -> None:
         self._pool = pool
@@ -97,13 +104,17 @@ class FakeLink:
         """Answers a call."""
         call = self._take(index)
         call.replied(payload)
-        self._pool.on_writable(self)
+        self._turn()
 
     def end(self, code: int = 0, message: str = "", *, index: int = 0) -> None:
         """Ends a call, or what is left of one that was cancelled."""
         call = self._take(index)
         call.ended(LinkStatus(code=code, message=message))
-        self._pool.on_writable(self)
+        self._turn()
+
+    def _turn(self) -> None:
+        if self.on_writable is not None:
+            self.on_writable()
 
     def _take(self, index: int) -> WorkerCall:
         call = self.open.pop(index)
@@ -153,7 +164,7 @@ class World:
         return HubCall(self.session, tool, time.monotonic() + 60, parent=parent, orphaned=self.orphaned)
 
     def execute(self, call: HubCall, payload: bytes) -> Coroutine[Any, Any, bytes]:
-        return self.pool.dispatcher.call(call, workers_of(call.tool), payload)
+        return self.pool.dispatcher.call(call, crew_of(call), payload)
 
     async def begin(self, name: str, *, parent: HubCall | None = None, payload: bytes = b"") -> "asyncio.Task[bytes]":
         """Makes a call, and lets it come as far as it can."""
@@ -164,7 +175,7 @@ class World:
 
     def stream(self, name: str) -> AsyncGenerator[bytes, None]:
         call = self.call(name)
-        return self.pool.dispatcher.stream(call, workers_of(call.tool), b"")
+        return self.pool.dispatcher.stream(call, crew_of(call), b"")
 
     async def read(self, stream: AsyncGenerator[bytes, None]) -> "asyncio.Task[bytes]":
         async def read() -> bytes:
