@@ -5,7 +5,6 @@ ten microseconds a call, the calls between layers would be most of the cost. Wha
 in ``admission``, what runs it behind a ``Backend``.
 """
 
-import asyncio
 import time
 import uuid
 from collections.abc import AsyncGenerator, Coroutine
@@ -217,11 +216,6 @@ class Executor:
                     return data
                 if place is not None and answer.success:
                     place.keep(answer)
-        except asyncio.CancelledError as cancelled:
-            answer.success = False
-            answer.error.CopyFrom(await self._runner.cancelled(call, cancelled))
-        except GeneratorExit:
-            raise
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
             answer.success = False
             answer.error.CopyFrom(await self._runner.told(failure, call))
@@ -279,10 +273,6 @@ class Executor:
                     sequence += 1
                     sent += not isinstance(chunk, bytes) and chunk.HasField("data")
             error = call.error
-        except asyncio.CancelledError as cancelled:
-            error = await self._runner.cancelled(call, cancelled)
-        except GeneratorExit:
-            raise
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
             error = await self._runner.told(failure, call)
         finally:

@@ -468,13 +468,18 @@ class ToolRunner:
         """Makes the answer of a call that failed; what a tool raised is asked for its text outside of the event loop.
 
         Args:
-            failure: Any exception but the end of the call's own task. What is neither an Exception nor wrapped comes
-                from a tool's own code, wherever that ran.
+            failure: Any exception. What is neither an Exception nor wrapped comes from a tool's own code, wherever that
+                ran, unless it ends the call from outside.
             call: The call, where it was made.
 
         Raises:
-            asyncio.CancelledError: The caller has gone meanwhile.
+            asyncio.CancelledError: The caller has gone.
+            GeneratorExit: The reader of the stream has gone.
         """
+        if isinstance(failure, GeneratorExit):
+            raise failure
+        if isinstance(failure, asyncio.CancelledError):
+            return await self._cancelled(call, failure)
         if call is None or (type(failure) is not ToolRaised and issubclass(type(failure), Exception)):
             return self.error_of(failure)
         error = failure.error if type(failure) is ToolRaised else failure
@@ -498,7 +503,7 @@ class ToolRunner:
             log_fault(_log, "fault %s in a call", info.details["error_id"], error=failure)
         return info
 
-    async def cancelled(self, call: Call | None, cancelled: asyncio.CancelledError) -> ErrorInfo:
+    async def _cancelled(self, call: Call | None, cancelled: asyncio.CancelledError) -> ErrorInfo:
         """Answers a cancellation that was the call's own or the tool's; one from outside goes on."""
         cause = call.convert() if call is not None else None
         if cause is not None:

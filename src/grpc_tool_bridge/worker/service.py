@@ -1,9 +1,9 @@
 """The tools of a worker, as the methods that a hub calls."""
 
-import asyncio
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from typing import Any
 
 from grpc_tool_bridge.config import Settings
@@ -109,10 +109,6 @@ class ToolService:
             if preparing is not None:
                 await preparing
             await self._runner.call(call, request, response)
-        except asyncio.CancelledError as cancelled:
-            response.error.CopyFrom(await self._runner.cancelled(call, cancelled))
-        except GeneratorExit:
-            raise
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
             response.error.CopyFrom(await self._runner.told(failure, call))
         finally:
@@ -139,18 +135,11 @@ class ToolService:
             preparing = self._runner.prepare(call, request, b"", size)
             if preparing is not None:
                 await preparing
-            chunks = self._runner.stream(call, request)
-            try:
+            async with aclosing(self._runner.stream(call, request)) as chunks:
                 async for chunk in chunks:
                     yield chunk
                     sequence += 1
                     sent += chunk.HasField("data")
-            finally:
-                await chunks.aclose()
-        except asyncio.CancelledError as cancelled:
-            error = await self._runner.cancelled(call, cancelled)
-        except GeneratorExit:
-            raise
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
             error = await self._runner.told(failure, call)
         finally:
