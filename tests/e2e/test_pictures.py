@@ -1,5 +1,6 @@
 """The pictures of docs/design.md are what the code says."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,3 +15,12 @@ def test_the_pictures_and_the_list_of_files_are_up_to_date() -> None:
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
     # gRPC may have something to say of its own where three event loops end.
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_a_call_can_be_followed_in_one_sitting() -> None:
+    # Of the list, which the test above compares with a call.
+    text = (ROOT / "docs/design.md").read_text()
+    counts = {name: int(files) for name, files in re.findall(r"^\*\*(.+)\*\* \((\d+) files\):$", text, re.MULTILINE)}
+    assert counts.keys() == {"A tool of the hub", "A worker's tool"}
+    assert counts["A tool of the hub"] <= 26
+    assert counts["A worker's tool"] <= 30
