@@ -10,8 +10,9 @@ from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolContext
 from grpc_tool_bridge.errors import CallCancelledError
 from grpc_tool_bridge.testing import ModelServer, ScriptedLM
 from grpc_tool_bridge.testing.model_script import Held, fields, step
-from integration.connections import read, soon, until
+from integration.connections import read
 from support.patience import PATIENCE
+from support.waiting import soon, until
 
 QUESTION = {"question": "What is 2 + 2?"}
 

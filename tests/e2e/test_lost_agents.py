@@ -15,8 +15,9 @@ from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, Unavailable
 from grpc_tool_bridge.testing import ModelServer, ToxicProxy
 from grpc_tool_bridge.testing.arithmetician import arithmetic
 from grpc_tool_bridge.testing.model_script import Answer, Held, Prompt
-from integration.connections import read, soon, until
+from integration.connections import read
 from integration.test_cli import PATIENCE, popen, read_line
+from support.waiting import soon, until
 
 QUESTION = {"question": "What is 2 + 2?"}
 

@@ -12,7 +12,7 @@ from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolBridge
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkCall, LinkFrame, LinkHello
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.testing import ToxicProxy
-from integration.connections import soon, until
+from support.waiting import soon, until
 
 
 class Gate:

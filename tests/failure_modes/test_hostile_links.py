@@ -32,7 +32,9 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
 )
 from grpc_tool_bridge.transport.servicer import service_handler
-from integration.connections import read, soon, until
+from integration.connections import read
+from support.hubs import SomeHub
+from support.waiting import soon, until
 
 HELLO = Envelope(hello=LinkHello(protocol=1))
 CALL = call_envelope(1, "Heartbeat", b"")
@@ -420,7 +422,7 @@ async def hostile() -> AsyncIterator[Callable[[Callable[[Envelope], list[Envelop
     async def start(answer: Callable[[Envelope], list[Envelope]]) -> tuple[HostileHub, str]:
         hub = HostileHub(answer)
         server = grpc.aio.server(options=[("grpc.max_send_message_length", -1)])
-        server.add_generic_rpc_handlers((service_handler(_NoHub(), link=hub.serve),))
+        server.add_generic_rpc_handlers((service_handler(SomeHub(), link=hub.serve),))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         servers.append(server)
@@ -429,11 +431,6 @@ async def hostile() -> AsyncIterator[Callable[[Callable[[Envelope], list[Envelop
     yield start
     for server in servers:
         await server.stop(0)
-
-
-class _NoHub:
-    def session_facts(self, session_id: str) -> dict[str, int]:
-        return {}
 
 
 @pytest.mark.parametrize(("answer", "text"), HARM.values(), ids=HARM)

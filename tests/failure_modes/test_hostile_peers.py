@@ -37,7 +37,7 @@ from grpc_tool_bridge.rpc.wireformat import bytes_field
 from grpc_tool_bridge.testing import MockBridgeServer
 from grpc_tool_bridge.tools.tool import as_tool
 from grpc_tool_bridge.transport.status import ERROR_KEY
-from integration.connections import soon, until
+from support.waiting import soon, until
 
 PREFIX = "type.googleapis.com/"
 # Over what gRPC lets wait for a reader that takes nothing.

@@ -30,7 +30,8 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     UnregisterToolsRequest,
 )
 from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY
-from integration.connections import read, soon, until
+from integration.connections import read
+from support.waiting import soon, until
 
 MIB = 1024 * 1024
 

@@ -21,7 +21,8 @@ from grpc_tool_bridge import ToolExecutionError, serialize_value
 from grpc_tool_bridge.link.outbox import INITIAL_CREDIT, LANE_BYTES
 from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, ToolCallRequest, ToolStreamRequest
-from integration.connections import read, soon, until
+from integration.connections import read
+from support.waiting import soon, until
 
 MB = 1024 * 1024
 # What wraps a value into a message of a stream, or a result into an answer.

@@ -9,7 +9,8 @@ import pytest
 
 from failure_modes.links import Connect, Gate, echo
 from grpc_tool_bridge import ToolCommunicationError, ToolContext
-from integration.connections import read, soon, until
+from integration.connections import read
+from support.waiting import soon, until
 
 MB = 1024 * 1024
 

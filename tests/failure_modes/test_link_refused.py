@@ -18,7 +18,8 @@ from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.testing import ToxicProxy
 from grpc_tool_bridge.transport.channel import AuthorizedChannel
 from grpc_tool_bridge.transport.servicer import service_handler
-from integration.connections import read, soon, until
+from integration.connections import read
+from support.waiting import soon, until
 
 TOKEN = "open-sesame-4711"
 

@@ -24,7 +24,8 @@ from grpc_tool_bridge import (
     VariableChange,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import VariableUpdate, WatchVariablesRequest
-from integration.connections import read, soon, until
+from integration.connections import read
+from support.waiting import soon, until
 
 HUB = Path(__file__).parent.parent / "e2e" / "hub_process.py"
 

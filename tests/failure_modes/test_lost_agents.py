@@ -14,7 +14,8 @@ from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolBri
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkHello, LinkStatus
 from integration.agent_runtime import SIGNATURE, ObedientAgents
-from integration.connections import read, soon, until
+from integration.connections import read
+from support.waiting import soon, until
 
 
 class Hanging:

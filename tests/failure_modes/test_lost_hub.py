@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolBridgeError, ToolCommunicationError
-from integration.connections import PATIENCE, RemoteBridge, read, soon, until
+from integration.connections import RemoteBridge, read
+from support.patience import PATIENCE
+from support.waiting import soon, until
 
 
 async def add(a: int, b: int) -> int:

@@ -15,7 +15,8 @@ import pytest
 
 from failure_modes.workers import Crew, MakeCrew, start_worker
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, ToolBridgeError, ToolExecutionError
-from integration.connections import PATIENCE, soon, until
+from support.patience import PATIENCE
+from support.waiting import soon, until
 
 CALLS = 50
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge import BridgeServer, Settings, ToolExecutionError, ToolTimeoutError, tool
-from integration.connections import PATIENCE, Connect, RemoteBridge, read, soon, until
+from integration.connections import Connect, RemoteBridge, read
+from support.patience import PATIENCE
+from support.waiting import soon, until
 
 
 async def fine() -> str:

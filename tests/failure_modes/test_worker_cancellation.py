@@ -16,7 +16,8 @@ import pytest
 
 from failure_modes.workers import Crew, MakeCrew
 from grpc_tool_bridge import GRPCToolBridge, ToolBridgeError, ToolContext, ToolExecutionError, ToolTimeoutError, tool
-from integration.connections import PATIENCE, soon, until
+from support.patience import PATIENCE
+from support.waiting import soon, until
 from unit.runner import process_tools
 
 # Longer than any test lasts, so that a deadline is what the test says.

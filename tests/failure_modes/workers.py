@@ -16,7 +16,8 @@ from failure_modes.links import RawLink
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolSpec, ToolType, ToolWorker
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, RegisterToolsRequest, RegisterToolsResponse
-from integration.connections import PATIENCE, soon, until
+from support.patience import PATIENCE
+from support.waiting import soon, until
 
 WORKER = Path(__file__).with_name("worker_process.py")
 RUNTIME = Path(__file__).with_name("runtime_process.py")

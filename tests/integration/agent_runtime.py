@@ -10,7 +10,7 @@ from grpc_tool_bridge.errors import NotFoundError, ToolExecutionError, Validatio
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.values.serialization import serialize_value
-from integration.connections import until
+from support.waiting import until
 
 SIGNATURE = "Question -> Answer"
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionConfig, Settings, ToolBridge, ToolWorker, tool
-from integration.connections import PLACES, TRANSPORTS, Connect, Reach, RemoteBridge, World, until
+from integration.connections import PLACES, TRANSPORTS, Connect, Reach, RemoteBridge, World
+from support.waiting import until
 
 
 @pytest.fixture(params=TRANSPORTS)

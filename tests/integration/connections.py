@@ -1,13 +1,12 @@
 """A hub and the ways to reach it: what every contract test runs over."""
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionConfig, ToolBridge
-from support.patience import PATIENCE as PATIENCE  # noqa: PLC0414 - the tests have it from here too
+from support.waiting import until
 
 # Makes a bridge as ``GRPCToolBridge`` does, over one of the transports that reach another process.
 RemoteBridge = Callable[..., GRPCToolBridge]
@@ -107,22 +106,6 @@ class Reach(Protocol):
 
     def __call__(self, *functions: Any, **settings: Any) -> Awaitable[ToolBridge]:
         """``settings`` are those of the hub and the worker."""
-
-
-async def until(condition: Callable[[], object], what: str = "") -> None:
-    """Looks again and again until ``condition`` holds; fails where it does not within the patience."""
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while not condition():  # noqa: ASYNC110 - what is looked at is mostly no event
-                await asyncio.sleep(0.002)
-    except TimeoutError:
-        raise AssertionError(f"waited {PATIENCE:g} s in vain {what}") from None
-
-
-async def soon(awaitable: Awaitable[Any]) -> Any:
-    """Awaits what a working bridge gives at once; fails where it does not come."""
-    async with asyncio.timeout(PATIENCE):
-        return await awaitable
 
 
 async def read(stream: AsyncIterator[Any], into: list[Any]) -> None:

@@ -17,7 +17,8 @@ from grpc_tool_bridge import ToolBridge, ToolBridgeError, ToolExecutionError, to
 from grpc_tool_bridge.errors import NotFoundError, ProtocolError
 from grpc_tool_bridge.llm.tool_args import tool_args
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
-from integration.connections import Connect, soon
+from integration.connections import Connect
+from support.waiting import soon
 
 
 @dataclasses.dataclass

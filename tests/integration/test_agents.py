@@ -27,7 +27,9 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.values.serialization import deserialize_value
 from integration.agent_runtime import SIGNATURE, ObedientAgents
-from integration.connections import PATIENCE, Connect, World, read, soon, until
+from integration.connections import Connect, World, read
+from support.patience import PATIENCE
+from support.waiting import soon, until
 
 
 async def calculate(expression: str) -> int:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge import ToolBridge, ToolBridgeError, ToolContext, ToolExecutionError, ToolTimeoutError
-from integration.connections import PATIENCE, Connect, World, soon, until
+from integration.connections import Connect, World
+from support.patience import PATIENCE
+from support.waiting import soon, until
 
 
 class Probe:

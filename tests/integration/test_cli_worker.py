@@ -15,8 +15,8 @@ from pydantic import SecretStr
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolBridgeError
 from grpc_tool_bridge.cli import main
 from grpc_tool_bridge.testing.background import running_hub
-from integration.connections import soon, until
 from integration.test_cli import PATIENCE, TOKEN, TOOLS, popen, read_line, runner, wait_for_log
+from support.waiting import soon, until
 
 
 class Workers:

@@ -22,7 +22,8 @@ from grpc_tool_bridge import (
     step,
     tool,
 )
-from integration.connections import Connect, soon, until
+from integration.connections import Connect
+from support.waiting import soon, until
 
 
 async def fetch(url: str) -> dict[str, Any]:

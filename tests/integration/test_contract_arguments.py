@@ -17,7 +17,8 @@ from pydantic import Field
 
 from grpc_tool_bridge import ToolExecutionError, ToolWorker, tool
 from grpc_tool_bridge.adapters.openai import run_openai_tool_calls
-from integration.connections import Connect, World, soon
+from integration.connections import Connect, World
+from support.waiting import soon
 
 Price = Annotated[Decimal, Field(max_digits=5, decimal_places=2)]
 

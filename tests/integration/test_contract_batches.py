@@ -8,7 +8,8 @@ import pytest
 from grpc_tool_bridge import ToolExecutionError, ToolTimeoutError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import BatchToolCallRequest
 from grpc_tool_bridge.values.serialization import serialize_value
-from integration.connections import Connect, soon, until
+from integration.connections import Connect
+from support.waiting import soon, until
 
 
 async def add(a: int, b: int = 0) -> int:

@@ -14,7 +14,8 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolCallResponse,
 )
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
-from integration.connections import Connect, World, soon, until
+from integration.connections import Connect, World
+from support.waiting import soon, until
 
 CACHING = SessionConfig(enable_caching=True)
 

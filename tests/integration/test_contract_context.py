@@ -9,7 +9,8 @@ import pytest
 
 from grpc_tool_bridge import ToolContext, ToolExecutionError, tool
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress
-from integration.connections import Connect, soon
+from integration.connections import Connect
+from support.waiting import soon
 
 
 async def double(value: int) -> int:

@@ -11,8 +11,9 @@ import pytest
 from grpc_tool_bridge import Settings, ToolContext, ToolExecutionError, ToolTimeoutError, ToolWorker, tool
 from grpc_tool_bridge.errors import MAX_MESSAGE_CHARS
 from integration import error_tools
-from integration.connections import Connect, World, soon, until
+from integration.connections import Connect, World
 from support.patience import PATIENCE
+from support.waiting import soon, until
 
 # Class and text of what arrives, by what was raised.
 TOLD = {

@@ -12,7 +12,8 @@ from pydantic import SecretBytes, SecretStr
 
 from grpc_tool_bridge import MessageTooLargeError, SerializationError, ToolExecutionError, tool
 from integration import meaning_tools as tools
-from integration.connections import Connect, Reach, read, soon
+from integration.connections import Connect, Reach, read
+from support.waiting import soon
 
 
 def same(back: Any, wanted: Any) -> bool:

@@ -22,8 +22,9 @@ from grpc_tool_bridge import (
     tool,
 )
 from grpc_tool_bridge.client.bridge import is_retryable
-from integration.connections import Connect, loop_threads, soon, until
+from integration.connections import Connect, loop_threads
 from support.patience import PATIENCE
+from support.waiting import soon, until
 from support.waits import waits as waits  # noqa: PLC0414 - a fixture
 
 

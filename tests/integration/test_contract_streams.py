@@ -10,8 +10,9 @@ import pytest
 from grpc_tool_bridge import ToolContext, ToolExecutionError, ToolTimeoutError, tool
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolStreamRequest
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
-from integration.connections import Connect, read, soon, until
+from integration.connections import Connect, read
 from support.patience import PATIENCE
+from support.waiting import soon, until
 
 
 async def count_async(limit: int) -> AsyncIterator[int]:

@@ -16,8 +16,9 @@ from grpc_tool_bridge import (
     ValidationError,
     tool,
 )
-from integration.connections import Connect, until
+from integration.connections import Connect
 from support.patience import PATIENCE
+from support.waiting import until
 
 
 def area(width: float, height: float = 1.0, *, unit: Literal["m", "ft"] = "m") -> str:

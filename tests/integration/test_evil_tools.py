@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge import ToolExecutionError
-from integration.connections import Connect, read, soon
+from integration.connections import Connect, read
 from integration.evil_tools import GIVING, RAISED, RAISING, RESULTS, TOOLS, WITH_CODE, WITHOUT_CODE
 from integration.test_contract_errors import offered
+from support.waiting import soon
 
 # What was raised and how, with the class and the beginning of the text that are told.
 ROWS = [

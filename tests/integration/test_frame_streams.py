@@ -16,7 +16,7 @@ from grpc_tool_bridge.errors import ToolCommunicationError, ToolExecutionError
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.streams import Dialable, FrameStream
 from grpc_tool_bridge.transport.link_stub import LinkTransport
-from integration.connections import soon
+from support.waiting import soon
 
 
 class SocketStream(FrameStream):

@@ -23,8 +23,9 @@ from grpc_tool_bridge import (
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import GetSessionInfoRequest, ToolCallRequest, ToolStreamRequest
 from grpc_tool_bridge.values.serialization import serialize_value
-from integration.connections import Connect, RemoteBridge, World, read, soon, until
+from integration.connections import Connect, RemoteBridge, World, read
 from support.patience import PATIENCE
+from support.waiting import soon, until
 
 
 class Gate:

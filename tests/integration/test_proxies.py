@@ -21,7 +21,8 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
 from grpc_tool_bridge.testing import MockBridgeServer
 from integration.connect_proxy import ConnectProxy, connect_proxy
-from integration.connections import RemoteBridge, soon
+from integration.connections import RemoteBridge
+from support.waiting import soon
 
 SECRET = "s3cr3t-w0rd"
 TOKEN = "open-sesame-4711"

@@ -10,7 +10,8 @@ from grpc_tool_bridge import ToolBridgeError, serialize_value
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.methods import METHODS, Method
 from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
-from integration.connections import Connect, soon
+from integration.connections import Connect
+from support.waiting import soon
 
 # Of a text, of a list, and of a map: far more than any may have, and little enough to be sent.
 CHARS = 300_000

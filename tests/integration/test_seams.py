@@ -10,7 +10,7 @@ from grpc_tool_bridge import AccessError, BridgeServer, GRPCToolBridge, ToolCont
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolStreamChunk
 from grpc_tool_bridge.values.serialization import serialize_value
-from integration.connections import soon
+from support.waiting import soon
 
 
 @tool

@@ -18,7 +18,9 @@ from grpc_tool_bridge import (
     UnavailableError,
     ValidationError,
 )
-from integration.connections import PATIENCE, Connect, RemoteBridge, World, soon, until
+from integration.connections import Connect, RemoteBridge, World
+from support.patience import PATIENCE
+from support.waiting import soon, until
 
 
 class Gate:

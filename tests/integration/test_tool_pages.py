@@ -17,7 +17,8 @@ from grpc_tool_bridge.errors import ConflictError, ProtocolError, ResourceExhaus
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.testing import MockBridgeServer
 from grpc_tool_bridge.transport.status import RpcError, from_rpc_error
-from integration.connections import Connect, World, soon, until
+from integration.connections import Connect, World
+from support.waiting import soon, until
 
 # So small that a few tools fill a page.
 SMALL = 20_000

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from grpc_tool_bridge import ToolContext, tool
-from integration.connections import Connect, soon
+from integration.connections import Connect
 from integration.test_contract_errors import offered
+from support.waiting import soon
 
 SECONDS = 0.6
 

@@ -24,8 +24,9 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolSpec,
 )
 from grpc_tool_bridge.testing import MockBridgeServer
-from integration.connections import Connect, RemoteBridge, World, soon, until
+from integration.connections import Connect, RemoteBridge, World
 from support.patience import PATIENCE
+from support.waiting import soon, until
 
 
 def add(a: int, b: int) -> int:

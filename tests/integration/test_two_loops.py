@@ -23,7 +23,7 @@ from grpc_tool_bridge import (
 )
 from grpc_tool_bridge.testing import MockBridgeServer
 from grpc_tool_bridge.testing.background import running_hub
-from integration.connections import until
+from support.waiting import until
 
 # Bounds a hang and nothing else.
 PATIENCE = 50.0

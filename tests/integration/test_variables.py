@@ -15,7 +15,8 @@ from grpc_tool_bridge import (
     serialize_value,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SetVariableRequest, VariableMetadata
-from integration.connections import Connect, soon, until
+from integration.connections import Connect
+from support.waiting import soon, until
 
 
 async def _take(watch: AsyncGenerator[VariableChange, None], count: int) -> list[tuple[str, str, Any]]:

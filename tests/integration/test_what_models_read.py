@@ -21,7 +21,8 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 from grpc_tool_bridge import ToolBridge, ToolBridgeError, ToolWorker, tool
 from grpc_tool_bridge.testing import ScriptedLM
 from grpc_tool_bridge.testing.model_script import fields
-from integration.connections import Connect, World, soon
+from integration.connections import Connect, World
+from support.waiting import soon
 
 NAN, INF = float("nan"), float("inf")
 

@@ -6,7 +6,8 @@ import pytest
 from pydantic import Field
 
 from grpc_tool_bridge import ToolExecutionError, ToolWorker, ValidationError, tool
-from integration.connections import Connect, World, soon
+from integration.connections import Connect, World
+from support.waiting import soon
 
 
 @tool

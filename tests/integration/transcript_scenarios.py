@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge import ToolBridgeError
-from integration.connections import soon
 from integration.transcript_stage import Scenario, Transport
+from support.waiting import soon
 
 BOTH: tuple[Transport, ...] = ("link", "rpc")
 

@@ -6,9 +6,10 @@ from contextlib import AsyncExitStack
 from typing import Any, Literal
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolBridgeClient, ToolWorker
-from integration.connections import PATIENCE, soon
 from integration.transcript_calls import Call, calls_of, transcript
 from integration.wiretap import Wiretap
+from support.patience import PATIENCE
+from support.waiting import soon
 
 SESSION = "the-session"
 

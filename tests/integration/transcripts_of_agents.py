@@ -7,9 +7,10 @@ from typing import Any
 from grpc_tool_bridge import GRPCToolBridge
 from grpc_tool_bridge.testing import ScriptedLM
 from grpc_tool_bridge.testing.model_script import Held, fields, step
-from integration.connections import read, soon
+from integration.connections import read
 from integration.transcript_scenarios import Gate, refused, scenario
 from integration.transcript_stage import Stage
+from support.waiting import soon
 
 QUESTION = {"question": "What is 2 + 2?"}
 LAST = [step("Done.", "finish"), fields(reasoning="So it is.", Answer="four")]

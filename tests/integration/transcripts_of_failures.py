@@ -5,10 +5,10 @@ from typing import Any
 
 from grpc_tool_bridge import ToolContext, ValidationError, tool
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from integration.connections import soon
 from integration.transcript_process_tools import order, order_elsewhere
 from integration.transcript_scenarios import Gate, add, refused, scenario
 from integration.transcript_stage import Stage
+from support.waiting import soon
 
 
 async def refuse(context: ToolContext) -> str:

@@ -4,9 +4,9 @@ import asyncio
 
 from grpc_tool_bridge import SessionConfig
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from integration.connections import soon
 from integration.transcript_scenarios import Gate, add, broken_off, refused, scenario
 from integration.transcript_stage import Stage
+from support.waiting import soon
 
 
 @scenario()

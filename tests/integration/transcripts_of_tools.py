@@ -11,10 +11,10 @@ from pydantic import Field
 
 from grpc_tool_bridge import SessionConfig, ToolContext, tool
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from integration.connections import soon
 from integration.transcript_process_tools import add_in_a_process
 from integration.transcript_scenarios import add, refused, scenario
 from integration.transcript_stage import Stage
+from support.waiting import soon
 
 VALUES: list[Any] = [
     *(3, -1, 2**53 + 1, 2**63, 2.5, 3.0, float("inf"), True, None, "text", "tëxt \n", b"\x00\xff"),

@@ -3,9 +3,9 @@
 from contextlib import aclosing
 
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from integration.connections import soon
 from integration.transcript_scenarios import refused, scenario
 from integration.transcript_stage import Stage
+from support.waiting import soon
 
 
 @scenario()

@@ -8,12 +8,13 @@ import pytest
 
 from grpc_tool_bridge import GRPCToolBridge, ToolBridgeError, ToolContext, ToolWorker, tool
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from integration.connections import read, soon
+from integration.connections import read
 from integration.transcript_process_tools import add_in_a_process, order
 from integration.transcript_scenarios import Gate, add, broken_off, refused, scenario
 from integration.transcript_stage import Stage
 from integration.transcripts_of_streams import Endless, count, stumble
 from integration.transcripts_of_tools import echo
+from support.waiting import soon
 
 
 async def outer(context: ToolContext, a: int) -> list[Any]:

@@ -11,8 +11,8 @@ import pytest
 from grpc_tool_bridge.adapters import calling
 from grpc_tool_bridge.adapters.calling import HomeLoop, LoopWaitsError
 from grpc_tool_bridge.errors import ProtocolError
-from integration.connections import until
 from support.patience import PATIENCE
+from support.waiting import until
 
 
 class Forever:

@@ -8,6 +8,7 @@ import pytest
 
 from grpc_tool_bridge.aio.timeouts import ExpiredError, TimeLimit, was_cancelled, within
 from support.patience import PATIENCE
+from support.waiting import turns
 
 
 class Timers:
@@ -28,12 +29,6 @@ class Timers:
 
 async def number() -> int:
     return 7
-
-
-async def turns(count: int) -> int:
-    for _ in range(count):
-        await asyncio.sleep(0)
-    return count
 
 
 async def forever() -> None:

@@ -28,7 +28,8 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     InitializeSessionResponse,
     ToolCallResponse,
 )
-from integration.connections import loop_threads, soon
+from integration.connections import loop_threads
+from support.waiting import soon
 from unit.client.fakes import ENDED, OPENED, FakeTransport, answer, client_of, rpc_error
 
 

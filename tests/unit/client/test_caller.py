@@ -23,7 +23,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     MetricsResponse,
     StatusResponse,
 )
-from integration.connections import soon
+from support.waiting import soon
 from unit.client.fakes import FakeTransport, Streams, client_of, rpc_error
 
 

@@ -20,7 +20,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.tools.tool import tool
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
-from integration.connections import until
+from support.waiting import turns, until
 
 
 class Bench:
@@ -78,11 +78,6 @@ class Bench:
 def told(response: BatchToolCallResponse) -> list[Any]:
     assert not response.HasField("error"), response.error
     return [deserialize_value(result.result) if result.success else result.error.type for result in response.results]
-
-
-async def turns() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 async def test_results_are_in_the_order_of_the_items_with_their_errors_in_place() -> None:

@@ -33,7 +33,7 @@ from grpc_tool_bridge.runner import calls
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.tool import tool
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
-from integration.connections import until
+from support.waiting import turns, until
 
 
 class Bench:
@@ -101,11 +101,6 @@ async def double(a: int) -> int:
 
 async def forever() -> None:
     await asyncio.get_running_loop().create_future()
-
-
-async def turns(count: int = 5) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 def value_of(response: ToolCallResponse) -> Any:

@@ -6,20 +6,12 @@ import pytest
 
 from grpc_tool_bridge.core import expiring_lru as module
 from grpc_tool_bridge.core.expiring_lru import ExpiringLRU
-
-
-class Clock:
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1_000.0
-        monkeypatch.setattr(module, "time", self)
-
-    def monotonic(self) -> float:
-        return self.now
+from support.clock import Clock
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
+    return Clock(monkeypatch, module)
 
 
 def keeper(**bounds: Any) -> ExpiringLRU[str, str]:

@@ -28,8 +28,8 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.values.serialization import serialize_value
-from integration.connections import until
 from support.patience import PATIENCE
+from support.waiting import until
 from unit.core.workers.test_pool import CALM, FakeLink
 
 NO_ARGUMENTS = '{"type": "object", "properties": {}, "additionalProperties": false}'

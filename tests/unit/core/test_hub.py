@@ -23,6 +23,7 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.methods import SERVICE_NAME
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
+from support.waiting import turns
 
 
 def add(a: int, b: int) -> int:
@@ -59,11 +60,6 @@ class running:
     async def __aexit__(self, *exception: object) -> None:
         await self.hub.drain(0)
         await self.hub.aclose()
-
-
-async def turns() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 async def set_variable(hub: Hub, name: str, value: Any, **fields: Any) -> pb.StatusResponse:

@@ -18,6 +18,7 @@ from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolCallResponse
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
+from support.waiting import turns
 
 
 class Counter:
@@ -40,12 +41,6 @@ class Counter:
 
 
 Call = Callable[..., Any]
-
-
-async def turns() -> None:
-    """Lets every task go on to where it waits."""
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 async def all_at_once(counter: Counter, call: Call, number: int) -> list[ToolCallResponse]:

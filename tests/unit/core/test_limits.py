@@ -9,11 +9,8 @@ from hypothesis import strategies as st
 from grpc_tool_bridge.core import limits
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter, RateLimit
 from grpc_tool_bridge.errors import ResourceExhaustedError
-
-
-async def turns() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
+from support.clock import Clock
+from support.waiting import turns
 
 
 def waiting_task(places: ConcurrencyLimiter) -> "asyncio.Task[None]":
@@ -177,17 +174,8 @@ async def places_under(capacity: int, actions: list[tuple[str, int, bool]]) -> N
     assert all(task.done() for task in tasks)
 
 
-class Clock:
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1_000.0
-        monkeypatch.setattr(limits, "time", self)
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 def test_a_minutes_calls_may_come_at_once_and_the_next_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    Clock(monkeypatch)
+    Clock(monkeypatch, limits)
     rate = RateLimit(3)
     for _ in range(3):
         rate.take("add")
@@ -201,7 +189,7 @@ def test_a_minutes_calls_may_come_at_once_and_the_next_is_refused(monkeypatch: p
 
 
 def test_whoever_waits_as_told_is_let_in_and_a_refusal_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
+    clock = Clock(monkeypatch, limits)
     rate = RateLimit(3)
     for _ in range(3):
         rate.take("add")
@@ -213,7 +201,7 @@ def test_whoever_waits_as_told_is_let_in_and_a_refusal_costs_nothing(monkeypatch
 
 
 def test_an_idle_hour_saves_up_one_minutes_calls_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
+    clock = Clock(monkeypatch, limits)
     rate = RateLimit(2)
     clock.now += 3_600
     rate.take("add")

@@ -20,18 +20,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, VariableMetadata
 from grpc_tool_bridge.values.serialization import serialize_value
-
-
-class Clock:
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1_000.0
-        monkeypatch.setattr(module, "time", self)
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
+from support.clock import Clock
 
 
 def add(a: int, b: int) -> int:
@@ -168,7 +157,7 @@ async def test_the_end_is_told_with_the_error_that_callers_get() -> None:
 
 
 async def test_idle_sessions_end_and_active_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
+    clock = Clock(monkeypatch, module)
     store = SessionStore(Settings(session_idle_timeout=10))
     for name in "abc":
         await store.create_session(name)
@@ -183,7 +172,7 @@ async def test_idle_sessions_end_and_active_ones_stay(monkeypatch: pytest.Monkey
 
 
 async def test_calls_and_watches_count_as_activity(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
+    clock = Clock(monkeypatch, module)
     store = SessionStore(Settings(session_idle_timeout=10))
     calling, watching = await store.create_session("calling"), await store.create_session("watching")
     calling.limiter = ConcurrencyLimiter(1, 1, "s")
@@ -304,7 +293,7 @@ async def test_the_end_of_a_session_ends_its_watches() -> None:
 async def test_very_many_sessions_end_one_at_a_time_while_others_have_their_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = Clock(monkeypatch)
+    clock = Clock(monkeypatch, module)
     store = SessionStore(Settings(session_idle_timeout=10))
     for name in "abc":
         await store.create_session(name)

@@ -19,7 +19,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
 from grpc_tool_bridge.link.outbox import INITIAL_CREDIT
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, ErrorInfo, LinkFrame, LinkStatus
-from integration.connections import soon
+from support.waiting import soon
 
 
 def make(seconds: float = 60.0, *, streaming: bool = False, depth: int = 0) -> WorkerCall:

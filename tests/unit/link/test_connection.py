@@ -16,6 +16,7 @@ from grpc_tool_bridge.link.status import Code, code_of, link_error, link_status_
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
 from support.patience import PATIENCE
+from support.waiting import soon
 from unit.link.fakes import FakeStream, settle
 
 
@@ -73,11 +74,6 @@ async def desk() -> AsyncIterator[Desk]:
     yield desk
     desk.running.cancel()
     await asyncio.wait([desk.running])
-
-
-async def soon(awaitable: Any) -> Any:
-    async with asyncio.timeout(PATIENCE):
-        return await awaitable
 
 
 async def expiring(call: LinkCall) -> None:

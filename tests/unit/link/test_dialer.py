@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import grpc.aio
@@ -11,8 +11,6 @@ import pytest
 from grpc.aio import AioRpcError
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.registry import ToolRegistry
-from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.errors import NotFoundError, ToolBridgeError, UnavailableError
 from grpc_tool_bridge.link import dialer
 from grpc_tool_bridge.link.calls import LinkCall
@@ -22,29 +20,19 @@ from grpc_tool_bridge.link.status import Code, link_error
 from grpc_tool_bridge.link.streams import Dialable
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.authentication import BearerToken
-from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.session_defaults import read_facts
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.frames import link_behaviour
 from grpc_tool_bridge.transport.link_stub import LinkStub, LinkTransport
 from grpc_tool_bridge.transport.servicer import AuthenticationInterceptor, service_handler
 from grpc_tool_bridge.transport.status import rpc_error
+from support.hubs import SomeHub
 from support.patience import PATIENCE
+from support.waiting import soon, until
 from unit.link.fakes import FakeStream, settle
 
 DOWN = link_error(Code.UNAVAILABLE, "nobody listens")
 WRONG_TOKEN = link_error(Code.UNAUTHENTICATED, "the token is wrong")
-
-
-async def soon(awaitable: Any) -> Any:
-    async with asyncio.timeout(PATIENCE):
-        return await awaitable
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - what is looked at is no event
-            await asyncio.sleep(0.001)
 
 
 async def error_of(call: Any) -> AioRpcError:
@@ -620,43 +608,6 @@ def test_closing_is_nothing_where_the_loop_of_the_link_has_ended(monkeypatch: py
 # --------------------------------------------------------------------------------------------------- a real server
 
 
-class SomeHub:
-    """Some of the methods of a hub."""
-
-    def __init__(self) -> None:
-        self.workers = WorkerPool(ToolRegistry())
-        self.started = asyncio.Event()
-        self.ended = asyncio.Event()
-        self.go = asyncio.Event()
-
-    def session_facts(self, session_id: str) -> dict[str, int]:
-        return {"idle-timeout-ms": 1500}
-
-    def hold_session(self, session_id: str) -> Any:
-        raise AssertionError("no session is opened over these links")
-
-    async def get_session_info(self, request: pb.GetSessionInfoRequest) -> pb.SessionInfo:
-        return pb.SessionInfo(session_id=request.session_id)
-
-    async def initialize_session(self, request: pb.InitializeSessionRequest) -> pb.InitializeSessionResponse:
-        return pb.InitializeSessionResponse(success=True, session_id=request.session_id)
-
-    async def execute_tool(self, request: pb.ToolCallRequest, context: RequestContext) -> pb.ToolCallResponse:
-        if request.tool_id == "wait":
-            self.started.set()
-            try:
-                await self.go.wait()
-            finally:
-                self.ended.set()
-        return pb.ToolCallResponse(success=True, request_id=request.request_id)
-
-    async def stream_tool(
-        self, request: pb.ToolStreamRequest, context: RequestContext
-    ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
-        for sequence in range(3):
-            yield pb.ToolStreamChunk(sequence=sequence)
-
-
 class Host:
     """A hub at a port of its own.
 
@@ -681,9 +632,9 @@ class Host:
 
     async def cut(self) -> None:
         """Ends the links as if they were lost."""
-        self._cut.set()
-        await until(lambda: not len(self._links))
-        self._cut.clear()
+        # One that is dialled meanwhile is not cut.
+        cut, self._cut = self._cut, asyncio.Event()
+        cut.set()
 
     async def drain(self) -> None:
         self._links.drain(PATIENCE)
@@ -737,9 +688,9 @@ async def test_calls_in_flight_fail_and_later_ones_go_over_the_next_link(
     transports.append(host.connect())
     stub = transports[0].stub
     call = stub.ExecuteTool(pb.ToolCallRequest(tool_id="wait"))
-    await soon(host.hub.started.wait())
+    await until(lambda: host.hub.started)
     await host.cut()
-    await soon(host.hub.ended.wait())
+    await until(lambda: host.hub.ended)
     error = await error_of(call)
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert "was lost" in str(error.details())
@@ -816,10 +767,10 @@ async def test_calls_by_plain_rpcs_fail_when_the_transport_is_closed(
     host = await make_host(links=False)
     transports.append(host.connect())
     call = transports[0].stub.ExecuteTool(pb.ToolCallRequest(tool_id="wait"))
-    await soon(host.hub.started.wait())
+    await until(lambda: host.hub.started)
     await soon(transports[0].close())
     assert await soon(call.code()) is grpc.StatusCode.CANCELLED
-    await soon(host.hub.ended.wait())
+    await until(lambda: host.hub.ended)
 
 
 @pytest.mark.parametrize("token", ["wrong", None])
@@ -849,18 +800,18 @@ async def test_calls_in_flight_fail_when_the_transport_is_closed(
     host = await make_host()
     transports.append(host.connect())
     call = transports[0].stub.ExecuteTool(pb.ToolCallRequest(tool_id="wait"))
-    await soon(host.hub.started.wait())
+    await until(lambda: host.hub.started)
     await soon(transports[0].close())
     error = await error_of(call)
     assert (error.code(), error.details()) == (grpc.StatusCode.CANCELLED, CLOSED)
-    await soon(host.hub.ended.wait())
+    await until(lambda: host.hub.ended)
 
 
 async def test_a_hub_that_drains_finishes_its_calls(make_host: MakeHost, transports: list[LinkTransport]) -> None:
     host = await make_host()
     transports.append(host.connect())
     call = transports[0].stub.ExecuteTool(pb.ToolCallRequest(tool_id="wait", request_id="r"))
-    await soon(host.hub.started.wait())
+    await until(lambda: host.hub.started)
     await host.drain()
     await until(lambda: not transports[0].is_linked)
     host.hub.go.set()

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -27,99 +27,10 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
+from support.hubs import SomeHub
 from support.patience import PATIENCE
+from support.waiting import until
 from unit.link.fakes import Frames, PipeStream
-
-
-class Hold:
-    """A session that is held by a link."""
-
-    def __init__(self, session_id: str) -> None:
-        self.session_id = session_id
-        self.is_needed = True
-        self.released = 0
-
-    def release(self) -> None:
-        self.released += 1
-
-
-class NoWorkers:
-    """The workers of a hub that has none."""
-
-    def __init__(self) -> None:
-        self.lost_links: list[str] = []
-
-    def on_pong(self, link: Any) -> None:
-        """Nobody is asked."""
-
-    def on_drain(self, link: Any) -> None:
-        link.release()
-
-    def on_disconnect(self, link: Any, why: str) -> None:
-        self.lost_links.append(why)
-
-
-class SomeHub:
-    """Some of the methods of a hub."""
-
-    def __init__(self) -> None:
-        self.workers = NoWorkers()
-        self.holds: list[Hold] = []
-        self.started: list[str] = []
-        self.ended: list[str] = []
-        self.deadlines: list[float | None] = []
-        self.go = asyncio.Event()
-
-    def session_facts(self, session_id: str) -> dict[str, int]:
-        return {"idle-timeout-ms": 1500} if session_id == "s" else {}
-
-    def hold_session(self, session_id: str) -> Hold:
-        self.holds.append(Hold(session_id))
-        return self.holds[-1]
-
-    async def initialize_session(self, request: pb.InitializeSessionRequest) -> pb.InitializeSessionResponse:
-        return pb.InitializeSessionResponse(success=request.session_id != "refused", session_id=request.session_id)
-
-    async def heartbeat(self, request: pb.HeartbeatRequest) -> pb.HeartbeatResponse:
-        return pb.HeartbeatResponse(session_valid=True)
-
-    async def execute_tool(self, request: pb.ToolCallRequest, context: RequestContext) -> pb.ToolCallResponse:
-        self.deadlines.append(context.deadline)
-        name = request.tool_id
-        self.started.append(name)
-        try:
-            if name == "fail":
-                raise NotFoundError("no such tool")
-            if name == "fault":
-                raise LookupError("it")
-            if name == "wait":
-                await self.go.wait()
-            if name.startswith("large"):
-                return pb.ToolCallResponse(success=True, request_id="x" * int(name.removeprefix("large")))
-        finally:
-            self.ended.append(name)
-        return pb.ToolCallResponse(success=True, request_id=request.request_id)
-
-    async def stream_tool(
-        self, request: pb.ToolStreamRequest, context: RequestContext
-    ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
-        self.deadlines.append(context.deadline)
-        name = request.tool_id
-        self.started.append(name)
-        try:
-            if name == "endless":
-                for sequence in range(100_000):
-                    yield pb.ToolStreamChunk(sequence=sequence, stream_id="x" * 50_000)
-            for sequence in range(3):
-                yield pb.ToolStreamChunk(sequence=sequence)
-            if name == "fail":
-                raise NotFoundError("no such tool")
-            if name == "large":
-                yield pb.ToolStreamChunk(stream_id="x" * (65 * 1024 * 1024))
-            if name == "wait":
-                await self.go.wait()
-        finally:
-            self.ended.append(name)
 
 
 class Peer:
@@ -252,12 +163,6 @@ async def end(desk: Desk) -> None:
     for peer in desk.peers:
         await peer.close()
     assert len(desk.server) == 0
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - what is looked at is no event
-            await asyncio.sleep(0)
 
 
 def code(status: grpc.StatusCode) -> int:

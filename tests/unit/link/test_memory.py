@@ -8,7 +8,7 @@ from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.link.memory import MAX_FRAMES, MemoryConnection, Serve
 from grpc_tool_bridge.link.status import Code, code_of
 from grpc_tool_bridge.link.streams import FrameStream
-from integration.connections import soon, until
+from support.waiting import soon, until
 
 
 async def echo(stream: FrameStream) -> None:

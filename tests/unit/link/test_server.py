@@ -17,7 +17,7 @@ from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES, Link
 from grpc_tool_bridge.link.server import LARGE_BYTES, CallServer, served_methods
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import RequestContext
-from integration.connections import soon, until
+from support.waiting import soon, until
 
 
 def known(context: RequestContext) -> dict[str, Any]:

@@ -7,15 +7,7 @@ import pytest
 
 from grpc_tool_bridge.runner import blocking
 from grpc_tool_bridge.runner.blocking import REPEAT_SECONDS, held_loop
-
-
-class Clock:
-    """Time as the test sets it."""
-
-    now = 1_000.0
-
-    def monotonic(self) -> float:
-        return self.now
+from support.clock import Clock
 
 
 class Runner:
@@ -24,8 +16,7 @@ class Runner:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
-    made = Clock()
-    monkeypatch.setattr(blocking, "time", made)
+    made = Clock(monkeypatch, blocking)
     blocking._recent.clear()
     yield made
     blocking._recent.clear()

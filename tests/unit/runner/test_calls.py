@@ -19,7 +19,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.runner import calls as module
 from grpc_tool_bridge.runner.calls import Call
 from grpc_tool_bridge.tools.context import ToolContext
-from integration.connections import until
+from support.waiting import turns, until
 
 CAUSE = CallCancelledError("somebody said stop")
 
@@ -50,11 +50,6 @@ def context() -> ToolContext:
         loop=asyncio.get_running_loop(),
         runtime=None,  # type: ignore[arg-type]  # nothing is asked of it here
     )
-
-
-async def turns() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 async def forever() -> None:

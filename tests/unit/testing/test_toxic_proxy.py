@@ -10,8 +10,8 @@ import pytest
 
 from grpc_tool_bridge.testing import ToxicProxy
 from grpc_tool_bridge.transport.addresses import split_address
-from integration.connections import soon, until
 from support.patience import PATIENCE
+from support.waiting import soon, until
 
 # More than the proxy and the kernel hold of one direction.
 LARGE = b"x" * 32_000_000

@@ -15,7 +15,7 @@ from grpc_tool_bridge.rpc.peers import Peers
 from grpc_tool_bridge.transport.frames import MAX_FIRST_BYTES, AcceptedFrames, DialledFrames
 from grpc_tool_bridge.transport.reads import Reads
 from grpc_tool_bridge.transport.status import as_rpc_error, rpc_error
-from integration.connections import soon
+from support.waiting import soon
 
 
 class Rpc:

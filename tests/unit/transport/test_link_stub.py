@@ -24,6 +24,7 @@ from grpc_tool_bridge.transport.status import from_rpc_error
 from grpc_tool_bridge.transport.stubs import RpcTransport
 from grpc_tool_bridge.values.serialization import deserialize_value, pack_value
 from support.patience import PATIENCE
+from support.waiting import soon
 
 # Nothing here takes long, unless it is broken.
 
@@ -140,12 +141,6 @@ async def make_desk(request: pytest.FixtureRequest) -> AsyncIterator[MakeDesk]:
 async def desk(make_desk: MakeDesk) -> Desk:
     made: Desk = await make_desk()
     return made
-
-
-async def soon(awaitable: Any) -> Any:
-    """Awaits what a working hub gives at once."""
-    async with asyncio.timeout(PATIENCE):
-        return await awaitable
 
 
 def value_of(response: Any) -> Any:

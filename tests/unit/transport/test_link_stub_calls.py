@@ -10,7 +10,7 @@ import grpc.aio
 import pytest
 from grpc.aio import AioRpcError
 
-from grpc_tool_bridge.aio.timeouts import ExpiredError, within
+from grpc_tool_bridge.aio.timeouts import ExpiredError
 from grpc_tool_bridge.errors import NotFoundError
 from grpc_tool_bridge.link.calls import LinkCall
 from grpc_tool_bridge.link.outbox import INITIAL_CREDIT
@@ -78,8 +78,8 @@ def head_of(call: LinkCall) -> pb.LinkCall:
     return pb.LinkCall.FromString(call.prefix + b"\x00")
 
 
-async def _within(call: Any, seconds: float) -> Any:
-    return await within(call, seconds)
+async def _answer(call: Any) -> Any:
+    return await call
 
 
 async def settle() -> None:
@@ -286,7 +286,8 @@ async def test_the_time_of_a_call_that_has_ended_does_not_run_out(starter: Start
 
 
 async def test_a_call_that_is_guarded_is_left_to_a_link_that_looks_after_it(starter: Starter, unary: Any) -> None:
-    waiting = asyncio.ensure_future(_within(unary, 5))
+    unary.set_timeout(5)
+    waiting = asyncio.ensure_future(_answer(unary))
     await settle()
     assert unary._timer is None
     assert unary.expires_at <= time.monotonic() + 5
@@ -300,14 +301,16 @@ async def test_a_call_that_is_guarded_is_left_to_a_link_that_looks_after_it(star
 
 async def test_a_call_that_is_guarded_has_a_timer_where_nobody_looks_after_it(starter: Starter, unary: Any) -> None:
     starter.enforces_timeouts = False
+    unary.set_timeout(0.01)
     with pytest.raises(ExpiredError):
-        await _within(unary, 0.01)
+        await unary
     assert starter.cancelled == [unary]
 
 
 async def test_a_call_that_is_guarded_and_answered_in_time_does_not_expire(starter: Starter, unary: Any) -> None:
     starter.enforces_timeouts = False
-    waiting = asyncio.ensure_future(_within(unary, 60))
+    unary.set_timeout(60)
+    waiting = asyncio.ensure_future(_answer(unary))
     await settle()
     unary.replied(RESPONSE.SerializeToString())
     assert await waiting == RESPONSE

@@ -1,7 +1,7 @@
 """Calls that were made for a link, and go as plain RPCs."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc.aio
@@ -9,61 +9,21 @@ import pytest
 from grpc.aio import AioRpcError
 
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.aio.timeouts import ExpiredError, within
+from grpc_tool_bridge.aio.timeouts import ExpiredError
 from grpc_tool_bridge.errors import NotFoundError
 from grpc_tool_bridge.link.calls import LinkCall
 from grpc_tool_bridge.link.dialer import CLOSED
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.authentication import BearerToken
-from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.session_defaults import read_facts
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
 from grpc_tool_bridge.transport.link_stub import LinkStub
 from grpc_tool_bridge.transport.plain_calls import PlainCalls
 from grpc_tool_bridge.transport.servicer import AuthenticationInterceptor, service_handler
 from grpc_tool_bridge.transport.status import from_rpc_error
+from support.hubs import SomeHub
 from support.patience import PATIENCE
-
-
-class SomeHub:
-    """A hub with a few methods."""
-
-    def __init__(self) -> None:
-        self.started = asyncio.Event()
-        self.ended = asyncio.Event()
-        self.deadlines: list[float | None] = []
-
-    async def initialize_session(self, request: pb.InitializeSessionRequest) -> pb.InitializeSessionResponse:
-        return pb.InitializeSessionResponse(success=True, session_id=request.session_id)
-
-    def session_facts(self, session_id: str) -> dict[str, int]:
-        return {"idle-timeout-ms": 1500}
-
-    async def execute_tool(self, request: pb.ToolCallRequest, context: RequestContext) -> pb.ToolCallResponse:
-        self.deadlines.append(context.deadline)
-        if request.tool_id == "fail":
-            raise NotFoundError("no such tool")
-        if request.tool_id == "wait":
-            self.started.set()
-            try:
-                await asyncio.get_running_loop().create_future()
-            finally:
-                self.ended.set()
-        return pb.ToolCallResponse(success=True, request_id=request.request_id)
-
-    async def stream_tool(
-        self, request: pb.ToolStreamRequest, context: RequestContext
-    ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
-        self.started.set()
-        try:
-            for sequence in range(3):
-                yield pb.ToolStreamChunk(sequence=sequence)
-            if request.tool_id == "fail":
-                raise NotFoundError("no such tool")
-            if request.tool_id == "wait":
-                await asyncio.get_running_loop().create_future()
-        finally:
-            self.ended.set()
+from support.waiting import soon, until
 
 
 class Recorder(grpc.aio.ServerInterceptor):
@@ -118,11 +78,6 @@ async def desk() -> AsyncIterator[Desk]:
     await desk.close()
 
 
-async def soon(awaitable: Any) -> Any:
-    async with asyncio.timeout(PATIENCE):
-        return await awaitable
-
-
 async def test_a_call_is_answered(desk: Desk) -> None:
     assert (await soon(desk.stub.ExecuteTool(pb.ToolCallRequest(request_id="r")))).request_id == "r"
     assert desk.hub.deadlines == [None]
@@ -168,9 +123,9 @@ async def test_an_error_arrives_whole(desk: Desk) -> None:
 
 async def test_cancelling_a_call_reaches_the_hub(desk: Desk) -> None:
     call = desk.stub.ExecuteTool(pb.ToolCallRequest(tool_id="wait"))
-    await soon(desk.hub.started.wait())
+    await until(lambda: desk.hub.started)
     assert call.cancel()
-    await soon(desk.hub.ended.wait())
+    await until(lambda: desk.hub.ended)
     with pytest.raises(asyncio.CancelledError):
         await call
     # Once more, now that it is known no more.
@@ -182,7 +137,7 @@ async def test_breaking_off_a_stream_reaches_the_hub(desk: Desk) -> None:
     stream = desk.stub.StreamTool(pb.ToolStreamRequest(tool_id="wait"))
     assert (await soon(stream.read())).sequence == 0
     assert stream.cancel()
-    await soon(desk.hub.ended.wait())
+    await until(lambda: desk.hub.ended)
 
 
 @pytest.mark.parametrize("name", ["ExecuteTool", "StreamTool"])
@@ -190,17 +145,21 @@ async def test_breaking_off_a_stream_reaches_the_hub(desk: Desk) -> None:
 async def test_calls_in_flight_fail_when_their_owner_ends(desk: Desk, name: str, begun: bool) -> None:
     call = getattr(desk.stub, name)(pb.ToolCallRequest(tool_id="wait"))
     if begun:
-        await soon(desk.hub.started.wait())
+        await until(lambda: desk.hub.started)
     await soon(desk.tasks.aclose())
     assert await soon(call.code()) is grpc.StatusCode.CANCELLED
     assert await call.details() == CLOSED
     assert not call.cancelled()
     if begun:
-        await soon(desk.hub.ended.wait())
+        await until(lambda: desk.hub.ended)
 
 
 async def test_a_call_that_is_guarded_expires_and_reaches_the_hub(desk: Desk) -> None:
+    call = desk.stub.ExecuteTool(pb.ToolCallRequest(tool_id="wait"))
+    call.set_timeout(0.1)
     with pytest.raises(ExpiredError):
-        await soon(within(desk.stub.ExecuteTool(pb.ToolCallRequest(tool_id="wait")), 0.1))
-    await soon(desk.hub.ended.wait())
-    assert (await soon(within(desk.stub.ExecuteTool(pb.ToolCallRequest(request_id="r")), 60))).request_id == "r"
+        await soon(call)
+    await until(lambda: desk.hub.ended)
+    call = desk.stub.ExecuteTool(pb.ToolCallRequest(request_id="r"))
+    call.set_timeout(60)
+    assert (await soon(call)).request_id == "r"

@@ -9,28 +9,21 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from grpc_tool_bridge.errors import MAX_MESSAGE_CHARS, NotFoundError, SessionNotFoundError, ValidationError
+from grpc_tool_bridge.errors import MAX_MESSAGE_CHARS, SessionNotFoundError, ValidationError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
 from grpc_tool_bridge.rpc.authentication import BearerToken
-from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.transport.servicer import AuthenticationInterceptor, service_handler
 from grpc_tool_bridge.transport.status import from_rpc_error
+from support.hubs import SomeHub
+from support.waiting import until
 
 Serve = Callable[..., Awaitable[Any]]
 
 
-class SomeHub:
-    """Offers some of the methods, and remembers how they went."""
-
-    def __init__(self) -> None:
-        self.deadlines: list[float | None] = []
-        self.ended = asyncio.Event()
-        self.sent = 0
-
-    async def initialize_session(self, request: pb.InitializeSessionRequest) -> pb.InitializeSessionResponse:
-        return pb.InitializeSessionResponse(success=True, session_id=request.session_id)
+class FailingHub(SomeHub):
+    """A hub whose heartbeats fail."""
 
     async def heartbeat(self, request: pb.HeartbeatRequest) -> pb.HeartbeatResponse:
         if request.session_id == "fault":
@@ -39,41 +32,17 @@ class SomeHub:
             raise ValidationError("ü" * MAX_MESSAGE_CHARS, details={"d": "ü" * 4_000}, remote_traceback="ü" * 60_000)
         raise SessionNotFoundError("there is no session 's'", details={"k": "v"})
 
-    async def execute_tool(self, request: pb.ToolCallRequest, context: RequestContext) -> pb.ToolCallResponse:
-        self.deadlines.append(context.deadline)
-        if request.tool_id == "fail":
-            raise NotFoundError("no such tool")
-        return pb.ToolCallResponse(success=True, request_id=request.request_id)
-
-    async def stream_tool(
-        self, request: pb.ToolStreamRequest, context: RequestContext
-    ) -> AsyncGenerator[pb.ToolStreamChunk, None]:
-        self.deadlines.append(context.deadline)
-        try:
-            for sequence in range(3 if request.tool_id != "endless" else 100_000):
-                yield pb.ToolStreamChunk(sequence=sequence, stream_id=request.stream_id)
-                self.sent += 1
-            if request.tool_id == "fail":
-                raise NotFoundError("no such tool")
-            if request.tool_id == "silent":
-                await asyncio.get_running_loop().create_future()
-        finally:
-            self.ended.set()
-
-    def session_facts(self, session_id: str) -> dict[str, int]:
-        return {"idle-timeout-ms": 1500} if session_id == "s" else {}
-
     async def watch_session_tools(self, request: pb.WatchSessionToolsRequest) -> AsyncGenerator[pb.ToolUpdate, None]:
         yield pb.ToolUpdate(operation="reset")
 
 
 @pytest.fixture
-def hub() -> SomeHub:
-    return SomeHub()
+def hub() -> FailingHub:
+    return FailingHub()
 
 
 @pytest.fixture
-async def serve(hub: SomeHub) -> AsyncIterator[Serve]:
+async def serve(hub: FailingHub) -> AsyncIterator[Serve]:
     servers: list[grpc.aio.Server] = []
     channels: list[grpc.aio.Channel] = []
 
@@ -112,7 +81,7 @@ async def test_whoever_opens_a_session_is_told_how_long_it_may_idle(stub: Any) -
     assert dict(await call.trailing_metadata())["tool-bridge-idle-timeout-ms"] == "1500"
 
 
-async def test_the_transports_deadline_reaches_the_methods_that_run_tools(stub: Any, hub: SomeHub) -> None:
+async def test_the_transports_deadline_reaches_the_methods_that_run_tools(stub: Any, hub: FailingHub) -> None:
     now = time.monotonic()
     await stub.ExecuteTool(pb.ToolCallRequest(), timeout=50)
     await stub.ExecuteTool(pb.ToolCallRequest())
@@ -158,18 +127,18 @@ async def test_a_fault_is_internal_and_only_the_log_has_it(stub: Any, caplog: py
     assert from_rpc_error(got.value).details["error_id"] in caplog.text
 
 
-async def test_an_error_of_a_stream_comes_after_its_messages(stub: Any, hub: SomeHub) -> None:
+async def test_an_error_of_a_stream_comes_after_its_messages(stub: Any, hub: FailingHub) -> None:
     call = stub.StreamTool(pb.ToolStreamRequest(tool_id="fail"))
     assert [(await call.read()).sequence for _ in range(3)] == [0, 1, 2]
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await call.read()
     assert failed.value.code() is grpc.StatusCode.NOT_FOUND
-    await hub.ended.wait()
+    await until(lambda: hub.ended)
 
 
 @pytest.mark.parametrize("tool_id", ["silent", "endless"])
 async def test_a_reader_that_leaves_ends_the_stream_at_the_hub(
-    stub: Any, hub: SomeHub, tool_id: str, caplog: pytest.LogCaptureFixture
+    stub: Any, hub: FailingHub, tool_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     # What other tests left to be collected is not this one's.
     gc.collect()
@@ -177,14 +146,14 @@ async def test_a_reader_that_leaves_ends_the_stream_at_the_hub(
     call = stub.StreamTool(pb.ToolStreamRequest(tool_id=tool_id))
     await call.read()
     call.cancel()
-    await hub.ended.wait()
+    await until(lambda: hub.ended)
     for _ in range(10):
         await asyncio.sleep(0)
     gc.collect()
     assert "exception" not in caplog.text.lower()
 
 
-async def test_a_reader_that_stalls_holds_up_its_stream(stub: Any, hub: SomeHub) -> None:
+async def test_a_reader_that_stalls_holds_up_its_stream(stub: Any, hub: FailingHub) -> None:
     call = stub.StreamTool(pb.ToolStreamRequest(tool_id="endless", stream_id="x" * 100_000))
     await call.read()
     before = -1
@@ -195,7 +164,7 @@ async def test_a_reader_that_stalls_holds_up_its_stream(stub: Any, hub: SomeHub)
             await asyncio.to_thread(time.monotonic)
     assert hub.sent < 1_000
     call.cancel()
-    await hub.ended.wait()
+    await until(lambda: hub.ended)
 
 
 @pytest.mark.parametrize("name", ["Heartbeat", "ExecuteTool", "StreamTool"])
@@ -210,11 +179,11 @@ async def test_bytes_that_are_no_request_are_refused_as_the_peers_fault(
     assert caplog.text == ""
 
 
-async def test_a_reader_that_takes_nothing_for_too_long_loses_its_stream(serve: Serve, hub: SomeHub) -> None:
+async def test_a_reader_that_takes_nothing_for_too_long_loses_its_stream(serve: Serve, hub: FailingHub) -> None:
     stub = await serve(write_timeout=0.05)
     call = stub.StreamTool(pb.ToolStreamRequest(tool_id="endless", stream_id="x" * 1_000_000))
     await call.read()
-    await hub.ended.wait()
+    await until(lambda: hub.ended)
     assert hub.sent < 1_000
     call.cancel()
 
@@ -251,7 +220,7 @@ async def test_only_those_who_send_the_token_are_let_in(serve: Serve, sent: Any,
     assert from_rpc_error(got.value).error_type == "Unauthenticated"
 
 
-async def test_every_shape_of_method_is_refused_without_the_token(serve: Serve, hub: SomeHub) -> None:
+async def test_every_shape_of_method_is_refused_without_the_token(serve: Serve, hub: FailingHub) -> None:
     stub = await serve(token="hush")
     for call in (stub.StreamTool(pb.ToolStreamRequest()), stub.Link(), stub.GetMetrics(pb.GetMetricsRequest())):
         assert await call.code() is grpc.StatusCode.UNAUTHENTICATED

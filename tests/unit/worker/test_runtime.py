@@ -19,7 +19,8 @@ from grpc_tool_bridge import (
     ToolWorker,
 )
 from grpc_tool_bridge.worker.runtime import _OriginStub, _OriginTransport
-from integration.connections import read, soon, until
+from integration.connections import read
+from support.waiting import soon, until
 
 Run = Callable[..., Awaitable[Any]]
 

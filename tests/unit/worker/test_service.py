@@ -15,7 +15,7 @@ from grpc_tool_bridge.tools.context import ToolContext, ToolRuntime
 from grpc_tool_bridge.tools.tool import tool
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 from grpc_tool_bridge.worker.service import ServedCall, ToolService
-from integration.connections import soon, until
+from support.waiting import soon, until
 
 
 async def add(a: int, b: int = 1) -> int:

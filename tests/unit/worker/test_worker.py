@@ -25,7 +25,8 @@ from grpc_tool_bridge import (
 from grpc_tool_bridge.link.status import Code, link_error
 from grpc_tool_bridge.testing import MockBridgeServer, ToxicProxy
 from grpc_tool_bridge.worker.worker import DEFAULT_CAPACITY
-from integration.connections import PATIENCE, soon, until
+from support.patience import PATIENCE
+from support.waiting import soon, until
 
 
 async def add(a: int, b: int) -> int:

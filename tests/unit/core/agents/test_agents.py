@@ -35,7 +35,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.link.calls import WorkerCall
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import RequestContext
-from integration.connections import soon, until
+from support.waiting import soon, until
 from unit.core.workers.test_pool import CALM, FakeLink
 
 SIGNATURE = "Question -> Answer"

@@ -15,7 +15,7 @@ from grpc_tool_bridge.errors import (
     error_info,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import AgentExecutionChunk, ResultChunk, ThoughtChunk
-from integration.connections import soon, until
+from support.waiting import soon, until
 
 
 class FakeCall:

@@ -28,7 +28,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.link.calls import WorkerCall
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus, RegisterToolsRequest, ToolSpec
-from integration.connections import soon, until
+from support.waiting import soon, turns, until
 
 # Pings come so seldom that a test sees the first one only.
 CALM = {"worker_ping_interval": 3_600, "worker_suspect_after": 3_600, "worker_lost_after": 86_400}
@@ -185,12 +185,6 @@ class World:
         self.tasks.append(task)
         await turns()
         return task
-
-
-async def turns() -> None:
-    """Lets every task come as far as it can without anybody else."""
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 @pytest.fixture
