@@ -68,7 +68,7 @@ class RegisteredTool:
         tool: The local tool; None where somebody else runs it.
         revision: Of its registration.
         timeout: Seconds that a call may take; None: no limit of its own.
-        places: Calls at once; None: no limit.
+        limiter: Its calls at once; None: no limit.
         rate: Calls in a minute; None: no limit.
         metrics: Its counts; set by the registry.
         check: Checks the arguments of a call that somebody else runs, as far as its spec tells.

@@ -62,12 +62,12 @@ class Session:
         closing: How many want it removed once its calls have finished; new ones are refused meanwhile.
         ended: Why it has ended; None: it has not.
         idle: Those who wait until no call of it is left; None until there was one.
+        memory: What it holds is counted here; None while it holds nothing (``SessionStore.memory_of``).
+        variables: None until there was one (``SessionStore.variables``).
     """
 
     __slots__ = (
         "__weakref__",
-        "_memory",
-        "_variables",
         "cache",
         "caching",
         "call_timeout",
@@ -82,11 +82,14 @@ class Session:
         "limiter",
         "links",
         "max_calls",
+        "memory",
+        "memory",
         "metadata",
         "tool_watches",
         "tools",
         "tools_removed_at",
         "tools_revision",
+        "variables",
         "watches",
     )
 
@@ -111,8 +114,8 @@ class Session:
         self.closing = 0
         self.ended: ToolBridgeError | None = None
         self.idle: Notifier | None = None
-        self._memory: Budget | None = None
-        self._variables: Variables | None = None
+        self.memory: Budget | None = None
+        self.variables: Variables | None = None
 
     @property
     def active(self) -> int:
@@ -122,7 +125,7 @@ class Session:
     @property
     def variable_count(self) -> int:
         """Its variables."""
-        return len(self._variables) if self._variables else 0
+        return len(self.variables) if self.variables else 0
 
 
 class SessionHold:
@@ -258,9 +261,9 @@ class SessionStore:
 
     def memory_of(self, session: Session) -> Budget:
         """Returns the budget of a session; made when something of it is first counted."""
-        if session._memory is None:  # noqa: SLF001 - the store owns the session
-            session._memory = session_budget(session.id, self.settings, self.memory)  # noqa: SLF001 - likewise
-        return session._memory  # noqa: SLF001 - likewise
+        if session.memory is None:
+            session.memory = session_budget(session.id, self.settings, self.memory)
+        return session.memory
 
     def touch(self, session: Session) -> None:
         """Counts as activity of a session, where it has not ended."""
@@ -281,20 +284,20 @@ class SessionStore:
     @property
     def most_memory(self) -> int:
         """Bytes that the largest session holds."""
-        held = (session._memory.used for session in self._sessions.values() if session._memory)  # noqa: SLF001 - as above
+        held = (session.memory.used for session in self._sessions.values() if session.memory)
         return max(held, default=0)
 
     @property
     def memory_refused(self) -> int:
         """Charges that were refused for want of room of one session."""
-        here = (session._memory.refused for session in self._sessions.values() if session._memory)  # noqa: SLF001 - as above
+        here = (session.memory.refused for session in self._sessions.values() if session.memory)
         return self._refused + sum(here)
 
     def close(self, error: ToolBridgeError) -> None:
         """Ends the watches of every session with ``error``."""
         for session in self._sessions.values():
-            if session._variables is not None:  # noqa: SLF001 - the store owns the session
-                session._variables.close(error)  # noqa: SLF001 - likewise
+            if session.variables is not None:
+                session.variables.close(error)
 
     async def cleanup_session(self, session_id: str) -> None:
         """Ends a session and drops all that belongs to it.
@@ -338,11 +341,11 @@ class SessionStore:
         error = session.ended = self._missing(session.id)
         if self.journal is not None:
             self.journal.append(Record("session-ended", session.id))
-        if session._variables is not None:  # noqa: SLF001 - the store owns the session
-            session._variables.close(error)  # noqa: SLF001 - likewise
-        if session._memory is not None:  # noqa: SLF001 - likewise
-            self._refused += session._memory.refused  # noqa: SLF001 - likewise
-            session._memory.close()  # noqa: SLF001 - likewise
+        if session.variables is not None:
+            session.variables.close(error)
+        if session.memory is not None:
+            self._refused += session.memory.refused
+            session.memory.close()
         if self._on_end is not None:
             self._on_end(session, error)
 
@@ -441,11 +444,11 @@ class SessionStore:
     def variables(self, session_id: str) -> Variables:
         """Returns the session's variables; raises as ``get_session`` does."""
         session = self.find(session_id)
-        if session._variables is None:  # noqa: SLF001 - the store owns the session
-            session._variables = Variables(  # noqa: SLF001 - likewise
+        if session.variables is None:
+            session.variables = Variables(
                 session_id, self.revisions, self.settings, self.memory_of(session), self.journal
             )
-        return session._variables  # noqa: SLF001 - likewise
+        return session.variables
 
     def set_encoded(
         self,
