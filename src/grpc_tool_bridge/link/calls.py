@@ -15,11 +15,13 @@ from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
 from grpc_tool_bridge.aio.timeouts import ExpiredError
-from grpc_tool_bridge.errors import UnavailableError
+from grpc_tool_bridge.errors import ToolBridgeError, UnavailableError
+from grpc_tool_bridge.link.asks import GiveAnswer, cancelled, pass_on
 from grpc_tool_bridge.link.envelopes import call_prefix, shortened
 from grpc_tool_bridge.link.outbox import OutgoingCall
 from grpc_tool_bridge.link.status import Code, error_of_status, link_error
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkStatus
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LinkEvent, LinkStatus
+from grpc_tool_bridge.rpc.asks import ASKS_KEY, Asker
 from grpc_tool_bridge.rpc.methods import DEPTH_KEY
 
 CREATE_AGENT = call_prefix("CreateReActAgent")
@@ -64,7 +66,7 @@ class LinkCall(OutgoingCall):
     _over = False
     _cancelled = False
     _expired = False
-    _error: Exception | None = None
+    _error: BaseException | None = None
     _payload = b""
     _messages: deque[bytes]
     _waiter: "asyncio.Future[None] | None" = None
@@ -95,6 +97,10 @@ class LinkCall(OutgoingCall):
 
     def told(self, event: LinkEvent) -> None:
         """Takes what the peer tells on the way: nothing, unless a kind of call does."""
+
+    def asked(self, ask: Ask, give: GiveAnswer) -> None:
+        """Takes a question of the peer's tool; nobody answers it, unless a kind of call does."""
+        give(cancelled(ask))
 
     def ended(self, status: LinkStatus) -> None:
         """Takes the end that the peer gave it: of a stream, or with an error."""
@@ -251,11 +257,16 @@ class Owner(Protocol):
         deadline: When it ends, on the monotonic clock.
         depth: Calls above it.
         tool: What it calls.
+        asker: Puts its tool's questions to whoever made it; None: they cannot answer.
     """
 
     deadline: float
     depth: int
     tool: Any
+    asker: Asker | None
+
+    def cancel(self, cause: ToolBridgeError) -> None:
+        """Ends it with ``cause``."""
 
 
 class WorkerCall(LinkCall):
@@ -272,11 +283,18 @@ class WorkerCall(LinkCall):
 
     def __init__(self, owner: Owner, *, streaming: bool, prefix: bytes = b"") -> None:
         left = math.ceil((owner.deadline - time.monotonic()) * 1000)
-        prefix = prefix or _prefix("StreamTool" if streaming else "ExecuteTool", owner.depth)
+        asker = owner.asker
+        if asker is not None and asker.can_ask and not prefix:
+            self.can_answer = True
+        prefix = prefix or _prefix("StreamTool" if streaming else "ExecuteTool", owner.depth, asks=self.can_answer)
         super().__init__(shortened(prefix, min(max(1, left), _MAX_MILLISECONDS)))
         self.owner = owner
         if streaming:
             self.open_window(0)
+
+    def asked(self, ask: Ask, give: GiveAnswer) -> None:
+        """Passes a question on to whoever made the call."""
+        pass_on(self.owner, ask, give)
 
     def lost(self, error: WorkerLostError) -> None:
         """Gives it up because its worker does not answer."""
@@ -284,6 +302,7 @@ class WorkerCall(LinkCall):
 
 
 @functools.cache
-def _prefix(method: str, depth: int) -> bytes:
+def _prefix(method: str, depth: int, *, asks: bool) -> bytes:
     """Writes what the calls of one method and one depth have in common; the hub bounds how deep they are."""
-    return call_prefix(method, metadata={DEPTH_KEY: str(depth)} if depth else None)
+    metadata = {DEPTH_KEY: str(depth)} if depth else {}
+    return call_prefix(method, metadata=metadata | {ASKS_KEY: "true"} if asks else metadata)

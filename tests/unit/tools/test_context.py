@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge.errors import CallCancelledError, NotFoundError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress, VariableInfo
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, LogRecord, Progress, VariableInfo
 from grpc_tool_bridge.tools.context import ToolContext
 
 
@@ -19,6 +19,7 @@ class Runtime:
     def __init__(self) -> None:
         self.asked: list[Any] = []
         self.error: NotFoundError | None = None
+        self.answer = Answer(action="accept")
 
     async def get_variable(self, name: str) -> Any:
         if self.error is not None:
@@ -34,6 +35,10 @@ class Runtime:
 
     async def list_variables(self, prefix: str) -> list[VariableInfo]:
         return [VariableInfo(name=f"{prefix}x")]
+
+    async def ask(self, question: Ask) -> Answer:
+        self.asked.append(question)
+        return self.answer
 
     async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         return tool_id, args, dict(kwargs)

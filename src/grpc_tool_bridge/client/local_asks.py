@@ -1,0 +1,111 @@
+"""Questions of a hub in the same process."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+from grpc_tool_bridge.errors import CallCancelledError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask
+from grpc_tool_bridge.rpc.asks import Answered, check_open_asks
+from grpc_tool_bridge.rpc.context import RequestContext
+from grpc_tool_bridge.transport.stubs import Answerer
+
+
+class LocalAsker:
+    """Asks whoever made one call in this process; an ``Asker``.
+
+    What a question fails with ends the call by cancelling the task that awaits it, and is raised there in the place of
+    that cancellation.
+
+    Args:
+        answerer: Answers the questions.
+        request: Of the call.
+
+    Attributes:
+        failure: What a question has failed with; None: nothing has.
+    """
+
+    def __init__(self, answerer: Answerer, request: Any) -> None:
+        self.failure: BaseException | None = None
+        self._answering = answerer.of(request, self._fail)
+        self._open = 0
+        self._closed = False
+        self._task: asyncio.Task[Any] | None = None
+
+    @property
+    def can_ask(self) -> bool:
+        """As of ``Asker``."""
+        return not self._closed
+
+    def ask(self, ask: Ask, answered: Answered) -> Callable[[], object]:
+        """As of ``Asker``."""
+        if self._closed:
+            raise CallCancelledError("the call is over, and its caller can be asked nothing more")
+        check_open_asks(self._open)
+        self._open += 1
+        end = self._answering.take(ask, answered)
+
+        def withdraw() -> None:
+            self._open -= 1
+            end()
+
+        return withdraw
+
+    def close(self) -> None:
+        """Asks nothing more: the call is over."""
+        self._closed = True
+        self._answering.close()
+
+    async def step(self, make: Callable[[], Awaitable[Any]]) -> Any:
+        """Awaits a part of the call; ``make`` gives it."""
+        if self.failure is not None:
+            raise self.failure
+        task = self._task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - what may be cancelled is run by a task
+        cancelling, result = task.cancelling(), None
+        try:
+            result = await make()
+        except GeneratorExit:
+            raise
+        except BaseException:
+            if self.failure is None:
+                raise
+        finally:
+            self._task = None
+        if self.failure is None:
+            return result
+        # It was cancelled here; somebody else may have done so, too.
+        if task.uncancel() > cancelling:
+            raise asyncio.CancelledError
+        raise self.failure
+
+    def _fail(self, error: BaseException) -> None:
+        if self.failure is None and not self._closed:
+            self.failure = error
+            if self._task is not None:
+                self._task.cancel()
+
+
+async def asked_call(answerer: Answerer, function: Callable[..., Any], request: Any) -> Any:
+    """Makes a call of a hub whose tools may ask."""
+    asker = LocalAsker(answerer, request)
+    try:
+        return await asker.step(lambda: function(request, RequestContext(asker=asker)))
+    finally:
+        asker.close()
+
+
+async def asked_stream(answerer: Answerer, function: Callable[..., Any], request: Any) -> AsyncGenerator[Any, None]:
+    """Makes a streaming call of a hub whose tools may ask."""
+    asker = LocalAsker(answerer, request)
+    try:
+        async with aclosing(function(request, RequestContext(asker=asker))) as messages:
+            while True:
+                try:
+                    message = await asker.step(lambda: anext(messages))
+                except StopAsyncIteration:
+                    return
+                yield message
+    finally:
+        asker.close()
