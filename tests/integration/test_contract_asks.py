@@ -23,7 +23,8 @@ from grpc_tool_bridge import (
     tool,
 )
 from integration import ask_tools as made
-from integration.connections import Connect, RemoteBridge, soon, until
+from integration.agent_runtime import SIGNATURE, ObedientAgents
+from integration.connections import Connect, RemoteBridge, read, soon, until
 
 # Opens a bridge with an ``on_ask``.
 Asked = Callable[..., Any]
@@ -54,6 +55,10 @@ async def asked(request: pytest.FixtureRequest) -> AsyncIterator[Asked]:
 
         yield asked
         await until(lambda: not server.hub.admission.active)
+
+
+# Plain RPCs bring no questions.
+takes_questions = pytest.mark.parametrize("connect", ["local", "link"], indirect=True)
 
 
 # ---------------------------------------------------------------------------------------------------- the answer
@@ -133,6 +138,7 @@ async def test_each_item_of_a_batch_asks(asked: Asked) -> None:
     assert results == [["accept", {"count": size}] for size in (1, 2, 3)]
 
 
+@takes_questions
 async def test_several_questions_of_one_call_are_answered_in_any_order(connect: Connect) -> None:
     answers: dict[str, asyncio.Future[bool]] = {}
 
@@ -144,8 +150,6 @@ async def test_several_questions_of_one_call_are_answered_in_any_order(connect: 
         return await answers[question.message]
 
     world = await connect(ask_all)
-    if world.transport == "grpc":
-        pytest.skip("plain RPCs bring no questions")
     bridge = await world.attach(on_ask=on_ask)
     call = asyncio.ensure_future(bridge.tools["ask_all"]())
     await until(lambda: len(answers) == 3)
@@ -176,6 +180,41 @@ async def test_a_client_of_an_address_answers_over_a_link() -> None:
             assert await soon(client.execute_tool("confirm", "yes?")) is True
         finally:
             await client.close()
+
+
+@takes_questions
+async def test_a_tool_of_an_agent_asks_whoever_began_the_run(connect: Connect) -> None:
+    questions: list[Question] = []
+
+    async def on_ask(question: Question) -> bool:
+        questions.append(question)
+        return True
+
+    world = await connect(made.confirm)
+    async with ToolWorker(world.server.address, agents=ObedientAgents(), settings=Settings(shutdown_grace=0.0)):
+        bridge = await world.attach(on_ask=on_ask)
+        agent_id = await bridge.create_react_agent(SIGNATURE)
+        seen: list[Any] = []
+        asked = {"agent_id": agent_id, "input": {"call": "confirm", "arguments": {"message": "Sure?"}}}
+        await soon(read(bridge.execute_agent_streaming(asked), seen))
+        assert seen[-1]["final_answer"]["Answer"] is True
+        assert questions == [Question("Sure?")]
+
+
+@takes_questions
+async def test_an_on_ask_that_fails_ends_the_run_that_asks(connect: Connect) -> None:
+    def on_ask(_: Question) -> None:
+        raise KeyError("mine")
+
+    world = await connect(made.confirm)
+    agents = ObedientAgents()
+    async with ToolWorker(world.server.address, agents=agents, settings=Settings(shutdown_grace=0.0)):
+        bridge = await world.attach(on_ask=on_ask)
+        agent_id = await bridge.create_react_agent(SIGNATURE)
+        asked = {"agent_id": agent_id, "input": {"call": "confirm", "arguments": {"message": "Sure?"}}, "run_id": "r"}
+        with pytest.raises(KeyError, match="mine"):
+            await soon(read(bridge.execute_agent_streaming(asked), []))
+        await agents.quiet()
 
 
 # ------------------------------------------------------------------------------------------------- what is wrong
@@ -239,15 +278,18 @@ async def test_a_call_that_is_cancelled_ends_its_on_ask(asked: Asked) -> None:
 async def test_the_deadline_of_a_call_goes_on_while_it_waits(asked: Asked) -> None:
     ended = asyncio.Event()
 
-    async def on_ask(_: Question) -> None:
+    async def on_ask(question: Question) -> bool:
         try:
-            await asyncio.Event().wait()
+            return question.message == "no" and await asyncio.Event().wait()
         finally:
             ended.set()
 
     bridge = await asked(on_ask)
+    # A process that is there already needs none of the next call's time.
+    await soon(bridge.tools["ask_blocking"]("yes"))
+    ended.clear()
     with pytest.raises(ToolExecutionError) as caught:
-        await soon(bridge.tools["ask_blocking"].with_options(timeout=0.5)())
+        await soon(bridge.tools["ask_blocking"].with_options(timeout=0.5)("no"))
     assert caught.value.error_type == "TimeoutError"
     await soon(ended.wait())
 
@@ -307,6 +349,7 @@ async def test_a_message_that_is_too_long_is_an_error_in_the_tool(connect: Conne
         await soon(world.tools["confirm"]("x" * 4_097))
 
 
+@takes_questions
 async def test_more_questions_than_a_call_may_have_open_are_refused(connect: Connect) -> None:
     async def ask_many(ctx: ToolContext) -> str:
         waiting = [asyncio.ensure_future(ctx.ask("?")) for _ in range(101)]
@@ -316,8 +359,6 @@ async def test_more_questions_than_a_call_may_have_open_are_refused(connect: Con
         return type(done.pop().exception()).__name__
 
     world = await connect(ask_many)
-    if world.transport == "grpc":
-        pytest.skip("plain RPCs bring no questions")
 
     async def never(_: Question) -> None:
         await asyncio.Event().wait()

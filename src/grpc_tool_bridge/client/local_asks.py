@@ -99,8 +99,9 @@ async def asked_call(answerer: Answerer, function: Callable[..., Any], request: 
 async def asked_stream(answerer: Answerer, function: Callable[..., Any], request: Any) -> AsyncGenerator[Any, None]:
     """Makes a streaming call of a hub whose tools may ask."""
     asker = LocalAsker(answerer, request)
+    messages = function(request, RequestContext(asker=asker))
     try:
-        async with aclosing(function(request, RequestContext(asker=asker))) as messages:
+        async with aclosing(messages):
             while True:
                 try:
                     message = await asker.step(lambda: anext(messages))
@@ -109,3 +110,6 @@ async def asked_stream(answerer: Answerer, function: Callable[..., Any], request
                 yield message
     finally:
         asker.close()
+        if asker.failure is not None and (cancel := getattr(messages, "cancel", None)) is not None:
+            # A run of an agent goes on without its reader.
+            cancel()

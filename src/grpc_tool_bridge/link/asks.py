@@ -6,9 +6,15 @@ What answers them is not checked here, but for its size: only who asked knows wh
 import itertools
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
-from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, UnimplementedError, ValidationError
+from grpc_tool_bridge.errors import (
+    CallCancelledError,
+    ResourceExhaustedError,
+    ToolBridgeError,
+    UnimplementedError,
+    ValidationError,
+)
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask
 from grpc_tool_bridge.rpc.asks import Answered, Asker, check_answer_size, check_ask, check_open_asks
 
@@ -60,16 +66,21 @@ class LinkAsker:
 class AskedFor(Protocol):
     """The call of a hub that a worker has."""
 
+    nested: Any
+
     @property
     def asker(self) -> Asker | None:
         """Puts questions to whoever made it."""
+
+    def hold(self, nested: Any) -> None:
+        """Ends a question when it ends itself."""
 
     def cancel(self, cause: ToolBridgeError) -> None:
         """Ends it with ``cause``."""
 
 
-def pass_on(call: AskedFor, ask: Ask, give: GiveAnswer) -> None:
-    """Passes a question of a worker's tool on to whoever made its call, and the answer back.
+class PassedOn:
+    """A question of a worker's tool that was passed on to whoever made its call, until the answer goes back.
 
     What is over its bound ends the call, with an error that says so: the worker cannot be told in an answer.
 
@@ -79,30 +90,43 @@ def pass_on(call: AskedFor, ask: Ask, give: GiveAnswer) -> None:
         give: Takes the answer.
     """
 
-    def answered(answer: Answer | None) -> None:
-        if answer is None:
+    def __init__(self, call: AskedFor, ask: Ask, give: GiveAnswer) -> None:
+        self._call = call
+        self._id = ask.id
+        self._give = give
+        self._withdraw: Callable[[], object] | None = None
+        try:
+            check_ask(ask)
+        except ValidationError as error:
+            call.cancel(error)
+            return
+        try:
+            if call.asker is not None:
+                self._withdraw = call.asker.ask(ask, self._answered)
+        except (UnimplementedError, ResourceExhaustedError, CallCancelledError):
+            pass
+        if self._withdraw is None:
             give(cancelled(ask))
+        else:
+            call.hold(self)
+
+    def cancel(self, cause: ToolBridgeError) -> None:
+        """Withdraws it: the call is over."""
+        del cause
+        if self._withdraw is not None:
+            self._withdraw()
+
+    def _answered(self, answer: Answer | None) -> None:
+        self._call.nested.discard(self)
+        if answer is None:
+            self._give(Answer(id=self._id, action="cancel"))
             return
         try:
             check_answer_size(answer)
         except ValidationError as error:
-            call.cancel(error)
+            self._call.cancel(error)
             return
-        give(Answer(id=ask.id, action=answer.action, content=answer.content))
-
-    asker = call.asker
-    try:
-        check_ask(ask)
-    except ValidationError as error:
-        call.cancel(error)
-        return
-    try:
-        if asker is not None:
-            asker.ask(ask, answered)
-            return
-    except (UnimplementedError, ResourceExhaustedError):
-        pass
-    give(cancelled(ask))
+        self._give(Answer(id=self._id, action=answer.action, content=answer.content))
 
 
 def cancelled(ask: Ask) -> Answer:

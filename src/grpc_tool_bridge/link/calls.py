@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from grpc_tool_bridge.aio.timeouts import ExpiredError
 from grpc_tool_bridge.errors import ToolBridgeError, UnavailableError
-from grpc_tool_bridge.link.asks import GiveAnswer, cancelled, pass_on
+from grpc_tool_bridge.link.asks import GiveAnswer, PassedOn, cancelled
 from grpc_tool_bridge.link.envelopes import call_prefix, shortened
 from grpc_tool_bridge.link.outbox import OutgoingCall
 from grpc_tool_bridge.link.status import Code, error_of_status, link_error
@@ -258,12 +258,17 @@ class Owner(Protocol):
         depth: Calls above it.
         tool: What it calls.
         asker: Puts its tool's questions to whoever made it; None: they cannot answer.
+        nested: What its tool waits for.
     """
 
     deadline: float
     depth: int
     tool: Any
     asker: Asker | None
+    nested: Any
+
+    def hold(self, nested: Any) -> None:
+        """Ends what its tool waits for, when it ends itself."""
 
     def cancel(self, cause: ToolBridgeError) -> None:
         """Ends it with ``cause``."""
@@ -294,7 +299,7 @@ class WorkerCall(LinkCall):
 
     def asked(self, ask: Ask, give: GiveAnswer) -> None:
         """Passes a question on to whoever made the call."""
-        pass_on(self.owner, ask, give)
+        PassedOn(self.owner, ask, give)
 
     def lost(self, error: WorkerLostError) -> None:
         """Gives it up because its worker does not answer."""
