@@ -46,5 +46,9 @@ def ask_each_blocking(ctx: ToolContext, count: int) -> Any:
         yield ctx.sync.ask(f"number {number}").accepted
 
 
-async def ask_by(ctx: ToolContext, schema: Any, message: str = "?") -> str:
-    return (await ctx.ask(message, schema)).action
+async def ask_by(ctx: ToolContext, schema: Any, message: str = "?") -> list[Any]:
+    answer = await ctx.ask(message, schema)
+    return [answer.action, answer.content]
+
+
+TOOLS = [ask, ask_blocking, confirm, outer, ask_each, ask_each_blocking, ask_by]
