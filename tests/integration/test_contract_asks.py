@@ -131,6 +131,12 @@ async def test_a_stream_asks_between_its_values(asked: Asked) -> None:
     assert values == [True, False, True]
 
 
+async def test_one_after_the_other_a_call_asks_as_often_as_it_likes(asked: Asked) -> None:
+    bridge = await asked(lambda _: True)
+    values = [value async for value in bridge.tools["ask_each_blocking"].stream(150)]
+    assert values == [True] * 150
+
+
 async def test_each_item_of_a_batch_asks(asked: Asked) -> None:
     bridge = await asked(lambda question: {"count": len(question.message)})
     items = [{"tool_id": "ask_blocking", "args": ["?" * size]} for size in (1, 2, 3)]

@@ -35,7 +35,7 @@ class FunctionAnswerer:
         check_callable("on_ask", on_ask, "what answers a tool's question")
         self._on_ask = on_ask
         call = getattr(on_ask, "__call__", None)  # noqa: B004 - it may be async, which only the method tells
-        self._is_async = inspect.iscoroutinefunction(inspect.unwrap(on_ask)) or inspect.iscoroutinefunction(call)
+        self._is_async = inspect.iscoroutinefunction(on_ask) or inspect.iscoroutinefunction(call)
         self._tasks = TaskSet()
         self._threads = ToolThreads(MAX_THREADS)
 
@@ -53,12 +53,10 @@ class FunctionAnswerer:
             question = Question(ask.message, read_schema(ask.schema), tool_id)
         except ValidationError as error:
             raise ProtocolError(f"the hub asks what cannot be asked: {error.message}") from None
-        if self._is_async:
-            given = await self._on_ask(question)
-        else:
-            given = await self._threads.run(partial(self._on_ask, question))
-            if isinstance(given, Awaitable):
-                given = await given
+        ask_it = partial(self._on_ask, question)
+        given = ask_it() if self._is_async else await self._threads.run(ask_it)
+        if isinstance(given, Awaitable):
+            given = await given
         answer = plain_answer(_fitting(given, question), ask.id)
         check_answer_size(answer)
         return answer

@@ -5,9 +5,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
-from grpc_tool_bridge.errors import CallCancelledError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask
-from grpc_tool_bridge.rpc.asks import Answered, check_open_asks
+from grpc_tool_bridge.rpc.asks import Answered, OpenAsks
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.transport.stubs import Answerer
 
@@ -29,32 +28,28 @@ class LocalAsker:
     def __init__(self, answerer: Answerer, request: Any) -> None:
         self.failure: BaseException | None = None
         self._answering = answerer.of(request, self._fail)
-        self._open = 0
-        self._closed = False
+        self._asks = OpenAsks()
         self._task: asyncio.Task[Any] | None = None
 
     @property
     def can_ask(self) -> bool:
         """As of ``Asker``."""
-        return not self._closed
+        return self._asks.can_ask
 
     def ask(self, ask: Ask, answered: Answered) -> Callable[[], object]:
         """As of ``Asker``."""
-        if self._closed:
-            raise CallCancelledError("the call is over, and its caller can be asked nothing more")
-        check_open_asks(self._open)
-        self._open += 1
-        end = self._answering.take(ask, answered)
+        asked = self._asks.add(ask, answered)
+        end = self._answering.take(asked, self._asks.take)
 
         def withdraw() -> None:
-            self._open -= 1
+            self._asks.withdraw(asked.id)
             end()
 
         return withdraw
 
     def close(self) -> None:
         """Asks nothing more: the call is over."""
-        self._closed = True
+        self._asks.close()
         self._answering.close()
 
     async def step(self, make: Callable[[], Awaitable[Any]]) -> Any:
@@ -81,7 +76,7 @@ class LocalAsker:
         raise self.failure
 
     def _fail(self, error: BaseException) -> None:
-        if self.failure is None and not self._closed:
+        if self.failure is None and self.can_ask:
             self.failure = error
             if self._task is not None:
                 self._task.cancel()

@@ -3,7 +3,6 @@
 What answers them is not checked here, but for its size: only who asked knows what fits.
 """
 
-import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -16,7 +15,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask
-from grpc_tool_bridge.rpc.asks import Answered, Asker, check_answer_size, check_ask, check_open_asks
+from grpc_tool_bridge.rpc.asks import Answered, Asker, OpenAsks, check_answer_size, check_ask
 
 # Gives the peer the answer to a question of its own.
 GiveAnswer = Callable[[Answer], None]
@@ -30,50 +29,40 @@ class LinkAsker:
     """
 
     def __init__(self, send: Callable[[Ask], None]) -> None:
-        self._send: Callable[[Ask], None] | None = send
-        self._open: dict[str, Answered] = {}
-        self._ids = itertools.count(1)
+        self._send = send
+        self._asks = OpenAsks()
+        self.take, self.close = self._asks.take, self._asks.close
 
     @property
     def can_ask(self) -> bool:
         """As of ``Asker``."""
-        return self._send is not None
+        return self._asks.can_ask
 
     def ask(self, ask: Ask, answered: Answered) -> Callable[[], object]:
         """As of ``Asker``."""
-        if self._send is None:
-            raise UnimplementedError("the caller has gone, and cannot be asked any more")
-        check_open_asks(len(self._open))
-        ask_id = str(next(self._ids))
-        self._send(Ask(id=ask_id, message=ask.message, schema=ask.schema))
-        self._open[ask_id] = answered
-        return partial(self._open.pop, ask_id, None)
-
-    def take(self, answer: Answer) -> None:
-        """Takes an answer; one to a question that is not open is dropped."""
-        answered = self._open.pop(answer.id, None)
-        if answered is not None:
-            answered(answer)
-
-    def close(self) -> None:
-        """Asks nothing more: the call is over, or its caller has gone."""
-        self._send = None
-        while self._open:
-            _, answered = self._open.popitem()
-            answered(None)
+        asked = self._asks.add(ask, answered)
+        withdraw = partial(self._asks.withdraw, asked.id)
+        try:
+            self._send(asked)
+        except ToolBridgeError:
+            withdraw()
+            raise
+        return withdraw
 
 
 class AskedFor(Protocol):
-    """The call of a hub that a worker has."""
+    """The call of a hub that a worker has.
 
+    Attributes:
+        asker: Puts its tool's questions to whoever made it; None: they cannot answer.
+        nested: What ends with it.
+    """
+
+    asker: Asker | None
     nested: Any
 
-    @property
-    def asker(self) -> Asker | None:
-        """Puts questions to whoever made it."""
-
     def hold(self, nested: Any) -> None:
-        """Ends a question when it ends itself."""
+        """Ends a question with itself."""
 
     def cancel(self, cause: ToolBridgeError) -> None:
         """Ends it with ``cause``."""

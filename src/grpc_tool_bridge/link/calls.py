@@ -15,13 +15,13 @@ from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
 from grpc_tool_bridge.aio.timeouts import ExpiredError
-from grpc_tool_bridge.errors import ToolBridgeError, UnavailableError
-from grpc_tool_bridge.link.asks import GiveAnswer, PassedOn, cancelled
+from grpc_tool_bridge.errors import UnavailableError
+from grpc_tool_bridge.link.asks import AskedFor, GiveAnswer, PassedOn, cancelled
 from grpc_tool_bridge.link.envelopes import call_prefix, shortened
 from grpc_tool_bridge.link.outbox import OutgoingCall
 from grpc_tool_bridge.link.status import Code, error_of_status, link_error
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LinkEvent, LinkStatus
-from grpc_tool_bridge.rpc.asks import ASKS_KEY, Asker
+from grpc_tool_bridge.rpc.asks import ASKS_KEY
 from grpc_tool_bridge.rpc.methods import DEPTH_KEY
 
 CREATE_AGENT = call_prefix("CreateReActAgent")
@@ -250,28 +250,18 @@ class WorkerLostError(UnavailableError):
         self.began = began
 
 
-class Owner(Protocol):
+class Owner(AskedFor, Protocol):
     """The call of a hub that one of a worker is made for.
 
     Attributes:
         deadline: When it ends, on the monotonic clock.
         depth: Calls above it.
         tool: What it calls.
-        asker: Puts its tool's questions to whoever made it; None: they cannot answer.
-        nested: What its tool waits for.
     """
 
     deadline: float
     depth: int
     tool: Any
-    asker: Asker | None
-    nested: Any
-
-    def hold(self, nested: Any) -> None:
-        """Ends what its tool waits for, when it ends itself."""
-
-    def cancel(self, cause: ToolBridgeError) -> None:
-        """Ends it with ``cause``."""
 
 
 class WorkerCall(LinkCall):
@@ -288,10 +278,13 @@ class WorkerCall(LinkCall):
 
     def __init__(self, owner: Owner, *, streaming: bool, prefix: bytes = b"") -> None:
         left = math.ceil((owner.deadline - time.monotonic()) * 1000)
-        asker = owner.asker
-        if asker is not None and asker.can_ask and not prefix:
-            self.can_answer = True
-        prefix = prefix or _prefix("StreamTool" if streaming else "ExecuteTool", owner.depth, asks=self.can_answer)
+        if not prefix:
+            method = "StreamTool" if streaming else "ExecuteTool"
+            if owner.asker is None or not owner.asker.can_ask:
+                prefix = _prefix(method, owner.depth)
+            else:
+                self.can_answer = True
+                prefix = _asking_prefix(method, owner.depth)
         super().__init__(shortened(prefix, min(max(1, left), _MAX_MILLISECONDS)))
         self.owner = owner
         if streaming:
@@ -307,7 +300,13 @@ class WorkerCall(LinkCall):
 
 
 @functools.cache
-def _prefix(method: str, depth: int, *, asks: bool) -> bytes:
+def _prefix(method: str, depth: int) -> bytes:
     """Writes what the calls of one method and one depth have in common; the hub bounds how deep they are."""
+    return call_prefix(method, metadata={DEPTH_KEY: str(depth)} if depth else None)
+
+
+@functools.cache
+def _asking_prefix(method: str, depth: int) -> bytes:
+    """Writes it for calls whose tools may ask."""
     metadata = {DEPTH_KEY: str(depth)} if depth else {}
-    return call_prefix(method, metadata=metadata | {ASKS_KEY: "true"} if asks else metadata)
+    return call_prefix(method, metadata=metadata | {ASKS_KEY: "true"})

@@ -1,5 +1,6 @@
 """Questions that a tool has for whoever called it: what every transport shares."""
 
+import itertools
 from collections.abc import Callable
 from typing import Protocol
 
@@ -45,6 +46,54 @@ class Asker(Protocol):
         """
 
 
+class OpenAsks:
+    """The questions of one call that wait for their answers."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, Answered] = {}
+        self._ids = itertools.count(1)
+        self._closed = False
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether there is still somebody who answers."""
+        return not self._closed
+
+    def add(self, ask: Ask, answered: Answered) -> Ask:
+        """Adds a question, and returns it with an id of its own.
+
+        Raises:
+            UnimplementedError: Whoever made the call has gone.
+            ResourceExhaustedError: Too many wait.
+        """
+        if self._closed:
+            raise UnimplementedError("the caller has gone, and can be asked nothing more")
+        if len(self._waiting) >= MAX_OPEN_ASKS:
+            raise ResourceExhaustedError(
+                f"{MAX_OPEN_ASKS} questions of this call wait for their answers, which is the limit; ask fewer at once"
+            )
+        ask_id = str(next(self._ids))
+        self._waiting[ask_id] = answered
+        return Ask(id=ask_id, message=ask.message, schema=ask.schema)
+
+    def take(self, answer: Answer) -> None:
+        """Takes an answer; one to a question that is not open is dropped."""
+        answered = self._waiting.pop(answer.id, None)
+        if answered is not None:
+            answered(answer)
+
+    def withdraw(self, ask_id: str) -> None:
+        """Waits no more for the answer to a question."""
+        self._waiting.pop(ask_id, None)
+
+    def close(self) -> None:
+        """Takes no further questions, and tells those who wait that nobody answers."""
+        self._closed = True
+        while self._waiting:
+            _, answered = self._waiting.popitem()
+            answered(None)
+
+
 def check_ask(ask: Ask) -> None:
     """Checks the lengths of a question.
 
@@ -69,14 +118,6 @@ def check_answer_size(answer: Answer) -> None:
     size = answer.ByteSize()
     if size > MAX_CONTENT_BYTES:
         raise ValidationError(f"the answer to a question takes {size:,} bytes; the limit is {MAX_CONTENT_BYTES:,}")
-
-
-def check_open_asks(count: int) -> None:
-    """Raises ResourceExhaustedError where so many questions of a call wait that there is no room for another."""
-    if count >= MAX_OPEN_ASKS:
-        raise ResourceExhaustedError(
-            f"{count} questions of this call wait for their answers, which is the limit; ask fewer at once"
-        )
 
 
 def cannot_answer(tool_name: str) -> UnimplementedError:

@@ -79,7 +79,8 @@ def check_schema(schema: Any) -> None:
     for name, rules in properties.items():
         _check_property(name, rules)
     required = schema.get("required", [])
-    if not isinstance(required, list | tuple) or any(name not in properties for name in required):
+    names = required if isinstance(required, list | tuple) else (None,)
+    if any(not isinstance(name, str) or name not in properties for name in names):
         raise ValidationError("the schema: 'required' is a list of names that 'properties' has")
     _check_texts(schema, ("title", "description", "$schema"), "the schema")
 
@@ -153,8 +154,7 @@ def _check_property(name: object, rules: Any) -> None:
     _refuse_others(rules, keys, where)
     _check_texts(rules, ("title", "description", "format"), where)
     for key in _SIZES + _RANGES:
-        least = rules.get(key, 0)
-        if isinstance(least, bool) or not isinstance(least, int if key in _SIZES else int | float):
+        if not _IS["integer" if key in _SIZES else "number"](rules.get(key, 0)):
             raise ValidationError(f"{where}: {key!r} is no number")
     bare = {key: rule for key, rule in rules.items() if key != "enum"}
     choices = rules.get("enum", ["…"])
