@@ -43,9 +43,9 @@ class FunctionAnswerer:
         """Ends what is under way; a function that blocks is left behind in its thread."""
         await self._tasks.aclose()
 
-    def of(self, request: Any, fail: Callable[[BaseException], None]) -> "CallAnswers":
+    def of(self, tool_id: str, fail: Callable[[BaseException], None]) -> "CallAnswers":
         """As of ``Answerer``."""
-        return CallAnswers(self._tasks, partial(self._answer, tool_id=getattr(request, "tool_id", "")), fail)
+        return CallAnswers(self._tasks, partial(self._answer, tool_id=tool_id), fail)
 
     async def _answer(self, ask: pb.Ask, tool_id: str) -> pb.Answer:
         try:

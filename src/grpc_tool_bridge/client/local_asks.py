@@ -19,15 +19,15 @@ class LocalAsker:
 
     Args:
         answerer: Answers the questions.
-        request: Of the call.
+        tool_id: What is called; empty where that is no single tool.
 
     Attributes:
         failure: What a question has failed with; None: nothing has.
     """
 
-    def __init__(self, answerer: Answerer, request: Any) -> None:
+    def __init__(self, answerer: Answerer, tool_id: str) -> None:
         self.failure: BaseException | None = None
-        self._answering = answerer.of(request, self._fail)
+        self._answering = answerer.of(tool_id, self._fail)
         self._asks = OpenAsks()
         self._task: asyncio.Task[Any] | None = None
 
@@ -84,7 +84,7 @@ class LocalAsker:
 
 async def asked_call(answerer: Answerer, function: Callable[..., Any], request: Any) -> Any:
     """Makes a call of a hub whose tools may ask."""
-    asker = LocalAsker(answerer, request)
+    asker = LocalAsker(answerer, getattr(request, "tool_id", ""))
     try:
         return await asker.step(lambda: function(request, RequestContext(asker=asker)))
     finally:
@@ -93,7 +93,7 @@ async def asked_call(answerer: Answerer, function: Callable[..., Any], request: 
 
 async def asked_stream(answerer: Answerer, function: Callable[..., Any], request: Any) -> AsyncGenerator[Any, None]:
     """Makes a streaming call of a hub whose tools may ask."""
-    asker = LocalAsker(answerer, request)
+    asker = LocalAsker(answerer, getattr(request, "tool_id", ""))
     messages = function(request, RequestContext(asker=asker))
     try:
         async with aclosing(messages):

@@ -204,7 +204,6 @@ class CallServer:
             timer.cancel()
         self._roomless.clear()
         for call in list(self._link.incoming.values()):
-            call.ask_nothing_more()
             if call.task is not None and not isinstance(call.task, asyncio.Task):
                 call.task.cancel()
         await self._tasks.aclose()

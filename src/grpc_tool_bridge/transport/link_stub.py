@@ -48,9 +48,9 @@ class StubCall(LinkCall, grpc.aio.Call):
     """
 
     metadata: tuple[tuple[str, str | bytes], ...] = ()
-    # Answers what its tool asks: made by the first question, of what the call was made with.
+    # Who answers what its tool asks; what does so is made by the first question.
     answerer: Answerer | None = None
-    request: Any = None
+    tool_id = ""
     _answering: Answering | None = None
     # What gRPC would say of its end; None: it has not failed.
     _status: AioRpcError | None = None
@@ -83,7 +83,7 @@ class StubCall(LinkCall, grpc.aio.Call):
             super().asked(ask, give)
             return
         if self._answering is None:
-            answering = self._answering = self.answerer.of(self.request, self.abort)
+            answering = self._answering = self.answerer.of(self.tool_id, self.abort)
             self.add_done_callback(lambda _: answering.close())
         self._answering.take(ask, give)
 
@@ -270,7 +270,7 @@ class _LinkMethod:
         if wait_for_ready is False:
             call.waits = False
         if self._answerer is not None:
-            call.answerer, call.request = self._answerer, request
+            call.answerer, call.tool_id = self._answerer, getattr(request, "tool_id", "")
         self._starter.start_request(call, request)
         return call
 

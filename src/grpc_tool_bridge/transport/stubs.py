@@ -36,11 +36,11 @@ class Answering(Protocol):
 class Answerer(Protocol):
     """Answers what tools ask whoever called them."""
 
-    def of(self, request: Any, fail: Callable[[BaseException], None]) -> Answering:
-        """Makes what answers the questions of the call of a request.
+    def of(self, tool_id: str, fail: Callable[[BaseException], None]) -> Answering:
+        """Makes what answers the questions of one call.
 
         Args:
-            request: The request.
+            tool_id: What is called; empty where that is no single tool.
             fail: Called with the error where a question is not answered; ends the call.
         """
 

@@ -4,7 +4,6 @@ import asyncio
 import functools
 import threading
 from collections.abc import AsyncIterator, Coroutine
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ from grpc_tool_bridge.tools.questions import Answer, Question
 from integration.connections import soon, until
 
 SCHEMA = '{"type":"object","properties":{"n":{"type":"integer"}}}'
-REQUEST = SimpleNamespace(tool_id="erase")
 
 
 class World:
@@ -29,9 +27,9 @@ class World:
         self.given: list[PlainAnswer] = []
         self.failures: list[BaseException] = []
 
-    def answering(self, on_ask: Any, request: Any = REQUEST) -> Any:
+    def answering(self, on_ask: Any, tool_id: str = "erase") -> Any:
         self.answerers.append(FunctionAnswerer(on_ask))
-        return self.answerers[-1].of(request, self.failures.append)
+        return self.answerers[-1].of(tool_id, self.failures.append)
 
     async def outcome(self) -> Any:
         await until(lambda: self.given or self.failures)
@@ -88,7 +86,7 @@ async def test_a_plain_function_runs_in_a_thread_and_an_async_one_in_the_loop(wo
 async def test_the_question_has_its_schema_as_a_dict_and_the_tool(world: World) -> None:
     questions: list[Question] = []
     world.answering(questions.append).take(Ask(message="?", schema=SCHEMA), world.given.append)
-    world.answering(questions.append, object()).take(Ask(message="!"), world.given.append)
+    world.answering(questions.append, "").take(Ask(message="!"), world.given.append)
     await until(lambda: len(world.given) == 2)
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
     assert Question("?", schema, "erase") in questions

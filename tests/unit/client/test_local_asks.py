@@ -15,8 +15,8 @@ from integration.connections import soon, until
 class Answering:
     """Answers with what its text says: "yes", "never", or an error."""
 
-    def __init__(self, request: Any, fail: Callable[[BaseException], None]) -> None:
-        self.request = request
+    def __init__(self, tool_id: str, fail: Callable[[BaseException], None]) -> None:
+        self.tool_id = tool_id
         self.fail = fail
         self.asked: list[str] = []
         self.ended: list[str] = []
@@ -40,8 +40,8 @@ class Answerer:
     def __init__(self) -> None:
         self.made: list[Answering] = []
 
-    def of(self, request: Any, fail: Callable[[BaseException], None]) -> Answering:
-        self.made.append(Answering(request, fail))
+    def of(self, tool_id: str, fail: Callable[[BaseException], None]) -> Answering:
+        self.made.append(Answering(tool_id, fail))
         return self.made[-1]
 
 
@@ -70,7 +70,7 @@ async def test_a_call_is_answered() -> None:
     answerer = Answerer()
     assert await soon(asked_call(answerer, unary, "yes")) == "accept"
     (answering,) = answerer.made
-    assert (answering.request, answering.ended, answering.closed) == ("yes", ["yes"], True)
+    assert (answering.tool_id, answering.ended, answering.closed) == ("", ["yes"], True)
 
 
 async def test_a_stream_is_answered() -> None:
