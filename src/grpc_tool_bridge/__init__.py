@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from grpc_tool_bridge.server import BridgeServer, LocalToolBridge
     from grpc_tool_bridge.tools.context import ToolContext
     from grpc_tool_bridge.tools.pipelines import pipeline
+    from grpc_tool_bridge.tools.questions import Answer, Question
     from grpc_tool_bridge.tools.steps import each, parallel, step
     from grpc_tool_bridge.tools.tool import Tool, tool
     from grpc_tool_bridge.values.serialization import deserialize_value, register_codec, serialize_value
@@ -47,6 +48,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AccessError",
     "AlreadyExistsError",
+    "Answer",
     "ArgumentSpec",
     "ArgumentTypeError",
     "AsyncGRPCProxyTool",
@@ -60,6 +62,7 @@ __all__ = [
     "MessageTooLargeError",
     "NotFoundError",
     "ProtocolError",
+    "Question",
     "ResourceExhaustedError",
     "ResourceLimits",
     "SerializationError",
@@ -98,14 +101,17 @@ __all__ = [
 if not TYPE_CHECKING:
     # A name is imported when it is first used. Whoever needs hardly any of them does not wait the second that all of
     # them take: pytest loads the plugin of every installed package. Where the names are, the light modules first:
+    # ``Answer`` is the class that a program gives; the message of that name comes after it.
     _MODULES = (
         "errors",
+        "tools.questions",
         "proto.dspex_bridge_pb2",
         "config",
         "values.serialization",
         "tools.tool",
         "tools.steps",
         "tools.pipelines",
+        "tools.questions",
         "tools.context",
         "client.proxy",
         "client.variables",

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from grpc_tool_bridge.aio.loops import has_ended, lives_elsewhere
+from grpc_tool_bridge.client.answering import OnAsk
 from grpc_tool_bridge.client.bridge import ToolBridge
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.client.local import LocalTransport
@@ -127,10 +128,11 @@ class BridgeServer:
         retry_if: Callable[[ToolBridgeError], bool] | None = None,
         follow_tools: bool = True,
         on_tools_changed: Callable[[str, str], None] | None = None,
+        on_ask: OnAsk | None = None,
     ) -> ToolBridge:
-        """Makes a bridge to this hub that needs no socket; arguments as of ``ToolBridge``."""
+        """Makes a bridge to this hub that needs no socket; arguments as of ``ToolBridge`` and ``GRPCToolBridge``."""
         return ToolBridge(
-            _local_client(self.hub),
+            _local_client(self.hub, on_ask),
             keep_session=keep_session,
             retry_if=retry_if,
             follow_tools=follow_tools,
@@ -154,6 +156,7 @@ class LocalToolBridge(ToolBridge):
         tools: Functions and tools.
         settings: Limits; the defaults where not given.
         follow_tools, on_tools_changed: As of ``ToolBridge``.
+        on_ask: As of ``GRPCToolBridge``.
     """
 
     def __init__(
@@ -163,9 +166,10 @@ class LocalToolBridge(ToolBridge):
         settings: Settings | None = None,
         follow_tools: bool = True,
         on_tools_changed: Callable[[str, str], None] | None = None,
+        on_ask: OnAsk | None = None,
     ) -> None:
         self.hub = Hub(settings_of(settings), list_of("tools", tools, A_LIST_OF_TOOLS))
-        super().__init__(_local_client(self.hub), follow_tools=follow_tools, on_tools_changed=on_tools_changed)
+        super().__init__(_local_client(self.hub, on_ask), follow_tools=follow_tools, on_tools_changed=on_tools_changed)
 
     async def __aenter__(self) -> Self:
         await self.hub.start()
@@ -191,10 +195,10 @@ def _make_runtime(links: LinkServer, agents: Any, settings: Settings) -> ToolWor
     return ToolWorker(MemoryConnection(links.serve), agents=agents, capacity=capacity, settings=settings)
 
 
-def _local_client(hub: Hub) -> ToolBridgeClient:
+def _local_client(hub: Hub, on_ask: OnAsk | None) -> ToolBridgeClient:
     transport = LocalTransport(hub)
     options = CallOptions(
         max_message_bytes=hub.settings.max_message_bytes,
         max_message_nodes=hub.settings.max_message_nodes,
     )
-    return ToolBridgeClient(transport, options=options)
+    return ToolBridgeClient(transport, options=options, on_ask=on_ask)

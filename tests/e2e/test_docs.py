@@ -288,7 +288,7 @@ async def test_use_with_frameworks_does_what_it_says() -> None:
 
 async def test_write_a_tool_does_what_it_says(tmp_path: Path) -> None:
     page = Page("write-a-tool", {EXAMPLE_ADDRESS: "127.0.0.1:0"}, limit=101)
-    slug, limit, count, checksum, options, served = page.texts
+    slug, limit, count, checksum, asks, options, served = page.texts
     await page.run(slug)
     assert page.names["slug"]("Hello, World!") == "hello-world"
     with pytest.raises(ValueError, match="limit is 101: give a number from 1 to 100"):
@@ -299,6 +299,13 @@ async def test_write_a_tool_does_what_it_says(tmp_path: Path) -> None:
             tools = await bridge.initialize()
             assert await tools["count"]("a b a") == {"a": 2, "b": 1}
     await page.run(checksum)
+    await page.run(asks)
+    answers = Page("call-tools", {})
+    await answers.run(next(text for text in answers.texts if "on_ask" in text))
+    with running_hub([page.names["delete_files"]], Settings()) as hub:
+        async with GRPCToolBridge(hub.address, on_ask=answers.names["on_ask"]) as bridge:
+            tools = await bridge.initialize()
+            assert await tools["delete_files"](["a", "b"]) == "deleted 2 files: they are old"
     await page.run(options)
     assert page.names["slug"].spec.name == "page.slug"
 

@@ -9,10 +9,21 @@ import pytest
 
 from failure_modes.links import Connect, OverLink
 from failure_modes.workers import MakeCrew, RawWorker
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, NotFoundError, Settings, ToolWorker, UnavailableError
+from grpc_tool_bridge import (
+    BridgeServer,
+    GRPCToolBridge,
+    NotFoundError,
+    Question,
+    Settings,
+    ToolContext,
+    ToolWorker,
+    UnavailableError,
+    UnimplementedError,
+)
 from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolBridgeError, ValidationError, error_info
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkHello, LinkStatus
+from grpc_tool_bridge.rpc.asks import cannot_answer
 from integration.agent_runtime import SIGNATURE, ObedientAgents
 from integration.connections import read
 from support.waiting import soon, until
@@ -105,6 +116,38 @@ async def test_a_run_whose_client_does_not_come_back_is_cancelled_after_its_keep
         reading.cancel()
         world.proxy.restore()
         await asyncio.wait((reading,))
+
+
+async def test_a_tool_of_a_run_whose_client_has_gone_is_told_that_nobody_answers(over_link: Connect) -> None:
+    began = asyncio.Event()
+
+    async def on_ask(_: Question) -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    async def twice(ctx: ToolContext) -> list[str]:
+        errors: list[str] = []
+        for message in ("first", "second"):
+            try:
+                await ctx.ask(message)
+            except UnimplementedError as error:
+                errors.append(error.message)
+        return errors
+
+    agents = ObedientAgents()
+    world = await over_link(twice, options={"on_ask": on_ask})
+    async with ToolWorker(world.server.address, agents=agents):
+        agent_id = await world.bridge.create_react_agent(SIGNATURE)
+        seen: list[Any] = []
+        asked = {"agent_id": agent_id, "input": {"call": "twice"}}
+        reading = asyncio.create_task(read(world.bridge.execute_agent_streaming(asked), seen))
+        await soon(began.wait())
+        await cut(world)
+        await agents.quiet()
+        world.proxy.restore()
+        await soon(reading)
+        assert seen[-1]["final_answer"]["Answer"] == [cannot_answer("twice").message] * 2
+        await world.quiet()
 
 
 async def test_a_hub_that_begins_anew_knows_nothing_of_the_agent_and_the_client_is_told(over_link: Connect) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from grpc_tool_bridge.cli.answers import GivenAnswers, answers_for
 from grpc_tool_bridge.cli.arguments import parse_arguments
 from grpc_tool_bridge.cli.connection import open_bridge
 from grpc_tool_bridge.cli.events import EventView
@@ -38,16 +39,30 @@ class CallOptions(OptionGroup):
         float | None,
         typer.Option("--timeout", metavar="SECONDS", help="Deadline of the call. Default: the tool's own."),
     ] = None
+    answer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--answer",
+            metavar="JSON",
+            help="Answer to a question of the tool: an object to accept with, true, or false. Repeatable, in order; "
+            "further questions are declined. Default: questions are asked if stdin and stderr are a terminal.",
+        ),
+    ] = None
     session: SessionOption = None
     as_json: JsonOption = False
     traceback: Annotated[
         bool, typer.Option("--traceback", help="If the tool fails, print its traceback at the hub.")
     ] = False
 
+    def check(self) -> None:
+        """Checks what can be checked without the hub; raises ArgumentError."""
+        GivenAnswers(self.answer or ())
+
 
 async def call(hub: HubOptions, tool: ToolArgument, args: WordsArgument = None, *, options: CallOptions) -> None:
     """Call a tool and print its result."""
-    async with open_bridge(hub, options.session) as bridge:
+    on_ask = answers_for(options.answer or (), console(stderr=True))
+    async with open_bridge(hub, options.session, on_ask) as bridge:
         proxy, values, named = _prepare(bridge, tool, args, options)
         try:
             result = await proxy(*values, **named)
@@ -58,9 +73,11 @@ async def call(hub: HubOptions, tool: ToolArgument, args: WordsArgument = None, 
 
 async def stream(hub: HubOptions, tool: ToolArgument, args: WordsArgument = None, *, options: CallOptions) -> None:
     """Call a tool and print each value as it yields it; its progress and log go to stderr."""
-    async with open_bridge(hub, options.session) as bridge:
-        proxy, values, named = _prepare(bridge, tool, args, options)
-        with EventView(console(), console(stderr=True)) as events:
+    err = console(stderr=True)
+    with EventView(console(), err) as events:
+        on_ask = answers_for(options.answer or (), err, events.paused)
+        async with open_bridge(hub, options.session, on_ask) as bridge:
+            proxy, values, named = _prepare(bridge, tool, args, options)
             proxy = proxy.with_options(on_progress=events.progress, on_log=events.log)
             try:
                 # If the reader leaves, by Ctrl-C or a closed pipe, the call is cancelled at the hub here.

@@ -8,6 +8,7 @@ from typing import Literal
 
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
 from grpc_tool_bridge.cli.options import HubOptions
+from grpc_tool_bridge.client.answering import OnAsk
 from grpc_tool_bridge.client.bridge import GRPCToolBridge
 from grpc_tool_bridge.errors import AccessError, ToolCommunicationError, ValidationError
 
@@ -17,18 +18,22 @@ ANSWER_SECONDS = 5.0
 
 
 @asynccontextmanager
-async def open_bridge(hub: HubOptions, session_id: str | None = None) -> AsyncIterator[GRPCToolBridge]:
+async def open_bridge(
+    hub: HubOptions, session_id: str | None = None, on_ask: OnAsk | None = None
+) -> AsyncIterator[GRPCToolBridge]:
     """Opens a session for as long as the context lasts.
 
     Args:
         hub: Where the hub is and how it is reached.
         session_id: The session to attach to, or to create and keep; None: one of the command's own, removed at the end.
+        on_ask: Answers what tools ask, over a link; None: nobody does.
 
     Raises:
         CommandError: The hub cannot be reached, or does not let the caller in.
         ArgumentError: The token cannot be read.
     """
-    async with make_bridge(hub, keep_session=session_id is not None) as bridge:
+    transport: Literal["link", "rpc"] = "rpc" if on_ask is None else "link"
+    async with make_bridge(hub, transport=transport, keep_session=session_id is not None, on_ask=on_ask) as bridge:
         patience = hub.connect_timeout + ANSWER_SECONDS
         try:
             async with asyncio.timeout(patience):
@@ -46,7 +51,11 @@ async def open_bridge(hub: HubOptions, session_id: str | None = None) -> AsyncIt
 
 
 def make_bridge(
-    hub: HubOptions, *, transport: Literal["link", "rpc"] = "rpc", keep_session: bool = False
+    hub: HubOptions,
+    *,
+    transport: Literal["link", "rpc"] = "rpc",
+    keep_session: bool = False,
+    on_ask: OnAsk | None = None,
 ) -> GRPCToolBridge:
     """Makes a bridge that has opened nothing yet.
 
@@ -66,6 +75,7 @@ def make_bridge(
             transport=transport,
             keep_session=keep_session,
             follow_tools=False,
+            on_ask=on_ask,
         )
     except ValidationError as error:
         raise ArgumentError(f"{error.message} (--tls, --tls-ca FILE, --allow-insecure)") from None

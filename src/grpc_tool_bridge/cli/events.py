@@ -1,5 +1,7 @@
 """What a tool tells while it streams: progress as a bar, log as lines, both on stderr."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +29,7 @@ class EventView:
         self.out = err if on_one_screen else out
         self._err = err
         self._task: TaskID | None = None
+        self._paused = False
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -38,12 +41,22 @@ class EventView:
             redirect_stderr=False,
         )
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves the terminal to somebody else for as long as the context lasts."""
+        self._paused = True
+        self._bar.stop()
+        try:
+            yield
+        finally:
+            self._paused = False
+
     def progress(self, event: ProgressEvent) -> None:
         """Draws how far the tool is."""
-        if not self._err.is_terminal:
+        if not self._err.is_terminal or self._paused:
             return
+        self._bar.start()
         if self._task is None:
-            self._bar.start()
             self._task = self._bar.add_task("", total=None)
         # A tool that does not know its end reports 0.
         self._bar.update(

@@ -14,6 +14,7 @@ from grpc_tool_bridge.aio.loops import has_ended
 from grpc_tool_bridge.aio.portal import Portal, SyncView
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.client.agents import AgentCalls
+from grpc_tool_bridge.client.answering import OnAsk
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.client.options import CallOptions
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
@@ -379,6 +380,11 @@ class GRPCToolBridge(ToolBridge):
         transport: "link" sends all calls over one stream, many to a frame; it is dialled again when it is lost, and a
             hub that does not support Link is called by plain RPCs. "rpc" makes one RPC of each call.
         keep_session, retry_if, follow_tools, on_tools_changed: As of ``ToolBridge``.
+        on_ask: Answers what a tool asks (``ToolContext.ask``). It is called with a ``Question``, which has ``message``,
+            ``schema`` and ``tool_id``, and returns a dict (accept, with this content), True (accept), False or None
+            (decline), or an ``Answer``. It may be async; else it is called in a thread, so that it may block. What it
+            raises, and a content that does not fit the schema, ends the call and is raised by it. None: a tool that
+            asks gets an error. Tools ask over a link alone.
         on_session_renewed: Called when a hub that has restarted has created the session again over a link; what the
             session held, its variables and tools of its own, is lost.
     """
@@ -403,6 +409,7 @@ class GRPCToolBridge(ToolBridge):
         on_session_renewed: Callable[[], None] | None = None,
         follow_tools: bool = True,
         on_tools_changed: Callable[[str, str], None] | None = None,
+        on_ask: OnAsk | None = None,
     ) -> None:
         check_count("max_message_nodes", max_message_nodes, least=1)
         for name, seconds in (("timeout", timeout), ("stream_timeout", stream_timeout)):
@@ -426,7 +433,7 @@ class GRPCToolBridge(ToolBridge):
         )
         if transport not in list(_TRANSPORTS):
             raise ValidationError(f"transport is {transport!r}; it is 'link' or 'rpc'")
-        client = ToolBridgeClient(_TRANSPORTS[transport](connection), options=options)
+        client = ToolBridgeClient(_TRANSPORTS[transport](connection), options=options, on_ask=on_ask)
         client.on_session_renewed = on_session_renewed
         super().__init__(
             client,

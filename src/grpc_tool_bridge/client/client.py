@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 from grpc_tool_bridge.client.agents import AgentCalls
+from grpc_tool_bridge.client.answering import FunctionAnswerer, OnAsk
 from grpc_tool_bridge.client.batch import execute_batch
 from grpc_tool_bridge.client.caller import Caller
 from grpc_tool_bridge.client.options import CallOptions
@@ -37,6 +38,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.transport.addresses import check_address
 from grpc_tool_bridge.transport.channel import Connection
+from grpc_tool_bridge.transport.link_stub import LinkTransport
 from grpc_tool_bridge.transport.stubs import RpcTransport, Transport
 
 _A_TARGET = "'host:port', a grpc.aio.Channel or a transport"
@@ -49,9 +51,10 @@ class ToolBridgeClient(AgentCalls):
         target: ``host:port``, a ``grpc.aio.Channel`` that stays its owner's, or a transport.
         options: How tools are called.
         proxy: As of ``GRPCToolBridge``; with a ``host:port`` only.
+        on_ask: As of ``GRPCToolBridge``. With it, a ``host:port`` is reached over a link.
 
     Raises:
-        ValidationError: An argument cannot be; the text names it.
+        ValidationError: An argument cannot be; the text names it. Or there is an ``on_ask`` and plain RPCs.
 
     Attributes:
         session_context: The session's variables.
@@ -60,11 +63,19 @@ class ToolBridgeClient(AgentCalls):
     """
 
     def __init__(
-        self, target: Any = DEFAULT_ADDRESS, *, options: CallOptions | None = None, proxy: str | None = None
+        self,
+        target: Any = DEFAULT_ADDRESS,
+        *,
+        options: CallOptions | None = None,
+        proxy: str | None = None,
+        on_ask: OnAsk | None = None,
     ) -> None:
         if options is not None:
             instance_of("options", options, CallOptions, "CallOptions, or None")
-        self._transport = _transport_of(target, proxy)
+        self._transport = _transport_of(target, proxy, linked=on_ask is not None)
+        self._answerer = None if on_ask is None else FunctionAnswerer(on_ask)
+        if self._answerer is not None:
+            self._transport.answer_with(self._answerer)
         super().__init__(Caller(self._transport, options=options or CallOptions()))
         self.session_context = SessionContext(self)
         self._tools = SessionTools(self.caller)
@@ -318,11 +329,14 @@ class ToolBridgeClient(AgentCalls):
         """Closes the connection, where it was opened here."""
         self.caller.close()
         await self._transport.close()
+        if self._answerer is not None:
+            await self._answerer.aclose()
 
 
-def _transport_of(target: Any, proxy: str | None) -> Transport:
+def _transport_of(target: Any, proxy: str | None, *, linked: bool) -> Transport:
     if isinstance(target, str):
-        return RpcTransport(Connection(address=target, proxy=proxy))
+        connection = Connection(address=target, proxy=proxy)
+        return LinkTransport(connection) if linked else RpcTransport(connection)
     if proxy is not None:
         raise ValidationError("proxy: a channel or a transport that is given has its own way; leave the proxy out")
     if hasattr(target, "where"):

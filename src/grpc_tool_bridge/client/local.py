@@ -7,10 +7,11 @@ from typing import Any
 
 from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.aio.loops import ended_with, has_ended, lives_elsewhere, running_loop
+from grpc_tool_bridge.client.local_asks import asked_call, asked_stream
 from grpc_tool_bridge.errors import UnimplementedError
-from grpc_tool_bridge.rpc.methods import METHODS
+from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS
 from grpc_tool_bridge.rpc.session_defaults import SessionFacts, fact_metadata
-from grpc_tool_bridge.transport.stubs import Unlinked
+from grpc_tool_bridge.transport.stubs import Answerer, Unlinked
 
 
 class LocalTransport(Unlinked):
@@ -29,6 +30,10 @@ class LocalTransport(Unlinked):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._inherited = False
         forks.watch(self)
+
+    def answer_with(self, answerer: Answerer) -> None:
+        """Lets the tools that are called ask."""
+        self._stub = _LocalStub(self._hub, answerer)
 
     @property
     def stub(self) -> Any:
@@ -67,11 +72,16 @@ class LocalTransport(Unlinked):
 
 
 class _LocalStub:
-    def __init__(self, hub: SessionFacts) -> None:
+    def __init__(self, hub: SessionFacts, answerer: Answerer | None = None) -> None:
         for name, method in METHODS.items():
             function = getattr(hub, method.attribute, None)
-            if function is not None:
-                setattr(self, name, partial(_LocalOpening, hub, function) if name == "InitializeSession" else function)
+            if function is None:
+                continue
+            if name == "InitializeSession":
+                function = partial(_LocalOpening, hub, function)
+            elif answerer is not None and name in RUN_TOOLS:
+                function = partial(asked_stream if method.response_streaming else asked_call, answerer, function)
+            setattr(self, name, function)
 
     def __getattr__(self, name: str) -> Any:
         if name in METHODS:

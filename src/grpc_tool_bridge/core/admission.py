@@ -209,6 +209,9 @@ class Admission:
         if parent is not None and parent.deadline < end:
             end = parent.deadline
         call = HubCall(session, tool, end, parent=parent, orphaned=self._orphaned, opened_at=now)
+        asker = context.asker if parent is None else parent.asker
+        if asker is not None:
+            call.asker = asker
         if end <= now:
             raise call.timeout_error()
         return call

@@ -7,6 +7,7 @@ from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.sessions import Session
 from grpc_tool_bridge.errors import CallCancelledError, ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolStreamChunk
+from grpc_tool_bridge.rpc.asks import Asker
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.runner.calls import Call
 
@@ -31,6 +32,7 @@ class HubCall(Call):
         error: What that says went wrong.
         forwarded: What waits for its outcome in its stead, where no task does.
         charged: The budget that counts its request, and the bytes.
+        asker: Puts its tool's questions to whoever made the outermost call; None: they cannot answer.
     """
 
     session: Session
@@ -43,6 +45,7 @@ class HubCall(Call):
     error: ErrorInfo | None = None
     forwarded: Abortable | None = None
     charged: tuple[Budget, int] | None = None
+    asker: Asker | None = None
     _gave_slack = False
 
     def begin(self) -> bool:

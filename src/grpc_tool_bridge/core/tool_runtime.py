@@ -11,8 +11,16 @@ from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.variables import listing
 from grpc_tool_bridge.errors import ToolExecutionError, error_from_info
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolSpec, ToolStreamRequest, VariableInfo
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    Answer,
+    Ask,
+    ToolCallRequest,
+    ToolSpec,
+    ToolStreamRequest,
+    VariableInfo,
+)
 from grpc_tool_bridge.rpc.context import RequestContext
+from grpc_tool_bridge.runner.asking import ask
 from grpc_tool_bridge.values.arguments import pack_argument
 from grpc_tool_bridge.values.offload import outside_loop, read_value, written
 
@@ -95,6 +103,10 @@ class HubRuntime:
                     raise error
         finally:
             await chunks.aclose()
+
+    async def ask(self, question: Ask) -> Answer:
+        """Asks whoever made the outermost call; raises UnimplementedError."""
+        return await ask(self._call, question)
 
     async def _fill(
         self, request: ToolCallRequest | ToolStreamRequest, args: tuple[Any, ...], kwargs: Mapping[str, Any]

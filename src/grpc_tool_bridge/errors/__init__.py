@@ -339,7 +339,7 @@ class AccessError(ToolBridgeError):
 
 
 class UnimplementedError(ToolBridgeError):
-    """This hub does not offer the method."""
+    """This hub does not offer the method; or a tool asks a caller that cannot answer."""
 
     default_type = "Unimplemented"
 

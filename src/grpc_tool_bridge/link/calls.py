@@ -16,10 +16,12 @@ from typing import Any, Protocol
 
 from grpc_tool_bridge.aio.timeouts import ExpiredError
 from grpc_tool_bridge.errors import UnavailableError
+from grpc_tool_bridge.link.asks import AskedFor, GiveAnswer, PassedOn, cancelled
 from grpc_tool_bridge.link.envelopes import call_prefix, shortened
 from grpc_tool_bridge.link.outbox import OutgoingCall
 from grpc_tool_bridge.link.status import Code, error_of_status, link_error
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkStatus
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LinkEvent, LinkStatus
+from grpc_tool_bridge.rpc.asks import ASKS_KEY
 from grpc_tool_bridge.rpc.methods import DEPTH_KEY
 
 CREATE_AGENT = call_prefix("CreateReActAgent")
@@ -64,7 +66,7 @@ class LinkCall(OutgoingCall):
     _over = False
     _cancelled = False
     _expired = False
-    _error: Exception | None = None
+    _error: BaseException | None = None
     _payload = b""
     _messages: deque[bytes]
     _waiter: "asyncio.Future[None] | None" = None
@@ -95,6 +97,10 @@ class LinkCall(OutgoingCall):
 
     def told(self, event: LinkEvent) -> None:
         """Takes what the peer tells on the way: nothing, unless a kind of call does."""
+
+    def asked(self, ask: Ask, give: GiveAnswer) -> None:
+        """Takes a question of the peer's tool; nobody answers it, unless a kind of call does."""
+        give(cancelled(ask))
 
     def ended(self, status: LinkStatus) -> None:
         """Takes the end that the peer gave it: of a stream, or with an error."""
@@ -244,7 +250,7 @@ class WorkerLostError(UnavailableError):
         self.began = began
 
 
-class Owner(Protocol):
+class Owner(AskedFor, Protocol):
     """The call of a hub that one of a worker is made for.
 
     Attributes:
@@ -272,11 +278,21 @@ class WorkerCall(LinkCall):
 
     def __init__(self, owner: Owner, *, streaming: bool, prefix: bytes = b"") -> None:
         left = math.ceil((owner.deadline - time.monotonic()) * 1000)
-        prefix = prefix or _prefix("StreamTool" if streaming else "ExecuteTool", owner.depth)
+        if not prefix:
+            method = "StreamTool" if streaming else "ExecuteTool"
+            if owner.asker is None or not owner.asker.can_ask:
+                prefix = _prefix(method, owner.depth)
+            else:
+                self.can_answer = True
+                prefix = _asking_prefix(method, owner.depth)
         super().__init__(shortened(prefix, min(max(1, left), _MAX_MILLISECONDS)))
         self.owner = owner
         if streaming:
             self.open_window(0)
+
+    def asked(self, ask: Ask, give: GiveAnswer) -> None:
+        """Passes a question on to whoever made the call."""
+        PassedOn(self.owner, ask, give)
 
     def lost(self, error: WorkerLostError) -> None:
         """Gives it up because its worker does not answer."""
@@ -287,3 +303,10 @@ class WorkerCall(LinkCall):
 def _prefix(method: str, depth: int) -> bytes:
     """Writes what the calls of one method and one depth have in common; the hub bounds how deep they are."""
     return call_prefix(method, metadata={DEPTH_KEY: str(depth)} if depth else None)
+
+
+@functools.cache
+def _asking_prefix(method: str, depth: int) -> bytes:
+    """Writes it for calls whose tools may ask."""
+    metadata = {DEPTH_KEY: str(depth)} if depth else {}
+    return call_prefix(method, metadata=metadata | {ASKS_KEY: "true"})

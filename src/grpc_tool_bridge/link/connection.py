@@ -12,10 +12,12 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from grpc_tool_bridge.config import REQUEST_TIMEOUT
-from grpc_tool_bridge.errors import MessageTooLargeError
+from grpc_tool_bridge.errors import CallCancelledError, MessageTooLargeError, ResourceExhaustedError
+from grpc_tool_bridge.link.asks import LinkAsker
 from grpc_tool_bridge.link.calls import LinkCall
 from grpc_tool_bridge.link.events import (
     CallReceived,
@@ -35,12 +37,16 @@ from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.link.server import CallServer, ServedMethod
 from grpc_tool_bridge.link.status import Code, link_error
 from grpc_tool_bridge.link.streams import FrameStream
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, LinkEvent
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.methods import DEPTH_KEY
 
 # How often a link looks for calls whose time-out has passed.
 SWEEP_INTERVAL = 0.25
 
+
+# Past so much control that waits for a peer, it is asked nothing more, and told no contents of answers.
+MAX_ASK_BACKLOG = 8 * 1024 * 1024
 
 # Of the depth of a call, in its metadata.
 MAX_DIGITS = 4
@@ -75,7 +81,7 @@ class LinkConnection:
 
     Attributes:
         enforces_timeouts: As of a ``Carrier``.
-        names_calls: As of a ``CallOwner``.
+        names_calls, peer_answers: As of a ``CallOwner``.
         principal: Likewise.
         overflow: Takes the calls that are offered and not taken.
         on_writable: Called after each frame that was read or written: the link may take further calls.
@@ -83,6 +89,7 @@ class LinkConnection:
 
     enforces_timeouts = True
     names_calls = True
+    peer_answers = False
     principal: Principal | None = None
 
     def __init__(
@@ -250,13 +257,35 @@ class LinkConnection:
         elif isinstance(event, Cancelled):
             self._server.cancel(event.call)
         elif isinstance(event, EventReceived):
-            event.call.told(event.event)
+            self._tell(event.call, event.event)
         elif isinstance(event, HelloReceived):
             self.on_hello()
         elif isinstance(event, PongReceived):
             self.on_pong()
         elif isinstance(event, Draining):
             self.on_drain()
+
+    def _tell(self, call: Any, event: LinkEvent) -> None:
+        if event.HasField("ask"):
+            call.asked(event.ask, partial(self._answer, call))
+        else:
+            call.told(event)
+
+    def _ask(self, call: IncomingCall, ask: Ask) -> None:
+        if self._ended or not self._link.is_under_way(call):
+            raise CallCancelledError("the call is over, and its caller can be asked nothing more")
+        if self._link.control_bytes > MAX_ASK_BACKLOG:
+            raise ResourceExhaustedError("the caller does not read what it is asked; ask again later")
+        self._link.tell(call, LinkEvent(ask=ask))
+        self._io.schedule_flush()
+
+    def _answer(self, call: LinkCall, answer: Answer) -> None:
+        if not self._ended:
+            if self._link.control_bytes > MAX_ASK_BACKLOG:
+                # Its peer does not read; so that what waits for it has a bound.
+                answer = Answer(id=answer.id, action="cancel")
+            self._link.tell(call, LinkEvent(answer=answer))
+            self._io.schedule_flush()
 
     def _resume(self) -> None:
         """Goes on with what waited: a frame was read or written."""
@@ -285,6 +314,10 @@ class LinkConnection:
         """
         depth = call.metadata.get(DEPTH_KEY, "") if call.metadata else ""
         return CallOrigin(self, call.id, int(depth) if depth.isdecimal() and len(depth) <= MAX_DIGITS else 0)
+
+    def asker_of(self, call: IncomingCall) -> LinkAsker | None:
+        """Makes what asks the peer of a call of its; None where it cannot answer."""
+        return LinkAsker(partial(self._ask, call))
 
     def on_session(self, call: IncomingCall, response: Any) -> None:
         """Called with the answer of each InitializeSession, before it is sent."""

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from grpc_tool_bridge.errors import ProtocolError, ResourceExhaustedError, ToolBridgeError, ValidationError
+from grpc_tool_bridge.link.asks import LinkAsker
 from grpc_tool_bridge.link.envelopes import PART_TAG, REPLY_TAG, payload_header
 from grpc_tool_bridge.link.outbox import REASSEMBLY_BYTES, SMALL_BYTES, Lane, Outbox
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent
 from grpc_tool_bridge.rpc.budgets import Budget, Lease
 from grpc_tool_bridge.rpc.context import RequestContext
 
@@ -50,7 +52,10 @@ class IncomingCall(RequestContext):
         held: Bytes that it is counted with.
         begun: Whether it is large and worked on.
         task: For whoever runs it.
+        asker: As of ``RequestContext``.
     """
+
+    asker: LinkAsker | None = None
 
     cancelled = False
     answered = False
@@ -69,6 +74,17 @@ class IncomingCall(RequestContext):
         self.timeout_ms = timeout_ms
         self.metadata = metadata
         self._credit = credit
+
+    def told(self, event: LinkEvent) -> None:
+        """Takes what its caller tells on the way: answers."""
+        if self.asker is not None:
+            self.asker.take(event.answer)
+
+    def ask_nothing_more(self) -> None:
+        """Withdraws its questions: it is over, or its caller has gone."""
+        asker, self.asker = self.asker, None
+        if asker is not None:
+            asker.close()
 
     def header(self, size: int) -> bytes:
         """As of ``Sending``."""
@@ -118,7 +134,10 @@ class Inbox:
         cut: Calls that were refused while they came in pieces, and whose other pieces may still come.
         budget: As given; None once the link is over.
         full: The budget that had no room for more, when it was looked at last.
+        last_id: Number of the peer's last call; its next one is even or odd as that is.
     """
+
+    last_id = 0
 
     def __init__(self, outbox: Outbox, *, max_bytes: int, capacity: int, budget: Budget | None) -> None:
         self.calls: dict[int, IncomingCall] = {}
@@ -161,6 +180,33 @@ class Inbox:
         if self._lease is not None:
             self._lease.release()
             self._lease = self.budget = None
+
+    # ----------------------------------------------------------------------------------------------- numbers
+
+    def check_new(self, call_id: int) -> None:
+        """Takes the number of a call that comes; raises ProtocolError where it is not its turn."""
+        if call_id <= self.last_id or call_id % 2 != self.last_id % 2:
+            raise ProtocolError(
+                f"a call came with the number {call_id}; its side's last one was {max(self.last_id, 0)}, "
+                "and numbers rise by two"
+            )
+        self.last_id = call_id
+
+    def check_old(self, call_id: int, what: str) -> None:
+        """Raises ProtocolError where the peer never made a call of this number."""
+        if not 0 < call_id <= self.last_id or call_id % 2 != self.last_id % 2:
+            raise ProtocolError(f"a {what} came for the call {call_id}, which the peer never made")
+
+    def asking_call(self, call_id: int) -> IncomingCall | None:
+        """Returns the call of the peer that an answer is for; None where it asks nothing, or is over.
+
+        Raises:
+            ProtocolError: The peer never made it.
+        """
+        call = self.calls.get(call_id)
+        if call is None:
+            self.check_old(call_id, "answer")
+        return None if call is None or call.asker is None else call
 
     # ---------------------------------------------------------------------------------------------- requests
 

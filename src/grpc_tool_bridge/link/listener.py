@@ -24,6 +24,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
+from grpc_tool_bridge.link.asks import LinkAsker
 from grpc_tool_bridge.link.connection import LinkConnection
 from grpc_tool_bridge.link.inbox import IncomingCall
 from grpc_tool_bridge.link.io import FlushPolicy
@@ -31,6 +32,7 @@ from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.link.server import ServedMethod, served_methods
 from grpc_tool_bridge.link.streams import FrameStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkHello, LogRecord
+from grpc_tool_bridge.rpc.asks import ASK_FEATURE
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.methods import ORIGIN_KEY
@@ -289,6 +291,7 @@ class AcceptedLink(LinkConnection):
 
     def on_hello(self) -> None:
         """Says once that the peer has greeted, or has gone."""
+        self.peer_answers = ASK_FEATURE in self.features
         on_greeted, self.on_greeted = self.on_greeted, None
         if on_greeted is not None:
             on_greeted()
@@ -311,6 +314,10 @@ class AcceptedLink(LinkConnection):
         if made_for is None or made_for.given_up:
             raise CallCancelledError("the call that made this one is over, and may call no further tools")
         return made_for.owner
+
+    def asker_of(self, call: IncomingCall) -> LinkAsker | None:
+        """Makes what asks the peer; None where its hello did not say that it can answer."""
+        return super().asker_of(call) if self.peer_answers else None
 
     def on_session(self, call: IncomingCall, response: Any) -> None:
         """Binds a session to the link, and tells what plain RPC tells in the trailing metadata."""

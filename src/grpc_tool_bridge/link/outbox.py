@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError
 from grpc_tool_bridge.link.envelopes import PART_TAG, call_header, payload_header
 
 # A payload of a unary call up to this size goes out whole, in its turn among the others.
@@ -141,12 +142,14 @@ class OutgoingCall:
         streaming: Whether the answer is a stream.
         window: Bytes of a stream that the peer may send ahead.
         given_up: Whether this end wants it no more.
+        can_answer: Whether its tool may ask, where not every call of the link may be asked.
     """
 
     # A call that goes its usual way never sets most of these; as defaults they cost it nothing.
     id = 0
     streaming = False
     given_up = False
+    can_answer = False
     window = INITIAL_CREDIT
     # The Link that it was given to, and the Parts of its answer that came.
     _link: Any = None
@@ -171,10 +174,21 @@ class OutgoingCall:
         """As of ``Sending``."""
         return payload_header(PART_TAG, self.id or self._begin(), size)
 
+    def check_credit(self) -> None:
+        """Raises ProtocolError where the peer has sent all of a stream that it was granted."""
+        if self._credit <= 0:
+            raise ProtocolError(f"the peer sent more of the stream {self.id} than it was granted")
+
     def _begin(self) -> int:
         # Only now, so that ids rise in the order in which they are sent: a large call may be overtaken by a small one.
         number: int = self._link.issue(self)
         return number
+
+
+def check_size(what: str, payload: bytes) -> None:
+    """Raises MessageTooLargeError where a payload is over what a link carries."""
+    if len(payload) > REASSEMBLY_BYTES:
+        raise MessageTooLargeError.of(what, len(payload), REASSEMBLY_BYTES)
 
 
 class Outbox:

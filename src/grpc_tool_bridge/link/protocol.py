@@ -29,7 +29,7 @@ from grpc_tool_bridge.link.events import (
     Replied,
 )
 from grpc_tool_bridge.link.inbox import MAX_INCOMING_BYTES, Inbox, IncomingCall, Parts, RecentIds
-from grpc_tool_bridge.link.outbox import INITIAL_CREDIT, REASSEMBLY_BYTES, SMALL_BYTES, Lane, Outbox, OutgoingCall
+from grpc_tool_bridge.link.outbox import INITIAL_CREDIT, SMALL_BYTES, Lane, Outbox, OutgoingCall, check_size
 from grpc_tool_bridge.link.status import Code, link_status_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Envelope,
@@ -40,6 +40,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     LinkHello,
     LinkStatus,
 )
+from grpc_tool_bridge.rpc.asks import ASK_FEATURE
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.nodes import UNCOUNTED_BYTES, check_message
 
@@ -90,14 +91,15 @@ class Link:
         self.calls: dict[int, Any] = {}
         self._outbox = Outbox()
         self._inbox = inbox = Inbox(self._outbox, max_bytes=max_incoming_bytes, capacity=hello.capacity, budget=budget)
+        inbox.last_id = 0 if dialler else -1
         self.incoming: dict[int, IncomingCall] = inbox.calls
         self.begin, self.begin_anyway = inbox.begin, inbox.begin_anyway
         self.settle, self.release = inbox.settle, inbox.release
         self._last_id = -1 if dialler else 0
-        self._last_peer_id = 0 if dialler else -1
         # Calls that the peer takes at once; none before it has said so, and none once it drains.
         self._peer_capacity = 0
         self._max_answer_bytes = max_answer_bytes
+        self._answers = ASK_FEATURE in hello.features
         # Calls of this end that were given and have not come to their end.
         self._open = 0
         self._open_streams = 0
@@ -138,6 +140,11 @@ class Link:
     def writable(self) -> bool:
         """Whether new answers may be given; they are taken anyway, but then they pile up."""
         return self._outbox.size + self._outbox.control_size < HIGH_WATER_BYTES
+
+    @property
+    def control_bytes(self) -> int:
+        """Control that waits to be sent."""
+        return self._outbox.control_size
 
     @property
     def room(self) -> int:
@@ -187,7 +194,7 @@ class Link:
         Raises:
             MessageTooLargeError: The payload is over what a link carries.
         """
-        self._check_size("the request", payload)
+        check_size("the request", payload)
         call._link = self
         self._open += 1
         if call.streaming:
@@ -230,7 +237,7 @@ class Link:
         """
         if call.answered:
             return
-        self._check_size("the answer", payload)
+        check_size("the answer", payload)
         if len(payload) <= SMALL_BYTES:
             call.answered = True
             self._over(call)
@@ -257,7 +264,7 @@ class Link:
         """
         if call.answered or call.cancelled:
             return
-        self._check_size("a message of the stream", payload)
+        check_size("a message of the stream", payload)
         if len(payload) > SMALL_BYTES:
             self._inbox.check_room(payload, "a message of the stream")
         call._tag = CHUNK_TAG
@@ -288,10 +295,16 @@ class Link:
         lane.last = envelope
         lane.on_empty = partial(self._over, call)
 
-    def tell(self, call: IncomingCall, event: LinkEvent) -> None:
-        """Tells the caller something on the way; it comes before the answer."""
-        if not call.answered and not call.cancelled:
+    def tell(self, call: IncomingCall | OutgoingCall, event: LinkEvent) -> None:
+        """Tells the other side of a call something on the way; it comes before the end."""
+        if self.is_under_way(call):
             self._control(Envelope(id=call.id, event=event))
+
+    def is_under_way(self, call: IncomingCall | OutgoingCall) -> bool:
+        """Whether both sides of a call know of it, and neither that it is over."""
+        if isinstance(call, IncomingCall):
+            return not call.answered and not call.cancelled
+        return not call.given_up and call.id in self.calls
 
     def ping(self) -> int:
         """Asks for a sign of life; ``PongReceived`` brings back the number."""
@@ -327,11 +340,6 @@ class Link:
 
     def _control(self, envelope: Envelope) -> None:
         self._outbox.add_control(whole(envelope))
-
-    @staticmethod
-    def _check_size(what: str, payload: bytes) -> None:
-        if len(payload) > REASSEMBLY_BYTES:
-            raise MessageTooLargeError.of(what, len(payload), REASSEMBLY_BYTES)
 
     # ----------------------------------------------------------------------------------------------- receiving
 
@@ -389,7 +397,7 @@ class Link:
         if call_id in inbox.assembling:
             payload = inbox.join(inbox.assembling.pop(call_id), payload)
         else:
-            self._check_new(call_id)
+            inbox.check_new(call_id)
         metadata = dict(message.metadata) if message.metadata else _NO_METADATA
         call = IncomingCall(
             call_id,
@@ -445,7 +453,7 @@ class Link:
             payload = self._inbox.join(call._parts, payload)
             call._parts = None
         else:
-            self._check_credit(call)
+            call.check_credit()
         call._credit -= len(payload)
         events.append(MessageReceived(call, payload))
 
@@ -480,7 +488,7 @@ class Link:
         call = self.incoming.get(call_id)
         if call is None:
             # It was answered already, unless it never was.
-            self._check_old(call_id, "cancel")
+            self._inbox.check_old(call_id, "cancel")
             return
         if call.cancelled:
             return
@@ -500,7 +508,7 @@ class Link:
     def _receive_credit(self, envelope: Envelope, _: list[Event]) -> None:
         call = self.incoming.get(envelope.id)
         if call is None:
-            self._check_old(envelope.id, "credit")
+            self._inbox.check_old(envelope.id, "credit")
             return
         lane = call._lane
         if lane is None:
@@ -535,7 +543,7 @@ class Link:
             return None
         if call._parts is None:
             if call.streaming:
-                self._check_credit(call)
+                call.check_credit()
             call._parts = Parts()
         parts: Parts = call._parts
         return parts
@@ -547,7 +555,7 @@ class Link:
             return None
         parts = inbox.assembling.get(call_id)
         if parts is None:
-            self._check_new(call_id)
+            inbox.check_new(call_id)
             parts = inbox.assembling[call_id] = Parts()
         refusal = inbox.cut_off(call_id, size)
         if refusal is None:
@@ -557,33 +565,25 @@ class Link:
         return None
 
     def _receive_event(self, envelope: Envelope, events: list[Event]) -> None:
-        call = self.calls.get(envelope.id)
-        if call is None:
-            raise self._unasked(envelope.id, "event")
-        if not call.given_up:
+        kind = envelope.event.WhichOneof("kind")
+        call = self._inbox.asking_call(envelope.id) if kind == "answer" else self._told_call(envelope.id, kind)
+        if call is not None:
             event = LinkEvent()
             event.CopyFrom(envelope.event)
             events.append(EventReceived(call, event))
 
+    def _told_call(self, call_id: int, kind: str | None) -> OutgoingCall | None:
+        """Returns the call of this end that an event is of; None where nobody wants to hear of it any more."""
+        call: OutgoingCall | None = self.calls.get(call_id)
+        if call is None:
+            raise self._unasked(call_id, "event")
+        if kind == "ask" and not (call.can_answer or self._answers):
+            raise ProtocolError(f"a question came for the call {call_id}, whose caller cannot answer")
+        return None if call.given_up else call
+
     def _forget_parts(self, call: OutgoingCall) -> None:
         self._inbox.forget(call._parts)
         call._parts = None
-
-    def _check_new(self, call_id: int) -> None:
-        if call_id <= self._last_peer_id or call_id % 2 != self._last_peer_id % 2:
-            raise ProtocolError(
-                f"a call came with the number {call_id}; its side's last one was {max(self._last_peer_id, 0)}, "
-                "and numbers rise by two"
-            )
-        self._last_peer_id = call_id
-
-    def _check_old(self, call_id: int, what: str) -> None:
-        if not 0 < call_id <= self._last_peer_id or call_id % 2 != self._last_peer_id % 2:
-            raise ProtocolError(f"a {what} came for the call {call_id}, which the peer never made")
-
-    def _check_credit(self, call: OutgoingCall) -> None:
-        if call._credit <= 0:
-            raise ProtocolError(f"the peer sent more of the stream {call.id} than it was granted")
 
     def _unasked(self, call_id: int, what: str) -> ProtocolError:
         if not 0 < call_id <= self._last_id or call_id % 2 != self._last_id % 2:

@@ -18,10 +18,12 @@ from grpc_tool_bridge.errors import (
     UnimplementedError,
 )
 from grpc_tool_bridge.errors.faults import log_fault
+from grpc_tool_bridge.link.asks import LinkAsker
 from grpc_tool_bridge.link.inbox import IncomingCall
 from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.link.status import link_status_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus
+from grpc_tool_bridge.rpc.asks import ASKS_KEY
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.context import takes_context
 from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY, RUN_TOOLS, Method
@@ -39,9 +41,11 @@ class CallOwner(Protocol):
     Attributes:
         names_calls: Whether every call has a parent; else only one with metadata has.
         principal: Who the peer is; None: nobody was asked to say who they are.
+        peer_answers: Whether the tools of all its calls may ask it; else those of calls whose metadata say so.
     """
 
     names_calls: bool
+    peer_answers: bool
     principal: Principal | None
 
     def schedule_flush(self) -> None:
@@ -52,6 +56,9 @@ class CallOwner(Protocol):
 
     def parent_of(self, call: IncomingCall) -> Any:
         """Returns what is the parent of a call, as of ``RequestContext``; raises ToolBridgeError."""
+
+    def asker_of(self, call: IncomingCall) -> LinkAsker | None:
+        """Makes what asks the peer of a call of its; None where it cannot answer."""
 
     def on_session(self, call: IncomingCall, response: Any) -> None:
         """Called with the answer of each InitializeSession, before it is sent."""
@@ -115,6 +122,8 @@ class ServedMethod:
         call.principal = owner.principal
         if call.metadata or owner.names_calls:
             call.parent = owner.parent_of(call)
+        if owner.peer_answers or (call.metadata and ASKS_KEY in call.metadata):
+            call.asker = owner.asker_of(call)
         if self._begin is None or done is None or call.parent is not None:
             return request, self._function(request, call)
         begun = self._begin(request, call, done)
@@ -270,6 +279,8 @@ class CallServer:
 
     def _answered(self, call: IncomingCall, served: ServedMethod, response: Any, error: BaseException | None) -> None:
         """Sends the answer of a unary call."""
+        if call.asker is not None:
+            call.ask_nothing_more()
         if error is None:
             try:
                 if type(response) is not bytes:
@@ -313,6 +324,8 @@ class CallServer:
 
     def _streamed(self, call: IncomingCall, _: None, error: BaseException | None) -> None:
         self._streams -= 1
+        if call.asker is not None:
+            call.ask_nothing_more()
         if error is None:
             self._link.end(call, LinkStatus())
         else:

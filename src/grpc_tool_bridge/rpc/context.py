@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from grpc_tool_bridge.rpc.asks import Asker
 from grpc_tool_bridge.rpc.authentication import Principal
 
 
@@ -23,6 +24,7 @@ class RequestContext:
             that are made for it. None for a request from outside.
         peer: The connection that the request came by, where the answerer can call back; else None.
         principal: Who sent it, as the authenticator says; None: nobody was asked to say who they are.
+        asker: Puts a tool's questions to whoever sent it; None: they cannot answer.
         admitted: Whether it belongs to a request that was admitted already, as an item of a batch does.
     """
 
@@ -32,6 +34,7 @@ class RequestContext:
     parent: Any = None
     peer: Any = None
     principal: Principal | None = None
+    asker: Asker | None = None
     admitted = False
 
     def __init__(
@@ -43,6 +46,7 @@ class RequestContext:
         payload: bytes = b"",
         size: int = 0,
         principal: Principal | None = None,
+        asker: Asker | None = None,
     ) -> None:
         self.deadline = deadline
         self.parent = parent
@@ -50,10 +54,14 @@ class RequestContext:
         self.payload = payload
         self.size = size or len(payload)
         self.principal = principal
+        if asker is not None:
+            self.asker = asker
 
     def within(self, deadline: float | None, *, admitted: bool = False) -> "RequestContext":
         """Makes the context of a request within this one, with a deadline of its own and without the payload."""
-        made = RequestContext(deadline=deadline, parent=self.parent, peer=self.peer, principal=self.principal)
+        made = RequestContext(
+            deadline=deadline, parent=self.parent, peer=self.peer, principal=self.principal, asker=self.asker
+        )
         made.size, made.admitted = 0 if admitted else self.size, admitted
         return made
 

@@ -27,6 +27,13 @@ CLEANUP_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 
 
+class Nested(Protocol):
+    """What a tool waits for and what ends with its call: a call that it made, or a question that it asked."""
+
+    def cancel(self, cause: ToolBridgeError) -> None:
+        """Ends it with ``cause``."""
+
+
 class CallSession(Protocol):
     """The session that a call belongs to.
 
@@ -67,7 +74,8 @@ class Call:
         orphaned: Owner of tools that ignore their cancellation.
         abandoned: Whether its tool was one of them.
         closing: Whether its coroutine is being closed by whoever runs it.
-        nested: Calls that its tool made and that wait, in this task or another; None until there is one.
+        nested: Calls that its tool made and questions that it asked which wait, in this task or another; None until
+            there is one.
         prepared: What is left of its request, for whoever runs it.
         over: Whether it has been answered; a tool that still runs may call no further tools.
     """
@@ -123,7 +131,7 @@ class Call:
         self.abandoned = False
         self.closing = False
         self.over = False
-        self.nested: set[Call] | None = None
+        self.nested: set[Nested] | None = None
         self.prepared: Any = None
         # What the tool waits for before it begins. Whoever takes the one item out decides: the thread that begins it,
         # or the loop whose deadline has passed; neither can do so after the other.
@@ -149,9 +157,13 @@ class Call:
         self._timer = asyncio.get_running_loop().call_later(max(0.0, delay), self._expire)
         self.enter_session()
         if self.parent is not None:
-            if self.parent.nested is None:
-                self.parent.nested = set()
-            self.parent.nested.add(self)
+            self.parent.hold(self)
+
+    def hold(self, nested: Nested) -> None:
+        """Ends what its tool waits for, when it ends itself."""
+        if self.nested is None:
+            self.nested = set()
+        self.nested.add(nested)
 
     @property
     def armed(self) -> bool:
@@ -182,8 +194,8 @@ class Call:
         if self.nested:
             ended = CallCancelledError(f"{self.tool.name}, which made the call, was cancelled or timed out")
             cause = self._cause or ended
-            for call in list(self.nested):
-                call.cancel(cause)
+            for nested in list(self.nested):
+                nested.cancel(cause)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

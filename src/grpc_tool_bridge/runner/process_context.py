@@ -18,6 +18,8 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    Answer,
+    Ask,
     DeleteVariableRequest,
     Envelope,
     GetVariableRequest,
@@ -36,7 +38,9 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     VariableResponse,
 )
 from grpc_tool_bridge.runner.pipe import Pipe
+from grpc_tool_bridge.tools.content_schemas import read_schema
 from grpc_tool_bridge.tools.context import ToolContext
+from grpc_tool_bridge.tools.questions import plain_answer
 from grpc_tool_bridge.values.offload import read_value, written
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 
@@ -92,6 +96,10 @@ class PipeRuntime:
         """Lists the session's variables by name."""
         answer = await self._ask("ListSessionVariables", ListVariablesRequest(prefix=prefix))
         return list(ListVariablesResponse.FromString(answer).variables)
+
+    async def ask(self, question: Ask) -> Answer:
+        """Asks whoever made the outermost call; raises UnimplementedError."""
+        return Answer.FromString(await self._ask("Ask", question))
 
     async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Calls another tool; raises ToolExecutionError."""
@@ -173,6 +181,7 @@ class ContextServer:
             "DeleteSessionVariable": self._delete_variable,
             "ListSessionVariables": self._list_variables,
             "ExecuteTool": self._call_tool,
+            "Ask": self._ask_caller,
         }
 
     def take(self, envelope: Envelope) -> None:
@@ -269,6 +278,10 @@ class ContextServer:
         args, kwargs = await self._arguments(request)
         value = await self._context.call_tool(request.tool_id, *args, **kwargs)
         return ToolCallResponse(success=True, result=await self._written(value))
+
+    async def _ask_caller(self, payload: bytes) -> Message:
+        question = Ask.FromString(payload)
+        return plain_answer(await self._context.ask(question.message, read_schema(question.schema)))
 
     async def _arguments(self, request: ToolCallRequest | ToolStreamRequest) -> tuple[list[Any], dict[str, Any]]:
         depth = self._max_depth

@@ -18,7 +18,10 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     wire_text,
 )
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress, VariableInfo
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer as PlainAnswer
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LogRecord, Progress, VariableInfo
+from grpc_tool_bridge.rpc.asks import MAX_QUESTION_CHARS
+from grpc_tool_bridge.tools.questions import Answer, ask_of, checked_answer
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -41,6 +44,10 @@ class ToolRuntime(Protocol):
 
     async def list_variables(self, prefix: str) -> list[VariableInfo]:
         """Lists the session's variables by name."""
+
+    async def ask(self, question: Ask) -> PlainAnswer:
+        """Asks whoever made the outermost call, and gives the answer as it came; raises UnimplementedError."""
+        ...
 
     async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Calls another tool within the caller's deadline and place; raises ToolExecutionError."""
@@ -134,6 +141,29 @@ class ToolContext:
         record.fields.update({name: wire_text(str(value), MAX_DETAIL_CHARS) for name, value in fields.items()})
         record.timestamp.FromDatetime(datetime.now(UTC))
         self._send(record)
+
+    async def ask(self, message: str, schema: Mapping[str, Any] | None = None) -> Answer:
+        """Asks whoever made the call, and waits for the answer, within the call's deadline.
+
+        A tool that was called by another tool asks whoever called that one.
+
+        Args:
+            message: For a person to read, 1 to 4,096 characters.
+            schema: JSON Schema of the content that is wanted: an object whose properties are texts, numbers, integers
+                and booleans. None: only whether it is accepted.
+
+        Returns:
+            The answer; what is accepted fits the schema.
+
+        Raises:
+            UnimplementedError: The caller cannot answer: it has no ``on_ask``, made a plain RPC, or has gone.
+            ValidationError: The schema is one that a tool cannot ask by, or the answer does not fit it.
+            ResourceExhaustedError: 100 questions of the call wait.
+            CallCancelledError: The call is over.
+        """
+        check_text("message", message, f"a text of 1 to {MAX_QUESTION_CHARS:,} characters")
+        question = ask_of(message, schema)
+        return checked_answer(await self._runtime.ask(question), schema)
 
     def _send(self, event: Progress | LogRecord) -> None:
         if self._emit is not None:

@@ -10,20 +10,23 @@ from grpc.aio import AioRpcError, Metadata
 
 from grpc_tool_bridge.aio.loops import running_loop
 from grpc_tool_bridge.errors import ToolBridgeError
+from grpc_tool_bridge.link.asks import GiveAnswer
 from grpc_tool_bridge.link.calls import LinkCall
 from grpc_tool_bridge.link.dialer import Dialer, DialledLink
 from grpc_tool_bridge.link.envelopes import call_prefix
 from grpc_tool_bridge.link.outbox import INITIAL_CREDIT
 from grpc_tool_bridge.link.status import is_transient
 from grpc_tool_bridge.link.streams import Endpoint
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkStatus
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LinkEvent, LinkStatus
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
-from grpc_tool_bridge.rpc.methods import METHODS, Method
+from grpc_tool_bridge.rpc.asks import ASK_FEATURE
+from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.nodes import NODE_BYTES, check_message
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.frames import GrpcEndpoint
 from grpc_tool_bridge.transport.status import RpcError, as_rpc_error, from_link_status, from_rpc_error, rpc_error
+from grpc_tool_bridge.transport.stubs import Answerer, Answering
 
 # A hub's own lists, such as a page of tools, may have many small fields; what values hold does not count here.
 _MAX_ANSWER_NODES = 1_000_000
@@ -45,7 +48,12 @@ class StubCall(LinkCall, grpc.aio.Call):
     """
 
     metadata: tuple[tuple[str, str | bytes], ...] = ()
-    _error: AioRpcError | None
+    # Who answers what its tool asks; what does so is made by the first question.
+    answerer: Answerer | None = None
+    tool_id = ""
+    _answering: Answering | None = None
+    # What gRPC would say of its end; None: it has not failed.
+    _status: AioRpcError | None = None
     _trailing: tuple[tuple[str, Any], ...] = ()
 
     def __init__(self, method: Method, prefix: bytes) -> None:
@@ -55,12 +63,12 @@ class StubCall(LinkCall, grpc.aio.Call):
 
     def fail(self, error: Exception) -> None:
         """Ends it with an error, as gRPC would have raised it."""
-        super().fail(as_rpc_error(error))
+        self._fail(as_rpc_error(error))
 
     def ended(self, status: LinkStatus) -> None:
         """As of ``LinkCall``."""
         if status.code:
-            super().fail(from_link_status(status))
+            self._fail(from_link_status(status))
         else:
             self.succeed()
 
@@ -68,6 +76,29 @@ class StubCall(LinkCall, grpc.aio.Call):
         """Takes the trailing metadata, which the hub tells on the way."""
         if event.log.logger == METADATA_LOGGER:
             self.take_trailing(event.log.fields.items())
+
+    def asked(self, ask: Ask, give: GiveAnswer) -> None:
+        """Has a question answered, where there is somebody who does."""
+        if self.answerer is None or self._over:
+            super().asked(ask, give)
+            return
+        if self._answering is None:
+            answering = self._answering = self.answerer.of(self.tool_id, self.abort)
+            self.add_done_callback(lambda _: answering.close())
+        self._answering.take(ask, give)
+
+    def abort(self, error: BaseException) -> None:
+        """Cancels it at the hub, and raises ``error`` in whoever awaits it."""
+        if not self._over:
+            self._leave()
+            self._status = rpc_error(grpc.StatusCode.CANCELLED, "a question of its tool was not answered")
+            self._error = error
+            self._finish()
+
+    def _fail(self, status: AioRpcError) -> None:
+        if not self._over:
+            self._status = status
+            super().fail(status)
 
     def take_trailing(self, metadata: Iterable[tuple[str, Any]]) -> None:
         """Takes the trailing metadata of an answer."""
@@ -106,17 +137,17 @@ class StubCall(LinkCall, grpc.aio.Call):
     async def trailing_metadata(self) -> Metadata:
         """Returns what the hub told with the answer, or with the error."""
         await self._has_ended()
-        return self._error.trailing_metadata() if self._error is not None else Metadata(*self._trailing)
+        return self._status.trailing_metadata() if self._status is not None else Metadata(*self._trailing)
 
     async def code(self) -> grpc.StatusCode:
         """Returns the status, once there is one."""
         await self._has_ended()
-        return self._error.code() if self._error is not None else grpc.StatusCode.OK
+        return self._status.code() if self._status is not None else grpc.StatusCode.OK
 
     async def details(self) -> str:
         """Returns the text of the status, once there is one."""
         await self._has_ended()
-        return (self._error.details() or "") if self._error is not None else ""
+        return (self._status.details() or "") if self._status is not None else ""
 
     async def wait_for_connection(self) -> None:
         """Does nothing: a call that waits for its link waits where it is awaited."""
@@ -182,13 +213,14 @@ class LinkStub:
 
     Args:
         starter: What begins the calls.
+        answerer: Answers what the tools that are called ask; None: nobody does.
     """
 
-    def __init__(self, starter: Starter) -> None:
+    def __init__(self, starter: Starter, answerer: Answerer | None = None) -> None:
         for name, method in METHODS.items():
             if not method.request_streaming:
                 kind = StreamCall if method.response_streaming else UnaryCall
-                setattr(self, name, _LinkMethod(method, kind, starter))
+                setattr(self, name, _LinkMethod(method, kind, starter, answerer))
 
     def is_replaced(self, name: str) -> bool:
         """Tells whether a method is no longer the stub's own."""
@@ -206,7 +238,11 @@ class LinkStub:
 
 
 class _LinkMethod:
-    def __init__(self, method: Method, kind: type[UnaryCall | StreamCall], starter: Starter) -> None:
+    def __init__(
+        self, method: Method, kind: type[UnaryCall | StreamCall], starter: Starter, answerer: Answerer | None
+    ) -> None:
+        # Only tools ask.
+        self._answerer = answerer if method.name in RUN_TOOLS else None
         self._method = method
         self._starter = starter
         self._prefix = call_prefix(method.name)
@@ -233,6 +269,8 @@ class _LinkMethod:
             call.limit(timeout)
         if wait_for_ready is False:
             call.waits = False
+        if self._answerer is not None:
+            call.answerer, call.tool_id = self._answerer, getattr(request, "tool_id", "")
         self._starter.start_request(call, request)
         return call
 
@@ -272,12 +310,18 @@ class LinkTransport(Dialer):
         super().__init__(endpoint, dial_again=dial_again, serves=serves, features=features)
         self.on_relinked: Callable[[Any], Awaitable[None]] | None = None
         self._stub: Any = None
+        self._answerer: Answerer | None = None
+
+    def answer_with(self, answerer: Answerer) -> None:
+        """Lets the tools that are called ask; the hub is told so when it is dialled next."""
+        self._answerer = answerer
+        self._features = (*self._features, ASK_FEATURE)
 
     @property
     def stub(self) -> Any:
         """The stub; made when first used."""
         if self._stub is None:
-            self._stub = LinkStub(self)
+            self._stub = LinkStub(self, self._answerer)
         elif self._plain is not None and running_loop() is not self._loop:
             self._enter()
         return self._stub

@@ -9,9 +9,40 @@ import grpc.aio
 from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.aio.loops import has_ended, lives_elsewhere, note_use, running_loop, silence_closed
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.errors import ProtocolError
+from grpc_tool_bridge.errors import ProtocolError, ValidationError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection, close_stranded
+
+
+class Answering(Protocol):
+    """Answers the questions of one call."""
+
+    def take(self, ask: Ask, give: Callable[[Answer], None]) -> Callable[[], object]:
+        """Has a question answered.
+
+        Args:
+            ask: The question.
+            give: Called, later, with the answer.
+
+        Returns:
+            What ends that: nobody waits for the answer any more.
+        """
+
+    def close(self) -> None:
+        """Ends what is under way: the call is over."""
+
+
+class Answerer(Protocol):
+    """Answers what tools ask whoever called them."""
+
+    def of(self, tool_id: str, fail: Callable[[BaseException], None]) -> Answering:
+        """Makes what answers the questions of one call.
+
+        Args:
+            tool_id: What is called; empty where that is no single tool.
+            fail: Called with the error where a question is not answered; ends the call.
+        """
 
 
 class Transport(Protocol):
@@ -43,6 +74,13 @@ class Transport(Protocol):
     def is_linked(self) -> bool:
         """Whether the hub sees by itself that the client is there."""
 
+    def answer_with(self, answerer: Answerer) -> None:
+        """Lets the tools that are called ask; to be called before the first call.
+
+        Raises:
+            ValidationError: No question can come this way.
+        """
+
     async def connect(self, seconds: float) -> None:
         """Goes on for so many seconds to reach the hub, where that is not done with each call."""
 
@@ -57,6 +95,11 @@ class Unlinked:
     on_moved: Callable[[], None] | None = None
     resumes = False
     is_linked = False
+
+    def answer_with(self, answerer: Answerer) -> None:
+        """Refuses: a plain RPC brings no questions."""
+        del answerer
+        raise ValidationError("on_ask: plain RPCs bring no questions; use transport='link', or give 'host:port'")
 
     async def connect(self, seconds: float) -> None:
         """Does nothing: each call connects."""

@@ -7,8 +7,9 @@ from typing import Any
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.errors import DeadlineExceededError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, VariableInfo
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, ToolSpec, VariableInfo
 from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY
+from grpc_tool_bridge.runner.asking import ask
 from grpc_tool_bridge.transport.link_stub import LinkStub
 from grpc_tool_bridge.worker.service import ServedCall
 
@@ -89,6 +90,7 @@ class WorkerRuntime(LinkedSession):
 
     def __init__(self, call: ServedCall, where: str) -> None:
         super().__init__(call.session.id, call.origin, call.deadline, where=where, who=call.tool.name)
+        self._call = call
 
     async def get_variable(self, name: str) -> Any:
         """Returns the value; raises NotFoundError."""
@@ -105,6 +107,10 @@ class WorkerRuntime(LinkedSession):
     async def list_variables(self, prefix: str) -> list[VariableInfo]:
         """Lists the session's variables by name."""
         return await self._opened().session_context.list_variables(prefix=prefix)
+
+    async def ask(self, question: Ask) -> Answer:
+        """Asks whoever made the outermost call, through the hub; raises UnimplementedError."""
+        return await ask(self._call, question)
 
 
 class _OriginTransport:

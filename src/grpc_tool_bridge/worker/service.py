@@ -15,6 +15,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
+from grpc_tool_bridge.rpc.asks import Asker
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.runner.calls import Call
 from grpc_tool_bridge.runner.runner import ToolRunner, last_chunk, set_duration
@@ -27,9 +28,11 @@ class ServedCall(Call):
 
     Attributes:
         origin: What the transport knows of where it comes from.
+        asker: Puts its tool's questions to the hub; None: whoever made the call cannot answer.
     """
 
     origin: Any = None
+    asker: Asker | None = None
 
 
 class _HubSession:
@@ -164,6 +167,8 @@ class ToolService:
         session = _HubSession(request.session_id, self._calls)
         call = ServedCall(session, named, end, parent=None, orphaned=self._runner.tasks, opened_at=now)
         call.origin, call.depth = context.parent, getattr(context.parent, "depth", 0)
+        if context.asker is not None:
+            call.asker = context.asker
         if end <= now:
             raise call.timeout_error()
         return call

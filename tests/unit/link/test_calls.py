@@ -23,7 +23,7 @@ from support.waiting import soon
 
 
 def make(seconds: float = 60.0, *, streaming: bool = False, depth: int = 0) -> WorkerCall:
-    owner = SimpleNamespace(deadline=time.monotonic() + seconds, depth=depth)
+    owner = SimpleNamespace(deadline=time.monotonic() + seconds, depth=depth, asker=None)
     return WorkerCall(cast("HubCall", owner), streaming=streaming)
 
 

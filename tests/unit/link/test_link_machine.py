@@ -438,7 +438,7 @@ def test_two_links_that_keep_to_the_protocol_lose_nothing(monkeypatch: pytest.Mo
     # Small limits: each is reached within a few steps.
     for module in (link_module, outbox_module):
         monkeypatch.setattr(module, "SMALL_BYTES", 20)
-        monkeypatch.setattr(module, "REASSEMBLY_BYTES", 1_000)
+    monkeypatch.setattr(outbox_module, "REASSEMBLY_BYTES", 1_000)
     monkeypatch.setattr(outbox_module, "FRAGMENT_BYTES", 100)
     monkeypatch.setattr(outbox_module, "FRAME_BYTES", 200)
     run_state_machine_as_test(

@@ -1,12 +1,13 @@
 """The rules of a link, at each of its ends."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
 
 from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ResourceExhaustedError
 from grpc_tool_bridge.link import protocol as link_module
+from grpc_tool_bridge.link.asks import LinkAsker
 from grpc_tool_bridge.link.envelopes import call_prefix
 from grpc_tool_bridge.link.events import (
     CallReceived,
@@ -34,6 +35,8 @@ from grpc_tool_bridge.link.outbox import (
 from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES, PROTOCOL, Link
 from grpc_tool_bridge.link.status import Code
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    Answer,
+    Ask,
     Envelope,
     LinkCall,
     LinkCancel,
@@ -44,6 +47,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     LogRecord,
     Progress,
 )
+from grpc_tool_bridge.rpc.asks import ASK_FEATURE
 
 PREFIX = call_prefix("Do")
 KIB = 1024
@@ -1398,3 +1402,91 @@ def test_of_a_method_whose_name_is_too_long_little_is_kept() -> None:
     (called,) = hub.receive(frame(Envelope(id=1, call=LinkCall(method="x" * 100_000))))
     assert isinstance(called, CallReceived)
     assert len(called.call.method) == link_module.MAX_METHOD_CHARS
+
+
+# --------------------------------------------------------------------------------------------------- questions
+
+
+def asking(*, features: Sequence[str] = (ASK_FEATURE,), can_answer: bool = False) -> tuple[Link, Link, Any, Any]:
+    """A call that has come to the hub and is not answered, of a dialler with these features."""
+    dialler = Link(dialler=True, hello=LinkHello(features=features))
+    hub = ungreeted(dialler=False)
+    carry(dialler, hub)
+    carry(hub, dialler)
+    call, incoming = called(dialler, hub)
+    call.can_answer = can_answer
+    return dialler, hub, call, incoming
+
+
+@pytest.mark.parametrize(("features", "can_answer"), [((ASK_FEATURE,), False), ((), True)])
+def test_a_question_comes_to_the_caller_and_its_answer_to_whoever_serves_the_call(
+    features: Sequence[str], can_answer: bool
+) -> None:
+    dialler, hub, call, incoming = asking(features=features, can_answer=can_answer)
+    incoming.asker = LinkAsker(lambda ask: hub.tell(incoming, LinkEvent(ask=ask)))
+    ask, answer = LinkEvent(ask=Ask(id="1", message="?")), LinkEvent(answer=Answer(id="1", action="accept"))
+    hub.tell(incoming, ask)
+    assert carry(hub, dialler) == [EventReceived(call, ask)]
+    dialler.tell(call, answer)
+    assert carry(dialler, hub) == [EventReceived(incoming, answer)]
+
+
+def test_a_question_to_a_caller_that_cannot_answer_ends_the_link() -> None:
+    dialler, hub, _, incoming = asking(features=())
+    hub.tell(incoming, LinkEvent(ask=Ask(id="1")))
+    with pytest.raises(ProtocolError, match="a question came for the call 1, whose caller cannot answer"):
+        carry(hub, dialler)
+
+
+def test_an_answer_to_a_call_that_asks_nothing_is_dropped() -> None:
+    dialler, hub, call, _ = asking()
+    dialler.tell(call, LinkEvent(answer=Answer(id="1")))
+    assert not carry(dialler, hub)
+
+
+def test_an_answer_to_a_call_that_is_over_is_dropped() -> None:
+    dialler, hub, call, incoming = asking()
+    hub.reply(incoming, b"out")
+    dialler.tell(call, LinkEvent(answer=Answer(id="1")))
+    assert not carry(dialler, hub)
+    carry(hub, dialler)
+    assert not dialler.is_under_way(call)
+    dialler.tell(call, LinkEvent(answer=Answer(id="1")))
+    assert_quiet(dialler, hub)
+
+
+def test_an_answer_to_a_call_of_which_only_pieces_have_come_is_dropped() -> None:
+    hub = alone(dialler=False)
+    hub.receive(frame(Envelope(id=1, part=b"x")))
+    assert not hub.receive(frame(Envelope(id=1, event=LinkEvent(answer=Answer(id="1")))))
+
+
+@pytest.mark.parametrize("number", [0, 2, 3, 2**64 - 1])
+def test_an_answer_to_a_call_that_the_peer_never_made_ends_the_link(number: int) -> None:
+    _, hub, _, _ = asking()
+    with pytest.raises(ProtocolError, match=f"a answer came for the call {number}, which the peer never made"):
+        hub.receive(frame(Envelope(id=number, event=LinkEvent(answer=Answer(id="1")))))
+
+
+@pytest.mark.parametrize("event", [LinkEvent(), LinkEvent(log=LogRecord()), LinkEvent(ask=Ask(id="1"))])
+def test_a_caller_may_tell_nothing_but_answers(event: LinkEvent) -> None:
+    _, hub, _, _ = asking()
+    with pytest.raises(ProtocolError, match="a event came for the call 1, which was never made"):
+        hub.receive(frame(Envelope(id=1, event=event)))
+
+
+def test_a_question_of_a_call_that_was_given_up_is_dropped() -> None:
+    dialler, hub, call, incoming = asking()
+    hub.tell(incoming, LinkEvent(ask=Ask(id="1")))
+    dialler.cancel(call)
+    assert not carry(hub, dialler)
+    carry(dialler, hub)
+    hub.tell(incoming, LinkEvent(ask=Ask(id="2")))
+    assert not hub.has_output
+
+
+def test_what_waits_as_control_is_counted() -> None:
+    _, hub, _, incoming = asking()
+    assert hub.control_bytes == 0
+    hub.tell(incoming, LinkEvent(ask=Ask(id="1", message="x" * 1_000)))
+    assert hub.control_bytes > 1_000

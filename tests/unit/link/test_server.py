@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from grpc_tool_bridge.errors import CallCancelledError, NotFoundError
+from grpc_tool_bridge.link.asks import LinkAsker
 from grpc_tool_bridge.link.envelopes import call_prefix
 from grpc_tool_bridge.link.events import CallReceived, Cancelled, Ended, MessageReceived, Replied
 from grpc_tool_bridge.link.inbox import IncomingCall
@@ -97,6 +98,7 @@ class Desk:
     """A call server, and the peer that calls; what either sends is there at once."""
 
     names_calls = True
+    peer_answers = False
 
     def __init__(self, served: Any, *, write_timeout: float = 60.0) -> None:
         self.link = Link(dialler=False, hello=pb.LinkHello())
@@ -124,6 +126,9 @@ class Desk:
             raise self.refusal
         assert isinstance(call.metadata, Mapping)
         return self.parent
+
+    def asker_of(self, call: IncomingCall) -> LinkAsker:
+        return LinkAsker(lambda ask: self.link.tell(call, pb.LinkEvent(ask=ask)))
 
     def on_session(self, call: IncomingCall, response: Any) -> None:
         assert not call.answered

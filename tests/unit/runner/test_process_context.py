@@ -17,10 +17,13 @@ from grpc_tool_bridge.errors import (
     NotFoundError,
     ToolExecutionError,
     ToolTimeoutError,
+    UnimplementedError,
+    ValidationError,
 )
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkEvent, LogRecord, Progress, VariableInfo
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, Envelope, LinkEvent, LogRecord, Progress, VariableInfo
 from grpc_tool_bridge.runner.pipe import Pipe
 from grpc_tool_bridge.runner.process_context import ContextServer, PipeRuntime
+from grpc_tool_bridge.tools import questions
 from grpc_tool_bridge.tools.context import ToolContext
 
 
@@ -54,6 +57,14 @@ class Hub:
 
     async def list_variables(self, prefix: str) -> list[VariableInfo]:
         return [VariableInfo(name=name) for name in self.variables if name.startswith(prefix)]
+
+    async def ask(self, question: Ask) -> Answer:
+        if question.message == "nobody":
+            raise UnimplementedError("nobody answers")
+        answer = Answer(action=question.message)
+        if question.schema:
+            answer.content.update({"n": 3})
+        return answer
 
     async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if tool_id == "slow":
@@ -152,6 +163,16 @@ async def test_a_fault_at_the_other_end_is_named_by_its_id_alone(both: Both, cap
 
 async def test_tools_are_called_with_what_they_are_given(both: Both) -> None:
     assert await both.context.call_tool("x", 1, b=(2,)) == ["x", 1, {"b": (2,)}]
+
+
+async def test_questions_go_to_whoever_called_and_the_answers_come_back(both: Both) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    assert await both.context.ask("accept", schema) == questions.Answer("accept", {"n": 3})
+    assert await both.context.ask("decline") == questions.Answer("decline")
+    with pytest.raises(UnimplementedError, match="nobody answers"):
+        await both.context.ask("nobody")
+    with pytest.raises(ValidationError, match="the answer's action is 'agree'"):
+        await both.context.ask("agree")
 
 
 async def test_requests_are_answered_beside_one_another(both: Both) -> None:

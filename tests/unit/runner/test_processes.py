@@ -24,9 +24,10 @@ from grpc_tool_bridge.errors import (
     SerializationError,
     ToolExecutionError,
     UnavailableError,
+    UnimplementedError,
     ValidationError,
 )
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress, VariableInfo
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, LogRecord, Progress, VariableInfo
 from grpc_tool_bridge.runner import processes as module
 from grpc_tool_bridge.runner.process import RaisedElsewhereError
 from grpc_tool_bridge.runner.processes import ToolProcesses, available_cores
@@ -131,6 +132,9 @@ class Runtime:
 
     async def list_variables(self, prefix: str) -> list[VariableInfo]:
         return [VariableInfo(name=name) for name in self.variables if name.startswith(prefix)]
+
+    async def ask(self, question: Ask) -> Answer:
+        raise UnimplementedError(f"nobody is asked: {question.message}")
 
     async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if tool_id == "hang":

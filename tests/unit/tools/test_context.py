@@ -1,6 +1,7 @@
 """What a running tool may ask of the bridge."""
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -8,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from grpc_tool_bridge.errors import CallCancelledError, NotFoundError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress, VariableInfo
+from grpc_tool_bridge.errors import CallCancelledError, NotFoundError, ValidationError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, LogRecord, Progress, VariableInfo
 from grpc_tool_bridge.tools.context import ToolContext
 
 
@@ -19,6 +20,7 @@ class Runtime:
     def __init__(self) -> None:
         self.asked: list[Any] = []
         self.error: NotFoundError | None = None
+        self.answer = Answer(action="accept")
 
     async def get_variable(self, name: str) -> Any:
         if self.error is not None:
@@ -34,6 +36,10 @@ class Runtime:
 
     async def list_variables(self, prefix: str) -> list[VariableInfo]:
         return [VariableInfo(name=f"{prefix}x")]
+
+    async def ask(self, question: Ask) -> Answer:
+        self.asked.append(question)
+        return self.answer
 
     async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         return tool_id, args, dict(kwargs)
@@ -165,3 +171,34 @@ async def test_a_thread_uses_the_same_methods_through_a_blocking_view() -> None:
         return [ctx.sync.get_variable("x"), ctx.sync.call_tool("t"), list(ctx.sync.stream_tool("t"))]
 
     assert await asyncio.to_thread(work) == ["value of x", ("t", (), {}), ["t", (), {}]]
+
+
+async def test_a_question_is_asked_and_its_answer_checked() -> None:
+    runtime = Runtime()
+    ctx = make(runtime=runtime)
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    runtime.answer.content.update({"n": 2})
+    answer = await ctx.ask("How many?", schema)
+    assert (answer.action, answer.content, answer.accepted) == ("accept", {"n": 2}, True)
+    assert runtime.asked == [Ask(message="How many?", schema=json.dumps(schema, separators=(",", ":")))]
+    runtime.answer.content.update({"n": "two"})
+    with pytest.raises(ValidationError, match="'n' is 'two', not an integer"):
+        await ctx.ask("How many?", schema)
+
+
+@pytest.mark.parametrize(
+    ("message", "schema", "text"),
+    [
+        ("", None, "message is ''"),
+        (None, None, "message is None"),
+        ("x" * 4_097, None, "the message of a question has 4,097 characters"),
+        ("?", {"type": "array"}, "no JSON Schema of an object"),
+        ("?", "{}", "no JSON Schema of an object"),
+    ],
+)
+async def test_a_question_that_cannot_be_asked_is_refused_before(message: Any, schema: Any, text: str) -> None:
+    runtime = Runtime()
+    with pytest.raises(ValidationError) as caught:
+        await make(runtime=runtime).ask(message, schema)
+    assert text in caught.value.message
+    assert not runtime.asked

@@ -1,0 +1,135 @@
+"""Answers what tools ask, with a function of the program that has called them."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+
+from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.aio.threads import ToolThreads
+from grpc_tool_bridge.aio.timeouts import was_cancelled
+from grpc_tool_bridge.config.argument_checks import check_callable
+from grpc_tool_bridge.errors import CallCancelledError, ProtocolError, ValidationError
+from grpc_tool_bridge.errors.clipped_repr import clipped_repr
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.asks import MAX_OPEN_ASKS, check_answer_size, check_ask
+from grpc_tool_bridge.tools.content_schemas import fitting_content, read_schema
+from grpc_tool_bridge.tools.questions import Answer, Question, plain_answer
+
+# Of functions that block, so many run at once; questions beyond that wait.
+MAX_THREADS = 32
+
+OnAsk = Callable[[Question], Any]
+
+
+class FunctionAnswerer:
+    """Answers with a function; an ``Answerer``.
+
+    Args:
+        on_ask: Given a Question, returns a dict (accept, with this content), True (accept), False or None (decline), or
+            an Answer. An async one is awaited; any other is called in a thread, so that it may block.
+    """
+
+    def __init__(self, on_ask: OnAsk) -> None:
+        check_callable("on_ask", on_ask, "what answers a tool's question")
+        self._on_ask = on_ask
+        call = getattr(on_ask, "__call__", None)  # noqa: B004 - it may be async, which only the method tells
+        self._is_async = inspect.iscoroutinefunction(on_ask) or inspect.iscoroutinefunction(call)
+        self._tasks = TaskSet()
+        self._threads = ToolThreads(MAX_THREADS)
+
+    async def aclose(self) -> None:
+        """Ends what is under way; a function that blocks is left behind in its thread."""
+        await self._tasks.aclose()
+
+    def of(self, tool_id: str, fail: Callable[[BaseException], None]) -> "CallAnswers":
+        """As of ``Answerer``."""
+        return CallAnswers(self._tasks, partial(self._answer, tool_id=tool_id), fail)
+
+    async def _answer(self, ask: pb.Ask, tool_id: str) -> pb.Answer:
+        try:
+            check_ask(ask)
+            question = Question(ask.message, read_schema(ask.schema), tool_id)
+        except ValidationError as error:
+            raise ProtocolError(f"the hub asks what cannot be asked: {error.message}") from None
+        ask_it = partial(self._on_ask, question)
+        given = ask_it() if self._is_async else await self._threads.run(ask_it)
+        if isinstance(given, Awaitable):
+            given = await given
+        answer = plain_answer(_fitting(given, question), ask.id)
+        check_answer_size(answer)
+        return answer
+
+
+class CallAnswers:
+    """Answers the questions of one call; an ``Answering``.
+
+    Args:
+        tasks: Owner of what is under way.
+        answer: Answers one question.
+        fail: Called with the error of the first that is not answered.
+    """
+
+    def __init__(
+        self, tasks: TaskSet, answer: Callable[[pb.Ask], Awaitable[pb.Answer]], fail: Callable[[BaseException], None]
+    ) -> None:
+        self._tasks = tasks
+        self._answer = answer
+        self._fail = fail
+        self._open: set[asyncio.Task[None]] = set()
+
+    def take(self, ask: pb.Ask, give: Callable[[pb.Answer], None]) -> Callable[[], object]:
+        """As of ``Answering``."""
+        if len(self._open) >= MAX_OPEN_ASKS:
+            self._fail(ProtocolError(f"the hub asks more than {MAX_OPEN_ASKS} questions of one call at once"))
+            return _nothing
+        task = self._tasks.spawn(self._run(ask, give), "on_ask")
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+        return task.cancel
+
+    def close(self) -> None:
+        """As of ``Answering``."""
+        for task in list(self._open):
+            task.cancel()
+
+    async def _run(self, ask: pb.Ask, give: Callable[[pb.Answer], None]) -> None:
+        try:
+            answer = await self._answer(ask)
+        except asyncio.CancelledError:
+            if was_cancelled():
+                raise
+            self._fail(CallCancelledError("on_ask has cancelled itself, and with it the call"))
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to whoever awaits the call
+            self._fail(error)
+        else:
+            give(answer)
+
+
+def _fitting(given: Any, question: Question) -> Answer:
+    """Makes an answer of what a function has returned.
+
+    Raises:
+        ValidationError: It is none, or its content does not fit.
+    """
+    if isinstance(given, Answer):
+        answer = given
+    elif given is None or given is False:
+        answer = Answer("decline")
+    elif given is True:
+        answer = Answer("accept")
+    elif isinstance(given, Mapping):
+        answer = Answer("accept", dict(given))
+    else:
+        raise ValidationError(
+            f"on_ask returned {clipped_repr(given, 60)}; it returns a dict (accept, with this content), True (accept), "
+            "False or None (decline), or an Answer"
+        )
+    return Answer("accept", fitting_content(answer.content, question.schema)) if answer.accepted else answer
+
+
+def _nothing() -> None:
+    """Ends nothing."""

@@ -1,0 +1,249 @@
+"""The schemas that a tool may ask by: flat objects of plain properties, and whether a content fits one.
+
+They are what the Model Context Protocol lets a server ask for: each property is a text, a number, an integer or a
+boolean. So a question can always be shown as a form, and anybody can check an answer without a library.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import Any
+
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.errors.clipped_repr import clipped_repr
+from grpc_tool_bridge.rpc.asks import MAX_SCHEMA_CHARS
+
+# Of what is wrong with a content, the text of the error has so much.
+MAX_TOLD = 8
+
+# Beyond it, a number that travels as a double need not be the same integer any more.
+MAX_EXACT = 2**53
+
+_OBJECT_KEYS = frozenset({"type", "properties", "required", "title", "description", "additionalProperties", "$schema"})
+_TEXT_KEYS = frozenset({"type", "title", "description", "default", "enum", "enumNames"})
+_SIZES = ("minLength", "maxLength")
+_RANGES = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_KEYS: Mapping[str, frozenset[str]] = {
+    "string": _TEXT_KEYS | {*_SIZES, "format"},
+    "number": _TEXT_KEYS | {*_RANGES},
+    "integer": _TEXT_KEYS | {*_RANGES},
+    "boolean": _TEXT_KEYS,
+}
+_CALLED = {"string": "a text", "number": "a finite number", "integer": "an integer", "boolean": "true or false"}
+
+
+def schema_text(schema: Mapping[str, Any]) -> str:
+    """Checks the schema of a question, and writes it for the wire.
+
+    Raises:
+        ValidationError: It is none that a tool may ask by; the text says what is not.
+    """
+    check_schema(schema)
+    text = json.dumps(schema, separators=(",", ":"))
+    if len(text) > MAX_SCHEMA_CHARS:
+        raise ValidationError(f"the schema has {len(text):,} characters as JSON; the limit is {MAX_SCHEMA_CHARS:,}")
+    return text
+
+
+def read_schema(text: str) -> dict[str, Any] | None:
+    """Reads the schema of a question as it came; None where it asks for no content.
+
+    Raises:
+        ValidationError: It is no schema that a tool may ask by.
+    """
+    if not text:
+        return None
+    try:
+        schema = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValidationError(f"the schema of the question is no JSON: {error}") from None
+    check_schema(schema)
+    return dict(schema)
+
+
+def check_schema(schema: Any) -> None:
+    """Checks that a tool may ask by a schema.
+
+    Raises:
+        ValidationError: It may not; the text says what is not.
+    """
+    if not isinstance(schema, Mapping) or schema.get("type") != "object":
+        raise ValidationError("the schema is no JSON Schema of an object; give a dict with 'type': 'object', or None")
+    _refuse_others(schema, _OBJECT_KEYS, "the schema")
+    properties = schema.get("properties", {})
+    if not isinstance(properties, Mapping):
+        raise ValidationError("the schema: 'properties' is no object")
+    if schema.get("additionalProperties", False) is not False:
+        raise ValidationError("the schema: 'additionalProperties' is false, or left out")
+    for name, rules in properties.items():
+        _check_property(name, rules)
+    required = schema.get("required", [])
+    names = required if isinstance(required, list | tuple) else (None,)
+    if any(not isinstance(name, str) or name not in properties for name in names):
+        raise ValidationError("the schema: 'required' is a list of names that 'properties' has")
+    _check_texts(schema, ("title", "description", "$schema"), "the schema")
+
+
+def fitting_content(content: Mapping[str, Any], schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Checks a content against the schema of its question.
+
+    Args:
+        content: By name.
+        schema: A checked one; None: no content was asked for.
+
+    Returns:
+        The content; an integer is an int, however it came.
+
+    Raises:
+        ValidationError: It does not fit; the text names each property that does not, and so do the details.
+    """
+    properties: Mapping[str, Any] = {} if schema is None else schema.get("properties", {})
+    wrong: dict[str, str] = {}
+    fitting: dict[str, Any] = {}
+    for name, value in content.items():
+        if name not in properties:
+            wrong[str(name)] = "is not asked for"
+            continue
+        fitting[name] = _converted(value, properties[name])
+        problem = _problem(fitting[name], properties[name])
+        if problem:
+            wrong[name] = problem
+    for name in () if schema is None else schema.get("required", ()):
+        if name not in content:
+            wrong[name] = "is missing"
+    if wrong:
+        told = [f"{clipped_repr(name, 60)} {problem}" for name, problem in islice(wrong.items(), MAX_TOLD)]
+        text = "; ".join(told) + ("; …" if len(wrong) > MAX_TOLD else "")
+        raise ValidationError(f"the answer does not fit what was asked for: {text}", details=wrong)
+    return fitting
+
+
+def read_value(text: str, rules: Mapping[str, Any]) -> Any:
+    """Reads the value of a property from what somebody has typed.
+
+    Raises:
+        ValidationError: It does not fit; the text says what is wrong.
+    """
+    kind = rules["type"]
+    value: Any = text
+    try:
+        if kind == "boolean":
+            value = {"y": True, "yes": True, "true": True, "n": False, "no": False, "false": False}[text.lower()]
+        elif kind != "string":
+            value = int(text) if kind == "integer" else float(text)
+    except (KeyError, ValueError):
+        raise ValidationError(f"{clipped_repr(text, 60)} is not {_CALLED[kind]}") from None
+    problem = _problem(value, rules)
+    if problem:
+        raise ValidationError(f"it {problem}")
+    return value
+
+
+def _check_property(name: object, rules: Any) -> None:
+    where = f"the schema: property {clipped_repr(name, 60)}"
+    if not isinstance(name, str) or not isinstance(rules, Mapping):
+        raise ValidationError(f"{where} is not described by an object")
+    kind: Any = rules.get("type")
+    keys = _KEYS.get(kind) if isinstance(kind, str) else None
+    if keys is None:
+        raise ValidationError(
+            f"{where} has the type {clipped_repr(kind, 60)}; a question asks for 'string', 'number', 'integer' and "
+            "'boolean' alone"
+        )
+    _refuse_others(rules, keys, where)
+    _check_texts(rules, ("title", "description", "format"), where)
+    for key in _SIZES + _RANGES:
+        if not _IS["integer" if key in _SIZES else "number"](rules.get(key, 0)):
+            raise ValidationError(f"{where}: {key!r} is no number")
+    bare = {key: rule for key, rule in rules.items() if key != "enum"}
+    choices = rules.get("enum", ["…"])
+    if not isinstance(choices, list | tuple) or not choices:
+        raise ValidationError(f"{where}: 'enum' is a list of values, of which there is at least one")
+    if "enum" in rules and any(_problem(choice, bare) for choice in choices):
+        raise ValidationError(f"{where}: 'enum' has a value that is not {_CALLED[kind]}, or is out of range")
+    names = rules.get("enumNames", [])
+    if not isinstance(names, list | tuple) or not all(isinstance(text, str) for text in names):
+        raise ValidationError(f"{where}: 'enumNames' is a list of texts")
+    if "default" in rules and (problem := _problem(rules["default"], rules)):
+        raise ValidationError(f"{where}: 'default' {problem}")
+
+
+def _refuse_others(rules: Mapping[str, Any], known: frozenset[str], where: str) -> None:
+    for key in rules:
+        if key not in known:
+            raise ValidationError(
+                f"{where} has {clipped_repr(key, 60)}, which a question cannot ask by; it may have "
+                f"{', '.join(sorted(known))}"
+            )
+
+
+def _check_texts(rules: Mapping[str, Any], keys: tuple[str, ...], where: str) -> None:
+    for key in keys:
+        if not isinstance(rules.get(key, ""), str):
+            raise ValidationError(f"{where}: {key!r} is no text")
+
+
+def _converted(value: Any, rules: Mapping[str, Any]) -> Any:
+    """Makes an int of an integer that came as a double."""
+    if rules["type"] == "integer" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _problem(value: Any, rules: Mapping[str, Any]) -> str:
+    """Says what is wrong with the value of a property; empty: nothing."""
+    kind = rules["type"]
+    if not _IS[kind](value):
+        return f"is {clipped_repr(value, 60)}, not {_CALLED[kind]}"
+    if "enum" in rules and value not in rules["enum"]:
+        return f"is {clipped_repr(value, 60)}, not one of {', '.join(clipped_repr(item, 60) for item in rules['enum'])}"
+    if kind == "string":
+        return _length_problem(value, rules)
+    if kind == "boolean":
+        return ""
+    for key, holds, called in _LIMITS:
+        if key in rules and not holds(value, rules[key]):
+            return f"is {clipped_repr(value, 60)}, not {called} {rules[key]}"
+    return ""
+
+
+def _length_problem(value: str, rules: Mapping[str, Any]) -> str:
+    size = len(value)
+    if size < rules.get("minLength", 0):
+        return f"has {size:,} characters, not at least {rules['minLength']:,}"
+    if size > rules.get("maxLength", size):
+        return f"has {size:,} characters, not at most {rules['maxLength']:,}"
+    return ""
+
+
+def _is_text(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_EXACT
+
+
+_IS: Mapping[str, Callable[[Any], bool]] = {
+    "string": _is_text,
+    "number": _is_number,
+    "integer": _is_integer,
+    "boolean": lambda value: isinstance(value, bool),
+}
+_LIMITS: tuple[tuple[str, Callable[[Any, Any], bool], str], ...] = (
+    ("minimum", lambda value, limit: value >= limit, "at least"),
+    ("maximum", lambda value, limit: value <= limit, "at most"),
+    ("exclusiveMinimum", lambda value, limit: value > limit, "more than"),
+    ("exclusiveMaximum", lambda value, limit: value < limit, "less than"),
+)

@@ -1,0 +1,109 @@
+"""What a tool asks whoever called it, and what they answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from google.protobuf.struct_pb2 import Struct
+
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.errors.clipped_repr import clipped_repr
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.asks import check_answer_size, check_ask
+from grpc_tool_bridge.tools.content_schemas import fitting_content, schema_text
+
+Action = Literal["accept", "decline", "cancel"]
+
+_ACTIONS = ("accept", "decline", "cancel")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a tool asks.
+
+    Attributes:
+        message: For a person to read.
+        schema: JSON Schema of the content that is wanted, an object of plain properties; None: only whether it is
+            accepted.
+        tool_id: The tool that was called, which may have called the one that asks; empty in a batch and an agent's
+            run, which call several.
+    """
+
+    message: str
+    schema: dict[str, Any] | None = None
+    tool_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a tool is answered.
+
+    Attributes:
+        action: "accept", "decline", or "cancel": it was neither accepted nor declined.
+        content: Of what was accepted; else empty.
+
+    Raises:
+        ValidationError: It is another action, or there is content with one that has none.
+    """
+
+    action: Action
+    content: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.action not in _ACTIONS:
+            raise ValidationError(
+                f"the answer's action is {clipped_repr(self.action, 60)}; it is 'accept', 'decline' or 'cancel'"
+            )
+        if not isinstance(self.content, dict):
+            raise ValidationError(f"the answer's content is {clipped_repr(self.content, 60)}; it is a dict")
+        if self.content and self.action != "accept":
+            raise ValidationError(f"an answer with the action {self.action!r} has no content; leave it out")
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it was accepted."""
+        return self.action == "accept"
+
+
+def ask_of(message: str, schema: Mapping[str, Any] | None) -> pb.Ask:
+    """Writes a question for the wire.
+
+    Raises:
+        ValidationError: It is too long, or the schema is one that a tool cannot ask by.
+    """
+    question = pb.Ask(message=message, schema="" if schema is None else schema_text(schema))
+    check_ask(question)
+    return question
+
+
+def plain_answer(answer: Answer, ask_id: str = "") -> pb.Answer:
+    """Writes an answer, whose content fits its question, for the wire."""
+    made = pb.Answer(id=ask_id, action=answer.action)
+    if answer.content:
+        made.content.update(answer.content)
+    return made
+
+
+def checked_answer(answer: pb.Answer, schema: Mapping[str, Any] | None) -> Answer:
+    """Reads an answer as it came, from whoever it came.
+
+    Raises:
+        ValidationError: It is none, or its content does not fit the schema; the text says what is wrong.
+    """
+    check_answer_size(answer)
+    if answer.action != "accept":
+        # Whatever content came with it was not asked for.
+        return Answer(cast("Action", answer.action))
+    return Answer("accept", fitting_content(_plain_content(answer.content), schema))
+
+
+def _plain_content(content: Struct) -> dict[str, Any]:
+    return {name: _plain_value(value) for name, value in content.fields.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    """Reads a value of a Struct; what is no plain one comes as something that fits no property."""
+    kind = value.WhichOneof("kind")
+    if kind in ("string_value", "number_value", "bool_value"):
+        return getattr(value, kind)
+    return None if kind in (None, "null_value") else {"struct_value": {}, "list_value": []}[kind]

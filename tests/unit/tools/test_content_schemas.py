@@ -1,0 +1,211 @@
+"""Which schemas a tool may ask by, and which contents fit them."""
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.tools.content_schemas import (
+    check_schema,
+    fitting_content,
+    read_schema,
+    read_value,
+    schema_text,
+)
+
+
+def of(**rules: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": {"a": rules}}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object"},
+        {"type": "object", "properties": {}, "title": "T", "description": "D", "additionalProperties": False},
+        {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"},
+        of(type="string", title="A", description="D", minLength=1, maxLength=2, format="email", default="x"),
+        of(type="string", enum=["x", "y"], enumNames=["X", "Y"], default="y"),
+        of(type="integer", minimum=1, maximum=2, exclusiveMinimum=0, exclusiveMaximum=3, default=1),
+        of(type="number", minimum=0.5, enum=[0.5, 1]),
+        of(type="boolean", default=False),
+    ],
+)
+def test_a_flat_schema_of_plain_properties_goes_there_and_back(schema: dict[str, Any]) -> None:
+    assert read_schema(schema_text(schema)) == schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ([], "no JSON Schema of an object"),
+        ({}, "no JSON Schema of an object"),
+        ({"type": ["object"]}, "no JSON Schema of an object"),
+        ({"type": "object", "anyOf": []}, "the schema has 'anyOf', which a question cannot ask by"),
+        ({"type": "object", "properties": []}, "'properties' is no object"),
+        ({"type": "object", "additionalProperties": True}, "'additionalProperties' is false, or left out"),
+        ({"type": "object", "required": "a"}, "'required' is a list of names"),
+        ({"type": "object", "required": ["a"]}, "'required' is a list of names"),
+        ({"type": "object", "required": [[]]}, "'required' is a list of names"),
+        ({"type": "object", "title": 1}, "the schema: 'title' is no text"),
+        ({"type": "object", "properties": {"a": True}}, "property 'a' is not described by an object"),
+        ({"type": "object", "properties": {1: {}}}, "property 1 is not described by an object"),
+        (of(), "property 'a' has the type None; a question asks for 'string'"),
+        (of(type=["string", "null"]), "has the type ['string', 'null']"),
+        (of(type="object"), "has the type 'object'"),
+        (of(type="string", pattern="a+"), "property 'a' has 'pattern'"),
+        (of(type="boolean", minimum=1), "property 'a' has 'minimum'"),
+        (of(type="string", description=1), "'description' is no text"),
+        (of(type="string", minLength=1.5), "'minLength' is no number"),
+        (of(type="integer", minimum="1"), "'minimum' is no number"),
+        (of(type="integer", minimum=True), "'minimum' is no number"),
+        (of(type="number", maximum=float("nan")), "'maximum' is no number"),
+        (of(type="string", maxLength=10**5_000), "'maxLength' is no number"),
+        (of(type="string", enum=[]), "'enum' is a list of values"),
+        (of(type="string", enum="ab"), "'enum' is a list of values"),
+        (of(type="string", enum=["a", 1]), "'enum' has a value that is not a text, or is out of range"),
+        (of(type="integer", enum=[1, 9], maximum=2), "'enum' has a value that is not an integer, or is out of range"),
+        (of(type="string", enum=["a"], enumNames=[1]), "'enumNames' is a list of texts"),
+        (of(type="integer", default="1"), "'default' is '1', not an integer"),
+        (of(type="string", enum=["a"], default="b"), "'default' is 'b', not one of 'a'"),
+        (of(type="string", description="x" * 16_384), "characters as JSON; the limit is 16,384"),
+    ],
+)
+def test_another_schema_is_refused_and_the_text_says_where(schema: Any, text: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        schema_text(schema)
+    assert text in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "1", '{"type": "array"}'])
+def test_a_text_that_is_no_such_schema_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError):
+        read_schema(text)
+
+
+def test_no_schema_asks_for_no_content() -> None:
+    assert read_schema("") is None
+    assert fitting_content({}, None) == {}
+    with pytest.raises(ValidationError, match="'a' is not asked for"):
+        fitting_content({"a": 1}, None)
+
+
+@pytest.mark.parametrize(
+    ("rules", "value", "fits"),
+    [
+        ({"type": "integer"}, 3.0, 3),
+        ({"type": "integer"}, 2**53, 2**53),
+        ({"type": "number"}, 3, 3),
+        ({"type": "number"}, -0.5, -0.5),
+        ({"type": "boolean"}, False, False),
+        ({"type": "string"}, "", ""),
+        ({"type": "string", "maxLength": 1}, "ö", "ö"),
+    ],
+)
+def test_what_fits_comes_as_what_it_is(rules: dict[str, Any], value: Any, fits: Any) -> None:
+    made = fitting_content({"a": value}, of(**rules))["a"]
+    assert made == fits
+    assert type(made) is type(fits)
+
+
+@pytest.mark.parametrize(
+    ("rules", "value", "text"),
+    [
+        ({"type": "integer"}, 1.5, "is 1.5, not an integer"),
+        ({"type": "integer"}, True, "is True, not an integer"),
+        ({"type": "integer"}, 2**53 + 1, "not an integer"),
+        ({"type": "number"}, float("inf"), "is inf, not a finite number"),
+        ({"type": "number"}, float("nan"), "is nan, not a finite number"),
+        ({"type": "number"}, 10**400, "not a finite number"),
+        ({"type": "number"}, False, "is False, not a finite number"),
+        ({"type": "boolean"}, 1, "is 1, not true or false"),
+        ({"type": "string"}, None, "is None, not a text"),
+        ({"type": "string"}, "\ud800", "not a text"),
+        ({"type": "string", "minLength": 2}, "x", "has 1 characters, not at least 2"),
+        ({"type": "string", "maxLength": 2}, "xyz", "has 3 characters, not at most 2"),
+        ({"type": "integer", "minimum": 2}, 1, "is 1, not at least 2"),
+        ({"type": "integer", "maximum": 2}, 3, "is 3, not at most 2"),
+        ({"type": "number", "exclusiveMinimum": 2}, 2, "is 2, not more than 2"),
+        ({"type": "number", "exclusiveMaximum": 2}, 2, "is 2, not less than 2"),
+        ({"type": "string", "enum": ["a", "b"]}, "c", "is 'c', not one of 'a', 'b'"),
+    ],
+)
+def test_what_does_not_fit_is_named(rules: dict[str, Any], value: Any, text: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        fitting_content({"a": value}, of(**rules))
+    assert f"'a' {text}" in caught.value.message or text in caught.value.message
+    assert text in caught.value.details["a"]
+
+
+def test_everything_that_is_wrong_is_told_at_once_and_in_few_words() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}}, "required": ["b"]}
+    with pytest.raises(ValidationError) as caught:
+        fitting_content({"a": 1, "c": 2}, schema)
+    assert caught.value.message == (
+        "the answer does not fit what was asked for: 'a' is 1, not a text; 'c' is not asked for; 'b' is missing"
+    )
+    with pytest.raises(ValidationError) as caught:
+        fitting_content({"x" * 10_000 + str(number): number for number in range(1_000)}, schema)
+    assert len(caught.value.message) < 1_000
+
+
+RULES = st.sampled_from(
+    [
+        {"type": "string", "minLength": 1, "maxLength": 3},
+        {"type": "string", "enum": ["a", "b"]},
+        {"type": "integer", "minimum": -2, "exclusiveMaximum": 5},
+        {"type": "number", "exclusiveMinimum": 0, "maximum": 2.5},
+        {"type": "boolean"},
+    ]
+)
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-10, 10), st.floats(-9, 9), st.text(max_size=5), st.lists(st.integers())
+)
+
+
+@given(RULES, VALUES)
+def test_it_says_the_same_as_a_checker_of_json_schema(rules: dict[str, Any], value: Any) -> None:
+    schema = of(**rules)
+    check_schema(schema)
+    try:
+        jsonschema.validate({"a": value}, schema)
+    except jsonschema.ValidationError:
+        with pytest.raises(ValidationError):
+            fitting_content({"a": value}, schema)
+    else:
+        assert json.dumps(fitting_content({"a": value}, schema)["a"] == value)
+
+
+@pytest.mark.parametrize(
+    ("rules", "text", "value"),
+    [
+        ({"type": "string"}, " x", " x"),
+        ({"type": "integer"}, "-3", -3),
+        ({"type": "number"}, "1e3", 1000.0),
+        ({"type": "boolean"}, "YES", True),
+        ({"type": "boolean"}, "n", False),
+        ({"type": "boolean"}, "true", True),
+    ],
+)
+def test_what_is_typed_is_read_by_its_type(rules: dict[str, Any], text: str, value: Any) -> None:
+    assert read_value(text, rules) == value
+
+
+@pytest.mark.parametrize(
+    ("rules", "text", "problem"),
+    [
+        ({"type": "integer"}, "1.0", "'1.0' is not an integer"),
+        ({"type": "integer"}, "9" * 5_000, "is not an integer"),
+        ({"type": "number"}, "nan", "it is nan, not a finite number"),
+        ({"type": "boolean"}, "maybe", "'maybe' is not true or false"),
+        ({"type": "integer", "minimum": 2}, "1", "it is 1, not at least 2"),
+    ],
+)
+def test_what_is_typed_wrong_is_told(rules: dict[str, Any], text: str, problem: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        read_value(text, rules)
+    assert problem in caught.value.message
