@@ -6,7 +6,7 @@ from grpc_tool_bridge.core.interfaces import Abortable
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.sessions import Session
 from grpc_tool_bridge.errors import CallCancelledError, ToolBridgeError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolStreamChunk
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, Progress, ToolStreamChunk
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.runner.calls import Call
 
@@ -31,6 +31,10 @@ class HubCall(Call):
         error: What that says went wrong.
         forwarded: What waits for its outcome in its stead, where no task does.
         charged: The budget that counts its request, and the bytes.
+        request_id: As its caller gave it, of a stream its id; empty: it gave none.
+        run_id: Of the run of an agent that it is; empty: it is none.
+        call_id: Made when somebody first asks for it, by ``CallIds``.
+        progress: The last that its tool reported; None: none.
     """
 
     session: Session
@@ -43,6 +47,10 @@ class HubCall(Call):
     error: ErrorInfo | None = None
     forwarded: Abortable | None = None
     charged: tuple[Budget, int] | None = None
+    request_id = ""
+    run_id = ""
+    call_id = ""
+    progress: Progress | None = None
     _gave_slack = False
 
     def begin(self) -> bool:

@@ -165,6 +165,7 @@ class SessionStore:
     Attributes:
         tool_bytes: What the tools of the hub and of all sessions count for.
         journal: Told of each change; None: nobody is.
+        on_change: Called with "started" or "ended", and the session, while somebody watches; None: nobody does.
     """
 
     def __init__(
@@ -186,6 +187,7 @@ class SessionStore:
         self._ended: OrderedDict[str, str] = OrderedDict()
         self.tool_bytes = 0
         self.journal: Journal | None = None
+        self.on_change: Callable[[str, Session], None] | None = None
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -234,6 +236,8 @@ class SessionStore:
         self._ended.pop(session_id, None)
         if self.journal is not None:
             self.journal.append(Record("session-created", session_id, value=session))
+        if self.on_change is not None:
+            self.on_change("started", session)
         return session
 
     async def get_session(self, session_id: str) -> Session:
@@ -336,6 +340,8 @@ class SessionStore:
         error = session.ended = self._missing(session.id)
         if self.journal is not None:
             self.journal.append(Record("session-ended", session.id))
+        if self.on_change is not None:
+            self.on_change("ended", session)
         if session._variables is not None:  # noqa: SLF001 - the store owns the session
             session._variables.close(error)  # noqa: SLF001 - likewise
         if session._memory is not None:  # noqa: SLF001 - likewise

@@ -11,7 +11,14 @@ from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.variables import listing
 from grpc_tool_bridge.errors import ToolExecutionError, error_from_info
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolSpec, ToolStreamRequest, VariableInfo
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    LogRecord,
+    Progress,
+    ToolCallRequest,
+    ToolSpec,
+    ToolStreamRequest,
+    VariableInfo,
+)
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.values.arguments import pack_argument
 from grpc_tool_bridge.values.offload import outside_loop, read_value, written
@@ -28,6 +35,9 @@ class Calls(Protocol):
 
     def spec_of(self, session_id: str, tool_id: str) -> ToolSpec | None:
         """Returns the spec of a tool that a session sees."""
+
+    def told(self, call: HubCall, event: Progress | LogRecord) -> None:
+        """Takes what a tool reports on the way; from any thread."""
 
 
 class HubRuntime:
@@ -95,6 +105,10 @@ class HubRuntime:
                     raise error
         finally:
             await chunks.aclose()
+
+    def told(self, event: Progress | LogRecord) -> None:
+        """Takes what the tool reports on the way; from any thread."""
+        self._calls.told(self._call, event)
 
     async def _fill(
         self, request: ToolCallRequest | ToolStreamRequest, args: tuple[Any, ...], kwargs: Mapping[str, Any]

@@ -57,7 +57,7 @@ def test_a_stub_can_be_replaced_before_there_is_a_channel() -> None:
 
 async def test_a_token_is_bound_to_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
-    monkeypatch.setattr(client_stub, "SnakepitBridgeStub", given.append)
+    monkeypatch.setattr(client_stub, "HubStub", given.append)
     transport = RpcTransport(Connection(address="localhost:1", token="hush"))
     assert transport.stub is None
     assert isinstance(given[0], AuthorizedChannel)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Collection
 from grpc_tool_bridge.aio.eager import EagerTasks
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.calls import HubCall
-from grpc_tool_bridge.core.interfaces import Cancellable
+from grpc_tool_bridge.core.interfaces import CallObserver, Cancellable
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, nobody_runs
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, UnavailableError
@@ -27,10 +27,14 @@ class Dispatcher:
     Args:
         settings: The hub's.
         may_return: Tells whether a worker may come back that offered a tool; its calls wait then.
+
+    Attributes:
+        observer: Told of calls that begin to wait or were given to a worker; None: nobody is.
     """
 
     def __init__(self, settings: Settings, may_return: Callable[[RegisteredTool], bool]) -> None:
         self.settings = settings
+        self.observer: CallObserver | None = None
         self._may_return = may_return
         # By tool, in the order in which they came, with the workers of the tool.
         self._waiting: dict[RegisteredTool, tuple[list[Worker], OrderedDict[_Place, None]]] = {}
@@ -68,6 +72,8 @@ class Dispatcher:
             worker = self._choose(call, workers) or await self._wait(call, workers, began=losses > 0)
             remote = WorkerCall(call, streaming=False)
             call.worker = worker
+            if self.observer is not None:
+                self.observer.moved(call)
             try:
                 worker.link.start(remote, payload)
                 return await remote.answer()
@@ -87,6 +93,8 @@ class Dispatcher:
             worker = self._choose(call, workers) or await self._wait(call, workers, began=losses > 0)
             remote = WorkerCall(call, streaming=True)
             call.worker = worker
+            if self.observer is not None:
+                self.observer.moved(call)
             link = worker.link
             try:
                 link.start(remote, payload)
@@ -165,6 +173,8 @@ class Dispatcher:
         queue[place] = None
         if not began:
             call.wait_for("a worker, all of which are busy" if workers else "a worker to come back")
+            if self.observer is not None:
+                self.observer.moved(call)
         try:
             worker = await place.worker
         except asyncio.CancelledError:

@@ -39,6 +39,7 @@ class FakeLink:
     """A link whose worker does as the test says."""
 
     features: tuple[str, ...] = ()
+    peer = "fake"
 
     def __init__(self, pool: WorkerPool) -> None:
         self._pool = pool
