@@ -25,8 +25,7 @@ from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, UnavailableError, ValidationError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
-
-KINDS = ("call", "worker", "session", "log")
+from grpc_tool_bridge.rpc.methods import EVENT_KINDS
 
 # Events of one watcher that wait for it: so many, of so many bytes.
 MAX_EVENTS = 1_000
@@ -48,7 +47,7 @@ class Watcher:
 
     def __init__(self, request: pb.WatchEventsRequest) -> None:
         self.session_id = request.session_id
-        self.kinds = frozenset(request.kinds or KINDS)
+        self.kinds = frozenset(request.kinds or EVENT_KINDS)
         self.with_arguments = request.include_arguments
         self.closed: ToolBridgeError | None = None
         # Each with its number and its bytes.
@@ -270,5 +269,5 @@ def _event(operation: str, **subject: Message) -> pb.AdminEvent:
 
 def _check_kinds(kinds: Collection[str]) -> None:
     for kind in kinds:
-        if kind not in KINDS:
-            raise ValidationError(f"kinds has {shown(kind)}; the kinds of events are {', '.join(KINDS)}")
+        if kind not in EVENT_KINDS:
+            raise ValidationError(f"kinds has {shown(kind)}; the kinds of events are {', '.join(EVENT_KINDS)}")

@@ -77,17 +77,17 @@ class LogLines:
         lost, self._lost = self._lost, 0
         if lost:
             self._lose(lost)
-        moved = set()
+        moved: set[HubCall] = set()
         try:
             # Those that come meanwhile are handed on in another turn.
             for _ in range(len(self._waiting)):
                 report = self._waiting.popleft()
-                if report in moved:
-                    continue
-                if not isinstance(report, LogRecord):
+                if isinstance(report, LogRecord):
+                    self._take(report)
+                elif report not in moved:
                     # It is told as it is now, once.
                     moved.add(report)
-                self._take(report)
+                    self._take(report)
         finally:
             self._handing_on.now = False
 

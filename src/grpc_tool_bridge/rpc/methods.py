@@ -44,6 +44,9 @@ AGENTS_FEATURE = "agents"
 # What runs tools or agents: the context of their requests has its payload and its parent.
 RUN_TOOLS = frozenset({"ExecuteTool", "StreamTool", "BatchExecuteTools", "ExecuteAgent"})
 
+# What WatchEvents tells of; also the names of the subjects of an AdminEvent.
+EVENT_KINDS = ("call", "worker", "session", "log")
+
 # Names, in the metadata of a call that a worker's tool makes, the call of the hub that the tool runs for.
 ORIGIN_KEY = "tool-bridge-origin"
 
