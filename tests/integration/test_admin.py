@@ -1,7 +1,7 @@
 """What goes on in a hub, as whoever runs it sees it, over every transport."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
@@ -15,7 +15,6 @@ from grpc_tool_bridge import (
     CallCancelledError,
     CallStatus,
     GRPCToolBridge,
-    HubEvent,
     NotFoundError,
     ResourceExhaustedError,
     SessionNotFoundError,
@@ -72,7 +71,7 @@ class Tasks:
         self._tasks: list[asyncio.Task[Any]] = []
 
     def start(self, call: Any) -> "asyncio.Task[Any]":
-        task = asyncio.ensure_future(call)
+        task: asyncio.Task[Any] = asyncio.ensure_future(call)
         self._tasks.append(task)
         return task
 
@@ -114,20 +113,20 @@ class Watch:
     """Watches a hub in the background."""
 
     def __init__(self, bridge: ToolBridge, *given: Any, **asked: Any) -> None:
-        self.events: list[HubEvent] = []
+        self.events: list[Any] = []
         self.task = asyncio.ensure_future(read(bridge.admin.watch(*given, **asked), self.events))
 
     async def begun(self, world: World, count: int = 1) -> None:
         await until(lambda: len(world.hub._feed._watchers) == count, "for the watch to begin")
 
-    async def sees(self, count: int) -> list[HubEvent]:
+    async def sees(self, count: int) -> list[Any]:
         await until(lambda: len(self.events) >= count or self.task.done(), f"for {count} events")
         return self.events
 
-    async def until(self, **wanted: Any) -> HubEvent:
+    async def until(self, **wanted: Any) -> Any:
         """Waits for an event that is so."""
 
-        def find() -> HubEvent | None:
+        def find() -> Any:
             return next(
                 (event for event in self.events if all(getattr(event, key) == wanted[key] for key in wanted)), None
             )
@@ -157,7 +156,7 @@ async def test_sessions_are_listed_as_they_describe_themselves(connect: Connect)
     found = [session async for session in world.bridge.admin.sessions()]
     assert [session.session_id for session in found] == [world.session_id, "other"]
     asked = await other.client.session_info()
-    assert (found[1].metadata, found[1].variable_count, found[1].tool_count) == ({"user": "ann"}, 1, 1)
+    assert (dict(found[1].metadata), found[1].variable_count, found[1].tool_count) == ({"user": "ann"}, 1, 1)
     assert found[1].created_at == asked.created_at
 
 
@@ -358,12 +357,13 @@ async def test_a_workers_call_is_cancelled_at_the_worker(connect: Connect, tasks
 
 async def test_bad_arguments_are_refused_at_the_caller(connect: Connect) -> None:
     admin: Any = (await connect(add)).bridge.admin
-    for name, call in {
+    refused: dict[str, Callable[[], Any]] = {
         "session_id": lambda: admin.calls(session_id=1),
         "include_arguments": lambda: admin.calls(include_arguments="yes"),
         "kinds": lambda: admin.watch(kinds="call"),
         "one of kinds": lambda: admin.watch(kinds=["calls"]),
-    }.items():
+    }
+    for name, call in refused.items():
         with pytest.raises(ValidationError, match=name):
             call()
     with pytest.raises(ValidationError, match="call_id"):
