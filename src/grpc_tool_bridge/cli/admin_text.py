@@ -29,7 +29,8 @@ def event_text(event: HubEvent) -> str:
                 text += f" ({arguments_text(call)})"
             return text if event.result is None else f"{text} = {_short(jsonvalues.dumps(event.result))}"
         case WorkerInfo() as worker:
-            return f"{worker.worker_id}: {worker.tool_count} tools ({_tools_text(worker)})"
+            tools = "1 tool" if worker.tool_count == 1 else f"{worker.tool_count} tools"
+            return f"{worker.worker_id}: {tools} ({_tools_text(worker)})"
         case SessionInfo() as session:
             return f"{session.session_id} {_pairs(session.metadata)}"
         case LogRecord() as line:

@@ -127,5 +127,6 @@ class Admin:
             call.cancel(CallCancelledError(f"the call was cancelled by an administrator{why}"))
         except ToolBridgeError as error:
             return pb.StatusResponse(message=error.message, error=error_info(error))
-        self._throttled.warning("call %s of %s was cancelled by an administrator%s", call.call_id, call.tool.name, why)
+        said = f": {shown(request.reason)}" if request.reason else ""
+        self._throttled.warning("call %s of %s was cancelled by an administrator%s", call.call_id, call.tool.name, said)
         return pb.StatusResponse(success=True, message=f"call {call.call_id} of {call.tool.name} is cancelled")
