@@ -191,11 +191,15 @@ class WorkerPool:
 
     def session_ended(self, session: Session) -> None:
         """Forgets the tools of a session that has ended."""
+        changed: dict[Worker, None] = {}
         for tool in (session.tools or {}).values():
             for worker in list(workers_of(tool)):
                 self._withdraw(worker, tool)
+                changed[worker] = None
             self._keep(tool)
             self.dispatcher.refuse_waiting([tool])
+        for worker in changed:
+            self._note("changed", worker)
 
     def _retire(self, worker: Worker) -> None:
         worker.gone = True
