@@ -104,7 +104,7 @@ class HubEvent:
 class Admin(AsyncApi):
     """What goes on in the hub that a client is connected to. It needs no session.
 
-    A hub that is older answers each with UnimplementedError.
+    A hub that does not offer it answers UnimplementedError, over plain RPC ToolCommunicationError (UNIMPLEMENTED).
 
     Args:
         client: Makes the calls.

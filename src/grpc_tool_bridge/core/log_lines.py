@@ -9,6 +9,7 @@ from collections.abc import Callable
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.errors import wire_text
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress
+from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS
 
 LOGGER = "grpc_tool_bridge"
 # Lines of tools come by another way, with their call, whether this process writes them to its log or not.
@@ -109,14 +110,16 @@ class _Handler(logging.Handler):
             return
         try:
             message = record.getMessage()
-        except Exception:  # noqa: BLE001 - its arguments may be anything; the log's own handlers say what is wrong
-            message = str(record.msg)
+        except Exception:  # noqa: BLE001 - it may be of anything; the log's own handlers say what is wrong
+            message = "a line that cannot be formatted"
         line = LogRecord(
-            level=_level(record.levelno), logger=record.name, message=wire_text(message, MAX_MESSAGE_CHARS)
+            level=_level(record.levelno),
+            logger=wire_text(record.name, MAX_NAME_CHARS),
+            message=wire_text(message, MAX_MESSAGE_CHARS),
         )
         session_id = getattr(record, "session_id", None)
         if isinstance(session_id, str):
-            line.fields["session_id"] = session_id
+            line.fields["session_id"] = wire_text(session_id, MAX_NAME_CHARS)
         line.timestamp.FromMicroseconds(int(record.created * 1e6))
         self._take_line(line)
 

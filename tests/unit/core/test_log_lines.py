@@ -70,13 +70,14 @@ async def test_lines_from_info_up_are_taken_with_what_they_say(taken: Taken) -> 
     LOG.warning("odd")
     LOG.critical("broken")
     # Other handlers say what is wrong with it.
-    taken.lines._handler.handle(logging.makeLogRecord({"msg": "%d", "args": ("no number",), "levelno": logging.ERROR}))
+    broken = {"name": "grpc_tool_bridge.\ud800", "msg": "%d", "args": ("no number",), "levelno": logging.ERROR}
+    taken.lines._handler.handle(logging.makeLogRecord(broken))
     await turn()
     assert [(line.level, line.message) for line in taken.reports] == [
         ("info", "one of 2"),
         ("warning", "odd"),
         ("error", "broken"),
-        ("error", "%d"),
+        ("error", "a line that cannot be formatted"),
     ]
     first = taken.reports[0]
     assert (first.logger, first.fields) == ("grpc_tool_bridge.here", {"session_id": "mine"})
