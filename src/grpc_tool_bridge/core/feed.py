@@ -140,7 +140,7 @@ class Feed:
             while True:
                 yield await watcher.next()
         finally:
-            del self._watchers[watcher]
+            self._watchers.pop(watcher, None)
             self._store.memory.give_back(MAX_EVENT_BYTES)
             self._observe()
 
@@ -148,6 +148,11 @@ class Feed:
         """Ends every watch with ``error``."""
         for watcher in self._watchers:
             watcher.close(error)
+
+    def abandon(self) -> None:
+        """Observes nothing more: the event loop of the watchers has ended."""
+        self._watchers.clear()
+        self._observe()
 
     def _check_room(self) -> None:
         most = self._settings.max_admin_watches

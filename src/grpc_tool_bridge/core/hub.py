@@ -166,6 +166,7 @@ class Hub:
         self.admission.draining = True
         self.serving = False
         self._tasks.abandon()
+        self._feed.abandon()
         self.executor.abandon()
 
     def on_serving(self, callback: Callable[[bool], None]) -> None:

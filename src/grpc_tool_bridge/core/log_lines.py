@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from grpc_tool_bridge.aio.loops import running_loop
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.errors import wire_text
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress
@@ -41,8 +42,8 @@ class LogLines:
         self._handing_on = threading.local()
 
     def follow(self, *, on: bool) -> None:
-        """Begins or ends to follow the log; called in the event loop."""
-        self._loop = asyncio.get_running_loop()
+        """Begins or ends to follow the log; called in the event loop, or once that has ended."""
+        self._loop = running_loop()
         if on is not self._follows:
             self._follows = on
             logger = logging.getLogger(LOGGER)

@@ -1,6 +1,7 @@
 """What happens in a hub, as those are told who watch it."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
@@ -92,6 +93,21 @@ async def test_a_hub_that_nobody_watches_does_nothing_for_it(hub: Hub) -> None:
         assert hub.memory.used == used + module.MAX_EVENT_BYTES
     assert hooks() == [None] * 4
     assert hub.memory.used == used
+
+
+def test_a_hub_whose_loop_has_ended_observes_nothing_more() -> None:
+    hub = Hub(Settings())
+
+    async def watch() -> None:
+        watching = Watching(hub)
+        await watching.__aenter__()
+        hub.abandon()
+
+    logger = logging.getLogger("grpc_tool_bridge")
+    before = list(logger.handlers)
+    asyncio.run(watch())
+    assert logger.handlers == before
+    assert hub.admission.observer is None
 
 
 async def test_only_what_somebody_watches_is_observed(hub: Hub) -> None:
