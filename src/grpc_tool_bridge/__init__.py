@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from grpc_tool_bridge.client.admin import CallStatus, HubEvent
     from grpc_tool_bridge.client.bridge import GRPCToolBridge, ToolBridge
     from grpc_tool_bridge.client.client import ToolBridgeClient
     from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, StreamingGRPCProxyTool
@@ -54,9 +55,11 @@ __all__ = [
     "AsyncGRPCProxyTool",
     "BridgeServer",
     "CallCancelledError",
+    "CallStatus",
     "ConflictError",
     "DeadlineExceededError",
     "GRPCToolBridge",
+    "HubEvent",
     "InternalError",
     "LocalToolBridge",
     "MessageTooLargeError",
@@ -115,6 +118,7 @@ if not TYPE_CHECKING:
         "tools.context",
         "client.proxy",
         "client.variables",
+        "client.admin",
         "client.client",
         "client.bridge",
         "worker.worker",

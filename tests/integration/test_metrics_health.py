@@ -12,6 +12,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import GetMetricsRequest, HealthChe
 from integration.connections import Connect
 
 SERVICE = "dspex.bridge.SnakepitBridge"
+ADMIN = "dspex.bridge.ToolBridgeAdmin"
 
 
 async def add(a: int, b: int) -> int:
@@ -111,19 +112,19 @@ async def test_health_says_serving_and_knows_no_other_service(connect: Connect) 
 async def test_the_standard_health_service_answers_for_the_hub() -> None:
     async with BridgeServer(tools=[add]) as server, grpc.aio.insecure_channel(server.address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        for service in ("", SERVICE):
+        for service in ("", SERVICE, ADMIN):
             answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_reflection_lists_the_bridge_s_service_and_health() -> None:
+async def test_reflection_lists_the_bridge_s_services_and_health() -> None:
     async with BridgeServer(tools=[add]) as server, grpc.aio.insecure_channel(server.address) as channel:
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)
         call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
         answer = await anext(aiter(call))
         names = {service.name for service in answer.list_services_response.service}
         call.cancel()
-    assert {SERVICE, "grpc.health.v1.Health"} <= names
+    assert {SERVICE, ADMIN, "grpc.health.v1.Health"} <= names
 
 
 async def test_a_method_that_the_hub_does_not_offer_is_unimplemented() -> None:

@@ -29,6 +29,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     InitializeSessionResponse,
     LinkFrame,
     LinkHello,
+    ListSessionsResponse,
     SessionInfo,
     StatusResponse,
     ToolCallRequest,
@@ -334,3 +335,11 @@ def test_two_servers_share_no_answers(server: MockBridgeServer) -> None:
     with MockBridgeServer() as other, grpc.insecure_channel(other.address) as channel, pytest.raises(grpc.RpcError):
         SnakepitBridgeStub(channel).GetSessionInfo(GetSessionInfoRequest())
     assert server.requests_for("GetSessionInfo") == []
+
+
+async def test_it_answers_the_methods_of_the_admin_service() -> None:
+    with MockBridgeServer() as server:
+        server.set_response("ListSessions", ListSessionsResponse(sessions=[SessionInfo(session_id="s")]))
+        async with GRPCToolBridge(server.address, transport="rpc") as bridge:
+            assert [session.session_id async for session in bridge.admin.sessions()] == ["s"]
+        assert server.requests_for("ListSessions")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from grpc_tool_bridge.cli import agent, call, doctor, tools, variables
+from grpc_tool_bridge.cli import admin, agent, call, doctor, tools, variables
 from grpc_tool_bridge.cli.commands import add_client_command, add_command
 from grpc_tool_bridge.cli.failures import ArgumentError, report, wants_json
 from grpc_tool_bridge.cli.serve import serve
@@ -60,6 +60,7 @@ def make_app() -> typer.Typer:
     add_client_command(app, "stream", call.stream)
     app.add_typer(_variables_app(), name="vars")
     add_client_command(app, "agent", agent.agent, cls=agent.AgentCommand)
+    app.add_typer(_admin_app(), name="admin")
     add_client_command(app, "doctor", doctor.doctor)
     return app
 
@@ -71,6 +72,17 @@ def _variables_app() -> typer.Typer:
     add_client_command(app, "set", variables.set_variable)
     add_client_command(app, "delete", variables.delete_variable)
     add_client_command(app, "watch", variables.watch_variables)
+    return app
+
+
+def _admin_app() -> typer.Typer:
+    app = typer.Typer(help="See what goes on in the hub, and cancel calls.", context_settings=_HELP)
+    add_client_command(app, "sessions", admin.list_sessions)
+    add_client_command(app, "workers", admin.list_workers)
+    add_client_command(app, "calls", admin.list_calls)
+    add_client_command(app, "runs", admin.list_runs)
+    add_client_command(app, "cancel", admin.cancel_call)
+    add_client_command(app, "events", admin.watch_events)
     return app
 
 

@@ -8,8 +8,10 @@ from typing import Literal
 
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
 from grpc_tool_bridge.cli.options import HubOptions
+from grpc_tool_bridge.client.admin import Admin
 from grpc_tool_bridge.client.answering import OnAsk
 from grpc_tool_bridge.client.bridge import GRPCToolBridge
+from grpc_tool_bridge.client.resume import reach
 from grpc_tool_bridge.errors import AccessError, ToolCommunicationError, ValidationError
 
 # Beyond the time to connect, a hub that is there has so long for its first answer. One try of gRPC's to connect to what
@@ -34,20 +36,36 @@ async def open_bridge(
     """
     transport: Literal["link", "rpc"] = "rpc" if on_ask is None else "link"
     async with make_bridge(hub, transport=transport, keep_session=session_id is not None, on_ask=on_ask) as bridge:
-        patience = hub.connect_timeout + ANSWER_SECONDS
-        try:
-            async with asyncio.timeout(patience):
-                await bridge.initialize(session_id, connect_timeout=hub.connect_timeout)
-        except TimeoutError:
-            raise CommandError(
-                f"{bridge.client.where} did not answer within {patience:g} s; is this the address of the hub? "
-                "--connect-timeout waits longer"
-            ) from None
-        except ToolCommunicationError as error:
-            raise unreachable(hub, error) from error
-        except AccessError as error:
-            raise CommandError(refused(hub, error)) from error
+        async with _first_answer(hub, bridge):
+            await bridge.initialize(session_id, connect_timeout=hub.connect_timeout)
         yield bridge
+
+
+@asynccontextmanager
+async def open_admin(hub: HubOptions) -> AsyncIterator[Admin]:
+    """Connects without a session, to see what goes on in the hub; errors as of ``open_bridge``."""
+    async with make_bridge(hub) as bridge:
+        async with _first_answer(hub, bridge):
+            await reach(lambda _: bridge.client.health_check(), hub.connect_timeout)
+        yield bridge.admin
+
+
+@asynccontextmanager
+async def _first_answer(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[None]:
+    """Says what to do where the hub does not answer what is asked of it first."""
+    patience = hub.connect_timeout + ANSWER_SECONDS
+    try:
+        async with asyncio.timeout(patience):
+            yield
+    except TimeoutError:
+        raise CommandError(
+            f"{bridge.client.where} did not answer within {patience:g} s; is this the address of the hub? "
+            "--connect-timeout waits longer"
+        ) from None
+    except ToolCommunicationError as error:
+        raise unreachable(hub, error) from error
+    except AccessError as error:
+        raise CommandError(refused(hub, error)) from error
 
 
 def make_bridge(

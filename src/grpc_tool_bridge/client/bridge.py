@@ -13,6 +13,7 @@ from grpc_tool_bridge.aio.backoff import back_off
 from grpc_tool_bridge.aio.loops import has_ended
 from grpc_tool_bridge.aio.portal import Portal, SyncView
 from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.client.admin import Admin
 from grpc_tool_bridge.client.agents import AgentCalls
 from grpc_tool_bridge.client.answering import OnAsk
 from grpc_tool_bridge.client.client import ToolBridgeClient
@@ -120,6 +121,11 @@ class ToolBridge(AgentCalls):
     def session_context(self) -> SessionContext:
         """The session's variables."""
         return self.client.session_context
+
+    @property
+    def admin(self) -> Admin:
+        """What goes on in the hub, for whoever runs it; needs no session."""
+        return self.client.admin
 
     async def initialize(
         self,

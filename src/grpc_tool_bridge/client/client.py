@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
+from grpc_tool_bridge.client.admin import Admin
 from grpc_tool_bridge.client.agents import AgentCalls
 from grpc_tool_bridge.client.answering import FunctionAnswerer, OnAsk
 from grpc_tool_bridge.client.batch import execute_batch
@@ -58,6 +59,7 @@ class ToolBridgeClient(AgentCalls):
 
     Attributes:
         session_context: The session's variables.
+        admin: What goes on in the hub, for whoever runs it.
         tools: The session's tools by name, as ``initialize_session``, ``refresh_tools`` or ``follow_tools`` saw them
             last. It is always the same dict, and a tool that is there all the time always the same proxy.
     """
@@ -78,6 +80,7 @@ class ToolBridgeClient(AgentCalls):
             self._transport.answer_with(self._answerer)
         super().__init__(Caller(self._transport, options=options or CallOptions()))
         self.session_context = SessionContext(self)
+        self.admin = Admin(self)
         self._tools = SessionTools(self.caller)
         self.tools: dict[str, AsyncGRPCProxyTool] = self._tools.proxies
         self._session = ClientSession(self.caller, self._tools)

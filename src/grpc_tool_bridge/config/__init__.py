@@ -127,6 +127,7 @@ class Settings(BaseModel):
     max_session_watches: Count = Field(
         default=100, description="concurrent watches of one session, for variables and for tools each"
     )
+    max_admin_watches: Count = Field(default=100, description="concurrent watches of what happens in the hub")
     watch_history: Count = Field(default=1_000, description="changes that a watch can catch up on")
     watch_history_bytes: Count = Field(default=16 * 1024 * 1024, description="values that those changes hold")
     max_session_agents: Count = Field(default=100, description="agents of one session")

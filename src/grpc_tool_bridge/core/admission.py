@@ -6,11 +6,12 @@ An authorizer and a tracer hook in here.
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.core.calls import LARGE_BYTES, HubCall
-from grpc_tool_bridge.core.interfaces import Authorizer, Tracer
+from grpc_tool_bridge.core.interfaces import Authorizer, CallObserver, Tracer
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
@@ -50,6 +51,7 @@ class Admission:
     Attributes:
         authorizer: May refuse a call; None: nobody does.
         tracer: Follows calls; None: nobody does.
+        observer: Told of calls while somebody watches them; None: nobody does.
         draining: Whether no new calls are taken from outside; those that run may still make further ones.
         active: Calls, streams and batches that run or wait.
     """
@@ -62,6 +64,7 @@ class Admission:
         self._orphaned = orphaned
         self.authorizer: Authorizer | None = None
         self.tracer: Tracer | None = None
+        self.observer: CallObserver | None = None
         self._settings = store.settings
         self._idle: Notifier | None = None
 
@@ -158,13 +161,14 @@ class Admission:
             raise
         return call
 
-    def begin(self, call: HubCall, context: RequestContext, size: int = 0) -> None:
+    def begin(self, call: HubCall, context: RequestContext, size: int = 0, request: Any = None) -> None:
         """Counts a call that was made; ``end`` has to end it.
 
         Args:
             call: The call.
             context: Of its request.
             size: Bytes of the request; 0: not known.
+            request: What it asks for, for who watches.
 
         Raises:
             ResourceExhaustedError: There is no room for its request, or its outermost call has led to too many.
@@ -182,6 +186,8 @@ class Admission:
         metrics.active += 1
         if self.tracer is not None:
             self.tracer.begin(call, context)
+        if self.observer is not None:
+            self.observer.started(call, request)
 
     def _made(
         self,
@@ -244,14 +250,20 @@ class Admission:
                     permits.append(limiter)
                     continue
                 call.wait_for(limiter)
+                self._note_moved(call)
                 await call.step(limiter.acquire())
                 call.begin()
                 permits.append(limiter)
                 call.refuse_ended()
+                self._note_moved(call)
         except BaseException:
             release(permits)
             raise
         return permits
+
+    def _note_moved(self, call: HubCall) -> None:
+        if self.observer is not None:
+            self.observer.moved(call)
 
     def _limiters(self, call: HubCall) -> list[ConcurrencyLimiter]:
         tool, session = call.tool, call.session
@@ -270,7 +282,7 @@ class Admission:
 
     # ------------------------------------------------------------------------------------------------------ end
 
-    def end(self, call: HubCall, permits: Permits, *, ok: bool, streamed: bool = False) -> int:
+    def end(self, call: HubCall, permits: Permits, *, ok: bool, streamed: bool = False, outcome: Any = None) -> int:
         """Gives back what a call has; returns the microseconds that it took.
 
         Args:
@@ -278,6 +290,7 @@ class Admission:
             permits: What it acquired.
             ok: Whether it succeeded.
             streamed: Whether it took its steps as somebody read them.
+            outcome: As of ``CallObserver.ended``.
         """
         duration_us = int((time.monotonic() - call.opened_at) * 1_000_000)
         if duration_us > BLOCKED_US and not streamed and not call.armed:
@@ -296,6 +309,8 @@ class Admission:
         metrics.record(duration_us, ok=ok)
         if self.tracer is not None:
             self.tracer.end(call, ok=ok, duration_us=duration_us)
+        if self.observer is not None:
+            self.observer.ended(call, ok=ok, duration_us=duration_us, outcome=outcome)
         self.ended()
         return duration_us
 

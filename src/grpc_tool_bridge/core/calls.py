@@ -6,7 +6,7 @@ from grpc_tool_bridge.core.interfaces import Abortable
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.sessions import Session
 from grpc_tool_bridge.errors import CallCancelledError, ToolBridgeError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolStreamChunk
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, Progress, ToolStreamChunk
 from grpc_tool_bridge.rpc.asks import Asker
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.runner.calls import Call
@@ -33,6 +33,10 @@ class HubCall(Call):
         forwarded: What waits for its outcome in its stead, where no task does.
         charged: The budget that counts its request, and the bytes.
         asker: Puts its tool's questions to whoever made the outermost call; None: they cannot answer.
+        request_id: As its caller gave it, of a stream its id; empty: it gave none.
+        run_id: Of the run of an agent that it is; empty: it is none.
+        call_id: Made when somebody first asks for it, by ``CallIds``.
+        progress: The last that its tool reported; None: none.
     """
 
     session: Session
@@ -46,6 +50,10 @@ class HubCall(Call):
     forwarded: Abortable | None = None
     charged: tuple[Budget, int] | None = None
     asker: Asker | None = None
+    request_id = ""
+    run_id = ""
+    call_id = ""
+    progress: Progress | None = None
     _gave_slack = False
 
     def begin(self) -> bool:

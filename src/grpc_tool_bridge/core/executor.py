@@ -24,6 +24,8 @@ from grpc_tool_bridge.core.tool_runtime import HubRuntime
 from grpc_tool_bridge.errors import NotFoundError, ToolBridgeError, error_info
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ErrorInfo,
+    LogRecord,
+    Progress,
     ToolCallItem,
     ToolCallRequest,
     ToolCallResponse,
@@ -87,6 +89,14 @@ class Executor:
         except NotFoundError:
             return None
 
+    def told(self, call: HubCall, event: Progress | LogRecord) -> None:
+        """Takes what a tool of this process reports on the way; from any thread."""
+        if isinstance(event, Progress):
+            call.progress = event
+        observer = self.admission.observer
+        if observer is not None:
+            observer.told(call, event)
+
     # -------------------------------------------------------------------------------------------------- calls
 
     def execute(self, request: ToolCallRequest, context: RequestContext = LOCAL) -> Coroutine[Any, Any, Any]:
@@ -105,9 +115,10 @@ class Executor:
         if request.idempotency_key:
             return self._execute_once(request, context)
         response = ToolCallResponse()
-        if request.request_id:
-            response.request_id = clip(request.request_id)
-        return self.run(request, response, context, request.session_id)
+        request_id = request.request_id
+        if request_id:
+            request_id = response.request_id = clip(request_id)
+        return self.run(request, response, context, request.session_id, None, request_id)
 
     def begin(
         self, request: ToolCallRequest, context: RequestContext, done: Done
@@ -127,11 +138,14 @@ class Executor:
             return self._execute_once(request, context)
         began = time.perf_counter_ns()
         response = ToolCallResponse()
-        if request.request_id:
-            response.request_id = clip(request.request_id)
+        request_id = request.request_id
+        if request_id:
+            request_id = response.request_id = clip(request_id)
         try:
             session, tool = self.admission.find(request.session_id, request, context, context.size)
             call = self.admission.make(session, tool, context, timeout_ms=request.timeout_ms)
+            if request_id:
+                call.request_id = request_id
         except ToolBridgeError as error:
             return self._refused(response, error, began)
         if tool.backend is not None and tool.rate is None and not session.caching:
@@ -160,7 +174,7 @@ class Executor:
         async def call() -> ToolCallResponse:
             response = ToolCallResponse(request_id=request.request_id)
             within = context.within(end)
-            await self.run(request, response, within, request.session_id)
+            await self.run(request, response, within, request.session_id, None, request.request_id)
             return response
 
         try:
@@ -180,10 +194,11 @@ class Executor:
         context: RequestContext,
         session_id: str,
         made: HubCall | None = None,
+        request_id: str = "",
     ) -> Any:
         """Runs one call of a session and fills its answer in: the result or the error, and what it took.
 
-        Other arguments as of ``execute``; ``made`` is the call, where it was made before.
+        Other arguments as of ``execute``; ``made`` is the call, where it was made before, else it gets ``request_id``.
 
         Returns:
             The answer, or the bytes of the whole answer, where the backend gave them and the context has the payload.
@@ -191,6 +206,7 @@ class Executor:
         began = time.perf_counter_ns()
         call: HubCall | None = None
         permits: Permits = ()
+        outcome: object = answer
         payload, context.payload = context.payload, b""
         try:
             # To find it out, protobuf writes all of a request.
@@ -199,7 +215,8 @@ class Executor:
                 session, tool = self.admission.find(session_id, request, context, size)
                 # An item of a batch gives itself none.
                 made = self.admission.make(session, tool, context, timeout_ms=getattr(request, "timeout_ms", 0))
-            self.admission.begin(made, context, size)
+                made.request_id = request_id
+            self.admission.begin(made, context, size, request)
             call = made
             place = self._result_place(call, request) if call.session.caching else None
             if place is None or not place.fill(answer):
@@ -211,9 +228,9 @@ class Executor:
                 if preparing is not None:
                     await preparing
                 permits = await self.admission.acquire(call)
-                data = await backend.call(call, request, answer, as_bytes=as_bytes)
-                if data is not None:
-                    return data
+                outcome = await backend.call(call, request, answer, as_bytes=as_bytes) or answer
+                if outcome is not answer:
+                    return outcome
                 if place is not None and answer.success:
                     place.keep(answer)
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
@@ -221,7 +238,7 @@ class Executor:
             answer.error.CopyFrom(await self._runner.told(failure, call))
         finally:
             if call is not None:
-                self.admission.end(call, permits, ok=answer.success)
+                self.admission.end(call, permits, ok=answer.success, outcome=outcome)
         set_duration(answer.metrics, (time.perf_counter_ns() - began) // 1_000)
         return answer
 
@@ -253,9 +270,12 @@ class Executor:
             size = context.size or request.ByteSize()
             session, tool = self.admission.find(request.session_id, request, context, size)
             default = self.settings.stream_timeout
-            call = self.admission.open(
-                session, tool, context, timeout_ms=request.timeout_ms, size=size, default=default
-            )
+            made = self.admission.make(session, tool, context, timeout_ms=request.timeout_ms, default=default)
+            made.request_id = clip(request.stream_id)
+            self.admission.begin(made, context, size, request)
+            call = made
+            # It may never wait for anything but its reader.
+            call.enter_session()
             if request.stream_id:
                 # Each chunk carries it.
                 check_name(request.stream_id, "a stream id")
@@ -277,7 +297,7 @@ class Executor:
             error = await self._runner.told(failure, call)
         finally:
             if call is not None:
-                self.admission.end(call, permits, ok=error is None, streamed=True)
+                self.admission.end(call, permits, ok=error is None, streamed=True, outcome=error)
         if call is not None and call.last_chunk is not None:
             yield call.last_chunk
             return

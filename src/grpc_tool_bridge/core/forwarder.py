@@ -58,6 +58,11 @@ class Forwarded:
         self.permits = permits
         self.done = done
 
+    @property
+    def payload(self) -> bytes:
+        """The bytes of its request, where what runs it still holds them."""
+        return getattr(self._handle, "payload", b"")
+
     def start(self, backend: Backend[HubCall], request: ToolCallRequest, payload: bytes) -> bool:
         """Passes it on; false where it cannot go this way."""
         self._handle = backend.try_call(self.call, request, payload, self._ended)
@@ -126,7 +131,7 @@ class Forwarder:
         if not started:
             release(permits)
             return None
-        self._admission.begin(call, context)
+        self._admission.begin(call, context, 0, request)
         call.forwarded = forwarded
         call.enter_session()
         self._open[forwarded] = None
@@ -140,7 +145,11 @@ class Forwarder:
         call = forwarded.call
         call.worker = None
         duration_us = self._admission.end(
-            call, forwarded.permits, ok=outcome is not None and outcome.success, streamed=True
+            call,
+            forwarded.permits,
+            ok=outcome is not None and outcome.success,
+            streamed=True,
+            outcome=error if outcome is None else outcome.data,
         )
         if outcome is not None:
             forwarded.done(outcome.data, None)

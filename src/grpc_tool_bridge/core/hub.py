@@ -13,12 +13,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.turns import Turns, in_slices
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.admin import Admin
 from grpc_tool_bridge.core.agents.agents import Agents
 from grpc_tool_bridge.core.agents.runs import RunReader
 from grpc_tool_bridge.core.allocator import trim_forever
 from grpc_tool_bridge.core.batch import Batch
 from grpc_tool_bridge.core.calls import session_ended
 from grpc_tool_bridge.core.executor import Executor
+from grpc_tool_bridge.core.feed import Feed
+from grpc_tool_bridge.core.infos import CallIds, session_info
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.names import clip
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource, prepare_all
@@ -41,7 +44,7 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
-from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE, SERVICE_NAME
+from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE, SERVICE_NAMES
 from grpc_tool_bridge.values.serialization import serialize_value
 
 # Tools that the text of one error names.
@@ -84,6 +87,8 @@ class Hub:
 
     Attributes:
         execute_tool, begin_tool, stream_tool: As of ``Executor``.
+        list_sessions, list_workers, list_calls, list_runs, cancel_call: As of ``Admin``.
+        watch_events: As of ``Feed``.
     """
 
     def __init__(
@@ -107,6 +112,12 @@ class Hub:
             self.executor.stream,
         )
         self.agents = Agents(self.store, self.registry, self.workers, self.executor)
+        ids = CallIds()
+        admin = Admin(self.registry, self.workers, self.agents, ids)
+        self.list_sessions, self.list_workers = admin.list_sessions, admin.list_workers
+        self.list_calls, self.list_runs, self.cancel_call = admin.list_calls, admin.list_runs, admin.cancel_call
+        self._feed = Feed(self.admission, self.registry, self.workers, ids)
+        self.watch_events = self._feed.watch_events
         # What connections hold; set by whoever serves them.
         self.peer_memory: PeerMemory | None = None
         self._tasks = TaskSet()
@@ -130,6 +141,7 @@ class Hub:
         gone = UnavailableError("the hub shuts down; watch again when it is back")
         self.store.close(gone)
         self.registry.close(gone)
+        self._feed.close(gone)
         try:
             async with asyncio.timeout(grace):
                 await self.admission.idle()
@@ -154,6 +166,7 @@ class Hub:
         self.admission.draining = True
         self.serving = False
         self._tasks.abandon()
+        self._feed.abandon()
         self.executor.abandon()
 
     def on_serving(self, callback: Callable[[bool], None]) -> None:
@@ -240,18 +253,7 @@ class Hub:
     async def get_session_info(self, request: pb.GetSessionInfoRequest) -> pb.SessionInfo:
         """Describes a session; asking is no activity."""
         check_request(request)
-        session = self.store.peek(request.session_id)
-        info = pb.SessionInfo(
-            session_id=session.id,
-            tool_count=self.registry.count(session),
-            variable_count=session.variable_count,
-            active_operations=session.active + session.watches,
-            metadata=session.metadata,
-        )
-        info.created_at.FromMicroseconds(int(session.created_at * 1e6))
-        idle = time.monotonic() - session.last_activity
-        info.last_activity.FromMicroseconds(int((time.time() - idle) * 1e6))
-        return info
+        return session_info(self.store.peek(request.session_id), self.registry)
 
     async def heartbeat(self, request: pb.HeartbeatRequest) -> pb.HeartbeatResponse:
         """Keeps a session alive."""
@@ -457,7 +459,7 @@ class Hub:
     async def health_check(self, request: pb.HealthCheckRequest) -> pb.HealthCheckResponse:
         """Tells whether the hub serves."""
         check_request(request)
-        if request.service not in {"", SERVICE_NAME}:
+        if request.service not in {"", *SERVICE_NAMES}:
             return pb.HealthCheckResponse(status=pb.HealthCheckResponse.UNKNOWN)
         serving = pb.HealthCheckResponse.SERVING if self.serving else pb.HealthCheckResponse.NOT_SERVING
         return pb.HealthCheckResponse(status=serving)

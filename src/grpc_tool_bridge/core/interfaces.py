@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    LogRecord,
+    Progress,
     ToolCallItem,
     ToolCallRequest,
     ToolCallResponse,
@@ -33,6 +35,10 @@ class Cancellable(Protocol):
 
 class Abortable(Protocol):
     """What waits for the outcome of a call."""
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes of its request, where they are still held; else empty."""
 
     def abort(self, error: BaseException) -> None:
         """Ends it with an error."""
@@ -128,6 +134,30 @@ class Tracer(Protocol):
 
     def end(self, call: Any, *, ok: bool, duration_us: int) -> None:
         """Called once for each call that began, with its outcome and the microseconds that it took."""
+
+
+class CallObserver(Protocol):
+    """Is told more of calls than a tracer, while somebody watches them. There is none otherwise."""
+
+    def started(self, call: Any, request: Any) -> None:
+        """Called when a call was opened; ``request`` is what it asks for, None where that is not known."""
+
+    def moved(self, call: Any) -> None:
+        """Called when a call begins to wait, has waited, or was given to a worker."""
+
+    def told(self, call: Any, event: Progress | LogRecord) -> None:
+        """Called with what its tool reports on the way; from any thread."""
+
+    def ended(self, call: Any, *, ok: bool, duration_us: int, outcome: Any) -> None:
+        """Called once for each call that began.
+
+        Args:
+            call: The call.
+            ok: Whether it succeeded.
+            duration_us: Microseconds that it took.
+            outcome: What has ``result`` and ``error``; the bytes of a ToolCallResponse; the ErrorInfo or the exception
+                that it ended with; or None, where that is not known.
+        """
 
 
 @dataclass(frozen=True, slots=True)

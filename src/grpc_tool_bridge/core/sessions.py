@@ -169,6 +169,7 @@ class SessionStore:
         tools: Those that every session sees, by id.
         tool_bytes: What the tools of the hub and of all sessions count for.
         journal: Told of each change; None: nobody is.
+        on_change: Called with "started" or "ended", and the session, while somebody watches; None: nobody does.
     """
 
     def __init__(
@@ -191,6 +192,7 @@ class SessionStore:
         self.tools: dict[str, RegisteredTool] = {}
         self.tool_bytes = 0
         self.journal: Journal | None = None
+        self.on_change: Callable[[str, Session], None] | None = None
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -239,6 +241,8 @@ class SessionStore:
         self._ended.pop(session_id, None)
         if self.journal is not None:
             self.journal.append(Record("session-created", session_id, value=session))
+        if self.on_change is not None:
+            self.on_change("started", session)
         return session
 
     async def get_session(self, session_id: str) -> Session:
@@ -341,6 +345,8 @@ class SessionStore:
         error = session.ended = self._missing(session.id)
         if self.journal is not None:
             self.journal.append(Record("session-ended", session.id))
+        if self.on_change is not None:
+            self.on_change("ended", session)
         if session.variables is not None:
             session.variables.close(error)
         if session.memory is not None:

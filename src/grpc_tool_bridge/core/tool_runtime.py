@@ -14,6 +14,8 @@ from grpc_tool_bridge.errors import ToolExecutionError, error_from_info
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Answer,
     Ask,
+    LogRecord,
+    Progress,
     ToolCallRequest,
     ToolSpec,
     ToolStreamRequest,
@@ -36,6 +38,9 @@ class Calls(Protocol):
 
     def spec_of(self, session_id: str, tool_id: str) -> ToolSpec | None:
         """Returns the spec of a tool that a session sees."""
+
+    def told(self, call: HubCall, event: Progress | LogRecord) -> None:
+        """Takes what a tool reports on the way; from any thread."""
 
 
 class HubRuntime:
@@ -107,6 +112,10 @@ class HubRuntime:
     async def ask(self, question: Ask) -> Answer:
         """Asks whoever made the outermost call; raises UnimplementedError."""
         return await ask(self._call, question)
+
+    def told(self, event: Progress | LogRecord) -> None:
+        """Takes what the tool reports on the way; from any thread."""
+        self._calls.told(self._call, event)
 
     async def _fill(
         self, request: ToolCallRequest | ToolStreamRequest, args: tuple[Any, ...], kwargs: Mapping[str, Any]

@@ -2785,7 +2785,9 @@ class ListCallsRequest(google.protobuf.message.Message):
     session_id: builtins.str
     """Empty: those of every session."""
     include_arguments: builtins.bool
-    """Tells the arguments too, of those calls whose request the hub still holds."""
+    """Tells the arguments too, of those calls whose request the hub still holds, or all of whose arguments are plain
+    scalars. More than 64 KiB of one call are left out.
+    """
     def __init__(
         self,
         *,
@@ -2854,17 +2856,19 @@ class CallInfo(google.protobuf.message.Message):
     DURATION_US_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
     call_id: builtins.str
-    """The hub's own id of the call, unique while it runs."""
+    """The hub's own id of the call, unique while it runs. A run of an agent is a call, too: its id is the run's, unless
+    another call has that, and its tool_id is the agent's.
+    """
     session_id: builtins.str
     tool_id: builtins.str
     request_id: builtins.str
-    """As its caller gave it; may be empty."""
+    """As its caller gave it, of a stream its stream_id; may be empty."""
     parent_id: builtins.str
     """Of the call whose tool made this one, or of the run of an agent; empty for a call from outside."""
     worker_id: builtins.str
     """Who runs it; empty: the hub itself, or nobody yet."""
     state: builtins.str
-    """"waiting" (for a permit, or for a worker), "running", "done", "failed" or "cancelled"."""
+    """"waiting" (for a permit, a worker, a thread or a process), "running", "done", "failed" or "cancelled"."""
     time_left_ms: builtins.int
     """Time that is left until its deadline."""
     duration_us: builtins.int
@@ -2873,11 +2877,11 @@ class CallInfo(google.protobuf.message.Message):
     def started_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def progress(self) -> global___Progress:
-        """The last that its tool reported; absent where it reported none."""
+        """The last that its tool reported, where it runs in the hub's process; absent where it reported none."""
 
     @property
     def args(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[google.protobuf.any_pb2.Any]:
-        """With include_arguments."""
+        """With include_arguments, in a list and where a call starts."""
 
     @property
     def kwargs(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, google.protobuf.any_pb2.Any]: ...
@@ -2917,7 +2921,7 @@ class CancelCallRequest(google.protobuf.message.Message):
     call_id: builtins.str
     """As in CallInfo."""
     reason: builtins.str
-    """For its caller and the log; empty: "cancelled by an administrator"."""
+    """For its caller and the log, after "the call was cancelled by an administrator"; may be empty."""
     def __init__(
         self,
         *,
@@ -3049,12 +3053,12 @@ class AdminEvent(google.protobuf.message.Message):
     sequence: builtins.int
     """Rising by one for each event of this stream, those that were dropped included."""
     operation: builtins.str
-    """"started", "moved" (it began to run, went to a worker, or reported progress) or "ended" of a call; "connected",
-    "draining", "changed" (its tools) or "disconnected" of a worker; "started" or "ended" of a session; empty for a log
-    line.
+    """Of a call "started", "moved" (it began to wait or to run, went to a worker, or reported progress) or "ended"; of a
+    worker "connected", "draining", "changed" (its tools) or "disconnected"; of a session "started" or "ended"; empty for
+    a log line.
     """
     dropped: builtins.int
-    """Events before this one that this reader was too slow for."""
+    """Events between the one before and this one that this reader was too slow for."""
     @property
     def timestamp(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
@@ -3067,7 +3071,7 @@ class AdminEvent(google.protobuf.message.Message):
     def log(self) -> global___LogRecord: ...
     @property
     def result(self) -> google.protobuf.any_pb2.Any:
-        """With include_arguments, of a call that succeeded."""
+        """With include_arguments, of a call that succeeded, where it has at most 64 KiB."""
 
     def __init__(
         self,

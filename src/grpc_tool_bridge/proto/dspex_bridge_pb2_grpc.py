@@ -1024,8 +1024,9 @@ class SnakepitBridge(object):
 
 
 class ToolBridgeAdminStub(object):
-    """What goes on in the hub, for whoever runs it. Lists are sorted by id or age and paged: an answer has at most
-    `page_size` entries (0: 100; at most 1,000), and `next_page_token` asks for the rest; it is empty on the last page.
+    """What goes on in the hub, for whoever runs it. Lists are sorted by age, the oldest first, and paged: an answer has at
+    most `page_size` entries (0: 100; at most 1,000) and 1 MiB, and `next_page_token` asks for those that follow; it is empty
+    on the last page. An entry that is there all the time is listed exactly once, whatever comes and goes between two pages.
     """
 
     def __init__(self, channel):
@@ -1067,8 +1068,9 @@ class ToolBridgeAdminStub(object):
 
 
 class ToolBridgeAdminServicer(object):
-    """What goes on in the hub, for whoever runs it. Lists are sorted by id or age and paged: an answer has at most
-    `page_size` entries (0: 100; at most 1,000), and `next_page_token` asks for the rest; it is empty on the last page.
+    """What goes on in the hub, for whoever runs it. Lists are sorted by age, the oldest first, and paged: an answer has at
+    most `page_size` entries (0: 100; at most 1,000) and 1 MiB, and `next_page_token` asks for those that follow; it is empty
+    on the last page. An entry that is there all the time is listed exactly once, whatever comes and goes between two pages.
     """
 
     def ListSessions(self, request, context):
@@ -1098,7 +1100,7 @@ class ToolBridgeAdminServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListRuns(self, request, context):
-        """Runs of agents: under way, and over where their chunks are still kept.
+        """The runs of agents: under way, and over where their chunks are still kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -1153,8 +1155,9 @@ def add_ToolBridgeAdminServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ToolBridgeAdmin(object):
-    """What goes on in the hub, for whoever runs it. Lists are sorted by id or age and paged: an answer has at most
-    `page_size` entries (0: 100; at most 1,000), and `next_page_token` asks for the rest; it is empty on the last page.
+    """What goes on in the hub, for whoever runs it. Lists are sorted by age, the oldest first, and paged: an answer has at
+    most `page_size` entries (0: 100; at most 1,000) and 1 MiB, and `next_page_token` asks for those that follow; it is empty
+    on the last page. An entry that is there all the time is listed exactly once, whatever comes and goes between two pages.
     """
 
     @staticmethod

@@ -466,8 +466,9 @@ class SnakepitBridgeServicer(metaclass=abc.ABCMeta):
 def add_SnakepitBridgeServicer_to_server(servicer: SnakepitBridgeServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
 
 class ToolBridgeAdminStub:
-    """What goes on in the hub, for whoever runs it. Lists are sorted by id or age and paged: an answer has at most
-    `page_size` entries (0: 100; at most 1,000), and `next_page_token` asks for the rest; it is empty on the last page.
+    """What goes on in the hub, for whoever runs it. Lists are sorted by age, the oldest first, and paged: an answer has at
+    most `page_size` entries (0: 100; at most 1,000) and 1 MiB, and `next_page_token` asks for those that follow; it is empty
+    on the last page. An entry that is there all the time is listed exactly once, whatever comes and goes between two pages.
     """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
@@ -497,7 +498,7 @@ class ToolBridgeAdminStub:
         dspex_bridge_pb2.ListRunsRequest,
         dspex_bridge_pb2.ListRunsResponse,
     ]
-    """Runs of agents: under way, and over where their chunks are still kept."""
+    """The runs of agents: under way, and over where their chunks are still kept."""
 
     WatchEvents: grpc.UnaryStreamMultiCallable[
         dspex_bridge_pb2.WatchEventsRequest,
@@ -506,8 +507,9 @@ class ToolBridgeAdminStub:
     """What happens from now on. A reader that is too slow loses the oldest events, and is told how many (`dropped`)."""
 
 class ToolBridgeAdminAsyncStub:
-    """What goes on in the hub, for whoever runs it. Lists are sorted by id or age and paged: an answer has at most
-    `page_size` entries (0: 100; at most 1,000), and `next_page_token` asks for the rest; it is empty on the last page.
+    """What goes on in the hub, for whoever runs it. Lists are sorted by age, the oldest first, and paged: an answer has at
+    most `page_size` entries (0: 100; at most 1,000) and 1 MiB, and `next_page_token` asks for those that follow; it is empty
+    on the last page. An entry that is there all the time is listed exactly once, whatever comes and goes between two pages.
     """
 
     ListSessions: grpc.aio.UnaryUnaryMultiCallable[
@@ -536,7 +538,7 @@ class ToolBridgeAdminAsyncStub:
         dspex_bridge_pb2.ListRunsRequest,
         dspex_bridge_pb2.ListRunsResponse,
     ]
-    """Runs of agents: under way, and over where their chunks are still kept."""
+    """The runs of agents: under way, and over where their chunks are still kept."""
 
     WatchEvents: grpc.aio.UnaryStreamMultiCallable[
         dspex_bridge_pb2.WatchEventsRequest,
@@ -545,8 +547,9 @@ class ToolBridgeAdminAsyncStub:
     """What happens from now on. A reader that is too slow loses the oldest events, and is told how many (`dropped`)."""
 
 class ToolBridgeAdminServicer(metaclass=abc.ABCMeta):
-    """What goes on in the hub, for whoever runs it. Lists are sorted by id or age and paged: an answer has at most
-    `page_size` entries (0: 100; at most 1,000), and `next_page_token` asks for the rest; it is empty on the last page.
+    """What goes on in the hub, for whoever runs it. Lists are sorted by age, the oldest first, and paged: an answer has at
+    most `page_size` entries (0: 100; at most 1,000) and 1 MiB, and `next_page_token` asks for those that follow; it is empty
+    on the last page. An entry that is there all the time is listed exactly once, whatever comes and goes between two pages.
     """
 
     @abc.abstractmethod
@@ -585,7 +588,7 @@ class ToolBridgeAdminServicer(metaclass=abc.ABCMeta):
         request: dspex_bridge_pb2.ListRunsRequest,
         context: _ServicerContext,
     ) -> typing.Union[dspex_bridge_pb2.ListRunsResponse, collections.abc.Awaitable[dspex_bridge_pb2.ListRunsResponse]]:
-        """Runs of agents: under way, and over where their chunks are still kept."""
+        """The runs of agents: under way, and over where their chunks are still kept."""
 
     @abc.abstractmethod
     def WatchEvents(

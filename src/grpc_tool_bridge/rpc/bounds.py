@@ -27,6 +27,8 @@ MAX_TAGS = 100
 MAX_WANTED_TAGS = 32
 MAX_ADDRESS_CHARS = 2_048
 MAX_SIGNATURE_CHARS = 262_144
+# An id of any characters, written as base64.
+MAX_TOKEN_CHARS = 2_048
 
 # Specs of tools in one message, of either direction: as much as gRPC takes by default with room for what stands beside
 # them, and fewer nodes than a message may have (``MAX_MESSAGE_NODES``).
@@ -72,6 +74,10 @@ _BOUNDS: Mapping[str, Bound] = {
     "VariableMetadata.tags": replace(_BOUND, count=MAX_TAGS),
     "ListVariablesRequest.tags": replace(_BOUND, chars=MAX_NAME_CHARS + 1 + MAX_MAP_CHARS, count=MAX_WANTED_TAGS),
     "CreateReActAgentRequest.signature": replace(_BOUND, chars=MAX_SIGNATURE_CHARS),
+    "ListSessionsRequest.page_token": replace(_BOUND, chars=MAX_TOKEN_CHARS),
+    "ListWorkersRequest.page_token": replace(_BOUND, chars=MAX_TOKEN_CHARS),
+    "ListCallsRequest.page_token": replace(_BOUND, chars=MAX_TOKEN_CHARS),
+    "ListRunsRequest.page_token": replace(_BOUND, chars=MAX_TOKEN_CHARS),
 }
 # Weighed when they are registered, each by itself.
 _UNCHECKED = frozenset({"ToolSpec"})

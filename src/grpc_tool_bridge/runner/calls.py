@@ -241,6 +241,11 @@ class Call:
 
     # ------------------------------------------------------------------------------------- whether it has begun
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the tool waits for something before it begins, such as a permit, a thread or a worker."""
+        return bool(self._waits_for)
+
     def wait_for(self, what: object) -> None:
         """Notes what the tool has to wait for before it begins; its text is made where somebody is told."""
         self._waits_for = [what]

@@ -21,10 +21,11 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     InitializeSessionResponse,
     ToolSpec,
 )
-from grpc_tool_bridge.rpc.methods import METHODS, SERVICE_NAME, Method
+from grpc_tool_bridge.rpc.methods import METHODS, Method
 from grpc_tool_bridge.testing.running import Running, running_address
 from grpc_tool_bridge.transport.channel import message_options
 from grpc_tool_bridge.transport.proxies import channel_target
+from grpc_tool_bridge.transport.servicer import HubHandler
 from grpc_tool_bridge.transport.status import ERROR_KEY, status_of
 
 # A link holds its thread for as long as it is open; more calls than this at once wait for one.
@@ -216,7 +217,7 @@ class MockBridgeServer(Running):
         options = [*message_options(MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
         server = grpc.server(ThreadPoolExecutor(_THREADS, "mock-bridge-server"), options=options)
         handlers = {name: self._handler(method) for name, method in METHODS.items()}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
+        server.add_generic_rpc_handlers((HubHandler(handlers),))
         port = server.add_insecure_port(self._listen_at)
         server.start()
         self._address = f"{self._listen_at.rpartition(':')[0]}:{port}"

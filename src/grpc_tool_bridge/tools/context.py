@@ -168,6 +168,10 @@ class ToolContext:
     def _send(self, event: Progress | LogRecord) -> None:
         if self._emit is not None:
             self._emit(event)
+        # A hub wants to know, whether the caller asked or not; a worker has nobody to tell.
+        told = getattr(self._runtime, "told", None)
+        if told is not None:
+            told(event)
 
     # --------------------------------------------------------------------------------------------- the session
 

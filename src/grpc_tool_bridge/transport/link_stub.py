@@ -18,7 +18,6 @@ from grpc_tool_bridge.link.outbox import INITIAL_CREDIT
 from grpc_tool_bridge.link.status import is_transient
 from grpc_tool_bridge.link.streams import Endpoint
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LinkEvent, LinkStatus
-from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
 from grpc_tool_bridge.rpc.asks import ASK_FEATURE
 from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.nodes import NODE_BYTES, check_message
@@ -26,7 +25,7 @@ from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.frames import GrpcEndpoint
 from grpc_tool_bridge.transport.status import RpcError, as_rpc_error, from_link_status, from_rpc_error, rpc_error
-from grpc_tool_bridge.transport.stubs import Answerer, Answering
+from grpc_tool_bridge.transport.stubs import Answerer, Answering, HubStub
 
 # A hub's own lists, such as a page of tools, may have many small fields; what values hold does not count here.
 _MAX_ANSWER_NODES = 1_000_000
@@ -368,5 +367,5 @@ class LinkTransport(Dialer):
 
     def _fall_back(self) -> None:
         if isinstance(self._stub, LinkStub):
-            self._stub.delegate_to(SnakepitBridgeStub(self._plain.channel))
+            self._stub.delegate_to(HubStub(self._plain.channel))
         super()._fall_back()

@@ -1,4 +1,4 @@
-"""The gRPC server of a hub: its service, health, reflection, TLS and token."""
+"""The gRPC server of a hub: its services, health, reflection, TLS and token."""
 
 import asyncio
 import errno
@@ -17,7 +17,7 @@ from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.link.listener import LinkedHub, LinkServer
 from grpc_tool_bridge.rpc.authentication import BearerToken
 from grpc_tool_bridge.rpc.budgets import Budget
-from grpc_tool_bridge.rpc.methods import SERVICE_NAME
+from grpc_tool_bridge.rpc.methods import SERVICE_NAMES
 from grpc_tool_bridge.rpc.peers import Peers, peers_of
 from grpc_tool_bridge.transport import health, reflection
 from grpc_tool_bridge.transport.addresses import check_address, is_loopback, join_address, socket_path, split_address
@@ -87,7 +87,7 @@ class GrpcServer:
         open_reads = Reads(
             strangers, most, seconds=settings.hello_timeout, grace=OPEN_GRACE_SECONDS, at_once=MAX_OPEN_READS
         )
-        self._health = health.HealthService(("", SERVICE_NAME), open_reads, max_watches=settings.max_health_watches)
+        self._health = health.HealthService(("", *SERVICE_NAMES), open_reads, max_watches=settings.max_health_watches)
         self._loop: asyncio.AbstractEventLoop | None = None
         forks.watch(self)
 
@@ -118,7 +118,7 @@ class GrpcServer:
             link=link_behaviour(self._links.serve, self._reads),
             reads=self._reads,
         )
-        names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         self._server.add_generic_rpc_handlers(
             (service, self._health.handler(), reflection.reflection_handler(names, self._reads))
         )

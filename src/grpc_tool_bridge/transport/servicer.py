@@ -1,10 +1,10 @@
-"""The hub's methods as a gRPC service."""
+"""The hub's methods as gRPC services."""
 
 import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -24,7 +24,7 @@ from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.rpc.authentication import Authenticator, Principal
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.context import RequestContext, takes_context
-from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS, SERVICE_NAME, Method
+from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.peers import Peers
 from grpc_tool_bridge.rpc.request_reader import read_request
 from grpc_tool_bridge.rpc.session_defaults import SessionFacts, fact_metadata
@@ -47,7 +47,7 @@ def service_handler(
     link: Callable[[Any, Any], Awaitable[None]] | None = None,
     reads: Reads | None = None,
 ) -> grpc.GenericRpcHandler:
-    """Makes the handler that serves ``hub``: each method of the service is the hub's method of that name.
+    """Makes the handler that serves ``hub``: each method of its services is the hub's method of that name.
 
     To gRPC each takes a stream of requests, of which it reads one: so a call can be refused before its request was
     received. A caller sees no difference.
@@ -72,7 +72,22 @@ def service_handler(
         else:
             behaviour = _unary(method, function, reads, hub)
         handlers[name] = _handler_of_shape(method.response_streaming)(behaviour)
-    return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
+    return HubHandler(handlers)
+
+
+class HubHandler(grpc.GenericRpcHandler):
+    """Finds the handler of a method, whichever service of a hub it is of.
+
+    Args:
+        handlers: Of the methods, by name.
+    """
+
+    def __init__(self, handlers: Mapping[str, Any]) -> None:
+        self._by_path = {METHODS[name].path: handler for name, handler in handlers.items()}
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        """Returns the handler of one call; None: there is none."""
+        return self._by_path.get(details.method)
 
 
 def default_reads() -> Reads:

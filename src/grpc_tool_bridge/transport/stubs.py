@@ -1,4 +1,4 @@
-"""The generated stub over a channel."""
+"""The generated stubs over a channel."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -11,7 +11,7 @@ from grpc_tool_bridge.aio.loops import has_ended, lives_elsewhere, note_use, run
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.errors import ProtocolError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask
-from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
+from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub, ToolBridgeAdminStub
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection, close_stranded
 
 
@@ -43,6 +43,18 @@ class Answerer(Protocol):
             tool_id: What is called; empty where that is no single tool.
             fail: Called with the error where a question is not answered; ends the call.
         """
+
+
+class HubStub(SnakepitBridgeStub, ToolBridgeAdminStub):
+    """The methods of all services of a hub, by their names.
+
+    Args:
+        channel: Where to.
+    """
+
+    def __init__(self, channel: Any) -> None:
+        SnakepitBridgeStub.__init__(self, channel)
+        ToolBridgeAdminStub.__init__(self, channel)
 
 
 class Transport(Protocol):
@@ -157,7 +169,7 @@ class RpcTransport(Unlinked):
             self._channel = self._target.open()
             token = self._target.token
             authorized: Any = AuthorizedChannel(self._channel, token) if token is not None else self._channel
-            self._stub = SnakepitBridgeStub(authorized)
+            self._stub = HubStub(authorized)
             self._loop = loop
             if loop is not None:
                 note_use(loop)
@@ -174,7 +186,7 @@ class RpcTransport(Unlinked):
         # gRPC itself would read freed memory, which may end the process.
         if channel.get_state() is grpc.ChannelConnectivity.SHUTDOWN:
             raise ProtocolError("the channel that was given is closed; give one that is open")
-        self._stub, self._loop = SnakepitBridgeStub(channel), home
+        self._stub, self._loop = HubStub(channel), home
 
     def _abandon(self) -> None:
         """Gives up a channel whose event loop has ended."""

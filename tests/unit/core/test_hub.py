@@ -365,6 +365,7 @@ async def test_health_follows_the_hubs_life() -> None:
     assert await health() == status.NOT_SERVING
     await hub.start()
     assert await health() == await health(SERVICE_NAME) == status.SERVING
+    assert await health("dspex.bridge.ToolBridgeAdmin") == status.SERVING
     assert await health("another") == status.UNKNOWN
     await hub.drain(0)
     assert await health() == status.NOT_SERVING

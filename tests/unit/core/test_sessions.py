@@ -305,3 +305,14 @@ async def test_very_many_sessions_end_one_at_a_time_while_others_have_their_turn
     store.find("b")
     assert list(expiring) == [True]
     assert [session.id for session in store.sessions()] == ["b"]
+
+
+async def test_whoever_watches_is_told_of_sessions_that_start_and_end() -> None:
+    store = SessionStore()
+    seen: list[tuple[str, str, dict[str, str]]] = []
+    store.on_change = lambda change, session: seen.append((change, session.id, dict(session.metadata)))
+    await store.create_session("s", {"k": "v"})
+    await store.cleanup_session("s")
+    store.on_change = None
+    await store.create_session("s")
+    assert seen == [("started", "s", {"k": "v"}), ("ended", "s", {"k": "v"})]

@@ -1,9 +1,9 @@
-"""The methods of the service, as the contract lists them."""
+"""The methods of the services, as the contract lists them."""
 
 import pytest
 
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.rpc.methods import METHODS, SERVICE_NAME
+from grpc_tool_bridge.rpc.methods import METHODS, SERVICE_NAME, SERVICE_NAMES
 
 UNARY = [
     "InitializeSession",
@@ -23,8 +23,13 @@ UNARY = [
     "CancelAgentRun",
     "HealthCheck",
     "GetMetrics",
+    "ListSessions",
+    "ListWorkers",
+    "ListCalls",
+    "CancelCall",
+    "ListRuns",
 ]
-SERVER_STREAMING = ["WatchSessionTools", "StreamTool", "WatchSessionVariables", "ExecuteAgent"]
+SERVER_STREAMING = ["WatchSessionTools", "StreamTool", "WatchSessionVariables", "ExecuteAgent", "WatchEvents"]
 
 
 def test_every_method_of_the_contract_is_there_with_its_shape() -> None:
@@ -51,6 +56,8 @@ def test_a_method_knows_its_path_and_messages() -> None:
     method = METHODS["ExecuteTool"]
     assert method.path == "/dspex.bridge.SnakepitBridge/ExecuteTool"
     assert (method.request, method.response) == (pb.ToolCallRequest, pb.ToolCallResponse)
+    assert METHODS["ListCalls"].path == "/dspex.bridge.ToolBridgeAdmin/ListCalls"
+    assert SERVICE_NAMES == (SERVICE_NAME, "dspex.bridge.ToolBridgeAdmin")
     assert SERVICE_NAME == "dspex.bridge.SnakepitBridge"
 
 

@@ -92,6 +92,19 @@ async def test_progress_is_sent_where_somebody_asked_for_it() -> None:
     make().progress(1)
 
 
+async def test_a_hub_is_told_whether_somebody_asked_or_not() -> None:
+    told: list[Any] = []
+
+    class Hub(Runtime):
+        def told(self, event: Any) -> None:
+            told.append(event)
+
+    emitted: list[Any] = []
+    make(runtime=Hub()).progress(1)
+    make(runtime=Hub(), emitted=emitted).log("it went")
+    assert told == [Progress(current=1), *emitted]
+
+
 async def test_a_log_line_goes_to_the_log_here_and_to_who_asked(caplog: pytest.LogCaptureFixture) -> None:
     emitted: list[Any] = []
     with caplog.at_level(logging.DEBUG, "grpc_tool_bridge.tool"):

@@ -16,6 +16,7 @@ from grpc_tool_bridge.rpc.authentication import BearerToken
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.transport.servicer import AuthenticationInterceptor, service_handler
 from grpc_tool_bridge.transport.status import from_rpc_error
+from grpc_tool_bridge.transport.stubs import HubStub
 from support.hubs import SomeHub
 from support.waiting import until
 
@@ -256,3 +257,22 @@ async def test_a_token_of_bytes_is_compared_as_well() -> None:
         invocation_metadata = (("authorization", b"Bearer hush"),)
 
     assert await AuthenticationInterceptor(BearerToken("hush")).intercept_service(continuation, Details()) is passed
+
+
+async def test_methods_of_both_services_are_found_by_their_paths(serve: Serve, hub: Any) -> None:
+    async def list_runs(request: pb.ListRunsRequest) -> pb.ListRunsResponse:
+        return pb.ListRunsResponse(next_page_token=request.session_id)
+
+    hub.list_runs = list_runs
+    channel = await serve(raw=True)
+    stub: Any = HubStub(channel)
+    assert (await stub.ExecuteTool(pb.ToolCallRequest())).success
+    assert (await stub.ListRuns(pb.ListRunsRequest(session_id="s"))).next_page_token == "s"
+    for call in (
+        stub.ListCalls(pb.ListCallsRequest()),
+        channel.unary_unary("/dspex.bridge.SnakepitBridge/ListRuns")(b""),
+        channel.unary_unary("/dspex.bridge.Other/ListRuns")(b""),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -1,4 +1,4 @@
-"""The generated stub over a channel."""
+"""The generated stubs over a channel."""
 
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 
 from grpc_tool_bridge.errors import ProtocolError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
+from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub, ToolBridgeAdminStub
 from grpc_tool_bridge.transport import stubs as client_stub
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
 from grpc_tool_bridge.transport.stubs import RpcTransport, close_stream
@@ -20,6 +20,7 @@ async def test_a_stub_over_a_connection_is_made_when_it_is_first_used_and_kept()
     assert transport._channel is None
     stub = transport.stub
     assert isinstance(stub, SnakepitBridgeStub)
+    assert isinstance(stub, ToolBridgeAdminStub)
     assert transport.stub is stub
     await transport.close()
 
@@ -57,7 +58,7 @@ def test_a_stub_can_be_replaced_before_there_is_a_channel() -> None:
 
 async def test_a_token_is_bound_to_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
-    monkeypatch.setattr(client_stub, "SnakepitBridgeStub", given.append)
+    monkeypatch.setattr(client_stub, "HubStub", given.append)
     transport = RpcTransport(Connection(address="localhost:1", token="hush"))
     assert transport.stub is None
     assert isinstance(given[0], AuthorizedChannel)

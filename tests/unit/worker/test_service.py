@@ -9,8 +9,10 @@ import pytest
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import AlreadyExistsError, CallCancelledError
+from grpc_tool_bridge.link.server import served_methods
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolStreamChunk, ToolStreamRequest
 from grpc_tool_bridge.rpc.context import RequestContext
+from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.tools.context import ToolContext, ToolRuntime
 from grpc_tool_bridge.tools.tool import tool
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
@@ -232,3 +234,9 @@ class TestStreams:
         with pytest.raises(asyncio.CancelledError):
             await soon(task)
         assert not hanging.waiting
+
+
+def test_it_serves_nothing_of_the_admin_service() -> None:
+    admin = {name for name, method in METHODS.items() if method.path.startswith("/dspex.bridge.ToolBridgeAdmin/")}
+    assert len(admin) == 6
+    assert not served_methods(make(add)).keys() & admin

@@ -6,7 +6,7 @@ A run is a call of the hub, so that the calls of its tools are nested calls.
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -116,6 +116,11 @@ class Agents:
     def active(self) -> int:
         """Runs that are under way."""
         return len(self._tasks)
+
+    def runs(self) -> Iterator[Run]:
+        """Lists the runs of all sessions, those that are over but kept included; they may come and go meanwhile."""
+        for state in list(self._of.values()):
+            yield from list(state.runs.values())
 
     @property
     def held_bytes(self) -> int:
@@ -289,9 +294,11 @@ class Agents:
         runs = self.of(session).runs
         self._make_room(session, runs)
         timeout_ms = request.timeout_ms or int(settings.agent_timeout * 1000)
-        call = executor.admission.open(session, agent.tool, context, timeout_ms=timeout_ms)
+        call = executor.admission.make(session, agent.tool, context, timeout_ms=timeout_ms)
+        call.run_id = call.request_id = request.run_id or uuid.uuid4().hex
+        executor.admission.begin(call, context)
         run = Run(
-            request.run_id or uuid.uuid4().hex,
+            call.run_id,
             agent.id,
             call,
             digest=_asked(request),
@@ -347,7 +354,8 @@ class Agents:
             if call.cancelled_from_outside():
                 raise
         finally:
-            executor.admission.end(call, permits, ok=run.succeeded, streamed=True)
+            outcome = pb.ErrorInfo(type=run.error_type) if run.over else error
+            executor.admission.end(call, permits, ok=run.succeeded, streamed=True, outcome=outcome)
             run.fail(error)
 
 

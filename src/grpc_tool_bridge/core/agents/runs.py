@@ -93,6 +93,7 @@ class Run:
         run_id, agent_id, call, digest: As given.
         over: Whether its last chunk is there.
         succeeded: Whether that is a result.
+        error_type: Of the error that it ended with; empty where it has none.
         readers: Those who read it now.
         held: Bytes of its chunks that are kept.
     """
@@ -115,6 +116,7 @@ class Run:
         self.digest = digest
         self.over = False
         self.succeeded = False
+        self.error_type = ""
         self.readers = 0
         # Serialized, each with whether it is the last.
         self._chunks: deque[tuple[bytes, bool]] = deque()
@@ -178,6 +180,7 @@ class Run:
         if is_last:
             self.over = True
             self.succeeded = chunk.HasField("result")
+            self.error_type = chunk.error.type
             if not self._forgotten:
                 self._memory.note_over(self)
             if not self.readers:

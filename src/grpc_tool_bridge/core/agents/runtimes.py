@@ -84,6 +84,9 @@ class AgentRuntimes:
                 continue
             remote = WorkerCall(call, streaming=True, prefix=EXECUTE_AGENT)
             call.worker = worker
+            observer = self._workers.dispatcher.observer
+            if observer is not None:
+                observer.moved(call)
             try:
                 worker.link.start(remote, request.SerializeToString())
                 while (data := await remote.read()) is not None:

@@ -9,6 +9,7 @@ from typing import Protocol
 from grpc_tool_bridge.aio.eager import EagerTasks
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.interfaces import CallObserver
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, nobody_runs
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import ResourceExhaustedError, UnavailableError
@@ -42,10 +43,14 @@ class Dispatcher:
     Args:
         settings: The hub's.
         may_return: Tells whether a worker may come back that offered a tool; its calls wait then.
+
+    Attributes:
+        observer: Told of calls that begin to wait or were given to a worker; None: nobody is.
     """
 
     def __init__(self, settings: Settings, may_return: Callable[[RegisteredTool], bool]) -> None:
         self.settings = settings
+        self.observer: CallObserver | None = None
         self._may_return = may_return
         # Of the tools whose calls wait, in the order of their turns.
         self._waiting: dict[Crew, None] = {}
@@ -83,6 +88,8 @@ class Dispatcher:
             worker = crew.choose(call) or await self._wait(call, crew, began=losses > 0)
             remote = WorkerCall(call, streaming=False)
             call.worker = worker
+            if self.observer is not None:
+                self.observer.moved(call)
             try:
                 worker.link.start(remote, payload)
                 return await remote.answer()
@@ -102,6 +109,8 @@ class Dispatcher:
             worker = crew.choose(call) or await self._wait(call, crew, began=losses > 0)
             remote = WorkerCall(call, streaming=True)
             call.worker = worker
+            if self.observer is not None:
+                self.observer.moved(call)
             link = worker.link
             try:
                 link.start(remote, payload)
@@ -145,6 +154,8 @@ class Dispatcher:
         self._follow(workers)
         if not began:
             call.wait_for("a worker, all of which are busy" if workers else "a worker to come back")
+            if self.observer is not None:
+                self.observer.moved(call)
         try:
             worker = await place.worker
         except asyncio.CancelledError:

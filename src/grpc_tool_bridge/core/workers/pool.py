@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from weakref import WeakSet
 
@@ -43,12 +43,15 @@ class WorkerPool:
 
     Attributes:
         dispatcher: Gives calls to them.
+        on_change: Called with "connected", "changed" (its tools), "draining" or "disconnected", and the worker, while
+            somebody watches; None: nobody does.
     """
 
     def __init__(self, registry: ToolRegistry) -> None:
         self._registry = registry
         self._settings: Settings = registry.store.settings
         self._workers: dict[WorkerLink, Worker] = {}
+        self.on_change: Callable[[str, Worker], None] | None = None
         self.dispatcher = Dispatcher(self._settings, lambda tool: tool in self._orphans)
         # Tools whose last worker was lost, until they are dropped.
         self._orphans: dict[RegisteredTool, _Left] = {}
@@ -118,6 +121,7 @@ class WorkerPool:
         added = offer(self._registry, self.dispatcher, request.session_id, offered, worker, in_place_of=before)
         # A call that it never ends holds memory, however many it says it takes.
         worker.capacity = min(request.capacity or worker.capacity, self._settings.max_link_calls)
+        is_new = link not in self._workers
         self._workers[link] = worker
         worker.tools.update(added)
         for tool in added:
@@ -135,6 +139,7 @@ class WorkerPool:
             self._watching = True
             self._tasks.spawn(self._watch(), "watch workers")
         self.dispatcher.serve_waiting()
+        self._note("connected" if is_new else "changed", worker)
         return added
 
     def unregister(self, link: WorkerLink, session_id: str, tool_ids: Collection[str]) -> list[str]:
@@ -148,6 +153,7 @@ class WorkerPool:
         for tool in tools:
             self._withdraw(worker, tool)
         self._drop([tool for tool in tools if not workers_of(tool)])
+        self._note("changed", worker)
         return [tool.id for tool in tools]
 
     def offers(self, link: WorkerLink) -> bool:
@@ -163,6 +169,7 @@ class WorkerPool:
             return
         _log.info("worker %s drains", worker.id)
         self._retire(worker)
+        self._note("draining", worker)
         link.on_writable = partial(self._release_idle, worker)
         self._release_idle(worker)
 
@@ -181,15 +188,20 @@ class WorkerPool:
             if not worker.gone:
                 self._throttled.warning("worker %s disconnected: %s", worker.id, why)
             self._retire(worker)
+            self._note("disconnected", worker)
         in_slices(tell, calls)
 
     def session_ended(self, session: Session) -> None:
         """Forgets the tools of a session that has ended."""
+        changed: dict[Worker, None] = {}
         for tool in (session.tools or {}).values():
             for worker in list(workers_of(tool)):
                 self._withdraw(worker, tool)
+                changed[worker] = None
             self._keep(tool)
             self._refuse_waiting(tool)
+        for worker in changed:
+            self._note("changed", worker)
 
     def _retire(self, worker: Worker) -> None:
         worker.gone = True
@@ -235,6 +247,11 @@ class WorkerPool:
         if not worker.active and self._workers.get(worker.link) is worker:
             del self._workers[worker.link]
             worker.link.release()
+            self._note("disconnected", worker)
+
+    def _note(self, change: str, worker: Worker) -> None:
+        if self.on_change is not None:
+            self.on_change(change, worker)
 
     # ------------------------------------------------------------------------------------------ signs of life
 

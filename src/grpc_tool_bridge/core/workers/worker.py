@@ -1,5 +1,6 @@
 """One worker that has dialled in."""
 
+import time
 from collections.abc import Callable, Collection
 from typing import Protocol
 
@@ -23,6 +24,10 @@ class WorkerLink(Protocol):
     @property
     def features(self) -> Collection[str]:
         """What the worker says that it can do besides running tools."""
+
+    @property
+    def peer(self) -> str:
+        """What the worker calls itself, for logs."""
 
     @property
     def open_calls(self) -> int:
@@ -66,6 +71,7 @@ class Worker:
         reserved: Calls that are about to be sent.
         runs_agents: Whether it is an agent runtime, too.
         missed: Pings in a row that it has not answered.
+        connected_at: Seconds since the epoch.
     """
 
     def __init__(self, worker_id: str, link: WorkerLink) -> None:
@@ -78,6 +84,7 @@ class Worker:
         self.reserved = 0
         self.runs_agents = AGENTS_FEATURE in link.features
         self.missed = 0
+        self.connected_at = time.time()
 
     @property
     def active(self) -> int:

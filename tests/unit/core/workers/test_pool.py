@@ -46,6 +46,7 @@ class FakeLink:
 
     features: tuple[str, ...] = ()
     on_writable: Callable[[], None] | None = None
+    peer = "fake"
 
     def __init__(self, pool: WorkerPool) -> None:
         self._pool = pool
@@ -829,3 +830,68 @@ class TestRegistering:
         with pytest.raises(SessionError):
             world.worker("t", session_id="nobody's")
         assert not len(world.pool)
+
+
+# ------------------------------------------------------------------------------------------------- who watches them
+
+
+@pytest.fixture
+def changes(world: World) -> list[tuple[str, str]]:
+    """What the pool tells of its workers."""
+    seen: list[tuple[str, str]] = []
+    world.pool.on_change = lambda change, worker: seen.append((change, worker.id))
+    return seen
+
+
+async def test_whoever_watches_is_told_how_a_worker_comes_and_goes(
+    world: World, changes: list[tuple[str, str]]
+) -> None:
+    link = world.worker("add", name="w")
+    world.offer(link, "more")
+    world.pool.unregister(link, "", ["more"])
+    world.pool.on_drain(link)
+    world.pool.on_disconnect(link, "its link ended")
+    assert changes == [
+        ("connected", "w"),
+        ("changed", "w"),
+        ("changed", "w"),
+        ("draining", "w"),
+        ("disconnected", "w"),
+    ]
+
+
+async def test_whoever_watches_is_told_of_a_worker_that_was_lost_and_of_one_that_takes_its_place(
+    world: World, changes: list[tuple[str, str]]
+) -> None:
+    world.worker("add", name="w")
+    link = world.worker("add", name="w")
+    world.pool.on_disconnect(link, "it was lost")
+    assert changes == [("connected", "w"), ("disconnected", "w"), ("connected", "w"), ("disconnected", "w")]
+
+
+async def test_whoever_watches_is_told_where_a_session_takes_its_tools_along(
+    world: World, changes: list[tuple[str, str]]
+) -> None:
+    world.worker("add", "more", name="w", session_id="s")
+    world.pool.session_ended(world.session)
+    assert changes == [("connected", "w"), ("changed", "w")]
+
+
+async def test_whoever_watches_is_told_of_calls_that_wait_for_a_worker_and_get_one(world: World) -> None:
+    told: list[tuple[bool, bool]] = []
+
+    class Observer:
+        def moved(self, call: Any) -> None:
+            told.append((call.is_waiting, call.worker is not None))
+
+    observer: Any = Observer()
+    world.pool.dispatcher.observer = observer
+    link = world.worker("add", capacity=1)
+    first, second = await world.begin("add"), await world.begin("add")
+    assert told == [(False, True), (True, False)]
+    link.reply()
+    await soon(first)
+    await until(lambda: link.open)
+    link.reply()
+    await soon(second)
+    assert told[2:] == [(False, True)]

@@ -1,0 +1,208 @@
+"""What ``admin`` prints of a hub: rows and lines for people, facts for programs."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from grpc_tool_bridge.cli import jsonvalues
+from grpc_tool_bridge.client.admin import CallStatus, HubEvent
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress, RunInfo, SessionInfo, WorkerInfo
+
+# Of the arguments or the result of one call; --json gives all.
+_SHOWN_CHARS = 200
+# Names of a worker's tools in a table.
+_SHOWN_TOOLS = 5
+
+SESSION_COLUMNS = ("session", "started", "last used", "tools", "variables", "active calls", "metadata")
+WORKER_COLUMNS = ("worker", "state", "calls", "capacity", "connected", "tools", "peer")
+CALL_COLUMNS = ("call", "session", "tool", "state", "worker", "parent", "started", "seconds left", "progress")
+RUN_COLUMNS = ("run", "agent", "session", "state", "started", "chunks", "readers")
+
+
+def event_text(event: HubEvent) -> str:
+    """Writes what has happened, in one line."""
+    match event.subject:
+        case CallStatus() as call:
+            text = f"{call.call_id} {call.tool_id} of {call.session_id}: {_call_text(call)}"
+            if call.args or call.kwargs:
+                text += f" ({arguments_text(call)})"
+            return text if event.result is None else f"{text} = {_short(jsonvalues.dumps(event.result))}"
+        case WorkerInfo() as worker:
+            tools = "1 tool" if worker.tool_count == 1 else f"{worker.tool_count} tools"
+            return f"{worker.worker_id}: {tools} ({_tools_text(worker)})"
+        case SessionInfo() as session:
+            return f"{session.session_id} {_pairs(session.metadata)}"
+        case LogRecord() as line:
+            return f"{line.level} {line.logger}: {line.message} {_pairs(line.fields)}"
+
+
+def _call_text(call: CallStatus) -> str:
+    text = call.state
+    if call.worker_id:
+        text += f" on {call.worker_id}"
+    if call.duration is not None:
+        return f"{text} after {call.duration:.3f} s" + (f", {_error_text(call)}" if call.error else "")
+    return text + (f", {_progress_text(call.progress)}" if call.progress else "")
+
+
+def _error_text(call: CallStatus) -> str:
+    error = call.error
+    return "" if error is None else f"{error.type}: {error.message}" if error.message else error.type
+
+
+def _progress_text(progress: Progress | None) -> str:
+    if progress is None:
+        return ""
+    end = f" of {progress.total:g}" if progress.total else ""
+    return f"{progress.current:g}{end} {progress.message}".rstrip()
+
+
+def arguments_text(call: CallStatus) -> str:
+    """Writes the arguments of a call, shortened where they are long."""
+    given = [jsonvalues.dumps(value) for value in call.args]
+    given += [f"{name}={jsonvalues.dumps(value)}" for name, value in call.kwargs.items()]
+    return _short(", ".join(given))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
+
+
+def _tools_text(worker: WorkerInfo) -> str:
+    named = ", ".join(worker.tools[:_SHOWN_TOOLS])
+    return named if worker.tool_count <= _SHOWN_TOOLS else f"{named}, …"
+
+
+def _pairs(texts: Any) -> str:
+    return " ".join(f"{key}={value}" for key, value in sorted(texts.items()))
+
+
+def _local(timestamp: Timestamp) -> str:
+    return _local_time(timestamp.ToDatetime(UTC))
+
+
+def _local_time(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def session_row(session: SessionInfo) -> list[Any]:
+    """Makes the row of a session."""
+    times = [_local(session.created_at), _local(session.last_activity)]
+    counts = [session.tool_count, session.variable_count, session.active_operations]
+    return [session.session_id, *times, *counts, _pairs(session.metadata)]
+
+
+def session_facts(session: SessionInfo) -> dict[str, Any]:
+    """Describes a session for programs."""
+    return {
+        "session_id": session.session_id,
+        "created_at": session.created_at.ToJsonString(),
+        "last_activity": session.last_activity.ToJsonString(),
+        "tool_count": session.tool_count,
+        "variable_count": session.variable_count,
+        "active_operations": session.active_operations,
+        "metadata": dict(session.metadata),
+    }
+
+
+def worker_row(worker: WorkerInfo) -> list[Any]:
+    """Makes the row of a worker."""
+    tools = f"{worker.tool_count}: {_tools_text(worker)}"
+    counts = [worker.active_calls, worker.capacity]
+    return [worker.worker_id, worker.state, *counts, _local(worker.connected_at), tools, worker.peer]
+
+
+def worker_facts(worker: WorkerInfo) -> dict[str, Any]:
+    """Describes a worker for programs."""
+    return {
+        "worker_id": worker.worker_id,
+        "state": worker.state,
+        "capacity": worker.capacity,
+        "active_calls": worker.active_calls,
+        "connected_at": worker.connected_at.ToJsonString(),
+        "tools": list(worker.tools),
+        "tool_count": worker.tool_count,
+        "peer": worker.peer,
+    }
+
+
+def call_row(call: CallStatus) -> list[Any]:
+    """Makes the row of a call, without its arguments."""
+    where = [call.call_id, call.session_id, call.tool_id, call.state, call.worker_id, call.parent_id]
+    return [*where, _local_time(call.started_at), round(call.time_left, 1), _progress_text(call.progress)]
+
+
+def call_facts(call: CallStatus, *, with_arguments: bool) -> dict[str, Any]:
+    """Describes a call for programs."""
+    facts: dict[str, Any] = {
+        "call_id": call.call_id,
+        "session_id": call.session_id,
+        "tool_id": call.tool_id,
+        "request_id": call.request_id,
+        "parent_id": call.parent_id,
+        "worker_id": call.worker_id,
+        "state": call.state,
+        "started_at": call.started_at.isoformat(),
+        "time_left": call.time_left,
+        "progress": None,
+    }
+    if call.progress is not None:
+        progress = call.progress
+        facts["progress"] = {"current": progress.current, "total": progress.total, "message": progress.message}
+    if with_arguments:
+        facts |= {"args": list(call.args), "kwargs": call.kwargs}
+    if call.duration is not None:
+        facts["duration"] = call.duration
+    if call.error is not None:
+        facts["error"] = {"type": call.error.type, "message": call.error.message}
+    return facts
+
+
+def run_row(run: RunInfo) -> list[Any]:
+    """Makes the row of a run."""
+    return [run.run_id, run.agent_id, run.session_id, run.state, _local(run.started_at), run.chunks, run.readers]
+
+
+def run_facts(run: RunInfo) -> dict[str, Any]:
+    """Describes a run for programs."""
+    return {
+        "run_id": run.run_id,
+        "agent_id": run.agent_id,
+        "session_id": run.session_id,
+        "state": run.state,
+        "started_at": run.started_at.ToJsonString(),
+        "chunks": run.chunks,
+        "readers": run.readers,
+    }
+
+
+def event_facts(event: HubEvent, *, with_arguments: bool) -> dict[str, Any]:
+    """Describes an event for programs."""
+    facts = {
+        "sequence": event.sequence,
+        "dropped": event.dropped,
+        "timestamp": event.timestamp.isoformat(),
+        "kind": event.kind,
+        "operation": event.operation,
+        event.kind: _subject_facts(event, with_arguments=with_arguments),
+    }
+    return facts | {"result": event.result} if event.result is not None else facts
+
+
+def _subject_facts(event: HubEvent, *, with_arguments: bool) -> dict[str, Any]:
+    match event.subject:
+        case CallStatus() as call:
+            return call_facts(call, with_arguments=with_arguments)
+        case WorkerInfo() as worker:
+            return worker_facts(worker)
+        case SessionInfo() as session:
+            return session_facts(session)
+        case LogRecord() as line:
+            return {
+                "level": line.level,
+                "logger": line.logger,
+                "message": line.message,
+                "fields": dict(line.fields),
+                "timestamp": line.timestamp.ToJsonString(),
+            }

@@ -1,0 +1,132 @@
+"""What goes on in a hub, for whoever runs it: lists of its sessions, workers, calls and runs, and an end to a call."""
+
+import logging
+from collections.abc import Iterator
+
+from grpc_tool_bridge.core import infos
+from grpc_tool_bridge.core.agents.agents import Agents
+from grpc_tool_bridge.core.agents.runs import Run
+from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.infos import CallIds
+from grpc_tool_bridge.core.pages import page_of
+from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.workers.pool import WorkerPool
+from grpc_tool_bridge.errors import CallCancelledError, NotFoundError, ToolBridgeError, ValidationError, error_info
+from grpc_tool_bridge.errors.throttled_log import ThrottledLog
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.bounds import check_request, shown
+
+_log = logging.getLogger(__name__)
+
+
+class Admin:
+    """The unary methods of the service ToolBridgeAdmin.
+
+    Args:
+        registry: The tools, and by it the sessions.
+        workers: The workers.
+        agents: The agents, and their runs.
+        ids: The ids of calls.
+    """
+
+    def __init__(self, registry: ToolRegistry, workers: WorkerPool, agents: Agents, ids: CallIds) -> None:
+        self._registry = registry
+        self._store = registry.store
+        self._workers = workers
+        self._agents = agents
+        self._ids = ids
+        # A peer can cause its lines as often as it likes.
+        self._throttled = ThrottledLog(_log)
+
+    async def list_sessions(self, request: pb.ListSessionsRequest) -> pb.ListSessionsResponse:
+        """Lists the sessions, the oldest first."""
+        check_request(request)
+        page = await page_of(
+            self._store.sessions(),
+            lambda session: (session.created_at, session.id),
+            lambda session: infos.session_info(session, self._registry) if session.ended is None else None,
+            what="sessions",
+            token=request.page_token,
+            size=request.page_size,
+        )
+        return pb.ListSessionsResponse(sessions=page.entries, next_page_token=page.next_token)
+
+    async def list_workers(self, request: pb.ListWorkersRequest) -> pb.ListWorkersResponse:
+        """Lists the workers that are connected, the oldest first."""
+        check_request(request)
+        page = await page_of(
+            self._workers.workers(),
+            lambda worker: (worker.connected_at, worker.id),
+            infos.worker_info,
+            what="workers",
+            token=request.page_token,
+            size=request.page_size,
+        )
+        return pb.ListWorkersResponse(workers=page.entries, next_page_token=page.next_token)
+
+    async def list_calls(self, request: pb.ListCallsRequest) -> pb.ListCallsResponse:
+        """Lists the calls that wait or run, the oldest first."""
+        check_request(request)
+
+        def write(call: HubCall) -> pb.CallInfo | None:
+            if call.over:
+                return None
+            info = infos.call_info(call, self._ids)
+            if request.include_arguments:
+                infos.put_held_arguments(info, call)
+            return info
+
+        page = await page_of(
+            self._calls(request.session_id),
+            lambda call: (call.opened_at, self._ids.of(call)),
+            write,
+            what="calls",
+            token=request.page_token,
+            size=request.page_size,
+        )
+        return pb.ListCallsResponse(calls=page.entries, next_page_token=page.next_token)
+
+    def _calls(self, session_id: str) -> Iterator[HubCall]:
+        """Goes through the calls of one session, or of all; they may come and go meanwhile."""
+        for session in [self._store.peek(session_id)] if session_id else self._store.sessions():
+            for call in tuple(session.calls or ()):
+                assert isinstance(call, HubCall)  # noqa: S101 - a hub's session has no others
+                if not call.over:
+                    yield call
+
+    async def list_runs(self, request: pb.ListRunsRequest) -> pb.ListRunsResponse:
+        """Lists the runs of agents, the oldest first."""
+        check_request(request)
+        wanted = self._store.peek(request.session_id) if request.session_id else None
+
+        def place(run: Run) -> tuple[float, str]:
+            return run.call.opened_at, self._ids.of(run.call)
+
+        page = await page_of(
+            (run for run in self._agents.runs() if wanted is None or run.call.session is wanted),
+            place,
+            infos.run_info,
+            what="runs",
+            token=request.page_token,
+            size=request.page_size,
+        )
+        return pb.ListRunsResponse(runs=page.entries, next_page_token=page.next_token)
+
+    async def cancel_call(self, request: pb.CancelCallRequest) -> pb.StatusResponse:
+        """Cancels a call, with those that its tool has made."""
+        try:
+            check_request(request)
+            if not request.call_id:
+                raise ValidationError("call_id is empty; it is an id that ListCalls or WatchEvents gave")
+            call = self._ids.find(request.call_id)
+            if call is None:
+                raise NotFoundError(
+                    f"no call {shown(request.call_id)} waits or runs; it may have ended, list the calls again"
+                )
+            why = f": {request.reason}" if request.reason else ""
+            call.cancel(CallCancelledError(f"the call was cancelled by an administrator{why}"))
+        except ToolBridgeError as error:
+            return pb.StatusResponse(message=error.message, error=error_info(error))
+        said = f": {shown(request.reason)}" if request.reason else ""
+        self._throttled.warning("call %s of %s was cancelled by an administrator%s", call.call_id, call.tool.name, said)
+        return pb.StatusResponse(success=True, message=f"call {call.call_id} of {call.tool.name} is cancelled")

@@ -1,0 +1,278 @@
+"""What happens in a hub, as it happens, for whoever watches it.
+
+Nobody watches most of the time, and then nothing of the hub knows of this module: it observes calls, workers, sessions
+and the log only while there is a watcher. A watcher that is slow loses the oldest events, and holds up nobody.
+"""
+
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Collection
+from typing import Any
+
+from google.protobuf.message import Message
+
+from grpc_tool_bridge.aio.notifier import Notifier
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core import infos
+from grpc_tool_bridge.core.admission import Admission
+from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.infos import CallIds
+from grpc_tool_bridge.core.log_lines import LogLines
+from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.sessions import Session
+from grpc_tool_bridge.core.workers.pool import WorkerPool
+from grpc_tool_bridge.core.workers.worker import Worker
+from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, UnavailableError, ValidationError
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.bounds import check_request, shown
+from grpc_tool_bridge.rpc.methods import EVENT_KINDS
+
+# Events of one watcher that wait for it: so many, of so many bytes.
+MAX_EVENTS = 1_000
+MAX_EVENT_BYTES = 1024 * 1024
+
+
+class Watcher:
+    """One who watches.
+
+    Args:
+        request: What it wants to know.
+
+    Attributes:
+        session_id: The session that it watches; empty: all.
+        kinds: Of events.
+        with_arguments: Whether it is told arguments and results, too.
+        closed: Why it is told nothing more; None: it is.
+    """
+
+    def __init__(self, request: pb.WatchEventsRequest) -> None:
+        self.session_id = request.session_id
+        self.kinds = frozenset(request.kinds or EVENT_KINDS)
+        self.with_arguments = request.include_arguments
+        self.closed: ToolBridgeError | None = None
+        # Each with its number and its bytes.
+        self._waiting: deque[tuple[int, int, pb.AdminEvent]] = deque()
+        self._bytes = 0
+        self._last = 0
+        # Of the last event that was taken.
+        self._taken = 0
+        self._changed = Notifier()
+
+    def wants(self, kind: str, session_id: str) -> bool:
+        """Tells whether an event of a session, or of none, is for it."""
+        return kind in self.kinds and (not self.session_id or self.session_id == session_id)
+
+    def put(self, event: pb.AdminEvent, size: int) -> None:
+        """Takes an event, which others may have, too; the oldest that wait give way to it."""
+        self._last += 1
+        self._waiting.append((self._last, size, event))
+        self._bytes += size
+        while len(self._waiting) > MAX_EVENTS or (self._bytes > MAX_EVENT_BYTES and len(self._waiting) > 1):
+            self._bytes -= self._waiting.popleft()[1]
+        self._changed.notify_all()
+
+    def skip(self, count: int) -> None:
+        """Counts events that were lost before they came here."""
+        self._last += count
+
+    def close(self, error: ToolBridgeError) -> None:
+        """Ends it once it was told what waits."""
+        self.closed = error
+        self._changed.notify_all()
+
+    async def next(self) -> pb.AdminEvent:
+        """Returns the next event.
+
+        Raises:
+            ToolBridgeError: There are no more.
+        """
+        while not self._waiting:
+            if self.closed is not None:
+                raise self.closed
+            await self._changed.wait()
+        number, size, event = self._waiting.popleft()
+        self._bytes -= size
+        told = pb.AdminEvent(sequence=number, dropped=number - self._taken - 1)
+        told.MergeFrom(event)
+        self._taken = number
+        return told
+
+
+class Feed:
+    """The watchers of a hub. It is the ``CallObserver`` of its calls.
+
+    Args:
+        admission: Of the calls.
+        registry: The tools, and by it the sessions.
+        workers: The workers.
+        ids: The ids of calls.
+    """
+
+    def __init__(self, admission: Admission, registry: ToolRegistry, workers: WorkerPool, ids: CallIds) -> None:
+        self._admission = admission
+        self._registry = registry
+        self._store = registry.store
+        self._settings: Settings = registry.store.settings
+        self._workers = workers
+        self._ids = ids
+        self._watchers: dict[Watcher, None] = {}
+        self._kinds: frozenset[str] = frozenset()
+        self._lines = LogLines(self._reported, self._lost)
+
+    async def watch_events(self, request: pb.WatchEventsRequest) -> AsyncGenerator[pb.AdminEvent, None]:
+        """Tells what happens from now on.
+
+        Raises:
+            ValidationError: There is no such kind of event.
+            UnavailableError: The hub shuts down.
+            ResourceExhaustedError: Too many watch already.
+        """
+        check_request(request)
+        _check_kinds(request.kinds)
+        if self._admission.draining:
+            raise UnavailableError("the hub is shutting down; watch again when it is back")
+        self._check_room()
+        self._store.memory.take(MAX_EVENT_BYTES, "a watch of events")
+        watcher = Watcher(request)
+        self._watchers[watcher] = None
+        self._observe()
+        try:
+            while True:
+                yield await watcher.next()
+        finally:
+            self._watchers.pop(watcher, None)
+            self._store.memory.give_back(MAX_EVENT_BYTES)
+            self._observe()
+
+    def close(self, error: ToolBridgeError) -> None:
+        """Ends every watch with ``error``."""
+        for watcher in self._watchers:
+            watcher.close(error)
+
+    def abandon(self) -> None:
+        """Observes nothing more: the event loop of the watchers has ended."""
+        self._watchers.clear()
+        self._observe()
+
+    def _check_room(self) -> None:
+        most = self._settings.max_admin_watches
+        if len(self._watchers) >= most:
+            raise ResourceExhaustedError(
+                f"{len(self._watchers)} watch the hub already, which is its limit (max_admin_watches); end one first"
+            )
+
+    def _observe(self) -> None:
+        """Observes what somebody watches, and nothing else."""
+        kinds = self._kinds = frozenset().union(*(watcher.kinds for watcher in self._watchers))
+        observer = self if kinds & {"call", "log"} else None
+        self._admission.observer = self._workers.dispatcher.observer = observer
+        self._workers.on_change = self._worker_changed if "worker" in kinds else None
+        self._store.on_change = self._session_changed if "session" in kinds else None
+        self._lines.follow(on="log" in kinds)
+
+    # ------------------------------------------------------------------------------------------------ what happens
+
+    def started(self, call: HubCall, request: Any) -> None:
+        """As of ``CallObserver``."""
+
+        def add_arguments(event: pb.AdminEvent) -> None:
+            infos.put_arguments(event.call, request)
+
+        self._tell_call("started", call, add_arguments)
+
+    def moved(self, call: HubCall) -> None:
+        """As of ``CallObserver``."""
+        self._tell_call("moved", call)
+
+    def told(self, call: HubCall, event: pb.Progress | pb.LogRecord) -> None:
+        """As of ``CallObserver``."""
+        if ("call" if isinstance(event, pb.Progress) else "log") in self._kinds:
+            self._lines.take(event, call)
+
+    def ended(self, call: HubCall, *, ok: bool, duration_us: int, outcome: Any) -> None:
+        """As of ``CallObserver``."""
+        watchers = self._watchers_of("call", call.session.id)
+        if not watchers:
+            return
+        error = pb.ErrorInfo() if ok else infos.error_of(outcome)
+
+        def add_result(event: pb.AdminEvent) -> None:
+            if not ok:
+                event.call.error.CopyFrom(error)
+            elif (result := infos.result_of(outcome)) is not None:
+                event.result.CopyFrom(result)
+
+        info = infos.ended_call_info(call, self._ids, ok=ok, duration_us=duration_us, error=infos.without_texts(error))
+        self._tell(watchers, _event("ended", call=info), add_result)
+
+    def _tell_call(
+        self, operation: str, call: HubCall, add_arguments: Callable[[pb.AdminEvent], None] | None = None
+    ) -> None:
+        watchers = self._watchers_of("call", call.session.id)
+        if watchers:
+            self._tell(watchers, _event(operation, call=infos.call_info(call, self._ids)), add_arguments)
+
+    def _worker_changed(self, operation: str, worker: Worker) -> None:
+        watchers = self._watchers_of("worker", "")
+        if watchers:
+            self._tell(watchers, _event(operation, worker=infos.worker_info(worker)))
+
+    def _session_changed(self, operation: str, session: Session) -> None:
+        watchers = self._watchers_of("session", session.id)
+        if watchers:
+            self._tell(watchers, _event(operation, session=infos.session_info(session, self._registry)))
+
+    def _reported(self, report: pb.LogRecord | HubCall) -> None:
+        """Takes a line of the log, or a call whose tool has reported progress."""
+        if not isinstance(report, pb.LogRecord):
+            if not report.over:
+                self.moved(report)
+            return
+        watchers = self._watchers_of("log", report.fields.get("session_id", ""))
+        if watchers:
+            self._tell(watchers, _event("", log=report))
+
+    def _lost(self, count: int) -> None:
+        for watcher in self._watchers:
+            if "log" in watcher.kinds:
+                watcher.skip(count)
+
+    def _watchers_of(self, kind: str, session_id: str) -> list[Watcher]:
+        return [watcher for watcher in self._watchers if watcher.wants(kind, session_id)]
+
+    def _tell(
+        self,
+        watchers: Collection[Watcher],
+        event: pb.AdminEvent,
+        add_arguments: Callable[[pb.AdminEvent], None] | None = None,
+    ) -> None:
+        """Gives an event to watchers; to those who want that, with arguments or the result."""
+        if add_arguments is None:
+            _put(watchers, event)
+            return
+        _put([watcher for watcher in watchers if not watcher.with_arguments], event)
+        full = [watcher for watcher in watchers if watcher.with_arguments]
+        if full:
+            whole = pb.AdminEvent()
+            whole.CopyFrom(event)
+            add_arguments(whole)
+            _put(full, whole)
+
+
+def _put(watchers: Collection[Watcher], event: pb.AdminEvent) -> None:
+    if watchers:
+        size = event.ByteSize()
+        for watcher in watchers:
+            watcher.put(event, size)
+
+
+def _event(operation: str, **subject: Message) -> pb.AdminEvent:
+    event = pb.AdminEvent(operation=operation, **subject)  # type: ignore[arg-type]  # each is of its field's type
+    event.timestamp.FromMicroseconds(int(time.time() * 1e6))
+    return event
+
+
+def _check_kinds(kinds: Collection[str]) -> None:
+    for kind in kinds:
+        if kind not in EVENT_KINDS:
+            raise ValidationError(f"kinds has {shown(kind)}; the kinds of events are {', '.join(EVENT_KINDS)}")

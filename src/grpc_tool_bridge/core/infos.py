@@ -1,0 +1,236 @@
+"""What a hub tells of its sessions, workers, calls and runs, as messages."""
+
+import asyncio
+import heapq
+import time
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+from google.protobuf import any_pb2
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from grpc_tool_bridge.core.agents.runs import Run
+from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.sessions import Session
+from grpc_tool_bridge.core.workers.worker import Worker
+from grpc_tool_bridge.errors import ToolBridgeError, error_info
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.nodes import read_message
+from grpc_tool_bridge.values.scalars import SCALARS
+
+M = TypeVar("M", bound=Message)
+
+# Names of tools that are told of one worker.
+MAX_WORKER_TOOLS = 100
+# Arguments of one call, or its result; what is larger is not told.
+MAX_VALUE_BYTES = 64 * 1024
+# Of an answer that is read for its error, whose texts are bounded.
+MAX_ERROR_BYTES = 512 * 1024
+
+CANCELLED = "Cancelled"
+
+
+class CallIds:
+    """The ids of calls, made when somebody first asks for them, so that other calls cost nothing."""
+
+    def __init__(self) -> None:
+        self._calls: WeakValueDictionary[str, HubCall] = WeakValueDictionary()
+        self._last = 0
+
+    def of(self, call: HubCall) -> str:
+        """Returns the id of a call; a run of an agent has its own, unless another call has that."""
+        if not call.call_id:
+            call_id = call.run_id
+            while not call_id or self.find(call_id) is not None:
+                self._last += 1
+                call_id = str(self._last)
+            call.call_id = call_id
+            self._calls[call_id] = call
+        return call.call_id
+
+    def find(self, call_id: str) -> HubCall | None:
+        """Returns the call that has an id; None where none has, or where it has been answered."""
+        call = self._calls.get(call_id)
+        return None if call is None or call.over else call
+
+
+def session_info(session: Session, registry: ToolRegistry) -> pb.SessionInfo:
+    """Describes a session."""
+    info = pb.SessionInfo(
+        session_id=session.id,
+        tool_count=registry.count(session),
+        variable_count=session.variable_count,
+        active_operations=session.active + session.watches,
+        metadata=session.metadata,
+    )
+    _set_time(info.created_at, session.created_at)
+    _set_time(info.last_activity, time.time() - (time.monotonic() - session.last_activity))
+    return info
+
+
+def worker_info(worker: Worker) -> pb.WorkerInfo:
+    """Describes a worker."""
+    state = "draining" if worker.gone else "silent" if worker.suspect else "connected"
+    info = pb.WorkerInfo(
+        worker_id=worker.id,
+        state=state,
+        capacity=worker.capacity,
+        active_calls=worker.active,
+        tools=heapq.nsmallest(MAX_WORKER_TOOLS, (tool.name for tool in worker.tools)),
+        tool_count=len(worker.tools),
+        peer=worker.link.peer,
+    )
+    _set_time(info.connected_at, worker.connected_at)
+    return info
+
+
+def call_info(call: HubCall, ids: CallIds) -> pb.CallInfo:
+    """Describes a call that waits or runs, without its arguments."""
+    now = time.monotonic()
+    info = pb.CallInfo(
+        call_id=ids.of(call),
+        session_id=call.session.id,
+        tool_id=call.tool.id,
+        request_id=call.request_id,
+        parent_id=ids.of(call.parent) if call.parent is not None else "",
+        worker_id=call.worker.id if isinstance(call.worker, Worker) else "",
+        state="waiting" if call.is_waiting else "running",
+        time_left_ms=max(0, int((call.deadline - now) * 1000)),
+        progress=call.progress,
+    )
+    _set_time(info.started_at, time.time() - (now - call.opened_at))
+    return info
+
+
+def ended_call_info(call: HubCall, ids: CallIds, *, ok: bool, duration_us: int, error: pb.ErrorInfo) -> pb.CallInfo:
+    """Describes a call that has ended.
+
+    Args:
+        call: The call.
+        ids: Of all calls.
+        ok: Whether it succeeded.
+        duration_us: Microseconds that it took.
+        error: What it failed with; without a type where its caller has gone.
+    """
+    info = call_info(call, ids)
+    info.time_left_ms, info.duration_us = 0, duration_us
+    if ok:
+        info.state = "done"
+    else:
+        info.state = "cancelled" if error.type in ("", CANCELLED) else "failed"
+        info.error.CopyFrom(error if error.type else pb.ErrorInfo(type=CANCELLED))
+    return info
+
+
+def error_of(outcome: Any) -> pb.ErrorInfo:
+    """Finds the error in what a call ended with, as of ``CallObserver.ended``; without a type where there is none."""
+    if isinstance(outcome, pb.ErrorInfo):
+        return outcome
+    if isinstance(outcome, asyncio.CancelledError):
+        return pb.ErrorInfo(type=CANCELLED)
+    if isinstance(outcome, BaseException):
+        # The caller is told of a fault by another way, and it is logged there.
+        return error_info(outcome) if isinstance(outcome, ToolBridgeError) else pb.ErrorInfo(type="InternalError")
+    answer = _answer_in(outcome, MAX_ERROR_BYTES)
+    return answer.error if answer is not None else pb.ErrorInfo()
+
+
+def result_of(outcome: Any) -> any_pb2.Any | None:
+    """Finds the result in what a call ended with; None where there is none, or it is large."""
+    answer = _answer_in(outcome, MAX_VALUE_BYTES)
+    if answer is None or not answer.HasField("result") or answer.result.ByteSize() > MAX_VALUE_BYTES:
+        return None
+    result: any_pb2.Any = answer.result
+    return result
+
+
+def without_texts(error: pb.ErrorInfo) -> pb.ErrorInfo:
+    """Leaves of an error what quotes nothing of the call: its type, where it comes from, whether to try again."""
+    origin = error.details.get("origin", "")
+    return pb.ErrorInfo(type=error.type, retryable=error.retryable, details={"origin": origin} if origin else None)
+
+
+def _answer_in(outcome: Any, max_bytes: int) -> Any:
+    if isinstance(outcome, bytes):
+        return _read(pb.ToolCallResponse, outcome) if len(outcome) <= max_bytes else None
+    return outcome if isinstance(outcome, pb.ToolCallResponse | pb.ToolCallResult) else None
+
+
+def _read(kind: type[M], data: bytes) -> M | None:
+    """Reads what a peer has sent; None where that cannot be, which is no business of who watches."""
+    try:
+        return read_message(kind, data, "the message")
+    except Exception:  # noqa: BLE001 - the bridge's refusals, and protobuf's DecodeError
+        return None
+
+
+def put_arguments(info: pb.CallInfo, request: Any) -> None:
+    """Tells the arguments of a request, unless they are large."""
+    if request is not None and hasattr(request, "kwargs") and request.ByteSize() <= MAX_VALUE_BYTES:
+        info.args.extend(request.args)
+        for name, value in request.kwargs.items():
+            info.kwargs[name].CopyFrom(value)
+
+
+def put_held_arguments(info: pb.CallInfo, call: HubCall) -> None:
+    """Tells the arguments of a call, where the hub still holds them as they came or they are plain scalars."""
+    held = call.forwarded.payload if call.forwarded is not None else call.prepared
+    if isinstance(held, bytes):
+        if held and len(held) <= MAX_VALUE_BYTES:
+            # Of the three kinds of requests, what they have in common.
+            put_arguments(info, _read(pb.ToolCallItem, held))
+    elif isinstance(held, tuple):
+        args, kwargs = held
+        tool = call.tool.tool
+        # What the bridge itself has put among them is nobody's argument.
+        own = tool.context_parameter if tool is not None else None
+        packed = [_packed(value) for value in args]
+        named = {name: _packed(value) for name, value in kwargs.items() if name != own}
+        whole = pb.CallInfo(
+            args=[value for value in packed if value is not None],
+            kwargs={name: value for name, value in named.items() if value is not None},
+        )
+        if None not in packed and None not in named.values() and whole.ByteSize() <= MAX_VALUE_BYTES:
+            info.MergeFrom(whole)
+
+
+def _packed(value: Any) -> any_pb2.Any | None:
+    """Writes an argument that runs no foreign code when it is written; None for any other."""
+    if isinstance(value, any_pb2.Any):
+        return value
+    pack = SCALARS.get(type(value))
+    if pack is None or (isinstance(value, str | bytes) and len(value) > MAX_VALUE_BYTES):
+        return None
+    try:
+        type_url, payload = pack(value)
+    except ToolBridgeError:
+        return None
+    return any_pb2.Any(type_url=type_url, value=payload)
+
+
+def run_info(run: Run) -> pb.RunInfo:
+    """Describes a run of an agent."""
+    state = "running"
+    if run.over:
+        state = "done" if run.succeeded else "cancelled" if run.error_type == CANCELLED else "failed"
+    info = pb.RunInfo(
+        run_id=run.run_id,
+        agent_id=run.agent_id,
+        session_id=run.call.session.id,
+        state=state,
+        chunks=run.due,
+        readers=run.readers,
+    )
+    _set_time(info.started_at, time.time() - (time.monotonic() - run.call.opened_at))
+    return info
+
+
+def _set_time(field: Timestamp, seconds: float) -> None:
+    field.FromMicroseconds(int(seconds * 1e6))
+
+
+def size_of(message: Message | None) -> int:
+    """Returns the bytes of a message; 0 where there is none."""
+    return message.ByteSize() if message is not None else 0

@@ -1,0 +1,129 @@
+"""The lines of the bridge's log, and what tools report, brought from any thread into the event loop of a hub."""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from grpc_tool_bridge.aio.loops import running_loop
+from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.errors import wire_text
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress
+from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS
+
+LOGGER = "grpc_tool_bridge"
+# Lines of tools come by another way, with their call, whether this process writes them to its log or not.
+_OF_TOOLS = f"{LOGGER}.tool"
+
+MAX_MESSAGE_CHARS = 4_096
+# Lines that wait for the event loop; the oldest give way.
+MAX_WAITING = 1_000
+
+
+class LogLines:
+    """Brings lines and reports into the event loop while somebody watches.
+
+    Args:
+        take: Called in the event loop with each line, and with each call whose tool has reported progress.
+        lose: Called there with the number of those that gave way to others.
+    """
+
+    def __init__(self, take: Callable[[LogRecord | HubCall], None], lose: Callable[[int], None]) -> None:
+        self._take = take
+        self._lose = lose
+        self._handler = _Handler(self._add)
+        self._follows = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: deque[LogRecord | HubCall] = deque(maxlen=MAX_WAITING)
+        self._lost = 0
+        self._scheduled = threading.Event()
+        # Set in the thread that hands lines on: what that itself logs is not told, or it would never end.
+        self._handing_on = threading.local()
+
+    def follow(self, *, on: bool) -> None:
+        """Begins or ends to follow the log; called in the event loop, or once that has ended."""
+        self._loop = running_loop()
+        if on is not self._follows:
+            self._follows = on
+            logger = logging.getLogger(LOGGER)
+            (logger.addHandler if on else logger.removeHandler)(self._handler)
+
+    def take(self, event: Progress | LogRecord, call: HubCall) -> None:
+        """Takes what the tool of ``call`` reports; from any thread, never blocking."""
+        if isinstance(event, Progress):
+            self._add(call)
+            return
+        # The event itself may be on its way to the caller.
+        line = LogRecord()
+        line.CopyFrom(event)
+        line.fields["session_id"] = call.session.id
+        self._add(line)
+
+    def _add(self, report: LogRecord | HubCall) -> None:
+        if getattr(self._handing_on, "now", False) or self._loop is None:
+            return
+        self._lost += len(self._waiting) == MAX_WAITING
+        self._waiting.append(report)
+        if not self._scheduled.is_set():
+            self._scheduled.set()
+            try:
+                self._loop.call_soon_threadsafe(self._hand_on)
+            except RuntimeError:
+                # The loop is closed: nobody watches any more.
+                self._waiting.clear()
+
+    def _hand_on(self) -> None:
+        self._scheduled.clear()
+        self._handing_on.now = True
+        lost, self._lost = self._lost, 0
+        if lost:
+            self._lose(lost)
+        moved: set[HubCall] = set()
+        try:
+            # Those that come meanwhile are handed on in another turn.
+            for _ in range(len(self._waiting)):
+                report = self._waiting.popleft()
+                if isinstance(report, LogRecord):
+                    self._take(report)
+                elif report not in moved:
+                    # It is told as it is now, once.
+                    moved.add(report)
+                    self._take(report)
+        finally:
+            self._handing_on.now = False
+
+
+class _Handler(logging.Handler):
+    """Makes a line of each record of the bridge's log.
+
+    Args:
+        take: Called with each.
+    """
+
+    def __init__(self, take: Callable[[LogRecord], None]) -> None:
+        super().__init__(logging.INFO)
+        self._take_line = take
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Takes a record."""
+        if record.name == _OF_TOOLS:
+            return
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 - it may be of anything; the log's own handlers say what is wrong
+            message = "a line that cannot be formatted"
+        line = LogRecord(
+            level=_level(record.levelno),
+            logger=wire_text(record.name, MAX_NAME_CHARS),
+            message=wire_text(message, MAX_MESSAGE_CHARS),
+        )
+        session_id = getattr(record, "session_id", None)
+        if isinstance(session_id, str):
+            line.fields["session_id"] = wire_text(session_id, MAX_NAME_CHARS)
+        line.timestamp.FromMicroseconds(int(record.created * 1e6))
+        self._take_line(line)
+
+
+def _level(number: int) -> str:
+    return "error" if number >= logging.ERROR else "warning" if number >= logging.WARNING else "info"
