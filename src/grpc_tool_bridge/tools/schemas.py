@@ -15,8 +15,8 @@ from grpc_tool_bridge.tools.checks import Check
 from grpc_tool_bridge.tools.signatures import EMPTY, VAR_KEYWORD, VAR_POSITIONAL, Parameter, Signature
 from grpc_tool_bridge.tools.structs import has_struct_fields
 from grpc_tool_bridge.tools.typespecs import public_name
+from grpc_tool_bridge.values.records import is_pydantics
 from grpc_tool_bridge.values.serialization import Writing, pack_value
-from grpc_tool_bridge.values.serializers import is_pydantics
 
 # Writes all that a receiver could declare, except for secrets.
 _BUT_SECRETS = Writing(declares=lambda _, format_: format_ != "password")

@@ -11,7 +11,7 @@ from pydantic_core import SchemaSerializer
 
 from grpc_tool_bridge.tools.rewriting import Schema, move_ref, with_parts
 from grpc_tool_bridge.values.foreign import foreign
-from grpc_tool_bridge.values.serializers import is_pydantics, writing_mode
+from grpc_tool_bridge.values.records import is_pydantics, writing_mode
 
 
 def serialized(schema: Schema) -> Schema:
