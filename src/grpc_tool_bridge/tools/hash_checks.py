@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError, ValidationError
 
-from grpc_tool_bridge.tools.rewriting import Schema, move_ref
+from grpc_tool_bridge.tools.rewriting import Schema, around
 from grpc_tool_bridge.values.hashes import MAX_SAME_HASH, have_same_hash, same_hashes
 
 # So many of one hash take a millisecond.
@@ -28,8 +28,7 @@ def bounds_hashes(node: Schema) -> Schema:
     Returns:
         A schema to stand in its place.
     """
-    wrapped = {"type": "function-wrap", "function": {"type": "no-info", "function": _checked}, "schema": node}
-    return move_ref(node, wrapped)
+    return around(_checked, node)
 
 
 def _checked(value: Any, check: Callable[[Any], Any]) -> Any:

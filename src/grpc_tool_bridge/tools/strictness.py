@@ -22,7 +22,6 @@ from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic_core import PydanticKnownError, ValidationError
 
 from grpc_tool_bridge.optional import home_of
-from grpc_tool_bridge.tools.choosing import CHOICE_MARK, reads_choice
 from grpc_tool_bridge.tools.hash_checks import bounds_hashes
 from grpc_tool_bridge.tools.lookalikes import (
     made_of_row,
@@ -32,11 +31,16 @@ from grpc_tool_bridge.tools.lookalikes import (
     nearest_scalar,
     row_bases,
 )
-from grpc_tool_bridge.tools.reading import reads_fields, reads_json
-from grpc_tool_bridge.tools.rewriting import Rewrites, Schema, before, move_ref, with_parts
-from grpc_tool_bridge.tools.scalar_rules import READING_SCALARS, STRICT_SCALARS, bounds_pattern, literal_of_values
-from grpc_tool_bridge.tools.scalars import short_fraction
-from grpc_tool_bridge.values.annotated import read_as
+from grpc_tool_bridge.tools.reading import CHOICE_MARK, reads_choice, reads_fields, reads_json
+from grpc_tool_bridge.tools.rewriting import Rewrites, Schema, before, calls, lax_or_strict, with_parts, without_ref
+from grpc_tool_bridge.tools.scalars import (
+    READING_SCALARS,
+    STRICT_SCALARS,
+    bounds_pattern,
+    literal_of_values,
+    short_fraction,
+)
+from grpc_tool_bridge.values.conversions import read_as
 from grpc_tool_bridge.values.rows import is_data
 
 _ABSTRACT = frozenset({abc.Sequence, abc.Collection, abc.Iterable, abc.Reversible, abc.Container})
@@ -126,8 +130,7 @@ def _bounded(rewrite: Callable[[Schema], Schema]) -> Callable[[Schema], Schema]:
 def _dict(node: Schema) -> Schema:
     keys = node.get("keys_schema")
     if keys is not None and not _is_text(keys):
-        function = {"type": "no-info", "function": _read_key}
-        node["keys_schema"] = {"type": "function-wrap", "function": function, "schema": keys}
+        node["keys_schema"] = calls("wrap", _read_key, keys)
     return _bounded_dict(node)
 
 
@@ -169,11 +172,11 @@ def _named_tuple(node: Schema) -> Schema:
     cls = node.get("cls") or node.get("function")
     if not isinstance(cls, type):
         return node
-    parts = {key: value for key, value in node.items() if key != "ref"}
+    parts = without_ref(node)
     # In this form, a union prefers a choice that is the value's own class.
     own = {"type": "chain", "steps": [{"type": "is-instance", "cls": cls}, parts]}
     lax = _container("tuple_type", set, frozenset)(dict(parts))
-    return move_ref(node, {"type": "lax-or-strict", "strict_schema": own, "lax_schema": lax})
+    return lax_or_strict(node, strict=own, lax=lax)
 
 
 def _instance(node: Schema) -> Schema:

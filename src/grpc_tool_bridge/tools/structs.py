@@ -15,11 +15,10 @@ import msgspec
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from grpc_tool_bridge.tools.class_validators import CLASSES
 from grpc_tool_bridge.tools.lookalikes import nearest_dict
-from grpc_tool_bridge.tools.reading import subclasses_of, the_one, with_fields
+from grpc_tool_bridge.tools.reading import CLASSES, subclasses_of, the_one, with_fields
+from grpc_tool_bridge.tools.rewriting import Schema, calls
 
-Schema = dict[str, Any]
 # What msgspec and pydantic call by one name.
 _META = (
     "ge",
@@ -84,7 +83,7 @@ def describes_struct(node: Schema, compile_: Compile, within: frozenset[Any]) ->
         def read_part(value: Any) -> Any:
             return CLASSES.of(cls)(value)
 
-        return {"type": "function-before", "function": {"type": "no-info", "function": read_part}, "schema": node}
+        return calls("before", read_part, node)
     fields = list(_fields(cls))
     parts = {
         field.key: {
@@ -112,7 +111,7 @@ def describes_struct(node: Schema, compile_: Compile, within: frozenset[Any]) ->
         subclass = _subclass_of(cls, given, known) if isinstance(given, Mapping) else None
         return construct(handler(given)) if subclass is None else CLASSES.of(subclass)(given)
 
-    return {"type": "function-wrap", "function": {"type": "no-info", "function": read}, "schema": whole}
+    return calls("wrap", read, whole)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,6 @@
-"""Keeps out of the event loop what would hold it up: code of strangers, and a look at all that a large value holds.
+"""Keeps out of the event loop what would hold it up: code of strangers, and going through large values.
 
-Code of strangers is the ``next`` of an iterator, the ``__array__`` or ``str`` of a class.
-
-Such code can take any time. Where a value is written in an event loop, ``foreign`` interrupts it before the first line
+Code of strangers, such as the ``next`` of an iterator or the ``str`` of a class, can take any time. Where a value is written in an event loop, ``foreign`` interrupts it before the first line
 of a stranger's runs, and whoever began writes the value once more in a thread.
 """
 

@@ -12,7 +12,7 @@ from typing import Any
 from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
 from grpc_tool_bridge.optional import is_subclass_of_data
 from grpc_tool_bridge.rpc.nodes import too_many_nodes
-from grpc_tool_bridge.values import data
+from grpc_tool_bridge.values.conversions import plain_data
 from grpc_tool_bridge.values.foreign import foreign, has_own_access
 from grpc_tool_bridge.values.guarded import Declares, format_of, nowhere, plain_of, refused
 from grpc_tool_bridge.values.jsontext import MAX_ITEMS, is_json_exact, too_deep, too_many
@@ -191,7 +191,7 @@ class _Walk:
             if is_data(kind):
                 if is_subclass_of_data(kind):
                     foreign(value)
-                return data.plain_data(value)
+                return plain_data(value)
             if has_own_access(kind):
                 foreign(value)
             fields = fields_of(kind)

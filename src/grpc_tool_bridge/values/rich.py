@@ -17,10 +17,9 @@ from zoneinfo import ZoneInfo
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichDateTime, RichValue
-from grpc_tool_bridge.values.bigints import INT64, decimal_of, digits_of, number_of
 from grpc_tool_bridge.values.foreign import foreign
 from grpc_tool_bridge.values.hashes import MAX_SAME_HASH, same_hashes
-from grpc_tool_bridge.values.jsontext import no_utf8, too_deep
+from grpc_tool_bridge.values.jsontext import INT64, decimal_of, digits_of, no_utf8, number_of, too_deep
 from grpc_tool_bridge.values.scalars import RICH_URL, Packed
 from grpc_tool_bridge.values.tensor import TENSOR_URL, read_array
 

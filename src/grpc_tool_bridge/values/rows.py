@@ -302,7 +302,7 @@ def _advice(kind: type) -> str | None:
     for base, advice in _ADVICE:
         if issubclass(kind, base):
             return advice
-    if issubclass(kind, _TEXT_KINDS) or any(hasattr(kind, name) for name in _DATA_PROTOCOLS):
+    if issubclass(kind, _TEXT_KINDS) or any(hasattr(kind, name) for name in (*TABLE_PROTOCOLS, *ARRAY_PROTOCOLS)):
         return None
     if issubclass(kind, abc.Iterable) or _is_sized(kind):
         return "send list(…) of it, or its plain data"
@@ -325,8 +325,9 @@ def public_name(kind: type) -> str:
 # Of the standard library, what is its text although it can be iterated.
 _TEXT_KINDS = (ipaddress.IPv4Network, ipaddress.IPv6Network)
 
-# Of arrays and tables of any other library.
-_DATA_PROTOCOLS = ("__arrow_c_stream__", "__arrow_c_array__", "__array__", "__array_interface__", "__array_struct__")
+# Of tables and arrays of any other library.
+TABLE_PROTOCOLS = ("__arrow_c_stream__", "__arrow_c_array__")
+ARRAY_PROTOCOLS = ("__array__", "__array_interface__", "__array_struct__")
 
 _ADVICE: tuple[tuple[Any, str], ...] = (
     (BaseException, "raise it, or send str(…) or repr(…) of it"),

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 from google.protobuf import empty_pb2, wrappers_pb2
 
 from grpc_tool_bridge.rpc.wireformat import MORE, TYPE_PREFIX, bytes_field, read_bytes_field
-from grpc_tool_bridge.values.bigints import digits_of
-from grpc_tool_bridge.values.jsontext import no_utf8
+from grpc_tool_bridge.values.jsontext import digits_of, no_utf8
 
 # A type URL and the bytes of its message.
 Packed = tuple[str, bytes]
