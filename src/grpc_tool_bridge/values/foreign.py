@@ -1,7 +1,8 @@
 """Keeps out of the event loop what would hold it up: code of strangers, and going through large values.
 
-Code of strangers, such as the ``next`` of an iterator or the ``str`` of a class, can take any time. Where a value is written in an event loop, ``foreign`` interrupts it before the first line
-of a stranger's runs, and whoever began writes the value once more in a thread.
+Code of strangers, such as the ``next`` of an iterator or the ``str`` of a class, can take any time. Where a value is
+written in an event loop, ``foreign`` interrupts it before the first line of a stranger's runs, and whoever began writes
+the value once more in a thread.
 """
 
 import abc
