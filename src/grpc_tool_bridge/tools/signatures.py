@@ -107,15 +107,15 @@ class Signature:
     """
 
     parameters: tuple[Parameter, ...]
-    context: str | None
-    context_index: int | None
-    result: Any
-    description: str
-    result_description: str
-    is_async: bool
-    is_generator: bool
-    is_stream: bool
-    needs_instance: bool
+    context: str | None = None
+    context_index: int | None = None
+    result: Any = EMPTY
+    description: str = ""
+    result_description: str = ""
+    is_async: bool = False
+    is_generator: bool = False
+    is_stream: bool = False
+    needs_instance: bool = False
 
 
 def read_signature(function: Callable[..., Any], label: str) -> Signature:

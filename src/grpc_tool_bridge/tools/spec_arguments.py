@@ -214,7 +214,7 @@ def _of_arguments(items: Collection[ArgumentSpec], schema: _InputSchema | None) 
     }
     if schema is not None and schema.is_open and all(item.kind is not VAR_KEYWORD for item in parameters):
         _add_others(parameters, checks, _ANYTHING)
-    return SpecArguments(_signature(parameters), checks, ordered=True)
+    return SpecArguments(Signature(tuple(parameters)), checks, ordered=True)
 
 
 def _parameter(item: ArgumentSpec) -> Parameter:
@@ -287,22 +287,7 @@ def _of_schema(names: Iterable[str], schema: _InputSchema) -> SpecArguments:
         others = None if schema.pattern_properties else schema.additional_properties
         _add_others(parameters, checks, _property_check(others))
     # Where there are none, it is known that none go by position.
-    return SpecArguments(_signature(parameters), checks, ordered=not parameters)
-
-
-def _signature(parameters: Iterable[Parameter]) -> Signature:
-    return Signature(
-        parameters=tuple(parameters),
-        context=None,
-        context_index=None,
-        result=EMPTY,
-        description="",
-        result_description="",
-        is_async=False,
-        is_generator=False,
-        is_stream=False,
-        needs_instance=False,
-    )
+    return SpecArguments(Signature(tuple(parameters)), checks, ordered=not parameters)
 
 
 def _add_others(parameters: list[Parameter], checks: dict[str, Check], check: Check) -> None:

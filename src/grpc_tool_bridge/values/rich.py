@@ -101,43 +101,11 @@ def _write_other(value: Any, out: RichValue, pack: Pack) -> None:
         out.any.type_url, out.any.value = type_url, payload
 
 
-def _write_none(out: RichValue, _: None) -> None:
-    out.null = True
-
-
-def _write_bool(out: RichValue, value: bool) -> None:
-    out.boolean = value
-
-
 def _write_int(out: RichValue, value: int) -> None:
     if value in INT64:
         out.integer = value
     else:
         out.big_integer = digits_of(value)
-
-
-def _write_float(out: RichValue, value: float) -> None:
-    out.number = value
-
-
-def _write_str(out: RichValue, value: str) -> None:
-    out.text = value
-
-
-def _write_bytes(out: RichValue, value: bytes) -> None:
-    out.binary = value
-
-
-def _write_datetime(out: RichValue, value: dt.datetime) -> None:
-    write_moment(value, out.datetime)
-
-
-def _write_date(out: RichValue, value: dt.date) -> None:
-    out.date = value.isoformat()
-
-
-def _write_time(out: RichValue, value: dt.time) -> None:
-    write_moment(value, out.time)
 
 
 def _write_timedelta(out: RichValue, value: dt.timedelta) -> None:
@@ -146,32 +114,24 @@ def _write_timedelta(out: RichValue, value: dt.timedelta) -> None:
     out.timedelta.microseconds = value.microseconds
 
 
-def _write_uuid(out: RichValue, value: uuid.UUID) -> None:
-    out.uuid = str(value)
-
-
-def _write_decimal(out: RichValue, value: decimal.Decimal) -> None:
-    out.decimal = str(value)
-
-
 def _write_complex(out: RichValue, value: complex) -> None:
     out.complex.SetInParent()
     out.complex.real, out.complex.imag = value.real, value.imag
 
 
 _LEAVES: dict[type, Callable[[RichValue, Any], None]] = {
-    type(None): _write_none,
-    bool: _write_bool,
+    type(None): lambda out, _: setattr(out, "null", True),
+    bool: lambda out, value: setattr(out, "boolean", value),
     int: _write_int,
-    float: _write_float,
-    str: _write_str,
-    bytes: _write_bytes,
-    dt.datetime: _write_datetime,
-    dt.date: _write_date,
-    dt.time: _write_time,
+    float: lambda out, value: setattr(out, "number", value),
+    str: lambda out, value: setattr(out, "text", value),
+    bytes: lambda out, value: setattr(out, "binary", value),
+    dt.datetime: lambda out, value: write_moment(value, out.datetime),
+    dt.date: lambda out, value: setattr(out, "date", value.isoformat()),
+    dt.time: lambda out, value: write_moment(value, out.time),
     dt.timedelta: _write_timedelta,
-    uuid.UUID: _write_uuid,
-    decimal.Decimal: _write_decimal,
+    uuid.UUID: lambda out, value: setattr(out, "uuid", str(value)),
+    decimal.Decimal: lambda out, value: setattr(out, "decimal", str(value)),
     complex: _write_complex,
 }
 _CONTAINERS: dict[type, str] = {list: "list", tuple: "tuple", set: "set", frozenset: "frozenset", dict: "dict"}
@@ -246,18 +206,6 @@ def _check_hashes(items: list[Any]) -> None:
         raise SerializationError(
             f"more than {MAX_SAME_HASH} keys or members of one container have the same hash; send them as a list"
         )
-
-
-def _read_timedelta(message: Any) -> dt.timedelta:
-    return dt.timedelta(message.days, message.seconds, message.microseconds)
-
-
-def _read_complex(message: Any) -> complex:
-    return complex(message.real, message.imag)
-
-
-def _read_none(_: bool) -> None:
-    return None
 
 
 # ------------------------------------------------------------------------------------------------------ dates and times
@@ -398,14 +346,14 @@ _BUILDERS: dict[str, Callable[[Any], Any]] = {
     "dict": dict,
 }
 _READERS: dict[str, Callable[[Any], Any]] = {
-    "null": _read_none,
+    "null": lambda _: None,
     "big_integer": number_of,
     "datetime": read_datetime,
     "date": dt.date.fromisoformat,
     "time": read_time,
-    "timedelta": _read_timedelta,
+    "timedelta": lambda message: dt.timedelta(message.days, message.seconds, message.microseconds),
     "uuid": uuid.UUID,
     "decimal": decimal_of,
-    "complex": _read_complex,
+    "complex": lambda message: complex(message.real, message.imag),
     "tensor": read_array,
 }
