@@ -356,31 +356,21 @@ class InternalError(ToolBridgeError):
         return cls(f"internal error of the bridge; its log has it as {error_id}", details={"error_id": error_id})
 
 
-_CLASS_OF: Mapping[str, type[ToolBridgeError]] = MappingProxyType(
-    {
-        "ToolNotFound": NotFoundError,
-        "VariableNotFound": NotFoundError,
-        "AgentNotFound": NotFoundError,
-        "SessionNotFound": SessionNotFoundError,
-        "SessionExpired": SessionExpiredError,
-        "ValidationError": ValidationError,
-        "SerializationError": SerializationError,
-        "AlreadyExists": AlreadyExistsError,
-        "RevisionConflict": ConflictError,
-        "IdempotencyConflict": ConflictError,
-        "RateLimitExceeded": ResourceExhaustedError,
-        "ResourceExhausted": ResourceExhaustedError,
-        "TimeoutError": DeadlineExceededError,
-        "Cancelled": CallCancelledError,
-        "MessageTooLarge": MessageTooLargeError,
-        "WorkerUnavailable": UnavailableError,
-        "PermissionDenied": AccessError,
-        "Unauthenticated": AccessError,
-        "Unimplemented": UnimplementedError,
-        "InternalError": InternalError,
-        "ProtocolError": ProtocolError,
-    }
-)
+# Each class by its own type, and some by further ones.
+_CLASS_OF: Mapping[str, type[ToolBridgeError]] = {
+    kind.default_type: kind
+    for kind in (
+        NotFoundError, SessionNotFoundError, SessionExpiredError, ValidationError, SerializationError,
+        AlreadyExistsError, ConflictError, ResourceExhaustedError, DeadlineExceededError, CallCancelledError,
+        MessageTooLargeError, UnavailableError, AccessError, UnimplementedError, InternalError, ProtocolError,
+    )
+} | {
+    "VariableNotFound": NotFoundError,
+    "AgentNotFound": NotFoundError,
+    "IdempotencyConflict": ConflictError,
+    "RateLimitExceeded": ResourceExhaustedError,
+    "Unauthenticated": AccessError,
+}  # fmt: skip
 
 
 def error_info(error: BaseException, *, raised_by_tool: bool = False, show_traceback: bool = False) -> ErrorInfo:
