@@ -136,9 +136,6 @@ def compile_check(annotation: Any, where: str, *, output: bool = False) -> Check
         where: What to call its place in errors, such as "add: parameter 'a'".
         output: Whether it is of a result, to which the serializers of the annotation are applied.
 
-    Returns:
-        The check.
-
     Raises:
         TypeError: Values cannot be checked against it; an ``UnresolvedNameError`` where it holds a name that is not
             there, or not yet.
@@ -237,14 +234,7 @@ CLASSES.compile_by(_class_validator)
 
 
 def serialized(schema: Schema) -> Schema:
-    """Lets a core schema give what its serializers make of the values that it has checked.
-
-    Args:
-        schema: The schema, which is left alone.
-
-    Returns:
-        A schema with the same JSON Schema.
-    """
+    """Lets a core schema give what its serializers make of the values that it has checked."""
     definitions = schema["definitions"] if schema["type"] == "definitions" else []
     return _serialized(schema, definitions)
 

@@ -42,14 +42,7 @@ class Docstring:
 
 
 def read_docstring(text: str) -> Docstring:
-    """Takes a docstring apart.
-
-    Args:
-        text: The docstring, in any of the styles, or without any sections.
-
-    Returns:
-        Its parts.
-    """
+    """Takes a docstring apart, in whichever of the styles it is, or without any sections."""
     reader = _Reader(inspect.cleandoc(text).splitlines())
     reader.read()
     return Docstring(_description(reader.rest), reader.arguments, "\n".join(reader.results))

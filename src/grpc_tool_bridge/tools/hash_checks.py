@@ -22,11 +22,7 @@ _COLLECTIONS = (list, tuple, set, frozenset, dict)
 def bounds_hashes(node: Schema) -> Schema:
     """Makes the core schema of a set, a frozenset or a dict refuse too many members or keys of one hash.
 
-    Args:
-        node: The schema, whose parts have been rewritten already.
-
-    Returns:
-        A schema to stand in its place.
+    Its parts have been rewritten already.
     """
     return around(_checked, node)
 

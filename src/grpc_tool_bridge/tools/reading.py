@@ -48,11 +48,7 @@ _MAX_KEPT = 1_024
 def reads_fields(node: Schema) -> Schema:
     """Makes a core schema of a model or a dataclass read what ``values.records`` writes.
 
-    Args:
-        node: The schema, a copy whose parts have been rewritten already.
-
-    Returns:
-        A schema to stand in its place.
+    The schema is a copy whose parts have been rewritten already.
     """
     inner = _with_fields(node)
     if inner is None:
@@ -98,12 +94,7 @@ def _with_fields(node: Schema) -> Schema | None:
 
 
 class _Reader:
-    """Reads the instances of one class.
-
-    Args:
-        node: The core schema of the class.
-        inner: The part of it that holds the fields, which is changed.
-    """
+    """Reads the instances of one class, by its core schema and the part of it with the fields, which is changed."""
 
     def __init__(self, node: Schema, inner: Schema) -> None:
         self.cls: Any = node["cls"]
@@ -171,10 +162,7 @@ class _DataclassReader(_Reader):
 def with_fields(value: Any, held: Mapping[str, Any], read: Mapping[str, Any]) -> Any:
     """Gives an instance whose fields are what its annotations say: itself, or a copy that holds what was read of them.
 
-    Args:
-        value: The instance.
-        held: Its fields by name.
-        read: The same fields as they were read, such as an int for NumPy's.
+    ``held`` are its fields by name, ``read`` the same as they were read, such as an int for NumPy's.
     """
     changed = {name: item for name, item in read.items() if item is not held[name]}
     if not changed:
@@ -236,12 +224,7 @@ def _set_field(made: Any, name: str, given: Any) -> None:
 
 
 def _subclass_with(cls: Any, keys: frozenset[str], known: Collection[str]) -> Any:
-    """Finds the subclass that has fields of just these keys; None if there is none.
-
-    Args:
-        cls: The class that is declared.
-        keys: What is given.
-        known: The keys of the class itself.
+    """Finds the subclass that has fields of just these keys; ``known`` are those of the class itself.
 
     Raises:
         PydanticCustomError: There are several, so that nobody can tell which was meant.
@@ -337,14 +320,7 @@ def with_classes(schema: Schema) -> Schema:
 
 
 def reads_choice(node: Schema) -> Schema:
-    """Makes a union of classes prefer the one whose keys are given.
-
-    Args:
-        node: The core schema of the union, whose choices have been rewritten already.
-
-    Returns:
-        A schema to stand in its place.
-    """
+    """Makes a union of classes, whose choices have been rewritten already, prefer the one whose keys are given."""
     choices = [choice[0] if isinstance(choice, tuple) else choice for choice in node["choices"]]
     classes = [choice.get("metadata", {}).get(_CLASS) or class_read_by(choice) for choice in choices]
     known = [cls for cls in classes if cls is not None]

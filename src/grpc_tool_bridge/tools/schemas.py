@@ -123,11 +123,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def input_schema(signature: Signature, checks: Mapping[str, Check]) -> str:
-    """Describes a tool's arguments.
-
-    Args:
-        signature: The tool's signature.
-        checks: A check for each of its parameters, by name.
+    """Describes a tool's arguments, of each of which there is a check by name.
 
     Returns:
         Text of an object schema with a property for each parameter, in the order of the signature. ``*args`` is a
@@ -156,15 +152,7 @@ def input_schema(signature: Signature, checks: Mapping[str, Check]) -> str:
 
 
 def output_schema(check: Check, description: str = "") -> str:
-    """Describes a tool's result, or one item of its stream.
-
-    Args:
-        check: Compiled from the annotation of the result.
-        description: What the docstring says about it.
-
-    Returns:
-        Text of the schema.
-    """
+    """Writes the schema of a tool's result, or of one item of its stream, with what the docstring says about it."""
     made, definitions = _generate({"": check.schema}, "serialization")
     whole = made[""]
     if description:

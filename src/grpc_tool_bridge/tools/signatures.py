@@ -119,14 +119,11 @@ class Signature:
 
 
 def read_signature(function: Callable[..., Any], label: str) -> Signature:
-    """Reads a function's signature.
+    """Reads a function's signature, with every annotation resolved.
 
     Args:
         function: A function, bound method, callable object or ``functools.partial``.
         label: What to call the function in errors.
-
-    Returns:
-        The signature, with every annotation resolved.
 
     Raises:
         TypeError: There is no signature to read, an annotation cannot be resolved (``UnresolvedNameError`` where a name

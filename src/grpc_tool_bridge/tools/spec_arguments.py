@@ -136,10 +136,7 @@ class _InputSchema(msgspec.Struct, rename="camel"):
 
 
 def read_arguments(spec: ToolSpec) -> SpecArguments | None:
-    """Reads the arguments of a spec.
-
-    Returns:
-        The arguments; None if the spec says nothing of them.
+    """Reads the arguments of a spec; None if it says nothing of them.
 
     Raises:
         ValidationError: There are too many of them, their names cannot be used, or the input schema is none.
@@ -358,10 +355,10 @@ def _bound(kind: str, value: Any) -> int | float | None:
 def _make_check(
     schema: Schema, plain: frozenset[type] = frozenset(), alike: frozenset[type] = frozenset(), *, or_none: bool
 ) -> Check:
-    """Makes a check.
+    """Makes a check of a core schema.
 
     Args:
-        schema: A core schema.
+        schema: The core schema.
         plain: Types that pass where the schema has no rules.
         alike: Types that pass in any case.
         or_none: Whether None passes.

@@ -35,15 +35,8 @@ def describe_tool(
 ) -> ToolSpec:
     """Makes the part of a ToolSpec that follows from the signature.
 
-    Args:
-        name: The tool's name.
-        type_: The tool's type.
-        signature: Its signature.
-        checks: A check for each parameter, by name.
-        result: The check of the result; None if it has no annotation.
-
-    Returns:
-        A spec without limits, examples, metadata and version, whose id is the name.
+    There is a check for each parameter, by name, and one of the result, if it has an annotation. The spec is without
+    limits, examples, metadata and version, and its id is the name.
     """
     result_type = Any if result is None else signature.result
     spec = ToolSpec(

@@ -72,10 +72,8 @@ def constraint(extra: Any) -> Any:
 def describes_struct(node: Schema, compile_: Compile, within: frozenset[Any]) -> Schema:
     """Makes the core schema of a class that is checked by ``isinstance`` take a dict of its fields as well.
 
-    Args:
-        node: The schema.
-        compile_: Compiles the annotations of the fields.
-        within: The classes that this one is a part of; one that contains itself is not described again.
+    ``compile_`` compiles their annotations. The class is a part of those ``within``; one that contains itself is not
+    described again.
     """
     cls = node["cls"]
     if cls in within:

@@ -29,12 +29,7 @@ def is_reference(template: Any) -> bool:
 
 
 def check_template(template: Any, known: Collection[str], depth: int = 0) -> None:
-    """Checks a template before there are values.
-
-    Args:
-        template: What is to be filled in.
-        known: The names that will have a value.
-        depth: Levels above it.
+    """Checks a template before there are values; these names will have one.
 
     Raises:
         ValueError: It has a reference to nothing, or something that JSON cannot carry.
@@ -56,14 +51,7 @@ def check_template(template: Any, known: Collection[str], depth: int = 0) -> Non
 
 
 def fill_template(template: Any, values: Mapping[str, Any]) -> Any:
-    """Puts values where a template refers to them.
-
-    Args:
-        template: As ``check_template`` lets it pass.
-        values: The values by name.
-
-    Returns:
-        The data; what is referred to stands in it as it is, with its type.
+    """Puts values where a template that ``check_template`` let pass refers to them, each as it is, with its type.
 
     Raises:
         LookupError: A value has no such part; the text says what it has.

@@ -16,14 +16,7 @@ from grpc_tool_bridge.values.scalars import Packed
 
 
 def pack_frame(name: str, frame: Any) -> Packed:
-    """Writes a frame.
-
-    Args:
-        name: Its class as the type URL says it, such as "pandas.DataFrame".
-        frame: An instance of just that class.
-
-    Returns:
-        The type URL and the message.
+    """Writes a frame, an instance of just the class that the type URL names, such as "pandas.DataFrame".
 
     Raises:
         SerializationError: Arrow cannot give it back unchanged, or pyarrow is missing.

@@ -243,14 +243,7 @@ def joined(column: Any) -> Any:
 
 
 def encode_column(values: "Series[Any]", place: Place) -> Encoded | None:
-    """Writes a column.
-
-    Args:
-        values: The column, or a level of an index as one.
-        place: What to call it.
-
-    Returns:
-        None where pyarrow reads what it writes of the column as the same.
+    """Writes a column, or a level of an index; None where pyarrow reads what it writes of it as the same.
 
     Raises:
         SerializationError: It has no exact form.
@@ -300,14 +293,7 @@ def encode_level(values: "Series[Any]", place: Place) -> Encoded | None:
 
 
 def decode_column(column: Any, form: Form) -> Any:
-    """Reads a column, of any peer: its type and form may not fit together.
-
-    Args:
-        column: A pyarrow.ChunkedArray.
-        form: What ``encode_column`` gave beside it.
-
-    Returns:
-        A numpy or pandas array of its dtype.
+    """Reads a pyarrow.ChunkedArray of any peer as an array of numpy or pandas; its type and form may not fit together.
 
     Raises:
         SerializationError: The form is not known; other errors are for the caller to convert.

@@ -24,14 +24,7 @@ _PLAIN = (bool, int, float, complex, str, bytes)
 
 
 def plain_data(value: Any) -> Any:
-    """Gives the plain value that a scalar of pandas or pyarrow stands for.
-
-    Args:
-        value: Anything, such as a leaf of a container.
-
-    Returns:
-        A datetime, timedelta, None, bytes or what a scalar of pyarrow holds; ``value`` itself where it stands for
-        nothing else.
+    """Gives what a scalar of pandas or pyarrow stands for, such as a datetime or None; any other value as it is.
 
     Raises:
         SerializationError: The plain value would not be exact.
@@ -92,14 +85,9 @@ _SCALARS: dict[str, Callable[[Any, Any], Any]] = {"pandas": _pandas_scalar, "pya
 
 
 def to_list(value: Any) -> list[Any] | None:
-    """Gives the plain list that an array or a column of numpy, pandas, polars or pyarrow stands for.
+    """Gives the plain list that an array or a column of numpy, pandas, polars or pyarrow stands for; None of all else.
 
-    Args:
-        value: Anything.
-
-    Returns:
-        A list of Python scalars, nested for more than one dimension; a missing value is None where its dtype has no
-        NaN. None where ``value`` is no array or column.
+    It is nested for more than one dimension. A missing value is None where its dtype has no NaN.
 
     Raises:
         SerializationError: A date, time or duration in it is finer or further than Python's.
@@ -230,15 +218,7 @@ _LISTS: dict[str, Callable[[Any, Any], list[Any] | None]] = {
 
 
 def read_as(cls: type, value: Any) -> Any:
-    """Makes an object of a class of numpy, pandas, polars or pyarrow, or a subclass, from the row it travels in.
-
-    Args:
-        cls: The class that is asked for.
-        value: What arrived.
-
-    Returns:
-        An instance of ``cls``, or ``value`` itself where none can be made of it.
-    """
+    """Makes an object of a class of a data package, or a subclass, of the row that it travels in, if it can."""
     if isinstance(value, cls):
         return value
     package = home_of(cls)

@@ -22,13 +22,7 @@ _MAX_STREAM_BYTES = 1 << 30
 
 
 def pack_data(value: Any) -> Packed | None:
-    """Writes what one of the four packages made, or what gives itself as a table or an array.
-
-    Args:
-        value: Anything.
-
-    Returns:
-        The type URL and the message, or None where it is neither.
+    """Writes what one of the four packages made, or what gives itself as a table or an array; None where it is neither.
 
     Raises:
         SerializationError: It has no exact form; the text says what to send in its place.

@@ -253,11 +253,7 @@ def read_range(frame: "DataFrame", notes: Notes) -> None:
 
 
 def write_index(index: "Index[Any]", code: str) -> tuple["Index[Any]", dict[int, Encoded], Notes]:
-    """Finds what stands for the index in Arrow.
-
-    Args:
-        index: ``frame.index``.
-        code: Python that names the index.
+    """Finds what stands for an index in Arrow; ``code`` is Python that names it.
 
     Returns:
         An index that pyarrow keeps, what stands in its place by level, and notes for ``read_index``.

@@ -139,10 +139,7 @@ def _written_items(container: Any, known: dict[int, int]) -> int:
 
 
 def encode_json(value: Any) -> bytes | None:
-    """Writes a container that ``is_json_exact`` as JSON.
-
-    Returns:
-        UTF-8 bytes, or None where it holds an integer of more digits than Python converts.
+    """Writes a container that ``is_json_exact``; None where an integer in it has more digits than Python converts.
 
     Raises:
         SerializationError: A text in it has no UTF-8 form.
@@ -164,14 +161,7 @@ def no_utf8(failure: UnicodeEncodeError) -> SerializationError:
 
 
 def decode_json(payload: bytes, max_depth: int) -> Any:
-    """Reads a Json message.
-
-    Args:
-        payload: The message's bytes.
-        max_depth: Levels of containers allowed.
-
-    Returns:
-        The value; an integer of any size stays one.
+    """Reads a Json message; an integer of any size stays one.
 
     Raises:
         SerializationError: The bytes are no JSON, or JSON nested too deep.

@@ -58,15 +58,12 @@ class Writing:
 
 
 def to_plain(value: Any, how: Writing, is_registered: Callable[[type], bool]) -> Any:
-    """Replaces what stands for plain data by that data, at every level.
+    """Replaces what stands for plain data by that data, at every level; containers may be copied for it.
 
     Args:
         value: Any value.
         how: How it is written.
         is_registered: Tells classes that have a codec; they stay as they are.
-
-    Returns:
-        The value; containers in it may be copies.
 
     Raises:
         SerializationError: It is nested too deep, contains itself, is too large once written out, or something in it
@@ -81,12 +78,8 @@ def to_plain(value: Any, how: Writing, is_registered: Callable[[type], bool]) ->
 def read_iterators(value: Any, *, max_bytes: int) -> Any:
     """Replaces iterators in a value, and in exact lists, tuples and dicts in it, by lists of what they give.
 
-    Args:
-        value: Any value.
-        max_bytes: Bytes of a message that one may fill.
-
     Raises:
-        MessageTooLargeError: One gives more.
+        MessageTooLargeError: One gives more than ``max_bytes`` of a message.
         ForeignCodeError: This is an event loop's thread.
     """
     if type(value) is list or type(value) is dict:

@@ -36,14 +36,9 @@ _ZONE_FOLDER = "zoneinfo"
 
 
 def pack_rich(value: Any, pack: Pack) -> Packed:
-    """Writes a value as RichValue.
+    """Writes plain data, checked for depth and cycles, as RichValue.
 
-    Args:
-        value: Plain data, checked for depth and cycles.
-        pack: Writes what RichValue has no field for: arrays, frames, registered and unknown classes.
-
-    Returns:
-        The type URL and the message.
+    ``pack`` writes what that has no field for: arrays, frames, registered and unknown classes.
 
     Raises:
         SerializationError: Something in it cannot be represented.
@@ -139,23 +134,12 @@ _CONTAINERS: dict[type, str] = {list: "list", tuple: "tuple", set: "set", frozen
 
 @dataclass(frozen=True, slots=True)
 class RichReader:
-    """Reads RichValues.
-
-    Attributes:
-        unpack: Reads an Any, allowing so many levels of containers.
-    """
+    """Reads RichValues; ``unpack`` reads an Any, allowing so many levels of containers."""
 
     unpack: Callable[[Any, int], Any]
 
     def read(self, message: RichValue, depth: int) -> Any:
-        """Reads one value.
-
-        Args:
-            message: The value.
-            depth: Levels of containers allowed.
-
-        Returns:
-            The value.
+        """Reads one value, in which so many levels of containers are allowed.
 
         Raises:
             SerializationError: It is nested too deep, or no value; other errors of what it is made of are for the

@@ -43,14 +43,10 @@ _REAL_CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 
 @lru_cache(maxsize=4_096)
 def row_of(kind: type) -> Row | None:
-    """Finds what makes the nearest row of an instance of a class.
+    """Finds what makes the nearest row of an instance of a class that has neither a codec nor fields.
 
-    Args:
-        kind: The class; it has neither a codec nor fields.
-
-    Returns:
-        A function from the instance to plain data, one level deep, or an error that says what to do instead; None
-        where the instance is written as it is: exact types, arrays, frames, and classes that have but their text.
+    It makes plain data, one level deep, or an error that says what to do instead. None where the instance is written as
+    it is: exact types, arrays, frames, and classes that have but their text.
     """
     if kind in _EXACT or is_data(kind):
         return None

@@ -166,12 +166,7 @@ def read_text(payload: bytes) -> str:
 
 
 class PackedValue(NamedTuple):
-    """What a tool gave, as the two fields of an Any; it need not be decoded to be passed on.
-
-    Attributes:
-        type_url: What kind of value it is.
-        value: Its bytes.
-    """
+    """What a tool gave, as the two fields of an Any; it need not be decoded to be passed on."""
 
     type_url: str
     value: bytes
