@@ -44,10 +44,7 @@ class _Careful:
     """An adapter of DSPy's whose texts stay texts, and whose answers are bounded and hold up nobody else.
 
     The name of a tool that there is none of is read as it is, as are arguments of any form, so that the agent can be
-    told.
-
-    Args:
-        tally: Counts what is asked and answered.
+    told. ``tally`` counts what is asked and answered.
     """
 
     def __init__(self, tally: Tally) -> None:

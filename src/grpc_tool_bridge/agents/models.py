@@ -71,14 +71,7 @@ class ModelChoice:
 
 
 def choose_model(config: Mapping[str, Any], settings: AgentSettings) -> ModelChoice:
-    """Reads an agent's ``llm_config``.
-
-    Args:
-        config: Settings by name.
-        settings: The runtime's own.
-
-    Returns:
-        The model that answers the agent.
+    """Reads an agent's ``llm_config``, settings by name, and gives the model that answers it.
 
     Raises:
         ValidationError: A setting is unknown, wrong or not the agent's to make; or no model is named anywhere.
@@ -261,13 +254,7 @@ _OPTIONS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
 
 
 def read_llm_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks the settings that an agent makes.
-
-    Args:
-        config: Settings by name.
-
-    Returns:
-        The settings, each as DSPy takes it.
+    """Checks the settings that an agent makes by name, and gives each as DSPy takes it.
 
     Raises:
         ValidationError: One is unknown, wrong, or not the agent's to make; ``details`` has each by name.

@@ -23,18 +23,10 @@ _ANY = frozenset({*_JSON_TYPES.values()})
 
 
 def parse_arguments(spec: ToolSpec, words: Sequence[str], pairs: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
-    """Reads the arguments of a call.
+    """Reads the arguments of a call: the positional words, and ``name=word`` for each named one.
 
     A word is JSON if that is what the parameter takes; of a parameter that takes text it is the text itself. ``-``
-    stands for JSON on stdin.
-
-    Args:
-        spec: The tool; of one that is not known, every parameter takes anything.
-        words: The positional ones.
-        pairs: Each ``name=word``.
-
-    Returns:
-        The positional and the named arguments.
+    stands for JSON on stdin. A tool that is not known takes anything.
 
     Raises:
         ArgumentError: A word is not what its parameter takes, or a pair is none.

@@ -57,15 +57,10 @@ def add_command(
     cls: type[WordsCommand] = WordsCommand,
     **defaults: Any,
 ) -> None:
-    """Makes a function a command of ``app``.
+    """Makes a function a command of ``app``, whose line ``cls`` reads.
 
-    Args:
-        app: Where it belongs.
-        name: What it is called.
-        function: Its parameters are the command's, but for those of a type derived from ``OptionGroup``: each of these
-            stands for all the options of its group.
-        cls: Reads the command line.
-        defaults: Of options of a group that have another default in this command.
+    Its parameters are the command's, but for those of a type derived from ``OptionGroup``: each of these stands for all
+    the options of its group. ``defaults`` are those of options of a group that have another default in this command.
     """
     given = inspect.signature(function).parameters.values()
     groups = {item.name: item.annotation for item in given if _is_group(item.annotation)}

@@ -309,11 +309,7 @@ class ProxyRefusedError(Exception):
 
 
 async def open_socket(hub: HubOptions, context: ssl.SSLContext | None) -> asyncio.StreamWriter:
-    """Connects to the hub, through its proxy if there is one.
-
-    Args:
-        hub: Where the hub is.
-        context: For TLS; None: without.
+    """Connects to the hub, through its proxy if there is one, and by TLS if there is a context for it.
 
     Raises:
         OSError: Nobody takes the connection.

@@ -28,15 +28,7 @@ class Table:
 
 
 def frame_table(value: Any, limit: int | None = None) -> Table | None:
-    """Reads a frame or a series as a table.
-
-    Args:
-        value: Anything.
-        limit: Rows to read; None: all.
-
-    Returns:
-        The table; None if the value is no frame.
-    """
+    """Reads a frame or a series as a table, or so many of its rows; None of any other value."""
     name = _package_name(value)
     if name in ("pandas.DataFrame", "pandas.Series"):
         part = value if limit is None else value.head(limit)

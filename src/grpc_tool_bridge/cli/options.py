@@ -197,14 +197,9 @@ def check_address(address: str, *, listening: bool = False) -> None:
 
 
 def setting(name: str, flag: str = "") -> Any:
-    """Makes the option of a setting.
+    """Makes the option of a field of ``Settings``, which is called as that is or by its own ``flag``.
 
-    Args:
-        name: Of a field of ``Settings``.
-        flag: What the option is called; empty: as the setting.
-
-    Returns:
-        An option without a default, so that a setting that is not given is left to the environment and the file.
+    It has no default, so that a setting that is not given is left to the environment and the file.
     """
     field = Settings.model_fields[name]
     flag = flag or f"--{name.replace('_', '-')}"

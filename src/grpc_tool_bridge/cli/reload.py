@@ -43,11 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 class SourceFiles:
-    """All Python files below some folders.
-
-    Args:
-        folders: Folders that hidden ones, virtual environments and caches below are no part of.
-    """
+    """All Python files below some folders, without hidden folders, virtual environments and caches."""
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self.folders = sorted(set(folders))
@@ -55,10 +51,7 @@ class SourceFiles:
 
     @classmethod
     def of(cls, sources: Iterable[str]) -> "SourceFiles":
-        """Finds the folders of sources, without an import of them.
-
-        Args:
-            sources: As given on the command line.
+        """Finds the folders of sources as the command line names them, without an import of them.
 
         Raises:
             ArgumentError: A source names neither a module nor a file.

@@ -91,13 +91,7 @@ def check_seconds(name: str, value: object, *, least: float = 0.0, may_be_endles
 
 
 def check_timeout(name: str, value: object, *, what: str = "") -> None:
-    """Refuses what is no time-out.
-
-    Args:
-        name: Of the argument.
-        value: As given.
-        what: Whose time-out it is, for the text.
-    """
+    """Refuses what is no time-out; ``what`` says for the text whose it is."""
     called = "a number of seconds, above 0 and below 24 days"
     where = f"{what}: {name}" if what else name
     if not 0 < _number(where, value, called) <= MAX_SECONDS:

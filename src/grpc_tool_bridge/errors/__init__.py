@@ -401,10 +401,7 @@ def error_info(error: BaseException, *, raised_by_tool: bool = False, show_trace
 def untold(error: BaseException, text: str, *, origin: str = "tool") -> ErrorInfo:
     """Maps an exception to the wire by its class alone, whose name is read without running any code of its own.
 
-    Args:
-        error: The exception.
-        text: What stands in the place of its message.
-        origin: "tool" or "bridge".
+    ``text`` stands in the place of its message; ``origin`` is "tool" or "bridge".
     """
     info = ErrorInfo(type=wire_text(class_name(type(error)), 256), message=text, details={"origin": origin})
     info.timestamp.GetCurrentTime()

@@ -15,12 +15,7 @@ def error_text(error: ToolBridgeError) -> str:
 
 
 def failure_text(name: str, error: BaseException) -> str:
-    """Writes an error as ``tool: Error: message``, with those of its details that the message does not name.
-
-    Args:
-        name: The tool's, as the model knows it.
-        error: What the call raised.
-    """
+    """Writes an error as ``tool: Error: message``, with those of its details that the message does not name."""
     if not isinstance(error, ToolBridgeError):
         return f"{name}: {type(error).__name__}: {error}"
     own_name = getattr(error, "tool_name", name)

@@ -63,17 +63,10 @@ class _Writer:
 
 
 def read_arguments(name: str, given: Any) -> dict[str, Any]:
-    """Reads the arguments of a call: an object, or the JSON of one.
+    """Reads the arguments of a call by name: an object, or the JSON of one.
 
     Models that call a tool without arguments send null, an empty text or nothing at all; some send an object as JSON
     within JSON.
-
-    Args:
-        name: The tool's.
-        given: What the model sent.
-
-    Returns:
-        The arguments by name.
 
     Raises:
         ValidationError: They are not JSON, or no object; the text says which, for the model to mend it.

@@ -64,17 +64,10 @@ def text_of(value: Any, limit: int) -> str:
 
 
 def from_json(spec: ToolSpec, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Reads the arguments of a tool as a model gave them.
+    """Reads the arguments of a tool as a model gave them, with bytes where base64 was asked for and is there.
 
     The hub converts nearly all by the types that the tool has. Only bytes, which its schema says are base64, it would
     take for a text.
-
-    Args:
-        spec: Of the tool.
-        arguments: By name.
-
-    Returns:
-        The arguments, with bytes where base64 was asked for and is there.
     """
     if _BASE64 not in spec.input_schema:
         return dict(arguments)

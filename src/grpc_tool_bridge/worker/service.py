@@ -23,11 +23,7 @@ from grpc_tool_bridge.tools.tool import Tool, as_tool
 
 
 class ServedCall(Call):
-    """A call that a hub has made.
-
-    Attributes:
-        origin: What the transport knows of where it comes from.
-    """
+    """A call that a hub has made; its origin is what the transport knows of where it comes from."""
 
     origin: Any = None
 
