@@ -192,13 +192,9 @@ class SyncView(Generic[T]):
         if self._loop.is_closed():
             raise _closed()
         runs_in = getattr(self._loop, "_thread_id", None)
-        here = threading.get_ident()
-        if is_fork() and runs_in is not None and (runs_in == here or runs_in not in _thread_ids()):
+        others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+        if is_fork() and runs_in is not None and runs_in not in others:
             raise refusal(f"{self._target!r:.100}")
-
-
-def _thread_ids() -> set[int | None]:
-    return {thread.ident for thread in threading.enumerate()}
 
 
 def _closed() -> RuntimeError:

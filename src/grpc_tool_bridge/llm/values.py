@@ -227,14 +227,11 @@ def _csv(frame: Any) -> Any:
     try:
         infinite = [column for column in frame.iter_columns() if column.dtype.is_float() and column.is_infinite().any()]
         for column in infinite:
-            frame = frame.with_columns(type(column)(column.name, [_number_text(item) for item in column.to_list()]))
+            texts = [None if item is None else str(_number(item)) for item in column.to_list()]
+            frame = frame.with_columns(type(column)(column.name, texts))
         return frame.write_csv()
     except Exception:  # noqa: BLE001 - polars' own, for columns that CSV has no form for
         return frame.to_dicts()
-
-
-def _number_text(value: float | None) -> str | None:
-    return None if value is None else str(_number(value))
 
 
 def _rows(rows: Any, count: int) -> Any:

@@ -7,7 +7,7 @@ the program's own runs in no event loop. What is in a model or a dataclass is wr
 
 import typing
 import warnings
-from collections.abc import Callable, Container
+from collections.abc import Container
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from types import NoneType
@@ -223,11 +223,7 @@ def _joined(schemas: list[Schema]) -> Container[type]:
     return frozenset().union(*known) if len(known) == len(found) else EVERYTHING
 
 
-def _class_validator(cls: Any) -> Callable[[Any], Any]:
-    return compile_check(cls, cls.__qualname__).validator.validate_python
-
-
-CLASSES.compile_by(_class_validator)
+CLASSES.compile_by(lambda cls: compile_check(cls, cls.__qualname__).validator.validate_python)
 
 
 # -------------------------------------------------------------------------------------------------------------- results

@@ -43,7 +43,7 @@ def _refuse_same_hashes(value: Any, check: Callable[[Any], Any]) -> None:
         except ValidationError:
             if not _have_same_hash(found):
                 # Told of all up to here, so that the places are right; what comes after is not looked at.
-                check(_first(value, seen))
+                check(_made_like(value, islice(_items(value), seen)))
             break
         if _have_same_hash(read):
             raise _refusal()
@@ -58,13 +58,13 @@ def _have_same_hash(items: Any) -> bool:
 
 
 def _pieces(value: Any) -> Iterator[Any]:
-    items = iter(value.items() if isinstance(value, dict) else value)
+    items = iter(_items(value))
     while piece := _made_like(value, islice(items, _PIECE)):
         yield piece
 
 
-def _first(value: Any, count: int) -> Any:
-    return _made_like(value, islice(value.items() if isinstance(value, dict) else value, count))
+def _items(value: Any) -> Iterable[Any]:
+    return value.items() if isinstance(value, dict) else value
 
 
 def _made_like(value: Any, items: Iterable[Any]) -> Any:

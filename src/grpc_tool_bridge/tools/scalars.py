@@ -293,26 +293,19 @@ def _enum(node: Schema) -> Schema:
         value = plain_scalar(value)
         # Of a Flag, a negative number would be all that it is not.
         is_other = type(value) in _PLAIN_TYPES and type(value) not in kinds
-        if is_other or (is_flag and isinstance(value, int) and value < 0) or _is_signal(value):
+        # A signal cannot even be looked up.
+        is_signal = isinstance(value, Decimal) and value.is_snan()
+        if is_other or (is_flag and isinstance(value, int) and value < 0) or is_signal:
             raise PydanticKnownError("enum", {"expected": _listing(values)})
         return value
 
     return before(check, node)
 
 
-def _is_signal(value: Any) -> bool:
-    """Whether a value cannot even be looked up."""
-    return isinstance(value, Decimal) and value.is_snan()
-
-
 def _enum_reading(node: Schema) -> Schema:
     has_floats = any(isinstance(member.value, float) for member in node["members"])
     exact = _enum(without_ref(node))
     return lax_or_strict(node, strict=exact, lax=exact if has_floats else before(whole_number, exact))
-
-
-def _literal(node: Schema) -> Schema:
-    return _picked(node, _literal_picker(node))
 
 
 def literal_of_values(node: Schema) -> Schema:
@@ -393,7 +386,7 @@ STRICT_SCALARS: Rewrites = {
     "fraction": partial(before, short_fraction),
     "function-plain": bounds_pattern,
     "enum": _enum,
-    "literal": _literal,
+    "literal": lambda node: _picked(node, _literal_picker(node)),
 }
 # These take what means the same as well.
 READING_SCALARS: Rewrites = {

@@ -140,10 +140,6 @@ def _bounded_dict(node: Schema) -> Schema:
     return node if keys is None or _is_text(keys) else bounds_hashes(node)
 
 
-def _dict_reading(node: Schema) -> Schema:
-    return before(nearest_dict, _dict(node))
-
-
 def _is_text(keys: Schema) -> bool:
     if keys["type"] in ("lax-or-strict", "function-before"):
         return _is_text(keys["lax_schema"] if "lax_schema" in keys else keys["schema"])
@@ -249,7 +245,7 @@ _REWRITES: Rewrites = {**STRICT_SCALARS, **_CONTAINERS}
 _READINGS: Rewrites = {
     **READING_SCALARS,
     **_CONTAINERS,
-    "dict": _dict_reading,
+    "dict": lambda node: before(nearest_dict, _dict(node)),
     "typed-dict": partial(before, nearest_dict),
     "nullable": partial(before, nearest_missing),
 }

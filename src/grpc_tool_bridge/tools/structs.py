@@ -95,7 +95,8 @@ def describes_struct(node: Schema, compile_: Compile, within: frozenset[Any]) ->
     construct = _Construct(cls, tuple(fields))
     names = {field.name: field.key for field in fields if field.name}
 
-    array_like, known = _is_array(cls), {field.key for field in fields}
+    known = {field.key for field in fields}
+    array_like = getattr(getattr(cls, "__struct_config__", None), "array_like", False)
 
     def read(value: Any, handler: Callable[[Any], Any]) -> Any:
         if isinstance(value, cls):
@@ -131,10 +132,6 @@ class _Construct:
         return made
 
 
-def _is_array(cls: Any) -> bool:
-    return bool(getattr(getattr(cls, "__struct_config__", None), "array_like", False))
-
-
 def _named(cls: Any, fields: list[_Field], value: Any) -> Any:
     """Names the items of the list that a struct which is an array travels as."""
     if not isinstance(value, list | tuple):
@@ -150,14 +147,14 @@ def _subclass_of(cls: Any, value: Mapping[Any, Any], known: Container[str]) -> A
     config = getattr(cls, "__struct_config__", None)
     if config is not None and config.tag_field:
         tag = value.get(config.tag_field, config.tag)
-        return None if tag == config.tag else the_one([each for each in subclasses_of(cls) if _tag_of(each) == tag])
+        return (
+            None
+            if tag == config.tag
+            else the_one([each for each in subclasses_of(cls) if each.__struct_config__.tag == tag])
+        )
     if all(key in known for key in value):
         return None
     return the_one([each for each in subclasses_of(cls) if _fits(each, value.keys())])
-
-
-def _tag_of(cls: Any) -> Any:
-    return cls.__struct_config__.tag
 
 
 def _fits(cls: Any, keys: AbstractSet[str]) -> bool:

@@ -5,9 +5,9 @@ or field. A text that is to begin with ``$`` begins with ``$$``. Dicts and lists
 """
 
 import dataclasses
-import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from pydantic import BaseModel
@@ -46,7 +46,7 @@ def check_template(template: Any, known: Collection[str], depth: int = 0) -> Non
     elif isinstance(template, list):
         for item in template:
             check_template(item, known, depth + 1)
-    elif not (template is None or isinstance(template, str | int | float)) or not _is_finite(template):
+    elif not isinstance(template, str | int | float | None) or (isinstance(template, float) and not isfinite(template)):
         raise ValueError(f"{template!r} cannot be written as JSON; make it an input with a default")
 
 
@@ -76,10 +76,6 @@ def _check_reference(reference: str, known: Collection[str]) -> None:
     if found[1] not in known:
         there = ", ".join(f"'${name}'" for name in known) or "nothing"
         raise ValueError(f"{reference!r} is not defined here; defined names: {there}")
-
-
-def _is_finite(template: Any) -> bool:
-    return not isinstance(template, float) or math.isfinite(template)
 
 
 def _look_up(reference: str, values: Mapping[str, Any]) -> Any:

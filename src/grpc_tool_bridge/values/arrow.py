@@ -89,10 +89,6 @@ def _read_pandas(restore: Callable[[Any], Any]) -> Callable[[bytes, int], Any]:
     return read
 
 
-def _read_arrow(payload: bytes, _: int) -> Any:
-    return read_stream(payload)
-
-
 def _read_polars(payload: bytes, _: int) -> Any:
     need("polars")
     return _polars_frame(read_stream(payload))
@@ -123,6 +119,6 @@ READERS: dict[str, Callable[[bytes, int], Any]] = {
     "pandas.DataFrame": _read_pandas(dataframes.table_to_frame),
     "pandas.Series": _read_pandas(dataframes.table_to_series),
     "pandas.Index": _read_pandas(dataframes.table_to_index),
-    "pyarrow.Table": _read_arrow,
+    "pyarrow.Table": lambda payload, _: read_stream(payload),
     "polars.DataFrame": _read_polars,
 }

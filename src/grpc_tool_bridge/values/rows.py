@@ -90,7 +90,7 @@ def _scalar_row(kind: type) -> Row | None:
     if issubclass(kind, collections.UserString):
         return _guarded(lambda value: str(value.data))
     if not _is_sized(kind) and hasattr(kind, "__index__") and not issubclass(kind, type):
-        return _guarded(_index)
+        return _guarded(lambda value: int(value.__index__()))
     return None
 
 
@@ -98,10 +98,6 @@ def _replaces(kind: type, base: type) -> bool:
     """Whether a class has code of its own for something that its row is read by."""
     names = _READ_OF.get(base, ())
     return any(static_attribute(kind, name) is not static_attribute(base, name) for name in names)
-
-
-def _index(value: Any) -> int:
-    return int(value.__index__())
 
 
 def _datetime(value: Any) -> dt.datetime:

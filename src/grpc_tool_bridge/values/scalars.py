@@ -37,10 +37,6 @@ _pack_double = Struct("<Bd").pack
 _POSITIVE_ZERO = _pack_double(9, 0.0)
 
 
-def _pack_str(value: str) -> Packed:
-    return _STRING_URL, bytes_field(utf8(value))
-
-
 def utf8(text: str) -> bytes:
     """Encodes a text.
 
@@ -71,26 +67,14 @@ def _pack_float(value: float) -> Packed:
     return _DOUBLE_URL, b"" if payload == _POSITIVE_ZERO else payload
 
 
-def _pack_bool(value: bool) -> Packed:
-    return _TRUE if value else _FALSE
-
-
-def _pack_bytes(value: bytes) -> Packed:
-    return _BYTES_URL, bytes_field(value)
-
-
-def _pack_none(_: None) -> Packed:
-    return _NULL
-
-
 # By the exact type, so that neither a bool is taken for an int nor a subclass for its base.
 SCALARS: dict[type, Callable[[Any], Packed]] = {
-    str: _pack_str,
+    str: lambda value: (_STRING_URL, bytes_field(utf8(value))),
     int: _pack_int,
     float: _pack_float,
-    bool: _pack_bool,
-    bytes: _pack_bytes,
-    type(None): _pack_none,
+    bool: lambda value: _TRUE if value else _FALSE,
+    bytes: lambda value: (_BYTES_URL, bytes_field(value)),
+    type(None): lambda _: _NULL,
 }
 
 
