@@ -37,6 +37,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from grpc_tool_bridge.errors.class_facts import class_name, exact_text
+from grpc_tool_bridge.errors.clipped_repr import clipped
 from grpc_tool_bridge.errors.exception_text import REMOTE_NOTE, as_raised, further_text, no_text, own_text, text_of
 from grpc_tool_bridge.errors.tracebacks import format_error, tools_part
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
@@ -524,9 +525,7 @@ def format_tool_traceback(error: BaseException) -> str:
 
 def wire_text(text: str, limit: int) -> str:
     """Makes ``text`` fit for a protobuf string of at most ``limit`` characters (lone surrogates are escaped)."""
-    text = exact_text(text)
-    if len(text) > limit:
-        text = f"{text[:limit]}… ({len(text) - limit:,} more characters)"
+    text = clipped(exact_text(text), limit)
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

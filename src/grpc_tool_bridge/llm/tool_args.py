@@ -14,16 +14,22 @@ _MAX_LEVELS = 50
 _MAX_CHARS = 200_000
 
 
+def read_schema(spec: ToolSpec) -> dict[str, Any]:
+    """Reads the JSON Schema of a tool's arguments; empty where a tool, of whatever peer, has none that can be read."""
+    try:
+        schema = json.loads(spec.input_schema or "{}")
+    except ValueError:
+        return {}
+    return schema if isinstance(schema, dict) else {}
+
+
 def tool_args(spec: ToolSpec) -> dict[str, Any]:
     """Returns the JSON Schema of each argument by name, whole in itself.
 
     A schema that refers to itself ends after one turn; a tool whose schema cannot be read has no arguments to tell of.
     """
-    try:
-        schema = json.loads(spec.input_schema or "{}")
-    except ValueError:
-        return {}
-    properties = schema.get("properties") if isinstance(schema, dict) else None
+    schema = read_schema(spec)
+    properties = schema.get("properties")
     if not isinstance(properties, dict):
         return {}
     definitions = schema.get("$defs")

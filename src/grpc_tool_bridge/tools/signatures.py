@@ -7,7 +7,7 @@ import inspect
 import types
 import typing
 from collections import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Union
 
@@ -34,6 +34,13 @@ POSITIONAL_ONLY = inspect.Parameter.POSITIONAL_ONLY
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
 VAR_POSITIONAL = inspect.Parameter.VAR_POSITIONAL
 VAR_KEYWORD = inspect.Parameter.VAR_KEYWORD
+# How a parameter is given, if that is not both ways; in ``custom_rules``, since the wire has no field for it.
+KIND_RULES: Mapping[Any, str] = {
+    POSITIONAL_ONLY: "positional-only",
+    KEYWORD_ONLY: "keyword-only",
+    VAR_POSITIONAL: "var-positional",
+    VAR_KEYWORD: "var-keyword",
+}
 
 
 class _Omitted:

@@ -23,7 +23,7 @@ from grpc_tool_bridge.tools.rewriting import Schema
 from grpc_tool_bridge.tools.signatures import (
     EMPTY,
     KEYWORD_ONLY,
-    POSITIONAL_ONLY,
+    KIND_RULES,
     VAR_KEYWORD,
     VAR_POSITIONAL,
     Parameter,
@@ -41,12 +41,7 @@ MAX_CHOICES = 1_000
 _MAX_EXACT = 2**53
 # Custom rules as ``describe_tool`` writes them: how an argument is given, and what narrows its values. Any other rule
 # could mean that the tool takes more than its type says.
-_KINDS: Mapping[str, Any] = {
-    "positional-only": POSITIONAL_ONLY,
-    "keyword-only": KEYWORD_ONLY,
-    "var-positional": VAR_POSITIONAL,
-    "var-keyword": VAR_KEYWORD,
-}
+_KINDS: Mapping[str, Any] = {rule: kind for kind, rule in KIND_RULES.items()}
 _NARROWING = ("multiple of ", "ge ", "gt ", "le ", "lt ")
 _OR_NONE = " | None"
 

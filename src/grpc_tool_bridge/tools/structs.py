@@ -147,11 +147,9 @@ def _subclass_of(cls: Any, value: Mapping[Any, Any], known: Container[str]) -> A
     config = getattr(cls, "__struct_config__", None)
     if config is not None and config.tag_field:
         tag = value.get(config.tag_field, config.tag)
-        return (
-            None
-            if tag == config.tag
-            else the_one([each for each in subclasses_of(cls) if each.__struct_config__.tag == tag])
-        )
+        if tag == config.tag:
+            return None
+        return the_one([each for each in subclasses_of(cls) if each.__struct_config__.tag == tag])
     if all(key in known for key in value):
         return None
     return the_one([each for each in subclasses_of(cls) if _fits(each, value.keys())])
