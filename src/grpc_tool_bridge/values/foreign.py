@@ -6,7 +6,6 @@ the value once more in a thread.
 """
 
 import abc
-import asyncio
 import enum
 import sys
 import threading
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from grpc_tool_bridge.aio.loops import running_loop
 from grpc_tool_bridge.errors.class_facts import bases_of, static_attribute
 
 # What runs code of a class whenever one of its instances is looked at, as ``isinstance`` and ``getattr`` do.
@@ -53,13 +53,8 @@ def foreign(value: object) -> None:
     Raises:
         ForeignCodeError: This is an event loop's thread.
     """
-    if _allowed.here:
-        return
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise ForeignCodeError(type(value).__name__)
+    if not _allowed.here and running_loop() is not None:
+        raise ForeignCodeError(type(value).__name__)
 
 
 class in_place:  # noqa: N801 - it stands in a with statement, where a generator's frame would cost more
