@@ -42,12 +42,12 @@ class Step:
     problem: ToolBridgeError | None = None
 
 
+@dataclass(slots=True)
 class TokenCount:
     """Counts the tokens of a run as its model reports them or, where it does not, by its characters."""
 
-    def __init__(self) -> None:
-        self.asked = 0
-        self.answered = 0
+    asked: int = 0
+    answered: int = 0
 
     @property
     def total(self) -> int:

@@ -19,7 +19,7 @@ from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.transport import addresses
 from grpc_tool_bridge.transport.proxies import Proxy, proxy_for
 
-_HUB = "The hub"
+_hub_option = functools.partial(typer.Option, rich_help_panel="The hub")
 
 SessionOption = Annotated[
     str | None,
@@ -52,68 +52,59 @@ class HubOptions(OptionGroup):
 
     address: Annotated[
         str,
-        typer.Option(
+        _hub_option(
             "--address",
             metavar="HOST:PORT",
             envvar="TOOL_BRIDGE_ADDRESS",
             help="Address of the hub; also [IPV6]:PORT or unix:PATH.",
-            rich_help_panel=_HUB,
         ),
     ] = DEFAULT_ADDRESS
     token_file: Annotated[
         Path | None,
-        typer.Option(
+        _hub_option(
             "--token-file",
             metavar="FILE",
             help="File with the bearer token. Default: the environment variable TOOL_BRIDGE_TOKEN or "
             "TOOL_BRIDGE_TOKEN_FILE.",
-            rich_help_panel=_HUB,
         ),
     ] = None
-    tls: Annotated[
-        bool,
-        typer.Option("--tls/--no-tls", envvar="TOOL_BRIDGE_TLS", help="Use TLS.", rich_help_panel=_HUB),
-    ] = False
+    tls: Annotated[bool, _hub_option("--tls/--no-tls", envvar="TOOL_BRIDGE_TLS", help="Use TLS.")] = False
     tls_ca: Annotated[
         Path | None,
-        typer.Option(
+        _hub_option(
             "--tls-ca",
             metavar="FILE",
             envvar="TOOL_BRIDGE_TLS_CA",
             help="PEM file with the CAs to trust. Default: those of gRPC. Implies --tls.",
-            rich_help_panel=_HUB,
         ),
     ] = None
     proxy: Annotated[
         str | None,
-        typer.Option(
+        _hub_option(
             "--proxy",
             metavar="URI",
             envvar="TOOL_BRIDGE_PROXY",
             help="Connect through this proxy, http://HOST:PORT; env: use http_proxy and related variables. "
             "By default they are ignored. Put a proxy with a password in TOOL_BRIDGE_PROXY: other users can see a "
             "program's arguments.",
-            rich_help_panel=_HUB,
         ),
     ] = None
     allow_insecure: Annotated[
         bool,
-        typer.Option(
+        _hub_option(
             "--allow-insecure",
             envvar="TOOL_BRIDGE_ALLOW_INSECURE",
             help="Send the token to another machine without TLS. Only for networks that you trust.",
-            rich_help_panel=_HUB,
         ),
     ] = False
     connect_timeout: Annotated[
         float,
-        typer.Option(
+        _hub_option(
             "--connect-timeout",
             min=0.0,
             metavar="SECONDS",
             envvar="TOOL_BRIDGE_CONNECT_TIMEOUT",
             help="How long to keep trying to connect.",
-            rich_help_panel=_HUB,
         ),
     ] = 2.0
 

@@ -18,6 +18,7 @@ import types
 import uuid
 from collections import abc
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -52,7 +53,7 @@ def row_of(kind: type) -> Row | None:
         return None
     if issubclass(kind, enum.Enum):
         own = static_attribute(kind, "value") is not static_attribute(enum.Enum, "value")
-        return _guarded(_member_value) if own else _member_value
+        return _Guarded(_member_value) if own else _member_value
     return _scalar_row(kind) or _container_row(kind) or _refusal(kind)
 
 
@@ -86,11 +87,11 @@ def has_own_text(kind: type) -> bool:
 def _scalar_row(kind: type) -> Row | None:
     for base, row in _SCALAR_ROWS:
         if issubclass(kind, base):
-            return row if is_own(kind) or not _replaces(kind, base) else _guarded(row)
+            return row if is_own(kind) or not _replaces(kind, base) else _Guarded(row)
     if issubclass(kind, collections.UserString):
-        return _guarded(lambda value: str(value.data))
+        return _Guarded(lambda value: str(value.data))
     if not _is_sized(kind) and hasattr(kind, "__index__") and not issubclass(kind, type):
-        return _guarded(lambda value: int(value.__index__()))
+        return _Guarded(lambda value: int(value.__index__()))
     return None
 
 
@@ -164,23 +165,19 @@ def _container_row(kind: Any) -> Row | None:
         return None
     for base, row in _CONTAINER_ROWS:
         if issubclass(kind, base):
-            return row if is_own(kind) or _is_read_as(kind, base) else _guarded(row)
+            return row if is_own(kind) or _is_read_as(kind, base) else _Guarded(row)
     return None
 
 
+@dataclass(frozen=True, slots=True)
 class _Guarded:
     """A row that is read by code of the class."""
 
-    def __init__(self, row: Row) -> None:
-        self._row = row
+    row: Row
 
     def __call__(self, value: Any) -> Any:
         foreign(value)
-        return self._row(value)
-
-
-def _guarded(row: Row) -> Row:
-    return _Guarded(row)
+        return self.row(value)
 
 
 def check_access(value: Any, levels: int = _LEVELS) -> None:
