@@ -9,7 +9,7 @@ import typing
 from collections import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Union
+from typing import Annotated, Any
 
 import typing_extensions
 from pydantic.fields import FieldInfo
@@ -24,6 +24,7 @@ from grpc_tool_bridge.tools.annotations import (
     typed_dict_hints,
     typed_dict_of,
     unpacked,
+    without_none,
 )
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.docstrings import Docstring, read_docstring
@@ -336,11 +337,7 @@ def _find_context(parameters: tuple[Parameter, ...], label: str) -> Parameter | 
 
 
 def _is_context(annotation: Any) -> bool:
-    if typing.get_origin(annotation) is Annotated:
-        annotation = annotation.__origin__
-    if typing.get_origin(annotation) in (Union, types.UnionType):
-        members = [item for item in typing.get_args(annotation) if item is not type(None)]
-        annotation = members[0] if len(members) == 1 else None
+    annotation = without_none(_bare(annotation))
     return isinstance(annotation, type) and issubclass(annotation, ToolContext)
 
 
@@ -348,16 +345,20 @@ def _yields(code: Callable[..., Any]) -> bool:
     return inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
 
 
+def _bare(annotation: Any) -> Any:
+    """Gives the type of an annotation, without what ``Annotated`` says of it."""
+    return annotation.__origin__ if typing.get_origin(annotation) is Annotated else annotation
+
+
 def _origin(annotation: Any) -> Any:
-    if typing.get_origin(annotation) is Annotated:
-        annotation = annotation.__origin__
+    annotation = _bare(annotation)
     return typing.get_origin(annotation) or annotation
 
 
 def _awaited_type(result: Any) -> Any:
     """Gives what is there once a result is awaited: ``int`` of ``Awaitable[int]``."""
     while _origin(result) in _AWAITABLES:
-        args = typing.get_args(result.__origin__ if typing.get_origin(result) is Annotated else result)
+        args = typing.get_args(_bare(result))
         result = args[-1] if args else Any
     return result
 
@@ -365,8 +366,6 @@ def _awaited_type(result: Any) -> Any:
 def _item_type(result: Any, label: str) -> Any:
     if result is EMPTY or result is Any:
         return result
-    if typing.get_origin(result) is Annotated:
-        result = result.__origin__
     if _origin(result) not in (*_STREAMS, abc.Iterable):
         raise TypeError(f"{label}: it yields its values, so its return annotation must be an Iterator or AsyncIterator")
-    return (typing.get_args(result) or (Any,))[0]
+    return (typing.get_args(_bare(result)) or (Any,))[0]

@@ -16,7 +16,7 @@ from uuid import UUID
 import typing_extensions
 from pydantic import BaseModel
 
-from grpc_tool_bridge.tools.annotations import hints_of, unalias
+from grpc_tool_bridge.tools.annotations import hints_of, unalias, without_none
 
 _ELIXIR_CLASSES: dict[Any, str] = {
     Any: "any()",
@@ -101,8 +101,8 @@ def allowed_values(annotation: Any) -> list[str]:
     annotation = plain(annotation)
     origin = typing.get_origin(annotation)
     if origin in (Union, types.UnionType):
-        members = [item for item in typing.get_args(annotation) if item is not type(None)]
-        return allowed_values(members[0]) if len(members) == 1 else []
+        inner = without_none(annotation)
+        return [] if inner is annotation else allowed_values(inner)
     if origin is Literal:
         values = [item.value if isinstance(item, Enum) else item for item in typing.get_args(annotation)]
         return [str(item) for item in values if item is not None]
