@@ -13,8 +13,7 @@ import pytest
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, UnavailableError
 from grpc_tool_bridge.testing import ModelServer, ToxicProxy
-from grpc_tool_bridge.testing.arithmetician import arithmetic
-from grpc_tool_bridge.testing.model_script import Answer, Held, Prompt
+from grpc_tool_bridge.testing.model_script import Answer, Held, Prompt, arithmetic
 from integration.connections import read
 from integration.test_cli import PATIENCE, popen, read_line
 from support.waiting import soon, until

@@ -25,8 +25,8 @@ from grpc_tool_bridge import (
     tool,
 )
 from grpc_tool_bridge.cli.failures import CommandError, report
-from grpc_tool_bridge.cli.log_output import LineFormatter
 from grpc_tool_bridge.cli.output import console, print_value
+from grpc_tool_bridge.cli.serving import LineFormatter
 from grpc_tool_bridge.cli.spec_text import default_text
 from grpc_tool_bridge.cli.tools import tool_facts
 from grpc_tool_bridge.config import Settings, load_settings

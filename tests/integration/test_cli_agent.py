@@ -13,8 +13,7 @@ import pytest
 from grpc_tool_bridge import GRPCToolBridge
 from grpc_tool_bridge.cli import main
 from grpc_tool_bridge.testing import ModelServer
-from grpc_tool_bridge.testing.arithmetician import arithmetic
-from grpc_tool_bridge.testing.model_script import Answer, Held, Prompt, step
+from grpc_tool_bridge.testing.model_script import Answer, Held, Prompt, arithmetic, step
 from integration.test_cli import PATIENCE, TOOLS, Cli, popen, read_line, runner, serving
 
 ENVIRONMENT = {**os.environ, "OPENAI_API_KEY": "k3y-of-the-test"}

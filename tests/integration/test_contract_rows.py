@@ -10,7 +10,7 @@ from grpc_tool_bridge.values.foreign import in_place
 from integration import meaning_tools
 from integration.connections import PLACES, Reach
 from unit.tools import test_reading as objects
-from unit.values import test_datetimes as moments
+from unit.values import test_rich as moments
 from unit.values import test_rows as rows
 
 # A process finds a function by its name, and so none that a test makes.

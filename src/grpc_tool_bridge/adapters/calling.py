@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from typing import Any, TypeVar
 
+from grpc_tool_bridge.aio.loops import running_loop
 from grpc_tool_bridge.aio.portal import LoopCall
 from grpc_tool_bridge.aio.timeouts import was_cancelled
 from grpc_tool_bridge.errors import ProtocolError
@@ -113,7 +114,7 @@ class HomeLoop:
                 one waits for this. A call that had not begun never runs.
             ProtocolError: The loop has ended.
         """
-        if self._is_here():
+        if running_loop() is self._loop:
             raise LoopWaitsError(name)
         call = self._elsewhere(make)
         try:
@@ -148,12 +149,6 @@ class HomeLoop:
         withdrawn = call.withdraw()
         if withdrawn or not call.future.done():
             raise LoopWaitsError(name, began=not withdrawn)
-
-    def _is_here(self) -> bool:
-        try:
-            return asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            return False
 
     def _elsewhere(self, make: Callable[[], Coroutine[Any, Any, T]]) -> LoopCall[T]:
         if not self._loop.is_running():

@@ -1,6 +1,5 @@
 """Which of a bridge's tools a framework gets, and what they are called there."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
@@ -8,6 +7,7 @@ from typing import Any, Protocol
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError, ProtocolError, ValidationError
 from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.llm.tool_args import read_schema
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 # What the APIs of models allow in a name: OpenAI's and Anthropic's the least.
@@ -91,8 +91,4 @@ def unknown_tools(names: list[str], tools: Mapping[str, Any]) -> NotFoundError:
 
 def parameters(spec: ToolSpec) -> dict[str, Any]:
     """Returns the JSON Schema of a tool's arguments; of a tool that gives none, of no arguments."""
-    try:
-        schema = json.loads(spec.input_schema or "{}")
-    except ValueError:
-        schema = {}
-    return {**_NO_ARGUMENTS, **schema} if isinstance(schema, dict) else dict(_NO_ARGUMENTS)
+    return {**_NO_ARGUMENTS, **read_schema(spec)}

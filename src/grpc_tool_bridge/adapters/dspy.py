@@ -7,7 +7,7 @@ from pydantic import PrivateAttr
 from grpc_tool_bridge.adapters.calling import HomeLoop, LoopWaitsError
 from grpc_tool_bridge.adapters.choice import Bridge, choose_tools, framework_name
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
-from grpc_tool_bridge.llm.failures import failure_text
+from grpc_tool_bridge.llm.texts import failure_text
 from grpc_tool_bridge.llm.tool_args import tool_args
 from grpc_tool_bridge.llm.values import from_json, value_text
 from grpc_tool_bridge.optional import missing

@@ -8,8 +8,8 @@ from grpc_tool_bridge.adapters.calling import HomeLoop
 from grpc_tool_bridge.adapters.choice import Bridge, choose_tools, framework_name, parameters
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.errors import ToolExecutionError, ValidationError
-from grpc_tool_bridge.llm.arguments import read_arguments
 from grpc_tool_bridge.llm.texts import error_text
+from grpc_tool_bridge.llm.tool_args import read_arguments
 from grpc_tool_bridge.llm.values import from_json, value_text
 from grpc_tool_bridge.optional import missing
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolType

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from grpc_tool_bridge.adapters.choice import Bridge, choose_tools, find_tool, framework_name, parameters
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
-from grpc_tool_bridge.llm.arguments import read_arguments, refused_arguments
 from grpc_tool_bridge.llm.strict import is_strict
 from grpc_tool_bridge.llm.texts import error_text
+from grpc_tool_bridge.llm.tool_args import read_arguments, refused_arguments
 from grpc_tool_bridge.llm.values import from_json, value_text
 
 

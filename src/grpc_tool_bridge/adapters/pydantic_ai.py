@@ -7,8 +7,8 @@ from pydantic_core import SchemaValidator, core_schema
 from grpc_tool_bridge.adapters.calling import HomeLoop
 from grpc_tool_bridge.adapters.choice import Bridge, choose_tools, find_tool, framework_name, parameters
 from grpc_tool_bridge.errors import NotFoundError, ToolExecutionError, ValidationError
-from grpc_tool_bridge.llm.arguments import read_arguments
-from grpc_tool_bridge.llm.failures import failure_text
+from grpc_tool_bridge.llm.texts import failure_text
+from grpc_tool_bridge.llm.tool_args import read_arguments
 from grpc_tool_bridge.llm.values import from_json, is_plain_json, value_text
 from grpc_tool_bridge.optional import missing
 

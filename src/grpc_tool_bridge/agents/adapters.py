@@ -6,6 +6,7 @@ says that has read all that.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,12 +26,12 @@ _OPTIONAL = {"next_thought": "", "next_tool_args": None, "reasoning": ""}
 _INERT = CUSTOM_TYPE_START_IDENTIFIER.replace("<<", "< <", 1)
 
 
+@dataclass(slots=True)
 class Tally:
     """Characters of a run's prompts and answers, for models that do not count their tokens."""
 
-    def __init__(self) -> None:
-        self.asked = 0
-        self.answered = 0
+    asked: int = 0
+    answered: int = 0
 
 
 class _Unread(NamedTuple):
@@ -44,10 +45,7 @@ class _Careful:
     """An adapter of DSPy's whose texts stay texts, and whose answers are bounded and hold up nobody else.
 
     The name of a tool that there is none of is read as it is, as are arguments of any form, so that the agent can be
-    told.
-
-    Args:
-        tally: Counts what is asked and answered.
+    told. ``tally`` counts what is asked and answered.
     """
 
     def __init__(self, tally: Tally) -> None:

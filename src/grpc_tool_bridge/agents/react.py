@@ -13,8 +13,7 @@ from grpc_tool_bridge.agents.chunks import whole_text
 from grpc_tool_bridge.agents.model_errors import model_error, shown
 from grpc_tool_bridge.agents.signatures import AgentSignature, quiet_names
 from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
-from grpc_tool_bridge.llm.arguments import read_arguments
-from grpc_tool_bridge.llm.tool_args import tool_args
+from grpc_tool_bridge.llm.tool_args import read_arguments, tool_args
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 _log = logging.getLogger(__name__)
@@ -43,12 +42,12 @@ class Step:
     problem: ToolBridgeError | None = None
 
 
+@dataclass(slots=True)
 class TokenCount:
     """Counts the tokens of a run as its model reports them or, where it does not, by its characters."""
 
-    def __init__(self) -> None:
-        self.asked = 0
-        self.answered = 0
+    asked: int = 0
+    answered: int = 0
 
     @property
     def total(self) -> int:

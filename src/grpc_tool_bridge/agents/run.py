@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from dspy.utils.exceptions import AdapterParseError
 
@@ -14,7 +14,6 @@ from grpc_tool_bridge.agents.chunks import struct_of
 from grpc_tool_bridge.agents.model_errors import model_error, shown
 from grpc_tool_bridge.agents.models import ModelChoice
 from grpc_tool_bridge.agents.react import FINISH, ReAct, Step, unread_step
-from grpc_tool_bridge.agents.session import AgentSession
 from grpc_tool_bridge.agents.signatures import AgentSignature
 from grpc_tool_bridge.errors import (
     InternalError,
@@ -28,7 +27,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.errors.near_names import near_names
-from grpc_tool_bridge.llm.failures import failure_text
+from grpc_tool_bridge.llm.texts import failure_text
 from grpc_tool_bridge.llm.values import from_json, text_of
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolSpec
@@ -48,6 +47,27 @@ _STEPS_CHARS = 2_000_000
 # The result has to be there before whoever asked gives up: so much of the time is kept for its way.
 _KEPT_SHARE = 0.1
 _KEPT_SECONDS = 1.0
+
+
+class AgentSession(Protocol):
+    """The tools that an agent may call."""
+
+    async def tools(self) -> list[ToolSpec]:
+        """Returns the tools that the session sees."""
+        ...
+
+    async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Calls a tool; raises ToolExecutionError."""
+        ...
+
+    def stream_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+        """Streams a tool; raises ToolExecutionError."""
+        ...
+
+
+# Gives the session of a run: of its id, what the run's calls are made for, the run's deadline on the monotonic clock,
+# and what its tools find in their context.
+OpenSession = Callable[[str, Any, float, Mapping[str, str]], AgentSession]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 from grpc_tool_bridge.agents.models import choose_model, load_engine, make_lm
-from grpc_tool_bridge.agents.run import Agent, Run
-from grpc_tool_bridge.agents.session import OpenSession
+from grpc_tool_bridge.agents.run import Agent, OpenSession, Run
 from grpc_tool_bridge.agents.settings import AgentSettings
 from grpc_tool_bridge.agents.signatures import read_signature
 from grpc_tool_bridge.errors import (

@@ -72,12 +72,7 @@ _RESERVED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class AgentField:
-    """One field.
-
-    Attributes:
-        type: Its type; ``str`` if none is written.
-        typed: Whether one is written.
-    """
+    """One field: its type, which is ``str`` if none is written, and whether one is."""
 
     type: Any
     typed: bool
@@ -105,13 +100,7 @@ class AgentSignature:
     dspy_class: Any
 
     def bind(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Matches inputs to the fields, without regard to case where no name is the same.
-
-        Args:
-            given: Values by name.
-
-        Returns:
-            The values by the signature's names.
+        """Matches values by name to the inputs, without regard to case where no name is the same.
 
         Raises:
             ValidationError: An input is missing, unknown, given twice or of another type; ``details`` has each by name.
@@ -145,10 +134,7 @@ class AgentSignature:
 
 
 def read_signature(text: str) -> AgentSignature:
-    """Reads a signature.
-
-    Args:
-        text: The fields on the first line, instructions on those that follow.
+    """Reads a signature: the fields on the first line, instructions on those that follow.
 
     Raises:
         ValidationError: It is none, or names what cannot be a field.

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from grpc_tool_bridge.aio.forks import is_fork, refusal
+from grpc_tool_bridge.aio.loops import running_loop
 
 T = TypeVar("T")
 
@@ -159,11 +160,7 @@ class SyncView(Generic[T]):
 
     def _run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Calls ``function`` in the loop's thread and waits for what it gives."""
-        try:
-            inside = asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            inside = False
-        if inside:
+        if running_loop() is self._loop:
             raise RuntimeError(
                 "a blocking view was used inside its own event loop, where it would wait for itself; await"
             )
@@ -191,14 +188,12 @@ class SyncView(Generic[T]):
         """Raises where the loop will never run again, so that nobody waits for it."""
         if self._loop.is_closed():
             raise _closed()
+        if not is_fork():
+            return
         runs_in = getattr(self._loop, "_thread_id", None)
-        here = threading.get_ident()
-        if is_fork() and runs_in is not None and (runs_in == here or runs_in not in _thread_ids()):
+        others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+        if runs_in is not None and runs_in not in others:
             raise refusal(f"{self._target!r:.100}")
-
-
-def _thread_ids() -> set[int | None]:
-    return {thread.ident for thread in threading.enumerate()}
 
 
 def _closed() -> RuntimeError:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from grpc_tool_bridge.cli import jsonvalues
 from grpc_tool_bridge.cli.arguments import read_value, split_pairs
-from grpc_tool_bridge.cli.argv import WordsCommand
+from grpc_tool_bridge.cli.commands import WordsCommand
 from grpc_tool_bridge.cli.connection import open_bridge
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, visible
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption

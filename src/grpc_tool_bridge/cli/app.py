@@ -22,14 +22,9 @@ _UsageError: Any = typer.BadParameter.__base__
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line.
+    """Runs a command line, as ``cli.main`` does, whose words are those of the process where none are given.
 
-    Args:
-        argv: Its words, without the program's name; None: those of the process.
-
-    Returns:
-        The exit code: 0; 1 where the hub or a tool failed; 2 where an argument was wrong; 130 after Ctrl-C. Whatever
-        failed is told in one line on stderr, with ``--json`` of JSON.
+    What failed is told in one line on stderr, with ``--json`` of JSON.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     as_json = wants_json(words)

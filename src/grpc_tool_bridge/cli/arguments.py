@@ -1,13 +1,13 @@
 """A tool's arguments from the words of a command line."""
 
 import itertools
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from grpc_tool_bridge.cli import jsonvalues
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.streams import read_stdin
+from grpc_tool_bridge.llm.tool_args import read_schema
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 _JSON_TYPES: Mapping[type, str] = {
@@ -23,23 +23,15 @@ _ANY = frozenset({*_JSON_TYPES.values()})
 
 
 def parse_arguments(spec: ToolSpec, words: Sequence[str], pairs: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
-    """Reads the arguments of a call.
+    """Reads the arguments of a call: the positional words, and ``name=word`` for each named one.
 
     A word is JSON if that is what the parameter takes; of a parameter that takes text it is the text itself. ``-``
-    stands for JSON on stdin.
-
-    Args:
-        spec: The tool; of one that is not known, every parameter takes anything.
-        words: The positional ones.
-        pairs: Each ``name=word``.
-
-    Returns:
-        The positional and the named arguments.
+    stands for JSON on stdin. A tool that is not known takes anything.
 
     Raises:
         ArgumentError: A word is not what its parameter takes, or a pair is none.
     """
-    schema = _Schema(spec.input_schema)
+    schema = _Schema(spec)
     targets = _positional(spec, schema)
     args = []
     for index, word in enumerate(words):
@@ -123,13 +115,9 @@ def _positional(spec: ToolSpec, schema: "_Schema") -> Iterator[tuple[str, frozen
 class _Schema:
     """The JSON types that a tool's parameters take."""
 
-    def __init__(self, text: str) -> None:
-        try:
-            whole = json.loads(text) if text else {}
-        except ValueError:
-            # A peer in another language may have sent anything; then every word is read as JSON or text.
-            whole = {}
-        self._whole: Mapping[str, Any] = whole if isinstance(whole, dict) else {}
+    def __init__(self, spec: ToolSpec) -> None:
+        # A peer in another language may have sent anything; then every word is read as JSON or text.
+        self._whole = read_schema(spec)
 
     def types_of(self, name: str) -> frozenset[str]:
         """Lists the types of a parameter, or of what ``**kwargs`` takes."""

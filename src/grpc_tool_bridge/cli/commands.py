@@ -4,22 +4,49 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import re
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import Field, fields
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
-from grpc_tool_bridge.cli.argv import WordsCommand
 from grpc_tool_bridge.cli.exit_codes import INTERRUPTED
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, say_warning
+from grpc_tool_bridge.cli.jsonvalues import is_text
 from grpc_tool_bridge.cli.options import HubOptions, OptionGroup
 from grpc_tool_bridge.cli.streams import PipeClosedError, require_stdout
-from grpc_tool_bridge.values.bigints import MAX_DIGITS
+from grpc_tool_bridge.values.jsontext import MAX_DIGITS
 
 # File names may hold any bytes.
 _FILE_ARGUMENTS = frozenset({"sources", "tools"})
+
+_NUMBER = re.compile(r"-\.?\d")
+
+
+class WordsCommand(TyperCommand):
+    """Takes ``-1`` for an argument and not for an option, as if ``--`` stood before it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Puts the options before the arguments, and ``--`` between them."""
+        options: list[str] = []
+        words: list[str] = []
+        rest = iter(args)
+        for arg in rest:
+            if arg == "--":
+                words += rest
+            elif not arg.startswith("-") or arg == "-" or _NUMBER.match(arg):
+                words.append(arg)
+            else:
+                options.append(arg)
+                if self._takes_value(arg):
+                    options += [value for value in (next(rest, None),) if value is not None]
+        return super().parse_args(ctx, [*options, *(["--", *words] if words else [])])
+
+    def _takes_value(self, option: str) -> bool:
+        return any(option in item.opts and not getattr(item, "is_flag", True) for item in self.params)
 
 
 def add_command(
@@ -30,15 +57,10 @@ def add_command(
     cls: type[WordsCommand] = WordsCommand,
     **defaults: Any,
 ) -> None:
-    """Makes a function a command of ``app``.
+    """Makes a function a command of ``app``, whose line ``cls`` reads.
 
-    Args:
-        app: Where it belongs.
-        name: What it is called.
-        function: Its parameters are the command's, but for those of a type derived from ``OptionGroup``: each of these
-            stands for all the options of its group.
-        cls: Reads the command line.
-        defaults: Of options of a group that have another default in this command.
+    Its parameters are the command's, but for those of a type derived from ``OptionGroup``: each of these stands for all
+    the options of its group. ``defaults`` are those of options of a group that have another default in this command.
     """
     given = inspect.signature(function).parameters.values()
     groups = {item.name: item.annotation for item in given if _is_group(item.annotation)}
@@ -108,16 +130,8 @@ def _is_group(annotation: Any) -> bool:
 def _check_text(given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         for word in value if isinstance(value, list) else (value,):
-            if name not in _FILE_ARGUMENTS and isinstance(word, str) and not _is_text(word):
+            if name not in _FILE_ARGUMENTS and isinstance(word, str) and not is_text(word):
                 raise ArgumentError(f"the argument {word[:60]} is not valid UTF-8")
-
-
-def _is_text(word: str) -> bool:
-    try:
-        word.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 @contextlib.contextmanager

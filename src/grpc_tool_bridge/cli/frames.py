@@ -28,15 +28,7 @@ class Table:
 
 
 def frame_table(value: Any, limit: int | None = None) -> Table | None:
-    """Reads a frame or a series as a table.
-
-    Args:
-        value: Anything.
-        limit: Rows to read; None: all.
-
-    Returns:
-        The table; None if the value is no frame.
-    """
+    """Reads a frame or a series as a table, or so many of its rows; None of any other value."""
     name = _package_name(value)
     if name in ("pandas.DataFrame", "pandas.Series"):
         part = value if limit is None else value.head(limit)
@@ -89,19 +81,11 @@ def _read_frame(value: Any) -> Any:
     return need("pandas").DataFrame(value["rows"], columns=value["columns"], index=value.get("index"))
 
 
-def _read_series(value: Any) -> Any:
-    return _read_frame(value).iloc[:, 0]
-
-
-def _read_array(value: Any) -> Any:
-    return need("numpy").array(value["data"], dtype=value["dtype"])
-
-
 # How what is written here is read again, by its ``$type``.
 ARRAY_READERS: Mapping[str, Callable[[Any], Any]] = {
     "pandas.DataFrame": _read_frame,
-    "pandas.Series": _read_series,
-    "numpy.ndarray": _read_array,
+    "pandas.Series": lambda value: _read_frame(value).iloc[:, 0],
+    "numpy.ndarray": lambda value: need("numpy").array(value["data"], dtype=value["dtype"]),
 }
 
 

@@ -75,7 +75,7 @@ def to_json(value: Any) -> Any:
         return _scalar(value)
     if isinstance(value, dict):
         # A dict that looks like a tagged value, or whose keys JSON cannot have, goes as a list of pairs.
-        if all(isinstance(key, str) and _is_text(key) for key in value) and value.keys() != _KEYS:
+        if all(isinstance(key, str) and is_text(key) for key in value) and value.keys() != _KEYS:
             return {key: to_json(item) for key, item in value.items()}
         return {"$type": "dict", "value": [[to_json(key), to_json(item)] for key, item in value.items()]}
     if isinstance(value, list):
@@ -120,12 +120,12 @@ def _scalar(value: Any) -> Any:
         case float():
             return value if math.isfinite(value) else {"$type": "float", "value": str(value)}
         case _:
-            if _is_text(value):
+            if is_text(value):
                 return value
             return {"$type": "str", "value": to_json(value.encode("utf-8", "surrogatepass"))}
 
 
-def _is_text(value: str) -> bool:
+def is_text(value: str) -> bool:
     """Tells whether a text has no half of a pair, which strict parsers refuse."""
     if value.isascii():
         return True

@@ -17,11 +17,7 @@ _IMPORTED, _LEFT, _GO = b"i", b"l", b"g"
 
 
 class Lifeline:
-    """The worker's end. Made by ``hold``.
-
-    Args:
-        end: A socket; None if nobody reloads this process.
-    """
+    """The worker's end, made by ``hold``: a socket, or None if nobody reloads this process."""
 
     def __init__(self, end: socket.socket | None) -> None:
         self._end = end

@@ -2,19 +2,24 @@
 
 import functools
 import os
+import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import pydantic
 import typer
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 
-from grpc_tool_bridge.cli.failures import ArgumentError, file_error
-from grpc_tool_bridge.config import DEFAULT_ADDRESS, read_token
+from grpc_tool_bridge.cli.failures import ArgumentError, file_error, say_warning, settings_error
+from grpc_tool_bridge.config import DEFAULT_ADDRESS, Settings, load_settings, read_token
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.transport import addresses
 from grpc_tool_bridge.transport.proxies import Proxy, proxy_for
 
-_HUB = "The hub"
+_hub_option = functools.partial(typer.Option, rich_help_panel="The hub")
 
 SessionOption = Annotated[
     str | None,
@@ -26,6 +31,8 @@ SessionOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_PANEL = "Settings (also TOOL_BRIDGE_… and --config)"
 
 
 class OptionGroup:
@@ -45,68 +52,59 @@ class HubOptions(OptionGroup):
 
     address: Annotated[
         str,
-        typer.Option(
+        _hub_option(
             "--address",
             metavar="HOST:PORT",
             envvar="TOOL_BRIDGE_ADDRESS",
             help="Address of the hub; also [IPV6]:PORT or unix:PATH.",
-            rich_help_panel=_HUB,
         ),
     ] = DEFAULT_ADDRESS
     token_file: Annotated[
         Path | None,
-        typer.Option(
+        _hub_option(
             "--token-file",
             metavar="FILE",
             help="File with the bearer token. Default: the environment variable TOOL_BRIDGE_TOKEN or "
             "TOOL_BRIDGE_TOKEN_FILE.",
-            rich_help_panel=_HUB,
         ),
     ] = None
-    tls: Annotated[
-        bool,
-        typer.Option("--tls/--no-tls", envvar="TOOL_BRIDGE_TLS", help="Use TLS.", rich_help_panel=_HUB),
-    ] = False
+    tls: Annotated[bool, _hub_option("--tls/--no-tls", envvar="TOOL_BRIDGE_TLS", help="Use TLS.")] = False
     tls_ca: Annotated[
         Path | None,
-        typer.Option(
+        _hub_option(
             "--tls-ca",
             metavar="FILE",
             envvar="TOOL_BRIDGE_TLS_CA",
             help="PEM file with the CAs to trust. Default: those of gRPC. Implies --tls.",
-            rich_help_panel=_HUB,
         ),
     ] = None
     proxy: Annotated[
         str | None,
-        typer.Option(
+        _hub_option(
             "--proxy",
             metavar="URI",
             envvar="TOOL_BRIDGE_PROXY",
             help="Connect through this proxy, http://HOST:PORT; env: use http_proxy and related variables. "
             "By default they are ignored. Put a proxy with a password in TOOL_BRIDGE_PROXY: other users can see a "
             "program's arguments.",
-            rich_help_panel=_HUB,
         ),
     ] = None
     allow_insecure: Annotated[
         bool,
-        typer.Option(
+        _hub_option(
             "--allow-insecure",
             envvar="TOOL_BRIDGE_ALLOW_INSECURE",
             help="Send the token to another machine without TLS. Only for networks that you trust.",
-            rich_help_panel=_HUB,
         ),
     ] = False
     connect_timeout: Annotated[
         float,
-        typer.Option(
+        _hub_option(
             "--connect-timeout",
             min=0.0,
             metavar="SECONDS",
             envvar="TOOL_BRIDGE_CONNECT_TIMEOUT",
             help="How long to keep trying to connect.",
-            rich_help_panel=_HUB,
         ),
     ] = 2.0
 
@@ -184,3 +182,68 @@ def check_address(address: str, *, listening: bool = False) -> None:
         addresses.check_address(address, listening=listening)
     except ValidationError as error:
         raise ArgumentError(f"--address: {error.message}") from None
+
+
+# ------------------------------------------------------------------------------------------------------------- settings
+
+
+def setting(name: str, flag: str = "") -> Any:
+    """Makes the option of a field of ``Settings``, which is called as that is or by its own ``flag``.
+
+    It has no default, so that a setting that is not given is left to the environment and the file.
+    """
+    field = Settings.model_fields[name]
+    flag = flag or f"--{name.replace('_', '-')}"
+    declaration = f"{flag}/--no-{flag[2:]}" if field.annotation is bool else flag
+    about = field.description or name
+    text = f"{about[:1].upper()}{about[1:]} (default: {default_text(field)})."
+    return typer.Option(declaration, help=text, show_default=False, rich_help_panel=_PANEL)
+
+
+def default_text(field: FieldInfo) -> str:
+    """Writes a setting's default for people."""
+    if field.default is None or field.default == ():
+        return "none"
+    if isinstance(field.default, bool):
+        return "on" if field.default else "off"
+    return f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
+
+
+def read_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
+    """Reads the settings by flag, then environment, then file, and checks what can be checked before the hub starts.
+
+    Raises:
+        ArgumentError: A setting is not valid, or a file cannot be read.
+    """
+    try:
+        with warnings.catch_warnings(record=True) as noticed:
+            warnings.simplefilter("always", DeprecationWarning)
+            settings = load_settings(flags, config_file)
+    except pydantic.ValidationError as error:
+        raise settings_error(error) from None
+    except ValueError as error:
+        raise ArgumentError(str(error)) from None
+    except OSError as error:
+        raise file_error(error, config_file) from None
+    for warning in noticed:
+        say_warning(str(warning.message))
+    return settings.model_copy(update={"token": _token(settings), "token_file": None})
+
+
+def model_text(settings: Settings) -> str:
+    """Says which model agents run with that name none."""
+    if settings.agent_model is None:
+        return "the model that each agent names"
+    # A base URL may hold a user and a password.
+    base = re.sub(r"//.*@", "//***@", settings.agent_api_base or "")
+    return settings.agent_model + (f" at {base}" if base else "")
+
+
+def _token(settings: Settings) -> SecretStr | None:
+    try:
+        token = settings.bearer_token()
+    except OSError as error:
+        raise file_error(error, settings.token_file) from None
+    except ValueError as error:
+        raise ArgumentError(str(error)) from None
+    return None if token is None else SecretStr(token)

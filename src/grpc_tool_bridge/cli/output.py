@@ -48,13 +48,9 @@ def print_json(value: Any, file: IO[str] | None = None) -> None:
 
 
 def print_value(value: Any, out: Console | None = None) -> None:
-    """Prints a value for people.
+    """Prints a value for people, on stdout if nothing else is given.
 
     Text and bytes go into a file or a pipe as they are; frames and lists of dicts become tables.
-
-    Args:
-        value: Any value.
-        out: Where to; default: stdout.
     """
     out = out or console()
     if isinstance(value, str):

@@ -7,19 +7,21 @@ files are polled, which needs no library and sees changes on every kind of file 
 
 import asyncio
 import contextlib
+import importlib.util
 import logging
 import os
 import signal
 import sys
+import sysconfig
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cli.lifeline import LifelineOwner
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code
-from grpc_tool_bridge.cli.source_files import SourceFiles
+from grpc_tool_bridge.cli.tool_sources import split_source
 
 # How often the files are looked at.
 LOOK_SECONDS = 0.5
@@ -28,9 +30,111 @@ SLACK_SECONDS = 5.0
 # An import that takes longer is told of.
 IMPORT_SECONDS = 10.0
 
+_Seen = dict[Path, tuple[int, int]]
+
+# Of all kinds together. Each look reads the folders again, several times a second, and must stay cheap.
+MAX_ENTRIES = 20_000
+
+# What others have written, or a program; besides, folders whose names begin with a dot.
+_SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "dist-packages"})
+_LIBRARIES = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))
+
 _log = logging.getLogger(__name__)
 
-_Seen = dict[Path, tuple[int, int]]
+
+class SourceFiles:
+    """All Python files below some folders, without hidden folders, virtual environments and caches."""
+
+    def __init__(self, folders: Iterable[Path]) -> None:
+        self.folders = sorted(set(folders))
+        self._warned = False
+
+    @classmethod
+    def of(cls, sources: Iterable[str]) -> "SourceFiles":
+        """Finds the folders of sources as the command line names them, without an import of them.
+
+        Raises:
+            ArgumentError: A source names neither a module nor a file.
+        """
+        folders: set[Path] = set()
+        for source in sources:
+            where, _ = split_source(source)
+            if where.endswith(".py"):
+                folders.add(Path(where).resolve().parent)
+            else:
+                folders.add(Path.cwd())
+                folders.update(_folders_of_package(where.partition(".")[0]))
+        return cls(folder for folder in folders if not any(other in folder.parents for other in folders))
+
+    def look(self) -> _Seen:
+        """Reads when each file was written last, and its size; a file that is being replaced may be missing."""
+        found: _Seen = {}
+        for number, entry in enumerate(self._entries()):
+            if number >= MAX_ENTRIES:
+                self._warn()
+                break
+            if entry.name.endswith(".py"):
+                try:
+                    facts = entry.stat()
+                except OSError:
+                    continue
+                found[Path(entry.path)] = (facts.st_mtime_ns, facts.st_size)
+        return found
+
+    def _entries(self) -> Iterator["os.DirEntry[str]"]:
+        """Lists what is in the folders, the upper ones first."""
+        folders = [str(folder) for folder in self.folders]
+        for folder in folders:
+            try:
+                entries = list(os.scandir(folder))
+            except OSError:
+                # Gone since it was listed, or not ours to read.
+                continue
+            yield from entries
+            folders += [entry.path for entry in entries if _holds_sources(entry)]
+
+    def _warn(self) -> None:
+        if not self._warned:
+            self._warned = True
+            _log.warning(
+                "there are more than %s files below %s; changes to some of them are not noticed",
+                f"{MAX_ENTRIES:,}",
+                ", ".join(map(str, self.folders)),
+            )
+
+
+def _holds_sources(entry: "os.DirEntry[str]") -> bool:
+    try:
+        is_folder = entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
+    if not is_folder or entry.name.startswith(".") or entry.name in _SKIPPED:
+        return False
+    return not Path(entry.path, "pyvenv.cfg").exists()
+
+
+def _folders_of_package(name: str) -> Iterator[Path]:
+    """Finds a module that lies elsewhere, such as a package that is installed in place."""
+    before = sys.path[:]
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    finally:
+        sys.path[:] = before
+    if spec is None:
+        return
+    locations = list(spec.submodule_search_locations or ())
+    if not locations and spec.origin is not None and Path(spec.origin).is_file():
+        locations = [str(Path(spec.origin).parent)]
+    for location in locations:
+        folder = Path(location).resolve()
+        if not any(folder.is_relative_to(library) for library in _LIBRARIES):
+            yield folder
+
+
+# -------------------------------------------------------------------------------------------------------------- workers
 
 
 class _Worker:

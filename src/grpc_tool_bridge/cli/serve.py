@@ -13,9 +13,8 @@ from rich.text import Text
 
 from grpc_tool_bridge.cli.exit_codes import FAILED
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
-from grpc_tool_bridge.cli.options import check_address
+from grpc_tool_bridge.cli.options import check_address, setting
 from grpc_tool_bridge.cli.serving import SOURCE_HELP, ServingOptions, announce, construction, run, serving
-from grpc_tool_bridge.cli.settings_options import setting
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
 from grpc_tool_bridge.cli.tool_sources import load_tools
 from grpc_tool_bridge.config import DEFAULT_ADDRESS, Settings

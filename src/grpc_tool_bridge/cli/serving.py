@@ -1,10 +1,14 @@
-"""What ``serve`` and ``worker`` share: their options, what they print, and how they end."""
+"""What ``serve`` and ``worker`` share: their options, their log, what they print, and how they end."""
 
 import asyncio
 import contextlib
+import logging
 import os
+import sys
+import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +16,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from grpc_tool_bridge.cli.children import end_children
-from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
-from grpc_tool_bridge.cli.log_output import LogLevel, LogLevelOption, log_to_stderr
-from grpc_tool_bridge.cli.options import OptionGroup
+from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, visible
+from grpc_tool_bridge.cli.options import OptionGroup, model_text, read_settings, setting
 from grpc_tool_bridge.cli.output import console, print_json
-from grpc_tool_bridge.cli.settings_options import model_text, read_settings, setting
 from grpc_tool_bridge.cli.spec_text import signature_text
 from grpc_tool_bridge.cli.streams import kept_stdout, require_stdout, stdout_is_closed
 from grpc_tool_bridge.config import Settings
@@ -28,6 +29,42 @@ SOURCE_HELP = (
     "Tools to offer: module:attr, module, FILE.py or FILE.py:attr. The attr is a tool, a function, or a list, tuple or "
     "dict of them; without it, every tool of the module."
 )
+
+# They have this many seconds to end by themselves once they were told to.
+GRACE_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+LogLevelOption = Annotated[LogLevel, typer.Option("--log-level", help="What to log on stderr.")]
+
+
+class LineFormatter(logging.Formatter):
+    """Writes each record as one line, before its traceback: a text that came from a peer must not look like another."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is the library's
+        """Puts the message on one line."""
+        return super().formatMessage(record).replace("\n", "\\n")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Shows what a terminal would obey."""
+        return visible(super().format(record))
+
+
+def log_to_stderr(level: LogLevel) -> None:
+    """Logs on stderr, in place of whatever was set up before."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,3 +161,20 @@ def announce(
     block.append("Press Ctrl-C to stop", style="not bold")
     if not stdout_is_closed():
         out.print(block, soft_wrap=True)
+
+
+def end_children() -> None:
+    """Ends the processes that tools have started by multiprocessing, for which Python would wait without end."""
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    children = multiprocessing.active_children() if multiprocessing is not None else []
+    if not children:
+        return
+    _log.warning("ending %d processes that tools started", len(children))
+    for child in children:
+        child.terminate()
+    end = time.monotonic() + GRACE_SECONDS
+    for child in children:
+        child.join(max(0.0, end - time.monotonic()))
+        if child.is_alive():
+            child.kill()
+            child.join()

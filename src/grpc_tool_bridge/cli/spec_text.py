@@ -45,13 +45,9 @@ def _argument(argument: ArgumentSpec) -> str:
 
 
 def steps_text(spec: ToolSpec) -> list[str]:
-    """Writes the steps of a composite tool, such as ``fetch(url=$url) as page``.
+    """Writes the steps of a composite tool, a line for each, such as ``fetch(url=$url) as page``.
 
-    Args:
-        spec: Any tool's.
-
-    Returns:
-        A line for each step; none where the tool is not composite, or its steps are known to nobody but its worker.
+    There are none where the tool is not composite, or its steps are known to nobody but its worker.
     """
     if spec.type != ToolType.COMPOSITE or PIPELINE_KEY not in spec.metadata:
         return []

@@ -24,11 +24,9 @@ _LIBRARIES = (
 
 
 def load_tools(sources: Iterable[str], *, given_to: str = "--tools") -> list[Tool]:
-    """Imports the tools of all sources; one that is named twice is taken once.
+    """Imports the tools of all sources of a command line; one that is named twice is taken once.
 
-    Args:
-        sources: As given on the command line.
-        given_to: What stands before each there, for the texts of errors.
+    Errors say what stands before each source there: ``given_to``.
 
     Raises:
         ArgumentError: A source cannot be imported, or what it names is not a tool.

@@ -15,13 +15,18 @@ from rich.text import Text
 from grpc_tool_bridge.cli.connection import refused, unreachable
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
 from grpc_tool_bridge.cli.lifeline import Lifeline, hold
-from grpc_tool_bridge.cli.log_output import log_to_stderr
-from grpc_tool_bridge.cli.options import HubOptions
-from grpc_tool_bridge.cli.reload import Reloader
-from grpc_tool_bridge.cli.serving import SOURCE_HELP, ServingOptions, announce, construction, run, serving
-from grpc_tool_bridge.cli.settings_options import setting
+from grpc_tool_bridge.cli.options import HubOptions, setting
+from grpc_tool_bridge.cli.reload import Reloader, SourceFiles
+from grpc_tool_bridge.cli.serving import (
+    SOURCE_HELP,
+    ServingOptions,
+    announce,
+    construction,
+    log_to_stderr,
+    run,
+    serving,
+)
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
-from grpc_tool_bridge.cli.source_files import SourceFiles
 from grpc_tool_bridge.cli.tool_sources import load_tools
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import AccessError, ToolCommunicationError

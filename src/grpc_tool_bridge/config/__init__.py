@@ -264,8 +264,9 @@ def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
         InitSettingsSource,
         PydanticBaseSettingsSource,
         SettingsConfigDict,
-        TomlConfigSettingsSource,
     )
+
+    in_file = {} if config_file is None else _read_toml(config_file)
 
     class LoadedSettings(BaseSettings, Settings):
         model_config = SettingsConfigDict(
@@ -273,7 +274,6 @@ def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
             frozen=True,
             extra="ignore",
             hide_input_in_errors=True,
-            toml_file=config_file,
             # A list is written as names with commas between them, not as JSON.
             enable_decoding=False,
         )
@@ -288,12 +288,9 @@ def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
             file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             old_environment = InitSettingsSource(settings_cls, _old_environment())
-            toml = TomlConfigSettingsSource(settings_cls)
-            toml.init_kwargs = renamed_settings(toml.init_kwargs)
+            toml = InitSettingsSource(settings_cls, renamed_settings(in_file))
             return init_settings, env_settings, old_environment, toml
 
-    if config_file is not None:
-        _check_keys(config_file)
     given = {name: value for name, value in flags.items() if value is not None}
     if "token_file" in given:
         # It overrides a token of the environment.
@@ -309,7 +306,7 @@ def _old_environment() -> dict[str, str]:
     return renamed_settings(given)
 
 
-def _check_keys(config_file: Path) -> None:
+def _read_toml(config_file: Path) -> dict[str, Any]:
     import tomllib  # noqa: PLC0415 - only the command line with a file needs it
 
     with config_file.open("rb") as file:
@@ -319,7 +316,7 @@ def _check_keys(config_file: Path) -> None:
             raise ValueError(f"{config_file} is not valid TOML: {error}") from None
         if "token" in found:
             check_secret_file(file, config_file, "config with a token")
-    keys = found.keys()
-    unknown = sorted(keys - Settings.model_fields.keys() - SETTINGS.keys())
+    unknown = sorted(found.keys() - Settings.model_fields.keys() - SETTINGS.keys())
     if unknown:
         raise ValueError(f"{config_file}: no setting is called {', '.join(unknown)}")
+    return found

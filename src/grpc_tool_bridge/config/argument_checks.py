@@ -81,23 +81,17 @@ def check_count(name: str, value: object, *, least: int = 0, most: int = MOST, c
         refuse_value(name, value, called if value.__index__() < least else f"{called}, up to {most:,}")
 
 
-def check_seconds(name: str, value: object, *, least: float = 0.0, may_be_endless: bool = False) -> None:
-    """Refuses what is not a number of seconds from ``least``."""
-    called = f"a number of seconds, {least:g} or more"
+def check_seconds(name: str, value: object, *, may_be_endless: bool = False) -> None:
+    """Refuses what is not a number of seconds from 0."""
+    called = "a number of seconds, 0 or more"
     seconds = _number(name, value, called)
     # So written that NaN is refused.
-    if not least <= seconds <= (math.inf if may_be_endless else MAX_SECONDS):
-        refuse_value(name, value, f"{called}, and below 24 days" if seconds > least else called)
+    if not 0 <= seconds <= (math.inf if may_be_endless else MAX_SECONDS):
+        refuse_value(name, value, f"{called}, and below 24 days" if seconds > 0 else called)
 
 
 def check_timeout(name: str, value: object, *, what: str = "") -> None:
-    """Refuses what is no time-out.
-
-    Args:
-        name: Of the argument.
-        value: As given.
-        what: Whose time-out it is, for the text.
-    """
+    """Refuses what is no time-out; ``what`` says for the text whose it is."""
     called = "a number of seconds, above 0 and below 24 days"
     where = f"{what}: {name}" if what else name
     if not 0 < _number(where, value, called) <= MAX_SECONDS:

@@ -37,6 +37,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from grpc_tool_bridge.errors.class_facts import class_name, exact_text
+from grpc_tool_bridge.errors.clipped_repr import clipped
 from grpc_tool_bridge.errors.exception_text import REMOTE_NOTE, as_raised, further_text, no_text, own_text, text_of
 from grpc_tool_bridge.errors.tracebacks import format_error, tools_part
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
@@ -356,31 +357,21 @@ class InternalError(ToolBridgeError):
         return cls(f"internal error of the bridge; its log has it as {error_id}", details={"error_id": error_id})
 
 
-_CLASS_OF: Mapping[str, type[ToolBridgeError]] = MappingProxyType(
-    {
-        "ToolNotFound": NotFoundError,
-        "VariableNotFound": NotFoundError,
-        "AgentNotFound": NotFoundError,
-        "SessionNotFound": SessionNotFoundError,
-        "SessionExpired": SessionExpiredError,
-        "ValidationError": ValidationError,
-        "SerializationError": SerializationError,
-        "AlreadyExists": AlreadyExistsError,
-        "RevisionConflict": ConflictError,
-        "IdempotencyConflict": ConflictError,
-        "RateLimitExceeded": ResourceExhaustedError,
-        "ResourceExhausted": ResourceExhaustedError,
-        "TimeoutError": DeadlineExceededError,
-        "Cancelled": CallCancelledError,
-        "MessageTooLarge": MessageTooLargeError,
-        "WorkerUnavailable": UnavailableError,
-        "PermissionDenied": AccessError,
-        "Unauthenticated": AccessError,
-        "Unimplemented": UnimplementedError,
-        "InternalError": InternalError,
-        "ProtocolError": ProtocolError,
-    }
-)
+# Each class by its own type, and some by further ones.
+_CLASS_OF: Mapping[str, type[ToolBridgeError]] = {
+    kind.default_type: kind
+    for kind in (
+        NotFoundError, SessionNotFoundError, SessionExpiredError, ValidationError, SerializationError,
+        AlreadyExistsError, ConflictError, ResourceExhaustedError, DeadlineExceededError, CallCancelledError,
+        MessageTooLargeError, UnavailableError, AccessError, UnimplementedError, InternalError, ProtocolError,
+    )
+} | {
+    "VariableNotFound": NotFoundError,
+    "AgentNotFound": NotFoundError,
+    "IdempotencyConflict": ConflictError,
+    "RateLimitExceeded": ResourceExhaustedError,
+    "Unauthenticated": AccessError,
+}  # fmt: skip
 
 
 def error_info(error: BaseException, *, raised_by_tool: bool = False, show_traceback: bool = False) -> ErrorInfo:
@@ -411,10 +402,7 @@ def error_info(error: BaseException, *, raised_by_tool: bool = False, show_trace
 def untold(error: BaseException, text: str, *, origin: str = "tool") -> ErrorInfo:
     """Maps an exception to the wire by its class alone, whose name is read without running any code of its own.
 
-    Args:
-        error: The exception.
-        text: What stands in the place of its message.
-        origin: "tool" or "bridge".
+    ``text`` stands in the place of its message; ``origin`` is "tool" or "bridge".
     """
     info = ErrorInfo(type=wire_text(class_name(type(error)), 256), message=text, details={"origin": origin})
     info.timestamp.GetCurrentTime()
@@ -537,9 +525,7 @@ def format_tool_traceback(error: BaseException) -> str:
 
 def wire_text(text: str, limit: int) -> str:
     """Makes ``text`` fit for a protobuf string of at most ``limit`` characters (lone surrogates are escaped)."""
-    text = exact_text(text)
-    if len(text) > limit:
-        text = f"{text[:limit]}… ({len(text) - limit:,} more characters)"
+    text = clipped(exact_text(text), limit)
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

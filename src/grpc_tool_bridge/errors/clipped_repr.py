@@ -1,4 +1,4 @@
-"""The ``repr`` of a value as far as anybody reads it: of 100 MB in a list, the first few thousand characters."""
+"""Texts, and the ``repr`` of a value, as far as anybody reads them: of 100 MB in a list, some thousand characters."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,6 +16,11 @@ _BRACKETS: dict[type, tuple[str, str]] = {
     dict: ("{", "}"),
 }
 _TEXTS = (str, bytes, bytearray)
+
+
+def clipped(text: str, limit: int) -> str:
+    """Returns the first ``limit`` characters of a text, and how many more there are."""
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more characters)"
 
 
 def clipped_repr(value: Any, limit: int) -> str:

@@ -21,7 +21,7 @@ from itertools import islice
 from typing import Any
 
 from grpc_tool_bridge.errors.class_facts import ABSENT, bases_of, class_name, exact_text, static_attribute
-from grpc_tool_bridge.errors.clipped_repr import clipped_repr
+from grpc_tool_bridge.errors.clipped_repr import clipped, clipped_repr
 
 # All that is said beside the exception's own text; of one text in it; of one group; and of exceptions in exceptions.
 MAX_FURTHER_CHARS = 4_096
@@ -169,9 +169,7 @@ def _told(before: str, error: BaseException, seen: set[int], level: int) -> Iter
 
 
 def _indented(before: str, text: str) -> Iterator[str]:
-    if len(text) > MAX_TEXT_CHARS:
-        text = f"{text[:MAX_TEXT_CHARS]}… ({len(text) - MAX_TEXT_CHARS:,} more characters)"
-    first, *others = text.splitlines() or [""]
+    first, *others = clipped(text, MAX_TEXT_CHARS).splitlines() or [""]
     yield before + first
     for line in others:
         yield f"  {line}"

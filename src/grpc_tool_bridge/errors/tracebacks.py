@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from grpc_tool_bridge.errors.class_facts import class_path
+from grpc_tool_bridge.errors.clipped_repr import clipped
 from grpc_tool_bridge.errors.exception_text import (
     NO_MESSAGE,
     led_from,
@@ -216,9 +217,7 @@ def _last_lines(error: BaseException) -> Iterator[str]:
             yield from shown
             yield from _note_lines(error)
             return
-    text = own_text(error)
-    if len(text) > MAX_TEXT_CHARS:
-        text = f"{text[:MAX_TEXT_CHARS]}… ({len(text) - MAX_TEXT_CHARS:,} more characters)"
+    text = clipped(own_text(error), MAX_TEXT_CHARS)
     yield class_path(kind) + ("\n" if text == NO_MESSAGE else f": {text}\n")
     yield from _note_lines(error)
 

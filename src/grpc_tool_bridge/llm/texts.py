@@ -4,8 +4,23 @@ import json
 
 from grpc_tool_bridge.errors import ToolBridgeError
 
+# Said of every error, and nothing that a model could act on.
+_NOT_TOLD = frozenset({"origin", "error_id"})
+
 
 def error_text(error: ToolBridgeError) -> str:
     """Writes an error as JSON: its class, its message and its details, and no traceback."""
     facts = {"type": error.error_type, "message": error.message, "details": error.details}
     return json.dumps({"error": facts}, ensure_ascii=False)
+
+
+def failure_text(name: str, error: BaseException) -> str:
+    """Writes an error as ``tool: Error: message``, with those of its details that the message does not name."""
+    if not isinstance(error, ToolBridgeError):
+        return f"{name}: {type(error).__name__}: {error}"
+    own_name = getattr(error, "tool_name", name)
+    message = error.message.removeprefix(f"{name}: ").removeprefix(f"{own_name}: ")
+    details = error.details if isinstance(error.details, dict) else {}
+    told = [f"{key}: {value}" for key, value in details.items() if key not in _NOT_TOLD and str(value) not in message]
+    more = f" ({', '.join(told)})" if told else ""
+    return f"{name}: {error.error_type}: {message}{more}"

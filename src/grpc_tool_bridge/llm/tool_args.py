@@ -1,9 +1,10 @@
-"""A tool's arguments, as a model sees them."""
+"""The arguments of a tool: their schemas as a model sees them, and values as it sends them."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 _REFERENCE = "#/$defs/"
@@ -13,16 +14,22 @@ _MAX_LEVELS = 50
 _MAX_CHARS = 200_000
 
 
+def read_schema(spec: ToolSpec) -> dict[str, Any]:
+    """Reads the JSON Schema of a tool's arguments; empty where a tool, of whatever peer, has none that can be read."""
+    try:
+        schema = json.loads(spec.input_schema or "{}")
+    except ValueError:
+        return {}
+    return schema if isinstance(schema, dict) else {}
+
+
 def tool_args(spec: ToolSpec) -> dict[str, Any]:
     """Returns the JSON Schema of each argument by name, whole in itself.
 
     A schema that refers to itself ends after one turn; a tool whose schema cannot be read has no arguments to tell of.
     """
-    try:
-        schema = json.loads(spec.input_schema or "{}")
-    except ValueError:
-        return {}
-    properties = schema.get("properties") if isinstance(schema, dict) else None
+    schema = read_schema(spec)
+    properties = schema.get("properties")
     if not isinstance(properties, dict):
         return {}
     definitions = schema.get("$defs")
@@ -59,3 +66,33 @@ class _Writer:
             return {"title": name, **rest}
         meant = self.whole(self._definitions[name], (*within, name), level + 1)
         return {**meant, **rest} if isinstance(meant, dict) else meant
+
+
+def read_arguments(name: str, given: Any) -> dict[str, Any]:
+    """Reads the arguments of a call by name: an object, or the JSON of one.
+
+    Models that call a tool without arguments send null, an empty text or nothing at all; some send an object as JSON
+    within JSON.
+
+    Raises:
+        ValidationError: They are not JSON, or no object; the text says which, for the model to mend it.
+    """
+    # A text within JSON is read once more, and not again.
+    for _ in range(2):
+        if not isinstance(given, str | bytes | bytearray) or not given.strip():
+            break
+        try:
+            given = json.loads(given)
+        except (ValueError, RecursionError) as error:
+            raise refused_arguments(name, f"are not valid JSON ({error})") from None
+    if given is None or (isinstance(given, str | bytes | bytearray) and not given.strip()):
+        return {}
+    if not isinstance(given, Mapping):
+        raise refused_arguments(name, f"are {type(given).__name__}, not an object")
+    return {str(key): value for key, value in given.items()}
+
+
+def refused_arguments(name: str, problem: str) -> ValidationError:
+    """Makes the error for arguments that cannot be read."""
+    text = f"{name}: the arguments {problem}; give one JSON object with the arguments by name"
+    return ValidationError(text, details={"arguments": problem})

@@ -1,5 +1,6 @@
 """For tests of programs that use the bridge."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,24 +11,17 @@ if TYPE_CHECKING:
 
 __all__ = ["MockBridgeServer", "ModelServer", "ScriptedLM", "ToxicProxy"]
 
+# Imported when it is used: pytest imports this package with its plugin, also where no test needs a hub.
+_MODULES = {
+    "MockBridgeServer": "mock_server",
+    "ModelServer": "model_server",
+    "ScriptedLM": "scripted_lm",
+    "ToxicProxy": "toxic_proxy",
+}
+
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        # Imported when it is used: pytest imports this package with its plugin, also where no test needs a hub.
-        if name == "MockBridgeServer":
-            from grpc_tool_bridge.testing.mock_server import MockBridgeServer  # noqa: PLC0415
-
-            return MockBridgeServer
-        if name == "ModelServer":
-            from grpc_tool_bridge.testing.model_server import ModelServer  # noqa: PLC0415
-
-            return ModelServer
-        if name == "ScriptedLM":
-            from grpc_tool_bridge.testing.scripted_lm import ScriptedLM  # noqa: PLC0415
-
-            return ScriptedLM
-        if name == "ToxicProxy":
-            from grpc_tool_bridge.testing.toxic_proxy import ToxicProxy  # noqa: PLC0415
-
-            return ToxicProxy
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

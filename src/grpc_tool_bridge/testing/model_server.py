@@ -12,8 +12,17 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from grpc_tool_bridge.testing.arithmetician import arithmetic
-from grpc_tool_bridge.testing.model_script import TOKEN_CHARS, Answer, Answers, Failure, Held, Prompt, Script, prompt_of
+from grpc_tool_bridge.testing.model_script import (
+    TOKEN_CHARS,
+    Answer,
+    Answers,
+    Failure,
+    Held,
+    Prompt,
+    Script,
+    arithmetic,
+    prompt_of,
+)
 from grpc_tool_bridge.testing.running import Running, running_address
 
 _HOST = "127.0.0.1"

@@ -16,8 +16,16 @@ from dspy.lm15 import (
     response_to_events,
 )
 
-from grpc_tool_bridge.testing.arithmetician import arithmetic
-from grpc_tool_bridge.testing.model_script import TOKEN_CHARS, Answer, Answers, Failure, Held, Prompt, Script
+from grpc_tool_bridge.testing.model_script import (
+    TOKEN_CHARS,
+    Answer,
+    Answers,
+    Failure,
+    Held,
+    Prompt,
+    Script,
+    arithmetic,
+)
 
 _RATE_LIMITED = 429
 _FAULT = 500

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, Literal
@@ -297,9 +297,10 @@ class _Connection:
             reader, hub = await asyncio.open_connection(*target, limit=_CHUNK_BYTES)
             self._writers.append(hub)
             async with asyncio.TaskGroup() as group:
-                for step in _pump(self._reader, self._to_hub, hub), _pump(reader, self._to_client, client):
-                    for part in step:
-                        group.create_task(part)
+                for source, way, sink in (self._reader, self._to_hub, hub), (reader, self._to_client, client):
+                    queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_CHUNKS)
+                    group.create_task(_take(source, queue))
+                    group.create_task(_pass_on(queue, way, sink))
         except* OSError:
             # One end has gone, or there is no hub.
             self.reset()
@@ -312,13 +313,6 @@ class _Connection:
         """Ends both connections without a word to either end."""
         for writer in self._writers:
             _reset(writer)
-
-
-def _pump(reader: asyncio.StreamReader, way: _Way, writer: asyncio.StreamWriter) -> Iterator[Any]:
-    """Yields the two halves of what moves the bytes of one direction."""
-    queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_CHUNKS)
-    yield _take(reader, queue)
-    yield _pass_on(queue, way, writer)
 
 
 async def _take(reader: asyncio.StreamReader, queue: "asyncio.Queue[tuple[float, bytes]]") -> None:

@@ -1,8 +1,13 @@
-"""An annotation compiled once, so that values can be checked against it and described by it."""
+"""An annotation compiled once, so that values can be checked against it and described by it.
+
+Of a result, the serializers that its annotation gives are applied: the output schema describes what they make. What is
+the program's own runs in no event loop. What is in a model or a dataclass is written by its own class
+(``values.records``).
+"""
 
 import typing
 import warnings
-from collections.abc import Callable, Container
+from collections.abc import Container
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from types import NoneType
@@ -12,7 +17,7 @@ from uuid import UUID
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.errors import PydanticUndefinedAnnotation
 from pydantic.warnings import ArbitraryTypeWarning
-from pydantic_core import SchemaValidator, ValidationError
+from pydantic_core import SchemaSerializer, SchemaValidator, ValidationError
 
 from grpc_tool_bridge.tools.annotations import (
     UnresolvedNameError,
@@ -21,12 +26,12 @@ from grpc_tool_bridge.tools.annotations import (
     names_around,
     typed_dicts_taken,
 )
-from grpc_tool_bridge.tools.choosing import with_classes
-from grpc_tool_bridge.tools.class_validators import CLASSES
-from grpc_tool_bridge.tools.rewriting import Schema, with_parts
+from grpc_tool_bridge.tools.reading import CLASSES, with_classes
+from grpc_tool_bridge.tools.rewriting import Schema, after, with_parts, without_ref
 from grpc_tool_bridge.tools.strictness import reading_schema, strict_schema, with_nulls
 from grpc_tool_bridge.tools.structs import describes_struct, has_struct_fields
-from grpc_tool_bridge.tools.writing import serialized
+from grpc_tool_bridge.values.foreign import foreign
+from grpc_tool_bridge.values.records import is_pydantics, writing_mode
 
 # Unknown fields are refused as unknown arguments are; a class that pydantic does not know is checked by isinstance.
 _CONFIG = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -46,10 +51,8 @@ _EXACT_TYPES: dict[str, type] = {
 # What may stand in a schema without narrowing the values.
 _UNCONSTRAINED = frozenset({"type", "metadata", "ref", "microseconds_precision"})
 
-
 _OWN_RULES = frozenset({"model", "dataclass", "chain"})
 _NO_PARTS = frozenset({"metadata", "serialization", "cls", "config"})
-
 
 _COLLECTIONS = frozenset({"list", "tuple", "set", "frozenset", "dict"})
 
@@ -132,9 +135,6 @@ def compile_check(annotation: Any, where: str, *, output: bool = False) -> Check
         annotation: The annotation, with names resolved.
         where: What to call its place in errors, such as "add: parameter 'a'".
         output: Whether it is of a result, to which the serializers of the annotation are applied.
-
-    Returns:
-        The check.
 
     Raises:
         TypeError: Values cannot be checked against it; an ``UnresolvedNameError`` where it holds a name that is not
@@ -223,8 +223,44 @@ def _joined(schemas: list[Schema]) -> Container[type]:
     return frozenset().union(*known) if len(known) == len(found) else EVERYTHING
 
 
-def _class_validator(cls: Any) -> Callable[[Any], Any]:
-    return compile_check(cls, cls.__qualname__).validator.validate_python
+CLASSES.compile_by(lambda cls: compile_check(cls, cls.__qualname__).validator.validate_python)
 
 
-CLASSES.compile_by(_class_validator)
+# -------------------------------------------------------------------------------------------------------------- results
+
+
+def serialized(schema: Schema) -> Schema:
+    """Lets a core schema give what its serializers make of the values that it has checked."""
+    definitions = schema["definitions"] if schema["type"] == "definitions" else []
+    return _serialized(schema, definitions)
+
+
+def _serialized(schema: Schema, definitions: list[Schema]) -> Schema:
+    if schema["type"] in ("model", "dataclass"):
+        return schema
+    mode = writing_mode(schema) if "serialization" in schema else ""
+    if not mode:
+        return _outside_loop(with_parts(schema, lambda part: _serialized(part, definitions)))
+    whole: Any = without_ref(schema)
+    if definitions:
+        whole = {"type": "definitions", "schema": whole, "definitions": definitions}
+    write = SchemaSerializer(whole).to_python
+
+    def written(value: Any) -> Any:
+        foreign(value)
+        return write(value, mode=mode, by_alias=True, warnings="error")
+
+    return after(written, dict(schema))
+
+
+def _outside_loop(node: Schema) -> Schema:
+    """Lets the validator of a schema run in a thread, where it is the program's."""
+    if not node["type"].startswith("function-") or is_pydantics(node["function"]["function"]):
+        return node
+    check = node["function"]["function"]
+
+    def checked(value: Any, *rest: Any) -> Any:
+        foreign(value)
+        return check(value, *rest)
+
+    return {**node, "function": {**node["function"], "function": checked}}

@@ -42,14 +42,7 @@ class Docstring:
 
 
 def read_docstring(text: str) -> Docstring:
-    """Takes a docstring apart.
-
-    Args:
-        text: The docstring, in any of the styles, or without any sections.
-
-    Returns:
-        Its parts.
-    """
+    """Takes a docstring apart, in whichever of the styles it is, or without any sections."""
     reader = _Reader(inspect.cleandoc(text).splitlines())
     reader.read()
     return Docstring(_description(reader.rest), reader.arguments, "\n".join(reader.results))
@@ -85,21 +78,23 @@ class _Reader:
         body = self._indented(self._at + 1)
         if not body or not any(body) or title not in _PARAMETERS | _RESULTS:
             return False
-        text = inspect.cleandoc("\n".join(["", *body])).splitlines()
+        text = inspect.cleandoc("\n".join(["", *body]))
         if title in _RESULTS:
-            self.results.append(_GOOGLE_TYPE.sub("", "\n".join(text), count=1) if _is_typed(text) else "\n".join(text))
-        elif not self._take_entries(text):
+            typed = _GOOGLE_TYPE.match(text.partition("\n")[0])
+            self.results.append(text[typed.end() :] if typed else text)
+        elif not self._take_entries(text.splitlines(), _GOOGLE_ENTRY):
             return False
         self._at += 1 + len(body)
         return True
 
-    def _take_entries(self, lines: list[str]) -> bool:
+    def _take_entries(self, lines: list[str], entry: "re.Pattern[str]") -> bool:
+        """Takes the entries of a section, and what stands before the first; nothing where there are none."""
         entries: list[tuple[str, list[str]]] = []
         lead: list[str] = []
         for line in lines:
-            found = None if line[:1].isspace() else _GOOGLE_ENTRY.fullmatch(line)
+            found = None if line[:1].isspace() else entry.fullmatch(line)
             if found:
-                entries.append((found[1], [found[2]]))
+                entries.append((found[1], [found[2] if entry is _GOOGLE_ENTRY else ""]))
             else:
                 (entries[-1][1] if entries else lead).append(line)
         for names, text in entries:
@@ -120,12 +115,10 @@ class _Reader:
         if title in _RESULTS:
             told = [item for item in body if not item or item[:1].isspace()]
             # One line that is not indented is the type; several are several results.
-            whole = (
-                told if any(told) and body[0] and sum(bool(item) for item in body if item not in told) == 1 else body
-            )
-            self.results.append(inspect.cleandoc("\n".join(["", *whole])))
-        else:
-            self._take_numpy_entries(body)
+            is_typed = any(told) and body[0] and sum(bool(item) for item in body if item not in told) == 1
+            self.results.append(inspect.cleandoc("\n".join(["", *(told if is_typed else body)])))
+        elif not self._take_entries(body, _NUMPY_ENTRY):
+            self.rest.extend(body)
         self._at = end
         return True
 
@@ -138,25 +131,12 @@ class _Reader:
             return False
         return bool(_FIELD.fullmatch(line)) or not (plain or _NUMPY_ENTRY.fullmatch(line))
 
-    def _take_numpy_entries(self, lines: list[str]) -> None:
-        entries: list[tuple[str, list[str]]] = []
-        for line in lines:
-            found = None if line[:1].isspace() else _NUMPY_ENTRY.fullmatch(line)
-            if found:
-                entries.append((found[1], [""]))
-            else:
-                (entries[-1][1] if entries else self.rest).append(line)
-        for names, text in entries:
-            self._add(names, text)
-
     def _take_field(self, line: str) -> bool:
         found = _FIELD.fullmatch(line)
         if not found:
             return False
         kind, about, text = found[1].lower(), found[2] or "", found[3] or ""
-        body = self._indented(self._at + 1)
-        if not body:
-            body = self._unindented(self._at + 1)
+        body = self._indented(self._at + 1) or self._unindented(self._at + 1)
         whole = [text, *body]
         if kind in _PARAMETER_FIELDS and about:
             self._add(about.split()[-1], whole)
@@ -189,10 +169,6 @@ class _Reader:
             name = part.strip().lstrip("*\\")
             told = [self.arguments.get(name, ""), inspect.cleandoc("\n".join(text))]
             self.arguments[name] = "\n".join(filter(None, told))
-
-
-def _is_typed(lines: list[str]) -> bool:
-    return bool(lines) and bool(_GOOGLE_TYPE.match(lines[0]))
 
 
 def _description(lines: list[str]) -> str:

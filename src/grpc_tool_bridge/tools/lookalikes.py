@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from grpc_tool_bridge.values.data import plain_data, to_list
+from grpc_tool_bridge.values.conversions import plain_data, to_list
 from grpc_tool_bridge.values.rows import is_data, is_keyed, row_of
 
 # Classes that hold the value of a row, and are made of it; a class of one's own is mostly a subclass of the row.

@@ -4,6 +4,10 @@
 class is constructed from, the names of its fields and the keys of its output are taken; what it computes is left out;
 and keys that the class does not know make it the one subclass that has exactly those. Any other key is the class's own
 to ignore, to keep or to refuse, as its configuration says.
+
+Of a union, an object is read as the class that has all of its keys and no others. Pydantic takes the first class that
+takes the keys: of a subclass before its base, whose further fields have defaults, an object of the base would become
+one of the subclass.
 """
 
 import copy
@@ -18,23 +22,33 @@ from pydantic import TypeAdapter
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic_core import PydanticCustomError, PydanticKnownError, from_json
 
-from grpc_tool_bridge.tools.class_validators import CLASSES
 from grpc_tool_bridge.tools.lookalikes import nearest_dict
+from grpc_tool_bridge.tools.rewriting import Schema, around, calls, move_ref, with_parts
 
-Schema = dict[str, Any]
 Handler = Callable[[Any], Any]
 
 _MAX_NAMED = 5
+
+# Of these it is not known here which mappings they take.
+_OPEN = frozenset(
+    {"dict", "typed-dict", "any", "is-instance", "definition-ref", "tagged-union", "json", "json-or-python"}
+)
+# Begins the label of a union's choice in the path of an error. No argument can be called so.
+CHOICE_MARK = "\0"
+# The same, if the choice was made beforehand and says nothing of what is wrong.
+PICK_MARK = "\1"
+_CLASS = "grpc_tool_bridge_class"
+_INSIDE = ("schema", "lax_schema", "strict_schema", "steps", "choices")
+
+Reader = Callable[[Any], Any]
+
+_MAX_KEPT = 1_024
 
 
 def reads_fields(node: Schema) -> Schema:
     """Makes a core schema of a model or a dataclass read what ``values.records`` writes.
 
-    Args:
-        node: The schema, a copy whose parts have been rewritten already.
-
-    Returns:
-        A schema to stand in its place.
+    The schema is a copy whose parts have been rewritten already.
     """
     inner = _with_fields(node)
     if inner is None:
@@ -42,11 +56,7 @@ def reads_fields(node: Schema) -> Schema:
     is_plain = node["type"] == "dataclass" and not is_pydantic_dataclass(node["cls"])
     reader = _DataclassReader(node, inner) if is_plain else _Reader(node, inner)
     # A dataclass is constructed here, so that the fields of one that is there already can be checked without that.
-    schema = inner if is_plain else node
-    wrapped = {"type": "function-wrap", "function": {"type": "no-info", "function": reader.read}, "schema": schema}
-    if "ref" in node:
-        wrapped["ref"] = node.pop("ref")
-    return wrapped
+    return move_ref(node, around(reader.read, inner if is_plain else node))
 
 
 def class_read_by(node: Schema) -> Any:
@@ -58,10 +68,7 @@ def class_read_by(node: Schema) -> Any:
 def reads_json(node: Schema) -> Schema:
     """Makes the core schema of a ``Json`` field take what its text was read to, as well as the text."""
     inner = node.get("schema", {"type": "any"})
-    made = {"type": "function-before", "function": {"type": "no-info", "function": _parsed}, "schema": inner}
-    if "ref" in node:
-        made["ref"] = node["ref"]
-    return made
+    return move_ref(node, calls("before", _parsed, inner))
 
 
 def _parsed(value: Any) -> Any:
@@ -87,12 +94,7 @@ def _with_fields(node: Schema) -> Schema | None:
 
 
 class _Reader:
-    """Reads the instances of one class.
-
-    Args:
-        node: The core schema of the class.
-        inner: The part of it that holds the fields, which is changed.
-    """
+    """Reads the instances of one class, by its core schema and the part of it with the fields, which is changed."""
 
     def __init__(self, node: Schema, inner: Schema) -> None:
         self.cls: Any = node["cls"]
@@ -160,10 +162,7 @@ class _DataclassReader(_Reader):
 def with_fields(value: Any, held: Mapping[str, Any], read: Mapping[str, Any]) -> Any:
     """Gives an instance whose fields are what its annotations say: itself, or a copy that holds what was read of them.
 
-    Args:
-        value: The instance.
-        held: Its fields by name.
-        read: The same fields as they were read, such as an int for NumPy's.
+    ``held`` are its fields by name, ``read`` the same as they were read, such as an int for NumPy's.
     """
     changed = {name: item for name, item in read.items() if item is not held[name]}
     if not changed:
@@ -225,12 +224,7 @@ def _set_field(made: Any, name: str, given: Any) -> None:
 
 
 def _subclass_with(cls: Any, keys: frozenset[str], known: Collection[str]) -> Any:
-    """Finds the subclass that has fields of just these keys; None if there is none.
-
-    Args:
-        cls: The class that is declared.
-        keys: What is given.
-        known: The keys of the class itself.
+    """Finds the subclass that has fields of just these keys; ``known`` are those of the class itself.
 
     Raises:
         PydanticCustomError: There are several, so that nobody can tell which was meant.
@@ -306,3 +300,83 @@ def _own_schema(cls: Any) -> Schema | None:
         else:
             return None
     return typing.cast("Schema", schema)
+
+
+# ---------------------------------------------------------------------------------------------------- unions of classes
+
+
+def with_classes(schema: Schema) -> Schema:
+    """Lets the references of a schema tell the class of what they refer to."""
+    if schema["type"] != "definitions":
+        return schema
+    classes = {part["ref"]: part["cls"] for part in schema["definitions"] if part["type"] in ("model", "dataclass")}
+
+    def told(part: Schema) -> Schema:
+        if part["type"] == "definition-ref" and part["schema_ref"] in classes:
+            return {**part, "metadata": {**part.get("metadata", {}), _CLASS: classes[part["schema_ref"]]}}
+        return with_parts(part, told)
+
+    return told(schema)
+
+
+def reads_choice(node: Schema) -> Schema:
+    """Makes a union of classes, whose choices have been rewritten already, prefer the one whose keys are given."""
+    choices = [choice[0] if isinstance(choice, tuple) else choice for choice in node["choices"]]
+    classes = [choice.get("metadata", {}).get(_CLASS) or class_read_by(choice) for choice in choices]
+    known = [cls for cls in classes if cls is not None]
+    others = [choice for choice, cls in zip(choices, classes, strict=True) if cls is None]
+    if len(known) < 2 or not _are_related(known) or any(map(_is_open, others)):  # noqa: PLR2004 - nothing to choose
+        return node
+    labels = {cls: f"{PICK_MARK}{number}" for number, cls in enumerate(classes) if cls is not None}
+
+    def label_of(value: Any) -> str:
+        if isinstance(value, Mapping):
+            keys = frozenset(map(str, value))
+            exact = [cls for cls in known if keys in key_sets(cls)]
+            if len(exact) == 1:
+                return labels[exact[0]]
+        return PICK_MARK
+
+    # One choice alone is tried: to try the others after it would take twice as long at each level of a nested value.
+    named: dict[str, Schema] = {
+        labels[cls]: choice for cls, choice in zip(classes, choices, strict=True) if cls is not None
+    }
+    named[PICK_MARK] = node
+    return move_ref(node, {"type": "tagged-union", "choices": named, "discriminator": label_of})
+
+
+def _are_related(classes: list[Any]) -> bool:
+    """Whether one of the classes is the base of all others: what does not fit that one, fits none."""
+    return any(all(issubclass(cls, base) for cls in classes) for base in classes)
+
+
+def _is_open(schema: Any) -> bool:
+    if isinstance(schema, list | tuple):
+        return any(map(_is_open, schema))
+    if not isinstance(schema, dict):
+        return False
+    return schema["type"] in _OPEN or any(_is_open(schema[key]) for key in _INSIDE if key in schema)
+
+
+# ------------------------------------------------------------------------------------------------ validators of classes
+
+
+class ClassValidators:
+    """Compiles the reader of each class once, when it is first wanted.
+
+    The rules that need it are what it is compiled of. So ``checks``, which knows them all, hands the compiler in here.
+    """
+
+    def __init__(self) -> None:
+        self.of: Callable[[Any], Reader] = _no_compiler
+
+    def compile_by(self, compile_: Callable[[Any], Reader]) -> None:
+        """Takes the compiler, which makes the reader of a class."""
+        self.of = lru_cache(maxsize=_MAX_KEPT)(compile_)
+
+
+def _no_compiler(cls: Any) -> Reader:
+    raise RuntimeError(f"what reads a {cls.__qualname__} is compiled by tools.checks, which is not imported")
+
+
+CLASSES = ClassValidators()

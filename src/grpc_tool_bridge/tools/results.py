@@ -8,8 +8,7 @@ from pydantic_core import ValidationError as CheckError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.tools.checks import Check
 from grpc_tool_bridge.tools.wording import describe_problems
-from grpc_tool_bridge.values.bulk import is_bulky
-from grpc_tool_bridge.values.foreign import foreign
+from grpc_tool_bridge.values.foreign import foreign, is_bulky
 from grpc_tool_bridge.values.guarded import declared_in
 from grpc_tool_bridge.values.rows import check_access, is_iterator
 from grpc_tool_bridge.values.serialization import Writing, read_iterators

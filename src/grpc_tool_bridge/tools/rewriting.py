@@ -1,7 +1,7 @@
 """Core schemas of pydantic, rewritten part by part."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 # Where a schema keeps the schemas that it is made of.
 _PARTS = frozenset(
@@ -33,8 +33,32 @@ def with_parts(schema: Schema, rewrite: Callable[[Schema], Schema]) -> Schema:
 
 def before(check: Callable[[Any], Any], node: Schema) -> Schema:
     """Lets ``check`` read a value before a schema does."""
-    outer = {"type": "function-before", "function": {"type": "no-info", "function": check}, "schema": node}
-    return move_ref(node, outer)
+    return move_ref(node, calls("before", check, node))
+
+
+def after(change: Callable[[Any], Any], node: Schema) -> Schema:
+    """Lets ``change`` have what a schema has read."""
+    return move_ref(node, calls("after", change, node))
+
+
+def around(read: Callable[[Any, Callable[[Any], Any]], Any], node: Schema) -> Schema:
+    """Lets ``read`` have a value, and what reads it by a schema."""
+    return move_ref(node, calls("wrap", read, node))
+
+
+def calls(when: Literal["before", "after", "wrap"], function: Callable[..., Any], schema: Schema) -> Schema:
+    """Makes a schema that calls a function before or after another one, or has it wrap that."""
+    return {"type": f"function-{when}", "function": {"type": "no-info", "function": function}, "schema": schema}
+
+
+def lax_or_strict(node: Schema, *, strict: Schema, lax: Schema) -> Schema:
+    """Reads by ``strict``, which a union asks first of each of its choices, or by ``lax``, in the place of ``node``."""
+    return move_ref(node, {"type": "lax-or-strict", "strict_schema": strict, "lax_schema": lax})
+
+
+def without_ref(node: Schema) -> Schema:
+    """Copies a schema that is to stand inside of another, which is what others refer to."""
+    return {key: value for key, value in node.items() if key != "ref"}
 
 
 def move_ref(node: Schema, outer: Schema) -> Schema:

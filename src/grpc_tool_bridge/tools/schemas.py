@@ -15,8 +15,8 @@ from grpc_tool_bridge.tools.checks import Check
 from grpc_tool_bridge.tools.signatures import EMPTY, VAR_KEYWORD, VAR_POSITIONAL, Parameter, Signature
 from grpc_tool_bridge.tools.structs import has_struct_fields
 from grpc_tool_bridge.tools.typespecs import public_name
+from grpc_tool_bridge.values.records import is_pydantics
 from grpc_tool_bridge.values.serialization import Writing, pack_value
-from grpc_tool_bridge.values.serializers import is_pydantics
 
 # Writes all that a receiver could declare, except for secrets.
 _BUT_SECRETS = Writing(declares=lambda _, format_: format_ != "password")
@@ -123,11 +123,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def input_schema(signature: Signature, checks: Mapping[str, Check]) -> str:
-    """Describes a tool's arguments.
-
-    Args:
-        signature: The tool's signature.
-        checks: A check for each of its parameters, by name.
+    """Describes a tool's arguments, of each of which there is a check by name.
 
     Returns:
         Text of an object schema with a property for each parameter, in the order of the signature. ``*args`` is a
@@ -156,15 +152,7 @@ def input_schema(signature: Signature, checks: Mapping[str, Check]) -> str:
 
 
 def output_schema(check: Check, description: str = "") -> str:
-    """Describes a tool's result, or one item of its stream.
-
-    Args:
-        check: Compiled from the annotation of the result.
-        description: What the docstring says about it.
-
-    Returns:
-        Text of the schema.
-    """
+    """Writes the schema of a tool's result, or of one item of its stream, with what the docstring says about it."""
     made, definitions = _generate({"": check.schema}, "serialization")
     whole = made[""]
     if description:

@@ -7,9 +7,9 @@ import inspect
 import types
 import typing
 from collections import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Union
+from typing import Annotated, Any
 
 import typing_extensions
 from pydantic.fields import FieldInfo
@@ -24,6 +24,7 @@ from grpc_tool_bridge.tools.annotations import (
     typed_dict_hints,
     typed_dict_of,
     unpacked,
+    without_none,
 )
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.docstrings import Docstring, read_docstring
@@ -34,6 +35,13 @@ POSITIONAL_ONLY = inspect.Parameter.POSITIONAL_ONLY
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
 VAR_POSITIONAL = inspect.Parameter.VAR_POSITIONAL
 VAR_KEYWORD = inspect.Parameter.VAR_KEYWORD
+# How a parameter is given, if that is not both ways; in ``custom_rules``, since the wire has no field for it.
+KIND_RULES: Mapping[Any, str] = {
+    POSITIONAL_ONLY: "positional-only",
+    KEYWORD_ONLY: "keyword-only",
+    VAR_POSITIONAL: "var-positional",
+    VAR_KEYWORD: "var-keyword",
+}
 
 
 class _Omitted:
@@ -107,26 +115,23 @@ class Signature:
     """
 
     parameters: tuple[Parameter, ...]
-    context: str | None
-    context_index: int | None
-    result: Any
-    description: str
-    result_description: str
-    is_async: bool
-    is_generator: bool
-    is_stream: bool
-    needs_instance: bool
+    context: str | None = None
+    context_index: int | None = None
+    result: Any = EMPTY
+    description: str = ""
+    result_description: str = ""
+    is_async: bool = False
+    is_generator: bool = False
+    is_stream: bool = False
+    needs_instance: bool = False
 
 
 def read_signature(function: Callable[..., Any], label: str) -> Signature:
-    """Reads a function's signature.
+    """Reads a function's signature, with every annotation resolved.
 
     Args:
         function: A function, bound method, callable object or ``functools.partial``.
         label: What to call the function in errors.
-
-    Returns:
-        The signature, with every annotation resolved.
 
     Raises:
         TypeError: There is no signature to read, an annotation cannot be resolved (``UnresolvedNameError`` where a name
@@ -332,11 +337,7 @@ def _find_context(parameters: tuple[Parameter, ...], label: str) -> Parameter | 
 
 
 def _is_context(annotation: Any) -> bool:
-    if typing.get_origin(annotation) is Annotated:
-        annotation = annotation.__origin__
-    if typing.get_origin(annotation) in (Union, types.UnionType):
-        members = [item for item in typing.get_args(annotation) if item is not type(None)]
-        annotation = members[0] if len(members) == 1 else None
+    annotation = without_none(_bare(annotation))
     return isinstance(annotation, type) and issubclass(annotation, ToolContext)
 
 
@@ -344,16 +345,20 @@ def _yields(code: Callable[..., Any]) -> bool:
     return inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
 
 
+def _bare(annotation: Any) -> Any:
+    """Gives the type of an annotation, without what ``Annotated`` says of it."""
+    return annotation.__origin__ if typing.get_origin(annotation) is Annotated else annotation
+
+
 def _origin(annotation: Any) -> Any:
-    if typing.get_origin(annotation) is Annotated:
-        annotation = annotation.__origin__
+    annotation = _bare(annotation)
     return typing.get_origin(annotation) or annotation
 
 
 def _awaited_type(result: Any) -> Any:
     """Gives what is there once a result is awaited: ``int`` of ``Awaitable[int]``."""
     while _origin(result) in _AWAITABLES:
-        args = typing.get_args(result.__origin__ if typing.get_origin(result) is Annotated else result)
+        args = typing.get_args(_bare(result))
         result = args[-1] if args else Any
     return result
 
@@ -361,8 +366,6 @@ def _awaited_type(result: Any) -> Any:
 def _item_type(result: Any, label: str) -> Any:
     if result is EMPTY or result is Any:
         return result
-    if typing.get_origin(result) is Annotated:
-        result = result.__origin__
     if _origin(result) not in (*_STREAMS, abc.Iterable):
         raise TypeError(f"{label}: it yields its values, so its return annotation must be an Iterator or AsyncIterator")
-    return (typing.get_args(result) or (Any,))[0]
+    return (typing.get_args(_bare(result)) or (Any,))[0]

@@ -23,7 +23,7 @@ from grpc_tool_bridge.tools.rewriting import Schema
 from grpc_tool_bridge.tools.signatures import (
     EMPTY,
     KEYWORD_ONLY,
-    POSITIONAL_ONLY,
+    KIND_RULES,
     VAR_KEYWORD,
     VAR_POSITIONAL,
     Parameter,
@@ -41,12 +41,7 @@ MAX_CHOICES = 1_000
 _MAX_EXACT = 2**53
 # Custom rules as ``describe_tool`` writes them: how an argument is given, and what narrows its values. Any other rule
 # could mean that the tool takes more than its type says.
-_KINDS: Mapping[str, Any] = {
-    "positional-only": POSITIONAL_ONLY,
-    "keyword-only": KEYWORD_ONLY,
-    "var-positional": VAR_POSITIONAL,
-    "var-keyword": VAR_KEYWORD,
-}
+_KINDS: Mapping[str, Any] = {rule: kind for kind, rule in KIND_RULES.items()}
 _NARROWING = ("multiple of ", "ge ", "gt ", "le ", "lt ")
 _OR_NONE = " | None"
 
@@ -136,10 +131,7 @@ class _InputSchema(msgspec.Struct, rename="camel"):
 
 
 def read_arguments(spec: ToolSpec) -> SpecArguments | None:
-    """Reads the arguments of a spec.
-
-    Returns:
-        The arguments; None if the spec says nothing of them.
+    """Reads the arguments of a spec; None if it says nothing of them.
 
     Raises:
         ValidationError: There are too many of them, their names cannot be used, or the input schema is none.
@@ -214,7 +206,7 @@ def _of_arguments(items: Collection[ArgumentSpec], schema: _InputSchema | None) 
     }
     if schema is not None and schema.is_open and all(item.kind is not VAR_KEYWORD for item in parameters):
         _add_others(parameters, checks, _ANYTHING)
-    return SpecArguments(_signature(parameters), checks, ordered=True)
+    return SpecArguments(Signature(tuple(parameters)), checks, ordered=True)
 
 
 def _parameter(item: ArgumentSpec) -> Parameter:
@@ -287,22 +279,7 @@ def _of_schema(names: Iterable[str], schema: _InputSchema) -> SpecArguments:
         others = None if schema.pattern_properties else schema.additional_properties
         _add_others(parameters, checks, _property_check(others))
     # Where there are none, it is known that none go by position.
-    return SpecArguments(_signature(parameters), checks, ordered=not parameters)
-
-
-def _signature(parameters: Iterable[Parameter]) -> Signature:
-    return Signature(
-        parameters=tuple(parameters),
-        context=None,
-        context_index=None,
-        result=EMPTY,
-        description="",
-        result_description="",
-        is_async=False,
-        is_generator=False,
-        is_stream=False,
-        needs_instance=False,
-    )
+    return SpecArguments(Signature(tuple(parameters)), checks, ordered=not parameters)
 
 
 def _add_others(parameters: list[Parameter], checks: dict[str, Check], check: Check) -> None:
@@ -373,10 +350,10 @@ def _bound(kind: str, value: Any) -> int | float | None:
 def _make_check(
     schema: Schema, plain: frozenset[type] = frozenset(), alike: frozenset[type] = frozenset(), *, or_none: bool
 ) -> Check:
-    """Makes a check.
+    """Makes a check of a core schema.
 
     Args:
-        schema: A core schema.
+        schema: The core schema.
         plain: Types that pass where the schema has no rules.
         alike: Types that pass in any case.
         or_none: Whether None passes.

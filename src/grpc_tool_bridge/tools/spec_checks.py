@@ -39,11 +39,8 @@ _NULL = serialize_value(None).value
 class SpecCheck:
     """Checks the arguments of a call. It is compiled at the first: of thousands of tools, few may ever be called.
 
-    Args:
-        spec: The tool's spec.
-
     Raises:
-        ValidationError: It says something of its arguments that cannot be.
+        ValidationError: The spec says something of its arguments that cannot be.
     """
 
     __slots__ = ("_binder", "_by_place", "_named", "_ordered", "_required", "_spec")

@@ -9,25 +9,9 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, Tool
 from grpc_tool_bridge.tools.checks import Check
 from grpc_tool_bridge.tools.rewriting import Schema
 from grpc_tool_bridge.tools.schemas import input_schema, output_schema
-from grpc_tool_bridge.tools.signatures import (
-    EMPTY,
-    KEYWORD_ONLY,
-    POSITIONAL_ONLY,
-    VAR_KEYWORD,
-    VAR_POSITIONAL,
-    Parameter,
-    Signature,
-)
+from grpc_tool_bridge.tools.signatures import EMPTY, KIND_RULES, Parameter, Signature
 from grpc_tool_bridge.tools.typespecs import allowed_values, elixir_type, python_type
 from grpc_tool_bridge.values.serialization import serialize_value
-
-# How a parameter is given, if that is not both ways; in ``custom_rules``, since the wire has no field for it.
-_KIND_RULES = {
-    POSITIONAL_ONLY: "positional-only",
-    KEYWORD_ONLY: "keyword-only",
-    VAR_POSITIONAL: "var-positional",
-    VAR_KEYWORD: "var-keyword",
-}
 
 
 def describe_tool(
@@ -35,15 +19,8 @@ def describe_tool(
 ) -> ToolSpec:
     """Makes the part of a ToolSpec that follows from the signature.
 
-    Args:
-        name: The tool's name.
-        type_: The tool's type.
-        signature: Its signature.
-        checks: A check for each parameter, by name.
-        result: The check of the result; None if it has no annotation.
-
-    Returns:
-        A spec without limits, examples, metadata and version, whose id is the name.
+    There is a check for each parameter, by name, and one of the result, if it has an annotation. The spec is without
+    limits, examples, metadata and version, and its id is the name.
     """
     result_type = Any if result is None else signature.result
     spec = ToolSpec(
@@ -76,8 +53,8 @@ def _argument(parameter: Parameter, check: Check) -> ArgumentSpec:
         allowed_values=allowed_values(parameter.annotation),
     )
     rules = validation_rules(check.schema)
-    if parameter.kind in _KIND_RULES:
-        rules.custom_rules.insert(0, _KIND_RULES[parameter.kind])
+    if parameter.kind in KIND_RULES:
+        rules.custom_rules.insert(0, KIND_RULES[parameter.kind])
     is_skipped = check.schema["type"] == "any" and spec.python_type not in ("Any", "object")
     if is_skipped or _is_converted(check.schema):
         rules.custom_rules.append("converted")

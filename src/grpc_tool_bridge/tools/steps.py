@@ -181,11 +181,7 @@ def write_declaration(declaration: Declaration) -> str:
 
 
 def check_declaration(declaration: Declaration, inputs: Iterable[str]) -> None:
-    """Checks that a declaration can be run, whatever its inputs are.
-
-    Args:
-        declaration: The pipeline.
-        inputs: Names of its inputs.
+    """Checks that a declaration can be run, whatever its inputs of these names are.
 
     Raises:
         TypeError: A step is something else.

@@ -14,16 +14,15 @@ A pydantic model keeps its own rules, and so does what it holds; but it is read 
 import json
 import typing
 from collections import abc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from pydantic.dataclasses import is_pydantic_dataclass
-from pydantic_core import PydanticKnownError, ValidationError
+from pydantic_core import PydanticCustomError, PydanticKnownError, ValidationError
 
 from grpc_tool_bridge.optional import home_of
-from grpc_tool_bridge.tools.choosing import CHOICE_MARK, reads_choice
-from grpc_tool_bridge.tools.hash_checks import bounds_hashes
 from grpc_tool_bridge.tools.lookalikes import (
     made_of_row,
     nearest_dict,
@@ -32,15 +31,35 @@ from grpc_tool_bridge.tools.lookalikes import (
     nearest_scalar,
     row_bases,
 )
-from grpc_tool_bridge.tools.reading import reads_fields, reads_json
-from grpc_tool_bridge.tools.rewriting import Rewrites, Schema, before, move_ref, with_parts
-from grpc_tool_bridge.tools.scalar_rules import READING_SCALARS, STRICT_SCALARS, bounds_pattern, literal_of_values
-from grpc_tool_bridge.tools.scalars import short_fraction
-from grpc_tool_bridge.values.annotated import read_as
+from grpc_tool_bridge.tools.reading import CHOICE_MARK, reads_choice, reads_fields, reads_json
+from grpc_tool_bridge.tools.rewriting import (
+    Rewrites,
+    Schema,
+    around,
+    before,
+    calls,
+    lax_or_strict,
+    with_parts,
+    without_ref,
+)
+from grpc_tool_bridge.tools.scalars import (
+    READING_SCALARS,
+    STRICT_SCALARS,
+    bounds_pattern,
+    literal_of_values,
+    short_fraction,
+)
+from grpc_tool_bridge.values.conversions import read_as
+from grpc_tool_bridge.values.hashes import MAX_SAME_HASH, have_same_hash, same_hashes
 from grpc_tool_bridge.values.rows import is_data
 
 _ABSTRACT = frozenset({abc.Sequence, abc.Collection, abc.Iterable, abc.Reversible, abc.Container})
 _ROWS = frozenset({list, tuple, set, frozenset})
+
+# So many of one hash take a millisecond.
+_PIECE = 256
+
+_COLLECTIONS = (list, tuple, set, frozenset, dict)
 
 
 def strict_schema(schema: Schema) -> Schema:
@@ -126,8 +145,7 @@ def _bounded(rewrite: Callable[[Schema], Schema]) -> Callable[[Schema], Schema]:
 def _dict(node: Schema) -> Schema:
     keys = node.get("keys_schema")
     if keys is not None and not _is_text(keys):
-        function = {"type": "no-info", "function": _read_key}
-        node["keys_schema"] = {"type": "function-wrap", "function": function, "schema": keys}
+        node["keys_schema"] = calls("wrap", _read_key, keys)
     return _bounded_dict(node)
 
 
@@ -135,10 +153,6 @@ def _bounded_dict(node: Schema) -> Schema:
     # The hash of a text is not for a peer to choose.
     keys = node.get("keys_schema")
     return node if keys is None or _is_text(keys) else bounds_hashes(node)
-
-
-def _dict_reading(node: Schema) -> Schema:
-    return before(nearest_dict, _dict(node))
 
 
 def _is_text(keys: Schema) -> bool:
@@ -169,11 +183,11 @@ def _named_tuple(node: Schema) -> Schema:
     cls = node.get("cls") or node.get("function")
     if not isinstance(cls, type):
         return node
-    parts = {key: value for key, value in node.items() if key != "ref"}
+    parts = without_ref(node)
     # In this form, a union prefers a choice that is the value's own class.
     own = {"type": "chain", "steps": [{"type": "is-instance", "cls": cls}, parts]}
     lax = _container("tuple_type", set, frozenset)(dict(parts))
-    return move_ref(node, {"type": "lax-or-strict", "strict_schema": own, "lax_schema": lax})
+    return lax_or_strict(node, strict=own, lax=lax)
 
 
 def _instance(node: Schema) -> Schema:
@@ -246,7 +260,73 @@ _REWRITES: Rewrites = {**STRICT_SCALARS, **_CONTAINERS}
 _READINGS: Rewrites = {
     **READING_SCALARS,
     **_CONTAINERS,
-    "dict": _dict_reading,
+    "dict": lambda node: before(nearest_dict, _dict(node)),
     "typed-dict": partial(before, nearest_dict),
     "nullable": partial(before, nearest_missing),
 }
+
+
+# -------------------------------------------------------------------------------------------------- members of one hash
+
+
+def bounds_hashes(node: Schema) -> Schema:
+    """Makes the core schema of a set, a frozenset or a dict refuse too many members or keys of one hash.
+
+    What the members will be, only their own schema knows: a text may become a number. So a large collection is first
+    checked in pieces, each too small to take long, before pydantic builds it.
+    """
+    return around(_checked, node)
+
+
+def _checked(value: Any, check: Callable[[Any], Any]) -> Any:
+    if isinstance(value, _COLLECTIONS) and len(value) > _PIECE:
+        _refuse_same_hashes(value, check)
+    return check(value)
+
+
+def _refuse_same_hashes(value: Any, check: Callable[[Any], Any]) -> None:
+    found: list[Any] = []
+    seen = 0
+    for piece in _pieces(value):
+        seen += len(piece)
+        try:
+            read = check(piece)
+        except ValidationError:
+            if not _have_same_hash(found):
+                # Told of all up to here, so that the places are right; what comes after is not looked at.
+                check(_made_like(value, islice(_items(value), seen)))
+            break
+        if _have_same_hash(read):
+            raise _refusal()
+        found.extend(read)
+    if _have_same_hash(found):
+        raise _refusal()
+
+
+def _have_same_hash(items: Any) -> bool:
+    suspects = same_hashes(items)
+    return bool(suspects) and have_same_hash(items, suspects)
+
+
+def _pieces(value: Any) -> Iterator[Any]:
+    items = iter(_items(value))
+    while piece := _made_like(value, islice(items, _PIECE)):
+        yield piece
+
+
+def _items(value: Any) -> Iterable[Any]:
+    return value.items() if isinstance(value, dict) else value
+
+
+def _made_like(value: Any, items: Iterable[Any]) -> Any:
+    # A model that is strict takes no list for a set.
+    make: Any = next(kind for kind in _COLLECTIONS if isinstance(value, kind))
+    return make(items)
+
+
+def _refusal() -> PydanticCustomError:
+    return PydanticCustomError(
+        "same_hash",
+        "has more than {most} members or keys of one hash, which takes too long to tell apart; declare a list instead",
+        {"most": MAX_SAME_HASH},
+    )

@@ -15,11 +15,10 @@ import msgspec
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from grpc_tool_bridge.tools.class_validators import CLASSES
 from grpc_tool_bridge.tools.lookalikes import nearest_dict
-from grpc_tool_bridge.tools.reading import subclasses_of, the_one, with_fields
+from grpc_tool_bridge.tools.reading import CLASSES, subclasses_of, the_one, with_fields
+from grpc_tool_bridge.tools.rewriting import Schema, calls
 
-Schema = dict[str, Any]
 # What msgspec and pydantic call by one name.
 _META = (
     "ge",
@@ -73,10 +72,8 @@ def constraint(extra: Any) -> Any:
 def describes_struct(node: Schema, compile_: Compile, within: frozenset[Any]) -> Schema:
     """Makes the core schema of a class that is checked by ``isinstance`` take a dict of its fields as well.
 
-    Args:
-        node: The schema.
-        compile_: Compiles the annotations of the fields.
-        within: The classes that this one is a part of; one that contains itself is not described again.
+    ``compile_`` compiles their annotations. The class is a part of those ``within``; one that contains itself is not
+    described again.
     """
     cls = node["cls"]
     if cls in within:
@@ -84,7 +81,7 @@ def describes_struct(node: Schema, compile_: Compile, within: frozenset[Any]) ->
         def read_part(value: Any) -> Any:
             return CLASSES.of(cls)(value)
 
-        return {"type": "function-before", "function": {"type": "no-info", "function": read_part}, "schema": node}
+        return calls("before", read_part, node)
     fields = list(_fields(cls))
     parts = {
         field.key: {
@@ -98,7 +95,8 @@ def describes_struct(node: Schema, compile_: Compile, within: frozenset[Any]) ->
     construct = _Construct(cls, tuple(fields))
     names = {field.name: field.key for field in fields if field.name}
 
-    array_like, known = _is_array(cls), {field.key for field in fields}
+    known = {field.key for field in fields}
+    array_like = getattr(getattr(cls, "__struct_config__", None), "array_like", False)
 
     def read(value: Any, handler: Callable[[Any], Any]) -> Any:
         if isinstance(value, cls):
@@ -112,7 +110,7 @@ def describes_struct(node: Schema, compile_: Compile, within: frozenset[Any]) ->
         subclass = _subclass_of(cls, given, known) if isinstance(given, Mapping) else None
         return construct(handler(given)) if subclass is None else CLASSES.of(subclass)(given)
 
-    return {"type": "function-wrap", "function": {"type": "no-info", "function": read}, "schema": whole}
+    return calls("wrap", read, whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +132,6 @@ class _Construct:
         return made
 
 
-def _is_array(cls: Any) -> bool:
-    return bool(getattr(getattr(cls, "__struct_config__", None), "array_like", False))
-
-
 def _named(cls: Any, fields: list[_Field], value: Any) -> Any:
     """Names the items of the list that a struct which is an array travels as."""
     if not isinstance(value, list | tuple):
@@ -153,14 +147,12 @@ def _subclass_of(cls: Any, value: Mapping[Any, Any], known: Container[str]) -> A
     config = getattr(cls, "__struct_config__", None)
     if config is not None and config.tag_field:
         tag = value.get(config.tag_field, config.tag)
-        return None if tag == config.tag else the_one([each for each in subclasses_of(cls) if _tag_of(each) == tag])
+        if tag == config.tag:
+            return None
+        return the_one([each for each in subclasses_of(cls) if each.__struct_config__.tag == tag])
     if all(key in known for key in value):
         return None
     return the_one([each for each in subclasses_of(cls) if _fits(each, value.keys())])
-
-
-def _tag_of(cls: Any) -> Any:
-    return cls.__struct_config__.tag
 
 
 def _fits(cls: Any, keys: AbstractSet[str]) -> bool:

@@ -5,9 +5,9 @@ or field. A text that is to begin with ``$`` begins with ``$$``. Dicts and lists
 """
 
 import dataclasses
-import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from pydantic import BaseModel
@@ -29,12 +29,7 @@ def is_reference(template: Any) -> bool:
 
 
 def check_template(template: Any, known: Collection[str], depth: int = 0) -> None:
-    """Checks a template before there are values.
-
-    Args:
-        template: What is to be filled in.
-        known: The names that will have a value.
-        depth: Levels above it.
+    """Checks a template before there are values; these names will have one.
 
     Raises:
         ValueError: It has a reference to nothing, or something that JSON cannot carry.
@@ -51,19 +46,12 @@ def check_template(template: Any, known: Collection[str], depth: int = 0) -> Non
     elif isinstance(template, list):
         for item in template:
             check_template(item, known, depth + 1)
-    elif not (template is None or isinstance(template, str | int | float)) or not _is_finite(template):
+    elif not isinstance(template, str | int | float | None) or (isinstance(template, float) and not isfinite(template)):
         raise ValueError(f"{template!r} cannot be written as JSON; make it an input with a default")
 
 
 def fill_template(template: Any, values: Mapping[str, Any]) -> Any:
-    """Puts values where a template refers to them.
-
-    Args:
-        template: As ``check_template`` lets it pass.
-        values: The values by name.
-
-    Returns:
-        The data; what is referred to stands in it as it is, with its type.
+    """Puts values where a template that ``check_template`` let pass refers to them, each as it is, with its type.
 
     Raises:
         LookupError: A value has no such part; the text says what it has.
@@ -88,10 +76,6 @@ def _check_reference(reference: str, known: Collection[str]) -> None:
     if found[1] not in known:
         there = ", ".join(f"'${name}'" for name in known) or "nothing"
         raise ValueError(f"{reference!r} is not defined here; defined names: {there}")
-
-
-def _is_finite(template: Any) -> bool:
-    return not isinstance(template, float) or math.isfinite(template)
 
 
 def _look_up(reference: str, values: Mapping[str, Any]) -> Any:

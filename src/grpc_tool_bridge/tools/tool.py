@@ -8,7 +8,7 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Never, overload
 
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
@@ -28,13 +28,19 @@ from grpc_tool_bridge.tools.signatures import EMPTY, described_by, docstring_of,
 from grpc_tool_bridge.tools.specs import describe_tool
 from grpc_tool_bridge.values.arguments import EXECUTOR_KEY
 
+# Checks and converts ``(args, kwargs)`` of a call.
+Bound = tuple[Sequence[Any], dict[str, Any]]
+Bind = Callable[[Sequence[Any], Mapping[str, Any]], Bound]
+BindRequest = Callable[[Request, int, int, int | None], Bound]
+
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """What is the same for a function and for each of its bound methods."""
 
     spec: ToolSpec
-    binder: Binder
+    bind: Bind
+    bind_request: BindRequest
     result: Check | None
     is_async: bool
     is_generator: bool
@@ -46,20 +52,7 @@ class _Plan:
 
 
 # What a tool has from reading its function.
-_PLANNED = frozenset(
-    {
-        "spec",
-        "is_async",
-        "is_generator",
-        "is_stream",
-        "result",
-        "executor",
-        "context_parameter",
-        "bind",
-        "bind_request",
-        "_plan",
-    }
-)
+_PLANNED = frozenset(item.name for item in fields(_Plan)) - {"needs_instance", "options"}
 
 
 class Tool:
@@ -94,8 +87,8 @@ class Tool:
     result: Check | None
     executor: ExecutorName
     context_parameter: str | None
-    bind: Callable[[Sequence[Any], Mapping[str, Any]], tuple[Sequence[Any], dict[str, Any]]]
-    bind_request: Callable[[Request, int, int, int | None], tuple[Sequence[Any], dict[str, Any]]]
+    bind: Bind
+    bind_request: BindRequest
     __name__: str
     __wrapped__: Callable[..., Any]
     _plan: _Plan
@@ -116,22 +109,11 @@ class Tool:
             self.__dict__["_read_plan"] = plan
 
     def _follow(self, plan: _Plan) -> None:
-        self.__dict__.update(
-            spec=plan.spec,
-            is_async=plan.is_async,
-            is_generator=plan.is_generator,
-            is_stream=plan.is_stream,
-            result=plan.result,
-            executor=plan.executor,
-            context_parameter=plan.context_parameter,
-            _plan=plan,
-            bind=plan.binder.bind,
-            bind_request=plan.binder.bind_request,
-        )
+        self.__dict__.update({name: getattr(plan, name) for name in _PLANNED}, _plan=plan)
 
     def __getattr__(self, name: str) -> Any:
         # Reached only for what is not in the tool, so that no call of a tool that has been read comes by.
-        if name not in _PLANNED or "_plan" in self.__dict__:
+        if name not in {*_PLANNED, "_plan"} or "_plan" in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         self._follow(self.__dict__["_read_plan"]())
         self.__dict__.pop("_read_plan", None)
@@ -269,9 +251,11 @@ def _read_plan(function: Callable[..., Any], name: str, options: ToolOptions) ->
     executor = fitting_executor(name, options.executor, signature, function)
     if executor == "process":
         spec.metadata[EXECUTOR_KEY] = executor
+    binder = Binder(name, signature, checks)
     return _Plan(
         spec=spec,
-        binder=Binder(name, signature, checks),
+        bind=binder.bind,
+        bind_request=binder.bind_request,
         result=result if options.check_result else None,
         is_async=signature.is_async,
         is_generator=signature.is_generator,

@@ -16,7 +16,7 @@ from uuid import UUID
 import typing_extensions
 from pydantic import BaseModel
 
-from grpc_tool_bridge.tools.annotations import hints_of, unalias
+from grpc_tool_bridge.tools.annotations import hints_of, unalias, without_none
 
 _ELIXIR_CLASSES: dict[Any, str] = {
     Any: "any()",
@@ -47,17 +47,8 @@ _MAPS = (dict, abc.Mapping, abc.MutableMapping, defaultdict, OrderedDict, Counte
 Within = tuple[Any, ...]
 
 
-def python_type(annotation: Any) -> str:
+def python_type(annotation: Any, within: Within = ()) -> str:
     """Writes an annotation as a signature would, such as ``list[int]`` or ``str | None``."""
-    return _python(annotation, ())
-
-
-def elixir_type(annotation: Any) -> str:
-    """Gives the nearest Elixir typespec of an annotation, such as ``list(integer())`` or ``String.t() | nil``."""
-    return _elixir(annotation, ())
-
-
-def _python(annotation: Any, within: Within) -> str:
     if annotation in within:
         return getattr(annotation, "__name__", None) or bare_text(annotation)
     within = _entered(annotation, within)
@@ -66,29 +57,30 @@ def _python(annotation: Any, within: Within) -> str:
     if annotation in (None, type(None)):
         return "None"
     if origin in (Union, types.UnionType):
-        return " | ".join(dict.fromkeys(_python(item, within) for item in args))
+        return " | ".join(dict.fromkeys(python_type(item, within) for item in args))
     if origin is Literal:
         return f"Literal[{', '.join(_literal_text(item) for item in args)}]"
     if isinstance(annotation, ForwardRef):
         return annotation.__forward_arg__
     if origin is not None:
         inside = ", ".join(_argument_text(item, within) for item in args)
-        return f"{_python(origin, within)}[{inside}]" if args else bare_text(annotation)
+        return f"{python_type(origin, within)}[{inside}]" if args else bare_text(annotation)
     return getattr(annotation, "__name__", None) or bare_text(annotation)
 
 
-def _elixir(annotation: Any, within: Within) -> str:
+def elixir_type(annotation: Any, within: Within = ()) -> str:
+    """Gives the nearest Elixir typespec of an annotation, such as ``list(integer())`` or ``String.t() | nil``."""
     if annotation in within:
         return "any()"
     within = _entered(annotation, within)
     annotation = plain(annotation)
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (Union, types.UnionType):
-        return _either(_elixir(item, within) for item in args)
+        return _either(elixir_type(item, within) for item in args)
     if origin is Literal:
         return _either(_elixir_value(item) for item in args)
     if isinstance(annotation, TypeVar):
-        return _either(_elixir(item, within) for item in _bounds(annotation))
+        return _either(elixir_type(item, within) for item in _bounds(annotation))
     return _elixir_class(origin or annotation, args, within)
 
 
@@ -109,8 +101,8 @@ def allowed_values(annotation: Any) -> list[str]:
     annotation = plain(annotation)
     origin = typing.get_origin(annotation)
     if origin in (Union, types.UnionType):
-        members = [item for item in typing.get_args(annotation) if item is not type(None)]
-        return allowed_values(members[0]) if len(members) == 1 else []
+        inner = without_none(annotation)
+        return [] if inner is annotation else allowed_values(inner)
     if origin is Literal:
         values = [item.value if isinstance(item, Enum) else item for item in typing.get_args(annotation)]
         return [str(item) for item in values if item is not None]
@@ -145,8 +137,8 @@ def _argument_text(item: Any, within: Within) -> str:
     if item is Ellipsis:
         return "..."
     if isinstance(item, list):
-        return f"[{', '.join(_python(part, within) for part in item)}]"
-    return _python(item, within)
+        return f"[{', '.join(python_type(part, within) for part in item)}]"
+    return python_type(item, within)
 
 
 def _literal_text(item: Any) -> str:
@@ -163,7 +155,7 @@ def _elixir_value(item: Any) -> str:
 def _elixir_class(cls: Any, args: tuple[Any, ...], within: Within) -> str:
     if cls in _ELIXIR_CLASSES:
         return _ELIXIR_CLASSES[cls]
-    texts = [_elixir(item, within) for item in args if item is not Ellipsis and not isinstance(item, list)]
+    texts = [elixir_type(item, within) for item in args if item is not Ellipsis and not isinstance(item, list)]
     if cls in _LISTS:
         return f"list({texts[0]})" if texts else "list()"
     if cls in _SETS:
@@ -179,10 +171,10 @@ def _elixir_class(cls: Any, args: tuple[Any, ...], within: Within) -> str:
 
 def _elixir_user_class(cls: type, within: Within) -> str:
     if issubclass(cls, Enum):
-        return _either(_elixir(type(member.value), within) for member in cls)
+        return _either(elixir_type(type(member.value), within) for member in cls)
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
         hints = hints_of(cls)
-        return f"{{{', '.join(_elixir(hints.get(name, Any), within) for name in cls._fields)}}}"
+        return f"{{{', '.join(elixir_type(hints.get(name, Any), within) for name in cls._fields)}}}"
     if issubclass(cls, PurePath):
         return "String.t()"
     if dataclasses.is_dataclass(cls) or typing_extensions.is_typeddict(cls) or issubclass(cls, BaseModel):

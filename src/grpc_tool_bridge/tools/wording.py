@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic_core import ErrorDetails, ValidationError
 
 from grpc_tool_bridge.optional import home_of
-from grpc_tool_bridge.tools.choosing import CHOICE_MARK, PICK_MARK
+from grpc_tool_bridge.tools.reading import CHOICE_MARK, PICK_MARK
 
 _MAX_TOLD = 5
 _MAX_SHOWN_CHARS = 60

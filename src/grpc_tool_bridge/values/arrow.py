@@ -16,14 +16,7 @@ from grpc_tool_bridge.values.scalars import Packed
 
 
 def pack_frame(name: str, frame: Any) -> Packed:
-    """Writes a frame.
-
-    Args:
-        name: Its class as the type URL says it, such as "pandas.DataFrame".
-        frame: An instance of just that class.
-
-    Returns:
-        The type URL and the message.
+    """Writes a frame, an instance of just the class that the type URL names, such as "pandas.DataFrame".
 
     Raises:
         SerializationError: Arrow cannot give it back unchanged, or pyarrow is missing.
@@ -96,10 +89,6 @@ def _read_pandas(restore: Callable[[Any], Any]) -> Callable[[bytes, int], Any]:
     return read
 
 
-def _read_arrow(payload: bytes, _: int) -> Any:
-    return read_stream(payload)
-
-
 def _read_polars(payload: bytes, _: int) -> Any:
     need("polars")
     return _polars_frame(read_stream(payload))
@@ -130,6 +119,6 @@ READERS: dict[str, Callable[[bytes, int], Any]] = {
     "pandas.DataFrame": _read_pandas(dataframes.table_to_frame),
     "pandas.Series": _read_pandas(dataframes.table_to_series),
     "pandas.Index": _read_pandas(dataframes.table_to_index),
-    "pyarrow.Table": _read_arrow,
+    "pyarrow.Table": lambda payload, _: read_stream(payload),
     "polars.DataFrame": _read_polars,
 }

@@ -117,10 +117,7 @@ def check_stream(stream: memoryview, allowance: int) -> None:
 
 
 def check_expansion(fields: Iterable[Any]) -> None:
-    """Checks that no type lets values share what becomes a copy for each of them in pandas.
-
-    Args:
-        fields: The fields of a schema, or some of them.
+    """Checks that no type of these fields lets values share what becomes a copy for each of them in pandas.
 
     Raises:
         SerializationError: There is a view, a run of equal values, or a dictionary inside another type.

@@ -134,22 +134,14 @@ def _moment(kind: str, number: int, unit: str) -> Any:
     return getattr(need("numpy"), kind)(number, unit)
 
 
-def _period(ordinal: int, freq: str) -> Any:
-    return need("pandas").Period(ordinal=ordinal, freq=freq)
-
-
-def _interval(left: Any, right: Any, closed: str) -> Any:
-    return need("pandas").Interval(left, right, closed=closed)
-
-
 _BUILDERS: dict[str, Callable[..., Any]] = {
     "tuple": lambda *items: items,
     "Timestamp": _timestamp,
     "Timedelta": _timedelta,
     "NaT": lambda: need("pandas").NaT,
     "NA": lambda: need("pandas").NA,
-    "Period": _period,
-    "Interval": _interval,
+    "Period": lambda ordinal, freq: need("pandas").Period(ordinal=ordinal, freq=freq),
+    "Interval": lambda left, right, closed: need("pandas").Interval(left, right, closed=closed),
 }
 
 

@@ -1,53 +1,249 @@
-"""Columns of pandas that pyarrow alone would change or refuse, each as an Arrow array and a form."""
+"""Columns of pandas that pyarrow alone would change or refuse, each as an Arrow array and a form.
+
+A form is a list that stands in the notes of a table: a name, and what the array does not say. The array is such that
+any other reader of Arrow finds the values in it, as far as Arrow has them.
+"""
 
 import functools
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.optional import need
 from grpc_tool_bridge.values.arrow_stream import check_expansion, has_views, read_inner, write_inner
-from grpc_tool_bridge.values.cells import read_label, write_label
-from grpc_tool_bridge.values.forms import (
-    NATIVE_KINDS,
-    WIDEST_FLOAT,
-    Encoded,
-    Form,
-    Place,
-    decode_arrow,
-    decode_cells,
-    decode_floats,
-    decode_interval,
-    decode_numbers,
-    decode_objects,
-    decode_pandas,
-    decode_text,
-    encode_arrow,
-    encode_floats,
-    encode_interval,
-    encode_numbers,
-    encode_objects,
-    encode_text,
-    joined,
-    labelled,
-)
+from grpc_tool_bridge.values.cells import read_cell, read_label, write_cell, write_label
+from grpc_tool_bridge.values.foreign import foreign
 
 if TYPE_CHECKING:
     from pandas import Index, Series
 
+Form = list[Any]
+# An Arrow array, and how it becomes a column again.
+Encoded = tuple[Any, Form]
+
+NATIVE_KINDS = "biufmM"
+# Objects that have no code of a stranger's.
+_PLAIN = frozenset({str, int, float, bool, type(None), bytes, Decimal, UUID})
+WIDEST_FLOAT = 8
+
 _FORM = b"dspex.bridge.form"
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What an error says of a column.
+
+    Attributes:
+        what: Such as "column 'a'".
+        code: Python that names it, such as "frame['a']".
+    """
+
+    what: str
+    code: str
+
+    def inexact(self, why: str, mend: str) -> SerializationError:
+        """Makes an error.
+
+        Args:
+            why: What Arrow would change, as the end of a sentence.
+            mend: What is called on the column to mend it, such as ``astype("string")``.
+        """
+        return SerializationError(
+            f"Arrow would change this pandas object: {self.what} {why}; run: {self.code} = {self.code}.{mend}"
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------------- forms
+
+
+def object_array(values: list[Any]) -> Any:
+    """Makes a numpy array of objects; numpy by itself would look into them."""
+    array = need("numpy").empty(len(values), dtype=object)
+    for place, value in enumerate(values):
+        array[place] = value
+    return array
+
+
+def labelled(label: Any) -> tuple[type, str]:
+    """Gives what two labels have in common where they are the same: 1 is not True."""
+    return type(label), repr(label)
+
+
+def encode_objects(values: "Series[Any]", place: Place) -> Encoded:
+    """Writes a column of Python objects: as what Arrow has of one kind, else each as a RichValue."""
+    pa = need("pyarrow")
+    before = list(values.to_numpy())
+    if not _PLAIN.issuperset(map(type, before)):
+        # Arrow, the comparison and the text of a refusal ask each for its text and more.
+        foreign(values)
+    try:
+        column = pa.array(values.to_numpy(), from_pandas=True)
+        after = column.to_pylist()
+    # Arrow holds values of one kind; the errors for others are of many classes.
+    except Exception:  # noqa: BLE001
+        column, after = None, []
+    if column is not None:
+        missing = {repr(old) for old, new in zip(before, after, strict=True) if new is None}
+        known = missing <= {"None"} or missing <= {"nan"}
+        if known and all(new is None or _is_same(old, new) for old, new in zip(before, after, strict=True)):
+            return column, ["objects", "nan" if "nan" in missing else "none"]
+    return pa.array([_cell(value, place) for value in before], pa.large_binary()), ["cells"]
+
+
+def _is_same(old: Any, new: Any) -> bool:
+    # The repr tells 1 from True and 1.0, and Decimal("1.1") from Decimal("1.10"), also inside containers.
+    return type(old) is type(new) and (old == new if type(old) is str else repr(old) == repr(new))
+
+
+def _cell(value: Any, place: Place) -> bytes:
+    try:
+        return write_cell(value)
+    except (SerializationError, RecursionError) as failure:
+        reason = "is nested too deep" if isinstance(failure, RecursionError) else str(failure)[:200]
+        brief = f"{repr(value)[:80]} ({type(value).__name__})"
+        mend = 'map(lambda text: str(text).encode("utf-8", "replace").decode())' if type(value) is str else "map(str)"
+        if hasattr(value, "tolist"):
+            # What unique() gives of each group, say: its text would be that of a picture of it.
+            mend = "map(list)"
+        raise place.inexact(f"holds {brief}, and {reason}", mend) from failure
+
+
+def decode_objects(column: Any, missing: str) -> Any:
+    """Reads objects of one kind."""
+    if need("pyarrow").types.is_dictionary(column.type):
+        raise SerializationError("the notes of a frame name a column of objects that is a dictionary")
+    values = column.to_pylist()
+    if missing == "nan":
+        values = [float("nan") if value is None else value for value in values]
+    return object_array(values)
+
+
+def decode_cells(column: Any) -> Any:
+    """Reads objects that were written one by one."""
+    types = need("pyarrow").types
+    if not types.is_large_binary(column.type) and not types.is_binary(column.type):
+        raise SerializationError("the notes of a frame name a column of objects that is no binary one")
+    return object_array([*map(read_cell, column.to_pylist())])
+
+
+def encode_numbers(values: "Series[Any]", place: Place) -> Encoded:
+    """Writes a column of complex numbers, or in another byte order than the machine's."""
+    np, pa = need("numpy"), need("pyarrow")
+    dtype: Any = values.dtype
+    native = dtype.newbyteorder("=")
+    if native.kind in NATIVE_KINDS and native.itemsize <= WIDEST_FLOAT:
+        return pa.array(values.to_numpy().astype(native)), ["numpy", dtype.str]
+    if native.kind == "c" and native.itemsize <= 2 * WIDEST_FLOAT:
+        pairs = np.ascontiguousarray(values.to_numpy().astype(native)).view(f"f{native.itemsize // 2}")
+        return pa.FixedSizeListArray.from_arrays(pa.array(pairs), 2), ["numpy", dtype.str]
+    kind = {"f": "float64", "c": "complex128"}.get(native.kind, "string")
+    raise place.inexact(f"of dtype {dtype} has no form", f'astype("{kind}")')
+
+
+def decode_numbers(column: Any, dtype: str) -> Any:
+    """Reads complex numbers, or numbers of another byte order."""
+    np = need("numpy")
+    kind = np.dtype(dtype)
+    array = joined(column)
+    if kind.kind == "c":
+        pairs = np.array(array.flatten(), dtype=f"f{kind.itemsize // 2}")
+        return pairs.view(kind.newbyteorder("=")).astype(kind)
+    if kind.kind not in NATIVE_KINDS:
+        raise SerializationError(f"the notes of a frame give a column the dtype {dtype[:80]!r}")
+    return np.array(array).astype(kind)
+
+
+def encode_floats(values: "Series[Any]") -> Encoded | None:
+    """Writes a nullable column that holds NaN beside NA, which pandas gives back as NA."""
+    np, pa = need("numpy"), need("pyarrow")
+    array: Any = values.array
+    if not np.isnan(values.to_numpy(dtype=float, na_value=0.0)).any():
+        return None
+    return pa.array(array), ["floats"]
+
+
+def decode_floats(column: Any) -> Any:
+    """Reads a nullable column in which NaN is not NA."""
+    np, pd = need("numpy"), need("pandas")
+    array = joined(column)
+    mask = np.array(array.is_null())
+    return pd.arrays.FloatingArray(np.array(array.fill_null(0)), mask)
+
+
+def decode_pandas(column: Any, metadata: str) -> Any:
+    """Reads a column by the metadata that pyarrow gave it when it stood alone."""
+    table = need("pyarrow").table({"x": column}, metadata={"pandas": metadata})
+    return table.to_pandas().iloc[:, 0].array
+
+
+def encode_arrow(values: "Series[Any]", place: Place) -> Encoded:
+    """Writes a column of an ArrowDtype, which stays as it is."""
+    dtype: Any = values.dtype
+    if has_views(dtype.pyarrow_dtype):
+        raise place.inexact(f"of dtype {dtype!s:.80} has no form", "tolist()")
+    return values.array.__arrow_array__(), ["arrow"]
+
+
+def decode_arrow(column: Any) -> Any:
+    """Reads a column of an ArrowDtype."""
+    if has_views(column.type):
+        raise SerializationError(
+            f"a column of type {column.type!s:.80} is not read into pandas; cast it to one of no views"
+        )
+    return need("pandas").arrays.ArrowExtensionArray(column)
+
+
+def encode_text(values: "Series[Any]", _: Place) -> Encoded:
+    """Writes a column of text in a storage that is not the usual one."""
+    pd, pa = need("pandas"), need("pyarrow")
+    dtype: Any = values.dtype
+    missing = "NA" if dtype.na_value is pd.NA else "nan"
+    column = pa.array(values.astype(object).to_numpy(), pa.large_string(), from_pandas=True)
+    return column, ["text", dtype.storage, missing]
+
+
+def decode_text(column: Any, storage: str, missing: str) -> Any:
+    """Reads a column of text in its storage."""
+    pd, types = need("pandas"), need("pyarrow").types
+    if not types.is_string(column.type) and not types.is_large_string(column.type):
+        raise SerializationError("the notes of a frame name a column of text that is none")
+    # Before 2.3, pandas has but the one missing value.
+    dtype = pd.StringDtype(storage) if missing == "NA" else pd.StringDtype(storage, na_value=float("nan"))
+    return dtype.__from_arrow__(column)
+
+
+def encode_interval(values: "Series[Any]", place: Place) -> Encoded:
+    """Writes intervals of dates with a time zone; pyarrow keeps those of others."""
+    pa = need("pyarrow")
+    array: Any = values.array
+    if not need("pandas").api.types.is_datetime64_any_dtype(array.dtype.subtype):
+        raise place.inexact(f"of dtype {array.dtype} has no form", 'astype("string")')
+    ends = [pa.array(end, from_pandas=True) for end in (array.left, array.right)]
+    return pa.StructArray.from_arrays(ends, ["left", "right"]), ["interval", array.closed]
+
+
+def decode_interval(column: Any, closed: str) -> Any:
+    """Reads intervals of dates with a time zone."""
+    pa, pd = need("pyarrow"), need("pandas")
+    ends = pa.Table.from_arrays(joined(column).flatten(), ["left", "right"]).to_pandas()
+    return pd.arrays.IntervalArray.from_arrays(ends["left"], ends["right"], closed=closed)
+
+
+def joined(column: Any) -> Any:
+    """Gives a ChunkedArray as one Array."""
+    joined = column.combine_chunks()
+    return joined if isinstance(joined, need("pyarrow").Array) else need("pyarrow").concat_arrays(joined.chunks)
+
+
+# -------------------------------------------------------------------------------------------------------------- columns
+
+
 def encode_column(values: "Series[Any]", place: Place) -> Encoded | None:
-    """Writes a column.
-
-    Args:
-        values: The column, or a level of an index as one.
-        place: What to call it.
-
-    Returns:
-        None where pyarrow reads what it writes of the column as the same.
+    """Writes a column, or a level of an index; None where pyarrow reads what it writes of it as the same.
 
     Raises:
         SerializationError: It has no exact form.
@@ -97,14 +293,7 @@ def encode_level(values: "Series[Any]", place: Place) -> Encoded | None:
 
 
 def decode_column(column: Any, form: Form) -> Any:
-    """Reads a column, of any peer: its type and form may not fit together.
-
-    Args:
-        column: A pyarrow.ChunkedArray.
-        form: What ``encode_column`` gave beside it.
-
-    Returns:
-        A numpy or pandas array of its dtype.
+    """Reads a pyarrow.ChunkedArray of any peer as an array of numpy or pandas; its type and form may not fit together.
 
     Raises:
         SerializationError: The form is not known; other errors are for the caller to convert.

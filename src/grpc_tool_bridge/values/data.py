@@ -11,29 +11,18 @@ from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
 from grpc_tool_bridge.optional import home_of, is_subclass_of_data, need
 from grpc_tool_bridge.values import arrow as frames
 from grpc_tool_bridge.values import tensor
-from grpc_tool_bridge.values.annotated import read_as
-from grpc_tool_bridge.values.arraylists import to_list
+from grpc_tool_bridge.values.conversions import plain_data
 from grpc_tool_bridge.values.foreign import foreign
 from grpc_tool_bridge.values.rich import is_rich, pack_rich
-from grpc_tool_bridge.values.scalarlike import plain_data
+from grpc_tool_bridge.values.rows import ARRAY_PROTOCOLS, TABLE_PROTOCOLS, public_name
 from grpc_tool_bridge.values.scalars import SCALARS, Packed
-
-__all__ = ["home_of", "pack_data", "plain_data", "read_as", "to_list"]
 
 # More than any message may hold; a reader of batches may have no end.
 _MAX_STREAM_BYTES = 1 << 30
-_TABLE_PROTOCOLS = ("__arrow_c_stream__", "__arrow_c_array__")
-_ARRAY_PROTOCOLS = ("__array__", "__array_interface__", "__array_struct__")
 
 
 def pack_data(value: Any) -> Packed | None:
-    """Writes what one of the four packages made, or what gives itself as a table or an array.
-
-    Args:
-        value: Anything.
-
-    Returns:
-        The type URL and the message, or None where it is neither.
+    """Writes what one of the four packages made, or what gives itself as a table or an array; None where it is neither.
 
     Raises:
         SerializationError: It has no exact form; the text says what to send in its place.
@@ -135,10 +124,10 @@ _PACKERS: dict[str, Callable[[Any], Packed | None]] = {
 def _pack_stranger(value: Any) -> Packed | None:
     """Writes what another package made, by the protocols that its class has."""
     kind = type(value)
-    if any(hasattr(kind, protocol) for protocol in _TABLE_PROTOCOLS):
+    if any(hasattr(kind, protocol) for protocol in TABLE_PROTOCOLS):
         foreign(value)
         return frames.pack_frame("pyarrow.Table", _read_stranger(value, "table of Arrow", _table_of))
-    if any(hasattr(kind, protocol) for protocol in _ARRAY_PROTOCOLS):
+    if any(hasattr(kind, protocol) for protocol in ARRAY_PROTOCOLS):
         foreign(value)
         return tensor.pack_tensor(_read_stranger(value, "array", need("numpy").asarray))
     return None
@@ -151,7 +140,7 @@ def _read_stranger(value: Any, what: str, read: Callable[[Any], Any]) -> Any:
         raise
     except Exception as failure:
         raise SerializationError(
-            f"a {_name_of(value)} cannot be read as {'an' if what == 'array' else 'a'} {what}: "
+            f"a {public_name(type(value))} cannot be read as {'an' if what == 'array' else 'a'} {what}: "
             f"{type(failure).__name__}: {str(failure)[:500]}; send plain data, or use register_codec"
         ) from failure
 
@@ -180,13 +169,9 @@ def _read_batches(reader: Any) -> Any:
     return need("pyarrow").Table.from_batches(batches, schema=reader.schema)
 
 
-def _name_of(value: Any) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
-
-
 def _refuse(value: Any) -> Packed:
     advice = next((_ADVICE[base.__name__] for base in type(value).__mro__ if base.__name__ in _ADVICE), "plain data")
-    raise SerializationError(f"a {_name_of(value)} has no exact form; send {advice}")
+    raise SerializationError(f"a {public_name(type(value))} has no exact form; send {advice}")
 
 
 # What to send in the place of a value, by the name of its class or the first base that is named here.

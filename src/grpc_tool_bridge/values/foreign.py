@@ -1,18 +1,20 @@
-"""Keeps code of strangers out of the event loop: the ``next`` of an iterator, the ``__array__`` or ``str`` of a class.
+"""Keeps out of the event loop what would hold it up: code of strangers, and going through large values.
 
-Such code can take any time. Where a value is written in an event loop, ``foreign`` interrupts it before the first line
-of a stranger's runs, and whoever began writes the value once more in a thread.
+Code of strangers, such as the ``next`` of an iterator or the ``str`` of a class, can take any time. Where a value is
+written in an event loop, ``foreign`` interrupts it before the first line of a stranger's runs, and whoever began writes
+the value once more in a thread.
 """
 
 import abc
-import asyncio
 import enum
 import sys
 import threading
 import types
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from grpc_tool_bridge.aio.loops import running_loop
 from grpc_tool_bridge.errors.class_facts import bases_of, static_attribute
 
 # What runs code of a class whenever one of its instances is looked at, as ``isinstance`` and ``getattr`` do.
@@ -20,6 +22,16 @@ _ACCESS = ("__getattribute__", "__class__")
 # Attributes that are written in C.
 _NO_CODE = (types.WrapperDescriptorType, types.MethodDescriptorType, types.GetSetDescriptorType)
 _META_ACCESS = ("__getattribute__", "__getattr__", "__hash__", "__eq__")
+
+# Items that are gone through in an event loop, at some 10 µs each where they are objects.
+_ITEMS_IN_LOOP = 2_000
+# What an object takes more than an item that is plain.
+_WORK_OF_OBJECT = 10
+
+_PLAIN = frozenset({str, int, float, bool, type(None), bytes})
+# What stands for itself, whatever hangs on it.
+_WHOLE = (type, enum.Enum, types.FunctionType, types.ModuleType)
+_SEQUENCES = frozenset({list, tuple, set, frozenset})
 
 
 class ForeignCodeError(BaseException):
@@ -41,13 +53,8 @@ def foreign(value: object) -> None:
     Raises:
         ForeignCodeError: This is an event loop's thread.
     """
-    if _allowed.here:
-        return
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise ForeignCodeError(type(value).__name__)
+    if not _allowed.here and running_loop() is not None:
+        raise ForeignCodeError(type(value).__name__)
 
 
 class in_place:  # noqa: N801 - it stands in a with statement, where a generator's frame would cost more
@@ -85,3 +92,52 @@ def _has_own_meta_access(meta: type) -> bool:
 def _models() -> Any:
     """The metaclass of pydantic's models, whose ``__getattr__`` is for private attributes."""
     return getattr(sys.modules.get("pydantic._internal._model_construction"), "ModelMetaclass", type)
+
+
+# --------------------------------------------------------------------------------------------------------- large values
+
+
+def is_bulky(value: Any) -> bool:
+    """Tells whether a value, with all that its containers and the fields of its objects hold, is large.
+
+    No code of a stranger's runs: what cannot be seen without that, such as fields in slots, counts as large.
+    """
+    waiting = [value]
+    work = 0
+    while waiting:
+        item = waiting.pop()
+        kind: Any = type(item)
+        if kind in _PLAIN:
+            continue
+        if kind in _SEQUENCES:
+            work += len(item)
+            inner = item
+        elif kind is dict:
+            work += 2 * len(item)
+            inner = item.values()
+        else:
+            fields = _fields_of(kind)
+            if fields is None:
+                return True
+            work += _WORK_OF_OBJECT
+            inner = fields(item).values()
+        if work > _ITEMS_IN_LOOP:
+            return True
+        waiting.extend(part for part in inner if type(part) not in _PLAIN)
+    return False
+
+
+@lru_cache(maxsize=1_024)
+def _fields_of(kind: Any) -> Callable[[Any], dict[str, Any]] | None:
+    """Gives what reads the fields of an object of this class; None where they cannot be seen."""
+    if issubclass(kind, _WHOLE):
+        return _no_fields
+    found = next((vars(base)["__dict__"] for base in kind.__mro__ if "__dict__" in vars(base)), None)
+    if isinstance(found, types.GetSetDescriptorType):
+        return found.__get__
+    seen = found is None and not hasattr(kind, "__dataclass_fields__") and not hasattr(kind, "__struct_fields__")
+    return _no_fields if seen else None
+
+
+def _no_fields(_: Any) -> dict[str, Any]:
+    return {}

@@ -30,11 +30,7 @@ _depth: ContextVar[int] = ContextVar("depth of values being written", default=0)
 async def outside_loop(work: Callable[[], T]) -> T:
     """Does ``work``, which writes values: in the event loop as long as only the bridge's own code takes part.
 
-    Args:
-        work: Does the same each time it is called; interrupted before code of a stranger's, it is called in a thread.
-
-    Returns:
-        What it returns.
+    It must do the same each time: interrupted before code of a stranger's, it is called once more in a thread.
     """
     try:
         return work()
@@ -56,16 +52,7 @@ async def in_reader(read: Callable[[], T]) -> T:
 
 
 async def read_value(value: AnyMessage, *, max_depth: int = 100, max_nodes: int | None = MAX_MESSAGE_NODES) -> Any:
-    """Reads a value, as ``deserialize_value`` does: a large one in a thread.
-
-    Args:
-        value: An Any, from any peer.
-        max_depth: Levels of nested containers allowed.
-        max_nodes: Elements, keys, texts and numbers allowed; None for any.
-
-    Raises:
-        SerializationError, MessageTooLargeError: As of ``deserialize_value``.
-    """
+    """Reads a value as ``deserialize_value`` does, with the same arguments and errors: a large one in a thread."""
     read = functools.partial(deserialize_value, value, max_depth=max_depth, max_nodes=max_nodes)
     return await in_reader(read) if is_slow(value.type_url, value.value) else read()
 
@@ -82,9 +69,6 @@ async def written(value: Any, *, max_depth: int = 100, max_nodes: int | None = M
         value: Any value.
         max_depth: Levels of nested containers allowed.
         max_nodes: Elements, keys, texts and numbers allowed; None for any.
-
-    Raises:
-        SerializationError, MessageTooLargeError: As of ``serialize_value``.
     """
     how = Writing(max_depth=max_depth, max_nodes=max_nodes)
     type_url, payload = await outside_loop(lambda: pack_value(value, how))

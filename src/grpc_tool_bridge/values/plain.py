@@ -12,7 +12,7 @@ from typing import Any
 from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
 from grpc_tool_bridge.optional import is_subclass_of_data
 from grpc_tool_bridge.rpc.nodes import too_many_nodes
-from grpc_tool_bridge.values import data
+from grpc_tool_bridge.values.conversions import plain_data
 from grpc_tool_bridge.values.foreign import foreign, has_own_access
 from grpc_tool_bridge.values.guarded import Declares, format_of, nowhere, plain_of, refused
 from grpc_tool_bridge.values.jsontext import MAX_ITEMS, is_json_exact, too_deep, too_many
@@ -58,15 +58,12 @@ class Writing:
 
 
 def to_plain(value: Any, how: Writing, is_registered: Callable[[type], bool]) -> Any:
-    """Replaces what stands for plain data by that data, at every level.
+    """Replaces what stands for plain data by that data, at every level; containers may be copied for it.
 
     Args:
         value: Any value.
         how: How it is written.
         is_registered: Tells classes that have a codec; they stay as they are.
-
-    Returns:
-        The value; containers in it may be copies.
 
     Raises:
         SerializationError: It is nested too deep, contains itself, is too large once written out, or something in it
@@ -81,12 +78,8 @@ def to_plain(value: Any, how: Writing, is_registered: Callable[[type], bool]) ->
 def read_iterators(value: Any, *, max_bytes: int) -> Any:
     """Replaces iterators in a value, and in exact lists, tuples and dicts in it, by lists of what they give.
 
-    Args:
-        value: Any value.
-        max_bytes: Bytes of a message that one may fill.
-
     Raises:
-        MessageTooLargeError: One gives more.
+        MessageTooLargeError: One gives more than ``max_bytes`` of a message.
         ForeignCodeError: This is an event loop's thread.
     """
     if type(value) is list or type(value) is dict:
@@ -191,7 +184,7 @@ class _Walk:
             if is_data(kind):
                 if is_subclass_of_data(kind):
                     foreign(value)
-                return data.plain_data(value)
+                return plain_data(value)
             if has_own_access(kind):
                 foreign(value)
             fields = fields_of(kind)

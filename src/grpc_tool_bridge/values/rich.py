@@ -1,5 +1,7 @@
 """RichValue: what JSON cannot hold exactly, and containers of it.
 
+Dates and times stand in it as ISO 8601 text, with the name of the time zone beside it.
+
 A message in protobuf may be nested 100 levels deep, and each level of a RichValue takes two. So every few levels the
 value goes on in ``any``, whose content is parsed by itself.
 """
@@ -9,14 +11,15 @@ import decimal
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from grpc_tool_bridge.errors import SerializationError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichValue
-from grpc_tool_bridge.values.bigints import INT64, decimal_of, digits_of, number_of
-from grpc_tool_bridge.values.datetimes import read_datetime, read_time, write_moment
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichDateTime, RichValue
+from grpc_tool_bridge.values.foreign import foreign
 from grpc_tool_bridge.values.hashes import MAX_SAME_HASH, same_hashes
-from grpc_tool_bridge.values.jsontext import no_utf8, too_deep
+from grpc_tool_bridge.values.jsontext import INT64, decimal_of, digits_of, no_utf8, number_of, too_deep
 from grpc_tool_bridge.values.scalars import RICH_URL, Packed
 from grpc_tool_bridge.values.tensor import TENSOR_URL, read_array
 
@@ -25,16 +28,17 @@ _LEVELS = 32
 
 Pack = Callable[[Any], Packed]
 
+# The longest IANA name has 32 characters.
+_MAX_ZONE_CHARS = 100
+_MAX_NAME_CHARS = 100
+# The folder that dateutil reads its zones from ends so, whatever the system.
+_ZONE_FOLDER = "zoneinfo"
+
 
 def pack_rich(value: Any, pack: Pack) -> Packed:
-    """Writes a value as RichValue.
+    """Writes plain data, checked for depth and cycles, as RichValue.
 
-    Args:
-        value: Plain data, checked for depth and cycles.
-        pack: Writes what RichValue has no field for: arrays, frames, registered and unknown classes.
-
-    Returns:
-        The type URL and the message.
+    ``pack`` writes what that has no field for: arrays, frames, registered and unknown classes.
 
     Raises:
         SerializationError: Something in it cannot be represented.
@@ -92,43 +96,11 @@ def _write_other(value: Any, out: RichValue, pack: Pack) -> None:
         out.any.type_url, out.any.value = type_url, payload
 
 
-def _write_none(out: RichValue, _: None) -> None:
-    out.null = True
-
-
-def _write_bool(out: RichValue, value: bool) -> None:
-    out.boolean = value
-
-
 def _write_int(out: RichValue, value: int) -> None:
     if value in INT64:
         out.integer = value
     else:
         out.big_integer = digits_of(value)
-
-
-def _write_float(out: RichValue, value: float) -> None:
-    out.number = value
-
-
-def _write_str(out: RichValue, value: str) -> None:
-    out.text = value
-
-
-def _write_bytes(out: RichValue, value: bytes) -> None:
-    out.binary = value
-
-
-def _write_datetime(out: RichValue, value: dt.datetime) -> None:
-    write_moment(value, out.datetime)
-
-
-def _write_date(out: RichValue, value: dt.date) -> None:
-    out.date = value.isoformat()
-
-
-def _write_time(out: RichValue, value: dt.time) -> None:
-    write_moment(value, out.time)
 
 
 def _write_timedelta(out: RichValue, value: dt.timedelta) -> None:
@@ -137,32 +109,24 @@ def _write_timedelta(out: RichValue, value: dt.timedelta) -> None:
     out.timedelta.microseconds = value.microseconds
 
 
-def _write_uuid(out: RichValue, value: uuid.UUID) -> None:
-    out.uuid = str(value)
-
-
-def _write_decimal(out: RichValue, value: decimal.Decimal) -> None:
-    out.decimal = str(value)
-
-
 def _write_complex(out: RichValue, value: complex) -> None:
     out.complex.SetInParent()
     out.complex.real, out.complex.imag = value.real, value.imag
 
 
 _LEAVES: dict[type, Callable[[RichValue, Any], None]] = {
-    type(None): _write_none,
-    bool: _write_bool,
+    type(None): lambda out, _: setattr(out, "null", True),
+    bool: lambda out, value: setattr(out, "boolean", value),
     int: _write_int,
-    float: _write_float,
-    str: _write_str,
-    bytes: _write_bytes,
-    dt.datetime: _write_datetime,
-    dt.date: _write_date,
-    dt.time: _write_time,
+    float: lambda out, value: setattr(out, "number", value),
+    str: lambda out, value: setattr(out, "text", value),
+    bytes: lambda out, value: setattr(out, "binary", value),
+    dt.datetime: lambda out, value: write_moment(value, out.datetime),
+    dt.date: lambda out, value: setattr(out, "date", value.isoformat()),
+    dt.time: lambda out, value: write_moment(value, out.time),
     dt.timedelta: _write_timedelta,
-    uuid.UUID: _write_uuid,
-    decimal.Decimal: _write_decimal,
+    uuid.UUID: lambda out, value: setattr(out, "uuid", str(value)),
+    decimal.Decimal: lambda out, value: setattr(out, "decimal", str(value)),
     complex: _write_complex,
 }
 _CONTAINERS: dict[type, str] = {list: "list", tuple: "tuple", set: "set", frozenset: "frozenset", dict: "dict"}
@@ -170,23 +134,12 @@ _CONTAINERS: dict[type, str] = {list: "list", tuple: "tuple", set: "set", frozen
 
 @dataclass(frozen=True, slots=True)
 class RichReader:
-    """Reads RichValues.
-
-    Attributes:
-        unpack: Reads an Any, allowing so many levels of containers.
-    """
+    """Reads RichValues; ``unpack`` reads an Any, allowing so many levels of containers."""
 
     unpack: Callable[[Any, int], Any]
 
     def read(self, message: RichValue, depth: int) -> Any:
-        """Reads one value.
-
-        Args:
-            message: The value.
-            depth: Levels of containers allowed.
-
-        Returns:
-            The value.
+        """Reads one value, in which so many levels of containers are allowed.
 
         Raises:
             SerializationError: It is nested too deep, or no value; other errors of what it is made of are for the
@@ -239,16 +192,133 @@ def _check_hashes(items: list[Any]) -> None:
         )
 
 
-def _read_timedelta(message: Any) -> dt.timedelta:
-    return dt.timedelta(message.days, message.seconds, message.microseconds)
+# ------------------------------------------------------------------------------------------------------ dates and times
 
 
-def _read_complex(message: Any) -> complex:
-    return complex(message.real, message.imag)
+def write_moment(value: dt.datetime | dt.time, out: RichDateTime) -> None:
+    """Writes a datetime or time.
+
+    Raises:
+        SerializationError: Its time zone has no IANA name, or its offset is not the one of that zone; and it is no
+            fixed offset either.
+    """
+    zone = value.tzinfo
+    if type(zone) is dt.timezone:
+        _write_offset_name(zone, out)
+    elif zone is not None:
+        key = _key_of(zone)
+        if key:
+            out.zone = key
+            value = _in_zone(value, key)
+        else:
+            fixed = _fixed(value, zone)
+            _write_offset_name(fixed, out)
+            value = value.replace(tzinfo=fixed)
+    out.iso = value.isoformat()
+    out.fold = bool(value.fold)
 
 
-def _read_none(_: bool) -> None:
-    return None
+def read_datetime(message: RichDateTime) -> dt.datetime:
+    """Reads a datetime; in a named zone the local time rules, whatever offset stands beside it."""
+    value = dt.datetime.fromisoformat(message.iso)
+    return value.replace(tzinfo=_zone(message) or _named(message, value.tzinfo), fold=int(message.fold))
+
+
+def read_time(message: RichDateTime) -> dt.time:
+    """Reads a time of day."""
+    value = dt.time.fromisoformat(message.iso)
+    return value.replace(tzinfo=_zone(message) or _named(message, value.tzinfo), fold=int(message.fold))
+
+
+def _write_offset_name(zone: dt.timezone, out: RichDateTime) -> None:
+    name = zone.tzname(None)
+    if name != dt.timezone(zone.utcoffset(None)).tzname(None):
+        out.offset_name = name
+
+
+def _named(message: RichDateTime, zone: dt.tzinfo | None) -> dt.tzinfo | None:
+    name = message.offset_name
+    if not name or zone is None:
+        return zone
+    if len(name) > _MAX_NAME_CHARS:
+        raise SerializationError(f"{name[:40]!r}… is no name of an offset")
+    return dt.timezone(zone.utcoffset(None) or dt.timedelta(), name)
+
+
+def _key_of(zone: Any) -> str:
+    """Finds the IANA name of a time zone of zoneinfo, pendulum, pytz or dateutil; empty where it has none."""
+    if isinstance(zone, ZoneInfo):
+        return zone.key or ""
+    package = type(zone).__module__.partition(".")[0]
+    if package == "pytz":
+        return getattr(zone, "zone", None) or ""
+    if package == "dateutil":
+        parts = PurePath(getattr(zone, "_filename", None) or "").parts
+        # A zone of the system's by its path, one of dateutil's own by its name.
+        start = parts.index(_ZONE_FOLDER) + 1 if _ZONE_FOLDER in parts else 0
+        key = "/".join(parts[start:])
+        return key if _is_known(key) else ""
+    return ""
+
+
+def _is_known(key: str) -> bool:
+    try:
+        return bool(key) and ZoneInfo(key) is not None
+    except (ValueError, LookupError, OSError):
+        return False
+
+
+def _in_zone(value: Any, key: str) -> Any:
+    """Gives the same moment in the zone of that name, with the fold that makes it so."""
+    try:
+        zone = ZoneInfo(key)
+    except (ValueError, LookupError, OSError):
+        # What it means here is what its own class says; the reader may know it.
+        return value
+    offset = value.utcoffset()
+    if type(value.tzinfo) is ZoneInfo or offset is None:
+        return value.replace(tzinfo=zone)
+    for fold in (value.fold, 1 - value.fold):
+        moved = value.replace(tzinfo=zone, fold=fold)
+        if moved.utcoffset() == offset:
+            return moved
+    raise SerializationError(
+        f"{value.isoformat()} is not in the time zone that it names: {key} has the offset "
+        f"{value.replace(tzinfo=zone).isoformat()[-6:]} then; make it with zoneinfo.ZoneInfo({key!r}), or with pytz's "
+        "zone.localize(...)"
+    )
+
+
+def _fixed(value: Any, zone: Any) -> dt.timezone:
+    """Gives the offset of a zone that has no other: only such a one tells it without being told a moment.
+
+    Raises:
+        SerializationError: It may have others, which nobody could tell without its name.
+    """
+    if type(zone) is not dt.timezone:
+        foreign(zone)
+    offset, name = zone.utcoffset(None), zone.tzname(None)
+    moves = isinstance(value, dt.datetime) and value.utcoffset() != offset
+    if offset is None or moves or not isinstance(name, str | None):
+        kind = type(zone)
+        raise SerializationError(
+            f"a time zone of type {kind.__module__}.{kind.__name__} without an IANA name cannot travel; "
+            "use zoneinfo.ZoneInfo(name), or value.astimezone() for a fixed offset"
+        )
+    return dt.timezone(offset, name) if name else dt.timezone(offset)
+
+
+def _zone(message: RichDateTime) -> ZoneInfo | None:
+    name = message.zone
+    # The name comes from a peer: ZoneInfo refuses paths out of its directories, this keeps what it opens short.
+    try:
+        if len(name) <= _MAX_ZONE_CHARS:
+            return ZoneInfo(name) if name else None
+    except (ValueError, LookupError, OSError) as failure:
+        raise SerializationError(
+            f"the time zone {name!r} is not known here; update the tzdata package ({type(failure).__name__})"
+        ) from failure
+    raise SerializationError(f"{name[:40]!r}… is no name of a time zone")
 
 
 _AS_IS = frozenset({"boolean", "integer", "number", "text", "binary"})
@@ -260,14 +330,14 @@ _BUILDERS: dict[str, Callable[[Any], Any]] = {
     "dict": dict,
 }
 _READERS: dict[str, Callable[[Any], Any]] = {
-    "null": _read_none,
+    "null": lambda _: None,
     "big_integer": number_of,
     "datetime": read_datetime,
     "date": dt.date.fromisoformat,
     "time": read_time,
-    "timedelta": _read_timedelta,
+    "timedelta": lambda message: dt.timedelta(message.days, message.seconds, message.microseconds),
     "uuid": uuid.UUID,
     "decimal": decimal_of,
-    "complex": _read_complex,
+    "complex": lambda message: complex(message.real, message.imag),
     "tensor": read_array,
 }

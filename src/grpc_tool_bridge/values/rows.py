@@ -18,6 +18,7 @@ import types
 import uuid
 from collections import abc
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -43,20 +44,16 @@ _REAL_CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 
 @lru_cache(maxsize=4_096)
 def row_of(kind: type) -> Row | None:
-    """Finds what makes the nearest row of an instance of a class.
+    """Finds what makes the nearest row of an instance of a class that has neither a codec nor fields.
 
-    Args:
-        kind: The class; it has neither a codec nor fields.
-
-    Returns:
-        A function from the instance to plain data, one level deep, or an error that says what to do instead; None
-        where the instance is written as it is: exact types, arrays, frames, and classes that have but their text.
+    It makes plain data, one level deep, or an error that says what to do instead. None where the instance is written as
+    it is: exact types, arrays, frames, and classes that have but their text.
     """
     if kind in _EXACT or is_data(kind):
         return None
     if issubclass(kind, enum.Enum):
         own = static_attribute(kind, "value") is not static_attribute(enum.Enum, "value")
-        return _guarded(_member_value) if own else _member_value
+        return _Guarded(_member_value) if own else _member_value
     return _scalar_row(kind) or _container_row(kind) or _refusal(kind)
 
 
@@ -90,11 +87,11 @@ def has_own_text(kind: type) -> bool:
 def _scalar_row(kind: type) -> Row | None:
     for base, row in _SCALAR_ROWS:
         if issubclass(kind, base):
-            return row if is_own(kind) or not _replaces(kind, base) else _guarded(row)
+            return row if is_own(kind) or not _replaces(kind, base) else _Guarded(row)
     if issubclass(kind, collections.UserString):
-        return _guarded(lambda value: str(value.data))
+        return _Guarded(lambda value: str(value.data))
     if not _is_sized(kind) and hasattr(kind, "__index__") and not issubclass(kind, type):
-        return _guarded(_index)
+        return _Guarded(lambda value: int(value.__index__()))
     return None
 
 
@@ -102,10 +99,6 @@ def _replaces(kind: type, base: type) -> bool:
     """Whether a class has code of its own for something that its row is read by."""
     names = _READ_OF.get(base, ())
     return any(static_attribute(kind, name) is not static_attribute(base, name) for name in names)
-
-
-def _index(value: Any) -> int:
-    return int(value.__index__())
 
 
 def _datetime(value: Any) -> dt.datetime:
@@ -172,23 +165,19 @@ def _container_row(kind: Any) -> Row | None:
         return None
     for base, row in _CONTAINER_ROWS:
         if issubclass(kind, base):
-            return row if is_own(kind) or _is_read_as(kind, base) else _guarded(row)
+            return row if is_own(kind) or _is_read_as(kind, base) else _Guarded(row)
     return None
 
 
+@dataclass(frozen=True, slots=True)
 class _Guarded:
     """A row that is read by code of the class."""
 
-    def __init__(self, row: Row) -> None:
-        self._row = row
+    row: Row
 
     def __call__(self, value: Any) -> Any:
         foreign(value)
-        return self._row(value)
-
-
-def _guarded(row: Row) -> Row:
-    return _Guarded(row)
+        return self.row(value)
 
 
 def check_access(value: Any, levels: int = _LEVELS) -> None:
@@ -302,7 +291,7 @@ def _advice(kind: type) -> str | None:
     for base, advice in _ADVICE:
         if issubclass(kind, base):
             return advice
-    if issubclass(kind, _TEXT_KINDS) or any(hasattr(kind, name) for name in _DATA_PROTOCOLS):
+    if issubclass(kind, _TEXT_KINDS) or any(hasattr(kind, name) for name in (*TABLE_PROTOCOLS, *ARRAY_PROTOCOLS)):
         return None
     if issubclass(kind, abc.Iterable) or _is_sized(kind):
         return "send list(…) of it, or its plain data"
@@ -325,8 +314,9 @@ def public_name(kind: type) -> str:
 # Of the standard library, what is its text although it can be iterated.
 _TEXT_KINDS = (ipaddress.IPv4Network, ipaddress.IPv6Network)
 
-# Of arrays and tables of any other library.
-_DATA_PROTOCOLS = ("__arrow_c_stream__", "__arrow_c_array__", "__array__", "__array_interface__", "__array_struct__")
+# Of tables and arrays of any other library.
+TABLE_PROTOCOLS = ("__arrow_c_stream__", "__arrow_c_array__")
+ARRAY_PROTOCOLS = ("__array__", "__array_interface__", "__array_struct__")
 
 _ADVICE: tuple[tuple[Any, str], ...] = (
     (BaseException, "raise it, or send str(…) or repr(…) of it"),

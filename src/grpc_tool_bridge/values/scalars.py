@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 from google.protobuf import empty_pb2, wrappers_pb2
 
 from grpc_tool_bridge.rpc.wireformat import MORE, TYPE_PREFIX, bytes_field, read_bytes_field
-from grpc_tool_bridge.values.bigints import digits_of
-from grpc_tool_bridge.values.jsontext import no_utf8
+from grpc_tool_bridge.values.jsontext import digits_of, no_utf8
 
 # A type URL and the bytes of its message.
 Packed = tuple[str, bytes]
@@ -36,10 +35,6 @@ _BEYOND = 2**63
 
 _pack_double = Struct("<Bd").pack
 _POSITIVE_ZERO = _pack_double(9, 0.0)
-
-
-def _pack_str(value: str) -> Packed:
-    return _STRING_URL, bytes_field(utf8(value))
 
 
 def utf8(text: str) -> bytes:
@@ -72,26 +67,14 @@ def _pack_float(value: float) -> Packed:
     return _DOUBLE_URL, b"" if payload == _POSITIVE_ZERO else payload
 
 
-def _pack_bool(value: bool) -> Packed:
-    return _TRUE if value else _FALSE
-
-
-def _pack_bytes(value: bytes) -> Packed:
-    return _BYTES_URL, bytes_field(value)
-
-
-def _pack_none(_: None) -> Packed:
-    return _NULL
-
-
 # By the exact type, so that neither a bool is taken for an int nor a subclass for its base.
 SCALARS: dict[type, Callable[[Any], Packed]] = {
-    str: _pack_str,
+    str: lambda value: (_STRING_URL, bytes_field(utf8(value))),
     int: _pack_int,
     float: _pack_float,
-    bool: _pack_bool,
-    bytes: _pack_bytes,
-    type(None): _pack_none,
+    bool: lambda value: _TRUE if value else _FALSE,
+    bytes: lambda value: (_BYTES_URL, bytes_field(value)),
+    type(None): lambda _: _NULL,
 }
 
 
@@ -167,12 +150,7 @@ def read_text(payload: bytes) -> str:
 
 
 class PackedValue(NamedTuple):
-    """What a tool gave, as the two fields of an Any; it need not be decoded to be passed on.
-
-    Attributes:
-        type_url: What kind of value it is.
-        value: Its bytes.
-    """
+    """What a tool gave, as the two fields of an Any; it need not be decoded to be passed on."""
 
     type_url: str
     value: bytes

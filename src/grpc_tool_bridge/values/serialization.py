@@ -262,14 +262,6 @@ def _reader_of(type_url: str) -> Reader:
     raise SerializationError(f"no value has the type URL {type_url[:200]!r}; register_codec gives it a meaning")
 
 
-def _read_rich(payload: bytes, max_depth: int) -> Any:
-    return _rich.read(RichValue.FromString(payload), max_depth)
-
-
-def _unpack(message: AnyMessage, max_depth: int) -> Any:
-    return deserialize_value(message, max_depth=max_depth)
-
-
 def _no_value(message: Any, failure: Exception) -> SerializationError:
     type_url = getattr(message, "type_url", None)
     if not isinstance(type_url, str):
@@ -279,7 +271,7 @@ def _no_value(message: Any, failure: Exception) -> SerializationError:
     )
 
 
-_rich = RichReader(_unpack)
+_rich = RichReader(lambda message, depth: deserialize_value(message, max_depth=depth))
 _READERS: dict[str, Reader] = {
     **scalars.READERS,
     **frames.READERS,
@@ -288,7 +280,7 @@ _READERS: dict[str, Reader] = {
     "google.protobuf.Struct": structs.read_struct,
     "dspex.bridge.Json": jsontext.decode_json,
     "dspex.bridge.Tensor": tensor.read_tensor,
-    "dspex.bridge.RichValue": _read_rich,
+    "dspex.bridge.RichValue": lambda payload, depth: _rich.read(RichValue.FromString(payload), depth),
 }
 _BY_URL: dict[str, Reader] = {TYPE_PREFIX + name: reader for name, reader in _READERS.items()}
 _codecs = CodecTable(

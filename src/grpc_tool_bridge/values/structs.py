@@ -31,13 +31,7 @@ class _NotExactError(Exception):
 
 
 def pack_struct(value: list[Any] | dict[Any, Any]) -> Packed | None:
-    """Writes a list as ListValue or a dict as Struct.
-
-    Args:
-        value: A list or dict (exactly).
-
-    Returns:
-        The type URL and the message, or None where they would not give back the same value, or it is large.
+    """Writes a list as ListValue or a dict as Struct; None where that would not give it back, or it is large.
 
     Raises:
         SerializationError: A text in it has no UTF-8 form.

@@ -28,13 +28,7 @@ _DTYPE = re.compile(r"[<>|=][biufcmMSUV][0-9]{0,9}(\[[0-9]{0,9}(generic|Y|M|W|D|
 
 
 def pack_tensor(value: Any) -> Packed | None:
-    """Writes a numpy array or scalar.
-
-    Args:
-        value: Anything that a class of numpy made.
-
-    Returns:
-        The type URL and the message, or None where it is neither array nor scalar.
+    """Writes an array or a scalar of numpy; None of anything else that a class of numpy made.
 
     Raises:
         SerializationError: Its dtype holds Python objects or fields, or a text in it ends with NUL characters.

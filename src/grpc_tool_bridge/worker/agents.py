@@ -12,7 +12,7 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 
 if TYPE_CHECKING:
-    from grpc_tool_bridge.agents.session import OpenSession
+    from grpc_tool_bridge.agents.run import OpenSession
     from grpc_tool_bridge.agents.settings import AgentSettings
 
 

@@ -81,12 +81,7 @@ class LinkedSession:
 
 
 class WorkerRuntime(LinkedSession):
-    """Stands behind the context of one call of a worker's tool.
-
-    Args:
-        call: The call; calls that the tool makes share its deadline and place.
-        where: The hub's address, for texts.
-    """
+    """Stands behind the context of one call of a worker's tool, whose calls share its deadline and place."""
 
     def __init__(self, call: ServedCall, where: str) -> None:
         super().__init__(call.session.id, call.origin, call.deadline, where=where, who=call.tool.name)

@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from grpc_tool_bridge.config import Settings
@@ -35,24 +36,20 @@ class ServedCall(Call):
     asker: Asker | None = None
 
 
+@dataclass(slots=True, eq=False)
 class _HubSession:
     """The session of a call, of which a worker knows no more than the name."""
 
-    __slots__ = ("calls", "id")
-
-    def __init__(self, session_id: str, calls: set[Call]) -> None:
-        self.id = session_id
-        self.calls: set[Call] | None = calls
+    id: str
+    calls: set[Call] | None
 
 
+@dataclass(slots=True, eq=False)
 class _ToolName:
     """What a call of a worker is called."""
 
-    __slots__ = ("name", "tool")
-
-    def __init__(self, tool: Tool) -> None:
-        self.name = tool.spec.name
-        self.tool: Tool | None = tool
+    name: str
+    tool: Tool | None
 
 
 class ToolService:
@@ -78,7 +75,7 @@ class ToolService:
             if tool.spec.tool_id in self._tools or tool.spec.name in names:
                 raise AlreadyExistsError(f"two tools are named {tool.spec.name!r}; give one of them another name")
             names.add(tool.spec.name)
-            self._tools[tool.spec.tool_id] = _ToolName(tool)
+            self._tools[tool.spec.tool_id] = _ToolName(tool.spec.name, tool)
         self._calls: set[Call] = set()
 
     @property

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from grpc_tool_bridge import ToolSpec, tool
 from grpc_tool_bridge.cli.arguments import parse_arguments, read_value
-from grpc_tool_bridge.cli.argv import WordsCommand
+from grpc_tool_bridge.cli.commands import WordsCommand
 from grpc_tool_bridge.cli.failures import ArgumentError
 
 

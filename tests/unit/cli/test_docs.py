@@ -9,8 +9,7 @@ import pytest
 import typer
 
 from grpc_tool_bridge.cli.app import make_app
-from grpc_tool_bridge.cli.options import HubOptions
-from grpc_tool_bridge.cli.settings_options import default_text
+from grpc_tool_bridge.cli.options import HubOptions, default_text
 from grpc_tool_bridge.config import Settings
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference"

@@ -1,6 +1,9 @@
 """Code of strangers runs in no event loop, unless a program writes the value there itself."""
 
 import asyncio
+import dataclasses
+import datetime as dt
+import enum
 import threading
 from collections import Counter, OrderedDict, UserDict, deque
 from collections.abc import Iterator, Mapping
@@ -9,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import BaseModel
 
 from grpc_tool_bridge import deserialize_value, serialize_value
-from grpc_tool_bridge.values.foreign import ForeignCodeError, foreign, in_place
+from grpc_tool_bridge.values.foreign import ForeignCodeError, foreign, in_place, is_bulky
 from grpc_tool_bridge.values.offload import outside_loop, written
 from grpc_tool_bridge.values.serialization import pack_value
 from support.patience import PATIENCE
@@ -142,3 +146,56 @@ async def test_much_of_it_is_written_outside_of_an_event_loop_as_well(name: str)
 @pytest.mark.parametrize("name", FEW)
 async def test_a_little_of_it_is_written_where_it_is(name: str) -> None:
     assert pack_value(FEW[name])[1]
+
+
+class Holder(BaseModel):
+    items: list[int]
+
+
+class Evil:
+    def __getattribute__(self, name: str) -> Any:
+        raise AssertionError(name)
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    items: list[int]
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        1,
+        "x" * 10_000,
+        [1] * 2_000,
+        Holder(items=[1]),
+        Color.RED,
+        [dt.date.min] * 100,
+        {"a": [Holder(items=[])]},
+    ],
+)
+def test_small_values_are_not_bulky(value: Any) -> None:
+    assert not is_bulky(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[1] * 2_001, {"a": [[1] * 1_500, [1] * 1_500]}, Holder(items=[1] * 3_000), [Holder(items=[])] * 300, Slotted([1])],
+    ids=["list", "nested", "model", "models", "slots"],
+)
+def test_what_holds_many_items_or_hides_them_is_bulky(value: Any) -> None:
+    assert is_bulky(value)
+
+
+def test_a_value_that_contains_itself_comes_to_an_end() -> None:
+    value: list[Any] = []
+    value.append(value)
+    assert is_bulky(value)
+
+
+def test_no_code_of_the_value_itself_runs() -> None:
+    assert not is_bulky(Evil())

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from grpc_tool_bridge.cli import source_files
-from grpc_tool_bridge.cli.source_files import SourceFiles
+from grpc_tool_bridge.cli import reload
+from grpc_tool_bridge.cli.reload import SourceFiles
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_write_a_new_file_and_one_that_has_gone_are_changes(folder: Path) -> N
 def test_too_many_files_are_said_once_and_the_upper_ones_still_seen(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(source_files, "MAX_ENTRIES", 8)
+    monkeypatch.setattr(reload, "MAX_ENTRIES", 8)
     files = SourceFiles([folder])
     assert "tools.py" in seen(files, folder)
     assert seen(files, folder) < {"tools.py", "package/__init__.py", "package/deep/more.py"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge.errors import SerializationError
-from grpc_tool_bridge.values.bigints import MAX_DIGITS, check_decimal, decimal_of, digits_of, number_of
+from grpc_tool_bridge.values.jsontext import MAX_DIGITS, check_decimal, decimal_of, digits_of, number_of
 
 
 @pytest.fixture
