@@ -11,7 +11,7 @@ from grpc_tool_bridge.client.bridge import ToolBridge
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.client.local import LocalTransport
 from grpc_tool_bridge.client.options import CallOptions
-from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.config import DEFAULT_CAPACITY, Settings
 from grpc_tool_bridge.config.argument_checks import A_LIST_OF_TOOLS, check_seconds, list_of, settings_of
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError
@@ -20,7 +20,7 @@ from grpc_tool_bridge.link.memory import MemoryConnection
 from grpc_tool_bridge.transport.addresses import check_address
 from grpc_tool_bridge.transport.server import GrpcServer
 from grpc_tool_bridge.worker.agents import agent_settings
-from grpc_tool_bridge.worker.worker import DEFAULT_CAPACITY, ToolWorker
+from grpc_tool_bridge.worker.worker import ToolWorker
 
 # Answers that are ready have so many seconds to reach their callers once the calls have ended.
 _DELIVERY_SECONDS = 1.0

@@ -367,10 +367,8 @@ async def test_what_is_kept_of_a_run_is_bounded_and_what_is_gone_is_said(
         assert result["sequence"] == 40
 
 
-async def test_a_run_that_nobody_reads_is_forgotten_after_its_keep_time(
-    connect: Connect, agents: ObedientAgents
-) -> None:
-    world = await connect(calculate, agent_run_keep_time=0.01)
+async def test_a_run_that_nobody_reads_is_forgotten_after_its_ttl(connect: Connect, agents: ObedientAgents) -> None:
+    world = await connect(calculate, agent_run_ttl=0.01)
     async with runtime(world, agents):
         agent_id = await world.bridge.create_react_agent(SIGNATURE)
         await run(world.bridge, agent_id, run_id="mine")

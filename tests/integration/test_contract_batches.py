@@ -172,7 +172,7 @@ async def test_a_batch_tells_how_many_items_went_well(connect: Connect) -> None:
     assert response.results[0].metrics.duration_ms >= 1
 
 
-async def test_items_wait_for_the_session_s_places_and_all_run(connect: Connect) -> None:
+async def test_items_wait_for_the_session_s_permits_and_all_run(connect: Connect) -> None:
     running = most = 0
 
     async def step(number: int) -> int:

@@ -102,7 +102,7 @@ async def test_the_session_s_own_limit_rules_over_the_hub_s(connect: Connect) ->
     assert gate.most == 1
 
 
-async def test_one_session_s_full_places_do_not_hold_up_another(connect: Connect) -> None:
+async def test_one_session_s_full_permits_do_not_hold_up_another(connect: Connect) -> None:
     gate = Gate()
     world = await connect(gate.work, fine, max_session_calls=1)
     task = asyncio.create_task(world.tools["work"]())

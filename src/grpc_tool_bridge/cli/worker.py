@@ -28,10 +28,10 @@ from grpc_tool_bridge.cli.serving import (
 )
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
 from grpc_tool_bridge.cli.tool_sources import load_tools
-from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.config import DEFAULT_CAPACITY, Settings
 from grpc_tool_bridge.errors import AccessError, ToolCommunicationError
 from grpc_tool_bridge.tools.tool import Tool
-from grpc_tool_bridge.worker.worker import DEFAULT_CAPACITY, ToolWorker
+from grpc_tool_bridge.worker.worker import ToolWorker
 
 _log = logging.getLogger(__name__)
 

@@ -20,6 +20,8 @@ Count = Annotated[int, Field(ge=1)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
+# Concurrent calls of a worker that sets no capacity.
+DEFAULT_CAPACITY = 100
 MAX_MESSAGE_BYTES = 10 * 1024 * 1024
 MAX_MESSAGE_NODES = 250_000
 MAX_HUB_BYTES = 1024 * 1024 * 1024
@@ -180,7 +182,7 @@ class Settings(BaseModel):
     )
     agent_cache: bool = Field(default=False, description="use DSPy's cache of model responses")
     agent_timeout: Seconds = Field(default=600.0, description="default time-out of a run")
-    agent_run_keep_time: Seconds = Field(
+    agent_run_ttl: Seconds = Field(
         default=60.0, description="a run without a reader is cancelled, or forgotten if it has ended, after this time"
     )
     agent_run_bytes: Count = Field(
@@ -201,6 +203,7 @@ class Settings(BaseModel):
     )
 
     # For one version more.
+    agent_run_keep_time = old_name("agent_run_keep_time")
     answer_keep_time = old_name("answer_keep_time")
     cache_keep_time = old_name("cache_keep_time")
     worker_grace = old_name("worker_grace")

@@ -6,6 +6,7 @@ from typing import Any
 
 # Settings, by their old names.
 SETTINGS: Mapping[str, str] = {
+    "agent_run_keep_time": "agent_run_ttl",
     "answer_keep_time": "answer_ttl",
     "cache_keep_time": "cache_ttl",
     "worker_grace": "worker_grace_period",

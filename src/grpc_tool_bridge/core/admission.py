@@ -131,7 +131,7 @@ class Admission:
     ) -> HubCall:
         """Makes a call and begins it; arguments and errors as of ``make`` and ``begin``."""
         call = self.make(session, tool, context, timeout_ms=timeout_ms, default=default)
-        self.begin(call, context, size)
+        self.enter(call, context, size)
         return call
 
     def make(
@@ -161,7 +161,7 @@ class Admission:
             raise
         return call
 
-    def begin(self, call: HubCall, context: RequestContext, size: int = 0, request: Any = None) -> None:
+    def enter(self, call: HubCall, context: RequestContext, size: int = 0, request: Any = None) -> None:
         """Counts a call that was made; ``end`` has to end it.
 
         Args:
@@ -252,7 +252,7 @@ class Admission:
                 call.wait_for(limiter)
                 self._note_moved(call)
                 await call.step(limiter.acquire())
-                call.begin()
+                call.stop_waiting()
                 permits.append(limiter)
                 call.refuse_ended()
                 self._note_moved(call)

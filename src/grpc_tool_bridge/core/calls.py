@@ -56,9 +56,9 @@ class HubCall(Call):
     progress: Progress | None = None
     _gave_slack = False
 
-    def begin(self) -> bool:
+    def stop_waiting(self) -> bool:
         """As of any call; false where its session has ended, though nobody may have come to cancel it yet."""
-        return self.session.ended is None and super().begin()
+        return self.session.ended is None and super().stop_waiting()
 
     def cancel(self, cause: ToolBridgeError) -> None:
         """Ends the call with ``cause``, unless it is ending already."""

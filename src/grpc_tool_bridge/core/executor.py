@@ -11,11 +11,12 @@ from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from typing import Any
 
+from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.core.admission import Admission, Permits
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.forwarder import Forwarded, Forwarder
 from grpc_tool_bridge.core.idempotency import KeyedCalls
-from grpc_tool_bridge.core.interfaces import Backend, Done
+from grpc_tool_bridge.core.interfaces import Backend
 from grpc_tool_bridge.core.names import check_name, clip
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.result_cache import ResultCache, ResultPlace
@@ -216,7 +217,7 @@ class Executor:
                 # An item of a batch gives itself none.
                 made = self.admission.make(session, tool, context, timeout_ms=getattr(request, "timeout_ms", 0))
                 made.request_id = request_id
-            self.admission.begin(made, context, size, request)
+            self.admission.enter(made, context, size, request)
             call = made
             place = self._result_place(call, request) if call.session.caching else None
             if place is None or not place.fill(answer):
@@ -272,7 +273,7 @@ class Executor:
             default = self.settings.stream_timeout
             made = self.admission.make(session, tool, context, timeout_ms=request.timeout_ms, default=default)
             made.request_id = clip(request.stream_id)
-            self.admission.begin(made, context, size, request)
+            self.admission.enter(made, context, size, request)
             call = made
             # It may never wait for anything but its reader.
             call.enter_session()

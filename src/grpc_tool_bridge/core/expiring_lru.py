@@ -27,17 +27,17 @@ class ExpiringLRU(Generic[K, V]):
     Where there are too many, those least recently asked for go first.
 
     Args:
-        keep_time: Seconds for which a value is kept.
+        ttl: Seconds for which a value is kept.
         max_entries: Values at once.
         max_bytes: All of them.
         memory: Charged with them; what it has no room for is not kept. None: nothing is charged.
     """
 
-    __slots__ = ("_bytes", "_entries", "_keep_time", "_max_bytes", "_max_entries", "_memory", "_used")
+    __slots__ = ("_bytes", "_entries", "_max_bytes", "_max_entries", "_memory", "_ttl", "_used")
 
-    def __init__(self, *, keep_time: float, max_entries: int, max_bytes: int, memory: Budget | None = None) -> None:
+    def __init__(self, *, ttl: float, max_entries: int, max_bytes: int, memory: Budget | None = None) -> None:
         self._memory = memory
-        self._keep_time = keep_time
+        self._ttl = ttl
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         # The oldest first.
@@ -69,7 +69,7 @@ class ExpiringLRU(Generic[K, V]):
             if self._memory.is_full_for(size + ENTRY_BYTES) is not None:
                 return
             self._memory.charge(size + ENTRY_BYTES)
-        self._entries[key] = _Entry(value, size, time.monotonic() + self._keep_time)
+        self._entries[key] = _Entry(value, size, time.monotonic() + self._ttl)
         self._used[key] = None
         self._bytes += size
         while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:

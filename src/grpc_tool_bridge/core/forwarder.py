@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.core.admission import Admission, Permits, release
 from grpc_tool_bridge.core.calls import WORKER_SLACK, HubCall
-from grpc_tool_bridge.core.interfaces import Backend, Cancellable, Done
+from grpc_tool_bridge.core.interfaces import Backend, Cancellable
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolCallRequest, ToolCallResponse
 from grpc_tool_bridge.rpc.context import RequestContext
@@ -131,7 +132,7 @@ class Forwarder:
         if not started:
             release(permits)
             return None
-        self._admission.begin(call, context, 0, request)
+        self._admission.enter(call, context, 0, request)
         call.forwarded = forwarded
         call.enter_session()
         self._open[forwarded] = None

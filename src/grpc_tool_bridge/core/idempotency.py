@@ -41,7 +41,7 @@ class KeyedCalls:
     def __init__(self, settings: Settings, memory: Budget | None = None) -> None:
         self._running: dict[str, _Running] = {}
         self._answered: ExpiringLRU[str, _Answered] = ExpiringLRU(
-            keep_time=settings.answer_ttl,
+            ttl=settings.answer_ttl,
             max_entries=settings.max_session_answers,
             max_bytes=settings.max_session_answer_bytes,
             memory=memory,

@@ -3,10 +3,11 @@
 Each is a protocol with few verbs. The hub asks nothing else of what stands behind them.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     LogRecord,
     Progress,
@@ -21,9 +22,6 @@ from grpc_tool_bridge.rpc.context import RequestContext
 
 # The call as the hub has it: a HubCall, with its session, its tool and its deadline.
 C_contra = TypeVar("C_contra", contravariant=True)
-
-# Called back with the outcome of a call, or with the error that it ended with.
-Done = Callable[[Any, BaseException | None], None]
 
 
 class Cancellable(Protocol):

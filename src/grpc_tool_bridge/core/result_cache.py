@@ -36,7 +36,7 @@ class ResultCache:
     def __init__(self, settings: Settings, memory: Budget | None = None) -> None:
         # As they were encoded: type URL and payload.
         self._results: ExpiringLRU[_Key, tuple[str, bytes]] = ExpiringLRU(
-            keep_time=settings.cache_ttl,
+            ttl=settings.cache_ttl,
             max_entries=settings.max_session_cache_entries,
             max_bytes=settings.max_session_cache_bytes,
             memory=memory,

@@ -250,7 +250,7 @@ class Call:
         """Notes what the tool has to wait for before it begins; its text is made where somebody is told."""
         self._waits_for = [what]
 
-    def begin(self) -> bool:
+    def stop_waiting(self) -> bool:
         """Notes that the wait is over; False where the deadline has passed, and the tool must not begin.
 
         May be called from any thread.
@@ -393,7 +393,7 @@ def deadline_text(name: str, seconds: float, waited_for: str) -> str:
 
 
 def _begun(call: Call, function: Callable[[], Any]) -> Any:
-    if not call.begin():
+    if not call.stop_waiting():
         raise CallCancelledError(f"{call.tool.name}: the call was over before its tool began")
     return function()
 

@@ -174,7 +174,7 @@ class ToolRunner:
         else:
             call.wait_for("its arguments to be read")
             call.prepared = await call.step(in_reader(functools.partial(self._arguments, tool, request, size)))
-            call.begin()
+            call.stop_waiting()
 
     # ----------------------------------------------------------------------------------------------- to a result
 
@@ -301,7 +301,7 @@ class ToolRunner:
         context = self._context(work) if tool.context_parameter is not None else None
         call.wait_for(self._process)
         try:
-            ran = self._processes.run(tool, work.args, work.kwargs, context, begin=call.begin, depth=call.depth)
+            ran = self._processes.run(tool, work.args, work.kwargs, context, begin=call.stop_waiting, depth=call.depth)
             return await call.step(ran)
         except RaisedElsewhereError as error:
             raise ToolRaised(error) from error
@@ -428,7 +428,7 @@ class ToolRunner:
             context = self._context(work) if tool.context_parameter is not None else None
             call.wait_for(self._process)
             return self._processes.iterate(
-                tool, work.args, work.kwargs, context, buffer, begin=call.begin, depth=call.depth
+                tool, work.args, work.kwargs, context, buffer, begin=call.stop_waiting, depth=call.depth
             )
         function = self._bound(work)
         if tool.is_async:

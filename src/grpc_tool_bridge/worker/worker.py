@@ -17,7 +17,7 @@ from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.timeouts import ExpiredError
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.client.resume import reach
-from grpc_tool_bridge.config import CALL_TIMEOUT, DEFAULT_ADDRESS, Settings
+from grpc_tool_bridge.config import CALL_TIMEOUT, DEFAULT_ADDRESS, DEFAULT_CAPACITY, Settings
 from grpc_tool_bridge.config.argument_checks import (
     A_LIST_OF_TOOLS,
     check_count,
@@ -46,9 +46,6 @@ from grpc_tool_bridge.transport.link_stub import LinkTransport
 from grpc_tool_bridge.worker.agents import AgentMethods, make_agents
 from grpc_tool_bridge.worker.runtime import LinkedSession, WorkerRuntime
 from grpc_tool_bridge.worker.service import ServedCall, ToolService
-
-# Calls at once of a worker that is not told otherwise.
-DEFAULT_CAPACITY = 100
 
 # A worker that goes on waiting for its hub says so again after so long.
 REMINDER_SECONDS = 60.0

@@ -481,7 +481,7 @@ async def test_a_tool_that_is_over_may_call_no_further_tools_and_those_it_called
     bench.assert_even()
 
 
-async def test_a_tool_left_behind_does_not_hold_its_places(
+async def test_a_tool_left_behind_does_not_hold_its_permits(
     make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calls, "CLEANUP_SECONDS", 0)
@@ -502,7 +502,7 @@ async def test_a_tool_left_behind_does_not_hold_its_places(
 # ---------------------------------------------------------------------------------------------------------- limits
 
 
-async def test_calls_of_a_session_beyond_its_places_wait_in_order(make: Callable[..., Bench]) -> None:
+async def test_calls_of_a_session_beyond_its_permits_wait_in_order(make: Callable[..., Bench]) -> None:
     order: list[int] = []
     go = asyncio.Event()
 

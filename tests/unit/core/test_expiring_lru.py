@@ -15,7 +15,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def keeper(**bounds: Any) -> ExpiringLRU[str, str]:
-    return ExpiringLRU(**{"keep_time": 60.0, "max_entries": 100, "max_bytes": 1_000, **bounds})
+    return ExpiringLRU(**{"ttl": 60.0, "max_entries": 100, "max_bytes": 1_000, **bounds})
 
 
 def there(kept: ExpiringLRU[str, str], *keys: str) -> list[str]:
@@ -23,7 +23,7 @@ def there(kept: ExpiringLRU[str, str], *keys: str) -> list[str]:
 
 
 def test_a_value_is_given_until_its_time_is_over_and_being_asked_for_does_not_prolong_it(clock: Clock) -> None:
-    kept = keeper(keep_time=60.0)
+    kept = keeper(ttl=60.0)
     kept.keep("a", "value", 5)
     clock.now += 59.9
     assert kept.get("a") == "value"
@@ -46,7 +46,7 @@ def test_whoever_comes_by_frees_what_is_past_its_time(clock: Clock, come_by: Any
 
 
 def test_a_value_kept_anew_has_its_whole_time_again(clock: Clock) -> None:
-    kept = keeper(keep_time=60.0)
+    kept = keeper(ttl=60.0)
     kept.keep("a", "old", 5)
     clock.now += 50
     kept.keep("a", "new", 7)

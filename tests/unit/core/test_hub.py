@@ -469,7 +469,7 @@ async def test_no_call_that_waits_begins_once_its_session_has_ended(monkeypatch:
         begun += 1
         await asyncio.get_running_loop().create_future()
 
-    # Each call is cancelled in a turn of its own: between two, places become free.
+    # Each call is cancelled in a turn of its own: between two, permits become free.
     monkeypatch.setattr(turns_module, "SLICE_SECONDS", 0.0)
     async with running(max_session_calls=1) as hub:
         hub.registry.register_batch("", [work])

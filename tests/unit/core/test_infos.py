@@ -80,7 +80,7 @@ async def test_a_call_tells_who_made_it_who_runs_it_and_what_it_waits_for() -> N
     assert 3_500_000 < info.time_left_ms <= 3_600_000
     call.wait_for("a permit")
     assert infos.call_info(call, ids).state == "waiting"
-    call.begin()
+    call.stop_waiting()
     assert infos.call_info(call, ids).state == "running"
 
 

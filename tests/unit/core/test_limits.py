@@ -13,109 +13,109 @@ from support.clock import Clock
 from support.waiting import turns
 
 
-def waiting_task(places: ConcurrencyLimiter) -> "asyncio.Task[None]":
-    return asyncio.get_running_loop().create_task(places.acquire())
+def waiting_task(permits: ConcurrencyLimiter) -> "asyncio.Task[None]":
+    return asyncio.get_running_loop().create_task(permits.acquire())
 
 
-async def test_places_are_taken_at_once_up_to_the_capacity() -> None:
-    places = ConcurrencyLimiter(2, 10, "session 's'")
-    assert places.try_acquire()
-    await places.acquire()
-    assert not places.try_acquire()
-    assert (places.used, places.waiting) == (2, 0)
+async def test_permits_are_taken_at_once_up_to_the_capacity() -> None:
+    permits = ConcurrencyLimiter(2, 10, "session 's'")
+    assert permits.try_acquire()
+    await permits.acquire()
+    assert not permits.try_acquire()
+    assert (permits.used, permits.waiting) == (2, 0)
 
 
 async def test_a_place_that_is_given_back_is_free_again() -> None:
-    places = ConcurrencyLimiter(1, 10, "session 's'")
-    await places.acquire()
-    places.release()
-    assert places.used == 0
-    assert places.try_acquire()
+    permits = ConcurrencyLimiter(1, 10, "session 's'")
+    await permits.acquire()
+    permits.release()
+    assert permits.used == 0
+    assert permits.try_acquire()
 
 
-async def test_waiters_get_their_places_in_the_order_in_which_they_came() -> None:
-    places, order = ConcurrencyLimiter(1, 10, "session 's'"), []
+async def test_waiters_get_their_permits_in_the_order_in_which_they_came() -> None:
+    permits, order = ConcurrencyLimiter(1, 10, "session 's'"), []
 
     async def take(number: int) -> None:
-        await places.acquire()
+        await permits.acquire()
         order.append(number)
 
-    await places.acquire()
+    await permits.acquire()
     tasks = [asyncio.create_task(take(number)) for number in range(3)]
     await turns()
-    assert places.waiting == 3
+    assert permits.waiting == 3
     for _ in range(3):
-        places.release()
+        permits.release()
         await turns()
     assert order == [0, 1, 2]
-    assert (places.used, places.waiting) == (1, 0)
+    assert (permits.used, permits.waiting) == (1, 0)
     await asyncio.gather(*tasks)
 
 
 async def test_nobody_takes_a_place_past_those_who_wait() -> None:
-    places = ConcurrencyLimiter(1, 10, "session 's'")
-    await places.acquire()
-    first = waiting_task(places)
+    permits = ConcurrencyLimiter(1, 10, "session 's'")
+    await permits.acquire()
+    first = waiting_task(permits)
     await turns()
-    places.release()
-    assert not places.try_acquire()
+    permits.release()
+    assert not permits.try_acquire()
     await first
-    assert places.used == 1
+    assert permits.used == 1
 
 
 async def test_more_waiters_than_may_wait_are_refused_and_told_when_to_come_back() -> None:
-    places = ConcurrencyLimiter(1, 1, "session 's'")
-    await places.acquire()
-    first = waiting_task(places)
+    permits = ConcurrencyLimiter(1, 1, "session 's'")
+    await permits.acquire()
+    first = waiting_task(permits)
     await turns()
     with pytest.raises(
         ResourceExhaustedError, match=r"session 's' has 1 calls running and 1 waiting.*again later"
     ) as got:
-        await places.acquire()
+        await permits.acquire()
     assert got.value.retry_after == 1
-    assert (places.used, places.waiting) == (1, 1)
-    places.release()
+    assert (permits.used, permits.waiting) == (1, 1)
+    permits.release()
     await first
 
 
 async def test_a_cancelled_waiter_leaves_the_queue() -> None:
-    places = ConcurrencyLimiter(1, 10, "session 's'")
-    await places.acquire()
-    first, second = waiting_task(places), waiting_task(places)
+    permits = ConcurrencyLimiter(1, 10, "session 's'")
+    await permits.acquire()
+    first, second = waiting_task(permits), waiting_task(permits)
     await turns()
     first.cancel()
     await turns()
     assert first.cancelled()
-    assert places.waiting == 1
-    places.release()
+    assert permits.waiting == 1
+    permits.release()
     await second
-    assert places.used == 1
+    assert permits.used == 1
 
 
 async def test_a_waiter_cancelled_after_the_hand_over_passes_its_place_on() -> None:
-    places = ConcurrencyLimiter(1, 10, "session 's'")
-    await places.acquire()
-    first, second = waiting_task(places), waiting_task(places)
+    permits = ConcurrencyLimiter(1, 10, "session 's'")
+    await permits.acquire()
+    first, second = waiting_task(permits), waiting_task(permits)
     await turns()
-    places.release()
+    permits.release()
     first.cancel()
     await second
     assert first.cancelled()
-    assert places.used == 1
-    places.release()
-    assert places.used == 0
+    assert permits.used == 1
+    permits.release()
+    assert permits.used == 0
 
 
 async def test_a_waiter_cancelled_just_before_a_release_is_cancelled_and_nothing_else() -> None:
-    places = ConcurrencyLimiter(1, 10, "session 's'")
-    await places.acquire()
-    first = waiting_task(places)
+    permits = ConcurrencyLimiter(1, 10, "session 's'")
+    await permits.acquire()
+    first = waiting_task(permits)
     await turns()
     first.cancel()
-    places.release()
+    permits.release()
     with pytest.raises(asyncio.CancelledError):
         await first
-    assert (places.used, places.waiting) == (0, 0)
+    assert (permits.used, permits.waiting) == (0, 0)
 
 
 # Each step: take, give back, or cancel the waiter at this index; and whether the loop turns after it.
@@ -135,16 +135,16 @@ def test_no_place_is_lost_or_given_twice_whatever_is_cancelled_when(
 
 
 async def places_under(capacity: int, actions: list[tuple[str, int, bool]]) -> None:
-    places = ConcurrencyLimiter(capacity, 1_000, "session 's'")
+    permits = ConcurrencyLimiter(capacity, 1_000, "session 's'")
     tasks: list[asyncio.Task[None]] = []
     order: list[int] = []
     held: list[int] = []
 
     async def take(number: int) -> None:
-        waits = bool(places.waiting) or places.used == capacity
-        await places.acquire()
+        waits = bool(permits.waiting) or permits.used == capacity
+        await permits.acquire()
         if waits:
-            # Whoever finds a place free may begin before one that was handed its own a moment ago.
+            # Whoever finds a permit free may begin before one that was handed its own a moment ago.
             order.append(number)
         held.append(number)
 
@@ -153,24 +153,24 @@ async def places_under(capacity: int, actions: list[tuple[str, int, bool]]) -> N
             tasks.append(asyncio.create_task(take(len(tasks))))
         elif action == "release" and held:
             held.pop()
-            places.release()
+            permits.release()
         elif action == "cancel":
             pending = [task for task in tasks if not task.done()]
             if pending:
                 pending[index % len(pending)].cancel()
         if turn:
             await turns()
-        assert len(held) <= places.used <= capacity
+        assert len(held) <= permits.used <= capacity
     await turns()
-    assert places.used == len(held)
+    assert permits.used == len(held)
     assert order == sorted(order)
-    # Whoever still waits gets a place as they become free, and at the end all are free.
+    # Whoever still waits gets a permit as they become free, and at the end all are free.
     while held:
         held.pop()
-        places.release()
+        permits.release()
         await turns()
-        assert len(held) == places.used <= capacity
-    assert (places.used, places.waiting) == (0, 0)
+        assert len(held) == permits.used <= capacity
+    assert (permits.used, permits.waiting) == (0, 0)
     assert all(task.done() for task in tasks)
 
 

@@ -476,7 +476,7 @@ async def test_a_call_that_waits_when_its_time_is_over_never_begins(orphaned: Ta
     with pytest.raises(CallCancelledError, match="slow: the call was over before its tool began"):
         function()
     assert ran == []
-    assert not call.begin()
+    assert not call.stop_waiting()
 
 
 async def test_a_call_that_has_begun_when_its_time_is_over_says_so(orphaned: TaskSet) -> None:
@@ -488,8 +488,8 @@ async def test_a_call_that_has_begun_when_its_time_is_over_says_so(orphaned: Tas
 async def test_a_call_may_wait_for_one_thing_after_another(orphaned: TaskSet) -> None:
     call = make(orphaned, seconds=2.5, opened_at=1_000.0)
     call.wait_for("a place")
-    assert call.begin()
-    assert call.begin()
+    assert call.stop_waiting()
+    assert call.stop_waiting()
     call.wait_for("a thread")
     assert timed_out(call)[1]["waited_for"] == "a thread"
 
@@ -499,7 +499,7 @@ async def test_of_a_thread_that_begins_and_a_deadline_that_passes_just_one_wins(
         call = make(orphaned, seconds=2.5, opened_at=1_000.0)
         call.wait_for("a thread")
         began: list[bool] = []
-        thread = threading.Thread(target=lambda call=call, began=began: began.append(call.begin()))
+        thread = threading.Thread(target=lambda call=call, began=began: began.append(call.stop_waiting()))
         thread.start()
         _, details = timed_out(call)
         thread.join()

@@ -22,9 +22,9 @@ from grpc_tool_bridge import (
     ToolExecutionError,
     ToolWorker,
 )
+from grpc_tool_bridge.config import DEFAULT_CAPACITY
 from grpc_tool_bridge.link.status import Code, link_error
 from grpc_tool_bridge.testing import MockBridgeServer, ToxicProxy
-from grpc_tool_bridge.worker.worker import DEFAULT_CAPACITY
 from support.patience import PATIENCE
 from support.waiting import soon, until
 

@@ -296,7 +296,7 @@ class Agents:
         timeout_ms = request.timeout_ms or int(settings.agent_timeout * 1000)
         call = executor.admission.make(session, agent.tool, context, timeout_ms=timeout_ms)
         call.run_id = call.request_id = request.run_id or uuid.uuid4().hex
-        executor.admission.begin(call, context)
+        executor.admission.enter(call, context)
         run = Run(
             call.run_id,
             agent.id,
@@ -304,7 +304,7 @@ class Agents:
             digest=_asked(request),
             max_bytes=settings.agent_run_bytes,
             memory=self._memory,
-            keep_time=settings.agent_run_keep_time,
+            ttl=settings.agent_run_ttl,
             on_evicted=lambda evicted: _drop(runs, evicted),
         )
         runs[run.run_id] = run

@@ -86,7 +86,7 @@ class Run:
         digest: Of what was asked for.
         max_bytes: Of chunks that are kept; the oldest give way.
         memory: What all runs share.
-        keep_time: Seconds without a reader.
+        ttl: Seconds without a reader.
         on_evicted: Called with the run once nobody can attach to it any more.
 
     Attributes:
@@ -107,7 +107,7 @@ class Run:
         digest: bytes,
         max_bytes: int,
         memory: RunMemory,
-        keep_time: float,
+        ttl: float,
         on_evicted: Callable[["Run"], None],
     ) -> None:
         self.run_id = run_id
@@ -124,7 +124,7 @@ class Run:
         self.held = 0
         self._max_bytes = max_bytes
         self._memory = memory
-        self._keep_time = keep_time
+        self._ttl = ttl
         self._on_evicted = on_evicted
         self._timer: asyncio.TimerHandle | None = None
         self._forgotten = False
@@ -221,7 +221,7 @@ class Run:
     def _keep(self) -> None:
         self._stop()
         if not self._forgotten:
-            self._timer = asyncio.get_running_loop().call_later(self._keep_time, self._nobody_came)
+            self._timer = asyncio.get_running_loop().call_later(self._ttl, self._nobody_came)
 
     def _stop(self) -> None:
         if self._timer is not None:
@@ -232,7 +232,7 @@ class Run:
         if self.over:
             self.evict()
         else:
-            self.cancel(CallCancelledError(f"the run was cancelled: nobody has read it for {self._keep_time:g} s"))
+            self.cancel(CallCancelledError(f"the run was cancelled: nobody has read it for {self._ttl:g} s"))
 
     # ------------------------------------------------------------------------------------------------- reading
 

@@ -7,11 +7,12 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.forwarded import ForwardedChunk, ForwardedResponse, call_bytes
-from grpc_tool_bridge.core.interfaces import Cancellable, Done
+from grpc_tool_bridge.core.interfaces import Cancellable
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
-from grpc_tool_bridge.core.workers.dispatch import Dispatcher, Place, check_repeatable
+from grpc_tool_bridge.core.workers.dispatch import Dispatcher, WaitingCall, check_repeatable
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolBridgeError
 from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
@@ -40,12 +41,12 @@ class WorkerBackend:
 
     Attributes:
         workers: Who offers it, the one that had a call longest ago first.
-        places: The calls that wait for one of them.
+        waiting: The calls that wait for one of them.
     """
 
     def __init__(self, dispatcher: Dispatcher, worker: Worker) -> None:
         self.workers = [worker]
-        self.places: OrderedDict[Place, None] = OrderedDict()
+        self.waiting: OrderedDict[WaitingCall, None] = OrderedDict()
         self._dispatcher = dispatcher
         self._limit = dispatcher.settings.max_message_bytes
         self._shows_tracebacks = dispatcher.settings.show_tracebacks
@@ -118,7 +119,7 @@ class WorkerBackend:
         """
         best: Worker | None = None
         workers = self.workers
-        if not self.places:
+        if not self.waiting:
             fewest = math.inf
             for worker in workers:
                 active = worker.link.open_calls + worker.reserved

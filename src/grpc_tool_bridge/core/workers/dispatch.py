@@ -27,11 +27,11 @@ class Crew(Protocol):
 
     Attributes:
         workers: Those that are there.
-        places: The calls that wait for one of them, in the order in which they came.
+        waiting: The calls that wait for one of them, in the order in which they came.
     """
 
     workers: list[Worker]
-    places: "OrderedDict[Place, None]"
+    waiting: "OrderedDict[WaitingCall, None]"
 
     def choose(self, call: HubCall) -> Worker | None:
         """Returns who gets the call; None where it has to wait."""
@@ -139,7 +139,7 @@ class Dispatcher:
     # --------------------------------------------------------------------------------------------- which worker
 
     async def _wait(self, call: HubCall, crew: Crew, *, began: bool) -> Worker:
-        tool, workers, queue = call.tool, crew.workers, crew.places
+        tool, workers, queue = call.tool, crew.workers, crew.waiting
         if not workers and not self._may_return(tool):
             raise nobody_runs(tool.name)
         if len(queue) >= self.settings.max_worker_waiting:
@@ -148,8 +148,8 @@ class Dispatcher:
                 "call again later, or start more workers",
                 details={"retry_after": "1"},
             )
-        place = Place()
-        queue[place] = None
+        waiting = WaitingCall()
+        queue[waiting] = None
         self._waiting.setdefault(crew)
         self._follow(workers)
         if not began:
@@ -157,20 +157,22 @@ class Dispatcher:
             if self.observer is not None:
                 self.observer.moved(call)
         try:
-            worker = await place.worker
+            worker = await waiting.worker
         except asyncio.CancelledError:
-            if not place.worker.cancelled() and place.worker.exception() is None:
-                place.worker.result().reserved -= 1
-            queue.pop(place, None)
+            if not waiting.worker.cancelled() and waiting.worker.exception() is None:
+                waiting.worker.result().reserved -= 1
+            queue.pop(waiting, None)
             if not queue:
                 self._waiting.pop(crew, None)
             self.serve_waiting()
             raise
         worker.reserved -= 1
-        call.begin()
+        call.stop_waiting()
         call.refuse_ended()
-        # Nobody hands on what became free before it waits again.
-        return crew.choose(call) or await self._wait(call, crew, began=began) if worker.gone else worker
+        if worker.gone:
+            # Room that became free meanwhile is handed only to calls that wait.
+            return crew.choose(call) or await self._wait(call, crew, began=began)
+        return worker
 
     def serve_waiting(self) -> None:
         """Hands on room that is free. The tools take turns, so that those of a busy one hold up no others."""
@@ -183,19 +185,19 @@ class Dispatcher:
                 continue
             worker = min(free, key=lambda worker: worker.active)
             del self._waiting[crew]
-            place, _ = crew.places.popitem(last=False)
-            if not place.worker.done():
+            waiting, _ = crew.waiting.popitem(last=False)
+            if not waiting.worker.done():
                 worker.reserved += 1
-                place.worker.set_result(worker)
-            if crew.places:
+                waiting.worker.set_result(worker)
+            if crew.waiting:
                 self._waiting[crew] = None
                 crews.append(crew)
 
     def refuse_waiting(self, crew: Crew, tool: RegisteredTool) -> None:
         """Ends the wait of the calls of a tool that nobody will run."""
         self._waiting.pop(crew, None)
-        while crew.places:
-            crew.places.popitem(last=False)[0].refuse(nobody_runs(tool.name))
+        while crew.waiting:
+            crew.waiting.popitem(last=False)[0].refuse(nobody_runs(tool.name))
 
     def _follow(self, workers: Iterable[Worker]) -> None:
         """Looks for room after each frame of these workers' links, for as long as calls wait."""
@@ -210,7 +212,7 @@ class Dispatcher:
             self.serve_waiting()
 
 
-class Place:
+class WaitingCall:
     """A call that waits for a worker."""
 
     __slots__ = ("worker",)

@@ -4,12 +4,10 @@ import time
 from collections.abc import Callable, Collection
 from typing import Protocol
 
+from grpc_tool_bridge.config import DEFAULT_CAPACITY
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.link.calls import WorkerCall
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
-
-# Calls at once of a worker that does not say how many it takes.
-DEFAULT_CAPACITY = 100
 
 
 class WorkerLink(Protocol):

@@ -337,7 +337,7 @@ async def test_the_runtime_with_the_fewest_calls_gets_the_next_and_full_ones_non
     await second.asked()
     third = world.runtime("third", capacity=2)
     for _ in range(2):
-        # It has more calls than the others, and a place.
+        # It has more calls than the others, and room.
         world.creating()
     await third.asked(2)
     with pytest.raises(ResourceExhaustedError, match=r"each has as many calls as it takes \(1, 1, 2\)") as caught:
@@ -506,7 +506,7 @@ async def test_the_time_of_a_run_ends_it(world: World, limit: str) -> None:
     await world.quiet()
 
 
-async def test_runs_share_the_places_of_their_session() -> None:
+async def test_runs_share_the_permits_of_their_session() -> None:
     world = World()
     world.session = await world.store.create_session("s", config=pb.SessionConfig(max_concurrent_tools=1))
     runtime = world.runtime()

@@ -29,9 +29,7 @@ class FakeCall:
 class Desk:
     """A run, and who is told of its end."""
 
-    def __init__(
-        self, *, max_bytes: int = 1_000_000, keep_time: float = 3_600, memory: RunMemory | None = None
-    ) -> None:
+    def __init__(self, *, max_bytes: int = 1_000_000, ttl: float = 3_600, memory: RunMemory | None = None) -> None:
         self.call = FakeCall()
         self.forgotten: list[Run] = []
         self.run = Run(
@@ -41,7 +39,7 @@ class Desk:
             digest=b"",
             max_bytes=max_bytes,
             memory=memory or RunMemory(1_000_000),
-            keep_time=keep_time,
+            ttl=ttl,
             on_evicted=self.forgotten.append,
         )
 
@@ -155,7 +153,7 @@ async def test_a_chunk_that_cannot_be_there_is_refused(sequence: int) -> None:
 
 
 async def test_a_run_without_a_reader_is_cancelled_and_once_over_forgotten() -> None:
-    desk = Desk(keep_time=0.01)
+    desk = Desk(ttl=0.01)
     desk.run.begin()
     await until(lambda: desk.call.cause)
     assert "nobody has read it" in str(desk.call.cause)
@@ -165,7 +163,7 @@ async def test_a_run_without_a_reader_is_cancelled_and_once_over_forgotten() -> 
 
 
 async def test_a_reader_stops_the_clock_and_its_going_starts_it_anew() -> None:
-    desk = Desk(keep_time=0.01)
+    desk = Desk(ttl=0.01)
     desk.run.begin()
     reading = asyncio.create_task(desk.read())
     await until(lambda: desk.run.readers)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.config import DEFAULT_CAPACITY, Settings
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
@@ -16,7 +16,7 @@ from grpc_tool_bridge.core.sessions import Session, SessionStore
 from grpc_tool_bridge.core.workers.backend import WorkerBackend, backend_of, workers_of
 from grpc_tool_bridge.core.workers.dispatch import MAX_LOSSES
 from grpc_tool_bridge.core.workers.pool import MAX_WORKER_TOOLS, WorkerPool
-from grpc_tool_bridge.core.workers.worker import DEFAULT_CAPACITY, Worker
+from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import (
     AlreadyExistsError,
     MessageTooLargeError,
