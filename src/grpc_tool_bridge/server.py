@@ -1,4 +1,4 @@
-"""A hub with its transports, and a hub as a bridge in the same process."""
+"""BridgeServer, a hub that serves clients, and LocalToolBridge, a bridge with a hub in the same process."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -22,29 +22,29 @@ from grpc_tool_bridge.transport.server import GrpcServer
 from grpc_tool_bridge.worker.agents import agent_settings
 from grpc_tool_bridge.worker.worker import ToolWorker
 
-# Answers that are ready have so many seconds to reach their callers once the calls have ended.
+# Seconds for answers to reach their callers after the calls have ended.
 _DELIVERY_SECONDS = 1.0
 
 
 class BridgeServer:
-    """A hub that listens for clients.
+    """A hub that serves clients.
 
-    ``async with BridgeServer(tools=[add]) as server`` serves while inside; ``server.address`` is where.
+    ``async with BridgeServer(tools=[add]) as server:`` serves inside the block, at ``server.address``.
 
     Args:
-        address: ``host:port`` (port 0: any that is free), ``[ipv6]:port`` or ``unix:path``.
+        address: ``host:port`` (port 0: any free port), ``[ipv6]:port`` or ``unix:path``.
         tools: Functions and tools that every session sees.
-        agents: Runs agents in this process: True as the settings say, ``{"model": …, "api_base": …}`` or AgentSettings
-            with these. None: only runtimes that dial in run agents.
-        settings: Limits and who may connect; the defaults where not given.
+        agents: Runs agents in this process. True: configured by ``settings``; or ``{"model": …, "api_base": …}`` or
+            AgentSettings. None (the default): only connected agent runtimes run agents.
+        settings: Limits, and who may connect. None: the defaults.
 
     Attributes:
         hub: The hub.
 
     Raises:
         AlreadyExistsError: Two tools share a name.
-        ValidationError: A tool's name cannot be used, or ``agents`` sets what there is not.
-        ImportError: Agents are asked for, and DSPy is not installed.
+        ValidationError: The address, a tool or ``agents`` is not valid.
+        ImportError: ``agents`` is set, and DSPy is not installed.
     """
 
     def __init__(
@@ -59,26 +59,26 @@ class BridgeServer:
         check_address(address, listening=True)
         self.hub = Hub(self.settings, list_of("tools", tools, A_LIST_OF_TOOLS))
         self._server = GrpcServer(self.hub, address, self.settings)
-        # As any other runtime it has a link of its own, which no socket and no token lies between.
+        # Like any other runtime it has its own link, but without a socket and a token.
         self._own_links = LinkServer(self.hub, self.settings, self._server.peers)
         self._runtime = _make_runtime(self._own_links, agents, self.settings)
         self._started = self._running = False
 
     @property
     def address(self) -> str:
-        """Where the hub listens; once started with the port that it got."""
+        """The address of the hub; after ``start`` with the actual port."""
         return self._server.address
 
     async def start(self) -> None:
-        """Begins to serve; once only.
+        """Starts to serve. A server can be started only once.
 
         Raises:
-            ProtocolError: It has been started before.
-            ValidationError: The address is none, or lies beyond loopback without TLS and token.
-            OSError: The address is in use, or a file of the TLS settings cannot be read.
+            ProtocolError: It was started before.
+            ValidationError: The address is not loopback, and TLS and a token are not set.
+            OSError: The address is in use, or a TLS file cannot be read.
         """
         if self._started:
-            raise ProtocolError("this BridgeServer has been started before, and serves once only; make another")
+            raise ProtocolError("this BridgeServer was started before, and can be started only once; make another")
         await self._server.start()
         self._started = self._running = True
         await self.hub.start()
@@ -90,14 +90,14 @@ class BridgeServer:
                 raise
 
     async def stop(self, grace: float | None = None) -> None:
-        """Takes no new calls, lets those in flight finish, and closes.
+        """Refuses new calls, waits for those in flight, and closes.
 
         Args:
-            grace: Seconds that calls in flight have; None: as the settings say.
+            grace: Seconds for calls in flight to finish; None: the setting ``shutdown_grace``.
 
         Raises:
-            ProtocolError: It serves in another event loop, which still runs. Where that has ended, all is closed at
-                once.
+            ProtocolError: It serves in another event loop, which still runs. If that loop has ended, the server closes
+                immediately.
         """
         if grace is not None:
             check_seconds("grace", grace)
@@ -107,7 +107,7 @@ class BridgeServer:
         if home is not None and home is not asyncio.get_running_loop():
             if not has_ended(home):
                 raise ProtocolError("this BridgeServer serves in another event loop, which still runs; stop it there")
-            # Nobody is left who could finish anything.
+            # The loop has ended, so no call can finish.
             self._running = False
             self._server.abandon()
             self.hub.abandon()
@@ -130,7 +130,7 @@ class BridgeServer:
         on_tools_changed: Callable[[str, str], None] | None = None,
         on_ask: OnAsk | None = None,
     ) -> ToolBridge:
-        """Makes a bridge to this hub that needs no socket; arguments as of ``ToolBridge`` and ``GRPCToolBridge``."""
+        """Returns a bridge to this hub without a socket; arguments as for ``ToolBridge`` and ``GRPCToolBridge``."""
         return ToolBridge(
             _local_client(self.hub, on_ask),
             keep_session=keep_session,
@@ -150,13 +150,17 @@ class BridgeServer:
 
 
 class LocalToolBridge(ToolBridge):
-    """Tools and variables of a hub of its own, in the same process, with no socket.
+    """A bridge with its own hub in the same process, without a socket.
 
     Args:
         tools: Functions and tools.
-        settings: Limits; the defaults where not given.
-        follow_tools, on_tools_changed: As of ``ToolBridge``.
-        on_ask: As of ``GRPCToolBridge``.
+        settings: Limits. None: the defaults.
+        follow_tools, on_tools_changed: As for ``ToolBridge``.
+        on_ask: As for ``GRPCToolBridge``.
+
+    Raises:
+        AlreadyExistsError: Two tools share a name.
+        ValidationError: A tool is not valid.
     """
 
     def __init__(

@@ -89,7 +89,7 @@ async def test_tools_twenty_deep_end_with_one_thread_at_each_depth(attacked: Mak
 async def test_a_tool_that_calls_itself_without_end_is_told_so(attacked: MakeVictim) -> None:
     hub = await attacked("attacks.nesting_tools:TOOLS", max_threads=1)
     async with await opened(hub) as bridge:
-        with pytest.raises(ToolExecutionError, match="32 tools have called one another already"):
+        with pytest.raises(ToolExecutionError, match="calls are nested 32 deep"):
             await run(bridge, ["in_thread"] * 40, 1)
 
 

@@ -281,9 +281,9 @@ async def test_a_session_id_that_nobody_could_read_is_refused(world: World, sess
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("", "a variable's name has 1 to 256"),
+        ("", "a variable's name must have 1 to 256"),
         ("x" * 10_000, "variable_name has at most 256"),
-        ("tab\t", "a variable's name has printable"),
+        ("tab\t", "a variable's name must have only printable"),
     ],
 )
 async def test_a_variable_name_that_nobody_could_read_is_refused(world: World, name: str, text: str) -> None:

@@ -459,9 +459,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "a good one and a bad one": ({"tools": [spec("fine"), spec("")]}, "ValidationError", "1 to 128 letters"),
     "a worker id of two lines": ({"worker_id": "a\nb"}, "ValidationError", "worker id"),
     "a long worker id": ({"worker_id": "x" * 300}, "ValidationError", "worker_id has at most 256"),
-    "a negative capacity": ({"capacity": -1}, "ValidationError", "capacity is -1"),
+    "a negative capacity": ({"capacity": -1}, "ValidationError", "capacity must be 0 (the default) or more, not -1"),
     "a session that nobody knows": ({"session_id": "nobody's"}, "SessionNotFound", "nobody's"),
-    "negative limits": ({"tools": [spec("fine", limits={"timeout_ms": -1})]}, "ValidationError", "limits are 0"),
+    "negative limits": ({"tools": [spec("fine", limits={"timeout_ms": -1})]}, "ValidationError", "limits must be 0"),
 }
 
 

@@ -547,7 +547,7 @@ async def test_a_watch_ends_when_the_hub_drains(transport: Any) -> None:
         ending = asyncio.ensure_future(anext(aiter(stream)))
         await until(lambda: server.hub._feed._watchers)
         await server.stop(0)
-        with pytest.raises(grpc.aio.AioRpcError, match="the hub shuts down") as caught:
+        with pytest.raises(grpc.aio.AioRpcError, match="the hub is shutting down") as caught:
             await soon(ending)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
@@ -575,7 +575,7 @@ async def test_a_watch_over_plain_rpc_ends_with_its_hub() -> None:
         watching = asyncio.ensure_future(anext(bridge.admin.watch()))
         await until(lambda: server.hub._feed._watchers)
         await server.stop(0)
-        with pytest.raises(UnavailableError, match="the hub shuts down"):
+        with pytest.raises(UnavailableError, match="the hub is shutting down"):
             await soon(watching)
 
 

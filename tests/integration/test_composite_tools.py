@@ -187,7 +187,7 @@ async def test_a_pipeline_that_calls_itself_without_end_is_told_of_the_limit(con
     with pytest.raises(ToolExecutionError) as caught:
         await soon(world.tools["again"]())
     assert caught.value.error_type == "ValidationError"
-    assert "see whether one of them calls itself without end" in caught.value.message
+    assert "check whether a tool calls itself endlessly" in caught.value.message
     assert caught.value.details["tool"] == "again"
     await world.quiet()
 

@@ -178,7 +178,7 @@ def _facts(error: BaseException) -> tuple[Any, ...]:
         ("thread", "thread_stream", "a free thread (max_threads is 1)"),
         ("sleep_in_process", "sleep_in_process", "a process to be free and ready (max_processes is 1)"),
         ("sleep_in_process", "sleep_in_process_stream", "a process to be free and ready (max_processes is 1)"),
-        ("limited", "limited", "a place (tool 'limited' runs 1 at once)"),
+        ("limited", "limited", "a permit (tool 'limited' runs 1 at once)"),
     ],
 )
 async def test_a_call_that_waited_until_its_deadline_never_began_and_says_so(

@@ -76,7 +76,7 @@ async def test_what_does_not_finish_is_ended_and_told_why(connect: Connect, name
     error = task.exception()
     assert isinstance(error, ToolExecutionError)
     assert error.error_type == "Cancelled"
-    assert "shuts down" in error.message
+    assert "is shutting down" in error.message
     await soon(gate.ended.wait())
 
 
@@ -122,7 +122,7 @@ async def test_watches_end_at_once_when_the_hub_stops_while_calls_may_still_fini
     if world.transport != "link":
         error = watch.exception()
         assert isinstance(error, ToolBridgeError)
-        assert "shuts down" in str(error)
+        assert "is shutting down" in str(error)
     gate.go_on.set()
     assert await soon(call) == "finished"
     await soon(stop)

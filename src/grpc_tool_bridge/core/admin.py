@@ -1,4 +1,4 @@
-"""What goes on in a hub, for whoever runs it: lists of its sessions, workers, calls and runs, and an end to a call."""
+"""The admin service: lists the sessions, workers, calls and runs of a hub, and cancels calls."""
 
 import logging
 from collections.abc import Iterator
@@ -23,9 +23,9 @@ class Admin:
     """The unary methods of the service ToolBridgeAdmin.
 
     Args:
-        registry: The tools, and by it the sessions.
+        registry: The tools, and through it the sessions.
         workers: The workers.
-        agents: The agents, and their runs.
+        agents: The agents and their runs.
         ids: The ids of calls.
     """
 
@@ -35,7 +35,7 @@ class Admin:
         self._workers = workers
         self._agents = agents
         self._ids = ids
-        # A peer can cause its lines as often as it likes.
+        # A peer can trigger these log lines as often as it likes.
         self._throttled = ThrottledLog(_log)
 
     async def list_sessions(self, request: pb.ListSessionsRequest) -> pb.ListSessionsResponse:
@@ -52,7 +52,7 @@ class Admin:
         return pb.ListSessionsResponse(sessions=page.entries, next_page_token=page.next_token)
 
     async def list_workers(self, request: pb.ListWorkersRequest) -> pb.ListWorkersResponse:
-        """Lists the workers that are connected, the oldest first."""
+        """Lists the connected workers, the oldest first."""
         check_request(request)
         page = await page_of(
             self._workers.workers(),
@@ -87,7 +87,7 @@ class Admin:
         return pb.ListCallsResponse(calls=page.entries, next_page_token=page.next_token)
 
     def _calls(self, session_id: str) -> Iterator[HubCall]:
-        """Goes through the calls of one session, or of all; they may come and go meanwhile."""
+        """Yields the calls of one session, or of all; they may change meanwhile."""
         for session in [self._store.peek(session_id)] if session_id else self._store.sessions():
             for call in tuple(session.calls or ()):
                 assert isinstance(call, HubCall)  # noqa: S101 - a hub's session has no others
@@ -95,16 +95,16 @@ class Admin:
                     yield call
 
     async def list_runs(self, request: pb.ListRunsRequest) -> pb.ListRunsResponse:
-        """Lists the runs of agents, the oldest first."""
+        """Lists the agent runs, the oldest first."""
         check_request(request)
         wanted = self._store.peek(request.session_id) if request.session_id else None
 
-        def place(run: Run) -> tuple[float, str]:
+        def position(run: Run) -> tuple[float, str]:
             return run.call.opened_at, self._ids.of(run.call)
 
         page = await page_of(
             (run for run in self._agents.runs() if wanted is None or run.call.session is wanted),
-            place,
+            position,
             infos.run_info,
             what="runs",
             token=request.page_token,
@@ -113,11 +113,11 @@ class Admin:
         return pb.ListRunsResponse(runs=page.entries, next_page_token=page.next_token)
 
     async def cancel_call(self, request: pb.CancelCallRequest) -> pb.StatusResponse:
-        """Cancels a call, with those that its tool has made."""
+        """Cancels a call, with the calls that its tool has made."""
         try:
             check_request(request)
             if not request.call_id:
-                raise ValidationError("call_id is empty; it is an id that ListCalls or WatchEvents gave")
+                raise ValidationError("call_id is empty; use an id from ListCalls or WatchEvents")
             call = self._ids.find(request.call_id)
             if call is None:
                 raise NotFoundError(

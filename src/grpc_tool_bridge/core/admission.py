@@ -1,7 +1,7 @@
-"""The way of every call into the hub: find, open, acquire, end.
+"""How every call enters and leaves the hub: find, open, acquire, end.
 
-Calls, streams, items of batches, forwarded calls and agents' runs all go this way, and nothing else decides what runs.
-An authorizer and a tracer hook in here.
+Calls, streams, items of batches, forwarded calls and agent runs all take these steps, and nothing else decides what
+runs. An authorizer and a tracer hook in here.
 """
 
 import time
@@ -32,9 +32,9 @@ from grpc_tool_bridge.runner.blocking import BLOCKED_SECONDS
 
 BLOCKED_US = int(BLOCKED_SECONDS * 1_000_000)
 
-# Tools that call tools that call tools: each takes some ten frames of Python's stack, which has a thousand.
+# Each nested call takes some ten frames of Python's stack, which has a thousand.
 MAX_NESTED_CALLS = 32
-# Nested calls take no permit of their session; of those that one call from outside has led to, so many run at once.
+# Nested calls take no permit of their session. This limits those that one call from outside has running.
 MAX_DESCENDANTS = 10_000
 
 Permits = Sequence[ConcurrencyLimiter]
@@ -46,13 +46,13 @@ class Admission:
     Args:
         store: The sessions.
         registry: The tools.
-        orphaned: Owns what cancelled calls leave behind.
+        orphaned: Owns tools that still run after their calls were cancelled.
 
     Attributes:
-        authorizer: May refuse a call; None: nobody does.
-        tracer: Follows calls; None: nobody does.
-        observer: Told of calls while somebody watches them; None: nobody does.
-        draining: Whether no new calls are taken from outside; those that run may still make further ones.
+        authorizer: Decides whether a call is allowed; None: every call is.
+        tracer: Observes calls, if set.
+        observer: Receives events of calls while the hub is watched; otherwise None.
+        draining: Whether new calls from outside are refused; running calls may still make nested ones.
         active: Calls, streams and batches that run or wait.
     """
 
@@ -74,8 +74,8 @@ class Admission:
         """Returns the session of a call from outside.
 
         Raises:
-            UnavailableError: The hub takes no new calls.
-            SessionError: There is no such session, or it takes no new calls.
+            UnavailableError: The hub is shutting down.
+            SessionError: There is no such session, or it is being removed.
         """
         if self.draining:
             raise UnavailableError("the hub is shutting down and takes no new calls; call again when it is back")
@@ -96,10 +96,10 @@ class Admission:
         """Returns the session and the tool of a request of ``size`` bytes (0: not known).
 
         Raises:
-            UnavailableError, SessionError: As of ``require_session``.
-            NotFoundError: The session sees no tool of this id.
-            MessageTooLargeError: The request is over the limit.
-            ValidationError: One of its texts or lists is.
+            UnavailableError, SessionError: As for ``require_session``.
+            NotFoundError: The session does not see a tool with this id.
+            MessageTooLargeError: The request is larger than a message may be.
+            ValidationError: A text or a list of the request is too long.
         """
         if context.parent is not None or context.admitted:
             session = self._store.find(session_id)
@@ -109,10 +109,10 @@ class Admission:
         if tool is None:
             raise self._registry.not_found(session, request.tool_id)
         size = size or request.ByteSize()
-        # In a smaller one no text and no list can be over its bound.
+        # In a smaller request no text or list can be over its limit.
         if size > MAX_NAME_CHARS:
             check_request(request)
-            # The items of a batch were weighed with it.
+            # The size of a batch was checked as a whole.
             if size > self._settings.max_message_bytes and type(request) is not ToolCallItem:
                 raise MessageTooLargeError.of(f"the call of {tool.name}", size, self._settings.max_message_bytes)
         return session, tool
@@ -129,7 +129,7 @@ class Admission:
         size: int = 0,
         default: float | None = None,
     ) -> HubCall:
-        """Makes a call and begins it; arguments and errors as of ``make`` and ``begin``."""
+        """Makes a call and counts it; arguments and errors as for ``make`` and ``enter``."""
         call = self.make(session, tool, context, timeout_ms=timeout_ms, default=default)
         self.enter(call, context, size)
         return call
@@ -143,14 +143,15 @@ class Admission:
         timeout_ms: int = 0,
         default: float | None = None,
     ) -> HubCall:
-        """Makes a call, of which nobody knows yet, and sets its deadline.
+        """Makes a call that is not counted yet, and sets its deadline.
 
-        That is the caller's, else the tool's, the session's or the hub's ``default``; it is never past an outer one.
+        The timeout is the caller's, else the tool's, the session's, ``default`` or the hub's, and never more than the
+        tool's own limit. The deadline is never later than that of the request or of the parent call.
 
         Raises:
-            AccessError: The authorizer refuses it.
+            AccessError: The authorizer refuses the call.
             DeadlineExceededError: Its deadline has passed.
-            ToolBridgeError: The parent may make no such call.
+            ToolBridgeError: The parent call may not make this call.
         """
         try:
             call = self._made(session, tool, context, timeout_ms, default)
@@ -162,16 +163,17 @@ class Admission:
         return call
 
     def enter(self, call: HubCall, context: RequestContext, size: int = 0, request: Any = None) -> None:
-        """Counts a call that was made; ``end`` has to end it.
+        """Counts a call and charges its request to its session; ``end`` must be called later.
 
         Args:
-            call: The call.
-            context: Of its request.
+            call: The call, from ``make``.
+            context: The context of its request.
             size: Bytes of the request; 0: not known.
-            request: What it asks for, for who watches.
+            request: The request, for the observer.
 
         Raises:
-            ResourceExhaustedError: There is no room for its request, or its outermost call has led to too many.
+            ResourceExhaustedError: The session has no memory left for the request, or too many nested calls of its
+                outermost call are running.
         """
         metrics = call.tool.metrics
         try:
@@ -201,7 +203,7 @@ class Admission:
         if parent is not None:
             _check_parent(parent, session, tool)
         if timeout_ms < 0:
-            raise ValidationError(f"{tool.name}: timeout_ms is {timeout_ms}; it is 0 (the default) or more")
+            raise ValidationError(f"{tool.name}: timeout_ms must be 0 (the default) or more, not {timeout_ms}")
         if timeout_ms:
             seconds = timeout_ms / 1000
         else:
@@ -225,7 +227,7 @@ class Admission:
     # -------------------------------------------------------------------------------------------------- acquire
 
     def try_acquire(self, call: HubCall) -> Permits | None:
-        """Takes the permits of a call where all of them are free; returns those to release, or None."""
+        """Acquires the permits of a call if all of them are free, and returns them; otherwise returns None."""
         permits: list[ConcurrencyLimiter] = []
         for limiter in self._limiters(call):
             if not limiter.try_acquire():
@@ -235,10 +237,10 @@ class Admission:
         return permits
 
     async def acquire(self, call: HubCall) -> Permits:
-        """Counts the call on every limit, waiting for its permits; returns those to release.
+        """Waits for the permits of a call, and returns them.
 
         Raises:
-            ResourceExhaustedError: A limit does not allow it, or too many wait.
+            ResourceExhaustedError: The rate limit is exceeded, or too many calls wait already.
             ToolBridgeError: The call ended while it waited.
         """
         if call.tool.rate is not None:
@@ -283,18 +285,18 @@ class Admission:
     # ------------------------------------------------------------------------------------------------------ end
 
     def end(self, call: HubCall, permits: Permits, *, ok: bool, streamed: bool = False, outcome: Any = None) -> int:
-        """Gives back what a call has; returns the microseconds that it took.
+        """Releases what a call holds, and returns its duration in microseconds.
 
         Args:
             call: The call.
-            permits: What it acquired.
+            permits: The permits that it acquired.
             ok: Whether it succeeded.
-            streamed: Whether it took its steps as somebody read them.
-            outcome: As of ``CallObserver.ended``.
+            streamed: Whether it ran only when its reader took a chunk, or in another process.
+            outcome: As for ``CallObserver.ended``.
         """
         duration_us = int((time.monotonic() - call.opened_at) * 1_000_000)
         if duration_us > BLOCKED_US and not streamed and not call.armed:
-            # It waited for nothing: all of it was one step.
+            # It never waited, so all of it was one step.
             call.note_step(call.opened_at)
         call.disarm()
         if call.charged is not None:
@@ -336,22 +338,22 @@ class Admission:
 
 
 def release(permits: Permits) -> None:
-    """Gives permits back."""
+    """Releases permits."""
     for limiter in permits:
         limiter.release()
 
 
 def _check_parent(parent: HubCall, session: Session, tool: RegisteredTool) -> None:
     if parent.over:
-        raise CallCancelledError(f"{parent.tool.name} was cancelled or timed out, and may call no further tools")
+        raise CallCancelledError(f"{parent.tool.name} was cancelled or timed out, and cannot call further tools")
     if parent.session is not session:
         raise ValidationError(
-            f"{tool.name}: a call that a tool makes belongs to the session {parent.session.id!r} of its own call"
+            f"{tool.name}: a nested call must use the session {parent.session.id!r} of the call that makes it"
         )
     if parent.depth >= MAX_NESTED_CALLS:
         raise ValidationError(
-            f"{tool.name}: {MAX_NESTED_CALLS} tools have called one another already, which is the limit; "
-            "see whether one of them calls itself without end"
+            f"{tool.name}: calls are nested {MAX_NESTED_CALLS} deep, which is the limit; "
+            "check whether a tool calls itself endlessly"
         )
 
 
@@ -359,8 +361,8 @@ def _count_descendant(call: HubCall, root: HubCall) -> None:
     if root.descendants >= MAX_DESCENDANTS:
         call.uncharge()
         raise ResourceExhaustedError(
-            f"{root.tool.name} has led to {root.descendants:,} calls that run at once, which is the limit; "
-            "see whether a tool calls itself many times over"
+            f"{root.tool.name} has {root.descendants:,} nested calls running, which is the limit; "
+            "check whether a tool calls itself many times"
         )
     root.descendants += 1
     call.root = root

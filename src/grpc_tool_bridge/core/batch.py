@@ -32,9 +32,9 @@ class Batch:
     """Runs the items of one request.
 
     Args:
-        executor: Runs each item as a call of its own, with its own deadline, checks and places.
+        executor: Runs each item as a call with its own deadline, checks and permits.
         request: The batch.
-        context: Without a deadline, only the hub's limit for a batch holds.
+        context: Its deadline, if any, also limits the batch.
     """
 
     def __init__(self, executor: Executor, request: BatchToolCallRequest, context: RequestContext = LOCAL) -> None:
@@ -53,7 +53,7 @@ class Batch:
         self._turns = Turns()
 
     async def run(self) -> BatchToolCallResponse:
-        """Runs the batch and answers it; the results are in the order of the items."""
+        """Runs the batch and returns its results in the order of the items."""
         request, response = self._request, self._response
         began = time.perf_counter_ns()
         try:
@@ -63,7 +63,7 @@ class Batch:
             return response
         for item in request.items:
             response.results.add(index=item.index)
-        # A batch counts as one operation beside those of its items, so that a drain waits for the ones to come.
+        # The batch itself is counted too, so that a drain waits for items that have not begun.
         self._executor.admission.active += 1
         try:
             await self._work(self._width())
@@ -87,7 +87,7 @@ class Batch:
                 details={"items": str(len(request.items)), "limit": str(settings.max_batch_items)},
             )
         if request.config.max_parallel < 0:
-            raise ValidationError(f"max_parallel is {request.config.max_parallel}; it is 0 (the default) or more")
+            raise ValidationError(f"max_parallel must be 0 (the default) or more, not {request.config.max_parallel}")
         size = self._size or request.ByteSize()
         if size > settings.max_message_bytes:
             raise MessageTooLargeError.of("the batch", size, settings.max_message_bytes)
@@ -101,8 +101,8 @@ class Batch:
     async def _work(self, width: int) -> None:
         """Runs items until none is left.
 
-        Before each, another worker is made ready: it begins when this one first has to wait. Items that never wait
-        are thus run one after another without a task for each, and items that wait run at once.
+        Before the first item it spawns a task that begins when this one first has to wait. So items that never wait
+        run one after another without a task for each, and items that wait run concurrently.
         """
         helper: asyncio.Task[None] | None = None
         for position, item in self._queue:
@@ -125,7 +125,7 @@ class Batch:
             self._stopped = True
 
     def _fit(self) -> None:
-        """Keeps the answer within the message limit: results that do not fit give way to an error that says so."""
+        """Keeps the answer within the message limit: an error replaces each result that does not fit."""
         limit = room = self._executor.settings.max_message_bytes
         for result in self._response.results:
             size = result.ByteSize()

@@ -1,4 +1,4 @@
-"""Calls as the hub has them."""
+"""The calls of the hub."""
 
 import asyncio
 
@@ -11,11 +11,11 @@ from grpc_tool_bridge.rpc.asks import Asker
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.runner.calls import Call
 
-# A worker ends a call itself, and alone knows whether the tool had begun: its answer is waited for a while longer, in
-# seconds; less than what a client waits longer for the hub's.
+# A worker enforces the deadline itself, and it alone knows whether the tool had begun. So the hub waits this many
+# seconds longer for its answer; a client waits longer than this for the hub's.
 WORKER_SLACK = 0.25
 
-# A request beyond this is counted on its session; those of smaller ones that a session may have take little.
+# A larger request is charged to its session; the smaller ones that a session can have take little memory.
 LARGE_BYTES = 16 * 1024
 
 
@@ -23,20 +23,20 @@ class HubCall(Call):
     """A call that the hub has opened.
 
     Attributes:
-        session, tool: Whose call of what.
-        root: The outermost call above it; None where it is that itself.
-        descendants: Calls that run below it, of an outermost one.
+        session, tool: The session that it belongs to, and the tool that it calls.
+        root: The outermost call above it; None if it is the outermost.
+        descendants: Running calls below it, if it is the outermost.
         parent: The call whose tool made this one; None for a call from outside.
-        worker: Who runs it now; None where that is the hub itself, or where it waits for a worker.
-        last_chunk: What its stream ended with, where the backend has it.
-        error: What that says went wrong.
-        forwarded: What waits for its outcome in its stead, where no task does.
-        charged: The budget that counts its request, and the bytes.
-        asker: Puts its tool's questions to whoever made the outermost call; None: they cannot answer.
-        request_id: As its caller gave it, of a stream its id; empty: it gave none.
-        run_id: Of the run of an agent that it is; empty: it is none.
-        call_id: Made when somebody first asks for it, by ``CallIds``.
-        progress: The last that its tool reported; None: none.
+        worker: The worker that runs it; None if the hub does, or if it waits for a worker.
+        last_chunk: The last chunk of its stream, if the backend has it.
+        error: The error in ``last_chunk``.
+        forwarded: Waits for its outcome, if no task does.
+        charged: The budget to which its request is charged, and the bytes.
+        asker: Sends its tool's questions to the caller of the outermost call; None if that caller cannot answer.
+        request_id: As given by its caller, for a stream the stream id; may be empty.
+        run_id: The id of the agent run; empty for other calls.
+        call_id: Set by ``CallIds`` when it is first needed.
+        progress: The last progress that its tool reported, if any.
     """
 
     session: Session
@@ -57,7 +57,7 @@ class HubCall(Call):
     _gave_slack = False
 
     def stop_waiting(self) -> bool:
-        """As of any call; false where its session has ended, though nobody may have come to cancel it yet."""
+        """As for any call; also False if its session has ended, even if the call is not cancelled yet."""
         return self.session.ended is None and super().stop_waiting()
 
     def cancel(self, cause: ToolBridgeError) -> None:
@@ -69,22 +69,22 @@ class HubCall(Call):
             self.forwarded.abort(cause)
 
     def refuse_ended(self) -> None:
-        """Raises where its session ended while it waited."""
+        """Raises if its session ended while it waited."""
         if self.session.ended is not None:
             raise session_ended(self.session.ended)
 
     def charge(self, memory: Budget, size: int) -> None:
-        """Counts a large request on the budget of its session; its connection counts it on the hub's.
+        """Charges a large request to its session; its connection charges it to the hub.
 
         Raises:
-            ResourceExhaustedError: There is no room.
+            ResourceExhaustedError: The session has no memory left.
         """
-        # What is read of it takes as much again.
+        # Its parsed arguments take as much again.
         memory.take_own(2 * size, f"the call of {self.tool.name}")
         self.charged = (memory, 2 * size)
 
     def uncharge(self) -> None:
-        """Takes that back."""
+        """Gives the charge back."""
         if self.charged is not None:
             memory, size = self.charged
             self.charged = None
@@ -99,5 +99,5 @@ class HubCall(Call):
 
 
 def session_ended(error: ToolBridgeError) -> CallCancelledError:
-    """Makes the error for a call whose session ended while it ran."""
+    """Returns the error for a call whose session ended while it ran."""
     return CallCancelledError(f"the call was cancelled: {error.message}")

@@ -1,8 +1,8 @@
-"""The one call path: find, open, prepare, acquire, run, answer, end.
+"""Executes calls: find, open, prepare, acquire, run, answer, end.
 
-Whatever edge or transport a call came by, it goes this way. The steps are plain code, not a chain of objects: at some
-ten microseconds a call, the calls between layers would be most of the cost. What decides whether a call may run stands
-in ``admission``, what runs it behind a ``Backend``.
+A call takes these steps whichever transport or gateway it came by. They are plain code, not a chain of objects: at some
+ten microseconds a call, the calls between layers would be most of the cost. ``admission`` decides whether a call may
+run, and a ``Backend`` runs it.
 """
 
 import time
@@ -19,7 +19,7 @@ from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.interfaces import Backend
 from grpc_tool_bridge.core.names import check_name, clip
 from grpc_tool_bridge.core.registry import ToolRegistry
-from grpc_tool_bridge.core.result_cache import ResultCache, ResultPlace
+from grpc_tool_bridge.core.result_cache import CacheEntry, ResultCache
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.tool_runtime import HubRuntime
 from grpc_tool_bridge.errors import NotFoundError, ToolBridgeError, error_info
@@ -70,7 +70,7 @@ class Executor:
         await self._runner.aclose()
 
     def abandon(self) -> None:
-        """Ends what was left in an event loop that has ended."""
+        """Frees what was left in an event loop that has ended."""
         self._runner.abandon()
 
     @property
@@ -91,7 +91,7 @@ class Executor:
             return None
 
     def told(self, call: HubCall, event: Progress | LogRecord) -> None:
-        """Takes what a tool of this process reports on the way; from any thread."""
+        """Handles progress and log records of a tool in this process; from any thread."""
         if isinstance(event, Progress):
             call.progress = event
         observer = self.admission.observer
@@ -101,17 +101,18 @@ class Executor:
     # -------------------------------------------------------------------------------------------------- calls
 
     def execute(self, request: ToolCallRequest, context: RequestContext = LOCAL) -> Coroutine[Any, Any, Any]:
-        """Runs one call and answers it, whatever happens.
+        """Runs one call; every failure becomes an answer.
 
         Args:
             request: The call.
-            context: Its deadline can only shorten the call's; its parent gives its permit, and its deadline holds too.
+            context: Its deadline can only shorten that of the call. With a parent, the call shares the parent's permit
+                and deadline.
 
         Returns:
-            What gives the answer, a ToolCallResponse; where the context has the payload it may be the bytes of one.
+            A coroutine that returns the ToolCallResponse, or its bytes if the context has the payload.
 
         Raises (when it is awaited):
-            asyncio.CancelledError: The caller has gone.
+            asyncio.CancelledError: The caller cancelled the call.
         """
         if request.idempotency_key:
             return self._execute_once(request, context)
@@ -124,16 +125,16 @@ class Executor:
     def begin(
         self, request: ToolCallRequest, context: RequestContext, done: Done
     ) -> Coroutine[Any, Any, Any] | Forwarded:
-        """Begins one call for a caller that can be called back.
+        """Starts one call for a caller that takes a callback.
 
         Args:
-            request: The call; it comes from outside.
-            context: With the request's payload.
-            done: Called, later, with the answer as ``execute`` gives it, or with the cancellation.
+            request: The call, from outside.
+            context: The context, with the request's payload.
+            done: Called later with the answer, as from ``execute``, or with the CancelledError.
 
         Returns:
-            The call, where it waits for nothing but an answer from elsewhere; ``cancel`` ends it. Else what to await,
-            as of ``execute``; ``done`` is not called then.
+            The forwarded call if it waits only for its outcome; ``cancel`` ends it. Otherwise a coroutine, as from
+            ``execute``, and ``done`` is not called.
         """
         if request.idempotency_key:
             return self._execute_once(request, context)
@@ -161,9 +162,9 @@ class Executor:
         return response
 
     async def _execute_once(self, request: ToolCallRequest, context: RequestContext) -> ToolCallResponse:
-        """Runs a call that has an idempotency key, or answers as it was answered before."""
+        """Runs a call that has an idempotency key, or returns the answer that its key has already."""
         began = time.monotonic()
-        # What the call waits for another of its key is taken off its own time.
+        # Waiting for another call with this key counts against the call's own deadline.
         ends = [began + request.timeout_ms / 1000] if request.timeout_ms > 0 else []
         if context.deadline is not None:
             ends.append(context.deadline)
@@ -197,12 +198,13 @@ class Executor:
         made: HubCall | None = None,
         request_id: str = "",
     ) -> Any:
-        """Runs one call of a session and fills its answer in: the result or the error, and what it took.
+        """Runs one call and fills in its answer: the result or the error, and the metrics.
 
-        Other arguments as of ``execute``; ``made`` is the call, where it was made before, else it gets ``request_id``.
+        Other arguments as for ``execute``; ``made`` is the call if it exists already, else a new one gets
+        ``request_id``.
 
         Returns:
-            The answer, or the bytes of the whole answer, where the backend gave them and the context has the payload.
+            The answer, or its bytes if the context has the payload and the backend returned bytes.
         """
         began = time.perf_counter_ns()
         call: HubCall | None = None
@@ -210,21 +212,21 @@ class Executor:
         outcome: object = answer
         payload, context.payload = context.payload, b""
         try:
-            # To find it out, protobuf writes all of a request.
+            # ByteSize() is expensive: protobuf serializes the whole request.
             size = context.size or (0 if context.admitted else request.ByteSize())
             if made is None:
                 session, tool = self.admission.find(session_id, request, context, size)
-                # An item of a batch gives itself none.
+                # An item of a batch has no timeout of its own.
                 made = self.admission.make(session, tool, context, timeout_ms=getattr(request, "timeout_ms", 0))
                 made.request_id = request_id
             self.admission.enter(made, context, size, request)
             call = made
-            place = self._result_place(call, request) if call.session.caching else None
-            if place is None or not place.fill(answer):
-                as_bytes = bool(payload) and place is None
+            entry = self._cache_entry(call, request) if call.session.caching else None
+            if entry is None or not entry.fill(answer):
+                as_bytes = bool(payload) and entry is None
                 backend = call.tool.backend or self._local
                 preparing = backend.prepare(call, request, payload, size)
-                # What waits need not hold the bytes as well.
+                # A waiting call need not hold the bytes as well.
                 payload = b""
                 if preparing is not None:
                     await preparing
@@ -232,8 +234,8 @@ class Executor:
                 outcome = await backend.call(call, request, answer, as_bytes=as_bytes) or answer
                 if outcome is not answer:
                     return outcome
-                if place is not None and answer.success:
-                    place.keep(answer)
+                if entry is not None and answer.success:
+                    entry.keep(answer)
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
             answer.success = False
             answer.error.CopyFrom(await self._runner.told(failure, call))
@@ -243,22 +245,22 @@ class Executor:
         set_duration(answer.metrics, (time.perf_counter_ns() - began) // 1_000)
         return answer
 
-    def _result_place(self, call: HubCall, request: ToolCallRequest | ToolCallItem) -> ResultPlace | None:
-        """Returns where the result of a call is kept; None where it is not, since the tool is not idempotent."""
+    def _cache_entry(self, call: HubCall, request: ToolCallRequest | ToolCallItem) -> CacheEntry | None:
+        """Returns the cache entry for the result of a call; None if the tool is not idempotent."""
         session = call.session
         if not call.tool.spec.idempotent:
             return None
         if session.cache is None:
             session.cache = ResultCache(self.settings, self._store.memory_of(session))
-        return session.cache.place(call.tool, request)
+        return session.cache.entry(call.tool, request)
 
     # ------------------------------------------------------------------------------------------------ streams
 
     async def stream(self, request: ToolStreamRequest, context: RequestContext = LOCAL) -> AsyncGenerator[Any, None]:
-        """Runs one stream: a chunk for each value as it is made, then exactly one ``complete`` or ``error``.
+        """Runs one stream: yields a chunk for each value, then exactly one ``complete`` or ``error``.
 
-        Arguments as of ``execute``; where the payload was given, chunks may come as their bytes. The tool is held up
-        while the reader takes no chunk.
+        Arguments as for ``execute``; if the context has the payload, chunks may be bytes. The tool is paused while the
+        reader takes no chunk.
         """
         began = time.perf_counter_ns()
         stream_id = clip(request.stream_id) or uuid.uuid4().hex
@@ -275,10 +277,10 @@ class Executor:
             made.request_id = clip(request.stream_id)
             self.admission.enter(made, context, size, request)
             call = made
-            # It may never wait for anything but its reader.
+            # A stream that waits only for its reader is never armed, which would enter its session.
             call.enter_session()
             if request.stream_id:
-                # Each chunk carries it.
+                # Every chunk carries it.
                 check_name(request.stream_id, "a stream id")
             else:
                 request.stream_id = stream_id

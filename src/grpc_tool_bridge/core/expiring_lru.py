@@ -1,4 +1,4 @@
-"""What is kept for a time, within so many entries and bytes."""
+"""An LRU cache with a TTL, and limits on entries and bytes."""
 
 import time
 from collections import OrderedDict
@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from grpc_tool_bridge.rpc.budgets import Budget
 
-# What an entry takes besides its value.
+# Memory of an entry besides its value.
 ENTRY_BYTES = 512
 
 K = TypeVar("K", bound=Hashable)
@@ -21,16 +21,16 @@ class _Entry(NamedTuple, Generic[V]):
 
 
 class ExpiringLRU(Generic[K, V]):
-    """Values that may be asked for again.
+    """A cache of values that expire.
 
-    One whose time is over is not given any more, and its memory is free once the next value is asked for or comes.
-    Where there are too many, those least recently asked for go first.
+    An expired value is never returned; its memory is freed at the next ``get`` or ``keep``. If there are too many, the
+    least recently used values are evicted first.
 
     Args:
         ttl: Seconds for which a value is kept.
-        max_entries: Values at once.
-        max_bytes: All of them.
-        memory: Charged with them; what it has no room for is not kept. None: nothing is charged.
+        max_entries: Maximum number of values.
+        max_bytes: Maximum number of bytes of all values.
+        memory: The budget to charge; a value for which it has no room is not kept. None: nothing is charged.
     """
 
     __slots__ = ("_bytes", "_entries", "_max_bytes", "_max_entries", "_memory", "_ttl", "_used")
@@ -42,7 +42,7 @@ class ExpiringLRU(Generic[K, V]):
         self._max_bytes = max_bytes
         # The oldest first.
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
-        # The least recently asked for first.
+        # The least recently used first.
         self._used: OrderedDict[K, None] = OrderedDict()
         self._bytes = 0
 
@@ -50,7 +50,7 @@ class ExpiringLRU(Generic[K, V]):
         return len(self._entries)
 
     def get(self, key: K) -> V | None:
-        """Returns the value of ``key``; None where there is none any more."""
+        """Returns the value of ``key``; None if there is none or it has expired."""
         self._drop_old()
         entry = self._entries.get(key)
         if entry is None:
@@ -59,7 +59,7 @@ class ExpiringLRU(Generic[K, V]):
         return entry.value
 
     def keep(self, key: K, value: V, size: int) -> None:
-        """Keeps a value of ``size`` bytes, instead of the one before; not one that is too large for any room."""
+        """Keeps a value of ``size`` bytes in place of an earlier one, unless there is no room even for it alone."""
         self._drop_old()
         if key in self._entries:
             self._drop(key)

@@ -1,7 +1,7 @@
-"""What happens in a hub, as it happens, for whoever watches it.
+"""The events of a hub, for those who watch it.
 
-Nobody watches most of the time, and then nothing of the hub knows of this module: it observes calls, workers, sessions
-and the log only while there is a watcher. A watcher that is slow loses the oldest events, and holds up nobody.
+The feed observes calls, workers, sessions and the log only while there is a watcher, so it costs nothing otherwise. A
+slow watcher loses the oldest events, and delays nothing else.
 """
 
 import time
@@ -27,22 +27,22 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
 from grpc_tool_bridge.rpc.methods import EVENT_KINDS
 
-# Events of one watcher that wait for it: so many, of so many bytes.
+# Limits on the events that wait for one watcher.
 MAX_EVENTS = 1_000
 MAX_EVENT_BYTES = 1024 * 1024
 
 
 class Watcher:
-    """One who watches.
+    """One open watch.
 
     Args:
-        request: What it wants to know.
+        request: The request.
 
     Attributes:
-        session_id: The session that it watches; empty: all.
-        kinds: Of events.
-        with_arguments: Whether it is told arguments and results, too.
-        closed: Why it is told nothing more; None: it is.
+        session_id: The session to watch; empty: all.
+        kinds: The kinds of events to send.
+        with_arguments: Whether events include arguments and results.
+        closed: The error that ends the watch; None while it is open.
     """
 
     def __init__(self, request: pb.WatchEventsRequest) -> None:
@@ -54,16 +54,16 @@ class Watcher:
         self._waiting: deque[tuple[int, int, pb.AdminEvent]] = deque()
         self._bytes = 0
         self._last = 0
-        # Of the last event that was taken.
+        # Number of the last event that was taken.
         self._taken = 0
         self._changed = Notifier()
 
     def wants(self, kind: str, session_id: str) -> bool:
-        """Tells whether an event of a session, or of none, is for it."""
+        """Returns whether it wants an event of this kind and session; an empty ``session_id`` means no session."""
         return kind in self.kinds and (not self.session_id or self.session_id == session_id)
 
     def put(self, event: pb.AdminEvent, size: int) -> None:
-        """Takes an event, which others may have, too; the oldest that wait give way to it."""
+        """Queues an event, which watchers may share; drops the oldest events if there are too many."""
         self._last += 1
         self._waiting.append((self._last, size, event))
         self._bytes += size
@@ -72,11 +72,11 @@ class Watcher:
         self._changed.notify_all()
 
     def skip(self, count: int) -> None:
-        """Counts events that were lost before they came here."""
+        """Counts events that were lost before they reached the queue."""
         self._last += count
 
     def close(self, error: ToolBridgeError) -> None:
-        """Ends it once it was told what waits."""
+        """Ends the watch after the queued events."""
         self.closed = error
         self._changed.notify_all()
 
@@ -92,18 +92,18 @@ class Watcher:
             await self._changed.wait()
         number, size, event = self._waiting.popleft()
         self._bytes -= size
-        told = pb.AdminEvent(sequence=number, dropped=number - self._taken - 1)
-        told.MergeFrom(event)
+        numbered = pb.AdminEvent(sequence=number, dropped=number - self._taken - 1)
+        numbered.MergeFrom(event)
         self._taken = number
-        return told
+        return numbered
 
 
 class Feed:
-    """The watchers of a hub. It is the ``CallObserver`` of its calls.
+    """Sends events of a hub to its watchers. It is the ``CallObserver`` of the hub.
 
     Args:
-        admission: Of the calls.
-        registry: The tools, and by it the sessions.
+        admission: The calls.
+        registry: The tools, and through it the sessions.
         workers: The workers.
         ids: The ids of calls.
     """
@@ -120,12 +120,12 @@ class Feed:
         self._lines = LogLines(self._reported, self._lost)
 
     async def watch_events(self, request: pb.WatchEventsRequest) -> AsyncGenerator[pb.AdminEvent, None]:
-        """Tells what happens from now on.
+        """Yields the events from now on.
 
         Raises:
-            ValidationError: There is no such kind of event.
-            UnavailableError: The hub shuts down.
-            ResourceExhaustedError: Too many watch already.
+            ValidationError: A kind of event does not exist.
+            UnavailableError: The hub is shutting down.
+            ResourceExhaustedError: There are too many watches.
         """
         check_request(request)
         _check_kinds(request.kinds)
@@ -150,7 +150,7 @@ class Feed:
             watcher.close(error)
 
     def abandon(self) -> None:
-        """Observes nothing more: the event loop of the watchers has ended."""
+        """Stops observing: the event loop of the watchers has ended."""
         self._watchers.clear()
         self._observe()
 
@@ -158,11 +158,11 @@ class Feed:
         most = self._settings.max_admin_watches
         if len(self._watchers) >= most:
             raise ResourceExhaustedError(
-                f"{len(self._watchers)} watch the hub already, which is its limit (max_admin_watches); end one first"
+                f"the hub has {len(self._watchers)} watches open, which is its limit (max_admin_watches); end one first"
             )
 
     def _observe(self) -> None:
-        """Observes what somebody watches, and nothing else."""
+        """Observes the kinds of events that a watcher wants, and no others."""
         kinds = self._kinds = frozenset().union(*(watcher.kinds for watcher in self._watchers))
         observer = self if kinds & {"call", "log"} else None
         self._admission.observer = self._workers.dispatcher.observer = observer
@@ -173,7 +173,7 @@ class Feed:
     # ------------------------------------------------------------------------------------------------ what happens
 
     def started(self, call: HubCall, request: Any) -> None:
-        """As of ``CallObserver``."""
+        """As in ``CallObserver``."""
 
         def add_arguments(event: pb.AdminEvent) -> None:
             infos.put_arguments(event.call, request)
@@ -181,16 +181,16 @@ class Feed:
         self._tell_call("started", call, add_arguments)
 
     def moved(self, call: HubCall) -> None:
-        """As of ``CallObserver``."""
+        """As in ``CallObserver``."""
         self._tell_call("moved", call)
 
     def told(self, call: HubCall, event: pb.Progress | pb.LogRecord) -> None:
-        """As of ``CallObserver``."""
+        """As in ``CallObserver``."""
         if ("call" if isinstance(event, pb.Progress) else "log") in self._kinds:
             self._lines.take(event, call)
 
     def ended(self, call: HubCall, *, ok: bool, duration_us: int, outcome: Any) -> None:
-        """As of ``CallObserver``."""
+        """As in ``CallObserver``."""
         watchers = self._watchers_of("call", call.session.id)
         if not watchers:
             return
@@ -223,7 +223,7 @@ class Feed:
             self._tell(watchers, _event(operation, session=infos.session_info(session, self._registry)))
 
     def _reported(self, report: pb.LogRecord | HubCall) -> None:
-        """Takes a line of the log, or a call whose tool has reported progress."""
+        """Handles a log record, or a call whose tool has reported progress."""
         if not isinstance(report, pb.LogRecord):
             if not report.over:
                 self.moved(report)
@@ -246,7 +246,7 @@ class Feed:
         event: pb.AdminEvent,
         add_arguments: Callable[[pb.AdminEvent], None] | None = None,
     ) -> None:
-        """Gives an event to watchers; to those who want that, with arguments or the result."""
+        """Queues an event for watchers, including arguments or the result for those that want them."""
         if add_arguments is None:
             _put(watchers, event)
             return
@@ -275,4 +275,4 @@ def _event(operation: str, **subject: Message) -> pb.AdminEvent:
 def _check_kinds(kinds: Collection[str]) -> None:
     for kind in kinds:
         if kind not in EVENT_KINDS:
-            raise ValidationError(f"kinds has {shown(kind)}; the kinds of events are {', '.join(EVENT_KINDS)}")
+            raise ValidationError(f"{shown(kind)} is not a kind of event; the kinds are {', '.join(EVENT_KINDS)}")

@@ -1,4 +1,4 @@
-"""What a call asks for, as a digest."""
+"""Digests of calls, to tell whether two are equal."""
 
 import hashlib
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallReques
 
 
 def fingerprint(call: ToolCallRequest | ToolCallItem) -> bytes:
-    """Returns a digest of the tool's id and the arguments; in which order those by name came makes no difference."""
+    """Returns a digest of the tool's id and the arguments, regardless of the order of those by name."""
     digest = hashlib.sha256()
     for part in _parts(call):
-        # With its length before each, no two calls have the same bytes.
+        # The length before each part makes the encoding of a call unique.
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.digest()

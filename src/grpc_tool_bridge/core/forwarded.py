@@ -1,4 +1,4 @@
-"""What the hub passes on between a caller and a worker, as bytes that it does not look into further than it must."""
+"""Requests and answers that the hub forwards as bytes, reading no more of them than it must."""
 
 from grpc_tool_bridge.errors import ProtocolError, SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
@@ -14,7 +14,7 @@ from grpc_tool_bridge.rpc.nodes import read_message
 from grpc_tool_bridge.rpc.wireformat import fields
 from grpc_tool_bridge.runner.calls import deadline_text
 
-# Past this, reading a message costs more than finding what is asked of it.
+# Above this size, scanning the fields of a message costs less than parsing it.
 SCANNED_BYTES = 4_096
 
 _SUCCESS = ToolCallResponse.SUCCESS_FIELD_NUMBER
@@ -26,7 +26,7 @@ _CONTENTS = frozenset({ToolStreamChunk.DATA_FIELD_NUMBER, ToolStreamChunk.METADA
 
 
 def call_bytes(request: ToolCallRequest | ToolCallItem | ToolStreamRequest, session_id: str) -> bytes:
-    """Writes a call or the request of a stream for a worker."""
+    """Serializes the request of a call or a stream for a worker."""
     if isinstance(request, ToolCallItem):
         return ToolCallRequest(
             session_id=session_id, tool_id=request.tool_id, args=request.args, kwargs=request.kwargs
@@ -39,7 +39,7 @@ class ForwardedResponse:
 
     Args:
         data: A serialized ToolCallResponse.
-        tool_name: For texts.
+        tool_name: For error texts.
         show_traceback: Whether the caller may see the traceback of an error.
 
     Attributes:
@@ -47,7 +47,7 @@ class ForwardedResponse:
         success: Whether the tool succeeded.
 
     Raises:
-        ProtocolError: It is no answer.
+        ProtocolError: It is not a valid answer.
     """
 
     __slots__ = ("_message", "_tool_name", "data", "success")
@@ -64,7 +64,7 @@ class ForwardedResponse:
                     return
                 message = read_message(ToolCallResponse, data, "the message")
             else:
-                # So few bytes cannot have too many nodes.
+                # A message this small cannot have too many nodes.
                 message = ToolCallResponse.FromString(data)
         except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the worker's fault
             raise _unreadable(f"the answer to {tool_name}", failure) from None
@@ -80,13 +80,13 @@ class ForwardedResponse:
             raise ProtocolError(f"the worker's answer to {tool_name} reports success, but has no result")
 
     def restate(self, seconds: float) -> None:
-        """Makes the text of a time-out say what the call had in all, not what was left of it for the worker."""
+        """Makes a timeout error state the whole time of the call, not what was left for the worker."""
         message = self._message
         if message is not None and _restate(message.error, seconds, self._tool_name):
             self.data = message.SerializeToString()
 
     def put_into(self, answer: ToolCallResponse | ToolCallResult) -> None:
-        """Puts result or error, and what the call took at the worker, into the answer of the caller.
+        """Copies the result or the error, and the worker's metrics, into the answer to the caller.
 
         Raises:
             ProtocolError: It cannot be read.
@@ -110,17 +110,17 @@ class ForwardedChunk:
 
     Args:
         data: A serialized ToolStreamChunk.
-        tool_name: For texts.
-        sequence: The number that is due.
+        tool_name: For error texts.
+        sequence: The expected number.
         show_traceback: Whether the caller may see the traceback of an error.
 
     Attributes:
         data: As given, or without its traceback.
-        error: What the stream ended with; None for any other chunk.
-        is_last: Whether the stream ends with it.
+        error: The error that ended the stream; None for any other chunk.
+        is_last: Whether it is the last chunk of the stream.
 
     Raises:
-        ProtocolError: It is no chunk, or not the one that is due.
+        ProtocolError: It is not a valid chunk, or not the expected one.
     """
 
     __slots__ = ("_tool_name", "data", "error", "is_last")
@@ -153,13 +153,13 @@ class ForwardedChunk:
                 self.data = message.SerializeToString()
 
     def restate(self, seconds: float) -> None:
-        """As of an answer."""
+        """As for an answer."""
         message = self.message()
         if _restate(message.error, seconds, self._tool_name):
             self.error, self.data = message.error, message.SerializeToString()
 
     def message(self) -> ToolStreamChunk:
-        """Reads it whole.
+        """Parses the whole chunk.
 
         Raises:
             ProtocolError: It cannot be read.
@@ -171,10 +171,10 @@ class ForwardedChunk:
 
 
 def _restate(error: ErrorInfo, seconds: float, tool_name: str) -> bool:
-    facts = error.details
-    if error.type != "TimeoutError" or facts.get("origin") != "bridge" or "started" not in facts:
+    details = error.details
+    if error.type != "TimeoutError" or details.get("origin") != "bridge" or "started" not in details:
         return False
-    error.message = deadline_text(tool_name, seconds, facts.get("waited_for", ""))
+    error.message = deadline_text(tool_name, seconds, details.get("waited_for", ""))
     return True
 
 

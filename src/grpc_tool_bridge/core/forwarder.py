@@ -1,7 +1,7 @@
-"""Calls that the hub only passes on, called back instead of awaited.
+"""The fast path: forwards calls with callbacks instead of tasks.
 
-A call that has to wait for nothing but an answer from elsewhere needs no task and no timer of its own. Whatever else
-there is to it, such as a permit to wait for, is left to the executor, by the same steps.
+A call that waits only for its outcome needs no task and no timer of its own. Any other call, such as one that has to
+wait for a permit, is left to the executor, which takes the same steps.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolCallRequest, 
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.runner.runner import set_duration
 
-# A call with more than this is kept whole for a second worker by the executor alone.
+# A larger call is left to the executor, which alone can keep the whole payload for a second worker.
 MAX_BYTES = 16 * 1024
 
-# How often deadlines are enforced; the worker keeps them to the millisecond, and a caller waits a second more.
+# Seconds between checks of deadlines. The worker enforces them to the millisecond, and a caller waits a second longer.
 SWEEP_INTERVAL = 0.25
 
 
 class Outcome(Protocol):
-    """What a backend calls back with.
+    """The outcome that a backend reports.
 
     Attributes:
         success: Whether the tool succeeded.
@@ -38,13 +38,13 @@ class Outcome(Protocol):
 
 
 class Forwarded:
-    """A call that was passed on, until its outcome.
+    """A forwarded call that has no outcome yet.
 
     Args:
-        forwarder: All of them.
+        forwarder: Its owner.
         call: The call.
-        request_id: Of its request.
-        permits: What it acquired.
+        request_id: The id of the request.
+        permits: The permits that it acquired.
         done: Called with the answer.
     """
 
@@ -61,20 +61,20 @@ class Forwarded:
 
     @property
     def payload(self) -> bytes:
-        """The bytes of its request, where what runs it still holds them."""
+        """The bytes of its request if the backend still holds them, else empty."""
         return getattr(self._handle, "payload", b"")
 
     def start(self, backend: Backend[HubCall], request: ToolCallRequest, payload: bytes) -> bool:
-        """Passes it on; false where it cannot go this way."""
+        """Starts the call; returns False if the backend cannot run it this way."""
         self._handle = backend.try_call(self.call, request, payload, self._ended)
         return self._handle is not None
 
     def cancel(self) -> None:
-        """Ends it because its caller wants it no more."""
+        """Ends the call because its caller cancelled it."""
         self.abort(asyncio.CancelledError())
 
     def abort(self, error: BaseException) -> None:
-        """Ends it with an error."""
+        """Ends the call with ``error``."""
         if not self._over and self._handle is not None:
             self._finish(None, error)
             self._handle.cancel()
@@ -89,11 +89,11 @@ class Forwarded:
 
 
 class Forwarder:
-    """The calls that were passed on.
+    """Forwards calls to backends, and answers them.
 
     Args:
-        admission: Ends them.
-        error_of: Makes the answer of an error.
+        admission: Admits them.
+        error_of: Converts an exception to the error of an answer.
     """
 
     def __init__(self, admission: Admission, error_of: Callable[[BaseException], ErrorInfo]) -> None:
@@ -105,17 +105,17 @@ class Forwarder:
     def start(
         self, call: HubCall, backend: Backend[HubCall], request: ToolCallRequest, context: RequestContext, done: Done
     ) -> Forwarded | None:
-        """Passes a call on.
+        """Forwards a call.
 
         Args:
-            call: The call; it was made, and nothing else has happened.
-            backend: What runs it.
-            request: What it asks for.
-            context: Without the payload the call does not go this way.
-            done: Called, later, with the answer as a message or as bytes, or with the cancellation.
+            call: The call, from ``Admission.make``; it has no permits and is not counted.
+            backend: Runs the call.
+            request: The request.
+            context: The context; only a call with the payload can be forwarded.
+            done: Called later with the answer as a message or as bytes, or with the CancelledError.
 
         Returns:
-            What ``cancel`` ends; None where the call does not go this way, and nothing has happened.
+            The forwarded call; None if the call cannot be forwarded, and nothing was started.
         """
         payload = context.payload
         if not payload or len(payload) > MAX_BYTES:
@@ -127,7 +127,7 @@ class Forwarder:
         try:
             started = forwarded.start(backend, request, payload)
         except ToolBridgeError:
-            # The executor finds the same, and answers it.
+            # The executor gets the same error, and answers with it.
             started = False
         if not started:
             release(permits)

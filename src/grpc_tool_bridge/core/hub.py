@@ -1,4 +1,4 @@
-"""The hub: every method of the service, as messages in and messages out."""
+"""The hub: all methods of the services, with messages as requests and responses."""
 
 import asyncio
 import logging
@@ -47,7 +47,7 @@ from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE, SERVICE_NAMES
 from grpc_tool_bridge.values.serialization import serialize_value
 
-# Tools that the text of one error names.
+# Maximum number of tools that one error text names.
 MAX_NAMED = 8
 
 CAPABILITIES = ("streaming", "batch", "variables", "link")
@@ -56,39 +56,39 @@ _log = logging.getLogger(__name__)
 
 
 class PeerMemory(Protocol):
-    """What the connections of a hub hold."""
+    """The memory that the connections of a hub hold."""
 
     @property
     def used(self) -> int:
-        """Bytes of all of them."""
+        """Bytes that all connections hold."""
 
     @property
     def limit(self) -> int:
-        """Bytes that one may hold."""
+        """Bytes that one connection may hold."""
 
     @property
     def most_used(self) -> int:
-        """Bytes that the largest holds."""
+        """Bytes that the largest connection holds."""
 
     @property
     def refused(self) -> int:
-        """Charges that were refused."""
+        """Number of refused charges."""
 
 
 class Hub:
-    """Sessions, tools, variables and agents behind one interface, whatever transport a request came by.
+    """Sessions, tools, variables and agents behind one interface for all transports.
 
-    A method takes the request and what the transport knows of it. Methods whose response has an ErrorInfo answer with
-    it; the others raise a ToolBridgeError.
+    A method takes the request and, if it needs it, the context of the request. Methods whose response has an ErrorInfo
+    return their errors in it; the others raise a ToolBridgeError.
 
     Args:
-        settings: Limits; the defaults where not given.
+        settings: Limits; None: the defaults.
         tools: Tools that every session sees.
 
     Attributes:
-        execute_tool, begin_tool, stream_tool: As of ``Executor``.
-        list_sessions, list_workers, list_calls, list_runs, cancel_call: As of ``Admin``.
-        watch_events: As of ``Feed``.
+        execute_tool, begin_tool, stream_tool: As in ``Executor``.
+        list_sessions, list_workers, list_calls, list_runs, cancel_call: As in ``Admin``.
+        watch_events: As in ``Feed``.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Hub:
         self.workers = WorkerPool(self.registry)
         self.executor = Executor(self.store, self.registry)
         self.admission = self.executor.admission
-        # Bound here, so that a call does not pass through a method more.
+        # Bound here, to save a call of a method per request.
         self.execute_tool, self.begin_tool, self.stream_tool = (
             self.executor.execute,
             self.executor.begin,
@@ -118,27 +118,27 @@ class Hub:
         self.list_calls, self.list_runs, self.cancel_call = admin.list_calls, admin.list_runs, admin.cancel_call
         self._feed = Feed(self.admission, self.registry, self.workers, ids)
         self.watch_events = self._feed.watch_events
-        # What connections hold; set by whoever serves them.
+        # Set by the server of the connections.
         self.peer_memory: PeerMemory | None = None
         self._tasks = TaskSet()
         self._started_at = time.monotonic()
         self._on_serving: list[Callable[[bool], None]] = []
         self.serving = False
-        # Where it lives, once it has begun.
+        # The event loop that it was started in.
         self.loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
-        """Begins to serve."""
+        """Starts to serve."""
         self.loop = asyncio.get_running_loop()
         self._tasks.spawn(expire_forever(self.store), "expire idle sessions")
         self._tasks.spawn(trim_forever(self.memory), "give memory back")
         self._set_serving(serving=True)
 
     async def drain(self, grace: float) -> None:
-        """Takes no new calls, ends all watches at once, and calls that do not finish within ``grace`` seconds."""
+        """Refuses new calls, ends all watches, and cancels the calls that do not finish within ``grace`` seconds."""
         self.admission.draining = True
         self._set_serving(serving=False)
-        gone = UnavailableError("the hub shuts down; watch again when it is back")
+        gone = UnavailableError("the hub is shutting down; watch again when it is back")
         self.store.close(gone)
         self.registry.close(gone)
         self._feed.close(gone)
@@ -146,8 +146,8 @@ class Hub:
             async with asyncio.timeout(grace):
                 await self.admission.idle()
         except TimeoutError:
-            _log.warning("ending %d calls that did not finish within %g s", self.admission.active, grace)
-        cause = CallCancelledError("the call was cancelled: the hub shuts down")
+            _log.warning("cancelling %d calls that did not finish within %g s", self.admission.active, grace)
+        cause = CallCancelledError("the call was cancelled: the hub is shutting down")
         turns = Turns()
         for call in [call for session in self.store.sessions() for call in session.calls or ()]:
             call.cancel(cause)
@@ -155,14 +155,14 @@ class Hub:
                 await turns.give()
 
     async def aclose(self) -> None:
-        """Ends what the hub itself runs."""
+        """Ends the tasks of the hub."""
         await self._tasks.aclose()
         await self.agents.aclose()
         await self.executor.aclose()
         await self.workers.aclose()
 
     def abandon(self) -> None:
-        """Frees what the hub has left in an event loop that has ended."""
+        """Frees what was left in an event loop that has ended."""
         self.admission.draining = True
         self.serving = False
         self._tasks.abandon()
@@ -170,13 +170,13 @@ class Hub:
         self.executor.abandon()
 
     def on_serving(self, callback: Callable[[bool], None]) -> None:
-        """Calls ``callback`` whenever the hub begins or ceases to serve."""
+        """Calls ``callback`` when the hub starts or stops serving."""
         self._on_serving.append(callback)
 
     # ------------------------------------------------------------------------------------------------ sessions
 
     async def initialize_session(self, request: pb.InitializeSessionRequest) -> pb.InitializeSessionResponse:
-        """Creates a session, or attaches to it where its id is known."""
+        """Creates a session, or attaches to an existing one."""
         try:
             check_request(request)
             self._refuse_while_draining()
@@ -200,16 +200,16 @@ class Hub:
             try:
                 return self.store.find(request.session_id), True
             except SessionError:
-                pass  # a new id, or one whose session has ended and begins anew
+                pass  # a new id, or that of a session that has ended
         metadata = dict(request.metadata)
         if request.callback_address:
             if metadata.get("callback_address", request.callback_address) != request.callback_address:
-                raise ValidationError("callback_address is given twice, by its field and in metadata; leave one out")
+                raise ValidationError("callback_address is given twice, in its field and in metadata; remove one")
             metadata["callback_address"] = request.callback_address
         return await self.store.create_session(request.session_id, metadata, request.config), False
 
     def session_facts(self, session_id: str) -> dict[str, int]:
-        """Tells what a client of the session goes by where it sets nothing itself, in milliseconds."""
+        """Returns the defaults for clients of the session, in milliseconds."""
         try:
             session = self.store.peek(session_id)
         except SessionError:
@@ -227,7 +227,7 @@ class Hub:
         return self.store.hold(session_id)
 
     async def cleanup_session(self, request: pb.CleanupSessionRequest) -> pb.StatusResponse:
-        """Ends a session; without ``force``, after its calls in flight."""
+        """Ends a session; without ``force``, after its calls in flight have finished."""
         try:
             check_request(request)
             session = self.store.find(request.session_id)
@@ -236,7 +236,7 @@ class Hub:
                 try:
                     await self.admission.session_idle(session)
                 finally:
-                    # Its remover may have gone before the last call ended.
+                    # The caller may have gone before the last call ended.
                     session.closing -= 1
             await self.store.cleanup_session(request.session_id)
         except ToolBridgeError as error:
@@ -251,7 +251,7 @@ class Hub:
         self.registry.session_ended(session)
 
     async def get_session_info(self, request: pb.GetSessionInfoRequest) -> pb.SessionInfo:
-        """Describes a session; asking is no activity."""
+        """Describes a session without counting as its activity."""
         check_request(request)
         return session_info(self.store.peek(request.session_id), self.registry)
 
@@ -270,7 +270,7 @@ class Hub:
     # --------------------------------------------------------------------------------------------------- tools
 
     async def get_session_tools(self, request: pb.GetSessionToolsRequest) -> pb.GetSessionToolsResponse:
-        """Lists the tools that a session sees, a page of them."""
+        """Lists one page of the tools that a session sees."""
         check_request(request)
         session = self.store.find(request.session_id)
         page = self.registry.page(session, request.page_token, request.page_size)
@@ -281,7 +281,7 @@ class Hub:
     async def register_tools(
         self, request: pb.RegisterToolsRequest, context: RequestContext = LOCAL
     ) -> pb.RegisterToolsResponse:
-        """Registers the tools of a worker, over its link: without one there is no way to call them."""
+        """Registers tools of a worker; only over a link, since that is where they are called."""
         link: WorkerLink | None = context.peer
         try:
             check_request(request)
@@ -300,7 +300,7 @@ class Hub:
     async def unregister_tools(
         self, request: pb.UnregisterToolsRequest, context: RequestContext = LOCAL
     ) -> pb.StatusResponse:
-        """Removes tools, all or none: over a worker's link its own, else those of a session."""
+        """Removes tools, all or none: over a worker's link its own, otherwise those of a session."""
         link: WorkerLink | None = context.peer
         try:
             check_request(request)
@@ -310,7 +310,7 @@ class Hub:
                 return pb.StatusResponse(success=True, message=f"{len(taken)} tools removed")
             if not request.session_id:
                 raise ValidationError(
-                    "tools of every session are removed by their worker, over its link; name a session"
+                    "tools of every session are removed by their worker, over its link; set session_id"
                 )
             session = self.store.find(request.session_id)
             own = session.tools or {}
@@ -328,11 +328,11 @@ class Hub:
         return pb.StatusResponse(success=True, message=f"{len(removed)} tools removed")
 
     async def watch_session_tools(self, request: pb.WatchSessionToolsRequest) -> AsyncGenerator[pb.ToolUpdate, None]:
-        """Tells what changes in the tools that a session sees."""
+        """Yields the changes of the tools that a session sees."""
         check_request(request)
         session = self._find_to_watch(request.session_id)
         self._check_watches(session, session.tool_watches)
-        # Counted apart: a client that follows the tools does nothing that would keep its session from being idle.
+        # Counted separately: a client that only follows the tools must not keep its session from becoming idle.
         session.tool_watches += 1
         changes = self.registry.watch(session, request.from_revision)
         try:
@@ -352,30 +352,30 @@ class Hub:
     async def batch_execute_tools(
         self, request: pb.BatchToolCallRequest, context: RequestContext = LOCAL
     ) -> pb.BatchToolCallResponse:
-        """Runs many calls."""
+        """Runs a batch of calls."""
         return await Batch(self.executor, request, context).run()
 
     # -------------------------------------------------------------------------------------------------- agents
 
     async def create_react_agent(self, request: pb.CreateReActAgentRequest) -> pb.CreateReActAgentResponse:
-        """Makes an agent of a session."""
+        """Creates an agent in a session."""
         try:
             return await self.agents.create(request)
         except ToolBridgeError as error:
             return pb.CreateReActAgentResponse(error=error_info(error))
 
     def execute_agent(self, request: pb.ExecuteAgentRequest, context: RequestContext = LOCAL) -> RunReader:
-        """Starts a run of an agent, or attaches to one; arguments and chunks as of ``Agents.execute``."""
+        """Starts a run of an agent, or attaches to one; arguments and chunks as for ``Agents.execute``."""
         return self.agents.execute(request, context)
 
     async def cancel_agent_run(self, request: pb.CancelAgentRunRequest) -> pb.StatusResponse:
-        """Cancels a run, and with it the model's call and the tool that it waits for."""
+        """Cancels a run, with the model request and the tool that it waits for."""
         return _status(request, lambda: self.agents.cancel(request))
 
     # ----------------------------------------------------------------------------------------------- variables
 
     async def get_session_variable(self, request: pb.GetVariableRequest) -> pb.VariableResponse:
-        """Reads a variable; one that is not there is no error."""
+        """Reads a variable; a missing one is not an error."""
         check_request(request)
         variables = self.store.variables(request.session_id)
         try:
@@ -419,7 +419,7 @@ class Hub:
         """Lists variables by name."""
         check_request(request)
         if request.limit < 0:
-            raise ValidationError(f"limit is {request.limit}; it is 0 (all) or more")
+            raise ValidationError(f"limit must be 0 (all) or more, not {request.limit}")
         chosen: list[Variable] = await self.store.variables(request.session_id).select(
             prefix=request.prefix, tags=request.tags, limit=request.limit
         )
@@ -428,7 +428,7 @@ class Hub:
     async def watch_session_variables(
         self, request: pb.WatchVariablesRequest
     ) -> AsyncGenerator[pb.VariableUpdate, None]:
-        """Tells what changes in a session's variables."""
+        """Yields the changes of a session's variables."""
         check_request(request)
         variables: Variables = self.store.variables(request.session_id)
         session = self._find_to_watch(request.session_id)
@@ -457,7 +457,7 @@ class Hub:
     # --------------------------------------------------------------------------------------------- the hub itself
 
     async def health_check(self, request: pb.HealthCheckRequest) -> pb.HealthCheckResponse:
-        """Tells whether the hub serves."""
+        """Reports whether the hub serves."""
         check_request(request)
         if request.service not in {"", *SERVICE_NAMES}:
             return pb.HealthCheckResponse(status=pb.HealthCheckResponse.UNKNOWN)
@@ -465,7 +465,7 @@ class Hub:
         return pb.HealthCheckResponse(status=serving)
 
     async def get_metrics(self, request: pb.GetMetricsRequest) -> pb.MetricsResponse:
-        """Reads the counts."""
+        """Returns the metrics of the hub and its tools."""
         check_request(request)
         now = time.time()
         if request.HasField("start_time") and _seconds("start_time", request.start_time) > now:
@@ -492,7 +492,7 @@ class Hub:
         return await self.metrics.snapshot(own, request.metric_names)
 
     def _memory_of_holders(self) -> dict[str, int]:
-        """Tells of the largest session and of all connections what they hold."""
+        """Returns the memory metrics of sessions and connections."""
         found = {
             "hub.session_memory_limit_bytes": self.settings.max_session_bytes,
             "hub.session_memory_most_bytes": self.store.most_memory,
@@ -533,7 +533,7 @@ def _failed(error: ToolBridgeError) -> pb.StatusResponse:
 
 
 async def _put_specs(tools: Iterable[RegisteredTool], specs: Any) -> None:
-    """Puts the specs of tools into an answer; where there are many, others have their turn meanwhile."""
+    """Appends the specs of tools; yields to other tasks if there are many."""
     turns = Turns()
     for tool in tools:
         specs.append(tool.spec)
@@ -545,7 +545,7 @@ def _seconds(name: str, moment: Timestamp) -> float:
     try:
         return moment.ToMicroseconds() / 1e6
     except ValueError as error:
-        raise ValidationError(f"{name}: this time is none: {str(error)[:100]}") from None
+        raise ValidationError(f"{name} is not a valid time: {str(error)[:100]}") from None
 
 
 def _encoded(value: object) -> any_pb2.Any:

@@ -1,4 +1,4 @@
-"""Calls with an idempotency key: the same key and arguments in a session run once."""
+"""Calls with an idempotency key, which run once per session."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from grpc_tool_bridge.rpc.budgets import Budget
 
 
 class _Running:
-    """A call that runs: what its key is used for and, once it has ended, what the tool made of it."""
+    """A running call: the digest of its request and, once it has ended, its outcome."""
 
     __slots__ = ("ended", "outcome", "used_for")
 
@@ -31,10 +31,10 @@ class _Answered(NamedTuple):
 
 
 class KeyedCalls:
-    """The calls of one session that have a key: those that run, and the last answers.
+    """The calls of one session that have a key: running calls and kept answers.
 
     Args:
-        settings: How long answers are kept, how many, and how many bytes of them; and how many calls may wait.
+        settings: Time, number and bytes of answers to keep, and the number of calls that may wait.
         memory: The session's budget.
     """
 
@@ -52,25 +52,24 @@ class KeyedCalls:
     async def run(
         self, request: ToolCallRequest, call: Callable[[], Awaitable[ToolCallResponse]], *, until: float
     ) -> ToolCallResponse:
-        """Makes the call, or gives the answer that a call with this key had.
+        """Makes the call, or returns the answer of an earlier call with the same key.
 
-        While the first one runs, the next ones wait. What the tool made of it, a result or an error, is their answer
-        too. Where the tool did not come to an end, because the bridge refused or ended the call or its caller left, the
-        first of them makes the call, and the others go on waiting.
+        While a call with the key runs, further ones wait, and get the outcome of its tool, a result or an error. If
+        there is no outcome, because the bridge refused or ended the call or its caller left, the first of them makes
+        the call, and the others continue to wait.
 
-        What the tool made of a call is kept, except for an error that is marked retryable: that leaves the key free,
-        and the call may be tried again.
+        The outcome is kept, unless it is an error that is marked retryable: then the key is free again.
 
         Args:
-            request: The call; it has a key.
-            call: Makes it.
-            until: Time of the monotonic clock up to which to wait for calls with this key that run.
+            request: The call, with its key.
+            call: Makes the call.
+            until: Time of the monotonic clock until which to wait for a running call with this key.
 
         Raises:
             ConflictError: The key was used for another tool or other arguments (IdempotencyConflict).
-            DeadlineExceededError: The call that has this key takes too long.
+            DeadlineExceededError: The running call with this key did not end in time.
             ResourceExhaustedError: Too many calls of the session wait for one with their key.
-            ValidationError: The key cannot be used.
+            ValidationError: The key is not valid.
         """
         key = request.idempotency_key
         check_name(key, "an idempotency key")
@@ -78,7 +77,7 @@ class KeyedCalls:
         while (known := self._running.get(key) or self._answered.get(key)) is not None:
             if known.used_for != asked_for:
                 raise ConflictError(
-                    f"the idempotency key {key!r} was used for another tool or other arguments; take a new key",
+                    f"the idempotency key {key!r} was used for another tool or other arguments; use a new key",
                     error_type="IdempotencyConflict",
                 )
             answer = known.answer if isinstance(known, _Answered) else await self._outcome(known, request, until)
@@ -102,7 +101,7 @@ class KeyedCalls:
         return answer
 
     async def _outcome(self, running: _Running, request: ToolCallRequest, until: float) -> ToolCallResponse | None:
-        """Waits until the call ends; returns what the tool made of it, None where it did not come to that."""
+        """Waits until the call ends; returns the outcome of its tool, or None if there is none."""
         if self._waiting >= self._max_waiting:
             raise ResourceExhaustedError(
                 f"session {request.session_id!r} has {self._waiting:,} calls waiting for one with their idempotency "
@@ -117,7 +116,7 @@ class KeyedCalls:
         except TimeoutError:
             raise DeadlineExceededError(
                 f"{request.tool_id}: the call that has this idempotency key did not end in the "
-                f"{max(0.0, seconds):.3g} s of this one; ask again later"
+                f"{max(0.0, seconds):.3g} s of this one; call again later"
             ) from None
         finally:
             self._waiting -= 1

@@ -1,4 +1,4 @@
-"""What a hub tells of its sessions, workers, calls and runs, as messages."""
+"""Messages that describe the sessions, workers, calls and runs of a hub."""
 
 import asyncio
 import heapq
@@ -22,25 +22,25 @@ from grpc_tool_bridge.values.scalars import SCALARS
 
 M = TypeVar("M", bound=Message)
 
-# Names of tools that are told of one worker.
+# Names of tools that are listed for one worker.
 MAX_WORKER_TOOLS = 100
-# Arguments of one call, or its result; what is larger is not told.
+# Larger arguments or results of a call are left out.
 MAX_VALUE_BYTES = 64 * 1024
-# Of an answer that is read for its error, whose texts are bounded.
+# Larger answers are not read for their error, whose texts are bounded.
 MAX_ERROR_BYTES = 512 * 1024
 
 CANCELLED = "Cancelled"
 
 
 class CallIds:
-    """The ids of calls, made when somebody first asks for them, so that other calls cost nothing."""
+    """The ids of calls, assigned when they are first needed, so that other calls cost nothing."""
 
     def __init__(self) -> None:
         self._calls: WeakValueDictionary[str, HubCall] = WeakValueDictionary()
         self._last = 0
 
     def of(self, call: HubCall) -> str:
-        """Returns the id of a call; a run of an agent has its own, unless another call has that."""
+        """Returns the id of a call; for an agent run this is the run id, unless another call has it."""
         if not call.call_id:
             call_id = call.run_id
             while not call_id or self.find(call_id) is not None:
@@ -51,7 +51,7 @@ class CallIds:
         return call.call_id
 
     def find(self, call_id: str) -> HubCall | None:
-        """Returns the call that has an id; None where none has, or where it has been answered."""
+        """Returns the call with an id; None if there is none or it is over."""
         call = self._calls.get(call_id)
         return None if call is None or call.over else call
 
@@ -109,10 +109,10 @@ def ended_call_info(call: HubCall, ids: CallIds, *, ok: bool, duration_us: int, 
 
     Args:
         call: The call.
-        ids: Of all calls.
+        ids: The ids of calls.
         ok: Whether it succeeded.
-        duration_us: Microseconds that it took.
-        error: What it failed with; without a type where its caller has gone.
+        duration_us: Duration in microseconds.
+        error: Its error; without a type if its caller has gone.
     """
     info = call_info(call, ids)
     info.time_left_ms, info.duration_us = 0, duration_us
@@ -125,20 +125,20 @@ def ended_call_info(call: HubCall, ids: CallIds, *, ok: bool, duration_us: int, 
 
 
 def error_of(outcome: Any) -> pb.ErrorInfo:
-    """Finds the error in what a call ended with, as of ``CallObserver.ended``; without a type where there is none."""
+    """Returns the error in an outcome, as for ``CallObserver.ended``; without a type if there is none."""
     if isinstance(outcome, pb.ErrorInfo):
         return outcome
     if isinstance(outcome, asyncio.CancelledError):
         return pb.ErrorInfo(type=CANCELLED)
     if isinstance(outcome, BaseException):
-        # The caller is told of a fault by another way, and it is logged there.
+        # A fault is reported to the caller and logged elsewhere.
         return error_info(outcome) if isinstance(outcome, ToolBridgeError) else pb.ErrorInfo(type="InternalError")
     answer = _answer_in(outcome, MAX_ERROR_BYTES)
     return answer.error if answer is not None else pb.ErrorInfo()
 
 
 def result_of(outcome: Any) -> any_pb2.Any | None:
-    """Finds the result in what a call ended with; None where there is none, or it is large."""
+    """Returns the result in an outcome; None if there is none or it is large."""
     answer = _answer_in(outcome, MAX_VALUE_BYTES)
     if answer is None or not answer.HasField("result") or answer.result.ByteSize() > MAX_VALUE_BYTES:
         return None
@@ -147,7 +147,7 @@ def result_of(outcome: Any) -> any_pb2.Any | None:
 
 
 def without_texts(error: pb.ErrorInfo) -> pb.ErrorInfo:
-    """Leaves of an error what quotes nothing of the call: its type, where it comes from, whether to try again."""
+    """Returns the parts of an error that cannot quote the call: its type, origin and whether it is retryable."""
     origin = error.details.get("origin", "")
     return pb.ErrorInfo(type=error.type, retryable=error.retryable, details={"origin": origin} if origin else None)
 
@@ -159,7 +159,7 @@ def _answer_in(outcome: Any, max_bytes: int) -> Any:
 
 
 def _read(kind: type[M], data: bytes) -> M | None:
-    """Reads what a peer has sent; None where that cannot be, which is no business of who watches."""
+    """Reads a message of a peer; returns None if it is not valid, since a watcher need not know."""
     try:
         return read_message(kind, data, "the message")
     except Exception:  # noqa: BLE001 - the bridge's refusals, and protobuf's DecodeError
@@ -167,7 +167,7 @@ def _read(kind: type[M], data: bytes) -> M | None:
 
 
 def put_arguments(info: pb.CallInfo, request: Any) -> None:
-    """Tells the arguments of a request, unless they are large."""
+    """Adds the arguments of a request, unless they are large."""
     if request is not None and hasattr(request, "kwargs") and request.ByteSize() <= MAX_VALUE_BYTES:
         info.args.extend(request.args)
         for name, value in request.kwargs.items():
@@ -175,16 +175,16 @@ def put_arguments(info: pb.CallInfo, request: Any) -> None:
 
 
 def put_held_arguments(info: pb.CallInfo, call: HubCall) -> None:
-    """Tells the arguments of a call, where the hub still holds them as they came or they are plain scalars."""
+    """Adds the arguments of a call if the hub still holds them encoded, or if all are plain scalars."""
     held = call.forwarded.payload if call.forwarded is not None else call.prepared
     if isinstance(held, bytes):
         if held and len(held) <= MAX_VALUE_BYTES:
-            # Of the three kinds of requests, what they have in common.
+            # All three kinds of requests have these fields.
             put_arguments(info, _read(pb.ToolCallItem, held))
     elif isinstance(held, tuple):
         args, kwargs = held
         tool = call.tool.tool
-        # What the bridge itself has put among them is nobody's argument.
+        # The context, which the bridge adds, is not an argument of the caller.
         own = tool.context_parameter if tool is not None else None
         packed = [_packed(value) for value in args]
         named = {name: _packed(value) for name, value in kwargs.items() if name != own}
@@ -197,7 +197,7 @@ def put_held_arguments(info: pb.CallInfo, call: HubCall) -> None:
 
 
 def _packed(value: Any) -> any_pb2.Any | None:
-    """Writes an argument that runs no foreign code when it is written; None for any other."""
+    """Encodes an argument if that runs no foreign code; otherwise returns None."""
     if isinstance(value, any_pb2.Any):
         return value
     pack = SCALARS.get(type(value))
@@ -211,7 +211,7 @@ def _packed(value: Any) -> any_pb2.Any | None:
 
 
 def run_info(run: Run) -> pb.RunInfo:
-    """Describes a run of an agent."""
+    """Describes an agent run."""
     state = "running"
     if run.over:
         state = "done" if run.succeeded else "cancelled" if run.error_type == CANCELLED else "failed"
@@ -232,5 +232,5 @@ def _set_time(field: Timestamp, seconds: float) -> None:
 
 
 def size_of(message: Message | None) -> int:
-    """Returns the bytes of a message; 0 where there is none."""
+    """Returns the bytes of a message; 0 for None."""
     return message.ByteSize() if message is not None else 0

@@ -1,6 +1,6 @@
-"""The seams of the hub: what runs a tool, what may refuse a call, what follows calls, and what outlives the process.
+"""Interfaces of the hub: what runs a tool, authorizes a call, observes calls, and stores the state of the hub.
 
-Each is a protocol with few verbs. The hub asks nothing else of what stands behind them.
+Each is a protocol with few methods, and the hub uses no others.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Iterable
@@ -25,46 +25,45 @@ C_contra = TypeVar("C_contra", contravariant=True)
 
 
 class Cancellable(Protocol):
-    """What goes on in the background."""
+    """An operation in the background."""
 
     def cancel(self) -> object:
-        """Ends it; whoever waits for it is called back with CancelledError."""
+        """Cancels it; its callback gets a CancelledError."""
 
 
 class Abortable(Protocol):
-    """What waits for the outcome of a call."""
+    """A pending call."""
 
     @property
     def payload(self) -> bytes:
-        """The bytes of its request, where they are still held; else empty."""
+        """The bytes of its request if they are still held, else empty."""
 
     def abort(self, error: BaseException) -> None:
-        """Ends it with an error."""
+        """Ends it with ``error``."""
 
 
 class Backend(Protocol[C_contra]):
-    """Runs the calls of a tool: the functions of this process, a worker, another hub.
+    """Runs the calls of a tool: functions of this process, a worker, or another hub.
 
-    A call goes through ``prepare``, which refuses what cannot be run before the call takes a permit, and then through
-    ``call`` or ``stream``.
+    ``prepare`` refuses an invalid call before it takes a permit; then ``call`` or ``stream`` runs it.
     """
 
     def prepare(
         self, call: C_contra, request: ToolCallRequest | ToolCallItem | ToolStreamRequest, payload: bytes, size: int
     ) -> Awaitable[None] | None:
-        """Checks the request and keeps in ``call.prepared`` what is needed of it, so that nothing else holds it.
+        """Checks the request, and keeps in ``call.prepared`` what is needed of it, so that the rest can be freed.
 
         Args:
             call: The call.
-            request: What it asks for.
-            payload: The request's bytes; empty: the transport has none.
-            size: Their number; 0: not known.
+            request: The request.
+            payload: The request's bytes; empty if the transport has none.
+            size: Bytes of the request; 0 if not known.
 
         Returns:
-            None, or what to await where the request is large.
+            None, or an awaitable if the request is large.
 
         Raises:
-            ToolBridgeError: The request cannot be run.
+            ToolBridgeError: The request is not valid.
         """
 
     def call(
@@ -73,78 +72,82 @@ class Backend(Protocol[C_contra]):
         """Runs the call and fills in ``answer``: ``success`` and the result, or the error.
 
         Args:
-            call: The call; it was admitted.
+            call: The call; it has its permits.
             request: As given to ``prepare``.
-            answer: What the caller gets.
-            as_bytes: Whether the caller takes the whole answer as bytes.
+            answer: The answer to the caller.
+            as_bytes: Whether the caller accepts the whole answer as bytes.
 
         Returns:
-            What to await; it gives the serialized ToolCallResponse, where the backend has it as bytes and ``as_bytes``
-            is set; ``answer`` has only ``success`` then. Else None.
+            An awaitable of the serialized ToolCallResponse if ``as_bytes`` is set and the backend has it as bytes;
+            ``answer`` then has only ``success``. Otherwise an awaitable of None.
 
         Raises (when it is awaited):
-            BaseException: Any; it becomes the call's error.
+            BaseException: Any exception; it becomes the call's error.
         """
         ...
 
     def stream(
         self, call: C_contra, request: ToolStreamRequest, *, as_bytes: bool
     ) -> AsyncGenerator[ToolStreamChunk | bytes, None]:
-        """Runs a stream; yields its chunks but the last one.
+        """Runs a stream; yields all chunks except the last.
 
-        The last one is made by the hub, unless the backend puts it into ``call.last_chunk``, and its error, if it is
-        one, into ``call.error``.
+        The hub creates the last chunk, unless the backend sets ``call.last_chunk`` and, if the stream failed,
+        ``call.error``.
 
         Raises:
-            BaseException: Any; the stream ends with it.
+            BaseException: Any exception; it becomes the stream's error.
         """
 
     def try_call(self, call: C_contra, request: ToolCallRequest, payload: bytes, done: Done) -> Cancellable | None:
-        """Starts a call that is called back, where it need not wait for anything but its outcome.
+        """Starts a call that reports to a callback, if it has to wait only for its outcome.
 
         Args:
-            call: The call; it was admitted, and nobody prepared it.
-            request: What it asks for.
+            call: The call; it has its permits, but is neither prepared nor counted.
+            request: The request.
             payload: The request's bytes.
-            done: Called once, and not before this returns: with an object that has ``success`` and ``data``, the
-                serialized ToolCallResponse; or with the error.
+            done: Called once, after this method has returned: with an object that has ``success`` and ``data`` (the
+                serialized ToolCallResponse), or with the error.
 
         Returns:
-            What ends it; None where the call cannot go this way, and nothing has happened.
+            A handle that cancels the call; None if the call cannot be run this way, and nothing was started.
 
         Raises:
-            ToolBridgeError: The request cannot be run.
+            ToolBridgeError: The request is not valid.
         """
 
 
 class Authorizer(Protocol):
-    """Decides whether a call may be made. There is none by default: everybody may call what their session sees."""
+    """Decides whether a call is allowed. Without one, every caller may call every tool that its session sees."""
 
     def authorize(self, call: Any, context: RequestContext) -> None:
-        """Lets a call pass, or raises AccessError. ``call`` has ``session`` and ``tool``, ``context`` its principal."""
+        """Returns if a call is allowed; ``call`` has ``session`` and ``tool``, ``context`` has the principal.
+
+        Raises:
+            AccessError: The call is not allowed.
+        """
 
 
 class Tracer(Protocol):
-    """Follows calls: each that was opened, its nested ones and agents' runs included. There is none by default."""
+    """Observes every call, including nested calls and agent runs. There is none by default."""
 
     def begin(self, call: Any, context: RequestContext) -> None:
-        """Called when a call was opened; it waits for its permits next."""
+        """Called when a call is counted. Most calls acquire their permits after that."""
 
     def end(self, call: Any, *, ok: bool, duration_us: int) -> None:
-        """Called once for each call that began, with its outcome and the microseconds that it took."""
+        """Called once for each call that began, with its outcome and its duration in microseconds."""
 
 
 class CallObserver(Protocol):
-    """Is told more of calls than a tracer, while somebody watches them. There is none otherwise."""
+    """Receives more details of calls than a tracer. It is set only while the hub is watched."""
 
     def started(self, call: Any, request: Any) -> None:
-        """Called when a call was opened; ``request`` is what it asks for, None where that is not known."""
+        """Called when a call is counted; ``request`` is None if it is not known."""
 
     def moved(self, call: Any) -> None:
-        """Called when a call begins to wait, has waited, or was given to a worker."""
+        """Called when a call begins to wait, stops waiting, or is sent to a worker."""
 
     def told(self, call: Any, event: Progress | LogRecord) -> None:
-        """Called with what its tool reports on the way; from any thread."""
+        """Called with progress and log records of its tool; from any thread."""
 
     def ended(self, call: Any, *, ok: bool, duration_us: int, outcome: Any) -> None:
         """Called once for each call that began.
@@ -152,9 +155,9 @@ class CallObserver(Protocol):
         Args:
             call: The call.
             ok: Whether it succeeded.
-            duration_us: Microseconds that it took.
-            outcome: What has ``result`` and ``error``; the bytes of a ToolCallResponse; the ErrorInfo or the exception
-                that it ended with; or None, where that is not known.
+            duration_us: Duration in microseconds.
+            outcome: A message with ``result`` and ``error``; the bytes of a ToolCallResponse; the ErrorInfo or the
+                exception that ended the call; or None if it is not known.
         """
 
 
@@ -164,9 +167,9 @@ class Record:
 
     Attributes:
         kind: "session-created", "session-ended", "variable-set" or "variable-deleted".
-        session_id: Whose state.
-        name: Of the variable; empty for a session.
-        value: What is there now, a Session or a Variable; None where it is gone.
+        session_id: The session.
+        name: The variable's name; empty for a session.
+        value: The new state, a Session or a Variable; None if it was deleted.
     """
 
     kind: str
@@ -176,13 +179,16 @@ class Record:
 
 
 class Journal(Protocol):
-    """Keeps the hub's state beyond its process. There is none by default: what the hub holds ends with it.
+    """Stores the hub's state beyond the life of its process. There is none by default.
 
-    Sessions stay the working set in memory; a journal is told of each change, in order.
+    Sessions are still served from memory; a journal receives each change, in order, once it is in effect.
     """
 
     def append(self, record: Record) -> None:
-        """Takes a change; called in the event loop, so that it must not block."""
+        """Records a change.
+
+        It is called in the event loop, so it must not block. Nor may it raise: the change is not undone.
+        """
 
     def replay(self) -> Iterable[Record]:
-        """Gives back the changes that make the present state, in order."""
+        """Returns the changes that lead to the current state, in order."""

@@ -1,4 +1,4 @@
-"""Limits: places for calls at once, and calls in a minute."""
+"""Limits: concurrent calls, and calls per minute."""
 
 import asyncio
 import time
@@ -8,12 +8,12 @@ from grpc_tool_bridge.errors import ResourceExhaustedError
 
 
 class ConcurrencyLimiter:
-    """So many calls at once; more wait in the order in which they came.
+    """Limits concurrent calls; further calls wait in the order in which they came.
 
     Args:
-        capacity: Calls at once.
-        max_waiting: Calls that may wait; more are refused.
-        owner: Whose places these are, for the text of the refusal.
+        capacity: Permits, and so concurrent calls.
+        max_waiting: Calls that may wait; further ones are refused.
+        owner: Whose limit it is, for error texts.
     """
 
     __slots__ = ("_waiting", "capacity", "max_waiting", "owner", "used")
@@ -23,15 +23,15 @@ class ConcurrencyLimiter:
         self.max_waiting = max_waiting
         self.owner = owner
         self.used = 0
-        # In the order in which they came; one may leave from anywhere.
+        # In the order in which they came; a cancelled one is removed from any position.
         self._waiting: OrderedDict[asyncio.Future[None], None] | None = None
 
     def __str__(self) -> str:
-        return f"a place ({self.owner} runs {self.capacity:,} at once)"
+        return f"a permit ({self.owner} runs {self.capacity:,} at once)"
 
     @property
     def waiting(self) -> int:
-        """Calls that wait for a place."""
+        """Calls that wait for a permit."""
         return len(self._waiting) if self._waiting else 0
 
     @property
@@ -40,17 +40,17 @@ class ConcurrencyLimiter:
         return self.used >= self.capacity or bool(self._waiting)
 
     def try_acquire(self) -> bool:
-        """Takes a place, where one is free and nobody waits for it."""
+        """Takes a permit if one is free and no call waits for it; returns whether it did."""
         if self.used < self.capacity and not self._waiting:
             self.used += 1
             return True
         return False
 
     async def acquire(self) -> None:
-        """Takes a place, waiting for it behind those who came before.
+        """Takes a permit, after the calls that already wait.
 
         Raises:
-            ResourceExhaustedError: Too many wait already.
+            ResourceExhaustedError: Too many calls wait already.
         """
         if self.try_acquire():
             return
@@ -62,35 +62,35 @@ class ConcurrencyLimiter:
                 "which is its limit; call again later",
                 details={"retry_after": "1"},
             )
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[place] = None
+        permit: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[permit] = None
         try:
-            await place
+            await permit
         except asyncio.CancelledError:
-            # The place may have been handed over in the same turn of the loop as the cancellation.
-            if place.done() and not place.cancelled():
+            # The permit may have been granted in the same turn of the loop as the cancellation.
+            if permit.done() and not permit.cancelled():
                 self.release()
             else:
-                # Unless ``release`` has passed it over already.
-                self._waiting.pop(place, None)
+                # ``release`` may have removed it already.
+                self._waiting.pop(permit, None)
             raise
 
     def release(self) -> None:
-        """Gives a place back, or on to the first that waits."""
+        """Returns a permit, or grants it to the first call that waits."""
         waiting = self._waiting
         while waiting:
-            place, _ = waiting.popitem(last=False)
-            if not place.done():
-                place.set_result(None)
+            permit, _ = waiting.popitem(last=False)
+            if not permit.done():
+                permit.set_result(None)
                 return
         self.used -= 1
 
 
 class RateLimit:
-    """So many calls in a minute: a bucket that refills evenly and holds one minute's calls.
+    """Limits calls per minute: a token bucket that refills evenly and holds one minute's calls.
 
     Args:
-        per_minute: Calls in a minute.
+        per_minute: Calls per minute.
     """
 
     __slots__ = ("_filled_at", "_level", "per_minute")
@@ -104,7 +104,7 @@ class RateLimit:
         """Counts one call.
 
         Raises:
-            ResourceExhaustedError: The minute's calls are used up; ``retry_after`` says when the next is free.
+            ResourceExhaustedError: The limit is exceeded; ``retry_after`` is in seconds.
         """
         now = time.monotonic()
         rate = self.per_minute / 60.0

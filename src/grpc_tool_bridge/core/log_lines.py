@@ -1,4 +1,4 @@
-"""The lines of the bridge's log, and what tools report, brought from any thread into the event loop of a hub."""
+"""Passes log records and reports of tools from any thread to the event loop of a hub."""
 
 import asyncio
 import logging
@@ -13,20 +13,20 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS
 
 LOGGER = "grpc_tool_bridge"
-# Lines of tools come by another way, with their call, whether this process writes them to its log or not.
+# Records of tools arrive through ``LogLines.take``, with their call, even if this process does not log them.
 _OF_TOOLS = f"{LOGGER}.tool"
 
 MAX_MESSAGE_CHARS = 4_096
-# Lines that wait for the event loop; the oldest give way.
+# Records that wait for the event loop; beyond this, the oldest are dropped.
 MAX_WAITING = 1_000
 
 
 class LogLines:
-    """Brings lines and reports into the event loop while somebody watches.
+    """Passes log records and reports to the event loop while the hub is watched.
 
     Args:
-        take: Called in the event loop with each line, and with each call whose tool has reported progress.
-        lose: Called there with the number of those that gave way to others.
+        take: Called in the event loop with each record, and with each call whose tool has reported progress.
+        lose: Called there with the number of dropped ones.
     """
 
     def __init__(self, take: Callable[[LogRecord | HubCall], None], lose: Callable[[int], None]) -> None:
@@ -38,11 +38,11 @@ class LogLines:
         self._waiting: deque[LogRecord | HubCall] = deque(maxlen=MAX_WAITING)
         self._lost = 0
         self._scheduled = threading.Event()
-        # Set in the thread that hands lines on: what that itself logs is not told, or it would never end.
+        # Set in the thread that hands records on: what it logs itself is ignored, or that would never end.
         self._handing_on = threading.local()
 
     def follow(self, *, on: bool) -> None:
-        """Begins or ends to follow the log; called in the event loop, or once that has ended."""
+        """Starts or stops following the log; called in the event loop, or after it has ended."""
         self._loop = running_loop()
         if on is not self._follows:
             self._follows = on
@@ -50,11 +50,11 @@ class LogLines:
             (logger.addHandler if on else logger.removeHandler)(self._handler)
 
     def take(self, event: Progress | LogRecord, call: HubCall) -> None:
-        """Takes what the tool of ``call`` reports; from any thread, never blocking."""
+        """Takes a report of the tool of ``call``; from any thread, without blocking."""
         if isinstance(event, Progress):
             self._add(call)
             return
-        # The event itself may be on its way to the caller.
+        # The event itself may still be sent to the caller.
         line = LogRecord()
         line.CopyFrom(event)
         line.fields["session_id"] = call.session.id
@@ -70,7 +70,7 @@ class LogLines:
             try:
                 self._loop.call_soon_threadsafe(self._hand_on)
             except RuntimeError:
-                # The loop is closed: nobody watches any more.
+                # The loop is closed, so there is no watcher.
                 self._waiting.clear()
 
     def _hand_on(self) -> None:
@@ -81,13 +81,13 @@ class LogLines:
             self._lose(lost)
         moved: set[HubCall] = set()
         try:
-            # Those that come meanwhile are handed on in another turn.
+            # Those that arrive meanwhile are handed on in another turn.
             for _ in range(len(self._waiting)):
                 report = self._waiting.popleft()
                 if isinstance(report, LogRecord):
                     self._take(report)
                 elif report not in moved:
-                    # It is told as it is now, once.
+                    # Once is enough, since its current state is reported.
                     moved.add(report)
                     self._take(report)
         finally:
@@ -95,10 +95,10 @@ class LogLines:
 
 
 class _Handler(logging.Handler):
-    """Makes a line of each record of the bridge's log.
+    """Converts the records of the bridge's log to messages.
 
     Args:
-        take: Called with each.
+        take: Called with each message.
     """
 
     def __init__(self, take: Callable[[LogRecord], None]) -> None:
@@ -106,12 +106,12 @@ class _Handler(logging.Handler):
         self._take_line = take
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Takes a record."""
+        """Converts a record."""
         if record.name == _OF_TOOLS:
             return
         try:
             message = record.getMessage()
-        except Exception:  # noqa: BLE001 - it may be of anything; the log's own handlers say what is wrong
+        except Exception:  # noqa: BLE001 - its arguments may raise anything; the log's own handlers report it
             message = "a line that cannot be formatted"
         line = LogRecord(
             level=_level(record.levelno),

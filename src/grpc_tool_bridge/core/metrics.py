@@ -1,4 +1,4 @@
-"""What the hub counts: calls, errors and how long they took."""
+"""The metrics of the hub: calls, errors and durations."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
@@ -11,14 +11,14 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import MetricHistogram, MetricsResp
 BOUNDS_MS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
 _BOUNDS_US = tuple(bound * 1_000 for bound in BOUNDS_MS)
 
-# Tools come and go with sessions; their counts are kept for so many names.
+# Tools come and go with sessions; counts are kept for this many names.
 MAX_TOOLS = 10_000
-# Names that end in a star in one question; every metric is compared with each.
+# Names ending in a star in one request; every metric is compared with each of them.
 MAX_PREFIXES = 100
 
 
 class ToolMetrics:
-    """Counts of one tool."""
+    """The metrics of one tool."""
 
     __slots__ = ("_buckets", "active", "calls", "errors", "total_us")
 
@@ -38,21 +38,21 @@ class ToolMetrics:
         self._buckets[bisect_left(_BOUNDS_US, duration_us)] += 1
 
     def write_histogram(self, message: MetricHistogram) -> None:
-        """Writes the histogram of durations in milliseconds."""
+        """Fills in the histogram of durations in milliseconds."""
         message.count, message.sum = self.calls, self.total_us / 1_000
         for bound, count in zip((*BOUNDS_MS, float("inf")), self._buckets, strict=True):
             message.buckets.add(upper_bound=bound, count=count)
 
 
 class Metrics:
-    """Counts of the whole hub, by tool."""
+    """The metrics of the whole hub, by tool."""
 
     def __init__(self) -> None:
         self._tools: dict[str, ToolMetrics] = {}
         self._others = ToolMetrics()
 
     def of_tool(self, name: str) -> ToolMetrics:
-        """Returns the counts of the tools of this name; past the bound all further names share one."""
+        """Returns the metrics of the tools with this name; beyond ``MAX_TOOLS`` names, further ones share an object."""
         known = self._tools.get(name)
         if known is None:
             if len(self._tools) >= MAX_TOOLS:
@@ -61,14 +61,14 @@ class Metrics:
         return known
 
     async def snapshot(self, hub: Mapping[str, int | float | str], names: Iterable[str] = ()) -> MetricsResponse:
-        """Makes the metrics as messages; where there are many, others have their turn meanwhile.
+        """Returns the metrics as messages; yields to other tasks if there are many.
 
         Args:
             hub: The hub's own metrics.
-            names: Which; a name that ends in "*" stands for all that begin so; empty: all.
+            names: The names of the wanted metrics; a final "*" matches any ending; empty: all.
 
         Returns:
-            ``hub.…`` as given, and of each tool ``tool.<name>.calls``, ``.errors``, ``.active`` and ``.duration_ms``.
+            ``hub.…`` as given, and for each tool ``tool.<name>.calls``, ``.errors``, ``.active`` and ``.duration_ms``.
         """
         wanted = _Wanted(names)
         response = MetricsResponse()
@@ -91,14 +91,14 @@ class Metrics:
 
 
 class _Wanted:
-    """The metrics that a caller names; its star is no pattern, which could take any time to compare."""
+    """The metrics that a caller names. A star is allowed only at the end: a pattern could take long to match."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(names)
         self._prefixes = tuple(name[:-1] for name in self._names if name.endswith("*"))
         if len(self._prefixes) > MAX_PREFIXES:
             raise ValidationError(
-                f"{len(self._prefixes):,} metric names end in '*'; at most {MAX_PREFIXES} may: ask for all instead"
+                f"{len(self._prefixes):,} metric names end in '*'; at most {MAX_PREFIXES} may: request all instead"
             )
 
     def __contains__(self, name: str) -> bool:

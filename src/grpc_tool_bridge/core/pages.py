@@ -1,7 +1,7 @@
-"""Lists that are read page by page while their entries come and go.
+"""Lists that are read page by page while entries are added and removed.
 
-A page goes on after the last entry of the page before, by its place in the order. So an entry that is there all the
-time is listed exactly once, whatever comes and goes meanwhile.
+A page continues after the last entry of the page before, by its position in the order. So an entry that exists all the
+time is listed exactly once.
 """
 
 import base64
@@ -20,25 +20,25 @@ from grpc_tool_bridge.rpc.bounds import shown
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
-# Where an entry is in the order of its list: a number and a text, which tells apart those of one number.
-Place = tuple[float, str]
+# The position of an entry in its list: a number, and a text to order entries with the same number.
+Position = tuple[float, str]
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1_000
-# Of the entries of one page, which are at least one: so a client counts fewer nodes than an answer may have.
+# Of the entries of one page, unless it has only one: so an answer has fewer nodes than a client accepts.
 MAX_PAGE_BYTES = 1024 * 1024
 
-# Entries that are kept while the first of them are looked for, for each that is wanted.
+# While the first entries are searched for, this many are held for each that is wanted.
 _KEPT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[M]):
-    """Some of the entries, in their order.
+    """One page of a list.
 
     Attributes:
-        entries: These.
-        next_token: Asks for those that follow; empty: there are none.
+        entries: Its entries, in order.
+        next_token: The token of the next page; empty on the last page.
     """
 
     entries: list[M]
@@ -47,36 +47,37 @@ class Page(Generic[M]):
 
 async def page_of(
     entries: Iterable[T],
-    place: Callable[[T], Place],
+    position: Callable[[T], Position],
     write: Callable[[T], M | None],
     *,
     what: str,
     token: str,
     size: int,
 ) -> Page[M]:
-    """Takes one page of a list; of a long one in slices, between which others have their turn.
+    """Returns one page of a list; yields to other tasks if the list is long.
 
     Args:
-        entries: All of the list, in any order; it does not mind what changes between two of them.
-        place: Gives the place of an entry, which no other has and which stays the same.
-        write: Makes what is told of an entry; None where it is gone by now.
-        what: Names the list, in its tokens.
-        token: What the page before gave; empty: the first page.
-        size: Entries at most; 0: 100; over 1,000 it is 1,000.
+        entries: The whole list, in any order; it may change while it is iterated.
+        position: Returns the position of an entry, which must be unique and never change.
+        write: Returns the message for an entry; None if the entry is gone.
+        what: The name of the list, for its tokens.
+        token: ``next_token`` of the page before; empty: the first page.
+        size: Maximum number of entries; 0: 100; capped at 1,000.
 
     Raises:
-        ValidationError: The token or the size is none.
+        ValidationError: The token or the size is not valid.
     """
     if size < 0:
         raise ValidationError(
-            f"page_size is {size}; it is 0 (the default, {DEFAULT_PAGE_SIZE}) or more", details={"field": "page_size"}
+            f"page_size must be 0 (the default, {DEFAULT_PAGE_SIZE}) or more, not {size}",
+            details={"field": "page_size"},
         )
     size = min(size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
     turns = Turns()
-    first = await _first(entries, place, size + 1, _read(token, what) if token else None, turns)
+    first = await _first(entries, position, size + 1, _read(token, what) if token else None, turns)
     written: list[M] = []
     room = MAX_PAGE_BYTES
-    last: Place | None = None
+    last: Position | None = None
     for at, entry in first:
         message = write(entry)
         room -= message.ByteSize() if message is not None else 0
@@ -91,13 +92,13 @@ async def page_of(
 
 
 async def _first(
-    entries: Iterable[T], place: Callable[[T], Place], count: int, after: Place | None, turns: Turns
-) -> list[tuple[Place, T]]:
-    """Finds the first ``count`` entries whose place is behind ``after``."""
-    found: list[tuple[Place, T]] = []
-    end: Place | None = None
+    entries: Iterable[T], position: Callable[[T], Position], count: int, after: Position | None, turns: Turns
+) -> list[tuple[Position, T]]:
+    """Finds the first ``count`` entries after the position ``after``."""
+    found: list[tuple[Position, T]] = []
+    end: Position | None = None
     for entry in entries:
-        at = place(entry)
+        at = position(entry)
         if (after is None or at > after) and (end is None or at < end):
             found.append((at, entry))
             if len(found) >= _KEPT * count:
@@ -110,20 +111,20 @@ async def _first(
     return found[:count]
 
 
-def _write(what: str, place: Place) -> str:
-    return base64.urlsafe_b64encode(json.dumps([what, *place]).encode()).decode()
+def _write(what: str, position: Position) -> str:
+    return base64.urlsafe_b64encode(json.dumps([what, *position]).encode()).decode()
 
 
-def _read(token: str, what: str) -> Place:
+def _read(token: str, what: str) -> Position:
     try:
         read: Any = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
         name, number, text = read
-        # Anything else is not what this list gave.
+        # Any other token is not from this list.
         if name == what and type(number) in (int, float) and type(text) is str:
             return float(number), text
     except (ValueError, TypeError, OverflowError, RecursionError):
         pass
     raise ValidationError(
-        f"page_token {shown(token)} is none that the list of {what} gave; begin with the first page, by an empty one",
+        f"page_token {shown(token)} is not from the list of {what}; begin at the first page, with an empty page_token",
         details={"field": "page_token"},
     )

@@ -1,4 +1,4 @@
-"""A tool as the hub holds it: its spec, its function where it is local, its limits."""
+"""Registered tools: the spec, the function if the tool is local, the backend and the limits."""
 
 import hashlib
 from collections import Counter
@@ -28,22 +28,22 @@ from grpc_tool_bridge.tools.spec_arguments import read_arguments
 from grpc_tool_bridge.tools.spec_checks import SpecCheck
 from grpc_tool_bridge.tools.tool import Tool, as_tool
 
-# A tool is described by one message, which has to fit into a page of a list; and nobody writes so much by hand.
+# A spec has to fit into a page of a list; no spec written by hand comes near this.
 MAX_SPEC_BYTES = 1024 * 1024
 
-# What a tool takes beside its spec, roughly.
+# Memory of a tool besides its spec, roughly.
 TOOL_BYTES = 2_048
 
 
 class Prepared(NamedTuple):
-    """A tool that was looked at and may be registered.
+    """A checked tool, ready to be registered.
 
     Attributes:
-        spec: Its description.
-        tool: Runs it in the hub; None where somebody else does.
-        check: Checks the arguments of a call that somebody else runs.
-        size: Bytes that it counts for.
-        schema: A digest of what replicas have to share.
+        spec: Its spec.
+        tool: The local tool; None if a worker runs it.
+        check: Checks the arguments of a call for a worker.
+        size: Bytes charged for it.
+        schema: A digest that must be equal for all workers that offer it.
     """
 
     spec: ToolSpec
@@ -55,7 +55,7 @@ class Prepared(NamedTuple):
 
 ToolSource = Tool | Callable[..., Any] | ToolSpec | Prepared
 
-# Calls of one tool that may wait for a place, over all sessions; each session has a bound of its own below it.
+# Calls of one tool that may wait for a permit, over all sessions; each session has a lower limit of its own.
 MAX_TOOL_WAITING = 100_000
 
 
@@ -63,19 +63,19 @@ class RegisteredTool:
     """A tool in the registry.
 
     Attributes:
-        spec: Its description.
+        spec: Its spec.
         id, name: From the spec.
-        tool: The local tool; None where somebody else runs it.
-        revision: Of its registration.
+        tool: The local tool; None if a worker runs it.
+        revision: The revision of its registration.
         timeout: Seconds that a call may take; None: no limit of its own.
-        limiter: Its calls at once; None: no limit.
-        rate: Calls in a minute; None: no limit.
-        metrics: Its counts; set by the registry.
-        check: Checks the arguments of a call that somebody else runs, as far as its spec tells.
-        backend: What runs it; None: the function of this process that ``tool`` is.
+        limiter: Limits concurrent calls; None: no limit.
+        rate: Limits calls per minute; None: no limit.
+        metrics: Its metrics; set by the registry.
+        check: Checks the arguments of a call for a worker against the spec.
+        backend: Runs its calls; None if ``tool`` runs in this process.
         session_id: The session that sees it; empty: every session.
-        size: Bytes that it counts for.
-        schema: A digest of what replicas have to share.
+        size: Bytes charged for it.
+        schema: A digest that must be equal for all workers that offer it.
     """
 
     __slots__ = (
@@ -118,10 +118,10 @@ class RegisteredTool:
 
 
 class _Nobody:
-    """Runs what no worker offers: it refuses each call."""
+    """The backend of a tool that no worker offers: it refuses every call."""
 
     def prepare(self, call: Any, request: Any, payload: bytes, size: int) -> None:
-        """Checks the arguments as far as the spec tells."""
+        """Checks the arguments against the spec."""
         del payload, size
         call.tool.check(request)
 
@@ -141,7 +141,7 @@ class _Nobody:
 
 
 def nobody_runs(name: str) -> UnavailableError:
-    """Makes the error for a tool that no worker offers."""
+    """Returns the error for a tool that no worker offers."""
     return UnavailableError(f"no worker runs {name} now; start one that offers it, or call again later")
 
 
@@ -159,17 +159,17 @@ def register_in(
 
     Args:
         known: The scope's tools by id; the new ones are added.
-        sources: Functions, tools, specs of tools that somebody else runs, or of pipelines, which the hub runs.
-        settings: Limits of tools that set none.
+        sources: Functions, tools, or specs: of tools that workers run, or of pipelines, which the hub runs.
+        settings: Has the default limits of tools.
         revisions: Numbers the change.
-        scope: The scope's name, for the texts of errors.
-        bounds: How many tools the scope may have, and of how many bytes; None: no limit.
-        replaced: Tools of the scope that give way to the new ones.
+        scope: The scope's name, for error texts.
+        bounds: Limits on the number and bytes of tools; None: no limits.
+        replaced: Tools of the scope that the new ones replace.
 
     Raises:
         AlreadyExistsError: Two tools of the scope would share a name or an id.
-        ValidationError: A name or an id cannot be used.
-        ResourceExhaustedError: The scope would have too many.
+        ValidationError: A tool is not valid, as for ``prepare``.
+        ResourceExhaustedError: The scope would have too many tools.
     """
     resolved = [prepare(source) for source in sources]
     gone = set(replaced)
@@ -196,13 +196,13 @@ def register_in(
 
 @dataclass(frozen=True, slots=True)
 class ScopeBounds:
-    """What the tools of one scope may take, and what is left for all scopes of a hub.
+    """The limits on the tools of one scope, and on those of all scopes of a hub.
 
     Attributes:
-        count, count_setting: Tools, and the name of the setting that says so.
-        size, size_setting: Bytes of them, likewise.
-        others: Bytes of the tools of all other scopes.
-        all_size: Bytes of all tools of a hub.
+        count, count_setting: Number of tools, and the name of its setting.
+        size, size_setting: Bytes of tools, and the name of its setting.
+        others: Bytes that the tools of all other scopes take.
+        all_size: Limit on the bytes of all tools of a hub.
     """
 
     count: int
@@ -213,7 +213,7 @@ class ScopeBounds:
     all_size: int
 
     def check(self, scope: str, kept: Sequence[RegisteredTool], added: Sequence[Prepared]) -> None:
-        """Refuses what would be too much.
+        """Checks that a scope stays within its limits.
 
         Raises:
             ResourceExhaustedError: There would be too many tools, or too many bytes of them.
@@ -237,7 +237,7 @@ class ScopeBounds:
 
 
 def tool_not_found(tool_id: str, scope: str, ids: Collection[str]) -> NotFoundError:
-    """Makes the error for a tool that is not there, with the ids that look like it."""
+    """Returns the error for an unknown tool, with similar ids."""
     close = near_names(tool_id, ids)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
     if len(tool_id) > MAX_TOOL_NAME_CHARS:
@@ -250,20 +250,20 @@ def _pass(_: Any) -> None:
 
 
 def prepare(source: ToolSource) -> Prepared:
-    """Looks at a tool that is to be registered.
+    """Checks a tool before it is registered.
 
     Raises:
-        ValidationError: A name, an id or a limit cannot be used, or what it says of the arguments; or it is too large.
+        ValidationError: A name, an id, a limit or an argument of its spec is not valid, or the spec is too large.
     """
     return source if isinstance(source, Prepared) else _prepared(*resolve(source))
 
 
 async def prepare_all(specs: Sequence[ToolSpec]) -> list[Prepared]:
-    """Looks at many tools; others have their turn meanwhile.
+    """Checks many tools; yields to other tasks meanwhile.
 
     Raises:
         AlreadyExistsError: Two of them share a name or an id.
-        ValidationError: As of ``prepare``.
+        ValidationError: As for ``prepare``.
     """
     for what, texts in (("name", [spec.name for spec in specs]), ("id", [spec.tool_id or spec.name for spec in specs])):
         if len(set(texts)) < len(texts):
@@ -295,7 +295,7 @@ def _too_large(name: str, size: int) -> ValidationError:
 
 
 def _schema(spec: ToolSpec) -> bytes:
-    """Digests what replicas have to share: all but the texts for readers."""
+    """Returns a digest of the spec without its description and examples, in which workers may differ."""
     bare = ToolSpec()
     bare.CopyFrom(spec)
     for name in ("description", "examples"):
@@ -304,10 +304,10 @@ def _schema(spec: ToolSpec) -> bytes:
 
 
 def resolve(source: Tool | Callable[..., Any] | ToolSpec) -> tuple[ToolSpec, Tool | None]:
-    """Makes of a source the spec to register, and the tool where the hub itself runs it.
+    """Returns the spec to register and, if the hub runs it, the tool.
 
     Raises:
-        ValidationError: A name, an id or a limit cannot be used, or what it says of the arguments; or it is too large.
+        ValidationError: As for ``prepare``.
     """
     if not isinstance(source, ToolSpec):
         tool = as_tool(source)
@@ -326,9 +326,9 @@ def resolve(source: Tool | Callable[..., Any] | ToolSpec) -> tuple[ToolSpec, Too
             )
     limits = spec.limits
     if min(limits.timeout_ms, limits.max_concurrent_calls, limits.rate_limit_per_minute, limits.max_memory_bytes) < 0:
-        raise ValidationError(f"tool {spec.name!r}: limits are 0 (none) or more")
+        raise ValidationError(f"tool {spec.name!r}: limits must be 0 (none) or more")
     if spec.type == ToolType.COMPOSITE and PIPELINE_KEY in spec.metadata:
-        # Before anything is made of them: thousands of inputs of a pipeline would hold up the hub.
+        # First, since a pipeline with thousands of inputs would block the hub.
         read_arguments(spec)
         composite = pipeline_of(spec)
         return composite.spec, composite

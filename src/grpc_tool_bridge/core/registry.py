@@ -1,4 +1,4 @@
-"""Which tools a session sees: the hub's and its own, its own first."""
+"""The tools that a session sees: its own and the hub's, its own first."""
 
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,18 +15,18 @@ from grpc_tool_bridge.errors.near_names import MAX_NAMES
 
 _NONE: dict[str, RegisteredTool] = {}
 
-# Two views, and what has changed from the one to the other.
+# Two views, and the changes from the first to the second.
 _News = tuple[Mapping[str, RegisteredTool], Mapping[str, RegisteredTool], Sequence[tuple[str, RegisteredTool]]]
 
 
 @dataclass(frozen=True, slots=True)
 class ToolChange:
-    """One change of what a session sees.
+    """One change of the tools that a session sees.
 
     Attributes:
-        operation: "added", "changed", "removed", or "reset": the present tools follow as "added".
+        operation: "added", "changed", "removed", or "reset": the current tools follow as "added".
         tool: The tool; None for a reset.
-        revision: What a reader knows who has read so far, and can go on from.
+        revision: The revision from which a watch can resume after this change.
     """
 
     operation: str
@@ -38,8 +38,8 @@ class ToolRegistry:
     """The tools of a hub and of its sessions.
 
     Args:
-        store: The sessions; a store of its own where not given.
-        metrics: Counts by tool.
+        store: The sessions; None: a new store.
+        metrics: Metrics by tool; None: new metrics.
     """
 
     def __init__(self, store: SessionStore | None = None, metrics: Metrics | None = None) -> None:
@@ -47,10 +47,10 @@ class ToolRegistry:
         self._metrics = metrics or Metrics()
         self._global_revision = 0
         self._global_removed_at = 0
-        # The hub's tools by name, made when first asked for: sessions with none of their own share it, and so do the
-        # watches of them.
+        # The hub's tools by name, built when first needed; shared by sessions without tools of their own and by their
+        # watches.
         self._shared: Mapping[str, RegisteredTool] | None = None
-        # By session: most changes are of one session only, and thousands may be watched.
+        # By session, since most changes concern one session and thousands may be watched.
         self._waiters: WeakKeyDictionary[Session, Notifier] = WeakKeyDictionary()
         self._closed: ToolBridgeError | None = None
         self._last_news: _News | None = None
@@ -62,16 +62,17 @@ class ToolRegistry:
 
         Args:
             session_id: The session that sees them; empty: every session.
-            tools: Functions, tools, or specs of tools that somebody else runs.
-            replaced: Tools of the same scope that give way to them.
+            tools: Functions, tools, or specs of tools that workers run.
+            replaced: Tools of the same scope that they replace.
 
         Returns:
-            The tools as registered, in their order.
+            The registered tools, in order.
 
         Raises:
             SessionError: There is no such session.
             AlreadyExistsError: A name or an id is taken in this scope.
-            ValidationError: A name cannot be used.
+            ValidationError: A tool is not valid.
+            ResourceExhaustedError: The scope would have too many tools.
         """
         if session_id:
             added = self.store.add_tools(session_id, tools, replaced=replaced)
@@ -87,7 +88,7 @@ class ToolRegistry:
         return added
 
     def unregister(self, session_id: str, tool_ids: Collection[str]) -> list[str]:
-        """Removes tools of one scope, those of ``tool_ids`` that are there; returns their ids."""
+        """Removes the tools of one scope with these ids, and returns the ids of those that existed."""
         session = self.store.find(session_id) if session_id else None
         tools = self.store.tools if session is None else session.tools or _NONE
         taken = [tool for tool_id in tool_ids if (tool := tools.pop(tool_id, None)) is not None]
@@ -103,7 +104,7 @@ class ToolRegistry:
         return [tool.id for tool in taken]
 
     def own(self, session_id: str) -> Mapping[str, RegisteredTool]:
-        """Returns the tools of one scope by id: those of a session, or of an empty id the hub's; nobody changes them.
+        """Returns the tools of a session by id, or the hub's if the id is empty. The result must not be changed.
 
         Raises:
             SessionError: There is no such session.
@@ -111,7 +112,7 @@ class ToolRegistry:
         return self.store.find(session_id).tools or _NONE if session_id else self.store.tools
 
     def is_gone(self, tool: RegisteredTool) -> bool:
-        """Tells whether a tool of a worker is registered no more."""
+        """Returns whether a tool is no longer registered."""
         try:
             session = self.store.peek(tool.session_id) if tool.session_id else None
         except SessionError:
@@ -120,7 +121,7 @@ class ToolRegistry:
         return tools.get(tool.id) is not tool
 
     def drop(self, tools: Iterable[RegisteredTool]) -> None:
-        """Removes tools, where they are still there, as one change of each scope."""
+        """Removes those of the tools that are still registered, as one change of each scope."""
         by_scope: defaultdict[str, list[str]] = defaultdict(list)
         for tool in tools:
             if not self.is_gone(tool):
@@ -131,10 +132,10 @@ class ToolRegistry:
     # ------------------------------------------------------------------------------------------- what is seen
 
     def find(self, session: Session, tool_id: str) -> RegisteredTool:
-        """Returns the tool that a call of the session means.
+        """Returns the tool that a session sees under an id.
 
         Raises:
-            NotFoundError: It sees none of this id.
+            NotFoundError: The session does not see a tool with this id.
         """
         tool = self.store.tool_of(session, tool_id)
         if tool is None:
@@ -142,24 +143,24 @@ class ToolRegistry:
         return tool
 
     def not_found(self, session: Session, tool_id: str) -> NotFoundError:
-        """Makes the error for a tool that a session does not see; it names those that are called nearly so."""
+        """Returns the error for a tool that a session does not see; it suggests tools with similar ids."""
         count = len(self.store.tools) + len(session.tools or ())
         ids = {tool.id for tool in self.visible(session)} if count <= MAX_NAMES else ()
         return tool_not_found(tool_id, f"session {session.id!r}", ids)
 
     def visible(self, session: Session | None) -> list[RegisteredTool]:
-        """Lists the tools that a session sees, by name; of None: the hub's."""
+        """Returns the tools that a session sees, sorted by name; for None, those of the hub."""
         return list(self._by_name(session).values())
 
     def count(self, session: Session) -> int:
-        """Counts the tools that a session sees."""
+        """Returns the number of tools that a session sees."""
         if not session.tools:
             return len(self.store.tools)
         shared = self._by_name(None)
         return len(shared) + sum(tool.name not in shared for tool in session.tools.values())
 
     def page(self, session: Session, token: str = "", size: int = 0) -> Page:
-        """Takes one page of the tools that a session sees; arguments and errors as of ``tool_page``."""
+        """Returns one page of the tools that a session sees; arguments and errors as for ``tool_page``."""
         return tool_page(
             self._by_name(session),
             self.revision(session),
@@ -174,14 +175,17 @@ class ToolRegistry:
         return max(self._global_revision, session.tools_revision)
 
     async def watch(self, session: Session, after: int = 0) -> AsyncGenerator[ToolChange, None]:
-        """Yields the changes of what ``session`` sees, for as long as it lives.
+        """Yields the changes of the tools that ``session`` sees, until it ends.
 
-        A watch compares what there is with what it told last, so that it needs no history and a slow reader costs
-        nothing; of several changes to one tool it tells the last.
+        A watch compares the current tools with those that it reported last. So it needs no history, a slow reader costs
+        nothing, and of several changes to one tool it reports only the last.
 
         Args:
             session: The session.
-            after: Go on after this revision; 0: from now on.
+            after: Resume after this revision; 0: from now on.
+
+        Raises:
+            SessionError: The session has ended.
         """
         revision = self.revision(session)
         told = self._by_name(session)
@@ -197,7 +201,7 @@ class ToolRegistry:
             news = self._news(told, present)
             told = present
             for left, (operation, tool) in zip(reversed(range(len(news))), news, strict=True):
-                # Whoever goes on from one that is not the last is told all of them again, rather than miss the rest.
+                # Only the last one has the new revision: a reader that resumes before it gets all of them again.
                 yield ToolChange(operation, tool, known if left else revision)
             known = revision
             await self._next_change(session, revision)
@@ -205,7 +209,7 @@ class ToolRegistry:
     def _news(
         self, told: Mapping[str, RegisteredTool], present: Mapping[str, RegisteredTool]
     ) -> Sequence[tuple[str, RegisteredTool]]:
-        """Lists what has changed between two views. Thousands of watches may share both, and come one after another."""
+        """Returns the changes between two views, cached: thousands of watches may compare the same two in a row."""
         if present is told:
             return ()
         if present is not self._shared:
@@ -220,11 +224,11 @@ class ToolRegistry:
             if self._closed is not None:
                 raise self._closed
             if self.store.peek(session.id) is not session:
-                raise SessionExpiredError(f"session {session.id!r} has ended, and another of its id began; watch anew")
+                raise SessionExpiredError(f"session {session.id!r} has ended, and another one has its id; watch again")
             await self._waiters.setdefault(session, Notifier()).wait()
 
     def session_ended(self, session: Session) -> None:
-        """Lets the watches of a session see that it has ended."""
+        """Wakes the watches of a session, so that they see that it has ended."""
         self._wake(session)
 
     def close(self, error: ToolBridgeError) -> None:
@@ -233,7 +237,7 @@ class ToolRegistry:
         self._wake(None)
 
     def _by_name(self, session: Session | None) -> Mapping[str, RegisteredTool]:
-        """Returns the tools that a session sees, sorted by name; nobody changes what is returned."""
+        """Returns the tools that a session sees, sorted by name. The result must not be changed."""
         if self._shared is None:
             self._shared = {tool.name: tool for tool in sorted(self.store.tools.values(), key=_name)}
         if session is None or not session.tools:
@@ -242,7 +246,7 @@ class ToolRegistry:
         return {name: tools[name] for name in sorted(tools)}
 
     def _wake(self, session: Session | None) -> None:
-        """Wakes the watches of a session; of None: all."""
+        """Wakes the watches of a session; for None, all."""
         if session is None:
             notify_each(list(self._waiters.values()))
         elif session in self._waiters:

@@ -1,4 +1,4 @@
-"""Results of idempotent tools that are given again, in a session that asks for it."""
+"""The cache of results of idempotent tools, in sessions with ``enable_caching``."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,14 @@ from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolCallResponse, ToolCallResult
 from grpc_tool_bridge.rpc.budgets import Budget
 
-# In an answer's ``metrics.custom_metrics``: 1 where the result was kept, and nothing ran for it.
+# In an answer's ``metrics.custom_metrics``: 1 if the result came from the cache.
 CACHED_METRIC = "cached"
 
 
 class _Key(NamedTuple):
     tool_id: str
     version: str
-    # Numbers the registration: another tool of the same id and version is another.
+    # Of the registration: a tool that replaces another with the same id and version has its own results.
     revision: int
     asked_for: bytes
 
@@ -24,17 +24,17 @@ class _Key(NamedTuple):
 class ResultCache:
     """The results of one session's idempotent tools, by tool, version and arguments.
 
-    Of equal calls that run at once, each runs: what is given again is the result of one that has ended.
+    Equal calls that are made concurrently all run: only the result of a call that has ended is reused.
 
     Args:
-        settings: How long results are kept, how many, and how many bytes of them.
+        settings: Time, number and bytes of results to keep.
         memory: The session's budget.
     """
 
     __slots__ = ("_results",)
 
     def __init__(self, settings: Settings, memory: Budget | None = None) -> None:
-        # As they were encoded: type URL and payload.
+        # As encoded: type URL and payload.
         self._results: ExpiringLRU[_Key, tuple[str, bytes]] = ExpiringLRU(
             ttl=settings.cache_ttl,
             max_entries=settings.max_session_cache_entries,
@@ -42,18 +42,18 @@ class ResultCache:
             memory=memory,
         )
 
-    def place(self, tool: RegisteredTool, request: ToolCallRequest | ToolCallItem) -> "ResultPlace":
-        """Returns the place of the result of a call."""
+    def entry(self, tool: RegisteredTool, request: ToolCallRequest | ToolCallItem) -> "CacheEntry":
+        """Returns the entry for the result of a call."""
         key = _Key(tool.id, tool.spec.version, tool.revision, fingerprint(request))
-        return ResultPlace(self._results, key)
+        return CacheEntry(self._results, key)
 
 
-class ResultPlace:
-    """Where the result of a call is kept, for those that ask the same.
+class CacheEntry:
+    """The entry of the cache for one call and all equal ones.
 
     Args:
-        results: The session's.
-        key: What the call asks for.
+        results: The results of the session.
+        key: Identifies the call.
     """
 
     __slots__ = ("_key", "_results")
@@ -63,7 +63,7 @@ class ResultPlace:
         self._key = key
 
     def fill(self, answer: ToolCallResponse | ToolCallResult) -> bool:
-        """Fills the kept result in, and says so in the answer's metrics; returns whether there is one."""
+        """Fills in the kept result, and marks the answer as cached; returns False if there is none."""
         kept = self._results.get(self._key)
         if kept is None:
             return False
@@ -73,6 +73,6 @@ class ResultPlace:
         return True
 
     def keep(self, answer: ToolCallResponse | ToolCallResult) -> None:
-        """Keeps the result of an answer, copied: a part of a message keeps the whole message alive."""
+        """Keeps a copy of the result: a part of a message would keep the whole message alive."""
         type_url, value = answer.result.type_url, answer.result.value
         self._results.keep(self._key, (type_url, value), len(type_url) + len(value))

@@ -34,36 +34,36 @@ from grpc_tool_bridge.rpc.bounds import shown
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.runner.calls import Call
 
-# What is less counts for nothing: most sessions have a few words.
+# Smaller metadata is not charged: most sessions have a few words.
 SMALL_METADATA_CHARS = 256
 
 _NO_METADATA: Mapping[str, str] = {}
 
 
 class Session:
-    """One session. What most sessions do not have is made when it is first needed, so that an idle one stays small.
+    """A session. Parts that most sessions do not use are created on first use, so that an idle session stays small.
 
     Attributes:
         id: Its id.
         created_at: Seconds since the epoch.
-        last_activity: Of the monotonic clock.
-        metadata: As given by its creator.
-        call_timeout: Seconds for a call that names none; None: the hub's.
-        max_calls: Calls at once; 0: the hub's.
+        last_activity: Time of the monotonic clock.
+        metadata: As given when it was created.
+        call_timeout: Default timeout of a call in seconds; None: the hub's.
+        max_calls: Maximum number of concurrent calls; 0: the hub's.
         tools: The session's own tools by id.
-        tools_revision: Of the last change to its own tools.
+        tools_revision: Revision of the last change to its own tools.
         tools_removed_at: Revision at which a tool of its own was last removed.
         keyed: Its calls with an idempotency key.
         caching: Whether results of idempotent tools are kept.
         cache: Those results.
         watches: Open watches of variables; they count as activity.
-        tool_watches: Open watches of tools; they do not.
-        links: Open links whose clients opened the session over them.
-        closing: How many want it removed once its calls have finished; new ones are refused meanwhile.
+        tool_watches: Open watches of tools; they do not count as activity.
+        links: Open links of clients that use the session.
+        closing: Number of requests that wait to remove it; new calls are refused meanwhile.
         ended: Why it has ended; None: it has not.
-        idle: Those who wait until no call of it is left; None until there was one.
-        memory: What it holds is counted here; None while it holds nothing (``SessionStore.memory_of``).
-        variables: None until there was one (``SessionStore.variables``).
+        idle: Notified when its last call ends; None until it is first needed.
+        memory: The session's budget; None until something is charged (``SessionStore.memory_of``).
+        variables: Its variables; None until they are first used (``SessionStore.variables``).
     """
 
     __slots__ = (
@@ -119,12 +119,12 @@ class Session:
 
     @property
     def active(self) -> int:
-        """Calls and streams that run or wait for a place."""
+        """Calls and streams that run or wait for a permit."""
         return self.limiter.used + self.limiter.waiting if self.limiter else 0
 
     @property
     def variable_count(self) -> int:
-        """Its variables."""
+        """Number of its variables."""
         return len(self.variables) if self.variables else 0
 
 
@@ -149,7 +149,7 @@ class SessionHold:
         return self._session() is not None
 
     def release(self) -> None:
-        """Ends it; what was idle only because of the link begins to be so now."""
+        """Releases the hold; the session's idle time starts now."""
         session = self._session()
         if session is not None:
             session.links -= 1
@@ -160,16 +160,16 @@ class SessionStore:
     """Sessions with their tools and variables, in memory and bounded.
 
     Args:
-        settings: Limits; the defaults where not given.
+        settings: Limits; None: the defaults.
         revisions: Numbers the changes of one hub.
-        on_end: Called with each session that ends and the error that its callers get.
-        memory: The hub's budget; one of its own where not given.
+        on_end: Called with each session that ends and the error for its callers.
+        memory: The hub's budget; None: a new one.
 
     Attributes:
-        tools: Those that every session sees, by id.
-        tool_bytes: What the tools of the hub and of all sessions count for.
-        journal: Told of each change; None: nobody is.
-        on_change: Called with "started" or "ended", and the session, while somebody watches; None: nobody does.
+        tools: The tools that every session sees, by id.
+        tool_bytes: Bytes of the tools of the hub and all sessions.
+        journal: Records each change, if set.
+        on_change: Called with "started" or "ended", and the session, while the hub is watched; otherwise None.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class SessionStore:
         self.memory = memory or Budget(self.settings.max_hub_bytes, owner="the store", setting="max_hub_bytes")
         self.revisions = revisions or Revisions()
         self._on_end = on_end
-        # Of sessions that have ended.
+        # Refused charges of sessions that have ended.
         self._refused = 0
         # The least recently active first.
         self._sessions: OrderedDict[str, Session] = OrderedDict()
@@ -198,7 +198,7 @@ class SessionStore:
         return len(self._sessions)
 
     def sessions(self) -> list[Session]:
-        """Lists the sessions, the least recently active first."""
+        """Returns the sessions, the least recently active first."""
         return list(self._sessions.values())
 
     # ----------------------------------------------------------------------------------------------- sessions
@@ -212,13 +212,13 @@ class SessionStore:
         """Creates a session.
 
         Args:
-            session_id: 1 to 256 printable characters; empty: one is generated.
-            metadata: Kept for whoever asks.
-            config: Limits of the session; 0 in a field is the hub's default.
+            session_id: 1 to 256 printable characters; empty: an id is generated.
+            metadata: Returned by GetSessionInfo.
+            config: Limits of the session; 0 in a field: the hub's default.
 
         Raises:
-            AlreadyExistsError: There is one of this id.
-            ValidationError: The id or a limit cannot be used.
+            AlreadyExistsError: There is a session with this id.
+            ValidationError: The id or a limit is not valid.
             ResourceExhaustedError: There are too many sessions.
         """
         session_id = session_id or uuid.uuid4().hex
@@ -226,7 +226,7 @@ class SessionStore:
         if session_id in self._sessions:
             raise AlreadyExistsError(f"session {session_id!r} exists already; attach to it, or choose another id")
         if config is not None and (config.max_concurrent_tools < 0 or config.default_timeout_ms < 0):
-            raise ValidationError("max_concurrent_tools and default_timeout_ms of a session are 0 or more")
+            raise ValidationError("max_concurrent_tools and default_timeout_ms of a session must be 0 or more")
         if len(self._sessions) >= self.settings.max_sessions:
             raise ResourceExhaustedError(
                 f"the hub has {len(self._sessions):,} sessions, which is its limit (max_sessions); "
@@ -249,13 +249,13 @@ class SessionStore:
         """Returns the session.
 
         Raises:
-            SessionNotFoundError: There is none of this id.
-            SessionExpiredError: There was one.
+            SessionNotFoundError: There is no session with this id.
+            SessionExpiredError: The session with this id has ended.
         """
         return self.find(session_id)
 
     def find(self, session_id: str) -> Session:
-        """Returns the session and counts as activity; raises as ``get_session`` does."""
+        """Returns the session and counts as its activity; raises as ``get_session`` does."""
         session = self._sessions.get(session_id)
         if session is None:
             raise self._missing(session_id)
@@ -264,22 +264,22 @@ class SessionStore:
         return session
 
     def memory_of(self, session: Session) -> Budget:
-        """Returns the budget of a session; made when something of it is first counted."""
+        """Returns the budget of a session; creates it on first use."""
         if session.memory is None:
             session.memory = session_budget(session.id, self.settings, self.memory)
         return session.memory
 
     def touch(self, session: Session) -> None:
-        """Counts as activity of a session, where it has not ended."""
+        """Counts as activity of a session, if it has not ended."""
         if self._sessions.get(session.id) is session:
             self.find(session.id)
 
     def hold(self, session_id: str) -> SessionHold:
-        """Keeps a session from being idle until the hold is released; raises as ``get_session`` does."""
+        """Keeps a session from becoming idle until the hold is released; raises as ``get_session`` does."""
         return SessionHold(self, self.find(session_id))
 
     def peek(self, session_id: str) -> Session:
-        """Returns the session without counting as activity; raises as ``get_session`` does."""
+        """Returns the session without counting as its activity; raises as ``get_session`` does."""
         session = self._sessions.get(session_id)
         if session is None:
             raise self._missing(session_id)
@@ -293,7 +293,7 @@ class SessionStore:
 
     @property
     def memory_refused(self) -> int:
-        """Charges that were refused for want of room of one session."""
+        """Number of charges that were refused because a session had no memory left."""
         here = (session.memory.refused for session in self._sessions.values() if session.memory)
         return self._refused + sum(here)
 
@@ -304,23 +304,23 @@ class SessionStore:
                 session.variables.close(error)
 
     async def cleanup_session(self, session_id: str) -> None:
-        """Ends a session and drops all that belongs to it.
+        """Ends a session and removes everything that belongs to it.
 
         Raises:
-            SessionNotFoundError: There is none of this id.
-            SessionExpiredError: It has ended already.
+            SessionNotFoundError: There is no session with this id.
+            SessionExpiredError: The session has ended already.
         """
         self._end(self.find(session_id), "it was removed")
 
     def expire_idle(self) -> int:
-        """Ends sessions that were idle for too long and returns their number."""
+        """Ends the sessions that were idle for too long, and returns their number."""
         return sum(self.expiring())
 
     def expiring(self) -> Iterator[bool]:
-        """Looks at the sessions that nobody has called for too long, one at a time, and ends those that are idle.
+        """Checks the sessions without recent calls, one at a time, and ends those that are idle.
 
         Yields:
-            Of each whether it was ended. Between two of them others may have their turn.
+            For each, whether it was ended. Other tasks may run in between.
         """
         oldest = time.monotonic() - self.settings.session_idle_timeout
         while self._sessions:
@@ -368,18 +368,19 @@ class SessionStore:
 
         Args:
             session_id: The session.
-            tools: Functions, tools, or specs of tools that somebody else runs.
+            tools: Functions, tools, or specs of tools that workers run.
 
         Raises:
             AlreadyExistsError: Two of them, or one and a tool of the session, share a name or an id.
-            ValidationError: A name cannot be used.
+            ValidationError: A tool is not valid.
+            ResourceExhaustedError: The session would have too many tools.
         """
         return self.add_tools(session_id, tools)
 
     def add_tools(
         self, session_id: str, tools: Iterable[ToolSource], *, replaced: Collection[RegisteredTool] = ()
     ) -> list[RegisteredTool]:
-        """Adds tools to a session; ``register_tools`` for callers that cannot wait. ``replaced`` give way to them."""
+        """Adds tools to a session in place of ``replaced``; a synchronous ``register_tools``."""
         session = self.find(session_id)
         known = session.tools if session.tools is not None else {}
         added = register_in(
@@ -399,7 +400,7 @@ class SessionStore:
     def add_global_tools(
         self, tools: Iterable[ToolSource], *, replaced: Collection[RegisteredTool] = ()
     ) -> list[RegisteredTool]:
-        """Adds tools that every session sees; arguments and errors as of ``add_tools``."""
+        """Adds tools that every session sees; arguments and errors as for ``add_tools``."""
         added = register_in(
             self.tools,
             tools,
@@ -424,19 +425,19 @@ class SessionStore:
         )
 
     def tools_removed(self, tools: Iterable[RegisteredTool]) -> None:
-        """Counts tools that are registered no more."""
+        """Counts tools that are no longer registered."""
         self.tool_bytes -= _bytes_of(tools)
 
     def tool_of(self, session: Session, tool_id: str) -> RegisteredTool | None:
-        """Returns the tool that a call of the session means, its own before the hub's; None where it sees none."""
+        """Returns the tool that a session sees under an id, its own before the hub's; None if there is none."""
         own = session.tools
         return (own.get(tool_id) if own is not None else None) or self.tools.get(tool_id)
 
     async def get_tool(self, session_id: str, tool_id: str) -> RegisteredTool:
-        """Returns a tool of the session's own.
+        """Returns one of the session's own tools.
 
         Raises:
-            NotFoundError: The session has none of this id.
+            NotFoundError: The session has no own tool with this id.
         """
         session = self.find(session_id)
         tool = session.tools.get(tool_id) if session.tools else None
@@ -466,7 +467,7 @@ class SessionStore:
         create: bool = True,
         expected_revision: int | None = None,
     ) -> Variable:
-        """Sets a variable to a value of the wire, copied: a part of a message keeps the whole message alive."""
+        """Sets a variable to a copy of an encoded value: a part of a message would keep the whole message alive."""
         copy = any_pb2.Any(type_url=value.type_url, value=value.value)
         return self.variables(session_id).set(
             name,
@@ -485,7 +486,7 @@ class SessionStore:
         value: Any,
         metadata: VariableMetadata | Mapping[str, Any] | None = None,
     ) -> Variable:
-        """Sets a variable; ``metadata`` may be the message or a mapping of its fields. Raises as ``Variables.set``."""
+        """Sets a variable; ``metadata`` is the message or a mapping of its fields. Raises as ``Variables.set`` does."""
         message = metadata if isinstance(metadata, VariableMetadata | None) else VariableMetadata(**metadata)
         return self.variables(session_id).set(name, value, metadata=message, type_name=type(value).__name__)
 
@@ -504,7 +505,7 @@ def _bytes_of(tools: Iterable[RegisteredTool]) -> int:
 
 
 async def expire_forever(store: SessionStore) -> None:
-    """Ends idle sessions, looking ten times in an idle time; of very many, some at a time."""
+    """Ends idle sessions; checks ten times per idle timeout, and yields to other tasks."""
     while True:
         await asyncio.sleep(min(5.0, store.settings.session_idle_timeout / 10))
         turns = Turns()

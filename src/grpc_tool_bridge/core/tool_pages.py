@@ -10,7 +10,7 @@ from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.errors import ConflictError, ValidationError
 from grpc_tool_bridge.rpc.bounds import PAGE_BYTES, PAGE_NODES, shown, spec_nodes
 
-# Of one spec in the list of them: its tag and its length.
+# Overhead of one spec in a list: its tag and its length.
 _ENTRY_BYTES = 5
 
 _TOKEN = re.compile(r"(\d{1,20})\.(\d{1,10})\.([0-9a-f]{16})", re.ASCII)
@@ -18,12 +18,12 @@ _TOKEN = re.compile(r"(\d{1,20})\.(\d{1,10})\.([0-9a-f]{16})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of the tools, in the order of their names.
+    """One page of the tools.
 
     Attributes:
-        tools: These.
-        revision: Of the whole list.
-        next_token: Asks for those that follow; empty: there are none.
+        tools: Its tools, sorted by name.
+        revision: The revision of the whole list.
+        next_token: The token of the next page; empty on the last page.
     """
 
     tools: Sequence[RegisteredTool]
@@ -40,22 +40,22 @@ def tool_page(
     size: int = 0,
     max_bytes: int = PAGE_BYTES,
 ) -> Page:
-    """Takes one page of a list.
+    """Returns one page of the tools.
 
     Args:
-        tools: All of the list, by name and in its order.
-        revision: At which it is so.
-        owner: Whose list it is; a token is good for no other.
-        token: What the page before gave; empty: the first page.
-        size: Tools at most; 0: as many as fit.
-        max_bytes: Of their specs, which are at least one.
+        tools: The whole list, by name and in order.
+        revision: The revision of the list.
+        owner: Identifies the list; a token is valid only for the list that it came from.
+        token: ``next_token`` of the page before; empty: the first page.
+        size: Maximum number of tools; 0: as many as fit.
+        max_bytes: Maximum bytes of the specs, unless the page has only one.
 
     Raises:
-        ConflictError: The list has changed since (RevisionConflict).
-        ValidationError: The token or the size is none.
+        ConflictError: The list has changed since the page before (RevisionConflict).
+        ValidationError: The token or the size is not valid.
     """
     if size < 0:
-        raise ValidationError(f"page_size is {size}; it is 0 (as many as fit) or more")
+        raise ValidationError(f"page_size must be 0 (as many as fit) or more, not {size}")
     mark = hashlib.sha256(owner.encode()).hexdigest()[:16]
     start = _start(token, revision, mark, len(tools)) if token else 0
     chosen: list[RegisteredTool] = []
@@ -74,15 +74,15 @@ def _start(token: str, revision: int, mark: str, count: int) -> int:
     found = _TOKEN.fullmatch(token)
     if found is None:
         raise ValidationError(
-            f"page_token {shown(token)} is none that GetSessionTools gave; begin with the first page, by an empty one"
+            f"page_token {shown(token)} is not from GetSessionTools; begin at the first page, with an empty page_token"
         )
     if int(found[1]) != revision or found[3] != mark:
         raise ConflictError(
-            "the tools have changed since the page before was read, or that was of another session; list them again "
-            "from the first page, by an empty page_token",
+            "the tools have changed since the page before was read, or it was of another session; list them again "
+            "from the first page, with an empty page_token",
             details={"revision": str(revision)},
         )
     start = int(found[2])
     if not 0 < start < count:
-        raise ValidationError(f"page_token {shown(token)} is of a page that the list does not have")
+        raise ValidationError(f"page_token {shown(token)} is for a page that the list does not have")
     return start

@@ -1,4 +1,4 @@
-"""What a tool in the hub's own process may ask of the hub."""
+"""What a tool in the hub's process can do through its ToolContext."""
 
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Mapping
@@ -28,7 +28,7 @@ from grpc_tool_bridge.values.offload import outside_loop, read_value, written
 
 
 class Calls(Protocol):
-    """What makes the calls of tools: the executor."""
+    """The methods of the executor that tools use."""
 
     def execute(self, request: ToolCallRequest, context: RequestContext) -> Awaitable[Any]:
         """Runs one call."""
@@ -40,16 +40,16 @@ class Calls(Protocol):
         """Returns the spec of a tool that a session sees."""
 
     def told(self, call: HubCall, event: Progress | LogRecord) -> None:
-        """Takes what a tool reports on the way; from any thread."""
+        """Handles progress and log records of a tool; from any thread."""
 
 
 class HubRuntime:
-    """Stands behind the context of one call of a local tool.
+    """Implements the context of one call of a local tool.
 
     Args:
-        call: The call; calls that the tool makes share its deadline and place.
-        calls: Makes them.
-        store: Holds the session's variables.
+        call: The call; calls that the tool makes share its deadline and permit.
+        calls: Executes them.
+        store: Has the session's variables.
     """
 
     def __init__(self, call: HubCall, calls: Calls, store: SessionStore) -> None:
@@ -59,13 +59,13 @@ class HubRuntime:
         self._most = store.settings.max_message_nodes
 
     async def get_variable(self, name: str) -> Any:
-        """Returns the value; raises NotFoundError."""
+        """Returns the value of a variable; raises NotFoundError."""
         value = self._store.variables(self._call.session.id).get(name).value
-        # A program in the hub's own process may have set it as it is.
+        # Code in the hub's process may have set it without encoding.
         return await read_value(value, max_nodes=self._most) if isinstance(value, any_pb2.Any) else value
 
     async def set_variable(self, name: str, value: Any, expected_revision: int | None) -> int:
-        """Sets the value and returns its new revision; raises ConflictError."""
+        """Sets a variable and returns its new revision; raises ConflictError."""
         encoded = await written(value, max_nodes=self._most)
         return self._store.set_encoded(
             self._call.session.id, name, encoded, expected_revision=expected_revision
@@ -76,9 +76,9 @@ class HubRuntime:
         self._store.variables(self._call.session.id).delete(name, expected_revision=expected_revision)
 
     async def list_variables(self, prefix: str) -> list[VariableInfo]:
-        """Lists the session's variables by name."""
+        """Lists the session's variables, sorted by name."""
         chosen = await self._store.variables(self._call.session.id).select(prefix=prefix)
-        # They leave the process with nobody.
+        # The list does not leave the process, so it has no limit.
         return list((await listing(chosen, sys.maxsize)).variables)
 
     async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -104,25 +104,25 @@ class HubRuntime:
                     yield await read_value(chunk.data, max_nodes=self._most)
                 elif kind == "error":
                     error = error_from_info(chunk.error, tool_id)
-                    assert isinstance(error, ToolExecutionError)  # noqa: S101 - it is, where a tool is named
+                    assert isinstance(error, ToolExecutionError)  # noqa: S101 - it is one if a tool is named
                     raise error
         finally:
             await chunks.aclose()
 
     async def ask(self, question: Ask) -> Answer:
-        """Asks whoever made the outermost call; raises UnimplementedError."""
+        """Asks the caller of the outermost call; raises UnimplementedError."""
         return await ask(self._call, question)
 
     def told(self, event: Progress | LogRecord) -> None:
-        """Takes what the tool reports on the way; from any thread."""
+        """Handles progress and log records of the tool; from any thread."""
         self._calls.told(self._call, event)
 
     async def _fill(
         self, request: ToolCallRequest | ToolStreamRequest, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:
         spec = self._calls.spec_of(request.session_id, request.tool_id)
-        for place, value in enumerate(args):
-            type_url, payload = await outside_loop(partial(pack_argument, value, place, spec))
+        for position, value in enumerate(args):
+            type_url, payload = await outside_loop(partial(pack_argument, value, position, spec))
             request.args.add(type_url=type_url, value=payload)
         for name, value in kwargs.items():
             message = request.kwargs[name]

@@ -24,10 +24,10 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ListVariablesResponse, Varia
 from grpc_tool_bridge.rpc.bounds import shown
 from grpc_tool_bridge.rpc.budgets import Budget, Lease
 
-# What a tag takes in memory, however short it is.
+# Memory of a tag, besides its texts.
 TAG_BYTES = 100
 
-# What a variable takes besides its value and what its writer says of it; and a change besides its value.
+# Memory of a variable besides its value and metadata, and of a change besides its value.
 VARIABLE_BYTES = 1024
 CHANGE_BYTES = 256
 
@@ -44,10 +44,10 @@ _TYPE_NAMES = {
 
 
 class Revisions:
-    """Numbers every change in one life of the hub, rising; so they rise through each session too.
+    """Numbers all changes of one hub in ascending order, and so those of each session.
 
     Attributes:
-        epoch: Name of this life of the hub.
+        epoch: Identifies this run of the hub; a restarted hub has another.
     """
 
     def __init__(self) -> None:
@@ -57,15 +57,16 @@ class Revisions:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One variable at one revision; a change makes another, so that a list of them stays what it was.
+    """One variable at one revision. A change creates a new object, so that a list of variables stays consistent.
 
     Attributes:
-        value: Whatever was set; the store does not look inside. It may be secret, so no text of this shows it.
-        size: Bytes that the value counts for.
-        held: Bytes that the whole variable counts for: its value and what its writer says of it.
+        value: The value, which the store does not inspect. It may be secret, so the repr does not show it.
+        size: Bytes charged for the value.
+        held: Bytes charged for the value and the metadata.
         created_at, updated_at: Seconds since the epoch.
-        revision: Of the last change.
-        secret: Whether its value is shown in no listing, log or dashboard; that stays until it is deleted.
+        revision: The revision of the last change.
+        secret: Whether listings, logs and dashboards hide its value; once set, it stays set until the variable is
+            deleted.
     """
 
     name: str
@@ -81,19 +82,19 @@ class Variable:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def metadata(self) -> VariableMetadata:
-        """Makes the message that describes the variable."""
+        """Returns the metadata as a message."""
         message = VariableMetadata()
         self._fill(message)
         return message
 
     def info(self) -> VariableInfo:
-        """Makes the message that lists the variable."""
+        """Returns the entry of a listing."""
         message = VariableInfo()
         self.describe(message)
         return message
 
     def describe(self, info: VariableInfo) -> None:
-        """Fills in the message that lists the variable."""
+        """Fills in the entry of a listing."""
         info.name, info.type, info.size_bytes = self.name, self.type, self.size
         self._fill(info.metadata)
 
@@ -107,29 +108,29 @@ class Variable:
             stamp.seconds, stamp.nanos = micros // 1_000_000, micros % 1_000_000 * 1_000
 
     def has_tags(self, tags: Collection["WantedTag"]) -> bool:
-        """Tells whether it carries every one of ``tags``."""
+        """Returns whether it has all of ``tags``."""
         own = self.tags
         return all(key in own and (value is None or own[key] == value) for key, value in tags)
 
 
-# A key and, where that matters, its value.
+# A key and a value; None: any value.
 WantedTag = tuple[str, str | None]
 
 
 def wanted_tag(text: str) -> WantedTag:
-    """Reads a tag to look for, "key" or "key=value"."""
+    """Parses a tag to search for, "key" or "key=value"."""
     key, equals, value = text.partition("=")
     return key, value if equals else None
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of a variable, as a watch tells it.
+    """One change of a variable, as a watch reports it.
 
     Attributes:
-        operation: "set" (new), "update", "delete", or "reset": the present values follow as "set".
+        operation: "set" (new), "update", "delete", or "reset": the current values follow as "set".
         timestamp: Seconds since the epoch.
-        previous: The variable's revision before; 0 where it is new.
+        previous: The variable's previous revision; 0 if it is new.
     """
 
     operation: str
@@ -145,11 +146,11 @@ class Variables:
     """The variables of one session.
 
     Args:
-        session_id: For the texts of errors.
+        session_id: For error texts.
         revisions: Numbers the changes.
-        settings: How many variables, bytes and changes are kept.
-        memory: The session's budget; one of its own where not given.
-        journal: Told of each change; None: nobody is.
+        settings: Limits on variables, their bytes and the history.
+        memory: The session's budget; None: a new one.
+        journal: Records each change, if set.
     """
 
     __slots__ = (
@@ -186,7 +187,7 @@ class Variables:
         self._items: dict[str, Variable] = {}
         self._bytes = 0
         self._history: _History | None = None
-        # Revision of the last delete.
+        # Revision of the last deletion.
         self._deleted_at = 0
         self._waiters = Notifier()
         self._closed: ToolBridgeError | None = None
@@ -199,7 +200,7 @@ class Variables:
         """Returns the variable.
 
         Raises:
-            NotFoundError: There is none of this name.
+            NotFoundError: There is no variable with this name.
         """
         try:
             return self._items[name]
@@ -223,19 +224,19 @@ class Variables:
 
         Args:
             name: 1 to 256 printable characters.
-            value: Kept as it is.
-            size: Bytes that the value counts for.
-            type_name: Its type, where ``metadata`` names none.
-            metadata: Of type, created_by and tags those that are given are taken from it, tags as a whole; the others
-                stay as they were. A variable that is ``secret`` once is so until it is deleted: a writer that says
-                nothing of it sends the same as one that denies it.
-            create: Whether a variable that does not exist is made.
-            expected_revision: Set only where this is the present revision (0: where there is none).
+            value: The value, stored as it is.
+            size: Bytes to charge for the value.
+            type_name: Its type if ``metadata`` has none.
+            metadata: Those of type, created_by and tags that are set replace the old ones, tags as a whole; the others
+                stay unchanged. A secret variable stays secret until it is deleted, since a message cannot tell a false
+                ``secret`` from one that is not set.
+            create: Whether to create a variable that does not exist.
+            expected_revision: Set the variable only if this is its current revision (0: only if it does not exist).
 
         Raises:
-            ValidationError: The name cannot be used.
-            NotFoundError: There is none of this name, and ``create`` is false.
-            ConflictError: The present revision is another.
+            ValidationError: The name is not valid.
+            NotFoundError: There is no variable with this name, and ``create`` is false.
+            ConflictError: The current revision is not the expected one.
             ResourceExhaustedError: The session has too many variables or bytes.
         """
         known = self._items.get(name)
@@ -244,7 +245,7 @@ class Variables:
         self._expect(name, known, expected_revision)
         if known is None and not create:
             self.get(name)
-        variable = self._made(known, name, value, size, type_name, metadata or _NOTHING_SAID)
+        variable = self._made(known, name, value, size, type_name, metadata or _NO_METADATA)
         self._bytes += variable.held - (known.held if known else 0)
         self._items[name] = variable
         previous = known.revision if known else 0
@@ -256,25 +257,25 @@ class Variables:
         return variable
 
     def _made(
-        self, known: Variable | None, name: str, value: Any, size: int, type_name: str, said: VariableMetadata
+        self, known: Variable | None, name: str, value: Any, size: int, type_name: str, given: VariableMetadata
     ) -> Variable:
-        """Makes what a variable is next, where there is room for it."""
-        created_by = said.created_by or (known.created_by if known else "")
-        tags = dict(said.tags) if said.tags else (known.tags if known else _NO_TAGS)
+        """Returns the next state of a variable, after checking that there is room for it."""
+        created_by = given.created_by or (known.created_by if known else "")
+        tags = dict(given.tags) if given.tags else (known.tags if known else _NO_TAGS)
         held = size + len(created_by) + sum(len(key) + len(text) + TAG_BYTES for key, text in tags.items())
         self._check_room(known, held)
         now = time.time()
         return Variable(
             name,
             value,
-            clip(said.type or type_name),
+            clip(given.type or type_name),
             size,
             known.created_at if known else now,
             now,
             self._revisions.next(),
             held,
             created_by,
-            said.secret or (known is not None and known.secret),
+            given.secret or (known is not None and known.secret),
             tags,
         )
 
@@ -282,8 +283,8 @@ class Variables:
         """Deletes the variable.
 
         Raises:
-            NotFoundError: There is none of this name.
-            ConflictError: The present revision is another.
+            NotFoundError: There is no variable with this name.
+            ConflictError: The current revision is not the expected one.
         """
         variable = self.get(name)
         self._expect(name, variable, expected_revision)
@@ -296,20 +297,20 @@ class Variables:
         self._changed(Change("delete", name, None, self._deleted_at, time.time(), previous=variable.revision))
 
     async def select(self, *, prefix: str = "", tags: Collection[str] = (), limit: int = 0) -> list[Variable]:
-        """Lists variables by name, all of one moment; where there are many, others have their turn meanwhile.
+        """Returns a consistent list of variables, sorted by name; yields to other tasks if there are many.
 
         Args:
-            prefix: Only names that begin so.
-            tags: Only variables that carry every one of these, each "key" or "key=value".
-            limit: The first so many; 0: all.
+            prefix: Only names with this prefix.
+            tags: Only variables with all of these tags, each "key" or "key=value".
+            limit: Maximum number of variables; 0: all.
         """
-        chosen = self._begin_so(prefix)
+        chosen = self._with_prefix(prefix)
         if tags:
             chosen = await _with_tags(chosen, [wanted_tag(tag) for tag in dict.fromkeys(tags)])
         chosen.sort(key=_name_of)
         return chosen[:limit] if limit else chosen
 
-    def _begin_so(self, prefix: str) -> list[Variable]:
+    def _with_prefix(self, prefix: str) -> list[Variable]:
         if not prefix:
             return list(self._items.values())
         return [variable for name, variable in self._items.items() if name.startswith(prefix)]
@@ -317,16 +318,16 @@ class Variables:
     async def watch(
         self, names: Collection[str] = (), *, initial: bool = False, after: int = 0, epoch: str = ""
     ) -> AsyncGenerator[Change, None]:
-        """Yields changes in the order of their revisions, for as long as the session lives.
+        """Yields changes in the order of their revisions, until the session ends.
 
-        A reader that is slower than the changes misses none while the history reaches; past it, it gets one "reset"
-        and the present values.
+        A slow reader misses no change that is still in the history; after that, it gets one "reset" and the current
+        values.
 
         Args:
-            names: Which variables; empty: all.
-            initial: First the present values, as "set".
-            after: Go on after this revision of ``epoch``; 0: from now on.
-            epoch: The life of the hub that ``after`` belongs to; empty: this one.
+            names: Names of the variables; empty: all.
+            initial: Whether to begin with the current values, as "set".
+            after: Resume after this revision of ``epoch``; 0: from now on.
+            epoch: The epoch of ``after``; empty: the current one.
 
         Raises:
             SessionError: The session has ended.
@@ -347,7 +348,7 @@ class Variables:
         self._waiters.notify_all()
 
     def _begin(self, after: int, epoch: str, wanted: frozenset[str]) -> int:
-        """Returns the revision that a watch goes on from; -1 where what came after it is not known any more."""
+        """Returns the revision from which a watch resumes; -1 if the changes after it are no longer known."""
         if self._history is None:
             self._history = _History(self._settings, self.revision, self._deleted_at)
         if not after:
@@ -360,21 +361,21 @@ class Variables:
         return after
 
     def _is_unchanged(self, after: int, wanted: frozenset[str]) -> bool:
-        """Tells whether what the history has lost since a revision was about other variables than those wanted."""
+        """Returns whether the changes that the history has lost since a revision concern other variables only."""
         history = self._history
         assert history is not None  # noqa: S101 - a watch begins with it
-        # Where each variable stood when the history began.
-        stood = {name: variable.revision for name, variable in self._items.items()}
-        stood.update(history.first_previous())
+        # The revision of each variable when the history began.
+        revisions = {name: variable.revision for name, variable in self._items.items()}
+        revisions.update(history.first_previous())
         return history.lost_delete <= after and all(
-            revision <= after for name, revision in stood.items() if not wanted or name in wanted
+            revision <= after for name, revision in revisions.items() if not wanted or name in wanted
         )
 
     async def _changes_after(self, cursor: int, wanted: frozenset[str]) -> tuple[list[Change], int]:
-        """Waits for changes after a revision and returns those that are wanted, and the revision that they lead to."""
+        """Waits for changes after a revision; returns the wanted ones and the revision to continue from."""
         history = self._history
         assert history is not None  # noqa: S101 - a watch begins with it
-        # What is not known any more is told at once; else there is something to wait for.
+        # If the changes are no longer known, the reader gets a reset immediately, without a wait.
         if cursor >= 0 and history.reaches(cursor):
             await self._next_change(cursor)
         if cursor < 0 or not history.reaches(cursor):
@@ -406,7 +407,7 @@ class Variables:
         if expected is not None and expected != present:
             state = f"is at revision {present}" if known else "does not exist"
             raise ConflictError(
-                f"variable {shown(name)} {state}, not at revision {expected}; read it again and decide anew",
+                f"variable {shown(name)} {state}, not at revision {expected}; read it again and decide again",
                 details={"revision": str(present), "expected_revision": str(expected)},
             )
 
@@ -435,9 +436,9 @@ class _History:
         self._max_bytes = settings.watch_history_bytes
         self._changes: deque[Change] = deque()
         self._bytes = 0
-        # Every change after this revision is here.
+        # Every change after this revision is in the history.
         self.floor = floor
-        # Of the last delete that is not.
+        # Revision of the last deletion before it.
         self.lost_delete = lost_delete
 
     @property
@@ -459,18 +460,18 @@ class _History:
         return revision >= self.floor
 
     def after(self, revision: int) -> list[Change]:
-        """Changes after ``revision``, oldest first; found from the end, where watches usually are."""
+        """Returns the changes after ``revision``, oldest first; searches from the end, where most watches are."""
         newer = list(itertools.takewhile(lambda change: change.revision > revision, reversed(self._changes)))
         newer.reverse()
         return newer
 
     def first_previous(self) -> dict[str, int]:
-        """Of each variable that changed, its revision before the first change that is here."""
+        """Returns, for each changed variable, its revision before the first change in the history."""
         return {change.name: change.previous for change in reversed(self._changes)}
 
 
 def session_budget(session_id: str, settings: Settings, memory: Budget | None) -> Budget:
-    """Makes the budget of one session, as a part of the hub's ``memory``."""
+    """Returns a budget for one session, as a part of the hub's ``memory``."""
     return Budget(
         settings.max_session_bytes, owner=f"session {session_id!r}", setting="max_session_bytes", parent=memory
     )
@@ -492,10 +493,10 @@ async def _with_tags(variables: Iterable[Variable], tags: Collection[WantedTag])
 
 
 async def listing(variables: Collection[Variable], max_bytes: int) -> ListVariablesResponse:
-    """Makes the message that lists variables; where there are many, others have their turn meanwhile.
+    """Returns the listing of variables as a message; yields to other tasks if there are many.
 
     Raises:
-        MessageTooLargeError: It would take more than ``max_bytes``.
+        MessageTooLargeError: It would have more than ``max_bytes`` bytes.
     """
     response = ListVariablesResponse()
     size = 0
@@ -512,13 +513,13 @@ async def listing(variables: Collection[Variable], max_bytes: int) -> ListVariab
     return response
 
 
-# Of one entry in a list: its tag and its length.
+# Overhead of one entry in a list: its tag and its length.
 _ENTRY_BYTES = 4
-_NOTHING_SAID = VariableMetadata()
+_NO_METADATA = VariableMetadata()
 _NO_TAGS: Mapping[str, str] = {}
 
 
 def type_name(type_url: str) -> str:
-    """Names the type of a value whose writer did not: as Python calls it, or the last part of its type URL."""
+    """Returns the type name of an encoded value: its Python name, or the last part of its type URL."""
     full_name = type_url.rpartition("/")[2]
     return _TYPE_NAMES.get(full_name, full_name)

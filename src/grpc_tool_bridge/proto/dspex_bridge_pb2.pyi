@@ -3,18 +3,18 @@
 isort:skip_file
 The wire of the gRPC tool bridge.
 
-One hub serves `SnakepitBridge` and `ToolBridgeAdmin`. Clients call it; workers dial it and offer tools over `Link`.
-Field numbers and names are fixed: peers in several languages are written against them.
+A hub serves `SnakepitBridge` and `ToolBridgeAdmin`. Clients call it; workers dial it and offer tools over `Link`.
+Field numbers and names never change, since peers in several languages rely on them.
 
 Conventions
  - Durations carry their unit in the name (`_ms`, `_us`). 0 means "the hub's default" in a request.
  - An argument, a result and a variable's value is a google.protobuf.Any. Scalars travel in the wrapper types of
    google.protobuf; what those cannot hold exactly travels as Json, RichValue, Tensor or an Arrow IPC stream.
- - A name or an id of any kind has at most 256 characters, a tool's 128; a list has at most 1,000 texts (10,000 ids of
-   tools, 100 tags), a map 1,000 entries and 65,536 characters in all, and a call 10,000 arguments. What is over a bound
-   is a ValidationError that names the field.
- - A method whose response has an ErrorInfo answers with status OK and fills it in. Every other failure is a gRPC
-   status, with the same ErrorInfo serialized in the trailing metadata `tool-bridge-error-bin` (at most 4 KiB).
+ - A name or an id has at most 256 characters, that of a tool 128; a list has at most 1,000 texts (10,000 tool ids,
+   100 tags), a map 1,000 entries and 65,536 characters in all, and a call 10,000 arguments. A request beyond one of
+   these limits fails with a ValidationError that names the field.
+ - A method whose response has an ErrorInfo returns status OK and sets it. Every other failure is a gRPC status, with
+   the same ErrorInfo serialized in the trailing metadata `tool-bridge-error-bin` (at most 4 KiB).
 """
 
 import builtins
@@ -48,7 +48,7 @@ class _ToolTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     BATCH: _ToolType.ValueType  # 2
     """Takes a list of inputs and returns a list of results in the same order."""
     COMPOSITE: _ToolType.ValueType  # 3
-    """Made of other tools."""
+    """Composed of other tools."""
 
 class ToolType(_ToolType, metaclass=_ToolTypeEnumTypeWrapper):
     """------------------------------------------------------------------------------------------------------- tools"""
@@ -59,7 +59,7 @@ STREAMING: ToolType.ValueType  # 1
 BATCH: ToolType.ValueType  # 2
 """Takes a list of inputs and returns a list of results in the same order."""
 COMPOSITE: ToolType.ValueType  # 3
-"""Made of other tools."""
+"""Composed of other tools."""
 global___ToolType = ToolType
 
 @typing.final
@@ -89,12 +89,12 @@ class InitializeSessionRequest(google.protobuf.message.Message):
     METADATA_FIELD_NUMBER: builtins.int
     CONFIG_FIELD_NUMBER: builtins.int
     session_id: builtins.str
-    """1 to 256 printable characters. Empty: the hub makes one and answers with it."""
+    """1 to 256 printable characters. Empty: the hub generates one and returns it."""
     callback_address: builtins.str
-    """Kept as metadata for whoever asks; the hub never dials it."""
+    """Stored as metadata; the hub never dials it."""
     @property
     def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """Of a new session; one that is attached to keeps what it has."""
+        """Used when the session is created; ignored when it is attached to."""
 
     @property
     def config(self) -> global___SessionConfig:
@@ -124,15 +124,15 @@ class SessionConfig(google.protobuf.message.Message):
     ENABLE_CACHING_FIELD_NUMBER: builtins.int
     ENABLE_TELEMETRY_FIELD_NUMBER: builtins.int
     max_concurrent_tools: builtins.int
-    """Calls of this session that run at once; more wait in order. Default 100."""
+    """Maximum number of concurrent calls of this session; further ones wait in order. Default 100."""
     default_timeout_ms: builtins.int
-    """Deadline of a call that names none. Default 30,000."""
+    """Timeout of a call that sets none. Default 30,000."""
     enable_caching: builtins.bool
-    """Keep the results of idempotent tools for a time, by tool, version and arguments. A kept answer says so in its
-    metrics: custom_metrics["cached"] is 1.
+    """Cache the results of idempotent tools for a time, by tool, version and arguments. The metrics of a cached answer
+    have custom_metrics["cached"] = 1.
     """
     enable_telemetry: builtins.bool
-    """A wish: the session's calls may be traced. A hub that traces none ignores it."""
+    """A request to trace the session's calls. A hub without tracing ignores it."""
     def __init__(
         self,
         *,
@@ -160,10 +160,10 @@ class InitializeSessionResponse(google.protobuf.message.Message):
     success: builtins.bool
     tool_count: builtins.int
     resumed: builtins.bool
-    """True where the session was there before."""
+    """True if the session existed before."""
     session_id: builtins.str
     more_tools: builtins.bool
-    """There are more than fit: GetSessionTools lists all of them, page by page."""
+    """There are more tools than fit: GetSessionTools lists all of them, page by page."""
     @property
     def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """What the hub can do: "streaming", "batch", "variables", "agents", "link"."""
@@ -172,7 +172,7 @@ class InitializeSessionResponse(google.protobuf.message.Message):
     def error(self) -> global___ErrorInfo: ...
     @property
     def tools(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ToolSpec]:
-        """By name, at most 4 MiB of them."""
+        """Sorted by name, at most 4 MiB."""
 
     def __init__(
         self,
@@ -257,7 +257,7 @@ class SessionInfo(google.protobuf.message.Message):
     """Tools that the session sees: its own and the hub's."""
     variable_count: builtins.int
     active_operations: builtins.int
-    """Calls and streams running or waiting for a place."""
+    """Calls and streams that run or wait for a permit."""
     @property
     def created_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
@@ -357,7 +357,7 @@ class ToolSpec(google.protobuf.message.Message):
     VERSION_FIELD_NUMBER: builtins.int
     IDEMPOTENT_FIELD_NUMBER: builtins.int
     tool_id: builtins.str
-    """What a call names. The tool's name unless set."""
+    """Identifies the tool in a call. Empty: the tool's name."""
     name: builtins.str
     description: builtins.str
     type: global___ToolType.ValueType
@@ -367,12 +367,12 @@ class ToolSpec(google.protobuf.message.Message):
     """JSON Schema of the result, or of one item of a stream, as text."""
     version: builtins.str
     idempotent: builtins.bool
-    """Calling twice with the same arguments does no more than calling once: a failed call may be repeated."""
+    """Calling twice with the same arguments has the same effect as calling once, so a failed call may be repeated."""
     @property
     def arguments(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ArgumentSpec]: ...
     @property
     def return_type(self) -> global___ArgumentSpec:
-        """What the tool returns or, of a streaming tool, yields."""
+        """What the tool returns or, for a streaming tool, yields."""
 
     @property
     def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]: ...
@@ -426,11 +426,11 @@ class ArgumentSpec(google.protobuf.message.Message):
     description: builtins.str
     @property
     def default_value(self) -> google.protobuf.any_pb2.Any:
-        """Set where the argument has a default that can be represented."""
+        """Set if the argument has a default that can be encoded."""
 
     @property
     def allowed_values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Of a Literal or Enum: the values, as text."""
+        """For a Literal or an Enum: the values, as text."""
 
     @property
     def validation(self) -> global___ValidationRules: ...
@@ -495,7 +495,7 @@ global___ValidationRules = ValidationRules
 
 @typing.final
 class ResourceLimits(google.protobuf.message.Message):
-    """0: no limit of the tool's own; the hub's and the session's hold."""
+    """0: the tool has no limit of its own; those of the hub and the session apply."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -505,11 +505,11 @@ class ResourceLimits(google.protobuf.message.Message):
     RATE_LIMIT_PER_MINUTE_FIELD_NUMBER: builtins.int
     timeout_ms: builtins.int
     max_memory_bytes: builtins.int
-    """Advice to whoever runs the tool; the hub does not measure it."""
+    """A hint to the process that runs the tool; the hub does not measure memory."""
     max_concurrent_calls: builtins.int
-    """Calls of this tool that run at once, over all sessions; more wait in order."""
+    """Maximum number of concurrent calls of this tool, over all sessions; further ones wait in order."""
     rate_limit_per_minute: builtins.int
-    """Calls of this tool that may start in a minute, over all sessions; more are refused."""
+    """Calls of this tool per minute, over all sessions; further ones are refused."""
     def __init__(
         self,
         *,
@@ -531,9 +531,9 @@ class GetSessionToolsRequest(google.protobuf.message.Message):
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     session_id: builtins.str
     page_token: builtins.str
-    """Empty: the first page; else as the page before gave it."""
+    """`next_page_token` of the page before. Empty: the first page."""
     page_size: builtins.int
-    """At most so many tools; 0: as many as fit."""
+    """Maximum number of tools. 0: as many as fit."""
     def __init__(
         self,
         *,
@@ -547,8 +547,8 @@ global___GetSessionToolsRequest = GetSessionToolsRequest
 
 @typing.final
 class GetSessionToolsResponse(google.protobuf.message.Message):
-    """One page of the tools, at most 4 MiB of them and less than a message. All pages are of one revision: where the tools
-    change before the last one was read, the next is RevisionConflict, and the list is to be read anew from its first page.
+    """One page of the tools, at most 4 MiB and less than a message. All pages are of one revision: if the tools change
+    before the last page is read, the next request fails with RevisionConflict; read the list again from its first page.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -557,12 +557,12 @@ class GetSessionToolsResponse(google.protobuf.message.Message):
     REVISION_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     revision: builtins.int
-    """The latest change that `tools` includes; WatchSessionTools goes on from here."""
+    """The latest change that `tools` includes; WatchSessionTools can resume from it."""
     next_page_token: builtins.str
-    """Asks for the next page. Empty: this was the last."""
+    """Requests the next page. Empty: this is the last one."""
     @property
     def tools(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ToolSpec]:
-        """By name."""
+        """Sorted by name."""
 
     def __init__(
         self,
@@ -577,8 +577,9 @@ global___GetSessionToolsResponse = GetSessionToolsResponse
 
 @typing.final
 class RegisterToolsRequest(google.protobuf.message.Message):
-    """All or none. A name that is taken is refused, unless by other workers with the identical schema and version: then
-    the worker joins them, and calls go to the one with the fewest. A tool of the worker's own is replaced.
+    """Registers all tools or none. A name that is taken is refused, unless by other workers with the identical schema and
+    version: then the worker joins them, and each call goes to the worker with the fewest calls. A tool that only this
+    worker offers is replaced.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -590,14 +591,16 @@ class RegisterToolsRequest(google.protobuf.message.Message):
     session_id: builtins.str
     """Empty: the tools are for every session."""
     worker_id: builtins.str
-    """1 to 256 printable characters, the same for all of a link. A worker that dials again under its id takes its place
-    at once. Empty: one is made up.
+    """1 to 256 printable characters, the same for all requests of a link. A worker that reconnects under its id
+    immediately replaces its old link. Empty: an id is generated.
     """
     capacity: builtins.int
-    """Calls that the worker takes at once, over all its tools; more wait, or go to others. 0: as before, or 100."""
+    """Maximum number of concurrent calls of the worker, over all its tools; further ones wait or go to others. 0: as
+    before, or 100.
+    """
     @property
     def tools(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ToolSpec]:
-        """One of the type COMPOSITE with metadata["pipeline"] is run by the hub, as that says in JSON."""
+        """The hub itself runs a tool of type COMPOSITE with metadata["pipeline"], which is the declaration in JSON."""
 
     def __init__(
         self,
@@ -661,12 +664,12 @@ class UnregisterToolsRequest(google.protobuf.message.Message):
     TOOL_IDS_FIELD_NUMBER: builtins.int
     WORKER_ID_FIELD_NUMBER: builtins.int
     session_id: builtins.str
-    """As it was registered."""
+    """As in RegisterTools."""
     worker_id: builtins.str
-    """Not needed: a worker is known by its link."""
+    """Not needed: a worker is identified by its link."""
     @property
     def tool_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Of a worker, empty: all that it registered so."""
+        """Empty, over a worker's link: all tools that it registered for this session_id."""
 
     def __init__(
         self,
@@ -707,10 +710,10 @@ class ToolUpdate(google.protobuf.message.Message):
     REVISION_FIELD_NUMBER: builtins.int
     EPOCH_FIELD_NUMBER: builtins.int
     operation: builtins.str
-    """"added", "changed", "removed", or "reset": forget what you know, the present tools follow as "added"."""
+    """"added", "changed", "removed", or "reset": discard the known tools; the current ones follow as "added"."""
     revision: builtins.int
-    """To go on from (`from_revision`) after this update. Of several changes made at once, only the last one's is new: who
-    stops before it is told them again.
+    """The revision to resume from (`from_revision`) after this update. Of several simultaneous changes, only the last has
+    the new revision: a reader that stops before it receives all of them again.
     """
     epoch: builtins.str
     """One life of the hub. Revisions of different epochs do not compare."""
@@ -780,13 +783,13 @@ class ToolCallRequest(google.protobuf.message.Message):
     session_id: builtins.str
     tool_id: builtins.str
     request_id: builtins.str
-    """The caller's name for this call, given back in the answer and written in logs."""
+    """The caller's id for this call, repeated in the answer and in logs."""
     timeout_ms: builtins.int
-    """Budget of the call; the tool's own limit caps it. 0: that limit or, where it sets none, the session's default."""
+    """Timeout of the call, capped by the tool's own limit. 0: that limit or, if there is none, the session's default."""
     idempotency_key: builtins.str
-    """The same key and arguments in a session run once: the next call gets the first one's answer. What the hub refused
-    or ended, and what is marked retryable, leaves the key free, and so does the time for which answers are kept. 1 to
-    256 printable characters; empty: no key.
+    """The same key and arguments run once per session: a later call gets the answer of the first. The key becomes free
+    again if the hub refused or ended the call, if its error is retryable, and when the kept answer expires. 1 to 256
+    printable characters; empty: no key.
     """
     @property
     def args(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[google.protobuf.any_pb2.Any]:
@@ -798,7 +801,7 @@ class ToolCallRequest(google.protobuf.message.Message):
 
     @property
     def context(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """Passed on to the tool as it is (trace ids and the like)."""
+        """Passed to the tool unchanged, such as trace ids."""
 
     def __init__(
         self,
@@ -896,9 +899,9 @@ class ToolStreamRequest(google.protobuf.message.Message):
     session_id: builtins.str
     tool_id: builtins.str
     stream_id: builtins.str
-    """The caller's name for this stream, given back in each chunk. Empty: the hub makes one."""
+    """The caller's id for this stream, repeated in each chunk. Empty: the hub generates one."""
     timeout_ms: builtins.int
-    """Budget of the whole stream. 0: the hub's default, 5 minutes."""
+    """Timeout of the whole stream. 0: the hub's default, 5 minutes."""
     @property
     def args(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[google.protobuf.any_pb2.Any]: ...
     @property
@@ -933,11 +936,11 @@ class StreamConfig(google.protobuf.message.Message):
     BACKPRESSURE_ENABLED_FIELD_NUMBER: builtins.int
     INCLUDE_EVENTS_FIELD_NUMBER: builtins.int
     chunk_size: builtins.int
-    """Advice to a tool that cuts its own output, in bytes. Default 65,536."""
+    """A hint to a tool that splits its own output, in bytes. Default 65,536."""
     buffer_size: builtins.int
-    """Values that may wait for a slow reader before the tool is held up. Default 16."""
+    """Values that may wait for a slow reader before the tool is paused. Default 16."""
     backpressure_enabled: builtins.bool
-    """A reader that stalls always holds up its own tool; the field is kept for peers that ask."""
+    """Ignored: a slow reader always pauses its own tool. Kept for peers that set it."""
     include_events: builtins.bool
     """Also send progress and log lines, as metadata chunks."""
     def __init__(
@@ -973,11 +976,11 @@ class ToolStreamChunk(google.protobuf.message.Message):
     def metadata(self) -> global___StreamMetadata: ...
     @property
     def complete(self) -> global___CompleteSignal:
-        """The last chunk of a stream that went well."""
+        """The last chunk of a successful stream."""
 
     @property
     def error(self) -> global___ErrorInfo:
-        """The last chunk of a stream that did not."""
+        """The last chunk of a failed stream."""
 
     def __init__(
         self,
@@ -1023,7 +1026,7 @@ class CompleteSignal(google.protobuf.message.Message):
     TOTAL_CHUNKS_FIELD_NUMBER: builtins.int
     METRICS_FIELD_NUMBER: builtins.int
     total_chunks: builtins.int
-    """Data chunks sent."""
+    """Number of data chunks."""
     @property
     def metrics(self) -> global___ExecutionMetrics: ...
     def __init__(
@@ -1093,7 +1096,7 @@ class ToolCallItem(google.protobuf.message.Message):
     ARGS_FIELD_NUMBER: builtins.int
     KWARGS_FIELD_NUMBER: builtins.int
     index: builtins.int
-    """The caller's number for this item, given back in its result."""
+    """The caller's number for this item, repeated in its result."""
     tool_id: builtins.str
     @property
     def args(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[google.protobuf.any_pb2.Any]: ...
@@ -1119,11 +1122,11 @@ class BatchConfig(google.protobuf.message.Message):
     STOP_ON_ERROR_FIELD_NUMBER: builtins.int
     MAX_PARALLEL_FIELD_NUMBER: builtins.int
     parallel: builtins.bool
-    """Run items at once; otherwise one after another in their order."""
+    """Run items concurrently; otherwise one after another, in order."""
     stop_on_error: builtins.bool
-    """Start no further item after the first that failed; those answer Cancelled."""
+    """Start no further items after the first failure; they get the error Cancelled."""
     max_parallel: builtins.int
-    """Items that run at once where `parallel`. 0: as many as the session allows."""
+    """Maximum number of concurrent items if `parallel` is set. 0: as many as the session allows."""
     def __init__(
         self,
         *,
@@ -1152,7 +1155,7 @@ class BatchToolCallResponse(google.protobuf.message.Message):
     def metrics(self) -> global___BatchMetrics: ...
     @property
     def error(self) -> global___ErrorInfo:
-        """Set where the batch as a whole was refused; there are no results then."""
+        """Set if the whole batch was refused; then there are no results."""
 
     def __init__(
         self,
@@ -1229,7 +1232,7 @@ class VariableResponse(google.protobuf.message.Message):
     VALUE_FIELD_NUMBER: builtins.int
     METADATA_FIELD_NUMBER: builtins.int
     exists: builtins.bool
-    """False where there is no such variable; nothing else is set then."""
+    """False if there is no such variable; then nothing else is set."""
     @property
     def value(self) -> google.protobuf.any_pb2.Any: ...
     @property
@@ -1260,17 +1263,17 @@ class SetVariableRequest(google.protobuf.message.Message):
     variable_name: builtins.str
     """1 to 256 printable characters."""
     create_if_missing: builtins.bool
-    """Without it, setting a variable that does not exist is VariableNotFound."""
+    """If false, setting a variable that does not exist fails with VariableNotFound."""
     expected_revision: builtins.int
-    """Set only where this is the variable's present revision (0: only where it does not exist); otherwise
+    """Set the variable only if this is its current revision (0: only if it does not exist); otherwise fail with
     RevisionConflict.
     """
     @property
     def value(self) -> google.protobuf.any_pb2.Any: ...
     @property
     def metadata(self) -> global___VariableMetadata:
-        """Of `type`, `created_by`, `tags` and `secret` those that are set are taken from it, `tags` as a whole; the others stay
-        as they were. The hub sets the rest.
+        """Those of `type`, `created_by`, `tags` and `secret` that are set replace the old ones, `tags` as a whole; the others
+        stay unchanged. The hub sets the rest.
         """
 
     def __init__(
@@ -1299,7 +1302,7 @@ class DeleteVariableRequest(google.protobuf.message.Message):
     session_id: builtins.str
     variable_name: builtins.str
     expected_revision: builtins.int
-    """Delete only where this is the present revision."""
+    """Delete the variable only if this is its current revision."""
     def __init__(
         self,
         *,
@@ -1341,13 +1344,13 @@ class VariableMetadata(google.protobuf.message.Message):
     REVISION_FIELD_NUMBER: builtins.int
     SECRET_FIELD_NUMBER: builtins.int
     type: builtins.str
-    """A word of the writer's choice; where it gives none, the Python type of the value."""
+    """Chosen by the writer. Empty: the hub sets the Python type of the value."""
     created_by: builtins.str
     revision: builtins.int
-    """Of the last change. Rises through the whole session."""
+    """Of the last change. Revisions rise across the whole session."""
     secret: builtins.bool
-    """Not to be shown in listings, logs or dashboards. A variable that is secret once is so until it is deleted, whatever
-    later requests say: one that does not mention it cannot be told from one that denies it.
+    """Hides the value in listings, logs and dashboards. Once set, it stays set until the variable is deleted, since a
+    false value cannot be distinguished from one that is not set.
     """
     @property
     def created_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
@@ -1381,12 +1384,12 @@ class ListVariablesRequest(google.protobuf.message.Message):
     LIMIT_FIELD_NUMBER: builtins.int
     session_id: builtins.str
     prefix: builtins.str
-    """Only names that begin so."""
+    """Only names with this prefix."""
     limit: builtins.int
-    """The first so many by name. 0: all."""
+    """Maximum number of variables, in order of name. 0: all."""
     @property
     def tags(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Only variables that carry every one of these: "key" or "key=value"."""
+        """Only variables that have all of these tags, each "key" or "key=value"."""
 
     def __init__(
         self,
@@ -1407,7 +1410,7 @@ class ListVariablesResponse(google.protobuf.message.Message):
     VARIABLES_FIELD_NUMBER: builtins.int
     @property
     def variables(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___VariableInfo]:
-        """By name."""
+        """Sorted by name."""
 
     def __init__(
         self,
@@ -1455,7 +1458,7 @@ class WatchVariablesRequest(google.protobuf.message.Message):
     EPOCH_FIELD_NUMBER: builtins.int
     session_id: builtins.str
     include_initial: builtins.bool
-    """First send the present values, as "set", in the order of their revisions."""
+    """First send the current values, as "set", in the order of their revisions."""
     from_revision: builtins.int
     """Send what changed after this revision of `epoch`; 0: what changes from now on."""
     epoch: builtins.str
@@ -1488,7 +1491,7 @@ class VariableUpdate(google.protobuf.message.Message):
     EPOCH_FIELD_NUMBER: builtins.int
     name: builtins.str
     operation: builtins.str
-    """"set" (new), "update", "delete", or "reset": forget what you know, the present values follow as "set"."""
+    """"set" (new), "update", "delete", or "reset": discard the known values; the current ones follow as "set"."""
     revision: builtins.int
     epoch: builtins.str
     """One life of the hub. Revisions of different epochs do not compare."""
@@ -1653,20 +1656,20 @@ class ExecuteAgentRequest(google.protobuf.message.Message):
     """False: only the result chunk."""
     session_id: builtins.str
     run_id: builtins.str
-    """Of the run to start or, where there is one, to attach to. Empty: the hub makes one up, and the run ends with its
-    stream where that is a plain RPC, which does not say whether it was cancelled or lost.
+    """The run to attach to or, if there is none with this id, to start. Empty: an id is generated, and over a plain RPC,
+    which does not say whether it was cancelled or lost, the run ends with its stream.
     """
     from_sequence: builtins.int
-    """First chunk wanted of a run attached to."""
+    """The first chunk to send of a run that is attached to."""
     timeout_ms: builtins.int
-    """Of the whole run. 0: the hub's default."""
+    """Timeout of the whole run. 0: the hub's default."""
     @property
     def input(self) -> google.protobuf.struct_pb2.Struct:
         """The signature's inputs by name."""
 
     @property
     def context(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, google.protobuf.any_pb2.Any]:
-        """What every tool of the run finds in its context, as texts."""
+        """Available to every tool of the run in its context, as texts."""
 
     def __init__(
         self,
@@ -1804,7 +1807,7 @@ class ObservationChunk(google.protobuf.message.Message):
     def metrics(self) -> global___ExecutionMetrics: ...
     @property
     def error(self) -> global___ErrorInfo:
-        """Set where the tool failed; the run goes on."""
+        """Set if the tool failed; the run continues."""
 
     def __init__(
         self,
@@ -1925,12 +1928,12 @@ class ErrorInfo(google.protobuf.message.Message):
     """One of the bridge's error types ("ToolNotFound" …) or the class name of the exception that a tool raised."""
     message: builtins.str
     stacktrace: builtins.str
-    """The remote traceback, where the hub is set to show it."""
+    """The remote traceback, unless the hub is configured to hide it."""
     retryable: builtins.bool
     """The same call may succeed later."""
     @property
     def details(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """`origin` is "tool" where the tool raised it, else "bridge". `retry_after` is in seconds."""
+        """`origin` is "tool" if the tool raised the error, else "bridge". `retry_after` is in seconds."""
 
     @property
     def timestamp(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
@@ -2099,11 +2102,11 @@ class GetMetricsRequest(google.protobuf.message.Message):
     END_TIME_FIELD_NUMBER: builtins.int
     @property
     def metric_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Empty: all. A name that ends in "*" stands for every metric that begins so."""
+        """Empty: all. A final "*" matches any ending."""
 
     @property
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """Metrics count from the hub's start; a range that does not include the present gives none."""
+        """Metrics count from the start of the hub; a range that does not include the current time returns none."""
 
     @property
     def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
@@ -2191,7 +2194,7 @@ class MetricHistogram(google.protobuf.message.Message):
     sum: builtins.float
     @property
     def buckets(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Bucket]:
-        """Rising bounds; the last is +infinity."""
+        """Ascending bounds; the last is +infinity."""
 
     def __init__(
         self,
@@ -2213,7 +2216,7 @@ class Bucket(google.protobuf.message.Message):
     upper_bound: builtins.float
     """Inclusive."""
     count: builtins.int
-    """Of this bucket alone, not of those below it."""
+    """Of this bucket only, not cumulative."""
     def __init__(
         self,
         *,
@@ -2228,7 +2231,7 @@ global___Bucket = Bucket
 class LinkFrame(google.protobuf.message.Message):
     """-------------------------------------------------------------------------------------------------------- link
 
-    Whatever was waiting to be sent, up to a bounded size.
+    All envelopes that were waiting to be sent, up to a bounded size.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -2247,20 +2250,21 @@ global___LinkFrame = LinkFrame
 
 @typing.final
 class Envelope(google.protobuf.message.Message):
-    """A link's rules. Who breaks one of them, or sends what is not known here, loses the link and nothing else; the hub ends
-    it with INVALID_ARGUMENT.
-     - `call` begins a call. A unary one is answered by one `reply` or, where it fails, one `end`; a streaming one by
-       `chunk`s and one `end`. An end with code 0 says that a stream is complete.
-     - `cancel` says that an answer is wanted no more. The call counts as active until its `end` comes, or an answer that
-       was on its way already. A belated answer to a cancelled call is dropped; a second answer to any other is an error.
-     - A chunk may be begun while the stream's credit is above 0; its whole size, that of its parts included, is taken off
-       the credit, which may fall below 0 by that. `credit` adds to it.
-     - A payload may be cut: `part`s under the call's id, then the `call`, `reply` or `chunk` with the rest, which alone
-       carries the method. At most 64 MiB of payloads that are not whole, in 65,536 pieces, may be sent in one direction.
-     - Small envelopes overtake parts of large payloads, whoever sends them, but never those of their own call.
-     - After `drain` the peer makes no new calls; those in flight go on.
-     - An `event` belongs to a call that is not answered yet. What plain RPC sends as trailing metadata comes as a log record
-       of the logger "tool-bridge.trailing-metadata", whose fields are the metadata, before the answer.
+    """The rules of a link. A peer that breaks one, or sends something that is not known here, loses only the link; the hub
+    ends it with INVALID_ARGUMENT.
+     - `call` begins a call. A unary call is answered by one `reply` or, if it fails, one `end`; a streaming call by
+       `chunk`s and one `end`. An end with code 0 means that a stream is complete.
+     - `cancel` means that the answer is no longer needed. The call counts as active until its `end`, or an answer that
+       was already sent, arrives. A late answer to a cancelled call is dropped; a second answer to any other call is an
+       error.
+     - A chunk may be begun while the stream's credit is above 0. Its whole size, including its parts, is subtracted from
+       the credit, which may become negative. `credit` adds to it.
+     - A payload may be split: `part`s under the call's id, then the `call`, `reply` or `chunk` with the rest; only a
+       `call` has the method. At most 64 MiB of incomplete payloads, in 65,536 pieces, may be sent in one direction.
+     - Either side may send small envelopes before the remaining parts of large payloads, except those of the same call.
+     - After `drain` the peer makes no new calls; those in flight continue.
+     - An `event` belongs to a call that is not answered yet. The trailing metadata of plain RPC is sent before the
+       answer, as a log record of the logger "tool-bridge.trailing-metadata" whose fields are the metadata.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -2279,7 +2283,7 @@ class Envelope(google.protobuf.message.Message):
     PART_FIELD_NUMBER: builtins.int
     EVENT_FIELD_NUMBER: builtins.int
     id: builtins.int
-    """Of the call that it belongs to: odd from the dialler, even from the hub, rising in the order in which the calls are
+    """The call that it belongs to: odd from the dialler, even from the hub, rising in the order in which the calls are
     begun, never reused. 0: the link itself.
     """
     reply: builtins.bytes
@@ -2287,10 +2291,10 @@ class Envelope(google.protobuf.message.Message):
     chunk: builtins.bytes
     """One serialized message of a streaming method."""
     credit: builtins.int
-    """Bytes of chunks that the receiver takes beyond those it has granted."""
+    """Bytes of chunks that the receiver accepts in addition to those granted before."""
     ping: builtins.int
     pong: builtins.int
-    """The number of the ping that it answers."""
+    """The number of the ping."""
     part: builtins.bytes
     """A piece of a large payload; the last piece is the call, reply or chunk itself."""
     @property
@@ -2360,14 +2364,14 @@ class LinkHello(google.protobuf.message.Message):
     peer: builtins.str
     """A name for logs."""
     capacity: builtins.int
-    """Calls that this side takes at once, cancelled ones included until their end; one more is answered with
-    RESOURCE_EXHAUSTED. 0: no limit of its own.
+    """Maximum number of concurrent calls that this side accepts, counting cancelled ones until their end; further ones
+    fail with RESOURCE_EXHAUSTED. 0: no limit of its own.
     """
     @property
     def features(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @property
     def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """What else a side says of itself, such as "authorization" where the stream has no metadata of its own."""
+        """Further metadata of this side, such as "authorization" if the stream has no metadata of its own."""
 
     def __init__(
         self,
@@ -2412,14 +2416,14 @@ class LinkCall(google.protobuf.message.Message):
     payload: builtins.bytes
     """The serialized request."""
     timeout_ms: builtins.int
-    """What is left of the call's budget; rules over the one in the payload."""
+    """The time that is left of the call's timeout; overrides the one in the payload."""
     initial_credit: builtins.int
-    """Bytes of chunks that the caller takes before it grants more. 0: 1 MiB."""
+    """Bytes of chunks that the caller accepts before it grants more. 0: 1 MiB."""
     @property
     def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """"tool-bridge-origin" in a call that a worker's tool makes: the number of the call of the hub that it makes it for,
-        on the same link. It shares that call's deadline, place and end.
-        "tool-bridge-asks", with any value, in a call that the hub makes of a worker: its tool may ask (`LinkEvent.ask`).
+        """"tool-bridge-origin", in a call that a worker's tool makes: the id, on the same link, of the hub's call that the
+        tool runs for. The new call shares that call's deadline and permit, and ends with it.
+        "tool-bridge-asks", with any value, in a call from the hub to a worker: its tool may ask (`LinkEvent.ask`).
         """
 
     def __init__(
@@ -2476,15 +2480,15 @@ global___LinkCancel = LinkCancel
 
 @typing.final
 class LinkDrain(google.protobuf.message.Message):
-    """Who sends it takes no new calls. A worker that sent one is sent another by the hub when the last call is over that the
-    hub had made; then it may go.
+    """The sender accepts no new calls. If a worker sends it, the hub answers with its own when its last call to the worker
+    is over; then the worker may disconnect.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     GRACE_MS_FIELD_NUMBER: builtins.int
     grace_ms: builtins.int
-    """Time that the calls in flight have to finish."""
+    """Time for the calls in flight to finish."""
     def __init__(
         self,
         *,
@@ -2496,7 +2500,7 @@ global___LinkDrain = LinkDrain
 
 @typing.final
 class LinkEvent(google.protobuf.message.Message):
-    """Of a call that is not answered yet. `answer` goes to whoever serves the call, all else to its caller."""
+    """Belongs to a call that is not answered yet. `answer` goes to the side that serves the call, all others to its caller."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -2510,7 +2514,7 @@ class LinkEvent(google.protobuf.message.Message):
     def log(self) -> global___LogRecord: ...
     @property
     def ask(self) -> global___Ask:
-        """Only to a caller that can answer: a client whose hello has the feature "ask", a hub that said so in the call."""
+        """Only to a caller that can answer: a client whose hello has the feature "ask", or a hub that said so in the call."""
 
     @property
     def answer(self) -> global___Answer: ...
@@ -2530,7 +2534,7 @@ global___LinkEvent = LinkEvent
 
 @typing.final
 class Ask(google.protobuf.message.Message):
-    """A question that a tool has for whoever called it. Its call waits for the answer, within its deadline."""
+    """A question of a tool to its caller. The call waits for the answer, until its deadline."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -2538,11 +2542,11 @@ class Ask(google.protobuf.message.Message):
     MESSAGE_FIELD_NUMBER: builtins.int
     SCHEMA_FIELD_NUMBER: builtins.int
     id: builtins.str
-    """Names it within its call. Several may be open at once."""
+    """Identifies it within its call. Several may be open at the same time."""
     message: builtins.str
     """For a person to read."""
     schema: builtins.str
-    """JSON Schema (text) of the content that is wanted, an object; empty: only whether it is accepted."""
+    """JSON Schema (text) of the requested content, an object. Empty: the answer is only whether it is accepted."""
     def __init__(
         self,
         *,
@@ -2556,7 +2560,7 @@ global___Ask = Ask
 
 @typing.final
 class Answer(google.protobuf.message.Message):
-    """The answer to an Ask; one to an Ask that is not open is dropped."""
+    """The answer to an Ask; dropped if that Ask is not open."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -2568,7 +2572,7 @@ class Answer(google.protobuf.message.Message):
     """"accept", "decline" or "cancel" (it was neither accepted nor declined)."""
     @property
     def content(self) -> google.protobuf.struct_pb2.Struct:
-        """With "accept", what fits the schema."""
+        """With "accept": the content, which must match the schema."""
 
     def __init__(
         self,
@@ -2591,7 +2595,7 @@ class Progress(google.protobuf.message.Message):
     MESSAGE_FIELD_NUMBER: builtins.int
     current: builtins.float
     total: builtins.float
-    """0: not known."""
+    """0: unknown."""
     message: builtins.str
     def __init__(
         self,
@@ -2741,14 +2745,14 @@ class WorkerInfo(google.protobuf.message.Message):
     PEER_FIELD_NUMBER: builtins.int
     worker_id: builtins.str
     state: builtins.str
-    """"connected", "draining" (it takes no new calls) or "silent" (it has missed a sign of life)."""
+    """"connected", "draining" (it gets no new calls) or "silent" (it does not answer pings)."""
     capacity: builtins.int
-    """Calls that it takes at once; 0: no limit of its own."""
+    """Maximum number of concurrent calls; 0: no limit of its own."""
     active_calls: builtins.int
-    """Calls that it has now."""
+    """Calls that it runs now."""
     tool_count: builtins.int
     peer: builtins.str
-    """The name for logs that it gave in its hello."""
+    """The name for logs in its hello."""
     @property
     def connected_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
@@ -2785,8 +2789,8 @@ class ListCallsRequest(google.protobuf.message.Message):
     session_id: builtins.str
     """Empty: those of every session."""
     include_arguments: builtins.bool
-    """Tells the arguments too, of those calls whose request the hub still holds, or all of whose arguments are plain
-    scalars. More than 64 KiB of one call are left out.
+    """Include the arguments of calls whose request the hub still holds, or whose arguments are all plain scalars.
+    Arguments of more than 64 KiB are left out.
     """
     def __init__(
         self,
@@ -2856,17 +2860,17 @@ class CallInfo(google.protobuf.message.Message):
     DURATION_US_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
     call_id: builtins.str
-    """The hub's own id of the call, unique while it runs. A run of an agent is a call, too: its id is the run's, unless
-    another call has that, and its tool_id is the agent's.
+    """The hub's id for the call, unique while it runs. An agent run is also a call: its id is the run_id, unless another
+    call has it, and its tool_id is the agent_id.
     """
     session_id: builtins.str
     tool_id: builtins.str
     request_id: builtins.str
-    """As its caller gave it, of a stream its stream_id; may be empty."""
+    """As given by its caller, for a stream the stream_id; may be empty."""
     parent_id: builtins.str
-    """Of the call whose tool made this one, or of the run of an agent; empty for a call from outside."""
+    """The call whose tool made this one, or the agent run; empty for a call from outside."""
     worker_id: builtins.str
-    """Who runs it; empty: the hub itself, or nobody yet."""
+    """The worker that runs it. Empty: the hub itself, or none yet."""
     state: builtins.str
     """"waiting" (for a permit, a worker, a thread or a process), "running", "done", "failed" or "cancelled"."""
     time_left_ms: builtins.int
@@ -2877,17 +2881,17 @@ class CallInfo(google.protobuf.message.Message):
     def started_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def progress(self) -> global___Progress:
-        """The last that its tool reported, where it runs in the hub's process; absent where it reported none."""
+        """The last progress that its tool reported, if it runs in the hub's process."""
 
     @property
     def args(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[google.protobuf.any_pb2.Any]:
-        """With include_arguments, in a list and where a call starts."""
+        """With include_arguments, in a list and when a call starts."""
 
     @property
     def kwargs(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, google.protobuf.any_pb2.Any]: ...
     @property
     def error(self) -> global___ErrorInfo:
-        """Of one that failed. The message is told only with include_arguments, since it may quote them."""
+        """Of a call that failed. It has the message only with include_arguments, since that may quote them."""
 
     def __init__(
         self,
@@ -2921,7 +2925,7 @@ class CancelCallRequest(google.protobuf.message.Message):
     call_id: builtins.str
     """As in CallInfo."""
     reason: builtins.str
-    """For its caller and the log, after "the call was cancelled by an administrator"; may be empty."""
+    """Appended to "the call was cancelled by an administrator" for the caller and the log; may be empty."""
     def __init__(
         self,
         *,
@@ -2990,9 +2994,9 @@ class RunInfo(google.protobuf.message.Message):
     state: builtins.str
     """"running", "done", "failed" or "cancelled"."""
     chunks: builtins.int
-    """Chunks that it has made so far."""
+    """Chunks so far."""
     readers: builtins.int
-    """Who reads it now."""
+    """Current number of readers."""
     @property
     def started_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(
@@ -3021,7 +3025,7 @@ class WatchEventsRequest(google.protobuf.message.Message):
     session_id: builtins.str
     """Empty: those of every session."""
     include_arguments: builtins.bool
-    """Tells the arguments and the results of calls too."""
+    """Include the arguments and the results of calls."""
     @property
     def kinds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Of "call", "worker", "session" and "log"; empty: all."""
@@ -3051,14 +3055,14 @@ class AdminEvent(google.protobuf.message.Message):
     DROPPED_FIELD_NUMBER: builtins.int
     RESULT_FIELD_NUMBER: builtins.int
     sequence: builtins.int
-    """Rising by one for each event of this stream, those that were dropped included."""
+    """Rises by one for each event of this stream, including dropped ones."""
     operation: builtins.str
-    """Of a call "started", "moved" (it began to wait or to run, went to a worker, or reported progress) or "ended"; of a
-    worker "connected", "draining", "changed" (its tools) or "disconnected"; of a session "started" or "ended"; empty for
-    a log line.
+    """For a call "started", "moved" (it began to wait or to run, went to a worker, or reported progress) or "ended"; for
+    a worker "connected", "draining", "changed" (its tools) or "disconnected"; for a session "started" or "ended";
+    empty for a log record.
     """
     dropped: builtins.int
-    """Events between the one before and this one that this reader was too slow for."""
+    """Events dropped since the previous one because this reader was too slow."""
     @property
     def timestamp(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
@@ -3071,7 +3075,7 @@ class AdminEvent(google.protobuf.message.Message):
     def log(self) -> global___LogRecord: ...
     @property
     def result(self) -> google.protobuf.any_pb2.Any:
-        """With include_arguments, of a call that succeeded, where it has at most 64 KiB."""
+        """With include_arguments, the result of a successful call, if it has at most 64 KiB."""
 
     def __init__(
         self,
@@ -3096,7 +3100,7 @@ global___AdminEvent = AdminEvent
 class Json(google.protobuf.message.Message):
     """------------------------------------------------------------------------------------------------------ values
 
-    A JSON text, as written: key order, integers of any size and 3.0 survive.
+    A JSON text, kept as written: key order, integers of any size and 3.0 are preserved.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -3199,7 +3203,7 @@ class RichValue(google.protobuf.message.Message):
     def tensor(self) -> global___Tensor: ...
     @property
     def any(self) -> google.protobuf.any_pb2.Any:
-        """Any other value of the table: a frame, a registered class."""
+        """Any other supported value, such as a DataFrame or an instance of a registered class."""
 
     def __init__(
         self,
@@ -3279,13 +3283,13 @@ class RichDateTime(google.protobuf.message.Message):
     FOLD_FIELD_NUMBER: builtins.int
     OFFSET_NAME_FIELD_NUMBER: builtins.int
     iso: builtins.str
-    """ISO 8601 with the offset, where there is one."""
+    """ISO 8601, with the offset if there is one."""
     zone: builtins.str
     """IANA name of the time zone, such as "Europe/Berlin"; empty for a fixed offset or none."""
     fold: builtins.bool
-    """Second of two equal local times."""
+    """Python's `fold`: the second of two equal local times."""
     offset_name: builtins.str
-    """Name of a fixed offset that has one of its own, such as "CET"; empty where its name is but the offset."""
+    """Name of a fixed offset, such as "CET"; empty if its name is only the offset."""
     def __init__(
         self,
         *,

@@ -152,15 +152,15 @@ class SnakepitBridgeServicer(object):
     """
 
     def InitializeSession(self, request, context):
-        """Creates the session, or attaches to it where the id is known (`resumed`). The trailing metadata has, in milliseconds,
-        what a client goes by where it sets nothing itself: tool-bridge-idle-timeout-ms, -call-timeout-ms, -stream-timeout-ms.
+        """Creates the session, or attaches to it if it exists (`resumed`). The trailing metadata has the session's defaults
+        in milliseconds: tool-bridge-idle-timeout-ms, -call-timeout-ms, -stream-timeout-ms.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CleanupSession(self, request, context):
-        """Ends a session and drops its tools, variables and watches. Without `force`, calls in flight finish first.
+        """Ends a session and removes its tools, variables and watches. Without `force`, calls in flight finish first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -173,7 +173,7 @@ class SnakepitBridgeServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Heartbeat(self, request, context):
-        """Keeps a session alive; also answers for a session that is gone (`session_valid` = false).
+        """Keeps a session alive. If the session has ended, `session_valid` is false.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -188,14 +188,14 @@ class SnakepitBridgeServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RegisterTools(self, request, context):
-        """Offers tools of a worker. Only over a link, since that is where they are called.
+        """Registers tools of a worker. Only over a link, since that is where they are called.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnregisterTools(self, request, context):
-        """Over a worker's link: takes back tools that it offers. Otherwise: removes tools of a session's own.
+        """Over a worker's link: unregisters tools of the worker. Otherwise: removes tools of a session's own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -1024,9 +1024,10 @@ class SnakepitBridge(object):
 
 
 class ToolBridgeAdminStub(object):
-    """What goes on in the hub, for whoever runs it. Lists are sorted by age, the oldest first, and paged: an answer has at
-    most `page_size` entries (0: 100; at most 1,000) and 1 MiB, and `next_page_token` asks for those that follow; it is empty
-    on the last page. An entry that is there all the time is listed exactly once, whatever comes and goes between two pages.
+    """Shows operators what happens in the hub. Lists are sorted by age, the oldest first, and paged: a response has at most
+    `page_size` entries (0: 100; at most 1,000) and 1 MiB; `next_page_token` requests the next page, and is empty on the
+    last one. An entry that exists all the time is listed exactly once, even if others are added and removed between two
+    pages.
     """
 
     def __init__(self, channel):
@@ -1068,9 +1069,10 @@ class ToolBridgeAdminStub(object):
 
 
 class ToolBridgeAdminServicer(object):
-    """What goes on in the hub, for whoever runs it. Lists are sorted by age, the oldest first, and paged: an answer has at
-    most `page_size` entries (0: 100; at most 1,000) and 1 MiB, and `next_page_token` asks for those that follow; it is empty
-    on the last page. An entry that is there all the time is listed exactly once, whatever comes and goes between two pages.
+    """Shows operators what happens in the hub. Lists are sorted by age, the oldest first, and paged: a response has at most
+    `page_size` entries (0: 100; at most 1,000) and 1 MiB; `next_page_token` requests the next page, and is empty on the
+    last one. An entry that exists all the time is listed exactly once, even if others are added and removed between two
+    pages.
     """
 
     def ListSessions(self, request, context):
@@ -1093,21 +1095,21 @@ class ToolBridgeAdminServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelCall(self, request, context):
-        """Cancels one call, with those that its tool made; its caller gets the error Cancelled.
+        """Cancels a call, with the calls that its tool made; its caller gets the error Cancelled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListRuns(self, request, context):
-        """The runs of agents: under way, and over where their chunks are still kept.
+        """The agent runs that are under way, and the ended ones whose chunks are still kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchEvents(self, request, context):
-        """What happens from now on. A reader that is too slow loses the oldest events, and is told how many (`dropped`).
+        """Events from now on. A slow reader loses the oldest events; `dropped` says how many.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -1155,9 +1157,10 @@ def add_ToolBridgeAdminServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ToolBridgeAdmin(object):
-    """What goes on in the hub, for whoever runs it. Lists are sorted by age, the oldest first, and paged: an answer has at
-    most `page_size` entries (0: 100; at most 1,000) and 1 MiB, and `next_page_token` asks for those that follow; it is empty
-    on the last page. An entry that is there all the time is listed exactly once, whatever comes and goes between two pages.
+    """Shows operators what happens in the hub. Lists are sorted by age, the oldest first, and paged: a response has at most
+    `page_size` entries (0: 100; at most 1,000) and 1 MiB; `next_page_token` requests the next page, and is empty on the
+    last one. An entry that exists all the time is listed exactly once, even if others are added and removed between two
+    pages.
     """
 
     @staticmethod

@@ -3,18 +3,18 @@
 isort:skip_file
 The wire of the gRPC tool bridge.
 
-One hub serves `SnakepitBridge` and `ToolBridgeAdmin`. Clients call it; workers dial it and offer tools over `Link`.
-Field numbers and names are fixed: peers in several languages are written against them.
+A hub serves `SnakepitBridge` and `ToolBridgeAdmin`. Clients call it; workers dial it and offer tools over `Link`.
+Field numbers and names never change, since peers in several languages rely on them.
 
 Conventions
  - Durations carry their unit in the name (`_ms`, `_us`). 0 means "the hub's default" in a request.
  - An argument, a result and a variable's value is a google.protobuf.Any. Scalars travel in the wrapper types of
    google.protobuf; what those cannot hold exactly travels as Json, RichValue, Tensor or an Arrow IPC stream.
- - A name or an id of any kind has at most 256 characters, a tool's 128; a list has at most 1,000 texts (10,000 ids of
-   tools, 100 tags), a map 1,000 entries and 65,536 characters in all, and a call 10,000 arguments. What is over a bound
-   is a ValidationError that names the field.
- - A method whose response has an ErrorInfo answers with status OK and fills it in. Every other failure is a gRPC
-   status, with the same ErrorInfo serialized in the trailing metadata `tool-bridge-error-bin` (at most 4 KiB).
+ - A name or an id has at most 256 characters, that of a tool 128; a list has at most 1,000 texts (10,000 tool ids,
+   100 tags), a map 1,000 entries and 65,536 characters in all, and a call 10,000 arguments. A request beyond one of
+   these limits fails with a ValidationError that names the field.
+ - A method whose response has an ErrorInfo returns status OK and sets it. Every other failure is a gRPC status, with
+   the same ErrorInfo serialized in the trailing metadata `tool-bridge-error-bin` (at most 4 KiB).
 """
 
 import abc
@@ -39,15 +39,15 @@ class SnakepitBridgeStub:
         dspex_bridge_pb2.InitializeSessionRequest,
         dspex_bridge_pb2.InitializeSessionResponse,
     ]
-    """Creates the session, or attaches to it where the id is known (`resumed`). The trailing metadata has, in milliseconds,
-    what a client goes by where it sets nothing itself: tool-bridge-idle-timeout-ms, -call-timeout-ms, -stream-timeout-ms.
+    """Creates the session, or attaches to it if it exists (`resumed`). The trailing metadata has the session's defaults
+    in milliseconds: tool-bridge-idle-timeout-ms, -call-timeout-ms, -stream-timeout-ms.
     """
 
     CleanupSession: grpc.UnaryUnaryMultiCallable[
         dspex_bridge_pb2.CleanupSessionRequest,
         dspex_bridge_pb2.StatusResponse,
     ]
-    """Ends a session and drops its tools, variables and watches. Without `force`, calls in flight finish first."""
+    """Ends a session and removes its tools, variables and watches. Without `force`, calls in flight finish first."""
 
     GetSessionInfo: grpc.UnaryUnaryMultiCallable[
         dspex_bridge_pb2.GetSessionInfoRequest,
@@ -58,7 +58,7 @@ class SnakepitBridgeStub:
         dspex_bridge_pb2.HeartbeatRequest,
         dspex_bridge_pb2.HeartbeatResponse,
     ]
-    """Keeps a session alive; also answers for a session that is gone (`session_valid` = false)."""
+    """Keeps a session alive. If the session has ended, `session_valid` is false."""
 
     GetSessionTools: grpc.UnaryUnaryMultiCallable[
         dspex_bridge_pb2.GetSessionToolsRequest,
@@ -70,13 +70,13 @@ class SnakepitBridgeStub:
         dspex_bridge_pb2.RegisterToolsRequest,
         dspex_bridge_pb2.RegisterToolsResponse,
     ]
-    """Offers tools of a worker. Only over a link, since that is where they are called."""
+    """Registers tools of a worker. Only over a link, since that is where they are called."""
 
     UnregisterTools: grpc.UnaryUnaryMultiCallable[
         dspex_bridge_pb2.UnregisterToolsRequest,
         dspex_bridge_pb2.StatusResponse,
     ]
-    """Over a worker's link: takes back tools that it offers. Otherwise: removes tools of a session's own."""
+    """Over a worker's link: unregisters tools of the worker. Otherwise: removes tools of a session's own."""
 
     WatchSessionTools: grpc.UnaryStreamMultiCallable[
         dspex_bridge_pb2.WatchSessionToolsRequest,
@@ -168,15 +168,15 @@ class SnakepitBridgeAsyncStub:
         dspex_bridge_pb2.InitializeSessionRequest,
         dspex_bridge_pb2.InitializeSessionResponse,
     ]
-    """Creates the session, or attaches to it where the id is known (`resumed`). The trailing metadata has, in milliseconds,
-    what a client goes by where it sets nothing itself: tool-bridge-idle-timeout-ms, -call-timeout-ms, -stream-timeout-ms.
+    """Creates the session, or attaches to it if it exists (`resumed`). The trailing metadata has the session's defaults
+    in milliseconds: tool-bridge-idle-timeout-ms, -call-timeout-ms, -stream-timeout-ms.
     """
 
     CleanupSession: grpc.aio.UnaryUnaryMultiCallable[
         dspex_bridge_pb2.CleanupSessionRequest,
         dspex_bridge_pb2.StatusResponse,
     ]
-    """Ends a session and drops its tools, variables and watches. Without `force`, calls in flight finish first."""
+    """Ends a session and removes its tools, variables and watches. Without `force`, calls in flight finish first."""
 
     GetSessionInfo: grpc.aio.UnaryUnaryMultiCallable[
         dspex_bridge_pb2.GetSessionInfoRequest,
@@ -187,7 +187,7 @@ class SnakepitBridgeAsyncStub:
         dspex_bridge_pb2.HeartbeatRequest,
         dspex_bridge_pb2.HeartbeatResponse,
     ]
-    """Keeps a session alive; also answers for a session that is gone (`session_valid` = false)."""
+    """Keeps a session alive. If the session has ended, `session_valid` is false."""
 
     GetSessionTools: grpc.aio.UnaryUnaryMultiCallable[
         dspex_bridge_pb2.GetSessionToolsRequest,
@@ -199,13 +199,13 @@ class SnakepitBridgeAsyncStub:
         dspex_bridge_pb2.RegisterToolsRequest,
         dspex_bridge_pb2.RegisterToolsResponse,
     ]
-    """Offers tools of a worker. Only over a link, since that is where they are called."""
+    """Registers tools of a worker. Only over a link, since that is where they are called."""
 
     UnregisterTools: grpc.aio.UnaryUnaryMultiCallable[
         dspex_bridge_pb2.UnregisterToolsRequest,
         dspex_bridge_pb2.StatusResponse,
     ]
-    """Over a worker's link: takes back tools that it offers. Otherwise: removes tools of a session's own."""
+    """Over a worker's link: unregisters tools of the worker. Otherwise: removes tools of a session's own."""
 
     WatchSessionTools: grpc.aio.UnaryStreamMultiCallable[
         dspex_bridge_pb2.WatchSessionToolsRequest,
@@ -299,8 +299,8 @@ class SnakepitBridgeServicer(metaclass=abc.ABCMeta):
         request: dspex_bridge_pb2.InitializeSessionRequest,
         context: _ServicerContext,
     ) -> typing.Union[dspex_bridge_pb2.InitializeSessionResponse, collections.abc.Awaitable[dspex_bridge_pb2.InitializeSessionResponse]]:
-        """Creates the session, or attaches to it where the id is known (`resumed`). The trailing metadata has, in milliseconds,
-        what a client goes by where it sets nothing itself: tool-bridge-idle-timeout-ms, -call-timeout-ms, -stream-timeout-ms.
+        """Creates the session, or attaches to it if it exists (`resumed`). The trailing metadata has the session's defaults
+        in milliseconds: tool-bridge-idle-timeout-ms, -call-timeout-ms, -stream-timeout-ms.
         """
 
     @abc.abstractmethod
@@ -309,7 +309,7 @@ class SnakepitBridgeServicer(metaclass=abc.ABCMeta):
         request: dspex_bridge_pb2.CleanupSessionRequest,
         context: _ServicerContext,
     ) -> typing.Union[dspex_bridge_pb2.StatusResponse, collections.abc.Awaitable[dspex_bridge_pb2.StatusResponse]]:
-        """Ends a session and drops its tools, variables and watches. Without `force`, calls in flight finish first."""
+        """Ends a session and removes its tools, variables and watches. Without `force`, calls in flight finish first."""
 
     @abc.abstractmethod
     def GetSessionInfo(
@@ -324,7 +324,7 @@ class SnakepitBridgeServicer(metaclass=abc.ABCMeta):
         request: dspex_bridge_pb2.HeartbeatRequest,
         context: _ServicerContext,
     ) -> typing.Union[dspex_bridge_pb2.HeartbeatResponse, collections.abc.Awaitable[dspex_bridge_pb2.HeartbeatResponse]]:
-        """Keeps a session alive; also answers for a session that is gone (`session_valid` = false)."""
+        """Keeps a session alive. If the session has ended, `session_valid` is false."""
 
     @abc.abstractmethod
     def GetSessionTools(
@@ -340,7 +340,7 @@ class SnakepitBridgeServicer(metaclass=abc.ABCMeta):
         request: dspex_bridge_pb2.RegisterToolsRequest,
         context: _ServicerContext,
     ) -> typing.Union[dspex_bridge_pb2.RegisterToolsResponse, collections.abc.Awaitable[dspex_bridge_pb2.RegisterToolsResponse]]:
-        """Offers tools of a worker. Only over a link, since that is where they are called."""
+        """Registers tools of a worker. Only over a link, since that is where they are called."""
 
     @abc.abstractmethod
     def UnregisterTools(
@@ -348,7 +348,7 @@ class SnakepitBridgeServicer(metaclass=abc.ABCMeta):
         request: dspex_bridge_pb2.UnregisterToolsRequest,
         context: _ServicerContext,
     ) -> typing.Union[dspex_bridge_pb2.StatusResponse, collections.abc.Awaitable[dspex_bridge_pb2.StatusResponse]]:
-        """Over a worker's link: takes back tools that it offers. Otherwise: removes tools of a session's own."""
+        """Over a worker's link: unregisters tools of the worker. Otherwise: removes tools of a session's own."""
 
     @abc.abstractmethod
     def WatchSessionTools(
@@ -466,9 +466,10 @@ class SnakepitBridgeServicer(metaclass=abc.ABCMeta):
 def add_SnakepitBridgeServicer_to_server(servicer: SnakepitBridgeServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
 
 class ToolBridgeAdminStub:
-    """What goes on in the hub, for whoever runs it. Lists are sorted by age, the oldest first, and paged: an answer has at
-    most `page_size` entries (0: 100; at most 1,000) and 1 MiB, and `next_page_token` asks for those that follow; it is empty
-    on the last page. An entry that is there all the time is listed exactly once, whatever comes and goes between two pages.
+    """Shows operators what happens in the hub. Lists are sorted by age, the oldest first, and paged: a response has at most
+    `page_size` entries (0: 100; at most 1,000) and 1 MiB; `next_page_token` requests the next page, and is empty on the
+    last one. An entry that exists all the time is listed exactly once, even if others are added and removed between two
+    pages.
     """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
@@ -492,24 +493,25 @@ class ToolBridgeAdminStub:
         dspex_bridge_pb2.CancelCallRequest,
         dspex_bridge_pb2.StatusResponse,
     ]
-    """Cancels one call, with those that its tool made; its caller gets the error Cancelled."""
+    """Cancels a call, with the calls that its tool made; its caller gets the error Cancelled."""
 
     ListRuns: grpc.UnaryUnaryMultiCallable[
         dspex_bridge_pb2.ListRunsRequest,
         dspex_bridge_pb2.ListRunsResponse,
     ]
-    """The runs of agents: under way, and over where their chunks are still kept."""
+    """The agent runs that are under way, and the ended ones whose chunks are still kept."""
 
     WatchEvents: grpc.UnaryStreamMultiCallable[
         dspex_bridge_pb2.WatchEventsRequest,
         dspex_bridge_pb2.AdminEvent,
     ]
-    """What happens from now on. A reader that is too slow loses the oldest events, and is told how many (`dropped`)."""
+    """Events from now on. A slow reader loses the oldest events; `dropped` says how many."""
 
 class ToolBridgeAdminAsyncStub:
-    """What goes on in the hub, for whoever runs it. Lists are sorted by age, the oldest first, and paged: an answer has at
-    most `page_size` entries (0: 100; at most 1,000) and 1 MiB, and `next_page_token` asks for those that follow; it is empty
-    on the last page. An entry that is there all the time is listed exactly once, whatever comes and goes between two pages.
+    """Shows operators what happens in the hub. Lists are sorted by age, the oldest first, and paged: a response has at most
+    `page_size` entries (0: 100; at most 1,000) and 1 MiB; `next_page_token` requests the next page, and is empty on the
+    last one. An entry that exists all the time is listed exactly once, even if others are added and removed between two
+    pages.
     """
 
     ListSessions: grpc.aio.UnaryUnaryMultiCallable[
@@ -532,24 +534,25 @@ class ToolBridgeAdminAsyncStub:
         dspex_bridge_pb2.CancelCallRequest,
         dspex_bridge_pb2.StatusResponse,
     ]
-    """Cancels one call, with those that its tool made; its caller gets the error Cancelled."""
+    """Cancels a call, with the calls that its tool made; its caller gets the error Cancelled."""
 
     ListRuns: grpc.aio.UnaryUnaryMultiCallable[
         dspex_bridge_pb2.ListRunsRequest,
         dspex_bridge_pb2.ListRunsResponse,
     ]
-    """The runs of agents: under way, and over where their chunks are still kept."""
+    """The agent runs that are under way, and the ended ones whose chunks are still kept."""
 
     WatchEvents: grpc.aio.UnaryStreamMultiCallable[
         dspex_bridge_pb2.WatchEventsRequest,
         dspex_bridge_pb2.AdminEvent,
     ]
-    """What happens from now on. A reader that is too slow loses the oldest events, and is told how many (`dropped`)."""
+    """Events from now on. A slow reader loses the oldest events; `dropped` says how many."""
 
 class ToolBridgeAdminServicer(metaclass=abc.ABCMeta):
-    """What goes on in the hub, for whoever runs it. Lists are sorted by age, the oldest first, and paged: an answer has at
-    most `page_size` entries (0: 100; at most 1,000) and 1 MiB, and `next_page_token` asks for those that follow; it is empty
-    on the last page. An entry that is there all the time is listed exactly once, whatever comes and goes between two pages.
+    """Shows operators what happens in the hub. Lists are sorted by age, the oldest first, and paged: a response has at most
+    `page_size` entries (0: 100; at most 1,000) and 1 MiB; `next_page_token` requests the next page, and is empty on the
+    last one. An entry that exists all the time is listed exactly once, even if others are added and removed between two
+    pages.
     """
 
     @abc.abstractmethod
@@ -580,7 +583,7 @@ class ToolBridgeAdminServicer(metaclass=abc.ABCMeta):
         request: dspex_bridge_pb2.CancelCallRequest,
         context: _ServicerContext,
     ) -> typing.Union[dspex_bridge_pb2.StatusResponse, collections.abc.Awaitable[dspex_bridge_pb2.StatusResponse]]:
-        """Cancels one call, with those that its tool made; its caller gets the error Cancelled."""
+        """Cancels a call, with the calls that its tool made; its caller gets the error Cancelled."""
 
     @abc.abstractmethod
     def ListRuns(
@@ -588,7 +591,7 @@ class ToolBridgeAdminServicer(metaclass=abc.ABCMeta):
         request: dspex_bridge_pb2.ListRunsRequest,
         context: _ServicerContext,
     ) -> typing.Union[dspex_bridge_pb2.ListRunsResponse, collections.abc.Awaitable[dspex_bridge_pb2.ListRunsResponse]]:
-        """The runs of agents: under way, and over where their chunks are still kept."""
+        """The agent runs that are under way, and the ended ones whose chunks are still kept."""
 
     @abc.abstractmethod
     def WatchEvents(
@@ -596,6 +599,6 @@ class ToolBridgeAdminServicer(metaclass=abc.ABCMeta):
         request: dspex_bridge_pb2.WatchEventsRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[dspex_bridge_pb2.AdminEvent], collections.abc.AsyncIterator[dspex_bridge_pb2.AdminEvent]]:
-        """What happens from now on. A reader that is too slow loses the oldest events, and is told how many (`dropped`)."""
+        """Events from now on. A slow reader loses the oldest events; `dropped` says how many."""
 
 def add_ToolBridgeAdminServicer_to_server(servicer: ToolBridgeAdminServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

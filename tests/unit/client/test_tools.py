@@ -387,7 +387,7 @@ async def test_on_a_reset_the_tools_are_read_anew_and_none_is_missing_meanwhile(
 
 @pytest.mark.parametrize(
     "error",
-    [lost(), lost(grpc.StatusCode.DEADLINE_EXCEEDED), UnavailableError("the hub shuts down")],
+    [lost(), lost(grpc.StatusCode.DEADLINE_EXCEEDED), UnavailableError("the hub is shutting down")],
     ids=["unavailable", "too late", "shutting down"],
 )
 async def test_after_a_loss_it_reads_the_tools_and_goes_on_from_there(following: Following, error: Exception) -> None:

@@ -160,7 +160,7 @@ async def test_too_many_items_are_refused_whole() -> None:
 
 async def test_a_negative_width_is_refused() -> None:
     error = (await Bench().run(("quick", 0), max_parallel=-1)).error
-    assert error.message == "max_parallel is -1; it is 0 (the default) or more"
+    assert error.message == "max_parallel must be 0 (the default) or more, not -1"
 
 
 async def test_a_batch_over_the_message_limit_is_refused() -> None:

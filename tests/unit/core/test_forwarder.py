@@ -372,7 +372,7 @@ async def test_a_call_that_lost_so_many_workers_gets_no_further_one() -> None:
             world.pool.on_disconnect(link, "somebody killed it")
         async with asyncio.timeout(PATIENCE):
             await world.answered.wait()
-        assert f"worker number {MAX_LOSSES}" in world.error().message
+        assert f"has lost {MAX_LOSSES} workers" in world.error().message
         assert not links[-1].payloads
         world.assert_nothing_is_left()
     finally:
@@ -387,7 +387,7 @@ async def test_losing_its_worker_twice_is_losing_it_once() -> None:
     try:
         world.relayed()
         world.offer(other, idempotent=True)
-        world.pool.on_disconnect(world.link, "it has dialled again")
+        world.pool.on_disconnect(world.link, "it has reconnected")
         world.pool.on_disconnect(world.link, "its link ended")
         await until(lambda: bool(other.payloads))
         other.reply(good())

@@ -107,7 +107,7 @@ async def test_a_key_with_other_arguments_is_a_conflict(counter: Counter) -> Non
     for args in ((2,), (1, "x"), ()):
         error = (await call("k", *args)).error
         assert (error.type, error.retryable) == ("IdempotencyConflict", False)
-        assert "take a new key" in error.message
+        assert "use a new key" in error.message
     assert counter.runs == 1
 
 
@@ -199,7 +199,7 @@ async def test_a_call_waits_no_longer_than_its_own_time(counter: Counter) -> Non
     for limit in ({"timeout_ms": 1}, {"deadline": 0.0}, {"parent": outer}):
         late = await call("k", 1, **limit)
         assert late.error.type == "TimeoutError"
-        assert "ask again later" in late.error.message
+        assert "call again later" in late.error.message
     counter.go_on.set()
     assert (await first).success
 
@@ -268,7 +268,7 @@ async def test_what_the_bridge_refused_or_ended_leaves_the_key_free(counter: Cou
     ("key", "text"),
     [
         ("x" * 257, "idempotency_key has at most 256 characters; this one has 257"),
-        ("a\nb", "an idempotency key has printable"),
+        ("a\nb", "an idempotency key must have only printable"),
     ],
 )
 async def test_a_key_that_cannot_be_one_is_refused(counter: Counter, key: str, text: str) -> None:

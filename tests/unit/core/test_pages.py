@@ -146,10 +146,10 @@ async def test_a_long_list_gives_others_their_turn(monkeypatch: pytest.MonkeyPat
     ],
 )
 async def test_a_token_that_no_page_gave_is_refused(token: str) -> None:
-    with pytest.raises(ValidationError, match=r"page_token .* is none that the list of things gave"):
+    with pytest.raises(ValidationError, match=r"page_token .* is not from the list of things"):
         await page([(1.0, "a")], token)
 
 
 async def test_a_negative_size_is_refused() -> None:
-    with pytest.raises(ValidationError, match=r"page_size is -1; it is 0 \(the default, 100\) or more"):
+    with pytest.raises(ValidationError, match=r"page_size must be 0 \(the default, 100\) or more, not -1"):
         await page([], size=-1)

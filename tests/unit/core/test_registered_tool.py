@@ -83,7 +83,7 @@ def test_a_spec_is_copied_and_its_id_is_its_name_unless_set() -> None:
         (ToolSpec(name="x" * 129), "a tool's name is 1 to 128 letters"),
         (ToolSpec(name="a\n"), r"this one is 'a\\n'"),
         (ToolSpec(name="a", tool_id="?"), "a tool's tool_id is .*this one is '\\?'"),
-        (ToolSpec(name="a", limits=ResourceLimits(timeout_ms=-1)), "tool 'a': limits are 0"),
+        (ToolSpec(name="a", limits=ResourceLimits(timeout_ms=-1)), "tool 'a': limits must be 0"),
     ],
 )
 def test_a_spec_that_cannot_be_used_is_refused(spec: ToolSpec, text: str) -> None:

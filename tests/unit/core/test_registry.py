@@ -214,14 +214,14 @@ async def test_a_watch_ends_with_its_session_though_another_of_its_id_began_at_o
     await registry.store.cleanup_session("s")
     registry.session_ended(session)
     await registry.store.create_session("s")
-    with pytest.raises(SessionExpiredError, match="watch anew"):
+    with pytest.raises(SessionExpiredError, match="watch again"):
         await pending
 
 
 async def test_a_watch_ends_with_the_hub() -> None:
     registry, session = await make()
     pending = await reader(registry.watch(session))
-    registry.close(UnavailableError("the hub shuts down"))
+    registry.close(UnavailableError("the hub is shutting down"))
     with pytest.raises(UnavailableError):
         await pending
 

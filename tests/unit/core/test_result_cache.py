@@ -59,13 +59,13 @@ def answer(value: object) -> ToolCallResponse:
 
 
 def is_kept(cache: ResultCache, tool: RegisteredTool, request: ToolCallRequest | ToolCallItem) -> bool:
-    return cache.place(tool, request).fill(ToolCallResponse())
+    return cache.entry(tool, request).fill(ToolCallResponse())
 
 
 def test_only_the_same_tool_version_registration_and_arguments_share_a_result(registry: ToolRegistry) -> None:
     (adds, multiplies), (adds_anew, _) = register(registry), register(registry)
     cache = ResultCache(Settings())
-    cache.place(adds, call(1, 2)).keep(answer(3))
+    cache.entry(adds, call(1, 2)).keep(answer(3))
     assert is_kept(cache, adds, call(1, 2))
     assert is_kept(cache, adds, ToolCallItem(index=7, args=call(1, 2).args))
     assert not is_kept(cache, adds, call(2, 1))
@@ -79,10 +79,10 @@ def test_only_the_same_tool_version_registration_and_arguments_share_a_result(re
 def test_a_kept_result_is_filled_in_and_named_as_kept(
     adds: RegisteredTool, message: type[ToolCallResponse | ToolCallResult]
 ) -> None:
-    place = ResultCache(Settings()).place(adds, call(1, 2))
-    place.keep(answer([3, "three"]))
+    entry = ResultCache(Settings()).entry(adds, call(1, 2))
+    entry.keep(answer([3, "three"]))
     filled = message()
-    assert place.fill(filled)
+    assert entry.fill(filled)
     assert filled.success
     assert deserialize_value(filled.result) == [3, "three"]
     assert filled.metrics.custom_metrics[CACHED_METRIC] == 1
@@ -90,15 +90,15 @@ def test_a_kept_result_is_filled_in_and_named_as_kept(
 
 def test_without_a_kept_result_the_answer_stays_empty(adds: RegisteredTool) -> None:
     response = ToolCallResponse()
-    assert not ResultCache(Settings()).place(adds, call(1, 2)).fill(response)
+    assert not ResultCache(Settings()).entry(adds, call(1, 2)).fill(response)
     assert response == ToolCallResponse()
 
 
 def test_what_becomes_of_the_answers_does_not_change_what_is_kept(adds: RegisteredTool) -> None:
-    place, given = ResultCache(Settings()).place(adds, call(1, 2)), answer("as it was")
-    place.keep(given)
+    entry, given = ResultCache(Settings()).entry(adds, call(1, 2)), answer("as it was")
+    entry.keep(given)
     for message in (given, ToolCallResponse(), ToolCallResponse()):
-        place.fill(message)
+        entry.fill(message)
         assert deserialize_value(message.result) == "as it was"
         message.result.Clear()
 
@@ -108,8 +108,8 @@ def test_results_are_kept_within_their_number_and_their_bytes(adds: RegisteredTo
     small = ResultCache(Settings(max_session_cache_bytes=300))
     calls = [call(number) for number in range(3)]
     for request in calls:
-        few.place(adds, request).keep(answer(1))
-        small.place(adds, request).keep(answer("x" * 80))
+        few.entry(adds, request).keep(answer(1))
+        small.entry(adds, request).keep(answer("x" * 80))
     assert [is_kept(few, adds, request) for request in calls] == [False, True, True]
     assert [is_kept(small, adds, request) for request in calls] == [False, True, True]
 
@@ -161,7 +161,7 @@ def test_results_are_kept_for_their_time(adds: RegisteredTool, monkeypatch: pyte
     now = 1_000.0
     monkeypatch.setattr(kept, "time", SimpleNamespace(monotonic=lambda: now))
     cache = ResultCache(Settings(cache_ttl=20))
-    cache.place(adds, call(1, 2)).keep(answer(3))
+    cache.entry(adds, call(1, 2)).keep(answer(3))
     now += 19
     assert is_kept(cache, adds, call(1, 2))
     now += 1

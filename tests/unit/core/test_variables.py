@@ -174,7 +174,7 @@ def test_delete_removes_the_present_revision_only() -> None:
     [
         ("", r"1 to 256 characters; this one has 0 \(empty\)"),
         ("x" * 257, r"this one has 257 \('x+'…\)"),
-        ("a\nb", r"printable characters only; 'a\\nb' has U\+000A"),
+        ("a\nb", r"must have only printable characters; 'a\\nb' has U\+000A"),
         ("a\x00", r"U\+0000"),
     ],
 )

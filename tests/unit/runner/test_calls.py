@@ -487,7 +487,7 @@ async def test_a_call_that_has_begun_when_its_time_is_over_says_so(orphaned: Tas
 
 async def test_a_call_may_wait_for_one_thing_after_another(orphaned: TaskSet) -> None:
     call = make(orphaned, seconds=2.5, opened_at=1_000.0)
-    call.wait_for("a place")
+    call.wait_for("a permit")
     assert call.stop_waiting()
     assert call.stop_waiting()
     call.wait_for("a thread")

@@ -332,7 +332,7 @@ async def test_two_workers_of_one_name_do_not_last_beside_each_other(
         await until(lambda: known not in server.hub.workers.workers())
         assert workers(server) == ["w"]
         await soon(first.close())
-    assert "has dialled again" in caplog.text
+    assert "has reconnected" in caplog.text
 
 
 async def test_whatever_ends_a_start_leaves_nothing(server: BridgeServer) -> None:

@@ -40,7 +40,7 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 
-# Of a definition: a signature with its instructions is some kilobytes.
+# A signature with its instructions takes some kilobytes.
 MAX_DEFINITION_BYTES = 256 * 1024
 
 
@@ -49,12 +49,12 @@ class Agent:
 
     Args:
         agent_id: Its id.
-        definition: How it was asked for.
-        settings: The hub's.
+        definition: The request that created it.
+        settings: The hub's settings.
 
     Attributes:
         id, definition: As given.
-        tool: What its runs are calls of.
+        tool: The tool that its runs are calls of.
     """
 
     __slots__ = ("definition", "id", "tool")
@@ -63,16 +63,16 @@ class Agent:
         self.id = agent_id
         self.definition = definition
         self.tool = RegisteredTool(pb.ToolSpec(tool_id=agent_id, name=agent_id), None, 0, settings)
-        # Limits of tools that set none are no agent's.
+        # The default limits of tools do not apply to agents.
         self.tool.limiter = self.tool.rate = None
 
 
 class SessionAgents:
-    """What one session has of agents.
+    """The agents and runs of one session.
 
     Attributes:
-        agents: By id.
-        runs: By id, those that are over but kept included.
+        agents: Agents by id.
+        runs: Runs by id, including ended ones that are kept.
     """
 
     __slots__ = ("agents", "runs")
@@ -87,9 +87,9 @@ class Agents:
 
     Args:
         store: The sessions.
-        registry: Their tools.
-        workers: Among them the runtimes.
-        executor: Lets runs in, as other calls.
+        registry: The tools.
+        workers: The workers, some of which are agent runtimes.
+        executor: Admits runs, as it does other calls.
     """
 
     def __init__(self, store: SessionStore, registry: ToolRegistry, workers: WorkerPool, executor: Executor) -> None:
@@ -100,16 +100,16 @@ class Agents:
         self._executor = executor
         self._memory = RunMemory(self._settings.max_agent_run_bytes, store.memory)
         self._tasks = TaskSet()
-        # Of the sessions that have any.
+        # Only of sessions that have agents or runs.
         self._of: WeakKeyDictionary[Session, SessionAgents] = WeakKeyDictionary()
 
     def of(self, session: Session) -> SessionAgents:
-        """Returns what a session has of agents."""
+        """Returns the agents and runs of a session."""
         return self._of.setdefault(session, SessionAgents())
 
     @property
     def available(self) -> bool:
-        """Whether there is a runtime."""
+        """Whether an agent runtime is connected."""
         return self._runtimes.available
 
     @property
@@ -118,18 +118,18 @@ class Agents:
         return len(self._tasks)
 
     def runs(self) -> Iterator[Run]:
-        """Lists the runs of all sessions, those that are over but kept included; they may come and go meanwhile."""
+        """Yields the runs of all sessions, including ended ones that are kept; they may change meanwhile."""
         for state in list(self._of.values()):
             yield from list(state.runs.values())
 
     @property
     def held_bytes(self) -> int:
-        """Chunks of all runs that are kept."""
+        """Bytes of the kept chunks of all runs."""
         return self._memory.held
 
     async def aclose(self) -> None:
-        """Ends every run."""
-        # A task that is cancelled before its first step would not tell its run's readers.
+        """Cancels every run."""
+        # A task that is cancelled before its first step would never end its run's readers.
         await asyncio.sleep(0)
         await self._tasks.aclose()
         for state in list(self._of.values()):
@@ -146,13 +146,13 @@ class Agents:
     # ------------------------------------------------------------------------------------------------- creating
 
     async def create(self, request: pb.CreateReActAgentRequest) -> pb.CreateReActAgentResponse:
-        """Makes an agent, once a runtime has found nothing wrong with it; asked for again, it is the same.
+        """Creates an agent after a runtime has checked it. The same definition always has the same id.
 
         Raises:
-            UnavailableError: There is no runtime.
-            NotFoundError: The session sees no tool of a name.
-            ValidationError: Signature, model or another part of the definition cannot be used.
-            ResourceExhaustedError: The session has too many agents.
+            UnavailableError: No agent runtime is connected.
+            NotFoundError: The session does not see one of the tools.
+            ValidationError: A part of the definition, such as its signature or model, is not valid.
+            ResourceExhaustedError: The session has too many agents, or all runtimes are busy.
         """
         check_request(request)
         session = self._executor.admission.require_session(request.session_id)
@@ -160,7 +160,7 @@ class Agents:
         if size > MAX_DEFINITION_BYTES:
             raise MessageTooLargeError.of("the definition of an agent", size, MAX_DEFINITION_BYTES)
         if request.max_iters < 0:
-            raise ValidationError(f"max_iters is {request.max_iters}; it is 0 (the default) or more")
+            raise ValidationError(f"max_iters must be 0 (the default) or more, not {request.max_iters}")
         tools = self._tools_of(session, request)
         definition = pb.CreateReActAgentRequest()
         definition.CopyFrom(request)
@@ -171,7 +171,7 @@ class Agents:
         self._check_room(session, agent_id)
         agent = Agent(agent_id, definition, self._settings)
         response = await self._checked(session, agent)
-        # Others may have come meanwhile.
+        # Other agents may have been created meanwhile.
         self._check_room(session, agent_id)
         self.of(session).agents.setdefault(agent_id, agent)
         return pb.CreateReActAgentResponse(agent_id=agent_id, tool_count=len(tools), capabilities=response.capabilities)
@@ -190,7 +190,7 @@ class Agents:
             )
 
     async def _checked(self, session: Session, agent: Agent) -> pb.CreateReActAgentResponse:
-        """Has a runtime look at an agent."""
+        """Has a runtime check an agent."""
         admission = self._executor.admission
         call = admission.open(session, agent.tool, LOCAL)
         ok = False
@@ -198,7 +198,7 @@ class Agents:
             response: pb.CreateReActAgentResponse = await call.step(self._runtimes.tell(call, agent.definition))
             ok = True
         except BaseException as failure:
-            # What ended the call early, such as its session's end, stands in it.
+            # The call knows what ended it early, such as the end of its session.
             cause = call.convert() if not isinstance(failure, Exception) else None
             if cause is not None:
                 raise cause from None
@@ -210,16 +210,16 @@ class Agents:
     # -------------------------------------------------------------------------------------------------- running
 
     def execute(self, request: pb.ExecuteAgentRequest, context: RequestContext = LOCAL) -> RunReader:
-        """Starts a run, or attaches to one; gives its chunks from ``from_sequence`` on.
+        """Starts a run or attaches to one; returns a reader of its chunks from ``from_sequence`` on.
 
         Args:
-            request: What is to be run, or which run to attach to.
-            context: Chunks are given as bytes where it has the payload.
+            request: The run to start or to attach to.
+            context: If it has the payload, the chunks are bytes.
 
         Raises (when it is read):
             NotFoundError: There is no such agent or run.
-            ConflictError: The run of this id was asked for something else.
-            ValidationError: The request cannot be; or there is no such chunk, or it is kept no more.
+            ConflictError: The run with this id has another agent or input.
+            ValidationError: The request is not valid, there is no such chunk, or it was evicted.
             ResourceExhaustedError: The session has too many runs.
         """
         opened: list[Run] = []
@@ -234,14 +234,14 @@ class Agents:
                     yield data if as_bytes else pb.AgentExecutionChunk.FromString(data)
 
         def cancel() -> None:
-            # Who attached to look on leaves it to those who began it.
+            # A reader that only observes the run must not cancel it.
             for run in opened if _names_work(request) else ():
                 run.cancel(CallCancelledError("the run was cancelled by its caller"))
 
         return RunReader(chunks(), cancel, named=bool(request.run_id))
 
     def cancel(self, request: pb.CancelAgentRunRequest) -> str:
-        """Cancels a run; returns what became of it.
+        """Cancels a run; returns a text that says so, or that it was over.
 
         Raises:
             NotFoundError: There is no such run.
@@ -258,14 +258,14 @@ class Agents:
     def _attach(self, request: pb.ExecuteAgentRequest) -> Run | None:
         if not request.run_id:
             if request.from_sequence:
-                raise ValidationError("from_sequence says where to go on with a run; it needs the run_id")
+                raise ValidationError("from_sequence says where to resume a run; it needs the run_id")
             return None
         session = self._store.find(request.session_id)
         run = self.of(session).runs.get(request.run_id)
         names_work = _names_work(request)
         if run is None:
             if request.from_sequence or not names_work:
-                # It would begin anew what somebody has seen a part of.
+                # Its caller has seen a part of the run, so it must not start again.
                 raise _no_run(session, request.run_id)
             return None
         if names_work and _asked(request) != run.digest:
@@ -289,7 +289,7 @@ class Agents:
             )
         executor.check_size("the input of an agent", context.size or request.ByteSize())
         if request.run_id:
-            # Each chunk carries it.
+            # Every chunk carries it.
             check_name(request.run_id, "a run id")
         runs = self.of(session).runs
         self._make_room(session, runs)
@@ -315,17 +315,17 @@ class Agents:
     def _make_room(self, session: Session, runs: dict[str, Run]) -> None:
         if len(runs) < self._settings.max_session_runs:
             return
-        spare = next((run for run in runs.values() if run.is_evictable), None)
-        if spare is None:
+        evictable = next((run for run in runs.values() if run.is_evictable), None)
+        if evictable is None:
             raise ResourceExhaustedError(
                 f"session {session.id!r} has {len(runs)} runs, which is its limit (max_session_runs); "
                 "read or cancel some first",
                 details={"retry_after": "1"},
             )
-        spare.evict()
+        evictable.evict()
 
     async def _drive(self, run: Run, agent: Agent, request: pb.ExecuteAgentRequest) -> None:
-        """Has a runtime do the run, and keeps what it tells."""
+        """Executes the run on a runtime, and keeps its chunks."""
         executor, call = self._executor, run.call
         error = error_info(ProtocolError("the agent runtime ended the run without a result or an error"))
         permits: Permits = ()
@@ -334,7 +334,7 @@ class Agents:
             permits = await executor.admission.acquire(call)
             asked = pb.ExecuteAgentRequest()
             asked.CopyFrom(request)
-            # Steps that nobody wants now may be wanted by who attaches later.
+            # Readers that attach later may want the steps, even if this one does not.
             asked.run_id, asked.from_sequence, asked.stream, asked.timeout_ms = run.run_id, 0, True, 0
             async with aclosing(self._runtimes.run(call, agent.definition, asked)) as chunks:
                 while not run.over:
@@ -349,8 +349,8 @@ class Agents:
         except Exception as failure:  # noqa: BLE001 - every failure ends the run with an error
             error = executor.error_of(failure)
         except BaseException:
-            # Its own end, or the hub's.
-            error = error_info(call.convert() or CallCancelledError("the run was cancelled: the hub shuts down"))
+            # The run was cancelled, or the hub is shutting down.
+            error = error_info(call.convert() or CallCancelledError("the run was cancelled: the hub is shutting down"))
             if call.cancelled_from_outside():
                 raise
         finally:
@@ -360,12 +360,12 @@ class Agents:
 
 
 def _names_work(request: pb.ExecuteAgentRequest) -> bool:
-    """Tells whether a request says what is to be run, rather than which run to look at."""
+    """Returns whether a request names an agent and its input, rather than only a run to attach to."""
     return bool(request.agent_id) and request.HasField("input")
 
 
 def _asked(request: pb.ExecuteAgentRequest) -> bytes:
-    """Returns a digest of what a run is to do."""
+    """Returns a digest of what a run has to do."""
     return _digest(pb.ExecuteAgentRequest(agent_id=request.agent_id, input=request.input, context=request.context))
 
 
@@ -380,6 +380,6 @@ def _drop(runs: dict[str, Run], run: Run) -> None:
 
 def _no_run(session: Session, run_id: str) -> NotFoundError:
     return NotFoundError(
-        f"session {session.id!r} has no run {shown(run_id)}: it was never begun, or was over and is forgotten",
+        f"session {session.id!r} has no run {shown(run_id)}: it was never started, or was evicted",
         error_type="AgentNotFound",
     )

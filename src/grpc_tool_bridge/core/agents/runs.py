@@ -1,4 +1,4 @@
-"""One run of an agent: its chunks as they come, and those who read them."""
+"""One run of an agent: its chunks and its readers."""
 
 import asyncio
 from collections import deque
@@ -17,24 +17,24 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import AgentExecutionChunk, ErrorIn
 from grpc_tool_bridge.rpc.budgets import Budget, Lease
 from grpc_tool_bridge.rpc.nodes import read_message
 
-# Chunks of one run that are kept, however small they are.
+# Chunks of one run that are kept, regardless of their size.
 MAX_CHUNKS = 10_000
 
 _LAST = frozenset({"result", "error"})
 
 
 class RunMemory:
-    """What the chunks of all runs of a hub together hold.
+    """The memory that the chunks of all runs of a hub hold.
 
-    Beyond the limit the runs that have been over for longest are forgotten, if nobody reads them; then the largest
-    gives way, whoever's it is, and not the one that happens to grow.
+    Above the limit, the ended runs without a reader are evicted, oldest first; then the largest run loses its oldest
+    chunks, whichever run is growing.
 
     Args:
         max_bytes: The limit.
-        memory: The hub's budget, of which they are a part; where it is full, runs that are over go early.
+        memory: The hub's budget, to which they are charged; if it is full, ended runs are evicted early.
 
     Attributes:
-        held: Bytes.
+        held: Bytes that are held.
     """
 
     def __init__(self, max_bytes: int, memory: Budget | None = None) -> None:
@@ -46,28 +46,28 @@ class RunMemory:
         self.held = 0
 
     def take(self, run: "Run", size: int) -> None:
-        """Counts a chunk that is kept, and makes room for it."""
+        """Counts a kept chunk of ``size`` bytes, and makes room for it."""
         self._runs[run] = None
         self.held += size
         self._lease.set(self.held)
         while self.held > self._max_bytes or self._memory.is_over() is not None:
-            spare = next((other for other in self._over if other.is_evictable), None)
-            if spare is not None:
-                spare.evict()
+            evictable = next((other for other in self._over if other.is_evictable), None)
+            if evictable is not None:
+                evictable.evict()
             elif not max(self._runs, key=lambda other: other.held).drop_oldest():
                 return
 
     def give_back(self, size: int) -> None:
-        """Counts what is kept no more."""
+        """Counts ``size`` bytes that are no longer kept."""
         self.held -= size
         self._lease.set(self.held)
 
     def note_over(self, run: "Run") -> None:
-        """Takes a run that is over for one that may be forgotten."""
+        """Notes that a run is over and may be evicted."""
         self._over[run] = None
 
     def evict(self, run: "Run") -> None:
-        """Counts the end of a run, with all that it held."""
+        """Removes a run, with all that it held."""
         self.give_back(run.held)
         self._runs.pop(run, None)
         self._over.pop(run, None)
@@ -76,26 +76,26 @@ class RunMemory:
 class Run:
     """A run, under way or over.
 
-    It goes on without a reader for a while, so that one who was lost can attach again; then it is cancelled and, over,
-    forgotten.
+    It continues without a reader for a while, so that a reader whose connection was lost can attach again; then it is
+    cancelled, or evicted if it is over.
 
     Args:
         run_id: Its id.
-        agent_id: Whose run it is.
-        call: The call that it is.
-        digest: Of what was asked for.
-        max_bytes: Of chunks that are kept; the oldest give way.
-        memory: What all runs share.
-        ttl: Seconds without a reader.
-        on_evicted: Called with the run once nobody can attach to it any more.
+        agent_id: The agent.
+        call: The run as a call of the hub.
+        digest: Digest of the request.
+        max_bytes: Bytes of chunks to keep; the oldest are dropped.
+        memory: The memory of all runs.
+        ttl: Seconds to continue, or to be kept, without a reader.
+        on_evicted: Called with the run when no reader can attach to it any more.
 
     Attributes:
         run_id, agent_id, call, digest: As given.
-        over: Whether its last chunk is there.
-        succeeded: Whether that is a result.
-        error_type: Of the error that it ended with; empty where it has none.
-        readers: Those who read it now.
-        held: Bytes of its chunks that are kept.
+        over: Whether it has its last chunk.
+        succeeded: Whether that chunk is a result.
+        error_type: Type of the error that it ended with; empty if there is none.
+        readers: Number of readers.
+        held: Bytes of its kept chunks.
     """
 
     def __init__(
@@ -127,12 +127,12 @@ class Run:
         self._ttl = ttl
         self._on_evicted = on_evicted
         self._timer: asyncio.TimerHandle | None = None
-        self._forgotten = False
+        self._evicted = False
         self._changed = Notifier()
 
     @property
     def is_evictable(self) -> bool:
-        """Whether it may be forgotten to make room: it is over, and nobody reads it."""
+        """Whether it may be evicted to make room: it is over and has no reader."""
         return self.over and not self.readers
 
     @property
@@ -143,10 +143,10 @@ class Run:
     # ------------------------------------------------------------------------------------------------- writing
 
     def put(self, data: bytes) -> None:
-        """Takes the next chunk as the runtime gave it.
+        """Takes the next chunk from the runtime.
 
         Raises:
-            ProtocolError: It is no chunk, or not the next.
+            ProtocolError: It is not a valid chunk, or not the next one.
         """
         try:
             chunk = read_message(AgentExecutionChunk, data, "the message")
@@ -163,7 +163,7 @@ class Run:
         self._put(chunk)
 
     def fail(self, error: ErrorInfo) -> None:
-        """Ends it with an error, unless it is over."""
+        """Ends the run with ``error``, unless it is over."""
         if not self.over:
             self._put(AgentExecutionChunk(error=error))
 
@@ -173,7 +173,7 @@ class Run:
         data = chunk.SerializeToString()
         self._chunks.append((data, is_last))
         self.held += len(data)
-        if not self._forgotten:
+        if not self._evicted:
             self._memory.take(self, len(data))
         while (self.held > self._max_bytes or len(self._chunks) > MAX_CHUNKS) and self.drop_oldest():
             pass
@@ -181,46 +181,46 @@ class Run:
             self.over = True
             self.succeeded = chunk.HasField("result")
             self.error_type = chunk.error.type
-            if not self._forgotten:
+            if not self._evicted:
                 self._memory.note_over(self)
             if not self.readers:
-                # Whoever lost it has the whole time to come for the end of it.
+                # A reader that lost its connection has the full time to attach for the end.
                 self._keep()
         self._changed.notify_all()
 
     def drop_oldest(self) -> bool:
-        """Keeps its oldest chunk no more; false where it has no other."""
+        """Drops the oldest chunk; returns False if it is the only one."""
         if len(self._chunks) <= 1:
             return False
         dropped, _ = self._chunks.popleft()
         self._first += 1
         self.held -= len(dropped)
-        if not self._forgotten:
+        if not self._evicted:
             self._memory.give_back(len(dropped))
         return True
 
     # ------------------------------------------------------------------------------------------------- its life
 
     def begin(self) -> None:
-        """Counts its time without a reader from now on."""
+        """Starts the timer for a run without a reader."""
         self._keep()
 
     def cancel(self, error: ToolBridgeError) -> None:
-        """Ends it early, with the model's call and the tool that it waits for."""
+        """Cancels the run, with the model request and the tool that it waits for."""
         if not self.over:
             self.call.cancel(error)
 
     def evict(self) -> None:
-        """Stops its clock; nobody can attach to it any more."""
+        """Evicts the run: no reader can attach to it any more."""
         self._stop()
-        if not self._forgotten:
-            self._forgotten = True
+        if not self._evicted:
+            self._evicted = True
             self._memory.evict(self)
         self._on_evicted(self)
 
     def _keep(self) -> None:
         self._stop()
-        if not self._forgotten:
+        if not self._evicted:
             self._timer = asyncio.get_running_loop().call_later(self._ttl, self._nobody_came)
 
     def _stop(self) -> None:
@@ -237,14 +237,14 @@ class Run:
     # ------------------------------------------------------------------------------------------------- reading
 
     async def read(self, sequence: int, *, steps: bool) -> AsyncGenerator[bytes, None]:
-        """Yields its serialized chunks as they come, up to the last.
+        """Yields the serialized chunks as they arrive, up to the last.
 
         Args:
-            sequence: Number of the first.
-            steps: Whether the steps are wanted, or the end alone.
+            sequence: Number of the first chunk.
+            steps: Whether to yield the steps, or only the last chunk.
 
         Raises:
-            ValidationError: There is no such chunk; or the reader came too late, or is too slow: it is kept no more.
+            ValidationError: There is no such chunk, or it was evicted because the reader is late or too slow.
         """
         if not 0 <= sequence <= self.due:
             raise ValidationError(f"run {self.run_id!r} has {self.due} chunks so far; from_sequence is {sequence}")
@@ -274,22 +274,22 @@ class Run:
         if not steps:
             return b"", False
         raise ValidationError(
-            f"chunk {sequence} of run {self.run_id!r} is kept no more; the oldest that is has the number "
-            f"{self._first} (agent_run_bytes, max_agent_run_bytes)",
+            f"chunk {sequence} of run {self.run_id!r} was evicted; the oldest kept chunk is {self._first} "
+            "(agent_run_bytes, max_agent_run_bytes)",
             details={"first_sequence": str(self._first)},
         )
 
 
 class RunReader(AsyncGenerator[Any, None]):
-    """Somebody who reads a run.
+    """A reader of a run.
 
-    Ended by ``aclose`` alone it was lost, and the run goes on for a while; one that wants it no more says ``cancel``.
-    Of one that has ``gone`` nobody knows which it was: who gave the run a name means to come back for it.
+    ``aclose`` means that its connection was lost: the run continues for a while. ``cancel`` ends the run. After
+    ``gone`` it could be either, so the run continues only if its caller gave it an id, to attach to it again.
 
     Args:
-        chunks: What it reads.
-        on_cancel: Called where it wants the run no more.
-        named: Whether it gave the run its id.
+        chunks: The chunks to read.
+        on_cancel: Cancels the run.
+        named: Whether the caller gave the run its id.
     """
 
     def __init__(self, chunks: AsyncGenerator[Any, None], on_cancel: Callable[[], None], *, named: bool) -> None:
@@ -298,7 +298,7 @@ class RunReader(AsyncGenerator[Any, None]):
         self.cancel = on_cancel
 
     def gone(self) -> None:
-        """Takes a reader that has gone, by a transport that does not say whether it cancelled or was lost."""
+        """Handles a reader that has gone, over a transport that does not say whether it cancelled or was lost."""
         if not self._named:
             self.cancel()
 
@@ -307,9 +307,9 @@ class RunReader(AsyncGenerator[Any, None]):
         return await self._chunks.asend(value)
 
     async def athrow(self, *error: Any) -> Any:
-        """As of a generator."""
+        """As for a generator."""
         return await self._chunks.athrow(*error)
 
     async def aclose(self) -> None:
-        """Reads no more."""
+        """Stops reading."""
         await self._chunks.aclose()

@@ -1,7 +1,7 @@
-"""The agent runtimes that have dialled in.
+"""The connected agent runtimes.
 
-A runtime is a worker whose link says that it runs agents. It keeps no state: what an agent is stands in its session,
-and is told to whichever runtime has a run.
+A runtime is a worker whose link says that it runs agents. It keeps no state: the session holds the definition of an
+agent, which the hub sends to the runtime before each run.
 """
 
 from collections.abc import AsyncGenerator
@@ -20,18 +20,17 @@ from grpc_tool_bridge.link.calls import CREATE_AGENT, EXECUTE_AGENT, WorkerCall,
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.nodes import read_message
 
-# A runtime may have forgotten an agent between being told of it and running it, or be lost meanwhile; not more often
-# than this.
+# A runtime may forget an agent, or be lost, between getting its definition and running it. This limits the attempts.
 MAX_TELLINGS = 3
 
 _NO_RUNTIME = "no agent runtime is connected; start one with grpc-tool-bridge worker --agents, or serve --agents"
 
 
 class AgentRuntimes:
-    """Those of the workers that run agents.
+    """The workers that run agents.
 
     Args:
-        workers: All that have dialled in.
+        workers: All connected workers.
     """
 
     def __init__(self, workers: WorkerPool) -> None:
@@ -39,19 +38,19 @@ class AgentRuntimes:
 
     @property
     def available(self) -> bool:
-        """Whether there is one."""
+        """Whether one is connected."""
         return bool(self._connected())
 
     def _connected(self) -> list[Worker]:
         return [worker for worker in self._workers.workers() if worker.runs_agents and not worker.gone]
 
     async def tell(self, call: HubCall, definition: pb.CreateReActAgentRequest) -> pb.CreateReActAgentResponse:
-        """Has a runtime look at an agent.
+        """Sends the definition of an agent to a runtime, which checks it.
 
         Raises:
-            UnavailableError: There is no runtime, or it was lost.
-            ResourceExhaustedError: All are busy.
-            ToolBridgeError: What the runtime finds wrong with the agent.
+            UnavailableError: No runtime is connected, or it was lost.
+            ResourceExhaustedError: All runtimes are busy.
+            ToolBridgeError: The runtime rejects the agent.
         """
         try:
             return await self._tell(call, self._choose(), definition)
@@ -61,17 +60,17 @@ class AgentRuntimes:
     async def run(
         self, call: HubCall, definition: pb.CreateReActAgentRequest, request: pb.ExecuteAgentRequest
     ) -> AsyncGenerator[bytes, None]:
-        """Yields what a runtime tells of a run, as bytes.
+        """Executes a run on a runtime; yields its serialized chunks.
 
         Args:
-            call: What the run is for the hub.
-            definition: Of the agent; whichever runtime has the run is told of it first.
-            request: What is to be run; its ``agent_id`` becomes that of the runtime.
+            call: The run as a call of the hub.
+            definition: The agent's definition, which is sent to the runtime first.
+            request: The request; its ``agent_id`` is set to the id at the runtime.
 
         Raises:
-            UnavailableError: There is no runtime, or it was lost.
-            ResourceExhaustedError: All are busy.
-            ToolBridgeError: What the runtime says instead.
+            UnavailableError: No runtime is connected, or it was lost.
+            ResourceExhaustedError: All runtimes are busy.
+            ToolBridgeError: The runtime refused the run.
         """
         for is_last in (*[False] * (MAX_TELLINGS - 1), True):
             worker = self._choose()
@@ -80,7 +79,7 @@ class AgentRuntimes:
             except WorkerLostError as lost:
                 if is_last:
                     raise UnavailableError(f"the agent runtime was lost: {lost.message}") from None
-                # Nothing has begun: another may do it.
+                # Nothing has begun, so another runtime can run it.
                 continue
             remote = WorkerCall(call, streaming=True, prefix=EXECUTE_AGENT)
             call.worker = worker
@@ -101,13 +100,13 @@ class AgentRuntimes:
                 return
             finally:
                 call.worker = None
-                # Nothing, where it has ended.
+                # Does nothing if the call has ended.
                 worker.link.cancel(remote)
 
     async def _tell(
         self, call: HubCall, worker: Worker, definition: pb.CreateReActAgentRequest
     ) -> pb.CreateReActAgentResponse:
-        """Tells a runtime what an agent is; it answers with the id that the agent has there."""
+        """Sends the definition of an agent to a runtime, which answers with its own id for the agent."""
         remote = WorkerCall(call, streaming=False, prefix=CREATE_AGENT)
         try:
             worker.link.start(remote, definition.SerializeToString())
@@ -125,7 +124,7 @@ class AgentRuntimes:
         return response
 
     def _choose(self) -> Worker:
-        """Chooses the runtime with the fewest calls."""
+        """Returns the runtime with the fewest calls."""
         connected = self._connected()
         if not connected:
             raise UnavailableError(_NO_RUNTIME)
@@ -134,9 +133,9 @@ class AgentRuntimes:
             raise UnavailableError("the agent runtime does not answer; call again when it does")
         free = [worker for worker in answering if worker.active < worker.capacity]
         if not free:
-            places = ", ".join(str(worker.capacity) for worker in answering[:8])
+            capacities = ", ".join(str(worker.capacity) for worker in answering[:8])
             raise ResourceExhaustedError(
-                f"the agent runtimes are busy: each has as many calls as it takes ({places}); call again later, or "
+                f"the agent runtimes are busy: each has as many calls as it takes ({capacities}); call again later, or "
                 "start another",
                 details={"retry_after": "1"},
             )

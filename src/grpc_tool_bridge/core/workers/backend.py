@@ -1,4 +1,4 @@
-"""Tools of workers, as the hub calls them."""
+"""The backend of tools that workers run."""
 
 import asyncio
 import math
@@ -25,22 +25,21 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
 )
 
-# Bytes that stand beside the value in an answer: its type, what the call took.
+# Bytes of an answer besides its value, such as its type and its metrics.
 ANSWER_OVERHEAD = 4_096
 
 
 class WorkerBackend:
     """The workers of one tool.
 
-    A call is passed on as the bytes that it came in, and its answer as the bytes that the worker gave, wherever the
-    transport takes them so.
+    Where the transport allows it, requests and answers are forwarded as the bytes that were received.
 
     Args:
-        dispatcher: Gives the calls to workers.
-        worker: The first that offers the tool.
+        dispatcher: Sends the calls to workers.
+        worker: The first worker that offers the tool.
 
     Attributes:
-        workers: Who offers it, the one that had a call longest ago first.
+        workers: The workers that offer it, the least recently called first.
         waiting: The calls that wait for one of them.
     """
 
@@ -54,7 +53,7 @@ class WorkerBackend:
     def prepare(
         self, call: HubCall, request: ToolCallRequest | ToolCallItem | ToolStreamRequest, payload: bytes, size: int
     ) -> None:
-        """Checks the arguments as far as the spec tells."""
+        """Checks the arguments against the spec."""
         del size
         call.tool.check(request)
         call.prepared = payload or call_bytes(request, call.session.id)
@@ -62,7 +61,7 @@ class WorkerBackend:
     async def call(
         self, call: HubCall, request: Any, answer: ToolCallResponse | ToolCallResult, *, as_bytes: bool
     ) -> bytes | None:
-        """Has a worker run it."""
+        """Runs the call on a worker."""
         del request
         data = await call.step(self._dispatcher.call(call, self, call.prepared))
         call.refuse_late()
@@ -76,7 +75,7 @@ class WorkerBackend:
     async def stream(
         self, call: HubCall, request: ToolStreamRequest, *, as_bytes: bool
     ) -> AsyncGenerator[ToolStreamChunk | bytes, None]:
-        """Yields what a worker gives, as it comes and in order."""
+        """Yields the chunks of a worker's stream, and checks their order."""
         del request
         name, sequence = call.tool.name, 0
         async with aclosing(self._dispatcher.stream(call, self, call.prepared)) as chunks:
@@ -98,7 +97,7 @@ class WorkerBackend:
                 call.check()
 
     def try_call(self, call: HubCall, request: ToolCallRequest, payload: bytes, done: Done) -> Cancellable | None:
-        """Sends it to a worker, where one has room."""
+        """Sends the call to a worker if one has room."""
         call.tool.check(request)
         worker = self.choose(call)
         if worker is None:
@@ -109,13 +108,13 @@ class WorkerBackend:
         return direct
 
     def repeat(self, direct: "_DirectCall", losses: int) -> "asyncio.Task[None]":
-        """Gives a call to another worker, after so many losses."""
+        """Sends a call to another worker after ``losses`` losses."""
         return self._dispatcher.repeat(direct.owner, self, direct.payload, losses, direct.repeated)
 
     def choose(self, call: HubCall) -> Worker | None:
-        """Returns the worker with the fewest calls among those with room; None where others wait for one, or none has.
+        """Returns the worker with room that has the fewest calls; None if there is none, or if other calls wait.
 
-        Of several with as few it is the one that had its last call longest ago.
+        Of several, it is the least recently called one.
         """
         best: Worker | None = None
         workers = self.workers
@@ -126,7 +125,7 @@ class WorkerBackend:
                 if active < worker.capacity and active < fewest and not worker.suspect:
                     best, fewest = worker, active
         if best is None and call.parent is not None:
-            # It has the permit of the call that made it, so that calls never wait for themselves.
+            # It runs within the permit of its parent call, so that a call never waits for itself.
             best = next((worker for worker in workers if not worker.suspect and _runs_above(call, worker)), None)
         if best is not None and len(workers) > 1:
             workers.remove(best)
@@ -137,8 +136,8 @@ class WorkerBackend:
         """Reads a worker's answer to a call.
 
         Raises:
-            MessageTooLargeError: It is over the limit of a message.
-            ProtocolError: It is no answer.
+            MessageTooLargeError: It is larger than a message may be.
+            ProtocolError: It is not a valid answer.
         """
         name = call.tool.name
         self._check_size(f"the result of {name}", data)
@@ -153,25 +152,25 @@ class WorkerBackend:
 
 
 def backend_of(tool: RegisteredTool) -> WorkerBackend | None:
-    """Returns the workers of a tool; None where it is not one of workers."""
+    """Returns the backend of a tool that workers run; None for other tools."""
     return tool.backend if isinstance(tool.backend, WorkerBackend) else None
 
 
 def workers_of(tool: RegisteredTool) -> list[Worker]:
-    """Lists the workers of a tool."""
+    """Returns the workers of a tool."""
     backend = backend_of(tool)
     return backend.workers if backend is not None else []
 
 
 class _DirectCall(WorkerCall):
-    """A call whose end is called back.
+    """A call that reports its outcome to a callback.
 
     Args:
-        owner: The call as the hub has it.
-        backend: The workers of its tool.
-        worker: Who runs it.
+        owner: The hub's call.
+        backend: The backend of its tool.
+        worker: The worker that runs it.
         payload: The serialized request.
-        done: As of ``WorkerBackend.try_call``; not called after ``cancel``.
+        done: As for ``WorkerBackend.try_call``; not called after ``cancel``.
     """
 
     owner: HubCall
@@ -192,17 +191,17 @@ class _DirectCall(WorkerCall):
         self._done = done
 
     def replied(self, payload: bytes) -> None:
-        """Takes the answer."""
+        """Handles the answer."""
         self._end(payload, None)
 
     def fail(self, error: Exception) -> None:
-        """Takes the worker's refusal."""
+        """Handles the worker's refusal."""
         if self._repeating is None:
             self._end(None, error)
 
     def lost(self, error: WorkerLostError) -> None:
-        """Goes to another worker, where the call may be repeated."""
-        # A link that is aborted is lost once more when it ends.
+        """Repeats the call on another worker if it may be repeated."""
+        # An aborted link reports the loss again when it ends.
         if self._over or self._repeating is not None:
             return
         losses = int(error.began)
@@ -214,12 +213,12 @@ class _DirectCall(WorkerCall):
         self._repeating = self._backend.repeat(self, losses)
 
     def repeated(self, payload: bytes | None, error: BaseException | None) -> None:
-        """Takes the outcome of the other worker."""
+        """Handles the outcome of the other worker."""
         self._repeating = None
         self._end(None, error) if error is not None else self._end(payload, None)
 
     def cancel(self) -> bool:
-        """Ends it; nobody is told."""
+        """Cancels the call without calling back; returns False if it is over."""
         if self._over:
             return False
         self._over = True
@@ -234,7 +233,7 @@ class _DirectCall(WorkerCall):
             return
         self._over = True
         if self._repeating is not None:
-            # The first worker has answered after all.
+            # The first worker answered after all.
             self._repeating.cancel()
         response: ForwardedResponse | None = None
         if payload is not None:

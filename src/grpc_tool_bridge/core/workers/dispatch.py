@@ -1,4 +1,4 @@
-"""Which worker gets a call, and what becomes of a call whose worker is lost."""
+"""Chooses the worker of a call, and handles calls whose worker was lost."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -15,10 +15,10 @@ from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import ResourceExhaustedError, UnavailableError
 from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
 
-# A call that was with so many workers when they were lost may be what ended them; no further one gets it.
+# A call that has lost this many workers may be what crashed them, so it is not retried.
 MAX_LOSSES = 3
 
-# Called with the bytes of an answer, or with the error.
+# Called with the serialized answer, or with the error.
 Answered = Callable[[bytes | None, BaseException | None], None]
 
 
@@ -26,7 +26,7 @@ class Crew(Protocol):
     """The workers of one tool.
 
     Attributes:
-        workers: Those that are there.
+        workers: The connected ones.
         waiting: The calls that wait for one of them, in the order in which they came.
     """
 
@@ -34,27 +34,27 @@ class Crew(Protocol):
     waiting: "OrderedDict[WaitingCall, None]"
 
     def choose(self, call: HubCall) -> Worker | None:
-        """Returns who gets the call; None where it has to wait."""
+        """Returns the worker for a call; None if the call has to wait."""
 
 
 class Dispatcher:
-    """Gives calls to workers. A call that finds none with room waits, in order.
+    """Sends calls to workers. If all workers of a tool are busy, its calls wait in order.
 
     Args:
-        settings: The hub's.
-        may_return: Tells whether a worker may come back that offered a tool; its calls wait then.
+        settings: The hub's settings.
+        may_return: Returns whether a lost worker of a tool may still return; until then, calls of the tool wait.
 
     Attributes:
-        observer: Told of calls that begin to wait or were given to a worker; None: nobody is.
+        observer: Notified when a call begins to wait or is sent to a worker, if set.
     """
 
     def __init__(self, settings: Settings, may_return: Callable[[RegisteredTool], bool]) -> None:
         self.settings = settings
         self.observer: CallObserver | None = None
         self._may_return = may_return
-        # Of the tools whose calls wait, in the order of their turns.
+        # The tools with waiting calls, in the order of their turns.
         self._waiting: dict[Crew, None] = {}
-        # Calls that are not awaited, and went to another worker when theirs was lost.
+        # Calls with a callback that were sent to another worker after theirs was lost.
         self._tasks = EagerTasks()
 
     @property
@@ -63,19 +63,19 @@ class Dispatcher:
         return bool(self._waiting)
 
     async def aclose(self) -> None:
-        """Ends what runs."""
+        """Cancels the calls that still run."""
         await self._tasks.aclose()
 
     # ---------------------------------------------------------------------------------------------------- calls
 
     async def call(self, call: HubCall, crew: Crew, payload: bytes, *, losses: int = 0) -> bytes:
-        """Has a worker run one call.
+        """Runs one call on a worker.
 
         Args:
-            call: The call; it was admitted.
+            call: The call; it has its permits.
             crew: The workers of its tool.
             payload: The serialized ToolCallRequest.
-            losses: Workers that it was with when they were lost.
+            losses: Number of workers that the call has lost already.
 
         Returns:
             The serialized ToolCallResponse.
@@ -103,7 +103,7 @@ class Dispatcher:
                 call.worker = None
 
     async def stream(self, call: HubCall, crew: Crew, payload: bytes) -> AsyncGenerator[bytes, None]:
-        """Has a worker run one stream; yields its serialized chunks. Arguments and errors as of ``call``."""
+        """Runs one stream on a worker; yields its serialized chunks. Arguments and errors as for ``call``."""
         losses = 0
         while True:
             worker = crew.choose(call) or await self._wait(call, crew, began=losses > 0)
@@ -126,13 +126,13 @@ class Dispatcher:
                 return
             finally:
                 call.worker = None
-                # Nothing, where it has ended.
+                # Does nothing if the call has ended.
                 link.cancel(remote)
 
     def repeat(
         self, call: HubCall, crew: Crew, payload: bytes, losses: int, answered: Answered
     ) -> "asyncio.Task[None]":
-        """Gives a call that nobody awaits to another worker; ``answered`` is called with the outcome."""
+        """Sends a call to another worker after ``losses`` losses; ``answered`` is called with the outcome."""
         call.worker = None
         return self._tasks.spawn(self.call(call, crew, payload, losses=losses), answered)
 
@@ -175,7 +175,7 @@ class Dispatcher:
         return worker
 
     def serve_waiting(self) -> None:
-        """Hands on room that is free. The tools take turns, so that those of a busy one hold up no others."""
+        """Sends waiting calls to workers with room. Tools take turns, so that a busy tool does not delay the others."""
         crews = deque(self._waiting)
         while crews:
             crew = crews.popleft()
@@ -194,13 +194,13 @@ class Dispatcher:
                 crews.append(crew)
 
     def refuse_waiting(self, crew: Crew, tool: RegisteredTool) -> None:
-        """Ends the wait of the calls of a tool that nobody will run."""
+        """Fails the waiting calls of a tool that no worker offers any more."""
         self._waiting.pop(crew, None)
         while crew.waiting:
             crew.waiting.popitem(last=False)[0].refuse(nobody_runs(tool.name))
 
     def _follow(self, workers: Iterable[Worker]) -> None:
-        """Looks for room after each frame of these workers' links, for as long as calls wait."""
+        """Checks for room after each frame of these workers' links, while calls wait."""
         for worker in workers:
             if worker.link.on_writable is None:
                 worker.link.on_writable = partial(self._on_writable, worker)
@@ -221,16 +221,16 @@ class WaitingCall:
         self.worker: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
 
     def refuse(self, error: UnavailableError) -> None:
-        """Ends the wait with an error."""
+        """Ends the wait with ``error``."""
         if not self.worker.done():
             self.worker.set_exception(error)
 
 
 def check_repeatable(call: HubCall, lost: WorkerLostError, losses: int) -> None:
-    """Raises where a call whose worker was lost must not go to another one."""
+    """Raises UnavailableError if a call whose worker was lost must not be repeated."""
     if lost.began and not call.tool.spec.idempotent:
         raise UnavailableError(
             f"{lost.message}; {call.tool.name} is not marked idempotent, so whether it took effect is not known"
         )
     if losses >= MAX_LOSSES:
-        raise UnavailableError(f"{lost.message}; it was the call's worker number {losses}, and no other one gets it")
+        raise UnavailableError(f"{lost.message}; the call has lost {losses} workers and is not retried")

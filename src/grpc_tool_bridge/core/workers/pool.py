@@ -1,7 +1,7 @@
-"""The workers that have dialled in: what they offer, whether they answer, and what becomes of those that are lost.
+"""The connected workers: registering their tools, checking that they respond, and handling their loss.
 
-A worker that stops answering pings is suspect: it gets no new calls, and those that may be repeated go to another. It
-may merely be busy, so its other calls stay with it until it is disconnected.
+A worker that stops answering pings is suspect: it gets no new calls, and its idempotent calls go to another worker. It
+may only be busy, so its other calls stay with it until it is disconnected.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RegisterToolsRequest
 from grpc_tool_bridge.rpc.bounds import shown
 
-# Tools that one worker may offer; as many as a session may have of its own.
+# Tools that one worker may offer; a session may have as many of its own.
 MAX_WORKER_TOOLS = 10_000
 
 _log = logging.getLogger(__name__)
@@ -39,12 +39,12 @@ class WorkerPool:
     """All workers of a hub.
 
     Args:
-        registry: Where their tools are.
+        registry: Holds their tools.
 
     Attributes:
-        dispatcher: Gives calls to them.
+        dispatcher: Sends calls to them.
         on_change: Called with "connected", "changed" (its tools), "draining" or "disconnected", and the worker, while
-            somebody watches; None: nobody does.
+            the hub is watched; otherwise None.
     """
 
     def __init__(self, registry: ToolRegistry) -> None:
@@ -53,25 +53,25 @@ class WorkerPool:
         self._workers: dict[WorkerLink, Worker] = {}
         self.on_change: Callable[[str, Worker], None] | None = None
         self.dispatcher = Dispatcher(self._settings, lambda tool: tool in self._orphans)
-        # Tools whose last worker was lost, until they are dropped.
+        # Tools whose last worker was lost, until they are removed.
         self._orphans: dict[RegisteredTool, _Left] = {}
-        # What one link registers and takes back is done in its order, though it may take several turns.
+        # The registrations of one link are applied in order, though each may take several turns of the loop.
         self._locks: dict[WorkerLink, asyncio.Lock] = {}
         self._drained: WeakSet[WorkerLink] = WeakSet()
         self._tasks = TaskSet()
         self._watching = False
-        # A peer can cause its lines as often as it likes.
+        # A peer can trigger these log lines as often as it likes.
         self._throttled = ThrottledLog(_log)
 
     def __len__(self) -> int:
         return len(self._workers)
 
     def workers(self) -> list[Worker]:
-        """Lists the workers that are there."""
+        """Returns the connected workers."""
         return list(self._workers.values())
 
     async def aclose(self) -> None:
-        """Ends what the pool itself runs."""
+        """Ends the tasks and timers of the pool."""
         for left in self._orphans.values():
             if left.timer is not None:
                 left.timer.cancel()
@@ -82,7 +82,7 @@ class WorkerPool:
     # ----------------------------------------------------------------------------------------- who offers what
 
     def in_order(self, link: WorkerLink) -> asyncio.Lock:
-        """Returns what is held while tools of a link are registered or taken back."""
+        """Returns the lock to hold while tools of a link are registered or unregistered."""
         return self._locks.setdefault(link, asyncio.Lock())
 
     def register(
@@ -91,35 +91,38 @@ class WorkerPool:
         """Registers tools of a worker, all or none.
 
         Args:
-            link: The worker's.
-            request: What it asks for.
-            tools: The request's tools, where they were looked at before.
+            link: The worker's link.
+            request: The request.
+            tools: The request's tools, if they are prepared already.
 
         Raises:
-            ValidationError: The worker's id, its capacity or a tool cannot be used.
+            ValidationError: The worker's id, its capacity or a tool is not valid.
             AlreadyExistsError: A name is taken, unless by other workers with the identical schema and version.
-            ResourceExhaustedError: It would offer too many tools.
+            ResourceExhaustedError: The worker would offer too many tools.
             SessionError: There is no such session.
+            UnavailableError: The worker is draining.
         """
         if request.capacity < 0:
-            raise ValidationError(f"capacity is {request.capacity}; it is 0 (the default) or more")
+            raise ValidationError(f"capacity must be 0 (the default) or more, not {request.capacity}")
         worker = self._workers.get(link)
         if worker is None and link in self._drained:
-            raise UnavailableError("this worker drains, and offers nothing any more")
+            raise UnavailableError("this worker is draining and cannot register tools")
         if worker is None:
             worker = Worker(request.worker_id or uuid.uuid4().hex, link)
             check_name(worker.id, "a worker id")
         elif request.worker_id and request.worker_id != worker.id:
-            raise ValidationError(f"this link is of the worker {worker.id!r}; {shown(request.worker_id)} needs its own")
+            raise ValidationError(
+                f"this link belongs to the worker {worker.id!r}; {shown(request.worker_id)} needs its own"
+            )
         elif worker.gone:
-            raise UnavailableError(f"the worker {worker.id!r} drains, and offers nothing any more")
+            raise UnavailableError(f"the worker {worker.id!r} is draining and cannot register tools")
         _check_count(worker, request)
-        # One that drains leaves by itself, once its calls are over.
+        # A draining worker leaves by itself when its calls have ended.
         others = (other for other in self._workers.values() if other is not worker and not other.gone)
         before = next((other for other in others if other.id == worker.id), None)
         offered = request.tools if tools is None else tools
         added = offer(self._registry, self.dispatcher, request.session_id, offered, worker, in_place_of=before)
-        # A call that it never ends holds memory, however many it says it takes.
+        # Each call that it never answers holds memory, so its own capacity is capped.
         worker.capacity = min(request.capacity or worker.capacity, self._settings.max_link_calls)
         is_new = link not in self._workers
         self._workers[link] = worker
@@ -127,10 +130,10 @@ class WorkerPool:
         for tool in added:
             self._keep(tool)
         if before is not None:
-            # Its link broke without a word: one that dials again would else wait until it is missed.
-            before.link.abort(f"the worker {worker.id!r} has dialled again")
-            self.on_disconnect(before.link, "it has dialled again")
-        # Others took their place, and nobody will run them.
+            # Its old link broke unnoticed; without this, its tools would stay there until its pings are missed.
+            before.link.abort(f"the worker {worker.id!r} has reconnected")
+            self.on_disconnect(before.link, "it has reconnected")
+        # They were replaced, so no worker will run them.
         gone = [tool for tool in (*worker.tools, *self._orphans) if self._registry.is_gone(tool)]
         for tool in gone:
             self._withdraw(worker, tool)
@@ -143,10 +146,10 @@ class WorkerPool:
         return added
 
     def unregister(self, link: WorkerLink, session_id: str, tool_ids: Collection[str]) -> list[str]:
-        """Takes back tools that a worker offered, and drops those that no other worker offers.
+        """Unregisters tools of a worker, and removes those that no other worker offers.
 
         Raises:
-            NotFoundError: It offers no such tool.
+            NotFoundError: The worker does not offer one of them.
         """
         worker = self._workers[link]
         tools = offered_by(worker, session_id, tool_ids)
@@ -157,27 +160,27 @@ class WorkerPool:
         return [tool.id for tool in tools]
 
     def offers(self, link: WorkerLink) -> bool:
-        """Tells whether a link is a worker's."""
+        """Returns whether a link belongs to a worker."""
         return link in self._workers
 
     def on_drain(self, link: WorkerLink) -> None:
-        """Gives a worker no new calls: it drains. It is told when its last call is over."""
+        """Marks a worker as draining: it gets no new calls, and is told when its last call has ended."""
         worker = self._workers.get(link)
         if worker is None:
             self._drained.add(link)
         if worker is None or worker.gone:
             return
-        _log.info("worker %s drains", worker.id)
+        _log.info("worker %s is draining", worker.id)
         self._retire(worker)
         self._note("draining", worker)
         link.on_writable = partial(self._release_idle, worker)
         self._release_idle(worker)
 
     def on_disconnect(self, link: WorkerLink, why: str) -> None:
-        """Takes a worker out whose link has ended; its calls fail, or go to another worker."""
+        """Removes a worker whose link has ended; its calls fail, or go to another worker."""
         worker = self._workers.pop(link, None)
         self._locks.pop(link, None)
-        # Told by its state as it is now: it ends while the calls hear of it.
+        # Read now: the state of the link is gone by the time the calls are told.
         calls = [(call, link.has_sent(call)) for call in link.calls()]
 
         def tell(lost: tuple[WorkerCall, bool]) -> None:
@@ -192,7 +195,7 @@ class WorkerPool:
         in_slices(tell, calls)
 
     def session_ended(self, session: Session) -> None:
-        """Forgets the tools of a session that has ended."""
+        """Removes the tools of a session that has ended."""
         changed: dict[Worker, None] = {}
         for tool in (session.tools or {}).values():
             for worker in list(workers_of(tool)):
@@ -211,7 +214,7 @@ class WorkerPool:
             if not workers_of(tool) and tool not in self._orphans:
                 orphans.append(tool)
         if orphans:
-            # Whoever restarts a worker need not lose calls: they wait for it for a while.
+            # So that a restart of the worker loses no calls: they wait for it for a while.
             left = _Left(orphans)
             left.timer = asyncio.get_running_loop().call_later(
                 self._settings.worker_grace_period, self._drop_left, left
@@ -228,7 +231,7 @@ class WorkerPool:
         self._orphans.pop(tool, None)
 
     def _drop_left(self, left: "_Left") -> None:
-        """Drops the tools that nobody has taken over; one that was left once more since then has more time."""
+        """Removes the tools that no worker has taken over; one that was orphaned again later gets its full time."""
         self._drop([tool for tool in left.tools if self._orphans.get(tool) is left])
 
     def _drop(self, tools: Collection[RegisteredTool]) -> None:
@@ -243,7 +246,7 @@ class WorkerPool:
             self.dispatcher.refuse_waiting(crew, tool)
 
     def _release_idle(self, worker: Worker) -> None:
-        """Lets a worker that drains go, where its last call is over."""
+        """Releases a draining worker if its last call has ended."""
         if not worker.active and self._workers.get(worker.link) is worker:
             del self._workers[worker.link]
             worker.link.release()
@@ -256,7 +259,7 @@ class WorkerPool:
     # ------------------------------------------------------------------------------------------ signs of life
 
     def on_pong(self, link: WorkerLink) -> None:
-        """Notes a sign of life."""
+        """Resets the count of missed pings."""
         worker = self._workers.get(link)
         if worker is not None:
             worker.missed = 0
@@ -268,7 +271,7 @@ class WorkerPool:
     async def _watch(self) -> None:
         settings = self._settings
         interval = settings.worker_ping_interval
-        # Counted in pings, not in time: a hub that was held up itself must not take that for its workers' silence.
+        # Counted in pings, not in time: if the hub itself was blocked, its workers must not count as silent.
         suspect_at = math.ceil(settings.worker_suspect_after / interval)
         out_at = math.ceil(settings.worker_lost_after / interval)
         while True:
@@ -297,7 +300,7 @@ class WorkerPool:
 
 
 class _Left:
-    """The tools that one worker has orphaned: they are dropped together, as one change."""
+    """The tools that one lost worker has orphaned: they are removed together, as one change."""
 
     __slots__ = ("timer", "tools")
 

@@ -1,4 +1,4 @@
-"""What becomes of the tools that a worker offers, where there are others of the same names."""
+"""Registers the tools of a worker, and resolves conflicts with tools of the same names."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,13 +14,13 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 @dataclass(slots=True)
 class Registration:
-    """What a worker registers.
+    """The tools that a worker registers.
 
     Attributes:
-        ids: Of all of them, in their order.
-        joined: Tools that others offer as well, with the identical schema.
-        new: What is to be registered.
-        replaced: Tools of the worker's own that give way to new ones.
+        ids: The ids of all of them, in order.
+        joined: Tools that other workers offer too, with the identical schema.
+        new: Tools to add.
+        replaced: The worker's own tools that new ones replace.
     """
 
     ids: list[str] = field(default_factory=list)
@@ -38,20 +38,20 @@ def offer(
     *,
     in_place_of: Worker | None = None,
 ) -> list[RegisteredTool]:
-    """Registers tools that a worker runs, all or none; a tool that other workers offer, too, it joins.
+    """Registers tools of a worker, all or none; the worker joins tools that other workers offer too.
 
     Args:
-        registry: Where they are registered.
-        dispatcher: Gives their calls to workers.
+        registry: The registry.
+        dispatcher: Sends their calls to workers.
         session_id: The session that sees them; empty: every session.
-        specs: What it offers.
-        worker: Who.
-        in_place_of: A worker whose place it takes.
+        specs: The tools.
+        worker: The worker.
+        in_place_of: A worker that it replaces.
 
     Raises:
         SessionError: There is no such session.
         AlreadyExistsError: A name or an id is taken, unless by a tool of workers with the identical schema.
-        ValidationError: A name cannot be used.
+        ValidationError: A name is not valid.
     """
     known = registry.own(session_id)
     own = [worker] if in_place_of is None else [worker, in_place_of]
@@ -68,10 +68,10 @@ def offer(
 
 
 def offered_by(worker: Worker, session_id: str, tool_ids: Collection[str]) -> list[RegisteredTool]:
-    """Returns the tools of one scope that a worker offers, by their ids; of no ids, all.
+    """Returns the tools with these ids that a worker offers in one scope; without ids, all.
 
     Raises:
-        NotFoundError: It offers none of such an id there.
+        NotFoundError: The worker does not offer one of them there.
     """
     own = {tool.id: tool for tool in worker.tools if tool.session_id == session_id}
     for tool_id in tool_ids:
@@ -83,17 +83,17 @@ def offered_by(worker: Worker, session_id: str, tool_ids: Collection[str]) -> li
 def sort_registration(
     known: Mapping[str, RegisteredTool], specs: Iterable[ToolSource], own: Collection[Worker], scope: str
 ) -> Registration:
-    """Compares what a worker offers with what there is.
+    """Compares the tools that a worker offers with those that exist.
 
     Args:
         known: The scope's tools by id.
-        specs: What is offered.
-        own: The worker, and one whose place it takes.
-        scope: The scope's name, for the texts of errors.
+        specs: The offered tools.
+        own: The worker, and one that it replaces.
+        scope: The scope's name, for error texts.
 
     Raises:
         AlreadyExistsError: A name or an id is taken.
-        ValidationError: A name or an id cannot be used.
+        ValidationError: A name or an id is not valid.
     """
     registration = Registration()
     names = {tool.name: tool for tool in known.values()}
@@ -106,7 +106,7 @@ def sort_registration(
             registration.new.append(prepared)
             continue
         if there is None or namesake is None:
-            # One of the two is new: its name goes with another id, or its id with another name.
+            # Only one of the two is taken: the name by a tool with another id, or the id by one with another name.
             there = namesake or there
         elif there is not namesake:
             raise _taken(spec, scope, "another tool")

@@ -1,4 +1,4 @@
-"""One worker that has dialled in."""
+"""A connected worker."""
 
 import time
 from collections.abc import Callable, Collection
@@ -11,46 +11,46 @@ from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
 
 
 class WorkerLink(Protocol):
-    """A worker's link, as the hub's transport has it.
+    """The link to a worker, as the transport provides it.
 
     Attributes:
-        on_writable: Called after each frame that was read or written, where it is set: there may be room for calls.
+        on_writable: If set, called after each frame that was read or written, since there may be room for calls.
     """
 
     on_writable: Callable[[], None] | None
 
     @property
     def features(self) -> Collection[str]:
-        """What the worker says that it can do besides running tools."""
+        """What the worker can do besides running tools, as its hello says."""
 
     @property
     def peer(self) -> str:
-        """What the worker calls itself, for logs."""
+        """The worker's name for logs."""
 
     @property
     def open_calls(self) -> int:
-        """Calls of the hub that were given and have not come to their end, those that were cancelled included."""
+        """Calls of the hub that have not ended, including cancelled ones."""
 
     def calls(self) -> list[WorkerCall]:
-        """Lists those of them that somebody waits for."""
+        """Returns the open calls that still have a caller."""
 
     def has_sent(self, call: WorkerCall) -> bool:
-        """Tells whether all of a call has been sent, so that its tool may have begun."""
+        """Returns whether all of a call was sent, so that its tool may have begun."""
 
     def start(self, call: WorkerCall, payload: bytes) -> None:
         """Sends a call; raises MessageTooLargeError."""
 
     def cancel(self, call: WorkerCall) -> None:
-        """Tells the worker that a call is wanted no more."""
+        """Cancels a call."""
 
     def grant(self, call: WorkerCall, size: int) -> None:
-        """Tells the worker that so many bytes of a stream were used."""
+        """Grants the worker ``size`` more bytes of a stream."""
 
     def ping(self) -> None:
-        """Asks for a sign of life; ``WorkerPool.on_pong`` is called when it comes."""
+        """Sends a ping; ``WorkerPool.on_pong`` is called when it is answered."""
 
     def release(self) -> None:
-        """Tells a worker that drains that no call of it is left and none will come."""
+        """Tells a draining worker that its last call has ended and no more will come."""
 
     def abort(self, why: str) -> None:
         """Ends the link."""
@@ -60,15 +60,15 @@ class Worker:
     """One worker.
 
     Attributes:
-        id: As it calls itself.
-        link: Where it is reached.
-        capacity: Calls that it takes at once.
-        tools: What it offers.
-        suspect: Whether it does not answer.
-        gone: Whether it takes no new calls for good: it drains, or its link has ended.
+        id: Its id.
+        link: Its link.
+        capacity: Maximum number of concurrent calls.
+        tools: The tools that it offers.
+        suspect: Whether it does not answer pings.
+        gone: Whether it gets no more calls: it is draining, or its link has ended.
         reserved: Calls that are about to be sent.
-        runs_agents: Whether it is an agent runtime, too.
-        missed: Pings in a row that it has not answered.
+        runs_agents: Whether it is also an agent runtime.
+        missed: Consecutive pings that it has not answered.
         connected_at: Seconds since the epoch.
     """
 
@@ -86,10 +86,10 @@ class Worker:
 
     @property
     def active(self) -> int:
-        """Calls that it has, or is about to get."""
+        """Calls that it has or is about to get."""
         return self.link.open_calls + self.reserved
 
     @property
     def has_room(self) -> bool:
-        """Whether it takes a call now."""
+        """Whether it can take a call now."""
         return self.active < self.capacity and not self.suspect

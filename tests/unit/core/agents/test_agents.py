@@ -204,7 +204,7 @@ async def test_an_id_tells_apart_what_is_asked_for_differently(world: World) -> 
     [
         ({"tool_names": ["ad"]}, NotFoundError, "'ad'; did you mean add"),
         ({"tool_names": ["add"] * 1_001}, ValidationError, "tool_names has at most 1,000 entries"),
-        ({"max_iters": -1}, ValidationError, "max_iters is -1"),
+        ({"max_iters": -1}, ValidationError, "max_iters must be 0"),
         ({"signature": "x" * MAX_DEFINITION_BYTES}, MessageTooLargeError, "message too large"),
         ({"session_id": "none"}, NotFoundError, "none"),
     ],
@@ -639,6 +639,6 @@ async def test_the_end_of_the_hub_ends_every_run_with_a_word(world: World) -> No
     await soon(world.agents.aclose())
     error = error_of(await soon(running))
     assert isinstance(error, CallCancelledError)
-    assert "the hub shuts down" in error.message
+    assert "the hub is shutting down" in error.message
     await world.quiet()
     assert not world.agents.of(world.session).runs

@@ -116,7 +116,7 @@ async def test_the_oldest_chunks_give_way_by_bytes_and_the_end_stays() -> None:
     desk = Desk(max_bytes=1)
     desk.think(3)
     desk.finish()
-    with pytest.raises(ValidationError, match="the oldest that is has the number 3") as caught:
+    with pytest.raises(ValidationError, match="the oldest kept chunk is 3") as caught:
         await desk.read()
     # It will not come back.
     assert not caught.value.retryable
@@ -131,7 +131,7 @@ async def test_the_oldest_chunks_give_way_by_number(monkeypatch: pytest.MonkeyPa
     desk.think(3)
     desk.finish()
     assert [chunk.sequence for chunk in await desk.read(2)] == [2, 3]
-    with pytest.raises(ValidationError, match="the oldest that is has the number 2"):
+    with pytest.raises(ValidationError, match="the oldest kept chunk is 2"):
         await desk.read(1)
     desk.run.evict()
 
@@ -256,7 +256,7 @@ async def test_of_runs_that_are_under_way_the_largest_gives_way_and_not_the_one_
         assert memory.held <= 2_000
     small.finish()
     assert [chunk.sequence for chunk in await soon(reading)] == list(range(9))
-    with pytest.raises(ValidationError, match=r"is kept no more.*max_agent_run_bytes"):
+    with pytest.raises(ValidationError, match=r"was evicted; the oldest kept chunk is .*max_agent_run_bytes"):
         await soon(large.read())
     large.finish()
     for desk in (small, large):

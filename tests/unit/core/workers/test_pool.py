@@ -451,7 +451,7 @@ class TestLost:
             links.remove(link)
             world.pool.on_disconnect(link, "killed")
             await turns()
-        with pytest.raises(UnavailableError, match="the call's worker number 3"):
+        with pytest.raises(UnavailableError, match="the call has lost 3 workers"):
             await soon(call)
         assert not links[0].open
 
@@ -672,7 +672,7 @@ class TestLeaving:
         link = world.worker("t")
         await world.begin("t")
         world.pool.on_drain(link)
-        with pytest.raises(UnavailableError, match="drains"):
+        with pytest.raises(UnavailableError, match="is draining and cannot register tools"):
             world.offer(link, "u")
 
     async def test_its_namesake_does_not_cut_its_calls_short(self, world: World) -> None:
@@ -743,8 +743,8 @@ class TestRegistering:
         first = world.worker("t", name="w")
         call = await world.begin("t")
         second = world.worker("t", name="w")
-        assert first.given_up == ["the worker 'w' has dialled again"]
-        with pytest.raises(UnavailableError, match="it has dialled again"):
+        assert first.given_up == ["the worker 'w' has reconnected"]
+        with pytest.raises(UnavailableError, match="it has reconnected"):
             await soon(call)
         assert [worker.link for worker in world.pool.workers()] == [second]
         assert [tool.name for tool in world.registry.visible(None)] == ["t"]
@@ -762,7 +762,11 @@ class TestRegistering:
 
     @pytest.mark.parametrize(
         ("options", "text"),
-        [({"capacity": -1}, "capacity is -1"), ({"name": "a\nb"}, "a worker id"), ({"name": "x" * 257}, "a worker id")],
+        [
+            ({"capacity": -1}, r"capacity must be 0 .* not -1"),
+            ({"name": "a\nb"}, "a worker id"),
+            ({"name": "x" * 257}, "a worker id"),
+        ],
     )
     async def test_one_that_cannot_be_is_refused(self, world: World, options: dict[str, Any], text: str) -> None:
         with pytest.raises(ValidationError, match=text):
@@ -772,7 +776,7 @@ class TestRegistering:
 
     async def test_a_link_is_one_worker(self, world: World) -> None:
         link = world.worker("t", name="w")
-        with pytest.raises(ValidationError, match="this link is of the worker 'w'"):
+        with pytest.raises(ValidationError, match="this link belongs to the worker 'w'"):
             world.offer(link, "u", name="v")
         assert world.offer(link, "u", name="w")
 
