@@ -47,7 +47,7 @@ class Executor:
         registry: The tools.
 
     Attributes:
-        admission: Decides what runs.
+        admission: Decides whether a call may run.
     """
 
     def __init__(
@@ -75,16 +75,16 @@ class Executor:
 
     @property
     def threads_busy(self) -> int:
-        """Threads that run a tool now, orphaned ones included."""
+        """Number of threads that run a tool, including orphaned ones."""
         return self._runner.threads_busy
 
     @property
     def processes_busy(self) -> int:
-        """Processes that run a tool now."""
+        """Number of processes that run a tool."""
         return self._runner.processes_busy
 
     def spec_of(self, session_id: str, tool_id: str) -> ToolSpec | None:
-        """Returns the spec of a tool that a session sees; None where it sees none, which the call will say."""
+        """Returns the spec of a tool that a session sees; None if there is none, and the call will fail."""
         try:
             return self._registry.find(self._store.find(session_id), tool_id).spec
         except NotFoundError:
