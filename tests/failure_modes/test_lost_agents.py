@@ -413,7 +413,7 @@ async def test_a_runtime_whose_answer_to_an_agent_is_none_is_a_protocol_error(se
     async with RawRuntime(server.address) as runtime, GRPCToolBridge(server.address, follow_tools=False) as bridge:
         await runtime.begin()
         await bridge.initialize()
-        for answer, text in ((b"\xff\xff", "cannot be read"), (b"", "names no agent")):
+        for answer, text in ((b"\xff\xff", "cannot be read"), (b"", "has no agent_id")):
             creating = asyncio.create_task(bridge.create_react_agent(SIGNATURE))
             call = await runtime.called()
             await runtime.send(Envelope(id=call.id, reply=answer))

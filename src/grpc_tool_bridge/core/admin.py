@@ -121,7 +121,7 @@ class Admin:
             call = self._ids.find(request.call_id)
             if call is None:
                 raise NotFoundError(
-                    f"no call {shown(request.call_id)} waits or runs; it may have ended, list the calls again"
+                    f"no call {shown(request.call_id)} waits or runs; it may have ended: list the calls again"
                 )
             why = f": {request.reason}" if request.reason else ""
             call.cancel(CallCancelledError(f"the call was cancelled by an administrator{why}"))

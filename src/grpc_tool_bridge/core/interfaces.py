@@ -20,7 +20,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.rpc.context import RequestContext
 
-# The call as the hub has it: a HubCall, with its session, its tool and its deadline.
+# The call of the hub, a HubCall.
 C_contra = TypeVar("C_contra", contravariant=True)
 
 
@@ -120,7 +120,7 @@ class Authorizer(Protocol):
     """Decides whether a call is allowed. Without one, every caller may call every tool that its session sees."""
 
     def authorize(self, call: Any, context: RequestContext) -> None:
-        """Returns if a call is allowed; ``call`` has ``session`` and ``tool``, ``context`` has the principal.
+        """Checks whether a call is allowed; ``call`` has ``session`` and ``tool``, ``context`` has the principal.
 
         Raises:
             AccessError: The call is not allowed.

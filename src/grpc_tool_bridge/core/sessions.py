@@ -55,7 +55,7 @@ class Session:
         tools_removed_at: Revision at which a tool of its own was last removed.
         keyed: Its calls with an idempotency key.
         caching: Whether results of idempotent tools are kept.
-        cache: Those results.
+        cache: The kept results.
         watches: Open watches of variables; they count as activity.
         tool_watches: Open watches of tools; they do not count as activity.
         links: Open links of clients that use the session.

@@ -407,7 +407,7 @@ class Variables:
         if expected is not None and expected != present:
             state = f"is at revision {present}" if known else "does not exist"
             raise ConflictError(
-                f"variable {shown(name)} {state}, not at revision {expected}; read it again and decide again",
+                f"variable {shown(name)} {state}, not at revision {expected}; read it again before you retry",
                 details={"revision": str(present), "expected_revision": str(expected)},
             )
 

@@ -170,7 +170,7 @@ async def test_a_call_that_is_not_there_is_an_error_in_the_answer(world: World, 
     assert not response.success
     assert response.error.type == "ToolNotFound"
     assert response.message == response.error.message
-    assert "waits or runs; it may have ended, list the calls again" in response.message
+    assert "it may have ended: list the calls again" in response.message
 
 
 async def test_an_id_that_cannot_be_is_an_error_in_the_answer(world: World) -> None:

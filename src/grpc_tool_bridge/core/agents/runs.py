@@ -118,7 +118,7 @@ class Run:
         self.succeeded = False
         self.error_type = ""
         self.readers = 0
-        # Serialized, each with whether it is the last.
+        # Serialized chunks, each with whether it is the last.
         self._chunks: deque[tuple[bytes, bool]] = deque()
         self._first = 0
         self.held = 0
@@ -232,7 +232,7 @@ class Run:
         if self.over:
             self.evict()
         else:
-            self.cancel(CallCancelledError(f"the run was cancelled: nobody has read it for {self._ttl:g} s"))
+            self.cancel(CallCancelledError(f"the run was cancelled: it had no reader for {self._ttl:g} s"))
 
     # ------------------------------------------------------------------------------------------------- reading
 

@@ -120,7 +120,7 @@ class AgentRuntimes:
         if response.HasField("error"):
             raise error_from_info(response.error)
         if not response.agent_id:
-            raise ProtocolError("the agent runtime's answer names no agent")
+            raise ProtocolError("the agent runtime's answer has no agent_id")
         return response
 
     def _choose(self) -> Worker:

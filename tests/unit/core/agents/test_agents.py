@@ -238,7 +238,7 @@ async def test_what_a_runtime_refuses_is_refused_as_it_says(world: World) -> Non
 
 
 @pytest.mark.parametrize(
-    ("answer", "text"), [(b"\xff\xff", "cannot be read"), (b"", "names no agent")], ids=["broken", "empty"]
+    ("answer", "text"), [(b"\xff\xff", "cannot be read"), (b"", "has no agent_id")], ids=["broken", "empty"]
 )
 async def test_what_is_no_answer_of_a_runtime_is_a_protocol_error(world: World, answer: bytes, text: str) -> None:
     runtime = world.runtime()

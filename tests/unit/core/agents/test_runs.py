@@ -156,7 +156,7 @@ async def test_a_run_without_a_reader_is_cancelled_and_once_over_forgotten() -> 
     desk = Desk(ttl=0.01)
     desk.run.begin()
     await until(lambda: desk.call.cause)
-    assert "nobody has read it" in str(desk.call.cause)
+    assert "it had no reader for" in str(desk.call.cause)
     assert not desk.forgotten
     desk.run.fail(error_info(desk.call.cause))
     await until(lambda: desk.forgotten == [desk.run])
