@@ -83,7 +83,6 @@ class Session:
         "links",
         "max_calls",
         "memory",
-        "memory",
         "metadata",
         "tool_watches",
         "tools",
