@@ -16,7 +16,7 @@ from grpc_tool_bridge.runner.calls import Call
 WORKER_SLACK = 0.25
 
 # A request beyond this is counted on its session; those of smaller ones that a session may have take little.
-LARGE_BYTES = 16 * 1024
+CHARGED_BYTES = 16 * 1024
 
 
 class HubCall(Call):

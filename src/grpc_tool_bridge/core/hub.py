@@ -208,8 +208,8 @@ class Hub:
             metadata["callback_address"] = request.callback_address
         return await self.store.create_session(request.session_id, metadata, request.config), False
 
-    def session_facts(self, session_id: str) -> dict[str, int]:
-        """Tells what a client of the session goes by where it sets nothing itself, in milliseconds."""
+    def session_defaults(self, session_id: str) -> dict[str, int]:
+        """Returns the defaults of the session's clients, in milliseconds by name."""
         try:
             session = self.store.peek(session_id)
         except SessionError:

@@ -81,13 +81,13 @@ class LinkCall(OutgoingCall):
 
     # ------------------------------------------------------------------------------------ what becomes of it
 
-    def replied(self, payload: bytes) -> None:
+    def on_reply(self, payload: bytes) -> None:
         """Takes the answer."""
         if not self._over:
             self._payload = payload
             self._finish()
 
-    def arrived(self, payload: bytes) -> None:
+    def on_message(self, payload: bytes) -> None:
         """Takes one message of a stream."""
         if not self._over:
             self.has_arrived = True
@@ -95,14 +95,14 @@ class LinkCall(OutgoingCall):
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)
 
-    def told(self, event: LinkEvent) -> None:
+    def on_event(self, event: LinkEvent) -> None:
         """Takes what the peer tells on the way: nothing, unless a kind of call does."""
 
-    def asked(self, ask: Ask, give: GiveAnswer) -> None:
+    def on_ask(self, ask: Ask, give: GiveAnswer) -> None:
         """Takes a question of the peer's tool; nobody answers it, unless a kind of call does."""
         give(cancelled(ask))
 
-    def ended(self, status: LinkStatus) -> None:
+    def on_end(self, status: LinkStatus) -> None:
         """Takes the end that the peer gave it: of a stream, or with an error."""
         if status.code:
             self.fail(error_of_status(status))
@@ -290,7 +290,7 @@ class WorkerCall(LinkCall):
         if streaming:
             self.open_window(0)
 
-    def asked(self, ask: Ask, give: GiveAnswer) -> None:
+    def on_ask(self, ask: Ask, give: GiveAnswer) -> None:
         """Passes a question on to whoever made the call."""
         PassedOn(self.owner, ask, give)
 

@@ -151,34 +151,34 @@ class LinkConnection:
         """Tells whether all of a call was put into frames."""
         return self._link.has_sent(call)
 
-    def start(self, call: LinkCall, payload: bytes) -> None:
+    def send(self, call: LinkCall, payload: bytes) -> None:
         """Sends a call; raises MessageTooLargeError."""
         call.carrier = self
         alone = not self._link.awaits_answers
         self._link.call(call, payload)
         self._io.schedule_flush(alone=alone)
 
-    def send(self, call: LinkCall, payload: bytes) -> None:
+    def send_or_fail(self, call: LinkCall, payload: bytes) -> None:
         """Sends a call whose time-out the link looks after; one that is too large fails."""
         try:
-            self.start(call, payload)
+            self.send(call, payload)
         except MessageTooLargeError as error:
             call.fail(link_error(Code.RESOURCE_EXHAUSTED, error.message))
             return
         if self._sweep is None:
             self._sweep = self._loop.call_later(SWEEP_INTERVAL, self._end_expired)
 
-    def start_request(self, call: LinkCall, request: Any) -> None:
+    def send_request(self, call: LinkCall, request: Any) -> None:
         """Sends a call, whether the link takes calls or not; over one that has ended it fails at once."""
         if self._ended:
             call.fail(link_error(Code.UNAVAILABLE, self._lost))
         else:
-            self.send(call, request.SerializeToString())
+            self.send_or_fail(call, request.SerializeToString())
 
-    def offer_request(self, call: LinkCall, request: Any) -> None:
+    def try_send_request(self, call: LinkCall, request: Any) -> None:
         """Sends a call where the link takes one now and lives here; else ``overflow`` has it."""
         if self._link.takes_calls and not self._ended and asyncio.get_running_loop() is self._loop:
-            self.send(call, request.SerializeToString())
+            self.send_or_fail(call, request.SerializeToString())
         elif self.overflow is not None:
             self.overflow(call, request)
 
@@ -247,13 +247,13 @@ class LinkConnection:
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Replied):
-            event.call.replied(event.payload)
+            event.call.on_reply(event.payload)
         elif isinstance(event, CallReceived):
             self._server.take(event.call)
         elif isinstance(event, MessageReceived):
-            event.call.arrived(event.payload)
+            event.call.on_message(event.payload)
         elif isinstance(event, Ended):
-            event.call.ended(event.status)
+            event.call.on_end(event.status)
         elif isinstance(event, Cancelled):
             self._server.cancel(event.call)
         elif isinstance(event, EventReceived):
@@ -267,9 +267,9 @@ class LinkConnection:
 
     def _tell(self, call: Any, event: LinkEvent) -> None:
         if event.HasField("ask"):
-            call.asked(event.ask, partial(self._answer, call))
+            call.on_ask(event.ask, partial(self._answer, call))
         else:
-            call.told(event)
+            call.on_event(event)
 
     def _ask(self, call: IncomingCall, ask: Ask) -> None:
         if self._ended or not self._link.is_under_way(call):

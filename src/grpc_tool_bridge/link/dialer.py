@@ -72,7 +72,7 @@ class DialledLink(LinkConnection):
     ) -> None:
         hello = LinkHello(peer=f"Python {platform.python_version()}", features=features)
         super().__init__(
-            Link(dialler=True, hello=hello),
+            Link(dialer=True, hello=hello),
             stream,
             methods=methods,
             who="this worker" if methods else "a client",
@@ -184,7 +184,7 @@ class Dialer:
 
     Attributes:
         where: The hub's address, for texts.
-        start_request: Sends a call, now or when there is a link that takes it; rebound to the link while that takes
+        send_request: Sends a call, now or when there is a link that takes it; rebound to the link while that takes
             calls, so that they take no way round. Raises ProtocolError where the link lives in another event loop,
             which still runs, or in another process.
         on_moved: Called when it is used in another event loop than before, since that one has ended.
@@ -211,7 +211,7 @@ class Dialer:
         self._tasks = TaskSet()
         self._pending = PendingCalls(self._no_link)
         self._current: DialledLink | None = None
-        self.start_request: Callable[[LinkCall, Any], None] = self._start_later
+        self.send_request: Callable[[LinkCall, Any], None] = self._send_later
         # What carries calls to a hub that does not support Link.
         self._plain: Any = None
         self._failure: ToolBridgeError | None = None
@@ -249,9 +249,9 @@ class Dialer:
             try:
                 await within(asyncio.shield(self._dialled), max(0.0, end - loop.time()))
             except ExpiredError:
-                raise self._told(self._failure or self._no_link(seconds or FIRST_DIAL_SECONDS)) from None
+                raise self._fresh_copy(self._failure or self._no_link(seconds or FIRST_DIAL_SECONDS)) from None
             if self._failure is not None and (not seconds or not self._dial_again(self._failure)):
-                raise self._told(self._failure)
+                raise self._fresh_copy(self._failure)
 
     async def drain(self, grace: float) -> None:
         """Dials no more, and waits until the calls that the hub has made are over; at most ``grace`` seconds.
@@ -264,16 +264,16 @@ class Dialer:
         used = [link for link in self._links if link is self._current or link.unusable.is_set()]
         await asyncio.gather(*(link.leave(grace) for link in used))
 
-    def _start_later(self, call: LinkCall, request: Any) -> None:
+    def _send_later(self, call: LinkCall, request: Any) -> None:
         """Sends a call that no link takes now."""
         if asyncio.get_running_loop() is not self._loop:
             self._enter()
         link = self._current
         if link is not None and not len(self._pending) and link.takes_calls:
             self._route()
-            link.send(call, request.SerializeToString())
+            link.send_or_fail(call, request.SerializeToString())
         elif self._plain is not None:
-            self._plain.start(call, request.SerializeToString())
+            self._plain.send(call, request.SerializeToString())
         elif link is None and not call.waits and self._failure is not None:
             call.fail(copy.copy(self._failure))
         else:
@@ -360,7 +360,7 @@ class Dialer:
         why = f": {self._failure.message}" if self._failure is not None else ""
         return link_error(Code.UNAVAILABLE, f"there was no link within {seconds:g} s{why}")
 
-    def _told(self, error: ToolBridgeError) -> Exception:
+    def _fresh_copy(self, error: ToolBridgeError) -> Exception:
         """Makes an error anew for who gets it: one that is raised again and again collects tracebacks."""
         return copy.copy(error)
 
@@ -450,7 +450,7 @@ class Dialer:
                 return False
         _log.debug("no link to %s: %s", self.where, error.message)
         self._failure = error
-        self._pending.fail(lambda: copy.copy(error), impatient_only=self._dial_again(error))
+        self._pending.fail(lambda: copy.copy(error), fail_fast_only=self._dial_again(error))
         self._tell()
         if not self._dial_again(error):
             wanted.clear()
@@ -461,7 +461,7 @@ class Dialer:
         """Makes plain calls of those that wait: the hub does not support Link."""
         _log.info("the hub at %s does not support Link; each call goes as an RPC of its own", self.where)
         while len(self._pending):
-            self._plain.start(*self._pending.take())
+            self._plain.send(*self._pending.take())
         self._tell()
 
     def _tell(self) -> None:
@@ -475,18 +475,18 @@ class Dialer:
         if before is not None:
             before.overflow = before.on_writable = None
         if link is not None:
-            link.overflow = self._start_later
+            link.overflow = self._send_later
         self._route()
 
     def _route(self) -> None:
         """Lets calls go straight to the link while none waits that came before them."""
         link, waiting = self._current, len(self._pending) > 0
-        self.start_request = self._start_later if link is None or waiting else link.offer_request
+        self.send_request = self._send_later if link is None or waiting else link.try_send_request
         if link is not None:
             link.on_writable = self._send_pending if waiting else None
 
     def _send_pending(self) -> None:
         link = self._current
         while link is not None and len(self._pending) and link.takes_calls:
-            link.send(*self._pending.take())
+            link.send_or_fail(*self._pending.take())
         self._route()

@@ -75,7 +75,7 @@ class IncomingCall(RequestContext):
         self.metadata = metadata
         self._credit = credit
 
-    def told(self, event: LinkEvent) -> None:
+    def on_event(self, event: LinkEvent) -> None:
         """Takes what its caller tells on the way: answers."""
         if self.asker is not None:
             self.asker.take(event.answer)
@@ -232,7 +232,7 @@ class Inbox:
             return None
         return budget.refusal(budget.is_full_for(call.held) or budget, call.held, f"the request of {call.method[:100]}")
 
-    def begin(self, call: IncomingCall) -> bool:
+    def reserve(self, call: IncomingCall) -> bool:
         """Counts a large request as worked on, which takes its size once more; false where it has to wait for room."""
         budget = self.budget
         if budget is None or call.begun:
@@ -241,10 +241,10 @@ class Inbox:
         full = budget.is_full_for(call.held)
         if full is not None and (full is not budget or self._begun):
             return False
-        self.begin_anyway(call)
+        self.reserve_anyway(call)
         return True
 
-    def begin_anyway(self, call: IncomingCall) -> None:
+    def reserve_anyway(self, call: IncomingCall) -> None:
         """Counts it so where it may not wait: others would wait for it."""
         call.begun = True
         self._begun += 1

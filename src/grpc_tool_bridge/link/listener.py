@@ -37,7 +37,7 @@ from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.methods import ORIGIN_KEY
 from grpc_tool_bridge.rpc.peers import Peer, Peers, peers_of
-from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER, SessionFacts, fact_metadata
+from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER, SessionDefaults, defaults_metadata
 
 # A link that opened more sessions forgets those that have ended, whenever they have doubled.
 MIN_PRUNED = 100
@@ -78,7 +78,7 @@ class Workers(Protocol):
         """Takes note that a link has ended."""
 
 
-class LinkedHub(SessionFacts, Protocol):
+class LinkedHub(SessionDefaults, Protocol):
     """A hub, as far as links need more of it than its methods."""
 
     @property
@@ -149,7 +149,7 @@ class LinkServer:
         peer.pending_links += 1
         seconds = self._settings.hello_timeout
         late = f"its peer said no hello within {seconds:g} s (hello_timeout)"
-        timer = asyncio.get_running_loop().call_later(seconds, link.end_unheard, late)
+        timer = asyncio.get_running_loop().call_later(seconds, link.end_without_hello, late)
         link.on_greeted = partial(self._greeted, link, peer, timer)
         try:
             await link.run()
@@ -176,10 +176,10 @@ class LinkServer:
         of_one = max(1, most // PENDING_PART)
         if peer.pending_links >= of_one:
             oldest = next(link for link, other in self._pending.items() if other is peer)
-            oldest.end_unheard(f"{of_one} links of its connection have not said hello (max_pending_links)")
+            oldest.end_without_hello(f"{of_one} links of its connection have not said hello (max_pending_links)")
         elif len(self._pending) >= most:
             oldest = next(iter(self._pending))
-            oldest.end_unheard(f"{most} links have not said hello (max_pending_links)")
+            oldest.end_without_hello(f"{most} links have not said hello (max_pending_links)")
 
     def _greeted(self, link: "AcceptedLink", peer: Peer, timer: asyncio.TimerHandle) -> None:
         timer.cancel()
@@ -236,7 +236,7 @@ class AcceptedLink(LinkConnection):
         hello = LinkHello(peer="hub", capacity=settings.max_link_calls)
         most = settings.max_link_bytes
         super().__init__(
-            Link(dialler=False, hello=hello, max_incoming_bytes=most, max_answer_bytes=most, budget=budget),
+            Link(dialer=False, hello=hello, max_incoming_bytes=most, max_answer_bytes=most, budget=budget),
             stream,
             methods=methods,
             who="this hub",
@@ -249,7 +249,7 @@ class AcceptedLink(LinkConnection):
         self._workers = hub.workers
         self._sessions: dict[str, SessionHold] = {}
         self._prune_at = MIN_PRUNED
-        self._unheard = ""
+        self._no_hello = ""
 
     @property
     def peer(self) -> str:
@@ -276,12 +276,12 @@ class AcceptedLink(LinkConnection):
             finally:
                 in_slices(lambda hold: hold.release(), list(self._sessions.values()))
                 self._stream.close()
-        if self._unheard:
-            raise DeadlineExceededError(f"the link was ended: {self._unheard}")
+        if self._no_hello:
+            raise DeadlineExceededError(f"the link was ended: {self._no_hello}")
 
-    def end_unheard(self, why: str) -> None:
+    def end_without_hello(self, why: str) -> None:
         """Ends the link of a peer that has not said who it is."""
-        self._unheard = why
+        self._no_hello = why
         self.on_hello()
         self.abort(why)
 
@@ -324,7 +324,7 @@ class AcceptedLink(LinkConnection):
         if not response.success:
             return
         session_id = response.session_id
-        fields = dict(fact_metadata(self._hub, session_id))
+        fields = dict(defaults_metadata(self._hub, session_id))
         self._link.tell(call, LinkEvent(log=LogRecord(level="debug", logger=METADATA_LOGGER, fields=fields)))
         hold = self._sessions.pop(session_id, None)
         if hold is not None:

@@ -65,21 +65,21 @@ class _AcceptedStream(FrameStream):
 
 
 class _DialledStream(FrameStream):
-    """The dialler's end of a stream; the hub's end runs in a task beside it."""
+    """The dialer's end of a stream; the hub's end runs in a task beside it."""
 
     peer = "this process"
     read: Any
     write: Any
 
     def __init__(self, serve: Serve, tasks: TaskSet) -> None:
-        self._to_hub, self._to_dialler = _Frames(), _Frames()
+        self._to_hub, self._to_dialer = _Frames(), _Frames()
         self._error: ToolBridgeError | None = None
         self._serving = tasks.spawn(self._serve(serve), "link of this process")
-        self.read, self.write = self._to_dialler.read, self._to_hub.write
+        self.read, self.write = self._to_dialer.read, self._to_hub.write
 
     async def _serve(self, serve: Serve) -> None:
         try:
-            await serve(_AcceptedStream(self._to_hub, self._to_dialler))
+            await serve(_AcceptedStream(self._to_hub, self._to_dialer))
         except ToolBridgeError as error:
             self._error = error
         except Exception:  # noqa: BLE001 - every failure ends the stream
@@ -88,7 +88,7 @@ class _DialledStream(FrameStream):
             self._error = link_error(Code.CANCELLED, "the link was cancelled")
             raise
         finally:
-            self._to_dialler.close()
+            self._to_dialer.close()
             self._to_hub.close()
 
     def close(self) -> None:

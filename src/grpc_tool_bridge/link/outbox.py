@@ -168,18 +168,18 @@ class OutgoingCall:
 
     def header(self, size: int) -> bytes:
         """As of ``Sending``."""
-        return call_header(self.prefix, self.id or self._begin(), size)
+        return call_header(self.prefix, self.id or self._assign_id(), size)
 
     def part_header(self, size: int) -> bytes:
         """As of ``Sending``."""
-        return payload_header(PART_TAG, self.id or self._begin(), size)
+        return payload_header(PART_TAG, self.id or self._assign_id(), size)
 
     def check_credit(self) -> None:
         """Raises ProtocolError where the peer has sent all of a stream that it was granted."""
         if self._credit <= 0:
             raise ProtocolError(f"the peer sent more of the stream {self.id} than it was granted")
 
-    def _begin(self) -> int:
+    def _assign_id(self) -> int:
         # Only now, so that ids rise in the order in which they are sent: a large call may be overtaken by a small one.
         number: int = self._link.issue(self)
         return number

@@ -73,9 +73,9 @@ class PendingCalls:
     def grant(self, call: LinkCall, size: int) -> None:
         """Does nothing: nothing of it can have been read."""
 
-    def fail(self, error: Callable[[], ToolBridgeError], *, impatient_only: bool = False) -> None:
+    def fail(self, error: Callable[[], ToolBridgeError], *, fail_fast_only: bool = False) -> None:
         """Ends all of them, or those that wait for no further dial, with an error each."""
-        for call in [call for call in self._entries if not (impatient_only and call.waits)]:
+        for call in [call for call in self._entries if not (fail_fast_only and call.waits)]:
             self.cancel(call)
             call.fail(error())
 

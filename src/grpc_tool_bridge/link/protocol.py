@@ -63,7 +63,7 @@ class Link:
     """One end of a link.
 
     Args:
-        dialler: Whether this end dialled: its calls get odd numbers, those of the hub even ones.
+        dialer: Whether this end dialled: its calls get odd numbers, those of the hub even ones.
         hello: What the peer is told first; ``protocol`` is filled in. Calls past its ``capacity`` are refused.
         max_incoming_bytes: Of requests that wait for their answers, all together; a call past it is refused.
         max_answer_bytes: Of answers that wait to be sent; one past it that is not small is refused.
@@ -80,7 +80,7 @@ class Link:
     def __init__(
         self,
         *,
-        dialler: bool,
+        dialer: bool,
         hello: LinkHello,
         max_incoming_bytes: int = MAX_INCOMING_BYTES,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
@@ -91,11 +91,11 @@ class Link:
         self.calls: dict[int, Any] = {}
         self._outbox = Outbox()
         self._inbox = inbox = Inbox(self._outbox, max_bytes=max_incoming_bytes, capacity=hello.capacity, budget=budget)
-        inbox.last_id = 0 if dialler else -1
+        inbox.last_id = 0 if dialer else -1
         self.incoming: dict[int, IncomingCall] = inbox.calls
-        self.begin, self.begin_anyway = inbox.begin, inbox.begin_anyway
+        self.reserve, self.reserve_anyway = inbox.reserve, inbox.reserve_anyway
         self.settle, self.release = inbox.settle, inbox.release
-        self._last_id = -1 if dialler else 0
+        self._last_id = -1 if dialer else 0
         # Calls that the peer takes at once; none before it has said so, and none once it drains.
         self._peer_capacity = 0
         self._max_answer_bytes = max_answer_bytes

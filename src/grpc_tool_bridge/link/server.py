@@ -29,8 +29,8 @@ from grpc_tool_bridge.rpc.context import takes_context
 from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.request_reader import UNCHECKED_BYTES, read_request
 
-# Reading a request beyond this takes so long that small calls would notice.
-LARGE_BYTES = 256 * 1024
+# A larger request takes so long to read that other calls get a turn before and after.
+YIELD_BYTES = 256 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -217,7 +217,7 @@ class CallServer:
             self._begin(pending.pop(next(iter(pending))))
         while self._roomless:
             call, timer = next(iter(self._roomless.values()))
-            if not self._link.begin(call):
+            if not self._link.reserve(call):
                 return
             timer.cancel()
             del self._roomless[call.id]
@@ -238,9 +238,9 @@ class CallServer:
         """Tells whether a large request may be read; where not, it waits."""
         if call.metadata and ORIGIN_KEY in call.metadata:
             # The call that it belongs to may be what all others wait for.
-            self._link.begin_anyway(call)
+            self._link.reserve_anyway(call)
             return True
-        if not self._roomless and self._link.begin(call):
+        if not self._roomless and self._link.reserve(call):
             return True
         timer = asyncio.get_running_loop().call_later(self._room_timeout, self._refuse_roomless, call)
         self._roomless[call.id] = (call, timer)
@@ -252,13 +252,13 @@ class CallServer:
         self._owner.schedule_flush()
 
     def _begin(self, call: IncomingCall) -> None:
-        if len(call.payload) > LARGE_BYTES and self._link.is_budgeted and not call.begun and not self._has_room(call):
+        if len(call.payload) > YIELD_BYTES and self._link.is_budgeted and not call.begun and not self._has_room(call):
             return
         served = self._methods.get(call.method)
         try:
             if served is None:
                 raise UnimplementedError(f"{self._who} does not offer {call.method[:100]}")
-            if len(call.payload) > LARGE_BYTES and not served.streams:
+            if len(call.payload) > YIELD_BYTES and not served.streams:
                 work = _in_turns(call, served, self._owner)
                 call.task = self._tasks.start(work, partial(self._answered, call, served))
                 return

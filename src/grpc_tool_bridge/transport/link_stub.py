@@ -64,22 +64,22 @@ class StubCall(LinkCall, grpc.aio.Call):
         """Ends it with an error, as gRPC would have raised it."""
         self._fail(as_rpc_error(error))
 
-    def ended(self, status: LinkStatus) -> None:
+    def on_end(self, status: LinkStatus) -> None:
         """As of ``LinkCall``."""
         if status.code:
             self._fail(from_link_status(status))
         else:
             self.succeed()
 
-    def told(self, event: LinkEvent) -> None:
+    def on_event(self, event: LinkEvent) -> None:
         """Takes the trailing metadata, which the hub tells on the way."""
         if event.log.logger == METADATA_LOGGER:
             self.take_trailing(event.log.fields.items())
 
-    def asked(self, ask: Ask, give: GiveAnswer) -> None:
+    def on_ask(self, ask: Ask, give: GiveAnswer) -> None:
         """Has a question answered, where there is somebody who does."""
         if self.answerer is None or self._over:
-            super().asked(ask, give)
+            super().on_ask(ask, give)
             return
         if self._answering is None:
             answering = self._answering = self.answerer.of(self.tool_id, self.abort)
@@ -195,11 +195,11 @@ class Starter(Protocol):
     """What begins calls: a link, or what keeps one up.
 
     Attributes:
-        start_request: Sends a call, now or when there is a link that takes it.
+        send_request: Sends a call, now or when there is a link that takes it.
     """
 
     @property
-    def start_request(self) -> Callable[[LinkCall, Any], None]:
+    def send_request(self) -> Callable[[LinkCall, Any], None]:
         """Sends a call, now or when there is a link that takes it."""
 
 
@@ -270,7 +270,7 @@ class _LinkMethod:
             call.waits = False
         if self._answerer is not None:
             call.answerer, call.tool_id = self._answerer, getattr(request, "tool_id", "")
-        self._starter.start_request(call, request)
+        self._starter.send_request(call, request)
         return call
 
     def _prefix_with(self, timeout: float | None, metadata: Entries | None) -> bytes:
@@ -354,7 +354,7 @@ class LinkTransport(Dialer):
             self._stub = None
         super()._forget()
 
-    def _told(self, error: ToolBridgeError) -> AioRpcError:
+    def _fresh_copy(self, error: ToolBridgeError) -> AioRpcError:
         return as_rpc_error(error)
 
     async def _relinked(self, link: DialledLink) -> None:

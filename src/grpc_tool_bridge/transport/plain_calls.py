@@ -27,7 +27,7 @@ class PlainCalls:
         self._tasks = tasks
         self._rpcs: dict[Any, Any] = {}
 
-    def start(self, call: Any, payload: bytes) -> None:
+    def send(self, call: Any, payload: bytes) -> None:
         """Begins the RPC of a call."""
         method = call.method
         # The payload is serialized already.
@@ -54,11 +54,11 @@ async def _carry(call: Any, rpc: Any) -> None:
     try:
         if call.streaming:
             async for payload in rpc:
-                call.arrived(payload)
+                call.on_message(payload)
             call.succeed()
         else:
             payload = await rpc
             call.take_trailing(await rpc.trailing_metadata())
-            call.replied(payload)
+            call.on_reply(payload)
     except AioRpcError as error:
         call.fail(error)

@@ -28,7 +28,7 @@ from grpc_tool_bridge.rpc.peers import Peer, Peers
 RPC_BYTES = 16 * 1024
 
 # A request beyond this is read into arguments of its size: it is charged twice, and begins when there is room for both.
-LARGE_BYTES = 64 * 1024
+CHARGED_TWICE_BYTES = 64 * 1024
 
 # How often those who wait for room of the whole hub look again.
 LOOK_SECONDS = 0.25
@@ -134,19 +134,19 @@ class Reads:
         most: Bytes that one request can become: gRPC's own limit.
         seconds: How long one may take to arrive, its turn included.
         grace: Seconds in which it costs nothing; what is small has arrived by then.
-        at_once: Of all connections together; None: any number.
+        max_concurrent: Of all connections together; None: any number.
     """
 
     def __init__(
-        self, peers: Peers, most: int, *, seconds: float, grace: float = 0.05, at_once: int | None = None
+        self, peers: Peers, most: int, *, seconds: float, grace: float = 0.05, max_concurrent: int | None = None
     ) -> None:
         self.peers = peers
         self.most = most
         self._seconds = seconds
         self._grace = grace
-        self._at_once = at_once
+        self._max_concurrent = max_concurrent
         # Those that stall can hold no more than what one connection may.
-        self._of_one = max(1, min(8, peers.limit // most)) if at_once is None else 2
+        self._of_one = max(1, min(8, peers.limit // most)) if max_concurrent is None else 2
         self._open: dict[_Read, None] = {}
         # Those that are read or have their turn.
         self._reads = 0
@@ -179,7 +179,7 @@ class Reads:
         if most and size > most:
             raise MessageTooLargeError.of(f"the request of {rpc.what}", size, most)
         rpc.hold(size, f"the request of {rpc.what}")
-        if size > LARGE_BYTES:
+        if size > CHARGED_TWICE_BYTES:
             await self._begin(rpc, size)
         return data  # type: ignore[no-any-return]  # gRPC's, without a deserializer
 
@@ -200,7 +200,7 @@ class Reads:
 
     @property
     def _is_full(self) -> bool:
-        return self._at_once is not None and self._reads >= self._at_once
+        return self._max_concurrent is not None and self._reads >= self._max_concurrent
 
     def _count(self, peer: Peer, more: int) -> None:
         self._reads += more
@@ -255,7 +255,7 @@ class Reads:
         """Lets the next one be read: of this connection, or of the one whose request waits longest."""
         if self._is_full:
             return
-        others = (other for other, _ in self._waiting.values()) if self._at_once is not None else ()
+        others = (other for other, _ in self._waiting.values()) if self._max_concurrent is not None else ()
         for one in (peer, *others):
             if one.turns and one.reading < self._of_one:
                 turn = one.turns.popleft()

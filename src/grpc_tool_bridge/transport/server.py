@@ -85,7 +85,7 @@ class GrpcServer:
             setting="max_unauthenticated_bytes",
         )
         open_reads = Reads(
-            strangers, most, seconds=settings.hello_timeout, grace=OPEN_GRACE_SECONDS, at_once=MAX_OPEN_READS
+            strangers, most, seconds=settings.hello_timeout, grace=OPEN_GRACE_SECONDS, max_concurrent=MAX_OPEN_READS
         )
         self._health = health.HealthService(("", *SERVICE_NAMES), open_reads, max_watches=settings.max_health_watches)
         self._loop: asyncio.AbstractEventLoop | None = None

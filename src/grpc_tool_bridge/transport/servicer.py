@@ -27,7 +27,7 @@ from grpc_tool_bridge.rpc.context import RequestContext, takes_context
 from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.peers import Peers
 from grpc_tool_bridge.rpc.request_reader import read_request
-from grpc_tool_bridge.rpc.session_defaults import SessionFacts, fact_metadata
+from grpc_tool_bridge.rpc.session_defaults import SessionDefaults, defaults_metadata
 from grpc_tool_bridge.transport.channel import receive_limit
 from grpc_tool_bridge.transport.reads import Reads, Rpc
 from grpc_tool_bridge.transport.status import status_of
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 def service_handler(
-    hub: SessionFacts,
+    hub: SessionDefaults,
     *,
     write_timeout: float = STREAM_TIMEOUT,
     link: Callable[[Any, Any], Awaitable[None]] | None = None,
@@ -103,11 +103,11 @@ def _handler_of_shape(response_streaming: bool) -> Any:
 
 
 def _unary(
-    method: Method, function: Callable[..., Awaitable[Any]], reads: Reads, hub: SessionFacts
+    method: Method, function: Callable[..., Awaitable[Any]], reads: Reads, hub: SessionDefaults
 ) -> Callable[..., Awaitable[Any]]:
     read, name = partial(read_request, method), method.name
     with_context = takes_context(function)
-    gives_facts = name == "InitializeSession"
+    opens_session = name == "InitializeSession"
 
     async def answered(context: Any, rpc: Rpc) -> bytes:
         # Nothing else holds the bytes: a call that waits need not have them twice.
@@ -116,8 +116,8 @@ def _unary(
         del data
         response = await (function(request, _known(context, size)) if with_context else function(request))
         del request
-        if gives_facts:
-            context.set_trailing_metadata(fact_metadata(hub, response.session_id))
+        if opens_session:
+            context.set_trailing_metadata(defaults_metadata(hub, response.session_id))
         return rpc.answer(response.SerializeToString())
 
     async def unary(_: Any, context: Any) -> Any:

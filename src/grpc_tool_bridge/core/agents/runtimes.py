@@ -88,7 +88,7 @@ class AgentRuntimes:
             if observer is not None:
                 observer.moved(call)
             try:
-                worker.link.start(remote, request.SerializeToString())
+                worker.link.send(remote, request.SerializeToString())
                 while (data := await remote.read()) is not None:
                     yield data
                     worker.link.grant(remote, len(data))
@@ -110,7 +110,7 @@ class AgentRuntimes:
         """Tells a runtime what an agent is; it answers with the id that the agent has there."""
         remote = WorkerCall(call, streaming=False, prefix=CREATE_AGENT)
         try:
-            worker.link.start(remote, definition.SerializeToString())
+            worker.link.send(remote, definition.SerializeToString())
             data = await remote.answer()
         finally:
             worker.link.cancel(remote)

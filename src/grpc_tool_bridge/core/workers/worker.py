@@ -39,7 +39,7 @@ class WorkerLink(Protocol):
     def has_sent(self, call: WorkerCall) -> bool:
         """Tells whether all of a call has been sent, so that its tool may have begun."""
 
-    def start(self, call: WorkerCall, payload: bytes) -> None:
+    def send(self, call: WorkerCall, payload: bytes) -> None:
         """Sends a call; raises MessageTooLargeError."""
 
     def cancel(self, call: WorkerCall) -> None:
