@@ -152,10 +152,10 @@ def test_shell_completion_is_offered() -> None:
         (["vars", "list"], "missing option '--session'; see grpc-tool-bridge vars list --help"),
         (["vars"], "missing command; see grpc-tool-bridge vars --help"),
         (["call", "add", "1", "--timeout", "soon"], "invalid value for '--timeout'"),
-        (["tools", "--address", "nowhere"], "--address: 'nowhere' is no address; write host:port"),
+        (["tools", "--address", "nowhere"], "--address: 'nowhere' is not a valid address; write host:port"),
         (["tools", "--token-file", "/does/not/exist"], "cannot read /does/not/exist: No such file"),
         (["tools", "--tls-ca", "/does/not/exist"], "cannot read /does/not/exist: No such file"),
-        (["serve", "--address", "nowhere"], "--address: 'nowhere' is no address"),
+        (["serve", "--address", "nowhere"], "--address: 'nowhere' is not a valid address"),
         (["serve", "--config", "/does/not/exist"], "cannot read /does/not/exist: No such file"),
         (["serve", "--token-file", "/does/not/exist"], "cannot read /does/not/exist: No such file"),
         (

@@ -231,7 +231,7 @@ async def test_a_channel_of_another_loop_is_refused() -> None:
 
     async with MockBridgeServer() as mock:
         client = ToolBridgeClient(await asyncio.to_thread(asyncio.run, make(mock)))
-        with pytest.raises(ProtocolError, match="the channel that was given belongs to another event loop"):
+        with pytest.raises(ProtocolError, match="the given channel belongs to another event loop"):
             await client.health_check()
 
 

@@ -17,7 +17,7 @@ Done = Callable[[Any, BaseException | None], None]
 class EagerTasks:
     """Runs coroutines for one owner, who cancels and awaits those that are left at its end.
 
-    What a coroutine asks of asyncio in its first step, such as the running task or a time-out, belongs to a task of its
+    What a coroutine asks of asyncio in its first step, such as the running task or a timeout, belongs to a task of its
     own, as it would in any other. That task is one that was made before and waits; a coroutine that finishes at once
     leaves it to the next. What a coroutine sets in its context variables stays its own as well.
     """
@@ -37,7 +37,7 @@ class EagerTasks:
             done: Called with its result or its error, before this returns or later.
 
         Returns:
-            The task that goes on with it; None where it is done.
+            The task that goes on with it; None if it is done.
         """
         runner = self._spare
         if runner is None or not runner.started:
@@ -139,7 +139,7 @@ class _Runner:
         self.task = self.loop.create_task(self._run(), context=self.context)
 
     def is_fresh(self) -> bool:
-        """Tells whether nothing of the coroutine before is left."""
+        """Returns whether nothing of the coroutine before is left."""
         task = self.task
         # The job is done where somebody cancelled the task, even if that was taken back; callbacks wait for its end.
         return self.context == self._pristine and not self._job.done() and not task.cancelling() and not task._callbacks  # noqa: SLF001 - asyncio has no other way to ask

@@ -127,12 +127,12 @@ def check_usable() -> None:
 
 
 def is_fork() -> bool:
-    """Tells whether this process was forked from one that had the bridge imported."""
+    """Returns whether this process was forked from one that had the bridge imported."""
     return process.is_fork
 
 
 def refusal(what: str) -> ProtocolError:
-    """Makes the error for the use of what was opened before the fork."""
+    """Returns the error for the use of what was opened before the fork."""
     return ProtocolError(
         f"{what} was opened before this process was forked, and belongs to the process that opened it; close it before "
         f"the fork and make another one here, {_WHAT_TO_DO}"
@@ -190,7 +190,7 @@ def _descriptors() -> list[int]:
 
 
 def _is_at(inherited: socket.socket, address: str) -> bool:
-    """Tells whether a socket is that of a server, or one of its connections."""
+    """Returns whether a socket is that of a server, or one of its connections."""
     try:
         name: object = inherited.getsockname()
     except OSError:
@@ -204,7 +204,7 @@ def _is_at(inherited: socket.socket, address: str) -> bool:
 
 
 def _is_polling() -> bool:
-    """Tells whether gRPC's asyncio has its thread, as it does while a channel, a server or a call is there."""
+    """Returns whether gRPC's asyncio has its thread, as it does while a channel, a server or a call is there."""
     return any("PollerCompletionQueue" in repr(getattr(thread, "_target", None)) for thread in threading.enumerate())
 
 
@@ -219,7 +219,7 @@ def _wait_for_threads() -> None:
 
 
 def _has_threads() -> bool:
-    """Tells whether a thread has a name of gRPC's core; where the system does not tell names, none has."""
+    """Returns whether a thread has a name of gRPC's core; where the system does not tell names, none has."""
     for task in Path("/proc/self/task").glob("*/comm"):
         with contextlib.suppress(OSError):
             if task.read_text().startswith(_THREADS):

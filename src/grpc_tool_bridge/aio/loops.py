@@ -12,7 +12,7 @@ from grpc_tool_bridge.errors import ProtocolError
 
 T = TypeVar("T")
 
-# The loop that runs here, None where none does; half of what asking and catching the error takes.
+# The loop that runs here, None if none does; half of what asking and catching the error takes.
 running_loop = asyncio._get_running_loop  # noqa: SLF001 - public by its documentation
 
 # Loops that gRPC may have news for after they were closed.
@@ -52,12 +52,12 @@ def _dropping(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def has_ended(loop: asyncio.AbstractEventLoop) -> bool:
-    """Tells whether a loop is closed, or does not run now."""
+    """Returns whether a loop is closed, or does not run now."""
     return loop.is_closed() or not loop.is_running()
 
 
 def lives_elsewhere(what: str) -> ProtocolError:
-    """Makes the error for the use of what lives in another loop, which still runs."""
+    """Returns the error for the use of what lives in another loop, which still runs."""
     return ProtocolError(
         f"{what} lives in another event loop, which still runs: that of bridge.sync, or of another thread; call it "
         "through bridge.sync wherever it is used, or make a bridge of its own for each event loop"
@@ -65,7 +65,7 @@ def lives_elsewhere(what: str) -> ProtocolError:
 
 
 def ended_with(what: str, instead: str) -> ProtocolError:
-    """Makes the error for the use of what ended with the event loop that it lived in."""
+    """Returns the error for the use of what ended with the event loop that it lived in."""
     return ProtocolError(f"{what} lived in an event loop that has ended, and ended with it; {instead}")
 
 

@@ -219,7 +219,7 @@ class _Handover:
         await self._waiter
 
     def is_stopped(self) -> bool:
-        """Tells whether nobody reads any more."""
+        """Returns whether nobody reads any more."""
         return self._stopped
 
     def stop(self) -> None:

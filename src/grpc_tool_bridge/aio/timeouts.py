@@ -1,4 +1,4 @@
-"""A time-out that costs nothing where there is nothing to wait for."""
+"""A timeout that costs nothing where there is nothing to wait for."""
 
 import asyncio
 import types

@@ -1,4 +1,4 @@
-"""A link within one process: the same frames, with no socket between."""
+"""A link within one process: the same frames, without a socket."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ from grpc_tool_bridge.errors import InternalError, ToolBridgeError
 from grpc_tool_bridge.link.status import Code, link_error
 from grpc_tool_bridge.link.streams import Dialable, FrameStream
 
-# Frames in one direction that wait to be read; more hold up who writes.
+# Frames in one direction that wait to be read; then the writer waits.
 MAX_FRAMES = 16
 
 # Serves the accepted end, as ``LinkServer.serve`` does.
@@ -20,7 +20,7 @@ class MemoryConnection:
     """The endpoint of a hub in the same process.
 
     Args:
-        serve: Serves a link for the hub.
+        serve: Serves one link of the hub.
     """
 
     address = where = "this process"
@@ -29,7 +29,7 @@ class MemoryConnection:
         self._serve = serve
 
     def open(self) -> "_MemoryWay":
-        """As of an ``Endpoint``."""
+        """See ``Endpoint``."""
         return _MemoryWay(self._serve)
 
 
@@ -118,7 +118,7 @@ class _Frames:
     async def read(self) -> bytes | None:
         frame = await self._waiting.get()
         if frame is None:
-            # For whoever reads on.
+            # For the next read.
             self._waiting.put_nowait(None)
         else:
             self._room.release()
@@ -127,5 +127,5 @@ class _Frames:
     def close(self) -> None:
         self._closed = True
         self._waiting.put_nowait(None)
-        # Who waits for room learns of it.
+        # Wakes a writer that waits for room.
         self._room.release()

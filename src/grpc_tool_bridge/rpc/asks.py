@@ -19,7 +19,7 @@ MAX_CONTENT_BYTES = 65_536
 # Questions of one call from outside that wait for their answers, with those of the tools that its tool calls.
 MAX_OPEN_ASKS = 100
 
-# Called once with the answer; with None where whoever was asked has gone.
+# Called once with the answer; with None if whoever was asked has gone.
 Answered = Callable[[Answer | None], None]
 
 
@@ -121,7 +121,7 @@ def check_answer_size(answer: Answer) -> None:
 
 
 def cannot_answer(tool_name: str) -> UnimplementedError:
-    """Makes the error for a tool whose caller has no way to answer."""
+    """Returns the error for a tool whose caller has no way to answer."""
     return UnimplementedError(
         f"{tool_name} asked its caller, who cannot answer: the call came over a plain RPC, or from a client without "
         "on_ask, or its caller has gone; pass on_ask= to GRPCToolBridge and connect over a link, which is the default"

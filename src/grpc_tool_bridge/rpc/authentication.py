@@ -49,7 +49,7 @@ class BearerToken:
         self._principal = Principal("token")
 
     def authenticate(self, metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
-        """As of ``Authenticator``."""
+        """See ``Authenticator``."""
         sent = next((value for key, value in metadata if key == HEADER), None)
         if sent is not None and hmac.compare_digest(sent.encode() if isinstance(sent, str) else sent, self._expected):
             return self._principal

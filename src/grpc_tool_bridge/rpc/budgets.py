@@ -70,7 +70,7 @@ class Budget:
         return room if self._parent is None else min(room, self._parent.free)
 
     def is_full_for(self, size: int) -> "Budget | None":
-        """Returns the budget that has no room for ``size`` bytes: this one or a parent; None where there is room."""
+        """Returns the budget that has no room for ``size`` bytes: this one or a parent; None if there is room."""
         limit = self.limit if size <= SMALL_BYTES else self._large_limit
         if self.used + size > limit:
             if self.make_room is None:
@@ -136,7 +136,7 @@ class Budget:
         self._parent = None
 
     def refusal(self, full: "Budget", size: int, what: str) -> ResourceExhaustedError:
-        """Makes the error of a charge for which the budget ``full`` has no room, and counts it."""
+        """Returns the error for a charge for which the budget ``full`` has no room, and counts it."""
         full.refused += 1
         return ResourceExhaustedError(
             f"{what} of {size:,} bytes was refused: {full.owner} holds {full.used:,} of {full.limit:,} bytes "

@@ -67,7 +67,7 @@ class RequestContext:
 
 
 def takes_context(function: Callable[..., Any]) -> bool:
-    """Tells whether a method wants the context of its request: it has a parameter of this name."""
+    """Returns whether a method wants the context of its request: it has a parameter of this name."""
     return "context" in inspect.signature(function).parameters
 
 

@@ -42,7 +42,7 @@ _STRUCTURE = b",:[{"
 
 
 def too_many_nodes(what: str, count: int, limit: int, *, counted_all: bool = True) -> MessageTooLargeError:
-    """Makes the error for a message of too many nodes.
+    """Returns the error for a message of too many nodes.
 
     Args:
         what: What it is, such as "the result of add".
@@ -114,7 +114,7 @@ def check_values(values: Sequence[tuple[str, bytes]], what: str, limit: int) -> 
 
 
 def is_slow(type_url: str, payload: bytes) -> bool:
-    """Tells whether reading a value may take so long that it does not belong into an event loop."""
+    """Returns whether reading a value may take so long that it does not belong into an event loop."""
     size = len(payload)
     return size > SLOW_BYTES and type_url not in _FLAT and (size > SLOW_TEXT_BYTES or type_url != _TEXT)
 
@@ -305,7 +305,7 @@ class _Count:
 
 
 def _is_leaf(data: bytes, place: int, size: int, parts: Mapping[int, _Layout | None]) -> bool:
-    """Tells whether a message is one field that is no message; of those that are, some are not seen to be."""
+    """Returns whether a message is one field that is no message; of those that are, some are not seen to be."""
     tag = data[place]
     kind = tag & 7
     if kind == LENGTH:

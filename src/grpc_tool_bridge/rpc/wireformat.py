@@ -52,7 +52,7 @@ def read_bytes_field(message: bytes) -> memoryview | None:
     """Finds field 1 without copying it.
 
     Returns:
-        What the field holds, or None where the message is anything but that one field in its shortest form.
+        What the field holds, or None if the message is anything but that one field in its shortest form.
     """
     length, shift = 0, 0
     if message[:1] != _LENGTH_TAG:

@@ -734,7 +734,7 @@ async def test_a_hub_that_knows_no_links_is_called_by_plain_rpcs_after_one_dial(
     assert (await soon(execute(pb.ToolCallRequest(request_id="r")))).request_id == "r"
     await soon(transport.connect(0))
     lines = [record.getMessage() for record in caplog.records]
-    assert lines == [f"the hub at {transport.where} does not support Link; each call goes as an RPC of its own"]
+    assert lines == [f"the hub at {transport.where} does not support Link; each call is an RPC of its own"]
 
 
 async def test_a_method_that_was_replaced_stays_so_where_the_hub_knows_no_links(

@@ -228,7 +228,7 @@ def test_a_number_is_not_used_again_and_not_for_a_call_that_was_never_sent() -> 
 def test_a_call_with_a_number_that_does_not_rise_or_is_of_the_other_side_ends_the_link(number: int) -> None:
     link = alone()
     link.receive(frame(Envelope(id=4, call=LinkCall())))
-    expected = f"a call came with the number {number}; its side's last one was 4, and numbers rise"
+    expected = f"a call came with the number {number}; the peer's last one was 4, and numbers rise"
     with pytest.raises(ProtocolError, match=expected):
         link.receive(frame(Envelope(id=number, call=LinkCall())))
     with pytest.raises(ProtocolError, match=expected):
@@ -237,7 +237,7 @@ def test_a_call_with_a_number_that_does_not_rise_or_is_of_the_other_side_ends_th
 
 @pytest.mark.parametrize("number", [0, 2])
 def test_a_first_call_with_a_number_of_the_other_side_ends_the_link(number: int) -> None:
-    with pytest.raises(ProtocolError, match=f"a call came with the number {number}; its side's last one was 0"):
+    with pytest.raises(ProtocolError, match=f"a call came with the number {number}; the peer's last one was 0"):
         alone(dialer=False).receive(frame(Envelope(id=number, call=LinkCall())))
 
 
@@ -1071,7 +1071,7 @@ def test_a_chunk_for_a_unary_call_ends_the_link() -> None:
     link = alone()
     call = made(link)
     output(link)
-    with pytest.raises(ProtocolError, match="the call 1 is no stream, but a chunk came"):
+    with pytest.raises(ProtocolError, match="the call 1 is not a stream, but a chunk came"):
         link.receive(frame(Envelope(id=1, chunk=b"")))
     assert link.calls == {1: call}
 
@@ -1080,7 +1080,7 @@ def test_a_unary_call_that_ends_well_without_a_reply_ends_the_link() -> None:
     link = alone()
     call = made(link)
     output(link)
-    with pytest.raises(ProtocolError, match="the call 1 ended well, but without its reply"):
+    with pytest.raises(ProtocolError, match="the call 1 ended successfully, but without its reply"):
         link.receive(frame(Envelope(id=1, end=ended(Code.OK))))
     assert link.calls == {1: call}
 
@@ -1135,7 +1135,7 @@ def test_calls_beyond_the_capacity_are_refused_and_the_others_live_on() -> None:
     assert [event.call for event in refused] == calls[2:]
     for event in refused:
         assert event.status.code == Code.RESOURCE_EXHAUSTED
-        assert event.status.message == "the link takes 2 calls at once; call again when some were answered"
+        assert event.status.message == "the link takes 2 concurrent calls; call again when some were answered"
         assert event.status.error.details["retry_after"] == "0.1"
     hub.reply(taken[0], b"A")
     assert carry(hub, dialer) == [Replied(calls[0], b"A")]
@@ -1313,7 +1313,7 @@ def test_a_peer_that_asks_on_and_never_reads_ends_the_link(monkeypatch: pytest.M
     flood = frame(*(Envelope(ping=2**40) for _ in range(200)))
     while link._outbox.control_size < 9_000:
         link.receive(flood)
-    with pytest.raises(ProtocolError, match="the peer sends on, but does not read what it is answered"):
+    with pytest.raises(ProtocolError, match="the peer keeps sending without reading the answers"):
         link.receive(flood)
 
 

@@ -102,8 +102,8 @@ def test_env_leaves_out_networks_and_sockets(monkeypatch: pytest.MonkeyPatch) ->
         (f"http://ann:{SECRET}@proxy:1?x", "does not name a host and a port"),
         (f"http://ann:{SECRET}@unix:/run/proxy", "does not name a host and a port"),
         (f"http://ann:{SECRET}@dns:proxy:1", "does not name a host and a port"),
-        (f"http://{SECRET}@proxy:1", "something else than user:password"),
-        (f"http://ann:{SECRET}%0d%0a@proxy:1", "something else than user:password"),
+        (f"http://{SECRET}@proxy:1", "something other than user:password"),
+        (f"http://ann:{SECRET}%0d%0a@proxy:1", "something other than user:password"),
     ],
 )
 def test_what_is_no_proxy_is_refused_without_showing_it(proxy: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
