@@ -100,7 +100,7 @@ def proxy_for(address: str, proxy: object) -> Proxy | None:
         proxy = found
     parsed = _parsed(named, proxy)
     if host_and_port(address) is None:
-        raise ValidationError(f"proxy: {address} is not host:port, and needs no proxy; leave it out")
+        raise ValidationError(f"proxy: {address} is not host:port, and is reached without a proxy; leave the proxy out")
     return parsed
 
 

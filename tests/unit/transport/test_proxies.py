@@ -90,9 +90,9 @@ def test_env_leaves_out_networks_and_sockets(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("proxy", "text"),
     [
-        ("", "has no http://"),
-        ("proxy:3128", "has no http://"),
-        (f"ann:{SECRET}@proxy:3128", "has no http://"),
+        ("", "does not begin with http://"),
+        ("proxy:3128", "does not begin with http://"),
+        (f"ann:{SECRET}@proxy:3128", "does not begin with http://"),
         (f"https://ann:{SECRET}@proxy:3128", "plain HTTP"),
         (f"socks5://ann:{SECRET}@proxy:3128", "plain HTTP"),
         (f"http://ann:{SECRET}", "does not name a host and a port"),
