@@ -70,7 +70,7 @@ class OpenAsks:
             raise UnimplementedError("the caller has gone, and can be asked nothing more")
         if len(self._waiting) >= MAX_OPEN_ASKS:
             raise ResourceExhaustedError(
-                f"{MAX_OPEN_ASKS} questions of this call wait for their answers, which is the limit; ask fewer concurrently"
+                f"{MAX_OPEN_ASKS} questions of this call wait for their answers, which is the limit; ask fewer"
             )
         ask_id = str(next(self._ids))
         self._waiting[ask_id] = answered
