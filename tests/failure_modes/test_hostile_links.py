@@ -90,10 +90,10 @@ BROKEN: dict[str, tuple[Sequence[bytes], str]] = {
     "a second hello": ([frame(HELLO)], "a second hello"),
     "an even number": ([frame(call_envelope(2, "Heartbeat", b""))], "a call came with the number 2"),
     "the number 0": ([frame(call_envelope(0, "Heartbeat", b""))], "a call came with the number 0"),
-    "a number again": ([frame(CALL), frame(CALL)], "a call came with the number 1; its side's last one was 1"),
+    "a number again": ([frame(CALL), frame(CALL)], "a call came with the number 1; the peer's last one was 1"),
     "numbers that fall": (
         [frame(call_envelope(7, "Heartbeat", b""), call_envelope(5, "Heartbeat", b""))],
-        "a call came with the number 5; its side's last one was 7",
+        "a call came with the number 5; the peer's last one was 7",
     ),
     "a piece with an old number": (
         [frame(call_envelope(7, "Heartbeat", b"")), frame(Envelope(id=7, part=b"x"))],
@@ -322,7 +322,7 @@ async def test_a_flood_whose_answers_nobody_reads_ends_its_link(
         code, details = await link.ended()
         await soon(flooding)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
-    assert "does not read what it is answered" in details
+    assert "keeps sending without reading the answers" in details
 
 
 async def test_a_flood_of_calls_that_are_cancelled_at_once_leaves_nothing(server: BridgeServer) -> None:
@@ -405,8 +405,8 @@ HARM: dict[str, tuple[Callable[[int], list[Envelope]], str]] = {
     "two answers": (lambda i: [Envelope(id=i, reply=b"")] * 2, "which was answered before"),
     "an answer to another": (lambda i: [Envelope(id=i + 100, reply=b"")], "which was never made"),
     "an answer to a call of its own": (lambda i: [Envelope(id=i + 1, reply=b"")], "which was never made"),
-    "a chunk for no stream": (lambda i: [Envelope(id=i, chunk=b"")], "is no stream, but a chunk came"),
-    "an end that is well": (lambda i: [Envelope(id=i, end=LinkStatus())], "ended well, but without its reply"),
+    "a chunk for no stream": (lambda i: [Envelope(id=i, chunk=b"")], "is not a stream, but a chunk came"),
+    "an end that is well": (lambda i: [Envelope(id=i, end=LinkStatus())], "ended successfully, but without its reply"),
     "a second hello": (lambda _: [HELLO], "a second hello"),
     "pieces without end": (
         lambda i: [Envelope(id=i, part=b"x" * (REASSEMBLY_BYTES // 4))] * 5,

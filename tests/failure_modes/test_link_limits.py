@@ -101,7 +101,7 @@ async def test_a_peer_that_reads_at_last_gets_each_answer_once(over_link: Connec
                 answers[envelope.id] = kind
             if kind == "end":
                 assert envelope.end.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
-                assert envelope.end.message == "the link takes 50 calls at once; call again when some were answered"
+                assert envelope.end.message == "the link takes 50 concurrent calls; call again when some were answered"
                 assert envelope.end.error.retryable
                 assert envelope.end.error.details["retry_after"] == "0.1"
         assert sorted(answers) == list(range(1, 200, 2))

@@ -130,7 +130,7 @@ async def test_a_hub_without_links_is_called_by_plain_rpcs_with_one_line_in_the_
         assert not bridge.client.is_linked
         await until(lambda: not hub.admission.active)
     told = [record.getMessage() for record in caplog.records if record.name.startswith("grpc_tool_bridge")]
-    assert told == [f"the hub at {address} does not support Link; each call goes as an RPC of its own"]
+    assert told == [f"the hub at {address} does not support Link; each call is an RPC of its own"]
     assert not len(hub.store)
 
 

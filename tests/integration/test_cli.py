@@ -152,10 +152,10 @@ def test_shell_completion_is_offered() -> None:
         (["vars", "list"], "missing option '--session'; see grpc-tool-bridge vars list --help"),
         (["vars"], "missing command; see grpc-tool-bridge vars --help"),
         (["call", "add", "1", "--timeout", "soon"], "invalid value for '--timeout'"),
-        (["tools", "--address", "nowhere"], "--address: 'nowhere' is no address; write host:port"),
+        (["tools", "--address", "nowhere"], "--address: 'nowhere' is not a valid address; write host:port"),
         (["tools", "--token-file", "/does/not/exist"], "cannot read /does/not/exist: No such file"),
         (["tools", "--tls-ca", "/does/not/exist"], "cannot read /does/not/exist: No such file"),
-        (["serve", "--address", "nowhere"], "--address: 'nowhere' is no address"),
+        (["serve", "--address", "nowhere"], "--address: 'nowhere' is not a valid address"),
         (["serve", "--config", "/does/not/exist"], "cannot read /does/not/exist: No such file"),
         (["serve", "--token-file", "/does/not/exist"], "cannot read /does/not/exist: No such file"),
         (
@@ -601,7 +601,7 @@ def test_without_the_token_the_hub_refuses_in_one_line(
     guarded: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     words = ["tools", "--address", guarded["address"], "--tls-ca", guarded["ca"]]
-    assert "asks for a token" in runner(capsys)(*words, code=1)
+    assert "requires a token" in runner(capsys)(*words, code=1)
     wrong = tmp_path / "wrong"
     wrong.write_text("wrong-word")
     text = runner(capsys)(*words, "--token-file", str(wrong), code=1)
@@ -676,7 +676,7 @@ def test_doctor_reaches_a_hub_at_a_unix_socket(tmp_path: Path, capsys: pytest.Ca
         ("hub", ["--tls"], "tls", "does the hub use TLS?"),
         ("guarded", ["--tls-ca", "stranger"], "tls", "certificate is not trusted"),
         ("guarded", ["--tls-ca", "token"], "tls", "has no certificates in PEM form"),
-        ("guarded", ["--tls-ca", "ca"], "token", "asks for a token"),
+        ("guarded", ["--tls-ca", "ca"], "token", "requires a token"),
         ("guarded", [], "health", "if it requires TLS"),
     ],
 )

@@ -58,7 +58,7 @@ async def asked(request: pytest.FixtureRequest) -> AsyncIterator[Asked]:
         await until(lambda: not server.hub.admission.active)
 
 
-# Plain RPCs bring no questions.
+# Plain RPCs cannot carry questions.
 takes_questions = pytest.mark.parametrize("connect", ["local", "link"], indirect=True)
 
 
@@ -326,7 +326,7 @@ def test_plain_rpcs_take_no_on_ask(remote_bridge: RemoteBridge) -> None:
     if remote_bridge.keywords["transport"] == "link":  # type: ignore[attr-defined]  # it is a partial
         remote_bridge("127.0.0.1:1", on_ask=lambda _: True)
         return
-    with pytest.raises(ValidationError, match="plain RPCs bring no questions"):
+    with pytest.raises(ValidationError, match="plain RPCs cannot carry questions"):
         remote_bridge("127.0.0.1:1", on_ask=lambda _: True)
 
 

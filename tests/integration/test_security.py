@@ -73,7 +73,7 @@ async def test_the_right_token_lets_every_kind_of_call_in(remote_bridge: RemoteB
 
 
 @pytest.mark.parametrize(
-    ("token", "text"), [(None, "asks for a token"), ("wrong", "token is wrong"), (TOKEN + "x", "token is wrong")]
+    ("token", "text"), [(None, "requires a token"), ("wrong", "token is wrong"), (TOKEN + "x", "token is wrong")]
 )
 async def test_a_missing_or_wrong_token_is_refused_with_a_clear_error(
     remote_bridge: RemoteBridge, token: str | None, text: str

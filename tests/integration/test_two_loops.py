@@ -231,7 +231,7 @@ async def test_a_channel_of_another_loop_is_refused() -> None:
 
     async with MockBridgeServer() as mock:
         client = ToolBridgeClient(await asyncio.to_thread(asyncio.run, make(mock)))
-        with pytest.raises(ProtocolError, match="the channel that was given belongs to another event loop"):
+        with pytest.raises(ProtocolError, match="the given channel belongs to another event loop"):
             await client.health_check()
 
 
@@ -252,7 +252,7 @@ def test_the_bridge_of_a_hub_in_this_process_says_that_its_loop_has_ended() -> N
         assert "add" in await made[0].initialize()
 
     run(serve())
-    with pytest.raises(ProtocolError, match="the hub of this bridge lived in an event loop that has ended"):
+    with pytest.raises(ProtocolError, match="the hub of this bridge belonged to an event loop that has ended"):
         run(made[0].execute_tool("add", 1, 2))
     run(made[0].close())
     # Its address is free afterwards.
@@ -283,7 +283,7 @@ def test_a_worker_whose_loop_has_ended_serves_no_more_and_closes(hub: BridgeServ
 
     worker = ToolWorker(hub.address, tools=[other])
     run(worker.start())
-    with pytest.raises(ProtocolError, match="this ToolWorker lived in an event loop that has ended"):
+    with pytest.raises(ProtocolError, match="this ToolWorker belonged to an event loop that has ended"):
         run(worker.run())
     run(worker.close())
     run(worker.drain())

@@ -60,7 +60,7 @@ class SomeHub:
         self.sent = 0
         self.go = asyncio.Event()
 
-    def session_facts(self, session_id: str) -> dict[str, int]:
+    def session_defaults(self, session_id: str) -> dict[str, int]:
         return {"idle-timeout-ms": 1500} if session_id == "s" else {}
 
     def hold_session(self, session_id: str) -> Hold:

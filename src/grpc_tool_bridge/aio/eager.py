@@ -1,4 +1,4 @@
-"""Coroutines that are begun at once, and get a task only if they do not finish at their first step."""
+"""Coroutines that start immediately, and get a task only if they do not finish in their first step."""
 
 import asyncio
 import contextvars
@@ -17,9 +17,9 @@ Done = Callable[[Any, BaseException | None], None]
 class EagerTasks:
     """Runs coroutines for one owner, who cancels and awaits those that are left at its end.
 
-    What a coroutine asks of asyncio in its first step, such as the running task or a time-out, belongs to a task of its
-    own, as it would in any other. That task is one that was made before and waits; a coroutine that finishes at once
-    leaves it to the next. What a coroutine sets in its context variables stays its own as well.
+    In its first step, a coroutine has a task of its own, such as for ``asyncio.timeout``. That task was made before and
+    waits; a coroutine that finishes immediately leaves it to the next one. Each coroutine has its own context
+    variables, too.
     """
 
     def __init__(self) -> None:
@@ -30,18 +30,18 @@ class EagerTasks:
         return len(self._running)
 
     def start(self, coroutine: Coroutine[Any, Any, Any], done: Done) -> "asyncio.Task[Any] | None":
-        """Begins a coroutine.
+        """Starts a coroutine.
 
         Args:
-            coroutine: What runs.
+            coroutine: The coroutine.
             done: Called with its result or its error, before this returns or later.
 
         Returns:
-            The task that goes on with it; None where it is done.
+            The task that continues it; None if it is done.
         """
         runner = self._spare
         if runner is None or not runner.started:
-            # A task that was cancelled before its first turn would never go on with what it was given.
+            # A task that was cancelled before its first turn would never run the coroutine.
             if runner is None:
                 self._spare = _Runner()
             return self._start_task(coroutine, done)
@@ -70,11 +70,11 @@ class EagerTasks:
         return None
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Done) -> "asyncio.Task[Any]":
-        """Runs a coroutine in a task from its first step on; ``done`` is called as by ``start``."""
+        """Runs a coroutine in a new task from its first step; ``done`` is called as by ``start``."""
         return self._start_task(coroutine, done)
 
     async def aclose(self) -> None:
-        """Cancels what still runs and waits for its end."""
+        """Cancels the running coroutines and waits until they have ended."""
         tasks = set(self._running)
         if self._spare is not None:
             tasks.add(self._spare.task)
@@ -95,7 +95,7 @@ class EagerTasks:
         task.add_done_callback(self._running.discard)
 
     def _keep(self, runner: "_Runner") -> None:
-        # One whose context was changed, or that somebody cancelled, is no task for another coroutine.
+        # A task that was cancelled, or whose context was changed, cannot be used again.
         if self._spare is None and runner.is_fresh():
             self._spare = runner
         else:
@@ -104,7 +104,7 @@ class EagerTasks:
 
 
 async def _outcome(coroutine: Coroutine[Any, Any, Any]) -> tuple[Any, BaseException | None]:
-    """Runs a coroutine; what it raises is handed on: a SystemExit that leaves a task would end the event loop."""
+    """Runs a coroutine and returns what it raises: a SystemExit raised by a task would end the event loop."""
     try:
         return await coroutine, None
     except asyncio.CancelledError:
@@ -123,7 +123,7 @@ def _report(coroutine: Coroutine[Any, Any, Any], done: Done, task: "asyncio.Task
 
 
 class _Runner:
-    """A task that waits for a coroutine that has made its first step."""
+    """A task that waits for a coroutine to continue after its first step."""
 
     __slots__ = ("_coroutine", "_done", "_job", "_pristine", "_waits_for", "context", "loop", "started", "task")
 
@@ -139,16 +139,16 @@ class _Runner:
         self.task = self.loop.create_task(self._run(), context=self.context)
 
     def is_fresh(self) -> bool:
-        """Tells whether nothing of the coroutine before is left."""
+        """Returns whether the previous coroutine has left no trace."""
         task = self.task
-        # The job is done where somebody cancelled the task, even if that was taken back; callbacks wait for its end.
+        # The job is done if the task was cancelled, even if that was undone; callbacks wait for the task's end.
         return self.context == self._pristine and not self._job.done() and not task.cancelling() and not task._callbacks  # noqa: SLF001 - asyncio has no other way to ask
 
     def take(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any, done: Done) -> None:
-        """Goes on with a coroutine that waits for ``waits_for``."""
+        """Continues a coroutine that waits for ``waits_for``."""
         self._coroutine, self._waits_for, self._done = coroutine, waits_for, done
         if not self._job.done():
-            # Otherwise the coroutine cancelled its own task, which finds that out by itself.
+            # Otherwise the coroutine cancelled its own task, which will notice.
             self._job.set_result(None)
 
     async def _run(self) -> None:
@@ -172,16 +172,16 @@ class _Runner:
 def resume(
     coroutine: Coroutine[Any, Any, T], waits_for: Any, cancelled: asyncio.CancelledError | None = None
 ) -> Generator[Any, Any, T]:
-    """Drives a coroutine that has made its first step from where it waits, in the running task.
+    """Continues a coroutine after its first step, in the running task.
 
     Args:
-        coroutine: What runs.
+        coroutine: The coroutine.
         waits_for: What its first step waits for.
-        cancelled: A cancellation that came before the task could wait for it.
+        cancelled: A cancellation that came before the task could wait.
     """
     try:
         if cancelled is not None and (waits_for is None or not waits_for.cancel()):
-            # Cancelled before the task could wait for it, and it is there already.
+            # Cancelled before the task could wait, and what it waits for is done already.
             waits_for = coroutine.throw(cancelled)
         while True:
             try:
@@ -198,11 +198,11 @@ def resume(
 
 
 class Write:
-    """A write that is under way; awaiting it waits for its end. Unlike a task it takes no turns of the loop.
+    """A started write; await it to wait for its end. Unlike a task it takes no turns of the loop.
 
     Args:
-        write: What writes; its first step, which hands the message to gRPC, is done here. Should that fail, so does
-            the wait.
+        write: The coroutine that writes; its first step, which passes the message to gRPC, is made here. If that
+            fails, waiting raises the error.
     """
 
     def __init__(self, write: Coroutine[Any, Any, None]) -> None:
@@ -223,7 +223,7 @@ class Write:
         self._write.close()
 
     def abandon(self) -> None:
-        """Leaves it to itself: nobody will wait for its end, nor be told of its failure."""
+        """Lets the write finish in the background; its error is ignored."""
         waits_for = self._waits_for
         if not self._done and isinstance(waits_for, asyncio.Future):
             waits_for.add_done_callback(_heed)
@@ -233,7 +233,7 @@ class Write:
         """Waits for its end.
 
         Args:
-            turns: Of the event loop, for which it looks whether the end is there before the loop may fall asleep.
+            turns: Of the event loop that it yields first, so that a quick write ends before the loop sleeps.
         """
         if self._error is not None:
             raise self._error

@@ -1,7 +1,7 @@
-"""What holds in a process that was forked from one that uses gRPC.
+"""Processes that were forked from one that uses gRPC.
 
-The threads of gRPC are not there in a forked process, and what it inherits of gRPC answers nothing and may end it. So
-whatever is open is told of the fork in the new process, and refuses from then on.
+A forked process has none of gRPC's threads, and the gRPC objects that it inherits hang or crash it. So everything open
+is notified of the fork in the new process, and refuses to be used there.
 """
 
 import asyncio
@@ -22,33 +22,33 @@ from grpc_tool_bridge.errors import ProtocolError
 _WHAT_TO_DO = "or start the process by spawn and not by fork"
 
 
-# gRPC would start threads of its own in every forked process, which end it by signal 11 where its asyncio was at work.
+# gRPC would start threads in every forked process, which crash it (signal 11) if gRPC's asyncio was active.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
-# How the threads of gRPC's core are called, and how long a fork waits for them to end.
+# The names of the threads of gRPC's core, and how long a fork waits for them to end.
 _THREADS = ("event_engine", "grpc_", "lifeguard", "timer_manager", "default-execut", "resolver-execut")
 _THREADS_SECONDS = 2.0
 
 
 class Inherited(Protocol):
-    """What is told of a fork."""
+    """What is notified of a fork."""
 
     def forked(self) -> None:
-        """Called in the new process, which must not use what the other one has open."""
+        """Called in the new process, which must not use what its parent has open."""
 
 
 class _Process:
     """This process.
 
     Attributes:
-        watched: What is told when it is found to be a fork.
-        closed: Whether something was closed since gRPC was last seen to be at rest.
+        watched: What is notified in a forked process.
+        closed: Whether something was closed since gRPC was last seen to be inactive.
         ending: Whether the threads of gRPC's core may not have ended yet.
-        polling: Whether gRPC was at work when this process was forked from last.
+        polling: Whether gRPC was active at the last fork from this process.
         is_fork: Whether it was forked from one that had the bridge imported.
-        broken: Whether gRPC does not work here, since it was at work where this process was forked from.
-        ends: Whether it was forked by a tool in the event loop, and has only the rest of that step to live for.
+        broken: Whether gRPC does not work here, because it was active in the parent at the fork.
+        ends: Whether a tool forked it in the event loop, so that it ends after that tool's step.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class _Process:
     def before_fork(self) -> None:
         self.polling = _is_polling()
         if self.polling and self.closed:
-            # What was closed may still be held by a circle that nobody has collected.
+            # Reference cycles may still hold what was closed.
             gc.collect()
             self.closed = False
             self.polling = _is_polling()
@@ -87,20 +87,20 @@ def on_fork(
     before: Callable[[], None] | None = None,
     in_parent: Callable[[], None] | None = None,
 ) -> None:
-    """Has ``function`` called in each process that is forked from this one, and the others here around that."""
+    """Calls ``function`` in each process forked from this one, and ``before`` and ``in_parent`` in this process."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=before or _nothing, after_in_parent=in_parent or _nothing, after_in_child=function)
 
 
 def watch(thing: Inherited) -> None:
-    """Has something told when this process is found to be a fork of the one that made it."""
+    """Notifies ``thing`` in processes that are forked from this one."""
     process.watched.add(thing)
 
 
 def keep(*things: object) -> None:
-    """Keeps for good what must not be freed: what was inherited of gRPC, or lived in an event loop that has ended.
+    """Keeps gRPC objects that must never be freed: inherited ones, and those of an event loop that has ended.
 
-    To free it at the end of the process would wait for threads that are not there, or for that loop.
+    Freeing them at the end of the process would wait for threads that do not exist, or for that loop.
     """
     import ctypes  # noqa: PLC0415 - few processes need it
 
@@ -109,15 +109,15 @@ def keep(*things: object) -> None:
 
 
 def note_closed() -> None:
-    """Notes that something of gRPC's was closed; what is left of it must not be there when the process is forked."""
+    """Notes that a gRPC object was closed; what is left of it must be gone before the process is forked."""
     process.closed = process.ending = True
 
 
 def check_usable() -> None:
-    """Refuses to open anything where gRPC does not work.
+    """Checks that gRPC works in this process.
 
     Raises:
-        ProtocolError: This process was forked while gRPC was at work.
+        ProtocolError: It does not: this process was forked while gRPC was active.
     """
     if process.broken:
         raise ProtocolError(
@@ -127,47 +127,47 @@ def check_usable() -> None:
 
 
 def is_fork() -> bool:
-    """Tells whether this process was forked from one that had the bridge imported."""
+    """Returns whether this process was forked from one that had the bridge imported."""
     return process.is_fork
 
 
 def refusal(what: str) -> ProtocolError:
-    """Makes the error for the use of what was opened before the fork."""
+    """Returns the error for using what was opened before the fork."""
     return ProtocolError(
         f"{what} was opened before this process was forked, and belongs to the process that opened it; close it before "
-        f"the fork and make another one here, {_WHAT_TO_DO}"
+        f"the fork and open a new one here, {_WHAT_TO_DO}"
     )
 
 
 def end_with_step(loop: asyncio.AbstractEventLoop | None) -> None:
-    """Ends this process where what has forked in ``loop`` gives it a turn: it must not serve beside the other one.
+    """Ends this process once the tool that forked it gives ``loop`` a turn: it must not serve beside its parent.
 
     Args:
-        loop: In which tools run; None, or one of another thread: nothing is to be done.
+        loop: In which tools run; None, or a loop of another thread: does nothing.
     """
     if loop is None or getattr(loop, "_thread_id", None) != threading.get_ident():
         return
     process.ends = True
     loop.call_soon(os._exit, 1)
-    # Before what else is to be done in this turn, which is for the other process.
+    # Before the other callbacks of this turn, which are for the parent process.
     ready = getattr(loop, "_ready", None)
     if isinstance(ready, deque):
         ready.rotate(1)
 
 
 def end() -> None:
-    """Ends this process, where ``process.ends``: the tool has given the loop back in which it forked.
+    """Ends this process, if ``process.ends``: the tool that forked it has returned to the loop.
 
-    What would be done in the rest of the step, such as to send an answer, may have gRPC end it by a signal.
+    The rest of the step, such as sending an answer, may crash in gRPC.
     """
     os._exit(1)
 
 
 def drop_sockets(address: str) -> None:
-    """Gives up the sockets of a server that this process has inherited, or whose event loop has ended.
+    """Closes the sockets of a server that this process has inherited, or whose event loop has ended.
 
-    They would keep its address taken, and its clients waiting, for as long as this process lives. What gRPC takes for
-    them leads nowhere afterwards.
+    Otherwise its address would stay in use, and its clients would wait, as long as this process lives. gRPC's file
+    descriptors lead to the null device afterwards.
     """
     for name in _descriptors():
         try:
@@ -190,7 +190,7 @@ def _descriptors() -> list[int]:
 
 
 def _is_at(inherited: socket.socket, address: str) -> bool:
-    """Tells whether a socket is that of a server, or one of its connections."""
+    """Returns whether a socket belongs to a server at ``address``, or to one of its connections."""
     try:
         name: object = inherited.getsockname()
     except OSError:
@@ -204,14 +204,14 @@ def _is_at(inherited: socket.socket, address: str) -> bool:
 
 
 def _is_polling() -> bool:
-    """Tells whether gRPC's asyncio has its thread, as it does while a channel, a server or a call is there."""
+    """Returns whether gRPC's asyncio has its thread, as it does while a channel, a server or a call exists."""
     return any("PollerCompletionQueue" in repr(getattr(thread, "_target", None)) for thread in threading.enumerate())
 
 
 def _wait_for_threads() -> None:
-    """Waits until the threads of gRPC's core have ended, as they do some milliseconds after the last thing was closed.
+    """Waits until the threads of gRPC's core have ended, some milliseconds after the last object was closed.
 
-    A process that is forked before that inherits their locks, which nobody gives back.
+    A process that is forked earlier inherits their locks, which are never released.
     """
     end = time.monotonic() + _THREADS_SECONDS
     while _has_threads() and time.monotonic() < end:
@@ -219,7 +219,7 @@ def _wait_for_threads() -> None:
 
 
 def _has_threads() -> bool:
-    """Tells whether a thread has a name of gRPC's core; where the system does not tell names, none has."""
+    """Returns whether a thread has a name of gRPC's core; False if the system does not provide names."""
     for task in Path("/proc/self/task").glob("*/comm"):
         with contextlib.suppress(OSError):
             if task.read_text().startswith(_THREADS):
@@ -228,7 +228,7 @@ def _has_threads() -> bool:
 
 
 def _nothing() -> None:
-    """Is done before a fork where nothing else is."""
+    """Does nothing: the default hook."""
 
 
 on_fork(process.after_fork, before=process.before_fork)

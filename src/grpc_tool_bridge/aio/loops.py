@@ -1,4 +1,4 @@
-"""Event loops that things live in, and that may have ended before them."""
+"""Event loops that may end before the objects that belong to them."""
 
 import asyncio
 from collections import deque
@@ -12,12 +12,12 @@ from grpc_tool_bridge.errors import ProtocolError
 
 T = TypeVar("T")
 
-# The loop that runs here, None where none does; half of what asking and catching the error takes.
+# The running loop, or None; takes half the time of ``get_running_loop`` with the error caught.
 running_loop = asyncio._get_running_loop  # noqa: SLF001 - public by its documentation
 
-# Loops that gRPC may have news for after they were closed.
+# Loops that gRPC may call after they were closed.
 _used: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
-# The last of those that were closed: gRPC may name them without holding them.
+# The last closed loops: gRPC may use them without a reference.
 _closed: deque[asyncio.AbstractEventLoop] = deque(maxlen=100)
 
 
@@ -27,9 +27,9 @@ def note_use(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def silence_closed() -> None:
-    """Lets gRPC drop what it has left to tell to loops that are closed.
+    """Makes closed loops ignore gRPC's callbacks.
 
-    It would raise in whichever loop hands its news on, which would log it and hand on nothing more in that turn.
+    Otherwise gRPC would raise in the loop that delivers them, which would log it and deliver no more in that turn.
     """
     for loop in list(_used):
         if loop.is_closed():
@@ -52,38 +52,38 @@ def _dropping(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def has_ended(loop: asyncio.AbstractEventLoop) -> bool:
-    """Tells whether a loop is closed, or does not run now."""
+    """Returns whether a loop is closed, or is not running."""
     return loop.is_closed() or not loop.is_running()
 
 
 def lives_elsewhere(what: str) -> ProtocolError:
-    """Makes the error for the use of what lives in another loop, which still runs."""
+    """Returns the error for using what belongs to another loop, which still runs."""
     return ProtocolError(
-        f"{what} lives in another event loop, which still runs: that of bridge.sync, or of another thread; call it "
-        "through bridge.sync wherever it is used, or make a bridge of its own for each event loop"
+        f"{what} belongs to another event loop, which still runs: that of bridge.sync, or of another thread; call it "
+        "through bridge.sync everywhere, or make one bridge for each event loop"
     )
 
 
 def ended_with(what: str, instead: str) -> ProtocolError:
-    """Makes the error for the use of what ended with the event loop that it lived in."""
-    return ProtocolError(f"{what} lived in an event loop that has ended, and ended with it; {instead}")
+    """Returns the error for using what has ended together with its event loop."""
+    return ProtocolError(f"{what} belonged to an event loop that has ended, and ended with it; {instead}")
 
 
 def _is_of_grpc(task: "asyncio.Task[Any]") -> bool:
     coroutine = task.get_coro()
     code = getattr(coroutine, "cr_code", None)
-    # Those that were compiled have no code.
+    # Compiled coroutines have no code.
     return "grpc" in getattr(code, "co_filename", "grpc")
 
 
 def _forgive(task: "asyncio.Task[Any]") -> None:
-    """Lets a task that nobody will ever run again pass for no mistake of the program's."""
+    """Stops asyncio from logging that a task, which will never run again, was destroyed."""
     with suppress(AttributeError):
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way to say so
 
 
 def end_tasks(tasks: "list[asyncio.Task[Any]]") -> None:
-    """Ends tasks of a loop that does not run here: where it runs again, it cancels them."""
+    """Ends tasks of a loop that does not run here: if it runs again, it cancels them."""
     for task in tasks:
         _forgive(task)
         with suppress(RuntimeError):
@@ -91,7 +91,7 @@ def end_tasks(tasks: "list[asyncio.Task[Any]]") -> None:
 
 
 async def _nothing() -> AsyncGenerator[Any, None]:
-    """Is a stream that is over."""
+    """Returns an empty stream."""
     return
     yield
 
@@ -99,13 +99,13 @@ async def _nothing() -> AsyncGenerator[Any, None]:
 class LoopStream(AsyncGenerator[T, None], Generic[T]):
     """A stream that may outlive the event loop that it is read in.
 
-    A loop that ends closes the generators that it was reading; the next reader would take that for the end.
+    A loop that ends closes the generators that it was reading; the next reader would mistake that for the end.
 
     Args:
         values: The stream.
-        ended: Makes the error for a reader in another loop, where the first one has ended.
-        what: Whose stream it is, for texts.
-        resume: Makes the stream that goes on where this one was; None: it cannot.
+        ended: Returns the error for a reader in another loop, if the first one has ended.
+        what: The name of the stream in error texts.
+        resume: Returns a stream that continues this one; None: it cannot be continued.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class LoopStream(AsyncGenerator[T, None], Generic[T]):
             raise
 
     async def aclose(self) -> None:
-        """Ends the stream; one whose loop has ended is over already."""
+        """Closes the stream; does nothing if its loop has ended."""
         loop = asyncio.get_running_loop()
         if self._loop is not None and loop is not self._loop:
             if not self._over and not has_ended(self._loop):

@@ -1,16 +1,15 @@
-"""Those who wait until something changes."""
+"""Wakes tasks that wait until something changes."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-# So many are woken in one turn of the loop. Each has something to do then, and whoever wants something else of the hub
-# waits behind all of them.
+# How many are woken in one turn of the loop: everything else at the hub has to wait for all of them.
 WOKEN_AT_ONCE = 100
 
 
 class Notifier:
-    """Wakes all who wait; each then looks for itself whether what it waits for has come."""
+    """Wakes all waiting tasks; each then checks its own condition."""
 
     __slots__ = ("_futures",)
 
@@ -28,17 +27,17 @@ class Notifier:
         try:
             await future
         finally:
-            # Woken, it is off the list already; cancelled, it must not stay there.
+            # A woken one was removed already; a cancelled one must not stay.
             self._futures.pop(future, None)
 
     def notify_all(self) -> None:
-        """Wakes those who wait now; of very many, some in each of the next turns."""
+        """Wakes all waiting tasks; if there are very many, some in each of the next turns."""
         if self._futures:
             notify_each((self,))
 
 
 def notify_each(waiters: Iterable[Notifier]) -> None:
-    """Wakes those who wait now at any of ``waiters``; of very many, some in each of the next turns."""
+    """Wakes all tasks that wait for any of ``waiters``; if there are very many, some in each of the next turns."""
     woken: list[asyncio.Future[None]] = []
     for one in waiters:
         futures, one._futures = one._futures, {}  # noqa: SLF001 - of its own class

@@ -1,4 +1,4 @@
-"""The async API for a caller that has no event loop."""
+"""The async API for callers without an event loop."""
 
 import asyncio
 import threading
@@ -14,17 +14,17 @@ T = TypeVar("T")
 
 
 class LoopCall(Generic[T]):
-    """A coroutine that an event loop runs for somebody who waits elsewhere.
+    """A coroutine that an event loop runs for a caller in another thread.
 
-    ``asyncio.run_coroutine_threadsafe`` always makes the first step of what it was given, even if that was cancelled
-    before the loop came to it. This one begins, or it was withdrawn: never both.
+    ``asyncio.run_coroutine_threadsafe`` always makes the coroutine's first step, even if it was cancelled before. This
+    one either starts or is withdrawn, never both.
 
     Args:
-        loop: What runs it.
-        make: Gives the coroutine; it is called in the loop, when the call begins.
+        loop: The event loop.
+        make: Returns the coroutine; called in the loop when the call starts.
 
     Attributes:
-        future: Its outcome; a call that its loop cancelled ends with ``concurrent.futures.CancelledError``.
+        future: Its outcome; ``concurrent.futures.CancelledError`` if the loop cancelled it.
 
     Raises:
         RuntimeError: The loop is closed.
@@ -39,15 +39,15 @@ class LoopCall(Generic[T]):
         loop.call_soon_threadsafe(self._schedule)
 
     def withdraw(self) -> bool:
-        """Takes the call back, from any thread; one that has begun is cancelled.
+        """Withdraws the call, from any thread; cancels it if it has started.
 
         Returns:
-            Whether it had not begun, and so never will.
+            Whether it had not started, and so never will.
         """
         if self.future.cancel():
             return True
         if not self.future.done():
-            # A loop that is closed runs nothing more.
+            # The loop may be closed.
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._cancel)
         return False
@@ -58,7 +58,7 @@ class LoopCall(Generic[T]):
             self._task.add_done_callback(self._end)
 
     async def _run(self) -> T | None:
-        # The one step that decides: from here on, withdraw() finds that it has begun.
+        # This decides: from here on, withdraw() finds that the call has started.
         if not self.future.set_running_or_notify_cancel():
             raise asyncio.CancelledError
         try:
@@ -75,7 +75,7 @@ class LoopCall(Generic[T]):
 
     def _end(self, task: asyncio.Task[Any]) -> None:
         if task.cancelled():
-            # One whose loop ended before it began is still waiting.
+            # It is still pending if the loop ended before it started.
             if not self.future.cancel() and not self.future.done():
                 self.future.set_exception(CancelledError())
         elif self._error is not None:
@@ -85,23 +85,23 @@ class LoopCall(Generic[T]):
             self.future.set_result(task.result())
 
 
-# How often whoever waits for a loop looks whether it is still there.
+# How often a thread that waits for a loop checks that it still runs.
 LOOK_SECONDS = 1.0
 
 
 class AsyncApi:
-    """Marks a class whose instances a synchronous caller sees through a SyncView."""
+    """Marks a class whose instances synchronous callers get as a SyncView."""
 
 
 class SyncView(Generic[T]):
-    """An object's async API, for a thread that may block.
+    """A blocking view of an object with an async API, for other threads.
 
-    Attributes and methods have the names that they have on the object. A method that gives an awaitable blocks until
-    it is done; one that gives an async iterator gives an iterator; what has an async API itself comes as a view.
+    It has the object's attributes and methods. Instead of returning an awaitable, a method blocks until it is done;
+    async iterators become iterators; objects with an async API become views.
 
     Args:
         target: The object.
-        loop: The running event loop that the object lives in; it belongs to another thread.
+        loop: The object's event loop, which runs in another thread.
     """
 
     def __init__(self, target: T, loop: asyncio.AbstractEventLoop) -> None:
@@ -113,7 +113,7 @@ class SyncView(Generic[T]):
         return self._blocking(value) if callable(value) and not isinstance(value, AsyncApi) else self._view(value)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls the object, where it can be called."""
+        """Calls the object, if it is callable."""
         return self._blocking(self._target)(*args, **kwargs)  # type: ignore[arg-type]  # as callable as the object
 
     def __enter__(self) -> "SyncView[T]":
@@ -141,7 +141,7 @@ class SyncView(Generic[T]):
             return self._iterate(value)
         if isinstance(value, Mapping) and any(isinstance(item, AsyncApi) for item in value.values()):
             viewed = {key: self._view(item) for key, item in value.items()}
-            # A dict of its own kind may say more about a key that is missing.
+            # A subclass of dict may have a better error for a missing key.
             return type(value)(viewed) if isinstance(value, dict) else viewed
         return value
 
@@ -159,10 +159,10 @@ class SyncView(Generic[T]):
                 self._run(close)
 
     def _run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Calls ``function`` in the loop's thread and waits for what it gives."""
+        """Calls ``function`` in the loop's thread and waits for its result."""
         if running_loop() is self._loop:
             raise RuntimeError(
-                "a blocking view was used inside its own event loop, where it would wait for itself; await"
+                "a blocking view was used inside its own event loop, where it would wait for itself; use await"
             )
         if is_fork():
             self._check_loop()
@@ -175,17 +175,17 @@ class SyncView(Generic[T]):
                 try:
                     return call.future.result(LOOK_SECONDS)
                 except TimeoutError:
-                    # It may be the call's own.
+                    # The call itself may have raised it.
                     if call.future.done():
                         return call.future.result()
                 self._check_loop()
         except BaseException:
-            # Such as KeyboardInterrupt; of a call that has ended, it does nothing.
+            # Such as KeyboardInterrupt; does nothing if the call has ended.
             call.withdraw()
             raise
 
     def _check_loop(self) -> None:
-        """Raises where the loop will never run again, so that nobody waits for it."""
+        """Raises an error if the loop will never run again, instead of waiting for ever."""
         if self._loop.is_closed():
             raise _closed()
         if not is_fork():
@@ -197,23 +197,23 @@ class SyncView(Generic[T]):
 
 
 def _closed() -> RuntimeError:
-    return RuntimeError("this blocking view was closed, and its event loop with it; take .sync of its object anew")
+    return RuntimeError("this blocking view was closed, and its event loop with it; get a new one from .sync")
 
 
 def _behind(value: Any) -> Any:
-    """Returns the object behind a view; what is no view, as it is."""
+    """Returns the object behind a view; returns any other object as it is."""
     return value._target if isinstance(value, SyncView) else value  # noqa: SLF001 - the view is of this module
 
 
 class Portal:
     """An event loop in a thread of its own.
 
-    A program that does not close its bridge has to end all the same. The thread is a daemon for that; and it is not
-    anyio's, which the interpreter at its end may wait for without end when it collects what was left open.
+    The thread is a daemon, so that a program that does not close its bridge can end. It is not anyio's portal, for
+    which the interpreter may wait for ever at its end when it collects what was left open.
     """
 
     def __init__(self) -> None:
-        # Without a factory the runner would make its loop the current one of the thread that is here, too.
+        # Without a factory, the runner would also set its loop as the current one of this thread.
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self.loop = self._runner.get_loop()
         self._end = asyncio.Event()

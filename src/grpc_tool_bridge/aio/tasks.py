@@ -14,8 +14,8 @@ _log = logging.getLogger(__name__)
 class TaskSet:
     """Background tasks that belong to one owner, who cancels and awaits them at its end.
 
-    Unlike a ``TaskGroup`` it may be closed from another task than the one that made it. A task that fails is logged
-    at once.
+    Unlike a ``TaskGroup`` it may be closed from another task than the one that made it. If a task fails, that is logged
+    immediately.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class TaskSet:
         return task
 
     async def aclose(self) -> None:
-        """Cancels every task and waits until all have ended; those of another loop end where that loop runs."""
+        """Cancels every task and waits until all have ended; tasks of another loop end in that loop."""
         here = asyncio.get_running_loop()
         tasks = [task for task in self._tasks if task is not asyncio.current_task() and task.get_loop() is here]
         for task in tasks:
@@ -44,7 +44,7 @@ class TaskSet:
             await asyncio.wait(tasks)
 
     def abandon(self) -> None:
-        """Gives up the tasks of other loops than the one that runs here."""
+        """Gives up the tasks of all loops but the running one."""
         here = running_loop()
         others = [task for task in self._tasks if task.get_loop() is not here]
         self._tasks.difference_update(others)
@@ -57,7 +57,7 @@ class TaskSet:
 
 
 async def _contained(coroutine: Coroutine[Any, Any, Any], name: str) -> Any:
-    """Runs a coroutine; a SystemExit or KeyboardInterrupt that leaves a task would end the event loop."""
+    """Runs a coroutine; a SystemExit or KeyboardInterrupt raised by a task would end the event loop."""
     try:
         return await coroutine
     except (SystemExit, KeyboardInterrupt) as error:

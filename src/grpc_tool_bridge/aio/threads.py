@@ -1,4 +1,4 @@
-"""Threads for synchronous tools: daemons, capped, never waited for."""
+"""Threads for synchronous tools: daemons, limited in number, never joined."""
 
 import asyncio
 import contextvars
@@ -11,13 +11,13 @@ from typing import Any
 
 from grpc_tool_bridge.aio import forks
 
-# A thread that had nothing to do for so many seconds ends.
+# A thread that was idle for so many seconds ends.
 _IDLE_SECONDS = 30.0
 
-# What to do, and whether nobody waits for it any more.
+# A function, and whether its caller no longer waits for it.
 Job = tuple[Callable[[], None], Callable[[], bool]]
 
-# What is made of an exception in the thread in which it was raised.
+# Converts an exception in the thread in which it was raised.
 Told = Callable[[BaseException], BaseException]
 
 
@@ -28,11 +28,11 @@ def _as_it_is(error: BaseException) -> BaseException:
 class ToolThreads:
     """Runs synchronous functions beside the event loop.
 
-    A thread cannot be stopped from outside: one whose caller has gone runs on until its function returns, and counts
-    as long as it does. Threads are daemons, so one that never returns does not hold up the end of the process.
+    A thread cannot be stopped from outside: if its caller has gone, it runs until its function returns, and counts
+    until then. Threads are daemons, so one that never returns does not keep the process alive.
 
     Args:
-        max_threads: Threads at once; more work waits in order.
+        max_threads: Maximum number of threads; more work waits in order.
     """
 
     def __init__(self, max_threads: int) -> None:
@@ -44,14 +44,14 @@ class ToolThreads:
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
-        # Threads without a job, and jobs without a thread; both change together, so that they always compare.
+        # Threads without a job, and jobs without a thread; both change under one lock, so that they can be compared.
         self._idle = 0
         self._pending = 0
-        # Jobs of ``_pending`` that nobody waits for any more, at most.
+        # At most so many jobs of ``_pending`` are no longer awaited.
         self._unwanted = 0
 
     def forked(self) -> None:
-        """Forgets, in a forked process, the threads that only the other one has."""
+        """Forgets the threads in a forked process, which does not have them."""
         self._begin()
 
     @property
@@ -61,15 +61,15 @@ class ToolThreads:
             return self._threads - self._idle
 
     async def run(self, function: Callable[[], Any], told: Told = _as_it_is) -> Any:
-        """Runs ``function`` in a thread and returns what it returns; a cancelled wait leaves the thread behind.
+        """Runs ``function`` in a thread and returns its result; cancelling the wait orphans the thread.
 
         Args:
-            function: What runs.
-            told: Called in the thread with what it raised; gives what is raised here.
+            function: The function.
+            told: Called in the thread with the exception that it raised; returns the exception to raise here.
         """
         loop = asyncio.get_running_loop()
-        # An exception is handed over as a value: a future that fails would throw it into who waits, where a
-        # GeneratorExit could not be told from the end of the wait.
+        # An exception is passed as a value: a failed future would throw it into the caller, where a GeneratorExit
+        # could not be distinguished from the end of the wait.
         done: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
         context = contextvars.copy_context()
 
@@ -94,9 +94,9 @@ class ToolThreads:
     async def iterate(
         self, function: Callable[[], Iterator[Any]], buffer: int, told: Told = _as_it_is
     ) -> AsyncGenerator[Any, None]:
-        """Iterates in one thread and yields what comes; the thread is at most ``buffer`` values ahead of the reader.
+        """Iterates in one thread and yields the values; the thread is at most ``buffer`` values ahead of the reader.
 
-        Other arguments as of ``run``.
+        For the other arguments see ``run``.
         """
         handover = _Handover(asyncio.get_running_loop(), buffer)
         handover.told = told
@@ -105,7 +105,7 @@ class ToolThreads:
         try:
             while True:
                 while True:
-                    # Asked first: what came before the end is then seen, too.
+                    # Read first, so that values from just before the end are not missed.
                     finished = handover.finished
                     if handover.values:
                         break
@@ -124,16 +124,16 @@ class ToolThreads:
     def _submit(self, job: Job) -> None:
         with self._lock:
             if self._pending >= self._idle and self._threads < self._max_threads:
-                # Counted once it is there: the system may refuse another thread.
+                # Counted once it is started: the system may refuse another thread.
                 threading.Thread(target=self._work, name="tool", daemon=True).start()
                 self._threads += 1
                 self._idle += 1
             self._pending += 1
-        # Outside the lock, which the thread that it wakes takes first.
+        # Outside the lock, which the woken thread acquires first.
         self._jobs.put(job)
 
     def _forget(self) -> None:
-        """Drops jobs that nobody waits for, once they are most: threads that never return must not heap them up."""
+        """Drops jobs that are no longer awaited, once they are the majority, so that they cannot pile up."""
         with self._lock:
             self._unwanted += 1
             if self._unwanted * 2 <= self._pending:
@@ -157,7 +157,7 @@ class ToolThreads:
             except queue.Empty:
                 with self._lock:
                     if self._pending:
-                        # A job was counted on this thread while its wait ran out.
+                        # A job was submitted for this thread while its wait timed out.
                         continue
                     self._idle -= 1
                     self._threads -= 1
@@ -168,16 +168,16 @@ class ToolThreads:
             if not is_unwanted():
                 work()
                 if os.getpid() != pid:
-                    # A tool has forked, and the other process has left it: it has nothing else to do.
+                    # A tool has forked, and returned in the forked process, which has nothing else to do.
                     os._exit(1)
-            # What the job holds must not live until the next one comes.
+            # The job's objects must not live until the next job.
             del work, is_unwanted
             with self._lock:
                 self._idle += 1
 
 
 class _Handover:
-    """Values on their way from a generator's thread to the loop."""
+    """Passes values from a generator's thread to the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, buffer: int) -> None:
         self.told: Told = _as_it_is
@@ -190,7 +190,7 @@ class _Handover:
         self._waiter: asyncio.Future[None] | None = None
 
     def produce(self, function: Callable[[], Iterator[Any]]) -> None:
-        """Runs in the thread."""
+        """Iterates; runs in the thread."""
         try:
             generator = function()
             try:
@@ -212,18 +212,18 @@ class _Handover:
         _in_loop(self._loop, self._wake)
 
     async def wait(self) -> None:
-        """Waits in the loop until there is something to see."""
+        """Waits, in the loop, for a value or the end."""
         self._waiter = self._loop.create_future()
         if self.values or self.finished:
             return
         await self._waiter
 
     def is_stopped(self) -> bool:
-        """Tells whether nobody reads any more."""
+        """Returns whether the reader has stopped."""
         return self._stopped
 
     def stop(self) -> None:
-        """Tells the thread, in the loop, that nobody reads any more."""
+        """Stops the thread, from the loop."""
         self._stopped = True
         self.room.release()
 
@@ -233,7 +233,7 @@ class _Handover:
 
 
 def close(values: Any) -> None:
-    """Closes what iterates, where it can be closed."""
+    """Closes an iterator, if it can be closed."""
     end = getattr(values, "close", None)
     if end is not None:
         end()
@@ -243,7 +243,7 @@ def _in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *ar
     try:
         loop.call_soon_threadsafe(callback, *args)
     except RuntimeError:
-        # The loop was closed while the thread was at work: nobody waits for it any more.
+        # The loop was closed while the thread was busy: nobody waits for it any more.
         return
 
 
@@ -252,19 +252,19 @@ def _settle(done: "asyncio.Future[tuple[Any, BaseException | None]]", result: An
         done.set_result((result, error))
 
 
-# Deeper than the hub lets tools call one another; whoever says that a call is deeper still gets no further threads.
+# Deeper than the hub allows nested calls; a call that claims to be deeper gets no further threads.
 MAX_DEPTH = 64
 
 
 class NestedThreads:
-    """As many threads for each depth of nested calls.
+    """Threads for each depth of nested calls.
 
-    A call that holds a thread may wait for calls that it has made, which are deeper. So the deepest calls wait for
-    nobody, and every thread becomes free again. Threads begin when they are wanted and end when they are idle, so that
-    a depth that nobody uses costs nothing.
+    A call that holds a thread may wait for its nested calls, which are deeper. So the deepest calls wait for no other,
+    and every thread becomes free again. Threads start when they are needed and end when they are idle, so that an
+    unused depth costs nothing.
 
     Args:
-        max_threads: Threads at once of one depth; more work of that depth waits in order.
+        max_threads: Maximum number of threads of one depth; more work of that depth waits in order.
     """
 
     def __init__(self, max_threads: int) -> None:
@@ -277,7 +277,7 @@ class NestedThreads:
         return sum(threads.busy for threads in self._depths)
 
     def at(self, depth: int) -> ToolThreads:
-        """Returns the threads of calls that have ``depth`` calls above them."""
+        """Returns the threads for calls with ``depth`` calls above them."""
         depth = min(depth, MAX_DEPTH)
         while len(self._depths) <= depth:
             self._depths.append(ToolThreads(self._max_threads))

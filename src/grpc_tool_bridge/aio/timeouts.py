@@ -1,4 +1,4 @@
-"""A time-out that costs nothing where there is nothing to wait for."""
+"""A timeout that costs nothing if there is nothing to wait for."""
 
 import asyncio
 import types
@@ -7,25 +7,25 @@ from typing import Any
 
 
 class ExpiredError(Exception):
-    """What was awaited took too long. No TimeoutError, so that one from inside is not taken for it."""
+    """A timeout of this module. Not a TimeoutError, so that it cannot be confused with one raised inside."""
 
 
 def was_cancelled() -> bool:
-    """Tells, on a CancelledError, whether somebody cancelled the running task.
+    """Returns, after a CancelledError, whether the running task was cancelled.
 
-    Otherwise it comes from the transport: gRPC ends so what waits on a channel that is closed.
+    If not, it comes from gRPC, which raises it in calls whose channel was closed.
     """
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
 
 
 class TimeLimit:
-    """A time that several awaits in a row share; all of them cost one timer.
+    """A timeout that several consecutive awaits share, with one timer.
 
     The clock starts when one of them first suspends.
 
     Args:
-        seconds: For all of them together.
+        seconds: For all of them in total.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -36,10 +36,10 @@ class TimeLimit:
 
     @types.coroutine
     def wait(self, awaitable: Awaitable[Any]) -> Generator[Any, Any, Any]:
-        """Awaits ``awaitable`` in what is left of the time.
+        """Awaits ``awaitable`` for at most the remaining time.
 
         Raises:
-            ExpiredError: The time is over; what was awaited has been cancelled.
+            ExpiredError: The time is over; ``awaitable`` was cancelled.
         """
         steps: Any = awaitable.__await__()
         try:
@@ -79,11 +79,11 @@ class TimeLimit:
         except asyncio.CancelledError as error:
             if self._expired and task.uncancel() <= cancelling:
                 raise ExpiredError from None
-            # A call of gRPC keeps the error, and with its traceback itself, its channel and all of gRPC's threads.
+            # A gRPC call keeps the error, whose traceback keeps the call, its channel and gRPC's threads alive.
             error.__traceback__, cancelled = None, error.args
         finally:
             self._waiting = None
-            # A task keeps the error that it was cancelled with, and that this frame.
+            # A task keeps the error that it was cancelled with, and so this stack frame.
             del task, steps, waits_for
         raise asyncio.CancelledError(*cancelled)
 
@@ -95,13 +95,13 @@ class TimeLimit:
 
 @types.coroutine
 def within(awaitable: Awaitable[Any], seconds: float) -> Generator[Any, Any, Any]:
-    """Awaits ``awaitable`` for at most ``seconds``; ``asyncio.timeout`` for the path of every call.
+    """Awaits ``awaitable`` for at most ``seconds``; a faster ``asyncio.timeout``.
 
-    What is done at its first step, as a call within the process mostly is, costs neither a timer nor a look at the
-    running task.
+    If it is done in its first step, as most calls within the process are, this costs neither a timer nor a look-up of
+    the running task.
 
     Raises:
-        ExpiredError: It took longer; it has been cancelled.
+        ExpiredError: It took longer, and was cancelled.
     """
     steps: Any = awaitable.__await__()
     try:

@@ -1,4 +1,4 @@
-"""Long work in the event loop, in slices between which everybody else has a turn."""
+"""Long work in the event loop, in slices between which other tasks get a turn."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
@@ -7,7 +7,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# Beside others a slice of this length is not noticed, and what giving way costs is nothing beside it.
+# Too short for other tasks to notice, and long compared to the cost of giving them a turn.
 SLICE_SECONDS = 0.002
 
 
@@ -15,7 +15,7 @@ class Turns:
     """The slices of one piece of work: ``if turns.due: await turns.give()`` between its steps.
 
     Args:
-        seconds: The length of one.
+        seconds: The length of a slice.
     """
 
     __slots__ = ("_ends_at", "_seconds")
@@ -30,13 +30,13 @@ class Turns:
         return perf_counter() >= self._ends_at
 
     async def give(self) -> None:
-        """Lets everybody else have a turn, and begins the next slice."""
+        """Gives other tasks a turn, and starts the next slice."""
         await asyncio.sleep(0)
         self._ends_at = perf_counter() + self._seconds
 
 
 def in_slices(function: Callable[[T], object], items: Iterable[T]) -> None:
-    """Calls ``function`` with each of many items: with the first ones at once, with the rest in turns to come."""
+    """Calls ``function`` with each of many items: with the first ones now, with the rest in later turns."""
     _slice(function, iter(items))
 
 
@@ -46,7 +46,7 @@ def _slice(function: Callable[[T], object], items: Iterator[T]) -> None:
         try:
             function(item)
         except BaseException:
-            # One that fails keeps nothing from the others.
+            # An error must not stop the other items.
             asyncio.get_running_loop().call_soon(_slice, function, items)
             raise
         if perf_counter() >= ends_at:

@@ -25,7 +25,7 @@ FIELD_OVERHEAD = 32
 REQUEST_OVERHEAD = 4_096
 
 # Encoding a call beyond this takes so long that small calls of the same program would notice.
-LARGE_BYTES = 256 * 1024
+SLOW_ARGUMENTS_BYTES = 256 * 1024
 
 
 def pack_arguments(

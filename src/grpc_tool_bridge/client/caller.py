@@ -11,7 +11,7 @@ from grpc_tool_bridge.config import CALL_TIMEOUT
 from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolCommunicationError, error_from_info
 from grpc_tool_bridge.link.dialer import CLOSED
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import InitializeSessionRequest, InitializeSessionResponse
-from grpc_tool_bridge.rpc.session_defaults import read_facts
+from grpc_tool_bridge.rpc.session_defaults import read_defaults
 from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE, RpcError, from_rpc_error
 from grpc_tool_bridge.transport.stubs import Transport, Unlinked, close_stream
 
@@ -197,7 +197,7 @@ class Caller:
         calls: list[Any] = []
         response = await self.call("InitializeSession", request, on_call=calls.append)
         trailing = getattr(calls[0], "trailing_metadata", None)
-        return response, read_facts(await trailing() if trailing is not None else None)
+        return response, read_defaults(await trailing() if trailing is not None else None)
 
     async def connect(self, seconds: float) -> None:
         """Reaches the hub, where the transport does that once for all calls; for so many seconds, 0: once.

@@ -10,7 +10,7 @@ from grpc_tool_bridge.aio.loops import ended_with, has_ended, lives_elsewhere, r
 from grpc_tool_bridge.client.local_asks import asked_call, asked_stream
 from grpc_tool_bridge.errors import UnimplementedError
 from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS
-from grpc_tool_bridge.rpc.session_defaults import SessionFacts, fact_metadata
+from grpc_tool_bridge.rpc.session_defaults import SessionDefaults, defaults_metadata
 from grpc_tool_bridge.transport.stubs import Answerer, Unlinked
 
 
@@ -23,7 +23,7 @@ class LocalTransport(Unlinked):
 
     where = "this process"
 
-    def __init__(self, hub: SessionFacts) -> None:
+    def __init__(self, hub: SessionDefaults) -> None:
         self._hub = hub
         self._stub: Any = _LocalStub(hub)
         # Where the hub lives, once that is known.
@@ -72,7 +72,7 @@ class LocalTransport(Unlinked):
 
 
 class _LocalStub:
-    def __init__(self, hub: SessionFacts, answerer: Answerer | None = None) -> None:
+    def __init__(self, hub: SessionDefaults, answerer: Answerer | None = None) -> None:
         for name, method in METHODS.items():
             function = getattr(hub, method.attribute, None)
             if function is None:
@@ -92,7 +92,7 @@ class _LocalStub:
 class _LocalOpening:
     """A call that opens a session; like one of gRPC's, it has trailing metadata once it was awaited."""
 
-    def __init__(self, hub: SessionFacts, function: Callable[[Any], Awaitable[Any]], request: Any) -> None:
+    def __init__(self, hub: SessionDefaults, function: Callable[[Any], Awaitable[Any]], request: Any) -> None:
         self._hub = hub
         self._answer = function(request)
         self._session_id = ""
@@ -103,4 +103,4 @@ class _LocalOpening:
         return response
 
     async def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
-        return fact_metadata(self._hub, self._session_id)
+        return defaults_metadata(self._hub, self._session_id)

@@ -14,8 +14,8 @@ from google.protobuf.message import DecodeError
 from grpc_tool_bridge.aio.loops import LoopStream
 from grpc_tool_bridge.aio.portal import AsyncApi
 from grpc_tool_bridge.client.arguments import (
-    LARGE_BYTES,
     REQUEST_OVERHEAD,
+    SLOW_ARGUMENTS_BYTES,
     PackedArguments,
     check_nodes,
     pack_arguments,
@@ -112,7 +112,7 @@ class AsyncGRPCProxyTool(AsyncApi):
         except ForeignCodeError:
             packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._name_it, self.spec))
         size = size_of_arguments(packed)
-        if size > LARGE_BYTES:
+        if size > SLOW_ARGUMENTS_BYTES:
             # Each step takes milliseconds, and between them others have their turn.
             await asyncio.sleep(0)
             await self._check_nodes(packed)

@@ -10,7 +10,7 @@ from typing import Any
 
 from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.core.calls import LARGE_BYTES, HubCall
+from grpc_tool_bridge.core.calls import CHARGED_BYTES, HubCall
 from grpc_tool_bridge.core.interfaces import Authorizer, CallObserver, Tracer
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
@@ -177,7 +177,7 @@ class Admission:
         """
         metrics = call.tool.metrics
         try:
-            if size > LARGE_BYTES:
+            if size > CHARGED_BYTES:
                 call.charge(self._store.memory_of(call.session), size)
             if call.parent is not None:
                 _count_descendant(call, call.parent.root or call.parent)

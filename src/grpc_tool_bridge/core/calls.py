@@ -16,7 +16,7 @@ from grpc_tool_bridge.runner.calls import Call
 WORKER_SLACK = 0.25
 
 # A larger request is charged to its session; the smaller ones that a session can have take little memory.
-LARGE_BYTES = 16 * 1024
+CHARGED_BYTES = 16 * 1024
 
 
 class HubCall(Call):

@@ -208,7 +208,7 @@ class Hub:
             metadata["callback_address"] = request.callback_address
         return await self.store.create_session(request.session_id, metadata, request.config), False
 
-    def session_facts(self, session_id: str) -> dict[str, int]:
+    def session_defaults(self, session_id: str) -> dict[str, int]:
         """Returns the defaults for clients of the session, in milliseconds."""
         try:
             session = self.store.peek(session_id)

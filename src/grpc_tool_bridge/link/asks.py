@@ -1,6 +1,6 @@
-"""Questions over a link: those that the peer is asked of its calls, and those of a worker's tool that go on from here.
+"""Questions over a link: those that this end asks the caller of a tool, and those that it forwards for a worker.
 
-What answers them is not checked here, but for its size: only who asked knows what fits.
+Only the size of an answer is checked here. Only the tool that asked knows what is valid.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask
 from grpc_tool_bridge.rpc.asks import Answered, Asker, OpenAsks, check_answer_size, check_ask
 
-# Gives the peer the answer to a question of its own.
+# Sends the peer the answer to its question.
 GiveAnswer = Callable[[Answer], None]
 
 
@@ -25,7 +25,7 @@ class LinkAsker:
     """Asks the peer that made one call; an ``Asker``.
 
     Args:
-        send: Sends a question of the call; raises ToolBridgeError where it is over, or the peer does not read.
+        send: Sends a question; raises ToolBridgeError if the call is over, or the peer does not read.
     """
 
     def __init__(self, send: Callable[[Ask], None]) -> None:
@@ -35,11 +35,11 @@ class LinkAsker:
 
     @property
     def can_ask(self) -> bool:
-        """As of ``Asker``."""
+        """See ``Asker``."""
         return self._asks.can_ask
 
     def ask(self, ask: Ask, answered: Answered) -> Callable[[], object]:
-        """As of ``Asker``."""
+        """See ``Asker``."""
         asked = self._asks.add(ask, answered)
         withdraw = partial(self._asks.withdraw, asked.id)
         try:
@@ -51,30 +51,30 @@ class LinkAsker:
 
 
 class AskedFor(Protocol):
-    """The call of a hub that a worker has.
+    """A hub's call that a worker executes.
 
     Attributes:
-        asker: Puts its tool's questions to whoever made it; None: they cannot answer.
-        nested: What ends with it.
+        asker: Asks the caller the tool's questions; None: the caller cannot answer.
+        nested: What is cancelled with it.
     """
 
     asker: Asker | None
     nested: Any
 
     def hold(self, nested: Any) -> None:
-        """Ends a question with itself."""
+        """Cancels a question when the call ends."""
 
     def cancel(self, cause: ToolBridgeError) -> None:
         """Ends it with ``cause``."""
 
 
 class PassedOn:
-    """A question of a worker's tool that was passed on to whoever made its call, until the answer goes back.
+    """A question of a worker's tool that was forwarded to its caller and waits for the answer.
 
-    What is over its bound ends the call, with an error that says so: the worker cannot be told in an answer.
+    A question or an answer that is too large ends the call with an error: an answer cannot tell the worker.
 
     Args:
-        call: The call as the hub has it.
+        call: The hub's call.
         ask: The worker's question.
         give: Takes the answer.
     """
@@ -100,7 +100,7 @@ class PassedOn:
             call.hold(self)
 
     def cancel(self, cause: ToolBridgeError) -> None:
-        """Withdraws it: the call is over."""
+        """Withdraws the question: the call is over."""
         del cause
         if self._withdraw is not None:
             self._withdraw()
@@ -119,5 +119,5 @@ class PassedOn:
 
 
 def cancelled(ask: Ask) -> Answer:
-    """Makes the answer to a question that nobody answers."""
+    """Returns the answer to a question that nobody answers."""
     return Answer(id=ask.id, action="cancel")

@@ -1,8 +1,8 @@
-"""Calls that wait for their answers: what a link's user awaits, at either end.
+"""Outgoing calls: what the user of a link awaits, at either end.
 
-What ends a call is decided here for each kind, and in this order: its answer or the peer's status, whichever comes
-first; ``cancel``, by whoever made it; the time-out of whoever awaits it (``set_timeout``), which the connection looks
-after for all its calls together; its own deadline (``limit``); the end of its link. What comes later changes nothing.
+A call ends with whichever comes first: its answer or the peer's status; ``cancel``; the caller's timeout
+(``set_timeout``), which the connection enforces for all its calls; its own deadline (``limit``); the end of its link.
+Whatever comes later is ignored.
 """
 
 import asyncio
@@ -30,35 +30,35 @@ _MAX_MILLISECONDS = 2**32 - 1
 
 
 class Carrier(Protocol):
-    """What a call was given to.
+    """What sends a call.
 
     Attributes:
-        enforces_timeouts: Whether it ends by itself those calls that take longer than ``set_timeout`` says.
+        enforces_timeouts: Whether it expires calls that exceed their ``set_timeout``.
     """
 
     enforces_timeouts: bool
 
     def cancel(self, call: Any, /) -> None:
-        """Tells the peer that a call is wanted no more."""
+        """Tells the peer to cancel a call."""
 
     def grant(self, call: Any, size: int, /) -> None:
-        """Tells the peer that so many bytes of a stream were used."""
+        """Tells the peer that ``size`` bytes of a stream were consumed."""
 
 
 class LinkCall(OutgoingCall):
-    """A call on its way to the peer and back, as bytes.
+    """An outgoing call whose request and answer are bytes.
 
     Args:
-        prefix: What ``call_prefix`` made of its method and its options.
+        prefix: Its method and options, written by ``call_prefix``.
 
     Attributes:
-        carrier: What it was given to; None before that.
-        waits: Whether it waits for a link where there is none.
-        expires_at: When whoever awaits it gives up, on the monotonic clock.
-        has_arrived: Whether anything of a stream came.
+        carrier: What sends it; None before it is sent.
+        waits: Whether it waits for a link if there is none.
+        expires_at: When the caller gives up, on the monotonic clock.
+        has_arrived: Whether any message of a stream was received.
     """
 
-    # As in ``OutgoingCall``: what a call rarely sets.
+    # Class attributes, as in ``OutgoingCall``: few calls set them.
     carrier: Carrier | None = None
     waits = True
     expires_at = math.inf
@@ -75,53 +75,53 @@ class LinkCall(OutgoingCall):
     _callbacks: tuple[Callable[[Any], None], ...] = ()
 
     def open_window(self, window: int) -> None:
-        """As of ``OutgoingCall``."""
+        """See ``OutgoingCall``."""
         super().open_window(window)
         self._messages = deque()
 
-    # ------------------------------------------------------------------------------------ what becomes of it
+    # ------------------------------------------------------------------------------------ its outcome
 
-    def replied(self, payload: bytes) -> None:
-        """Takes the answer."""
+    def on_reply(self, payload: bytes) -> None:
+        """Called with the answer."""
         if not self._over:
             self._payload = payload
             self._finish()
 
-    def arrived(self, payload: bytes) -> None:
-        """Takes one message of a stream."""
+    def on_message(self, payload: bytes) -> None:
+        """Called with each message of a stream."""
         if not self._over:
             self.has_arrived = True
             self._messages.append(payload)
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)
 
-    def told(self, event: LinkEvent) -> None:
-        """Takes what the peer tells on the way: nothing, unless a kind of call does."""
+    def on_event(self, event: LinkEvent) -> None:
+        """Called with each event of the peer; ignores it unless overridden."""
 
-    def asked(self, ask: Ask, give: GiveAnswer) -> None:
-        """Takes a question of the peer's tool; nobody answers it, unless a kind of call does."""
+    def on_ask(self, ask: Ask, give: GiveAnswer) -> None:
+        """Called with each question of the peer's tool; answers "cancel" unless overridden."""
         give(cancelled(ask))
 
-    def ended(self, status: LinkStatus) -> None:
-        """Takes the end that the peer gave it: of a stream, or with an error."""
+    def on_end(self, status: LinkStatus) -> None:
+        """Called when the peer ends the call: the end of a stream, or an error."""
         if status.code:
             self.fail(error_of_status(status))
         else:
             self.succeed()
 
     def succeed(self) -> None:
-        """Ends a stream well."""
+        """Ends a stream successfully."""
         if not self._over:
             self._finish()
 
     def fail(self, error: Exception) -> None:
-        """Ends it with an error."""
+        """Ends the call with an error."""
         if not self._over:
             self._error = error
             self._finish()
 
     def cancel(self) -> bool:
-        """Cancels it, and forgets what was not read; tells whether that changed anything."""
+        """Cancels the call and drops its unread messages; returns whether it was still open."""
         if self._over:
             return False
         self._cancelled = True
@@ -132,36 +132,36 @@ class LinkCall(OutgoingCall):
         return True
 
     def set_timeout(self, seconds: float) -> None:
-        """Raises ExpiredError in whoever awaits it when it takes longer, to the second or so.
+        """Raises ExpiredError in the caller if the call takes longer than ``seconds``.
 
-        A link looks after all its calls together, now and then: a timer for each would cost a tenth of the call.
+        A link checks all its calls every SWEEP_INTERVAL: a timer for each would cost a tenth of the call.
         """
         self.expires_at = time.monotonic() + seconds
         if self.carrier is not None and not self.carrier.enforces_timeouts:
             self._timer = asyncio.get_running_loop().call_later(seconds, self.expire)
 
     def expire(self) -> None:
-        """Ends it because it took longer than ``set_timeout`` allows."""
+        """Ends the call because it took longer than ``set_timeout`` allows."""
         if not self._over:
             self._expired = True
             self._end_late()
 
     def limit(self, seconds: float) -> None:
-        """Ends it with DEADLINE_EXCEEDED when its time is over."""
+        """Ends the call with DEADLINE_EXCEEDED after ``seconds``."""
         self._deadline = time.monotonic() + seconds
         self._timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._end_late)
 
     def time_remaining(self) -> float | None:
-        """Returns the seconds until its deadline; None where it was given none."""
+        """Returns the seconds until its deadline; None if it has none."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def shorten(self, timeout_ms: int) -> None:
-        """Sets what is left of its time, after it has waited to be sent."""
+        """Sets the remaining time of a call that has waited to be sent."""
         self.prefix = shortened(self.prefix, timeout_ms)
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended."""
+        """Whether the call has ended."""
         return self._over
 
     def _finish(self) -> None:
@@ -182,10 +182,10 @@ class LinkCall(OutgoingCall):
         if self.carrier is not None:
             self.carrier.cancel(self)
 
-    # --------------------------------------------------------------------------------------- who waits for it
+    # --------------------------------------------------------------------------------------- its caller
 
     def steps(self) -> Generator[Any, None, Any]:
-        """Waits for the answer, for a class that is awaited itself."""
+        """Waits for the answer; the ``__await__`` of calls that can be awaited."""
         while not self._over:
             yield from self._wait()
         self._raise_error()
@@ -193,21 +193,21 @@ class LinkCall(OutgoingCall):
 
     @types.coroutine
     def answer(self) -> Generator[Any, None, bytes]:
-        """Waits for the answer; whoever is cancelled here cancels the call.
+        """Waits for the answer; cancelling the wait cancels the call.
 
         Raises:
             ToolBridgeError: The peer's error, or why there is no answer.
-            ExpiredError: It took longer than ``set_timeout`` allows.
+            ExpiredError: The call took longer than ``set_timeout`` allows.
         """
         payload: bytes = yield from self.steps()
         return payload
 
     def parsed(self, payload: bytes) -> Any:
-        """Makes of an answer or a message what its caller gets: its bytes, unless a kind of call reads them."""
+        """Returns what the caller gets for an answer or a message: its bytes, unless overridden."""
         return payload
 
     async def read(self) -> Any:
-        """Waits for the next message of a stream; None at its end. Raises as ``answer`` does."""
+        """Waits for the next message of a stream; returns None at its end. Raises as ``answer`` does."""
         while not self._messages:
             if self._over:
                 self._raise_error()
@@ -217,13 +217,13 @@ class LinkCall(OutgoingCall):
 
     @types.coroutine
     def _wait(self) -> Generator[Any, None, None]:
-        """Waits for the end, or for something to read."""
+        """Waits for the end, or for a message."""
         if self._waiter is None or self._waiter.done():
             self._waiter = asyncio.get_running_loop().create_future()
         try:
             yield from self._waiter
         except BaseException:
-            # Nobody is left to be woken, and its event loop may have ended.
+            # Nobody waits any more, and the event loop of the future may have ended.
             self._waiter = None
             self.cancel()
             raise
@@ -238,11 +238,11 @@ class LinkCall(OutgoingCall):
 
 
 class WorkerLostError(UnavailableError):
-    """The worker that a call was given to does not answer it.
+    """The worker of a call was lost, or does not answer.
 
     Args:
         message: Why.
-        began: Whether the tool may have begun.
+        began: Whether the tool may have started.
     """
 
     def __init__(self, message: str, *, began: bool) -> None:
@@ -251,11 +251,11 @@ class WorkerLostError(UnavailableError):
 
 
 class Owner(AskedFor, Protocol):
-    """The call of a hub that one of a worker is made for.
+    """The hub's call that is sent to a worker.
 
     Attributes:
         deadline: When it ends, on the monotonic clock.
-        depth: Calls above it.
+        depth: How many calls are above it.
         tool: What it calls.
     """
 
@@ -265,12 +265,12 @@ class Owner(AskedFor, Protocol):
 
 
 class WorkerCall(LinkCall):
-    """A call that the hub makes of a worker.
+    """A call from the hub to a worker.
 
     Args:
-        owner: The call as the hub has it.
+        owner: The hub's call.
         streaming: Whether the answer is a stream.
-        prefix: Of the method, where it is no tool that is called.
+        prefix: Of the method, if it does not call a tool.
 
     Attributes:
         owner: As given.
@@ -290,23 +290,23 @@ class WorkerCall(LinkCall):
         if streaming:
             self.open_window(0)
 
-    def asked(self, ask: Ask, give: GiveAnswer) -> None:
-        """Passes a question on to whoever made the call."""
+    def on_ask(self, ask: Ask, give: GiveAnswer) -> None:
+        """Forwards a question to the caller."""
         PassedOn(self.owner, ask, give)
 
     def lost(self, error: WorkerLostError) -> None:
-        """Gives it up because its worker does not answer."""
+        """Ends the call because its worker was lost or does not answer."""
         self.fail(error)
 
 
 @functools.cache
 def _prefix(method: str, depth: int) -> bytes:
-    """Writes what the calls of one method and one depth have in common; the hub bounds how deep they are."""
+    """Returns the prefix of all calls of one method and depth; the hub bounds the depth, and so the cache."""
     return call_prefix(method, metadata={DEPTH_KEY: str(depth)} if depth else None)
 
 
 @functools.cache
 def _asking_prefix(method: str, depth: int) -> bytes:
-    """Writes it for calls whose tools may ask."""
+    """Returns the prefix of calls whose tools may ask."""
     metadata = {DEPTH_KEY: str(depth)} if depth else {}
     return call_prefix(method, metadata=metadata | {ASKS_KEY: "true"})

@@ -1,11 +1,10 @@
-"""One link, at whichever end: sends calls, brings their answers, and serves those of the peer.
+"""One link, at either end: sends calls, receives their answers, and serves the calls of the peer.
 
-Two kinds derive from it, for what dialling a link and accepting one have of their own: ``DialledLink`` in ``dialer``
-and ``AcceptedLink`` in ``listener``.
+``DialledLink`` in ``dialer`` and ``AcceptedLink`` in ``listener`` derive from it.
 
-A connection decides that a call is over where its answer or its peer's status came, or where the link has ended. Of a
-call that is awaited no longer than ``LinkCall.set_timeout`` says, it is the connection that looks at the time, for all
-of them together; whoever sets it gives the peer, which keeps the call's own deadline, a second more.
+A connection ends a call when its answer or the peer's status is received, or when the link ends. It also enforces
+``LinkCall.set_timeout`` for all its calls. That timeout is a second longer than the call's own deadline, which the peer
+enforces.
 """
 
 import asyncio
@@ -41,25 +40,25 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, LinkEvent
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.methods import DEPTH_KEY
 
-# How often a link looks for calls whose time-out has passed.
+# How often a link looks for calls that have timed out.
 SWEEP_INTERVAL = 0.25
 
 
-# Past so much control that waits for a peer, it is asked nothing more, and told no contents of answers.
+# If more control waits for a peer, no further questions or contents of answers are sent to it.
 MAX_ASK_BACKLOG = 8 * 1024 * 1024
 
-# Of the depth of a call, in its metadata.
+# Digits of a call's depth in its metadata.
 MAX_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class CallOrigin:
-    """Where a call comes from that the hub makes.
+    """Where a call of the hub came from.
 
     Attributes:
-        link: The link that it came over, and that the calls of its tool go over.
+        link: The link that it came over; nested calls of its tool go over the same link.
         number: Its number on that link.
-        depth: Calls above it.
+        depth: How many calls are above it.
     """
 
     link: "LinkConnection"
@@ -74,16 +73,15 @@ class LinkConnection:
         link: The protocol.
         stream: Where the frames go.
         methods: What is served to the peer, by name.
-        who: Who serves, for texts.
+        who: The name of this end, for error texts.
         write_timeout: Seconds that a frame, or a message of a stream, waits for a peer that does not read.
         room_timeout: Seconds that a large request of the peer waits for room in memory.
-        policy: When frames leave; shared by the links of one end.
+        policy: When frames are sent; shared by the links of one end.
 
     Attributes:
-        enforces_timeouts: As of a ``Carrier``.
-        names_calls, peer_answers: As of a ``CallOwner``.
-        principal: Likewise.
-        overflow: Takes the calls that are offered and not taken.
+        enforces_timeouts: See ``Carrier``.
+        names_calls, peer_answers, principal: See ``CallOwner``.
+        overflow: Takes the calls that ``try_send_request`` cannot send.
         on_writable: Called after each frame that was read or written: the link may take further calls.
     """
 
@@ -121,7 +119,7 @@ class LinkConnection:
         self._ended = False
         self._quiet: asyncio.Event | None = None
         self._sweep: asyncio.TimerHandle | None = None
-        # Why it was ended from here, and what a call is told that comes later.
+        # Why this end aborted it, and the error text of later calls.
         self._aborted = ""
         self._lost = "the link was lost"
 
@@ -129,12 +127,12 @@ class LinkConnection:
 
     @property
     def features(self) -> Collection[str]:
-        """What the peer said that it can do."""
+        """The features in the peer's hello."""
         return self._link.peer.features if self._link.peer is not None else ()
 
     @property
     def open_calls(self) -> int:
-        """Calls that were given and have not come to their end, those that were cancelled included."""
+        """How many calls have not ended, including cancelled ones."""
         return self._link.open_calls
 
     @property
@@ -143,57 +141,57 @@ class LinkConnection:
         return self._link.takes_calls
 
     def calls(self) -> list[Any]:
-        """Lists the calls that somebody waits for."""
+        """Returns the calls that somebody waits for."""
         unsent = [call for call, _ in self._link.unsent()]
         return [call for call in (*self._link.calls.values(), *unsent) if not call.given_up]
 
     def has_sent(self, call: LinkCall) -> bool:
-        """Tells whether all of a call was put into frames."""
+        """Returns whether all of a call has been sent."""
         return self._link.has_sent(call)
 
-    def start(self, call: LinkCall, payload: bytes) -> None:
+    def send(self, call: LinkCall, payload: bytes) -> None:
         """Sends a call; raises MessageTooLargeError."""
         call.carrier = self
         alone = not self._link.awaits_answers
         self._link.call(call, payload)
         self._io.schedule_flush(alone=alone)
 
-    def send(self, call: LinkCall, payload: bytes) -> None:
-        """Sends a call whose time-out the link looks after; one that is too large fails."""
+    def send_or_fail(self, call: LinkCall, payload: bytes) -> None:
+        """Sends a call and enforces its timeout; the call fails if it is too large."""
         try:
-            self.start(call, payload)
+            self.send(call, payload)
         except MessageTooLargeError as error:
             call.fail(link_error(Code.RESOURCE_EXHAUSTED, error.message))
             return
         if self._sweep is None:
             self._sweep = self._loop.call_later(SWEEP_INTERVAL, self._end_expired)
 
-    def start_request(self, call: LinkCall, request: Any) -> None:
-        """Sends a call, whether the link takes calls or not; over one that has ended it fails at once."""
+    def send_request(self, call: LinkCall, request: Any) -> None:
+        """Sends a call even if the link takes no calls now; the call fails immediately if the link has ended."""
         if self._ended:
             call.fail(link_error(Code.UNAVAILABLE, self._lost))
         else:
-            self.send(call, request.SerializeToString())
+            self.send_or_fail(call, request.SerializeToString())
 
-    def offer_request(self, call: LinkCall, request: Any) -> None:
-        """Sends a call where the link takes one now and lives here; else ``overflow`` has it."""
+    def try_send_request(self, call: LinkCall, request: Any) -> None:
+        """Sends a call if the link takes one now and belongs to this event loop; else passes it to ``overflow``."""
         if self._link.takes_calls and not self._ended and asyncio.get_running_loop() is self._loop:
-            self.send(call, request.SerializeToString())
+            self.send_or_fail(call, request.SerializeToString())
         elif self.overflow is not None:
             self.overflow(call, request)
 
     def cancel(self, call: LinkCall) -> None:
-        """Tells the peer that a call is wanted no more."""
+        """Tells the peer to cancel a call."""
         if self._ended:
             return
         self._link.cancel(call)
         self._io.schedule_flush()
         if not call.id and self.on_writable is not None:
-            # Nothing is sent of it, but there is room again.
+            # It was never sent, so there is room for another one.
             self._loop.call_soon(self.on_writable)
 
     def grant(self, call: LinkCall, size: int) -> None:
-        """Tells the peer that so many bytes of a stream were used."""
+        """Tells the peer that ``size`` bytes of a stream were consumed."""
         if self._ended:
             return
         self._link.grant(call, size)
@@ -201,10 +199,10 @@ class LinkConnection:
             self._io.schedule_flush()
 
     def _end_expired(self) -> None:
-        """Ends the calls that take longer than those who await them do, and looks again while there are others."""
+        """Expires the calls that have timed out; runs again while there are others."""
         self._sweep = None
         now = time.monotonic()
-        # A peer that reads nothing keeps calls from being sent.
+        # Calls stay unsent if the peer does not read.
         unsent = [call for call, _ in self._link.unsent()]
         for call in (*self._link.calls.values(), *unsent):
             if call.expires_at < now:
@@ -215,26 +213,26 @@ class LinkConnection:
     # ------------------------------------------------------------------------------------------------ the link
 
     def ping(self) -> None:
-        """Asks for a sign of life; ``on_pong`` is called when it comes."""
+        """Sends a ping; ``on_pong`` is called with the answer."""
         self._link.ping()
         self._io.schedule_flush()
 
     def drain(self, grace: float) -> None:
-        """Tells the peer to make no new calls: the link ends in so many seconds."""
+        """Tells the peer to make no new calls: the link ends in ``grace`` seconds."""
         self._link.drain(int(grace * 1000))
         self._io.schedule_flush()
 
     def finish(self) -> None:
-        """Ends the link once what waits was sent."""
+        """Ends the link once everything was sent."""
         self._io.finish()
 
     def abort(self, why: str) -> None:
-        """Ends the link from here."""
+        """Ends the link without sending what waits."""
         self._aborted = why
         self._io.abort()
 
     async def _close(self) -> None:
-        """Ends what runs for the peer, and holds nothing of the stream any more."""
+        """Cancels the calls of the peer and releases the link's memory."""
         self._ended = True
         if self._quiet is not None:
             self._quiet.set()
@@ -247,13 +245,13 @@ class LinkConnection:
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Replied):
-            event.call.replied(event.payload)
+            event.call.on_reply(event.payload)
         elif isinstance(event, CallReceived):
             self._server.take(event.call)
         elif isinstance(event, MessageReceived):
-            event.call.arrived(event.payload)
+            event.call.on_message(event.payload)
         elif isinstance(event, Ended):
-            event.call.ended(event.status)
+            event.call.on_end(event.status)
         elif isinstance(event, Cancelled):
             self._server.cancel(event.call)
         elif isinstance(event, EventReceived):
@@ -267,9 +265,9 @@ class LinkConnection:
 
     def _tell(self, call: Any, event: LinkEvent) -> None:
         if event.HasField("ask"):
-            call.asked(event.ask, partial(self._answer, call))
+            call.on_ask(event.ask, partial(self._answer, call))
         else:
-            call.told(event)
+            call.on_event(event)
 
     def _ask(self, call: IncomingCall, ask: Ask) -> None:
         if self._ended or not self._link.is_under_way(call):
@@ -282,13 +280,13 @@ class LinkConnection:
     def _answer(self, call: LinkCall, answer: Answer) -> None:
         if not self._ended:
             if self._link.control_bytes > MAX_ASK_BACKLOG:
-                # Its peer does not read; so that what waits for it has a bound.
+                # The peer does not read: what waits for it must have a bound.
                 answer = Answer(id=answer.id, action="cancel")
             self._link.tell(call, LinkEvent(answer=answer))
             self._io.schedule_flush()
 
     def _resume(self) -> None:
-        """Goes on with what waited: a frame was read or written."""
+        """Resumes what waited until a frame was read or written."""
         if self._server.has_pending:
             self._server.resume_pending()
         if self._quiet is not None and not self._link.incoming:
@@ -296,28 +294,28 @@ class LinkConnection:
         if self.on_writable is not None:
             self.on_writable()
 
-    # ------------------------------------------------------------------------ what the two ends have of their own
+    # ------------------------------------------------------------------------ overridden by the two ends
 
     def on_hello(self) -> None:
-        """Called when the peer has said who it is."""
+        """Called when the peer's hello was received."""
 
     def on_pong(self) -> None:
-        """Called with a sign of life."""
+        """Called when the peer has answered a ping."""
 
     def on_drain(self) -> None:
-        """Called when the peer takes no new calls and will end the link."""
+        """Called when the peer drains: it takes no new calls and will end the link."""
 
     def parent_of(self, call: IncomingCall) -> Any:
-        """Returns what is the parent of a call, as of ``RequestContext``; raises ToolBridgeError.
+        """Returns the parent of a call, see ``RequestContext``; raises ToolBridgeError.
 
-        Unless an end knows better, it is what names the call in those that are made for it.
+        Unless overridden, it identifies the call in the nested calls of its tool.
         """
         depth = call.metadata.get(DEPTH_KEY, "") if call.metadata else ""
         return CallOrigin(self, call.id, int(depth) if depth.isdecimal() and len(depth) <= MAX_DIGITS else 0)
 
     def asker_of(self, call: IncomingCall) -> LinkAsker | None:
-        """Makes what asks the peer of a call of its; None where it cannot answer."""
+        """Returns the asker for a call of the peer; None if the peer cannot answer."""
         return LinkAsker(partial(self._ask, call))
 
     def on_session(self, call: IncomingCall, response: Any) -> None:
-        """Called with the answer of each InitializeSession, before it is sent."""
+        """Called with the response to each InitializeSession, before it is sent."""

@@ -1,7 +1,7 @@
 """Keeps a link up: dials it when it is first needed, and again whenever it is lost.
 
-Of a call that waits for a link this module decides that it is over, after its own time or CALL_TIMEOUT; of one that a
-link has, the connection does.
+A call that waits for a link is ended here, after its own timeout or CALL_TIMEOUT; once it is sent, the connection ends
+it.
 """
 
 import asyncio
@@ -30,16 +30,16 @@ from grpc_tool_bridge.link.status import Code, code_of, is_transient, link_error
 from grpc_tool_bridge.link.streams import Dialable, Endpoint, FrameStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkHello
 
-# Who takes a link and does not say so for so long is no hub, or one that is stuck.
+# A peer that accepts a link but sends no hello for so long is not a hub, or is stuck.
 GREETING_SECONDS = 20.0
 
-# A link that lasted so long was a good one: the next dial need not wait longer for those that failed before it.
+# After a link that lasted so long, the back-off starts from the beginning.
 STABLE_SECONDS = 5.0
 
-# A first dial that says nothing for so long is given up by who waits for it; gRPC's own limit.
+# How long a caller waits for the first dial; gRPC's own limit.
 FIRST_DIAL_SECONDS = 20.0
 
-# What a call ends with whose bridge was closed while it waited.
+# The error text of a call whose bridge was closed while it waited.
 CLOSED = "the bridge was closed before the answer came"
 
 _NOTHING_SERVED: Mapping[str, ServedMethod] = {}
@@ -48,16 +48,16 @@ _log = logging.getLogger(__name__)
 
 
 class DialledLink(LinkConnection):
-    """A link that was dialled: of a client, or of a worker, which serves calls of the hub.
+    """The client's or worker's end of a link.
 
     Args:
         stream: Where the frames go.
-        where: The hub's address, for texts.
+        where: The hub's address, for error texts.
         methods: What is served to the hub, by name.
-        features: What the hub is told of them.
+        features: Announced to the hub.
 
     Attributes:
-        greeted: Done with whether the hub took the link.
+        greeted: Whether the hub accepted the link, once that is known.
         unusable: Set when the link takes no further calls: it drains, or has ended.
         error: What it ended with.
     """
@@ -72,7 +72,7 @@ class DialledLink(LinkConnection):
     ) -> None:
         hello = LinkHello(peer=f"Python {platform.python_version()}", features=features)
         super().__init__(
-            Link(dialler=True, hello=hello),
+            Link(dialer=True, hello=hello),
             stream,
             methods=methods,
             who="this worker" if methods else "a client",
@@ -87,8 +87,8 @@ class DialledLink(LinkConnection):
         """Tells the hub to make no new calls.
 
         Returns:
-            What waits until those that it made are over, at most ``grace`` seconds; it raises ExpiredError where they
-            were not.
+            An awaitable that waits at most ``grace`` seconds until its open calls have ended; raises ExpiredError if
+            they have not.
         """
         self.drain(grace)
         return self._drained_within(grace)
@@ -97,7 +97,7 @@ class DialledLink(LinkConnection):
         await within(self._drained(), grace)
 
     async def _drained(self) -> None:
-        # The hub says when it has no call left here, and makes none any more.
+        # The hub drains the link in turn once it has no call left here.
         await self.unusable.wait()
         quiet = self._quiet = asyncio.Event()
         while self._link.incoming and not self._ended:
@@ -105,10 +105,10 @@ class DialledLink(LinkConnection):
             await quiet.wait()
 
     async def run(self) -> list[tuple[LinkCall, bytes]]:
-        """Serves until the link ends; then its calls have failed.
+        """Serves until the link ends, and fails its calls.
 
         Returns:
-            The calls that were never sent.
+            The calls that were never sent, with their payloads.
         """
         try:
             self.error = await self._serve()
@@ -123,7 +123,7 @@ class DialledLink(LinkConnection):
         return self._link.unsent()
 
     async def _conclude(self) -> None:
-        """Ends its calls with it."""
+        """Fails the link's calls and closes it."""
         self._ended = True
         self._stream.close()
         calls = list(self._link.calls.values())
@@ -131,7 +131,7 @@ class DialledLink(LinkConnection):
         if self.error is not None:
             code, text = Code.UNAVAILABLE, f"{self._lost}: {self.error.message}"
         else:
-            # Nobody takes back what was not sent.
+            # Unsent calls are not sent over another link.
             calls.extend(call for call, _ in self._link.unsent())
         for call in calls:
             call.fail(link_error(code, text))
@@ -141,9 +141,9 @@ class DialledLink(LinkConnection):
         await self._close()
 
     def abandon(self) -> None:
-        """Gives up a link whose event loop has ended before it."""
+        """Gives up a link whose event loop has ended."""
         self._ended = True
-        # It may have tasks of its own in that loop.
+        # The stream may have tasks in that loop.
         with contextlib.suppress(RuntimeError):
             self._stream.close()
 
@@ -154,40 +154,40 @@ class DialledLink(LinkConnection):
             await self._io.run()
         except ToolBridgeError as error:
             return link_error(Code.INTERNAL, error.message)
-        except Exception as error:  # noqa: BLE001 - the stream's; what is none of its errors it raises again
+        except Exception as error:  # noqa: BLE001 - failure() raises what is not the stream's error
             failure = error.with_traceback(None)
         if self._aborted:
             return link_error(Code.UNAVAILABLE, self._aborted)
         return await self._stream.failure(failure)
 
     def on_hello(self) -> None:
-        """Says that the hub took the link."""
+        """Notes that the hub accepted the link."""
         if not self.greeted.done():
             self.greeted.set_result(True)
 
     def on_drain(self) -> None:
-        """Says that the link takes no further calls."""
+        """Notes that the link takes no further calls."""
         self.unusable.set()
 
 
 class Dialer:
     """One link for all calls to a hub, dialled when first used and again whenever it is lost.
 
-    Calls in flight on a link that is lost fail with UNAVAILABLE. Calls that come while there is none wait for the next
-    one. A hub that does not support Link is called by plain RPCs instead, where its endpoint has any.
+    When a link is lost, its calls in flight fail with UNAVAILABLE; new calls wait for the next link. If the hub does
+    not support Link, each call is a plain RPC instead, provided that the endpoint has any.
 
     Args:
         endpoint: Where the hub is.
-        dial_again: Decides whether a hub that refused a link is asked again by itself; else the next call asks.
+        dial_again: Decides whether to dial again after this error; if not, the next call dials.
         serves: An object with methods that are served to the hub; None: none are.
-        features: What the hub is told of them.
+        features: Announced to the hub.
 
     Attributes:
-        where: The hub's address, for texts.
-        start_request: Sends a call, now or when there is a link that takes it; rebound to the link while that takes
-            calls, so that they take no way round. Raises ProtocolError where the link lives in another event loop,
-            which still runs, or in another process.
-        on_moved: Called when it is used in another event loop than before, since that one has ended.
+        where: The hub's address, for error texts.
+        send_request: Sends a call, now or once a link takes it; rebound to the link's own method while that takes
+            calls. Raises ProtocolError if the link belongs to another event loop that still runs, or to another
+            process.
+        on_moved: Called when the dialer is used in a new event loop, because the previous one has ended.
     """
 
     def __init__(
@@ -204,40 +204,40 @@ class Dialer:
         self._dial_again = dial_again
         self._methods = served_methods(serves)
         self._features = tuple(features)
-        # Those that are there, with those that drain.
+        # Open links, including those that drain.
         self._links: set[DialledLink] = set()
         self._retiring = False
         self._way: Dialable | None = None
         self._tasks = TaskSet()
         self._pending = PendingCalls(self._no_link)
         self._current: DialledLink | None = None
-        self.start_request: Callable[[LinkCall, Any], None] = self._start_later
-        # What carries calls to a hub that does not support Link.
+        self.send_request: Callable[[LinkCall, Any], None] = self._send_later
+        # Sends calls to a hub that does not support Link.
         self._plain: Any = None
         self._failure: ToolBridgeError | None = None
-        # Set by whoever needs a link; None while nobody has.
+        # Set when a link is needed; None before the first call.
         self._wanted: asyncio.Event | None = None
-        # Done whenever a dial has succeeded or failed, and then made anew.
+        # Done when a dial has succeeded or failed; replaced after each dial.
         self._dialled: asyncio.Future[None] | None = None
         self._linked_before = False
-        # Where it lives; None before the first use, and in a process that has inherited it.
+        # The event loop that it belongs to; None before the first use, and in a forked process.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._inherited = False
         forks.watch(self)
 
     @property
     def is_linked(self) -> bool:
-        """Whether the hub sees by a link that the client is there."""
+        """Whether there is a link, by which the hub sees that the client is alive."""
         return self._current is not None
 
     async def connect(self, seconds: float) -> None:
         """Waits for the link.
 
         Args:
-            seconds: How long to go on dialling; 0: the first dial decides.
+            seconds: How long to keep dialling; 0: dial once.
 
         Raises:
-            ToolBridgeError: The hub cannot be reached, or refuses.
+            ToolBridgeError: The hub cannot be reached, or refuses the link.
         """
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
@@ -249,31 +249,31 @@ class Dialer:
             try:
                 await within(asyncio.shield(self._dialled), max(0.0, end - loop.time()))
             except ExpiredError:
-                raise self._told(self._failure or self._no_link(seconds or FIRST_DIAL_SECONDS)) from None
+                raise self._fresh_copy(self._failure or self._no_link(seconds or FIRST_DIAL_SECONDS)) from None
             if self._failure is not None and (not seconds or not self._dial_again(self._failure)):
-                raise self._told(self._failure)
+                raise self._fresh_copy(self._failure)
 
     async def drain(self, grace: float) -> None:
-        """Dials no more, and waits until the calls that the hub has made are over; at most ``grace`` seconds.
+        """Stops dialling, and waits at most ``grace`` seconds until the hub's calls have ended.
 
         Raises:
-            ExpiredError: They were not over in time.
+            ExpiredError: They have not ended in time.
         """
         self._retiring = True
-        # Over one that is only being dialled the hub makes none.
+        # The hub makes no calls over a link that is still being dialled.
         used = [link for link in self._links if link is self._current or link.unusable.is_set()]
         await asyncio.gather(*(link.leave(grace) for link in used))
 
-    def _start_later(self, call: LinkCall, request: Any) -> None:
-        """Sends a call that no link takes now."""
+    def _send_later(self, call: LinkCall, request: Any) -> None:
+        """Sends a call, or keeps it until a link takes it."""
         if asyncio.get_running_loop() is not self._loop:
             self._enter()
         link = self._current
         if link is not None and not len(self._pending) and link.takes_calls:
             self._route()
-            link.send(call, request.SerializeToString())
+            link.send_or_fail(call, request.SerializeToString())
         elif self._plain is not None:
-            self._plain.start(call, request.SerializeToString())
+            self._plain.send(call, request.SerializeToString())
         elif link is None and not call.waits and self._failure is not None:
             call.fail(copy.copy(self._failure))
         else:
@@ -283,13 +283,13 @@ class Dialer:
             self._route()
 
     async def close(self) -> None:
-        """Ends the link; calls in flight fail.
+        """Closes the link; calls in flight fail.
 
-        From another event loop than the link's, which still runs, it is only begun there.
+        If the link belongs to another event loop that still runs, this only schedules the close there.
         """
         loop = self._loop
         if self._inherited:
-            # It is the other process that closes it.
+            # The parent process closes it.
             self._inherited = False
         elif loop is not None and loop is not asyncio.get_running_loop():
             if not has_ended(loop):
@@ -303,7 +303,7 @@ class Dialer:
         self._wanted = self._dialled = self._failure = self._plain = None
         self._linked_before, self._loop = False, None
         self._use(None)
-        # Whoever calls while this waits opens a way anew.
+        # A call that is made meanwhile opens a new way.
         way, self._way = self._way, None
         await self._tasks.aclose()
         if way is not None:
@@ -311,17 +311,17 @@ class Dialer:
             forks.note_closed()
 
     def forked(self) -> None:
-        """Refuses, in a process that has inherited it, to be used; what it has of gRPC is never freed there."""
+        """Makes the dialer unusable in a forked process; its gRPC objects are never freed there."""
         if self._loop is not None:
             forks.keep(dict(vars(self)))
             self._forget()
             self._loop, self._way, self._linked_before, self._inherited = None, None, False, True
 
     def _enter(self) -> None:
-        """Makes the running event loop the one that the link lives in.
+        """Moves the dialer to the running event loop.
 
         Raises:
-            ProtocolError: It may not live there.
+            ProtocolError: Its previous loop still runs, or this process was forked.
         """
         if self._inherited:
             raise forks.refusal(f"the bridge to {self.where}")
@@ -336,7 +336,7 @@ class Dialer:
             self.on_moved()
 
     def _abandon(self) -> None:
-        """Gives up what lives in an event loop that has ended; the session is taken up again over the next link."""
+        """Gives up what belongs to an event loop that has ended; the session is resumed over the next link."""
         silence_closed()
         self._tasks.abandon()
         for link in self._links:
@@ -344,7 +344,7 @@ class Dialer:
         way, self._way = self._way, None
         self._forget()
         if way is not None:
-            # Takes no turn of either loop.
+            # Does not wait for either loop.
             self._tasks.spawn(way.close(stranded=True), "close")
             forks.note_closed()
 
@@ -360,8 +360,8 @@ class Dialer:
         why = f": {self._failure.message}" if self._failure is not None else ""
         return link_error(Code.UNAVAILABLE, f"there was no link within {seconds:g} s{why}")
 
-    def _told(self, error: ToolBridgeError) -> Exception:
-        """Makes an error anew for who gets it: one that is raised again and again collects tracebacks."""
+    def _fresh_copy(self, error: ToolBridgeError) -> Exception:
+        """Returns a copy of an error to raise: one that is raised repeatedly collects tracebacks."""
         return copy.copy(error)
 
     # ------------------------------------------------------------------------------------------------- dialling
@@ -386,7 +386,7 @@ class Dialer:
                 if self._retiring:
                     return
                 if time.monotonic() - began > STABLE_SECONDS:
-                    # A hub that takes links only to end them is not dialled ever more often.
+                    # Not after a short link: a hub that accepts links only to end them needs the back-off, too.
                     waits = back_off()
                 self._use(None)
             elif not await self._dial_failed(error, way, wanted):
@@ -394,7 +394,7 @@ class Dialer:
             await asyncio.sleep(next(waits))
 
     async def _dial(self, way: Dialable) -> tuple[DialledLink | None, ToolBridgeError | None]:
-        """Opens a link; returns it once the hub has taken it, or why it has not."""
+        """Dials a link; returns it once the hub has accepted it, else the error."""
         try:
             stream = await way.dial()
         except ToolBridgeError as error:
@@ -408,7 +408,7 @@ class Dialer:
         return (link, None) if await link.greeted else (None, link.error)
 
     async def _serve(self, link: DialledLink) -> None:
-        # A link that drains goes on beside the next one until its calls have ended.
+        # A link that drains stays open beside the next one until its calls have ended.
         self._links.add(link)
         try:
             unsent = await link.run()
@@ -422,14 +422,14 @@ class Dialer:
             self._send_pending()
 
     async def _take_up(self, link: DialledLink) -> None:
-        """Lets calls go over a link, after whoever wants to know of it first."""
+        """Starts to use a link, once the session was resumed over it."""
         if self._linked_before:
             try:
                 await within(self._relinked(link), CALL_TIMEOUT)
             except (ToolBridgeError, ExpiredError) as error:
-                _log.warning("the session was not taken up again at %s: %s", self.where, error)
-            except Exception:  # noqa: BLE001 - whoever is told of it; the link is good, and calls wait for it
-                _log.exception("taking up the session again at %s failed", self.where)
+                _log.warning("the session could not be resumed at %s: %s", self.where, error)
+            except Exception:  # noqa: BLE001 - a fault of the callback; the link is good, and calls wait for it
+                _log.exception("resuming the session at %s failed", self.where)
         self._linked_before = True
         if not link.unusable.is_set():
             self._failure = None
@@ -438,10 +438,10 @@ class Dialer:
             self._send_pending()
 
     async def _relinked(self, link: DialledLink) -> None:
-        """Called with each link but the first, before other calls go over it."""
+        """Called with each link but the first, before other calls use it."""
 
     async def _dial_failed(self, error: ToolBridgeError | None, way: Dialable, wanted: asyncio.Event) -> bool:
-        """Tells whether to dial again."""
+        """Returns whether to dial again."""
         error = error or link_error(Code.UNAVAILABLE, "the dial was given up")
         if code_of(error) is Code.UNIMPLEMENTED:
             self._plain = way.plain_calls(self._tasks)
@@ -450,7 +450,7 @@ class Dialer:
                 return False
         _log.debug("no link to %s: %s", self.where, error.message)
         self._failure = error
-        self._pending.fail(lambda: copy.copy(error), impatient_only=self._dial_again(error))
+        self._pending.fail(lambda: copy.copy(error), fail_fast_only=self._dial_again(error))
         self._tell()
         if not self._dial_again(error):
             wanted.clear()
@@ -458,10 +458,10 @@ class Dialer:
         return True
 
     def _fall_back(self) -> None:
-        """Makes plain calls of those that wait: the hub does not support Link."""
-        _log.info("the hub at %s does not support Link; each call goes as an RPC of its own", self.where)
+        """Sends the pending calls as plain RPCs: the hub does not support Link."""
+        _log.info("the hub at %s does not support Link; each call is an RPC of its own", self.where)
         while len(self._pending):
-            self._plain.start(*self._pending.take())
+            self._plain.send(*self._pending.take())
         self._tell()
 
     def _tell(self) -> None:
@@ -470,23 +470,23 @@ class Dialer:
             self._dialled = asyncio.get_running_loop().create_future()
 
     def _use(self, link: DialledLink | None) -> None:
-        """Lets calls go over a link, or over none."""
+        """Makes a link the current one; None: there is none."""
         before, self._current = self._current, link
         if before is not None:
             before.overflow = before.on_writable = None
         if link is not None:
-            link.overflow = self._start_later
+            link.overflow = self._send_later
         self._route()
 
     def _route(self) -> None:
-        """Lets calls go straight to the link while none waits that came before them."""
+        """Sends calls straight to the link while no earlier call is pending."""
         link, waiting = self._current, len(self._pending) > 0
-        self.start_request = self._start_later if link is None or waiting else link.offer_request
+        self.send_request = self._send_later if link is None or waiting else link.try_send_request
         if link is not None:
             link.on_writable = self._send_pending if waiting else None
 
     def _send_pending(self) -> None:
         link = self._current
         while link is not None and len(self._pending) and link.takes_calls:
-            link.send(*self._pending.take())
+            link.send_or_fail(*self._pending.take())
         self._route()

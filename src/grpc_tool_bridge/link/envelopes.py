@@ -1,8 +1,7 @@
 """Envelopes of a link, written by hand.
 
-A frame is the envelopes after one another, each behind the tag and the length that ``LinkFrame`` gives it. The payload
-stands last in every envelope that has one. So a header is all that needs to be made, and a payload is copied only
-where the frame is put together.
+A frame is a sequence of envelopes, each after its tag and length as a field of ``LinkFrame``. An envelope's payload is
+its last field. So only a header has to be written, and a payload is copied only once, into the frame.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,7 @@ from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkCall
 from grpc_tool_bridge.rpc.wireformat import FIXED32, FIXED64, LENGTH, VARINT, bytes_header, read_varint, varint
 
-# Of an envelope in a frame, its id, and a call's payload.
+# Tags of a call's payload and timeout, an envelope in a frame, its id, and its call.
 _PAYLOAD_TAG = b"\x12"
 _TIMEOUT_TAG = b"\x18"
 _ENVELOPE_TAG = b"\x0a"
@@ -30,13 +29,13 @@ PART_TAG = b"\x62"
 
 
 def whole(envelope: Envelope) -> bytes:
-    """Writes any envelope as it stands in a frame."""
+    """Returns an envelope as a field of a frame."""
     data = envelope.SerializeToString()
     return bytes_header(len(data)) + data
 
 
 def split_frame(frame: bytes, most: int) -> Iterator[bytes]:
-    """Cuts a frame into frames of at most ``most`` envelopes each; from where it is none, what is left of it."""
+    """Splits a frame into frames of at most ``most`` envelopes; what is not valid comes last, as it is."""
     start = place = 0
     end = len(frame)
     try:
@@ -62,7 +61,7 @@ def _after_field(data: bytes, place: int, kind: int) -> int:
 
 
 def payload_header(tag: bytes, call_id: int, size: int) -> bytes:
-    """Writes what stands before ``size`` bytes of a reply, a chunk or a part."""
+    """Returns the header of a reply, a chunk or a part of ``size`` bytes."""
     number = varint(call_id)
     length = _LENGTHS[size] if size < _SHORT else varint(size)
     envelope_size = 2 + len(number) + len(length) + size
@@ -73,13 +72,13 @@ def payload_header(tag: bytes, call_id: int, size: int) -> bytes:
 def call_prefix(
     method: str, *, timeout_ms: int = 0, metadata: Mapping[str, str] | None = None, initial_credit: int = 0
 ) -> bytes:
-    """Writes of a call what does not depend on its id and its payload; the payload's tag ends it."""
+    """Returns what does not depend on a call's id and payload; ends with the payload's tag."""
     head = LinkCall(method=method, timeout_ms=timeout_ms, metadata=metadata or {}, initial_credit=initial_credit)
     return head.SerializeToString() + _PAYLOAD_TAG
 
 
 def call_header(prefix: bytes, call_id: int, size: int) -> bytes:
-    """Writes what stands before the ``size`` bytes of a call's payload."""
+    """Returns the header of a call whose payload has ``size`` bytes."""
     number = varint(call_id)
     length = _LENGTHS[size] if size < _SHORT else varint(size)
     call_size = len(prefix) + len(length) + size
@@ -90,5 +89,5 @@ def call_header(prefix: bytes, call_id: int, size: int) -> bytes:
 
 
 def shortened(prefix: bytes, timeout_ms: int) -> bytes:
-    """Gives a call's prefix another time-out; of a field that comes twice, the last counts."""
+    """Returns a call's prefix with another timeout; if a field comes twice, the last one counts."""
     return b"".join((prefix.removesuffix(_PAYLOAD_TAG), _TIMEOUT_TAG, varint(timeout_ms), _PAYLOAD_TAG))

@@ -1,4 +1,4 @@
-"""What happened on a link: what ``Link.receive`` makes of the frames that came."""
+"""The events that ``Link.receive`` returns."""
 
 from typing import Any, NamedTuple
 
@@ -7,25 +7,25 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkHello, LinkSt
 
 
 class HelloReceived(NamedTuple):
-    """The peer said who it is; the first event of a link."""
+    """The peer's hello; the first event of a link."""
 
     hello: LinkHello
 
 
 class CallReceived(NamedTuple):
-    """The peer calls."""
+    """The peer made a call."""
 
     call: IncomingCall
 
 
 class Cancelled(NamedTuple):
-    """The peer wants one of its calls no more; it waits for the call's end."""
+    """The peer cancelled one of its calls; it waits for the call's end."""
 
     call: IncomingCall
     reason: str
 
 
-# Of the answers, ``call`` is the OutgoingCall that was given.
+# In the events below, ``call`` is the OutgoingCall that was sent.
 
 
 class Replied(NamedTuple):
@@ -36,21 +36,21 @@ class Replied(NamedTuple):
 
 
 class MessageReceived(NamedTuple):
-    """A message of a stream came; ``Link.grant`` takes its size once it was used."""
+    """A message of a stream; pass its size to ``Link.grant`` once it was consumed."""
 
     call: Any
     payload: bytes
 
 
 class Ended(NamedTuple):
-    """A call ended: a stream as its status says, a unary call with an error."""
+    """A call ended: a stream with its status, a unary call with an error."""
 
     call: Any
     status: LinkStatus
 
 
 class EventReceived(NamedTuple):
-    """The peer told something of a call on its way."""
+    """The peer sent an event of an open call."""
 
     call: Any
     event: LinkEvent

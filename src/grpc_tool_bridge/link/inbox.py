@@ -1,6 +1,6 @@
-"""What a link holds of its peer: requests that wait for their answers, and payloads of which only pieces have come.
+"""What a link holds for its peer: unanswered requests, and payloads of which only pieces have been received.
 
-All of it is bounded, and charged to a budget where there is one.
+All of it is bounded, and charged to the budget if there is one.
 """
 
 import sys
@@ -16,43 +16,43 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent
 from grpc_tool_bridge.rpc.budgets import Budget, Lease
 from grpc_tool_bridge.rpc.context import RequestContext
 
-# Requests that wait for their answers; a peer that sends more is told to wait.
+# Of unanswered requests; further calls are refused.
 MAX_INCOMING_BYTES = 256 * 1024 * 1024
 
-# Pieces of what is not whole yet, however small they are; each takes room of its own.
+# Pieces of incomplete payloads, of any size: each has an overhead.
 MAX_PIECES = 64 * 1024
 
-# Entries and characters of the metadata of one call.
+# Entries and characters of one call's metadata.
 MAX_CALL_METADATA = 64
 MAX_CALL_METADATA_CHARS = 8_192
 
-# Calls that are remembered because a belated envelope of theirs may still come.
+# Calls that are remembered because a late envelope may still come.
 MAX_REMEMBERED = 1_000
 
-# What a link and each call of its peer take by themselves: tasks, their stacks, what is known of them.
+# The overhead of a link and of each call of its peer: tasks, stacks, bookkeeping.
 LINK_BYTES = 64 * 1024
 CALL_BYTES = 4 * 1024
-# What a piece takes besides its bytes.
+# The overhead of a piece.
 PIECE_BYTES = 64
-# What a link holds is charged in steps of so much, so that a budget is not asked with each small frame.
+# The budget is charged in steps of this size, so not for each small frame.
 STEP_BYTES = 16 * 1024
 
 
 class IncomingCall(RequestContext):
-    """A call that the peer makes: the context of its request.
+    """A call of the peer, and the context of its request.
 
     Attributes:
         id: On its link.
-        method: As in the service, such as "ExecuteTool".
+        method: The name in the service, such as "ExecuteTool".
         payload: The serialized request.
-        timeout_ms: What is left of its time; 0: as the request says.
+        timeout_ms: The remaining time; 0: as the request says.
         metadata: By name.
-        cancelled: Whether the peer wants it no more.
-        answered: Whether its reply or its end was given.
+        cancelled: Whether the peer cancelled it.
+        answered: Whether its reply or end was sent.
         held: Bytes that it is counted with.
-        begun: Whether it is large and worked on.
-        task: For whoever runs it.
-        asker: As of ``RequestContext``.
+        begun: Whether it is a large request that is being processed.
+        task: The task that runs it.
+        asker: See ``RequestContext``.
     """
 
     asker: LinkAsker | None = None
@@ -75,28 +75,28 @@ class IncomingCall(RequestContext):
         self.metadata = metadata
         self._credit = credit
 
-    def told(self, event: LinkEvent) -> None:
-        """Takes what its caller tells on the way: answers."""
+    def on_event(self, event: LinkEvent) -> None:
+        """Called with each event of the caller: an answer to a question."""
         if self.asker is not None:
             self.asker.take(event.answer)
 
     def ask_nothing_more(self) -> None:
-        """Withdraws its questions: it is over, or its caller has gone."""
+        """Withdraws its questions: the call is over, or the caller has gone."""
         asker, self.asker = self.asker, None
         if asker is not None:
             asker.close()
 
     def header(self, size: int) -> bytes:
-        """As of ``Sending``."""
+        """See ``Sending``."""
         return payload_header(self._tag, self.id, size)
 
     def part_header(self, size: int) -> bytes:
-        """As of ``Sending``."""
+        """See ``Sending``."""
         return payload_header(PART_TAG, self.id, size)
 
 
 class Parts:
-    """The pieces of a payload that came so far."""
+    """The pieces of an incomplete payload."""
 
     __slots__ = ("pieces", "size")
 
@@ -106,10 +106,10 @@ class Parts:
 
 
 class RecentIds(OrderedDict[int, None]):
-    """The ids of the last calls of a kind."""
+    """The ids of recent calls."""
 
     def add(self, call_id: int) -> None:
-        """Remembers a call, and forgets the oldest of too many."""
+        """Adds a call, and evicts the oldest if there are too many."""
         self[call_id] = None
         if len(self) > MAX_REMEMBERED:
             self.popitem(last=False)
@@ -119,22 +119,22 @@ class Inbox:
     """The memory of one link.
 
     Args:
-        outbox: What waits to be sent, which counts as well.
-        max_bytes: Of requests that wait for their answers.
-        capacity: Calls of the peer at once; 0: as many as it likes.
+        outbox: What waits to be sent, which is counted as well.
+        max_bytes: Of unanswered requests.
+        capacity: Concurrent calls of the peer; 0: no limit.
         budget: Charged with all that the link holds; None: it is not counted.
 
     Attributes:
-        calls: Calls of the peer whose answers were not sent, by id.
-        bytes: Of requests that wait for their answers.
-        max_bytes, capacity: As given; no capacity is one that nothing reaches.
-        assembling: Pieces of calls that have not come whole, by id.
-        assembled: Bytes of all pieces, those of answers included.
+        calls: Unanswered calls of the peer, by id.
+        bytes: Of unanswered requests.
+        max_bytes, capacity: As given; ``sys.maxsize`` for no limit.
+        assembling: Pieces of incomplete calls, by id.
+        assembled: Bytes of all pieces, including those of answers.
         pieces: How many there are.
         cut: Calls that were refused while they came in pieces, and whose other pieces may still come.
         budget: As given; None once the link is over.
-        full: The budget that had no room for more, when it was looked at last.
-        last_id: Number of the peer's last call; its next one is even or odd as that is.
+        full: The budget that had no room at the last check.
+        last_id: Id of the peer's last call; all its ids are odd, or all are even.
     """
 
     last_id = 0
@@ -153,12 +153,12 @@ class Inbox:
         self._outbox = outbox
         self._lease = Lease(budget, "a link") if budget is not None else None
         self._charged = 0
-        # Large requests that are worked on.
+        # Large requests that are being processed.
         self._begun = 0
 
     @property
     def held_bytes(self) -> int:
-        """What the link holds: requests, answers, pieces of both, and what they take by themselves."""
+        """What the link holds: requests, answers, pieces of both, and their overhead."""
         outbox = self._outbox
         waiting = outbox.size + outbox.stalled + outbox.control_size
         own = LINK_BYTES + CALL_BYTES * len(self.calls) + PIECE_BYTES * self.pieces
@@ -176,32 +176,32 @@ class Inbox:
         self.full = self.budget.is_over()
 
     def release(self) -> None:
-        """Gives back what was charged: the link is over."""
+        """Releases what was charged: the link is over."""
         if self._lease is not None:
             self._lease.release()
             self._lease = self.budget = None
 
-    # ----------------------------------------------------------------------------------------------- numbers
+    # ----------------------------------------------------------------------------------------------- ids
 
     def check_new(self, call_id: int) -> None:
-        """Takes the number of a call that comes; raises ProtocolError where it is not its turn."""
+        """Checks and stores the id of a new call; raises ProtocolError if it is not the next one."""
         if call_id <= self.last_id or call_id % 2 != self.last_id % 2:
             raise ProtocolError(
-                f"a call came with the number {call_id}; its side's last one was {max(self.last_id, 0)}, "
+                f"a call came with the number {call_id}; the peer's last one was {max(self.last_id, 0)}, "
                 "and numbers rise by two"
             )
         self.last_id = call_id
 
     def check_old(self, call_id: int, what: str) -> None:
-        """Raises ProtocolError where the peer never made a call of this number."""
+        """Raises ProtocolError if the peer never made this call."""
         if not 0 < call_id <= self.last_id or call_id % 2 != self.last_id % 2:
             raise ProtocolError(f"a {what} came for the call {call_id}, which the peer never made")
 
     def asking_call(self, call_id: int) -> IncomingCall | None:
-        """Returns the call of the peer that an answer is for; None where it asks nothing, or is over.
+        """Returns the call of the peer that an answer is for; None if it asks nothing, or is over.
 
         Raises:
-            ProtocolError: The peer never made it.
+            ProtocolError: The peer never made this call.
         """
         call = self.calls.get(call_id)
         if call is None:
@@ -211,9 +211,9 @@ class Inbox:
     # ---------------------------------------------------------------------------------------------- requests
 
     def refusal(self, call: IncomingCall) -> ToolBridgeError | None:
-        """Tells why a call that has come, and is counted, cannot be taken; None where it can."""
+        """Returns why a call, which is counted already, is refused; None if it is accepted."""
         if len(self.calls) > self.capacity:
-            return _too_much(f"{self.capacity:,} calls at once")
+            return _too_much(f"{self.capacity:,} concurrent calls")
         if self.bytes > self.max_bytes:
             return _too_much(f"{self.max_bytes:,} bytes of requests at once")
         if call.metadata and not _is_short(call.metadata):
@@ -226,14 +226,14 @@ class Inbox:
         return None
 
     def refusal_for_room(self, call: IncomingCall) -> ToolBridgeError | None:
-        """Makes the error of a call for which the budget had no room; None where nothing is counted any more."""
+        """Returns the error for a call for which the budget has no room; None if the link is over."""
         budget = self.budget
         if budget is None:
             return None
         return budget.refusal(budget.is_full_for(call.held) or budget, call.held, f"the request of {call.method[:100]}")
 
-    def begin(self, call: IncomingCall) -> bool:
-        """Counts a large request as worked on, which takes its size once more; false where it has to wait for room."""
+    def reserve(self, call: IncomingCall) -> bool:
+        """Charges a large request once more, to process it; returns False if it has to wait for room."""
         budget = self.budget
         if budget is None or call.begun:
             return True
@@ -241,11 +241,11 @@ class Inbox:
         full = budget.is_full_for(call.held)
         if full is not None and (full is not budget or self._begun):
             return False
-        self.begin_anyway(call)
+        self.reserve_anyway(call)
         return True
 
-    def begin_anyway(self, call: IncomingCall) -> None:
-        """Counts it so where it may not wait: others would wait for it."""
+    def reserve_anyway(self, call: IncomingCall) -> None:
+        """Charges a request that must not wait, because others wait for it."""
         call.begun = True
         self._begun += 1
         self.bytes += call.held
@@ -253,7 +253,7 @@ class Inbox:
         self.settle()
 
     def drop(self, call: IncomingCall) -> None:
-        """Counts the request of a call no more: its answer is there."""
+        """Drops the request of a call that has its answer."""
         call.payload = b""
         self.bytes -= call.held
         call.held = 0
@@ -262,7 +262,7 @@ class Inbox:
             self._begun -= 1
 
     def check_room(self, payload: bytes, what: str) -> None:
-        """Raises ResourceExhaustedError where the budget has no room for what is to be sent."""
+        """Raises ResourceExhaustedError if the budget has no room for a payload to send."""
         budget = self.budget
         if budget is None:
             return
@@ -272,7 +272,7 @@ class Inbox:
             raise budget.refusal(full, len(payload), what)
 
     def _has_no_room_for(self, call: IncomingCall) -> bool:
-        # What is small is looked at with its frame, and what is large by itself.
+        # Small requests are charged with their frame, large ones one by one.
         if call.held > SMALL_BYTES:
             self.settle()
             return self.full is not None
@@ -281,10 +281,10 @@ class Inbox:
     # ------------------------------------------------------------------------------------------------ pieces
 
     def add_piece(self, parts: Parts, piece: bytes) -> None:
-        """Keeps a piece.
+        """Adds a piece.
 
         Raises:
-            ProtocolError: There are too many, or they are too large.
+            ProtocolError: There are too many pieces, or they are too large.
         """
         parts.pieces.append(piece)
         parts.size += len(piece)
@@ -296,20 +296,20 @@ class Inbox:
             raise ProtocolError(f"more than {MAX_PIECES:,} pieces came before they made a whole; send larger ones")
 
     def join(self, parts: Parts, last: bytes) -> bytes:
-        """Makes the payload of its pieces and its last one, and keeps them no more."""
+        """Returns the payload made of its pieces and the last one, and drops the pieces."""
         self.forget(parts)
         return b"".join((*parts.pieces, last))
 
     def forget(self, parts: Parts | None) -> None:
-        """Keeps them no more."""
+        """Drops the pieces of a payload."""
         if parts is not None:
             self.assembled -= parts.size
             self.pieces -= len(parts.pieces)
 
     def cut_off(self, call_id: int, size: int) -> ToolBridgeError | None:
-        """Refuses a call of which only pieces have come, where the budget has no room; ``size``: of the one at hand.
+        """Returns the error for an incomplete call if the budget has no room; ``size`` is that of the next piece.
 
-        Its other pieces are dropped as they come.
+        Its later pieces are dropped.
         """
         if self.full is None or self.budget is None:
             return None
@@ -326,7 +326,7 @@ def _too_much(limit: str) -> ResourceExhaustedError:
 
 
 def _is_short(metadata: Mapping[str, str]) -> bool:
-    """Tells whether the metadata of a call may be kept for as long as the call takes."""
+    """Returns whether the metadata of a call is within its bounds."""
     if len(metadata) > MAX_CALL_METADATA:
         return False
     return sum(len(key) + len(text) for key, text in metadata.items()) <= MAX_CALL_METADATA_CHARS

@@ -1,8 +1,8 @@
-"""Moves the frames of a link, and decides when they leave.
+"""Reads and writes the frames of a link, and decides when they are sent.
 
 Only the two tasks in here wait for the stream: cancelling a read or a write of a gRPC stream cancels the stream. A
-write may be begun elsewhere, but its end is the writer's to await. The reader never waits for the writer. Whatever was
-given to the link while a frame was on its way goes into the next one; no timer waits for a frame to fill.
+write may be started elsewhere, but only the writer awaits its end. The reader never waits for the writer. What is sent
+over the link while a frame is being written goes into the next one; no timer waits for a frame to fill.
 """
 
 import asyncio
@@ -16,32 +16,32 @@ from grpc_tool_bridge.link.events import CallReceived, Event
 from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.link.streams import FrameStream
 
-# After so many events, or so large a part of the calls that are open, the other tasks get a turn: the first answers go
-# out while the rest is worked on, and both ends are busy at once. A frame more costs as much as some ten calls.
+# After so many events, or so large a part of the open calls, other tasks get a turn: the first answers are sent while
+# the rest is processed, so that both ends work concurrently. An additional frame costs as much as some ten calls.
 SLICE_EVENTS = 64
 SLICE_PART = 8
-# They get one sooner where the events take long, such as calls that are refused with much to say.
+# They get one sooner if the events take long, such as calls that are refused with long errors.
 FRAME_SECONDS = 0.02
 
-# An envelope takes at least two bytes. Of larger frames so many are taken at a time, at some 3 µs each.
+# An envelope has at least two bytes. Larger frames are processed in parts of so many envelopes, at some 3 µs each.
 MANY_ENVELOPES = 4_096
 MANY_BYTES = 2 * MANY_ENVELOPES
 
 
-# gRPC says within some 20 µs that it took a frame; so many turns of the loop are shorter than to fall asleep before.
+# gRPC accepts a frame within some 20 µs; so many turns of the loop take less time than its sleep and wake-up.
 WRITE_TURNS = 2
 
 
 class FlushPolicy:
-    """Decides when frames leave; one for all links of an end.
+    """Decides when frames are sent; shared by all links of an end.
 
-    What is given to a link leaves in the event loop's next turn, with all that is given until then: the first call of
-    many, alone in a frame of its own, would come back alone, and so would all that follow it. Half the frames would
-    carry one call each.
+    A payload is sent in the event loop's next turn, with all that come until then: if the first of many calls had a
+    frame of its own, it would come back alone, and so would all that follow it. Half the frames would carry one call
+    each.
 
-    What is *alone*, so that nothing is on its way that it could wait for, leaves sooner: when the frame that is being
-    read has been read, which may bring more for the same link; where none is read, at once, unless the loop is about to
-    run something else.
+    A call that is *alone*, so that no answer is on its way that could bring others, is sent sooner: once the frame that
+    is being read is processed, which may bring more for the same link; if none is being read, immediately, unless the
+    loop is about to run something else.
     """
 
     __slots__ = ("_after_frame", "_reading")
@@ -51,22 +51,22 @@ class FlushPolicy:
         self._after_frame: list[LinkIO] = []
 
     def begin_reading(self) -> None:
-        """Takes note that the events of a frame are told."""
+        """Notes that the events of a frame are being processed."""
         self._reading = True
 
     def end_reading(self) -> None:
-        """Sends what was alone: they have been told, or others get their turn before the rest."""
+        """Sends what was alone: the events are processed, or other tasks get a turn before the rest."""
         self._reading = False
         while self._after_frame:
             self._after_frame.pop().flush()
 
     def schedule_alone(self, io: "LinkIO") -> None:
-        """Sends what a link was given as soon as nothing can come that would go with it."""
+        """Flushes a link as soon as nothing more can come for the same frame."""
         if self._reading:
             self._after_frame.append(io)
             return
         loop = asyncio.get_running_loop()
-        # An asyncio loop keeps here what it is about to run; any other loop is taken for busy.
+        # The callbacks that an asyncio loop is about to run; any other loop is assumed to be busy.
         if getattr(loop, "_ready", True):
             loop.call_soon(io.flush)
         else:
@@ -81,8 +81,8 @@ class LinkIO:
         stream: Where the frames go.
         on_event: Called with each event, in order; it must not block.
         on_writable: Called after each frame that was read or written: the link may take what waits.
-        write_timeout: Seconds that a frame waits for a peer that does not read; then the link is over.
-        policy: When frames leave; shared by the links of one end.
+        write_timeout: Seconds that a frame waits for a peer that does not read; then the link ends.
+        policy: When frames are sent; shared by the links of one end.
     """
 
     def __init__(
@@ -102,9 +102,9 @@ class LinkIO:
         self._write_timeout = write_timeout
         self._policy = policy or FlushPolicy()
         self._sleeper: asyncio.Future[None] | None = None
-        # Begun by ``flush``; the writer waits for its end.
+        # Started by ``flush``; the writer awaits its end.
         self._begun: Write | None = None
-        # When the write that is awaited began, and what looks after it: one timer now and then, not one for each.
+        # When the current write began, and the timer that checks it: not a timer for each write.
         self._writing_since: float | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._finishing = self._aborting = False
@@ -112,13 +112,13 @@ class LinkIO:
         self._reader: asyncio.Task[None] | None = None
 
     def flush(self) -> None:
-        """Sends what the link was given at once, unless a frame is on its way; then it goes into the next one."""
+        """Sends immediately what waits, unless a frame is being written; then it goes into the next one."""
         if self._sleeper is not None and not self._sleeper.done() and self.link.has_output:
             self._begun = Write(self._stream.write(self.link.next_frame()))
             self._sleeper.set_result(None)
 
     def schedule_flush(self, *, alone: bool = False) -> None:
-        """Sends what the link was given in time, as ``FlushPolicy`` says."""
+        """Sends what waits when ``FlushPolicy`` says."""
         if alone:
             self._policy.schedule_alone(self)
         elif self._sleeper is not None and not self._sleeper.done():
@@ -136,12 +136,12 @@ class LinkIO:
             self._reader.cancel()
 
     async def run(self) -> None:
-        """Reads and writes until the peer sends no more, ``abort``, or ``finish`` was called and everything was sent.
+        """Reads and writes until the peer ends the stream, ``abort``, or ``finish`` was called and everything was sent.
 
         Raises:
             ProtocolError: The peer broke the protocol.
             DeadlineExceededError: The peer does not read.
-            Exception: As of the stream.
+            Exception: An error of the stream.
         """
         loop = asyncio.get_running_loop()
         self._reader = loop.create_task(self._read(), name="link reader")
@@ -187,7 +187,7 @@ class LinkIO:
             link.settle()
 
     async def _read_in_parts(self, frame: bytes) -> None:
-        """Takes a frame that may have so many envelopes that others would have to wait."""
+        """Processes a frame that may have so many envelopes that other tasks would have to wait."""
         for part in split_frame(frame, MANY_ENVELOPES):
             await self._take(part)
             if len(part) < len(frame):
@@ -208,7 +208,7 @@ class LinkIO:
                     try:
                         await turns.give()
                     except asyncio.CancelledError:
-                        # The link does not know these calls any more: who waits for them would never be told.
+                        # The link has forgotten these calls: their callers would wait for ever.
                         for rest in events[number:]:
                             if not isinstance(rest, CallReceived):
                                 on_event(rest)
@@ -229,7 +229,7 @@ class LinkIO:
                 try:
                     await write.wait(WRITE_TURNS)
                 except BaseException as error:
-                    # The stream's own frames hold what they belong to.
+                    # The stack frames of the traceback keep the stream alive.
                     error.__traceback__ = None
                     raise
                 self._writing_since = None
@@ -241,7 +241,7 @@ class LinkIO:
             await self._sleeper
 
     def _look_at_write(self) -> None:
-        """Ends the link of a peer that has taken nothing for too long."""
+        """Ends the link if the current write takes longer than ``write_timeout``."""
         self._watch = None
         if self._writing_since is None:
             return

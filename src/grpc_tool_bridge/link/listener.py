@@ -1,7 +1,7 @@
 """The hub's end of its links.
 
-Of a peer that says no hello, and of one that reads nothing, this end decides that its link is over (``hello_timeout``,
-``stream_timeout``). The deadline of a call is the business of whoever runs it.
+It ends the link of a peer that sends no hello (``hello_timeout``) or does not read (``stream_timeout``). It does not
+enforce the deadlines of calls: whatever executes a call does.
 """
 
 import asyncio
@@ -37,18 +37,18 @@ from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.methods import ORIGIN_KEY
 from grpc_tool_bridge.rpc.peers import Peer, Peers, peers_of
-from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER, SessionFacts, fact_metadata
+from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER, SessionDefaults, defaults_metadata
 
-# A link that opened more sessions forgets those that have ended, whenever they have doubled.
+# If a link has opened more sessions, those that have ended are dropped each time their number has doubled.
 MIN_PRUNED = 100
 
-# Of the number of a call, in a text.
+# Digits of a call's number in metadata.
 MAX_DIGITS = 20
 
-# Of what a peer calls itself, in the log.
+# Of a peer's name in the log.
 MAX_PEER_CHARS = 100
 
-# Of the links that have not said hello, so large a part may be one connection's.
+# One connection may have this part, one in four, of the links without a hello.
 PENDING_PART = 4
 
 _log = logging.getLogger(__name__)
@@ -59,27 +59,27 @@ class SessionHold(Protocol):
 
     @property
     def is_needed(self) -> bool:
-        """Whether the session is still there."""
+        """Whether the session still exists."""
 
     def release(self) -> None:
-        """Ends it."""
+        """Releases the hold."""
 
 
 class Workers(Protocol):
-    """The workers of a hub, as far as links tell of them."""
+    """The workers of a hub, as links see them."""
 
     def on_pong(self, link: Any) -> None:
-        """Notes a sign of life of a worker."""
+        """Notes that a worker has answered a ping."""
 
     def on_drain(self, link: Any) -> None:
-        """Takes note that a peer drains."""
+        """Notes that a peer drains."""
 
     def on_disconnect(self, link: Any, why: str) -> None:
-        """Takes note that a link has ended."""
+        """Notes that a link has ended."""
 
 
-class LinkedHub(SessionFacts, Protocol):
-    """A hub, as far as links need more of it than its methods."""
+class LinkedHub(SessionDefaults, Protocol):
+    """What links need of a hub besides its methods."""
 
     @property
     def workers(self) -> Workers:
@@ -90,12 +90,12 @@ class LinkedHub(SessionFacts, Protocol):
 
 
 class LinkServer:
-    """Serves links for one hub.
+    """Serves the links of one hub.
 
     Args:
-        hub: What is served: an object with some of the methods; the others answer UNIMPLEMENTED.
+        hub: An object with some of the methods; the others answer UNIMPLEMENTED.
         settings: Limits.
-        peers: The connections that the links belong to; None: all links are one's, with a budget of its own.
+        peers: The connections that the links belong to; None: all links belong to one, with a budget of its own.
     """
 
     def __init__(self, hub: LinkedHub, settings: Settings, peers: Peers | None = None) -> None:
@@ -103,29 +103,29 @@ class LinkServer:
         self._settings = settings
         memory = Budget(settings.max_hub_bytes, owner="the hub", setting="max_hub_bytes")
         self._peers = peers_of(memory, settings) if peers is None else peers
-        # Links whose peers have not said hello, the oldest first.
+        # Links whose peers have sent no hello, the oldest first.
         self._pending: dict[AcceptedLink, Peer] = {}
         self._methods = served_methods(hub)
         self._links: set[AcceptedLink] = set()
         self._draining = False
-        # The frame that brings a call may be what a call to a worker waits for.
+        # Shared: a frame of a client may bring calls for the link of a worker.
         self._policy = FlushPolicy()
         self._none_left = asyncio.Event()
-        # A peer can cause its lines as often as it likes.
+        # A peer could flood the log otherwise.
         self._throttled = ThrottledLog(_log)
 
     def __len__(self) -> int:
         return len(self._links)
 
     async def serve(self, stream: FrameStream, principal: Principal | None = None) -> None:
-        """Serves one link until its peer has gone.
+        """Serves one link until its peer disconnects.
 
         Args:
-            stream: Where its frames come.
-            principal: Who the peer is; None: nobody was asked to say who they are.
+            stream: The stream of its frames.
+            principal: Who the peer is; None: the hub does not authenticate.
 
         Raises:
-            ToolBridgeError: What the peer is to be told of its end.
+            ToolBridgeError: Why the link ended, for the peer.
         """
         if self._draining:
             raise _going()
@@ -149,7 +149,7 @@ class LinkServer:
         peer.pending_links += 1
         seconds = self._settings.hello_timeout
         late = f"its peer said no hello within {seconds:g} s (hello_timeout)"
-        timer = asyncio.get_running_loop().call_later(seconds, link.end_unheard, late)
+        timer = asyncio.get_running_loop().call_later(seconds, link.end_without_hello, late)
         link.on_greeted = partial(self._greeted, link, peer, timer)
         try:
             await link.run()
@@ -171,15 +171,15 @@ class LinkServer:
             )
 
     def _end_oldest_pending(self, peer: Peer) -> None:
-        """Makes room for a link that has yet to greet: who means to greet does so before others push it out."""
+        """Makes room for a link without a hello: a genuine peer sends one before others push its link out."""
         most = self._settings.max_pending_links
         of_one = max(1, most // PENDING_PART)
         if peer.pending_links >= of_one:
             oldest = next(link for link, other in self._pending.items() if other is peer)
-            oldest.end_unheard(f"{of_one} links of its connection have not said hello (max_pending_links)")
+            oldest.end_without_hello(f"{of_one} links of its connection have not said hello (max_pending_links)")
         elif len(self._pending) >= most:
             oldest = next(iter(self._pending))
-            oldest.end_unheard(f"{most} links have not said hello (max_pending_links)")
+            oldest.end_without_hello(f"{most} links have not said hello (max_pending_links)")
 
     def _greeted(self, link: "AcceptedLink", peer: Peer, timer: asyncio.TimerHandle) -> None:
         timer.cancel()
@@ -187,13 +187,13 @@ class LinkServer:
         peer.pending_links -= 1
 
     def drain(self, grace: float) -> None:
-        """Refuses new links, and tells the peers of the others to make no new calls; ``grace`` in seconds."""
+        """Refuses new links, and tells all peers to make no new calls; ``grace`` in seconds."""
         self._draining = True
         for link in list(self._links):
             link.drain(grace)
 
     async def close(self, grace: float) -> None:
-        """Ends every link once what waits in it was sent, at most after ``grace`` seconds."""
+        """Ends every link once everything was sent, after at most ``grace`` seconds."""
         if not self._links:
             return
         self._none_left.clear()
@@ -208,18 +208,18 @@ def _going() -> UnavailableError:
 
 
 class AcceptedLink(LinkConnection):
-    """A link that a peer has dialled: runs what it calls and, of a worker, calls its tools.
+    """The hub's end of a link: serves the peer's calls and, if the peer is a worker, calls its tools.
 
     Args:
         hub: What is served.
         methods: Its methods.
         settings: Limits.
         stream: Where the frames go.
-        policy: When frames leave.
+        policy: When frames are sent.
         budget: Charged with what it holds.
 
     Attributes:
-        on_greeted: Called once with the peer's hello, or with the end of the link where none came.
+        on_greeted: Called once: with the peer's hello, or when the link ends without one.
     """
 
     names_calls = False
@@ -236,7 +236,7 @@ class AcceptedLink(LinkConnection):
         hello = LinkHello(peer="hub", capacity=settings.max_link_calls)
         most = settings.max_link_bytes
         super().__init__(
-            Link(dialler=False, hello=hello, max_incoming_bytes=most, max_answer_bytes=most, budget=budget),
+            Link(dialer=False, hello=hello, max_incoming_bytes=most, max_answer_bytes=most, budget=budget),
             stream,
             methods=methods,
             who="this hub",
@@ -249,18 +249,18 @@ class AcceptedLink(LinkConnection):
         self._workers = hub.workers
         self._sessions: dict[str, SessionHold] = {}
         self._prune_at = MIN_PRUNED
-        self._unheard = ""
+        self._no_hello = ""
 
     @property
     def peer(self) -> str:
-        """What the peer calls itself, for the log."""
+        """The peer's name from its hello, for the log."""
         return self._link.peer.peer[:MAX_PEER_CHARS] if self._link.peer is not None else "an unknown peer"
 
     async def run(self) -> None:
         """Serves until the link ends.
 
         Raises:
-            ToolBridgeError: What the peer is to be told of its end.
+            ToolBridgeError: Why the link ended, for the peer.
         """
         why = "its link was lost"
         try:
@@ -276,36 +276,36 @@ class AcceptedLink(LinkConnection):
             finally:
                 in_slices(lambda hold: hold.release(), list(self._sessions.values()))
                 self._stream.close()
-        if self._unheard:
-            raise DeadlineExceededError(f"the link was ended: {self._unheard}")
+        if self._no_hello:
+            raise DeadlineExceededError(f"the link was ended: {self._no_hello}")
 
-    def end_unheard(self, why: str) -> None:
-        """Ends the link of a peer that has not said who it is."""
-        self._unheard = why
+    def end_without_hello(self, why: str) -> None:
+        """Ends the link of a peer that has sent no hello."""
+        self._no_hello = why
         self.on_hello()
         self.abort(why)
 
     def release(self) -> None:
-        """Answers a peer that drains: no call of it is left, and none will come."""
+        """Tells a peer that drains that it has no open calls and gets no new ones."""
         self.drain(0)
 
     def on_hello(self) -> None:
-        """Says once that the peer has greeted, or has gone."""
+        """Calls ``on_greeted`` once: the peer has sent its hello, or has disconnected."""
         self.peer_answers = ASK_FEATURE in self.features
         on_greeted, self.on_greeted = self.on_greeted, None
         if on_greeted is not None:
             on_greeted()
 
     def on_pong(self) -> None:
-        """As of ``Workers``."""
+        """See ``Workers``."""
         self._workers.on_pong(self)
 
     def on_drain(self) -> None:
-        """As of ``Workers``."""
+        """See ``Workers``."""
         self._workers.on_drain(self)
 
     def parent_of(self, call: IncomingCall) -> Any:
-        """Returns the call of the hub whose tool makes this one; None for a call from outside."""
+        """Returns the hub's call whose tool made this one; None for a call from outside."""
         number = call.metadata.get(ORIGIN_KEY)
         if number is None:
             return None
@@ -316,19 +316,19 @@ class AcceptedLink(LinkConnection):
         return made_for.owner
 
     def asker_of(self, call: IncomingCall) -> LinkAsker | None:
-        """Makes what asks the peer; None where its hello did not say that it can answer."""
+        """Returns the asker for a call; None if the peer's hello does not say that it can answer."""
         return super().asker_of(call) if self.peer_answers else None
 
     def on_session(self, call: IncomingCall, response: Any) -> None:
-        """Binds a session to the link, and tells what plain RPC tells in the trailing metadata."""
+        """Binds a session to the link, and sends the session defaults, which a plain RPC has in trailing metadata."""
         if not response.success:
             return
         session_id = response.session_id
-        fields = dict(fact_metadata(self._hub, session_id))
+        fields = dict(defaults_metadata(self._hub, session_id))
         self._link.tell(call, LinkEvent(log=LogRecord(level="debug", logger=METADATA_LOGGER, fields=fields)))
         hold = self._sessions.pop(session_id, None)
         if hold is not None:
-            # It may be of another session of the same name.
+            # It may belong to an earlier session with the same id.
             hold.release()
         self._sessions[session_id] = self._hub.hold_session(session_id)
         if len(self._sessions) > self._prune_at:

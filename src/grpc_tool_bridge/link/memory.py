@@ -1,4 +1,4 @@
-"""A link within one process: the same frames, with no socket between."""
+"""A link within one process: the same frames, without a socket."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ from grpc_tool_bridge.errors import InternalError, ToolBridgeError
 from grpc_tool_bridge.link.status import Code, link_error
 from grpc_tool_bridge.link.streams import Dialable, FrameStream
 
-# Frames in one direction that wait to be read; more hold up who writes.
+# Frames in one direction that wait to be read; then the writer waits.
 MAX_FRAMES = 16
 
 # Serves the accepted end, as ``LinkServer.serve`` does.
@@ -20,7 +20,7 @@ class MemoryConnection:
     """The endpoint of a hub in the same process.
 
     Args:
-        serve: Serves a link for the hub.
+        serve: Serves one link of the hub.
     """
 
     address = where = "this process"
@@ -29,7 +29,7 @@ class MemoryConnection:
         self._serve = serve
 
     def open(self) -> "_MemoryWay":
-        """As of an ``Endpoint``."""
+        """See ``Endpoint``."""
         return _MemoryWay(self._serve)
 
 
@@ -65,21 +65,21 @@ class _AcceptedStream(FrameStream):
 
 
 class _DialledStream(FrameStream):
-    """The dialler's end of a stream; the hub's end runs in a task beside it."""
+    """The dialer's end of a stream; the hub's end runs in a task beside it."""
 
     peer = "this process"
     read: Any
     write: Any
 
     def __init__(self, serve: Serve, tasks: TaskSet) -> None:
-        self._to_hub, self._to_dialler = _Frames(), _Frames()
+        self._to_hub, self._to_dialer = _Frames(), _Frames()
         self._error: ToolBridgeError | None = None
         self._serving = tasks.spawn(self._serve(serve), "link of this process")
-        self.read, self.write = self._to_dialler.read, self._to_hub.write
+        self.read, self.write = self._to_dialer.read, self._to_hub.write
 
     async def _serve(self, serve: Serve) -> None:
         try:
-            await serve(_AcceptedStream(self._to_hub, self._to_dialler))
+            await serve(_AcceptedStream(self._to_hub, self._to_dialer))
         except ToolBridgeError as error:
             self._error = error
         except Exception:  # noqa: BLE001 - every failure ends the stream
@@ -88,7 +88,7 @@ class _DialledStream(FrameStream):
             self._error = link_error(Code.CANCELLED, "the link was cancelled")
             raise
         finally:
-            self._to_dialler.close()
+            self._to_dialer.close()
             self._to_hub.close()
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ class _Frames:
     async def read(self) -> bytes | None:
         frame = await self._waiting.get()
         if frame is None:
-            # For whoever reads on.
+            # For the next read.
             self._waiting.put_nowait(None)
         else:
             self._room.release()
@@ -127,5 +127,5 @@ class _Frames:
     def close(self) -> None:
         self._closed = True
         self._waiting.put_nowait(None)
-        # Who waits for room learns of it.
+        # Wakes a writer that waits for room.
         self._room.release()

@@ -1,8 +1,7 @@
-"""What waits to be sent over a link, and the order in which it goes out.
+"""What waits to be sent over a link, and in which order it is sent.
 
-Control envelopes go first. Then come small payloads, in the order in which they were given. What is large or belongs to
-a stream waits in a lane of its call; the lanes take turns of one fragment each, so that none holds up another for
-longer than that.
+Control envelopes go first, then small payloads in their order. Large payloads and those of streams wait in a lane of
+their call; the lanes take turns of one fragment each, so that none delays another for longer than that.
 """
 
 import itertools
@@ -13,37 +12,37 @@ from typing import Any, Protocol
 from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError
 from grpc_tool_bridge.link.envelopes import PART_TAG, call_header, payload_header
 
-# A payload of a unary call up to this size goes out whole, in its turn among the others.
+# A payload of a unary call up to this size is sent whole, in order.
 SMALL_BYTES = 16 * 1024
-# A larger payload goes out in pieces of this size: a chunk of 64 KiB and what is wrapped around it in one.
+# A larger payload is sent in pieces of this size, which fits a chunk of 64 KiB with its wrapping.
 FRAGMENT_BYTES = 128 * 1024
-# A frame is closed once it has so much; the last turn may take it past that by two fragments.
+# A frame is complete at this size; the last turn may exceed it by two fragments.
 FRAME_BYTES = 256 * 1024
-# Of a stream, payloads beyond so many bytes that wait hold up whoever makes them.
+# If more bytes of a stream wait, its producer waits.
 LANE_BYTES = 256 * 1024
-# Past so many bytes of streams whose readers stall, each stream has room for one message only.
+# If more bytes wait for streams whose readers stall, each stream has room for one message only.
 STALLED_BYTES = 64 * 1024 * 1024
-# What a caller takes of a stream before it grants more, where it says nothing else.
+# How much of a stream the peer may send before more is granted, by default.
 INITIAL_CREDIT = 1024 * 1024
-# Of payloads of which the peer has some pieces, but not all.
+# Of incomplete payloads at the peer.
 REASSEMBLY_BYTES = 64 * 1024 * 1024
 
 
 class Sending(Protocol):
-    """What has a payload to send: a call that begins, or an answer."""
+    """What has a payload to send: a call or an answer."""
 
     def header(self, size: int) -> bytes:
-        """Writes what stands before a payload, or before the last ``size`` bytes of one that went out in pieces."""
+        """Returns the header of a payload, or of its last piece of ``size`` bytes."""
 
     def part_header(self, size: int) -> bytes:
-        """Writes what stands before a piece that is not the last."""
+        """Returns the header of a piece that is not the last."""
 
 
 class Lane:
     """Payloads of one call, in order.
 
     Args:
-        credit: Bytes that the peer takes of a stream; None: of what is no stream it takes all.
+        credit: Bytes of a stream that the peer has granted; None: not a stream, so no limit.
 
     Attributes:
         size: Bytes that wait here.
@@ -57,13 +56,13 @@ class Lane:
         # Whether the lane is among those that take turns.
         self.listed = False
         self.dropped = False
-        # Bytes that the peer has to keep room for: the payload in front, where some of it was sent.
+        # Size of the payload in front if some of it was sent: the peer has to keep room for it.
         self.begun = 0
-        # Control that goes out once the lane is empty.
+        # Control that is sent once the lane is empty.
         self.last: bytes | None = None
-        # Called when something was sent of what waits here.
+        # Called when some of the lane was sent.
         self.on_room: Callable[[], None] | None = None
-        # Called when the lane has nothing more to send; set once nothing more will come.
+        # Called when the lane is empty; set once nothing more will be added.
         self.on_empty: Callable[[], None] | None = None
         self._queue: deque[tuple[Sending, bytes]] = deque()
         self._offset = 0
@@ -74,7 +73,7 @@ class Lane:
         self.size += len(payload)
 
     def ready(self) -> bool:
-        """Tells whether something may go out now."""
+        """Returns whether something may be sent now."""
         if self._offset:
             return True
         if self._queue:
@@ -82,7 +81,7 @@ class Lane:
         return self.last is not None
 
     def is_empty(self) -> bool:
-        """Tells whether nothing waits here."""
+        """Returns whether nothing waits here."""
         return not self._queue and self.last is None
 
     def unsent(self) -> Iterator[tuple[Sending, bytes]]:
@@ -90,14 +89,14 @@ class Lane:
         yield from itertools.islice(self._queue, bool(self._offset), None)
 
     def next_size(self) -> int:
-        """Returns the size of the payload that goes next, if it needs pieces and none was sent; else 0."""
+        """Returns the size of the next payload if it needs pieces and none was sent; else 0."""
         if self._offset or not self._queue:
             return 0
         size = len(self._queue[0][1])
         return size if size > FRAGMENT_BYTES else 0
 
     def take_turn(self, pieces: list[bytes | memoryview]) -> int:
-        """Moves about a fragment of what waits to ``pieces``; returns the bytes, with those of headers."""
+        """Moves about one fragment to ``pieces``; returns its bytes, including headers."""
         sent = 0
         while sent < FRAGMENT_BYTES and self.ready():
             if not self._queue:
@@ -110,7 +109,7 @@ class Lane:
             left = size - self._offset
             if not self._offset:
                 if sent and size > FRAGMENT_BYTES:
-                    # Whether it may begin is asked before a turn.
+                    # Whether it may begin is checked before each turn.
                     break
                 if self.credit is not None:
                     self.credit -= size
@@ -132,26 +131,26 @@ class Lane:
 
 
 class OutgoingCall:
-    """A call that this end makes. Whoever waits for its answer derives from it.
+    """A call that this end makes; base class of the calls that can be awaited.
 
     Args:
-        prefix: What ``call_prefix`` made of its method.
+        prefix: Its method, written by ``call_prefix``.
 
     Attributes:
         id: On its link; 0 until it is sent.
         streaming: Whether the answer is a stream.
         window: Bytes of a stream that the peer may send ahead.
-        given_up: Whether this end wants it no more.
-        can_answer: Whether its tool may ask, where not every call of the link may be asked.
+        given_up: Whether this end has cancelled it.
+        can_answer: Whether its tool may ask, on a link that cannot answer for all its calls.
     """
 
-    # A call that goes its usual way never sets most of these; as defaults they cost it nothing.
+    # Most calls never set most of these; class attributes cost them nothing.
     id = 0
     streaming = False
     given_up = False
     can_answer = False
     window = INITIAL_CREDIT
-    # The Link that it was given to, and the Parts of its answer that came.
+    # The Link that sends it, and the Parts of its incomplete answer.
     _link: Any = None
     _lane: Lane | None = None
     _parts: Any = None
@@ -162,31 +161,31 @@ class OutgoingCall:
         self.prefix = prefix
 
     def open_window(self, window: int) -> None:
-        """Makes it a stream of which the peer may send so many bytes ahead; as ``initial_credit`` says."""
+        """Makes it a stream of which the peer may send ``window`` bytes ahead; 0: INITIAL_CREDIT."""
         self.streaming = True
         self.window = self._credit = window or INITIAL_CREDIT
 
     def header(self, size: int) -> bytes:
-        """As of ``Sending``."""
-        return call_header(self.prefix, self.id or self._begin(), size)
+        """See ``Sending``."""
+        return call_header(self.prefix, self.id or self._assign_id(), size)
 
     def part_header(self, size: int) -> bytes:
-        """As of ``Sending``."""
-        return payload_header(PART_TAG, self.id or self._begin(), size)
+        """See ``Sending``."""
+        return payload_header(PART_TAG, self.id or self._assign_id(), size)
 
     def check_credit(self) -> None:
-        """Raises ProtocolError where the peer has sent all of a stream that it was granted."""
+        """Raises ProtocolError if the peer has used up the stream's credit."""
         if self._credit <= 0:
             raise ProtocolError(f"the peer sent more of the stream {self.id} than it was granted")
 
-    def _begin(self) -> int:
-        # Only now, so that ids rise in the order in which they are sent: a large call may be overtaken by a small one.
+    def _assign_id(self) -> int:
+        # Not earlier: ids rise in the order of sending, and a small call may overtake a large one.
         number: int = self._link.issue(self)
         return number
 
 
 def check_size(what: str, payload: bytes) -> None:
-    """Raises MessageTooLargeError where a payload is over what a link carries."""
+    """Raises MessageTooLargeError if a payload is larger than a link can carry."""
     if len(payload) > REASSEMBLY_BYTES:
         raise MessageTooLargeError.of(what, len(payload), REASSEMBLY_BYTES)
 
@@ -195,7 +194,7 @@ class Outbox:
     """Everything that waits for the next frames.
 
     Attributes:
-        size: Bytes of payload that may go out.
+        size: Bytes of payload that may be sent.
         stalled: Bytes of streams that wait for credit.
         control_size: Bytes of control that wait.
     """
@@ -208,7 +207,7 @@ class Outbox:
         self._small: deque[tuple[Sending, bytes]] = deque()
         self._lanes: deque[Lane] = deque()
         self._begun = 0
-        # The lane whose payload the peer has no room for yet: none that is in pieces may begin before it.
+        # The lane whose payload the peer has no room for yet: no other payload in pieces may begin before it.
         self._next: Lane | None = None
 
     def __bool__(self) -> bool:
@@ -220,12 +219,12 @@ class Outbox:
         self.control_size += len(envelope)
 
     def add_small(self, sending: Sending, payload: bytes) -> None:
-        """Adds a payload that goes out whole."""
+        """Adds a payload that is sent whole."""
         self._small.append((sending, payload))
         self.size += len(payload)
 
     def remove_small(self, sending: Sending) -> bool:
-        """Takes back what has not been sent; tells whether it was there."""
+        """Removes an unsent payload; returns whether there was one."""
         for entry in self._small:
             if entry[0] is sending:
                 self._small.remove(entry)
@@ -243,7 +242,7 @@ class Outbox:
             self.schedule(lane)
 
     def schedule(self, lane: Lane) -> None:
-        """Gives a lane its turns, where it has something that may go out."""
+        """Lets a lane take turns if it has something that may be sent."""
         if not lane.listed and not lane.dropped and lane.ready():
             lane.listed = True
             self._lanes.append(lane)
@@ -251,13 +250,13 @@ class Outbox:
             self.size += lane.size
 
     def has_room(self, lane: Lane) -> bool:
-        """Tells whether a stream may have another message."""
+        """Returns whether a stream may have another message."""
         if lane.dropped or not lane.size:
             return True
         return lane.size < LANE_BYTES and self.stalled < STALLED_BYTES
 
     def drop(self, lane: Lane) -> None:
-        """Forgets what waits in a lane."""
+        """Drops what waits in a lane."""
         if lane.dropped:
             return
         lane.dropped = True
@@ -272,13 +271,13 @@ class Outbox:
             self.stalled -= lane.size
 
     def unsent(self) -> Iterator[tuple[Sending, bytes]]:
-        """Yields what waits and of which nothing was sent."""
+        """Yields the payloads of which nothing was sent."""
         yield from self._small
         for lane in self._lanes:
             yield from lane.unsent()
 
     def next_frame(self) -> bytes:
-        """Takes the next frame; there is one where the outbox is true."""
+        """Removes and returns the next frame; the outbox must not be empty."""
         pieces: list[bytes | memoryview] = []
         size = 0
         control = self._control
@@ -288,7 +287,7 @@ class Outbox:
             size += len(envelope)
         self.control_size -= size
         if control:
-            # What is told of a call comes before its answer, and a cancel before what takes the place of the call.
+            # A call's events come before its answer, and a cancel before the call that takes its place.
             return b"".join(pieces)
         small = self._small
         taken = 0
@@ -301,12 +300,12 @@ class Outbox:
             taken += len(payload)
         self.size -= taken
         size += taken
-        # However many payloads are ahead of them, the lanes get a turn in each frame.
+        # The lanes get a turn in each frame, however many payloads are ahead of them.
         for turn in range(len(self._lanes)):
             if turn and size >= FRAME_BYTES:
                 break
             size += self._turn(pieces)
-        # Streams fill what is left; a large payload of a unary call does not, since small calls wait for that.
+        # Streams fill the rest; a large payload of a unary call does not, since it would delay small calls.
         while size < FRAME_BYTES and self._lanes and self._lanes[0].credit is not None:
             sent = self._turn(pieces)
             if not sent:

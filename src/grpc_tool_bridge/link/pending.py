@@ -13,15 +13,15 @@ from grpc_tool_bridge.link.calls import LinkCall
 class _Entry(NamedTuple):
     payload: bytes
     timer: asyncio.TimerHandle
-    # On the monotonic clock; None where the call's time is not part of it.
+    # On the monotonic clock; None if the wait does not count towards the call's timeout.
     deadline: float | None
 
 
 class PendingCalls:
-    """Calls in the order in which they came, each with the time that it may wait.
+    """Pending calls in order, each with a timeout.
 
     Args:
-        error: Makes the error of a call that waited so many seconds in vain.
+        error: Returns the error of a call that has waited for so many seconds.
     """
 
     enforces_timeouts = False
@@ -40,14 +40,14 @@ class PendingCalls:
             call: The call.
             payload: Its request.
             seconds: How long it may wait.
-            counts: Whether the wait counts on the time that the call has.
+            counts: Whether the wait counts towards the call's timeout.
         """
         call.carrier = self
         timer = asyncio.get_running_loop().call_later(seconds, self._expire, call, seconds)
         self._entries[call] = _Entry(payload, timer, time.monotonic() + seconds if counts else None)
 
     def put_back(self, calls: Iterable[tuple[LinkCall, bytes]], seconds: float) -> None:
-        """Adds calls that a lost link had taken, but not sent, before all others."""
+        """Adds calls that a lost link had not sent, before all others."""
         others, self._entries = self._entries, {}
         for call, payload in calls:
             if not call.is_over:
@@ -56,7 +56,7 @@ class PendingCalls:
         self._entries |= others
 
     def take(self) -> tuple[LinkCall, bytes]:
-        """Takes the first; there is one where the length says so."""
+        """Removes and returns the first call; there must be one."""
         call = next(iter(self._entries))
         payload, timer, deadline = self._entries.pop(call)
         timer.cancel()
@@ -65,17 +65,17 @@ class PendingCalls:
         return call, payload
 
     def cancel(self, call: LinkCall) -> None:
-        """Forgets a call."""
+        """Removes a call."""
         entry = self._entries.pop(call, None)
         if entry is not None:
             entry.timer.cancel()
 
     def grant(self, call: LinkCall, size: int) -> None:
-        """Does nothing: nothing of it can have been read."""
+        """Does nothing: no message of it was read yet."""
 
-    def fail(self, error: Callable[[], ToolBridgeError], *, impatient_only: bool = False) -> None:
-        """Ends all of them, or those that wait for no further dial, with an error each."""
-        for call in [call for call in self._entries if not (impatient_only and call.waits)]:
+    def fail(self, error: Callable[[], ToolBridgeError], *, fail_fast_only: bool = False) -> None:
+        """Fails all calls, or only those that do not wait for another dial, each with its own error."""
+        for call in [call for call in self._entries if not (fail_fast_only and call.waits)]:
             self.cancel(call)
             call.fail(error())
 

@@ -1,8 +1,8 @@
 """The protocol of a link, without any I/O.
 
-A link carries calls in both directions over one stream of frames. This is one end of it: fed the frames that came, it
-gives back what happened, and whenever there is something to send, the next frame. The same code is at both ends; only
-the numbers that calls get differ. Who moves the frames, runs the calls and waits for answers is not its concern.
+A link carries calls in both directions over one stream of frames. This is one end of it: it takes the frames that were
+received and returns events, and it returns the next frame to send. The same code is at both ends; only the ids of calls
+differ. Reading and writing frames, running calls and waiting for answers are done elsewhere.
 
 The rules are those of the messages ``LinkFrame`` and ``Envelope`` in ``proto/dspex_bridge.proto``.
 """
@@ -46,16 +46,16 @@ from grpc_tool_bridge.rpc.nodes import UNCOUNTED_BYTES, check_message
 
 PROTOCOL = 1
 
-# Past so many bytes that wait, callers are held back; below half of it they may go on.
+# If more bytes wait to be sent, no further calls or answers are taken.
 HIGH_WATER_BYTES = 1024 * 1024
 
-# Answers that wait to be sent, small ones aside; a peer that reads slower than it asks gets an error for the next.
+# Of answers that wait to be sent, except small ones; a peer that calls faster than it reads gets errors.
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 
-# A peer that lets so much control pile up does not read what it asks for.
+# A peer that lets so much control pile up does not read the answers.
 MAX_CONTROL_BYTES = 16 * 1024 * 1024
 
-# More than the name of any method; one that is cut is nobody's.
+# Longer than the name of any method; one that is cut does not exist.
 MAX_METHOD_CHARS = 128
 
 
@@ -63,24 +63,23 @@ class Link:
     """One end of a link.
 
     Args:
-        dialler: Whether this end dialled: its calls get odd numbers, those of the hub even ones.
-        hello: What the peer is told first; ``protocol`` is filled in. Calls past its ``capacity`` are refused.
-        max_incoming_bytes: Of requests that wait for their answers, all together; a call past it is refused.
-        max_answer_bytes: Of answers that wait to be sent; one past it that is not small is refused.
+        dialer: Whether this end dialled: its calls have odd ids, those of the hub even ones.
+        hello: Sent first; ``protocol`` is filled in. Calls beyond its ``capacity`` are refused.
+        max_incoming_bytes: Of unanswered requests in total; calls beyond it are refused.
+        max_answer_bytes: Of answers that wait to be sent; answers beyond it are refused unless they are small.
         budget: Charged with what the link holds; None: it is not counted.
 
     Attributes:
-        peer: What the peer said of itself; None before it did.
+        peer: The peer's hello; None before it was received.
         draining: Whether the peer takes no new calls.
-        calls: Calls of this end that were sent and not answered, by id; those that were cancelled are among them until
-            their end comes.
-        incoming: Calls of the peer whose answers were not sent, by id.
+        calls: Unanswered calls of this end that were sent, by id; cancelled ones stay until their end is received.
+        incoming: Unanswered calls of the peer, by id.
     """
 
     def __init__(
         self,
         *,
-        dialler: bool,
+        dialer: bool,
         hello: LinkHello,
         max_incoming_bytes: int = MAX_INCOMING_BYTES,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
@@ -91,16 +90,16 @@ class Link:
         self.calls: dict[int, Any] = {}
         self._outbox = Outbox()
         self._inbox = inbox = Inbox(self._outbox, max_bytes=max_incoming_bytes, capacity=hello.capacity, budget=budget)
-        inbox.last_id = 0 if dialler else -1
+        inbox.last_id = 0 if dialer else -1
         self.incoming: dict[int, IncomingCall] = inbox.calls
-        self.begin, self.begin_anyway = inbox.begin, inbox.begin_anyway
+        self.reserve, self.reserve_anyway = inbox.reserve, inbox.reserve_anyway
         self.settle, self.release = inbox.settle, inbox.release
-        self._last_id = -1 if dialler else 0
-        # Calls that the peer takes at once; none before it has said so, and none once it drains.
+        self._last_id = -1 if dialer else 0
+        # Concurrent calls that the peer takes: 0 before its hello, and once it drains.
         self._peer_capacity = 0
         self._max_answer_bytes = max_answer_bytes
         self._answers = ASK_FEATURE in hello.features
-        # Calls of this end that were given and have not come to their end.
+        # Calls of this end that have not ended.
         self._open = 0
         self._open_streams = 0
         self._crossed = RecentIds()
@@ -133,37 +132,37 @@ class Link:
 
     @property
     def waiting_bytes(self) -> int:
-        """Payload that may be sent; that of a stream which waits for credit is not among it."""
+        """Bytes of payload that may be sent; not those of streams that wait for credit."""
         return self._outbox.size
 
     @property
     def writable(self) -> bool:
-        """Whether new answers may be given; they are taken anyway, but then they pile up."""
+        """Whether new answers should be sent; they are accepted even if not, but then they pile up."""
         return self._outbox.size + self._outbox.control_size < HIGH_WATER_BYTES
 
     @property
     def control_bytes(self) -> int:
-        """Control that waits to be sent."""
+        """Bytes of control that wait to be sent."""
         return self._outbox.control_size
 
     @property
     def room(self) -> int:
-        """How many more calls may be made now: what the peer takes at once, less those it has."""
+        """How many more calls the peer takes now."""
         return self._peer_capacity - self._open if self._peer_capacity else 0
 
     @property
     def open_calls(self) -> int:
-        """Calls of this end that were given and have not come to their end, those that were cancelled included."""
+        """How many calls of this end have not ended, including cancelled ones."""
         return self._open
 
     @property
     def awaits_answers(self) -> bool:
-        """Whether a unary call of this end is open, whose answer may bring others to be made."""
+        """Whether a unary call of this end is open, whose answer may lead to further calls."""
         return self._open > self._open_streams
 
     @property
     def takes_calls(self) -> bool:
-        """Whether a call may be made now, with all that bounds them."""
+        """Whether a call may be made now, within all limits."""
         return self._outbox.size < HIGH_WATER_BYTES and self._open < self._peer_capacity
 
     @property
@@ -172,27 +171,27 @@ class Link:
         return self._inbox.budget is not None
 
     def refuse_for_room(self, call: IncomingCall) -> None:
-        """Ends a call for which there was no room."""
+        """Refuses a call for which there is no room."""
         if not call.answered and (error := self._inbox.refusal_for_room(call)) is not None:
             self.end(call, link_status_of(error))
 
     def unsent(self) -> list[tuple[Any, bytes]]:
-        """Returns the calls that were given and not sent, with their payloads: what a lost link did not lose."""
+        """Returns the unsent calls with their payloads; they can be sent over another link."""
         return [entry for entry in self._outbox.unsent() if isinstance(entry[0], OutgoingCall) and not entry[0].id]
 
     def has_sent(self, call: OutgoingCall) -> bool:
-        """Tells whether all of a call was put into frames."""
+        """Returns whether all of a call has been sent."""
         return bool(call.id) and (call._lane is None or call._lane.is_empty())
 
     def next_frame(self) -> bytes:
-        """Takes the next frame to send; there is one where ``has_output`` says so."""
+        """Removes and returns the next frame to send; ``has_output`` must be true."""
         return self._outbox.next_frame()
 
     def call(self, call: OutgoingCall, payload: bytes) -> None:
         """Makes a call.
 
         Raises:
-            MessageTooLargeError: The payload is over what a link carries.
+            MessageTooLargeError: The payload is larger than a link can carry.
         """
         check_size("the request", payload)
         call._link = self
@@ -206,9 +205,9 @@ class Link:
         self._outbox.add(lane, call, payload)
 
     def cancel(self, call: OutgoingCall, reason: str = "") -> None:
-        """Gives up a call; one that was sent counts as active until its end comes."""
+        """Cancels a call; one that was sent counts as open until its end is received."""
         if call.given_up or call._link is None:
-            # Or it was too large to be given.
+            # Also if it was too large to be sent.
             return
         call.given_up = True
         self._forget_parts(call)
@@ -221,7 +220,7 @@ class Link:
             self._control(Envelope(id=call.id, cancel=LinkCancel(reason=reason)))
 
     def grant(self, call: OutgoingCall, size: int) -> None:
-        """Tells that ``size`` bytes of a stream were used; the peer hears of it once it is half a window."""
+        """Notes that ``size`` bytes of a stream were consumed; the credit is sent once it is half a window."""
         call._consumed += size
         if call._consumed * 2 >= call.window and not call.given_up and call.id in self.calls:
             call._credit += call._consumed
@@ -232,7 +231,7 @@ class Link:
         """Answers a unary call.
 
         Raises:
-            MessageTooLargeError: The payload is over what a link carries; the call still waits for its answer.
+            MessageTooLargeError: The payload is larger than a link can carry; the call still waits for its answer.
             ResourceExhaustedError: The peer reads too slowly; likewise.
         """
         if call.answered:
@@ -247,7 +246,7 @@ class Link:
         if self._outbox.size + len(payload) > self._max_answer_bytes and self._outbox.size:
             raise ResourceExhaustedError(
                 f"the answers that wait for their reader would take {self._outbox.size + len(payload):,} bytes, the "
-                f"link's limit is {self._max_answer_bytes:,}; read them, and make fewer calls at once"
+                f"link's limit is {self._max_answer_bytes:,}; read them, and make fewer concurrent calls"
             )
         self._inbox.check_room(payload, "the answer")
         call.answered = True
@@ -257,10 +256,10 @@ class Link:
         self.settle()
 
     def chunk(self, call: IncomingCall, payload: bytes) -> None:
-        """Sends a message of a stream, as soon as the peer's credit allows.
+        """Sends a message of a stream as soon as the peer's credit allows.
 
         Raises:
-            MessageTooLargeError: The payload is over what a link carries.
+            MessageTooLargeError: The payload is larger than a link can carry.
         """
         if call.answered or call.cancelled:
             return
@@ -273,7 +272,7 @@ class Link:
         self._outbox.add(call._lane, call, payload)
 
     def has_room(self, call: IncomingCall, on_room: Callable[[], None] | None = None) -> bool:
-        """Tells whether a stream may have another message; where not, ``on_room`` is called once some was sent."""
+        """Returns whether a stream may have another message; if not, ``on_room`` is called once some was sent."""
         lane = call._lane
         if lane is None or self._outbox.has_room(lane):
             return True
@@ -296,18 +295,18 @@ class Link:
         lane.on_empty = partial(self._over, call)
 
     def tell(self, call: IncomingCall | OutgoingCall, event: LinkEvent) -> None:
-        """Tells the other side of a call something on the way; it comes before the end."""
+        """Sends an event of a call to the peer; it arrives before the call's end."""
         if self.is_under_way(call):
             self._control(Envelope(id=call.id, event=event))
 
     def is_under_way(self, call: IncomingCall | OutgoingCall) -> bool:
-        """Whether both sides of a call know of it, and neither that it is over."""
+        """Returns whether both ends know the call, and neither has ended or cancelled it."""
         if isinstance(call, IncomingCall):
             return not call.answered and not call.cancelled
         return not call.given_up and call.id in self.calls
 
     def ping(self) -> int:
-        """Asks for a sign of life; ``PongReceived`` brings back the number."""
+        """Sends a ping; returns the number that ``PongReceived`` will have."""
         self._pings += 1
         self._control(Envelope(ping=self._pings))
         return self._pings
@@ -322,7 +321,7 @@ class Link:
             self._open_streams -= 1
 
     def issue(self, call: OutgoingCall) -> int:
-        """Gives a call its number: its first frame is being made."""
+        """Assigns a call its id: its first frame is being written."""
         self._last_id += 2
         call.id = self._last_id
         self.calls[call.id] = call
@@ -334,7 +333,7 @@ class Link:
         if call.begun:
             self._inbox.drop(call)
         else:
-            # As it does; a call of its own for that would be felt.
+            # What ``drop`` does; calling it would slow down every call.
             self._inbox.bytes -= call.held
             call.payload, call.held = b"", 0
 
@@ -344,10 +343,10 @@ class Link:
     # ----------------------------------------------------------------------------------------------- receiving
 
     def receive(self, frame: bytes) -> list[Event]:
-        """Takes a frame and returns what it says.
+        """Returns the events of a frame.
 
         Raises:
-            ProtocolError: It breaks the protocol; the link is over. What stood before that is lost with it.
+            ProtocolError: The frame breaks the protocol; its earlier events are lost with the link.
         """
         try:
             if len(frame) > UNCOUNTED_BYTES:
@@ -359,7 +358,7 @@ class Link:
         try:
             self._receive_all(envelopes, events)
         except ProtocolError:
-            # Nobody hears of these answers: to whoever waits for them, the calls were lost with the link.
+            # These answers are dropped: their calls must fail with the link.
             self.calls.update((event.call.id, event.call) for event in events if isinstance(event, Replied | Ended))
             raise
         return events
@@ -375,7 +374,7 @@ class Link:
                 raise ProtocolError(f"the first envelope is {kind!r}; it must be the peer's hello")
             receiver(envelope, events)
         if self._outbox.control_size > MAX_CONTROL_BYTES:
-            raise ProtocolError("the peer sends on, but does not read what it is answered")
+            raise ProtocolError("the peer keeps sending without reading the answers")
 
     def _receive_hello(self, envelope: Envelope, events: list[Event]) -> None:
         hello = envelope.hello
@@ -444,12 +443,12 @@ class Link:
         if call is None:
             raise self._unasked(envelope.id, "chunk")
         if not call.streaming:
-            raise ProtocolError(f"the call {envelope.id} is no stream, but a chunk came")
+            raise ProtocolError(f"the call {envelope.id} is not a stream, but a chunk came")
         if call.given_up:
             return
         payload = envelope.chunk
         if call._parts is not None:
-            # Its first piece was within the credit.
+            # The credit was checked with the first piece.
             payload = self._inbox.join(call._parts, payload)
             call._parts = None
         else:
@@ -466,7 +465,7 @@ class Link:
             return
         self._close(call)
         if call._lane is not None:
-            # It may have been refused before all of it was sent.
+            # The call may have been refused before all of it was sent.
             self._outbox.drop(call._lane)
         self._forget_parts(call)
         if call.given_up:
@@ -475,7 +474,7 @@ class Link:
         status.CopyFrom(envelope.end)
         if status.code == Code.OK and not call.streaming:
             self.calls[call.id] = call
-            raise ProtocolError(f"the call {envelope.id} ended well, but without its reply")
+            raise ProtocolError(f"the call {envelope.id} ended successfully, but without its reply")
         events.append(Ended(call, status))
 
     def _receive_cancel(self, envelope: Envelope, events: list[Event]) -> None:
@@ -487,7 +486,7 @@ class Link:
             return
         call = self.incoming.get(call_id)
         if call is None:
-            # It was answered already, unless it never was.
+            # It was answered already, or never made.
             self._inbox.check_old(call_id, "cancel")
             return
         if call.cancelled:
@@ -549,7 +548,7 @@ class Link:
         return parts
 
     def _parts_of_call(self, call_id: int, size: int) -> Parts | None:
-        """Returns the pieces of a call that the peer makes; None where it is refused."""
+        """Returns the pieces of a call that the peer makes; None if it is refused."""
         inbox = self._inbox
         if call_id in inbox.cut:
             return None
@@ -573,7 +572,7 @@ class Link:
             events.append(EventReceived(call, event))
 
     def _told_call(self, call_id: int, kind: str | None) -> OutgoingCall | None:
-        """Returns the call of this end that an event is of; None where nobody wants to hear of it any more."""
+        """Returns the call of this end that an event belongs to; None if it was cancelled."""
         call: OutgoingCall | None = self.calls.get(call_id)
         if call is None:
             raise self._unasked(call_id, "event")

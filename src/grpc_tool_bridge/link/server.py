@@ -1,4 +1,4 @@
-"""The calls that the peer of a link makes."""
+"""Serves the calls of a link's peer."""
 
 import asyncio
 import logging
@@ -29,8 +29,8 @@ from grpc_tool_bridge.rpc.context import takes_context
 from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.request_reader import UNCHECKED_BYTES, read_request
 
-# Reading a request beyond this takes so long that small calls would notice.
-LARGE_BYTES = 256 * 1024
+# A larger request takes so long to read that other calls get a turn before and after.
+YIELD_BYTES = 256 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -39,9 +39,9 @@ class CallOwner(Protocol):
     """Whose link it is.
 
     Attributes:
-        names_calls: Whether every call has a parent; else only one with metadata has.
-        principal: Who the peer is; None: nobody was asked to say who they are.
-        peer_answers: Whether the tools of all its calls may ask it; else those of calls whose metadata say so.
+        names_calls: Whether every call has a parent; if not, only calls with metadata have.
+        principal: Who the peer is; None: the hub does not authenticate.
+        peer_answers: Whether the tools of all its calls may ask it; if not, only those of calls whose metadata says so.
     """
 
     names_calls: bool
@@ -49,28 +49,28 @@ class CallOwner(Protocol):
     principal: Principal | None
 
     def schedule_flush(self) -> None:
-        """Sends what the link was given, with what it is given in this turn of the event loop."""
+        """Sends what waits, together with what follows in this turn of the event loop."""
 
     def flush(self) -> None:
-        """Sends what the link was given at once."""
+        """Sends what waits immediately."""
 
     def parent_of(self, call: IncomingCall) -> Any:
-        """Returns what is the parent of a call, as of ``RequestContext``; raises ToolBridgeError."""
+        """Returns the parent of a call, see ``RequestContext``; raises ToolBridgeError."""
 
     def asker_of(self, call: IncomingCall) -> LinkAsker | None:
-        """Makes what asks the peer of a call of its; None where it cannot answer."""
+        """Returns the asker for a call of the peer; None if the peer cannot answer."""
 
     def on_session(self, call: IncomingCall, response: Any) -> None:
-        """Called with the answer of each InitializeSession, before it is sent."""
+        """Called with the response to each InitializeSession, before it is sent."""
 
 
 class ServedMethod:
-    """A method, with what each call would have to look up of it.
+    """A method, with what would otherwise be looked up for each call.
 
     Args:
         method: The method.
-        function: What answers it: takes the request and, where it has a parameter of this name, its ``context``.
-        begin: Begins a call in the function's stead: gives what runs already and calls back, or what to await.
+        function: Implements it: takes the request and, if it has a parameter of this name, its ``context``.
+        begin: Begins a call instead of ``function``: returns a coroutine, or what runs already and calls back.
     """
 
     __slots__ = (
@@ -95,19 +95,19 @@ class ServedMethod:
         self._begin = begin
 
     def open(self, call: IncomingCall, owner: CallOwner, done: Done | None) -> tuple[Any, Any]:
-        """Reads the request, and makes the coroutine or the generator that answers it.
+        """Returns the request, and the coroutine or generator that answers it.
 
-        Where the call is forwarded there is None to run: ``done`` is told of its end, and its task is what cancels it.
-        Without ``done`` it is not forwarded.
+        If the call is forwarded, there is None to run: ``done`` is called at its end, and its task cancels it. Without
+        ``done`` it is not forwarded.
 
         Raises:
             SerializationError: The request cannot be read.
-            MessageTooLargeError: It is too large to be read.
-            ToolBridgeError: As of ``parent_of``.
+            MessageTooLargeError: It is too large.
+            ToolBridgeError: See ``parent_of``.
         """
         payload = call.payload
         try:
-            # As ``read_request`` does, which makes the error where that fails.
+            # What ``read_request`` does; it raises the error if this fails.
             request = self._parse(payload) if len(payload) <= UNCHECKED_BYTES else None
         except Exception:  # noqa: BLE001 - protobuf's DecodeError, which is the peer's fault
             request = None
@@ -135,7 +135,7 @@ class ServedMethod:
 
 
 def served_methods(server: Any) -> dict[str, ServedMethod]:
-    """Makes the methods that an object has, by name."""
+    """Returns the methods that an object has, by name."""
     begins = {"ExecuteTool": getattr(server, "begin_tool", None)}
     return {
         name: ServedMethod(method, function, begins.get(name))
@@ -145,7 +145,7 @@ def served_methods(server: Any) -> dict[str, ServedMethod]:
 
 
 async def _in_turns(call: IncomingCall, served: ServedMethod, owner: CallOwner) -> Any:
-    """Reads a large request and runs its call, and lets others have their turn before each."""
+    """Reads a large request and runs its call; other tasks get a turn before each."""
     await asyncio.sleep(0)
     _, work = served.open(call, owner, None)
     await asyncio.sleep(0)
@@ -153,13 +153,13 @@ async def _in_turns(call: IncomingCall, served: ServedMethod, owner: CallOwner) 
 
 
 class CallServer:
-    """Runs what the peer of one link calls.
+    """Runs the calls of one link's peer.
 
     Args:
         link: The protocol.
         owner: Whose link it is.
         methods: What is served, by name; others answer UNIMPLEMENTED.
-        who: Who serves, for the text of that.
+        who: The name of this end, for that error.
         write_timeout: Seconds that a message of a stream waits for its reader; then the stream ends.
         room_timeout: Seconds that a large request waits for room in memory; then it is refused.
     """
@@ -180,20 +180,20 @@ class CallServer:
         self._who = who
         self._write_timeout = write_timeout
         self._tasks = EagerTasks()
-        # Calls that came while answers piled up, in order; they begin when the peer has read some.
+        # Calls that were received while answers piled up, in order; they begin when the peer has read some.
         self._pending: dict[int, IncomingCall] = {}
-        # Large ones that wait for room in memory, with what ends their wait. They hold up no small one.
+        # Large calls that wait for room in memory, with the timers of their timeouts. They delay no small call.
         self._roomless: dict[int, tuple[IncomingCall, asyncio.TimerHandle]] = {}
         self._room_timeout = room_timeout
         self._streams = 0
 
     @property
     def has_pending(self) -> bool:
-        """Whether calls wait to begin."""
+        """Whether calls wait to be started."""
         return bool(self._pending or self._roomless)
 
     async def aclose(self) -> None:
-        """Ends what runs: the peer has gone, or is about to, and nobody waits for an answer."""
+        """Cancels all calls: the peer has disconnected, or is about to."""
         self._pending.clear()
         for _, timer in self._roomless.values():
             timer.cancel()
@@ -204,27 +204,27 @@ class CallServer:
         await self._tasks.aclose()
 
     def take(self, call: IncomingCall) -> None:
-        """Takes a call."""
+        """Starts a call, or keeps it until the link takes answers."""
         if self._pending or not self._link.writable:
             self._pending[call.id] = call
         else:
             self._begin(call)
 
     def resume_pending(self) -> None:
-        """Begins the calls that waited, as far as the link takes answers."""
+        """Starts the calls that waited, while the link takes answers."""
         pending = self._pending
         while pending and self._link.writable:
             self._begin(pending.pop(next(iter(pending))))
         while self._roomless:
             call, timer = next(iter(self._roomless.values()))
-            if not self._link.begin(call):
+            if not self._link.reserve(call):
                 return
             timer.cancel()
             del self._roomless[call.id]
             self._begin(call)
 
     def cancel(self, call: IncomingCall) -> None:
-        """Ends a call that the peer wants no more."""
+        """Cancels a call for the peer."""
         if call.task is not None:
             call.task.cancel()
             return
@@ -235,12 +235,12 @@ class CallServer:
         self._fail(call, CallCancelledError("the call was cancelled before it began"))
 
     def _has_room(self, call: IncomingCall) -> bool:
-        """Tells whether a large request may be read; where not, it waits."""
+        """Returns whether a large request may be read; if not, it waits."""
         if call.metadata and ORIGIN_KEY in call.metadata:
-            # The call that it belongs to may be what all others wait for.
-            self._link.begin_anyway(call)
+            # All others may wait for the call that made this one.
+            self._link.reserve_anyway(call)
             return True
-        if not self._roomless and self._link.begin(call):
+        if not self._roomless and self._link.reserve(call):
             return True
         timer = asyncio.get_running_loop().call_later(self._room_timeout, self._refuse_roomless, call)
         self._roomless[call.id] = (call, timer)
@@ -252,13 +252,13 @@ class CallServer:
         self._owner.schedule_flush()
 
     def _begin(self, call: IncomingCall) -> None:
-        if len(call.payload) > LARGE_BYTES and self._link.is_budgeted and not call.begun and not self._has_room(call):
+        if len(call.payload) > YIELD_BYTES and self._link.is_budgeted and not call.begun and not self._has_room(call):
             return
         served = self._methods.get(call.method)
         try:
             if served is None:
                 raise UnimplementedError(f"{self._who} does not offer {call.method[:100]}")
-            if len(call.payload) > LARGE_BYTES and not served.streams:
+            if len(call.payload) > YIELD_BYTES and not served.streams:
                 work = _in_turns(call, served, self._owner)
                 call.task = self._tasks.start(work, partial(self._answered, call, served))
                 return
@@ -270,7 +270,7 @@ class CallServer:
         if served.streams:
             write_timeout = self._write_timeout
             if getattr(request, "timeout_ms", 0) > 0:
-                # A stream that gives itself less time holds its place no longer than that for a reader that stalls.
+                # A stream with a shorter timeout waits no longer than that for a reader that stalls.
                 write_timeout = min(write_timeout, request.timeout_ms / 1000)
             self._streams += 1
             call.task = self._tasks.start(self._stream(call, work, write_timeout), partial(self._streamed, call))
@@ -295,7 +295,7 @@ class CallServer:
         if len(self._link.incoming) > self._streams:
             self._owner.schedule_flush()
         else:
-            # The only call there was: nothing comes that it could be sent together with.
+            # The only open call: there is nothing to send its answer together with.
             self._owner.flush()
 
     async def _stream(self, call: IncomingCall, messages: Any, write_timeout: float) -> None:
@@ -318,7 +318,7 @@ class CallServer:
                         ) from None
         finally:
             if call.cancelled and (cancel := getattr(messages, "cancel", None)) is not None:
-                # What outlives a reader that was lost does not outlive one that wants it no more.
+                # An agent's run survives a reader that is lost, but not one that cancels.
                 cancel()
             await messages.aclose()
 

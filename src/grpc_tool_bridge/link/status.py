@@ -1,7 +1,7 @@
-"""Between an error of the bridge and the status that ends a call of a link, in both directions.
+"""Maps an error of the bridge to the status that ends a call of a link, and back.
 
-A call that its peer ended has an error of the tree, by its type or by its status. One that the link itself could not
-bring an answer for has a ToolCommunicationError, whose code names a status: so the two are never taken for one another.
+If the peer ended a call, the call has an error of the bridge, by its type or by its status. If the link failed, it has
+a ToolCommunicationError, whose code names a status: so the two cannot be confused.
 """
 
 from enum import IntEnum
@@ -22,7 +22,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus
 
 
 class Code(IntEnum):
-    """The statuses of gRPC, which a link's are."""
+    """The status codes of a link: those of gRPC."""
 
     OK = 0
     CANCELLED = 1
@@ -43,7 +43,7 @@ class Code(IntEnum):
     UNAUTHENTICATED = 16
 
 
-# Statuses with which a peer may end a call although it tells no more of it.
+# The errors for statuses that a peer may send without an error.
 _ERROR_OF_CODE: dict[int, type[ToolBridgeError]] = {
     Code.CANCELLED: CallCancelledError,
     Code.DEADLINE_EXCEEDED: DeadlineExceededError,
@@ -51,7 +51,7 @@ _ERROR_OF_CODE: dict[int, type[ToolBridgeError]] = {
     Code.UNAVAILABLE: UnavailableError,
 }
 
-# What a dial ends with that another one would not mend.
+# Errors of a dial that dialling again would not fix.
 PERMANENT_CODES = frozenset(
     {
         Code.UNAUTHENTICATED,
@@ -64,14 +64,14 @@ PERMANENT_CODES = frozenset(
 
 
 def link_status_of(error: BaseException) -> LinkStatus:
-    """Maps an exception to the status that ends a call, with the whole error in it."""
+    """Returns the status for an exception, which contains the whole error."""
     info = error_info(error)
     rule = error_rule(info.type, origin=info.details.get("origin", "bridge"))
     return LinkStatus(code=Code[rule.status], message=info.message, error=info)
 
 
 def error_of_status(status: LinkStatus) -> ToolBridgeError:
-    """Maps the status that a worker ended a call with to its error."""
+    """Returns the error for the status with which a worker ended a call."""
     if status.error.type:
         return error_from_info(status.error)
     kind = _ERROR_OF_CODE.get(status.code)
@@ -81,17 +81,17 @@ def error_of_status(status: LinkStatus) -> ToolBridgeError:
 
 
 def link_error(code: Code, text: str) -> ToolCommunicationError:
-    """Makes the error of a call or a dial that a link could not bring an answer for."""
+    """Returns the error for a call or a dial that failed because of the link."""
     return ToolCommunicationError("Link", code.name, text)
 
 
 def code_of(error: ToolBridgeError) -> Code:
-    """Tells the status of an error that a dial ended with."""
+    """Returns the status of a dial's error."""
     if isinstance(error, ToolCommunicationError):
         return Code[error.code_name]
     return Code[error_rule(error.error_type).status]
 
 
 def is_transient(error: ToolBridgeError) -> bool:
-    """Tells whether a peer that could not be linked to may be in a while; a wrong token stays wrong."""
+    """Returns whether another dial may succeed: a hub may come back, but a wrong token stays wrong."""
     return code_of(error) not in PERMANENT_CODES

@@ -1,8 +1,7 @@
-"""What carries the frames of a link: gRPC, memory, a socket, or whatever else implements these three.
+"""The interfaces of what carries a link's frames: gRPC, memory, a socket, or something else.
 
-An ``Endpoint`` names a peer, a ``Dialable`` is the open way to it, and a ``FrameStream`` is one stream of frames there.
-Who accepts links needs streams only, and gives each to ``LinkServer.serve``. A class that derives from one of them has
-what is the same for most.
+An ``Endpoint`` names a peer, a ``Dialable`` is an open way to it, and a ``FrameStream`` is one stream of frames. The
+accepting end needs streams only, and passes each to ``LinkServer.serve``. Subclasses inherit common defaults.
 """
 
 from collections.abc import Coroutine
@@ -13,41 +12,41 @@ from grpc_tool_bridge.link.status import Code, link_error
 
 
 class FrameStream(Protocol):
-    """A stream of frames in both directions; reads and writes may go on side by side.
+    """A stream of frames in both directions; reads and writes may be concurrent.
 
     Attributes:
-        peer: The address of the other end, such as ``ipv4:127.0.0.1:50051``. A hub counts what all streams of one
-            address hold together.
+        peer: The address of the other end, such as ``ipv4:127.0.0.1:50051``. All streams from one address share a
+            budget at the hub.
     """
 
     peer: str
 
     async def read(self) -> bytes | None:
-        """Reads the next frame; None where the peer sends no more. Raises anything where the stream broke."""
+        """Reads the next frame; returns None at the end. Raises any exception if the stream broke."""
 
     def write(self, frame: bytes) -> Coroutine[Any, Any, None]:
-        """Sends a frame; returns once the stream takes another. Its first step is made at once, and may do all of it.
+        """Sends a frame; returns once the stream takes another. Its first step is made immediately, and may do it all.
 
-        Raises anything where the stream broke.
+        Raises any exception if the stream broke.
         """
 
     def close(self) -> None:
-        """Ends the stream at once, in both directions, and frees what it has. Closed already, it stays so."""
+        """Ends the stream immediately, in both directions, and frees its resources. May be called repeatedly."""
 
     async def failure(self, error: Exception | None) -> ToolBridgeError:
-        """Says why the stream ended, before it is closed here; only the end that dialled asks.
+        """Returns why the stream ended; called before ``close``, only at the end that dialled.
 
-        By itself it knows of OSError and EOFError, and of a peer that tells nothing.
+        By default it handles OSError, EOFError, and a peer that gave no reason.
 
         Args:
-            error: What ``read`` or ``write`` raised; None where ``read`` gave None.
+            error: What ``read`` or ``write`` raised; None if ``read`` returned None.
 
         Returns:
-            The peer's own error where it told one, else a ToolCommunicationError with the name of a status;
-            UNIMPLEMENTED says that the peer does not support Link.
+            The peer's own error if it sent one, else a ToolCommunicationError with the name of a status;
+            UNIMPLEMENTED means that the peer does not support Link.
 
         Raises:
-            Exception: The error itself, where it is none of a stream.
+            Exception: The error itself, if it is not an error of the stream.
         """
         if error is None:
             return link_error(Code.UNAVAILABLE, "the hub ended it")
@@ -57,28 +56,28 @@ class FrameStream(Protocol):
 
 
 class Dialable(Protocol):
-    """An open way to a peer, by which streams are dialled one after another."""
+    """An open way to a peer, over which streams are dialled one after another."""
 
     async def dial(self) -> FrameStream:
-        """Opens a stream; that the peer refuses it may show only when it is read.
+        """Opens a stream; a refusal by the peer may show only when the stream is read.
 
         Raises:
-            ToolBridgeError: As ``FrameStream.failure`` returns.
+            ToolBridgeError: An error as ``FrameStream.failure`` returns it.
         """
 
     def plain_calls(self, tasks: Any) -> Any:
-        """Makes what carries calls where the peer does not support Link; None where nothing does.
+        """Returns what sends calls if the peer does not support Link; None if nothing does.
 
         Args:
-            tasks: A TaskSet, owner of what waits for answers.
+            tasks: A TaskSet, the owner of the tasks that wait for answers.
         """
         del tasks
 
     async def close(self, *, stranded: bool = False) -> None:
-        """Closes the way, and with it its streams.
+        """Closes the way and its streams.
 
         Args:
-            stranded: Whether the event loop that it was used in has ended before it.
+            stranded: Whether the event loop that it was used in has ended.
         """
 
 
@@ -86,15 +85,15 @@ class Endpoint(Protocol):
     """Where a peer is.
 
     Attributes:
-        where: Its address, for texts.
+        where: Its address, for error texts.
     """
 
     @property
     def where(self) -> str:
-        """Its address, for texts."""
+        """Its address, for error texts."""
 
     def open(self) -> Dialable:
-        """Opens the way to it; needs a running event loop. Nothing is sent yet.
+        """Opens the way to the peer; needs a running event loop. Nothing is sent yet.
 
         Raises:
             OSError: A file that it needs cannot be read.

@@ -2283,7 +2283,7 @@ class Envelope(google.protobuf.message.Message):
     PART_FIELD_NUMBER: builtins.int
     EVENT_FIELD_NUMBER: builtins.int
     id: builtins.int
-    """The call that it belongs to: odd from the dialler, even from the hub, rising in the order in which the calls are
+    """The call that it belongs to: odd from the dialer, even from the hub, rising in the order in which the calls are
     begun, never reused. 0: the link itself.
     """
     reply: builtins.bytes

@@ -1,4 +1,4 @@
-"""Questions that a tool has for whoever called it: what every transport shares."""
+"""Questions of a tool to its caller: what all transports share."""
 
 import itertools
 from collections.abc import Callable
@@ -7,47 +7,47 @@ from typing import Protocol
 from grpc_tool_bridge.errors import ResourceExhaustedError, UnimplementedError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask
 
-# Of a client's hello: it can answer. And of the metadata of a hub's call: whoever called the tool can.
+# A feature in a client's hello: it can answer. And a key in the metadata of a hub's call: the tool's caller can.
 ASK_FEATURE = "ask"
 ASKS_KEY = "tool-bridge-asks"
 
 MAX_ID_CHARS = 64
 MAX_QUESTION_CHARS = 4_096
 MAX_SCHEMA_CHARS = 16_384
-# Of an answer's content, as it travels.
+# Of an answer's content, serialized.
 MAX_CONTENT_BYTES = 65_536
-# Questions of one call from outside that wait for their answers, with those of the tools that its tool calls.
+# Open questions of one call from outside, including those of its nested calls.
 MAX_OPEN_ASKS = 100
 
-# Called once with the answer; with None where whoever was asked has gone.
+# Called once with the answer; with None if the caller has gone.
 Answered = Callable[[Answer | None], None]
 
 
 class Asker(Protocol):
-    """Puts questions to whoever made a call."""
+    """Asks the caller of a tool."""
 
     @property
     def can_ask(self) -> bool:
-        """Whether they are still there."""
+        """Whether the caller can still answer."""
 
     def ask(self, ask: Ask, answered: Answered) -> Callable[[], object]:
         """Asks.
 
         Args:
-            ask: The question; the asker gives it an id of its own.
-            answered: Called, later, with the answer as it came: nobody has checked it.
+            ask: The question; the asker sets its id.
+            answered: Called later with the answer, unchecked.
 
         Returns:
-            What withdraws the question: ``answered`` is not called any more.
+            A function that withdraws the question: ``answered`` is no longer called.
 
         Raises:
-            UnimplementedError: Whoever made the call has gone.
+            UnimplementedError: The caller has gone.
             ResourceExhaustedError: Too many questions wait.
         """
 
 
 class OpenAsks:
-    """The questions of one call that wait for their answers."""
+    """The open questions of one call."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, Answered] = {}
@@ -56,38 +56,38 @@ class OpenAsks:
 
     @property
     def can_ask(self) -> bool:
-        """Whether there is still somebody who answers."""
+        """Whether the caller can still answer."""
         return not self._closed
 
     def add(self, ask: Ask, answered: Answered) -> Ask:
-        """Adds a question, and returns it with an id of its own.
+        """Adds a question, and returns it with a new id.
 
         Raises:
-            UnimplementedError: Whoever made the call has gone.
-            ResourceExhaustedError: Too many wait.
+            UnimplementedError: The caller has gone.
+            ResourceExhaustedError: Too many questions wait.
         """
         if self._closed:
             raise UnimplementedError("the caller has gone, and can be asked nothing more")
         if len(self._waiting) >= MAX_OPEN_ASKS:
             raise ResourceExhaustedError(
-                f"{MAX_OPEN_ASKS} questions of this call wait for their answers, which is the limit; ask fewer at once"
+                f"{MAX_OPEN_ASKS} questions of this call wait for their answers, which is the limit; ask fewer"
             )
         ask_id = str(next(self._ids))
         self._waiting[ask_id] = answered
         return Ask(id=ask_id, message=ask.message, schema=ask.schema)
 
     def take(self, answer: Answer) -> None:
-        """Takes an answer; one to a question that is not open is dropped."""
+        """Takes an answer; drops it if its question is not open."""
         answered = self._waiting.pop(answer.id, None)
         if answered is not None:
             answered(answer)
 
     def withdraw(self, ask_id: str) -> None:
-        """Waits no more for the answer to a question."""
+        """Stops waiting for the answer to a question."""
         self._waiting.pop(ask_id, None)
 
     def close(self) -> None:
-        """Takes no further questions, and tells those who wait that nobody answers."""
+        """Refuses further questions, and answers the open ones with None."""
         self._closed = True
         while self._waiting:
             _, answered = self._waiting.popitem()
@@ -98,7 +98,7 @@ def check_ask(ask: Ask) -> None:
     """Checks the lengths of a question.
 
     Raises:
-        ValidationError: One is over its bound; the text names it and the bound.
+        ValidationError: A text exceeds its bound; the error names both.
     """
     for name, text, most in (
         ("id", ask.id, MAX_ID_CHARS),
@@ -110,10 +110,10 @@ def check_ask(ask: Ask) -> None:
 
 
 def check_answer_size(answer: Answer) -> None:
-    """Checks how large an answer is, before anything is read of it.
+    """Checks the size of an answer, before it is read.
 
     Raises:
-        ValidationError: It is over the bound.
+        ValidationError: It exceeds the bound.
     """
     size = answer.ByteSize()
     if size > MAX_CONTENT_BYTES:
@@ -121,7 +121,7 @@ def check_answer_size(answer: Answer) -> None:
 
 
 def cannot_answer(tool_name: str) -> UnimplementedError:
-    """Makes the error for a tool whose caller has no way to answer."""
+    """Returns the error for a tool whose caller cannot answer."""
     return UnimplementedError(
         f"{tool_name} asked its caller, who cannot answer: the call came over a plain RPC, or from a client without "
         "on_ask, or its caller has gone; pass on_ask= to GRPCToolBridge and connect over a link, which is the default"

@@ -29,16 +29,16 @@ class Authenticator(Protocol):
         """Returns who sends a request.
 
         Args:
-            metadata: What came beside it, by name in lower case.
+            metadata: Of the request; names are in lower case.
 
         Raises:
-            AccessError: They do not prove who they are (Unauthenticated).
+            AccessError: The peer does not prove who it is (Unauthenticated).
         """
         ...
 
 
 class BearerToken:
-    """Everybody who has the token is the same principal.
+    """Authenticates everyone who has the token as the same principal.
 
     Args:
         token: The token; it is compared in constant time and never logged.
@@ -49,11 +49,11 @@ class BearerToken:
         self._principal = Principal("token")
 
     def authenticate(self, metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
-        """As of ``Authenticator``."""
+        """See ``Authenticator``."""
         sent = next((value for key, value in metadata if key == HEADER), None)
         if sent is not None and hmac.compare_digest(sent.encode() if isinstance(sent, str) else sent, self._expected):
             return self._principal
         why = "the token is wrong"
         if sent is None:
-            why = "this hub asks for a token; send it as 'authorization: Bearer …'"
+            why = "this hub requires a token; send it as 'authorization: Bearer …'"
         raise AccessError(why, error_type="Unauthenticated")

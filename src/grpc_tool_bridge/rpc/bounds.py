@@ -1,8 +1,8 @@
-"""How long the texts of a request may be, and how many of them there may be.
+"""Bounds on the length and number of a request's texts.
 
-Every text, list and map of every request has a bound: that of its field in ``_BOUNDS``, else the one for its kind. A
-field that is added to a request is thus bounded from its first day. What a bound costs is the length of a text that is
-there already, or the count of a list, so it is looked at before any work is done on them.
+Every text, list and map of every request has a bound: that of its field in ``_BOUNDS``, else the default. So a field
+that is added to a request is bounded from the start. Checking a bound takes no more than the length of a text or the
+count of a list, so it is done before any work.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 # Names and ids of every kind.
 MAX_NAME_CHARS = 256
-# Texts of one list, entries of one map, and characters of all of one map.
+# Texts of one list, entries of one map, and characters of one map in total.
 MAX_TEXTS = 1_000
 MAX_MAP_CHARS = 65_536
 # Arguments of one call by position, and likewise by name; tools and ids of tools in one request.
@@ -27,18 +27,18 @@ MAX_TAGS = 100
 MAX_WANTED_TAGS = 32
 MAX_ADDRESS_CHARS = 2_048
 MAX_SIGNATURE_CHARS = 262_144
-# An id of any characters, written as base64.
+# An id of any characters, as base64.
 MAX_TOKEN_CHARS = 2_048
 
-# Specs of tools in one message, of either direction: as much as gRPC takes by default with room for what stands beside
-# them, and fewer nodes than a message may have (``MAX_MESSAGE_NODES``).
+# Tool specs in one message, in either direction: gRPC's default limit with room for the other fields, and fewer nodes
+# than a message may have (``MAX_MESSAGE_NODES``).
 PAGE_BYTES = 4 * 1024 * 1024 - 8_192
 PAGE_NODES = 200_000
 # Fields of a spec without its return type, and of an argument or a return type.
 _SPEC_NODES = 22
 _ARGUMENT_NODES = 16
 
-# Of a text that came from outside, an error repeats so much.
+# How much of a foreign text an error repeats.
 MAX_SHOWN_CHARS = 200
 
 
@@ -47,9 +47,9 @@ class Bound:
     """The bound of one field.
 
     Attributes:
-        chars: Of one text; of a map, of one key.
-        count: Of a list or a map.
-        all_chars: Of all keys and texts of a map together.
+        chars: Of one text, or one key of a map.
+        count: Entries of a list or a map.
+        all_chars: Of all keys and texts of a map.
     """
 
     chars: int = MAX_NAME_CHARS
@@ -79,7 +79,7 @@ _BOUNDS: Mapping[str, Bound] = {
     "ListCallsRequest.page_token": replace(_BOUND, chars=MAX_TOKEN_CHARS),
     "ListRunsRequest.page_token": replace(_BOUND, chars=MAX_TOKEN_CHARS),
 }
-# Weighed when they are registered, each by itself.
+# Checked one by one when they are registered.
 _UNCHECKED = frozenset({"ToolSpec"})
 
 
@@ -87,18 +87,18 @@ def check_request(request: Message) -> None:
     """Checks the texts, lists and maps of a request.
 
     Raises:
-        ValidationError: One is over its bound; the text names the field and the bound.
+        ValidationError: A field exceeds its bound; the error names both.
     """
     for check in _checks_of(request.DESCRIPTOR):
         check(request)
 
 
 def shown(text: str) -> str:
-    """Quotes a text that came from outside for the text of an error, shortened where it is long."""
+    """Quotes a foreign text for an error, shortened if it is long."""
     quoted = repr(text[:MAX_SHOWN_CHARS])
     if len(text) <= MAX_SHOWN_CHARS and len(quoted) <= MAX_SHOWN_CHARS + 2:
         return quoted
-    # Characters that cannot be printed take up to ten each.
+    # A character that is not printable takes up to ten.
     return f"{repr(text[:64])[:MAX_SHOWN_CHARS]}…"
 
 
@@ -209,7 +209,7 @@ def _too_many(name: str, count: int, most: int) -> ValidationError:
 
 
 def spec_nodes(spec: ToolSpec) -> int:
-    """Returns how many nodes a tool's spec has at most."""
+    """Returns the maximum number of nodes of a tool's spec."""
     lists = 2 * len(spec.metadata) + len(spec.examples) + len(spec.validation.custom_rules)
     arguments = sum(
         _ARGUMENT_NODES + len(argument.allowed_values) + len(argument.validation.custom_rules)

@@ -1,8 +1,8 @@
-"""Budgets of memory: how many bytes a hub, a session and a connection may hold.
+"""Memory budgets: how many bytes a hub, a session and a connection may hold.
 
-What is held for others is charged here before it is kept: requests until they are answered, answers until they are
-sent, variables, caches. The hub's budget is the sum of what connections and sessions hold; each of them has its own
-below it. A charge costs an addition or two, so what is small is not charged call by call where that would be felt.
+What is held for peers is charged before it is stored: requests until they are answered, answers until they are sent,
+variables, caches. Connections and sessions have budgets of their own, whose charges count towards the hub's. A charge
+costs an addition or two, so small requests are not charged one by one on the fast path.
 """
 
 from collections.abc import Callable
@@ -11,29 +11,29 @@ from grpc_tool_bridge.errors import ResourceExhaustedError
 
 MIB = 1024 * 1024
 
-# What is no larger may use all of a budget; what is larger leaves it the last sixteenth. So a hub that is full of large
+# Charges up to this size may use all of a budget; larger ones leave its last sixteenth. So a hub that is full of large
 # requests still answers those that manage it: health, heartbeats, cancellations, metrics.
 SMALL_BYTES = 16 * 1024
 RESERVED_PART = 16
 
-# Said to whoever is refused: seconds after which to try again.
+# Seconds after which a refused peer should try again.
 RETRY_AFTER = "1"
 
 
 class Budget:
-    """So many bytes for one holder.
+    """How many bytes one owner may hold.
 
     Args:
         limit: Bytes.
-        owner: Whose they are, for the text of a refusal.
-        setting: The setting that makes the budget larger.
-        parent: A budget that everything charged here counts on as well.
+        owner: The owner, for error texts.
+        setting: The setting that increases the limit, for error texts.
+        parent: A budget that everything charged here counts towards as well.
 
     Attributes:
         limit, owner, setting: As given.
         used: Bytes that are held.
-        refused: Charges that were refused since the start.
-        peak: Most bytes that were held since somebody set it back.
+        refused: Number of refused charges.
+        peak: Most bytes that were held since it was last reset.
     """
 
     __slots__ = (
@@ -56,21 +56,21 @@ class Budget:
         self.used = 0
         self.refused = 0
         self.peak = 0
-        # Called with the bytes that are missing: ends what may be ended before anything is refused.
+        # Called with the number of missing bytes, to free memory before a charge is refused.
         self.make_room: Callable[[int], None] | None = None
         self._large_limit = limit - limit // RESERVED_PART
         self._parent = parent
-        # Of ``used``, what the parent was charged as well.
+        # The part of ``used`` that the parent was charged as well.
         self._shared = 0
 
     @property
     def free(self) -> int:
-        """Bytes that may be charged now in one piece, however large."""
+        """Bytes that may be charged now at any size."""
         room = max(0, self._large_limit - self.used)
         return room if self._parent is None else min(room, self._parent.free)
 
     def is_full_for(self, size: int) -> "Budget | None":
-        """Returns the budget that has no room for ``size`` bytes: this one or a parent; None where there is room."""
+        """Returns the budget that has no room for ``size`` bytes, this one or a parent; None if there is room."""
         limit = self.limit if size <= SMALL_BYTES else self._large_limit
         if self.used + size > limit:
             if self.make_room is None:
@@ -81,7 +81,7 @@ class Budget:
         return self._parent.is_full_for(size) if self._parent is not None else None
 
     def is_over(self) -> "Budget | None":
-        """Returns the budget that holds more than what is large may use: this one or a parent."""
+        """Returns the budget, this one or a parent, that exceeds the limit for large charges; None if none does."""
         if self.used > self._large_limit:
             if self.make_room is not None:
                 self.make_room(self.used - self._large_limit)
@@ -101,7 +101,7 @@ class Budget:
         self.charge(size)
 
     def charge(self, size: int) -> None:
-        """Charges what is there already, even beyond the limit."""
+        """Charges ``size`` bytes that are held already, even beyond the limit."""
         self.used += size
         self._shared += size
         if self.used > self.peak:  # noqa: PLR1730 - of every call, where max() would be felt
@@ -110,33 +110,33 @@ class Budget:
             self._parent.charge(size)
 
     def give_back(self, size: int) -> None:
-        """Takes a charge back."""
+        """Releases a charge."""
         self.used -= size
         self._shared -= size
         if self._parent is not None:
             self._parent.give_back(size)
 
     def take_own(self, size: int, what: str) -> None:
-        """Charges what somebody else charges the parent for.
+        """Charges this budget only: the parent is charged elsewhere.
 
         Raises:
-            ResourceExhaustedError: There is no room here.
+            ResourceExhaustedError: There is no room.
         """
         if self.used + size > self.limit:
             raise self.refusal(self, size, what)
         self.used += size
 
     def give_back_own(self, size: int) -> None:
-        """Takes such a charge back."""
+        """Releases a charge of ``take_own``."""
         self.used -= size
 
     def close(self) -> None:
-        """Takes back everything that the parent was charged: the holder is no more."""
+        """Releases all that the parent was charged: the owner has ended."""
         self.give_back(self._shared)
         self._parent = None
 
     def refusal(self, full: "Budget", size: int, what: str) -> ResourceExhaustedError:
-        """Makes the error of a charge for which the budget ``full`` has no room, and counts it."""
+        """Returns the error for a charge that the budget ``full`` has no room for, and counts it."""
         full.refused += 1
         return ResourceExhaustedError(
             f"{what} of {size:,} bytes was refused: {full.owner} holds {full.used:,} of {full.limit:,} bytes "
@@ -146,11 +146,11 @@ class Budget:
 
 
 class Lease:
-    """A charge that grows and shrinks with what it stands for.
+    """A charge that grows and shrinks.
 
     Args:
-        budget: What is charged.
-        what: For the text of a refusal.
+        budget: The budget to charge.
+        what: What is charged, for error texts.
     """
 
     __slots__ = ("_budget", "_what", "size")
@@ -161,10 +161,10 @@ class Lease:
         self.size = 0
 
     def resize(self, size: int) -> None:
-        """Makes it ``size`` bytes.
+        """Sets the charge to ``size`` bytes.
 
         Raises:
-            ResourceExhaustedError: There is no room for what is added; it stays as it was.
+            ResourceExhaustedError: There is no room for more; the charge is unchanged.
         """
         more = size - self.size
         if more > 0:
@@ -174,11 +174,11 @@ class Lease:
         self.size = size
 
     def set(self, size: int) -> None:
-        """Makes it ``size`` bytes, even beyond the limit: for what is there already."""
+        """Sets the charge to ``size`` bytes that are held already, even beyond the limit."""
         self._budget.charge(size - self.size)
         self.size = size
 
     def release(self) -> None:
-        """Takes all of it back."""
+        """Releases the charge."""
         self._budget.give_back(self.size)
         self.size = 0

@@ -1,4 +1,4 @@
-"""What is known of a request beside its message."""
+"""The context of a request: what is known of it besides its message."""
 
 import inspect
 from collections.abc import Callable
@@ -9,23 +9,23 @@ from grpc_tool_bridge.rpc.authentication import Principal
 
 
 class RequestContext:
-    """What is known of a request beside its message.
+    """What is known of a request besides its message.
 
-    It is made once, where the request enters, and passed down as one argument. A link's incoming call is one itself, so
-    that nothing more is allocated for it. Each argument is the attribute of its name; ``size`` is that of the payload
-    where not given.
+    It is made once, where the request enters, and passed down as one argument. An incoming call of a link is one
+    itself, so nothing more is allocated for it. Each argument sets the attribute of its name; ``size`` defaults to that
+    of the payload.
 
     Attributes:
-        deadline: When its caller stops waiting, on the monotonic clock; None: the transport set no deadline.
-        payload: The request's bytes, where the transport has them and accepts bytes as an answer; else empty. Whoever
-            is about to wait sets it to empty, so that a call that waits does not hold its request twice.
-        size: Bytes of the request; 0: not known.
-        parent: At a hub, the call whose tool made the request; at a worker, what names the hub's call in further calls
-            that are made for it. None for a request from outside.
-        peer: The connection that the request came by, where the answerer can call back; else None.
-        principal: Who sent it, as the authenticator says; None: nobody was asked to say who they are.
-        asker: Puts a tool's questions to whoever sent it; None: they cannot answer.
-        admitted: Whether it belongs to a request that was admitted already, as an item of a batch does.
+        deadline: When the caller stops waiting, on the monotonic clock; None: the transport set no deadline.
+        payload: The request's bytes, if the transport has them and accepts bytes as an answer; else empty. Before a
+            call waits, this is set to empty, so that the call does not hold its request twice.
+        size: Size of the request in bytes; 0: not known.
+        parent: At a hub, the call whose tool made the request; at a worker, what identifies the hub's call in nested
+            calls. None for a request from outside.
+        peer: The connection that the request came by, if tools can be called back over it; else None.
+        principal: Who sent it, as the authenticator says; None: the hub does not authenticate.
+        asker: Asks the sender the tool's questions; None: the sender cannot answer.
+        admitted: Whether it is part of a request that was admitted already, such as an item of a batch.
     """
 
     deadline: float | None = None
@@ -58,7 +58,7 @@ class RequestContext:
             self.asker = asker
 
     def within(self, deadline: float | None, *, admitted: bool = False) -> "RequestContext":
-        """Makes the context of a request within this one, with a deadline of its own and without the payload."""
+        """Returns the context of a request within this one, with its own deadline and without the payload."""
         made = RequestContext(
             deadline=deadline, parent=self.parent, peer=self.peer, principal=self.principal, asker=self.asker
         )
@@ -67,9 +67,9 @@ class RequestContext:
 
 
 def takes_context(function: Callable[..., Any]) -> bool:
-    """Tells whether a method wants the context of its request: it has a parameter of this name."""
+    """Returns whether a method has a parameter ``context`` for the context of its request."""
     return "context" in inspect.signature(function).parameters
 
 
-# Of a request that was made in this process, by nobody's call and with no deadline.
+# For requests from this process, without a parent and a deadline.
 LOCAL = RequestContext()

@@ -1,4 +1,4 @@
-"""The methods of the services, from their descriptor: their names, messages and shapes."""
+"""The methods of the services: names, messages and streaming, read from the descriptor."""
 
 import re
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ class Method:
     """One method.
 
     Attributes:
-        name: As in the service, such as "ExecuteTool"; no two of a hub share one, since a link knows them by it alone.
+        name: As in the service, such as "ExecuteTool"; unique among all services, since a link uses nothing else.
         attribute: As in Python, such as "execute_tool".
         path: As on the wire.
         request, response: Message classes.
-        request_streaming, response_streaming: Whether many of them are sent.
+        request_streaming, response_streaming: Whether it is a stream of them.
     """
 
     name: str
@@ -38,19 +38,19 @@ SERVICE_NAME: str = _SERVICES["SnakepitBridge"].full_name
 # What a hub serves.
 SERVICE_NAMES: tuple[str, ...] = (SERVICE_NAME, _SERVICES["ToolBridgeAdmin"].full_name)
 
-# What a link's hello names where its peer serves the methods of agents, and a session's capabilities where one does.
+# A feature in the hello of a peer that serves agents, and a capability of a session if there is such a peer.
 AGENTS_FEATURE = "agents"
 
-# What runs tools or agents: the context of their requests has its payload and its parent.
+# Methods that run tools or agents: the context of their requests has a payload and a parent.
 RUN_TOOLS = frozenset({"ExecuteTool", "StreamTool", "BatchExecuteTools", "ExecuteAgent"})
 
-# What WatchEvents tells of; also the names of the subjects of an AdminEvent.
+# The kinds of events of WatchEvents; also the field names of an AdminEvent's subjects.
 EVENT_KINDS = ("call", "worker", "session", "log")
 
-# Names, in the metadata of a call that a worker's tool makes, the call of the hub that the tool runs for.
+# Metadata of a call that a worker's tool makes: the number of the hub's call that the tool runs for.
 ORIGIN_KEY = "tool-bridge-origin"
 
-# Says, in the metadata of a call that a hub makes of a worker, how many calls are above it; none where it is not there.
+# Metadata of a hub's call to a worker: how many calls are above it; none if it is missing.
 DEPTH_KEY = "tool-bridge-depth"
 
 METHODS: Mapping[str, Method] = MappingProxyType(

@@ -1,8 +1,8 @@
-"""How many things a message holds, counted from its bytes before anything is made of them.
+"""Counts the nodes of a message from its bytes, before it is parsed.
 
-A few bytes may stand for an object of Python's, and ten megabytes of them for five million: to make those takes
-seconds, in which nothing else runs. So each field, element, key, text and number of a message counts as one *node*, and
-a message of too many is refused unread. What has less than two bytes for each node that is allowed need not be counted.
+A few bytes may become a Python object, and ten megabytes of them five million: parsing takes seconds, in which nothing
+else runs. So each field, element, key, text and number of a message counts as one *node*, and a message of too many is
+refused unread. A message with fewer than two bytes for each allowed node need not be counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,20 +20,20 @@ M = TypeVar("M", bound=Message)
 
 MAX_NODES = 250_000
 
-# No node takes less: of protobuf a field's tag and its number or length, of JSON an element and its comma.
+# The minimum size of a node: in protobuf a tag and a number or length, in JSON an element and its comma.
 NODE_BYTES = 2
 
-# A message of so many bytes cannot have too many nodes.
+# A message up to this size cannot have too many nodes.
 UNCOUNTED_BYTES = MAX_NODES * NODE_BYTES
 
-# Values of more bytes are read in a thread: of models of few fields, so many take a loop some 20 ms.
+# Larger values are read in a thread: for models with few fields, this many bytes block a loop for some 20 ms.
 SLOW_BYTES = 16 * 1024
 
-# A text is read at once, but may be declared to be an address or a moment, which takes longer to find out.
+# A text is read quickly, but may be declared as an address or a datetime, which takes longer to check.
 SLOW_TEXT_BYTES = 256 * 1024
 _TEXT = TYPE_PREFIX + "google.protobuf.StringValue"
 
-# These are read as they are, however large they are.
+# These are read without parsing, at any size.
 _FLAT = frozenset(TYPE_PREFIX + name for name in ("google.protobuf.BytesValue", "dspex.bridge.Tensor"))
 
 _BETWEEN_QUOTES = b'"'
@@ -42,13 +42,13 @@ _STRUCTURE = b",:[{"
 
 
 def too_many_nodes(what: str, count: int, limit: int, *, counted_all: bool = True) -> MessageTooLargeError:
-    """Makes the error for a message of too many nodes.
+    """Returns the error for a message of too many nodes.
 
     Args:
-        what: What it is, such as "the result of add".
-        count: How many were counted.
-        limit: How many it may have.
-        counted_all: Whether there are no more.
+        what: The message, such as "the result of add".
+        count: How many nodes were counted.
+        limit: How many nodes it may have.
+        counted_all: Whether ``count`` is the total.
     """
     number = f"{count:,}" if counted_all else f"more than {limit:,}"
     return MessageTooLargeError(
@@ -59,13 +59,13 @@ def too_many_nodes(what: str, count: int, limit: int, *, counted_all: bool = Tru
 
 
 def check_message(data: bytes, cls: type[Message], what: str, limit: int = MAX_NODES) -> None:
-    """Refuses a message of too many nodes. What values in it hold, as Any, does not count.
+    """Refuses a message of too many nodes; the contents of values (Any) do not count.
 
     Args:
-        data: The message, serialized.
+        data: The serialized message.
         cls: Its class.
-        what: What it is, for the text.
-        limit: How many it may have.
+        what: Its name in error texts.
+        limit: How many nodes it may have.
 
     Raises:
         MessageTooLargeError: It has more.
@@ -76,7 +76,7 @@ def check_message(data: bytes, cls: type[Message], what: str, limit: int = MAX_N
 
 
 def read_message(cls: type[M], data: bytes, what: str, limit: int = MAX_NODES) -> M:
-    """Reads a message, unless it has too many nodes; raises as ``check_message``, and protobuf's DecodeError."""
+    """Parses a message unless it has too many nodes; raises as ``check_message``, and protobuf's DecodeError."""
     check_message(data, cls, what, limit)
     return cls.FromString(data)
 
@@ -87,11 +87,11 @@ def check_value(type_url: str, payload: bytes, what: str, limit: int) -> int:
     Args:
         type_url: Of the Any.
         payload: Its bytes.
-        what: What it is, for the text.
-        limit: How many it may have.
+        what: Its name in error texts.
+        limit: How many nodes it may have.
 
     Returns:
-        How many it has; 0 where it cannot have too many, so that nobody counted.
+        The number of its nodes; 0 if they were not counted, because it cannot have too many.
 
     Raises:
         MessageTooLargeError: It has more.
@@ -105,7 +105,7 @@ def check_value(type_url: str, payload: bytes, what: str, limit: int) -> int:
 
 
 def check_values(values: Sequence[tuple[str, bytes]], what: str, limit: int) -> None:
-    """Refuses values, each a type URL and its bytes, that together have too many nodes; raises as ``check_value``."""
+    """Refuses values, each a type URL and its bytes, with too many nodes in total; raises as ``check_value``."""
     if sum(len(payload) for _, payload in values) <= limit * NODE_BYTES:
         return
     count = _Count(what, limit)
@@ -114,7 +114,7 @@ def check_values(values: Sequence[tuple[str, bytes]], what: str, limit: int) -> 
 
 
 def is_slow(type_url: str, payload: bytes) -> bool:
-    """Tells whether reading a value may take so long that it does not belong into an event loop."""
+    """Returns whether reading a value may take too long for an event loop."""
     size = len(payload)
     return size > SLOW_BYTES and type_url not in _FLAT and (size > SLOW_TEXT_BYTES or type_url != _TEXT)
 
@@ -123,13 +123,13 @@ def json_nodes(text: bytes, most: int) -> int:
     """Counts the nodes of a JSON text.
 
     Args:
-        text: UTF-8 bytes. Of a text that is no JSON, what is counted is right up to where it stops being some.
-        most: Past so many, what is in strings may count as well where there are more strings than that.
+        text: UTF-8 bytes. If it is not JSON, the count is right up to the first error.
+        most: Once there are more strings than this, their contents may count as well.
 
     Returns:
         The number of its elements, keys, texts and numbers.
     """
-    # Each but the first follows one of these characters; outside of strings, that is.
+    # Each node but the first follows one of these characters, outside of strings.
     count = 1 + len(text) - len(text.translate(None, _STRUCTURE))
     if count <= most:
         return count
@@ -139,7 +139,7 @@ def json_nodes(text: bytes, most: int) -> int:
     if strings > most:
         return max(strings, count)
     if strings:
-        # Without the strings, but not as if they had not been there: a list of one is not empty.
+        # Replace strings instead of removing them: a list of one string is not empty.
         text = b"0".join(text.split(_BETWEEN_QUOTES)[::2])
     text = text.translate(None, _SPACE)
     empty = text.count(b"[]") + text.count(b"{}")
@@ -148,12 +148,12 @@ def json_nodes(text: bytes, most: int) -> int:
 
 @dataclass(slots=True)
 class _Layout:
-    """What the fields of a message mean.
+    """The layout of a message's fields.
 
     Attributes:
-        parts: By tag, those that are messages; None for a list of numbers, packed into one field.
-        wraps: Whether a message is as good as the one field that it has, so that both together are one node.
-        is_any: Whether it is an Any, whose value is a message of its own.
+        parts: The fields that are messages, by tag; None for a list of numbers, packed into one field.
+        wraps: Whether the message only wraps its one field, so that both count as one node.
+        is_any: Whether it is an Any, whose value is a message itself.
     """
 
     parts: dict[int, "_Layout | None"] = field(default_factory=dict)
@@ -162,7 +162,7 @@ class _Layout:
 
 
 _WRAPPERS = frozenset({"google.protobuf.Value", "dspex.bridge.RichValue"})
-# Of a message of one field: a double, and a number below 128 or a truth value.
+# Sizes of a message of one field: a double, and a number below 128 or a bool.
 _BYTES_OF_FIXED = 9
 _BYTES_OF_SMALL = 2
 _ANY = "google.protobuf.Any"
@@ -191,11 +191,11 @@ def _laid_out(descriptor: Descriptor, known: dict[str, _Layout]) -> _Layout:
 
 
 class _Count:
-    """Counts the nodes of one message, as far as the limit.
+    """Counts the nodes of one message, up to the limit.
 
     Args:
-        what: What it is, for the text of the refusal.
-        limit: How many it may have.
+        what: Its name in error texts.
+        limit: How many nodes it may have.
     """
 
     def __init__(self, what: str, limit: int) -> None:
@@ -204,7 +204,7 @@ class _Count:
         self._limit = limit
 
     def of_message(self, data: bytes, start: int, end: int, layout: _Layout, *, opens_any: bool = False) -> None:
-        """Counts those of a message that stands in ``data``; ``opens_any``: what an Any holds as well."""
+        """Counts the nodes of a message in ``data``; with ``opens_any``, also those of the values of Any."""
         waiting = [(start, end, layout)]
         try:
             while waiting:
@@ -260,12 +260,12 @@ class _Count:
         self.nodes = nodes
 
     def _of_any(self, data: bytes, place: int, end: int, waiting: list[tuple[int, int, _Layout]]) -> None:
-        """Counts an Any as what its value is."""
+        """Counts the value of an Any."""
         found: dict[int, tuple[int, int]] = {}
         while place < end:
             tag, place = read_varint(data, place)
             size, place = read_varint(data, place)
-            # Only so do its parts belong together for whoever reads it, too.
+            # Any other form could be read as different values.
             if tag not in (_TYPE_URL_TAG, _VALUE_TAG) or tag in found or place + size > end:
                 raise SerializationError(f"{self._what} cannot be read: an Any in it has more than a type and a value")
             found[tag] = place, place + size
@@ -282,14 +282,14 @@ class _Count:
         end: int,
         waiting: list[tuple[int, int, _Layout]] | None = None,
     ) -> None:
-        """Counts a value that stands in ``data``; its messages are left to ``waiting`` where there is such a list."""
+        """Counts a value in ``data``; its messages are added to ``waiting`` if that is given."""
         name = type_url.rpartition("/")[2]
         if name == "dspex.bridge.Json":
             self._add(json_nodes(data[start:end], self._limit))
             return
         layout = _layouts().get(name)
         if layout is None:
-            # A scalar, an array, a frame, or what has a codec.
+            # A scalar, an array, a frame, or a value with a codec.
             self._add(1)
         elif waiting is not None:
             self._add(not layout.wraps)
@@ -305,7 +305,7 @@ class _Count:
 
 
 def _is_leaf(data: bytes, place: int, size: int, parts: Mapping[int, _Layout | None]) -> bool:
-    """Tells whether a message is one field that is no message; of those that are, some are not seen to be."""
+    """Returns whether a message is one field that is not a message; may return False for some of these."""
     tag = data[place]
     kind = tag & 7
     if kind == LENGTH:

@@ -1,4 +1,4 @@
-"""The connections of a hub's peers, and what each of them holds."""
+"""The connections of a hub's peers, and the memory that each of them holds."""
 
 import asyncio
 from collections import deque
@@ -11,17 +11,17 @@ class Peer:
     """One connection.
 
     Args:
-        name: As gRPC calls it. All connections over one unix socket share a name, and so a budget.
+        name: gRPC's name for it. All connections over one unix socket share a name, and so a budget.
         budget: What it may hold.
 
     Attributes:
         name, budget: As given.
-        rpcs: RPCs and links that are open.
-        reading: Requests that are being read.
-        turns: Those that wait to be read.
-        begun: Large requests that are worked on.
-        links: Links.
-        pending_links: Those of them without a hello.
+        rpcs: Number of open RPCs and links.
+        reading: Number of requests that are being read.
+        turns: Requests that wait to be read.
+        begun: Number of large requests that are being processed.
+        links: Number of links.
+        pending_links: Number of links without a hello.
     """
 
     __slots__ = ("begun", "budget", "links", "name", "pending_links", "reading", "room", "rpcs", "turns")
@@ -35,16 +35,16 @@ class Peer:
         self.begun = 0
         self.links = 0
         self.pending_links = 0
-        # Those who wait for something of the connection to be given back.
+        # Wait until the connection releases memory.
         self.room: list[asyncio.Future[None]] = []
 
     @property
     def is_one(self) -> bool:
-        """Whether it is one connection, and not all those over a unix socket or of this process."""
+        """Whether it is one connection, and not all connections over a unix socket or within this process."""
         return self.name.startswith(("ipv4:", "ipv6:"))
 
     def gave_back(self) -> None:
-        """Wakes who waits for room."""
+        """Wakes those that wait for memory."""
         if self.room:
             waiting, self.room = self.room, []
             for future in waiting:
@@ -53,13 +53,13 @@ class Peer:
 
 
 class Peers:
-    """The connections that have something open.
+    """The connections with open RPCs or links.
 
     Args:
         memory: The hub's budget.
         limit: Bytes that one connection may hold.
-        owner: What one is called in a refusal.
-        setting: The setting that bounds it.
+        owner: The name of a connection in error texts.
+        setting: The setting that increases the limit.
     """
 
     def __init__(self, memory: Budget, limit: int, *, owner: str, setting: str) -> None:
@@ -68,7 +68,7 @@ class Peers:
         self._owner = owner
         self._setting = setting
         self._peers: dict[str, Peer] = {}
-        # Of all of them that have gone.
+        # Of closed connections.
         self._refused = 0
 
     def __len__(self) -> int:
@@ -81,21 +81,21 @@ class Peers:
 
     @property
     def used(self) -> int:
-        """Bytes that all of them hold."""
+        """Bytes that all connections hold."""
         return sum(peer.budget.used for peer in self._peers.values())
 
     @property
     def most_used(self) -> int:
-        """Bytes that the largest holds."""
+        """Bytes that the largest connection holds."""
         return max((peer.budget.used for peer in self._peers.values()), default=0)
 
     @property
     def refused(self) -> int:
-        """Charges that were refused for want of room of one connection."""
+        """Number of charges that were refused because a connection's budget was full."""
         return self._refused + sum(peer.budget.refused for peer in self._peers.values())
 
     def enter(self, name: str) -> Peer:
-        """Counts an RPC or a link of a connection; ``leave`` takes it back."""
+        """Counts an RPC or a link of a connection, until ``leave``."""
         peer = self._peers.get(name)
         if peer is None:
             budget = Budget(self._limit, owner=self._owner, setting=self._setting, parent=self.memory)
@@ -113,5 +113,5 @@ class Peers:
 
 
 def peers_of(memory: Budget, settings: Settings) -> Peers:
-    """Makes the connections of a hub, as its settings bound them."""
+    """Returns the connections of a hub, within the limits of its settings."""
     return Peers(memory, settings.max_peer_bytes, owner="this connection", setting="max_peer_bytes")

@@ -1,4 +1,4 @@
-"""Requests, read from the bytes of any peer: none is parsed before it is known what that may take."""
+"""Parses the requests of untrusted peers: the cost of parsing is checked first."""
 
 from typing import Any
 
@@ -6,10 +6,9 @@ from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
 from grpc_tool_bridge.rpc.methods import Method
 from grpc_tool_bridge.rpc.nodes import UNCOUNTED_BYTES, check_message
 
-# Requests that carry values, or all the tools of a worker, may be as large as a message; all others only say what is
-# wanted, and no more than this is needed for that.
+# Requests with values, or with all tools of a worker, may be as large as a message; all others only need this much.
 CONTROL_BYTES = 1024 * 1024
-# What is smaller needs no look before it is read.
+# Smaller requests need no check before they are parsed.
 UNCHECKED_BYTES = min(CONTROL_BYTES, UNCOUNTED_BYTES)
 _CARRY = frozenset(
     {
@@ -20,25 +19,25 @@ _CARRY = frozenset(
         "ExecuteAgent",
         "CreateReActAgent",
         "RegisterTools",
-        # Of frames, the link itself says what there may be.
+        # The link checks its frames itself.
         "Link",
     }
 )
 
 
 def read_request(method: Method, data: bytes) -> Any:
-    """Reads a request.
+    """Parses a request.
 
     Args:
-        method: Whose it is.
+        method: Its method.
         data: Its bytes.
 
     Returns:
         The message.
 
     Raises:
-        MessageTooLargeError: It is a request that carries no values, and over 1 MiB; or it holds too many nodes.
-        SerializationError: The bytes are no such request.
+        MessageTooLargeError: It carries no values and is larger than 1 MiB, or it has too many nodes.
+        SerializationError: It cannot be read.
     """
     if len(data) > UNCHECKED_BYTES:
         _check(method, data)

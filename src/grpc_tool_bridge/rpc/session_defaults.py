@@ -1,4 +1,4 @@
-"""What a hub tells the client that opens a session: the defaults that it goes by where it sets nothing itself.
+"""The session defaults that a hub sends to the client that opens a session, for what the client leaves unset.
 
 They travel in the trailing metadata of InitializeSession, in milliseconds; over a link, where a reply has none, in the
 fields of a log record that comes before it.
@@ -11,26 +11,26 @@ from typing import Protocol
 METADATA_LOGGER = "tool-bridge.trailing-metadata"
 
 _PREFIX = "tool-bridge-"
-# More milliseconds than anybody waits.
+# More milliseconds than anyone waits.
 _MAX_DIGITS = 15
 
 
-class SessionFacts(Protocol):
-    """A hub, as far as it tells of a session."""
+class SessionDefaults(Protocol):
+    """A hub that has session defaults."""
 
-    def session_facts(self, session_id: str) -> Mapping[str, int]:
-        """Returns milliseconds by name; nothing for a session that is not there."""
-
-
-def fact_metadata(hub: SessionFacts, session_id: str) -> tuple[tuple[str, str], ...]:
-    """Writes what the hub tells of a session as metadata."""
-    return tuple((_PREFIX + name, str(value)) for name, value in hub.session_facts(session_id).items())
+    def session_defaults(self, session_id: str) -> Mapping[str, int]:
+        """Returns milliseconds by name; an empty mapping if there is no such session."""
 
 
-def read_facts(metadata: Iterable[tuple[str, object]] | None) -> dict[str, float]:
-    """Reads seconds by name; what is no fact is passed over."""
-    facts = {}
+def defaults_metadata(hub: SessionDefaults, session_id: str) -> tuple[tuple[str, str], ...]:
+    """Returns the defaults of a session as metadata."""
+    return tuple((_PREFIX + name, str(value)) for name, value in hub.session_defaults(session_id).items())
+
+
+def read_defaults(metadata: Iterable[tuple[str, object]] | None) -> dict[str, float]:
+    """Returns seconds by name; ignores all other metadata."""
+    defaults = {}
     for key, value in metadata or ():
         if key.startswith(_PREFIX) and isinstance(value, str) and value.isdecimal() and len(value) <= _MAX_DIGITS:
-            facts[key.removeprefix(_PREFIX).removesuffix("-ms")] = int(value) / 1000
-    return facts
+            defaults[key.removeprefix(_PREFIX).removesuffix("-ms")] = int(value) / 1000
+    return defaults

@@ -1,7 +1,7 @@
-"""Protobuf's wire format, where messages are written, read or looked into without protobuf.
+"""Protobuf's wire format, to write, read and inspect messages without protobuf.
 
-Every wrapper of google.protobuf, Json and the frames have this shape: one field, number 1. Written by hand, a scalar
-takes half the time and a large payload one copy less; what is not in the usual form is left to protobuf to read.
+The wrappers of google.protobuf, Json and the frames have one field, number 1. Written by hand, a scalar takes half the
+time, and a large payload one copy less; what is not in the usual form is read by protobuf.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from grpc_tool_bridge.errors import SerializationError
 
 TYPE_PREFIX = "type.googleapis.com/"
 
-# A digit of a varint has seven bits, and this one where another follows.
+# A byte of a varint has seven bits of the number, and this bit if another byte follows.
 MORE = 0x80
 
 _LENGTH_TAG = b"\x0a"
@@ -18,7 +18,7 @@ _SHORT = tuple(bytes((10, length)) for length in range(MORE))
 
 
 def varint(number: int) -> bytes:
-    """Writes a number of 0 to 2**64 - 1 as a protobuf varint."""
+    """Returns a number from 0 to 2**64 - 1 as a protobuf varint."""
     if number < MORE:
         return bytes((number,))
     if number < MORE * MORE:
@@ -36,7 +36,7 @@ def varint(number: int) -> bytes:
 
 
 def bytes_field(data: bytes) -> bytes:
-    """Writes a message whose field 1 is ``data``; an empty one is left out, as protobuf does."""
+    """Returns a message whose field 1 is ``data``; omits the field if it is empty, as protobuf does."""
     length = len(data)
     if length < MORE:
         return _SHORT[length] + data if length else b""
@@ -44,15 +44,15 @@ def bytes_field(data: bytes) -> bytes:
 
 
 def bytes_header(length: int) -> bytes:
-    """Writes what stands before ``length`` bytes of field 1."""
+    """Returns the header of a field 1 of ``length`` bytes."""
     return _LENGTH_TAG + varint(length)
 
 
 def read_bytes_field(message: bytes) -> memoryview | None:
-    """Finds field 1 without copying it.
+    """Returns field 1 without copying it.
 
     Returns:
-        What the field holds, or None where the message is anything but that one field in its shortest form.
+        The field's bytes; None unless the message is that one field in its shortest form.
     """
     length, shift = 0, 0
     if message[:1] != _LENGTH_TAG:
@@ -71,7 +71,7 @@ FIXED64 = 1
 LENGTH = 2
 FIXED32 = 5
 
-# What is scanned here has ten fields; one that gives them again and again would hold up an event loop.
+# Scanned messages have about ten fields; one that repeats them endlessly would block an event loop.
 MAX_FIELDS = 1_000
 
 # Bytes of the longest varint.
@@ -79,10 +79,10 @@ _MAX_DIGITS = 10
 
 
 def fields(message: bytes) -> Iterator[tuple[int, int]]:
-    """Yields the number of each top-level field and its value: of a varint the number, of any other field its size.
+    """Yields the number of each top-level field, with the value of a varint or the size of any other field.
 
     Raises:
-        SerializationError: The bytes are no message, or one of more than MAX_FIELDS fields.
+        SerializationError: The message cannot be read, or has more than MAX_FIELDS fields.
     """
     position, end = 0, len(message)
     for _ in range(MAX_FIELDS):
@@ -99,7 +99,7 @@ def fields(message: bytes) -> Iterator[tuple[int, int]]:
         elif kind in (FIXED64, FIXED32):
             size = 8 if kind == FIXED64 else 4
         else:
-            raise SerializationError(f"a field of the unknown wire type {kind} stands at byte {position}")
+            raise SerializationError(f"a field at byte {position} has the unknown wire type {kind}")
         position += size
         if position > end:
             raise SerializationError(f"the last field is {position - end:,} bytes short")
@@ -109,7 +109,7 @@ def fields(message: bytes) -> Iterator[tuple[int, int]]:
 
 
 def read_varint(message: bytes, position: int) -> tuple[int, int]:
-    """Reads a varint; returns it, and where the next field begins."""
+    """Reads a varint; returns it and the position after it."""
     value = message[position] if position < len(message) else MORE
     if value < MORE:
         return value, position + 1
@@ -119,4 +119,4 @@ def read_varint(message: bytes, position: int) -> tuple[int, int]:
         shift += 7
         if digit < MORE:
             return value, position + shift // 7
-    raise SerializationError(f"a number that does not end stands at byte {position}")
+    raise SerializationError(f"the number at byte {position} does not end")

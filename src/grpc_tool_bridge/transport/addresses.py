@@ -1,4 +1,4 @@
-"""Addresses: which there are, how one is shown, and whether it stays on this machine."""
+"""Addresses: checks them, formats them without secrets, and finds whether they stay on this machine."""
 
 import ipaddress
 import os
@@ -10,29 +10,29 @@ from grpc_tool_bridge.errors import ArgumentTypeError, ValidationError
 
 MAX_PORT = 65_535
 
-# Of a host's name, and of one part of it, by RFC 1035.
+# Of a host name, and of one label of it, by RFC 1035.
 MAX_HOST_CHARS = 253
 MAX_LABEL_CHARS = 63
 
-# Bytes of a socket's path that the system takes, the NUL at its end left out.
+# Bytes of a socket's path that the system accepts, without the final NUL.
 MAX_SOCKET_BYTES = 107
 
-# Of an address, for the text of an error.
+# Of an address in an error text.
 MAX_SHOWN_CHARS = 200
 
 # What gRPC resolves by itself; any other address is host:port.
 NAMED_SCHEMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:", "xds:")
 _SOCKETS = ("unix:", "unix-abstract:")
 
-# What people write who take it for a URL.
+# Schemes that people write who expect a URL.
 _URL_SCHEMES = ("http", "https", "grpc", "grpcs", "tcp", "ws", "wss")
 
 _WRITE = "write host:port, such as 127.0.0.1:50051 or [::1]:50051"
 _NO_SECRETS = "an address holds no user, password or token; a token goes in token= or --token-file"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-# All that stands before the last @, which a URL may hold as %40.
+# Everything before the last @, which a URL may contain as %40.
 _USER = re.compile(r".*(?:@|%40|\uff20)", re.DOTALL | re.IGNORECASE)
-# A query whose value has one: what stands behind it is no host.
+# A query whose value has one: what follows it is not a host.
 _QUERY = re.compile(r"[^?#@]*[?#].*?=.*(?:@|%40)", re.DOTALL | re.IGNORECASE)
 _NO_PORT = re.compile(r":(?![0-9]+$)[^:\]]+$")
 _IPV6_CHARS = re.compile(r"\[?[0-9a-fA-F:.]+(?:%\w+)?\]?")
@@ -41,10 +41,10 @@ _HIDDEN = "***"
 
 
 def shown_address(address: object) -> str:
-    """Writes an address for people, without what may be secret in it: user, password, query and path.
+    """Returns an address for people, without what may be secret in it: user, password, query and path.
 
     Args:
-        address: What was given as an address; anything at all.
+        address: What was given as an address; any object.
     """
     if isinstance(address, bytes):
         return f"b{shown_address(address.decode('latin-1'))!r}"
@@ -57,24 +57,24 @@ def shown_address(address: object) -> str:
     kept = re.split(r"[?#&]" if is_socket else r"[?#&/;]", rest, maxsplit=1)[0]
     left_out = rest[len(kept) :]
     if isinstance(address, str) and not is_socket and not text.startswith(NAMED_SCHEMES):
-        # A password whose host was forgotten stands where the port should.
+        # If the host was forgotten, a password stands in place of the port.
         kept = _NO_PORT.sub(f":{_HIDDEN}", kept)
     shown = f"{scheme}{kept}{left_out if left_out in ('', '/') else left_out[0] + _HIDDEN}"
     return shown if len(shown) <= MAX_SHOWN_CHARS else f"{shown[:MAX_SHOWN_CHARS]}…"
 
 
 def check_address(address: object, *, listening: bool = False) -> None:
-    """Refuses what is no address.
+    """Checks an address.
 
     Args:
         address: What was given.
-        listening: It is where a hub listens, not where one is reached: port 0 takes any that is free.
+        listening: Whether a hub is to listen there, rather than be reached there: port 0 means any free port.
 
     Raises:
-        ValidationError: It is none; the text says what to write.
+        ValidationError: It is not a valid address; the text says what to write.
     """
     if not isinstance(address, str):
-        raise ArgumentTypeError(f"{shown_address(address)[:60]} is no address; {_WRITE}")
+        raise ArgumentTypeError(f"{shown_address(address)[:60]} is not a valid address; {_WRITE}")
     try:
         _check(address, listening)
     except ValueError as error:
@@ -85,7 +85,7 @@ def split_address(address: str) -> tuple[str, int]:
     """Splits ``host:port`` or ``[ipv6]:port``.
 
     Raises:
-        ValueError: It is neither, or the port is no number from 0 to 65535.
+        ValueError: It is neither, or the port is not a number from 0 to 65535.
     """
     address = str(address)
     shown = _shown(address)
@@ -94,25 +94,25 @@ def split_address(address: str) -> tuple[str, int]:
         plain = shown_address(rest).rpartition("@")[2]
         plain = re.split(r"[?#&/;]", plain, maxsplit=1)[0]
         plain = plain if plain and _HIDDEN not in plain else "host:port"
-        raise ValueError(f"{shown} is no address; leave {scheme}:// out: {plain}")
+        raise ValueError(f"{shown} is not a valid address; leave {scheme}:// out: {plain}")
     if "@" in address or "?" in address or "#" in address:
-        raise ValueError(f"{shown} is no address; {_NO_SECRETS}")
+        raise ValueError(f"{shown} is not a valid address; {_NO_SECRETS}")
     if not address.isprintable() or " " in address:
-        raise ValueError(f"{shown} is no address; it has a space or a character that cannot be seen; leave it out")
+        raise ValueError(f"{shown} is not a valid address; it has a space or an invisible character; leave it out")
     if "/" in address and not separator:
-        raise ValueError(f"{shown} is no address; leave the slash and what follows it out")
+        raise ValueError(f"{shown} is not a valid address; leave the slash and what follows it out")
     host, colon, port = address.rpartition(":")
     if not colon or not host or not port.isascii() or not port.isdigit():
-        raise ValueError(f"{shown} is no address; {_WRITE}")
+        raise ValueError(f"{shown} is not a valid address; {_WRITE}")
     if len(port) > len(str(MAX_PORT)) or int(port) > MAX_PORT:
-        raise ValueError(f"{shown} is no address; {_WRITE}; a port is at most {MAX_PORT}")
+        raise ValueError(f"{shown} is not a valid address; {_WRITE}; a port is at most {MAX_PORT}")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
         if not _IPV6_CHARS.fullmatch(host):
-            # May be user:password:host:port.
+            # It may be user:password:host:port.
             shown = repr(f"{_HIDDEN}:{port}")
-        raise ValueError(f"{shown} is no address; write an IPv6 host in brackets, such as [::1]:50051")
+        raise ValueError(f"{shown} is not a valid address; write an IPv6 host in brackets, such as [::1]:50051")
     return host, int(port)
 
 
@@ -122,10 +122,10 @@ def join_address(host: str, port: int) -> str:
 
 
 def host_and_port(address: str) -> tuple[str, int] | None:
-    """Finds the host that an address names first; None where gRPC alone knows, as of a socket's path.
+    """Returns the first host and port of an address; None if only gRPC can tell, or there is none, as for a socket.
 
     Raises:
-        ValueError: It is no address.
+        ValueError: It is not a valid address.
     """
     if not address.startswith(NAMED_SCHEMES):
         return split_address(address)
@@ -137,13 +137,13 @@ def host_and_port(address: str) -> tuple[str, int] | None:
     if rest.startswith("//"):
         authority, _, rest = rest[2:].partition("/")
         if authority:
-            # A name server of its own decides what the name means.
+            # A DNS server of its own resolves the name.
             return None
     return split_address(rest)
 
 
 def socket_path(address: str) -> str | None:
-    """Finds the path of a ``unix:`` address, which begins with NUL where it is abstract; None of any other."""
+    """Returns the path of a ``unix:`` address, with a leading NUL if it is abstract; None for any other address."""
     if address.startswith("unix-abstract:"):
         return f"\0{unquote(address.removeprefix('unix-abstract:'))}"
     if address.startswith("unix:"):
@@ -152,12 +152,12 @@ def socket_path(address: str) -> str | None:
 
 
 def is_loopback(address: str) -> bool:
-    """Tells whether what is sent to ``address`` stays on this machine.
+    """Returns whether what is sent to ``address`` stays on this machine.
 
-    Of names only ``localhost`` counts: what any other one stands for is decided elsewhere, and may change.
+    Of host names, only ``localhost`` counts: what others resolve to is decided elsewhere, and may change.
 
     Raises:
-        ValueError: It is no address.
+        ValueError: It is not a valid address.
     """
     if address.startswith(_SOCKETS):
         return True
@@ -189,9 +189,9 @@ def _check(address: str, listening: bool) -> None:
         host, port = split_address(address)
         _check_host(address, host)
         if not listening and port == 0:
-            raise ValueError(f"{_shown(address)} has port 0, which is for a hub that listens; name the hub's port")
+            raise ValueError(f"{_shown(address)} has port 0, which only a hub can listen at; write the hub's port")
     elif listening:
-        raise ValueError(f"{_shown(address)} is nothing to listen at; write host:port, [ipv6]:port or unix:path")
+        raise ValueError(f"a hub cannot listen at {_shown(address)}; write host:port, [ipv6]:port or unix:path")
     else:
         _check_named(address)
 
@@ -199,31 +199,31 @@ def _check(address: str, listening: bool) -> None:
 def _check_socket(address: str) -> None:
     shown, path = _shown(address), socket_path(address) or ""
     if address.startswith("unix://") and not address.startswith("unix:///"):
-        raise ValueError(f"{shown} is no address; write unix:PATH or unix:///ABSOLUTE/PATH")
+        raise ValueError(f"{shown} is not a valid address; write unix:PATH or unix:///ABSOLUTE/PATH")
     if not path.strip("\0"):
-        raise ValueError(f"{shown} is no address; write the socket's path after the colon, such as unix:/run/hub.sock")
+        raise ValueError(f"{shown} is not a valid address; write the socket's path too, as in unix:/run/hub.sock")
     if any(not "!" <= character <= "~" or character in "?#" for character in address):
         raise ValueError(
-            f"{shown} is no address that gRPC reads; write characters of the path other than printable ASCII, spaces, "
-            "? and # as %XX, or choose another path"
+            f"{shown} is not an address that gRPC can read; write spaces, ?, # and all that is not printable ASCII in "
+            "the path as %XX, or choose another path"
         )
     size = len(os.fsencode(path))
     if size > MAX_SOCKET_BYTES:
         raise ValueError(
-            f"the path in {shown} has {size} bytes, and a socket's path at most {MAX_SOCKET_BYTES}; choose another"
+            f"the path in {shown} has {size} bytes; a socket's path has at most {MAX_SOCKET_BYTES}; choose another"
         )
 
 
 def _check_named(address: str) -> None:
-    """Checks what follows a scheme; gRPC would take port 443 where none is named."""
+    """Checks what follows a scheme; without a port, gRPC would use 443."""
     shown = _shown(address)
     if "@" in address or "?" in address or "#" in address:
-        raise ValueError(f"{shown} is no address; {_NO_SECRETS}")
+        raise ValueError(f"{shown} is not a valid address; {_NO_SECRETS}")
     if not address.isprintable() or " " in address:
-        raise ValueError(f"{shown} is no address; it has a space or a character that cannot be seen; leave it out")
+        raise ValueError(f"{shown} is not a valid address; it has a space or an invisible character; leave it out")
     scheme, _, rest = address.partition(":")
     if not rest.strip("/"):
-        raise ValueError(f"{shown} is no address; {_WRITE}")
+        raise ValueError(f"{shown} is not a valid address; {_WRITE}")
     if scheme in ("ipv4", "ipv6"):
         for item in rest.split(","):
             host, _ = split_address(item)
@@ -232,7 +232,7 @@ def _check_named(address: str) -> None:
                 wanted(host)
             except ValueError:
                 kind = "IPv4" if scheme == "ipv4" else "IPv6"
-                raise ValueError(f"{shown} is no address; {host!r:.80} is not {kind}") from None
+                raise ValueError(f"{shown} is not a valid address; {host!r:.80} is not {kind}") from None
     elif scheme == "dns" and (found := host_and_port(address)) is not None:
         _check_host(address, found[0])
 
@@ -243,21 +243,21 @@ def _check_host(address: str, host: str) -> None:
         _check_ipv6(shown, host)
         return
     if not host.isascii():
-        raise ValueError(f"{shown} has a name outside of ASCII; write its ASCII form{_ascii_form(host)}")
+        raise ValueError(f"{shown} has a host name that is not ASCII; write its ASCII form{_ascii_form(host)}")
     labels = host.removesuffix(".").split(".")
     if len(host) > MAX_HOST_CHARS or any(len(label) > MAX_LABEL_CHARS for label in labels):
         raise ValueError(
-            f"{shown} is no address; a host's name has at most {MAX_HOST_CHARS} characters, and each part "
+            f"{shown} is not a valid address; a host's name has at most {MAX_HOST_CHARS} characters, and each part "
             f"{MAX_LABEL_CHARS}"
         )
     if not all(_LABEL.fullmatch(label) for label in labels):
-        raise ValueError(f"{shown} is no address; a host's name has letters, digits, -, _ and dots; {_WRITE}")
+        raise ValueError(f"{shown} is not a valid address; a host's name has letters, digits, -, _ and dots; {_WRITE}")
     if all(label.isdigit() for label in labels):
         try:
             ipaddress.IPv4Address(host)
         except ValueError:
             raise ValueError(
-                f"{shown} is no address; an IPv4 host is four numbers up to 255, such as 127.0.0.1"
+                f"{shown} is not a valid address; an IPv4 host is four numbers up to 255, such as 127.0.0.1"
             ) from None
 
 
@@ -265,13 +265,13 @@ def _check_ipv6(shown: str, host: str) -> None:
     try:
         zone = ipaddress.IPv6Address(host).scope_id
     except ValueError:
-        raise ValueError(f"{shown} is no address; what stands in its brackets is not IPv6; {_WRITE}") from None
+        raise ValueError(f"{shown} is not a valid address; what stands in its brackets is not IPv6; {_WRITE}") from None
     if zone is None or zone.isdigit():
         return
     try:
         socket.if_nametoindex(zone)
     except OSError:
-        # gRPC would look for it among names, and say nothing for seconds.
+        # gRPC would try to resolve it as a name, for seconds.
         raise ValueError(f"{shown} cannot be reached: this machine has no network interface {zone!r:.40}") from None
 
 

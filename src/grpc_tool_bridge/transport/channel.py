@@ -1,4 +1,4 @@
-"""Channels: how a hub is reached, and what gRPC is set to."""
+"""Channels to a hub, and the options of gRPC at both ends."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -15,18 +15,18 @@ from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.transport.addresses import check_address
 from grpc_tool_bridge.transport.proxies import Option, channel_target, proxy_for, stays_here
 
-# gRPC's own limit sits this much above the bridge's, so that it is the bridge that answers, with a clear error.
+# gRPC's own limit is so many times the bridge's, so that the bridge refuses a message, with a clear error.
 MESSAGE_HEADROOM = 4
-# A frame of a link has to pass, however small the messages are that it carries.
+# A frame of a link must pass, however small the limit for messages is.
 LEAST_MESSAGE_LIMIT = 1024 * 1024
 # Of the metadata of one RPC, names and values.
 MAX_METADATA_BYTES = 16 * 1024
 
-# More than a client has open at once; each that is left in a loop that has ended fails one try to close its channel.
+# More calls than a client has open; each that is left in a loop that has ended fails one attempt to close its channel.
 _MAX_STRANDED_CALLS = 100_000
 
-# A peer may ping the hub so often, and so many times too often, before its connection ends. Most libraries of gRPC let
-# a client ping every 10 seconds at most, but some as often as they are told to.
+# How often a peer may ping the hub, and how many pings may come too early before its connection ends. Most gRPC
+# libraries let a client ping every 10 seconds at most, but some as often as it likes.
 LEAST_PING_SECONDS = 0.1
 MAX_PING_STRIKES = 10
 
@@ -37,14 +37,15 @@ class Connection:
 
     Attributes:
         address: ``host:port``, ``[ipv6]:port`` or ``unix:path``.
-        token: Bearer token that the hub asks for; None: none. Beyond this machine it is sent by TLS only.
+        token: Bearer token, if the hub requires one. Beyond this machine it is sent over TLS only.
         tls: Whether to use TLS.
-        tls_ca: PEM file with the authorities to trust; None: those that gRPC brings. Implies TLS.
-        proxy: ``http://[user:password@]host:port`` of a proxy to go through, or ``env`` for what the environment names;
-            None: the hub is reached directly, whatever the environment says.
-        allow_insecure: Send the token beyond this machine without TLS, where the network itself is trusted.
-        max_message_bytes: Payload of one request or response.
-        keepalive_time, keepalive_timeout: Seconds; a silent connection is probed, and ends without an answer.
+        tls_ca: PEM file with the authorities to trust; None: those that gRPC ships. Implies TLS.
+        proxy: ``http://[user:password@]host:port`` of a proxy, or ``env`` for the proxy set in the environment; None:
+            connect directly, whatever is set in the environment.
+        allow_insecure: Send the token beyond this machine without TLS, because the network itself is trusted.
+        max_message_bytes: Maximum size of one request or response.
+        keepalive_time: Seconds without traffic after which the connection is probed.
+        keepalive_timeout: Seconds that a probe may stay unanswered before the connection ends.
     """
 
     address: str
@@ -58,10 +59,10 @@ class Connection:
     keepalive_timeout: float = 10.0
 
     def __post_init__(self) -> None:
-        """Checks what was given, before anybody waits for a hub that cannot be there.
+        """Checks the arguments, before anyone waits for a hub that cannot be reached with them.
 
         Raises:
-            ValidationError: Something of it cannot be; the text names it.
+            ValidationError: An argument is not valid.
         """
         check_address(self.address)
         if self.token is not None:
@@ -74,27 +75,27 @@ class Connection:
         if exposed and not self.allow_insecure:
             way = f"{self.address}{'' if proxy is None else f' through the proxy {proxy}'}"
             raise ValidationError(
-                f"the token would be sent to {way} without TLS, where others may read it: set tls or tls_ca, or say "
-                "allow_insecure where the network itself is trusted"
+                f"the token would be sent to {way} without TLS, where others may read it: set tls or tls_ca, or "
+                "allow_insecure if the network itself is trusted"
             )
 
     @property
     def uses_tls(self) -> bool:
-        """Whether the connection goes by TLS."""
+        """Whether the connection uses TLS."""
         return self.tls or self.tls_ca is not None
 
     @property
     def where(self) -> str:
-        """The hub's address and the proxy on the way to it, for texts."""
+        """The hub's address and the proxy, for error texts."""
         proxy = proxy_for(self.address, self.proxy)
         return self.address if proxy is None else f"{self.address} (through the proxy {proxy})"
 
     def open(self) -> grpc.aio.Channel:
-        """Makes the channel; it connects when it is first used. Needs a running event loop.
+        """Returns a channel that connects when it is first used; needs a running event loop.
 
         Raises:
             OSError: The file of the authorities cannot be read.
-            ProtocolError: gRPC does not work in this process, which was forked while it was at work.
+            ProtocolError: gRPC does not work in this process, which was forked while gRPC was active.
         """
         forks.check_usable()
         target, proxy_options = channel_target(self.address, proxy_for(self.address, self.proxy))
@@ -103,15 +104,15 @@ class Connection:
             *message_options(self.max_message_bytes),
             ("grpc.keepalive_time_ms", int(self.keepalive_time * 1000)),
             ("grpc.keepalive_timeout_ms", int(self.keepalive_timeout * 1000)),
-            # A connection of its own for each bridge: one that is closed takes nobody else's with it.
+            # A connection for each bridge: closing one must not affect others.
             ("grpc.use_local_subchannel_pool", 1),
-            # A tool's call is retried only by those who know that it may be.
+            # Only the bridge knows which calls may be retried.
             ("grpc.enable_retries", 0),
-            # Nor does whoever holds the DNS decide how calls are made.
+            # DNS must not configure how calls are made.
             ("grpc.service_config_disable_resolution", 1),
             ("grpc.initial_reconnect_backoff_ms", 100),
-            # The pauses between the dials of a link are what rules, and these are short beside them: a dial that meets
-            # one of gRPC's own fails unsent, and costs a pause more.
+            # The pauses between the dials of a link decide; gRPC's own are shorter: a dial during one of gRPC's pauses
+            # fails unsent, and costs another pause.
             ("grpc.max_reconnect_backoff_ms", 1_000),
         ]
         if not self.uses_tls:
@@ -122,7 +123,7 @@ class Connection:
 
 
 async def close_stranded(channel: Any) -> None:
-    """Closes a channel whose event loop has ended, without a turn of the loop that runs here."""
+    """Closes a channel whose event loop has ended, without waiting for the running loop."""
     for _ in range(_MAX_STRANDED_CALLS):
         try:
             await channel.close()
@@ -132,9 +133,9 @@ async def close_stranded(channel: Any) -> None:
 
 
 class AuthorizedChannel:
-    """A channel whose every call carries the token.
+    """A channel that sends the token with every call.
 
-    The generated stub takes any object with these four methods. Metadata bound once to each callable costs next to
+    The generated stub accepts any object with these four methods. Binding metadata once to each callable costs next to
     nothing per call, unlike an interceptor.
     """
 
@@ -168,7 +169,7 @@ class AuthorizedChannel:
 
 
 def grpc_roots() -> Path:
-    """Finds the file of the authorities that gRPC trusts where none is named."""
+    """Returns the file of the authorities that gRPC trusts by default."""
     named = Path(os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", ""))
     if named.is_file():
         return named
@@ -176,36 +177,36 @@ def grpc_roots() -> Path:
 
 
 def message_options(max_message_bytes: int) -> list[Option]:
-    """Makes the options that set gRPC's limits above the bridge's."""
+    """Returns the options that set gRPC's limits above the bridge's."""
     limit = min(max(max_message_bytes * MESSAGE_HEADROOM, LEAST_MESSAGE_LIMIT), 2**31 - 1)
     return [("grpc.max_send_message_length", limit), ("grpc.max_receive_message_length", limit)]
 
 
 def receive_limit(max_message_bytes: int) -> int:
-    """Returns what a hub's gRPC receives at most in one message: a little over the bridge's limit, which answers."""
+    """Returns gRPC's limit for a message to a hub: a little above the bridge's, which refuses with a clear error."""
     return min(max(max_message_bytes + max_message_bytes // 2, LEAST_MESSAGE_LIMIT), 2**31 - 1)
 
 
 def memory_options(settings: Settings) -> Sequence[Option]:
-    """Makes the options of a hub's server that bound what gRPC itself holds; they come after the others."""
+    """Returns the options of a hub's server that bound gRPC's own memory; they come after the others."""
     return (
         ("grpc.max_receive_message_length", receive_limit(settings.max_message_bytes)),
-        # What comes for an RPC that does not read is bounded by its window, 64 KiB; gRPC would widen it by and by.
+        # An RPC that does not read buffers at most its window of 64 KiB; gRPC would enlarge it over time.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.max_concurrent_streams", settings.max_connection_rpcs),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.server_handshake_timeout_ms", int(settings.hello_timeout * 1000)),
-        # Beyond these an RPC is refused before it is anybody's.
+        # An RPC with more metadata is refused before any handler sees it.
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
     )
 
 
 def server_options(max_message_bytes: int, keepalive_time: float, keepalive_timeout: float) -> Sequence[Option]:
-    """Makes the options of a hub's server; durations in seconds."""
+    """Returns the options of a hub's server; durations in seconds."""
     return (
         *message_options(max_message_bytes),
-        # Two servers would share a port silently, each with half of the sessions.
+        # Otherwise two servers could share a port silently, each with half of the sessions.
         ("grpc.so_reuseport", 0),
         ("grpc.keepalive_time_ms", int(keepalive_time * 1000)),
         ("grpc.keepalive_timeout_ms", int(keepalive_timeout * 1000)),

@@ -1,4 +1,4 @@
-"""Frames over gRPC: the streams of the method Link, and the way to a hub by a channel."""
+"""Frames over gRPC: the streams of the method Link, and the channel to a hub."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,7 +19,7 @@ from grpc_tool_bridge.transport.reads import Reads
 from grpc_tool_bridge.transport.servicer import present_principal
 from grpc_tool_bridge.transport.status import from_rpc_error
 
-# What is read of a link before its peer has said hello.
+# Maximum size of a link's first frame, which contains the hello.
 MAX_FIRST_BYTES = 1024 * 1024
 
 
@@ -27,7 +27,7 @@ class GrpcEndpoint:
     """A hub that is reached over gRPC.
 
     Args:
-        connection: Where it is.
+        connection: How it is reached.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -35,7 +35,7 @@ class GrpcEndpoint:
         self._connection = connection
 
     def open(self) -> "GrpcWay":
-        """As of an ``Endpoint``."""
+        """See ``Endpoint``."""
         return GrpcWay(self._connection.open(), self._connection.token)
 
 
@@ -52,11 +52,11 @@ class GrpcWay(Dialable):
         self._authorized = channel if token is None else AuthorizedChannel(channel, token)
 
     async def dial(self) -> FrameStream:
-        """As of a ``Dialable``; what the hub answers shows when the stream is read."""
+        """See ``Dialable``; the hub's answer shows when the stream is read."""
         return DialledFrames(self._authorized.stream_stream(METHODS["Link"].path)())
 
     def plain_calls(self, tasks: TaskSet) -> PlainCalls:
-        """As of a ``Dialable``: each call is an RPC of its own."""
+        """See ``Dialable``: each call is an RPC of its own."""
         return PlainCalls(self._authorized, tasks)
 
     async def close(self, *, stranded: bool = False) -> None:
@@ -65,7 +65,7 @@ class GrpcWay(Dialable):
 
 
 class DialledFrames(FrameStream):
-    """A stream that was dialled.
+    """The client's end of a stream.
 
     Args:
         rpc: The call of the method Link.
@@ -79,23 +79,23 @@ class DialledFrames(FrameStream):
         self.write = rpc.write
 
     async def read(self) -> bytes | None:
-        """As of a ``FrameStream``."""
+        """See ``FrameStream``."""
         try:
             frame = await self._rpc.read()
         except BaseException as error:
-            # gRPC's own frames hold its call.
+            # gRPC's stack frames keep its call alive.
             error.__traceback__ = None
             raise
         return None if frame is grpc.aio.EOF else frame
 
     def close(self) -> None:
-        """As of a ``FrameStream``: a call of gRPC would keep its channel, and that all of gRPC's threads."""
+        """See ``FrameStream``; drops the call, which would keep its channel and gRPC's threads alive."""
         rpc, self._rpc, self.write = self._rpc, None, None
         if rpc is not None:
             rpc.cancel()
 
     async def failure(self, error: Exception | None) -> ToolBridgeError:
-        """As of a ``FrameStream``: by the status of the RPC, which a write to one that has ended does not tell."""
+        """See ``FrameStream``; reads the status of the RPC, which a failed write does not contain."""
         if isinstance(error, AioRpcError):
             return from_rpc_error(error, method="Link")
         if error is not None and not isinstance(error, asyncio.InvalidStateError):
@@ -105,11 +105,11 @@ class DialledFrames(FrameStream):
 
 
 class AcceptedFrames(FrameStream):
-    """A stream that a peer has dialled.
+    """The hub's end of a stream.
 
     Args:
         context: Of the RPC.
-        reads: Reads the first frame in its turn, as any request; None: nobody waits for others.
+        reads: Reads the first frame in its turn, as any request; None: it is read immediately.
     """
 
     write: Any
@@ -117,17 +117,17 @@ class AcceptedFrames(FrameStream):
     def __init__(self, context: Any, reads: Reads | None = None) -> None:
         self.peer: str = context.peer()
         self._context = context
-        # Until the first frame has come.
+        # Until the first frame was read.
         self._reads = reads
         self.write = context.write
 
     async def read(self) -> bytes | None:
-        """As of a ``FrameStream``."""
+        """See ``FrameStream``."""
         reads, self._reads = self._reads, None
         try:
             frame = await (self._context.read() if reads is None else self._first(reads))
         except BaseException as error:
-            # gRPC's own frames hold its call, and that the server.
+            # gRPC's stack frames keep its call and the server alive.
             error.__traceback__ = None
             raise
         return None if frame is grpc.aio.EOF else frame
@@ -139,22 +139,24 @@ class AcceptedFrames(FrameStream):
         finally:
             reads.peers.leave(peer)
         if frame is not grpc.aio.EOF and len(frame) > MAX_FIRST_BYTES:
-            raise ProtocolError(f"the first frame has {len(frame):,} bytes; with its hello it has {MAX_FIRST_BYTES:,}")
+            raise ProtocolError(
+                f"the first frame has {len(frame):,} bytes; with its hello it may have at most {MAX_FIRST_BYTES:,}"
+            )
         return frame
 
     def close(self) -> None:
-        """As of a ``FrameStream``: the RPC itself ends with whoever serves it."""
+        """See ``FrameStream``; the RPC itself ends when its handler returns."""
         self._context = self.write = None
 
 
 def link_behaviour(
     serve: Callable[[FrameStream, Principal | None], Awaitable[None]], reads: Reads | None = None
 ) -> Callable[[Any, Any], Awaitable[None]]:
-    """Makes the behaviour of the method Link.
+    """Returns the handler of the method Link.
 
     Args:
         serve: Serves a link, as ``LinkServer.serve`` does.
-        reads: As of ``AcceptedFrames``.
+        reads: See ``AcceptedFrames``.
     """
 
     async def link(_: Any, context: Any) -> None:

@@ -1,7 +1,7 @@
-"""The standard health service, which anybody may ask: bounded in all that it keeps.
+"""The standard health service, with bounded memory: anyone may call it.
 
-``grpc.health.v1.Health`` of gRPC's own package reads any request and keeps what is in it for as long as a watch is
-open. Who asks here has shown no token, so little is read of each connection, and a watch keeps no name.
+gRPC's own ``grpc.health.v1.Health`` reads a request of any size and keeps it as long as a watch is open. Callers of
+this one need no token, so little is read from each connection, and a watch stores no name.
 """
 
 import asyncio
@@ -17,19 +17,19 @@ from grpc_tool_bridge.transport.servicer import abort
 
 SERVICE_NAME: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
-# A name has at most 256 characters of four bytes, and there is nothing else in a request.
+# A request contains a name only, of at most 256 characters of four bytes.
 MAX_REQUEST_BYTES = 2 * 1024
 
 _Status = health_pb2.HealthCheckResponse
 
 
 class HealthService:
-    """Tells whether the hub serves.
+    """The health service of a hub.
 
     Args:
-        services: Those whose health is known; "" is the hub itself. Of any other nothing is known, ever.
+        services: The known services; "" is the hub itself. All others stay unknown.
         reads: Reads the requests.
-        max_watches: Watches at once.
+        max_watches: Maximum number of concurrent watches.
     """
 
     def __init__(self, services: Iterable[str], reads: Reads, *, max_watches: int) -> None:
@@ -41,13 +41,13 @@ class HealthService:
         self._changed: asyncio.Event = asyncio.Event()
 
     def set_serving(self, serving: bool) -> None:
-        """Tells those who watch."""
+        """Sets the status and notifies all watches."""
         self._status = _Status.SERVING if serving else _Status.NOT_SERVING
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
     def handler(self) -> Any:
-        """Makes the handler of the service."""
+        """Returns the handler of the service."""
         return grpc.method_handlers_generic_handler(
             SERVICE_NAME,
             {
@@ -64,7 +64,7 @@ class HealthService:
             await abort(context, error)
             return None
         if not known:
-            await abort(context, NotFoundError("the hub knows no such service; ask for '' or its own name"))
+            await abort(context, NotFoundError("the hub does not have this service; ask for '' or the hub's own"))
         return _Status(status=self._status).SerializeToString()
 
     async def _watch(self, _: Any, context: Any) -> None:

@@ -1,4 +1,4 @@
-"""The generated stub's methods over a link, and gRPC's face for the calls and the errors of a link."""
+"""The generated stub's methods over a link, with gRPC's interface for calls and errors."""
 
 import asyncio
 import math
@@ -27,7 +27,7 @@ from grpc_tool_bridge.transport.frames import GrpcEndpoint
 from grpc_tool_bridge.transport.status import RpcError, as_rpc_error, from_link_status, from_rpc_error, rpc_error
 from grpc_tool_bridge.transport.stubs import Answerer, Answering, HubStub
 
-# A hub's own lists, such as a page of tools, may have many small fields; what values hold does not count here.
+# A hub's own lists, such as a page of tools, may have many small fields; the contents of values do not count.
 _MAX_ANSWER_NODES = 1_000_000
 _UNCOUNTED_BYTES = _MAX_ANSWER_NODES * NODE_BYTES
 
@@ -35,11 +35,11 @@ Entries = Iterable[tuple[str, str | bytes]]
 
 
 class StubCall(LinkCall, grpc.aio.Call):
-    """A call over a link in the shape of gRPC's own: what ends it is an AioRpcError.
+    """A call over a link with gRPC's interface: it fails with an AioRpcError.
 
     Args:
         method: Its method.
-        prefix: What ``call_prefix`` made of that and of its options.
+        prefix: The method and options, written by ``call_prefix``.
 
     Attributes:
         method: As given.
@@ -47,39 +47,39 @@ class StubCall(LinkCall, grpc.aio.Call):
     """
 
     metadata: tuple[tuple[str, str | bytes], ...] = ()
-    # Who answers what its tool asks; what does so is made by the first question.
+    # Answers its tool's questions; ``_answering`` is made for the first one.
     answerer: Answerer | None = None
     tool_id = ""
     _answering: Answering | None = None
-    # What gRPC would say of its end; None: it has not failed.
+    # The error that gRPC would raise; None: it has not failed.
     _status: AioRpcError | None = None
     _trailing: tuple[tuple[str, Any], ...] = ()
 
     def __init__(self, method: Method, prefix: bytes) -> None:
-        # As ``OutgoingCall`` does; a call of its own for that is a twentieth of what the stub takes.
+        # As ``OutgoingCall`` does; calling that would take a twentieth of the stub's time.
         self.prefix = prefix
         self.method = method
 
     def fail(self, error: Exception) -> None:
-        """Ends it with an error, as gRPC would have raised it."""
+        """Ends the call with an error, as gRPC would have raised it."""
         self._fail(as_rpc_error(error))
 
-    def ended(self, status: LinkStatus) -> None:
-        """As of ``LinkCall``."""
+    def on_end(self, status: LinkStatus) -> None:
+        """See ``LinkCall``."""
         if status.code:
             self._fail(from_link_status(status))
         else:
             self.succeed()
 
-    def told(self, event: LinkEvent) -> None:
-        """Takes the trailing metadata, which the hub tells on the way."""
+    def on_event(self, event: LinkEvent) -> None:
+        """Takes the trailing metadata, which the hub sends as an event."""
         if event.log.logger == METADATA_LOGGER:
             self.take_trailing(event.log.fields.items())
 
-    def asked(self, ask: Ask, give: GiveAnswer) -> None:
-        """Has a question answered, where there is somebody who does."""
+    def on_ask(self, ask: Ask, give: GiveAnswer) -> None:
+        """Passes a question to the answerer if there is one."""
         if self.answerer is None or self._over:
-            super().asked(ask, give)
+            super().on_ask(ask, give)
             return
         if self._answering is None:
             answering = self._answering = self.answerer.of(self.tool_id, self.abort)
@@ -87,7 +87,7 @@ class StubCall(LinkCall, grpc.aio.Call):
         self._answering.take(ask, give)
 
     def abort(self, error: BaseException) -> None:
-        """Cancels it at the hub, and raises ``error`` in whoever awaits it."""
+        """Cancels the call at the hub, and raises ``error`` in its caller."""
         if not self._over:
             self._leave()
             self._status = rpc_error(grpc.StatusCode.CANCELLED, "a question of its tool was not answered")
@@ -100,11 +100,11 @@ class StubCall(LinkCall, grpc.aio.Call):
             super().fail(status)
 
     def take_trailing(self, metadata: Iterable[tuple[str, Any]]) -> None:
-        """Takes the trailing metadata of an answer."""
+        """Stores the trailing metadata of an answer."""
         self._trailing = tuple(metadata)
 
     def parsed(self, payload: bytes) -> Any:
-        """Reads a response; one that is none is gRPC's INTERNAL."""
+        """Parses a response; raises INTERNAL, as gRPC does, if it cannot be read."""
         response = self.method.response
         try:
             if len(payload) > _UNCOUNTED_BYTES:
@@ -115,7 +115,7 @@ class StubCall(LinkCall, grpc.aio.Call):
             raise rpc_error(grpc.StatusCode.INTERNAL, text) from None
 
     def done(self) -> bool:
-        """Tells whether it has ended."""
+        """Returns whether the call has ended."""
         return self._over
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
@@ -126,15 +126,15 @@ class StubCall(LinkCall, grpc.aio.Call):
             self._callbacks = (*self._callbacks, callback)
 
     def cancelled(self) -> bool:
-        """Tells whether it was cancelled here."""
+        """Returns whether the call was cancelled at this end."""
         return self._cancelled
 
     async def initial_metadata(self) -> Metadata:
-        """Returns nothing: a link has none."""
+        """Returns no metadata: a link has none."""
         return Metadata()
 
     async def trailing_metadata(self) -> Metadata:
-        """Returns what the hub told with the answer, or with the error."""
+        """Returns the trailing metadata of the answer or the error."""
         await self._has_ended()
         return self._status.trailing_metadata() if self._status is not None else Metadata(*self._trailing)
 
@@ -152,7 +152,7 @@ class StubCall(LinkCall, grpc.aio.Call):
         """Does nothing: a call that waits for its link waits where it is awaited."""
 
     async def _has_ended(self) -> None:
-        """Waits for the end; whoever is cancelled here leaves the call alone."""
+        """Waits for the end; cancelling the wait does not cancel the call."""
         if not self._over:
             ended = asyncio.Event()
             self.add_done_callback(lambda _: ended.set())
@@ -192,27 +192,27 @@ class StreamCall(StubCall, grpc.aio.UnaryStreamCall[Any, Any]):
 
 
 class Starter(Protocol):
-    """What begins calls: a link, or what keeps one up.
+    """What sends calls: a link, or a dialer.
 
     Attributes:
-        start_request: Sends a call, now or when there is a link that takes it.
+        send_request: Sends a call, now or once a link takes it.
     """
 
     @property
-    def start_request(self) -> Callable[[LinkCall, Any], None]:
-        """Sends a call, now or when there is a link that takes it."""
+    def send_request(self) -> Callable[[LinkCall, Any], None]:
+        """Sends a call, now or once a link takes it."""
 
 
 class LinkStub:
-    """Has every method of the generated stub, with gRPC's own semantics, and sends them over a link.
+    """Has every method of the generated stub, with gRPC's own semantics, and calls them over a link.
 
-    A call that finds no link waits for one within its own time; ``wait_for_ready=False`` lets it fail at once. Of
-    gRPC's other arguments ``timeout`` and ``metadata`` (of text) are taken; compression and credentials belong to the
-    connection.
+    If there is no link, a call waits for one within its timeout; with ``wait_for_ready=False`` it fails immediately.
+    Of gRPC's other arguments, ``timeout`` and ``metadata`` (of text) are supported; compression and credentials belong
+    to the connection.
 
     Args:
-        starter: What begins the calls.
-        answerer: Answers what the tools that are called ask; None: nobody does.
+        starter: Sends the calls.
+        answerer: Answers the questions of tools; None: nobody does.
     """
 
     def __init__(self, starter: Starter, answerer: Answerer | None = None) -> None:
@@ -222,11 +222,11 @@ class LinkStub:
                 setattr(self, name, _LinkMethod(method, kind, starter, answerer))
 
     def is_replaced(self, name: str) -> bool:
-        """Tells whether a method is no longer the stub's own."""
+        """Returns whether a method of the stub was replaced."""
         return not isinstance(getattr(self, name), _LinkMethod)
 
     def delegate_to(self, stub: Any) -> None:
-        """Lets another stub have the calls of those methods that are still this one's own."""
+        """Delegates the methods that were not replaced to another stub."""
         for name in METHODS:
             if isinstance(getattr(self, name, None), _LinkMethod):
                 setattr(self, name, getattr(stub, name))
@@ -240,7 +240,7 @@ class _LinkMethod:
     def __init__(
         self, method: Method, kind: type[UnaryCall | StreamCall], starter: Starter, answerer: Answerer | None
     ) -> None:
-        # Only tools ask.
+        # Only tools ask questions.
         self._answerer = answerer if method.name in RUN_TOOLS else None
         self._method = method
         self._starter = starter
@@ -257,7 +257,7 @@ class _LinkMethod:
         wait_for_ready: bool | None = None,
         compression: object = None,  # noqa: ARG002 - likewise
     ) -> UnaryCall | StreamCall:
-        """Begins the call."""
+        """Starts a call."""
         if timeout is None and metadata is None:
             call = self._make(self._method, self._prefix)
         else:
@@ -270,7 +270,7 @@ class _LinkMethod:
             call.waits = False
         if self._answerer is not None:
             call.answerer, call.tool_id = self._answerer, getattr(request, "tool_id", "")
-        self._starter.start_request(call, request)
+        self._starter.send_request(call, request)
         return call
 
     def _prefix_with(self, timeout: float | None, metadata: Entries | None) -> bytes:
@@ -286,15 +286,15 @@ def _as_text(value: str | bytes) -> str:
 
 
 class LinkTransport(Dialer):
-    """A client's calls over one link that is kept up, as a stub.
+    """A stub for a client's calls over one link that is kept up.
 
     Args:
         target: Where the hub is.
-        dial_again, serves, features: As of ``Dialer``.
+        dial_again, serves, features: See ``Dialer``.
 
     Attributes:
-        where, on_moved: As of ``Dialer``.
-        on_relinked: Called on each link but the first, before other calls go over it, with a stub for that link.
+        where, on_moved: See ``Dialer``.
+        on_relinked: Called with a stub for each link but the first, before other calls use that link.
     """
 
     def __init__(
@@ -312,7 +312,7 @@ class LinkTransport(Dialer):
         self._answerer: Answerer | None = None
 
     def answer_with(self, answerer: Answerer) -> None:
-        """Lets the tools that are called ask; the hub is told so when it is dialled next."""
+        """Answers the questions of tools with ``answerer``; the next link's hello announces it."""
         self._answerer = answerer
         self._features = (*self._features, ASK_FEATURE)
 
@@ -331,19 +331,19 @@ class LinkTransport(Dialer):
 
     @property
     def resumes(self) -> bool:
-        """Whether what was lost with a connection may be taken up again over the next."""
+        """Whether what a lost connection interrupted can be resumed over the next one."""
         return self._plain is None and isinstance(self.stub, LinkStub)
 
     async def connect(self, seconds: float) -> None:
-        """Waits for the link, as of ``Dialer``.
+        """Waits for the link, see ``Dialer``.
 
         Raises:
-            AioRpcError: The hub cannot be reached, or refuses.
+            AioRpcError: The hub cannot be reached, or refuses the link.
         """
         stub = self.stub
         if isinstance(stub, LinkStub) and not stub.is_replaced("InitializeSession"):
             await super().connect(seconds)
-        # Else what opens the session goes elsewhere, and the hub may be nowhere.
+        # Otherwise the session is opened elsewhere, and there may be no hub.
 
     async def _close(self) -> None:
         self._stub = None
@@ -354,7 +354,7 @@ class LinkTransport(Dialer):
             self._stub = None
         super()._forget()
 
-    def _told(self, error: ToolBridgeError) -> AioRpcError:
+    def _fresh_copy(self, error: ToolBridgeError) -> AioRpcError:
         return as_rpc_error(error)
 
     async def _relinked(self, link: DialledLink) -> None:

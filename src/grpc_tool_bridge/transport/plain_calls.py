@@ -1,4 +1,4 @@
-"""Calls that were made for a link, and go as plain RPCs because the hub does not support Link."""
+"""Calls that were made for a link, and are sent as plain RPCs because the hub does not support Link."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from grpc_tool_bridge.link.status import Code, link_error
 
 
 class PlainCalls:
-    """Makes an RPC of each call of a ``LinkStub``.
+    """Sends each call of a ``LinkStub`` as a plain RPC.
 
     Args:
-        channel: Where to.
-        tasks: Owner of what waits for the answers.
+        channel: To the hub.
+        tasks: The owner of the tasks that wait for answers.
 
     Attributes:
         channel: As given.
@@ -27,8 +27,8 @@ class PlainCalls:
         self._tasks = tasks
         self._rpcs: dict[Any, Any] = {}
 
-    def start(self, call: Any, payload: bytes) -> None:
-        """Begins the RPC of a call."""
+    def send(self, call: Any, payload: bytes) -> None:
+        """Starts the RPC of a call."""
         method = call.method
         # The payload is serialized already.
         make = self.channel.unary_stream if method.response_streaming else self.channel.unary_unary
@@ -36,7 +36,7 @@ class PlainCalls:
         call.carrier = self
         call.add_done_callback(self._rpcs.pop)
         task = self._tasks.spawn(_carry(call, rpc), f"{method.name} as a plain RPC")
-        # Only a call whose answer nobody brought has not ended then.
+        # A call that has its answer ignores this.
         task.add_done_callback(lambda _: call.fail(link_error(Code.CANCELLED, CLOSED)))
 
     def cancel(self, call: Any) -> None:
@@ -50,15 +50,15 @@ class PlainCalls:
 
 
 async def _carry(call: Any, rpc: Any) -> None:
-    """Brings the answer of an RPC to its call."""
+    """Passes the answer of an RPC to its call."""
     try:
         if call.streaming:
             async for payload in rpc:
-                call.arrived(payload)
+                call.on_message(payload)
             call.succeed()
         else:
             payload = await rpc
             call.take_trailing(await rpc.trailing_metadata())
-            call.replied(payload)
+            call.on_reply(payload)
     except AioRpcError as error:
         call.fail(error)

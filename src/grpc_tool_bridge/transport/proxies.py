@@ -1,4 +1,4 @@
-"""Proxies: a hub is reached through one only where somebody said so, whatever the environment names."""
+"""Proxies: a hub is reached through one only if the user says so, whatever is set in the environment."""
 
 import base64
 import ipaddress
@@ -16,16 +16,16 @@ from grpc_tool_bridge.transport.addresses import (
     split_address,
 )
 
-# Says that the environment decides, as it does for gRPC itself.
+# Use the proxy set in the environment, as gRPC itself does.
 FROM_ENVIRONMENT = "env"
 
-# Where gRPC looks for a proxy by itself, first come first; it reads the lower case only.
+# Where gRPC looks for a proxy, in this order; it reads lower case only.
 PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
 NO_PROXY_VARIABLES = ("no_grpc_proxy", "no_proxy")
-# Names the proxy by the address that a name stood for, whatever else a channel is told.
+# Set a proxy by the resolved address, whatever the options of a channel say.
 ADDRESS_VARIABLES = ("GRPC_ADDRESS_HTTP_PROXY", "GRPC_ADDRESS_HTTP_PROXY_ENABLED_ADDRESSES")
 
-_WRITE = "write http://host:port, http://user:password@host:port, or env for what the environment names"
+_WRITE = "write http://host:port, http://user:password@host:port, or env for the proxy set in the environment"
 
 _KNOWN_SCHEMES = (
     "https",
@@ -44,7 +44,7 @@ _KNOWN_SCHEMES = (
 
 Option = tuple[str, int | str]
 
-# Keep gRPC from what the environment says of proxies.
+# Make gRPC ignore the proxies set in the environment.
 _DIRECT: tuple[Option, ...] = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.address_http_proxy_enabled_addresses", ""),
@@ -53,11 +53,11 @@ _DIRECT: tuple[Option, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy that opens a connection to the hub by CONNECT.
+    """An HTTP proxy that connects to the hub by CONNECT.
 
     Attributes:
         address: Its ``host:port``.
-        credentials: ``user:password``, sent to it as they are; None: none.
+        credentials: ``user:password``; None: none.
     """
 
     address: str
@@ -68,7 +68,7 @@ class Proxy:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """What it is told besides the hub's address."""
+        """The headers of the CONNECT request."""
         if self.credentials is None:
             return {}
         encoded = base64.b64encode(self.credentials.encode()).decode()
@@ -76,14 +76,14 @@ class Proxy:
 
 
 def proxy_for(address: str, proxy: object) -> Proxy | None:
-    """Finds the proxy through which ``address`` is reached.
+    """Returns the proxy through which ``address`` is reached.
 
     Args:
-        address: The hub's.
+        address: The hub's address.
         proxy: As the user gave it: None, ``http://[user:password@]host:port``, or ``env``.
 
     Returns:
-        The proxy; None where the hub is reached directly.
+        The proxy; None if the hub is reached directly.
 
     Raises:
         ValidationError: The proxy cannot be used; the text never shows its user and password.
@@ -100,14 +100,14 @@ def proxy_for(address: str, proxy: object) -> Proxy | None:
         proxy = found
     parsed = _parsed(named, proxy)
     if host_and_port(address) is None:
-        raise ValidationError(f"proxy: {address} is not host:port, and reached without one; leave the proxy out")
+        raise ValidationError(f"proxy: {address} is not host:port, and is reached without a proxy; leave the proxy out")
     return parsed
 
 
 def channel_target(address: str, proxy: Proxy | None) -> tuple[str, list[Option]]:
-    """Tells what gRPC is to dial, and what it is told of proxies.
+    """Returns the target that gRPC dials, and its options for proxies.
 
-    The option that names a proxy would leave no_proxy of the environment to rule over it; so the proxy is dialled here.
+    gRPC's own option for a proxy would be overridden by no_proxy in the environment; so the target is the proxy itself.
     """
     if proxy is None:
         return address, list(_DIRECT)
@@ -120,17 +120,17 @@ def channel_target(address: str, proxy: Proxy | None) -> tuple[str, list[Option]
 
 
 def set_variables() -> list[str]:
-    """Names the variables of the environment by which gRPC would go through a proxy."""
+    """Returns the set environment variables that would make gRPC use a proxy."""
     return [name for name in (*PROXY_VARIABLES, ADDRESS_VARIABLES[0]) if os.environ.get(name)]
 
 
 def _from_environment(address: str) -> tuple[str, str | None]:
-    """Reads the environment as gRPC does; returns the variable and what it says."""
+    """Reads the environment as gRPC does; returns the variable and the proxy that applies."""
     wanted = host_and_port(address)
     for name in PROXY_VARIABLES:
         proxy = os.environ.get(name)
         if proxy is not None:
-            # One that is empty says that there is none.
+            # An empty variable means no proxy.
             return name, None if not proxy or wanted is None or _is_excepted(wanted[0]) else proxy
     return "", None
 
@@ -152,9 +152,9 @@ def _matches(host: str, entry: str) -> bool:
 def _parsed(named: str, proxy: str) -> Proxy:
     scheme, separator, rest = proxy.partition("://")
     if not separator:
-        raise ValidationError(f"{named} has no http:// at its beginning; {_WRITE}")
+        raise ValidationError(f"{named} does not begin with http://; {_WRITE}")
     if scheme.lower() != "http":
-        # Another word there may be a user or a password.
+        # An unknown scheme may be a user or a password.
         begins = f"begins with {scheme[:20]!r}" if scheme.lower() in _KNOWN_SCHEMES else "does not begin with http://"
         raise ValidationError(f"{named} {begins}; gRPC speaks only plain HTTP to a proxy; {_WRITE}")
     userinfo, at, place = rest.rpartition("@")
@@ -163,17 +163,17 @@ def _parsed(named: str, proxy: str) -> Proxy:
         split_address(place)
         check_address(place)
     except ValueError:
-        # What stands there may be a user and a password whose host was forgotten.
+        # It may be a user and a password without a host.
         raise ValidationError(f"{named} does not name a host and a port; {_WRITE}") from None
     credentials = unquote(userinfo) if at else None
     if credentials is not None and (":" not in credentials or not credentials.isprintable()):
         raise ValidationError(
-            f"{named} has something else than user:password before its @; {_WRITE}, with %XX for characters that no "
-            "URL takes"
+            f"{named} has something other than user:password before its @; {_WRITE}, with %XX for characters that a "
+            "URL cannot contain"
         )
     return Proxy(place, credentials)
 
 
 def stays_here(address: str, proxy: Proxy | None) -> bool:
-    """Tells whether what is sent to a hub is sent within this machine only."""
+    """Returns whether what is sent to a hub stays on this machine."""
     return is_loopback(address) and (proxy is None or is_loopback(proxy.address))

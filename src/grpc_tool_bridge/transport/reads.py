@@ -1,9 +1,8 @@
-"""The requests of RPCs: how many are read at once, and what they and their answers hold.
+"""The requests of RPCs: how many are read concurrently, and the memory of requests and answers.
 
-gRPC receives a message whole, and says nothing of its size before. So a hub reads a request itself, once the RPC has
-been let in, a few of one connection at a time; those that do not arrive at once count with the most that they can
-become, and are the first to go where memory is short. What has arrived is charged to its connection until the answer
-has left.
+gRPC receives a message whole, and does not tell its size before. So a hub reads a request itself, once the RPC was
+admitted, a few of each connection at a time. Requests that do not arrive immediately are charged with the maximum size,
+and are the first to be refused when memory is short. A request is charged to its connection until the answer was sent.
 """
 
 import asyncio
@@ -24,23 +23,23 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.peers import Peer, Peers
 
-# What an RPC takes by itself: its tasks, their stacks, its metadata.
+# The overhead of an RPC: its tasks, their stacks, its metadata.
 RPC_BYTES = 16 * 1024
 
-# A request beyond this is read into arguments of its size: it is charged twice, and begins when there is room for both.
-LARGE_BYTES = 64 * 1024
+# A larger request is charged twice, for its arguments too, and is processed when there is room for both.
+CHARGED_TWICE_BYTES = 64 * 1024
 
-# How often those who wait for room of the whole hub look again.
+# How often a request that waits for room checks the hub's memory again.
 LOOK_SECONDS = 0.25
 
 
 class Rpc:
-    """What one RPC holds.
+    """The memory that one RPC holds.
 
     Args:
-        peer: Whose it is.
-        peers: All of them.
-        what: For the text of a refusal.
+        peer: Its connection.
+        peers: All connections.
+        what: Its name in error texts.
     """
 
     __slots__ = ("_begun", "_held", "_peers", "peer", "what")
@@ -53,7 +52,7 @@ class Rpc:
         self._begun = False
 
     def hold(self, size: int, what: str) -> None:
-        """Makes it hold ``size`` bytes besides itself.
+        """Sets what it holds to ``size`` bytes, besides its overhead.
 
         Raises:
             ResourceExhaustedError: There is no room.
@@ -67,14 +66,14 @@ class Rpc:
         self._held += more
 
     def begin(self, size: int) -> None:
-        """Counts a large request as worked on."""
+        """Charges a large request again, to process it."""
         self.peer.budget.charge(size)
         self._held += size
         self._begun = True
         self.peer.begun += 1
 
     def answer(self, data: bytes) -> bytes:
-        """Holds an answer instead of the request: the bytes, and gRPC's copy of them.
+        """Holds an answer instead of the request: its bytes, and gRPC's copy of them.
 
         Raises:
             ResourceExhaustedError: There is no room.
@@ -86,7 +85,7 @@ class Rpc:
         return data
 
     def hold_chunks(self, largest: int, before: int) -> None:
-        """Holds the messages of a stream besides the request: one on its way, and one that is made meanwhile.
+        """Holds the messages of a stream besides the request: one that is being sent, and the next one.
 
         Raises:
             ResourceExhaustedError: There is no room.
@@ -96,7 +95,7 @@ class Rpc:
         self._held += more
 
     def end(self, _: Any = None) -> None:
-        """Gives back what it holds; called by gRPC once the answer has left or nobody wants it."""
+        """Releases what it holds; called by gRPC once the answer was sent, or the RPC was cancelled."""
         if self._begun:
             self._begun = False
             self.peer.begun -= 1
@@ -107,7 +106,7 @@ class Rpc:
 
 
 class _Read:
-    """One request that is on its way."""
+    """One request that is being read."""
 
     __slots__ = ("began", "error", "peer", "reserved", "seen", "task")
 
@@ -120,7 +119,7 @@ class _Read:
         self.error: ToolBridgeError | None = None
 
     def end(self, error: ToolBridgeError) -> None:
-        """Ends it with an error."""
+        """Ends the read with an error."""
         if self.error is None and self.task is not None:
             self.error = error
             self.task.cancel()
@@ -131,30 +130,30 @@ class Reads:
 
     Args:
         peers: The connections.
-        most: Bytes that one request can become: gRPC's own limit.
-        seconds: How long one may take to arrive, its turn included.
-        grace: Seconds in which it costs nothing; what is small has arrived by then.
-        at_once: Of all connections together; None: any number.
+        most: Maximum size of a request in bytes: gRPC's own limit.
+        seconds: How long a request may take to arrive, including the wait for its turn.
+        grace: Seconds before a request is charged; a small one has arrived by then.
+        max_concurrent: Requests of all connections that are read concurrently; None: no limit.
     """
 
     def __init__(
-        self, peers: Peers, most: int, *, seconds: float, grace: float = 0.05, at_once: int | None = None
+        self, peers: Peers, most: int, *, seconds: float, grace: float = 0.05, max_concurrent: int | None = None
     ) -> None:
         self.peers = peers
         self.most = most
         self._seconds = seconds
         self._grace = grace
-        self._at_once = at_once
-        # Those that stall can hold no more than what one connection may.
-        self._of_one = max(1, min(8, peers.limit // most)) if at_once is None else 2
+        self._max_concurrent = max_concurrent
+        # Of each connection, so that stalled requests hold no more than a connection may.
+        self._of_one = max(1, min(8, peers.limit // most)) if max_concurrent is None else 2
         self._open: dict[_Read, None] = {}
-        # Those that are read or have their turn.
+        # Requests that are being read, or whose turn it is.
         self._reads = 0
         self._waiting: dict[asyncio.Future[None], tuple[Peer, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def enter(self, context: Any, what: str) -> Rpc:
-        """Counts an RPC until gRPC says that it is over."""
+        """Counts an RPC until it is done."""
         rpc = Rpc(self.peers.enter(context.peer()), self.peers, what)
         context.add_done_callback(rpc.end)
         return rpc
@@ -163,14 +162,15 @@ class Reads:
         """Reads the request of an RPC and charges it.
 
         Args:
-            context: The RPC's.
+            context: Of the RPC.
             rpc: The RPC.
-            most: Bytes that are taken; 0: what gRPC takes.
+            most: Maximum size in bytes; 0: gRPC's own limit.
 
         Raises:
             ResourceExhaustedError: There is no room for it.
             DeadlineExceededError: It did not arrive in time.
-            ValidationError: There is none.
+            MessageTooLargeError: It is larger than ``most``.
+            ValidationError: The RPC has no request.
         """
         data = await self.message(context, rpc.peer, rpc.what)
         if data is grpc.aio.EOF:
@@ -179,12 +179,12 @@ class Reads:
         if most and size > most:
             raise MessageTooLargeError.of(f"the request of {rpc.what}", size, most)
         rpc.hold(size, f"the request of {rpc.what}")
-        if size > LARGE_BYTES:
+        if size > CHARGED_TWICE_BYTES:
             await self._begin(rpc, size)
         return data  # type: ignore[no-any-return]  # gRPC's, without a deserializer
 
     async def message(self, context: Any, peer: Peer, what: str) -> Any:
-        """Reads one message in its turn; ``grpc.aio.EOF`` where none comes. Raises as ``request`` does."""
+        """Reads one message in its turn; returns ``grpc.aio.EOF`` if there is none. Raises as ``request`` does."""
         if peer.reading >= self._of_one or peer.turns or self._is_full:
             await self._turn(peer, what)
         else:
@@ -200,7 +200,7 @@ class Reads:
 
     @property
     def _is_full(self) -> bool:
-        return self._at_once is not None and self._reads >= self._at_once
+        return self._max_concurrent is not None and self._reads >= self._max_concurrent
 
     def _count(self, peer: Peer, more: int) -> None:
         self._reads += more
@@ -242,7 +242,7 @@ class Reads:
             ) from None
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                # It was its turn in the same moment.
+                # Its turn came at the same moment.
                 self._count(peer, -1)
                 self._next(peer)
             elif turn in peer.turns:
@@ -252,27 +252,27 @@ class Reads:
             self._waiting.pop(turn, None)
 
     def _next(self, peer: Peer) -> None:
-        """Lets the next one be read: of this connection, or of the one whose request waits longest."""
+        """Starts the next read: of this connection, else of the one whose request has waited longest."""
         if self._is_full:
             return
-        others = (other for other, _ in self._waiting.values()) if self._at_once is not None else ()
+        others = (other for other, _ in self._waiting.values()) if self._max_concurrent is not None else ()
         for one in (peer, *others):
             if one.turns and one.reading < self._of_one:
                 turn = one.turns.popleft()
                 self._waiting.pop(turn, None)
                 if not turn.done():
-                    # Counted here, so that nobody slips in before it runs.
+                    # Counted here, so that no other read starts before it runs.
                     self._count(one, 1)
                     turn.set_result(None)
                     return
 
     async def _begin(self, rpc: Rpc, size: int) -> None:
-        """Waits until there is room for what is made of a large request."""
+        """Waits until there is room for the arguments of a large request."""
         peer, loop = rpc.peer, asyncio.get_running_loop()
         end = loop.time() + self._seconds
         while (full := peer.budget.is_full_for(size)) is not None:
             if full is peer.budget and not peer.begun:
-                # Alone it may: no other has to be answered first.
+                # It is the only one, so it would wait for nothing.
                 break
             left = end - loop.time()
             if left <= 0:
@@ -283,15 +283,15 @@ class Reads:
                 await within(changed, min(left, LOOK_SECONDS))
         rpc.begin(size)
 
-    # ------------------------------------------------------------------------------------------- what stalls
+    # ------------------------------------------------------------------------------------------- stalled requests
 
     def _look(self) -> None:
-        """Charges the requests that stall with what they can become, and ends those that take too long."""
+        """Charges stalled requests with the maximum size, and ends those that take too long."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         for read in list(self._open):
             if not read.seen:
-                # What has arrived while the hub itself was held up is taken first.
+                # It may have arrived already, while the hub itself was busy.
                 read.seen = True
             elif now - read.began > self._seconds:
                 read.end(DeadlineExceededError(f"the request did not arrive whole within {self._seconds:g} s"))
@@ -310,13 +310,13 @@ class Reads:
         budget = read.peer.budget
         full = budget.is_full_for(self.most)
         if full is not None and (full is budget or not self._took_from_others(read, full)):
-            read.end(budget.refusal(full, self.most, "a request that does not arrive, and may become one"))
+            read.end(budget.refusal(full, self.most, "a request that has not arrived, and may be one"))
             return
         budget.charge(self.most)
         read.reserved = self.most
 
     def _took_from_others(self, read: _Read, full: Budget) -> bool:
-        """Ends the newest stalled request of the connection that holds most; false where that is this one."""
+        """Ends the newest stalled request of the connection that holds most; returns False if it is this one."""
         most = max(self._stalled(), key=lambda other: other.peer.budget.used, default=None)
         if most is None or most.peer.budget.used <= read.peer.budget.used + self.most:
             return False
@@ -324,7 +324,7 @@ class Reads:
         return True
 
     def make_room(self, missing: int) -> None:
-        """Ends stalled requests, those of who holds most first, until so many bytes are free."""
+        """Ends stalled requests until ``missing`` bytes are free, first those of connections that hold most."""
         stalled = sorted(self._stalled(), key=lambda read: (read.peer.budget.used, read.began), reverse=True)
         for read in stalled:
             if missing <= 0:
@@ -336,6 +336,6 @@ class Reads:
         return [read for read in self._open if read.reserved and read.error is None]
 
     def _end_for(self, read: _Read, full: Budget) -> None:
-        read.end(read.peer.budget.refusal(full, self.most, "a request that did not arrive, and might have become one"))
+        read.end(read.peer.budget.refusal(full, self.most, "a request that did not arrive, and might have been one"))
         read.peer.budget.give_back(read.reserved)
         read.reserved = 0

@@ -1,4 +1,4 @@
-"""Server reflection, bounded: how many ask at once, and what each may send."""
+"""Server reflection, with a bound on its streams and their requests."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -12,14 +12,14 @@ from grpc_tool_bridge.transport.servicer import abort
 
 SERVICE_NAME: str = reflection.SERVICE_NAME
 
-# A request names a file or a symbol, and the answer repeats it.
+# A request names a file or a symbol, which the answer repeats.
 MAX_REQUEST_BYTES = 4 * 1024
-# Streams at once; a tool that asks needs one for a moment.
+# Concurrent streams; a client needs one for a moment.
 MAX_STREAMS = 32
 
 
 def reflection_handler(services: Sequence[str], reads: Reads) -> Any:
-    """Makes the handler of the service that tells what a hub serves."""
+    """Returns the handler of the reflection service."""
     return grpc.method_handlers_generic_handler(
         SERVICE_NAME,
         {"ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(_Reflection(services, reads).serve)},
@@ -48,7 +48,7 @@ class _Reflection:
     def _check_streams(self) -> None:
         if self._streams > MAX_STREAMS:
             raise ResourceExhaustedError(
-                f"{MAX_STREAMS} ask for reflection already, which is the limit; ask again later",
+                f"the hub serves {MAX_STREAMS} reflection streams, which is the limit; ask again later",
                 details={"retry_after": "1"},
             )
 

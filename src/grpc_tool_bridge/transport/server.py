@@ -26,8 +26,8 @@ from grpc_tool_bridge.transport.frames import link_behaviour
 from grpc_tool_bridge.transport.reads import Reads
 from grpc_tool_bridge.transport.servicer import AuthenticationInterceptor, service_handler
 
-# Of those who have shown no token, so many requests are read at once, and each has so many seconds before it is taken
-# for one that stalls.
+# How many requests are read concurrently on connections without a token, and the seconds after which such a request
+# counts as stalled.
 MAX_OPEN_READS = 16
 OPEN_GRACE_SECONDS = 0.25
 
@@ -35,27 +35,27 @@ _log = logging.getLogger(__name__)
 
 
 class Serving(LinkedHub, Protocol):
-    """What the server itself needs of a hub, besides its methods.
+    """What the server needs of a hub besides its methods.
 
     Attributes:
-        peer_memory: Set to what tells of the memory of connections.
+        peer_memory: Set to the server's ``Peers``, which know the memory of connections.
     """
 
     peer_memory: Any
 
     @property
     def memory(self) -> Budget:
-        """What all that it holds is charged to."""
+        """The budget that everything the hub holds is charged to."""
 
     def on_serving(self, callback: "ServingCallback") -> None:
-        """Calls ``callback`` whenever it begins or ceases."""
+        """Calls ``callback`` whenever the hub starts or stops serving."""
 
 
 class ServingCallback(Protocol):
-    """Is told whether a hub serves."""
+    """Called with whether a hub serves."""
 
     def __call__(self, serving: bool, /) -> None:
-        """Takes the news."""
+        """Notes whether the hub serves."""
 
 
 class GrpcServer:
@@ -63,8 +63,8 @@ class GrpcServer:
 
     Args:
         hub: What is served.
-        address: ``host:port`` (port 0: any that is free), ``[ipv6]:port`` or ``unix:path``.
-        settings: Who may connect, and how large a message is.
+        address: ``host:port`` (port 0: any free port), ``[ipv6]:port`` or ``unix:path``.
+        settings: Token, TLS and limits.
     """
 
     def __init__(self, hub: Serving, address: str, settings: Settings) -> None:
@@ -85,18 +85,18 @@ class GrpcServer:
             setting="max_unauthenticated_bytes",
         )
         open_reads = Reads(
-            strangers, most, seconds=settings.hello_timeout, grace=OPEN_GRACE_SECONDS, at_once=MAX_OPEN_READS
+            strangers, most, seconds=settings.hello_timeout, grace=OPEN_GRACE_SECONDS, max_concurrent=MAX_OPEN_READS
         )
         self._health = health.HealthService(("", *SERVICE_NAMES), open_reads, max_watches=settings.max_health_watches)
         self._loop: asyncio.AbstractEventLoop | None = None
         forks.watch(self)
 
     async def start(self) -> None:
-        """Listens; ``address`` then has the port.
+        """Starts to listen; ``address`` then has the port.
 
         Raises:
-            ValidationError: The address is none, or lies beyond loopback without TLS and token; or others can read the
-                private key.
+            ValidationError: The address is not valid, or is beyond loopback without TLS and token; or others can read
+                the private key.
             OSError: The address is in use, or a file of the TLS settings cannot be read.
         """
         settings = self._settings
@@ -126,7 +126,7 @@ class GrpcServer:
         self._listen(self._server)
         starting = asyncio.ensure_future(self._server.start())
         try:
-            # gRPC's own start cannot be broken off: its server would go on listening.
+            # gRPC's own start cannot be cancelled: its server would keep listening.
             await asyncio.shield(starting)
         except asyncio.CancelledError:
             await starting
@@ -138,12 +138,12 @@ class GrpcServer:
         silence_closed()
         server, self._server = self._server, None
         if server is not None:
-            # To stop it takes the loop that has ended, and to free it without that is no way either.
+            # Stopping it needs the loop that has ended, and so does freeing it.
             forks.keep(server)
             forks.drop_sockets(self.address)
 
     def forked(self) -> None:
-        """Closes, in a process that has inherited them, the address and the connections of the server."""
+        """Closes the server's address and connections in a forked process."""
         if self._server is not None:
             forks.keep(self._server)
             self._server = None
@@ -151,14 +151,14 @@ class GrpcServer:
             forks.end_with_step(self._loop)
 
     def drain(self, grace: float) -> None:
-        """Takes no new links, and tells the peers of the others that they end in ``grace`` seconds."""
+        """Refuses new links, and tells all peers that their links end in ``grace`` seconds."""
         self._links.drain(grace)
 
     async def stop(self, grace: float) -> None:
-        """Takes no new connections, lets answers on their way arrive within ``grace`` seconds, and closes."""
+        """Refuses new connections, gives open calls ``grace`` seconds to end, and closes the server."""
         server, self._server = self._server, None
         if server is not None:
-            # A plain stop would wait for links, which end only when they are told to.
+            # gRPC's stop would wait for links, which do not end by themselves.
             await self._links.close(grace)
             await server.stop(grace)
             forks.note_closed()
@@ -188,14 +188,14 @@ class GrpcServer:
             raise ValidationError(
                 f"{self.address} can be reached from other machines, and {' and '.join(missing)} "
                 f"{'are' if len(missing) > 1 else 'is'} not set: set tls_cert, tls_key and token, listen at 127.0.0.1, "
-                "or say allow_insecure where the network itself is trusted"
+                "or set allow_insecure if the network itself is trusted"
             )
         if missing:
-            _log.warning("listening at %s without %s, as told", self.address, " and ".join(missing))
+            _log.warning("listening at %s without %s (allow_insecure)", self.address, " and ".join(missing))
 
 
 def _why_not(address: str) -> str:
-    """Says why nothing can listen there; gRPC does not."""
+    """Returns why the address cannot be used, which gRPC does not tell."""
     path = socket_path(address)
     if path is not None and not path.startswith("\0") and not Path(path).parent.is_dir():
         return f"there is no folder {Path(path).parent}"
@@ -211,7 +211,7 @@ def _check_private_key(path: Path) -> None:
 
 
 def _check_certificate(cert: Path, key: Path) -> None:
-    """Says what is wrong with the files; gRPC would only say that it cannot listen."""
+    """Raises an error that tells what is wrong with the files; gRPC would only say that it cannot listen."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
     except ssl.SSLError as error:

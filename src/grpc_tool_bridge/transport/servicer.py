@@ -27,12 +27,12 @@ from grpc_tool_bridge.rpc.context import RequestContext, takes_context
 from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.peers import Peers
 from grpc_tool_bridge.rpc.request_reader import read_request
-from grpc_tool_bridge.rpc.session_defaults import SessionFacts, fact_metadata
+from grpc_tool_bridge.rpc.session_defaults import SessionDefaults, defaults_metadata
 from grpc_tool_bridge.transport.channel import receive_limit
 from grpc_tool_bridge.transport.reads import Reads, Rpc
 from grpc_tool_bridge.transport.status import status_of
 
-# Anybody may ask whether the hub is alive; it tells nothing else.
+# The health service needs no token: it tells nothing but whether the hub is alive.
 _OPEN_PREFIX = "/grpc.health.v1.Health/"
 
 _principal: ContextVar[Principal | None] = ContextVar("principal", default=None)
@@ -41,16 +41,16 @@ _log = logging.getLogger(__name__)
 
 
 def service_handler(
-    hub: SessionFacts,
+    hub: SessionDefaults,
     *,
     write_timeout: float = STREAM_TIMEOUT,
     link: Callable[[Any, Any], Awaitable[None]] | None = None,
     reads: Reads | None = None,
 ) -> grpc.GenericRpcHandler:
-    """Makes the handler that serves ``hub``: each method of its services is the hub's method of that name.
+    """Returns the handler that serves ``hub``: each method of its services is the hub's method of that name.
 
-    To gRPC each takes a stream of requests, of which it reads one: so a call can be refused before its request was
-    received. A caller sees no difference.
+    For gRPC, each method takes a stream of requests, of which it reads one: so a call can be refused before its request
+    was received. Callers see no difference.
 
     Args:
         hub: An object with some of the methods; the others answer UNIMPLEMENTED.
@@ -76,48 +76,48 @@ def service_handler(
 
 
 class HubHandler(grpc.GenericRpcHandler):
-    """Finds the handler of a method, whichever service of a hub it is of.
+    """Finds the handlers of the methods of all services of a hub.
 
     Args:
-        handlers: Of the methods, by name.
+        handlers: By name of the method.
     """
 
     def __init__(self, handlers: Mapping[str, Any]) -> None:
         self._by_path = {METHODS[name].path: handler for name, handler in handlers.items()}
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
-        """Returns the handler of one call; None: there is none."""
+        """Returns the handler of a call; None if there is none."""
         return self._by_path.get(details.method)
 
 
 def default_reads() -> Reads:
-    """Makes what reads requests within the default limits."""
+    """Returns a ``Reads`` with the default limits."""
     memory = Budget(MAX_HUB_BYTES, owner="this server", setting="max_hub_bytes")
     peers = Peers(memory, MAX_PEER_BYTES, owner="this connection", setting="max_peer_bytes")
     return Reads(peers, receive_limit(MAX_MESSAGE_BYTES), seconds=REQUEST_TIMEOUT)
 
 
 def _handler_of_shape(response_streaming: bool) -> Any:
-    """Returns what makes a handler that decides itself whether the request is received."""
+    """Returns gRPC's factory for a handler that reads the request itself."""
     return grpc.stream_stream_rpc_method_handler if response_streaming else grpc.stream_unary_rpc_method_handler
 
 
 def _unary(
-    method: Method, function: Callable[..., Awaitable[Any]], reads: Reads, hub: SessionFacts
+    method: Method, function: Callable[..., Awaitable[Any]], reads: Reads, hub: SessionDefaults
 ) -> Callable[..., Awaitable[Any]]:
     read, name = partial(read_request, method), method.name
     with_context = takes_context(function)
-    gives_facts = name == "InitializeSession"
+    opens_session = name == "InitializeSession"
 
     async def answered(context: Any, rpc: Rpc) -> bytes:
-        # Nothing else holds the bytes: a call that waits need not have them twice.
+        # Drop the bytes, so that a call that waits does not hold its request twice.
         data = await reads.request(context, rpc)
         request, size = read(data), len(data)
         del data
         response = await (function(request, _known(context, size)) if with_context else function(request))
         del request
-        if gives_facts:
-            context.set_trailing_metadata(fact_metadata(hub, response.session_id))
+        if opens_session:
+            context.set_trailing_metadata(defaults_metadata(hub, response.session_id))
         return rpc.answer(response.SerializeToString())
 
     async def unary(_: Any, context: Any) -> Any:
@@ -145,7 +145,7 @@ def _streaming(
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure is a status
             await abort(context, error)
             return
-        # A call that gives itself less time holds its place no longer than that for a reader that stalls.
+        # A call with a shorter timeout waits no longer than that for a reader that stalls.
         own = request.timeout_ms / 1000 if with_time_out else 0
         await _send_all(context, rpc, messages, min(own, write_timeout) if own > 0 else write_timeout)
 
@@ -153,9 +153,9 @@ def _streaming(
 
 
 async def _send_all(context: Any, rpc: Rpc, messages: AsyncGenerator[Any, None], seconds: float) -> None:
-    """Sends a stream; each message has so many seconds for its reader."""
+    """Sends a stream; each message waits at most ``seconds`` for its reader."""
     largest = 0
-    # One message is made while the one before it is on its way: a write is mostly waiting.
+    # The next message is made while one is being written: a write is mostly waiting.
     writing: Write | None = None
     try:
         async for message in messages:
@@ -169,7 +169,7 @@ async def _send_all(context: Any, rpc: Rpc, messages: AsyncGenerator[Any, None],
         if writing is not None:
             await _written(writing, seconds)
     except _ReaderGoneError:
-        # Nobody is there to be told.
+        # There is no peer to receive a status.
         _tell_gone(messages)
         return
     except asyncio.CancelledError:
@@ -178,11 +178,11 @@ async def _send_all(context: Any, rpc: Rpc, messages: AsyncGenerator[Any, None],
         _tell_gone(messages)
         raise
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure is a status
-        # What the stream holds is given back first: the status waits behind the message that nobody takes.
+        # First release what the stream holds: the status waits behind a message that nobody reads.
         await messages.aclose()
         if writing is not None:
             with contextlib.suppress(Exception):
-                # Its failure tells nothing new: the reader has gone.
+                # If this fails, the reader has gone.
                 await writing
         await abort(context, error)
     finally:
@@ -190,7 +190,7 @@ async def _send_all(context: Any, rpc: Rpc, messages: AsyncGenerator[Any, None],
 
 
 def _tell_gone(messages: Any) -> None:
-    """Tells a stream that its reader has gone: gRPC does not say whether it cancelled or was lost."""
+    """Tells a stream that its reader has gone; gRPC does not tell whether it cancelled or was lost."""
     gone = getattr(messages, "gone", None)
     if gone is not None:
         gone()
@@ -201,10 +201,10 @@ class _ReaderGoneError(Exception):
 
 
 async def _written(writing: Write, seconds: float) -> None:
-    """Waits for a write, but not for ever: a reader that stalls must not keep what the stream holds from others.
+    """Waits for a write, with a timeout: a reader that stalls must not keep the stream's resources.
 
     Raises:
-        DeadlineExceededError: The reader took nothing for so long.
+        DeadlineExceededError: The write took longer than ``seconds``.
         _ReaderGoneError: The stream has ended.
     """
     try:
@@ -212,13 +212,13 @@ async def _written(writing: Write, seconds: float) -> None:
     except ExpiredError:
         raise DeadlineExceededError(f"the stream was ended: its reader took nothing for {seconds:g} s") from None
     except Exception as error:
-        # gRPC's own errors are not part of its API; a write fails where the stream has ended.
+        # gRPC's own errors are not part of its API; a write fails if the stream has ended.
         raise _ReaderGoneError from error
 
 
 def _with_status(link: Callable[[Any, Any], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
     async def serve(frames: Any, context: Any) -> None:
-        # Else gRPC sends it with the first frame, and no status while that one is on its way.
+        # Otherwise gRPC sends it with the first frame, and no status while that frame is being sent.
         await context.send_initial_metadata(())
         try:
             await link(frames, context)
@@ -236,19 +236,19 @@ def _unimplemented(method: Method) -> Callable[..., Awaitable[None]]:
 
 
 def _known(context: Any, size: int) -> RequestContext:
-    """Makes the context of a request of so many bytes."""
+    """Returns the context of a request of ``size`` bytes."""
     remaining: float | None = context.time_remaining()
     deadline = None if remaining is None else time.monotonic() + remaining
     return RequestContext(deadline=deadline, size=size, principal=_principal.get())
 
 
 async def abort(context: Any, error: BaseException) -> None:
-    """Ends an RPC with the status of an error; a fault is logged."""
+    """Ends an RPC with the status of an error; logs errors that are not the bridge's own."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
     code, text, trailer = status_of(error)
     if isinstance(error, ToolBridgeError):
-        # What the frames of its traceback hold is not kept until the peer has taken the status.
+        # The stack frames of its traceback must not live until the peer has read the status.
         error.__traceback__ = error.__context__ = error.__cause__ = None
     else:
         log_fault(_log, "fault in a method: %s", text, error=error)
@@ -257,40 +257,40 @@ async def abort(context: Any, error: BaseException) -> None:
     except grpc.aio.AbortError:
         raise
     except Exception as failure:  # noqa: BLE001 - gRPC's own errors are not part of its API
-        # gRPC itself has ended the call: its request was over what gRPC takes, or its caller has gone.
-        _log.debug("a call could not be told how it ended: %s", failure)
+        # gRPC itself has ended the call: its request was larger than gRPC's limit, or its caller has gone.
+        _log.debug("the status of a call could not be sent: %s", failure)
 
 
 class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
-    """Lets in only those who prove who they are.
+    """Refuses peers that do not authenticate.
 
     Args:
-        authenticator: Decides that, once for each RPC and for each link.
+        authenticator: Called once for each RPC and for each link.
     """
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
-        """Checks the metadata of one call."""
+        """Authenticates one call by its metadata."""
         if details.method.startswith(_OPEN_PREFIX):
             return await continuation(details)
         try:
             principal = self._authenticator.authenticate(details.invocation_metadata)
         except AccessError as error:
             return _refusal(error, await continuation(details))
-        # gRPC runs the handler in the task that runs this.
+        # gRPC runs the handler in the same task.
         _principal.set(principal)
         return await continuation(details)
 
 
 def present_principal() -> Principal | None:
-    """Returns who makes the RPC that runs in this task; None where nobody is asked."""
+    """Returns who makes the RPC of this task; None if the hub does not authenticate."""
     return _principal.get()
 
 
 def _refusal(error: AccessError, handler: Any) -> Any:
-    """Makes a handler that refuses, and receives nothing of the request."""
+    """Returns a handler that refuses a call without receiving its request."""
 
     async def refuse(request: Any, context: Any) -> None:  # noqa: ARG001 - the shape is gRPC's
         await abort(context, error)

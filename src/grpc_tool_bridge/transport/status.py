@@ -1,4 +1,4 @@
-"""Between an error of the bridge and a gRPC status, in both directions."""
+"""Maps an error of the bridge to a gRPC status, and back."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, LinkStatus
 
-# What the client's modules catch; they know gRPC by these names alone.
+# The client's modules use gRPC's errors by these names only.
 RpcError = grpc.RpcError
 CANCELLED = grpc.StatusCode.CANCELLED
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -26,17 +26,17 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 ERROR_KEY = "tool-bridge-error-bin"
 
-# Headers are meant to be small: many peers refuse more than 8 KiB of all metadata together.
+# Headers must be small: many peers refuse more than 8 KiB of metadata in total.
 MAX_TRAILER_BYTES = 4_096
-# Of the text beside it; what is not ASCII takes up to nine times its bytes there.
+# Of the status text; a character that is not ASCII takes up to nine times its bytes there.
 MAX_TEXT_CHARS = 256
 
-# gRPC's own texts where a message is over the size that a channel takes.
+# gRPC's own error texts for a message that is larger than a channel's limit.
 _TOO_LARGE = ("larger than max", "message too large")
 
 
 def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
-    """Maps an exception to a status.
+    """Returns the status for an exception.
 
     Returns:
         The code, the text in at most 1 KiB or so, and the trailing metadata with the whole error in at most 4 KiB.
@@ -46,19 +46,19 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, tuple[tuple[s
 
 
 def from_link_status(status: LinkStatus) -> AioRpcError:
-    """Maps the status that ended a call of a link to the error that gRPC would have raised."""
+    """Returns the error that gRPC would have raised for the status of a link's call."""
     trailing = ((ERROR_KEY, status.error.SerializeToString()),) if status.HasField("error") else ()
     code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
     return AioRpcError(code, Metadata(), Metadata(*trailing), details=status.message)
 
 
 def rpc_error(code: grpc.StatusCode, details: str) -> AioRpcError:
-    """Makes an error as gRPC would have raised it."""
+    """Returns an error as gRPC would have raised it."""
     return AioRpcError(code, Metadata(), Metadata(), details=details)
 
 
 def as_rpc_error(error: Exception) -> AioRpcError:
-    """Makes of what ends a call of a link, or a dial, the error that gRPC would have raised; each time another one."""
+    """Returns the error that gRPC would have raised for a link's call or dial; always a new object."""
     if isinstance(error, AioRpcError):
         return AioRpcError(error.code(), error.initial_metadata(), error.trailing_metadata(), error.details())
     if isinstance(error, ToolCommunicationError):
@@ -68,16 +68,16 @@ def as_rpc_error(error: Exception) -> AioRpcError:
 
 
 def from_rpc_error(error: Any, *, tool_name: str | None = None, method: str = "", where: str = "") -> ToolBridgeError:
-    """Maps a failed RPC back to an exception.
+    """Returns the exception for a failed RPC.
 
     Args:
         error: A ``grpc.RpcError``.
-        tool_name: Name of the tool that was called; None for a call that is no tool's.
-        method: Name of the method, for a call that is no tool's.
-        where: The hub's address, for the text where nobody answers.
+        tool_name: Name of the tool that was called; None if the call is not of a tool.
+        method: Name of the method, if the call is not of a tool.
+        where: The hub's address, for the error text if it does not answer.
 
     Returns:
-        The hub's own error where the status carries one, else a ToolCommunicationError.
+        The hub's own error if the status contains one, else a ToolCommunicationError.
     """
     info = _error_in(error)
     if info is not None:
@@ -111,7 +111,7 @@ def _error_in(error: Any) -> ErrorInfo | None:
 
 
 def _trailer(info: ErrorInfo) -> bytes:
-    """Serializes an error into a header's room: the traceback goes first, then the details, then the message's end."""
+    """Serializes an error for a header; drops the traceback first, then details, then the end of the message."""
     data = info.SerializeToString()
     if len(data) <= MAX_TRAILER_BYTES:
         return data

@@ -1,4 +1,4 @@
-"""The generated stubs over a channel."""
+"""The generated stubs over a channel, and how a client reaches a hub."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -19,37 +19,37 @@ class Answering(Protocol):
     """Answers the questions of one call."""
 
     def take(self, ask: Ask, give: Callable[[Answer], None]) -> Callable[[], object]:
-        """Has a question answered.
+        """Starts to answer a question.
 
         Args:
             ask: The question.
-            give: Called, later, with the answer.
+            give: Called later with the answer.
 
         Returns:
-            What ends that: nobody waits for the answer any more.
+            A function that withdraws the question.
         """
 
     def close(self) -> None:
-        """Ends what is under way: the call is over."""
+        """Withdraws all questions: the call is over."""
 
 
 class Answerer(Protocol):
-    """Answers what tools ask whoever called them."""
+    """Answers the questions of the tools that a client calls."""
 
     def of(self, tool_id: str, fail: Callable[[BaseException], None]) -> Answering:
-        """Makes what answers the questions of one call.
+        """Returns what answers the questions of one call.
 
         Args:
-            tool_id: What is called; empty where that is no single tool.
-            fail: Called with the error where a question is not answered; ends the call.
+            tool_id: The tool; empty if the call is not of a single tool.
+            fail: Called with the error if a question is not answered; ends the call.
         """
 
 
 class HubStub(SnakepitBridgeStub, ToolBridgeAdminStub):
-    """The methods of all services of a hub, by their names.
+    """The methods of all services of a hub.
 
     Args:
-        channel: Where to.
+        channel: To the hub.
     """
 
     def __init__(self, channel: Any) -> None:
@@ -62,9 +62,9 @@ class Transport(Protocol):
 
     Attributes:
         stub: An object with the methods of the generated stub; made when first used, in the running event loop.
-        where: The hub's address, for texts.
-        on_relinked: Called with a stub whenever a connection that was lost is there again, before others use it.
-        on_moved: Called when it is used in another event loop than before, since that one has ended.
+        where: The hub's address, for error texts.
+        on_relinked: Called with a stub for each connection but the first, before other calls use it.
+        on_moved: Called when it is used in a new event loop, because the previous one has ended.
     """
 
     where: str
@@ -80,28 +80,28 @@ class Transport(Protocol):
 
     @property
     def resumes(self) -> bool:
-        """Whether what a lost connection broke off may be taken up again over the next."""
+        """Whether what a lost connection interrupted can be resumed over the next one."""
 
     @property
     def is_linked(self) -> bool:
-        """Whether the hub sees by itself that the client is there."""
+        """Whether there is a link, by which the hub sees that the client is alive."""
 
     def answer_with(self, answerer: Answerer) -> None:
-        """Lets the tools that are called ask; to be called before the first call.
+        """Answers the questions of tools with ``answerer``; to be called before the first call.
 
         Raises:
-            ValidationError: No question can come this way.
+            ValidationError: Questions cannot be sent over this transport.
         """
 
     async def connect(self, seconds: float) -> None:
-        """Goes on for so many seconds to reach the hub, where that is not done with each call."""
+        """Tries for ``seconds`` to reach the hub, unless each call connects by itself."""
 
     async def close(self) -> None:
-        """Closes what was opened."""
+        """Closes the connection."""
 
 
 class Unlinked:
-    """What a transport without a link says of itself."""
+    """The base class of transports without a link."""
 
     on_relinked: Callable[[Any], Awaitable[None]] | None = None
     on_moved: Callable[[], None] | None = None
@@ -109,19 +109,19 @@ class Unlinked:
     is_linked = False
 
     def answer_with(self, answerer: Answerer) -> None:
-        """Refuses: a plain RPC brings no questions."""
+        """Raises ValidationError: a plain RPC cannot carry questions."""
         del answerer
-        raise ValidationError("on_ask: plain RPCs bring no questions; use transport='link', or give 'host:port'")
+        raise ValidationError("on_ask: plain RPCs cannot carry questions; use transport='link', or pass 'host:port'")
 
     async def connect(self, seconds: float) -> None:
         """Does nothing: each call connects."""
 
 
 class RpcTransport(Unlinked):
-    """One RPC for each call, over a channel of its own or one that was given.
+    """One RPC for each call, over a channel of its own or a given one.
 
     Args:
-        target: A connection to open, or a channel that its owner closes.
+        target: A connection to open, or a channel, which its owner closes.
     """
 
     def __init__(self, target: Connection | grpc.aio.Channel) -> None:
@@ -129,10 +129,10 @@ class RpcTransport(Unlinked):
         self._target = target
         self._channel: grpc.aio.Channel | None = None
         self._stub: Any = None
-        # Where the stub that was made here lives; None where there is none, and in a process that has inherited it.
+        # The event loop that the stub belongs to; None if there is no stub, and in a forked process.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._inherited = False
-        # Of a channel that was given, the moves to come to an end.
+        # Closes channels whose event loops have ended.
         self._closing = TaskSet()
         forks.watch(self)
 
@@ -141,7 +141,7 @@ class RpcTransport(Unlinked):
         """The generated stub; made when first used.
 
         Raises:
-            ProtocolError: Its channel lives in another event loop, which still runs, or in another process.
+            ProtocolError: Its channel belongs to another event loop that still runs, or to another process.
         """
         if self._stub is None or (self._loop is not None and running_loop() is not self._loop):
             self._enter()
@@ -154,7 +154,7 @@ class RpcTransport(Unlinked):
             self._loop = None
 
     def _enter(self) -> None:
-        """Makes the stub for the event loop that runs here."""
+        """Makes the stub for the running event loop."""
         if self._inherited:
             raise forks.refusal(f"the bridge to {self.where}")
         before, loop = self._loop, running_loop()
@@ -180,12 +180,12 @@ class RpcTransport(Unlinked):
         home = getattr(channel, "_loop", None)
         if home is not None and loop is not None and loop is not home:
             raise ProtocolError(
-                "the channel that was given belongs to another event loop, where its owner may close it; give one that "
-                "is opened in the loop that runs here, or the address, so that the bridge opens its own"
+                "the given channel belongs to another event loop, where its owner may close it; pass one that was "
+                "opened in the running loop, or the address, so that the bridge opens its own"
             )
-        # gRPC itself would read freed memory, which may end the process.
+        # gRPC would read freed memory, which may crash the process.
         if channel.get_state() is grpc.ChannelConnectivity.SHUTDOWN:
-            raise ProtocolError("the channel that was given is closed; give one that is open")
+            raise ProtocolError("the given channel is closed; pass one that is open")
         self._stub, self._loop = HubStub(channel), home
 
     def _abandon(self) -> None:
@@ -197,8 +197,8 @@ class RpcTransport(Unlinked):
             forks.note_closed()
 
     async def close(self) -> None:
-        """Closes the channel, where it was opened here."""
-        # It is the other process that closes what was inherited.
+        """Closes the channel if it was opened here."""
+        # The parent process closes what was inherited.
         self._inherited = False
         stranded = self._loop is not None and self._loop is not running_loop()
         if stranded:
@@ -210,7 +210,7 @@ class RpcTransport(Unlinked):
         await self._closing.aclose()
 
     def forked(self) -> None:
-        """Refuses, in a process that has inherited it, to be used; what it has of gRPC is never freed there."""
+        """Makes the transport unusable in a forked process; its gRPC objects are never freed there."""
         if self._loop is not None:
             forks.keep(dict(vars(self)))
             self._channel = self._stub = self._loop = None
@@ -219,7 +219,7 @@ class RpcTransport(Unlinked):
 
 
 async def close_stream(messages: Any) -> None:
-    """Tells the other side that nobody reads any more what a streaming method of a stub gave."""
+    """Closes the stream that a stub's method returned: nobody reads it any more."""
     if isinstance(messages, AsyncGenerator):
         await messages.aclose()
     elif isinstance(messages, grpc.aio.Call):

@@ -7,7 +7,7 @@ from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import UnimplementedError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.methods import METHODS
-from grpc_tool_bridge.rpc.session_defaults import read_facts
+from grpc_tool_bridge.rpc.session_defaults import read_defaults
 
 
 async def test_a_hub_in_the_process_is_called_under_the_stubs_names() -> None:
@@ -24,13 +24,13 @@ async def test_whoever_opens_a_session_in_the_process_is_told_its_facts() -> Non
     call = LocalTransport(Hub()).stub.InitializeSession(pb.InitializeSessionRequest(session_id="s"))
     assert await call.trailing_metadata() == ()
     await call
-    assert read_facts(await call.trailing_metadata())["idle-timeout"] == 300
+    assert read_defaults(await call.trailing_metadata())["idle-timeout"] == 300
 
 
 class NoHub:
     """Offers no method at all."""
 
-    def session_facts(self, session_id: str) -> dict[str, int]:
+    def session_defaults(self, session_id: str) -> dict[str, int]:
         return {}
 
 

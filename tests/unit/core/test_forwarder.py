@@ -432,7 +432,7 @@ async def test_an_answer_that_comes_from_the_first_worker_after_all_ends_the_cal
         world.offer(other, idempotent=True)
         world.pool.on_disconnect(world.link, "it does not answer")
         await until(lambda: bool(other.payloads))
-        first.replied(good())
+        first.on_reply(good())
         assert world.answers == [(good(), None)]
         await until(lambda: not other.waiting)
         other.reply(good(4))

@@ -68,7 +68,7 @@ def test_only_a_stream_has_a_window() -> None:
 async def test_an_answer_comes_to_whoever_waits_and_to_whoever_asks_later() -> None:
     call = make()
     waiting = await begin(call.answer())
-    call.replied(b"answer")
+    call.on_reply(b"answer")
     assert await soon(waiting) == b"answer"
     assert await soon(call.answer()) == b"answer"
 
@@ -77,18 +77,18 @@ async def test_a_stream_gives_what_arrived_before_its_end() -> None:
     call = make(streaming=True)
     reading = await begin(call.read())
     assert not call.has_arrived
-    call.arrived(b"1")
-    call.arrived(b"2")
+    call.on_message(b"1")
+    call.on_message(b"2")
     assert call.has_arrived
     assert await soon(reading) == b"1"
-    call.ended(LinkStatus())
+    call.on_end(LinkStatus())
     assert [await soon(call.read()) for _ in range(3)] == [b"2", None, None]
 
 
 async def test_a_stream_gives_what_arrived_before_its_error() -> None:
     call = make(streaming=True)
-    call.arrived(b"1")
-    call.ended(LinkStatus(code=14, message="gone"))
+    call.on_message(b"1")
+    call.on_end(LinkStatus(code=14, message="gone"))
     assert await soon(call.read()) == b"1"
     with pytest.raises(UnavailableError, match="gone"):
         await soon(call.read())
@@ -97,7 +97,7 @@ async def test_a_stream_gives_what_arrived_before_its_error() -> None:
 async def test_the_end_wakes_whoever_reads() -> None:
     call = make(streaming=True)
     reading = await begin(call.read())
-    call.ended(LinkStatus())
+    call.on_end(LinkStatus())
     assert await soon(reading) is None
 
 
@@ -117,7 +117,7 @@ async def test_a_refusal_is_the_error_that_its_status_says(
 ) -> None:
     call = make()
     waiting = await begin(call.answer())
-    call.ended(status)
+    call.on_end(status)
     with pytest.raises(kind, match=text):
         await soon(waiting)
 
@@ -135,6 +135,6 @@ async def test_a_lost_worker_ends_the_call_once() -> None:
 
 async def test_what_was_answered_is_lost_no_more() -> None:
     call = make()
-    call.replied(b"answer")
+    call.on_reply(b"answer")
     call.lost(WorkerLostError("too late", began=True))
     assert await soon(call.answer()) == b"answer"

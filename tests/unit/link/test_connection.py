@@ -53,13 +53,13 @@ class Desk:
 
     def call(self, payload: bytes = b"") -> LinkCall:
         call = LinkCall(call_prefix("ExecuteTool"))
-        self.link.send(call, payload)
+        self.link.send_or_fail(call, payload)
         return call
 
     def stream_call(self) -> LinkCall:
         call = LinkCall(call_prefix("StreamTool"))
         call.open_window(1_000)
-        self.link.send(call, b"")
+        self.link.send_or_fail(call, b"")
         return call
 
     async def unsent(self) -> list[Any]:
@@ -136,11 +136,11 @@ async def test_what_the_hub_tells_and_ends_with_reaches_the_call(desk: Desk) -> 
     class Listening(LinkCall):
         heard: tuple[pb.LinkEvent, ...] = ()
 
-        def told(self, event: pb.LinkEvent) -> None:
+        def on_event(self, event: pb.LinkEvent) -> None:
             self.heard = (*self.heard, event)
 
     call = Listening(call_prefix("ExecuteTool"))
-    desk.link.send(call, b"")
+    desk.link.send_or_fail(call, b"")
     await settle()
     facts = pb.LogRecord(logger=METADATA_LOGGER, fields={"a": "1"})
     desk.feed(
@@ -236,7 +236,7 @@ async def test_no_more_calls_are_taken_than_the_hub_takes_at_once() -> None:
     assert desk.link.takes_calls
     # Who wants this link alone waits for no room.
     for _ in range(3):
-        desk.link.start_request(LinkCall(call_prefix("ExecuteTool")), pb.ToolCallRequest())
+        desk.link.send_request(LinkCall(call_prefix("ExecuteTool")), pb.ToolCallRequest())
     await settle()
     assert len([sent for sent in desk.stream.envelopes() if sent.HasField("call")]) == 5
     desk.stream.feed(None)
@@ -390,7 +390,7 @@ async def test_a_call_over_a_link_that_has_ended_fails_at_once(desk: Desk) -> No
     desk.stream.feed(None)
     await desk.unsent()
     call = LinkCall(call_prefix("GetSessionInfo"))
-    desk.link.start_request(call, pb.GetSessionInfoRequest())
+    desk.link.send_request(call, pb.GetSessionInfoRequest())
     error = await error_of(call)
     assert (error.code, error.details) == ("UNAVAILABLE", "the link to the hub was lost")
 

@@ -20,7 +20,7 @@ from grpc_tool_bridge.link.status import Code, link_error
 from grpc_tool_bridge.link.streams import Dialable
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.authentication import BearerToken
-from grpc_tool_bridge.rpc.session_defaults import read_facts
+from grpc_tool_bridge.rpc.session_defaults import read_defaults
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.frames import link_behaviour
 from grpc_tool_bridge.transport.link_stub import LinkStub, LinkTransport
@@ -83,17 +83,17 @@ class FakeLink:
     def calls(self) -> list[LinkCall]:
         return [call for call, _ in self.sent]
 
-    def send(self, call: LinkCall, payload: bytes) -> None:
+    def send_or_fail(self, call: LinkCall, payload: bytes) -> None:
         call.carrier = self
         self.room -= 1
         self.sent.append((call, payload))
 
-    def start_request(self, call: LinkCall, request: Any) -> None:
-        self.send(call, request.SerializeToString())
+    def send_request(self, call: LinkCall, request: Any) -> None:
+        self.send_or_fail(call, request.SerializeToString())
 
-    def offer_request(self, call: LinkCall, request: Any) -> None:
+    def try_send_request(self, call: LinkCall, request: Any) -> None:
         if self.takes_calls and not self._end.done():
-            self.start_request(call, request)
+            self.send_request(call, request)
         else:
             assert self.overflow is not None
             self.overflow(call, request)
@@ -484,7 +484,7 @@ async def test_who_wants_it_is_told_of_each_link_but_the_first_before_calls_go_o
     assert ours is not waiting
     assert not desk.transport.is_linked
     assert isinstance(ours, LinkCall)
-    ours.replied(b"")
+    ours.on_reply(b"")
     await settle()
     assert order == ["relinked", "done"]
     assert desk.link.calls == [ours, waiting]
@@ -727,14 +727,14 @@ async def test_a_hub_that_knows_no_links_is_called_by_plain_rpcs_after_one_dial(
     stub = transport.stub
     call = stub.InitializeSession(pb.InitializeSessionRequest(session_id="s"))
     await soon(call)
-    assert read_facts(await call.trailing_metadata()) == {"idle-timeout": 1.5}
+    assert read_defaults(await call.trailing_metadata()) == {"idle-timeout": 1.5}
     chunks = [chunk.sequence async for chunk in stub.StreamTool(pb.ToolStreamRequest())]
     assert chunks == [0, 1, 2]
     # Whoever holds a method from before goes the same way.
     assert (await soon(execute(pb.ToolCallRequest(request_id="r")))).request_id == "r"
     await soon(transport.connect(0))
     lines = [record.getMessage() for record in caplog.records]
-    assert lines == [f"the hub at {transport.where} does not support Link; each call goes as an RPC of its own"]
+    assert lines == [f"the hub at {transport.where} does not support Link; each call is an RPC of its own"]
 
 
 async def test_a_method_that_was_replaced_stays_so_where_the_hub_knows_no_links(

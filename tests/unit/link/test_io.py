@@ -22,7 +22,7 @@ class End:
 
     def __init__(self, *, write_timeout: float = PATIENCE, policy: FlushPolicy | None = None) -> None:
         self.pipe = FakeStream()
-        self.link = Link(dialler=True, hello=pb.LinkHello(peer="me"))
+        self.link = Link(dialer=True, hello=pb.LinkHello(peer="me"))
         self.events: list[Event] = []
         self.turns = 0
         self.io = LinkIO(

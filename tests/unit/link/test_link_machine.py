@@ -240,8 +240,8 @@ class LinkMachine(RuleBasedStateMachine):
         options: dict[str, Any] = {"max_incoming_bytes": most_bytes} if most_bytes else {}
         self.options = (capacity, most_bytes)
         return (
-            End(Link(dialler=True, hello=LinkHello(peer="dialler"), **options)),
-            End(Link(dialler=False, hello=LinkHello(peer="hub", capacity=capacity), **options)),
+            End(Link(dialer=True, hello=LinkHello(peer="dialer"), **options)),
+            End(Link(dialer=False, hello=LinkHello(peer="hub", capacity=capacity), **options)),
         )
 
     def payload(self, size: Callable[[], int]) -> bytes:
@@ -497,9 +497,9 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(frame)
 
 
-def busy(*, dialler: bool) -> tuple[Link, list[Call]]:
+def busy(*, dialer: bool) -> tuple[Link, list[Call]]:
     """A link in the midst of its work."""
-    link = Link(dialler=dialler, hello=LinkHello(capacity=3), max_incoming_bytes=400_000)
+    link = Link(dialer=dialer, hello=LinkHello(capacity=3), max_incoming_bytes=400_000)
     link.receive(LinkFrame(envelopes=[Envelope(hello=LinkHello(protocol=1))]).SerializeToString())
     calls = [Call(b"in", None), Call(b"in", 3), Call(b"in", None), Call(bytes(400_000), None), Call(b"in", 3)]
     for call in calls[:4]:
@@ -527,9 +527,9 @@ def answered(link: Link, events: Iterable[Event]) -> Iterator[Any]:
 @settings(ROUNDS, max_examples=examples(600))
 @given(st.booleans(), st.lists(frames | mutated() | st.binary(max_size=30), min_size=1, max_size=8))
 def test_whatever_comes_is_taken_or_breaks_the_protocol_and_no_call_is_forgotten(
-    dialler: bool, some: list[bytes]
+    dialer: bool, some: list[bytes]
 ) -> None:
-    link, calls = busy(dialler=dialler)
+    link, calls = busy(dialer=dialer)
     over: set[Any] = set()
     with suppress(ProtocolError):
         for frame in some:

@@ -46,7 +46,7 @@ class Peer:
         there, back = Frames(), Frames()
         self.reading = back.open
         self._stream = PipeStream(back, there)
-        self.link = Link(dialler=True, hello=pb.LinkHello(peer="a test"))
+        self.link = Link(dialer=True, hello=pb.LinkHello(peer="a test"))
         self.events: list[Event] = []
         self.grants = True
         self.serving = asyncio.create_task(server.serve(PipeStream(there, back)))
@@ -413,7 +413,7 @@ async def test_a_peer_that_reads_nothing_at_all_loses_its_link() -> None:
 # -------------------------------------------------------------------------------------------------------- sessions
 
 
-async def test_the_facts_of_a_session_come_before_the_answer(peer: Peer) -> None:
+async def test_the_defaults_of_a_session_come_before_the_answer(peer: Peer) -> None:
     call = peer.call("InitializeSession", pb.InitializeSessionRequest(session_id="s"))
     await peer.outcome(call)
     (event,) = peer.told(call)

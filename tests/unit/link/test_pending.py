@@ -131,7 +131,7 @@ async def test_those_that_do_not_wait_for_a_further_dial_fail_alone(waiting: Pen
     patient, impatient = make_call(), make_call(waits=False)
     for call in (patient, impatient):
         waiting.add(call, b"", 60, counts=False)
-    waiting.fail(lambda: unavailable(1), impatient_only=True)
+    waiting.fail(lambda: unavailable(1), fail_fast_only=True)
     await error_of(impatient)
     assert not patient.is_over
     assert waiting.take() == (patient, b"")

@@ -15,7 +15,7 @@ from grpc_tool_bridge.link.events import CallReceived, Cancelled, Ended, Message
 from grpc_tool_bridge.link.inbox import IncomingCall
 from grpc_tool_bridge.link.outbox import INITIAL_CREDIT, OutgoingCall
 from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES, Link
-from grpc_tool_bridge.link.server import LARGE_BYTES, CallServer, served_methods
+from grpc_tool_bridge.link.server import YIELD_BYTES, CallServer, served_methods
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import RequestContext
 from support.waiting import soon, until
@@ -101,8 +101,8 @@ class Desk:
     peer_answers = False
 
     def __init__(self, served: Any, *, write_timeout: float = 60.0) -> None:
-        self.link = Link(dialler=False, hello=pb.LinkHello())
-        self.peer = Link(dialler=True, hello=pb.LinkHello())
+        self.link = Link(dialer=False, hello=pb.LinkHello())
+        self.peer = Link(dialer=True, hello=pb.LinkHello())
         self.answers: list[Any] = []
         self.parent: Any = None
         self.principal: Any = None
@@ -285,13 +285,13 @@ async def test_a_fault_is_logged_and_not_told(desk: Desk, served: Served, caplog
 
 
 async def test_a_large_request_is_read_in_a_turn_of_its_own(desk: Desk) -> None:
-    desk.call("CleanupSession", pb.CleanupSessionRequest(session_id="x" * LARGE_BYTES))
+    desk.call("CleanupSession", pb.CleanupSessionRequest(session_id="x" * YIELD_BYTES))
     assert not any(isinstance(event, Replied) for event in desk.answers)
-    assert len(pb.StatusResponse.FromString(await desk.replies()).message) == LARGE_BYTES
+    assert len(pb.StatusResponse.FromString(await desk.replies()).message) == YIELD_BYTES
 
 
 async def test_a_large_request_that_cannot_be_read_fails_alone(desk: Desk) -> None:
-    desk.call("CleanupSession", b"\xff" * (LARGE_BYTES + 1))
+    desk.call("CleanupSession", b"\xff" * (YIELD_BYTES + 1))
     assert (await desk.ended()).code == code("INVALID_ARGUMENT")
 
 
@@ -396,7 +396,7 @@ class TestRelays:
         desk.parent = "the call above"
         desk.call("ExecuteTool", CALL)
         desk.parent = None
-        desk.call("ExecuteTool", pb.ToolCallRequest(tool_id="t", request_id="x" * LARGE_BYTES))
+        desk.call("ExecuteTool", pb.ToolCallRequest(tool_id="t", request_id="x" * YIELD_BYTES))
         await until(lambda: served.running == 2)
         assert not served.relayed
         await desk.server.aclose()

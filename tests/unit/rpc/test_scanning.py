@@ -32,14 +32,14 @@ def test_each_field_comes_with_its_number_or_its_size(message: bytes, found: lis
 @pytest.mark.parametrize(
     ("message", "text"),
     [
-        (b"\x08", "a number that does not end stands at byte 1"),
-        (b"\xff", "a number that does not end stands at byte 0"),
-        (b"\x08" + b"\xff" * 10 + b"\x01", "a number that does not end stands at byte 1"),
+        (b"\x08", "the number at byte 1 does not end"),
+        (b"\xff", "the number at byte 0 does not end"),
+        (b"\x08" + b"\xff" * 10 + b"\x01", "the number at byte 1 does not end"),
         (b"\x12\x04abc", "the last field is 1 bytes short"),
         (b"\x12\xff\xff\xff\xff\x0f", "bytes short"),
         (b"\x09" + bytes(7), "the last field is 1 bytes short"),
         (b"\x0d" + bytes(3), "the last field is 1 bytes short"),
-        (b"\x0b", "the unknown wire type 3 stands at byte 1"),
+        (b"\x0b", "a field at byte 1 has the unknown wire type 3"),
         (b"\x0f", "the unknown wire type 7"),
     ],
 )

@@ -16,7 +16,7 @@ from grpc_tool_bridge.client.arguments import pack_arguments, put_arguments
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.methods import METHODS
-from grpc_tool_bridge.rpc.session_defaults import read_facts
+from grpc_tool_bridge.rpc.session_defaults import read_defaults
 from grpc_tool_bridge.testing import MockBridgeServer
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_stub import LinkTransport
@@ -218,7 +218,7 @@ async def test_an_error_of_the_tool_is_in_the_response(desk: Desk) -> None:
 async def test_the_hubs_facts_are_in_the_trailing_metadata(desk: Desk) -> None:
     call = desk.stub.InitializeSession(pb.InitializeSessionRequest(session_id=SESSION))
     await soon(call)
-    assert read_facts(await call.trailing_metadata())["idle-timeout"] == 300
+    assert read_defaults(await call.trailing_metadata())["idle-timeout"] == 300
     assert len(await desk.call("add", 1, 2).trailing_metadata()) == 0
 
 

@@ -48,7 +48,7 @@ class Starter(Carrier):
         super().__init__()
         self.started: list[tuple[LinkCall, Any]] = []
 
-    def start_request(self, call: LinkCall, request: Any) -> None:
+    def send_request(self, call: LinkCall, request: Any) -> None:
         call.carrier = self
         self.started.append((call, request))
 
@@ -150,7 +150,7 @@ def test_a_stream_begins_with_a_window(stream: Any) -> None:
 
 
 async def test_an_answer_that_is_there_is_returned_at_once(unary: Any) -> None:
-    unary.replied(RESPONSE.SerializeToString())
+    unary.on_reply(RESPONSE.SerializeToString())
     steps = unary.__await__()
     with pytest.raises(StopIteration) as end:
         next(steps)
@@ -161,28 +161,28 @@ async def test_an_answer_wakes_who_awaits_it(unary: Any) -> None:
     waiting = asyncio.ensure_future(unary)
     await settle()
     assert not unary.done()
-    unary.replied(RESPONSE.SerializeToString())
+    unary.on_reply(RESPONSE.SerializeToString())
     assert await waiting == RESPONSE
 
 
 async def test_a_second_answer_changes_nothing(unary: Any) -> None:
-    unary.replied(RESPONSE.SerializeToString())
-    unary.replied(b"")
+    unary.on_reply(RESPONSE.SerializeToString())
+    unary.on_reply(b"")
     unary.fail(rpc_error(grpc.StatusCode.UNAVAILABLE, "gone"))
-    unary.ended(pb.LinkStatus())
+    unary.on_end(pb.LinkStatus())
     assert await unary == RESPONSE
     assert await unary.code() is grpc.StatusCode.OK
 
 
 async def test_an_answer_that_cannot_be_read_is_an_internal_error(unary: Any) -> None:
-    unary.replied(b"\xff\xff\xff")
+    unary.on_reply(b"\xff\xff\xff")
     with pytest.raises(AioRpcError, match="the response cannot be read") as caught:
         await unary
     assert caught.value.code() is grpc.StatusCode.INTERNAL
 
 
 async def test_a_status_is_raised_with_its_error(unary: Any) -> None:
-    unary.ended(link_status_of(NotFoundError("no such tool")))
+    unary.on_end(link_status_of(NotFoundError("no such tool")))
     with pytest.raises(AioRpcError) as caught:
         await unary
     assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.NOT_FOUND, "no such tool")
@@ -208,10 +208,10 @@ async def test_a_failure_that_nobody_awaits_is_no_noise(stub: Any, caplog: pytes
 
 
 async def test_trailing_metadata_is_what_the_hub_told_before_the_answer(unary: Any) -> None:
-    unary.told(pb.LinkEvent(progress=pb.Progress(current=1)))
-    unary.told(pb.LinkEvent(log=pb.LogRecord(logger="a tool's", fields={"a": "1"})))
-    unary.told(pb.LinkEvent(log=pb.LogRecord(logger=METADATA_LOGGER, fields={"tool-bridge-x": "1"})))
-    unary.replied(b"")
+    unary.on_event(pb.LinkEvent(progress=pb.Progress(current=1)))
+    unary.on_event(pb.LinkEvent(log=pb.LogRecord(logger="a tool's", fields={"a": "1"})))
+    unary.on_event(pb.LinkEvent(log=pb.LogRecord(logger=METADATA_LOGGER, fields={"tool-bridge-x": "1"})))
+    unary.on_reply(b"")
     assert list(await unary.trailing_metadata()) == [("tool-bridge-x", "1")]
 
 
@@ -253,7 +253,7 @@ async def test_a_call_that_nobody_carries_yet_can_be_cancelled(unary: Any) -> No
 
 async def test_an_answer_after_the_cancel_is_dropped(unary: Any) -> None:
     unary.cancel()
-    unary.replied(RESPONSE.SerializeToString())
+    unary.on_reply(RESPONSE.SerializeToString())
     with pytest.raises(asyncio.CancelledError):
         await unary
 
@@ -276,7 +276,7 @@ async def test_a_call_whose_time_is_over_tells_the_carrier(starter: Starter, stu
 
 async def test_the_time_of_a_call_that_has_ended_does_not_run_out(starter: Starter, stub: Any) -> None:
     call = stub.ExecuteTool(pb.ToolCallRequest(), timeout=60)
-    call.replied(b"")
+    call.on_reply(b"")
     assert call._timer.cancelled()
     # As where the timer was due in the same turn.
     call._end_late()
@@ -312,7 +312,7 @@ async def test_a_call_that_is_guarded_and_answered_in_time_does_not_expire(start
     unary.set_timeout(60)
     waiting = asyncio.ensure_future(_answer(unary))
     await settle()
-    unary.replied(RESPONSE.SerializeToString())
+    unary.on_reply(RESPONSE.SerializeToString())
     assert await waiting == RESPONSE
     assert unary._timer.cancelled()
     unary.expire()
@@ -322,7 +322,7 @@ async def test_a_call_that_is_guarded_and_answered_in_time_does_not_expire(start
 async def test_callbacks_are_called_once_and_never_within_the_answer(unary: Any) -> None:
     told: list[Any] = []
     unary.add_done_callback(told.append)
-    unary.replied(b"")
+    unary.on_reply(b"")
     assert told == []
     unary.add_done_callback(told.append)
     assert told == []
@@ -338,27 +338,27 @@ async def test_messages_are_read_in_order_and_what_was_read_is_granted(starter: 
     for number in range(3):
         payload = pb.ToolStreamChunk(sequence=number, stream_id="x" * number).SerializeToString()
         sizes.append(len(payload))
-        stream.arrived(payload)
+        stream.on_message(payload)
     assert [(await stream.read()).sequence for _ in range(3)] == [0, 1, 2]
     assert starter.granted == sizes
-    stream.ended(pb.LinkStatus())
+    stream.on_end(pb.LinkStatus())
     assert await stream.read() is grpc.aio.EOF
 
 
 async def test_a_message_wakes_who_reads(stream: Any) -> None:
     reading = asyncio.create_task(stream.read())
     await settle()
-    stream.arrived(CHUNK.SerializeToString())
+    stream.on_message(CHUNK.SerializeToString())
     # A second one before the reader had its turn.
-    stream.arrived(CHUNK.SerializeToString())
+    stream.on_message(CHUNK.SerializeToString())
     assert await reading == CHUNK
     assert await stream.read() == CHUNK
 
 
 async def test_what_came_before_the_end_is_read_first(starter: Starter, stream: Any) -> None:
-    stream.arrived(CHUNK.SerializeToString())
-    stream.ended(link_status_of(NotFoundError("gone")))
-    stream.arrived(CHUNK.SerializeToString())
+    stream.on_message(CHUNK.SerializeToString())
+    stream.on_end(link_status_of(NotFoundError("gone")))
+    stream.on_message(CHUNK.SerializeToString())
     assert await stream.read() == CHUNK
     # The hub has forgotten the stream.
     assert starter.granted == []
@@ -376,14 +376,14 @@ async def test_an_end_wakes_who_reads(stream: Any) -> None:
 
 
 async def test_a_message_that_cannot_be_read_is_an_internal_error(stream: Any) -> None:
-    stream.arrived(b"\xff\xff\xff")
+    stream.on_message(b"\xff\xff\xff")
     with pytest.raises(AioRpcError, match="the response cannot be read") as caught:
         await stream.read()
     assert caught.value.code() is grpc.StatusCode.INTERNAL
 
 
 async def test_a_stream_that_is_cancelled_forgets_what_was_not_read(starter: Starter, stream: Any) -> None:
-    stream.arrived(CHUNK.SerializeToString())
+    stream.on_message(CHUNK.SerializeToString())
     assert stream.cancel()
     assert starter.cancelled == [stream]
     with pytest.raises(asyncio.CancelledError):
@@ -392,14 +392,14 @@ async def test_a_stream_that_is_cancelled_forgets_what_was_not_read(starter: Sta
 
 async def test_a_stream_that_nobody_carries_can_be_read(stream: Any) -> None:
     stream.carrier = None
-    stream.arrived(CHUNK.SerializeToString())
+    stream.on_message(CHUNK.SerializeToString())
     assert await stream.read() == CHUNK
 
 
 async def test_two_may_read_one_stream(stream: Any) -> None:
     readers = [asyncio.create_task(stream.read()) for _ in range(2)]
     await settle()
-    stream.arrived(pb.ToolStreamChunk(sequence=1).SerializeToString())
+    stream.on_message(pb.ToolStreamChunk(sequence=1).SerializeToString())
     await settle()
-    stream.arrived(pb.ToolStreamChunk(sequence=2).SerializeToString())
+    stream.on_message(pb.ToolStreamChunk(sequence=2).SerializeToString())
     assert sorted([(await reader).sequence for reader in readers]) == [1, 2]

@@ -15,7 +15,7 @@ from grpc_tool_bridge.link.calls import LinkCall
 from grpc_tool_bridge.link.dialer import CLOSED
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.authentication import BearerToken
-from grpc_tool_bridge.rpc.session_defaults import read_facts
+from grpc_tool_bridge.rpc.session_defaults import read_defaults
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection
 from grpc_tool_bridge.transport.link_stub import LinkStub
 from grpc_tool_bridge.transport.plain_calls import PlainCalls
@@ -43,8 +43,8 @@ class Way:
     def __init__(self, plain: PlainCalls) -> None:
         self._plain = plain
 
-    def start_request(self, call: LinkCall, request: Any) -> None:
-        self._plain.start(call, request.SerializeToString())
+    def send_request(self, call: LinkCall, request: Any) -> None:
+        self._plain.send(call, request.SerializeToString())
 
 
 class Desk:
@@ -100,7 +100,7 @@ async def test_nothing_of_a_call_that_has_ended_is_kept(desk: Desk) -> None:
 async def test_what_the_hub_tells_in_the_trailing_metadata_arrives(desk: Desk) -> None:
     call = desk.stub.InitializeSession(pb.InitializeSessionRequest(session_id="s"))
     await soon(call)
-    assert read_facts(await call.trailing_metadata()) == {"idle-timeout": 1.5}
+    assert read_defaults(await call.trailing_metadata()) == {"idle-timeout": 1.5}
 
 
 async def test_the_time_that_is_left_and_the_metadata_go_along_with_the_token(desk: Desk) -> None:

@@ -90,9 +90,9 @@ def test_env_leaves_out_networks_and_sockets(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("proxy", "text"),
     [
-        ("", "has no http://"),
-        ("proxy:3128", "has no http://"),
-        (f"ann:{SECRET}@proxy:3128", "has no http://"),
+        ("", "does not begin with http://"),
+        ("proxy:3128", "does not begin with http://"),
+        (f"ann:{SECRET}@proxy:3128", "does not begin with http://"),
         (f"https://ann:{SECRET}@proxy:3128", "plain HTTP"),
         (f"socks5://ann:{SECRET}@proxy:3128", "plain HTTP"),
         (f"http://ann:{SECRET}", "does not name a host and a port"),
@@ -102,8 +102,8 @@ def test_env_leaves_out_networks_and_sockets(monkeypatch: pytest.MonkeyPatch) ->
         (f"http://ann:{SECRET}@proxy:1?x", "does not name a host and a port"),
         (f"http://ann:{SECRET}@unix:/run/proxy", "does not name a host and a port"),
         (f"http://ann:{SECRET}@dns:proxy:1", "does not name a host and a port"),
-        (f"http://{SECRET}@proxy:1", "something else than user:password"),
-        (f"http://ann:{SECRET}%0d%0a@proxy:1", "something else than user:password"),
+        (f"http://{SECRET}@proxy:1", "something other than user:password"),
+        (f"http://ann:{SECRET}%0d%0a@proxy:1", "something other than user:password"),
     ],
 )
 def test_what_is_no_proxy_is_refused_without_showing_it(proxy: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:

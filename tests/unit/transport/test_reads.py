@@ -199,7 +199,7 @@ async def test_what_is_no_request_is_refused() -> None:
 
 
 async def test_so_many_requests_of_all_connections_are_read_at_once() -> None:
-    world = World(at_once=3)
+    world = World(max_concurrent=3)
     contexts = [FakeContext(f"ipv4:127.0.0.1:{number % 3}") for number in range(6)]
     tasks = [world.start(context) for context in contexts]
     await contexts[2].is_read.wait()

@@ -203,7 +203,7 @@ async def test_what_the_hub_does_not_offer_is_unimplemented_whatever_its_shape(s
 @pytest.mark.parametrize(
     ("sent", "text"),
     [
-        ((), "this hub asks for a token; send it as 'authorization: Bearer …'"),
+        ((), "this hub requires a token; send it as 'authorization: Bearer …'"),
         ((("authorization", "Bearer wrong"),), "the token is wrong"),
         ((("authorization", "hush"),), "the token is wrong"),
         ((("authorization", "Bearer hushed"),), "the token is wrong"),

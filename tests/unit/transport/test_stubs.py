@@ -46,7 +46,7 @@ async def test_a_channel_that_was_given_stays_open() -> None:
 async def test_a_channel_that_is_closed_already_is_refused() -> None:
     channel = grpc.aio.insecure_channel("localhost:1")
     await channel.close()
-    with pytest.raises(ProtocolError, match="the channel that was given is closed"):
+    with pytest.raises(ProtocolError, match="the given channel is closed"):
         _ = RpcTransport(channel).stub
 
 

@@ -315,7 +315,7 @@ async def test_a_hub_that_lets_it_in_no_more_is_dialled_again(
     ):
         proxy.target = strict.address
         proxy.cut()
-        await until(lambda: "asks for a token" in caplog.text)
+        await until(lambda: "requires a token" in caplog.text)
         proxy.target = server.address
         proxy.cut()
         await until(lambda: workers(server) == ["w"])

@@ -87,7 +87,7 @@ class AgentRuntimes:
             if observer is not None:
                 observer.moved(call)
             try:
-                worker.link.start(remote, request.SerializeToString())
+                worker.link.send(remote, request.SerializeToString())
                 while (data := await remote.read()) is not None:
                     yield data
                     worker.link.grant(remote, len(data))
@@ -109,7 +109,7 @@ class AgentRuntimes:
         """Sends the definition of an agent to a runtime, which answers with its own id for the agent."""
         remote = WorkerCall(call, streaming=False, prefix=CREATE_AGENT)
         try:
-            worker.link.start(remote, definition.SerializeToString())
+            worker.link.send(remote, definition.SerializeToString())
             data = await remote.answer()
         finally:
             worker.link.cancel(remote)

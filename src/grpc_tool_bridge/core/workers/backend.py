@@ -104,7 +104,7 @@ class WorkerBackend:
             return None
         direct = _DirectCall(call, self, worker, payload, done)
         call.worker = worker
-        worker.link.start(direct, payload)
+        worker.link.send(direct, payload)
         return direct
 
     def repeat(self, direct: "_DirectCall", losses: int) -> "asyncio.Task[None]":
@@ -190,7 +190,7 @@ class _DirectCall(WorkerCall):
         self._worker = worker
         self._done = done
 
-    def replied(self, payload: bytes) -> None:
+    def on_reply(self, payload: bytes) -> None:
         """Handles the answer."""
         self._end(payload, None)
 

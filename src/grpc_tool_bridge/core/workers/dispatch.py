@@ -91,7 +91,7 @@ class Dispatcher:
             if self.observer is not None:
                 self.observer.moved(call)
             try:
-                worker.link.start(remote, payload)
+                worker.link.send(remote, payload)
                 return await remote.answer()
             except WorkerLostError as lost:
                 losses += lost.began
@@ -113,7 +113,7 @@ class Dispatcher:
                 self.observer.moved(call)
             link = worker.link
             try:
-                link.start(remote, payload)
+                link.send(remote, payload)
                 while (chunk := await remote.read()) is not None:
                     yield chunk
                     link.grant(remote, len(chunk))

@@ -37,7 +37,7 @@ class WorkerLink(Protocol):
     def has_sent(self, call: WorkerCall) -> bool:
         """Returns whether all of a call was sent, so that its tool may have begun."""
 
-    def start(self, call: WorkerCall, payload: bytes) -> None:
+    def send(self, call: WorkerCall, payload: bytes) -> None:
         """Sends a call; raises MessageTooLargeError."""
 
     def cancel(self, call: WorkerCall) -> None:

@@ -66,7 +66,7 @@ class FakeRuntime(FakeLink):
         """Ends a call with an error."""
         call = self.open.pop(index)
         self.cancel(call)
-        call.ended(pb.LinkStatus(code=2, error=error_info(error)))
+        call.on_end(pb.LinkStatus(code=2, error=error_info(error)))
 
     def request(self) -> pb.ExecuteAgentRequest:
         """Reads what it was asked last."""
@@ -356,8 +356,8 @@ async def test_a_run_asks_for_all_steps_from_the_first_whatever_its_reader_wants
     assert (request.agent_id, request.run_id, request.stream, request.from_sequence) == ("there", "mine", True, 0)
     # The link tells it how much time is left.
     assert request.timeout_ms == 0
-    call.arrived(thought())
-    call.arrived(result(1))
+    call.on_message(thought())
+    call.on_message(result(1))
     (last,) = await soon(running)
     assert (last.sequence, last.run_id, last.result.stop_reason) == (1, "mine", "finished")
     # Of what follows there is none, so nothing need be granted for the last.
@@ -384,7 +384,7 @@ async def test_a_run_of_another_session_is_neither_read_nor_cancelled(world: Wor
         await soon(_all(world.agents.execute(pb.ExecuteAgentRequest(session_id="other", run_id="mine"))))
     with pytest.raises(NotFoundError, match="session 'other' has no run 'mine'"):
         world.agents.cancel(pb.CancelAgentRunRequest(session_id="other", run_id="mine"))
-    call.arrived(result())
+    call.on_message(result())
     await soon(running)
 
 
@@ -396,7 +396,7 @@ async def test_a_runtime_that_forgot_the_agent_is_told_again_but_not_for_ever(wo
     for _ in range(MAX_TELLINGS - 1):
         await runtime.take_run()
         runtime.refuse(forgotten)
-    (await runtime.take_run()).arrived(result())
+    (await runtime.take_run()).on_message(result())
     assert len(await soon(running)) == 1
     runtime.end()
     running = world.running(agent_id)
@@ -410,7 +410,7 @@ async def test_a_runtime_that_forgot_the_agent_is_told_again_but_not_for_ever(wo
 async def test_a_run_that_has_begun_is_not_begun_again(world: World) -> None:
     runtime = world.runtime()
     running = world.running(await world.agent(runtime))
-    (await runtime.take_run()).arrived(thought())
+    (await runtime.take_run()).on_message(thought())
     runtime.refuse(NotFoundError("no such agent here", error_type="AgentNotFound"))
     chunks = await soon(running)
     assert "no such agent here" in error_of(chunks).message
@@ -422,7 +422,7 @@ async def test_a_run_that_has_begun_is_not_begun_again(world: World) -> None:
 async def test_a_runtime_that_is_lost_ends_the_run_with_one_error(world: World) -> None:
     runtime = world.runtime()
     running = world.running(await world.agent(runtime))
-    (await runtime.take_run()).arrived(thought())
+    (await runtime.take_run()).on_message(thought())
     world.pool.on_disconnect(runtime, "its link broke")
     error = error_of(await soon(running))
     assert isinstance(error, UnavailableError)
@@ -437,7 +437,7 @@ async def test_a_runtime_that_is_lost_before_it_has_the_run_leaves_it_to_another
     await first.asked()
     second = world.runtime("second")
     world.pool.on_disconnect(first, "its link broke")
-    (await second.take_run()).arrived(result())
+    (await second.take_run()).on_message(result())
     assert [chunk.WhichOneof("content") for chunk in await soon(running)] == ["result"]
     running = world.running(next(iter(world.agents.of(world.session).agents or ())))
     second.end()
@@ -450,7 +450,7 @@ async def test_a_runtime_that_is_lost_before_it_has_the_run_leaves_it_to_another
 async def test_a_stream_without_a_last_chunk_is_a_protocol_error(world: World) -> None:
     runtime = world.runtime()
     running = world.running(await world.agent(runtime))
-    (await runtime.take_run()).arrived(thought())
+    (await runtime.take_run()).on_message(thought())
     runtime.end()
     assert isinstance(error_of(await soon(running)), ProtocolError)
     await world.quiet()
@@ -460,8 +460,8 @@ async def test_what_follows_the_last_chunk_is_not_read(world: World) -> None:
     runtime = world.runtime()
     running = world.running(await world.agent(runtime))
     call = await runtime.take_run()
-    call.arrived(result())
-    call.arrived(thought(1))
+    call.on_message(result())
+    call.on_message(thought(1))
     assert [chunk.WhichOneof("content") for chunk in await soon(running)] == ["result"]
     await until(lambda: call not in runtime.waiting, "for the runtime to be told")
     await world.quiet()
@@ -471,7 +471,7 @@ async def test_a_chunk_over_the_limit_of_messages_ends_the_run() -> None:
     world = await made(max_message_bytes=1_000)
     runtime = world.runtime()
     running = world.running(await world.agent(runtime))
-    (await runtime.take_run()).arrived(thought(text="x" * 2_000))
+    (await runtime.take_run()).on_message(thought(text="x" * 2_000))
     error = error_of(await soon(running))
     assert error.error_type == "MessageTooLarge"
     assert "a chunk of an agent's run" in error.message
@@ -519,7 +519,7 @@ async def test_runs_share_the_permits_of_their_session() -> None:
     assert world.agents.cancel(pb.CancelAgentRunRequest(session_id="s", run_id="second")) == "run 'second' is cancelled"
     assert isinstance(error_of(await soon(second)), CallCancelledError)
     assert len(runtime.open) == 1
-    call.arrived(result())
+    call.on_message(result())
     await soon(first)
     await world.quiet()
     await world.close()
@@ -531,7 +531,7 @@ async def test_runs_of_a_session_are_bounded_and_those_that_are_over_make_room()
     agent_id = await world.agent(runtime)
     for run_id in ("first", "second"):
         running = world.running(agent_id, run_id=run_id)
-        (await runtime.take_run()).arrived(result())
+        (await runtime.take_run()).on_message(result())
         await soon(running)
         runtime.end()
     third = world.running(agent_id, run_id="third")
@@ -543,7 +543,7 @@ async def test_runs_of_a_session_are_bounded_and_those_that_are_over_make_room()
         await soon(world.running(agent_id, run_id="fifth"))
     assert caught.value.retry_after == 1
     for call in list(runtime.waiting):
-        call.arrived(result())
+        call.on_message(result())
     await soon(asyncio.gather(third, fourth))
     await world.close()
 
@@ -557,7 +557,7 @@ async def test_who_is_closed_reads_no_more_and_who_cancels_ends_the_run(world: W
     lost = world.reader(agent_id, run_id="mine")
     reading = world.begin(lost.__anext__())
     call = await runtime.take_run()
-    call.arrived(thought())
+    call.on_message(thought())
     await soon(reading)
     await lost.aclose()
     assert world.agents.active == 1
@@ -584,7 +584,7 @@ async def test_a_run_id_stands_for_one_agent_and_one_input(world: World) -> None
         await soon(world.running(other, run_id="mine"))
     assert caught.value.error_type == "IdempotencyConflict"
     also = world.running(agent_id, run_id="mine")
-    call.arrived(result())
+    call.on_message(result())
     assert await soon(also) == await soon(running)
     assert len(runtime.open) == 1
 

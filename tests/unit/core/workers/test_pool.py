@@ -74,7 +74,7 @@ class FakeLink:
         assert call in self.open
         return self.sends
 
-    def start(self, call: WorkerCall, payload: bytes) -> None:
+    def send(self, call: WorkerCall, payload: bytes) -> None:
         if self.refusal is not None:
             raise self.refusal
         self.open.append(call)
@@ -104,13 +104,13 @@ class FakeLink:
     def reply(self, payload: bytes = b"done", *, index: int = 0) -> None:
         """Answers a call."""
         call = self._take(index)
-        call.replied(payload)
+        call.on_reply(payload)
         self._turn()
 
     def end(self, code: int = 0, message: str = "", *, index: int = 0) -> None:
         """Ends a call, or what is left of one that was cancelled."""
         call = self._take(index)
-        call.ended(LinkStatus(code=code, message=message))
+        call.on_end(LinkStatus(code=code, message=message))
         self._turn()
 
     def _turn(self) -> None:
@@ -462,7 +462,7 @@ class TestLost:
         second = world.worker(IDEMPOTENT)
         world.pool.on_disconnect(first, "killed")
         await turns()
-        second.open[0].arrived(b"chunk")
+        second.open[0].on_message(b"chunk")
         assert await soon(reading) == b"chunk"
         third = world.worker(IDEMPOTENT)
         reading = await world.read(stream)
@@ -484,7 +484,7 @@ class TestLost:
         link = world.worker("t")
         stream = world.stream("t")
         reading = await world.read(stream)
-        link.open[0].arrived(b"chunk")
+        link.open[0].on_message(b"chunk")
         await soon(reading)
         await stream.aclose()
         assert not link.waiting
@@ -494,7 +494,7 @@ class TestLost:
         link = world.worker("t")
         stream = world.stream("t")
         reading = await world.read(stream)
-        link.open[0].arrived(b"chunk")
+        link.open[0].on_message(b"chunk")
         link.end()
         assert await soon(reading) == b"chunk"
         with pytest.raises(StopAsyncIteration):
@@ -565,7 +565,7 @@ class TestSignsOfLife:
         reading = await world.read(world.stream("safe"))
         begun = world.stream("safe")
         first = await world.read(begun)
-        link.open[-1].arrived(b"chunk")
+        link.open[-1].on_message(b"chunk")
         assert await soon(first) == b"chunk"
         other = world.worker(IDEMPOTENT, "once")
         link.alive = False
