@@ -96,7 +96,7 @@ async def test_a_client_that_is_cut_before_the_first_chunk_begins_no_second_run(
 
 async def test_a_run_whose_client_does_not_come_back_is_cancelled_after_its_keep_time(over_link: Connect) -> None:
     tool, agents = Hanging(), ObedientAgents()
-    world = await over_link(tool.hang, agent_run_keep_time=0.2)
+    world = await over_link(tool.hang, agent_run_ttl=0.2)
     async with ToolWorker(world.server.address, agents=agents):
         agent_id = await world.bridge.create_react_agent(SIGNATURE)
         seen: list[Any] = []

@@ -370,7 +370,7 @@ async def test_what_is_kept_of_a_run_is_bounded_and_what_is_gone_is_said(
 async def test_a_run_that_nobody_reads_is_forgotten_after_its_keep_time(
     connect: Connect, agents: ObedientAgents
 ) -> None:
-    world = await connect(calculate, agent_run_keep_time=0.01)
+    world = await connect(calculate, agent_run_ttl=0.01)
     async with runtime(world, agents):
         agent_id = await world.bridge.create_react_agent(SIGNATURE)
         await run(world.bridge, agent_id, run_id="mine")
@@ -635,8 +635,8 @@ async def test_five_sessions_run_their_agents_at_once(world: World) -> None:
     [
         ({"input": {}}, "needs the agent_id"),
         ({"agent_id": "a", "inputs": {}}, "it was given inputs"),
-        ({"agent_id": "a", "input": {"when": object()}}, "a dict of what JSON holds"),
-        ({"agent_id": "a", "input": {}, "timeout": 0}, "the run: the time-out is 0 s"),
+        ({"agent_id": "a", "input": {"when": object()}}, "a dict of JSON values"),
+        ({"agent_id": "a", "input": {}, "timeout": 0}, "the run: the timeout is 0 s"),
     ],
 )
 async def test_a_request_that_cannot_be_is_refused_by_what_is_wrong(

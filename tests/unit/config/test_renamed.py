@@ -8,6 +8,7 @@ from grpc_tool_bridge import Settings
 from grpc_tool_bridge.config import load_settings
 
 RENAMED = [
+    ("agent_run_keep_time", "agent_run_ttl"),
     ("answer_keep_time", "answer_ttl"),
     ("cache_keep_time", "cache_ttl"),
     ("worker_grace", "worker_grace_period"),

@@ -304,7 +304,7 @@ class Agents:
             digest=_asked(request),
             max_bytes=settings.agent_run_bytes,
             memory=self._memory,
-            keep_time=settings.agent_run_keep_time,
+            keep_time=settings.agent_run_ttl,
             on_evicted=lambda evicted: _drop(runs, evicted),
         )
         runs[run.run_id] = run
