@@ -103,7 +103,7 @@ class CallAnswers:
             self._fail(CallCancelledError("on_ask cancelled itself, and with it the call"))
         except GeneratorExit:
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to whoever awaits the call
+        except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
             self._fail(error)
         else:
             give(answer)

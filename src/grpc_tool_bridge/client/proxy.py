@@ -107,9 +107,9 @@ class AsyncGRPCProxyTool(AsyncApi):
         # Parsing the common part from bytes takes a third of the time of filling it in.
         request = ToolCallRequest.FromString(self._prepared)
         try:
-            packed = pack_arguments(args, kwargs, self._name_it, self.spec)
+            packed = pack_arguments(args, kwargs, self._get_name, self.spec)
         except ForeignCodeError:
-            packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._name_it, self.spec))
+            packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._get_name, self.spec))
         size = size_of_arguments(packed)
         if size > LARGE_BYTES:
             # Each step takes milliseconds; let other tasks run in between.
@@ -260,7 +260,7 @@ class AsyncGRPCProxyTool(AsyncApi):
             session_id=self._session_id(), tool_id=self._tool_id, timeout_ms=to_milliseconds(timeout, self.name)
         )
         request.config.include_events = self._wants_events
-        packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._name_it, self.spec))
+        packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._get_name, self.spec))
         await self._check_nodes(packed)
         self._fill(request, packed, size_of_arguments(packed))
         expected = size = 0
@@ -325,7 +325,7 @@ class AsyncGRPCProxyTool(AsyncApi):
             raise ProtocolError(f"{self.name} was called before there is a session; await initialize() first")
         return session_id
 
-    def _name_it(self) -> str:
+    def _get_name(self) -> str:
         return self.name
 
     def _fill(self, request: ToolCallRequest | ToolStreamRequest, packed: PackedArguments, size: int) -> None:

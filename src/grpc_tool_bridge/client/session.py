@@ -85,7 +85,7 @@ class ClientSession:
         self._began_at = None
         if caller.transport.is_linked:
             with contextlib.suppress(ToolBridgeError):
-                self._began_at = await self._find_begin(caller)
+                self._began_at = await self._read_begin(caller)
 
     async def rejoin(self, stub: object) -> None:
         """Resumes the session over another link, or creates it again at a hub that does not have it.
@@ -98,7 +98,7 @@ class ClientSession:
             return
         caller = self._caller.over(stub)
         try:
-            found = await self._find_begin(caller)
+            found = await self._read_begin(caller)
         except SessionExpiredError:
             _log.warning("session %s ended at the hub while the link was lost", session_id)
             return
@@ -106,8 +106,8 @@ class ClientSession:
             found = None  # the hub has restarted
         response, defaults = await caller.open(self._request)
         self._take_defaults(defaults)
-        self._tools.tell(await self._take_tools(caller, response))
-        self._began_at = found or await self._find_begin(caller)
+        self._tools.notify(await self._take_tools(caller, response))
+        self._began_at = found or await self._read_begin(caller)
         # Another client of the session, or a try whose answer was lost, may have created it first.
         if not response.resumed or (lost is not None and found != lost):
             _log.warning(
@@ -131,7 +131,7 @@ class ClientSession:
                 error.add_note(f"Does a hub run at {where}? grpc-tool-bridge serve --tools … starts one.")
             raise
 
-    async def _find_begin(self, caller: Caller) -> int:
+    async def _read_begin(self, caller: Caller) -> int:
         info = await caller.call("GetSessionInfo", GetSessionInfoRequest(session_id=caller.session_id or ""))
         return int(info.created_at.ToNanoseconds())
 

@@ -136,18 +136,18 @@ class SessionTools:
         self._gone[name] = proxy
         return [("removed", name)]
 
-    def tell(self, changes: Iterable[ToolChange]) -> None:
+    def notify(self, changes: Iterable[ToolChange]) -> None:
         """Calls ``on_changed`` for each change."""
         for operation, name in changes:
             if self.on_changed is not None:
                 try:
                     self.on_changed(operation, name)
-                except Exception:  # noqa: BLE001 - whoever is told; the tools are right, and are followed further
+                except Exception:  # noqa: BLE001 - a failing callback must not stop the updates
                     _log.exception("on_tools_changed failed for %s %s", name, operation)
 
     def update(self, update: ToolUpdate) -> None:
         """Takes a change from a watch of the session's tools, other than "reset"."""
-        self.tell(self.remove(update.tool.name) if update.operation == "removed" else self.put(update.tool))
+        self.notify(self.remove(update.tool.name) if update.operation == "removed" else self.put(update.tool))
 
     async def refresh(self) -> None:
         """Reads the tools again; raises like ``read_tools``."""
@@ -155,7 +155,7 @@ class SessionTools:
         tools, revision = await read_tools(self._caller)
         if session_id == self._caller.session_id:
             self.revision = revision
-            self.tell(self.take(tools))
+            self.notify(self.take(tools))
 
     async def follow(self) -> None:
         """Keeps the tools up to date until the client leaves this session.

@@ -284,7 +284,7 @@ class _Watch:
         if not again:
             asked.session_id = self._caller.require_session()
             if self._caller.transport.resumes:
-                await self._find_begin()
+                await self._find_start()
             self._has_begun = True
             return asked
         await self._reach_hub()
@@ -315,7 +315,7 @@ class _Watch:
     def has_progressed(self, seconds: float) -> bool:
         return self._revision != self._seen or seconds > CALL_TIMEOUT
 
-    async def _find_begin(self) -> None:
+    async def _find_start(self) -> None:
         """Finds out where to resume if the link is lost before the first change."""
         caller, asked = self._caller, self._asked
         if not caller.transport.is_linked:

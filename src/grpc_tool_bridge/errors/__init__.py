@@ -146,7 +146,7 @@ class ToolBridgeError(Exception):
         # By default, pickle calls the class with ``args``, which need not be what ``__init__`` takes.
         slots = (slot for kind in type(self).__mro__ for slot in _slots_of(kind) if hasattr(self, slot))
         state = {slot: getattr(self, slot) for slot in slots} | self.__dict__
-        return _made_again, (type(self), self.args), state
+        return _recreated, (type(self), self.args), state
 
     def __repr__(self) -> str:
         error_type = self.error_type or self.default_type
@@ -541,7 +541,7 @@ def _slots_of(kind: type) -> tuple[str, ...]:
     return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
 
 
-def _made_again(kind: type[ToolBridgeError], args: tuple[Any, ...]) -> ToolBridgeError:
+def _recreated(kind: type[ToolBridgeError], args: tuple[Any, ...]) -> ToolBridgeError:
     """Recreates an error for pickle and copy, which then set its attributes."""
     error = kind.__new__(kind)
     error.args = args

@@ -76,7 +76,7 @@ def text_of(value: object) -> str:
     try:
         # Python's own repr of a container holds the GIL until all of it is written.
         return clipped_repr(value, MAX_SHOWN_CHARS) if type(value) in _CONTAINERS else exact_text(str(value))
-    except BaseException as failure:  # noqa: BLE001 - as of an exception's own text
+    except BaseException as failure:  # noqa: BLE001 - as for an exception's own text
         return no_text(failure)
 
 
@@ -103,22 +103,22 @@ def led_from(error: BaseException) -> BaseException | None:
     cause, context = read_cause(error), read_context(error)
     if cause is not None:
         return None if _is_transport(error, cause) else cause
-    told = context is not None and not read_suppressed(error) and _was_handled(error, context)
-    return context if told else None
+    is_shown = context is not None and not read_suppressed(error) and _was_handled(error, context)
+    return context if is_shown else None
 
 
 def notes_of(error: BaseException) -> list[str]:
     """Returns the notes of an exception, except the traceback of another process."""
-    told: list[str] = []
+    shown: list[str] = []
     try:
         notes: Any = getattr(error, "__notes__", None)
         # It can be set to any value.
         if issubclass(type(notes), Sequence) and not issubclass(type(notes), str | bytes):
             texts = map(text_of, islice(notes, MAX_MEMBERS))
-            told.extend(text for text in texts if not text.startswith(REMOTE_NOTE))
-    except BaseException as failure:  # noqa: BLE001 - as of an exception's own text
-        told.append(f"<no notes: {class_name(type(failure))} was raised>")
-    return told
+            shown.extend(text for text in texts if not text.startswith(REMOTE_NOTE))
+    except BaseException as failure:  # noqa: BLE001 - as for an exception's own text
+        shown.append(f"<no notes: {class_name(type(failure))} was raised>")
+    return shown
 
 
 def _text(error: BaseException) -> str:
@@ -146,15 +146,17 @@ def _below(error: BaseException, seen: set[int], level: int) -> Iterator[str]:
     if issubclass(type(error), BaseExceptionGroup):
         members = read_members(error)
         for member in islice(members, MAX_MEMBERS):
-            yield from _told("- ", member, seen, level)
+            yield from _described("- ", member, seen, level)
         if len(members) > MAX_MEMBERS:
             yield f"- … and {len(members) - MAX_MEMBERS:,} more"
     before = led_from(error)
     if before is not None:
-        yield from _told("caused by " if read_cause(error) is before else "raised while handling ", before, seen, level)
+        yield from _described(
+            "caused by " if read_cause(error) is before else "raised while handling ", before, seen, level
+        )
 
 
-def _told(before: str, error: BaseException, seen: set[int], level: int) -> Iterator[str]:
+def _described(before: str, error: BaseException, seen: set[int], level: int) -> Iterator[str]:
     error = as_raised(error)
     if id(error) in seen:
         return

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 # twice.
 _recent: deque[tuple[int, float, float]] = deque(maxlen=64)
 # By runner and tool: when the last warning was logged, and the steps and seconds since.
-_told: WeakKeyDictionary[Any, dict[str, list[float]]] = WeakKeyDictionary()
+_warned: WeakKeyDictionary[Any, dict[str, list[float]]] = WeakKeyDictionary()
 
 
 def held_loop(name: str, runner: Any, began: float) -> None:
@@ -36,7 +36,7 @@ def held_loop(name: str, runner: Any, began: float) -> None:
     if seconds < BLOCKED_SECONDS:
         return
     _recent.append((thread, now, seconds))
-    tools = _told.setdefault(runner, {})
+    tools = _warned.setdefault(runner, {})
     before = tools.get(name)
     if before is not None and now - before[0] < REPEAT_SECONDS:
         before[1] += 1

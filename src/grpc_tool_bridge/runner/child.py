@@ -157,7 +157,7 @@ class Child:
             except BaseException as error:
                 raise _as_tools(error) from error
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
-            answer.end.CopyFrom(LinkStatus(error=_told(failure)))
+            answer.end.CopyFrom(LinkStatus(error=_error_info_of(failure)))
         # Before the answer, so that late requests of the call's threads are not taken for the next call's.
         self._loop.call_soon_threadsafe(runtime.close)
         self._send(answer)
@@ -193,8 +193,8 @@ class Child:
     def _tell(self, job: Job, event: Progress | LogRecord) -> None:
         """Sends an event, in the portal's thread."""
         if self._pipe.backlog < MAX_EVENT_BACKLOG:
-            told = LinkEvent(progress=event) if isinstance(event, Progress) else LinkEvent(log=event)
-            self._pipe.post(Envelope(id=job.number, event=told))
+            link_event = LinkEvent(progress=event) if isinstance(event, Progress) else LinkEvent(log=event)
+            self._pipe.post(Envelope(id=job.number, event=link_event))
 
     def _result(self, tool: Tool, function: Callable[[], Any]) -> bytes:
         value = _call_tool(function)
@@ -327,7 +327,7 @@ def _as_tools(error: BaseException) -> BaseException:
     return error if type(error) is ToolRaised or is_of_bridge(error) else ToolRaised(error)
 
 
-def _told(failure: BaseException) -> ErrorInfo:
+def _error_info_of(failure: BaseException) -> ErrorInfo:
     if type(failure) is ToolRaised:
         return error_info(failure.error, raised_by_tool=True, show_traceback=True)
     if not issubclass(type(failure), Exception):

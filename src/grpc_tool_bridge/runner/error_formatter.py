@@ -42,7 +42,7 @@ class FormattedError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # A protobuf message cannot be pickled.
         state = {name: value for name, value in self.__dict__.items() if name != "info"}
-        return _told, (type(self), self.info.SerializeToString()), state
+        return _recreated, (type(self), self.info.SerializeToString()), state
 
 
 class ErrorFormatter:
@@ -96,5 +96,5 @@ class ErrorFormatter:
         return error_info(error, raised_by_tool=True, show_traceback=self._shows)
 
 
-def _told(kind: type[FormattedError], data: bytes) -> FormattedError:
+def _recreated(kind: type[FormattedError], data: bytes) -> FormattedError:
     return kind(ErrorInfo.FromString(data))

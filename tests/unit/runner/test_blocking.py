@@ -76,4 +76,4 @@ def test_what_is_remembered_of_tools_is_bounded(
         clock.now += 5
         held_loop(name, runner, clock.now - 1)
     assert len(_told(caplog)) == 4
-    assert list(blocking._told[runner]) == ["c", "a"]
+    assert list(blocking._warned[runner]) == ["c", "a"]
