@@ -390,7 +390,7 @@ async def test_a_change_at_an_impossible_time_breaks_the_protocol(
         name="v", operation="set", value=serialize_value(1), timestamp=Timestamp(seconds=seconds)
     )
     mock.set_streaming_response("WatchSessionVariables", [update])
-    with pytest.raises(ProtocolError, match="has no time"):
+    with pytest.raises(ProtocolError, match="has an invalid timestamp"):
         await anext(bridge.session_context.watch_variables())
 
 
