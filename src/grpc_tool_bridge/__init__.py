@@ -102,9 +102,9 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    # A name is imported when it is first used. Whoever needs hardly any of them does not wait the second that all of
-    # them take: pytest loads the plugin of every installed package. Where the names are, the light modules first:
-    # ``Answer`` is the class that a program gives; the message of that name comes after it.
+    # A name is imported when it is first used, because importing all takes a second, and pytest loads the plugin of
+    # every installed package. Light modules come first; ``tools.questions`` comes before the messages, which have
+    # another ``Answer``.
     _MODULES = (
         "errors",
         "tools.questions",

@@ -1,4 +1,4 @@
-"""Optional packages, imported when a value needs them and not before."""
+"""Optional packages, which are imported when a value needs them."""
 
 import functools
 import importlib
@@ -17,7 +17,7 @@ def need(package: str) -> Any:
     """Imports a package of the ``data`` extra.
 
     Raises:
-        SerializationError: It is not installed.
+        SerializationError: The package is not installed.
     """
     try:
         return importlib.import_module(package)
@@ -28,10 +28,10 @@ def need(package: str) -> Any:
 
 
 def is_made_in(cls: type, packages: frozenset[str]) -> bool:
-    """Whether a class is one of some packages' own, and not one that only says so.
+    """Returns whether a class is really defined in one of some packages.
 
-    What a program makes while it runs (``type``, ``new_class``, a subclass of an abstract one) may be said to be of
-    the module that made it, and anybody may write anything into ``__module__``.
+    Its ``__module__`` does not prove it: anyone can set it, and classes made at run time may get the name of the module
+    that made them.
     """
     module = cls.__module__
     if module.partition(".")[0] not in packages:
@@ -46,7 +46,7 @@ def is_made_in(cls: type, packages: frozenset[str]) -> bool:
 
 def _home_of(cls: type) -> str | None:
     if issubclass(cls, _CONTAINERS) and not hasattr(cls, "__arrow_c_schema__"):
-        # A row of itertuples(), the groups of a frame: what is special about them is how they are printed.
+        # A row of itertuples(), or the groups of a frame: only printed differently.
         return None
     for base in cls.__mro__:
         package = str(base.__module__).partition(".")[0]
@@ -55,8 +55,8 @@ def _home_of(cls: type) -> str | None:
     return None
 
 
-# Names the package of DATA_PACKAGES that a class, or the first such base of it, comes from; of Python's own containers
-# they have subclasses as well, which are no data of theirs.
+# Returns the package of DATA_PACKAGES that a class or its first such base comes from. Their subclasses of Python's own
+# containers do not count.
 home_of: Callable[[type], str | None] = functools.lru_cache(maxsize=1_024)(_home_of)
 
 
@@ -64,22 +64,22 @@ def _is_subclass_of_data(cls: type) -> bool:
     return home_of(cls) is not None and not is_made_in(cls, DATA_PACKAGES)
 
 
-# Whether a class was made of one of DATA_PACKAGES by somebody else, and may have code of its own anywhere.
+# Whether a class is a foreign subclass of a class in DATA_PACKAGES, with methods that may run any code.
 is_subclass_of_data: Callable[[type], bool] = functools.lru_cache(maxsize=1_024)(_is_subclass_of_data)
 
 
 def missing(error: ImportError, module: str, *, extra: str) -> ImportError:
-    """Makes the error for a framework's module that cannot be imported.
+    """Returns the error for a framework's module that cannot be imported.
 
     Args:
-        error: What importing it raised.
-        module: The framework's top module.
-        extra: Of this package, which installs the framework.
+        error: The error of the import.
+        module: The framework's top-level module.
+        extra: The extra of this package that installs the framework.
 
     Returns:
-        An error that names the extra; ``error`` itself where the framework is there but fails by itself.
+        An error that names the extra; ``error`` itself if the framework is installed but fails to import.
     """
     if (error.name or "").partition(".")[0] != module:
         return error
-    text = f'{module} is not installed; pip install "grpc-tool-bridge[{extra}]" adds it'
+    text = f'{module} is not installed; run: pip install "grpc-tool-bridge[{extra}]"'
     return ImportError(text, name=error.name)

@@ -89,7 +89,7 @@ async def test_what_is_no_future_fails_the_tool_that_waits_for_it(attacked: Make
     hub = await attacked(TOOLS)
     async with asyncio.timeout(PATIENCE), GRPCToolBridge(hub.address) as bridge:
         tools = await bridge.initialize()
-        with pytest.raises(ToolExecutionError, match="which is no future of asyncio"):
+        with pytest.raises(ToolExecutionError, match="which is not an asyncio future"):
             await tools[tool]()
 
 

@@ -329,7 +329,7 @@ async def test_a_question_by_a_schema_that_is_none_fails_at_the_client(crew: Cre
         call = asyncio.create_task(bridge.client.execute_tool("unary"))
         called = await raw.called()
         await raw.send(question(called.id, message="?", schema="[" * 10_000))
-        with pytest.raises(Exception, match="the hub asks what cannot be asked: the schema of the question is no JSON"):
+        with pytest.raises(Exception, match="the hub asked an invalid question: the schema of the question is no JSON"):
             await soon(call)
 
 

@@ -377,7 +377,7 @@ async def test_an_event_that_is_none_breaks_the_protocol(
     event = pb.ToolStreamChunk(metadata=pb.StreamMetadata(key=key, value=value))
     mock.set_streaming_response("StreamTool", [event])
     seen: list[Any] = []
-    with pytest.raises(ProtocolError, match=f"has a '{key}' event that is none"):
+    with pytest.raises(ProtocolError, match=f"has an invalid '{key}' event"):
         await bridge.tools["tool"].with_options(on_progress=seen.append, on_log=seen.append)()
     assert not seen
 
@@ -390,7 +390,7 @@ async def test_a_change_at_an_impossible_time_breaks_the_protocol(
         name="v", operation="set", value=serialize_value(1), timestamp=Timestamp(seconds=seconds)
     )
     mock.set_streaming_response("WatchSessionVariables", [update])
-    with pytest.raises(ProtocolError, match="has no time"):
+    with pytest.raises(ProtocolError, match="has an invalid timestamp"):
         await anext(bridge.session_context.watch_variables())
 
 

@@ -636,8 +636,8 @@ async def test_five_sessions_run_their_agents_at_once(world: World) -> None:
     [
         ({"input": {}}, "needs the agent_id"),
         ({"agent_id": "a", "inputs": {}}, "it was given inputs"),
-        ({"agent_id": "a", "input": {"when": object()}}, "a dict of what JSON holds"),
-        ({"agent_id": "a", "input": {}, "timeout": 0}, "the run: the time-out is 0 s"),
+        ({"agent_id": "a", "input": {"when": object()}}, "a dict of JSON values"),
+        ({"agent_id": "a", "input": {}, "timeout": 0}, "the run: the timeout is 0 s"),
     ],
 )
 async def test_a_request_that_cannot_be_is_refused_by_what_is_wrong(

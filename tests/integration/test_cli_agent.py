@@ -156,7 +156,7 @@ def test_a_tool_that_is_not_there_is_named(cli: Cli) -> None:
         (["--input", "question"], "write --input name=value"),
         (["--input", "=a"], "write --input name=value"),
         (["--question", "a", "--input", "question=b"], "input question is given twice"),
-        (["--question", "a", "--timeout", "0"], "--timeout: agent: the time-out is 0.0 s"),
+        (["--question", "a", "--timeout", "0"], "--timeout: agent: the timeout is 0.0 s"),
     ],
 )
 def test_an_input_that_cannot_be_is_exit_2(cli: Cli, words: list[str], text: str) -> None:

@@ -236,7 +236,7 @@ async def test_an_on_ask_that_fails_ends_the_run_that_asks(connect: Connect) -> 
         ({"count": 1, "size": 2}, "'size' is not asked for"),
         ({"count": 1, "colour": "green"}, "'colour' is 'green', not one of 'red', 'blue'"),
         (True, "'count' is missing"),
-        (7, "on_ask returned 7; it returns a dict (accept, with this content), True (accept)"),
+        (7, "on_ask returned 7; it must return a dict (accept, with this content), True (accept)"),
     ],
 )
 async def test_a_wrong_answer_is_an_error_of_whoever_awaits_the_call(asked: Asked, given: Any, text: str) -> None:

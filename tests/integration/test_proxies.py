@@ -180,5 +180,5 @@ async def test_a_token_without_tls_goes_through_no_proxy_elsewhere() -> None:
 
 async def test_a_channel_that_is_given_has_its_own_way() -> None:
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
-        with pytest.raises(ValidationError, match="has its own way; leave the proxy out"):
+        with pytest.raises(ValidationError, match="has its own connection; leave the proxy out"):
             ToolBridgeClient(channel, proxy="http://proxy:1")

@@ -156,9 +156,9 @@ async def test_a_mock_hub_lists_its_tools_in_pages() -> None:
         async with GRPCToolBridge(server.address, transport="rpc", follow_tools=False) as bridge:
             assert list(await bridge.initialize("s")) == NAMES
         assert [request.page_token for request in server.requests_for("GetSessionTools")] == ["", "1", "2"]
-        with pytest.raises(TypeError, match="a tool is a ToolSpec, not str"):
+        with pytest.raises(TypeError, match="a tool must be a ToolSpec, not str"):
             server.set_tools("add")  # type: ignore[arg-type]  # that is the test
-        with pytest.raises(ValueError, match="page_size is -1"):
+        with pytest.raises(ValueError, match=r"page_size must be 0 \(all\) or more, not -1"):
             server.set_tools(page_size=-1)
 
 

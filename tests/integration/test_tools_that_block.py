@@ -98,4 +98,4 @@ async def test_a_stream_names_who_held_the_loop(connect: Connect, caplog: pytest
     world = await connect(*TOOLS)
     assert [value async for value in world.tools["between_values"].stream()] == [1, 2]
     lines = [record.getMessage() for record in caplog.records if record.name.endswith(".blocking")]
-    assert sum(line.startswith("between_values held the event loop for ") for line in lines) == 1
+    assert sum(line.startswith("between_values blocked the event loop for ") for line in lines) == 1

@@ -172,7 +172,7 @@ def test_a_stream_that_was_half_read_says_that_its_loop_has_ended(
     first(bridge.initialize())
     stream = bridge.tools["count"].stream(100_000)
     assert first(anext(stream)) == 0
-    with pytest.raises(ToolCommunicationError, match="the event loop that the stream was read in has ended"):
+    with pytest.raises(ToolCommunicationError, match="the event loop that read the stream has ended"):
         run(anext(stream))
     with pytest.raises(StopAsyncIteration):
         run(anext(stream))

@@ -34,7 +34,7 @@ def test_a_framework_that_is_not_installed_is_named_with_its_extra(edge: str, mo
 
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE)
 
-    assert ran.stdout.strip() == f'{module} is not installed; pip install "grpc-tool-bridge[{extra}]" adds it'
+    assert ran.stdout.strip() == f'{module} is not installed; run: pip install "grpc-tool-bridge[{extra}]"'
 
 
 def test_a_framework_that_fails_by_itself_keeps_its_error() -> None:

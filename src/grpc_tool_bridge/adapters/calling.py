@@ -1,4 +1,4 @@
-"""Calls of a bridge's tools from where its event loop may not run."""
+"""Calls a bridge's tools from other threads and event loops."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -14,20 +14,20 @@ T = TypeVar("T")
 
 _END = object()
 
-# A loop that does not turn for this long most likely waits for the thread that waits for it.
+# A loop that is blocked for this many seconds most likely waits for the thread that waits for it.
 TURN_SECONDS = 10.0
 
 
 class LoopWaitsError(RuntimeError):
-    """A call was refused, because the event loop of its bridge waits for who made it.
+    """A call was refused, because the event loop of its bridge waits for the caller.
 
     Args:
         name: The tool's.
-        began: Whether the tool had begun; then it is cancelled. Otherwise it never runs.
+        began: Whether the tool had started, and was cancelled. Otherwise it never runs.
     """
 
     def __init__(self, name: str, began: bool = False) -> None:
-        # What it is made of, so that it can be copied and pickled.
+        # The arguments, so that it can be copied and pickled.
         super().__init__(name, began)
         self.name = name
         self.began = began
@@ -42,12 +42,12 @@ class LoopWaitsError(RuntimeError):
 
 
 class HomeLoop:
-    """The event loop that a bridge lives in.
+    """The event loop of a bridge.
 
-    Frameworks call tools from threads and from event loops of their own; each call is made in the bridge's.
+    Frameworks call tools from their own threads and event loops; this runs each call in the bridge's loop.
 
     Raises:
-        ProtocolError: It is made where no event loop runs.
+        ProtocolError: It is created outside of an event loop.
     """
 
     def __init__(self) -> None:
@@ -55,15 +55,15 @@ class HomeLoop:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:
             raise ProtocolError(
-                "tools for a framework are made in the bridge's event loop; "
-                "a program without one uses the same method of bridge.sync"
+                "tools for a framework must be created in the bridge's event loop; "
+                "a program without one can use the same method of bridge.sync"
             ) from None
 
     async def run(self, make: Callable[[], Coroutine[Any, Any, T]], *, name: str = "a tool") -> T:
-        """Awaits what ``make`` gives, in the bridge's loop whichever loop runs here.
+        """Awaits the coroutine from ``make`` in the bridge's loop, from any loop.
 
         Raises:
-            LoopWaitsError: The bridge's loop waits for the one that runs here.
+            LoopWaitsError: The bridge's loop waits for the running one.
             ProtocolError: The bridge's loop has ended.
         """
         if asyncio.get_running_loop() is self._loop:
@@ -87,7 +87,7 @@ class HomeLoop:
                 ended.cancel()
 
     async def iterate(self, source: AsyncGenerator[T, None], *, name: str = "a tool") -> AsyncGenerator[T, None]:
-        """Iterates over what is made in the bridge's loop; closed early, it closes the source."""
+        """Iterates over a generator of the bridge's loop; closing the iterator closes the generator."""
         waiting = True
 
         async def step() -> Any:
@@ -102,16 +102,16 @@ class HomeLoop:
                 yield value
                 waiting = True
         finally:
-            # A step that failed or was cancelled has ended the source itself.
+            # A step that failed or was cancelled has already ended the source.
             if not waiting:
                 await self.run(close, name=name)
 
     def block(self, name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Waits in this thread for what ``make`` gives.
+        """Runs the coroutine from ``make`` in the bridge's loop, and blocks this thread until it ends.
 
         Raises:
-            LoopWaitsError: This thread is the one that the bridge's loop runs in, which would wait for itself; or that
-                one waits for this. A call that had not begun never runs.
+            LoopWaitsError: The bridge's loop runs in this thread, or waits for it. A call that had not started never
+                runs.
             ProtocolError: The loop has ended.
         """
         if running_loop() is self._loop:
@@ -126,7 +126,7 @@ class HomeLoop:
         except LoopWaitsError:
             raise
         except BaseException as error:
-            # Such as KeyboardInterrupt while it waits.
+            # Such as KeyboardInterrupt during the wait.
             if not call.future.done() and not call.withdraw():
                 error.add_note(f"{name} had started and was cancelled")
             raise
@@ -137,7 +137,7 @@ class HomeLoop:
             self._refuse(name, call)
 
     def _turn(self) -> Future[None]:
-        """Gives what is done when the loop turns next."""
+        """Returns a future that is done after the loop's next iteration."""
         turned: Future[None] = Future()
         try:
             self._loop.call_soon_threadsafe(turned.set_result, None)
@@ -160,4 +160,4 @@ class HomeLoop:
 
 
 def _ended() -> ProtocolError:
-    return ProtocolError("the event loop of the bridge has ended, or is not running; make the tools again")
+    return ProtocolError("the event loop of the bridge has ended, or is not running; create the tools again")

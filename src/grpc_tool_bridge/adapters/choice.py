@@ -1,4 +1,4 @@
-"""Which of a bridge's tools a framework gets, and what they are called there."""
+"""Chooses the tools for a framework, and their names there."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.llm.tool_args import read_schema
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
-# What the APIs of models allow in a name: OpenAI's and Anthropic's the least.
+# Characters that model APIs do not allow in names; OpenAI's and Anthropic's are the strictest.
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _MAX_NAME_CHARS = 64
 
@@ -18,7 +18,7 @@ _NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
 class Bridge(Protocol):
-    """What an adapter needs of a bridge."""
+    """What an adapter needs from a bridge."""
 
     @property
     def tools(self) -> dict[str, AsyncGRPCProxyTool]:
@@ -30,11 +30,11 @@ class Bridge(Protocol):
 
 
 def choose_tools(bridge: Bridge, names: tuple[str, ...]) -> list[AsyncGRPCProxyTool]:
-    """Returns the tools of these names, in their order; of no names, all that the session has now.
+    """Returns the tools with these names, in this order; without names, all tools of the session.
 
     Raises:
-        NotFoundError: The session has no tool of a name; the text says which are like it.
-        AlreadyExistsError: One would be called as another tool of the session.
+        NotFoundError: The session has no tool with one of the names; the text suggests similar names.
+        AlreadyExistsError: Two tools would have the same name in the framework.
         ValidationError: A name is not a text.
         ProtocolError: There is no session yet.
     """
@@ -52,12 +52,12 @@ def choose_tools(bridge: Bridge, names: tuple[str, ...]) -> list[AsyncGRPCProxyT
 
 
 def framework_name(name: str) -> str:
-    """Returns what a tool is called in a framework: what no API allows, such as the dot of ``files.read``, is ``_``."""
+    """Returns a tool's name in a framework: characters that APIs do not allow, as in ``files.read``, become ``_``."""
     return _NOT_IN_NAMES.sub("_", name)[:_MAX_NAME_CHARS]
 
 
 def find_tool(bridge: Bridge, name: str) -> AsyncGRPCProxyTool:
-    """Finds a tool by its name, or by what it is called in a framework.
+    """Finds a tool by its name, or by its name in a framework.
 
     Raises:
         NotFoundError: The session has no such tool.
@@ -80,7 +80,7 @@ def _check_names(chosen: Iterable[AsyncGRPCProxyTool], tools: Mapping[str, Any])
 
 
 def unknown_tools(names: list[str], tools: Mapping[str, Any]) -> NotFoundError:
-    """Makes the error for names that no tool has, with those that are like them."""
+    """Returns the error for unknown names, with similar names."""
     texts = []
     for name in names:
         close = near_names(name, tools)
@@ -90,5 +90,5 @@ def unknown_tools(names: list[str], tools: Mapping[str, Any]) -> NotFoundError:
 
 
 def parameters(spec: ToolSpec) -> dict[str, Any]:
-    """Returns the JSON Schema of a tool's arguments; of a tool that gives none, of no arguments."""
+    """Returns the JSON Schema of a tool's arguments; a tool without one has no arguments."""
     return {**_NO_ARGUMENTS, **read_schema(spec)}

@@ -1,4 +1,4 @@
-"""The tools of a bridge for DSPy."""
+"""Tools of a bridge for DSPy."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ except ImportError as error:
 
 
 def dspy_tools(bridge: Bridge, *names: str) -> list[dspy.Tool]:
-    """Makes DSPy tools, for ``dspy.ReAct`` and every other module that takes tools.
+    """Returns DSPy tools, for ``dspy.ReAct`` and every other module that takes tools.
 
     ``await tool.acall(…)`` works in any event loop; ``tool(…)``, which synchronous modules use, in any thread but that
     of the bridge's own loop. A result is the value itself, and errors of the tool are raised unchanged.
@@ -28,7 +28,7 @@ def dspy_tools(bridge: Bridge, *names: str) -> list[dspy.Tool]:
     as one line without a traceback.
 
     Args:
-        bridge: With a session.
+        bridge: An initialized bridge.
         *names: Names of tools; default: all that the session has now.
 
     Raises:
@@ -41,16 +41,16 @@ def dspy_tools(bridge: Bridge, *names: str) -> list[dspy.Tool]:
 
 
 class ModuleWaitsError(BaseException):
-    """A synchronous module was run where the event loop of its tools' bridge waits for it.
+    """A synchronous module was run while the event loop of its tools' bridge waits for it.
 
-    It is not an ``Exception``, because modules make observations of those, and no model can mend this one.
+    It is not an ``Exception``, because modules turn those into observations, and a model cannot fix this one.
     """
 
 
 class BridgeTool(dspy.Tool):  # type: ignore[misc]  # DSPy has no types
-    """A tool of a bridge that waits in ``__call__`` and is awaited in ``acall``."""
+    """A tool of a bridge that blocks in ``__call__`` and awaits in ``acall``."""
 
-    # DSPy's own has one function for both, and cannot tell which of them calls it.
+    # DSPy's own tool has one function for both.
     _awaited: dspy.Tool = PrivateAttr()
 
     def __call__(self, /, **kwargs: Any) -> Any:
@@ -60,7 +60,7 @@ class BridgeTool(dspy.Tool):  # type: ignore[misc]  # DSPy has no types
             ModuleWaitsError: A module called it, and the bridge's event loop waits for that module.
         """
         try:
-            # DSPy's own takes an argument of this name for the tool.
+            # DSPy's own method cannot take an argument of this name.
             value = self.func(**kwargs) if "self" in kwargs else super().__call__(**kwargs)
         except LoopWaitsError as error:
             if dspy.settings.caller_modules:
@@ -83,16 +83,16 @@ class BridgeTool(dspy.Tool):  # type: ignore[misc]  # DSPy has no types
         return _as_read(value) if _is_observed() else value
 
     def _failure(self, error: Exception) -> str:
-        # DSPy itself would write all of the traceback, and the notes with that of the other process.
+        # DSPy itself would write the whole traceback, and the notes with the one of the other process.
         return f"Execution error in {failure_text(str(self.name), error)}"
 
     def _validate_and_parse_args(self, **kwargs: Any) -> dict[str, Any]:
-        # The hub converts and checks them, by the types that the tool really has.
+        # The hub converts and checks them, by the tool's real types.
         return kwargs
 
 
 class _Awaited(BridgeTool):
-    """The same with DSPy's own way of awaiting, around which a BridgeTool puts its own."""
+    """The same tool with DSPy's own ``acall``, which BridgeTool wraps."""
 
     acall = dspy.Tool.acall
 
@@ -118,12 +118,12 @@ def _make(proxy: AsyncGRPCProxyTool, home: HomeLoop) -> dspy.Tool:
 
 
 def _is_observed() -> bool:
-    """Tells whether a module calls the tool that makes an observation of whatever comes of it."""
+    """Returns whether the calling module turns the tool's result or error into an observation."""
     callers = dspy.settings.caller_modules
     return bool(callers) and isinstance(callers[-1], dspy.ReAct | dspy.ReActV2)
 
 
 def _as_read(value: Any) -> Any:
-    # DSPy prints numbers as they are; it cannot print a list of them, and writes NaN in three ways.
+    # DSPy prints numbers as they are, but not lists of numbers, and writes NaN in three ways.
     text = value_text(value)
     return value if type(value) in (str, int, float) and str(value) == text else text

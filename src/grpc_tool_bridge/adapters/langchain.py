@@ -1,4 +1,4 @@
-"""The tools of a bridge for LangChain."""
+"""Tools of a bridge for LangChain."""
 
 import inspect
 from contextlib import aclosing
@@ -26,7 +26,7 @@ CHUNK_EVENT = "tool_chunk"
 
 
 def langchain_tools(bridge: Bridge, *names: str) -> list[StructuredTool]:
-    """Makes LangChain tools, which can be invoked with and without ``await``.
+    """Returns LangChain tools, which can be invoked with and without ``await``.
 
     A result is text for the model, and the artifact of its ``ToolMessage`` is the value itself. An error of the tool is
     raised as a ``ToolException``, whose text has the class, message and details of the ``ToolExecutionError``; with
@@ -34,7 +34,7 @@ def langchain_tools(bridge: Bridge, *names: str) -> list[StructuredTool]:
     ``ainvoke``, each value is also sent as a custom event ``tool_chunk``.
 
     Args:
-        bridge: With a session.
+        bridge: An initialized bridge.
         *names: Names of tools; default: all that the session has now.
 
     Raises:
@@ -47,10 +47,10 @@ def langchain_tools(bridge: Bridge, *names: str) -> list[StructuredTool]:
 
 
 class BridgeTool(StructuredTool):
-    """A structured tool whose arguments may have any name, also those that LangChain uses itself.
+    """A structured tool whose arguments may have any name, even those that LangChain uses itself.
 
-    No arguments may be sent as null or as an empty text, and an object as its JSON; what is neither is a
-    ``ToolException``, as an error of the tool is.
+    A model may send null or an empty text for no arguments, and JSON text for an object. Anything else raises a
+    ``ToolException``, like an error of the tool.
     """
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002 - LangChain's name
@@ -72,7 +72,7 @@ class BridgeTool(StructuredTool):
         except ValidationError as error:
             raise ToolException(error_text(error)) from error
 
-    # LangChain's own look in the functions, which have the parameters of the tool, for some that they could fill in.
+    # LangChain's own methods look for parameters to fill in, in functions that have the tool's parameters.
     def _run(self, arguments: dict[str, Any]) -> Any:  # type: ignore[override] # it passes what it finds named here
         return self.func(arguments) if self.func is not None else NotImplemented
 
@@ -81,7 +81,7 @@ class BridgeTool(StructuredTool):
 
 
 class _Unread(dict[str, Any]):
-    """Stands for arguments of a tool call that are not a dict, for which LangChain has no place."""
+    """Stands for arguments of a tool call that are not a dict, which LangChain does not support."""
 
     def __init__(self, sent: Any) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ def _make(proxy: AsyncGRPCProxyTool, home: HomeLoop) -> StructuredTool:
             raise ToolException(error_text(error)) from error
         return value_text(value), value
 
-    # Some prompts are made of it.
+    # Some prompts are made from it.
     call_blocking.__signature__ = inspect.signature(proxy)  # type: ignore[attr-defined] # of any function
     return BridgeTool(
         name=framework_name(proxy.name),

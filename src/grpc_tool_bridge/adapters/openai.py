@@ -1,6 +1,6 @@
-"""The tools of a bridge for OpenAI's API, and for every API with the same messages.
+"""Tools of a bridge for OpenAI's API, and for compatible APIs.
 
-Only dicts go in and out, so the ``openai`` package need not be there; its objects are taken as well.
+It works with dicts, so the ``openai`` package is not needed, but its objects are accepted too.
 """
 
 import asyncio
@@ -19,19 +19,20 @@ from grpc_tool_bridge.llm.values import from_json, value_text
 
 
 def openai_tools(bridge: Bridge, *names: str, api: Literal["chat", "responses"] = "chat") -> list[dict[str, Any]]:
-    """Writes tools as function schemas, for ``tools=`` of a chat completion or of a response.
+    """Returns tools as function schemas, for ``tools=`` of a chat completion or of a response.
 
-    ``strict`` is set where the tool's schema is what strict mode takes; no schema is changed for it. What the API
-    allows in no name, such as the dot of ``files.read``, becomes ``_``; ``run_openai_tool_calls`` knows it by both.
+    ``strict`` is set if strict mode accepts the tool's schema; schemas are never changed for it. Characters that the
+    API does not allow in names, such as the dot of ``files.read``, become ``_``; ``run_openai_tool_calls`` accepts both
+    names.
 
     Args:
-        bridge: With a session.
-        *names: Of the tools; none: all that the session has now.
-        api: Which of OpenAI's two APIs they are for; that of responses has the function's fields beside its type.
+        bridge: An initialized bridge.
+        *names: Names of tools; default: all that the session has now.
+        api: "chat" for chat completions, or "responses" for the Responses API.
 
     Raises:
-        NotFoundError: The session has no tool of a name.
-        AlreadyExistsError: One would be called as another tool of the session.
+        NotFoundError: The session has no tool with one of the names.
+        AlreadyExistsError: Two tools would have the same name in the API.
         ProtocolError: There is no session yet.
     """
     functions = [_function(proxy) for proxy in choose_tools(bridge, names)]
@@ -41,20 +42,20 @@ def openai_tools(bridge: Bridge, *names: str, api: Literal["chat", "responses"] 
 
 
 async def run_openai_tool_calls(bridge: Bridge, calls: Any) -> list[dict[str, Any]]:
-    """Runs the tool calls of a model's answer at once.
+    """Runs the tool calls of a model's answer concurrently.
 
     Args:
-        bridge: With a session.
-        calls: The answer's message, its ``tool_calls``, or a chat completion with one choice; or the ``output`` of the
-            Responses API, or its response. As dicts or as objects of ``openai``.
+        bridge: An initialized bridge.
+        calls: A chat message, its ``tool_calls``, or a chat completion with one choice; or a response of the Responses
+            API, or its ``output``. As dicts or as objects of ``openai``.
 
     Returns:
-        A message for each call, in their order: ``{"role": "tool", "tool_call_id", "content"}``, or of the Responses
-        API ``{"type": "function_call_output", "call_id", "output"}``. The content is the result, as text or JSON; of a
-        call that failed, JSON with the error's type, message and details, as ``{"error": {…}}``.
+        A message for each call, in order: ``{"role": "tool", "tool_call_id", "content"}``, or for the Responses API
+        ``{"type": "function_call_output", "call_id", "output"}``. The content is the result, as text or JSON; for a
+        failed call, JSON with the error's type, message and details, as ``{"error": {…}}``.
 
     Raises:
-        ValidationError: ``calls`` is nothing of these.
+        ValidationError: ``calls`` is none of these.
     """
     items = [_Call(item) for item in _items(calls)]
     async with asyncio.TaskGroup() as group:
@@ -62,12 +63,12 @@ async def run_openai_tool_calls(bridge: Bridge, calls: Any) -> list[dict[str, An
     return [item.message(task.result()) for item, task in zip(items, running, strict=True)]
 
 
-# What a call is called, in either API.
+# Types of tool calls, in both APIs.
 _CALLS = ("function", "custom", "function_call", "custom_tool_call")
 
 
 class _Call:
-    """A call of either API."""
+    """A tool call of either API."""
 
     def __init__(self, item: Mapping[str, Any]) -> None:
         self._of_responses = item.get("type") in ("function_call", "custom_tool_call")
@@ -78,10 +79,10 @@ class _Call:
         self._arguments = of_function.get("arguments")
 
     def arguments(self) -> dict[str, Any]:
-        """Reads the arguments.
+        """Parses the arguments.
 
         Raises:
-            ValidationError: They are not JSON, or no object.
+            ValidationError: The arguments are not JSON, or not an object.
         """
         if self._is_custom:
             raise refused_arguments(self.name, "are text, as those of a custom tool")
@@ -90,7 +91,7 @@ class _Call:
         return read_arguments(self.name, self._arguments)
 
     def message(self, content: str) -> dict[str, Any]:
-        """Makes the message that answers the call."""
+        """Returns the message that answers the call."""
         if self._of_responses:
             kind = "custom_tool_call_output" if self._is_custom else "function_call_output"
             return {"type": kind, "call_id": self.id, "output": content}
@@ -116,7 +117,7 @@ def _function(proxy: AsyncGRPCProxyTool) -> dict[str, Any]:
 
 
 def _items(calls: Any) -> list[Mapping[str, Any]]:
-    """Finds the calls in what holds them; what else a response has, such as reasoning, is left out."""
+    """Finds the tool calls; other parts of a response, such as reasoning, are skipped."""
     if isinstance(calls, Iterable) and not isinstance(calls, Mapping | str | bytes | BaseModel):
         items = [_plain(item) for item in calls]
         return [item for item in items if item.get("type") in (None, *_CALLS)]
@@ -126,9 +127,7 @@ def _items(calls: Any) -> list[Mapping[str, Any]]:
     if "choices" in holder:
         holder = _plain(_first(holder["choices"]).get("message") or {})
     if holder.get("function_call") and not holder.get("tool_calls"):
-        raise ValidationError(
-            "the message has a function_call, which OpenAI has replaced; ask with tools=, not functions="
-        )
+        raise ValidationError("the message has a function_call, which OpenAI has replaced; send tools=, not functions=")
     for name in ("tool_calls", "output"):
         if name in holder:
             return _items(list(holder[name] or ()))
@@ -143,7 +142,7 @@ def _first(choices: Iterable[Any]) -> Mapping[str, Any]:
 
 
 def _plain(item: Any) -> Mapping[str, Any]:
-    """Reads a dict, or one of the library's objects."""
+    """Returns a dict, or the dict of one of the library's objects."""
     if isinstance(item, Mapping):
         return item
     dump = getattr(item, "model_dump", None)

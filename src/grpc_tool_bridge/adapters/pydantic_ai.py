@@ -1,4 +1,4 @@
-"""The tools of a bridge for Pydantic AI."""
+"""Tools of a bridge for Pydantic AI."""
 
 from typing import Any, Literal
 
@@ -18,18 +18,18 @@ try:
 except ImportError as error:
     raise missing(error, "pydantic_ai", extra="pydantic-ai") from error
 
-# Of arguments that the model has not yet written to their end.
+# For arguments that the model is still writing.
 _PARTIAL = SchemaValidator(core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema()))
 
 _AllowPartial = bool | Literal["off", "on", "trailing-strings"]
 
 
 def pydantic_ai_toolset(bridge: Bridge, *names: str) -> "BridgeToolset":
-    """Makes a Pydantic AI toolset, for ``Agent(…, toolsets=[…])``.
+    """Returns a Pydantic AI toolset, for ``Agent(…, toolsets=[…])``.
 
     Args:
-        bridge: With a session.
-        *names: Names of tools; default: all that the session has at each step of a run, also those that come later.
+        bridge: An initialized bridge.
+        *names: Names of tools; default: all that the session has at each step of a run, including later ones.
 
     Raises:
         NotFoundError: The session has no tool with one of the names.
@@ -39,7 +39,7 @@ def pydantic_ai_toolset(bridge: Bridge, *names: str) -> "BridgeToolset":
 
 
 class _Arguments:
-    """Reads the arguments of a call; the hub converts and checks each, by the types that the tool really has."""
+    """Parses the arguments of a call; the hub converts and checks them, by the tool's real types."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -76,9 +76,9 @@ class _Arguments:
 class BridgeToolset(AbstractToolset[Any]):
     """The tools of a bridge.
 
-    Arguments that the hub refuses, and a tool that has gone meanwhile, are a ``ModelRetry``, so that the model can mend
-    it; every other error is raised as it is. A result that is more than JSON, such as a DataFrame, a date or NaN, is a
-    ``ToolReturn`` with the text of it for the model and the value itself as metadata.
+    If the hub refuses the arguments, or the tool has been removed, it raises ``ModelRetry``, so that the model can
+    react; every other error is raised unchanged. A result that JSON cannot represent, such as a DataFrame, a date or
+    NaN, becomes a ``ToolReturn`` with its text for the model and the value as metadata.
     """
 
     def __init__(self, bridge: Bridge, names: tuple[str, ...]) -> None:
@@ -93,7 +93,7 @@ class BridgeToolset(AbstractToolset[Any]):
         return ":".join(("grpc-tool-bridge", str(self._bridge.session_id), *self._names))
 
     async def get_tools(self, ctx: RunContext[Any]) -> dict[str, ToolsetTool[Any]]:
-        """Returns the tools as the session has them now."""
+        """Returns the current tools of the session."""
         names = tuple(name for name in self._names if name in self._bridge.tools)
         if self._names and not names:
             return {}
@@ -121,7 +121,7 @@ class BridgeToolset(AbstractToolset[Any]):
         """Calls a tool.
 
         Raises:
-            ModelRetry: The hub refused the arguments, or the session has no such tool any more.
+            ModelRetry: The hub refused the arguments, or the session no longer has the tool.
             ToolExecutionError: The tool raised.
         """
         try:
@@ -135,7 +135,7 @@ class BridgeToolset(AbstractToolset[Any]):
             if of_bridge and error.error_type in ("ValidationError", "ToolNotFound"):
                 raise ModelRetry(failure_text(name, error)) from error
             raise
-        # None and an empty list it would show as no text at all.
+        # Pydantic AI would show None and an empty list as an empty text.
         if is_plain_json(value) and value is not None and value != []:
             return value
         return ToolReturn(return_value=value_text(value), metadata=value)

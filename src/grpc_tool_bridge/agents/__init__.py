@@ -1,9 +1,9 @@
-"""The runtime of agents: ``dspy.ReAct`` over the tools of a session.
+"""The agent runtime: ``dspy.ReAct`` with the tools of a session.
 
-Beside it, only ``adapters.dspy`` and ``testing`` import DSPy.
+Otherwise, only ``adapters.dspy`` and ``testing`` import DSPy.
 """
 
 import os
 
-# litellm, which DSPy imports for some models, fetches a table of prices then, unless it is told to take its own.
+# litellm, which DSPy imports for some models, would otherwise download a table of prices.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")

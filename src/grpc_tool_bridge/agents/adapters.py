@@ -1,7 +1,7 @@
-"""How a model is asked and how its answer is read: DSPy's ways, kept safe from what strangers write.
+"""Asks models and reads their answers with DSPy's adapters, made safe against untrusted text.
 
-The inputs come from a client, results from tools, and what tools fetch, from anywhere; an answer is whatever a model
-says that has read all that.
+The inputs come from a client, and results from tools, which may have fetched them from anywhere; an answer comes from a
+model that has read all that.
 """
 
 import asyncio
@@ -18,34 +18,34 @@ from grpc_tool_bridge.agents.model_errors import answer_error
 
 # A long answer of a model is some 10,000 tokens of four characters.
 MAX_ANSWER_CHARS = 256 * 1024
-# A longer one is read in a thread: of brackets alone, its reader takes 50 µs for each.
+# A longer answer is read in a thread: the parser takes 50 µs for each bracket.
 _QUICK_CHARS = 1_000
-# What an answer is read without.
+# Fields that an answer may lack.
 _OPTIONAL = {"next_thought": "", "next_tool_args": None, "reasoning": ""}
-# DSPy makes parts of a message, such as an image to be fetched, of what stands behind this.
+# DSPy turns the text behind this marker into a part of a message, such as an image to fetch.
 _INERT = CUSTOM_TYPE_START_IDENTIFIER.replace("<<", "< <", 1)
 
 
 @dataclass(slots=True)
 class Tally:
-    """Characters of a run's prompts and answers, for models that do not count their tokens."""
+    """Counts characters of a run's prompts and answers, for models that do not count tokens."""
 
     asked: int = 0
     answered: int = 0
 
 
 class _Unread(NamedTuple):
-    """Answers of a model, and what reads them."""
+    """Answers of a model, and the function that parses them."""
 
     texts: list[str]
     read: Callable[[], list[dict[str, Any]]]
 
 
 class _Careful:
-    """An adapter of DSPy's whose texts stay texts, and whose answers are bounded and hold up nobody else.
+    """Makes a DSPy adapter safe: texts stay texts, and answers are bounded and do not block the event loop.
 
-    The name of a tool that there is none of is read as it is, as are arguments of any form, so that the agent can be
-    told. ``tally`` counts what is asked and answered.
+    Unknown tool names and arguments of any form are passed on, so that the agent can be told. ``tally`` counts the
+    characters of prompts and answers.
     """
 
     def __init__(self, tally: Tally) -> None:
@@ -76,9 +76,9 @@ class _Careful:
             raise AdapterParseError(type(self).__name__, signature, "".join(unread.texts), str(error)) from None
 
     def parse(self, signature: Any, completion: str) -> dict[str, Any]:
-        """Reads an answer of the model.
+        """Parses an answer of the model.
 
-        Of a step, the tool and its arguments are read as they are; of every answer, thoughts may be left out.
+        A step's tool and arguments are not checked, and any answer may lack its thought.
         """
         try:
             return super().parse(signature, completion)  # type: ignore[misc,no-any-return] # a mixin
@@ -113,7 +113,7 @@ class _ChatAdapter(_Careful, dspy.ChatAdapter):  # type: ignore[misc] # dspy has
 
 class _JsonAdapter(_Careful, dspy.JSONAdapter):  # type: ignore[misc] # dspy has no types
     def parse(self, signature: Any, completion: str) -> dict[str, Any]:
-        """Reads an answer of the model, also one in the form that it was asked for first."""
+        """Parses an answer of the model in JSON, or in the form of the first request."""
         try:
             return super().parse(signature, completion)
         except AdapterParseError as error:
@@ -124,7 +124,7 @@ class _JsonAdapter(_Careful, dspy.JSONAdapter):  # type: ignore[misc] # dspy has
 
 
 class Adapter(_ChatAdapter):
-    """Asks in DSPy's form for chats, and once more in JSON where the answer cannot be read."""
+    """Asks in DSPy's chat form, and again in JSON if the answer cannot be read."""
 
     async def acall(self, lm: Any, lm_kwargs: Any, signature: Any, demos: Any, inputs: Any) -> list[dict[str, Any]]:
         """Asks the model and reads its answer."""

@@ -1,4 +1,4 @@
-"""Parts of a run as messages."""
+"""Converts the parts of a run to messages."""
 
 import json
 import math
@@ -10,18 +10,18 @@ from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
 
 from grpc_tool_bridge.errors import wire_text
 
-# Readers of protobuf stop at a hundred messages within each other; a value and its list are two.
+# Protobuf parsers stop at a hundred nested messages; a value and its list are two.
 _MAX_LEVELS = 30
 _MAX_CHARS = 1_000_000
 
 
 def struct_of(values: Mapping[str, Any]) -> Struct:
-    """Writes values as a Struct; what JSON has no form for becomes its text."""
+    """Converts values to a Struct; values that JSON cannot represent become texts."""
     return _struct(json_of(values), 0)
 
 
 def json_of(value: Any) -> Any:
-    """Makes a value plain JSON."""
+    """Converts a value to plain JSON."""
     try:
         return pydantic_core.to_jsonable_python(value, inf_nan_mode="strings", fallback=str, serialize_unknown=True)
     except (pydantic_core.PydanticSerializationError, ValueError):
@@ -29,7 +29,7 @@ def json_of(value: Any) -> Any:
 
 
 def whole_text(value: Any) -> Any:
-    """Replaces half characters, as a model may write them in JSON; neither a message nor a prompt can hold them."""
+    """Replaces lone surrogates, which a model may write in JSON, but messages and prompts cannot hold."""
     return json.loads(json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace"))
 
 

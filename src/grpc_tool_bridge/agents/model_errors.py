@@ -1,4 +1,4 @@
-"""What a run's reader learns about an error of the model: its class and message, without API keys."""
+"""What the reader of a run is told about an error of the model: its class and message, without API keys."""
 
 import os
 import re
@@ -8,21 +8,21 @@ from dspy.utils.exceptions import AdapterParseError, DSPyError, LMNotConfiguredE
 from grpc_tool_bridge.errors import ToolBridgeError, wire_text
 
 _MAX_TEXT = 500
-# Keys, as providers write them.
+# API keys in the form of the providers.
 _KEY_TEXT = re.compile(r"\b(?:sk|pk|rk|gsk|xai|key)[-_][\w*.-]{4,}|(?i:\bbearer\s+)\S+|\bAIza[\w-]{10,}")
-# What stands before the host of a URL.
+# The user information of a URL.
 _USER = re.compile(r"(?<=//)[^/\s@]+@")
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL")
 _MIN_SECRET = 6
 _KEY_NAME = re.compile(r"\b[A-Z][A-Z0-9_]*_(?:KEY|TOKEN)\b")
-# What follows is meant for who calls DSPy, and names ways that are not open to who runs an agent; or names files.
+# The rest of a text is for programs that use DSPy directly, or names files.
 _REST = re.compile(r"\n\n  To fix:|Traceback \(most recent call last\)")
 
 
 def model_error(error: BaseException) -> ToolBridgeError | None:
-    """Returns what a run's reader is told of an error of the model; None if it is none.
+    """Returns the error that the reader of a run gets for an error of the model; None for other errors.
 
-    The class and the message are told; keys and what the model was asked are not.
+    It has the class and the message, but neither keys nor prompts.
     """
     if isinstance(error, AdapterParseError):
         wanted = ", ".join(error.signature.output_fields)
@@ -50,12 +50,12 @@ def model_error(error: BaseException) -> ToolBridgeError | None:
 
 
 def answer_error(why: str) -> ToolBridgeError:
-    """Makes the error for an answer that is none."""
+    """Returns the error for an answer that could not be read."""
     return ToolBridgeError(f"the model's answer could not be read: {why}", error_type="ModelAnswerError")
 
 
 def shown(text: str) -> str:
-    """Makes a foreign text fit to be shown: short, and without keys."""
+    """Clips a foreign text and removes keys from it, so that it can be shown."""
     for name, value in os.environ.items():
         if len(value) >= _MIN_SECRET and _SECRET_NAME.search(name.upper()):
             text = text.replace(value, "***")

@@ -1,8 +1,8 @@
-"""Which model answers an agent, and where.
+"""Chooses the model of an agent, and its address.
 
-An agent may name a model and how it samples; it may send neither a key nor headers, and no base URL that the runtime
-does not know: the runtime's key would go there. For the same reason an agent of a runtime with a model of its own
-cannot choose another provider, unless the runtime lists it.
+An agent may name a model and its sampling settings, but not keys, headers, or a base URL that the runtime does not
+know, since the runtime's key would be sent there. For the same reason, an agent of a runtime with its own model cannot
+choose another provider, unless the runtime lists it.
 """
 
 import importlib
@@ -21,13 +21,11 @@ from grpc_tool_bridge.agents.model_errors import shown
 from grpc_tool_bridge.agents.settings import AgentSettings
 from grpc_tool_bridge.errors import AccessError, ValidationError
 
-# "provider/model". A colon in front would name another way in, such as the login of whoever runs the runtime; "//" a
-# URL.
+# "provider/model". A leading colon would name another access, such as the login of the runtime's user; "//" a URL.
 _PART = r"[A-Za-z0-9][\w.@+-]{0,127}"
 _MODEL = re.compile(rf"{_PART}/{_PART}(?:(?:/|::?){_PART}){{0,8}}")
 
-# Servers that people run themselves, each with the variable that holds its key. Many ask for none, but their clients
-# will not go without one.
+# Self-hosted servers, with the variable for the key. Many require no key, but their clients do.
 _SELF_RUN: Mapping[str, str] = MappingProxyType(
     {
         "openai": "OPENAI_API_KEY",
@@ -40,11 +38,11 @@ _SELF_RUN: Mapping[str, str] = MappingProxyType(
     }
 )
 _NO_KEY = "none"
-# Of these DSPy says itself that they ask for no key, and does not read the variable.
+# DSPy treats these as keyless, and does not read the variable.
 _KEYLESS = frozenset({"hosted_vllm", "ollama", "ollama_chat"})
-# Without an address of their own, these are looked for at OpenAI's, where their keys do not belong.
+# Without an address, DSPy would send their keys to OpenAI.
 _NEEDS_ADDRESS = frozenset({"litellm_proxy", "lm_studio"})
-# Without the variable, this one is asked with the login of whoever runs the runtime.
+# Without the variable, this one would use the login of the runtime's user.
 _LOGIN = {"xai": "XAI_API_KEY"}
 
 _MAX_STOPS = 16
@@ -58,10 +56,10 @@ class ModelChoice:
     """The model of one agent.
 
     Attributes:
-        model: Its name, such as "openai/gpt-4o-mini"; None if the runtime has an LM of its own.
-        api_base: Where it is asked; None for its provider's own address.
-        options: What ``dspy.LM`` is made with besides.
-        max_total_tokens: Of a run; 0 for any.
+        model: Its name, such as "openai/gpt-4o-mini"; None if the runtime has its own LM.
+        api_base: Its base URL; None for the provider's own.
+        options: Further arguments of ``dspy.LM``.
+        max_total_tokens: Maximum tokens of a run; 0: unlimited.
     """
 
     model: str | None
@@ -71,11 +69,11 @@ class ModelChoice:
 
 
 def choose_model(config: Mapping[str, Any], settings: AgentSettings) -> ModelChoice:
-    """Reads an agent's ``llm_config``, settings by name, and gives the model that answers it.
+    """Returns the model for an agent's ``llm_config``, which has settings by name.
 
     Raises:
-        ValidationError: A setting is unknown, wrong or not the agent's to make; or no model is named anywhere.
-        AccessError: The runtime does not let agents use this model or base URL.
+        ValidationError: A setting is unknown, not valid or not allowed; or no model is named anywhere.
+        AccessError: The runtime does not offer this model or base URL to agents.
     """
     read = read_llm_config(config)
     model = _model(read.pop("model", None), settings)
@@ -89,7 +87,7 @@ def choose_model(config: Mapping[str, Any], settings: AgentSettings) -> ModelCho
 
 
 def make_lm(choice: ModelChoice, settings: AgentSettings) -> Any:
-    """Makes the LM.
+    """Creates the LM.
 
     Raises:
         ValidationError: DSPy refuses the settings for this model.
@@ -113,7 +111,7 @@ def make_lm(choice: ModelChoice, settings: AgentSettings) -> Any:
 
 
 def load_engine(lm: Any) -> None:
-    """Imports what the LM sends its requests with; that takes seconds, so call it in a thread."""
+    """Imports the library that sends the LM's requests; call it in a thread, because it takes seconds."""
     if isinstance(lm, dspy.LM) and isinstance(lm.engine, str) and not select_backend(lm).native:
         importlib.import_module("litellm")
 
@@ -150,7 +148,7 @@ def _model(named: str | None, settings: AgentSettings) -> str | None:
 
 
 def _api_base(named: str | None, model: str | None, settings: AgentSettings) -> str | None:
-    # What another provider's key is for is not sent to this one's address.
+    # The key of another provider must not be sent to this address.
     ours = settings.api_base if settings.lm is None and _is_ours(model or "", settings) else None
     if named is None:
         return ours
@@ -182,7 +180,7 @@ def _is_ours(model: str, settings: AgentSettings) -> bool:
 
 
 def _provider(model: str) -> str:
-    """Returns the provider; of a model that names none, the model, which has no provider in common with others."""
+    """Returns the provider of a model; for a model without one, the model's name, which matches no provider."""
     return model.partition("/")[0]
 
 
@@ -254,10 +252,10 @@ _OPTIONS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
 
 
 def read_llm_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks the settings that an agent makes by name, and gives each as DSPy takes it.
+    """Checks an agent's settings by name, and converts each for DSPy.
 
     Raises:
-        ValidationError: One is unknown, wrong, or not the agent's to make; ``details`` has each by name.
+        ValidationError: A setting is unknown, not valid, or not allowed; ``details`` has the problems by name.
     """
     wrong: dict[str, str] = {}
     read: dict[str, Any] = {}

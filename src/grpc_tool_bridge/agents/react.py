@@ -20,20 +20,20 @@ _log = logging.getLogger(__name__)
 
 FINISH = "finish"
 _TRUNCATIONS = 3
-# Of English, roughly.
+# Roughly, for English.
 _TOKEN_CHARS = 4
 _MANY = 2**53
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What the model wants next.
+    """What the model wants to do next.
 
     Attributes:
-        thought: Why.
+        thought: The model's reason.
         tool: The tool to call; ``FINISH`` for none; empty if the answer could not be read.
-        args: Its arguments, by name.
-        problem: Why it cannot be taken as the model wrote it.
+        args: The tool's arguments, by name.
+        problem: Why the step cannot be taken as the model wrote it.
     """
 
     thought: str
@@ -44,33 +44,33 @@ class Step:
 
 @dataclass(slots=True)
 class TokenCount:
-    """Counts the tokens of a run as its model reports them or, where it does not, by its characters."""
+    """Counts the tokens of a run, as the model reports them or, if it does not, by characters."""
 
     asked: int = 0
     answered: int = 0
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """All tokens, of prompts and answers."""
         return self.asked + self.answered
 
     def add_usage(self, model: str, usage: Mapping[str, Any]) -> None:  # noqa: ARG002 - DSPy's interface
-        """Adds those of one answer."""
+        """Adds the tokens of one answer."""
         self.asked += _count(usage, "prompt_tokens", "input_tokens")
         self.answered += _count(usage, "completion_tokens", "output_tokens")
 
     def estimate(self, tally: Tally) -> None:
-        """Adds what the characters of an answer come to."""
+        """Adds an estimate from the number of characters."""
         self.asked += tally.asked // _TOKEN_CHARS
         self.answered += tally.answered // _TOKEN_CHARS
 
 
 class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
-    """The prompts and the trajectory of ``dspy.ReAct``, whose steps somebody else takes.
+    """The prompts and the trajectory of ``dspy.ReAct``; the caller takes the steps.
 
     Args:
-        signature: What the agent is given and answers.
-        tools: What it may call.
+        signature: The agent's inputs and outputs.
+        tools: The tools that it may call.
         lm: The model.
     """
 
@@ -84,9 +84,9 @@ class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
         self._steps = 0
 
     async def next_step(self, inputs: Mapping[str, Any]) -> Step | None:
-        """Asks the model what to do next; None if it has no more room to be told all that happened.
+        """Asks the model what to do next; returns None if the trajectory no longer fits into its context.
 
-        An answer that cannot be read is a step with a ``problem``, which the model can mend at the next.
+        An answer that cannot be read becomes a step with a ``problem``, which the model can correct in the next step.
         """
         try:
             answer = await self._ask(self.react, inputs)
@@ -98,13 +98,13 @@ class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
         try:
             args = read_arguments(tool, answer.next_tool_args)
         except ValidationError as error:
-            # Whoever finishes needs none.
+            # Finishing takes no arguments.
             problem = None if tool == FINISH else error
         thought, tool, args = whole_text([answer.next_thought or "", tool, args])
         return Step(thought, tool, args, problem)
 
     def observe(self, step: Step, observation: str) -> None:
-        """Adds what came of a step, for the model to read."""
+        """Adds the result of a step to the trajectory."""
         self._trajectory |= {
             f"thought_{self._steps}": step.thought,
             f"tool_name_{self._steps}": step.tool,
@@ -114,14 +114,14 @@ class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
         self._steps += 1
 
     async def answer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Asks the model for the outputs, by what it has seen so far."""
+        """Asks the model for the outputs, given the trajectory."""
         answer = await self._ask(self.extract, inputs)
         return {name: answer[name] for name in self._outputs}
 
     async def _ask(self, module: Any, inputs: Mapping[str, Any]) -> Any:
         tally, counted = Tally(), self.tokens.total
-        # DSPy keeps what a context sets in a context variable: of no other run, and gone at the end. What it would keep
-        # of every prompt, it keeps for the whole process.
+        # DSPy stores the context in a context variable, so it does not affect other runs. The history is off because
+        # DSPy would keep every prompt for the whole process.
         with dspy.context(
             lm=self._lm, adapter=Adapter(tally), usage_tracker=self.tokens, disable_history=True, trace=None
         ):
@@ -137,13 +137,13 @@ class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
             except ContextWindowExceededError:
                 if last:
                     raise
-                _log.info("the trajectory is longer than the model can read; its oldest step is left out")
+                _log.info("the trajectory is longer than the model's context; its oldest step is dropped")
                 self.truncate_trajectory(self._trajectory)
         raise AssertionError  # the last try returns or raises
 
 
 def unread_step(error: AdapterParseError) -> Step:
-    """Makes a step of an answer that could not be read, so that the model is told of it."""
+    """Returns a step for an answer that could not be read, so that the model is told."""
     return Step(whole_text(shown(error.lm_response)), "", {}, model_error(error))
 
 

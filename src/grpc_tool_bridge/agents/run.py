@@ -1,4 +1,4 @@
-"""One run of an agent, from its first thought to its result."""
+"""A run of an agent, from the first thought to the result."""
 
 import asyncio
 import logging
@@ -36,15 +36,15 @@ from grpc_tool_bridge.values.serialization import serialize_value
 _log = logging.getLogger(__name__)
 
 _MAX_TEXT = 65_536
-# What a client is sent of one result of a tool; of a larger one, the text that the model is shown.
+# Maximum size of a tool's result that is sent to the client; for a larger one, the model's text is sent.
 _MAX_VALUE_BYTES = 1024 * 1024
-# Of a tool that yields, what is read; what goes on yields for ever, for all that an agent knows.
+# Maximum values that are read from a tool that yields, since it may yield forever.
 _MAX_VALUES = 10_000
-# Of an answer that cannot be read; each may be asked for in two forms.
+# Retries for an answer that cannot be read; each try may use two forms.
 _ANSWER_RETRIES = 3
-# All texts of a result that lists its steps: a message has room for 10 MB, at up to four bytes for each character.
+# Characters of all steps in a result: a message has 10 MB, and a character up to four bytes.
 _STEPS_CHARS = 2_000_000
-# The result has to be there before whoever asked gives up: so much of the time is kept for its way.
+# Share of the time, and maximum seconds, reserved for delivering the result before the caller's timeout.
 _KEPT_SHARE = 0.1
 _KEPT_SECONDS = 1.0
 
@@ -53,7 +53,7 @@ class AgentSession(Protocol):
     """The tools that an agent may call."""
 
     async def tools(self) -> list[ToolSpec]:
-        """Returns the tools that the session sees."""
+        """Returns the tools of the session."""
         ...
 
     async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -65,23 +65,23 @@ class AgentSession(Protocol):
         ...
 
 
-# Gives the session of a run: of its id, what the run's calls are made for, the run's deadline on the monotonic clock,
-# and what its tools find in their context.
+# Returns the session of a run. Arguments: its id, the origin of the run's calls, the run's deadline on the monotonic
+# clock, and the metadata for the context of its tools.
 OpenSession = Callable[[str, Any, float, Mapping[str, str]], AgentSession]
 
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """An agent that was made.
+    """An agent.
 
     Attributes:
-        signature: What it is given and answers.
-        tool_names: What it may call; empty for every tool of the session.
-        max_iters: Steps that it may take.
-        intermediate_steps: Whether its result lists them.
+        signature: Its inputs and outputs.
+        tool_names: The tools that it may call; empty: every tool of the session.
+        max_iters: Maximum number of steps.
+        intermediate_steps: Whether its result lists the steps.
         verbose: Whether its steps are logged.
         choice: Its model.
-        lm: What asks the model.
+        lm: The LM that sends requests to the model.
     """
 
     signature: AgentSignature
@@ -94,19 +94,19 @@ class Agent:
 
 
 class _OverError(Exception):
-    """The run's time is over, or it was cancelled: no error of what it waits for."""
+    """The run timed out or was cancelled."""
 
 
 class Run:
-    """One run of an agent.
+    """A run of an agent.
 
     Args:
-        agent: Which.
-        session: Where its tools are.
-        inputs: By the names of its signature.
-        run_id: For the log.
-        ends: When the run must have ended, by ``time.monotonic``.
-        observation_chars: Text of a tool's result that the model is shown.
+        agent: The agent.
+        session: The session with its tools.
+        inputs: The inputs, by the names in its signature.
+        run_id: The run's id, for the log.
+        ends: When the run must have ended, on the clock of ``time.monotonic``.
+        observation_chars: Maximum characters of a tool's result that the model is shown.
     """
 
     def __init__(
@@ -133,13 +133,13 @@ class Run:
         self._taken = 0
 
     def cancel(self, cause: ToolBridgeError) -> None:
-        """Ends the run with an error, and what it waits for with it."""
+        """Ends the run, and what it waits for, with an error."""
         self._cause = self._cause or cause
         if self._limit is not None and not self._limit.expired():
             self._limit.reschedule(0)
 
     async def chunks(self) -> AsyncGenerator[pb.AgentExecutionChunk, None]:
-        """Takes the steps; the last chunk is the result or the error."""
+        """Runs the agent and yields its chunks; the last one is the result or the error."""
         try:
             async with aclosing(self._taken_steps()) as chunks:
                 async for chunk in chunks:
@@ -151,7 +151,7 @@ class Run:
                 yield pb.AgentExecutionChunk(error=error_info(self._cause))
         except ToolBridgeError as error:
             yield pb.AgentExecutionChunk(error=error_info(error))
-        except Exception as error:  # noqa: BLE001 - whatever it was, the run ends with one chunk that says so
+        except Exception as error:  # noqa: BLE001 - the run always ends with a result or an error
             known = model_error(error)
             if known is None:
                 known = InternalError.new()
@@ -168,7 +168,7 @@ class Run:
                 break
             step = await self._in_time(react.next_step(self._inputs))
             if step is None:
-                # There is no room for a token more; the model still says what it makes of what it has seen.
+                # The context is full; the model still answers from what it has seen.
                 stop_reason = "tokens"
                 break
             self._taken = number
@@ -188,11 +188,11 @@ class Run:
         if self._is_spent(react):
             yield self._result("tokens", {})
         else:
-            # Out of steps, the model still says what it makes of what it has seen; the reason tells that from success.
+            # Even out of steps, the model answers from what it has seen; the stop reason says so.
             yield self._result(stop_reason, await self._answered(react))
 
     async def _answered(self, react: ReAct) -> dict[str, Any]:
-        """Asks for the answer; where it cannot be read, again, as far as the run has steps left."""
+        """Asks for the answer; retries if it cannot be read and the run has steps left."""
         for left in range(min(_ANSWER_RETRIES, self._agent.max_iters - self._taken), -1, -1):
             try:
                 return await self._in_time(react.answer(self._inputs))  # type: ignore[no-any-return] # DSPy's are untyped
@@ -204,7 +204,7 @@ class Run:
         raise AssertionError  # the last try returns or raises
 
     async def _observed(self, step: Step, tools: Mapping[str, ToolSpec]) -> tuple[Any, str, ErrorInfo | None]:
-        """Calls the tool; returns its value, how the model reads it, and its error."""
+        """Calls the tool; returns its value, the text for the model, and its error."""
         if step.tool == FINISH:
             return "Completed.", "Completed.", None
         spec = tools.get(step.tool)
@@ -269,7 +269,7 @@ class Run:
             )
 
     def _log(self, step: Step, text: str) -> None:
-        # Whatever the model and the tool say, it stays on its line.
+        # Everything stays on one line, whatever the model and the tool say.
         said = (step.thought, f"{step.tool}({text_of(step.args, _MAX_TEXT)})", text)
         parts = [" ".join(shown(part).split()) for part in said]
         _log.info("run %s, step %d: %s", self._run_id, self._taken, " | ".join(parts))
@@ -328,7 +328,7 @@ def _observation(
     try:
         output = serialize_value(value)
     except SerializationError:
-        # Such as a list of values that are as deep as a value may be.
+        # Such as a list of values with the maximum depth.
         output = serialize_value(text)
     if output.ByteSize() > _MAX_VALUE_BYTES:
         output = serialize_value(text)

@@ -1,4 +1,4 @@
-"""The runtime of agents: makes them, and runs them over the tools of a session."""
+"""The agent runtime: creates agents, and runs them with the tools of a session."""
 
 import asyncio
 import hashlib
@@ -31,25 +31,25 @@ DEFAULT_MAX_ITERS = 5
 
 _ENDS = "the agent runtime is shutting down"
 
-# Of one value that a client sends along for the tools.
+# Maximum characters of one context value that a client sends for the tools.
 _MAX_CONTEXT = 10_000
 
-# What an agent is made of: the names and numbers of its model.
+# Maximum nodes of a setting of an agent's model.
 _MAX_CONFIG_NODES = 10_000
 
-# Larger inputs are read in a thread: of small values, a megabyte takes half a second.
+# Larger inputs are read in a thread: a megabyte of small values takes half a second.
 _QUICK_BYTES = 64 * 1024
 
 
 class AgentRuntime:
-    """Makes agents and runs them.
+    """Creates and runs agents.
 
-    It keeps nothing of a session. What it keeps of an agent can be made again of its definition at any time.
+    It stores nothing about sessions. An agent can be created again from its definition at any time.
 
     Args:
-        settings: Which models there are, and what a run may take.
-        open_session: Gives the session of a run, from its id, what the run's calls are made for, the run's deadline
-            (``time.monotonic``), and what its tools find in their context.
+        settings: The available models, and the limits of a run.
+        open_session: Returns the session of a run. Its arguments are the session's id, the origin of the run's calls,
+            the run's deadline (``time.monotonic``), and the metadata for the context of its tools.
     """
 
     def __init__(self, settings: AgentSettings, open_session: OpenSession) -> None:
@@ -60,12 +60,12 @@ class AgentRuntime:
         self._closed = False
 
     async def create_react_agent(self, request: pb.CreateReActAgentRequest) -> pb.CreateReActAgentResponse:
-        """Checks an agent's definition and makes the agent.
+        """Checks an agent's definition and creates the agent.
 
-        Its tools are looked up when it runs, in the session that it runs in.
+        Its tools are looked up when it runs, in the session of the run.
 
         Raises:
-            ValidationError: The signature, the settings of the model, or a number is wrong.
+            ValidationError: The signature, a setting of the model, or ``max_iters`` is not valid.
             AccessError: The runtime does not offer the model or the base URL.
         """
         agent_id = _agent_id(request)
@@ -76,10 +76,10 @@ class AgentRuntime:
                 await self._close(agent)
                 raise UnavailableError(_ENDS)
             if self._agents.setdefault(agent_id, agent) is not agent:
-                # Somebody else has made it meanwhile.
+                # It was created concurrently.
                 await self._close(agent)
             if len(self._agents) > self._settings.max_agents:
-                # Its model's connections close when its last run has let go of it.
+                # Its model's connections close when its last run ends.
                 self._agents.popitem(last=False)
         self._agents.move_to_end(agent_id)
         return pb.CreateReActAgentResponse(
@@ -91,19 +91,19 @@ class AgentRuntime:
     ) -> AsyncGenerator[pb.AgentExecutionChunk, None]:
         """Runs an agent.
 
-        Closing the generator, or cancelling whoever reads it, ends the call of the model or the tool that runs.
+        Closing the generator, or cancelling its reader, cancels the current call of the model or of a tool.
 
         Args:
-            request: Whose ``stream`` says whether the steps are sent too.
-            context: Its deadline is when the run must have ended; its parent is what the calls of the run are made for.
+            request: The request; if ``stream`` is set, the steps are sent too.
+            context: Its deadline limits the run; its parent is the origin of the run's calls.
 
         Yields:
-            Thought, action and observation of each step, then one result or one error; numbered from 0.
+            The thought, action and observation of each step, then one result or error; numbered from 0.
 
         Raises:
-            NotFoundError: The runtime does not know the agent; create it again.
+            NotFoundError: The runtime does not have the agent; create it again.
             ValidationError: The inputs do not fit the signature.
-            ResourceExhaustedError: There are as many runs as there may be.
+            ResourceExhaustedError: The runtime has too many runs.
         """
         if self._closed:
             raise UnavailableError(_ENDS)
@@ -114,7 +114,7 @@ class AgentRuntime:
             )
         self._agents.move_to_end(request.agent_id)
         inputs = await _inputs(agent, request)
-        # Tools find there what a client sends with a call: texts.
+        # Metadata for the tools' context, as texts, like that of a call.
         context.payload = b""
         metadata = {name: text_of(await read_value(value), _MAX_CONTEXT) for name, value in request.context.items()}
         if len(self._runs) >= self._settings.max_runs:
@@ -143,14 +143,14 @@ class AgentRuntime:
             self._runs.discard(run)
 
     def cancel_all(self, cause: ToolBridgeError) -> None:
-        """Ends every run that is under way."""
+        """Cancels all runs."""
         for run in list(self._runs):
             run.cancel(cause)
 
     async def aclose(self) -> None:
-        """Refuses further runs and closes the connections to models; those who run agents end them before.
+        """Refuses further runs and closes the connections to models; runs must have ended before.
 
-        The connections that litellm keeps are the whole process's, and stay open.
+        The connections of litellm belong to the whole process, and stay open.
         """
         self._closed = True
         agents = list(self._agents.values())
@@ -165,7 +165,7 @@ class AgentRuntime:
     def _made(self, request: pb.CreateReActAgentRequest) -> Agent:
         if not 0 <= request.max_iters <= self._settings.max_iters:
             raise ValidationError(
-                f"max_iters is {request.max_iters}; it is from 1 to {self._settings.max_iters}",
+                f"max_iters must be 1 to {self._settings.max_iters}, or 0 for the default, not {request.max_iters}",
                 details={"max_iters": str(request.max_iters)},
             )
         signature = read_signature(request.signature)

@@ -13,7 +13,7 @@ def _base_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("is not a base URL such as http://127.0.0.1:8000/v1")
     if parts.username is not None or parts.password is not None:
-        # Whoever cannot connect says where to, and that reaches clients.
+        # Connection errors name the URL, and reach clients.
         raise ValueError("contains a user or a password; set API keys in the environment of the runtime")
     return url
 
@@ -28,7 +28,7 @@ BaseUrl = Annotated[str, AfterValidator(_base_url)]
 
 
 class AgentSettings(BaseModel):
-    """Everything that can be set at an agent runtime. API keys of models are read from its environment."""
+    """All settings of an agent runtime. API keys of models are read from its environment."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -55,8 +55,8 @@ class AgentSettings(BaseModel):
     max_total_tokens: Annotated[int, Field(ge=0)] = Field(
         default=0, description="prompt and completion tokens of a run, as the model counts them; 0: unlimited"
     )
-    run_timeout: Seconds = Field(default=600.0, description="default time-out of a run")
-    model_timeout: Seconds = Field(default=120.0, description="time-out of one model response")
+    run_timeout: Seconds = Field(default=600.0, description="default timeout of a run")
+    model_timeout: Seconds = Field(default=120.0, description="timeout of one model response")
     max_observation_chars: Count = Field(
         default=20_000, description="characters of a tool's result that a model is shown"
     )

@@ -1,4 +1,4 @@
-"""Signatures as people write them: fields, their types, instructions.
+"""Parses signatures: fields, their types, and instructions.
 
 ::
 
@@ -7,8 +7,8 @@
     text -> label: Literal['good', 'bad']
     Judge the tone, not the opinion.
 
-The first line names the fields; what follows it is the instructions. A field without a type takes any input, and is
-answered with text. DSPy would import whatever module a type names, so it is never given the text.
+The first line names the fields; the rest is instructions. An input without a type can be anything, and an output
+without one is a text. DSPy would import any module that a type names, so it never gets the text.
 """
 
 import ast
@@ -29,12 +29,12 @@ from grpc_tool_bridge.errors import ValidationError, wire_text
 MAX_SIGNATURE_CHARS = 20_000
 MAX_FIELDS_CHARS = 2_000
 MAX_FIELDS = 64
-# Of inputs that do not fit, this many are named.
+# Maximum problems with inputs that an error names.
 MAX_PROBLEMS = 10
 _MAX_NAME = 100
 _MAX_DEPTH = 8
 
-# Each is JSON, or reads from it.
+# Types that can be read from JSON.
 _TYPES: Mapping[str, Any] = MappingProxyType(
     {
         "str": str,
@@ -59,7 +59,7 @@ _TYPES: Mapping[str, Any] = MappingProxyType(
     }
 )
 _MODULES = frozenset({"typing", "builtins"})
-# DSPy's own: fields of its prompts, parameters on the way to them, and what a class of fields cannot do without.
+# Names that DSPy uses: fields of its prompts, parameters, and attributes of a signature's class.
 _RESERVED = frozenset(
     {
         *("trajectory", "next_thought", "next_tool_name", "next_tool_args", "reasoning", "completed"),
@@ -72,7 +72,7 @@ _RESERVED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class AgentField:
-    """One field: its type, which is ``str`` if none is written, and whether one is."""
+    """A field's type, ``str`` by default, and whether the signature has one."""
 
     type: Any
     typed: bool
@@ -100,10 +100,11 @@ class AgentSignature:
     dspy_class: Any
 
     def bind(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Matches values by name to the inputs, without regard to case where no name is the same.
+        """Matches values by name to the inputs, ignoring case if no name is the same.
 
         Raises:
-            ValidationError: An input is missing, unknown, given twice or of another type; ``details`` has each by name.
+            ValidationError: An input is missing, unknown, given twice or of the wrong type; ``details`` has the
+                problems by name.
         """
         by_fold = {name.casefold(): name for name in self.inputs}
         bound: dict[str, Any] = {}
@@ -134,10 +135,10 @@ class AgentSignature:
 
 
 def read_signature(text: str) -> AgentSignature:
-    """Reads a signature: the fields on the first line, instructions on those that follow.
+    """Parses a signature: fields on the first line, instructions on the following lines.
 
     Raises:
-        ValidationError: It is none, or names what cannot be a field.
+        ValidationError: The text is not a signature, or has an invalid field.
     """
     if len(text) > MAX_SIGNATURE_CHARS:
         raise ValidationError(f"the signature has {len(text):,} characters; {MAX_SIGNATURE_CHARS:,} are allowed")
@@ -167,7 +168,7 @@ def read_signature(text: str) -> AgentSignature:
 
 
 def quiet_names() -> AbstractContextManager[object]:
-    """Keeps pydantic from warning of a field that is called as one of its methods: ``json -> schema`` works."""
+    """Suppresses pydantic's warning about a field named like one of its methods, as in ``json -> schema``."""
     return warnings.catch_warnings(action="ignore", category=UserWarning)
 
 
@@ -177,7 +178,7 @@ def _read_fields(text: str, line: str) -> dict[str, AgentField]:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise _refused(line, f"{text.strip()!r} is not a list of fields such as 'text, limit: int'") from None
-    # Nothing of it is ever run; but only a plain list of parameters is one of fields.
+    # It is never executed, but only a plain list of parameters is a list of fields.
     match body:
         case [ast.FunctionDef(args=args, body=[ast.Pass() as end])] if end.end_col_offset == len(
             source.encode()
@@ -200,7 +201,7 @@ def _read_fields(text: str, line: str) -> dict[str, AgentField]:
         try:
             kind = _type_of(arg.annotation, _MAX_DEPTH)
             TypeAdapter(kind)
-        except Exception:  # noqa: BLE001 - typing and pydantic have many ways to say that a type is none
+        except Exception:  # noqa: BLE001 - typing and pydantic raise many errors for an invalid type
             written = ast.get_source_segment(source, arg.annotation)
             raise _refused(line, f"{written!r} is not a type for a field; the types are {', '.join(_TYPES)}") from None
         fields[name] = AgentField(kind, typed=True)
@@ -249,7 +250,7 @@ def _checked(field: AgentField, value: Any) -> Any:
 def _problems(error: PydanticError) -> str:
     count = error.error_count()
     if count > MAX_PROBLEMS:
-        # Each is an object that takes its time to be made.
+        # Creating an object for each takes too long.
         return f"{count:,} values in it are of another type"
     return "; ".join(problem["msg"] for problem in error.errors(include_url=False))
 

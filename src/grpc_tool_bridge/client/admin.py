@@ -1,4 +1,4 @@
-"""What goes on in the hub, for whoever runs it."""
+"""What happens in the hub, for its operators."""
 
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.rpc.methods import EVENT_KINDS
 from grpc_tool_bridge.values.offload import read_value
 
-# The most that a hub gives; fewer requests for long lists.
+# The largest page that a hub returns, so that long lists take few requests.
 PAGE_SIZE = 1_000
 
 _AN_ID = "the id of a session, or None for all"
@@ -43,21 +43,21 @@ _KINDS = f"a list of kinds, of {', '.join(map(repr, EVENT_KINDS))}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallStatus:
-    """What a hub tells of a call.
+    """The state of a call, as its hub reports it.
 
     Attributes:
-        call_id: The hub's id of the call, as ``cancel_call`` takes it.
-        session_id, tool_id: Whose call of what.
-        request_id: As its caller gave it, of a stream its id; may be empty.
-        parent_id: Of the call, or the run of an agent, whose tool made this one; empty for a call from outside.
-        worker_id: Who runs it; empty: the hub itself, or nobody.
+        call_id: The hub's id of the call, for ``cancel_call``.
+        session_id, tool_id: The session and the tool of the call.
+        request_id: The id that the caller gave it; the stream's id for a stream; may be empty.
+        parent_id: The id of the call or agent run that made this call; empty for a call from outside.
+        worker_id: The worker that runs it; empty if the hub runs it, or nobody yet.
         state: "waiting", "running", "done", "failed" or "cancelled".
         started_at: In UTC.
         time_left: Seconds until its deadline.
-        progress: The last that its tool reported; None: it reported none.
-        args, kwargs: Its arguments, where they were asked for and the hub has them.
-        duration: Seconds that it took; None while it has not ended.
-        error: What it failed with; None: nothing. Its text only with the arguments.
+        progress: The last progress that its tool reported, or None.
+        args, kwargs: Its arguments, if they were requested and the hub still has them.
+        duration: Seconds that it took; None if it has not ended.
+        error: Its error, or None. The error's text is only included with the arguments.
     """
 
     call_id: str
@@ -78,18 +78,18 @@ class CallStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubEvent:
-    """Something that has happened in a hub.
+    """An event in a hub.
 
     Attributes:
         kind: "call", "worker", "session" or "log".
-        operation: Of a call "started", "moved" (it began to wait or to run, went to a worker, or reported progress) or
-            "ended"; of a worker "connected", "draining", "changed" (its tools) or "disconnected"; of a session
-            "started" or "ended"; empty for a line of the log.
-        subject: What it has happened to; of a line of the log the line.
-        timestamp: When, in UTC.
-        sequence: Rises by one for each event of one watch, those that were dropped included.
-        dropped: Events between the one before and this one that this watcher was too slow for.
-        result: Of a call that succeeded, where arguments were asked for and it is not large; else None.
+        operation: For a call "started", "moved" (it began to wait or to run, went to a worker, or reported progress) or
+            "ended"; for a worker "connected", "draining", "changed" (its tools) or "disconnected"; for a session
+            "started" or "ended"; empty for a log line.
+        subject: The call, worker, session or log line.
+        timestamp: When it happened, in UTC.
+        sequence: Rises by one with each event of a watch, including dropped ones.
+        dropped: Events before this one that were dropped because the watcher was too slow.
+        result: The result of a successful call, if arguments were requested and it is not large; else None.
     """
 
     kind: str
@@ -102,9 +102,9 @@ class HubEvent:
 
 
 class Admin(AsyncApi):
-    """What goes on in the hub that a client is connected to. It needs no session.
+    """Shows what happens in the hub that a client is connected to. It needs no session.
 
-    A hub that does not offer it answers UnimplementedError, over plain RPC ToolCommunicationError (UNIMPLEMENTED).
+    A hub without the admin service raises UnimplementedError; over plain RPCs, ToolCommunicationError (UNIMPLEMENTED).
 
     Args:
         client: Makes the calls.
@@ -118,7 +118,7 @@ class Admin(AsyncApi):
         self.caller: Caller = client.caller
 
     def sessions(self) -> AsyncGenerator[SessionInfo, None]:
-        """Iterates over the sessions, the oldest first; those that come and go meanwhile may be left out.
+        """Iterates over the sessions, oldest first; sessions that start or end meanwhile may be left out.
 
         Raises:
             ToolCommunicationError: Nobody answered.
@@ -126,17 +126,17 @@ class Admin(AsyncApi):
         return self._entries("ListSessions", ListSessionsRequest(), "sessions")
 
     def workers(self) -> AsyncGenerator[WorkerInfo, None]:
-        """Iterates over the workers that are connected; order and errors as of ``sessions``."""
+        """Iterates over the connected workers; order and errors as for ``sessions``."""
         return self._entries("ListWorkers", ListWorkersRequest(), "workers")
 
     def calls(
         self, session_id: str | None = None, *, include_arguments: bool = False
     ) -> AsyncGenerator[CallStatus, None]:
-        """Iterates over the calls that wait or run, nested ones included, the oldest first.
+        """Iterates over the waiting and running calls, including nested ones, oldest first.
 
         Args:
-            session_id: The session whose calls they are; None: all.
-            include_arguments: Tell the arguments too, where the hub still holds them.
+            session_id: Only calls of this session; None: all.
+            include_arguments: Include the arguments, if the hub still has them.
 
         Raises:
             SessionError: There is no such session.
@@ -151,42 +151,41 @@ class Admin(AsyncApi):
             yield await _call_status(info, self.caller.options.max_message_nodes)
 
     def runs(self, session_id: str | None = None) -> AsyncGenerator[RunInfo, None]:
-        """Iterates over the runs of agents, those that are over but kept included; as of ``calls``."""
+        """Iterates over agent runs, including ended ones that are kept; otherwise as ``calls``."""
         return self._entries("ListRuns", ListRunsRequest(session_id=_session_of(session_id)), "runs")
 
     async def cancel_call(self, call_id: str, reason: str = "") -> None:
-        """Cancels a call, with those that its tool has made; its caller gets the error Cancelled.
+        """Cancels a call and the calls that its tool has made; the caller gets the error Cancelled.
 
         Args:
             call_id: As in ``CallStatus``.
             reason: For its caller and the hub's log.
 
         Raises:
-            NotFoundError: No such call waits or runs.
+            NotFoundError: No such call is waiting or running.
             ToolCommunicationError: Nobody answered.
         """
-        check_text("call_id", call_id, "the id of a call, as calls() and watch() give it")
+        check_text("call_id", call_id, "the id of a call, as calls() and watch() report it")
         check_text("reason", reason, may_be_empty=True)
         await self.caller.call("CancelCall", CancelCallRequest(call_id=call_id, reason=reason))
 
     def watch(
         self, session_id: str | None = None, kinds: Iterable[str] = (), *, include_arguments: bool = False
     ) -> AsyncGenerator[HubEvent, None]:
-        """Iterates over what happens from now on: calls as they start, move and end, workers, sessions, log lines.
+        """Iterates over events from now on: calls as they start, move and end, workers, sessions, log lines.
 
-        Over a link it goes on when the link is lost and there is another, or when the hub drains and comes back. What
-        happens in between is missed, and ``sequence`` begins at 1 again. Whoever reads too slowly loses the oldest
-        events and is told how many, in ``dropped``.
+        Over a link it resumes after a reconnect, also after the hub has drained and restarted. Events in between are
+        missed, and ``sequence`` starts at 1 again. A slow reader loses the oldest events; ``dropped`` counts them.
 
         Args:
-            session_id: The session that is watched; None: all.
-            kinds: Of "call", "worker", "session" and "log"; none: all.
-            include_arguments: Tell arguments, results and the texts of errors too.
+            session_id: Only events of this session; None: all.
+            kinds: Any of "call", "worker", "session" and "log"; empty: all.
+            include_arguments: Include arguments, results and the texts of errors.
 
         Raises:
-            ResourceExhaustedError: Too many watch already.
-            UnavailableError: The hub is shutting down; over a link, only where it does not come back.
-            ToolCommunicationError: The connection broke; over a link, only where there was no other within 30 s.
+            ResourceExhaustedError: The hub has too many watches.
+            UnavailableError: The hub is shutting down; over a link, only if it does not come back.
+            ToolCommunicationError: The connection was lost; over a link, only if there was no other within 30 s.
         """
         check_flag("include_arguments", include_arguments)
         wanted = list_of("kinds", kinds, _KINDS)
@@ -214,7 +213,7 @@ class Admin(AsyncApi):
             if not page.next_page_token:
                 return
             if page.next_page_token == request.page_token:
-                raise ProtocolError(f"the answer to {method} asks for the page that it is")
+                raise ProtocolError(f"the answer to {method} names its own page as the next one")
             request.page_token = page.next_page_token
 
 
@@ -230,22 +229,22 @@ class _Watch:
 
     Args:
         caller: Makes the calls.
-        asked: What is asked for.
+        asked: The request.
     """
 
     method = "WatchEvents"
-    # A hub that ends each watch at once is not asked for ever.
+    # Gives up on a hub that ends each watch immediately.
     keeps_trying = False
 
     def __init__(self, caller: Caller, asked: WatchEventsRequest) -> None:
         self._asked = asked
         self._caller = caller
         self._has_begun = False
-        # Whether anything came of the last stream.
+        # Whether the last stream delivered anything.
         self._came = False
 
     async def request(self, *, again: bool) -> WatchEventsRequest:
-        """Asks for the same as before; first it waits until the hub is there."""
+        """Returns the same request each time; after a loss it waits until the hub is reachable."""
         if again:
             try:
                 await reach(lambda _: self._caller.call("HealthCheck", HealthCheckRequest()), CALL_TIMEOUT, self._pause)
@@ -293,7 +292,7 @@ async def _call_status(info: CallInfo, max_nodes: int) -> CallStatus:
 async def _event(message: AdminEvent, max_nodes: int) -> HubEvent:
     kind = message.WhichOneof("subject")
     if kind is None:
-        raise ProtocolError("an event of the hub says nothing of what has happened")
+        raise ProtocolError("an event of the hub has no subject")
     subject = getattr(message, kind)
     return HubEvent(
         kind=kind,
@@ -310,4 +309,4 @@ def _time(timestamp: Timestamp) -> datetime:
     try:
         return timestamp.ToDatetime(UTC)
     except (ValueError, OverflowError) as error:
-        raise ProtocolError(f"the hub has sent a time that is none: {str(error)[:100]}") from None
+        raise ProtocolError(f"the hub has sent an invalid timestamp: {str(error)[:100]}") from None

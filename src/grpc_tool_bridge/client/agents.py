@@ -1,4 +1,4 @@
-"""Agents and their runs as a client sees them: steps as they happen, also across a connection that is lost."""
+"""Agents and their runs on the client's side: steps as they happen, also across a lost connection."""
 
 import asyncio
 import contextlib
@@ -32,10 +32,10 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.values.serialization import MAX_DEPTH, deserialize_value, serialize_value
 from grpc_tool_bridge.values.structs import read_struct
 
-# A hub that is there hears so soon that a run is wanted no more; one that is not lets it end by itself.
+# Seconds to tell the hub that a run is no longer wanted; without that, the run expires.
 CANCEL_SECONDS = 5.0
 
-# What a run is asked for with; each field's type, and what that is called.
+# The fields of a run's request: type and, for error texts, what it must be.
 _FIELDS: Mapping[str, tuple[Any, str]] = MappingProxyType(
     {
         "agent_id": (str, "a text"),
@@ -51,7 +51,7 @@ _MANY = 2**31
 
 
 class AgentCalls(AsyncApi):
-    """Makes agents and runs them; what a client and a bridge have in common.
+    """Creates and runs agents; base of the client and the bridge.
 
     Args:
         caller: Makes the calls.
@@ -73,22 +73,21 @@ class AgentCalls(AsyncApi):
         return_intermediate_steps: bool = False,
         verbose: bool = False,
     ) -> str:
-        """Makes an agent; it lives as long as the session.
+        """Creates an agent, which exists as long as the session.
 
         Args:
             signature: Inputs and outputs, such as ``"Question -> Answer"`` or ``"text, limit: int -> summary"``.
-            tool_names: Tools that it may call; None: all that the session sees.
-            max_iters: Steps that it may take.
-            llm_config: Settings of its model, such as "model" and "temperature"; never a key.
+            tool_names: Tools that it may call; None: all tools of the session.
+            max_iters: Maximum number of steps.
+            llm_config: Settings of its model, such as "model" and "temperature"; never an API key.
             return_intermediate_steps: Repeat the steps in the result.
-            verbose: Have the agent runtime log each step, at level INFO.
+            verbose: Log each step in the agent runtime, at level INFO.
 
-        Returns:
-            Its id.
+        Returns: Its id.
 
         Raises:
-            ValidationError: The signature or a setting cannot be used.
-            NotFoundError: The session sees no tool of a name.
+            ValidationError: The signature or a setting is not valid.
+            NotFoundError: The session has no tool with one of the names.
             UnavailableError: No agent runtime is connected to the hub.
             ToolCommunicationError: Nobody answered.
         """
@@ -101,7 +100,7 @@ class AgentCalls(AsyncApi):
         for name, flag in (("return_intermediate_steps", return_intermediate_steps), ("verbose", verbose)):
             check_type(name, flag, bool, "True or False")
         if not 0 < max_iters < _MANY:
-            raise ValidationError(f"max_iters is {max_iters}; it is 1 or more")
+            raise ValidationError(f"max_iters must be 1 or more, not {max_iters}")
         request = CreateReActAgentRequest(
             session_id=self.caller.require_session(), signature=signature, tool_names=names or (), max_iters=max_iters
         )
@@ -114,33 +113,33 @@ class AgentCalls(AsyncApi):
         return str((await self.caller.call("CreateReActAgent", request)).agent_id)
 
     def execute_agent_streaming(self, request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """Runs an agent, and iterates over what it does.
+        """Runs an agent, and iterates over its steps.
 
-        When the connection is lost, it goes on over the next one: nothing is missed and nothing comes twice. Closing
-        the iterator cancels the run.
+        If the connection is lost, it resumes over the next one without missing or repeating a step. Closing the
+        iterator cancels the run.
 
         Args:
             request: "agent_id" and "input", a dict of the signature's inputs; "stream" (False: only the result),
-                "timeout" in seconds, "context", a dict that every tool of the run finds in the metadata of its
-                ``ToolContext``, as texts, "run_id" to choose one or to attach to one, and "from_sequence", the
-                first chunk wanted then.
+                "timeout" in seconds, "context", a dict that every tool of the run finds as texts in
+                ``ToolContext.metadata``, "run_id" to set the run's id or to attach to a run, and "from_sequence", the
+                first chunk to receive.
 
         Yields:
-            Dicts with "type", "sequence" and "run_id"; of a "thought" its "text" and "step"; of an "action"
-            "tool_name", "tool_input" and "step"; of an "observation" the "output" as the model sees it, the tool's
-            "error" or None, and "step"; of the "result", which is the last, "final_answer", "total_steps", "steps" and
-            the "stop_reason": "finished", or the limit that was reached: "max_iters", "time" or "tokens".
+            Dicts with "type", "sequence" and "run_id". A "thought" has "text" and "step"; an "action" has "tool_name",
+            "tool_input" and "step"; an "observation" has the "output" as the model sees it, the tool's "error" or None,
+            and "step"; the "result", which is the last, has "final_answer", "total_steps", "steps" and "stop_reason":
+            "finished", or the limit that was reached: "max_iters", "time" or "tokens".
 
         Raises:
-            ToolBridgeError: The run failed: the class of the tree that has the error's type.
+            ToolBridgeError: The run failed; the class depends on the error type.
             NotFoundError: There is no such agent or run.
-            ToolCommunicationError: The connection was lost, and not there again within 30 s.
+            ToolCommunicationError: The connection was lost for more than 30 s.
         """
         chunks = _execute(self.caller, request)
         return LoopStream(chunks, what="the run of an agent", ended=lambda: stream_ended(_Run.method))
 
     async def cancel_agent_run(self, run_id: str) -> None:
-        """Cancels a run, with its model's call and its tool; raises NotFoundError where there is none."""
+        """Cancels a run, with its model request and its tool; raises NotFoundError if there is no such run."""
         await _cancel(self.caller, run_id)
 
 
@@ -169,10 +168,10 @@ class _Run:
 
     Args:
         caller: Makes the calls.
-        request: What is asked for at first.
+        request: The first request.
 
     Attributes:
-        over: Whether nothing is left to be cancelled.
+        over: Whether the run has ended.
     """
 
     method = "ExecuteAgent"
@@ -192,16 +191,16 @@ class _Run:
         return self._request.run_id
 
     async def request(self, *, again: bool) -> ExecuteAgentRequest:
-        """Asks for the run from the first chunk that was not seen."""
+        """Returns the request for the run from the first chunk that was not received."""
         if again and self._next:
-            # It has begun and keeps its own time; attaching takes no longer than any call.
+            # The run has begun and has its deadline; attaching has the default timeout.
             self._request.timeout_ms = 0
         self._request.from_sequence = self._next
         self._attached = False
         return self._request
 
     async def take(self, message: Any) -> dict[str, Any] | None:
-        """Reads a chunk that was not seen before; raises the error of a run that failed."""
+        """Returns a chunk that was not received before; raises the error of a failed run."""
         if not isinstance(message, AgentExecutionChunk):
             raise ProtocolError(f"a chunk of the run {self.id!r} is {message!r:.60}")
         if self._request.stream and message.sequence > self._next:
@@ -228,7 +227,7 @@ class _Run:
         return self._attached
 
     async def leave(self) -> None:
-        """Cancels what it began and nobody reads to its end; over a link, the end of an answered stream has said so."""
+        """Cancels a run that is no longer read; over a link, ending an answered stream has done so already."""
         if self.over or not self._request.agent_id or (self._attached and self._caller.transport.is_linked):
             return
         with contextlib.suppress(ToolBridgeError):
@@ -253,13 +252,13 @@ def _request(caller: Caller, asked: Mapping[str, Any]) -> ExecuteAgentRequest:
         raise ValidationError(f"a run takes {', '.join(sorted(_FIELDS))}; it was given {', '.join(unknown)}")
     given = {name: _checked(name, asked.get(name)) for name in _FIELDS}
     if not given["agent_id"] and not given["run_id"]:
-        raise ValidationError("a run needs the agent_id that create_react_agent gave, or the run_id to attach to")
+        raise ValidationError("a run needs the agent_id that create_react_agent returned, or the run_id to attach to")
     if given["input"] is None and not given["run_id"]:
         raise ValidationError("a run needs an input, a dict of the signature's inputs; or the run_id to attach to")
     request = ExecuteAgentRequest(
         session_id=caller.require_session(),
         agent_id=given["agent_id"] or "",
-        # Generated here, so that a lost connection does not begin a second run.
+        # Generated here, so that a lost connection does not start a second run.
         run_id=given["run_id"] or uuid.uuid4().hex,
         stream=given["stream"] is not False,
         from_sequence=given["from_sequence"] or 0,
@@ -270,8 +269,8 @@ def _request(caller: Caller, asked: Mapping[str, Any]) -> ExecuteAgentRequest:
         try:
             request.input.update(given["input"])
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise ValidationError(f"the input of an agent is a dict of what JSON holds: {error}") from None
-        # Also where it is empty, it is there.
+            raise ValidationError(f"the input of an agent must be a dict of JSON values: {error}") from None
+        # Present even if it is empty.
         request.input.SetInParent()
     for name, value in (given["context"] or {}).items():
         check_text("a key of context", name)
@@ -288,7 +287,7 @@ def _checked(name: str, value: Any) -> Any:
         for key in value or {}:
             check_text("a key of input", key, may_be_empty=True)
     if name == "from_sequence" and value is not None and not 0 <= value < _MANY:
-        raise ValidationError(f"{name} is {value}; it is the number of a chunk, from 0")
+        raise ValidationError(f"{name} must be the number of a chunk, from 0, not {value}")
     return value
 
 

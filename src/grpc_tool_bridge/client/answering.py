@@ -1,4 +1,4 @@
-"""Answers what tools ask, with a function of the program that has called them."""
+"""Answers questions of tools with a function of the calling program."""
 
 import asyncio
 import inspect
@@ -17,7 +17,7 @@ from grpc_tool_bridge.rpc.asks import MAX_OPEN_ASKS, check_answer_size, check_as
 from grpc_tool_bridge.tools.content_schemas import fitting_content, read_schema
 from grpc_tool_bridge.tools.questions import Answer, Question, plain_answer
 
-# Of functions that block, so many run at once; questions beyond that wait.
+# Blocking functions that run concurrently; further questions wait.
 MAX_THREADS = 32
 
 OnAsk = Callable[[Question], Any]
@@ -32,7 +32,7 @@ class FunctionAnswerer:
     """
 
     def __init__(self, on_ask: OnAsk) -> None:
-        check_callable("on_ask", on_ask, "what answers a tool's question")
+        check_callable("on_ask", on_ask, "a function that answers a tool's question")
         self._on_ask = on_ask
         call = getattr(on_ask, "__call__", None)  # noqa: B004 - it may be async, which only the method tells
         self._is_async = inspect.iscoroutinefunction(on_ask) or inspect.iscoroutinefunction(call)
@@ -40,11 +40,11 @@ class FunctionAnswerer:
         self._threads = ToolThreads(MAX_THREADS)
 
     async def aclose(self) -> None:
-        """Ends what is under way; a function that blocks is left behind in its thread."""
+        """Cancels answers in progress; a blocking function is left running in its thread."""
         await self._tasks.aclose()
 
     def of(self, tool_id: str, fail: Callable[[BaseException], None]) -> "CallAnswers":
-        """As of ``Answerer``."""
+        """See ``Answerer``."""
         return CallAnswers(self._tasks, partial(self._answer, tool_id=tool_id), fail)
 
     async def _answer(self, ask: pb.Ask, tool_id: str) -> pb.Answer:
@@ -52,7 +52,7 @@ class FunctionAnswerer:
             check_ask(ask)
             question = Question(ask.message, read_schema(ask.schema), tool_id)
         except ValidationError as error:
-            raise ProtocolError(f"the hub asks what cannot be asked: {error.message}") from None
+            raise ProtocolError(f"the hub asked an invalid question: {error.message}") from None
         ask_it = partial(self._on_ask, question)
         given = ask_it() if self._is_async else await self._threads.run(ask_it)
         if isinstance(given, Awaitable):
@@ -66,9 +66,9 @@ class CallAnswers:
     """Answers the questions of one call; an ``Answering``.
 
     Args:
-        tasks: Owner of what is under way.
+        tasks: Owner of the answers in progress.
         answer: Answers one question.
-        fail: Called with the error of the first that is not answered.
+        fail: Called with the error of the first question that cannot be answered.
     """
 
     def __init__(
@@ -80,9 +80,9 @@ class CallAnswers:
         self._open: set[asyncio.Task[None]] = set()
 
     def take(self, ask: pb.Ask, give: Callable[[pb.Answer], None]) -> Callable[[], object]:
-        """As of ``Answering``."""
+        """See ``Answering``."""
         if len(self._open) >= MAX_OPEN_ASKS:
-            self._fail(ProtocolError(f"the hub asks more than {MAX_OPEN_ASKS} questions of one call at once"))
+            self._fail(ProtocolError(f"the hub asks more than {MAX_OPEN_ASKS} concurrent questions for one call"))
             return _nothing
         task = self._tasks.spawn(self._run(ask, give), "on_ask")
         self._open.add(task)
@@ -90,7 +90,7 @@ class CallAnswers:
         return task.cancel
 
     def close(self) -> None:
-        """As of ``Answering``."""
+        """See ``Answering``."""
         for task in list(self._open):
             task.cancel()
 
@@ -100,20 +100,20 @@ class CallAnswers:
         except asyncio.CancelledError:
             if was_cancelled():
                 raise
-            self._fail(CallCancelledError("on_ask has cancelled itself, and with it the call"))
+            self._fail(CallCancelledError("on_ask cancelled itself, and with it the call"))
         except GeneratorExit:
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to whoever awaits the call
+        except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
             self._fail(error)
         else:
             give(answer)
 
 
 def _fitting(given: Any, question: Question) -> Answer:
-    """Makes an answer of what a function has returned.
+    """Returns the answer for what a function has returned.
 
     Raises:
-        ValidationError: It is none, or its content does not fit.
+        ValidationError: It is not an answer, or its content does not fit.
     """
     if isinstance(given, Answer):
         answer = given
@@ -125,11 +125,11 @@ def _fitting(given: Any, question: Question) -> Answer:
         answer = Answer("accept", dict(given))
     else:
         raise ValidationError(
-            f"on_ask returned {clipped_repr(given, 60)}; it returns a dict (accept, with this content), True (accept), "
-            "False or None (decline), or an Answer"
+            f"on_ask returned {clipped_repr(given, 60)}; it must return a dict (accept, with this content), True "
+            "(accept), False or None (decline), or an Answer"
         )
     return Answer("accept", fitting_content(answer.content, question.schema)) if answer.accepted else answer
 
 
 def _nothing() -> None:
-    """Ends nothing."""
+    """Does nothing: there is no question to withdraw."""

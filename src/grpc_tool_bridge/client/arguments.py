@@ -1,4 +1,4 @@
-"""What a call is made of: its arguments, encoded and put into the request, and the result in its answer."""
+"""Encodes the arguments of a call into its request, and reads the result from its response."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -13,18 +13,18 @@ from grpc_tool_bridge.values.arguments import EXECUTOR_KEY, pack_argument
 from grpc_tool_bridge.values.offload import in_reader
 from grpc_tool_bridge.values.scalars import SCALARS, Packed
 
-# Type URL and payload, by position and by name.
+# Pairs of type URL and payload, by position and by name.
 PackedArguments = tuple[list[Packed], dict[str, Packed]]
 
-# Scalars that can always be written, so that nothing has to be named; a text can have a lone surrogate.
+# Scalars whose encoding never fails; a text can fail on a lone surrogate.
 _SURE = {kind: write for kind, write in SCALARS.items() if kind is not str}
 
-# Bytes of a character, of the tags and lengths around one argument, and of all of a call but its arguments; at most.
+# Maximum bytes of a character, of the tags and lengths around one argument, and of a call without its arguments.
 MAX_UTF8 = 4
 FIELD_OVERHEAD = 32
 REQUEST_OVERHEAD = 4_096
 
-# Encoding a call beyond this takes so long that small calls of the same program would notice.
+# Encoding a larger call takes long enough to delay small calls of the same program.
 SLOW_ARGUMENTS_BYTES = 256 * 1024
 
 
@@ -36,13 +36,13 @@ def pack_arguments(
     Args:
         args: Arguments by position.
         kwargs: Arguments by name.
-        what: Says whose arguments they are, for the text of an error.
-        spec: Of the tool, which may declare what is written only where it is declared.
+        what: Returns whose arguments they are, for error texts.
+        spec: The tool's spec; some types are only encoded if it declares them.
 
     Raises:
-        SerializationError: One of them cannot be represented; the text names it.
-        MessageTooLargeError: What an iterator gives is too much.
-        ForeignCodeError: Code of a stranger's would run in an event loop.
+        SerializationError: An argument cannot be represented; the text names it.
+        MessageTooLargeError: An iterator yields too much.
+        ForeignCodeError: Foreign code would run in an event loop.
     """
     try:
         by_position = [
@@ -65,7 +65,7 @@ def put_arguments(request: ToolCallRequest | ToolStreamRequest | ToolCallItem, p
 
 
 def size_of_arguments(packed: PackedArguments) -> int:
-    """Returns the bytes that encoded arguments take in a request, at most."""
+    """Returns the maximum number of bytes that encoded arguments take in a request."""
     by_position, by_name = packed
     size = 0
     for type_url, payload in by_position:
@@ -76,13 +76,13 @@ def size_of_arguments(packed: PackedArguments) -> int:
 
 
 async def check_nodes(packed: PackedArguments, what: str, spec: ToolSpec, max_nodes: int) -> None:
-    """Refuses arguments that would be sent only to be refused; a process of its own reads whatever it is sent.
+    """Refuses arguments that the hub would refuse. Tools with executor="process" have no limit of nodes.
 
     Args:
         packed: The arguments.
-        what: Whose they are, for the text.
-        spec: Of the tool, which tells where it runs.
-        max_nodes: Elements, keys, texts and numbers of all of them.
+        what: Whose arguments they are, for error texts.
+        spec: The tool's spec, which names its executor.
+        max_nodes: Maximum number of elements, keys, texts and numbers in all of them.
 
     Raises:
         MessageTooLargeError: They have more.
@@ -96,11 +96,11 @@ async def check_nodes(packed: PackedArguments, what: str, spec: ToolSpec, max_no
 
 
 def result_of(response: Any, tool_name: str) -> Any:
-    """Gives the result in the answer to one call, as it came.
+    """Returns the encoded result of a call's response.
 
     Raises:
-        ToolExecutionError: The answer is an error.
-        ProtocolError: It is neither a result nor an error.
+        ToolExecutionError: The response is an error.
+        ProtocolError: The response is neither a result nor an error.
     """
     success = getattr(response, "success", None)
     if success is True:

@@ -28,7 +28,7 @@ async def execute_batch(
     config: BatchConfig,
     timeout: float,
 ) -> list[Any]:
-    """Makes the calls of a batch; ``tool_of`` finds a tool, the rest is as of ``ToolBridgeClient.execute_batch``."""
+    """Makes the calls of a batch; ``tool_of`` finds a tool, for the rest see ``ToolBridgeClient.execute_batch``."""
     items = list_of("the batch", items, f"a list of calls, such as [{_A_CALL}]")
     request = BatchToolCallRequest(session_id=caller.require_session(), batch_id=uuid.uuid4().hex, config=config)
     tools = []
@@ -58,7 +58,7 @@ def _checked(index: int, item: object) -> tuple[str, Sequence[Any], Mapping[str,
     if not isinstance(item, Mapping):
         refuse_type(where, item, f"a dict such as {_A_CALL}")
     if not isinstance(item.get("tool_id"), str) or not item["tool_id"]:
-        raise ValidationError(f"{where} is no call: it needs a 'tool_id', got {item!r:.80}")
+        raise ValidationError(f"{where} is not a call: it needs a 'tool_id', got {item!r:.80}")
     unknown = sorted(map(str, item.keys() - {"tool_id", "args", "kwargs"}))
     if unknown:
         raise ValidationError(f"{where} has {unknown}; it takes tool_id, args and kwargs")

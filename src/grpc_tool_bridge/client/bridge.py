@@ -55,7 +55,7 @@ from grpc_tool_bridge.transport.stubs import RpcTransport
 
 _TRANSPORTS = {"link": LinkTransport, "rpc": RpcTransport}
 
-# Who is told to wait longer than this is better told so at once.
+# If the hub asks for a longer wait than this, the error is raised immediately.
 RETRY_AFTER_LIMIT = 3_600.0
 
 _opening_portal = threading.Lock()
@@ -64,17 +64,16 @@ _log = logging.getLogger(__name__)
 
 
 class ToolBridge(AgentCalls):
-    """Tools and variables of one session, over any transport.
+    """The tools and variables of one session, over any transport.
 
     Args:
         client: Makes the calls.
-        keep_session: Leave the session to others when the bridge is closed. Without it, the bridge that created the
-            session removes it.
-        retry_if: Decides whether a failed call is tried again by ``execute_with_retry``; ``is_retryable`` by default.
-        follow_tools: Keep ``tools`` as the hub has them while tools come and go; without it they stay as
-            ``initialize`` saw them.
+        keep_session: Keep the session when the bridge is closed. By default, the bridge that created the session
+            removes it.
+        retry_if: Decides whether ``execute_with_retry`` tries a failed call again; default: ``is_retryable``.
+        follow_tools: Keep ``tools`` up to date as tools come and go. If False, they stay as ``initialize`` read them.
         on_tools_changed: Called in the event loop with "added", "changed" or "removed" and the tool's name, after each
-            change of ``tools`` but those of ``initialize``.
+            change of ``tools`` except those made by ``initialize``.
 
     Attributes:
         client: As given.
@@ -93,8 +92,8 @@ class ToolBridge(AgentCalls):
         refuse_plain("client", client, "a ToolBridgeClient; GRPCToolBridge makes one of an address")
         for name, flag in (("keep_session", keep_session), ("follow_tools", follow_tools)):
             check_flag(name, flag)
-        check_plain_callable("retry_if", retry_if, "what is asked whether to try again")
-        check_plain_callable("on_tools_changed", on_tools_changed, "what is told of each change")
+        check_plain_callable("retry_if", retry_if, "a function that decides whether to try again")
+        check_plain_callable("on_tools_changed", on_tools_changed, "a function that is called with each change")
         super().__init__(client.caller)
         self.client = client
         self._keep_session = keep_session
@@ -124,7 +123,7 @@ class ToolBridge(AgentCalls):
 
     @property
     def admin(self) -> Admin:
-        """What goes on in the hub, for whoever runs it; needs no session."""
+        """What happens in the hub, for its operators; needs no session."""
         return self.client.admin
 
     async def initialize(
@@ -135,11 +134,11 @@ class ToolBridge(AgentCalls):
         config: SessionConfig | None = None,
         connect_timeout: float = 5.0,
     ) -> dict[str, AsyncGRPCProxyTool]:
-        """Opens the session and returns its tools by name; arguments and errors as of ``initialize_session``.
+        """Opens the session and returns its tools by name; arguments and errors as for ``initialize_session``.
 
-        Called again with another id, it first leaves the session that it had, as ``close`` does.
+        If called again with another id, it first leaves the current session, as ``close`` does.
         """
-        # Before the session that it has is left.
+        # Before the current session is left.
         check_session(session_id, metadata, config, connect_timeout)
         if self.session_id and self.session_id != session_id:
             await self._leave_session()
@@ -149,7 +148,7 @@ class ToolBridge(AgentCalls):
         if self._beating is None or self._beating.done():
             self._beating = self._tasks.spawn(self._heartbeat(), "heartbeat")
         if self._following is not None:
-            # It may be of another session.
+            # It may follow another session.
             self._following.cancel()
         self._follow()
         return self.tools
@@ -159,7 +158,7 @@ class ToolBridge(AgentCalls):
             self._following = self._tasks.spawn(self.client.follow_tools(), "follow tools")
 
     def _moved(self) -> None:
-        """Goes on in the event loop that runs now; the one before has ended."""
+        """Restarts the background tasks in the running event loop; the previous one has ended."""
         self._tasks.abandon()
         if self._beating is not None:
             self._beating = self._tasks.spawn(self._heartbeat(), "heartbeat")
@@ -175,14 +174,14 @@ class ToolBridge(AgentCalls):
     ) -> Any:
         """Calls a tool by id or name.
 
-        ``execute_tool("add", 1, 2)`` or ``execute_tool("add", args=[1, 2], kwargs={})``. An argument of the tool's that
-        is itself called ``tool_id``, ``args`` or ``kwargs`` goes into ``kwargs={…}``.
+        ``execute_tool("add", 1, 2)`` or ``execute_tool("add", args=[1, 2], kwargs={})``. If the tool has an argument
+        named ``tool_id``, ``args`` or ``kwargs``, pass it in ``kwargs={…}``.
 
         Raises:
             ToolExecutionError: The tool raised, or the hub refused the call.
             ToolCommunicationError: Nobody answered.
-            ValidationError: ``tool_id``, ``args`` or ``kwargs`` cannot be what they should.
-            SerializationError, ProtocolError: As of a proxy.
+            ValidationError: ``tool_id``, ``args`` or ``kwargs`` is not valid.
+            SerializationError, ProtocolError: As for a proxy.
         """
         if args is not None:
             check_positional("args", args)
@@ -196,7 +195,7 @@ class ToolBridge(AgentCalls):
         return await self.client.tool(tool_id)(*positional, **named)
 
     def stream_tool(self, tool_id: str, /, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
-        """Iterates over what a tool yields; errors as of ``execute_tool``."""
+        """Iterates over what a tool yields; errors as for ``execute_tool``."""
         return self.client.stream_tool(tool_id, *args, **kwargs)
 
     async def execute_batch(
@@ -208,7 +207,7 @@ class ToolBridge(AgentCalls):
         max_parallel: int = 0,
         timeout: float = BATCH_TIMEOUT,
     ) -> list[Any]:
-        """Makes many calls in one request; as ``ToolBridgeClient.execute_batch``."""
+        """Makes many calls in one request; see ``ToolBridgeClient.execute_batch``."""
         return await self.client.execute_batch(
             requests, parallel=parallel, stop_on_error=stop_on_error, max_parallel=max_parallel, timeout=timeout
         )
@@ -216,21 +215,25 @@ class ToolBridge(AgentCalls):
     async def execute_with_retry(
         self, tool_id: str | AsyncGRPCProxyTool, *args: Any, max_retries: int = 3, **kwargs: Any
     ) -> Any:
-        """Calls a tool, and again where that may help.
+        """Calls a tool, and retries it after UNAVAILABLE, DEADLINE_EXCEEDED or an error that is marked retryable.
+
+        Before a retry it waits for ``retry_after`` if the error has it, else with exponential back-off and jitter. An
+        error with a ``retry_after`` of more than an hour is not retried.
+
+        All tries have the same idempotency key: if an answer was lost, the next try gets it, and the tool does not run
+        twice. The key is generated unless ``with_options`` has set one. A stream does not take a key, and runs again.
 
         Args:
-            tool_id: Id or name of the tool; or the tool itself, as ``with_options`` gives it.
-            *args: As of the tool.
+            tool_id: Id or name of the tool; or a tool, such as one that ``with_options`` returned.
+            *args: Arguments of the tool, by position.
             max_retries: Further tries after the first.
-            **kwargs: As of the tool.
+            **kwargs: Arguments of the tool, by name.
 
-        Only UNAVAILABLE, DEADLINE_EXCEEDED and answers marked retryable are tried again, after ``retry_after`` where
-        the answer gives it (and it is an hour at most), else after a wait that doubles and is shortened at random. The
-        last error is raised.
+        Returns:
+            The tool's result.
 
-        Every try has the same idempotency key, so that one whose answer was lost does not run the tool twice: the next
-        gets its answer. The key is generated where the tool has none of ``with_options``. A stream takes none, and runs
-        again.
+        Raises:
+            ToolBridgeError: The last error, if no try succeeded; the classes are as for ``execute_tool``.
         """
         check_count("max_retries", max_retries, called="a whole number, 0 or more")
         if not isinstance(tool_id, str) and not hasattr(tool_id, "with_fresh_key"):
@@ -247,34 +250,34 @@ class ToolBridge(AgentCalls):
                 wait = next(waits) if error.retry_after is None else error.retry_after
                 _log.info("%s; trying again in %.1f s, %d tries left", error, wait, left)
                 if _is_of_the_tool(error):
-                    # The hub may have kept it as the answer of this key; whoever tries again asks for another.
+                    # The hub may have stored this error as the answer for the key, so a retry needs a new key.
                     keyed = tool.with_fresh_key()
                 await self.client.caller.pause(wait, tool.name)
         raise AssertionError("the last try returns or raises")
 
     def dspy_tools(self, *names: str) -> list[Any]:
-        """Makes ``dspy.Tool`` objects of the tools with these names, or of all; see ``adapters.dspy.dspy_tools``."""
+        """Returns ``dspy.Tool`` objects for the named tools, by default for all; see ``adapters.dspy.dspy_tools``."""
         return [*_adapter("dspy").dspy_tools(self, *names)]
 
     def langchain_tools(self, *names: str) -> list[Any]:
-        """Makes LangChain tools of the tools with these names, or of all."""
+        """Returns LangChain tools for the named tools, by default for all."""
         return [*_adapter("langchain").langchain_tools(self, *names)]
 
     def openai_tools(self, *names: str, api: Literal["chat", "responses"] = "chat") -> list[dict[str, Any]]:
-        """Writes the tools with these names, or all, as OpenAI function schemas."""
+        """Returns the named tools, by default all, as OpenAI function schemas."""
         if api not in ["chat", "responses"]:
-            raise ValidationError(f"api is {api!r:.60}; it is 'chat' or 'responses'")
+            raise ValidationError(f"api must be 'chat' or 'responses', not {api!r:.60}")
         return [*_adapter("openai").openai_tools(self, *names, api=api)]
 
     async def run_openai_tool_calls(self, calls: Any) -> list[dict[str, Any]]:
-        """Runs the tool calls of a model's answer and makes the messages with their results.
+        """Runs the tool calls of a model's answer and returns the messages with their results.
 
         See ``adapters.openai.run_openai_tool_calls``.
         """
         return [*await _adapter("openai").run_openai_tool_calls(self, calls)]
 
     def pydantic_ai_toolset(self, *names: str) -> Any:
-        """Makes a Pydantic AI toolset of the tools with these names, or of all.
+        """Returns a Pydantic AI toolset of the named tools, by default of all.
 
         See ``adapters.pydantic_ai.pydantic_ai_toolset``.
         """
@@ -284,29 +287,29 @@ class ToolBridge(AgentCalls):
     def sync(self) -> "SyncBridge":
         """The same bridge for a caller without an event loop: each method blocks until it is done.
 
-        Its event loop runs in a thread of its own from the first use to ``close()``; use a bridge either so or with
+        Its event loop runs in its own thread from the first use until ``close()``. Use a bridge either this way or with
         ``await``, not both.
 
         Raises:
-            ProtocolError: It is used with ``await`` already, in an event loop that still runs.
+            ProtocolError: The bridge is already used with ``await``, in an event loop that still runs.
         """
-        # Several threads may be the first at once.
+        # Several threads may be the first at the same time.
         with _opening_portal:
             if self._portal is None:
                 beating = self._beating
                 if beating is not None and not beating.done() and not has_ended(beating.get_loop()):
                     raise ProtocolError(
-                        "this bridge was opened with await, and lives in that event loop; await its methods there, or "
-                        "make another bridge for bridge.sync"
+                        "this bridge was opened with await, and belongs to that event loop; await its methods there, "
+                        "or create another bridge for bridge.sync"
                     )
                 self._portal = Portal()
             return SyncBridge(self, self._portal)
 
     async def close(self) -> None:
-        """Ends the session, where this bridge created it and is not to keep it, and closes the connection.
+        """Ends the session if this bridge created it and ``keep_session`` is not set, and closes the connection.
 
-        Called in another event loop than the bridge was used in, it frees what that one has left; the session ends at
-        the hub by itself.
+        In another event loop than the one that used the bridge, it only frees what is left; the session expires at the
+        hub.
         """
         await self._tasks.aclose()
         self._beating = self._following = None
@@ -327,12 +330,12 @@ class ToolBridge(AgentCalls):
             return
         client.created_session = False
         if client.resumes and not client.is_linked:
-            # Nobody waits for a hub only to leave it; the session ends there by itself.
+            # Not worth waiting for the hub: the session expires there.
             return
         try:
             await client.cleanup_session(force=True)
         except ToolBridgeError as error:
-            # It has ended already, or the hub has: either way nothing of it is left to remove.
+            # The session or the hub has already ended; there is nothing left to remove.
             _log.debug("session %s was not removed: %s", client.session_id, error)
 
     async def _heartbeat(self) -> None:
@@ -349,50 +352,50 @@ class ToolBridge(AgentCalls):
 
 
 def is_retryable(error: ToolBridgeError) -> bool:
-    """Tells whether the same call may succeed later: UNAVAILABLE, DEADLINE_EXCEEDED, or an answer marked retryable."""
+    """Returns whether a retry may succeed: after UNAVAILABLE, DEADLINE_EXCEEDED, or an answer marked retryable."""
     return error.retryable
 
 
 def _is_of_the_tool(error: ToolBridgeError) -> bool:
-    """Tells whether the tool ran and raised this: no answer was lost."""
+    """Returns whether the tool ran and raised this error, so that no answer was lost."""
     return isinstance(error, ToolExecutionError) and error.details.get("origin") == "tool"
 
 
 def _adapter(framework: str) -> Any:
-    """Imports a framework's adapter by name: it is an extra, and stands above a bridge."""
+    """Imports a framework's adapter by name: it is an extra, and on a higher floor."""
     return import_module(f"grpc_tool_bridge.adapters.{framework}")
 
 
 class GRPCToolBridge(ToolBridge):
-    """Tools and variables of one session of a hub that is reached over gRPC.
+    """The tools and variables of one session of a hub, over gRPC.
 
-    Nothing is opened before the first call, and no event loop is needed to make one. ``async with`` closes it at the
-    end; ``initialize`` opens the session.
+    It connects at the first call, and can be created without an event loop. ``initialize`` opens the session; ``async
+    with`` closes the bridge at the end.
 
     Args:
         address: ``host:port``, ``[ipv6]:port`` or ``unix:path``.
-        token: Bearer token that the hub asks for.
-        token_file: File that holds it.
+        token: Bearer token that the hub requires.
+        token_file: File that holds the token.
         tls: Whether to use TLS.
-        tls_ca: PEM file with the authorities to trust; None: those that gRPC brings. Implies TLS.
-        proxy: ``http://[user:password@]host:port`` of a proxy to go through, or ``env`` for what the environment names.
-            None: the hub is reached directly, whatever ``http_proxy`` and the like say.
-        allow_insecure: Send the token beyond this machine without TLS, where the network itself is trusted.
-        timeout: Seconds for a call of a tool that sets no limit; None: as the session or the hub has it.
-        stream_timeout: Seconds for a stream of a tool that sets no limit; None: as the hub has it.
-        max_message_bytes: Payload of one request or response.
-        max_message_nodes: Elements, keys, texts and numbers of one value, counted before they are read; larger ones are
-            refused.
-        transport: "link" sends all calls over one stream, many to a frame; it is dialled again when it is lost, and a
-            hub that does not support Link is called by plain RPCs. "rpc" makes one RPC of each call.
-        keep_session, retry_if, follow_tools, on_tools_changed: As of ``ToolBridge``.
-        on_ask: Answers what a tool asks (``ToolContext.ask``). It is called with a ``Question``, which has ``message``,
-            ``schema`` and ``tool_id``, and returns a dict (accept, with this content), True (accept), False or None
-            (decline), or an ``Answer``. It may be async; else it is called in a thread, so that it may block. What it
-            raises, and a content that does not fit the schema, ends the call and is raised by it. None: a tool that
-            asks gets an error. Tools ask over a link alone.
-        on_session_renewed: Called when a hub that has restarted has created the session again over a link; what the
-            session held, its variables and tools of its own, is lost.
+        tls_ca: PEM file with the CA certificates to trust; None: those that gRPC ships. Implies TLS.
+        proxy: Proxy to connect through, ``http://[user:password@]host:port``, or ``env`` for the one that the
+            environment names. None: connect directly and ignore ``http_proxy`` and similar variables.
+        allow_insecure: Send the token beyond this machine without TLS, for a trusted network.
+        timeout: Seconds for a call of a tool that sets no limit; None: the default of the session or the hub.
+        stream_timeout: Seconds for a stream of a tool that sets no limit; None: the default of the hub.
+        max_message_bytes: Maximum payload of one request or response.
+        max_message_nodes: Maximum number of elements, keys, texts and numbers in one value, counted before it is
+            decoded.
+        transport: "link" sends all calls over one stream, many to a frame, and reconnects if it is lost; it falls back
+            to plain RPCs if the hub does not support Link. "rpc" makes one RPC for each call.
+        keep_session, retry_if, follow_tools, on_tools_changed: As for ``ToolBridge``.
+        on_ask: Answers the questions of tools (``ToolContext.ask``). It is called with a ``Question``, which has
+            ``message``, ``schema`` and ``tool_id``, and returns a dict (accept, with this content), True (accept),
+            False or None (decline), or an ``Answer``. It may be async; a plain function is called in a thread, so it
+            may block. If it raises, or its content does not fit the schema, the call ends with that error. None: a tool
+            that asks gets an error. Tools can only ask over a link.
+        on_session_renewed: Called when the session has been created again at a restarted hub, over a link; its
+            variables and its own tools are lost.
     """
 
     def __init__(
@@ -421,7 +424,7 @@ class GRPCToolBridge(ToolBridge):
         for name, seconds in (("timeout", timeout), ("stream_timeout", stream_timeout)):
             if seconds is not None:
                 check_timeout(name, seconds)
-        check_plain_callable("on_session_renewed", on_session_renewed, "what is told of it")
+        check_plain_callable("on_session_renewed", on_session_renewed, "a function that is called without arguments")
         connection = Connection(
             address=address,
             token=token_of(token, token_file),
@@ -438,7 +441,7 @@ class GRPCToolBridge(ToolBridge):
             max_message_nodes=max_message_nodes,
         )
         if transport not in list(_TRANSPORTS):
-            raise ValidationError(f"transport is {transport!r}; it is 'link' or 'rpc'")
+            raise ValidationError(f"transport must be 'link' or 'rpc', not {transport!r}")
         client = ToolBridgeClient(_TRANSPORTS[transport](connection), options=options, on_ask=on_ask)
         client.on_session_renewed = on_session_renewed
         super().__init__(
@@ -459,7 +462,7 @@ class SyncBridge(SyncView[ToolBridge]):
         self._portal = portal
 
     def close(self) -> None:
-        """Closes the bridge and ends its loop; closed already, it stays so."""
+        """Closes the bridge and ends its loop; does nothing if it is already closed."""
         if self._loop.is_closed():
             return
         try:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
-from types import SimpleNamespace
 from typing import Any, Protocol
 
 from grpc_tool_bridge.aio.timeouts import ExpiredError, TimeLimit, was_cancelled, within
@@ -15,14 +14,14 @@ from grpc_tool_bridge.rpc.session_defaults import read_defaults
 from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE, RpcError, from_rpc_error
 from grpc_tool_bridge.transport.stubs import Transport, Unlinked, close_stream
 
-# The time-out travels in the request; the client itself waits a little longer, so that it is the hub that answers.
+# The timeout is sent with the request; the client waits a little longer, so that the hub can answer.
 CLIENT_SLACK = 1.0
 
 _DEFAULTS = CallOptions()
 
 
 class CallContext(Protocol):
-    """What a proxy needs of its session."""
+    """What a proxy needs from its session."""
 
     @property
     def session_id(self) -> str | None:
@@ -34,15 +33,14 @@ class CallContext(Protocol):
 
 
 class Caller:
-    """Makes the calls of one session, and translates what they fail with.
+    """Makes the calls of one session, and translates their failures.
 
     Proxies, batches, variables, tools, agents and the session's own calls all go through ``unary`` and ``stream``, and
-    catch nothing of a transport's. A middleware, ``async def mw(call, call_next)``, stands here: ``__init__`` binds the
-    chain over these two methods once, and nothing where there is none.
+    need not catch errors of a transport.
 
     Args:
-        transport: How calls reach the hub; it is asked for the stub whenever one is made.
-        options: What calls have in common.
+        transport: How calls reach the hub; each call uses the stub that it has at that time.
+        options: The options that all calls share.
 
     Attributes:
         session_id: The session that calls belong to; None before there is one.
@@ -53,21 +51,21 @@ class Caller:
         self.session_id: str | None = None
         self.options = options
         self.transport = transport
-        # Of those who wait between two calls.
+        # The tasks that wait before a retry.
         self._pauses: set[asyncio.Future[bool]] = set()
 
     def close(self) -> None:
-        """Ends every ``pause``: whoever waits to try again does not do so over what is closed."""
+        """Ends every ``pause``, so that nothing is tried again after the client is closed."""
         for pause in self._pauses:
-            # It may wait in another event loop, and that one may have ended without it.
+            # It may wait in another event loop, which may have ended meanwhile.
             if not pause.get_loop().is_closed():
                 pause.get_loop().call_soon_threadsafe(_end, pause, False)
 
     async def pause(self, seconds: float, method: str = "Link") -> None:
-        """Waits before a further try of a method.
+        """Waits before a method is tried again.
 
         Raises:
-            ToolCommunicationError: The client was closed meanwhile.
+            ToolCommunicationError: The client was closed.
         """
         loop = asyncio.get_running_loop()
         pause: asyncio.Future[bool] = loop.create_future()
@@ -81,8 +79,8 @@ class Caller:
             timer.cancel()
 
     def over(self, stub: Any) -> "Caller":
-        """Makes a caller of the same session whose calls all go to ``stub``."""
-        caller = Caller(_StubAlone(SimpleNamespace(stub=stub), self.transport.where), options=self.options)
+        """Returns a caller for the same session whose calls all go to ``stub``."""
+        caller = Caller(_FixedStub(stub, self.transport.where), options=self.options)
         caller.session_id = self.session_id
         return caller
 
@@ -105,17 +103,17 @@ class Caller:
         tool: str | None = None,
         on_call: Callable[[Any], None] | None = None,
     ) -> Any:
-        """Makes a call with one answer, and returns that as it came.
+        """Makes a call with one response, and returns the response unchanged.
 
         Args:
             method: Its name.
             request: Sent as it is.
-            timeout: Seconds that the hub has; this side waits ``CLIENT_SLACK`` longer.
-            tool: Name of the tool that is called; None: it is no tool's call.
-            on_call: Called with what the stub gave, for who needs more of it than the answer.
+            timeout: Seconds for the hub; this side waits ``CLIENT_SLACK`` longer.
+            tool: Name of the tool that is called; None for any other call.
+            on_call: Called with the call object of the stub, before it is awaited.
 
         Raises:
-            ToolBridgeError: The hub answered with a status that carries an error: the class that has its type.
+            ToolBridgeError: The hub answered with an error status; its class depends on the error type.
             ToolCommunicationError: Nobody answered.
         """
         try:
@@ -125,7 +123,7 @@ class Caller:
             set_timeout = getattr(call, "set_timeout", None)
             if set_timeout is None:
                 return await within(call, timeout + CLIENT_SLACK)
-            # What goes over a link keeps its own time.
+            # A call over a link enforces its own timeout.
             set_timeout(timeout + CLIENT_SLACK)
             return await call
         except (RpcError, ExpiredError, asyncio.CancelledError) as error:
@@ -135,13 +133,13 @@ class Caller:
     async def stream(
         self, method: str, request: Any, *, timeout: float | None = None, tool: str | None = None
     ) -> AsyncGenerator[Any, None]:
-        """Makes a call with a stream of answers, and iterates over them; closing it ends the call.
+        """Makes a call with a stream of responses, and iterates over them; closing the iterator ends the call.
 
         Args:
             method: Its name.
             request: Sent as it is.
-            timeout: Seconds that the hub has for all of it; None: no limit.
-            tool: As of ``unary``, and so are the errors.
+            timeout: Seconds for the whole stream; None: no limit.
+            tool: As for ``unary``; so are the errors.
         """
         limit = None if timeout is None else TimeLimit(timeout + CLIENT_SLACK)
         messages: Any = None
@@ -170,10 +168,10 @@ class Caller:
         timeout: float = CALL_TIMEOUT,
         on_call: Callable[[Any], None] | None = None,
     ) -> Any:
-        """Calls a unary method that is no tool call; ``timeout`` in seconds, ``on_call`` as of ``unary``.
+        """Calls a unary method other than a tool call; ``timeout`` in seconds, ``on_call`` as for ``unary``.
 
         Raises:
-            ToolBridgeError: The hub answered with an error: the class of the tree that has its type.
+            ToolBridgeError: The hub answered with an error; its class depends on the error type.
             ToolCommunicationError: Nobody answered.
         """
         size = request.ByteSize()
@@ -184,15 +182,14 @@ class Caller:
         if "error" in fields and response.HasField("error"):
             raise error_from_info(response.error)
         if "success" in fields and not response.success:
-            raise ProtocolError(f"the answer to {method} reports a failure, but gives no error")
+            raise ProtocolError(f"the answer to {method} reports a failure, but has no error")
         return response
 
     async def open(self, request: InitializeSessionRequest) -> tuple[InitializeSessionResponse, Mapping[str, float]]:
-        """Opens a session, or attaches to it; raises as ``call``.
+        """Opens a session, or attaches to it; errors as for ``call``.
 
         Returns:
-            The answer, and the session's defaults, which come in the trailing metadata where the stub gives a call
-            that has any.
+            The response, and the session's defaults from the trailing metadata, if the stub's calls have any.
         """
         calls: list[Any] = []
         response = await self.call("InitializeSession", request, on_call=calls.append)
@@ -200,7 +197,7 @@ class Caller:
         return response, read_defaults(await trailing() if trailing is not None else None)
 
     async def connect(self, seconds: float) -> None:
-        """Reaches the hub, where the transport does that once for all calls; for so many seconds, 0: once.
+        """Connects to the hub, if the transport has one connection for all calls; tries for ``seconds``, 0: once.
 
         Raises:
             ToolBridgeError: The hub cannot be reached, or refuses.
@@ -214,17 +211,17 @@ class Caller:
     def _raise_failure(
         self, error: BaseException, method: str, tool: str | None = None, timeout: float | None = None
     ) -> None:
-        """Raises what a caller is told of a failed call; returns where the caller itself was cancelled."""
+        """Raises the error that the user sees for a failed call; returns if the caller's task was cancelled."""
         what = method if tool is None else tool
         if isinstance(error, RpcError):
             raise from_rpc_error(error, tool_name=tool, method=method, where=self.transport.where) from error
         if isinstance(error, ExpiredError) and timeout is not None:
             text = (
-                f"no answer within {timeout + CLIENT_SLACK:g} s: the time-out of {timeout:g} s, and {CLIENT_SLACK:g} s "
-                "for the answer to come; whether it had begun is not known"
+                f"no answer within {timeout + CLIENT_SLACK:g} s (the timeout of {timeout:g} s, and {CLIENT_SLACK:g} s "
+                "for the answer to arrive); whether the call had begun is not known"
             )
             raise ToolCommunicationError(what, DEADLINE_EXCEEDED, text) from None
-        # What was not cancelled from outside has ended with its channel.
+        # Not cancelled from outside: the channel was closed.
         if not was_cancelled():
             raise ToolCommunicationError(what, CANCELLED, CLOSED) from None
 
@@ -234,43 +231,55 @@ def _end(pause: asyncio.Future[bool], goes_on: bool) -> None:
         pause.set_result(goes_on)
 
 
-class _StubAlone(Unlinked):
-    """A stub that somebody else has."""
+class _FixedStub(Unlinked):
+    """A transport whose calls all go to one stub."""
 
-    def __init__(self, owner: Any, where: str = "") -> None:
+    def __init__(self, stub: Any, where: str) -> None:
+        self.stub: Any = stub
         self.where = where
-        self._owner = owner
+
+    async def close(self) -> None:
+        """Does nothing: the stub belongs to the caller."""
+
+
+class _ContextStub(Unlinked):
+    """A transport whose calls go to the stub that a context has at that time."""
+
+    where = ""
+
+    def __init__(self, context: CallContext) -> None:
+        self._context: Any = context
 
     @property
     def stub(self) -> Any:
-        """The stub, as it is now."""
-        return self._owner.stub
+        """The context's stub."""
+        return self._context.stub
 
     @stub.setter
     def stub(self, stub: Any) -> None:
-        self._owner.stub = stub
+        self._context.stub = stub
 
     async def close(self) -> None:
-        """Does nothing: it is its owner's."""
+        """Does nothing: the stub belongs to the context."""
 
 
 class HasCaller(Protocol):
-    """A client, for what is built on its calls."""
+    """Anything that has a Caller, such as a client."""
 
     @property
     def caller(self) -> Caller:
-        """Makes its calls."""
+        """The Caller."""
 
 
 def caller_of(context: CallContext | Caller) -> Caller:
-    """Returns what makes the calls of a context; of one that has a stub alone, a caller for it."""
+    """Returns the Caller of a context; creates one if the context only has a stub."""
     if isinstance(context, Caller):
         return context
     caller = getattr(context, "caller", None)
-    return caller if isinstance(caller, Caller) else Caller(_StubAlone(context))
+    return caller if isinstance(caller, Caller) else Caller(_ContextStub(context))
 
 
 def stream_ended(what: str) -> ToolCommunicationError:
-    """Makes the error for a stream whose event loop has ended before it."""
-    text = "the event loop that the stream was read in has ended, and the stream with it; begin it anew"
+    """Returns the error for a stream whose event loop has ended."""
+    text = "the event loop that read the stream has ended, and the stream with it; start it again"
     return ToolCommunicationError(what, UNAVAILABLE, text)

@@ -1,4 +1,4 @@
-"""Calls of one session, one to one with the methods of the service."""
+"""The calls of one session, one to one with the methods of the service."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
@@ -46,22 +46,22 @@ _A_TARGET = "'host:port', a grpc.aio.Channel or a transport"
 
 
 class ToolBridgeClient(AgentCalls):
-    """Calls of one session, one to one with the methods of the service.
+    """The calls of one session, one to one with the methods of the service.
 
     Args:
-        target: ``host:port``, a ``grpc.aio.Channel`` that stays its owner's, or a transport.
+        target: ``host:port``, a ``grpc.aio.Channel``, which is not closed here, or a transport.
         options: How tools are called.
-        proxy: As of ``GRPCToolBridge``; with a ``host:port`` only.
-        on_ask: As of ``GRPCToolBridge``. With it, a ``host:port`` is reached over a link.
+        proxy: As for ``GRPCToolBridge``; only with a ``host:port``.
+        on_ask: As for ``GRPCToolBridge``. With it, a ``host:port`` is reached over a link.
 
     Raises:
-        ValidationError: An argument cannot be; the text names it. Or there is an ``on_ask`` and plain RPCs.
+        ValidationError: An argument is not valid, or ``on_ask`` is given with a transport of plain RPCs.
 
     Attributes:
         session_context: The session's variables.
-        admin: What goes on in the hub, for whoever runs it.
-        tools: The session's tools by name, as ``initialize_session``, ``refresh_tools`` or ``follow_tools`` saw them
-            last. It is always the same dict, and a tool that is there all the time always the same proxy.
+        admin: What happens in the hub, for its operators.
+        tools: The session's tools by name, as ``initialize_session``, ``refresh_tools`` or ``follow_tools`` last read
+            them. The dict is always the same object, and so is the proxy of each tool in it.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class ToolBridgeClient(AgentCalls):
 
     @property
     def created_session(self) -> bool:
-        """Whether the session is there by this client's doing."""
+        """Whether this client created the session."""
         return self._session.created
 
     @created_session.setter
@@ -115,7 +115,7 @@ class ToolBridgeClient(AgentCalls):
 
     @property
     def on_session_renewed(self) -> Callable[[], None] | None:
-        """Called when a hub that has restarted has created the session again, without what it held."""
+        """Called when the session has been created again, empty, at a hub that has restarted."""
         return self._session.on_renewed
 
     @on_session_renewed.setter
@@ -124,9 +124,9 @@ class ToolBridgeClient(AgentCalls):
 
     @property
     def on_tools_changed(self) -> Callable[[str, str], None] | None:
-        """Called with "added", "changed" or "removed" and the tool's name for each change of ``tools``.
+        """Called with "added", "changed" or "removed" and the tool's name, after each change of ``tools``.
 
-        But for those of ``initialize_session``; and once they are made.
+        Changes made by ``initialize_session`` are not reported.
         """
         return self._tools.on_changed
 
@@ -136,12 +136,12 @@ class ToolBridgeClient(AgentCalls):
 
     @property
     def tools_revision(self) -> int:
-        """Of the last change that ``refresh_tools`` saw."""
+        """The revision of the tools that ``refresh_tools`` read last."""
         return self._tools.revision
 
     @property
     def on_moved(self) -> Callable[[], None] | None:
-        """Called when the client is used in another event loop than before, since that one has ended."""
+        """Called when the client is used in a new event loop after its previous one has ended."""
         return self._transport.on_moved
 
     @on_moved.setter
@@ -159,12 +159,12 @@ class ToolBridgeClient(AgentCalls):
 
     @property
     def is_linked(self) -> bool:
-        """Whether the hub sees by a link that this client is there, so that its session is not idle."""
+        """Whether a link is open, which keeps the session from being idle."""
         return self._transport.is_linked
 
     @property
     def resumes(self) -> bool:
-        """Whether what a lost connection broke off is taken up again over the next."""
+        """Whether interrupted streams resume over the next connection."""
         return self._transport.resumes
 
     @property
@@ -181,10 +181,10 @@ class ToolBridgeClient(AgentCalls):
         return self.caller.require_session()
 
     async def call(self, method: str, request: Any, *, timeout: float = CALL_TIMEOUT, stub: Any = None) -> Any:
-        """Calls a unary method that is no tool call; ``timeout`` in seconds, ``stub`` in place of this client's own.
+        """Calls a unary method other than a tool call; ``timeout`` in seconds, ``stub`` replaces the client's own.
 
         Raises:
-            ToolBridgeError: The hub answered with an error: the class of the tree that has its type.
+            ToolBridgeError: The hub answered with an error; its class depends on the error type.
             ToolCommunicationError: Nobody answered.
         """
         caller = self.caller if stub is None else self.caller.over(stub)
@@ -200,13 +200,13 @@ class ToolBridgeClient(AgentCalls):
         config: SessionConfig | None = None,
         connect_timeout: float = 5.0,
     ) -> bool:
-        """Creates the session, or attaches to it where its id is known.
+        """Creates the session, or attaches to it if it exists.
 
         Args:
             session_id: 1 to 256 printable characters; None: one is generated.
             metadata: Kept with a new session.
             config: Limits of a new session, and whether it keeps the results of idempotent tools (``enable_caching``).
-            connect_timeout: Seconds to go on trying to reach the hub.
+            connect_timeout: Seconds to keep trying to reach the hub.
 
         Returns:
             True.
@@ -220,20 +220,20 @@ class ToolBridgeClient(AgentCalls):
         return True
 
     async def connect(self, seconds: float = 5.0) -> None:
-        """Reaches the hub, where the transport does that once for all calls.
+        """Connects to the hub, if the transport has one connection for all calls.
 
         Args:
-            seconds: How long to go on trying; 0: once.
+            seconds: How long to keep trying; 0: try once.
 
         Raises:
             ToolCommunicationError: The hub cannot be reached.
-            AccessError: It does not let this client in.
+            AccessError: The hub does not admit this client.
         """
         check_seconds("seconds", seconds, may_be_endless=True)
         await self.caller.connect(seconds)
 
     async def cleanup_session(self, *, force: bool = False) -> None:
-        """Ends the session; with ``force`` its calls in flight are cancelled, without it they finish first."""
+        """Ends the session after its calls in flight have finished; ``force`` cancels them instead."""
         check_flag("force", force)
         await self.call("CleanupSession", CleanupSessionRequest(session_id=self.require_session(), force=force))
 
@@ -243,35 +243,35 @@ class ToolBridgeClient(AgentCalls):
         return info
 
     async def heartbeat(self) -> bool:
-        """Keeps the session alive; returns whether it is."""
+        """Keeps the session alive; returns whether the session is still valid."""
         request = HeartbeatRequest(session_id=self.require_session())
         request.client_time.GetCurrentTime()
         return bool((await self.call("Heartbeat", request)).session_valid)
 
     async def refresh_tools(self) -> dict[str, AsyncGRPCProxyTool]:
-        """Reads the session's tools anew, all of them as they are at one revision.
+        """Reads all of the session's tools again, at one revision.
 
         Raises:
-            ConflictError: They changed each time before all of them were read.
+            ConflictError: The tools kept changing while they were read.
         """
         await self._tools.refresh()
         return self.tools
 
     async def follow_tools(self) -> None:
-        """Keeps ``tools`` as the hub has them, for as long as this client has its session; runs until then.
+        """Keeps ``tools`` up to date until this client leaves its session.
 
-        Where the hub does not offer that, or too many clients of the session ask for it, it returns at once, and the
-        tools stay as they were read last.
+        Returns immediately if the hub does not support this, or if the session has too many watches; the tools then
+        stay as they are.
         """
         await self._tools.follow()
 
     # ----------------------------------------------------------------------------------------------- execution
 
     def tool(self, tool_id: str) -> AsyncGRPCProxyTool:
-        """Returns the proxy of a tool by name or id; of one that is not known here, one that the hub will judge.
+        """Returns the proxy of a tool by name or id. A tool that is not in ``tools`` gets a proxy too; the hub decides.
 
         Raises:
-            ValidationError: It is no name and no id.
+            ValidationError: ``tool_id`` is not a name or an id.
         """
         return self._tools.find(tool_id)
 
@@ -295,18 +295,18 @@ class ToolBridgeClient(AgentCalls):
         """Makes many calls in one request.
 
         Args:
-            items: Of each call a dict of its "tool_id", and its "args" and "kwargs" where it has any.
-            parallel: Run the calls at once; otherwise one after another.
-            stop_on_error: Start no further call after the first that failed; those answer Cancelled.
-            max_parallel: Calls at once; 0: as many as the session allows.
+            items: A dict for each call, with "tool_id" and optionally "args" and "kwargs".
+            parallel: Run the calls concurrently; otherwise one after another.
+            stop_on_error: Start no further calls after the first failure; their errors are Cancelled.
+            max_parallel: Concurrent calls; 0: as many as the session allows.
             timeout: Seconds for the whole batch.
 
         Returns:
-            The results in the order of the items; of an item that failed, a ToolExecutionError in its place.
+            The results in the order of the items, with a ToolExecutionError in the place of each failed one.
 
         Raises:
-            ValidationError: An item is no call, or there are too many.
-            ToolCommunicationError, ProtocolError, SerializationError: As of a call.
+            ValidationError: An item is not a call, or there are too many.
+            ToolCommunicationError, ProtocolError, SerializationError: As for a single call.
         """
         for name, flag in (("parallel", parallel), ("stop_on_error", stop_on_error)):
             check_flag(name, flag)
@@ -318,18 +318,18 @@ class ToolBridgeClient(AgentCalls):
     # --------------------------------------------------------------------------------------------------- the hub
 
     async def health_check(self) -> bool:
-        """Asks whether the hub serves."""
+        """Returns whether the hub is serving."""
         response: HealthCheckResponse = await self.call("HealthCheck", HealthCheckRequest())
         return response.status == HealthCheckResponse.SERVING
 
     async def get_metrics(self, *names: str) -> dict[str, MetricValue]:
-        """Reads the hub's metrics; a name that ends in "*" stands for all that begin so, no name for all."""
+        """Reads the hub's metrics, by default all; a name that ends in "*" matches a prefix."""
         check_names("get_metrics", names, "hub.*")
         response = await self.call("GetMetrics", GetMetricsRequest(metric_names=names))
         return dict(response.metrics)
 
     async def close(self) -> None:
-        """Closes the connection, where it was opened here."""
+        """Closes the connection, if it was opened here."""
         self.caller.close()
         await self._transport.close()
         if self._answerer is not None:
@@ -341,12 +341,12 @@ def _transport_of(target: Any, proxy: str | None, *, linked: bool) -> Transport:
         connection = Connection(address=target, proxy=proxy)
         return LinkTransport(connection) if linked else RpcTransport(connection)
     if proxy is not None:
-        raise ValidationError("proxy: a channel or a transport that is given has its own way; leave the proxy out")
+        raise ValidationError("proxy: a channel or a transport has its own connection; leave the proxy out")
     if hasattr(target, "where"):
         transport: Transport = target
         return transport
     if isinstance(target, bytes | bytearray):
-        # As where an address is given that is no text: it may hold a token.
+        # Refused like any address that is not a text: it may hold a token.
         check_address(bytes(target))
     refuse_plain("target", target, _A_TARGET)
     if not hasattr(target, "unary_unary"):

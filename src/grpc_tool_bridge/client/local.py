@@ -1,4 +1,4 @@
-"""Calls of a hub in the same process."""
+"""Calls a hub in the same process."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
@@ -15,7 +15,7 @@ from grpc_tool_bridge.transport.stubs import Answerer, Unlinked
 
 
 class LocalTransport(Unlinked):
-    """Calls of a hub in the same process: its methods under the names of the stub, with no socket between.
+    """Calls a hub in the same process: its methods under the stub's names, without a socket.
 
     Args:
         hub: The hub.
@@ -26,13 +26,13 @@ class LocalTransport(Unlinked):
     def __init__(self, hub: SessionDefaults) -> None:
         self._hub = hub
         self._stub: Any = _LocalStub(hub)
-        # Where the hub lives, once that is known.
+        # The hub's event loop, once it is known.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._inherited = False
         forks.watch(self)
 
     def answer_with(self, answerer: Answerer) -> None:
-        """Lets the tools that are called ask."""
+        """Lets called tools ask questions."""
         self._stub = _LocalStub(self._hub, answerer)
 
     @property
@@ -40,7 +40,7 @@ class LocalTransport(Unlinked):
         """The hub's methods.
 
         Raises:
-            ProtocolError: The hub lives in another event loop, or in another process.
+            ProtocolError: The hub runs in another event loop, or in another process.
         """
         if running_loop() is not self._loop:
             self._enter()
@@ -58,15 +58,15 @@ class LocalTransport(Unlinked):
         if home is None or loop is None or home is loop:
             self._loop = home or loop
         elif has_ended(home):
-            raise ended_with("the hub of this bridge", "make another hub in the loop that runs here")
+            raise ended_with("the hub of this bridge", "create another hub in the loop that runs here")
         else:
             raise lives_elsewhere("the hub of this bridge")
 
     async def close(self) -> None:
-        """Does nothing: the hub is its owner's."""
+        """Does nothing: the hub belongs to its owner."""
 
     def forked(self) -> None:
-        """Refuses, in a process that has inherited it, to be used."""
+        """Marks the transport unusable in a forked process."""
         self._inherited = self._loop is not None or getattr(self._hub, "loop", None) is not None
         self._loop = None
 
@@ -90,7 +90,7 @@ class _LocalStub:
 
 
 class _LocalOpening:
-    """A call that opens a session; like one of gRPC's, it has trailing metadata once it was awaited."""
+    """A call that opens a session; like a gRPC call, it has trailing metadata once awaited."""
 
     def __init__(self, hub: SessionDefaults, function: Callable[[Any], Awaitable[Any]], request: Any) -> None:
         self._hub = hub

@@ -1,4 +1,4 @@
-"""Questions of a hub in the same process."""
+"""Questions of tools of a hub in the same process."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -12,17 +12,17 @@ from grpc_tool_bridge.transport.stubs import Answerer
 
 
 class LocalAsker:
-    """Asks whoever made one call in this process; an ``Asker``.
+    """Asks the caller of one call in this process; an ``Asker``.
 
-    What a question fails with ends the call by cancelling the task that awaits it, and is raised there in the place of
-    that cancellation.
+    If a question fails, the task that awaits the call is cancelled, and the error is raised there in place of the
+    cancellation.
 
     Args:
         answerer: Answers the questions.
-        tool_id: What is called; empty where that is no single tool.
+        tool_id: The tool that is called; empty if it is not a single tool.
 
     Attributes:
-        failure: What a question has failed with; None: nothing has.
+        failure: The error of a failed question, or None.
     """
 
     def __init__(self, answerer: Answerer, tool_id: str) -> None:
@@ -33,11 +33,11 @@ class LocalAsker:
 
     @property
     def can_ask(self) -> bool:
-        """As of ``Asker``."""
+        """See ``Asker``."""
         return self._asks.can_ask
 
     def ask(self, ask: Ask, answered: Answered) -> Callable[[], object]:
-        """As of ``Asker``."""
+        """See ``Asker``."""
         asked = self._asks.add(ask, answered)
         end = self._answering.take(asked, self._asks.take)
 
@@ -48,12 +48,12 @@ class LocalAsker:
         return withdraw
 
     def close(self) -> None:
-        """Asks nothing more: the call is over."""
+        """Ends the questions: the call is over."""
         self._asks.close()
         self._answering.close()
 
     async def step(self, make: Callable[[], Awaitable[Any]]) -> Any:
-        """Awaits a part of the call; ``make`` gives it."""
+        """Awaits one step of the call, which ``make`` creates."""
         if self.failure is not None:
             raise self.failure
         task = self._task = asyncio.current_task()
@@ -70,7 +70,7 @@ class LocalAsker:
             self._task = None
         if self.failure is None:
             return result
-        # It was cancelled here; somebody else may have done so, too.
+        # Cancelled here, and perhaps by somebody else as well.
         if task.uncancel() > cancelling:
             raise asyncio.CancelledError
         raise self.failure
@@ -83,7 +83,7 @@ class LocalAsker:
 
 
 async def asked_call(answerer: Answerer, function: Callable[..., Any], request: Any) -> Any:
-    """Makes a call of a hub whose tools may ask."""
+    """Makes a call whose tools may ask questions."""
     asker = LocalAsker(answerer, getattr(request, "tool_id", ""))
     try:
         return await asker.step(lambda: function(request, RequestContext(asker=asker)))
@@ -92,7 +92,7 @@ async def asked_call(answerer: Answerer, function: Callable[..., Any], request: 
 
 
 async def asked_stream(answerer: Answerer, function: Callable[..., Any], request: Any) -> AsyncGenerator[Any, None]:
-    """Makes a streaming call of a hub whose tools may ask."""
+    """Makes a streaming call whose tools may ask questions."""
     asker = LocalAsker(answerer, getattr(request, "tool_id", ""))
     messages = function(request, RequestContext(asker=asker))
     try:
@@ -106,5 +106,5 @@ async def asked_stream(answerer: Answerer, function: Callable[..., Any], request
     finally:
         asker.close()
         if asker.failure is not None and (cancel := getattr(messages, "cancel", None)) is not None:
-            # A run of an agent goes on without its reader.
+            # An agent's run would continue without its reader.
             cancel()

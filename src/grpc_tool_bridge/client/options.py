@@ -14,7 +14,7 @@ from grpc_tool_bridge.config.argument_checks import (
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress
 
-# What ``with_options`` takes.
+# The arguments of ``with_options``.
 CALL_SETTINGS = ("timeout", "idempotency_key", "metadata", "on_progress", "on_log")
 
 
@@ -23,14 +23,15 @@ class CallOptions:
     """How calls are made.
 
     Attributes:
-        timeout: Seconds for each try; None: the tool's limit, else the default below.
+        timeout: Seconds for each try; None: the tool's limit, else ``call_timeout`` or ``stream_timeout``.
         call_timeout: Seconds for a call of a tool that sets no limit; None: 30.
         stream_timeout: Seconds for a stream of a tool that sets no limit; None: 300.
-        metadata: Sent to the tool as it is.
-        idempotency_key: Calls of this key and the same arguments run once in a session; empty: each call runs.
-        on_progress, on_log: Called with each event that the tool sends; with one of them set, a call goes as a stream.
-        max_message_bytes: Payload of one request.
-        max_message_nodes: Elements, keys, texts and numbers of one message, counted before they are read.
+        metadata: Sent to the tool unchanged.
+        idempotency_key: Calls with this key and the same arguments run once in a session; empty: each call runs.
+        on_progress, on_log: Called with each event that the tool sends. If one is set, a call is sent as a stream.
+        max_message_bytes: Maximum payload of one request.
+        max_message_nodes: Maximum number of elements, keys, texts and numbers in one message, counted before it is
+            decoded.
     """
 
     timeout: float | None = None
@@ -45,7 +46,7 @@ class CallOptions:
 
 
 def check_settings(name: str, changes: Mapping[str, Any]) -> None:
-    """Refuses settings of a call that ``with_options`` was given and that cannot be; ``name`` is the tool's."""
+    """Refuses invalid arguments of ``with_options``; ``name`` is the tool's."""
     if "timeout" in changes:
         to_milliseconds(changes["timeout"], name)
     if "idempotency_key" in changes:
@@ -53,14 +54,15 @@ def check_settings(name: str, changes: Mapping[str, Any]) -> None:
     if "metadata" in changes:
         check_texts_by_name("metadata", changes["metadata"])
     for event in ("on_progress", "on_log"):
-        check_plain_callable(event, changes.get(event), f"what is called with each {event.removeprefix('on_')} event")
+        what = f"a function that is called with each {event.removeprefix('on_')} event"
+        check_plain_callable(event, changes.get(event), what)
 
 
 def to_milliseconds(timeout: float, what: str) -> int:
-    """Converts seconds for the wire, to at least 1 ms.
+    """Converts seconds to milliseconds, at least 1 ms.
 
     Raises:
-        ValidationError: The time-out is not above 0, or beyond what the wire carries (24 days).
+        ValidationError: The timeout is not above 0, or longer than the wire can carry (24 days).
     """
-    check_timeout("the time-out", timeout, what=what)
+    check_timeout("the timeout", timeout, what=what)
     return math.ceil(timeout * 1000)

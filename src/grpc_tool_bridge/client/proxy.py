@@ -57,21 +57,20 @@ _DEFAULTS = CallOptions()
 class AsyncGRPCProxyTool(AsyncApi):
     """A tool of the hub. ``await tool(…)`` calls it; ``tool.stream(…)`` iterates over what it yields.
 
-    It has the tool's ``__name__``, ``__doc__`` and signature. Where its client follows the session's tools, it stays
-    the same object when the tool changes, also from one that returns into one that yields, when it is removed, and when
-    it comes back.
+    It has the tool's ``__name__``, ``__doc__`` and signature. If its client follows the session's tools, the proxy
+    stays the same object when the tool changes, even from returning to yielding, is removed, or comes back.
 
     Args:
-        tool_spec: The tool.
-        session_context: Its session; only ``session_id`` and ``stub`` are used, when a call is made.
+        tool_spec: The tool's spec.
+        session_context: The tool's session; each call uses its current ``session_id`` and ``stub``.
         options: How calls are made.
 
     Attributes:
-        spec: The tool as it is now.
+        spec: The tool's current spec.
 
     Raises (every call):
         ToolExecutionError: The tool raised, or the hub refused the call.
-        ToolTimeoutError: The call's time was over.
+        ToolTimeoutError: The call timed out.
         ToolCommunicationError: Nobody answered.
         SerializationError: An argument cannot be represented.
         ProtocolError: The answer breaks the protocol.
@@ -80,15 +79,15 @@ class AsyncGRPCProxyTool(AsyncApi):
     def __init__(
         self, tool_spec: ToolSpec, session_context: CallContext | Caller, *, options: CallOptions = _DEFAULTS
     ) -> None:
-        refuse_plain("tool_spec", tool_spec, "a ToolSpec, such as that of another proxy")
+        refuse_plain("tool_spec", tool_spec, "a ToolSpec, such as the spec of another proxy")
         refuse_plain("session_context", session_context, "the session_context of a bridge or a client")
         self._context = session_context
         self._caller = caller_of(session_context)
-        # What with_options made, which is told of changes; and in what it made: of which proxy, and what it was given.
+        # Proxies made by with_options, which change with this one; in such a proxy, its parent and the given options.
         self._derived: weakref.WeakSet[AsyncGRPCProxyTool] | None = None
         self._parent: AsyncGRPCProxyTool | None = None
         self._given: Mapping[str, Any] = {}
-        # The tool as it was when this proxy was made, where it has changed since.
+        # The spec with which this proxy was made, if the tool has changed since.
         self._made_of: ToolSpec | None = None
         self._removed = False
         self._prepared_for = ""
@@ -105,15 +104,15 @@ class AsyncGRPCProxyTool(AsyncApi):
         session_id = self._context.session_id
         if session_id != self._prepared_for or not session_id:
             self._prepare()
-        # Read from bytes, what all calls have in common takes a third of the time.
+        # Parsing the common part from bytes takes a third of the time of filling it in.
         request = ToolCallRequest.FromString(self._prepared)
         try:
-            packed = pack_arguments(args, kwargs, self._name_it, self.spec)
+            packed = pack_arguments(args, kwargs, self._get_name, self.spec)
         except ForeignCodeError:
-            packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._name_it, self.spec))
+            packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._get_name, self.spec))
         size = size_of_arguments(packed)
         if size > SLOW_ARGUMENTS_BYTES:
-            # Each step takes milliseconds, and between them others have their turn.
+            # Each step takes milliseconds; let other tasks run in between.
             await asyncio.sleep(0)
             await self._check_nodes(packed)
             self._fill(request, packed, size)
@@ -123,7 +122,7 @@ class AsyncGRPCProxyTool(AsyncApi):
         try:
             response = await self._caller.unary("ExecuteTool", request, self._timeout, tool=self.name)
             result = result_of(response, self.name)
-            # Nearly every result is short, and to look is all that it has to pay.
+            # Nearly every result is short, and only pays for this check.
             if len(result.value) > SLOW_BYTES and is_slow(result.type_url, result.value):
                 return await read_value(result, max_nodes=self._options.max_message_nodes)
             return deserialize_value(result)
@@ -132,7 +131,7 @@ class AsyncGRPCProxyTool(AsyncApi):
             raise
 
     def stream(self, /, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
-        """Iterates over what the tool yields, each value as it is made; of a tool that returns, over its result."""
+        """Iterates over what the tool yields, as it yields it; for a tool that returns, over its result."""
         return LoopStream(
             self._stream(args, kwargs), what=f"the stream of {self.name}", ended=lambda: stream_ended(self.name)
         )
@@ -146,18 +145,18 @@ class AsyncGRPCProxyTool(AsyncApi):
         on_progress: Callable[[Progress], None] | None = None,
         on_log: Callable[[LogRecord], None] | None = None,
     ) -> Self:
-        """Returns the same tool with other settings; what is not given stays as it is.
+        """Returns the same tool with other settings; those not given stay as they are.
 
         Args:
             timeout: Seconds for each try.
-            idempotency_key: 1 to 256 printable characters. In a session, a call with the same key and the same
-                arguments as one before does not run again: it gets the first one's answer. A stream takes none.
+            idempotency_key: 1 to 256 printable characters. In a session, a call with the same key and arguments as an
+                earlier one does not run again, but gets the earlier answer. Streams do not take a key.
             metadata: Sent to the tool, which finds it in ``ToolContext.metadata``.
             on_progress: Called with each Progress that the tool sends.
             on_log: Called with each LogRecord that the tool sends.
 
         Raises:
-            ValidationError: One of them cannot be; the text names it.
+            ValidationError: A setting is not valid.
         """
         given = {
             "timeout": timeout,
@@ -176,7 +175,7 @@ class AsyncGRPCProxyTool(AsyncApi):
         return derived
 
     def with_fresh_key(self) -> Self:
-        """Returns the same tool with an idempotency key that is generated; itself where it has one, or takes none."""
+        """Returns the same tool with a generated idempotency key; itself if it has a key, or does not take one."""
         if self._options.idempotency_key or self._wants_events:
             return self
         return self.with_options(idempotency_key=uuid.uuid4().hex)
@@ -187,29 +186,29 @@ class AsyncGRPCProxyTool(AsyncApi):
         return signature_of(self.spec)
 
     def change(self, spec: ToolSpec, options: CallOptions) -> None:
-        """Makes this proxy, and those that ``with_options`` made of it, the proxies of the tool as it is now.
+        """Updates this proxy, and those that ``with_options`` made from it, to the tool's current spec.
 
         Args:
-            spec: The tool, which may have come back after it was removed.
-            options: How calls are made, where ``with_options`` was not given something else.
+            spec: The new spec; the tool may have come back after it was removed.
+            options: How calls are made, unless ``with_options`` said otherwise.
         """
         self._removed = False
         if self.spec != spec:
             self._made_of = self._made_of or self.spec
-            # Only so does what a caller holds stay right when a tool that returned begins to yield.
+            # Keeps the caller's object valid when a tool that returned begins to yield.
             self.__class__ = _kind_of(spec)
         self._take(spec, dataclasses.replace(options, **self._given))
         for derived in tuple(self._derived or ()):
             derived.change(spec, self._options)
 
     def mark_removed(self) -> None:
-        """Lets the errors of further calls, which go to the hub as before, say that the tool was removed."""
+        """Makes errors of later calls, which still go to the hub, say that the tool was removed."""
         self._removed = True
         for derived in tuple(self._derived or ()):
             derived.mark_removed()
 
     def explain(self, error: ToolBridgeError) -> None:
-        """Adds to the hub's refusal of a call what has become of the tool since this proxy was made."""
+        """Adds to the hub's refusal of a call how the tool has changed since this proxy was made."""
         if not isinstance(error, ToolExecutionError) or error.details.get("origin", "bridge") != "bridge":
             return
         if error.error_type == "ToolNotFound" and self._removed:
@@ -237,7 +236,7 @@ class AsyncGRPCProxyTool(AsyncApi):
         self._prepared_for = ""
 
     def _prepare(self) -> None:
-        """Writes what all calls in a session have in common."""
+        """Encodes the part of the request that all calls in a session share."""
         session_id = self._session_id()
         request = ToolCallRequest(
             session_id=session_id, tool_id=self._tool_id, timeout_ms=to_milliseconds(self._timeout, self.name)
@@ -248,20 +247,20 @@ class AsyncGRPCProxyTool(AsyncApi):
         try:
             signature = str(self.__signature__)
         except ValueError:
-            # The spec of a peer may have names or defaults that Python has no signature for.
+            # A peer's spec may have names or defaults that no Python signature can have.
             signature = ""
         return f"<{type(self).__name__} {self.name}{signature}>"
 
     async def _stream(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], *, most: int | None = None
     ) -> AsyncGenerator[Any, None]:
-        """Iterates over what the tool yields, until the values together take more than ``most`` bytes."""
+        """Iterates over what the tool yields; raises once the values together take more than ``most`` bytes."""
         timeout, max_nodes = self._stream_timeout, self._options.max_message_nodes
         request = ToolStreamRequest(
             session_id=self._session_id(), tool_id=self._tool_id, timeout_ms=to_milliseconds(timeout, self.name)
         )
         request.config.include_events = self._wants_events
-        packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._name_it, self.spec))
+        packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._get_name, self.spec))
         await self._check_nodes(packed)
         self._fill(request, packed, size_of_arguments(packed))
         expected = size = 0
@@ -318,7 +317,7 @@ class AsyncGRPCProxyTool(AsyncApi):
                 return event
         except DecodeError:
             pass
-        raise ProtocolError(f"the stream of {self.name} has a {metadata.key!r} event that is none")
+        raise ProtocolError(f"the stream of {self.name} has an invalid {metadata.key!r} event")
 
     def _session_id(self) -> str:
         session_id = self._context.session_id
@@ -326,11 +325,11 @@ class AsyncGRPCProxyTool(AsyncApi):
             raise ProtocolError(f"{self.name} was called before there is a session; await initialize() first")
         return session_id
 
-    def _name_it(self) -> str:
+    def _get_name(self) -> str:
         return self.name
 
     def _fill(self, request: ToolCallRequest | ToolStreamRequest, packed: PackedArguments, size: int) -> None:
-        """Fills the call in, and checks its size; ``size`` is that of the arguments."""
+        """Fills in the request and checks its size; ``size`` is the size of the arguments."""
         put_arguments(request, packed)
         size += REQUEST_OVERHEAD
         if self._options.metadata:
@@ -339,12 +338,12 @@ class AsyncGRPCProxyTool(AsyncApi):
         if self._options.idempotency_key:
             if isinstance(request, ToolStreamRequest):
                 raise ValidationError(
-                    f"{self.name}: a stream takes no idempotency key; use one for calls of a tool that returns, "
-                    "without on_progress and on_log"
+                    f"{self.name}: a stream does not take an idempotency key; use one for calls of a tool that "
+                    "returns, without on_progress and on_log"
                 )
             request.idempotency_key = self._options.idempotency_key
         if size > self._options.max_message_bytes:
-            # Only near the limit does it matter by how much: to find out, protobuf writes all of it.
+            # Only near the limit: the exact size costs as much as encoding the request.
             self._check_size(request.ByteSize())
 
     def _check_size(self, size: int) -> None:
@@ -364,23 +363,23 @@ class AsyncGRPCProxyTool(AsyncApi):
 
 
 class StreamingGRPCProxyTool(AsyncGRPCProxyTool):
-    """A tool that yields. ``tool.stream(…)`` iterates over its values; ``await tool(…)`` gives the list of them."""
+    """A tool that yields. ``tool.stream(…)`` iterates over its values; ``await tool(…)`` returns them as a list."""
 
     async def __call__(self, /, *args: Any, **kwargs: Any) -> list[Any]:
-        """Runs the stream to its end and returns the list of its values, which must fit into a message.
+        """Runs the stream to its end and returns its values as a list, which must fit into a message.
 
         Raises:
-            MessageTooLargeError: They do not; the stream has been ended.
+            MessageTooLargeError: The values do not fit; the stream has been ended.
         """
         return [value async for value in self._stream(args, kwargs, most=self._options.max_message_bytes)]
 
     def with_fresh_key(self) -> Self:
-        """Returns itself: a stream takes no idempotency key."""
+        """Returns itself: a stream does not take an idempotency key."""
         return self
 
 
 def _options_in(error: ToolExecutionError, spec: ToolSpec) -> str:
-    """Names the settings of a call that were taken for arguments of the tool."""
+    """Returns the call settings that were passed as arguments of the tool."""
     known = {argument.name for argument in spec.arguments}
     return "=…, ".join(name for name in CALL_SETTINGS if name in error.details and name not in known)
 
@@ -392,7 +391,7 @@ def _add(error: ToolExecutionError, text: str, detail: str) -> None:
 
 
 def make_proxy(spec: ToolSpec, context: CallContext | Caller, options: CallOptions) -> AsyncGRPCProxyTool:
-    """Makes the proxy of the kind that the tool is."""
+    """Returns a proxy for a tool: a streaming one if the tool yields."""
     return _kind_of(spec)(spec, context, options=options)
 
 

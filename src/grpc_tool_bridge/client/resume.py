@@ -1,4 +1,4 @@
-"""What goes on over the next connection when one is lost."""
+"""Streams that resume over the next connection when one is lost."""
 
 import asyncio
 import logging
@@ -17,42 +17,41 @@ _log = logging.getLogger(__name__)
 
 
 class Resumable(Protocol):
-    """What is read, and where its reader is.
+    """A stream that can be resumed, and how far it has been read.
 
     Attributes:
-        method: The streaming method that gives it.
-        keeps_trying: Whether it is asked for as long as it takes; else a loss is raised once nothing more has come for
-            ``CALL_TIMEOUT``.
+        method: The streaming method.
+        keeps_trying: Whether to retry forever; otherwise a loss is raised after ``CALL_TIMEOUT`` without progress.
     """
 
     method: str
     keeps_trying: bool
 
     async def request(self, *, again: bool) -> Any:
-        """Returns what to ask for, at first or ``again`` after a loss; None: nothing, it is over."""
+        """Returns the first request, or the request ``again`` after a loss; None ends the stream."""
 
     async def take(self, message: Any) -> Any:
-        """Takes a message, and returns what its reader gets of it; None: nothing, it has come before."""
+        """Returns what the reader gets for a message; None if the message is a repetition."""
 
     def resumes_after(self, error: ToolBridgeError) -> bool:
-        """Tells whether the hub may go on with it in a while."""
+        """Returns whether the stream can be resumed after this error."""
 
     def has_progressed(self, seconds: float) -> bool:
-        """Tells whether the last stream, which lasted for so long, was a good one."""
+        """Returns whether the last stream, which lasted ``seconds``, made progress."""
 
 
 async def resumed(caller: Caller, reading: Resumable, *, again: bool = False) -> AsyncGenerator[Any, None]:
-    """Iterates over what is read, and goes on over another stream when one is lost.
+    """Iterates over a stream, and resumes it over another one when it is lost.
 
-    Before each further one it waits, longer each time until one has been good.
+    It backs off before each retry, until a stream has made progress.
 
     Args:
         caller: Makes the calls.
-        reading: What is read; it sees to it that nothing is missed and nothing comes twice.
-        again: Whether it was lost before.
+        reading: The stream; its requests make sure that nothing is missed or repeated.
+        again: Whether the stream was lost before.
 
     Raises:
-        ToolBridgeError: What the stream has ended with, where it is not resumed.
+        ToolBridgeError: The error of the stream, if it cannot be resumed.
     """
     loop = asyncio.get_running_loop()
     waits = back_off()
@@ -80,7 +79,7 @@ async def resumed(caller: Caller, reading: Resumable, *, again: bool = False) ->
                 give_up_at = now + CALL_TIMEOUT
             elif now > give_up_at and not reading.keeps_trying:
                 raise
-            _log.debug("%s goes on in a while: %s", reading.method, error)
+            _log.debug("%s will be resumed: %s", reading.method, error)
         await caller.pause(next(waits), reading.method)
         again = True
 
@@ -88,15 +87,15 @@ async def resumed(caller: Caller, reading: Resumable, *, again: bool = False) ->
 async def reach(
     attempt: Callable[[float], Awaitable[T]], seconds: float, pause: Callable[[float], Awaitable[None]] = asyncio.sleep
 ) -> T:
-    """Makes an attempt until the hub is there.
+    """Repeats an attempt until the hub is reachable.
 
     Args:
-        attempt: Is given the seconds that are left.
-        seconds: How long further attempts are made.
-        pause: Waits for so many seconds before each.
+        attempt: Called with the seconds that are left.
+        seconds: How long to keep trying.
+        pause: Sleeps for the given seconds between attempts.
 
     Raises:
-        ToolBridgeError: The attempt failed otherwise, or the time is over.
+        ToolBridgeError: The attempt failed for another reason, or the time is over.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
@@ -113,5 +112,5 @@ async def reach(
 
 
 def is_lost(error: ToolBridgeError) -> bool:
-    """Tells whether the hub was not reached, or the connection was lost."""
+    """Returns whether the hub was not reached, or the connection was lost."""
     return isinstance(error, ToolCommunicationError) and error.code_name == "UNAVAILABLE"

@@ -1,4 +1,4 @@
-"""A client's session: opened, and taken up again over another link."""
+"""A client's session: opened, and resumed over the next link."""
 
 import contextlib
 import logging
@@ -23,7 +23,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     SessionConfig,
 )
 
-# A third of the hub's default idle time; the hub tells its own where it has another.
+# A third of the default session_idle_timeout; the hub sends its own value.
 HEARTBEAT_SECONDS = 100.0
 HEARTBEAT_LEAST_SECONDS = 0.01
 
@@ -34,16 +34,16 @@ _log = logging.getLogger(__name__)
 
 
 class ClientSession:
-    """Opens a session for a caller, and takes it up again when a link that was lost is there again.
+    """Opens a session for a caller, and resumes it when the link has been reconnected.
 
     Args:
-        caller: Makes the calls; it is given the session's id and its defaults.
-        tools: Is given the session's tools.
+        caller: Makes the calls; gets the session's id and defaults.
+        tools: Gets the session's tools.
 
     Attributes:
-        created: Whether the session is there by this client's doing.
+        created: Whether this client created the session.
         heartbeat_interval: Seconds between two heartbeats.
-        on_renewed: Called when a hub that has restarted has created the session again, without what it held.
+        on_renewed: Called when the session has been created again, empty, at a hub that has restarted.
     """
 
     def __init__(self, caller: Caller, tools: SessionTools) -> None:
@@ -54,7 +54,7 @@ class ClientSession:
         self._tools = tools
         self._given_options = caller.options
         self._request = InitializeSessionRequest()
-        # When the session began, by which a hub that has restarted is told from the one that was lost; None: unknown.
+        # When the session began, which shows whether the hub has restarted; None: unknown.
         self._began_at: int | None = None
 
     async def open(
@@ -64,18 +64,18 @@ class ClientSession:
         config: SessionConfig | None,
         connect_timeout: float,
     ) -> None:
-        """Opens a session; arguments and errors as of ``ToolBridgeClient.initialize_session``."""
+        """Opens a session; arguments and errors as for ``ToolBridgeClient.initialize_session``."""
         check_session(session_id, metadata, config, connect_timeout)
         caller = self._caller
         request = InitializeSessionRequest(
-            # Generated here, so that a further try after a lost answer finds the same session.
+            # Generated here, so that a retry after a lost answer finds the same session.
             session_id=session_id or uuid.uuid4().hex,
             metadata=metadata or {},
             config=None if config is None else message_of("config", config, SessionConfig),
         )
         response, defaults = await self._reach(request, connect_timeout)
         opened = response.session_id or request.session_id
-        # It was there before, but by this client's doing: by an earlier call, or a try whose answer was lost.
+        # It existed, but this client had created it: with an earlier call, or a try whose answer was lost.
         known = not session_id or (self.created and opened == caller.session_id)
         request.session_id = opened
         self._request = request
@@ -85,20 +85,20 @@ class ClientSession:
         self._began_at = None
         if caller.transport.is_linked:
             with contextlib.suppress(ToolBridgeError):
-                self._began_at = await self._find_begin(caller)
+                self._began_at = await self._read_begin(caller)
 
     async def rejoin(self, stub: object) -> None:
-        """Takes the session up again over another link, or begins it anew at a hub that knows nothing of it.
+        """Resumes the session over another link, or creates it again at a hub that does not have it.
 
         Args:
-            stub: Of that link, over which nothing else goes until it is done.
+            stub: The new link's stub; no other calls use it until this returns.
         """
         session_id, lost = self._caller.session_id, self._began_at
         if not session_id or session_id != self._request.session_id:
             return
         caller = self._caller.over(stub)
         try:
-            found = await self._find_begin(caller)
+            found = await self._read_begin(caller)
         except SessionExpiredError:
             _log.warning("session %s ended at the hub while the link was lost", session_id)
             return
@@ -106,9 +106,9 @@ class ClientSession:
             found = None  # the hub has restarted
         response, defaults = await caller.open(self._request)
         self._take_defaults(defaults)
-        self._tools.tell(await self._take_tools(caller, response))
-        self._began_at = found or await self._find_begin(caller)
-        # Another client of the session, or a try whose answer was lost, may have created it again before.
+        self._tools.notify(await self._take_tools(caller, response))
+        self._began_at = found or await self._read_begin(caller)
+        # Another client of the session, or a try whose answer was lost, may have created it first.
         if not response.resumed or (lost is not None and found != lost):
             _log.warning(
                 "the hub at %s has restarted: session %s was created again, and what it held is lost",
@@ -131,12 +131,12 @@ class ClientSession:
                 error.add_note(f"Does a hub run at {where}? grpc-tool-bridge serve --tools … starts one.")
             raise
 
-    async def _find_begin(self, caller: Caller) -> int:
+    async def _read_begin(self, caller: Caller) -> int:
         info = await caller.call("GetSessionInfo", GetSessionInfoRequest(session_id=caller.session_id or ""))
         return int(info.created_at.ToNanoseconds())
 
     def _take_defaults(self, defaults: Mapping[str, float]) -> None:
-        """Goes by the session's defaults, where this client sets nothing itself."""
+        """Applies the session's defaults to options that this client does not set."""
         if defaults.get("idle-timeout"):
             self.heartbeat_interval = max(defaults["idle-timeout"] / 3, HEARTBEAT_LEAST_SECONDS)
         given = self._given_options
@@ -147,13 +147,13 @@ class ClientSession:
         )
 
     async def _take_tools(self, caller: Caller, response: InitializeSessionResponse) -> list[ToolChange]:
-        """Takes the session's tools; where not all of them came with the answer, it asks for all."""
+        """Takes the session's tools; reads them all if the answer does not have all of them."""
         tools = (await read_tools(caller))[0] if response.more_tools else response.tools
         return self._tools.take(tools)
 
 
 def check_session(session_id: object, metadata: object, config: object, connect_timeout: object) -> None:
-    """Refuses what a session cannot be opened with."""
+    """Refuses invalid arguments for opening a session."""
     if session_id is not None:
         check_text("session_id", session_id, "a text of 1 to 256 characters, or None for a new one")
     if metadata is not None:

@@ -6,10 +6,10 @@ from typing import Any
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec
 from grpc_tool_bridge.values.serialization import deserialize_value
 
-# In the text of an error, a signature is cut to so many characters.
+# Maximum length of a signature in an error text.
 MAX_SIGNATURE_CHARS = 300
 
-# How the tool's own language wants an argument, where not by position or name.
+# How an argument must be passed, if not by position or name.
 _KINDS = {
     "positional-only": inspect.Parameter.POSITIONAL_ONLY,
     "keyword-only": inspect.Parameter.KEYWORD_ONLY,
@@ -19,7 +19,7 @@ _KINDS = {
 
 
 class _TypeName(str):
-    """The name of a type, which a signature shows as the type itself would be shown: without quotes."""
+    """The name of a type, which a signature shows without quotes, like the type itself."""
 
     __slots__ = ()
 
@@ -28,9 +28,9 @@ class _TypeName(str):
 
 
 def signature_of(spec: ToolSpec) -> inspect.Signature:
-    """Makes the signature of a tool; raises ValueError where Python has none such."""
+    """Returns the signature of a tool; raises ValueError if Python does not allow it."""
     parameters = [_parameter(argument) for argument in spec.arguments]
-    # Python wants what has no default before what has one; by name, the order is free.
+    # Python requires arguments without a default first; keyword-only ones may have any order.
     defaults = False
     for index, parameter in enumerate(parameters):
         if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
@@ -43,7 +43,7 @@ def signature_of(spec: ToolSpec) -> inspect.Signature:
 
 
 def shown(spec: ToolSpec) -> str:
-    """Writes a tool as its name and arguments."""
+    """Returns a tool's name and arguments, for error texts."""
     try:
         signature = str(signature_of(spec).replace(return_annotation=inspect.Signature.empty))
     except ValueError:

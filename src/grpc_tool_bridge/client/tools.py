@@ -1,4 +1,4 @@
-"""The tools of a session as its client has them, while they come and go."""
+"""The client's tools of a session, kept up to date as they come and go."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -27,46 +27,46 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     WatchSessionToolsRequest,
 )
 
-# Lists that are begun, before tools that change all the time are told as an error.
+# Attempts to list the tools before constant changes become an error.
 MAX_LISTS = 10
 
-# More than any hub has, each with one tool at least.
+# More than any hub has: each page has at least one tool.
 MAX_PAGES = 100_000
 
-# A watch that lasted so long was a good one: the next need not wait longer for those that failed before it.
+# A watch that lasted this long resets the back-off.
 STABLE_SECONDS = 5.0
 
-# Where there has never been a tool, the revision is 0; but to go on from 0 means from now on, and would miss what has
-# come since it was read. A revision that is still to come makes the hub send a reset.
+# Without any tool the revision is 0, but a watch from 0 starts now and would miss what has changed since the list was
+# read. A revision in the future makes the hub send a reset.
 _NO_REVISION = 2**63
 
 _METHOD = "GetSessionTools"
 
 _log = logging.getLogger(__name__)
 
-# What was done, "added", "changed" or "removed", and the tool's name.
+# "added", "changed" or "removed", and the tool's name.
 ToolChange = tuple[str, str]
 
 
 class Tools(dict[str, AsyncGRPCProxyTool]):
-    """A session's tools by name. The KeyError for a name that is not there says which are like it."""
+    """A session's tools by name. The KeyError for an unknown name suggests similar ones."""
 
     def __missing__(self, name: object) -> NoReturn:
         close = near_names(name, self) if isinstance(name, str) else []
-        hint = f"did you mean {' or '.join(close)}?" if close else "list(bridge.tools) names those that it has"
+        hint = f"did you mean {' or '.join(close)}?" if close else "list(bridge.tools) shows the names"
         raise KeyError(f"the session has no tool {name!r:.100}; {hint}")
 
 
 class SessionTools:
-    """The tools of one session, as far as its client knows.
+    """The tools of one session, as its client last read them.
 
     Args:
         caller: Makes the session's calls.
 
     Attributes:
-        proxies: The tools by name; one dict, which changes in place.
-        revision: Of the last change that ``refresh`` saw.
-        on_changed: Called with each change and the tool's name, once they are made.
+        proxies: The tools by name, in one dict that changes in place.
+        revision: The revision that ``refresh`` read last.
+        on_changed: Called with each change and the tool's name, after it was made.
     """
 
     def __init__(self, caller: Caller) -> None:
@@ -75,19 +75,19 @@ class SessionTools:
         self.on_changed: Callable[[str, str], None] | None = None
         self._caller = caller
         self._options = caller.options
-        # Proxies of tools that are gone, as long as somebody holds them: a tool may come back.
+        # Proxies of removed tools that are still in use: a tool may come back.
         self._gone: WeakValueDictionary[str, AsyncGRPCProxyTool] = WeakValueDictionary()
 
     def find(self, tool_id: str) -> AsyncGRPCProxyTool:
-        """Returns the proxy of a tool by name or id; of one that is not known here, one that the hub will judge.
+        """Returns the proxy of a tool by name or id. An unknown tool gets a new proxy; the hub decides.
 
         Raises:
-            ValidationError: It is no name and no id.
+            ValidationError: ``tool_id`` is not a name or an id.
         """
         try:
             known = self.proxies.get(tool_id)
         except TypeError:
-            # What cannot be a key is no name either.
+            # An unhashable value is not a name.
             known = None
         if known is not None:
             return known
@@ -98,7 +98,7 @@ class SessionTools:
         return by_id or make_proxy(ToolSpec(tool_id=tool_id, name=tool_id), self._caller, self._caller.options)
 
     def take(self, specs: Iterable[ToolSpec]) -> list[ToolChange]:
-        """Takes what the tools are now, all of them, and how they are called; returns what has changed."""
+        """Takes the current specs of all tools, and the current options; returns the changes."""
         present = {spec.name: spec for spec in specs}
         gone = [name for name in self.proxies if name not in present]
         changes = [change for name in gone for change in self.remove(name)]
@@ -111,7 +111,7 @@ class SessionTools:
         return changes
 
     def put(self, spec: ToolSpec) -> list[ToolChange]:
-        """Takes what one tool is now; returns what has changed."""
+        """Takes the current spec of one tool; returns the changes."""
         name = spec.name
         proxy = self.proxies.get(name)
         if proxy is not None:
@@ -128,7 +128,7 @@ class SessionTools:
         return [("added", name)]
 
     def remove(self, name: str) -> list[ToolChange]:
-        """Drops a tool; returns what has changed."""
+        """Removes a tool; returns the changes."""
         proxy = self.proxies.pop(name, None)
         if proxy is None:
             return []
@@ -136,32 +136,32 @@ class SessionTools:
         self._gone[name] = proxy
         return [("removed", name)]
 
-    def tell(self, changes: Iterable[ToolChange]) -> None:
+    def notify(self, changes: Iterable[ToolChange]) -> None:
         """Calls ``on_changed`` for each change."""
         for operation, name in changes:
             if self.on_changed is not None:
                 try:
                     self.on_changed(operation, name)
-                except Exception:  # noqa: BLE001 - whoever is told; the tools are right, and are followed further
+                except Exception:  # noqa: BLE001 - a failing callback must not stop the updates
                     _log.exception("on_tools_changed failed for %s %s", name, operation)
 
     def update(self, update: ToolUpdate) -> None:
-        """Takes a change that a watch of the session's tools told; no "reset"."""
-        self.tell(self.remove(update.tool.name) if update.operation == "removed" else self.put(update.tool))
+        """Takes a change from a watch of the session's tools, other than "reset"."""
+        self.notify(self.remove(update.tool.name) if update.operation == "removed" else self.put(update.tool))
 
     async def refresh(self) -> None:
-        """Reads the tools anew; raises as ``read_tools``."""
+        """Reads the tools again; raises like ``read_tools``."""
         session_id = self._caller.require_session()
         tools, revision = await read_tools(self._caller)
         if session_id == self._caller.session_id:
             self.revision = revision
-            self.tell(self.take(tools))
+            self.notify(self.take(tools))
 
     async def follow(self) -> None:
-        """Keeps the tools as the hub has them, for as long as the client has this session.
+        """Keeps the tools up to date until the client leaves this session.
 
-        When the connection is lost it goes on over the next one. Where the hub does not offer the watch, or has too
-        many, it ends, and the tools stay as they were read last.
+        It resumes over the next connection when one is lost. If the hub does not support the watch, or has too many, it
+        ends, and the tools stay as they are.
         """
         watch = _Watch(self._caller, self)
         try:
@@ -192,8 +192,8 @@ class _Watch:
     async def request(self, *, again: bool) -> WatchSessionToolsRequest | None:  # noqa: ARG002 - it is the same each time
         if self.is_of_another_session:
             return None
-        # Revisions of one life of the hub mean nothing to the next, and a change between what was read before and the
-        # begin of the watch must not be lost: so the tools are read together with the revision to go on from.
+        # A restarted hub starts its revisions again, and no change between reading the tools and starting the watch may
+        # be lost, so the tools are read together with the revision to watch from.
         await self._tools.refresh()
         revision = self._tools.revision or _NO_REVISION
         return WatchSessionToolsRequest(session_id=self.session_id, from_revision=revision)
@@ -201,7 +201,7 @@ class _Watch:
     async def take(self, message: ToolUpdate) -> ToolUpdate:
         if not self.is_of_another_session:
             if message.operation == "reset":
-                # What follows it has no end that could be told from a pause; until then tools would be missing.
+                # The end of the tools that follow a reset cannot be recognized, and until then tools would be missing.
                 await self._tools.refresh()
             else:
                 self._tools.update(message)
@@ -224,9 +224,9 @@ async def read_tools(caller: Caller) -> tuple[list[ToolSpec], int]:
         The tools, and their revision.
 
     Raises:
-        ConflictError: They changed each time before the last page was read.
-        ProtocolError: The answers are no pages.
-        ToolBridgeError, ToolCommunicationError: As of ``Caller.call``.
+        ConflictError: The tools kept changing before the last page was read.
+        ProtocolError: The answers are not valid pages.
+        ToolBridgeError, ToolCommunicationError: As for ``Caller.call``.
     """
     session_id = caller.require_session()
     waits = back_off()
@@ -256,6 +256,6 @@ async def _read_pages(caller: Caller, session_id: str) -> tuple[list[ToolSpec], 
         if not response.next_page_token:
             return specs, revision
         if not response.tools or response.next_page_token == request.page_token:
-            raise ProtocolError(f"the answer to {_METHOD} names a next page, but has nothing that comes before it")
+            raise ProtocolError(f"the answer to {_METHOD} names a next page, but has no tools or repeats its own token")
         request.page_token = response.next_page_token
-    raise ProtocolError(f"the answers to {_METHOD} have no end: {MAX_PAGES:,} pages came")
+    raise ProtocolError(f"the answers to {_METHOD} do not end: {MAX_PAGES:,} pages arrived")

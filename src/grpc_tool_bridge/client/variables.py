@@ -43,27 +43,27 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.values.offload import read_value, written
 
-# A name beyond what any variable can have is cut in the text of an error.
+# Longer names, which no variable can have, are cut in error texts.
 MAX_SHOWN_CHARS = 256
 
 _A_NAME = "the name of a variable, 1 to 256 characters"
 
-# What the wire carries.
+# The largest revision that the wire can carry.
 MAX_REVISION = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariableChange:
-    """One change of a variable.
+    """A change of a variable.
 
     Attributes:
-        name: Of the variable; empty for a reset.
-        operation: "set" (new, or a present value at the watch's begin), "update", "delete", or "reset": forget what
-            you know, the present values follow as "set".
+        name: The variable's name; empty for a reset.
+        operation: "set" (a new variable, or a current value when the watch starts), "update", "delete", or "reset":
+            discard all known values; the current ones follow as "set".
         value: The new value; None for "delete" and "reset".
-        revision: Of the change; rises through the whole session.
-        epoch: One life of the hub; revisions of different epochs do not compare.
-        timestamp: When it was made, in UTC.
+        revision: The revision of the change; rises throughout the session.
+        epoch: Identifies one run of the hub; revisions of different epochs cannot be compared.
+        timestamp: When the change was made, in UTC.
     """
 
     name: str
@@ -103,7 +103,7 @@ class SessionContext(AsyncApi):
 
         Args:
             name: The variable's name.
-            default: Returned where there is no such variable; without it that is an error.
+            default: Returned if there is no such variable; without it, that is an error.
 
         Raises:
             NotFoundError: There is no such variable and no default.
@@ -118,7 +118,7 @@ class SessionContext(AsyncApi):
         return await read_value(response.value, max_nodes=self.caller.options.max_message_nodes)
 
     async def get_variable_with_metadata(self, name: str) -> tuple[Any, VariableMetadata]:
-        """Returns the value of a variable and its metadata, the revision among them; raises as ``get_variable``."""
+        """Returns a variable's value and metadata, including its revision; raises like ``get_variable``."""
         response = await self._get(name, include_metadata=True)
         if not response.exists:
             raise _not_found(self.caller.require_session(), name)
@@ -137,19 +137,18 @@ class SessionContext(AsyncApi):
 
         Args:
             name: 1 to 256 printable characters.
-            value: Any value that the bridge can carry.
-            metadata: type, created_by, tags and secret; as a message or a mapping of its fields. What it does not give
-                stays as it was, and tags are replaced as a whole. A variable that is secret once is so until it is
-                deleted.
-            create_if_missing: Whether a variable that does not exist is made.
-            expected_revision: Set only where this is the present revision (0: where there is no such variable).
+            value: Any serializable value.
+            metadata: The fields type, created_by, tags and secret, as a message or a mapping. Fields that are not given
+                keep their values; tags are replaced as a whole. A secret variable stays secret until it is deleted.
+            create_if_missing: Whether to create the variable if it does not exist.
+            expected_revision: Set it only if this is the current revision; 0: only if there is no such variable.
 
         Raises:
-            ConflictError: The present revision is another.
+            ConflictError: The current revision is not ``expected_revision``.
             NotFoundError: There is no such variable, and ``create_if_missing`` is false.
             SerializationError: The value cannot be represented.
             ValidationError: The name cannot be used.
-            SessionError, ToolCommunicationError: As of ``get_variable``.
+            SessionError, ToolCommunicationError: As for ``get_variable``.
         """
         check_text("name", name, _A_NAME, may_be_empty=True)
         check_flag("create_if_missing", create_if_missing)
@@ -177,8 +176,8 @@ class SessionContext(AsyncApi):
 
         Raises:
             NotFoundError: There is no such variable.
-            ConflictError: The present revision is not ``expected_revision``.
-            SessionError, ToolCommunicationError: As of ``get_variable``.
+            ConflictError: The current revision is not ``expected_revision``.
+            SessionError, ToolCommunicationError: As for ``get_variable``.
         """
         check_text("name", name, _A_NAME, may_be_empty=True)
         _check_revision(expected_revision)
@@ -193,9 +192,9 @@ class SessionContext(AsyncApi):
         """Lists variables by name.
 
         Args:
-            prefix: Only names that begin so.
-            tags: Only variables that carry every one of these: "key" or "key=value".
-            limit: The first so many; 0: all.
+            prefix: Only names with this prefix.
+            tags: Only variables with all of these tags: "key" or "key=value".
+            limit: Maximum number of variables; 0: all.
         """
         check_text("prefix", prefix, may_be_empty=True)
         for tag in list_of("tags", tags, 'a list of texts, such as ["unit=m"]'):
@@ -206,22 +205,22 @@ class SessionContext(AsyncApi):
     def watch_variables(
         self, *names: str, include_initial: bool = True, from_revision: int = 0, epoch: str = ""
     ) -> AsyncGenerator[VariableChange, None]:
-        """Iterates over the changes of variables in the order of their revisions, until the session ends.
+        """Iterates over changes of variables, in the order of their revisions, until the session ends.
 
-        Over a link it goes on where it was when the link is lost and there is another, or when the hub drains and comes
-        back: nothing is missed and nothing comes twice. Where the hub cannot tell what was missed, since its history
-        is too short or it has restarted, one "reset" and the present values come instead.
+        Over a link it resumes after a reconnect, also after the hub has drained, without missing or repeating a change.
+        If the hub cannot send what was missed, because its history is too short or it has restarted, a "reset" and the
+        current values follow instead.
 
         Args:
-            *names: Which variables; none: all.
-            include_initial: First the present values, as "set".
-            from_revision: Go on after this revision of ``epoch``; 0: from now on.
-            epoch: The life of the hub that ``from_revision`` belongs to; empty: the present one.
+            *names: The variables to watch; default: all.
+            include_initial: Start with the current values, as "set".
+            from_revision: Start after this revision of ``epoch``; 0: from now on.
+            epoch: The epoch that ``from_revision`` belongs to; empty: the current one.
 
         Raises:
             SessionError: The session has ended.
-            UnavailableError: The hub is shutting down; over a link, only where it does not come back.
-            ToolCommunicationError: The connection broke; over a link, only where there was no other within 30 s.
+            UnavailableError: The hub is shutting down; over a link, only if it does not come back.
+            ToolCommunicationError: The connection was lost; over a link, only if there was no other within 30 s.
         """
         check_names("watch_variables", names, "unit")
         check_flag("include_initial", include_initial)
@@ -235,7 +234,7 @@ class SessionContext(AsyncApi):
             resumed(self.caller, watch),
             what="the watch of variables",
             ended=lambda: stream_ended(watch.method),
-            # As over another link: nothing is missed.
+            # As after a reconnect: nothing is missed.
             resume=lambda: resumed(self.caller, watch, again=True) if self.caller.transport.resumes else None,
         )
 
@@ -263,29 +262,29 @@ class _Watch:
 
     Args:
         caller: Makes the calls.
-        asked: What is asked for at first.
+        asked: The first request.
     """
 
     method = "WatchSessionVariables"
-    # A hub that ends each watch at once is not asked for ever.
+    # Gives up on a hub that ends each watch immediately.
     keeps_trying = False
 
     def __init__(self, caller: Caller, asked: WatchVariablesRequest) -> None:
         self._asked = asked
         self._caller = caller
         self._has_begun = False
-        # Where to go on; 0: with the present values, all of which are still to come.
+        # Where to resume; 0: from the current values, none of which has arrived.
         self._revision, self._epoch = asked.from_revision, asked.epoch
-        # What was seen already when the link was lost.
+        # The last revision that was received before the link was lost.
         self._seen = 0
 
     async def request(self, *, again: bool) -> WatchVariablesRequest:
-        """Asks for what was asked for, or for what comes after what was seen; first it waits until the hub is there."""
+        """Returns the first request, or one for what follows the last change; waits until the hub is reachable."""
         asked = self._asked
         if not again:
             asked.session_id = self._caller.require_session()
             if self._caller.transport.resumes:
-                await self._find_begin()
+                await self._find_start()
             self._has_begun = True
             return asked
         await self._reach_hub()
@@ -299,9 +298,9 @@ class _Watch:
         )
 
     async def take(self, message: VariableUpdate) -> VariableChange | None:
-        """Reads a change that was not seen before."""
+        """Returns a change that was not received before."""
         if message.operation == "reset":
-            # Until the first of the present values comes, all of them would be lost with the link.
+            # If the link is lost before the first current value, all of them must be sent again.
             self._revision = self._seen = 0
         elif self._seen and message.revision <= self._seen and message.epoch == self._epoch:
             return None
@@ -316,13 +315,13 @@ class _Watch:
     def has_progressed(self, seconds: float) -> bool:
         return self._revision != self._seen or seconds > CALL_TIMEOUT
 
-    async def _find_begin(self) -> None:
-        """Learns where to go on if the link is lost before anything has come."""
+    async def _find_start(self) -> None:
+        """Finds out where to resume if the link is lost before the first change."""
         caller, asked = self._caller, self._asked
         if not caller.transport.is_linked:
             await self._reach_hub()
         if asked.from_revision or not asked.include_initial:
-            # Before the revision: with an epoch that is too old there is a reset, with one that is too new a gap.
+            # Read before the revision: an epoch that is too old causes a reset, one that is too new a gap.
             answer = await caller.call("GetMetrics", GetMetricsRequest(metric_names=["hub.epoch"]))
             self._epoch = self._epoch or answer.metrics["hub.epoch"].string_value
         if not asked.from_revision and not asked.include_initial:
@@ -333,13 +332,13 @@ class _Watch:
         try:
             variables = await _listed(self._caller, prefix=prefix)
         except MessageTooLargeError:
-            # No hub knows this life: what it answers is a reset.
+            # No hub has this epoch, so it answers with a reset.
             self._revision, self._epoch = 1, "unknown"
         else:
             self._revision = max((info.metadata.revision for info in variables), default=0)
 
     async def _reach_hub(self) -> None:
-        """Waits for the link: a call does, for as long as it may take."""
+        """Waits until the hub is reachable, with a call that waits for the link."""
         request = GetSessionInfoRequest(session_id=self._asked.session_id)
         try:
             await reach(lambda _: self._caller.call("GetSessionInfo", request), CALL_TIMEOUT, self._caller.pause)
@@ -351,7 +350,7 @@ async def _change(update: VariableUpdate, max_nodes: int) -> VariableChange:
     try:
         timestamp = update.timestamp.ToDatetime(UTC)
     except (ValueError, OverflowError) as error:
-        raise ProtocolError(f"a change of variable {update.name!r:.80} has no time: {error}") from None
+        raise ProtocolError(f"a change of variable {update.name!r:.80} has an invalid timestamp: {error}") from None
     return VariableChange(
         name=update.name,
         operation=update.operation,

@@ -1,4 +1,4 @@
-"""Settings of a hub, as one frozen object."""
+"""The settings of a hub, as one frozen object."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from grpc_tool_bridge.config.secret_files import check_secret_file, read_secret
 
 
 def _split(value: Any) -> Any:
-    """Reads a list of the environment."""
+    """Reads a comma-separated list."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -34,9 +34,9 @@ BATCH_TIMEOUT = 600.0
 
 
 class Settings(BaseModel):
-    """Everything that can be set at a hub. Durations are in seconds, sizes in bytes."""
+    """All settings of a hub. Durations are in seconds, sizes in bytes."""
 
-    # What was given may be a token, or a token under a misspelt name.
+    # An input may be a token, even under a misspelt name.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     # Who may connect.
@@ -84,9 +84,9 @@ class Settings(BaseModel):
     )
     max_depth: Annotated[int, Field(ge=1, le=500)] = Field(default=100, description="nesting of one value")
     max_batch_items: Count = Field(default=100, description="calls in one batch")
-    call_timeout: Seconds = Field(default=CALL_TIMEOUT, description="default time-out of a call")
-    stream_timeout: Seconds = Field(default=STREAM_TIMEOUT, description="default time-out of a stream")
-    batch_timeout: Seconds = Field(default=BATCH_TIMEOUT, description="time-out of a whole batch")
+    call_timeout: Seconds = Field(default=CALL_TIMEOUT, description="default timeout of a call")
+    stream_timeout: Seconds = Field(default=STREAM_TIMEOUT, description="default timeout of a stream")
+    batch_timeout: Seconds = Field(default=BATCH_TIMEOUT, description="timeout of a whole batch")
     max_threads: Count = Field(
         default=64,
         description="threads for synchronous tools, at each depth of nested calls, including orphaned ones",
@@ -181,7 +181,7 @@ class Settings(BaseModel):
         default=0, description="prompt and completion tokens of a run; 0: unlimited"
     )
     agent_cache: bool = Field(default=False, description="use DSPy's cache of model responses")
-    agent_timeout: Seconds = Field(default=600.0, description="default time-out of a run")
+    agent_timeout: Seconds = Field(default=600.0, description="default timeout of a run")
     agent_run_ttl: Seconds = Field(
         default=60.0, description="a run without a reader is cancelled, or forgotten if it has ended, after this time"
     )
@@ -202,7 +202,7 @@ class Settings(BaseModel):
         default=10.0, description="an unanswered ping closes the connection after this time"
     )
 
-    # For one version more.
+    # Old names, for one more version.
     agent_run_keep_time = old_name("agent_run_keep_time")
     answer_keep_time = old_name("answer_keep_time")
     cache_keep_time = old_name("cache_keep_time")
@@ -226,17 +226,17 @@ class Settings(BaseModel):
         """Returns the token that callers must send, from the setting or its file; None if no token is required.
 
         Raises:
-            ValueError: The token is empty or has characters that no header can carry, or others can read its file.
+            ValueError: The token is empty or has characters that a header cannot carry, or others can read its file.
             OSError: The file cannot be read.
         """
         return read_token(self.token.get_secret_value() if self.token is not None else None, self.token_file)
 
 
 def read_token(token: str | None, token_file: Path | None, **how: Any) -> str | None:
-    """Takes the token as given, or reads it from its file; ``how`` goes to ``read_secret``.
+    """Returns the given token, or reads it from its file; ``how`` is passed to ``read_secret``.
 
     Raises:
-        ValueError: The token is empty or has characters that no header can carry, or others can read the file.
+        ValueError: The token is empty or has characters that a header cannot carry, or others can read the file.
         OSError: The file cannot be read.
     """
     if token is None and token_file is not None:
@@ -250,18 +250,18 @@ def read_token(token: str | None, token_file: Path | None, **how: Any) -> str | 
 
 
 def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
-    """Reads the settings from flags, environment and file; the first that has a setting wins.
+    """Reads the settings from flags, environment and file; for each setting, the first that has it wins.
 
     Args:
         flags: Settings given on the command line; None counts as not given.
         config_file: A TOML file whose keys are the names of the settings.
 
     Raises:
-        pydantic.ValidationError: A value is of the wrong type or range; it names the setting.
+        pydantic.ValidationError: A value has the wrong type or is out of range; the error names the setting.
         ValueError: The file is not TOML, or has an unknown key.
         OSError: The file cannot be read.
     """
-    # Only the command line's hub needs it, and it takes as long to import as all of pydantic.
+    # Only the command line needs it, and it takes as long to import as all of pydantic.
     from pydantic_settings import (  # noqa: PLC0415 - see above
         BaseSettings,
         InitSettingsSource,
@@ -277,7 +277,7 @@ def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
             frozen=True,
             extra="ignore",
             hide_input_in_errors=True,
-            # A list is written as names with commas between them, not as JSON.
+            # Lists are comma-separated, not JSON.
             enable_decoding=False,
         )
 
@@ -296,14 +296,14 @@ def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
 
     given = {name: value for name, value in flags.items() if value is not None}
     if "token_file" in given:
-        # It overrides a token of the environment.
+        # It overrides a token from the environment.
         given.setdefault("token", None)
     loaded = LoadedSettings(**given)
     return Settings.model_validate(loaded.model_dump())
 
 
 def _old_environment() -> dict[str, str]:
-    """Reads the variables that are named as a setting was before; one with the new name comes first."""
+    """Reads environment variables with the old name of a setting; those with the new name take precedence."""
     names = {name.upper(): value for name, value in os.environ.items()}
     given = {old: names[f"TOOL_BRIDGE_{old.upper()}"] for old in SETTINGS if f"TOOL_BRIDGE_{old.upper()}" in names}
     return renamed_settings(given)

@@ -1,4 +1,4 @@
-"""Names that have changed: for one version the old one still works, with a warning that gives the new one."""
+"""Renamed settings: for one version the old name still works, with a warning that names the new one."""
 
 import warnings
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ def warn_renamed(old: str, new: str, *, stacklevel: int = 2) -> None:
 
 
 def renamed_settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives settings their new names.
+    """Returns settings under their new names.
 
     Raises:
         ValueError: A setting is given under both of its names.
@@ -35,7 +35,7 @@ def renamed_settings(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def old_name(old: str) -> Any:
-    """Makes the attribute by which a setting can still be read under its old name."""
+    """Returns a property that reads a setting by its old name."""
 
     def read(settings: object) -> Any:
         warn_renamed(old, SETTINGS[old])

@@ -1,4 +1,4 @@
-"""Files with secrets: who else can read them."""
+"""Files with secrets, and who else can read them."""
 
 import logging
 import os
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-# A token is a line, and a key some kilobytes; what goes on without end is neither.
+# A token is one line, and a key a few kilobytes.
 MAX_SECRET_BYTES = 1024 * 1024
 
 _log = logging.getLogger(__name__)
@@ -18,12 +18,12 @@ def read_secret(path: Path, named: str, *, warn: Callable[[str], None] = _log.wa
 
     Args:
         path: The file.
-        named: The setting that names it, for texts.
-        warn: Is told where the file is kept too openly, and nobody else can read it yet; the log without it.
+        named: The setting that names the file, for texts.
+        warn: Called if the permissions are too open, but nobody else can read the file yet; default: the log.
 
     Raises:
-        ValueError: Others can read or replace it, or it is too large to be a secret.
-        OSError: It cannot be read.
+        ValueError: Others can read or replace the file, or it is too large to be a secret.
+        OSError: The file cannot be read.
     """
     with path.open("rb") as file:
         check_secret_file(file, path, named, warn=warn)
@@ -34,13 +34,13 @@ def read_secret(path: Path, named: str, *, warn: Callable[[str], None] = _log.wa
 
 
 def check_secret_file(file: IO[Any], path: Path, named: str, *, warn: Callable[[str], None] = _log.warning) -> None:
-    """Refuses a file that every user of this machine can read, and warns of one that is merely kept too openly.
+    """Refuses a file that every user of this machine can read, and warns of one with permissions that are too open.
 
-    It is the file that was opened, behind all links. Where permissions have no such meaning, as on Windows or for a
-    pipe, nothing is checked.
+    It checks the opened file, behind all links. Where permissions mean something else, as on Windows or for a pipe, it
+    checks nothing.
 
     Raises:
-        ValueError: Others can read it, change it, or put another one in its place.
+        ValueError: Others can read, change or replace the file.
     """
     found = os.fstat(file.fileno())
     if os.name == "nt" or not stat.S_ISREG(found.st_mode) or _is_read_only(file):
@@ -49,7 +49,7 @@ def check_secret_file(file: IO[Any], path: Path, named: str, *, warn: Callable[[
     remedy = f"chmod 600 {path}"
     folders = list(real.parents)
     others = stat.S_IMODE(found.st_mode) & stat.S_IRWXO
-    # Who cannot enter a folder reads nothing below it.
+    # Without access to a folder, nothing below it can be read.
     closed = not all(folder.stat().st_mode & stat.S_IXOTH for folder in folders)
     if others and not closed:
         verb = "change" if others & stat.S_IWOTH else "read"
@@ -60,17 +60,17 @@ def check_secret_file(file: IO[Any], path: Path, named: str, *, warn: Callable[[
         )
     group = stat.S_IMODE(found.st_mode) & stat.S_IRWXG
     if others:
-        warn(f"{named} {path}: its mode lets every user in, and only its folder keeps them out; {remedy}")
+        warn(f"{named} {path}: its mode admits every user, and only its folder keeps them out; {remedy}")
     elif group and found.st_uid == os.geteuid():
         warn(f"{named} {path}: its group {found.st_gid} can read it; {remedy}")
 
 
 def _is_read_only(file: IO[Any]) -> bool:
-    """Tells whether it is mounted so that nobody here can change its mode, as the secrets of Kubernetes and Docker."""
+    """Returns whether its file system is read-only, so that its mode cannot change, as for Kubernetes secrets."""
     return bool(os.fstatvfs(file.fileno()).f_flag & os.ST_RDONLY)
 
 
 def _is_open_to_all(folder: Path) -> bool:
     mode = folder.stat().st_mode
-    # In one that is sticky, such as /tmp, each replaces only what is his own.
+    # In a sticky folder, such as /tmp, users can only replace their own files.
     return bool(mode & stat.S_IWOTH and not mode & stat.S_ISVTX)

@@ -238,7 +238,7 @@ class Executor:
                     entry.keep(answer)
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
             answer.success = False
-            answer.error.CopyFrom(await self._runner.told(failure, call))
+            answer.error.CopyFrom(await self._runner.error_info_of(failure, call))
         finally:
             if call is not None:
                 self.admission.end(call, permits, ok=answer.success, outcome=outcome)
@@ -297,7 +297,7 @@ class Executor:
                     sent += not isinstance(chunk, bytes) and chunk.HasField("data")
             error = call.error
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
-            error = await self._runner.told(failure, call)
+            error = await self._runner.error_info_of(failure, call)
         finally:
             if call is not None:
                 self.admission.end(call, permits, ok=error is None, streamed=True, outcome=error)

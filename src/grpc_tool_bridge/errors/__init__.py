@@ -1,10 +1,10 @@
-"""Errors: the tree, the table, and the one way between an exception and the wire.
+"""The error classes, the error table, and the mapping between exceptions and the wire.
 
 ::
 
     ToolBridgeError
     ├── ToolExecutionError            a tool call was answered with an error
-    │   └── ToolTimeoutError          … that its time was over (also a TimeoutError)
+    │   └── ToolTimeoutError          … because it timed out (also a TimeoutError)
     ├── ToolCommunicationError        a call was not answered
     ├── ProtocolError                 the answer breaks the protocol, or the API was used out of order
     ├── NotFoundError                 ToolNotFound, VariableNotFound, AgentNotFound
@@ -25,8 +25,8 @@
     ├── UnimplementedError            Unimplemented
     └── InternalError                 a fault of the bridge
 
-Every error carries its ``error_type``, the name in the table that a peer in any language sees. ``error_info`` maps an
-exception to the wire, ``error_from_info`` maps it back; nothing else does.
+Every error has an ``error_type``, its name in the table, which peers in any language see. Only ``error_info`` maps an
+exception to the wire, and only ``error_from_info`` maps it back.
 """
 
 import uuid
@@ -42,7 +42,7 @@ from grpc_tool_bridge.errors.exception_text import REMOTE_NOTE, as_raised, furth
 from grpc_tool_bridge.errors.tracebacks import format_error, tools_part
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
 
-# A message or a traceback beyond this says nothing more to its reader, and must not fill a frame.
+# Nobody reads longer messages and tracebacks, and they must not fill a frame.
 MAX_MESSAGE_CHARS = 16_384
 MAX_STACKTRACE_CHARS = 65_536
 MAX_DETAIL_CHARS = 4_096
@@ -51,10 +51,10 @@ MAX_DETAILS = 64
 
 @dataclass(frozen=True, slots=True)
 class ErrorRule:
-    """What an error type is called at the edges.
+    """How an error type appears over gRPC and HTTP.
 
     Attributes:
-        status: Name of the gRPC status.
+        status: Name of the gRPC status code.
         http: HTTP status code.
         retryable: Whether the same call may succeed later.
     """
@@ -89,33 +89,34 @@ ERROR_TABLE: Mapping[str, ErrorRule] = MappingProxyType(
     }
 )
 
-# Of an exception class that a tool raised.
+# For exceptions that a tool raised.
 TOOL_RAISED = ErrorRule("UNKNOWN", 500)
 
 
 def error_rule(error_type: str, *, origin: str = "bridge") -> ErrorRule:
-    """Looks up how ``error_type`` is called at the edges; a tool's own exception is UNKNOWN whatever its name."""
+    """Returns the rule for ``error_type``; a tool's own exception is UNKNOWN, whatever its name."""
     return TOOL_RAISED if origin == "tool" else ERROR_TABLE.get(error_type, TOOL_RAISED)
 
 
 class ToolBridgeError(Exception):
-    """Base of every error of the bridge.
+    """Base class of all errors of the bridge.
 
-    It can be pickled and copied with all that it has, and so can a subclass, whatever its ``__init__`` takes.
+    It can be pickled and copied with all its attributes, and so can a subclass, whatever arguments its ``__init__``
+    takes.
 
     Args:
         message: What was wrong and what to do.
-        error_type: Name in the error table; the class's own where not given.
+        error_type: Name in the error table; default: the class's own.
         details: Further facts, by name.
-        retryable: Whether the same call may succeed later; by the table where not given.
-        remote_traceback: Traceback of the process where it happened, where that process shows it.
+        retryable: Whether the same call may succeed later; default: as the table says.
+        remote_traceback: Traceback from the process that raised the error, if it sends tracebacks.
 
     Attributes:
-        message, error_type, details, retryable, remote_traceback: as given.
+        message, error_type, details, retryable, remote_traceback: As given.
     """
 
     default_type: ClassVar[str] = "InternalError"
-    # What a subclass has that does not call ``__init__``.
+    # For subclasses that do not call ``__init__``.
     message: str = ""
     error_type: str = ""
     details: Any = MappingProxyType({})
@@ -142,10 +143,10 @@ class ToolBridgeError(Exception):
             self.add_note(f"{REMOTE_NOTE}{remote_traceback.rstrip()}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # An exception would else be made again by its class with ``args``, which are not what ``__init__`` takes.
+        # By default, pickle calls the class with ``args``, which need not be what ``__init__`` takes.
         slots = (slot for kind in type(self).__mro__ for slot in _slots_of(kind) if hasattr(self, slot))
         state = {slot: getattr(self, slot) for slot in slots} | self.__dict__
-        return _made_again, (type(self), self.args), state
+        return _recreated, (type(self), self.args), state
 
     def __repr__(self) -> str:
         error_type = self.error_type or self.default_type
@@ -154,7 +155,7 @@ class ToolBridgeError(Exception):
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds to wait before the next try, where the answer names them."""
+        """Seconds to wait before the next try, if the answer has them; else None."""
         if not isinstance(self.details, dict):
             return None
         try:
@@ -169,11 +170,11 @@ class ToolExecutionError(ToolBridgeError):
 
     Args:
         tool_name: The tool's name.
-        error_type: Class name of what the tool raised, or a name of the error table.
+        error_type: Class name of the tool's exception, or a name of the error table.
         message: The error's message.
-        details: Further facts by name; ``origin`` is "tool" where the tool raised it, else "bridge".
+        details: Further facts by name; ``origin`` is "tool" if the tool raised the error, else "bridge".
         retryable: Whether the same call may succeed later.
-        remote_traceback: The tool's traceback, where the hub is set to show it.
+        remote_traceback: The tool's traceback, if the hub sends tracebacks.
     """
 
     details: dict[str, str]
@@ -195,7 +196,7 @@ class ToolExecutionError(ToolBridgeError):
         self.tool_name = tool_name
 
     def __str__(self) -> str:
-        # The bridge's own texts begin with the tool's name, for those who see nothing but the message.
+        # The bridge's own texts begin with the tool's name, for readers who only see the message.
         message = self.message.removeprefix(f"{self.tool_name}: ")
         return f"{self.tool_name}: {self.error_type}: {message}" if message else f"{self.tool_name}: {self.error_type}"
 
@@ -204,16 +205,16 @@ class ToolExecutionError(ToolBridgeError):
 
 
 class ToolTimeoutError(ToolExecutionError, TimeoutError):
-    """The hub answered that the call's time was over."""
+    """The hub answered that the call timed out."""
 
 
 class ToolCommunicationError(ToolBridgeError):
-    """A call was not answered: the hub is not there, the connection broke, or the answer took too long.
+    """A call was not answered: the hub was not reached, the connection was lost, or the answer took too long.
 
     Args:
-        tool_name: The tool's name, or the method's for a call that is no tool's.
+        tool_name: Name of the tool, or of the method if the call was not a tool call.
         code: A ``grpc.StatusCode``.
-        details: What the transport says.
+        details: Text from the transport.
     """
 
     default_type = "ToolCommunicationError"
@@ -255,7 +256,7 @@ class SessionError(ToolBridgeError):
 
 
 class SessionNotFoundError(SessionError, NotFoundError):
-    """The hub has never known a session of this id, or has long forgotten it."""
+    """The hub has no session with this id; it never existed, or ended long ago."""
 
     default_type = "SessionNotFound"
 
@@ -273,29 +274,29 @@ class AlreadyExistsError(ToolBridgeError, ValueError):
 
 
 class ValidationError(ToolBridgeError, ValueError):
-    """A request or its arguments are wrong; ``details`` says what, by name."""
+    """A request or its arguments are not valid; ``details`` says why, by name."""
 
     default_type = "ValidationError"
 
 
 class ArgumentTypeError(ValidationError, TypeError):
-    """An argument of the API is of the wrong type."""
+    """An argument of the API has the wrong type."""
 
 
 class SerializationError(ToolBridgeError, ValueError):
-    """A value cannot be represented on the wire, or bytes from the wire are no value."""
+    """A value cannot be represented on the wire, or bytes from the wire are not a valid value."""
 
     default_type = "SerializationError"
 
 
 class ConflictError(ToolBridgeError):
-    """Somebody else was faster: another revision, or other arguments under the same idempotency key."""
+    """The variable has another revision, or the idempotency key was used with other arguments."""
 
     default_type = "RevisionConflict"
 
 
 class ResourceExhaustedError(ToolBridgeError):
-    """A limit is reached; ``retry_after`` says when to try again, where that is known."""
+    """A limit is reached; ``retry_after`` says when to try again, if that is known."""
 
     default_type = "ResourceExhausted"
 
@@ -307,7 +308,7 @@ class MessageTooLargeError(ResourceExhaustedError):
 
     @classmethod
     def of(cls, what: str, size: int, limit: int) -> "MessageTooLargeError":
-        """Makes the error for ``what`` of ``size`` bytes over ``limit`` bytes."""
+        """Returns the error for ``what``, which has ``size`` bytes and may have ``limit``."""
         return cls(
             f"message too large: {what} takes {size:,} bytes, the limit is {limit:,}; "
             "stream it in parts, or raise max_message_bytes at both ends",
@@ -316,7 +317,7 @@ class MessageTooLargeError(ResourceExhaustedError):
 
 
 class DeadlineExceededError(ToolBridgeError, TimeoutError):
-    """The call's time was over."""
+    """The call timed out."""
 
     default_type = "TimeoutError"
 
@@ -328,36 +329,36 @@ class CallCancelledError(ToolBridgeError):
 
 
 class UnavailableError(ToolBridgeError):
-    """Nobody is there to run the call now."""
+    """There is currently no worker to run the call."""
 
     default_type = "WorkerUnavailable"
 
 
 class AccessError(ToolBridgeError):
-    """The caller may not do this, or did not say who it is."""
+    """The caller is not authenticated, or may not do this."""
 
     default_type = "PermissionDenied"
 
 
 class UnimplementedError(ToolBridgeError):
-    """This hub does not offer the method; or a tool asks a caller that cannot answer."""
+    """The hub does not implement the method, or a tool asked a caller that cannot answer."""
 
     default_type = "Unimplemented"
 
 
 class InternalError(ToolBridgeError):
-    """A fault of the bridge; its log has the traceback under ``details["error_id"]``."""
+    """A fault of the bridge, logged with its traceback under ``details["error_id"]``."""
 
     default_type = "InternalError"
 
     @classmethod
     def new(cls) -> "InternalError":
-        """Makes one with a fresh id and the fixed message that a peer may see."""
+        """Returns an error with a new id and the fixed message that a peer may see."""
         error_id = uuid.uuid4().hex[:12]
         return cls(f"internal error of the bridge; its log has it as {error_id}", details={"error_id": error_id})
 
 
-# Each class by its own type, and some by further ones.
+# Each class by its default type, and some by further types.
 _CLASS_OF: Mapping[str, type[ToolBridgeError]] = {
     kind.default_type: kind
     for kind in (
@@ -375,16 +376,16 @@ _CLASS_OF: Mapping[str, type[ToolBridgeError]] = {
 
 
 def error_info(error: BaseException, *, raised_by_tool: bool = False, show_traceback: bool = False) -> ErrorInfo:
-    """Maps an exception to the wire. It raises nothing, whatever the exception is made of.
+    """Maps an exception to the wire. Never raises, whatever the exception does.
 
-    An exception of a tool may run any code where it is put into words; ``plain_errors.is_plain`` tells whether it does.
+    Formatting an exception of a tool may run any code; ``plain_errors.is_plain`` returns whether it does not.
 
     Args:
         error: The exception.
-        raised_by_tool: Whether it left a tool. A tool's own exception keeps its class name and its message, with its
-            notes, its causes and the members of a group below (``exception_text``); of any other exception that is not
-            the bridge's, nothing but an id to look up is told.
-        show_traceback: Whether the traceback of a tool's exception may be seen by the caller.
+        raised_by_tool: Whether a tool raised it. A tool's exception keeps its class name and its message, followed by
+            its notes, causes and group members (``exception_text``). For any other exception that is not the bridge's,
+            only an id is sent, which the log has too.
+        show_traceback: Whether the caller may see the traceback of a tool's exception.
 
     Returns:
         The message for a response, or for the trailing metadata of a status.
@@ -394,23 +395,23 @@ def error_info(error: BaseException, *, raised_by_tool: bool = False, show_trace
     elif not issubclass(type(error), ToolBridgeError):
         error = InternalError.new()
     try:
-        return _told(error, raised_by_tool=raised_by_tool, show_traceback=show_traceback)
+        return _info_of(error, raised_by_tool=raised_by_tool, show_traceback=show_traceback)
     except BaseException as failure:  # noqa: BLE001 - as a broken __str__, it must not hide the error that it belongs to
-        return untold(error, no_text(failure), origin="tool" if raised_by_tool else "bridge")
+        return info_without_text(error, no_text(failure), origin="tool" if raised_by_tool else "bridge")
 
 
-def untold(error: BaseException, text: str, *, origin: str = "tool") -> ErrorInfo:
-    """Maps an exception to the wire by its class alone, whose name is read without running any code of its own.
+def info_without_text(error: BaseException, text: str, *, origin: str = "tool") -> ErrorInfo:
+    """Maps an exception to the wire by its class name alone, without running any of its code.
 
-    ``text`` stands in the place of its message; ``origin`` is "tool" or "bridge".
+    ``text`` replaces its message; ``origin`` is "tool" or "bridge".
     """
     info = ErrorInfo(type=wire_text(class_name(type(error)), 256), message=text, details={"origin": origin})
     info.timestamp.GetCurrentTime()
     return info
 
 
-def _told(error: BaseException, *, raised_by_tool: bool, show_traceback: bool) -> ErrorInfo:
-    """Asks an exception what it says; where it is no error of the bridge, it is a tool's."""
+def _info_of(error: BaseException, *, raised_by_tool: bool, show_traceback: bool) -> ErrorInfo:
+    """Reads what an exception says, which is either the bridge's or a tool's."""
     of_bridge: Any = error if issubclass(type(error), ToolBridgeError) else None
     error_type, message, stacktrace, details = "", "", "", {}
     if of_bridge is not None:
@@ -419,7 +420,7 @@ def _told(error: BaseException, *, raised_by_tool: bool, show_traceback: bool) -
         details = _details_of(of_bridge)
     if raised_by_tool:
         if details.get("origin") == "bridge":
-            # Of a call that the tool made: it is not the tool itself that never began.
+            # These describe a call that the tool made, not the tool itself.
             for name in ("started", "waited_for"):
                 details.pop(name, None)
         details["origin"] = "tool"
@@ -440,7 +441,7 @@ def _told(error: BaseException, *, raised_by_tool: bool, show_traceback: bool) -
 
 
 def _text_of_attribute(error: ToolBridgeError, name: str) -> str:
-    """Reads what should be a text, of a subclass that may have made anything of it; empty where it is none."""
+    """Reads an attribute that should be a text; a subclass may have any value there. Empty if it is missing or None."""
     try:
         value = getattr(error, name)
     except BaseException:  # noqa: BLE001 - one that is missing hides nothing of the rest
@@ -451,7 +452,7 @@ def _text_of_attribute(error: ToolBridgeError, name: str) -> str:
 
 
 def _details_of(error: ToolBridgeError) -> dict[str, str]:
-    """Reads the details, as many as travel; ``origin`` is always among them where it is there at all."""
+    """Reads as many details as are sent; ``origin`` is always among them if it is present."""
     details: dict[str, str] = {}
     try:
         given: Any = error.details
@@ -471,7 +472,7 @@ def _details_of(error: ToolBridgeError) -> dict[str, str]:
 def _is_retryable(error: BaseException, *, raised_by_tool: bool) -> bool:
     of_bridge = issubclass(type(error), ToolBridgeError)
     if raised_by_tool and of_bridge:
-        # What made a nested call worth repeating does not make its caller so.
+        # That a nested call may be retried does not mean that its caller may be.
         return False
     try:
         return getattr(error, "retryable", False) is True
@@ -483,20 +484,20 @@ def error_from_info(info: Any, tool_name: str | None = None) -> ToolBridgeError:
     """Maps an error from the wire back to an exception.
 
     Args:
-        info: An ErrorInfo, or anything with a text ``type`` and a text ``message``; other attributes that are missing
-            or of the wrong type count as absent.
-        tool_name: Name of the tool that was called; None for a call that is no tool's.
+        info: An ErrorInfo, or any object with the texts ``type`` and ``message``. Other attributes that are missing or
+            of the wrong type are ignored.
+        tool_name: Name of the tool that was called; None for other calls.
 
     Returns:
-        A ToolExecutionError where a tool was called, else the error of the tree that has this type.
+        A ToolExecutionError if a tool was called, else an error of the class for this type.
 
     Raises:
-        ProtocolError: ``type`` or ``message`` is missing or no text.
+        ProtocolError: ``type`` or ``message`` is missing or not a text.
     """
     error_type, message = getattr(info, "type", None), getattr(info, "message", None)
     if not isinstance(error_type, str) or not error_type or not isinstance(message, str):
         what = "message" if isinstance(error_type, str) and error_type else "type"
-        raise ProtocolError(f"the answer to {tool_name or 'a call'} reports a failure, but gives no error.{what}")
+        raise ProtocolError(f"the answer to {tool_name or 'a call'} reports a failure, but has no error.{what}")
     raw_details = getattr(info, "details", None)
     details: dict[str, str] = {}
     if isinstance(raw_details, Mapping):
@@ -508,7 +509,7 @@ def error_from_info(info: Any, tool_name: str | None = None) -> ToolBridgeError:
         "remote_traceback": stacktrace if isinstance(stacktrace, str) else "",
         "retryable": retryable if isinstance(retryable, bool) else None,
     }
-    # The table knows its own types, also where a peer leaves the flag out.
+    # The types of the table have this flag even if a peer leaves it out.
     if facts["retryable"] is False and error_rule(error_type, origin=details.get("origin", "bridge")).retryable:
         facts["retryable"] = True
     if tool_name is not None:
@@ -524,13 +525,13 @@ def format_tool_traceback(error: BaseException) -> str:
 
 
 def wire_text(text: str, limit: int) -> str:
-    """Makes ``text`` fit for a protobuf string of at most ``limit`` characters (lone surrogates are escaped)."""
+    """Clips ``text`` to ``limit`` characters for a protobuf string, and escapes lone surrogates."""
     text = clipped(exact_text(text), limit)
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _message(text: str, further: str) -> str:
-    """Joins an error's text and what is said below it; of both, the text gives way."""
+    """Joins an error's text and the lines below it; the text is clipped to make room."""
     return wire_text(text, MAX_MESSAGE_CHARS - len(further)) + wire_text(further, len(further))
 
 
@@ -540,8 +541,8 @@ def _slots_of(kind: type) -> tuple[str, ...]:
     return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
 
 
-def _made_again(kind: type[ToolBridgeError], args: tuple[Any, ...]) -> ToolBridgeError:
-    """Makes an error for pickle and copy, which then give it its attributes."""
+def _recreated(kind: type[ToolBridgeError], args: tuple[Any, ...]) -> ToolBridgeError:
+    """Recreates an error for pickle and copy, which then set its attributes."""
     error = kind.__new__(kind)
     error.args = args
     return error

@@ -1,11 +1,11 @@
-"""Texts, and the ``repr`` of a value, as far as anybody reads them: of 100 MB in a list, some thousand characters."""
+"""Clipped texts and ``repr``: a few thousand characters, even of a list of 100 MB."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from grpc_tool_bridge.errors.class_facts import exact_text
 
-# Levels of containers that are looked into.
+# Levels of nested containers that are written.
 _MAX_LEVELS = 20
 
 _BRACKETS: dict[type, tuple[str, str]] = {
@@ -19,14 +19,14 @@ _TEXTS = (str, bytes, bytearray)
 
 
 def clipped(text: str, limit: int) -> str:
-    """Returns the first ``limit`` characters of a text, and how many more there are."""
+    """Returns the first ``limit`` characters of a text, and the number of the rest."""
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more characters)"
 
 
 def clipped_repr(value: Any, limit: int) -> str:
     """Returns the first ``limit`` characters or some more of ``repr(value)``.
 
-    What is none of Python's own containers and texts is asked for all of its own, which may raise anything.
+    Other values than Python's own containers and texts are asked for their whole ``repr``, which may raise anything.
     """
     parts: list[str] = []
     _write(value, limit, parts, _MAX_LEVELS)
@@ -34,7 +34,7 @@ def clipped_repr(value: Any, limit: int) -> str:
 
 
 def _write(value: Any, room: int, parts: list[str], levels: int) -> int:
-    """Adds the parts of one value; returns how much room is left."""
+    """Appends the parts of one value; returns the remaining room."""
     kind = type(value)
     if kind in _TEXTS:
         text = repr(value[:room] if len(value) > room else value)
@@ -51,7 +51,7 @@ def _write(value: Any, room: int, parts: list[str], levels: int) -> int:
 def _write_items(value: Any, room: int, parts: list[str], levels: int) -> int:
     begin, end = _BRACKETS[type(value)]
     parts.append(begin)
-    # Each costs a character at the least, and two more stand between it and the next.
+    # Each item takes at least one character, and two more separate it from the next.
     items: Iterable[Any] = value.items() if type(value) is dict else value
     first = True
     for item in items:

@@ -1,4 +1,4 @@
-"""What an exception of a tool says to its caller: its own text, and below it what it holds and what led to it.
+"""The text of a tool's exception for its caller: its own text, followed by its members and causes.
 
 ::
 
@@ -8,12 +8,12 @@
     - KeyError: 'currency'
     caused by FileNotFoundError: [Errno 2] No such file or directory: 'prices.csv'
 
-The first lines are the exception's own text, then come its notes (``add_note``), the members of a group, and its
-cause (``raise … from …``) or, where it was raised while another one was handled, that one. What belongs to one of
-those is indented below it.
+The exception's own text is followed by its notes (``add_note``), the members of a group, and its cause (``raise … from
+…``) or the exception that was being handled. Their own notes, members and causes are indented below them.
 
-An exception is the tool's own code: its ``__str__``, its notes and each attribute may run anything. Nothing here lets
-out what such code raises. How long it takes is another matter: ``runner/telling.py`` asks outside of the event loop.
+An exception may run the tool's own code: in its ``__str__``, its notes and each attribute. Nothing here lets an
+exception of such code out. Because it may take any time, ``runner/error_formatter.py`` runs it outside of the event
+loop.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,21 +23,21 @@ from typing import Any
 from grpc_tool_bridge.errors.class_facts import ABSENT, bases_of, class_name, exact_text, static_attribute
 from grpc_tool_bridge.errors.clipped_repr import clipped, clipped_repr
 
-# All that is said beside the exception's own text; of one text in it; of one group; and of exceptions in exceptions.
+# Characters below the exception's own text and of each text there, members of one group, and levels of nesting.
 MAX_FURTHER_CHARS = 4_096
 MAX_TEXT_CHARS = 1_024
 MAX_MEMBERS = 20
 MAX_NESTING = 8
-# Of what an exception holds in its ``args``, more is not put into words.
+# Maximum characters written of an exception's ``args``.
 MAX_SHOWN_CHARS = 65_536
 _CONTAINERS = frozenset({list, tuple, dict, set, frozenset, bytes, bytearray})
-# Frames of a traceback that are compared.
+# Maximum frames of a traceback that are compared.
 _MAX_FRAMES = 10_000
 
 NO_MESSAGE = "raised without a message"
 REMOTE_NOTE = "Remote traceback:\n"
 
-# What a subclass may have replaced by a property is read from Python's own.
+# Python's own descriptors, since a subclass may replace these attributes by properties.
 read_cause = BaseException.__dict__["__cause__"].__get__
 read_context = BaseException.__dict__["__context__"].__get__
 read_suppressed = BaseException.__dict__["__suppress_context__"].__get__
@@ -45,7 +45,7 @@ read_traceback = BaseException.__dict__["__traceback__"].__get__
 read_args = BaseException.__dict__["args"].__get__
 read_members = BaseExceptionGroup.__dict__["exceptions"].__get__
 
-# The texts of the RuntimeError that Python puts in the place of one of these two.
+# The texts of the RuntimeError that Python raises in place of StopIteration and StopAsyncIteration.
 _REPLACED = frozenset(
     f"{what} raised {name}"
     for what in ("coroutine", "generator", "async generator")
@@ -63,7 +63,7 @@ def as_raised(error: BaseException) -> BaseException:
 
 
 def own_text(error: BaseException) -> str:
-    """Returns the text of an exception; where it has none, a text that says so."""
+    """Returns the text of an exception, or a text that says it has none."""
     try:
         text = _text(error)
         return text if text[:MAX_SHOWN_CHARS].strip() else NO_MESSAGE
@@ -72,21 +72,21 @@ def own_text(error: BaseException) -> str:
 
 
 def text_of(value: object) -> str:
-    """Returns the ``str`` of what may be anything; where that fails, a text that says so."""
+    """Returns the ``str`` of any value, or a text that says it failed."""
     try:
-        # Python writes all of a container at once, and lets no other thread run meanwhile.
+        # Python's own repr of a container holds the GIL until all of it is written.
         return clipped_repr(value, MAX_SHOWN_CHARS) if type(value) in _CONTAINERS else exact_text(str(value))
-    except BaseException as failure:  # noqa: BLE001 - as of an exception's own text
+    except BaseException as failure:  # noqa: BLE001 - as for an exception's own text
         return no_text(failure)
 
 
 def no_text(failure: BaseException) -> str:
-    """Says that a ``__str__`` failed."""
+    """Returns a text that says that a ``__str__`` failed."""
     return f"<no text: its __str__ raised {class_name(type(failure))}>"
 
 
 def further_text(error: BaseException) -> str:
-    """Returns the lines below the text of an exception, each with a line break before it; mostly none."""
+    """Returns the lines below an exception's text, each after a line break; usually empty."""
     lines: list[str] = []
     room = MAX_FURTHER_CHARS
     for line in _below(error, {id(error)}, 0):
@@ -99,30 +99,30 @@ def further_text(error: BaseException) -> str:
 
 
 def led_from(error: BaseException) -> BaseException | None:
-    """Returns what led to an exception, as far as that is told: its cause, else what was being handled."""
+    """Returns the exception that led to another, if it is shown: its cause, else the one being handled."""
     cause, context = read_cause(error), read_context(error)
     if cause is not None:
         return None if _is_transport(error, cause) else cause
-    told = context is not None and not read_suppressed(error) and _was_handled(error, context)
-    return context if told else None
+    is_shown = context is not None and not read_suppressed(error) and _was_handled(error, context)
+    return context if is_shown else None
 
 
 def notes_of(error: BaseException) -> list[str]:
-    """Returns the notes of an exception, but for the one that is a traceback of another process."""
-    told: list[str] = []
+    """Returns the notes of an exception, except the traceback of another process."""
+    shown: list[str] = []
     try:
         notes: Any = getattr(error, "__notes__", None)
-        # Anybody may set it to anything.
+        # It can be set to any value.
         if issubclass(type(notes), Sequence) and not issubclass(type(notes), str | bytes):
             texts = map(text_of, islice(notes, MAX_MEMBERS))
-            told.extend(text for text in texts if not text.startswith(REMOTE_NOTE))
-    except BaseException as failure:  # noqa: BLE001 - as of an exception's own text
-        told.append(f"<no notes: {class_name(type(failure))} was raised>")
-    return told
+            shown.extend(text for text in texts if not text.startswith(REMOTE_NOTE))
+    except BaseException as failure:  # noqa: BLE001 - as for an exception's own text
+        shown.append(f"<no notes: {class_name(type(failure))} was raised>")
+    return shown
 
 
 def _text(error: BaseException) -> str:
-    """Returns the ``str`` of an exception, of its args only as much as anybody reads."""
+    """Returns the ``str`` of an exception, with its args clipped."""
     kind = type(error)
     writes, args = static_attribute(kind, "__str__"), read_args(error)
     if writes is KeyError.__str__ and len(args) == 1:
@@ -146,15 +146,17 @@ def _below(error: BaseException, seen: set[int], level: int) -> Iterator[str]:
     if issubclass(type(error), BaseExceptionGroup):
         members = read_members(error)
         for member in islice(members, MAX_MEMBERS):
-            yield from _told("- ", member, seen, level)
+            yield from _described("- ", member, seen, level)
         if len(members) > MAX_MEMBERS:
             yield f"- … and {len(members) - MAX_MEMBERS:,} more"
     before = led_from(error)
     if before is not None:
-        yield from _told("caused by " if read_cause(error) is before else "raised while handling ", before, seen, level)
+        yield from _described(
+            "caused by " if read_cause(error) is before else "raised while handling ", before, seen, level
+        )
 
 
-def _told(before: str, error: BaseException, seen: set[int], level: int) -> Iterator[str]:
+def _described(before: str, error: BaseException, seen: set[int], level: int) -> Iterator[str]:
     error = as_raised(error)
     if id(error) in seen:
         return
@@ -176,7 +178,7 @@ def _indented(before: str, text: str) -> Iterator[str]:
 
 
 def _is_transport(error: BaseException, cause: BaseException) -> bool:
-    """Tells whether an error of the bridge was made of gRPC's own, which says nothing more."""
+    """Returns whether an error of the bridge was made from a gRPC error, which adds nothing."""
     if static_attribute(type(error), "remote_traceback") is ABSENT:
         return False
     modules: list[Any] = [static_attribute(base, "__module__") for base in bases_of(type(cause))[:1]]
@@ -184,10 +186,10 @@ def _is_transport(error: BaseException, cause: BaseException) -> bool:
 
 
 def _was_handled(error: BaseException, context: BaseException) -> bool:
-    """Tells whether the code that raised ``error`` was itself handling ``context``.
+    """Returns whether the code that raised ``error`` was itself handling ``context``.
 
-    A call within the process runs on its caller's stack: what the caller is handling just then becomes the context of
-    what the tool raises, and is none of the tool's business.
+    A call within the process runs on its caller's stack: an exception that the caller is handling becomes the context
+    of the tool's exception, although the tool has nothing to do with it.
     """
     caught, trace = read_traceback(context), read_traceback(error)
     for _ in range(_MAX_FRAMES):

@@ -1,7 +1,7 @@
-"""Exceptions in the log: written without holding up an event loop, and without running their own code there.
+"""Logs exceptions without blocking an event loop, and without running their own code there.
 
-The library's own way formats an exception when the line is written, in the event loop: the whole chain, whatever its
-``__str__`` does, and a SystemExit from one ends the program.
+``logging`` formats an exception when the line is written, in the event loop: the whole chain, whatever its ``__str__``
+does, and a SystemExit raised there ends the program.
 """
 
 import logging
@@ -13,7 +13,7 @@ from grpc_tool_bridge.errors.exception_text import led_from
 from grpc_tool_bridge.errors.plain_errors import is_plain
 from grpc_tool_bridge.errors.tracebacks import format_error, has_common_traceback
 
-# Threads that write exceptions at once; what would need another one is logged without its traceback.
+# Threads that format exceptions; while all are busy, further exceptions are logged without a traceback.
 MAX_THREADS = 4
 _places = threading.BoundedSemaphore(MAX_THREADS)
 
@@ -22,11 +22,11 @@ def log_fault(log: logging.Logger, message: str, *args: Any, error: BaseExceptio
     """Logs an exception; never raises and never waits.
 
     Args:
-        log: Where to.
-        message: With the places of ``args``, as of ``logging``; they are the bridge's own texts and numbers.
-        *args: What stands there.
-        error: The exception. One that runs code of its own when it is written is written in a thread.
-        level: Of the line.
+        log: The logger.
+        message: The format string for ``args``, as for ``logging``.
+        *args: Arguments of the message: only the bridge's own texts and numbers.
+        error: The exception; one that runs its own code when it is formatted is formatted in a thread.
+        level: The level of the line.
     """
     if not log.isEnabledFor(level):
         return
@@ -40,7 +40,7 @@ def log_fault(log: logging.Logger, message: str, *args: Any, error: BaseExceptio
     try:
         threading.Thread(target=_write, args=(log, level, said, error), name="fault", daemon=True).start()
     except RuntimeError:
-        # The system refuses another thread, or the interpreter ends.
+        # The system refuses another thread, or the interpreter is shutting down.
         _places.release()
         log.log(level, "%s (an exception that cannot be written)", said)
 
@@ -48,7 +48,7 @@ def log_fault(log: logging.Logger, message: str, *args: Any, error: BaseExceptio
 def _write(log: logging.Logger, level: int, said: str, error: BaseException) -> None:
     try:
         text = wire_text(format_error(error), MAX_STACKTRACE_CHARS)
-        # No exc_info: what formats the line, or sends it elsewhere, would ask the exception again.
+        # No exc_info: formatters and handlers would run the exception's code again.
         log.log(level, "%s\n%s", said, text.rstrip())
     finally:
         _places.release()

@@ -1,12 +1,13 @@
-"""What somebody may have meant who wrote a name that is not there."""
+"""Finds the names that an unknown name may have meant."""
 
 import difflib
 from collections.abc import Collection
 from heapq import nlargest
 
-# Of more names than these none is looked for. Of these, those that share most letters with the wrong one are found.
+# With more names than this, nothing is searched. Otherwise, the names that share most letters with the wrong one are
+# taken.
 MAX_NAMES = 500
-# So many of them are then compared letter by letter, which takes time by the square of their lengths.
+# This many of them are then compared letter by letter, which takes quadratic time.
 MAX_COMPARED = 5
 MAX_CHARS = 64
 
@@ -15,9 +16,9 @@ def near_names(wrong: str, names: Collection[str], *, n: int = 3) -> list[str]:
     """Finds the names that look most like a wrong one, in a few milliseconds at most.
 
     Args:
-        wrong: The wrong name; one of more than ``MAX_CHARS`` characters is like none.
-        names: The right ones; of more than ``MAX_NAMES`` none is found.
-        n: At most so many are returned, the most alike first.
+        wrong: The wrong name; if it has more than ``MAX_CHARS`` characters, nothing is found.
+        names: The valid names; if there are more than ``MAX_NAMES``, nothing is found.
+        n: Maximum number of results, most similar first.
     """
     size = len(wrong)
     if size > MAX_CHARS or len(names) > MAX_NAMES:
@@ -27,7 +28,7 @@ def near_names(wrong: str, names: Collection[str], *, n: int = 3) -> list[str]:
     def shared(name: str) -> float:
         return 2 * len(letters & set(name.lower())) - len(set(name)) - abs(len(name) - size)
 
-    # A name of another length by so much is never close enough.
+    # Names whose lengths differ too much are never similar enough.
     alike = (name for name in names if size < 3 * len(name) + 3 and len(name) < 3 * size + 3)
     candidates = nlargest(MAX_COMPARED, (name for name in alike if len(name) <= MAX_CHARS), key=shared)
     return difflib.get_close_matches(wrong, candidates, n=n)

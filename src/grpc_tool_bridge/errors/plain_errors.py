@@ -1,6 +1,6 @@
-"""Whether an exception can be put into words in an event loop: without code of its own, and at once.
+"""Whether an exception can be formatted in an event loop: quickly, and without running its own code.
 
-Most can: their ``__str__`` is Python's own, and they hold short texts and numbers. Any other is told in a thread.
+Most can: their ``__str__`` is Python's own, and they hold short texts and numbers. Others are formatted in a thread.
 """
 
 import builtins
@@ -12,19 +12,19 @@ from grpc_tool_bridge import errors
 from grpc_tool_bridge.errors.class_facts import bases_of
 from grpc_tool_bridge.errors.exception_text import led_from, read_args, read_members
 
-# Exceptions that are looked at: itself, what led to it, and the members of groups.
+# Exceptions that are examined: the exception itself, its causes, and the members of groups.
 _MAX_EXCEPTIONS = 20
 # Characters of one text, bits of a number, items of a container and levels of them.
 _MAX_CHARS = 4_096
 _MAX_BITS = 4_096
 _MAX_ITEMS = 16
 _MAX_LEVELS = 2
-# Facts about an error of the bridge; texts of more than these are told in a thread as well.
+# Details of an error of the bridge; one with more is formatted in a thread.
 _MAX_DETAILS = 64
 
 _read_instance_dict = BaseException.__dict__["__dict__"].__get__
 
-# What an exception is asked for; where a class of the tool's has one of these, it may be code.
+# Attributes that are read from an exception; in a class of a tool, they may run code.
 _CODE = frozenset({"__str__", "__getattribute__", "__getattr__", "__class__", "__dict__", "__notes__"})
 _FACTS = frozenset({"message", "error_type", "details", "retryable", "remote_traceback", "tool_name", "code_name"})
 _PLAIN_FACTS = (str, bool, type(None))
@@ -40,7 +40,7 @@ _MEMBERS: tuple[tuple[type[BaseException], tuple[str, ...]], ...] = (
     (BaseExceptionGroup, ("message",)),
 )
 
-# By what they are, and not by their names: a class may call itself anything.
+# By identity, not by name: a class may have any name.
 _OF_BRIDGE, _OF_PYTHON = (
     frozenset(each for each in vars(module).values() if type(each) is type and issubclass(each, BaseException))
     for module in (errors, builtins)
@@ -51,7 +51,7 @@ Reads = tuple[Callable[[Any], Any], ...]
 
 
 def is_plain(error: BaseException) -> bool:
-    """Tells whether putting an exception and all that led to it into words runs none of its own code, and is short."""
+    """Returns whether formatting an exception and its causes is quick and runs none of their own code."""
     todo = [error]
     seen: set[int] = set()
     while todo:
@@ -73,18 +73,18 @@ def is_plain(error: BaseException) -> bool:
 
 
 def is_of_bridge(error: BaseException) -> bool:
-    """Tells whether an exception is of one of the bridge's own classes, and of no subclass of a tool's."""
+    """Returns whether an exception's class is one of the bridge's own, not a tool's subclass of one."""
     kind = type(error)
     return type(kind) is type and kind in _OF_BRIDGE
 
 
 def _is_plain(error: BaseException) -> bool:
     kind: Any = type(error)
-    # A metaclass is asked for each attribute, and for the hash of the class.
+    # A metaclass may run code for each attribute, and for the hash of the class.
     reads = _reads_of(kind) if type(kind) is type else None
     if reads is None:
         return False
-    # The members of a group are looked at one by one.
+    # The members of a group are examined one by one.
     if not issubclass(kind, BaseExceptionGroup) and not _is_small(read_args(error), _MAX_LEVELS):
         return False
     for read in reads:
@@ -101,7 +101,7 @@ def _is_plain(error: BaseException) -> bool:
 
 @lru_cache(maxsize=1_024)
 def _reads_of(kind: type) -> Reads | None:
-    """Finds what reads the members of a class that are part of its text; None where it runs code of its own."""
+    """Returns the readers of the attributes that are part of the text; None if the class may run its own code."""
     for base in bases_of(kind):
         if base in _KNOWN:
             continue
@@ -114,7 +114,7 @@ def _reads_of(kind: type) -> Reads | None:
 
 
 def _is_plain_fact(name: Any, value: Any) -> bool:
-    """Tells whether an attribute of an instance is short and runs no code, if it is one that is asked for."""
+    """Returns whether an instance's attribute is short and runs no code, or is not part of the text."""
     if type(name) is not str:
         return False
     if name == "details":

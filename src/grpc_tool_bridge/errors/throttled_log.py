@@ -1,40 +1,40 @@
-"""Log lines that a peer can cause as often as it likes: the first ones are written, the rest are counted."""
+"""Limits log lines that a peer can cause at will: the first ones are written, the rest are counted."""
 
 import logging
 import threading
 import time
 from typing import Any
 
-# Of lines with the same text before its arguments: so many are written in each period of so many seconds.
+# Lines with the same format string that are written in each period, and the period in seconds.
 MAX_LINES = 10
 PERIOD_SECONDS = 60.0
 
 
 class ThrottledLog:
-    """Writes at most ``MAX_LINES`` lines of one text in ``PERIOD_SECONDS``, then says how many were left out.
+    """Writes at most ``MAX_LINES`` lines of one text in ``PERIOD_SECONDS``, then reports how many were dropped.
 
-    Texts are told apart before their arguments are put in, so they must be literals.
+    Texts are compared before formatting, so they must be literals.
 
     Args:
-        log: Where they are written.
+        log: The logger.
     """
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
         self._lock = threading.Lock()
-        # Of each text: when its period began, and how many came in it.
+        # For each text, when its period began, and the lines in it.
         self._counts: dict[str, tuple[float, int]] = {}
 
     def warning(self, text: str, *args: Any) -> None:
-        """As of a logger."""
+        """Logs a warning, unless there were too many like it."""
         if self.admits(text):
             self._log.warning(text, *args, stacklevel=2)
 
     def admits(self, text: str) -> bool:
-        """Counts a line, and tells whether it is to be written; says so itself where lines are left out.
+        """Counts a line and returns whether to write it; logs a note when lines are dropped.
 
         Args:
-            text: What tells this kind of line from others.
+            text: Identifies this kind of line.
         """
         now = time.monotonic()
         with self._lock:

@@ -1,7 +1,7 @@
-"""Tracebacks as Python writes them, of a length and in a time that are bounded.
+"""Tracebacks in Python's format, with bounded length and time.
 
-``traceback.format_exception`` writes the whole chain of causes, each frame, each source line and each ``str`` however
-long they are, reads whatever file a frame names, and fails where one exception in it cannot be written.
+``traceback.format_exception`` writes the whole chain of causes, with each frame, source line and ``str`` however long,
+reads any file that a frame names, and fails if one of the exceptions cannot be formatted.
 """
 
 import linecache
@@ -26,11 +26,11 @@ from grpc_tool_bridge.errors.exception_text import (
     read_traceback,
 )
 
-# Exceptions in a chain, levels of groups in groups, and members of one.
+# Exceptions in a chain, levels of nested groups, and members of a group.
 MAX_CHAIN = 8
 MAX_GROUPS = 3
 MAX_MEMBERS = 10
-# Frames of one exception: the first half and the last.
+# Frames of one exception: half from the start, half from the end.
 MAX_FRAMES = 200
 # Characters of a source line, of a file's or a function's name, and of the exception's text at the end.
 MAX_LINE_CHARS = 1_000
@@ -38,9 +38,9 @@ MAX_NAME_CHARS = 1_000
 MAX_TEXT_CHARS = 4_096
 # Bytes of a source file that is read for its lines.
 MAX_SOURCE_BYTES = 1024 * 1024
-# Frames of an exception and of what led to it that are written in an event loop, at some 10 µs each.
+# Frames of an exception and its causes that are formatted in an event loop, at some 10 µs each.
 _MAX_AT_ONCE = 16
-# Frames that are counted; of a longer traceback the rest is not looked at.
+# Maximum frames that are counted; the rest of a longer traceback is ignored.
 _MAX_COUNTED = 100_000
 
 _CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
@@ -50,14 +50,14 @@ _SYNTAX_ERRORS = (SyntaxError, IndentationError, TabError)
 
 
 def format_error(error: BaseException, begin: TracebackType | None = None) -> str:
-    """Writes an exception with its traceback and what led to it.
+    """Formats an exception with its traceback and causes.
 
-    It raises nothing, whatever the exception is made of. Code of the exception's own class may run, and source files
-    are read: call it outside of an event loop where ``plain_errors.is_plain`` does not hold.
+    Never raises. Code of the exception's class may run, and source files are read: call it outside of an event loop
+    unless ``plain_errors.is_plain`` holds.
 
     Args:
         error: The exception.
-        begin: Where its traceback begins; None: with all of it.
+        begin: Where its traceback begins; None: all of it.
     """
     try:
         return "".join(_chained(error, begin or read_traceback(error), MAX_GROUPS))
@@ -66,7 +66,7 @@ def format_error(error: BaseException, begin: TracebackType | None = None) -> st
 
 
 def has_common_traceback(error: BaseException) -> bool:
-    """Tells whether to write the frames of an exception takes no time to speak of, and no code but the library's."""
+    """Returns whether formatting the frames of an exception is quick and runs only the standard library's code."""
     trace = read_traceback(error)
     if trace is None:
         return True
@@ -85,7 +85,7 @@ def tools_part(error: BaseException) -> TracebackType | None:
 
 
 def is_at_hand(error: BaseException) -> bool:
-    """Tells whether a traceback is written at once: it has few frames, and their sources have been read before."""
+    """Returns whether a traceback is formatted quickly: it has few frames, whose sources are cached."""
     left = _MAX_AT_ONCE
     each: BaseException | None = error
     while each is not None:
@@ -165,9 +165,9 @@ def _steps(trace: TracebackType | None) -> Iterator[TracebackType]:
 
 
 def _written(trace: TracebackType, limit: int) -> list[str]:
-    """Writes the first frames of a traceback, with their source where that is a file of a common size."""
+    """Formats the first frames of a traceback, with their source if its file has a common size."""
     if _can_show_source(trace, limit):
-        # An exception without a chain of its own, so that nothing but the frames is read.
+        # An exception without a chain, so that only the frames are read.
         stack = traceback.TracebackException(Exception, Exception(), trace, limit=limit).stack
         if all(len(frame.line or "") <= MAX_LINE_CHARS for frame in stack):
             return stack.format()
@@ -192,14 +192,14 @@ def _can_show_source(trace: TracebackType, limit: int) -> bool:
 
 
 def _is_common_file(name: str, module: dict[str, Any]) -> bool:
-    """Tells whether reading a source file takes no time to speak of, and no code but the library's."""
+    """Returns whether reading a source file is quick and runs only the standard library's code."""
     if _is_read(name):
-        # A notebook puts its cells there.
+        # Notebooks put their cells there.
         return True
     try:
         found = Path(name).stat()
     except (OSError, ValueError):
-        # Python looks into the module's loader for it, which is the program's own code where it is not Python's.
+        # Python asks the module's loader for it, which may be the program's own code.
         loader = module.get("__loader__")
         home = class_path(type(loader)).partition(".")[0]
         return loader is None or home in sys.stdlib_module_names or type(loader) is type
@@ -228,7 +228,7 @@ def _note_lines(error: BaseException) -> Iterator[str]:
 
 
 def _syntax_error(error: Any) -> list[str]:
-    """Writes a SyntaxError with its line, where it is as Python makes it; else nothing."""
+    """Formats a SyntaxError with its line, if its attributes are as Python sets them; else returns nothing."""
     texts = [error.msg, error.filename, error.text]
     places = [error.lineno, error.offset, error.end_lineno, error.end_offset]
     if not all(text is None or (type(text) is str and len(text) <= MAX_LINE_CHARS) for text in texts):

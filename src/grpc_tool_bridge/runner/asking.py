@@ -1,4 +1,4 @@
-"""A tool's question, from the runtime of its call to whoever made that, and the answer back."""
+"""Sends a tool's question to the caller of its call, and returns the answer."""
 
 import asyncio
 from typing import Protocol
@@ -10,12 +10,12 @@ from grpc_tool_bridge.runner.calls import CallTool, Nested
 
 
 class AskingCall(Protocol):
-    """A call whose tool asks.
+    """A call whose tool asks a question.
 
     Attributes:
-        asker: Puts its questions to whoever made it; None: they cannot answer.
+        asker: Sends its questions to the caller; None: the caller cannot answer.
         nested: What its tool waits for.
-        over: Whether it has been answered.
+        over: Whether the call has been answered.
         tool: What is called.
     """
 
@@ -28,7 +28,7 @@ class AskingCall(Protocol):
         """What is called."""
 
     def hold(self, nested: Nested) -> None:
-        """Ends what its tool waits for, when it ends itself."""
+        """Registers what its tool waits for, to be cancelled when the call ends."""
 
 
 class _Question:
@@ -47,15 +47,15 @@ class _Question:
 
 
 async def ask(call: AskingCall, question: Ask) -> Answer:
-    """Asks whoever made a call, and waits for the answer, which nobody has checked.
+    """Asks the caller of a call, and waits for the answer, which is not checked here.
 
     Raises:
-        UnimplementedError: They cannot answer, or have gone.
-        ResourceExhaustedError: Too many questions of the call wait.
+        UnimplementedError: The caller cannot answer, or has gone.
+        ResourceExhaustedError: Too many questions of the call are waiting.
         CallCancelledError: The call is over.
     """
     if call.over:
-        raise CallCancelledError(f"{call.tool.name} was cancelled or timed out, and may ask nothing more")
+        raise CallCancelledError(f"{call.tool.name} was cancelled or timed out, and may ask no more questions")
     if call.asker is None or not call.asker.can_ask:
         raise cannot_answer(call.tool.name)
     waiting = _Question()

@@ -1,7 +1,7 @@
-"""What a tool's coroutine waits for, before asyncio looks at it.
+"""Checks what a tool's coroutine yields, before asyncio sees it.
 
-A task asks what its coroutine gives it for attributes, and for its ``repr`` where it is no future. What that raises
-ends the event loop, or leaves the task waiting for ever.
+A task reads attributes of what its coroutine yields, and its ``repr`` if it is not a future. If that raises, the event
+loop ends, or the task waits forever.
 """
 
 import asyncio
@@ -9,9 +9,9 @@ from typing import Any
 
 from grpc_tool_bridge.errors.class_facts import class_path, static_attribute
 
-# What a task asks a future for.
+# What a task reads from a future.
 _ASKED = ("__getattribute__", "_asyncio_future_blocking", "add_done_callback", "get_loop")
-# Those of asyncio, in C and without; a task is a future as well.
+# asyncio's own classes, in C and in Python; a task is a future too.
 _Future, _Task = asyncio.Future, asyncio.Task
 _futures: Any = asyncio.futures
 _tasks: Any = asyncio.tasks
@@ -19,17 +19,17 @@ _BASES: tuple[type, ...] = (_Task, _Future, _tasks._PyTask, _futures._PyFuture) 
 
 
 class _NoFuture:
-    """Stands for what is no future: the task raises the RuntimeError that says so, with this text."""
+    """Stands for an object that is not a future: the task raises a RuntimeError with this text."""
 
     def __init__(self, kind: type) -> None:
         self._kind = kind
 
     def __repr__(self) -> str:
-        return f"an object of {class_path(self._kind)}, which is no future of asyncio"
+        return f"an object of {class_path(self._kind)}, which is not an asyncio future"
 
 
 def waitable(value: Any) -> Any:
-    """Returns what a task may wait for: a future of asyncio as it is, and something harmless for all else."""
+    """Returns what a task can safely wait for: an asyncio future unchanged, anything else replaced."""
     kind = type(value)
     if value is None or kind is _Future or kind is _Task:
         return value

@@ -1,4 +1,4 @@
-"""Tools that hold the event loop: named in the log, with how long they held it."""
+"""Logs tools that block the event loop, and for how long."""
 
 import logging
 import threading
@@ -7,28 +7,28 @@ from collections import deque
 from typing import Any
 from weakref import WeakKeyDictionary
 
-# A step of a tool's own code that takes longer is told; the health check of a hub waits as long.
+# A longer step of a tool's own code is logged; a hub's health check waits as long.
 BLOCKED_SECONDS = 0.5
-# How often one tool of one hub or worker is told.
+# Minimum interval between warnings about one tool of one hub or worker.
 REPEAT_SECONDS = 60.0
-# Tools whose last warning is remembered, of one hub or worker.
+# Tools of one hub or worker whose last warning is remembered.
 _MAX_TOOLS = 1_000
 
 _log = logging.getLogger(__name__)
-# Of the steps that were told last: their thread, when they ended, and how long they took. A step of a tool that is
-# called by another one is part of that one's step, which is not told for it.
+# The last long steps: thread, end, and seconds. A nested tool's step is part of its caller's step, and is not counted
+# twice.
 _recent: deque[tuple[int, float, float]] = deque(maxlen=64)
-# By what runs the tools: for each, when it was told and the steps that were not told since.
-_told: WeakKeyDictionary[Any, dict[str, list[float]]] = WeakKeyDictionary()
+# By runner and tool: when the last warning was logged, and the steps and seconds since.
+_warned: WeakKeyDictionary[Any, dict[str, list[float]]] = WeakKeyDictionary()
 
 
 def held_loop(name: str, runner: Any, began: float) -> None:
-    """Called where a step of a tool that began at ``began`` has just taken longer than ``BLOCKED_SECONDS``.
+    """Logs that a step of a tool took longer than ``BLOCKED_SECONDS``; called right after the step.
 
     Args:
-        name: The tool's.
-        runner: What runs it, for how often it is told.
-        began: Of the monotonic clock.
+        name: The tool's name.
+        runner: What runs the tool; warnings are limited for each runner.
+        began: When the step began, on the monotonic clock.
     """
     now, thread = time.monotonic(), threading.get_ident()
     inner = sum(seconds for where, ended, seconds in _recent if where == thread and ended >= began)
@@ -36,7 +36,7 @@ def held_loop(name: str, runner: Any, began: float) -> None:
     if seconds < BLOCKED_SECONDS:
         return
     _recent.append((thread, now, seconds))
-    tools = _told.setdefault(runner, {})
+    tools = _warned.setdefault(runner, {})
     before = tools.get(name)
     if before is not None and now - before[0] < REPEAT_SECONDS:
         before[1] += 1
@@ -47,8 +47,8 @@ def held_loop(name: str, runner: Any, began: float) -> None:
     tools[name] = [now, 0, 0.0]
     more = f" (and {before[1]:,.0f} times more before, {before[2]:.1f} s in all)" if before and before[1] else ""
     _log.warning(
-        "%s held the event loop for %.1f s%s, and every other call waited: await what takes time, or write the tool as "
-        "a plain function (def), which runs in a thread",
+        "%s blocked the event loop for %.1f s%s, and all other calls waited: await what takes time, or write the tool "
+        "as a plain function (def), which runs in a thread",
         name,
         seconds,
         more,

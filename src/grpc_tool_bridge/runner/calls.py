@@ -1,4 +1,4 @@
-"""One call while it runs: its deadline, its cancellation, and the stepping of its coroutine."""
+"""A running call: its deadline, its cancellation, and the steps of its coroutine."""
 
 import asyncio
 import contextlib
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from grpc_tool_bridge.tools.context import ToolContext
     from grpc_tool_bridge.tools.tool import Tool
 
-# An async tool that was cancelled may clean up for so many seconds before its caller is answered without it.
+# Seconds that a cancelled async tool may take to clean up before the caller is answered anyway.
 CLEANUP_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
 
 
 class Nested(Protocol):
-    """What a tool waits for and what ends with its call: a call that it made, or a question that it asked."""
+    """What ends together with a call: a call that its tool made, or a question that it asked."""
 
     def cancel(self, cause: ToolBridgeError) -> None:
-        """Ends it with ``cause``."""
+        """Ends it with the error ``cause``."""
 
 
 class CallSession(Protocol):
@@ -39,7 +39,7 @@ class CallSession(Protocol):
 
     Attributes:
         id: Its id.
-        calls: Its calls that wait for something; None until there is one.
+        calls: Its suspended calls; None until there is one.
     """
 
     id: str
@@ -50,8 +50,8 @@ class CallTool(Protocol):
     """The tool that is called.
 
     Attributes:
-        name: For texts.
-        tool: The function; None where somebody else runs it.
+        name: The tool's name.
+        tool: The function; None if the tool runs elsewhere.
     """
 
     name: str
@@ -61,23 +61,22 @@ class CallTool(Protocol):
 class Call:
     """A call of a tool, from admission to answer.
 
-    The tool runs in its caller's task. What ends it early (its deadline, its session, the hub) sets a cause and
-    cancels that task; ``convert`` then tells that cancellation from one that came from outside.
+    The tool runs in its caller's task. What ends it early (its deadline, its session, the hub) sets a cause and cancels
+    that task; ``convert`` then distinguishes that cancellation from one from outside.
 
     Attributes:
-        session, tool: Whose call of what.
-        deadline: Of the monotonic clock.
-        opened_at: When it was let in, of the same clock.
+        session, tool: The session that makes the call, and the called tool.
+        deadline: On the monotonic clock.
+        opened_at: When it was admitted, on the same clock.
         parent: The call whose tool made this one; None for a call from outside.
-        depth: Calls above it.
-        context: What the tool was given, where it asked for it.
+        depth: Number of calls above it.
+        context: The tool's context, if it takes one.
         orphaned: Owner of tools that ignore their cancellation.
-        abandoned: Whether its tool was one of them.
-        closing: Whether its coroutine is being closed by whoever runs it.
-        nested: Calls that its tool made and questions that it asked which wait, in this task or another; None until
-            there is one.
-        prepared: What is left of its request, for whoever runs it.
-        over: Whether it has been answered; a tool that still runs may call no further tools.
+        abandoned: Whether its tool ignored the cancellation.
+        closing: Whether its coroutine is being closed.
+        nested: Pending calls and questions of its tool, in this task or another; None until there is one.
+        prepared: The decoded request, for the backend that runs it.
+        over: Whether it has been answered; a tool that still runs may not call other tools.
     """
 
     __slots__ = (
@@ -126,31 +125,31 @@ class Call:
         self._cancelling = 0
         self._cause: ToolBridgeError | None = None
         self._in_tool = False
-        # Whether a cancellation of the task is on its way that has not been taken back.
+        # Whether the task has a cancellation that was not undone.
         self._requested = False
         self.abandoned = False
         self.closing = False
         self.over = False
         self.nested: set[Nested] | None = None
         self.prepared: Any = None
-        # What the tool waits for before it begins. Whoever takes the one item out decides: the thread that begins it,
-        # or the loop whose deadline has passed; neither can do so after the other.
+        # What the tool waits for before it starts. Popping the one item decides between the thread that starts the tool
+        # and the loop whose deadline has passed; only one of them can.
         self._waits_for: list[object] | None = None
 
     @property
     def cause(self) -> ToolBridgeError | None:
-        """What ended the call early; None where nothing did."""
+        """The error that ended the call early, or None."""
         return self._cause
 
     def arm(self) -> None:
-        """Binds the call to the running task and starts its clock. A call that never waits is never armed."""
+        """Binds the call to the running task and starts its timer. A call that never waits is never armed."""
         if self._task is not None:
             return
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that suspends is run by a task
         self._task, self._cancelling = task, task.cancelling()
         now = time.monotonic()
-        # A call waits for nothing before: all since it was opened was one step.
+        # The call has not been suspended before: everything since it was opened was one step.
         if now - self.opened_at > BLOCKED_SECONDS:
             self.note_step(self.opened_at)
         delay = self.deadline - now
@@ -160,32 +159,32 @@ class Call:
             self.parent.hold(self)
 
     def hold(self, nested: Nested) -> None:
-        """Ends what its tool waits for, when it ends itself."""
+        """Registers what its tool waits for, to be cancelled when the call ends."""
         if self.nested is None:
             self.nested = set()
         self.nested.add(nested)
 
     @property
     def armed(self) -> bool:
-        """Whether it has waited for anything."""
+        """Whether the call has been suspended."""
         return self._task is not None
 
     def note_step(self, began: float) -> None:
-        """Logs a step that held the event loop too long, if it did; only a tool that runs here takes steps."""
+        """Logs the step that began at ``began`` if it blocked the event loop; only tools that run here have steps."""
         if time.monotonic() - began > BLOCKED_SECONDS and getattr(self.tool, "tool", None) is not None:
             held_loop(self.tool.name, self.orphaned, began)
 
     def enter_session(self) -> None:
-        """Lets its session find it, until it is disarmed."""
+        """Registers the call with its session, until it is disarmed."""
         calls = self.session.calls
         if calls is None:
             calls = self.session.calls = set()
         calls.add(self)
 
     def disarm(self) -> None:
-        """Stops the clock, takes back a cancellation that the tool answered with something else, ends nested calls.
+        """Stops the timer, undoes a cancellation that the tool ignored, and ends nested calls.
 
-        An orphaned thread may wait in a call of its own, which nobody else would end.
+        An orphaned thread may be waiting for a nested call, which nobody else would end.
         """
         self.over = True
         self._take_back()
@@ -203,7 +202,7 @@ class Call:
             self.session.calls.discard(self)
 
     def cancel(self, cause: ToolBridgeError) -> None:
-        """Ends the call with ``cause``, unless it is ending already."""
+        """Ends the call with ``cause``, unless it is already ending."""
         if self._cause is not None:
             return
         self._cause = cause
@@ -215,19 +214,19 @@ class Call:
             self._limit_cleanup()
 
     def check(self) -> None:
-        """Raises the cause, where the call is ending or its time is over."""
+        """Raises the cause if the call is ending or has timed out."""
         if self._cause is None and self.deadline <= time.monotonic():
             self._cause = self.timeout_error()
         if self._cause is not None:
             raise self._cause
 
     def refuse_late(self) -> None:
-        """Raises the cause of a call that was ended: a tool may answer its cancellation with a value, but too late."""
+        """Raises the cause if the call was ended; a value that the tool returns after that is too late."""
         if self._cause is not None:
             raise self._cause
 
     def timeout_error(self) -> DeadlineExceededError:
-        """Makes the error for a call whose time is over; a tool that has not begun by now does not begin any more."""
+        """Returns the error for a call that timed out; a tool that has not started by now never starts."""
         seconds = self.deadline - self.opened_at
         waited_for = "" if seconds > 0 else "the call, whose time was over before"
         waits = self._waits_for
@@ -243,15 +242,15 @@ class Call:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the tool waits for something before it begins, such as a permit, a thread or a worker."""
+        """Whether the tool waits for something before it starts, such as a permit, a thread or a worker."""
         return bool(self._waits_for)
 
     def wait_for(self, what: object) -> None:
-        """Notes what the tool has to wait for before it begins; its text is made where somebody is told."""
+        """Notes what the tool waits for before it starts; it is only formatted if an error needs it."""
         self._waits_for = [what]
 
     def stop_waiting(self) -> bool:
-        """Notes that the wait is over; False where the deadline has passed, and the tool must not begin.
+        """Notes that the wait is over; returns False if the deadline has passed and the tool must not start.
 
         May be called from any thread.
         """
@@ -265,28 +264,28 @@ class Call:
         return True
 
     def when_begun(self, what: object, function: Callable[[], Any]) -> Callable[[], Any]:
-        """Returns ``function`` for a thread that has yet to begin it; the call waits for ``what`` until it does."""
+        """Wraps ``function`` for a thread; the call waits for ``what`` until the thread starts it."""
         self.wait_for(what)
         return partial(_begun, self, function)
 
     def convert(self) -> ToolBridgeError | None:
-        """Called on a CancelledError: returns the cause where it was this call's own, else None: from outside."""
+        """Called on a CancelledError; returns the call's cause, or None if it was cancelled from outside."""
         self._take_back()
         return None if self._cause is None or self.cancelled_from_outside() else self._cause
 
     def cancelled_from_outside(self) -> bool:
-        """Tells whether somebody cancelled the task, rather than the tool raising CancelledError by itself."""
+        """Returns whether the task was cancelled, rather than the tool raising CancelledError itself."""
         task = self._task or asyncio.current_task()
         return task is not None and task.cancelling() > self._cancelling
 
     def is_raised_by_tool(self, error: BaseException) -> bool:
-        """Tells what a tool raised from what ends its call: sys.exit() in a tool ends the call, not the hub."""
+        """Returns whether the tool raised the error, even SystemExit, and not the end of its call."""
         return not issubclass(type(error), asyncio.CancelledError) and not self.closing
 
     @types.coroutine
     def step(self, tool: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        """Runs the tool's coroutine in the caller's task; a first step that finishes costs neither task nor timer."""
-        # The first step of a call is measured where the call ends or is armed.
+        """Runs the tool's coroutine in the caller's task; needs no task or timer if the first step finishes."""
+        # The first step of a call is measured when the call ends or is armed.
         began = monotonic() if self._task is not None else 0.0
         try:
             waits_for = tool.send(None)
@@ -303,7 +302,7 @@ class Call:
         return (yield from self._resumed(tool, waits_for))
 
     def _resumed(self, tool: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
-        """Goes on with a coroutine that waits for something, and measures each of its steps."""
+        """Resumes a suspended coroutine until it ends, and measures each of its steps."""
         began = 0.0
         try:
             while True:
@@ -313,7 +312,7 @@ class Call:
                 except asyncio.CancelledError as cancelled:
                     began = monotonic()
                     if self.abandoned:
-                        self._leave_behind(tool, cancelled)
+                        self._orphan(tool, cancelled)
                         raise
                     self._mark_cancelled()
                     waits_for = tool.throw(cancelled)
@@ -341,7 +340,7 @@ class Call:
                 self.note_step(began)
 
     def _mark_cancelled(self) -> None:
-        # Without a cancellation of the task it is the tool that awaits something cancelled.
+        # If the task was not cancelled, the tool awaited something that was.
         if self.context is not None and self.cancelled_from_outside():
             self.context.mark_cancelled()
 
@@ -365,24 +364,24 @@ class Call:
             self._requested = True
             self._task.cancel()
 
-    def _leave_behind(self, tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) -> None:
-        _log.error("%s ignores its cancellation; it runs on without a caller", self.tool.name)
+    def _orphan(self, tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) -> None:
+        _log.error("%s ignores its cancellation; it continues without a caller", self.tool.name)
         self.orphaned.spawn(_run_out(tool, cancelled), f"orphaned: {self.tool.name}")
 
 
 def end_if_forked() -> None:
-    """Ends this process where it is a fork that the tool has made in the event loop; called after each of its steps."""
+    """Ends this process if it is a fork that a tool made in the event loop; called after each step."""
     if forks.process.ends:
         forks.end()
 
 
 def deadline_text(name: str, seconds: float, waited_for: str) -> str:
-    """Says that a call's time is over.
+    """Returns the text of a timeout.
 
     Args:
         name: The tool's.
-        seconds: What the call had in all; not above 0 where its time was over before it was made.
-        waited_for: What the tool waited for without having begun; empty where it had begun.
+        seconds: The call's whole timeout; 0 or less if the deadline had passed before the call.
+        waited_for: What the tool waited for before it started; empty if it had started.
     """
     if seconds <= 0:
         return f"{name} did not end within its deadline, which had passed before the call; it never began"

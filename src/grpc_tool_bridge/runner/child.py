@@ -1,7 +1,7 @@
-"""What a spawned process does: it waits for a call, runs it in its main thread, answers, and waits for the next.
+"""The spawned process: it waits for a call, runs it in its main thread, answers, and waits for the next.
 
-A thread beside it keeps the pipe. When that ends, whoever started the process has gone or has no more use for it, and
-the process ends at once, whatever its tool is doing.
+A second thread serves the pipe. When the pipe closes, the parent has gone or no longer needs the process, which then
+ends immediately, whatever its tool is doing.
 """
 
 import asyncio
@@ -43,18 +43,18 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Progress,
     ToolCallRequest,
 )
+from grpc_tool_bridge.runner.error_formatter import ToolRaised
 from grpc_tool_bridge.runner.functions import FunctionPath, find_tool
 from grpc_tool_bridge.runner.logs import PipeHandler, send_logs
 from grpc_tool_bridge.runner.pipe import Pipe
 from grpc_tool_bridge.runner.process_context import PipeRuntime
-from grpc_tool_bridge.runner.telling import ToolRaised
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.results import fitted, has_items, result_writing, streams
 from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.values.plain import ITERATOR_BYTES, least_bytes
 from grpc_tool_bridge.values.serialization import deserialize_value, pack_value
 
-# Past so many bytes that the other end has not taken, progress and log lines are dropped: news, not results.
+# With more unread bytes at the other end, progress and log lines are dropped, but never results.
 MAX_EVENT_BACKLOG = 1024 * 1024
 
 _log = logging.getLogger(__name__)
@@ -63,12 +63,12 @@ _END = object()
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A call to be run.
+    """A call to run.
 
     Attributes:
-        number: Of the call.
-        call: As it came.
-        room: Of a stream: values that may still be made before its reader takes one.
+        number: The call's number.
+        call: The call as received.
+        room: Values that a stream may still yield before its reader takes one.
     """
 
     number: int
@@ -77,14 +77,14 @@ class Job:
 
 
 class Child:
-    """Runs one call after the other.
+    """Runs one call after another.
 
     Args:
-        portal: The thread that keeps the pipe.
+        portal: The thread that serves the pipe.
         max_depth: Levels of nested containers in a value.
-        max_message_bytes: Bytes of a result, or of one value of a stream.
-        max_message_nodes: Elements, keys, texts and numbers of it. What the tool is given may have more: to read it
-            holds up nobody here.
+        max_message_bytes: Maximum bytes of a result, or of one value of a stream.
+        max_message_nodes: Elements, keys, texts and numbers of a result. Arguments may have more: reading them blocks
+            nobody here.
     """
 
     def __init__(
@@ -97,21 +97,21 @@ class Child:
         self._max_message_nodes = max_message_nodes
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._tools: dict[FunctionPath, Tool] = {}
-        # Even, as a hub's on a link; whoever runs the calls numbers them odd.
+        # Even, like a hub's on a link; the parent uses odd numbers.
         self._numbers = itertools.count(2, 2)
-        # For the portal's thread: the last call that came, and what stands behind the context of the one that runs.
+        # For the portal's thread: the last received call, and the runtime of the running call's context.
         self._job: Job | None = None
         self._runtime: PipeRuntime | None = None
 
     def serve(self, end: socket, log_level: int) -> Never:
-        """Serves the calls that come by one end of a pipe, until it ends; what is logged here goes by it, too."""
+        """Serves the calls from a pipe until it closes; log lines are sent through it too."""
         opened = asyncio.run_coroutine_threadsafe(Pipe.open(end), self._loop)
         self._pipe = opened.result()
         send_logs(PipeHandler(self._loop, self._log), log_level)
         self._send(Envelope())
         asyncio.run_coroutine_threadsafe(self._read(), self._loop)
         while True:
-            # What a tool sets in the context of one call is not there in the next.
+            # Context variables that a tool sets do not last until the next call.
             contextvars.copy_context().run(self._run, self._jobs.get())
 
     # ------------------------------------------------------------------------------------- in the portal's thread
@@ -157,13 +157,13 @@ class Child:
             except BaseException as error:
                 raise _as_tools(error) from error
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
-            answer.end.CopyFrom(LinkStatus(error=_told(failure)))
-        # Before the answer: what the call's threads ask after it must not be taken for the next call's.
+            answer.end.CopyFrom(LinkStatus(error=_error_info_of(failure)))
+        # Before the answer, so that late requests of the call's threads are not taken for the next call's.
         self._loop.call_soon_threadsafe(runtime.close)
         self._send(answer)
 
     def _prepared(self, job: Job, runtime: PipeRuntime) -> tuple[Tool, Callable[[], Any]]:
-        """Finds the tool and binds the arguments of its function."""
+        """Finds the tool and binds its arguments."""
         path = FunctionPath(**job.call.metadata)
         tool = self._tools.get(path)
         if tool is None:
@@ -193,8 +193,8 @@ class Child:
     def _tell(self, job: Job, event: Progress | LogRecord) -> None:
         """Sends an event, in the portal's thread."""
         if self._pipe.backlog < MAX_EVENT_BACKLOG:
-            told = LinkEvent(progress=event) if isinstance(event, Progress) else LinkEvent(log=event)
-            self._pipe.post(Envelope(id=job.number, event=told))
+            link_event = LinkEvent(progress=event) if isinstance(event, Progress) else LinkEvent(log=event)
+            self._pipe.post(Envelope(id=job.number, event=link_event))
 
     def _result(self, tool: Tool, function: Callable[[], Any]) -> bytes:
         value = _call_tool(function)
@@ -226,7 +226,7 @@ class Child:
             self._send(Envelope(id=job.number, chunk=self._packed(tool, item)))
 
     def _packed(self, tool: Tool, value: Any) -> bytes:
-        """Makes a value fit what its tool declares, and encodes it."""
+        """Converts a value to the tool's declared type, and encodes it."""
         if tool.result is not None:
             try:
                 value = fitted(tool.result, value, max_bytes=self._max_message_bytes)
@@ -245,7 +245,7 @@ class Child:
         try:
             type_url, data = pack_value(value, how)
         except BaseException as error:
-            # Of a tool's own is what an iterator in it raises.
+            # What an iterator in the value raises is the tool's.
             if isinstance(error, SerializationError | MessageTooLargeError) and is_of_bridge(error):
                 raise type(error)(f"{what}: {error.message}", details=error.details) from None
             raise _as_tools(error) from error
@@ -255,7 +255,7 @@ class Child:
 
     def _send(self, envelope: Envelope) -> None:
         if os.getpid() != self._process:
-            # A tool has forked, and the other process has left it: it has nothing else to do, and no thread to send by.
+            # A fork of the tool that has returned: it has nothing to do, and no thread that sends.
             os._exit(1)
         try:
             asyncio.run_coroutine_threadsafe(self._pipe.send(envelope), self._loop).result()
@@ -264,14 +264,14 @@ class Child:
 
 
 def main() -> Never:
-    """Serves the pipe whose descriptor is the first argument; limits of values and the log's level are the next."""
+    """Serves the pipe with the descriptor in the first argument; limits and the log level follow."""
     descriptor, max_depth, max_message_bytes, max_message_nodes, log_level = map(int, sys.argv[1:6])
     del sys.argv[1:]
     for stream in (sys.stdout, sys.stderr):
-        # The process may be killed at any time, and what its tool has written must not be lost with it.
+        # The process may be killed at any time, and the tool's output must not be lost.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
-    # A tool's lines are logged at the other end, which knows the session's log.
+    # The parent logs the lines of a tool, because it knows the session.
     logging.getLogger("grpc_tool_bridge.tool").disabled = True
     end = socket(fileno=descriptor)
     end.set_inheritable(False)
@@ -282,7 +282,7 @@ def main() -> Never:
 
 
 def _call_tool(function: Callable[[], Any]) -> Any:
-    """Calls a tool's function and awaits what it returns, as long as that can be awaited."""
+    """Calls a tool's function, and awaits what it returns as long as that is awaitable."""
     result = _by_tool(function)
     while issubclass(type(result), Awaitable):
         result = _by_tool(functools.partial(asyncio.run, _awaited(result)))
@@ -294,7 +294,7 @@ async def _awaited(value: Awaitable[Any]) -> Any:
 
 
 class _Items:
-    """Iterates what a tool's function yields, or what it returned yields; whatever that raises is the tool's."""
+    """Iterates over what a tool yields, or over the iterable it returned; errors in it are the tool's."""
 
     def __init__(self, values: Any) -> None:
         self._async = issubclass(type(values), AsyncIterable)
@@ -323,15 +323,15 @@ def _by_tool(function: Callable[[], Any]) -> Any:
 
 
 def _as_tools(error: BaseException) -> BaseException:
-    """Returns what is raised for what a result's own code raised; the bridge's refusals are its own."""
+    """Wraps an error of a result's own code as the tool's; the bridge's refusals stay as they are."""
     return error if type(error) is ToolRaised or is_of_bridge(error) else ToolRaised(error)
 
 
-def _told(failure: BaseException) -> ErrorInfo:
+def _error_info_of(failure: BaseException) -> ErrorInfo:
     if type(failure) is ToolRaised:
         return error_info(failure.error, raised_by_tool=True, show_traceback=True)
     if not issubclass(type(failure), Exception):
-        # The bridge raises none such.
+        # The bridge never raises such an exception.
         return error_info(failure, raised_by_tool=True, show_traceback=True)
     info = error_info(failure)
     if not issubclass(type(failure), ToolBridgeError):
@@ -340,13 +340,13 @@ def _told(failure: BaseException) -> ErrorInfo:
 
 
 def _read(values: AsyncIterator[Any]) -> list[Any]:
-    """Reads what is no stream by its declaration."""
+    """Collects an asynchronous iterator of a tool that is not declared as a stream."""
     items: list[Any] = []
     size = 0
     for item in _Items(values):
         size += least_bytes(item)
         if size > ITERATOR_BYTES:
-            raise MessageTooLargeError.of("what an asynchronous iterator gives", size, ITERATOR_BYTES)
+            raise MessageTooLargeError.of("what an asynchronous iterator yields", size, ITERATOR_BYTES)
         items.append(item)
     return items
 
@@ -356,7 +356,7 @@ async def _next_of(iterator: AsyncIterator[Any]) -> Any:
 
 
 def _end_process() -> Never:
-    """Ends this process, and with it the processes that its tools have started."""
+    """Ends this process, and the processes that its tools have started."""
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""A stream's values together with what its tool tells on the way."""
+"""Merges a stream's values with the events of its tool."""
 
 import asyncio
 import itertools
@@ -12,7 +12,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress
 
 Event = Progress | LogRecord
 
-# Past so many events that the reader has not taken, the oldest is dropped: news, not results.
+# With more unread events, the oldest is dropped; values never are.
 MAX_EVENTS = 1_000
 
 
@@ -20,13 +20,13 @@ class EventStream:
     """Merges the events that a tool emits, from any thread, with the values that it yields.
 
     Args:
-        buffer: Values that may wait for the reader before the tool is held up.
+        buffer: Values that may wait for the reader before the tool is paused.
     """
 
     def __init__(self, buffer: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        # Each with its number, so that the two are read in the order in which they came.
+        # Numbered, so that events and values are read in the order of their arrival.
         self._events: deque[tuple[int, Event]] = deque(maxlen=MAX_EVENTS)
         self._values: deque[tuple[int, Any]] = deque()
         self._number = itertools.count()
@@ -34,7 +34,7 @@ class EventStream:
         self._something = asyncio.Event()
 
     def emit(self, event: Event) -> None:
-        """Adds an event; from any thread, never blocking."""
+        """Adds an event, from any thread, without blocking."""
         if threading.get_ident() == self._thread:
             self._add(event)
         else:
@@ -47,11 +47,11 @@ class EventStream:
     async def merge(
         self, values: AsyncGenerator[Any, None], tasks: TaskSet
     ) -> AsyncGenerator[tuple[Event | None, Any], None]:
-        """Yields ``(event, None)`` and ``(None, value)`` in the order in which they come.
+        """Yields ``(event, None)`` and ``(None, value)`` in the order of their arrival.
 
         Args:
-            values: What the tool yields; read in a task of its own, so that events need not wait for the next value,
-                and closed there.
+            values: What the tool yields. It is read and closed in its own task, so that events need not wait for the
+                next value.
             tasks: Owner of that task.
         """
         pump = tasks.spawn(self._pump(values), "tool stream")
@@ -77,7 +77,7 @@ class EventStream:
                 await asyncio.wait([pump])
 
     async def _pump(self, values: AsyncGenerator[Any, None]) -> BaseException | None:
-        """Returns the stream's error instead of raising it: the reader raises it in its own place."""
+        """Returns the stream's error instead of raising it, so that the reader can raise it."""
         try:
             async for value in values:
                 await self._room.acquire()
@@ -91,6 +91,6 @@ class EventStream:
             try:
                 await values.aclose()
             finally:
-                # After this task has ended, so that the reader finds it done.
+                # Runs after this task has ended, so that the reader finds it done.
                 self._loop.call_soon(self._something.set)
         return None

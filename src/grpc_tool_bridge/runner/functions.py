@@ -1,4 +1,4 @@
-"""Functions by name: how one process says which it means, and another finds it."""
+"""Names the function of a tool in one process, and finds it in another."""
 
 import contextlib
 import importlib
@@ -15,23 +15,23 @@ from typing import Any
 from grpc_tool_bridge.errors import UnavailableError
 from grpc_tool_bridge.tools.tool import Tool, tool
 
-# What the program's own file is called where it is imported, not run: the name that multiprocessing gives it too, so
-# that ``if __name__ == "__main__"`` holds back there as well.
+# The name under which the program's own file is imported. Like multiprocessing's, it makes ``if __name__ ==
+# "__main__"`` false.
 MAIN = "__mp_main__"
 
-# The module that is being imported because a function of it is wanted; empty where none is.
+# The module that is being imported to find a function; empty if none is.
 importing: ContextVar[str] = ContextVar("importing", default="")
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionPath:
-    """Where the function of a tool is found.
+    """Where the function of a tool is defined.
 
     Attributes:
         tool: The tool's name.
-        module: Name of its module; ``MAIN`` for a program that was started by its file.
-        qualname: Its name inside the module.
-        file: The module's file; empty where it has none.
+        module: Name of the module; ``MAIN`` for a program that was started from its file.
+        qualname: The function's name inside the module.
+        file: The module's file; empty if it has none.
     """
 
     tool: str
@@ -41,10 +41,10 @@ class FunctionPath:
 
 
 def path_of(tool: Tool) -> FunctionPath:
-    """Says where the function of a tool is found.
+    """Returns where the function of a tool is defined.
 
     Raises:
-        UnavailableError: It is part of a program that has no file.
+        UnavailableError: The function belongs to a program without a file.
     """
     function: Any = tool.function
     name, qualname = tool.spec.name, function.__qualname__
@@ -53,20 +53,20 @@ def path_of(tool: Tool) -> FunctionPath:
     main = sys.modules["__main__"]
     spec, file = main.__spec__, _file_of(main)
     if spec is not None and spec.name != "__main__":
-        # Started as ``python -m``: under its true name it can be imported as any other module.
+        # Started with ``python -m``: it can be imported under its real name.
         return FunctionPath(name, spec.name, qualname, file)
     if not file:
         raise UnavailableError(
-            f"{name}: its function was typed in, so that a process cannot import it; put it into a module"
+            f"{name}: its function was typed in interactively, so a process cannot import it; put it into a module"
         )
     return FunctionPath(name, MAIN, qualname, file)
 
 
 def find_tool(path: FunctionPath) -> Tool:
-    """Imports a function and gives it as a tool.
+    """Imports a function and returns it as a tool.
 
     Raises:
-        UnavailableError: It is not there, or its module cannot be imported; the text says why.
+        UnavailableError: The function does not exist, or its module cannot be imported; the text says why.
     """
     try:
         with _importing(path.module):
@@ -83,8 +83,8 @@ def find_tool(path: FunctionPath) -> Tool:
         found = tool(name=path.tool)(found)
     if not isinstance(found, Tool) or getattr(found.function, "__qualname__", "") != path.qualname:
         raise UnavailableError(
-            f"{path.tool}: {path.qualname} of {path.module} is not its function, so that its process cannot find it; "
-            "leave the name to the function, or to the tool that is made of it"
+            f"{path.tool}: {path.qualname} in {path.module} is not its function, so its process cannot find it; "
+            "keep that name for the function, or for the tool made from it"
         )
     return found
 
@@ -108,7 +108,7 @@ def _module(path: FunctionPath) -> types.ModuleType:
 
 
 def _origin(module: str) -> str:
-    """Finds the file that an import of ``module`` would take."""
+    """Returns the file that an import of ``module`` would load."""
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):

@@ -1,4 +1,4 @@
-"""Log lines of a process that runs tools: they are logged where it was started, with their level and logger."""
+"""Sends log records of a tool's process to its parent, which logs them with their level and logger."""
 
 import asyncio
 import logging
@@ -9,8 +9,7 @@ from collections.abc import Callable
 from grpc_tool_bridge.errors import MAX_DETAIL_CHARS, MAX_MESSAGE_CHARS, wire_text
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord
 
-# Lines of one process: so many at once, and from then on so many a second. Who reads the log reads no more, and whoever
-# writes it does so in the event loop.
+# Lines of one process: a burst, then a number per second. Nobody reads more, and they are written in the event loop.
 MAX_BURST = 500
 MAX_PER_SECOND = 100
 
@@ -26,11 +25,11 @@ _TRACEBACK = "traceback"
 
 
 class PipeHandler(logging.Handler):
-    """Sends this process's records to the one that started it.
+    """Sends this process's log records to its parent.
 
     Args:
-        loop: Where they are sent.
-        post: Sends one; called in the loop.
+        loop: The event loop that sends them.
+        post: Sends one record; called in the loop.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, post: Callable[[LogRecord], None]) -> None:
@@ -44,9 +43,9 @@ class PipeHandler(logging.Handler):
         self._dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Sends a record, or counts it where there are too many."""
+        """Sends a record, or counts it if there are too many."""
         if os.getpid() != self._process:
-            # A fork of the tool's has no thread that would send it.
+            # A fork of the tool has no thread that sends it.
             if logging.lastResort is not None:
                 logging.lastResort.handle(record)
             return
@@ -61,7 +60,7 @@ class PipeHandler(logging.Handler):
             if record.exc_info:
                 text = self._formatter.formatException(record.exc_info)
                 message.fields[_TRACEBACK] = wire_text(text, MAX_MESSAGE_CHARS)
-        except Exception:  # noqa: BLE001 - as every handler does: a line that cannot be written ends nothing
+        except Exception:  # noqa: BLE001 - like every handler: a record that cannot be formatted ends nothing
             self.handleError(record)
             return
         self._loop.call_soon_threadsafe(self._post, message)
@@ -80,17 +79,17 @@ class PipeHandler(logging.Handler):
 
     def _tell_dropped(self) -> None:
         count, self._dropped = self._dropped, 0
-        why = f"it logs over {MAX_PER_SECOND} a second"
+        why = f"it logs more than {MAX_PER_SECOND} a second"
         text = f"{count:,} log lines of the process {self._process} were dropped: {why}"
         self._post(LogRecord(level="warning", logger=__name__, message=text))
 
 
 def send_logs(handler: PipeHandler, level: int) -> None:
-    """Sends all records of this process that its loggers let through.
+    """Sends all records that this process's loggers pass.
 
     Args:
         handler: Sends them.
-        level: Of the root logger where the process was started.
+        level: The parent's root level.
     """
     root = logging.getLogger()
     root.setLevel(level)
@@ -98,8 +97,8 @@ def send_logs(handler: PipeHandler, level: int) -> None:
 
 
 def log_here(message: LogRecord, process: int) -> None:
-    """Logs what another process has sent, as if its logger were one of this process."""
-    # Only a logger that is there, since each that is made stays for good, and the names are the tool's.
+    """Logs a record from another process, as if its logger were in this process."""
+    # Only an existing logger: a new one would stay forever, and the tool chooses the names.
     known = logging.root.manager.loggerDict.get(message.logger)
     logger = known if isinstance(known, logging.Logger) else logging.getLogger()
     level = _LEVELS.get(message.level, logging.INFO)

@@ -1,8 +1,8 @@
-"""The pipe between this process and one that runs a tool: envelopes, each with its length before it.
+"""The pipe between this process and one that runs a tool; it carries length-prefixed envelopes.
 
-The envelopes are those of a link, and mean the same, with five exceptions: an ``end`` without an error is the good end
-of a stream, ``credit`` counts values, a call's metadata names the function, the one without an ``id`` that a process
-sends first says that it is ready, and an event without an ``id`` is a line of its log.
+The envelopes are those of a link, with five exceptions: an ``end`` without an error ends a stream successfully,
+``credit`` counts values, a call's metadata names the function, the process first sends an envelope without an ``id``
+when it is ready, and an event without an ``id`` is a log record.
 """
 
 import asyncio
@@ -13,12 +13,12 @@ from google.protobuf.message import DecodeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope
 
 _LENGTH_BYTES = 4
-# Of the peer's bytes, what may lie here unread; a larger envelope is taken whole.
+# Bytes that may be buffered unread; a larger envelope is still read whole.
 _READ_AHEAD = 1024 * 1024
 
 
 class Pipe:
-    """One end of a pipe, on an event loop. Made by ``open``."""
+    """One end of a pipe, on an event loop. Created with ``open``."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -31,11 +31,11 @@ class Pipe:
 
     @property
     def backlog(self) -> int:
-        """Bytes that the peer has not taken yet."""
+        """Bytes that the peer has not read yet."""
         return self._writer.transport.get_write_buffer_size()
 
     async def receive(self) -> Envelope | None:
-        """Returns the next envelope; None where the pipe has ended, or what comes is none."""
+        """Returns the next envelope; None if the pipe was closed or the data is not an envelope."""
         try:
             length = int.from_bytes(await self._reader.readexactly(_LENGTH_BYTES), "big")
             return Envelope.FromString(await self._reader.readexactly(length))
@@ -43,7 +43,7 @@ class Pipe:
             return None
 
     def post(self, envelope: Envelope) -> None:
-        """Sends an envelope without waiting; one that the peer is not there to take is dropped."""
+        """Sends an envelope without waiting; drops it if the peer has gone."""
         if self._writer.is_closing():
             return
         data = envelope.SerializeToString()
@@ -51,7 +51,7 @@ class Pipe:
         self._writer.write(data)
 
     async def send(self, envelope: Envelope) -> None:
-        """Sends an envelope, and waits while the peer is behind.
+        """Sends an envelope, and waits while the peer is slow.
 
         Raises:
             ConnectionError: The peer has gone.
@@ -60,5 +60,5 @@ class Pipe:
         await self._writer.drain()
 
     def close(self) -> None:
-        """Closes this end, whatever the peer has not taken."""
+        """Closes this end, even if the peer has not read everything."""
         self._writer.transport.abort()

@@ -16,11 +16,11 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from grpc_tool_bridge.config import MAX_MESSAGE_NODES
 from grpc_tool_bridge.errors import UnavailableError, error_from_info
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkCall, ToolCallRequest
+from grpc_tool_bridge.runner.error_formatter import FormattedError
 from grpc_tool_bridge.runner.functions import path_of
 from grpc_tool_bridge.runner.logs import log_here
 from grpc_tool_bridge.runner.pipe import Pipe
 from grpc_tool_bridge.runner.process_context import ContextServer
-from grpc_tool_bridge.runner.telling import ToldError
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.values.scalars import PackedValue
@@ -31,19 +31,19 @@ _START = "import sys; sys.path[:] = sys.argv[6:]; from grpc_tool_bridge.runner.c
 _MAX_TIMEOUT_MS = 2**32 - 1
 
 
-class RaisedElsewhereError(ToldError):
+class RaisedElsewhereError(FormattedError):
     """What a tool raised in another process."""
 
 
 @dataclass(slots=True)
 class _Running:
-    """The call that the process runs now.
+    """The call that the process is running.
 
     Attributes:
-        number: Of the call.
-        tool_name: For texts.
-        server: Answers what the tool asks; None for a tool without a context.
-        answers: What came of it; None: the process has died.
+        number: The call's number.
+        tool_name: For error texts.
+        server: Serves the tool's context; None for a tool without a context.
+        answers: Envelopes for the call; None if the process has died.
     """
 
     number: int
@@ -53,12 +53,12 @@ class _Running:
 
 
 class ToolProcess:
-    """A process that runs one call at a time. Made by ``start``.
+    """A process that runs one call at a time. Created with ``start``.
 
     Attributes:
-        free: Whether it can take a call: it lives, and has answered the last one.
-        loop: Where it is served.
-        reader: What reads its answers there.
+        free: Whether it can take a call: it is alive, and has answered the last one.
+        loop: The event loop that serves it.
+        reader: The task that reads its answers.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, pipe: Pipe, max_depth: int) -> None:
@@ -69,7 +69,7 @@ class ToolProcess:
         self._path = list(sys.path)
         self._number = -1
         self._running: _Running | None = None
-        # Set once it waits for calls, or has gone.
+        # Set when it waits for calls, or has ended.
         self._ready = asyncio.Event()
         self.loop = asyncio.get_running_loop()
         self.reader = self.loop.create_task(self._read(), name="tool process")
@@ -82,8 +82,8 @@ class ToolProcess:
 
         Args:
             max_depth: Levels of nested containers in a value.
-            max_message_bytes: Bytes of a result, or of one value of a stream.
-            max_message_nodes: Elements, keys, texts and numbers of it.
+            max_message_bytes: Maximum bytes of a result, or of one value of a stream.
+            max_message_nodes: Maximum elements, keys, texts and numbers of it.
 
         Raises:
             UnavailableError: The system refuses another process.
@@ -101,13 +101,13 @@ class ToolProcess:
                     *sys.path,
                     stdin=asyncio.subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
-                    # Ctrl-C at a terminal is for this process, and it says what becomes of the other; and what a tool
-                    # has started ends with it.
+                    # Ctrl-C at a terminal is for this process, which decides about the other; and processes that a tool
+                    # has started can be killed with it.
                     start_new_session=True,
                 )
             except OSError as error:
                 pipe.close()
-                raise UnavailableError(f"the system starts no further process for a tool: {error}") from error
+                raise UnavailableError(f"the system cannot start another process for a tool: {error}") from error
             except BaseException:
                 pipe.close()
                 raise
@@ -121,7 +121,7 @@ class ToolProcess:
         context: ToolContext | None,
         begin: Callable[[], object] | None = None,
     ) -> PackedValue:
-        """Runs a call to its result; arguments and errors as of ``ToolProcesses.run``."""
+        """Runs a call to its result; arguments and errors as for ``ToolProcesses.run``."""
         async with self._call("ExecuteTool", tool, args, kwargs, context, begin) as running:
             return _packed((await self._answer(running)).reply)
 
@@ -134,21 +134,21 @@ class ToolProcess:
         buffer: int,
         begin: Callable[[], object] | None = None,
     ) -> AsyncGenerator[PackedValue, None]:
-        """Runs a generator; arguments and errors as of ``ToolProcesses.iterate``."""
+        """Runs a generator; arguments and errors as for ``ToolProcesses.iterate``."""
         taken = 0
         async with self._call("StreamTool", tool, args, kwargs, context, begin, credit=buffer) as running:
             while (envelope := await self._answer(running)).WhichOneof("kind") == "chunk":
                 taken += 1
-                # Not for each value: half the room is enough to go on with.
+                # Not for each value: half the buffer is enough to continue with.
                 if taken * 2 >= buffer:
                     self._pipe.post(Envelope(id=running.number, credit=taken))
                     taken = 0
                 yield _packed(envelope.chunk)
 
     def kill(self) -> None:
-        """Ends the process, and what its tools have started, at once."""
+        """Kills the process, and the processes that its tools have started."""
         self.free = False
-        # Its loop may have ended before it.
+        # Its event loop may have ended.
         with contextlib.suppress(RuntimeError):
             self._pipe.close()
         if self._process.returncode is None:
@@ -172,7 +172,7 @@ class ToolProcess:
         *,
         credit: int = 0,
     ) -> AsyncIterator[_Running]:
-        """Sends a call once the process is ready; one that has no answer when it is left ends with its process."""
+        """Sends a call once the process is ready; kills the process if the call is left unanswered."""
         call = LinkCall(method=method, metadata=asdict(path_of(tool)), initial_credit=credit)
         call.payload = self._request(args, kwargs, context).SerializeToString()
         server = ContextServer(context, self._pipe, self._max_depth) if context is not None else None
@@ -223,7 +223,7 @@ class ToolProcess:
         return value if isinstance(value, AnyMessage) else serialize_value(value, max_depth=self._max_depth)
 
     async def _read(self) -> None:
-        """Hands on what comes, until the process has gone."""
+        """Dispatches envelopes until the process has ended."""
         try:
             while (envelope := await self._pipe.receive()) is not None:
                 if envelope.WhichOneof("kind") == "event" and not envelope.id:
@@ -243,7 +243,7 @@ class ToolProcess:
         if envelope.id == running.number and kind != "event":
             self.free = kind != "chunk"
             running.answers.put_nowait(envelope)
-        # A thread that the tool of an earlier call has left may go on to tell of it.
+        # A thread that an earlier call left running may still send events.
         elif running.server is not None and (kind != "event" or envelope.id == running.number):
             running.server.take(envelope)
 
@@ -262,6 +262,6 @@ def _packed(data: bytes) -> PackedValue:
 
 
 def _set_path(path: Sequence[str]) -> Envelope:
-    # As bytes: a path may be no text.
+    # As bytes: a path need not be valid text.
     paths = serialize_value([os.fsencode(item) for item in path])
     return Envelope(call=LinkCall(method="SetPath", payload=paths.SerializeToString()))

@@ -1,4 +1,4 @@
-"""What a tool in a process of its own asks of its context: how that is asked, and how it is answered."""
+"""The context of a tool in another process: sends its requests through the pipe, and answers them."""
 
 import asyncio
 import logging
@@ -48,11 +48,11 @@ _log = logging.getLogger(__name__)
 
 
 class PipeRuntime:
-    """Stands behind the context of a tool that runs here for a call of another process.
+    """The runtime of a tool's context in the process that runs the tool.
 
     Args:
-        pipe: To that process; everything but the making happens on its event loop.
-        numbers: Of the requests; never used twice on a pipe.
+        pipe: The pipe to the parent; everything except ``__init__`` happens on its event loop.
+        numbers: Numbers for the requests; never reused on a pipe.
         max_depth: Levels of nested containers in a value.
     """
 
@@ -64,13 +64,13 @@ class PipeRuntime:
         self._over = False
 
     def take(self, envelope: Envelope) -> None:
-        """Takes an answer; one that nobody waits for is dropped."""
+        """Takes an answer; drops it if nothing waits for it."""
         answers = self._waiting.get(envelope.id)
         if answers is not None:
             answers.put_nowait(envelope)
 
     def close(self) -> None:
-        """Fails what the tool has left waiting, and what it may still ask: its call is over."""
+        """Fails the tool's pending and later requests, because its call is over."""
         self._over = True
         for answers in self._waiting.values():
             answers.put_nowait(None)
@@ -98,7 +98,7 @@ class PipeRuntime:
         return list(ListVariablesResponse.FromString(answer).variables)
 
     async def ask(self, question: Ask) -> Answer:
-        """Asks whoever made the outermost call; raises UnimplementedError."""
+        """Asks the caller of the outermost call; raises UnimplementedError."""
         return Answer.FromString(await self._ask("Ask", question))
 
     async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -109,7 +109,7 @@ class PipeRuntime:
     async def stream_tool(
         self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> AsyncGenerator[Any, None]:
-        """Streams another tool, a value each time that one is wanted; raises ToolExecutionError."""
+        """Streams another tool, a value on each request; raises ToolExecutionError."""
         request = ToolStreamRequest(tool_id=tool_id, **self._arguments(args, kwargs))
         number, answers = self._begin()
         ended = False
@@ -160,11 +160,11 @@ class PipeRuntime:
 
 
 class ContextServer:
-    """Answers what a tool in another process asks, through the context of its call.
+    """Answers the requests of a tool in another process, with the context of its call.
 
     Args:
         context: The context.
-        pipe: To that process.
+        pipe: The pipe to that process.
         max_depth: Levels of nested containers in a value.
     """
 
@@ -173,7 +173,7 @@ class ContextServer:
         self._pipe = pipe
         self._max_depth = max_depth
         self._tasks = TaskSet()
-        # Of each stream, what reads it, and how many of its values are wanted.
+        # For each stream, the task that reads it, and the number of requested values.
         self._streams: dict[int, tuple[asyncio.Task[None], asyncio.Semaphore]] = {}
         self._methods: Mapping[str, Callable[[bytes], Awaitable[Message]]] = {
             "GetSessionVariable": self._get_variable,
@@ -185,7 +185,7 @@ class ContextServer:
         }
 
     def take(self, envelope: Envelope) -> None:
-        """Takes a request, or what belongs to one."""
+        """Takes a request, or a later envelope of one."""
         number = envelope.id
         kind = envelope.WhichOneof("kind")
         if kind == "event":
@@ -200,7 +200,7 @@ class ContextServer:
                 task.cancel()
 
     async def aclose(self) -> None:
-        """Ends the requests that are not answered yet."""
+        """Cancels pending requests."""
         await self._tasks.aclose()
 
     def _tell(self, event: LinkEvent) -> None:
@@ -231,7 +231,7 @@ class ContextServer:
         try:
             await self._pipe.send(answer)
         except ConnectionError:
-            # The process has gone, and whoever runs the call in it knows.
+            # The process has ended, and the task that runs its call knows.
             return
 
     async def _reply(self, number: int, call: LinkCall) -> Envelope:
@@ -289,7 +289,7 @@ class ContextServer:
         return args, {name: await read_value(value, max_depth=depth) for name, value in request.kwargs.items()}
 
     async def _written(self, value: Any) -> AnyMessage:
-        # A process reads whatever it is sent.
+        # A tool's process has no limit of nodes.
         return await written(value, max_depth=self._max_depth, max_nodes=None)
 
 
@@ -308,7 +308,7 @@ def _check(envelope: Envelope | None) -> None:
 
 
 def _status(error: BaseException) -> LinkStatus:
-    """Writes an error for the tool, with the name of the tool that it is about, if it is about one."""
+    """Returns an error for the tool, with the name of the tool that it is about, if any."""
     info = error_info(error)
     if not isinstance(error, ToolBridgeError):
         log_fault(_log, "fault %s in what a tool asked", info.details["error_id"], error=error)
@@ -316,4 +316,4 @@ def _status(error: BaseException) -> LinkStatus:
 
 
 def _call_is_over() -> CallCancelledError:
-    return CallCancelledError("the call of this tool was cancelled or timed out, and it may ask for nothing more")
+    return CallCancelledError("the call of this tool was cancelled or timed out, and it may make no more requests")

@@ -1,4 +1,4 @@
-"""Processes for tools that must really end when they are told to, or that need a core of their own."""
+"""Processes for tools that must end when they are cancelled, or that need their own core."""
 
 import asyncio
 import contextlib
@@ -18,22 +18,22 @@ from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.values.scalars import PackedValue
 
-# A process that had nothing to do for so many seconds ends.
+# Seconds after which an idle process ends.
 _IDLE_SECONDS = 30.0
 
 
 class ToolProcesses:
-    """Runs tools in processes of their own, each one call at a time.
+    """Runs tools in separate processes, each one call at a time.
 
-    Processes are spawned when they are wanted, and kept for the next call, of whatever tool. One whose call ends early
-    is killed, whatever it does, and the next call gets another.
+    Processes are spawned on demand and kept for later calls of any tool. If a call ends early, its process is killed,
+    and the next call gets another.
 
     Args:
-        max_processes: Processes at once of one depth of nested calls, 0: one for each core; more calls of that depth
-            wait in order.
+        max_processes: Concurrent processes at each depth of nested calls; 0: one for each core. Further calls of that
+            depth wait in order.
         max_depth: Levels of nested containers in a value.
-        max_message_bytes: Bytes of a result, or of one value of a stream.
-        max_message_nodes: Elements, keys, texts and numbers of it.
+        max_message_bytes: Maximum bytes of a result, or of one value of a stream.
+        max_message_nodes: Maximum elements, keys, texts and numbers of it.
     """
 
     def __init__(
@@ -43,12 +43,12 @@ class ToolProcesses:
         self._max_message_bytes = max_message_bytes
         self._max_message_nodes = max_message_nodes
         self._max_processes = max_processes or available_cores()
-        # Of each depth of nested calls: one that holds a process may wait for those that it has made, which are deeper.
+        # For each depth of nested calls, because a call that holds a process may wait for deeper calls.
         self._places: dict[int, asyncio.Semaphore] = {}
-        # Those that have yet to end, the killed ones included.
+        # Processes that have not ended, including killed ones.
         self._living: set[ToolProcess] = set()
         self._busy: set[ToolProcess] = set()
-        # With the time at which each became idle, the longest idle first.
+        # With the time at which each became idle, longest idle first.
         self._idle: deque[tuple[float, ToolProcess]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._endings = TaskSet()
@@ -69,14 +69,14 @@ class ToolProcesses:
         begin: Callable[[], object] | None = None,
         depth: int = 0,
     ) -> PackedValue:
-        """Runs a call to its result. To cancel the wait kills the process.
+        """Runs a call to its result. Cancelling it kills the process.
 
         Args:
             tool: A tool with the executor "process" that returns.
-            args: Arguments by position, for the tool's ``bind``; what is an Any is taken for an encoded value.
-            kwargs: Likewise, by name, without the context.
-            context: Where the tool wants one: what it is told from, and what answers what it asks.
-            begin: Called when the call is sent to a process that is ready, so that the tool may begin.
+            args: Arguments by position, for the tool's ``bind``; an Any is an encoded value.
+            kwargs: Arguments by name, without the context.
+            context: The tool's context, if it takes one.
+            begin: Called when the call is sent to a process that is ready.
             depth: Calls above it.
 
         Returns:
@@ -84,7 +84,7 @@ class ToolProcesses:
 
         Raises:
             RaisedElsewhereError: The tool raised.
-            UnavailableError: The process died, or cannot find the function; or there can be none.
+            UnavailableError: The process died or cannot find the function, or no process can be started.
             ToolBridgeError: The arguments do not fit the function, or the result cannot be sent.
         """
         async with self._process(depth) as process:
@@ -101,19 +101,19 @@ class ToolProcesses:
         begin: Callable[[], object] | None = None,
         depth: int = 0,
     ) -> AsyncGenerator[PackedValue, None]:
-        """Runs a generator and yields what it yields, encoded. To leave early kills the process.
+        """Runs a generator and yields its values, encoded. Closing the iterator early kills the process.
 
         Args:
             tool: A tool with the executor "process" that yields.
-            args: As of ``run``.
-            kwargs: As of ``run``.
-            context: As of ``run``.
-            buffer: Values that the generator is at most ahead of the reader.
-            begin: As of ``run``.
-            depth: As of ``run``.
+            args: As for ``run``.
+            kwargs: As for ``run``.
+            context: As for ``run``.
+            buffer: Values that the generator may be ahead of the reader.
+            begin: As for ``run``.
+            depth: As for ``run``.
 
         Raises:
-            ToolBridgeError: As of ``run``; after the values that were made before.
+            ToolBridgeError: As for ``run``; after the values that were yielded before.
         """
         async with self._process(depth) as process:
             values = process.iterate(tool, args, kwargs, context, buffer, begin)
@@ -124,7 +124,7 @@ class ToolProcesses:
                 await values.aclose()
 
     async def aclose(self) -> None:
-        """Kills every process and waits until all have ended; calls that run fail."""
+        """Kills all processes and waits until they have ended; running calls fail."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -139,7 +139,7 @@ class ToolProcesses:
         await self._endings.aclose()
 
     def abandon(self) -> None:
-        """Kills the processes of other event loops than the one that runs here, which may have ended."""
+        """Kills the processes of event loops other than the running one, which may have ended."""
         here = running_loop()
         for process in [process for process in self._living if process.loop is not here]:
             self._living.discard(process)
@@ -148,7 +148,7 @@ class ToolProcesses:
 
     @contextlib.asynccontextmanager
     async def _process(self, depth: int) -> AsyncIterator[ToolProcess]:
-        """Takes a process for one call, and keeps it for the next where it is fit for that."""
+        """Takes a process for one call, and keeps it for the next if it is still usable."""
         if importing.get():
             raise UnavailableError(
                 f"{importing.get()} calls a tool while a process imports it to run one; what starts the program "
@@ -168,7 +168,7 @@ class ToolProcesses:
 
     async def _taken(self) -> ToolProcess:
         if self._closed:
-            raise UnavailableError("the processes for tools have been ended with what they belong to")
+            raise UnavailableError("the processes for tools were ended with their hub or worker")
         while self._idle:
             _, process = self._idle.pop()
             if process.free:
@@ -209,7 +209,7 @@ class ToolProcesses:
 
 
 def available_cores() -> int:
-    """Counts the cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

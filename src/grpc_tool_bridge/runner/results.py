@@ -1,4 +1,4 @@
-"""What the tools of this process give: made to fit what they declare, collected, and encoded."""
+"""The results of this process's tools: converted to their declared types, collected, and encoded."""
 
 import asyncio
 import functools
@@ -16,7 +16,7 @@ from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.errors.plain_errors import is_of_bridge
 from grpc_tool_bridge.rpc.nodes import is_slow
 from grpc_tool_bridge.runner.calls import Call
-from grpc_tool_bridge.runner.telling import Teller, ToolRaised
+from grpc_tool_bridge.runner.error_formatter import ErrorFormatter, ToolRaised
 from grpc_tool_bridge.tools.results import fitted, result_writing
 from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.values.foreign import ForeignCodeError
@@ -35,7 +35,7 @@ class Refused:
     """Stands for a result that cannot be sent.
 
     Attributes:
-        error: Why.
+        error: The reason.
     """
 
     __slots__ = ("error",)
@@ -45,35 +45,37 @@ class Refused:
 
 
 class Results:
-    """Writes the results of tools.
+    """Encodes the results of tools.
 
     Args:
         settings: Limits.
-        threads: Where tools run.
-        writers: Where code of strangers runs that a result is written with.
-        teller: Puts into words what that raises.
+        threads: The threads that run tools.
+        writers: The threads that run foreign code while a result is encoded.
+        formatter: Formats what that code raises.
     """
 
-    def __init__(self, settings: Settings, *, threads: NestedThreads, writers: NestedThreads, teller: Teller) -> None:
+    def __init__(
+        self, settings: Settings, *, threads: NestedThreads, writers: NestedThreads, formatter: ErrorFormatter
+    ) -> None:
         self._settings = settings
         self._threads = threads
         self._writers = writers
-        self._teller = teller
-        # How the results of each tool are written.
+        self._formatter = formatter
+        # How the results of each tool are encoded.
         self._writings: WeakKeyDictionary[Tool, Writing] = WeakKeyDictionary()
 
     def check_size(self, what: str, size: int) -> None:
-        """Raises MessageTooLargeError where ``size`` bytes are over the limit of a message."""
+        """Raises MessageTooLargeError if ``size`` bytes are over the limit of a message."""
         if size > self._settings.max_message_bytes:
             raise MessageTooLargeError.of(what, size, self._settings.max_message_bytes)
 
     def pack(self, call: Call, value: Any, tool: Tool) -> tuple[str, bytes]:
-        """Encodes what a tool gave.
+        """Encodes what a tool returned or yielded.
 
         Raises:
-            SerializationError: It cannot be represented.
-            MessageTooLargeError: It is over the limit.
-            ForeignCodeError: Code of a stranger's would run in the event loop.
+            SerializationError: The value cannot be represented.
+            MessageTooLargeError: The value is over the limit.
+            ForeignCodeError: Foreign code would run in the event loop.
         """
         if type(value) is PackedValue:
             return value
@@ -103,16 +105,16 @@ class Results:
         return how
 
     async def finished(self, call: Call, tool: Tool, value: Any) -> PackedValue:
-        """Makes a result fit its declaration and encodes it: in a thread, where code of a stranger's takes part."""
+        """Converts a result to its declared type and encodes it; in a thread if that runs foreign code."""
         return await self._in_thread_if_foreign(
             call, lambda: PackedValue(*self.pack(call, self._fitted(tool, value), tool))
         )
 
     def finished_here(self, call: Call, tool: Tool, function: Callable[[], Any]) -> Any:
-        """Calls a function in a thread, and finishes its result there; what has to be awaited is left as it is.
+        """Calls a function in a thread, and encodes its result there; an awaitable is returned as it is.
 
         Returns:
-            A scalar or what has to be awaited as it is, anything else encoded; or why it cannot be.
+            A scalar or an awaitable as it is, anything else encoded; a Refused if that fails.
         """
         value = function()
         kind = type(value)
@@ -130,16 +132,16 @@ class Results:
             raise
 
     async def _in_thread_if_foreign(self, call: Call, function: Callable[[], T]) -> T:
-        """Does what may run code of a stranger's; whatever that raises is the tool's."""
+        """Runs what may run foreign code; errors of that code are the tool's."""
         work = functools.partial(_by_tool, function)
         try:
             return work()
         except ForeignCodeError:
-            made: T = await call.step(self._writers.at(call.depth).run(work, self._teller.told_by_result))
+            made: T = await call.step(self._writers.at(call.depth).run(work, self._formatter.format_result_error))
             return made
 
     async def fitted(self, call: Call, tool: Tool, value: Any) -> Any:
-        """Makes one value of a stream fit what its tool declares."""
+        """Converts a value of a stream to its declared type."""
         return await self._in_thread_if_foreign(call, functools.partial(self._fitted, tool, value))
 
     def _fitted(self, tool: Tool, value: Any) -> Any:
@@ -155,7 +157,7 @@ class Results:
             raise ToolRaised(error) from error
 
     async def collect(self, call: Call, tool: Tool, source: AsyncGenerator[Any, None]) -> PackedValue:
-        """Reads a stream to its end, and gives the list of its values."""
+        """Reads a stream to its end, and returns its values as an encoded list."""
         collected = _Collected(self.check_size, call)
         try:
             async for value in source:
@@ -169,14 +171,14 @@ class Results:
         return await self.encoded(call, tool, collected.values)
 
     async def collect_in_thread(self, call: Call, tool: Tool, function: Callable[[], Any]) -> PackedValue:
-        """Reads an iterator to its end in a thread, and gives the list of its values."""
-        # One thread reads it all: to hand each value over takes longer than most take to make.
+        """Reads an iterator to its end in a thread, and returns its values as an encoded list."""
+        # One thread reads it all: handing over a value takes longer than most values take to make.
         work = functools.partial(_by_tool, functools.partial(self._collect_here, call, tool, function))
-        made: PackedValue = await call.step(self._threads.at(call.depth).run(work, self._teller.told_by_result))
+        made: PackedValue = await call.step(self._threads.at(call.depth).run(work, self._formatter.format_result_error))
         return made
 
     def _collect_here(self, call: Call, tool: Tool, function: Callable[[], Any]) -> PackedValue:
-        """Reads a generator to its end in the thread that it runs in, as long as somebody wants the list."""
+        """Reads a generator to its end in its own thread, until the call ends."""
         collected = _Collected(self.check_size, call)
         generator = function()
         try:
@@ -191,7 +193,7 @@ class Results:
         return PackedValue(*self.pack(call, collected.values, tool))
 
     async def items(self, call: Call, values: AsyncIterator[Any]) -> list[Any]:
-        """Gives the items of an asynchronous iterator that a function returned where no stream is declared."""
+        """Collects an asynchronous iterator of a tool that is not declared as a stream."""
         items: list[Any] = []
         size = 0
         try:
@@ -211,12 +213,12 @@ class Results:
             await close_values(call, values)
 
     async def encoded(self, call: Call, tool: Tool, value: Any) -> PackedValue:
-        """Encodes what a tool gave; raises as ``pack``."""
+        """Encodes what a tool returned or yielded, as ``pack`` does; in a thread if that runs foreign code."""
         return await self._in_thread_if_foreign(call, lambda: PackedValue(*self.pack(call, value, tool)))
 
 
 class _Collected:
-    """The values of a stream on their way into one list, as long as they fit into a message together."""
+    """Collects the values of a stream, as long as they fit into one message."""
 
     def __init__(self, check_size: Callable[[str, int], None], call: Call) -> None:
         self.values: list[Any] = []
@@ -225,29 +227,29 @@ class _Collected:
         self._what = f"the result of {call.tool.name}"
 
     def add(self, value: Any, packed: PackedValue) -> None:
-        """Takes a value; what is declared of it is kept in how it is written."""
+        """Adds a value; its declared type is kept by its encoding."""
         self._size += len(packed.value)
         self._check_size(self._what, self._size)
         self.values.append(value if type(value) in SCALARS else deserialize_value(any_pb2.Any(**packed._asdict())))
 
 
 async def awaited(value: Awaitable[Any]) -> Any:
-    """Awaits anything that can be awaited."""
+    """Awaits any awaitable."""
     return await value
 
 
 async def close_values(call: Call, values: Any) -> None:
-    """Lets a tool's generator clean up, within the time that its call has for that."""
+    """Closes a tool's generator, within the time that its call has to clean up."""
     if call.abandoned:
-        # It still runs, and is not ours any more.
+        # It still runs, and no longer belongs to the call.
         return
     try:
         aclose = getattr(values, "aclose", None)
-        # An iterator has nothing to clean up.
+        # Plain iterators have no aclose.
         if aclose is not None:
             await call.step(aclose())
     except asyncio.CancelledError:
-        # The tool may raise one by itself, which ends nothing.
+        # A CancelledError that the tool raises itself ends nothing.
         if call.convert() is None and call.cancelled_from_outside():
             raise
     except BaseException as error:
@@ -257,7 +259,7 @@ async def close_values(call: Call, values: Any) -> None:
 
 
 def _by_tool(function: Callable[[], T]) -> T:
-    """Calls what runs a tool's own code; all that it raises is the tool's, but for the bridge's refusals."""
+    """Calls a tool's own code; all that it raises is the tool's, except refusals of the bridge."""
     try:
         return function()
     except (ToolRaised, ForeignCodeError):
@@ -269,7 +271,7 @@ def _by_tool(function: Callable[[], T]) -> T:
 
 
 def async_iterator(values: Any) -> AsyncIterator[Any]:
-    """Begins to read what a tool gave; an error of it is the tool's."""
+    """Returns an async iterator over what a tool returned; errors are the tool's."""
     try:
         return aiter(values)
     except BaseException as error:
@@ -277,7 +279,7 @@ def async_iterator(values: Any) -> AsyncIterator[Any]:
 
 
 async def in_place(function: Callable[[], Any]) -> AsyncGenerator[Any, None]:
-    """Iterates what promised not to block, giving the loop a turn after each value."""
+    """Iterates over a generator that does not block, and yields to the loop after each value."""
     values = function()
     try:
         for value in values:

@@ -1,4 +1,4 @@
-"""Runs the tools of this process: arguments in, values out, failures as errors of the wire."""
+"""Runs the tools of this process: decodes arguments, encodes results, and maps failures to errors."""
 
 import asyncio
 import functools
@@ -40,11 +40,11 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, is_slow
 from grpc_tool_bridge.runner.calls import Call, end_if_forked
+from grpc_tool_bridge.runner.error_formatter import ErrorFormatter, FormattedError, ToolRaised
 from grpc_tool_bridge.runner.events import Event, EventStream
 from grpc_tool_bridge.runner.process import RaisedElsewhereError
 from grpc_tool_bridge.runner.processes import ToolProcesses, available_cores
 from grpc_tool_bridge.runner.results import Refused, Results, async_iterator, awaited, close_values, in_place
-from grpc_tool_bridge.runner.telling import Teller, ToldError, ToolRaised
 from grpc_tool_bridge.tools.binding import Request
 from grpc_tool_bridge.tools.context import ToolContext, ToolRuntime
 from grpc_tool_bridge.tools.results import has_items, streams
@@ -52,9 +52,9 @@ from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.values.offload import in_reader
 from grpc_tool_bridge.values.scalars import SCALARS, PackedValue
 
-# So many arguments are read in an event loop, at some µs each.
+# Maximum arguments that are decoded in an event loop, at a few µs each.
 _MAX_IN_LOOP = 1_000
-# A scalar of no more bytes is within any limit of a message.
+# Scalars up to this size are within any message limit.
 _SMALL_BYTES = 64
 
 _log = logging.getLogger(__name__)
@@ -63,14 +63,14 @@ __all__ = ["Request", "ToolRunner", "last_chunk", "set_duration"]
 
 
 class Work(NamedTuple):
-    """A function that is about to run.
+    """A function to run.
 
     Attributes:
-        call: For which call.
+        call: The call that it runs for.
         tool: The function.
-        request: What its call asks for.
-        args, kwargs: What it is given.
-        emit: Takes what it tells on the way; None: nobody asked for it.
+        request: The call's request.
+        args, kwargs: Its arguments.
+        emit: Takes its events; None if nobody wants them.
     """
 
     call: Call
@@ -82,14 +82,14 @@ class Work(NamedTuple):
 
 
 class ToolRunner:
-    """Runs tools for a hub, whose backend it is, or for a worker.
+    """Runs tools for a hub, as one of its backends, or for a worker.
 
     Args:
         settings: Limits.
-        make_runtime: Makes what stands behind the context of a call.
+        make_runtime: Creates the runtime of a call's context.
 
     Attributes:
-        tasks: Owner of what cancelled calls leave behind.
+        tasks: Owner of tools that ignore their cancellation.
     """
 
     def __init__(self, settings: Settings, make_runtime: Callable[[Any], ToolRuntime]) -> None:
@@ -98,13 +98,13 @@ class ToolRunner:
         self._max_depth, self._max_nodes = settings.max_depth, settings.max_message_nodes
         self._make_runtime = make_runtime
         self._threads = NestedThreads(settings.max_threads)
-        # Apart from those of the tools: a stream holds one of these while its values are written.
+        # Separate from the tools' threads: a stream holds one of these while its values are encoded.
         self._writers = NestedThreads(settings.max_threads)
-        self._teller = Teller(show_tracebacks=settings.show_tracebacks)
-        self._results = Results(settings, threads=self._threads, writers=self._writers, teller=self._teller)
+        self._formatter = ErrorFormatter(show_tracebacks=settings.show_tracebacks)
+        self._results = Results(settings, threads=self._threads, writers=self._writers, formatter=self._formatter)
         self.check_size = self._results.check_size
         self.pack = self._results.pack
-        # What a call waits for that has not begun.
+        # What a call waits for before its tool starts, for error texts.
         self._thread = f"a free thread (max_threads is {settings.max_threads:,})"
         most = settings.max_processes or available_cores()
         self._process = f"a process to be free and ready (max_processes is {most:,})"
@@ -116,18 +116,18 @@ class ToolRunner:
         )
 
     async def aclose(self) -> None:
-        """Ends orphaned tools, and the processes for tools."""
+        """Ends orphaned tools and the tools' processes."""
         await self.tasks.aclose()
         await self._processes.aclose()
 
     def abandon(self) -> None:
-        """Ends what was left in an event loop that has ended."""
+        """Drops what is left in an event loop that has ended."""
         self.tasks.abandon()
         self._processes.abandon()
 
     @property
     def threads_busy(self) -> int:
-        """Threads that run a tool now, orphaned ones included."""
+        """Threads that run a tool now, including orphaned ones."""
         return self._threads.busy + self._writers.busy
 
     @property
@@ -138,21 +138,21 @@ class ToolRunner:
     # ------------------------------------------------------------------------------------------ to its arguments
 
     def prepare(self, call: Call, request: Request, payload: bytes, size: int) -> Awaitable[None] | None:
-        """Decodes, binds and checks the arguments of a call; those for another process stay encoded.
+        """Decodes, binds and checks the arguments of a call; arguments for another process stay encoded.
 
         Args:
-            call: The call; its ``prepared`` becomes the arguments, by place and by name.
+            call: The call; ``call.prepared`` is set to the arguments, by position and by name.
             request: What it asks for.
-            payload: Not looked at.
-            size: Bytes of the request.
+            payload: Ignored.
+            size: Size of the request in bytes.
 
         Returns:
-            None, or what to await where the request is large.
+            None, or an awaitable if the request is large.
 
         Raises:
-            SerializationError: One of them is no value; the text names it.
-            MessageTooLargeError: They have too many nodes.
-            ValidationError: They do not fit the tool.
+            SerializationError: An argument is not a valid value; the text names it.
+            MessageTooLargeError: The arguments have too many nodes.
+            ValidationError: The arguments do not fit the tool.
         """
         del payload
         if size > SLOW_BYTES:
@@ -165,7 +165,7 @@ class ToolRunner:
         return bound if tool.executor != "process" else (list(request.args), dict(request.kwargs))
 
     async def _prepare_large(self, call: Call, request: Request, size: int) -> None:
-        """Reads them in a thread; what is for another process is left to that, whatever it holds."""
+        """Decodes the arguments in a thread, or leaves them to the tool's process."""
         tool = function_of(call)
         if not _is_slow_to_read(request):
             call.prepared = self._arguments(tool, request, size)
@@ -181,15 +181,15 @@ class ToolRunner:
     async def call(
         self, call: Call, request: Request, answer: ToolCallResponse | ToolCallResult, *, as_bytes: bool = False
     ) -> None:
-        """Runs a tool to its result, made to fit what it declares, and puts it into the answer.
+        """Runs a tool, and puts its result, converted to its declared type, into the answer.
 
-        Of what streams, the result is the list of its values.
+        The result of a stream is the list of its values.
 
         Args:
-            call: The call; it was prepared.
+            call: The prepared call.
             request: What it asks for.
-            answer: What the caller gets.
-            as_bytes: Not looked at: the answer is a message.
+            answer: The response or result message to fill in.
+            as_bytes: Ignored: the answer is a message.
         """
         del as_bytes
         tool = function_of(call)
@@ -199,7 +199,7 @@ class ToolRunner:
             value = await self._invoke_other(Work(call, tool, request, args, kwargs))
             finished = True
         elif tool.is_async and tool.context_parameter is None:
-            # As _returned does it; most calls come by here, and another coroutine is a thirtieth of them.
+            # Like _returned: most calls take this path, and another coroutine would cost a thirtieth of a call.
             try:
                 value = await call.step(tool.function(*args, **kwargs))
             except BaseException as error:
@@ -212,7 +212,7 @@ class ToolRunner:
             try:
                 finished = type(value) in SCALARS and (tool.result is None or type(value) in tool.result.accepts)
             except BaseException as error:
-                # A metaclass is asked for the hash of its class.
+                # Hashing the class may run code of a metaclass.
                 raise ToolRaised(error) from error
             if not finished:
                 value = await self._finished(call, tool, value)
@@ -221,7 +221,7 @@ class ToolRunner:
         answer.success = True
 
     async def _finished(self, call: Call, tool: Tool, value: Any) -> PackedValue:
-        """Awaits what has to be awaited of a result, and encodes it, where its thread has not done so."""
+        """Awaits a result if it is awaitable, and encodes it, unless its thread has done so."""
         if type(value) is PackedValue:
             return value
         if type(value) is Refused:
@@ -249,9 +249,9 @@ class ToolRunner:
         return await self._results.collect_in_thread(call, tool, lambda: iter(values))
 
     async def _returned(self, work: Work, *, finish: bool = False) -> Any:
-        """Runs a function that does not itself yield, and awaits what it returns as long as that can be awaited.
+        """Runs a function that is not a generator, and awaits what it returns as long as that is awaitable.
 
-        To ``finish`` is to have the result of a function in a thread encoded there, as ``Results.finished_here`` does.
+        With ``finish``, a function in a thread has its result encoded there (``Results.finished_here``).
         """
         call, tool, args, kwargs = work.call, work.tool, work.args, work.kwargs
         if tool.context_parameter is not None:
@@ -266,7 +266,7 @@ class ToolRunner:
                 if finish:
                     function = functools.partial(self._results.finished_here, call, tool, function)
                 function = call.when_begun(self._thread, function)
-                value = await call.step(self._threads.at(call.depth).run(function, self._teller.told_here))
+                value = await call.step(self._threads.at(call.depth).run(function, self._formatter.format_here))
             known = type(value) in SCALARS
         except BaseException as error:
             if call.is_raised_by_tool(error):
@@ -275,8 +275,8 @@ class ToolRunner:
         return value if known else await self._awaited(call, value)
 
     def _run_here(self, call: Call, function: Callable[[], Any]) -> Any:
-        """Calls a function that promised not to block."""
-        # The first step of a call is measured where the call ends or is armed.
+        """Calls a function that does not block, in the event loop."""
+        # The first step of a call is measured when the call ends or is armed.
         began = time.monotonic() if call.armed else 0.0
         try:
             return function()
@@ -286,7 +286,7 @@ class ToolRunner:
                 call.note_step(began)
 
     async def _awaited(self, call: Call, value: Any) -> Any:
-        """Awaits what a function returned, as long as that can be awaited."""
+        """Awaits what a function returned, as long as that is awaitable."""
         try:
             while issubclass(type(value), Awaitable):
                 value = await call.step(value if issubclass(type(value), Coroutine) else awaited(value))
@@ -311,7 +311,7 @@ class ToolRunner:
     async def stream(
         self, call: Call, request: ToolStreamRequest, *, as_bytes: bool = False
     ) -> AsyncGenerator[ToolStreamChunk, None]:
-        """Yields a chunk for each value and, where the caller asked for them, for each event; not the last one."""
+        """Yields a chunk for each value and each requested event, but not the final one."""
         del as_bytes
         tool, stream_id = function_of(call), request.stream_id
         values = self._values(Work(call, tool, request, *call.prepared), request.config)
@@ -330,7 +330,7 @@ class ToolRunner:
             await values.aclose()
 
     async def _values(self, work: Work, asked: StreamConfig) -> AsyncGenerator[tuple[Event | None, Any], None]:
-        """Yields what the tool yields and, where the caller asked for it, what it tells on the way.
+        """Yields the tool's values and, if the caller requested them, its events.
 
         An event comes as ``(event, None)``, a value as ``(None, value)``.
         """
@@ -353,13 +353,13 @@ class ToolRunner:
             await source.aclose()
 
     def _buffer(self, call: Call, asked: int) -> int:
-        """Values that may wait for the reader: as many as it asks for, at most as many as the settings allow."""
+        """Returns the size of the reader's buffer: as requested, at most what the settings allow."""
         if asked < 0:
-            raise ValidationError(f"{call.tool.name}: buffer_size is {asked}; it is 0 (the default) or more")
+            raise ValidationError(f"{call.tool.name}: buffer_size must be 0 (the default) or more, not {asked}")
         return min(asked or self.settings.stream_buffer, self.settings.stream_buffer)
 
     async def _source(self, work: Work, *, buffer: int = 0) -> AsyncGenerator[Any, None]:
-        """Yields the values of any tool; of one that returns what does not stream, its result."""
+        """Yields the values of any tool, or its result if that does not stream."""
         call, tool = work.call, work.tool
         buffer = buffer or self.settings.stream_buffer
         if tool.is_generator or tool.executor == "process":
@@ -369,7 +369,7 @@ class ToolRunner:
             value = await self._returned(work)
             if not call.armed:
                 call.note_step(began)
-            # What is declared to be a list is one, whatever it is made of.
+            # A declared list is returned as one, whatever the tool returned.
             yields = has_items(value) if tool.is_stream else tool.result is None and streams(value)
             if not yields:
                 if _is_a(value, AsyncIterator):
@@ -385,7 +385,7 @@ class ToolRunner:
             await each.aclose()
 
     async def _steps(self, call: Call, tool: Tool, values: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-        """Yields each value, made to fit what the tool declares."""
+        """Yields each value, converted to the tool's declared type."""
         try:
             while True:
                 began = time.monotonic()
@@ -396,7 +396,7 @@ class ToolRunner:
                 except StopAsyncIteration:
                     return
                 except BaseException as error:
-                    # What comes from another process otherwise is the bridge's own.
+                    # Other errors from a tool's process are the bridge's own.
                     if tool.executor == "process" and type(error) is not RaisedElsewhereError:
                         raise
                     if call.is_raised_by_tool(error):
@@ -404,7 +404,7 @@ class ToolRunner:
                     raise
                 finally:
                     if not call.armed:
-                        # Otherwise measured by the call itself.
+                        # Otherwise the call measures it.
                         call.note_step(began)
                 if fits:
                     yield value
@@ -414,15 +414,15 @@ class ToolRunner:
             await close_values(call, values)
 
     def _iterator(self, call: Call, tool: Tool, value: Any, buffer: int) -> AsyncIterator[Any]:
-        """Iterates what a function returned: an asynchronous iterator in the loop, any other where the tool runs."""
+        """Iterates over what a function returned: in the loop if it is asynchronous, else where the tool runs."""
         if _is_a(value, AsyncIterable):
             return async_iterator(value)
         if tool.executor == "async" and not tool.is_async:
             return in_place(lambda: value)
-        return self._threads.at(call.depth).iterate(lambda: iter(value), buffer, self._teller.told_here)
+        return self._threads.at(call.depth).iterate(lambda: iter(value), buffer, self._formatter.format_here)
 
     def _iterate(self, work: Work, buffer: int) -> AsyncGenerator[Any, None]:
-        """Iterates a generator function."""
+        """Iterates over a generator function."""
         call, tool = work.call, work.tool
         if tool.executor == "process":
             context = self._context(work) if tool.context_parameter is not None else None
@@ -436,7 +436,7 @@ class ToolRunner:
             return values
         if tool.executor == "thread":
             function = call.when_begun(self._thread, function)
-            return self._threads.at(call.depth).iterate(function, buffer, self._teller.told_here)
+            return self._threads.at(call.depth).iterate(function, buffer, self._formatter.format_here)
         return in_place(function)
 
     def _bound(self, work: Work) -> Callable[[], Any]:
@@ -460,17 +460,17 @@ class ToolRunner:
         return call.context
 
     def try_call(self, call: Call, request: ToolCallRequest, payload: bytes, done: Any) -> None:
-        """Leaves it to ``call``: a function is not called back."""
+        """Returns None: a function is run by ``call``."""
 
     # --------------------------------------------------------------------------------------------------- answers
 
-    async def told(self, failure: BaseException, call: Call | None) -> ErrorInfo:
-        """Makes the answer of a call that failed; what a tool raised is asked for its text outside of the event loop.
+    async def error_info_of(self, failure: BaseException, call: Call | None) -> ErrorInfo:
+        """Returns the error of a failed call for the wire; formats a tool's exception outside of the event loop.
 
         Args:
-            failure: Any exception. What is neither an Exception nor wrapped comes from a tool's own code, wherever that
-                ran, unless it ends the call from outside.
-            call: The call, where it was made.
+            failure: Any exception. One that is neither an Exception nor wrapped was raised by a tool's own code, unless
+                it ends the call from outside.
+            call: The call, or None if it was not opened.
 
         Raises:
             asyncio.CancelledError: The caller has gone.
@@ -484,37 +484,37 @@ class ToolRunner:
             return self.error_of(failure)
         error = failure.error if type(failure) is ToolRaised else failure
         if call.cause is not None:
-            # What the tool raised while it was ended hides what ended it.
+            # What ended the call matters, not what the tool raised meanwhile.
             return error_info(call.cause)
-        is_timeout = error.is_timeout if type(error) is ToldError else issubclass(type(error), TimeoutError)
+        is_timeout = error.is_timeout if type(error) is FormattedError else issubclass(type(error), TimeoutError)
         if is_timeout and call.deadline <= time.monotonic():
-            # A nested call shares the deadline, and may notice first that it has passed.
+            # A nested call has the same deadline, and may be the first to time out.
             return error_info(call.timeout_error())
         if type(error) is RaisedElsewhereError:
             if not self.settings.show_tracebacks:
                 error.info.stacktrace = ""
             return error.info
-        return await self._teller.tell(call, error)
+        return await self._formatter.format(call, error)
 
     def error_of(self, failure: BaseException) -> ErrorInfo:
-        """Makes the answer for an error that is no tool's; a fault of the bridge is logged."""
+        """Returns the error for a failure that is not a tool's; logs it if it is a fault of the bridge."""
         info = error_info(failure)
         if not issubclass(type(failure), ToolBridgeError):
             log_fault(_log, "fault %s in a call", info.details["error_id"], error=failure)
         return info
 
     async def _cancelled(self, call: Call | None, cancelled: asyncio.CancelledError) -> ErrorInfo:
-        """Answers a cancellation that was the call's own or the tool's; one from outside goes on."""
+        """Returns the error for a cancellation by the call or the tool; raises one from outside again."""
         cause = call.convert() if call is not None else None
         if cause is not None:
             return error_info(cause)
         if call is None or call.cancelled_from_outside():
             raise cancelled
-        return await self._teller.tell(call, cancelled)
+        return await self._formatter.format(call, cancelled)
 
 
 def _packed_scalar(value: Any) -> tuple[str, bytes] | None:
-    """Encodes a small scalar; None for anything else, and for what cannot be encoded."""
+    """Encodes a small scalar; returns None for anything else, or if it cannot be encoded."""
     scalar = SCALARS.get(type(value))
     if scalar is None:
         return None
@@ -526,7 +526,7 @@ def _packed_scalar(value: Any) -> tuple[str, bytes] | None:
 
 
 def _is_slow_to_read(request: Request) -> bool:
-    """Tells whether reading the arguments of a call may take so long that it does not belong into an event loop."""
+    """Returns whether decoding a call's arguments may take too long for an event loop."""
     args, kwargs = request.args, request.kwargs
     return len(args) + len(kwargs) > _MAX_IN_LOOP or any(
         is_slow(item.type_url, item.value) for item in (*args, *kwargs.values())
@@ -534,14 +534,14 @@ def _is_slow_to_read(request: Request) -> bool:
 
 
 def function_of(call: Call) -> Tool:
-    """Returns the function that a call is of."""
+    """Returns the function that a call runs."""
     tool = call.tool.tool
-    assert tool is not None  # noqa: S101 - what has none is no call of a runner
+    assert tool is not None  # noqa: S101 - every call of a runner has one
     return tool
 
 
 def set_duration(metrics: ExecutionMetrics, duration_us: int) -> None:
-    """Says what a call took; one that ran took at least a millisecond, rounded up."""
+    """Sets the duration of a call, in ms rounded up and in µs."""
     metrics.duration_ms = duration_us // 1_000 + 1
     metrics.duration_us = duration_us
 
@@ -549,14 +549,14 @@ def set_duration(metrics: ExecutionMetrics, duration_us: int) -> None:
 def last_chunk(
     stream_id: str, sequence: int, *, sent: int, error: ErrorInfo | None, duration_us: int
 ) -> ToolStreamChunk:
-    """Makes the chunk that a stream ends with.
+    """Returns the final chunk of a stream.
 
     Args:
-        stream_id: Of the stream.
-        sequence: Chunks before it.
-        sent: Values among them.
-        error: What it ended with; None: it is complete.
-        duration_us: Microseconds that it took.
+        stream_id: The stream's id.
+        sequence: Number of chunks before it.
+        sent: Number of values among them.
+        error: The stream's error; None if it is complete.
+        duration_us: Duration in microseconds.
     """
     chunk = ToolStreamChunk(stream_id=stream_id, sequence=sequence)
     if error is not None:
@@ -574,7 +574,7 @@ def _event_metadata(event: Event) -> StreamMetadata:
 
 
 def _is_a(value: Any, kind: Any) -> bool:
-    """Tells what a value is by its class: ``isinstance`` would ask it for its ``__class__``."""
+    """Returns whether a value is of a kind, by its type: ``isinstance`` would read its ``__class__``."""
     try:
         return issubclass(type(value), kind)
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""For tests of programs that use the bridge."""
+"""Test kit for programs that use the bridge."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MockBridgeServer", "ModelServer", "ScriptedLM", "ToxicProxy"]
 
-# Imported when it is used: pytest imports this package with its plugin, also where no test needs a hub.
+# Imported on first use, because pytest imports this package with its plugin in every run.
 _MODULES = {
     "MockBridgeServer": "mock_server",
     "ModelServer": "model_server",

@@ -1,4 +1,4 @@
-"""A hub and a bridge whose lifetime is no event loop's of the test."""
+"""A hub and a bridge that do not depend on a test's event loop."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ from grpc_tool_bridge.server import BridgeServer
 
 @contextmanager
 def running_hub(tools: Iterable[ToolSource], settings: Settings) -> Iterator[BridgeServer]:
-    """Runs a hub in the event loop of a thread of its own."""
+    """Runs a hub in its own thread and event loop."""
     server = BridgeServer(tools=tools, settings=settings)
     with start_blocking_portal() as portal:
         portal.call(server.start)
@@ -29,7 +29,7 @@ def running_hub(tools: Iterable[ToolSource], settings: Settings) -> Iterator[Bri
 
 @contextmanager
 def background_bridge(address: str, settings: Settings) -> Iterator[GRPCToolBridge]:
-    """Makes a bridge and closes it, whichever loop it was used in."""
+    """Creates a bridge, and closes it whichever loop it was used in."""
     token = settings.bearer_token()
     bridge = _FixtureBridge(address, token=token, max_message_bytes=settings.max_message_bytes)
     try:
@@ -39,24 +39,24 @@ def background_bridge(address: str, settings: Settings) -> Iterator[GRPCToolBrid
 
 
 class _FixtureBridge(GRPCToolBridge):
-    """A bridge that can be closed from where its event loop is not running."""
+    """A bridge that can be closed while its event loop is not running."""
 
     _loop: asyncio.AbstractEventLoop | None = None
 
     async def initialize(self, *args: Any, **options: Any) -> dict[str, AsyncGRPCProxyTool]:
-        """Opens the session and keeps in mind which loop its heartbeat runs in."""
+        """Opens the session and remembers the loop of its heartbeat."""
         self._loop = asyncio.get_running_loop()
         return await super().initialize(*args, **options)
 
     def close_from_outside(self) -> None:
-        """Closes the bridge, in its own loop where that still exists."""
+        """Closes the bridge, in its own loop if that still exists."""
         loop = self._loop
         if self._portal is not None:
             self.sync.close()
         elif loop is not None and not loop.is_closed() and not loop.is_running():
             loop.run_until_complete(self.close())
         else:
-            # The loop took the heartbeat with it; the session goes with its hub.
+            # The heartbeat ended with the loop; the session ends with its hub.
             _run_elsewhere(self.client.close())
 
 

@@ -1,4 +1,4 @@
-"""A hub that answers what a test tells it to."""
+"""A hub with prepared answers."""
 
 import asyncio
 import difflib
@@ -28,7 +28,7 @@ from grpc_tool_bridge.transport.proxies import channel_target
 from grpc_tool_bridge.transport.servicer import HubHandler
 from grpc_tool_bridge.transport.status import ERROR_KEY, status_of
 
-# A link holds its thread for as long as it is open; more calls than this at once wait for one.
+# An open link occupies a thread; further concurrent calls wait for one.
 _THREADS = 32
 
 MAX_TOKEN_DIGITS = 10
@@ -36,8 +36,8 @@ MAX_TOKEN_DIGITS = 10
 Trailer = tuple[tuple[str, bytes], ...]
 
 
-class _Status(Exception):  # noqa: N818 - a status to answer with; nobody raises it
-    """A status as an answer."""
+class _Status(Exception):  # noqa: N818 - an answer, which is never raised
+    """An answer that is an error status."""
 
     def __init__(self, code: grpc.StatusCode, text: str, trailer: Trailer = ()) -> None:
         super().__init__(code, text, trailer)
@@ -75,7 +75,7 @@ class MockBridgeServer(Running):
         """Where the server listens.
 
         Raises:
-            RuntimeError: It is not running.
+            RuntimeError: The server is not running.
         """
         return running_address(self._address, "mock server")
 
@@ -86,9 +86,9 @@ class MockBridgeServer(Running):
 
         Args:
             method: A method with one response, such as "ExecuteTool".
-            *answers: Messages of the method's type, or exceptions, which become the status that a hub would send for
-                them; a ToolCommunicationError or an AioRpcError its own status. Each call gets the next answer, and
-                the last one repeats.
+            *answers: Messages of the method's type, or exceptions, which are sent as the status that a hub would send;
+                a ToolCommunicationError or an AioRpcError is sent as its own status. Each call gets the next answer,
+                and the last one repeats.
 
         Raises:
             ValueError: There is no such method, it streams its responses, or no answer is given.
@@ -112,8 +112,8 @@ class MockBridgeServer(Running):
             method: Any method, such as "ExecuteTool".
             code: The status; not OK.
             details: The status's text.
-            error_type: A name of the error table, which the status then carries like that of a hub. Without it, the
-                status is that of a failed connection.
+            error_type: A name of the error table, which is sent with the status, as by a hub. Without it, the status
+                looks like a failed connection.
 
         Raises:
             ValueError: There is no such method, or the code is OK.
@@ -121,7 +121,7 @@ class MockBridgeServer(Running):
         """
         rule = _method(method)
         if not isinstance(code, grpc.StatusCode):
-            raise TypeError(f"the code is a grpc.StatusCode, such as grpc.StatusCode.UNAVAILABLE, not {code!r}")
+            raise TypeError(f"the code must be a grpc.StatusCode, such as grpc.StatusCode.UNAVAILABLE, not {code!r}")
         if code is grpc.StatusCode.OK:
             raise ValueError("OK is not an error; use set_response or set_streaming_response")
         trailer: Trailer = ()
@@ -133,7 +133,7 @@ class MockBridgeServer(Running):
             (self._streams if rule.response_streaming else self._answers)[method] = [status]
 
     def set_streaming_response(self, method: str, messages: Iterable[Message | Exception]) -> None:
-        """Sets the answers of a streaming method to each call, and replaces earlier ones.
+        """Sets the messages that a streaming method sends for each call, and replaces earlier ones.
 
         Args:
             method: A method with a stream of responses, such as "StreamTool".
@@ -164,9 +164,9 @@ class MockBridgeServer(Running):
         """
         for spec in specs:
             if not isinstance(spec, ToolSpec):
-                raise TypeError(f"a tool is a ToolSpec, not {type(spec).__name__}: {spec!r:.80}")
+                raise TypeError(f"a tool must be a ToolSpec, not {type(spec).__name__}: {spec!r:.80}")
         if page_size < 0:
-            raise ValueError(f"page_size is {page_size}; it is 0 (all) or more")
+            raise ValueError(f"page_size must be 0 (all) or more, not {page_size}")
         size = page_size or len(specs) or 1
         pages = [specs[start : start + size] for start in range(0, len(specs), size)] or [()]
         answers = [
@@ -210,7 +210,7 @@ class MockBridgeServer(Running):
         """Starts serving.
 
         Raises:
-            RuntimeError: It is already running, or cannot listen at its address.
+            RuntimeError: The server is already running, or cannot listen at its address.
         """
         if self._server is not None:
             raise RuntimeError(f"the mock server is already running at {self._address}")
@@ -228,7 +228,7 @@ class MockBridgeServer(Running):
         server, self._server, self._address = self._server, None, None
         channels, self._channels = self._channels, []
         if channels:
-            # In an event loop of its own: the one that they were made in may be running here, or closed by now.
+            # In a new event loop: the one that created them may be running here, or closed.
             with ThreadPoolExecutor(1) as thread:
                 thread.submit(asyncio.run, _close(channels)).result()
         if server is not None:
@@ -272,7 +272,7 @@ class MockBridgeServer(Running):
             self._requests[method.name].append(request)
 
     def _page(self, request: Message) -> Answer | None:
-        """Finds the page of the tools that is asked for; None if the answer was set by hand, or is another's."""
+        """Returns the requested page of the tools; None for other methods, or if the test has set the answer."""
         if not isinstance(request, GetSessionToolsRequest):
             return None
         with self._lock:
@@ -315,7 +315,7 @@ def _answer(method: Method, answer: object) -> Answer:
     if not isinstance(answer, method.response):
         given = type(answer).__name__
         raise TypeError(f"{method.name} answers with {method.response.__name__}, not with {given}: {answer!r:.80}")
-    # A copy: what the test does to its message afterwards changes no answer.
+    # A copy, so that the test can change its message afterwards.
     copy = method.response()
     copy.CopyFrom(answer)
     return copy

@@ -1,4 +1,4 @@
-"""What a model of the tests answers: a script, and how its answers are written for DSPy."""
+"""Scripts with the answers of test models, in the form that DSPy expects."""
 
 import ast
 import asyncio
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _WAIT = 30.0
-# Characters of a token, roughly.
+# Approximate characters of a token.
 TOKEN_CHARS = 4
 
 _SUM = re.compile(r"\(*-?\d+(?:\.\d+)?\)*(?:\s*[-+*/]\s*\(*-?\d+(?:\.\d+)?\)*)+")
@@ -30,13 +30,13 @@ _OPERATORS: Mapping[type, Callable[[Any, Any], Any]] = {
 
 
 def fields(**values: Any) -> str:
-    """Writes an answer with these output fields, in the form that DSPy asks a chat model for."""
+    """Returns an answer with these output fields, in DSPy's form for chat models."""
     sections = [f"[[ ## {name} ## ]]\n{_text(value)}" for name, value in values.items()]
     return "\n\n".join([*sections, "[[ ## completed ## ]]"])
 
 
 def step(thought: str, tool: str, **tool_args: Any) -> str:
-    """Writes the answer of an agent that calls a tool next; the tool "finish" ends its steps."""
+    """Returns an answer that calls a tool next; the tool "finish" ends the steps."""
     return fields(next_thought=thought, next_tool_name=tool, next_tool_args=tool_args)
 
 
@@ -49,10 +49,10 @@ class Prompt:
     """One request to the model.
 
     Attributes:
-        system: The text of its system message.
-        user: The text of its last message.
-        headers: What it came with over HTTP, names in lower case.
-        body: All of it, as it came.
+        system: The text of the system message.
+        user: The text of the last message.
+        headers: The HTTP headers, with names in lower case.
+        body: The whole request body.
     """
 
     system: str
@@ -68,11 +68,11 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An answer that is an error.
+    """An error as an answer.
 
     Args:
-        status: Of HTTP: 429 and those from 500 on are worth another try.
-        message: What the model's provider says.
+        status: HTTP status; 429 and those from 500 on are retryable.
+        message: The error text of the provider.
     """
 
     status: int = 500
@@ -80,10 +80,10 @@ class Failure:
 
 
 class Held:
-    """An answer that is not given before it is released.
+    """An answer that waits until it is released.
 
     Args:
-        answer: What is answered then.
+        answer: The answer to send then.
     """
 
     def __init__(self, answer: "str | Failure" = "") -> None:
@@ -93,32 +93,32 @@ class Held:
         self._released: Future[None] = Future()
 
     def release(self) -> None:
-        """Lets the answer go."""
+        """Releases the answer."""
         _settle(self._released)
 
     @property
     def released(self) -> bool:
-        """Whether the answer may go."""
+        """Whether the answer was released."""
         return self._released.done()
 
     async def asked(self, seconds: float = _WAIT) -> None:
-        """Waits until the model is asked; raises TimeoutError."""
+        """Waits until the model is asked; raises TimeoutError after ``seconds``."""
         await _settled(self._asked, seconds)
 
     async def given_up(self, seconds: float = _WAIT) -> None:
-        """Waits until whoever asked waits no more; raises TimeoutError."""
+        """Waits until the caller no longer waits; raises TimeoutError after ``seconds``."""
         await _settled(self._given_up, seconds)
 
     def note_asked(self) -> None:
-        """Says that the model was asked."""
+        """Records that the model was asked."""
         _settle(self._asked)
 
     def note_given_up(self) -> None:
-        """Says that whoever asked has gone."""
+        """Records that the caller has gone."""
         _settle(self._given_up)
 
     async def wait(self) -> None:
-        """Waits, as the model, until the answer may go."""
+        """Waits until the answer is released."""
         self.note_asked()
         try:
             await asyncio.shield(asyncio.wrap_future(self._released))
@@ -132,7 +132,7 @@ Answers = Iterable[Answer] | Callable[[Prompt], Answer]
 
 
 class Script:
-    """Answers in turn, or by what was asked; it can be asked from several threads.
+    """Answers prompts in order or with a function; can be used from several threads.
 
     Args:
         answers: The answers in order, or a function from the prompt to the answer.
@@ -145,7 +145,7 @@ class Script:
         self.prompts: list[Prompt] = []
 
     def answer(self, prompt: Prompt) -> Answer:
-        """Keeps the prompt and gives the answer to it."""
+        """Records the prompt and returns its answer."""
         with self._lock:
             self.prompts.append(prompt)
             if self._function is None:
@@ -160,7 +160,7 @@ def prompt_of(
     headers: Mapping[str, str] | None = None,
     body: Mapping[str, Any] | None = None,
 ) -> Prompt:
-    """Reads the messages of a chat."""
+    """Returns the prompt for the messages of a chat."""
     system, user = "", ""
     for message in messages:
         content = message.get("content")
@@ -187,9 +187,9 @@ async def _settled(future: Future[None], seconds: float) -> None:
 
 
 def arithmetic(prompt: Prompt) -> str:
-    """Answers as an agent would that is asked a sum: calls a tool that calculates, then finishes with what it said.
+    """Answers arithmetic questions like an agent: calls a tool that calculates, then finishes with its result.
 
-    Without such a tool it finishes at once, with the result of its own.
+    Without such a tool it finishes immediately, with its own result.
     """
     told = prompt.user.split(_REMINDER)[0]
     results = [text for found in _OBSERVATION.findall(told) if (text := found.strip()) != "Completed."]

@@ -1,6 +1,6 @@
-"""A model behind HTTP, as OpenAI's API and those that are like it have it: on loopback, its answers from a script.
+"""A model server on loopback with an OpenAI-compatible API and scripted answers.
 
-``python -m grpc_tool_bridge.testing.model_server`` runs one that does sums, for demonstrations without a model.
+``python -m grpc_tool_bridge.testing.model_server`` runs one that does arithmetic, for demos without a model.
 """
 
 import argparse
@@ -26,24 +26,24 @@ from grpc_tool_bridge.testing.model_script import (
 from grpc_tool_bridge.testing.running import Running, running_address
 
 _HOST = "127.0.0.1"
-# A caller that has gone is noticed within this.
+# How often a held answer checks whether its caller has gone.
 _LOOK_SECONDS = 0.05
 _MAX_BODY = 16 * 1024 * 1024
 _KINDS = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error"}
 
 
 class ModelServer(Running):
-    """Serves ``POST /v1/chat/completions`` and ``GET /v1/models`` in threads of its own.
+    """Serves ``POST /v1/chat/completions`` and ``GET /v1/models`` in its own threads.
 
-    ``with`` and ``async with`` both run it. A ``Failure`` is answered as OpenAI answers errors; a ``Held`` answer waits
-    until it is released or its caller has gone. Tokens are counted as a quarter of the characters.
+    ``with`` and ``async with`` both run it. A ``Failure`` is sent like an error of OpenAI; a ``Held`` answer waits
+    until it is released or its caller has gone. Four characters count as one token.
 
     Args:
-        answers: The answers in order, or a function from the prompt to the answer. Without them it does sums with
-            whatever tool calculates.
-        port: To listen at; 0 takes any that is free.
-        model: The one model that it says it has; it answers for any.
-        raw: Bodies to answer with instead, in order, each as it stands: for what is no answer at all.
+        answers: The answers in order, or a function from the prompt to the answer. By default it does arithmetic with
+            any tool that calculates.
+        port: The port to listen at; 0 picks a free one.
+        model: The model that it lists; it answers for any model.
+        raw: Response bodies to send instead, in order and unchanged, such as invalid answers.
     """
 
     def __init__(
@@ -58,21 +58,21 @@ class ModelServer(Running):
 
     @property
     def prompts(self) -> list[Prompt]:
-        """What it was asked so far, with the headers it came with."""
+        """The prompts so far, with their headers."""
         return self._script.prompts
 
     @property
     def url(self) -> str:
-        """Its base URL, for ``api_base``.
+        """The base URL, for ``api_base``.
 
         Raises:
-            RuntimeError: It is not running.
+            RuntimeError: The server is not running.
         """
         port = None if self._http is None else str(self._http.server_port)
         return f"http://{_HOST}:{running_address(port, 'model server')}/v1"
 
     def start(self) -> None:
-        """Listens; raises OSError where the port is taken."""
+        """Starts listening; raises OSError if the port is taken."""
         self._http = _Http((_HOST, self._port), _Handler)
         self._http.owner = self
         self._thread = threading.Thread(target=self._http.serve_forever, args=(_LOOK_SECONDS,), daemon=True)
@@ -93,12 +93,12 @@ class ModelServer(Running):
         return self._raw.pop(0) if self._raw else None
 
     def answer(self, prompt: Prompt) -> Answer:
-        """Keeps the prompt and gives the answer to it."""
+        """Records the prompt and returns its answer."""
         return self._script.answer(prompt)
 
 
 class _Http(ThreadingHTTPServer):
-    # As many agents ask at the same moment.
+    # Many agents may connect at the same moment.
     request_queue_size = 512
     daemon_threads = True
     owner: ModelServer
@@ -108,14 +108,14 @@ class _Http(ThreadingHTTPServer):
         super().__init__(*args)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says nothing: a caller that leaves is what the tests want."""
+        """Does nothing: tests disconnect callers on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Head and body are two writes, of which the second would wait for the first to be acknowledged.
+    # Head and body are two writes; with Nagle's algorithm, the second would wait for an acknowledgement.
     disable_nagle_algorithm = True
-    # A connection that is kept open and silent ends with the server.
+    # An idle connection is closed after this many seconds.
     timeout = 30
     server: _Http
 
@@ -154,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, _completion(asked, prompt, answer))
 
     def log_message(self, *_: Any) -> None:
-        """Says nothing."""
+        """Does nothing: requests are not logged."""
 
     def _hold(self, answer: Held) -> bool:
         answer.note_asked()
@@ -194,7 +194,7 @@ def _completion(asked: Any, prompt: Prompt, text: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Runs a server that does sums, until it is interrupted."""
+    """Runs a server that does arithmetic, until it is interrupted."""
     parser = argparse.ArgumentParser(
         prog="model_server", description="A model server on loopback that only does arithmetic."
     )

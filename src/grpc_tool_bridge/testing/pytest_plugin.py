@@ -1,6 +1,6 @@
 """Fixtures for projects that offer or use tools: a real hub, and a bridge to it.
 
-pytest loads this wherever the package is installed, so nothing heavy is imported before a fixture is used.
+pytest loads this plugin if the package is installed, so nothing large is imported before a fixture is used.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A server of the test kit, which runs for as long as a ``with`` or an ``async with`` lasts."""
+"""Base of the test kit's servers, which run inside ``with`` or ``async with``."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -8,15 +8,15 @@ import anyio.to_thread
 
 
 class Running(ABC):
-    """What is started when a ``with`` block begins, and stopped when it ends."""
+    """A server that starts when a ``with`` block begins, and stops when it ends."""
 
     @abstractmethod
     def start(self) -> None:
-        """Starts it."""
+        """Starts the server."""
 
     @abstractmethod
     def stop(self) -> None:
-        """Stops it; does nothing if it is not running."""
+        """Stops the server; does nothing if it is not running."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -38,10 +38,10 @@ class Running(ABC):
 
 
 def running_address(address: str | None, what: str) -> str:
-    """Returns where it listens.
+    """Returns the address that a server listens at.
 
     Raises:
-        RuntimeError: It is not running.
+        RuntimeError: The server is not running.
     """
     if address is None:
         raise RuntimeError(f"the {what} is not running, so it has no address; enter it with 'with' first")

@@ -59,7 +59,7 @@ class ScriptedLM(dspy.LM):  # type: ignore[misc] # dspy has no types
 
 
 class _Engine:
-    """Answers synchronous callers, who cannot be kept waiting."""
+    """Answers synchronous callers, for which held answers do not work."""
 
     def __init__(self, script: Script) -> None:
         self._script = script

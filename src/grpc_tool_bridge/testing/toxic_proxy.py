@@ -1,4 +1,4 @@
-"""A network between a client and a hub that fails on demand."""
+"""A proxy between a client and a hub that fails on demand."""
 
 import asyncio
 import socket
@@ -15,13 +15,13 @@ from grpc_tool_bridge.transport.addresses import join_address, split_address
 
 Direction = Literal["to_hub", "to_client", "both"]
 
-# Of what one end sent, as much is held in each direction of a connection before its sender is held up.
+# Bytes and chunks that are buffered in each direction of a connection before its sender must wait.
 _CHUNK_BYTES = 64 * 1024
 _CHUNKS = 16
-# A limited bandwidth is kept to by pieces of this many seconds.
+# A limited bandwidth is enforced by sending pieces of this many seconds.
 _PIECE_SECONDS = 0.02
 
-# On, and no time for what was not sent: closing resets.
+# SO_LINGER on, with a timeout of 0: closing resets the connection.
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -74,7 +74,7 @@ class ToxicProxy(Running):
         """Where clients connect to.
 
         Raises:
-            RuntimeError: It is not running.
+            RuntimeError: The proxy is not running.
         """
         return running_address(self._address, "proxy")
 
@@ -109,7 +109,7 @@ class ToxicProxy(Running):
         Raises:
             ValueError: The size is not above 0, or there is no such direction.
         """
-        _check(size > 0, f"size is {size}; it must be above 0; to cut at once, use cut()")
+        _check(size > 0, f"size must be above 0, not {size}; to cut immediately, use cut()")
         self._change(direction, left=size)
 
     def refuse(self) -> None:
@@ -122,7 +122,7 @@ class ToxicProxy(Running):
         self._change("both", stalled=False, delay=0.0, bandwidth=0, left=None)
 
     def stall(self, direction: Direction = "both") -> None:
-        """Forwards nothing, like a network that is silently gone; data is kept and slows down its sender."""
+        """Forwards nothing, like a network that silently fails; data is kept, and its sender has to wait."""
         self._change(direction, stalled=True)
 
     def resume(self, direction: Direction = "both") -> None:
@@ -135,7 +135,7 @@ class ToxicProxy(Running):
         Raises:
             ValueError: The seconds are below 0, or there is no such direction.
         """
-        _check(seconds >= 0, f"seconds is {seconds}; it is 0 or more")
+        _check(seconds >= 0, f"seconds must be 0 or more, not {seconds}")
         self._change(direction, delay=seconds)
 
     def limit(self, bytes_per_second: int, direction: Direction = "both") -> None:
@@ -144,7 +144,7 @@ class ToxicProxy(Running):
         Raises:
             ValueError: The number is below 0, or there is no such direction.
         """
-        _check(bytes_per_second >= 0, f"bytes_per_second is {bytes_per_second}; it is 0 or more")
+        _check(bytes_per_second >= 0, f"bytes_per_second must be 0 or more, not {bytes_per_second}")
         self._change(direction, bandwidth=bytes_per_second)
 
     # ------------------------------------------------------------------------------------------------- lifetime
@@ -153,7 +153,7 @@ class ToxicProxy(Running):
         """Starts listening.
 
         Raises:
-            RuntimeError: It is already running.
+            RuntimeError: The proxy is already running.
             OSError: It cannot listen at its address.
         """
         if self._portal is not None:
@@ -180,7 +180,7 @@ class ToxicProxy(Running):
 
     def _change(self, direction: Direction, **changes: Any) -> None:
         ways = {"to_hub": [self._to_hub], "to_client": [self._to_client], "both": [self._to_hub, self._to_client]}
-        _check(direction in ways, f"direction is {direction!r}; it is 'to_hub', 'to_client' or 'both'")
+        _check(direction in ways, f"direction must be 'to_hub', 'to_client' or 'both', not {direction!r}")
         for way in ways[direction]:
             self._call(partial(way.change, **changes))
 
@@ -222,7 +222,7 @@ class ToxicProxy(Running):
 
 
 class _Way:
-    """What becomes of the bytes that go in one direction.
+    """Controls the bytes that flow in one direction.
 
     Args:
         cut: Resets all connections.
@@ -234,14 +234,14 @@ class _Way:
         self._stalled = False
         self._delay = 0.0
         self._bandwidth = 0
-        # Bytes until the connections are cut; None: they are not.
+        # Bytes until the connections are cut; None: never.
         self._left: int | None = None
-        # When the bytes so far were all sent, at the bandwidth that there is.
+        # When all bytes so far have been sent, at the set bandwidth.
         self._free_at = 0.0
         self._changed = asyncio.Event()
 
     def change(self, **changes: Any) -> None:
-        """Sets some of it, for what waits as well."""
+        """Changes settings, also for waiting bytes."""
         for name, value in changes.items():
             setattr(self, f"_{name}", value)
         self._free_at = 0.0
@@ -249,7 +249,7 @@ class _Way:
         self._changed = asyncio.Event()
 
     async def admit(self, came_at: float) -> None:
-        """Waits until what came then may go on."""
+        """Waits until the bytes that arrived at ``came_at`` may be forwarded."""
         loop = asyncio.get_running_loop()
         while True:
             wait = max(came_at + self._delay, self._free_at) - loop.time()
@@ -261,7 +261,7 @@ class _Way:
                     await self._changed.wait()
 
     def piece(self, data: memoryview) -> memoryview:
-        """Takes of what was admitted as much as may go at once."""
+        """Returns the part of admitted bytes that may be sent now."""
         if self._bandwidth:
             data = data[: max(1, int(self._bandwidth * _PIECE_SECONDS))]
         if self._left is not None:
@@ -270,7 +270,7 @@ class _Way:
         return data
 
     def sent(self, size: int) -> None:
-        """Counts what went."""
+        """Counts sent bytes."""
         self.passed += size
         if self._bandwidth:
             self._free_at = max(self._free_at, asyncio.get_running_loop().time()) + size / self._bandwidth
@@ -280,7 +280,7 @@ class _Way:
 
 
 class _Connection:
-    """A client's connection, and the one to the hub that was made for it."""
+    """A client's connection, and its connection to the hub."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, to_hub: _Way, to_client: _Way
@@ -291,7 +291,7 @@ class _Connection:
         self._to_client = to_client
 
     async def run(self, target: tuple[str, int]) -> None:
-        """Passes everything on, until both ends have sent their last or one has gone."""
+        """Forwards in both directions, until both ends have finished or one has gone."""
         (client,) = self._writers
         try:
             reader, hub = await asyncio.open_connection(*target, limit=_CHUNK_BYTES)
@@ -305,12 +305,12 @@ class _Connection:
             # One end has gone, or there is no hub.
             self.reset()
         finally:
-            # Nothing where it was reset.
+            # Does nothing if it was reset.
             for writer in self._writers:
                 writer.close()
 
     def reset(self) -> None:
-        """Ends both connections without a word to either end."""
+        """Resets both connections."""
         for writer in self._writers:
             _reset(writer)
 
@@ -324,7 +324,7 @@ async def _take(reader: asyncio.StreamReader, queue: "asyncio.Queue[tuple[float,
 
 
 async def _pass_on(queue: "asyncio.Queue[tuple[float, bytes]]", way: _Way, writer: asyncio.StreamWriter) -> None:
-    # Whoever drains waits until all of it is with the kernel.
+    # Makes drain() wait until the kernel has all bytes.
     writer.transport.set_write_buffer_limits(0)
     while True:
         came_at, data = await queue.get()

@@ -1,4 +1,4 @@
-"""What makes a worker an agent runtime."""
+"""Creates the agent runtime of a worker."""
 
 from collections.abc import AsyncGenerator, Mapping
 from importlib.util import find_spec
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class AgentMethods(Protocol):
-    """An agent runtime, as the methods that a hub calls."""
+    """The methods of an agent runtime that a hub calls."""
 
     async def create_react_agent(self, request: pb.CreateReActAgentRequest) -> pb.CreateReActAgentResponse:
-        """Takes an agent's definition."""
+        """Creates an agent from its definition."""
         ...
 
     def execute_agent(
@@ -34,22 +34,22 @@ class AgentMethods(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Ends what it has."""
+        """Ends the runtime."""
         ...
 
 
 def make_agents(source: Any, settings: Settings, open_session: "OpenSession") -> AgentMethods | None:
-    """Makes the agent runtime of a worker.
+    """Returns the agent runtime of a worker.
 
     Args:
-        source: True: the runtime as ``settings`` say; a mapping, or AgentSettings: one with these; a callable: what it
-            makes of ``open_session``; None or False: none.
-        settings: The worker's.
-        open_session: Gives the session of a run.
+        source: True: a runtime with ``settings``; a mapping or AgentSettings: with these instead; a callable: called
+            with ``open_session``, it returns the runtime; None or False: none.
+        settings: The worker's settings.
+        open_session: Returns the session of a run.
 
     Raises:
         ImportError: DSPy is not installed.
-        ValidationError: ``source`` is none of these, or sets what there is not.
+        ValidationError: ``source`` is not valid, or has an unknown setting.
     """
     if source is None or source is False:
         return None
@@ -59,19 +59,21 @@ def make_agents(source: Any, settings: Settings, open_session: "OpenSession") ->
     chosen = agent_settings(source, settings)
     if find_spec("dspy") is None:
         raise ImportError('agents run on DSPy, which is not installed: pip install "grpc-tool-bridge[dspy]"')
-    from grpc_tool_bridge.agents.runtime import AgentRuntime  # noqa: PLC0415 - only who runs agents pays for it
+    from grpc_tool_bridge.agents.runtime import AgentRuntime  # noqa: PLC0415 - only imported to run agents
 
     return AgentRuntime(chosen, open_session)
 
 
 def agent_settings(source: Any, settings: Settings) -> "AgentSettings":
-    """Makes the settings of an agent runtime of what ``make_agents`` was given; raises ValidationError."""
-    from grpc_tool_bridge.agents.settings import AgentSettings  # noqa: PLC0415 - only who runs agents pays for it
+    """Returns the agent settings for the ``source`` of ``make_agents``; raises ValidationError."""
+    from grpc_tool_bridge.agents.settings import AgentSettings  # noqa: PLC0415 - only imported to run agents
 
     if isinstance(source, AgentSettings):
         return source
     if source is not True and not isinstance(source, Mapping):
-        raise ValidationError(f"agents is {source!r:.80}; it is True, settings of the runtime, or what makes one")
+        raise ValidationError(
+            f"agents must be True, settings of the runtime, or a function that creates one, not {source!r:.80}"
+        )
     given: dict[str, Any] = {
         "model": settings.agent_model,
         "api_base": settings.agent_api_base,
@@ -84,7 +86,7 @@ def agent_settings(source: Any, settings: Settings) -> "AgentSettings":
     try:
         return AgentSettings(**given)
     except pydantic.ValidationError as error:
-        # No value is shown: it may be secret.
+        # Values are not shown: they may be secret.
         problems = {
             ".".join(map(str, item["loc"])): item["msg"].removeprefix("Value error, ")
             for item in error.errors(include_url=False, include_context=False, include_input=False)

@@ -1,4 +1,4 @@
-"""What a worker's tools and agents may ask of the bridge: the hub, over the link that their call came by."""
+"""What a worker's tools and agents can request from the hub, over the link of their call."""
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -15,15 +15,15 @@ from grpc_tool_bridge.worker.service import ServedCall
 
 
 class LinkedSession:
-    """The session of a call that the hub has made, over the link that it came by.
+    """The session of a call from the hub, over the link of that call.
 
     Args:
-        session_id: Its id.
-        origin: The call; calls that are made here share its deadline and place.
-        deadline: Of the call, on the monotonic clock.
-        where: The hub's address, for texts.
-        who: Who makes calls here, for texts.
-        metadata: What every tool that is called here finds in its context.
+        session_id: The session's id.
+        origin: The call from the hub; calls made here are nested in it.
+        deadline: The call's deadline, on the monotonic clock.
+        where: The hub's address, for error texts.
+        who: Who makes the calls, for error texts.
+        metadata: Metadata for the context of every tool that is called here.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class LinkedSession:
     def _left(self) -> float:
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise DeadlineExceededError(f"{self._who} has no time left to ask the hub for anything")
+            raise DeadlineExceededError(f"{self._who} has no time left for a request to the hub")
         return left
 
     def _opened(self) -> ToolBridgeClient:
@@ -81,7 +81,7 @@ class LinkedSession:
 
 
 class WorkerRuntime(LinkedSession):
-    """Stands behind the context of one call of a worker's tool, whose calls share its deadline and place."""
+    """The runtime of a worker tool's context; its calls are nested in the tool's call."""
 
     def __init__(self, call: ServedCall, where: str) -> None:
         super().__init__(call.session.id, call.origin, call.deadline, where=where, who=call.tool.name)
@@ -104,12 +104,12 @@ class WorkerRuntime(LinkedSession):
         return await self._opened().session_context.list_variables(prefix=prefix)
 
     async def ask(self, question: Ask) -> Answer:
-        """Asks whoever made the outermost call, through the hub; raises UnimplementedError."""
+        """Asks the caller of the outermost call, through the hub; raises UnimplementedError."""
         return await ask(self._call, question)
 
 
 class _OriginTransport:
-    """Calls over one link, of which each says what it is made for."""
+    """A transport over one link, whose calls carry the id of their origin."""
 
     on_relinked: Callable[[Any], Awaitable[None]] | None = None
     on_moved: Callable[[], None] | None = None
@@ -121,14 +121,14 @@ class _OriginTransport:
         self.where = where
 
     async def connect(self, seconds: float) -> None:
-        """Does nothing: the link is there."""
+        """Does nothing: the link is open."""
 
     async def close(self) -> None:
-        """Does nothing: the link is its owner's."""
+        """Does nothing: the link belongs to the worker."""
 
 
 class _OriginStub:
-    """The methods of a stub, with the origin in the metadata of each call."""
+    """A stub that adds the origin to the metadata of each call."""
 
     def __init__(self, stub: Any, number: int) -> None:
         self._stub = stub

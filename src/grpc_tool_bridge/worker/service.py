@@ -1,4 +1,4 @@
-"""The tools of a worker, as the methods that a hub calls."""
+"""The tools of a worker, as methods that a hub calls."""
 
 import time
 import uuid
@@ -25,11 +25,11 @@ from grpc_tool_bridge.tools.tool import Tool, as_tool
 
 
 class ServedCall(Call):
-    """A call that a hub has made.
+    """A call from a hub.
 
     Attributes:
-        origin: What the transport knows of where it comes from.
-        asker: Puts its tool's questions to the hub; None: whoever made the call cannot answer.
+        origin: The hub's call, as the transport knows it.
+        asker: Sends the tool's questions to the hub; None: the caller cannot answer.
     """
 
     origin: Any = None
@@ -38,7 +38,7 @@ class ServedCall(Call):
 
 @dataclass(slots=True, eq=False)
 class _HubSession:
-    """The session of a call, of which a worker knows no more than the name."""
+    """The session of a call; a worker only knows its id."""
 
     id: str
     calls: set[Call] | None
@@ -46,22 +46,22 @@ class _HubSession:
 
 @dataclass(slots=True, eq=False)
 class _ToolName:
-    """What a call of a worker is called."""
+    """A worker's tool and its name."""
 
     name: str
     tool: Tool | None
 
 
 class ToolService:
-    """Runs tools for a hub, which has checked sessions and limits.
+    """Runs tools for a hub, which has already checked sessions and limits.
 
     Args:
         tools: Functions and tools.
-        settings: Threads, processes, and how large a message is.
-        make_runtime: Makes what stands behind the context of a call.
+        settings: Limits of threads, processes and messages.
+        make_runtime: Creates the runtime of a call's context.
 
     Raises:
-        AlreadyExistsError: Two tools share a name or an id.
+        AlreadyExistsError: Two tools have the same name or id.
     """
 
     def __init__(
@@ -80,22 +80,22 @@ class ToolService:
 
     @property
     def tools(self) -> list[Tool]:
-        """The tools, in their order."""
+        """The tools, in the given order."""
         return [item.tool for item in self._tools.values() if item.tool is not None]
 
     async def aclose(self) -> None:
-        """Ends what cancelled calls left behind."""
+        """Ends orphaned tools and the tools' processes."""
         await self._runner.aclose()
 
     async def execute_tool(self, request: ToolCallRequest, context: RequestContext = LOCAL) -> ToolCallResponse:
-        """Runs one call and answers it, whatever happens.
+        """Runs a call and returns its answer, even if it fails.
 
         Args:
             request: The call.
-            context: What the transport knows of it.
+            context: The request's context from the transport.
 
         Raises:
-            asyncio.CancelledError: The hub wants it no more.
+            asyncio.CancelledError: The hub no longer wants the answer.
         """
         size, context.payload = context.size or request.ByteSize(), b""
         began = time.perf_counter_ns()
@@ -110,11 +110,11 @@ class ToolService:
                 await preparing
             await self._runner.call(call, request, response)
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
-            response.error.CopyFrom(await self._runner.told(failure, call))
+            response.error.CopyFrom(await self._runner.error_info_of(failure, call))
         finally:
             if call is not None:
                 if not call.armed:
-                    # It waited for nothing: all of it was one step.
+                    # It was never suspended: all of it was one step.
                     call.note_step(call.opened_at)
                 call.disarm()
         set_duration(response.metrics, (time.perf_counter_ns() - began) // 1_000)
@@ -123,7 +123,7 @@ class ToolService:
     async def stream_tool(
         self, request: ToolStreamRequest, context: RequestContext = LOCAL
     ) -> AsyncGenerator[ToolStreamChunk, None]:
-        """Runs one stream: a chunk for each value, then exactly one ``complete`` or ``error``; else as a call."""
+        """Runs a stream: yields a chunk for each value, then exactly one ``complete`` or ``error``."""
         size, context.payload = context.size or request.ByteSize(), b""
         began = time.perf_counter_ns()
         stream_id = request.stream_id = request.stream_id or uuid.uuid4().hex
@@ -141,7 +141,7 @@ class ToolService:
                     sequence += 1
                     sent += chunk.HasField("data")
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
-            error = await self._runner.told(failure, call)
+            error = await self._runner.error_info_of(failure, call)
         finally:
             if call is not None:
                 call.disarm()
@@ -149,7 +149,7 @@ class ToolService:
         yield last_chunk(stream_id, sequence, sent=sent, error=error, duration_us=duration_us)
 
     def cancel_all(self, cause: ToolBridgeError) -> None:
-        """Ends every call that waits for something."""
+        """Cancels all suspended calls."""
         for call in list(self._calls):
             call.cancel(cause)
 

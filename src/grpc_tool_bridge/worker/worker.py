@@ -47,43 +47,43 @@ from grpc_tool_bridge.worker.agents import AgentMethods, make_agents
 from grpc_tool_bridge.worker.runtime import LinkedSession, WorkerRuntime
 from grpc_tool_bridge.worker.service import ServedCall, ToolService
 
-# A worker that goes on waiting for its hub says so again after so long.
+# Seconds after which a worker logs again that it is waiting for its hub.
 REMINDER_SECONDS = 60.0
 
-# Calls that were cancelled have so many seconds to clean up and to be answered.
+# Seconds that cancelled calls have to clean up and to be answered.
 _DELIVERY_SECONDS = 3.0
 
 _log = logging.getLogger(__name__)
 
 
 class ToolWorker:
-    """Offers tools to a hub over a link that it dials, so that it needs no open port.
+    """Offers tools to a hub over a connection that it opens itself, so it needs no open port.
 
-    ``async with ToolWorker(address, tools=[add])`` serves while inside; ``await worker.run()`` serves until it is
-    cancelled or has drained. A link that is lost is dialled again, with growing pauses, and the tools are registered
-    anew.
+    ``async with ToolWorker(address, tools=[add])`` serves inside the block; ``await worker.run()`` serves until it is
+    cancelled or drained. If the connection is lost, the worker reconnects with growing pauses and registers its tools
+    again.
 
     Args:
-        address: The hub's: ``host:port``, ``[ipv6]:port`` or ``unix:path``; or a connection to one of this process.
+        address: The hub's ``host:port``, ``[ipv6]:port`` or ``unix:path``; or a connection to a hub in this process.
         tools: Functions and tools.
-        session_id: The session that sees them, which is created where it is not there; None: every session.
-        worker_id: 1 to 256 printable characters; of two workers with one id, the later one takes the place of the
-            other. None: one is generated.
-        capacity: Calls at once; the hub gives further ones to other workers, or lets them wait.
-        token, token_file, tls, tls_ca, proxy, allow_insecure: As of ``GRPCToolBridge``.
-        agents: Makes it an agent runtime, too: True as ``settings`` say; a mapping or AgentSettings with these. None:
-            it runs tools alone.
-        settings: Threads, processes, models and size of messages of this process; the defaults where not given. Limits
-            of sessions and links are the hub's.
+        session_id: Only this session sees the tools; it is created if it does not exist. None: every session.
+        worker_id: 1 to 256 printable characters; a later worker with the same id replaces this one. None: generate an
+            id.
+        capacity: Maximum concurrent calls; the hub sends further calls to other workers, or queues them.
+        token, token_file, tls, tls_ca, proxy, allow_insecure: As for ``GRPCToolBridge``.
+        agents: Also run agents: True uses ``settings``; a mapping or AgentSettings overrides them. None: only run
+            tools.
+        settings: Threads, processes, models and message sizes of this process; None: the defaults. Limits of sessions
+            and links are set at the hub.
 
     Attributes:
         address: The hub's.
 
     Raises:
-        ImportError: Agents are asked for, and DSPy is not installed.
-        ValidationError: An argument cannot be; the text names it. Or ``agents`` sets what there is not.
-        TypeError: One of ``tools`` cannot be a tool.
-        AlreadyExistsError: Two of them share a name.
+        ImportError: ``agents`` is set, but DSPy is not installed.
+        ValidationError: An argument or a setting in ``agents`` is not valid.
+        TypeError: An item of ``tools`` cannot be a tool.
+        AlreadyExistsError: Two tools have the same name.
     """
 
     def __init__(
@@ -138,9 +138,9 @@ class ToolWorker:
         self._tasks = TaskSet()
         self._registering: asyncio.Task[None] | None = None
         self._started = self._registered = self._leaving = False
-        # Where it serves, once it was started.
+        # The event loop that it serves in, once started.
         self._loop: asyncio.AbstractEventLoop | None = None
-        # What keeps the hub from being reached; it is said once, then as a reminder, and not at each dial.
+        # Why the hub cannot be reached; logged once and then as a reminder, not on each attempt.
         self._waits_for: Any = None
         self._waits_since = self._told_at = 0.0
         self._left = asyncio.Event()
@@ -148,36 +148,36 @@ class ToolWorker:
         forks.watch(self)
 
     def forked(self) -> None:
-        """Ends, in a process that a tool has forked in the event loop, what would go on by the link of this one."""
+        """Ends a process that a tool has forked in the event loop, so that it does not use this process's link."""
         if not self._left.is_set():
             forks.end_with_step(self._loop)
 
     @property
     def tools(self) -> list[str]:
-        """Names of the tools that it offers."""
+        """Names of the offered tools."""
         return [tool.spec.name for tool in self._service.tools]
 
     # ------------------------------------------------------------------------------------------------- lifetime
 
     async def start(self, *, connect_timeout: float = 10.0) -> None:
-        """Dials the hub and registers the tools; returns when they can be called.
+        """Connects to the hub and registers the tools; returns when they can be called.
 
         Args:
-            connect_timeout: Seconds to go on trying to reach the hub.
+            connect_timeout: Seconds to keep trying to reach the hub.
 
         Raises:
             ToolCommunicationError: The hub cannot be reached, or does not support Link.
-            AccessError: It does not let this worker in.
-            AlreadyExistsError: A tool's name is taken by another one.
-            ToolBridgeError: Whatever else the hub says to the tools.
+            AccessError: The hub does not admit this worker.
+            AlreadyExistsError: The name of a tool is taken.
+            ToolBridgeError: The hub refused the tools for another reason.
         """
         check_seconds("connect_timeout", connect_timeout, may_be_endless=True)
         if self._started:
-            raise ProtocolError("this ToolWorker has been started before, and serves once only; make another")
+            raise ProtocolError("this ToolWorker has been started before and serves only once; create another")
         self._started = True
         self._loop = asyncio.get_running_loop()
         try:
-            # A hub that goes away between the dial and its answer is dialled again, as one that is not there.
+            # A hub that goes away before it answers is dialled again, like one that is not running.
             await reach(self._offer, connect_timeout, self._client.caller.pause)
             self._registered = True
         except BaseException:
@@ -193,15 +193,18 @@ class ToolWorker:
         await self._register(self._transport.stub)
 
     async def run(self, *, connect_timeout: float = 10.0) -> None:
-        """Serves until it is cancelled, or ``drain`` has been called and is done; starts it where need be.
+        """Serves until it is cancelled, or until ``drain`` has finished; starts the worker if necessary.
+
+        Args:
+            connect_timeout: Seconds to keep trying to reach the hub, if it has to be started.
 
         Raises:
-            ToolBridgeError: As of ``start``; or the hub takes the tools no more when it is linked to again.
+            ToolBridgeError: As for ``start``; or the session of the tools has ended at the hub.
         """
         if not self._started:
             await self.start(connect_timeout=connect_timeout)
         if self._is_stranded():
-            raise ended_with("this ToolWorker", "make another one in the loop that runs here")
+            raise ended_with("this ToolWorker", "create another one in the loop that runs here")
         try:
             await self._left.wait()
         finally:
@@ -210,15 +213,15 @@ class ToolWorker:
             raise self._failure
 
     async def drain(self, grace: float | None = None, *, on_leave: Callable[[], None] | None = None) -> bool:
-        """Takes no new calls, finishes those in flight, and leaves.
+        """Takes no new calls, finishes calls in flight, and disconnects.
 
         Args:
-            grace: Seconds that calls in flight have, then they are cancelled; None: as the settings say.
-            on_leave: Called when the hub gives this worker no new calls, while those in flight may go on. Another
-                worker of the same id may then register.
+            grace: Seconds until calls in flight are cancelled; None: ``shutdown_grace`` of the settings.
+            on_leave: Called when the hub sends no more new calls to this worker, while calls in flight may continue.
+                Another worker with the same id may then register.
 
         Returns:
-            Whether all of them finished.
+            Whether all calls finished.
         """
         if grace is not None:
             check_seconds("grace", grace)
@@ -228,7 +231,7 @@ class ToolWorker:
         finished = True
         offers_none = self._registering is not None and not self._registering.done()
         self._leaving = True
-        # What is registered now would never be taken back.
+        # Tools that are registered now would never be removed.
         await self._tasks.aclose()
         try:
             if not offers_none:
@@ -240,15 +243,15 @@ class ToolWorker:
             if self._agents is not None:
                 self._agents.cancel_all(CallCancelledError("the run was cancelled: its worker leaves"))
             with contextlib.suppress(ExpiredError):
-                # Whoever waits for them is told why.
+                # Gives the callers time to receive the reason.
                 await self._transport.drain(_DELIVERY_SECONDS)
         await self.close()
         return finished
 
     async def _told_of(self, draining: Coroutine[Any, Any, None], on_leave: Callable[[], None]) -> None:
-        """Drains; what the hub answers after it has read of the drain says that it goes by it."""
+        """Drains, and calls ``on_leave`` when the hub has answered a request that follows the drain."""
         drained = asyncio.ensure_future(draining)
-        # Its first step sends.
+        # Its first step sends the drain.
         await asyncio.sleep(0)
         request = HeartbeatRequest(session_id=self.session_id or self.worker_id)
         answered = asyncio.ensure_future(self._client.call("Heartbeat", request))
@@ -262,10 +265,10 @@ class ToolWorker:
             await asyncio.gather(answered, return_exceptions=True)
 
     async def close(self) -> None:
-        """Leaves at once; calls in flight are cancelled.
+        """Disconnects immediately; calls in flight are cancelled.
 
         Raises:
-            ProtocolError: It serves in another event loop, which still runs.
+            ProtocolError: The worker serves in another event loop, which still runs.
         """
         stranded = self._is_stranded()
         await self._tasks.aclose()
@@ -274,12 +277,12 @@ class ToolWorker:
         if self._agents is not None:
             await self._agents.aclose()
         if stranded:
-            # Those who wait for it have ended with their loop.
+            # Tasks that waited for it have ended with their loop.
             self._left = asyncio.Event()
         self._left.set()
 
     def _is_stranded(self) -> bool:
-        """Tells whether it was started in an event loop that has ended."""
+        """Returns whether it was started in an event loop that has ended."""
         if self._loop is None or self._loop is asyncio.get_running_loop():
             return False
         if not has_ended(self._loop):
@@ -312,7 +315,7 @@ class ToolWorker:
             raise error_from_info(response.error)
 
     def _dial_again(self, error: ToolBridgeError) -> bool:
-        # A hub that lets it in no more may do so again: tokens are changed on both sides, one after the other.
+        # A hub that refuses it may admit it later: tokens are changed first on one side, then on the other.
         again = self._registered or is_transient(error)
         if again:
             self._say_that_it_waits(error)
@@ -348,7 +351,7 @@ class ToolWorker:
                     await self._rejoin(stub)
                 await self._register(stub)
             except SessionExpiredError as error:
-                # What it was for is over.
+                # The worker was only for this session.
                 self._failure = error
                 self._left.set()
                 return
@@ -369,7 +372,7 @@ class ToolWorker:
 
 
 def _pages(specs: Sequence[ToolSpec], max_message_bytes: int) -> Iterator[Sequence[ToolSpec]]:
-    """Cuts a list of specs into such as fit into one request each; of no specs there is one that is empty."""
+    """Splits specs into pages that fit into one request each; without specs there is one empty page."""
     room = min(PAGE_BYTES, max_message_bytes // 2)
     page: list[ToolSpec] = []
     size = nodes = 0
@@ -390,7 +393,7 @@ def _check_ids(**ids: str | None) -> None:
 
 
 class _Served:
-    """What a worker serves to the hub: its tools and, where it is an agent runtime, agents."""
+    """The methods that a worker serves to the hub: for tools and, if it has a runtime, for agents."""
 
     def __init__(self, service: ToolService, agents: AgentMethods | None) -> None:
         self.execute_tool, self.stream_tool = service.execute_tool, service.stream_tool

@@ -152,7 +152,7 @@ async def test_calls_may_be_given_as_any_collection() -> None:
 async def test_calls_of_openais_older_form_are_refused_with_what_took_their_place() -> None:
     older = {"role": "assistant", "content": None, "function_call": {"name": "add", "arguments": "{}"}}
     for given in (older, ChatCompletionMessage.model_validate(older)):
-        with pytest.raises(ValidationError, match=r"a function_call, which OpenAI has replaced; ask with tools="):
+        with pytest.raises(ValidationError, match=r"a function_call, which OpenAI has replaced; send tools="):
             await answers(given)
 
 

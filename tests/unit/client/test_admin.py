@@ -62,7 +62,7 @@ async def test_lists_are_read_page_by_page_and_need_no_session() -> None:
 
 async def test_a_hub_that_never_comes_to_the_last_page_breaks_the_protocol() -> None:
     client, _ = client_with(ListSessions=pb.ListSessionsResponse(next_page_token="same"))
-    with pytest.raises(ProtocolError, match="asks for the page that it is"):
+    with pytest.raises(ProtocolError, match="names its own page as the next one"):
         _ = [session async for session in client.admin.sessions()]
 
 
@@ -107,7 +107,7 @@ async def test_what_cannot_be_read_is_an_error() -> None:
     info = pb.CallInfo(state="running")
     info.started_at.seconds = 2**60
     client, transport = client_with(ListCalls=pb.ListCallsResponse(calls=[info]))
-    with pytest.raises(ProtocolError, match="a time that is none"):
+    with pytest.raises(ProtocolError, match="an invalid timestamp"):
         await anext(client.admin.calls())
     info = pb.CallInfo(state="running", args=[serialize_value(1)])
     info.args[0].type_url = "type.googleapis.com/none"
@@ -183,7 +183,7 @@ async def test_events_come_with_what_they_are_of() -> None:
 
 async def test_an_event_that_says_nothing_breaks_the_protocol() -> None:
     client, _ = client_with(WatchEvents=Streams([pb.AdminEvent(operation="started")]))
-    with pytest.raises(ProtocolError, match="says nothing"):
+    with pytest.raises(ProtocolError, match="has no subject"):
         await anext(client.admin.watch())
 
 

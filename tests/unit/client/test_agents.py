@@ -155,11 +155,11 @@ async def test_who_only_observes_leaves_the_run_alone() -> None:
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        ({"signature": 5}, "signature is 5; it is a text"),
-        ({"max_iters": "3"}, "max_iters is '3'; it is a whole number"),
-        ({"max_iters": True}, "max_iters is True; it is a whole number"),
-        ({"llm_config": "x"}, "llm_config is 'x'; it is a dict"),
-        ({"verbose": "yes"}, "verbose is 'yes'; it is True or False"),
+        ({"signature": 5}, "signature is 5; it must be a text"),
+        ({"max_iters": "3"}, "max_iters is '3'; it must be a whole number"),
+        ({"max_iters": True}, "max_iters is True; it must be a whole number"),
+        ({"llm_config": "x"}, "llm_config is 'x'; it must be a dict"),
+        ({"verbose": "yes"}, "verbose is 'yes'; it must be True or False"),
     ],
 )
 async def test_what_an_agent_cannot_be_made_with_is_refused_by_name(given: dict[str, Any], text: str) -> None:
@@ -170,7 +170,8 @@ async def test_what_an_agent_cannot_be_made_with_is_refused_by_name(given: dict[
 
 
 @pytest.mark.parametrize(
-    ("tool_names", "max_iters", "text"), [("one", 5, "list of names"), ([], 5, "is empty"), (None, 0, "max_iters is 0")]
+    ("tool_names", "max_iters", "text"),
+    [("one", 5, "list of names"), ([], 5, "is empty"), (None, 0, "max_iters must be 1 or more")],
 )
 async def test_an_agent_that_cannot_be_is_refused_here(tool_names: Any, max_iters: int, text: str) -> None:
     with pytest.raises(ValidationError, match=text):

@@ -116,7 +116,7 @@ async def test_anything_else_is_an_error(world: World, returned: Any) -> None:
     world.answering(lambda _: returned).take(Ask(), world.given.append)
     error = await world.outcome()
     assert isinstance(error, ValidationError)
-    assert "it returns a dict (accept, with this content), True (accept), False or None (decline)" in error.message
+    assert "it must return a dict (accept, with this content), True (accept), False or None (decline)" in error.message
 
 
 @pytest.mark.parametrize("content", [{"n": "x"}, {"m": 1}, {"n": 2**60}])
@@ -137,7 +137,7 @@ async def test_a_question_that_is_none_is_an_error_of_the_hub(world: World, ask:
     world.answering(asked.append).take(ask, world.given.append)
     error = await world.outcome()
     assert isinstance(error, ProtocolError)
-    assert "the hub asks what cannot be asked" in error.message
+    assert "the hub asked an invalid question" in error.message
     assert not asked
 
 

@@ -57,8 +57,8 @@ async def test_an_empty_batch_asks_nobody() -> None:
 @pytest.mark.parametrize(
     ("item", "text"),
     [
-        ({}, "item 1 of the batch is no call"),
-        ({"tool_id": 3}, "item 1 of the batch is no call"),
+        ({}, "item 1 of the batch is not a call"),
+        ({"tool_id": 3}, "item 1 of the batch is not a call"),
         ({"tool_id": "add", "arguments": []}, r"item 1 of the batch has \['arguments'\]"),
     ],
 )

@@ -106,22 +106,22 @@ A_WHOLE_NUMBER = "a whole number, 0 or more"
 # What is called, with what, and what the refusal says.
 CALLS: list[tuple[str, Callable[[Any], Any], str]] = [
     # ---------------------------------------------------------------------------------------------------- a session
-    ("initialize(5)", lambda w: w.bridge.initialize(5), "session_id is 5; it is a text of 1 to 256 characters"),
+    ("initialize(5)", lambda w: w.bridge.initialize(5), "session_id is 5; it must be a text of 1 to 256 characters"),
     ("initialize(b'x')", lambda w: w.bridge.initialize(b"x"), "session_id is b'x'"),
     ("initialize(['x'])", lambda w: w.bridge.initialize(["x"]), "session_id is ['x']"),
     ("initialize('')", lambda w: w.bridge.initialize(""), "session_id is ''"),
     ("initialize(str)", lambda w: w.bridge.initialize(str), "session_id is the class str"),
-    ("initialize(half a pair)", lambda w: w.bridge.initialize("\ud800"), "halves of a surrogate pair"),
+    ("initialize(half a pair)", lambda w: w.bridge.initialize("\ud800"), "without lone surrogates"),
     (
         "metadata of an int",
         lambda w: w.bridge.initialize(metadata={"a": 1}),
-        "metadata['a'] is 1; it is a text; write '1'",
+        "metadata['a'] is 1; it must be a text; write '1'",
     ),
     ("metadata of None", lambda w: w.bridge.initialize(metadata={"a": None}), "metadata['a'] is None"),
     ("metadata by int", lambda w: w.bridge.initialize(metadata={1: "a"}), "a key of metadata is 1"),
-    ("metadata as a text", lambda w: w.bridge.initialize(metadata="x"), "metadata is 'x'; it is a dict of texts"),
+    ("metadata as a text", lambda w: w.bridge.initialize(metadata="x"), "metadata is 'x'; it must be a dict of texts"),
     ("metadata as pairs", lambda w: w.bridge.initialize(metadata=[("a", "b")]), "metadata is [('a', 'b')]"),
-    ("config as an int", lambda w: w.bridge.initialize(config=5), "config is 5; it is a SessionConfig or a dict"),
+    ("config as an int", lambda w: w.bridge.initialize(config=5), "config is 5; it must be a SessionConfig or a dict"),
     ("config as the class", lambda w: w.bridge.initialize(config=SessionConfig), "config is the class SessionConfig"),
     (
         "config of another field",
@@ -131,59 +131,71 @@ CALLS: list[tuple[str, Callable[[Any], Any], str]] = [
     (
         "config of a wrong field",
         lambda w: w.bridge.initialize(config={"enable_caching": "no"}),
-        "config['enable_caching'] is 'no'; it is True or False",
+        "config['enable_caching'] is 'no'; it must be True or False",
     ),
     (
         "connect_timeout='3'",
         lambda w: w.bridge.initialize(connect_timeout="3"),
-        f"connect_timeout is '3'; it is {A_DURATION}",
+        f"connect_timeout is '3'; it must be {A_DURATION}",
     ),
     ("connect_timeout=None", lambda w: w.bridge.initialize(connect_timeout=None), "connect_timeout is None"),
     ("connect_timeout=-1", lambda w: w.bridge.initialize(connect_timeout=-1), "connect_timeout is -1"),
     ("connect_timeout=nan", lambda w: w.bridge.initialize(connect_timeout=NAN), "connect_timeout is nan"),
     ("initialize_session(5)", lambda w: w.client.initialize_session(5), "session_id is 5"),
-    ("cleanup_session(force='x')", lambda w: w.client.cleanup_session(force="x"), "force is 'x'; it is True or False"),
-    ("connect('3')", lambda w: w.client.connect("3"), f"seconds is '3'; it is {A_DURATION}"),
+    (
+        "cleanup_session(force='x')",
+        lambda w: w.client.cleanup_session(force="x"),
+        "force is 'x'; it must be True or False",
+    ),
+    ("connect('3')", lambda w: w.client.connect("3"), f"seconds is '3'; it must be {A_DURATION}"),
     # ------------------------------------------------------------------------------------------------------ options
-    ("timeout='3'", lambda w: w.add.with_options(timeout="3"), f"add: the time-out is '3'; it is {A_TIMEOUT}"),
-    ("timeout=True", lambda w: w.add.with_options(timeout=True), "the time-out is True"),
-    ("timeout=0", lambda w: w.add.with_options(timeout=0), "add: the time-out is 0 s; it is above 0 and below 24 days"),
-    ("timeout=-1", lambda w: w.add.with_options(timeout=-1), "the time-out is -1"),
-    ("timeout=nan", lambda w: w.add.with_options(timeout=NAN), "the time-out is nan"),
-    ("timeout=inf", lambda w: w.add.with_options(timeout=math.inf), "the time-out is inf"),
-    ("timeout=[3]", lambda w: w.add.with_options(timeout=[3]), "the time-out is [3]"),
-    ("timeout=Decimal", lambda w: w.add.with_options(timeout=Decimal(3)), "the time-out is Decimal('3')"),
+    ("timeout='3'", lambda w: w.add.with_options(timeout="3"), f"add: the timeout is '3'; it must be {A_TIMEOUT}"),
+    ("timeout=True", lambda w: w.add.with_options(timeout=True), "the timeout is True"),
+    (
+        "timeout=0",
+        lambda w: w.add.with_options(timeout=0),
+        "add: the timeout is 0 s; it must be above 0 and below 24 days",
+    ),
+    ("timeout=-1", lambda w: w.add.with_options(timeout=-1), "the timeout is -1"),
+    ("timeout=nan", lambda w: w.add.with_options(timeout=NAN), "the timeout is nan"),
+    ("timeout=inf", lambda w: w.add.with_options(timeout=math.inf), "the timeout is inf"),
+    ("timeout=[3]", lambda w: w.add.with_options(timeout=[3]), "the timeout is [3]"),
+    ("timeout=Decimal", lambda w: w.add.with_options(timeout=Decimal(3)), "the timeout is Decimal('3')"),
     (
         "options' metadata",
         lambda w: w.add.with_options(metadata={"a": 1}),
-        "metadata['a'] is 1; it is a text; write '1'",
+        "metadata['a'] is 1; it must be a text; write '1'",
     ),
     ("options' metadata as a text", lambda w: w.add.with_options(metadata="x"), "metadata is 'x'"),
     ("options' metadata by int", lambda w: w.add.with_options(metadata={1: "a"}), "a key of metadata is 1"),
-    ("idempotency_key=5", lambda w: w.add.with_options(idempotency_key=5), "idempotency_key is 5; it is a text"),
+    ("idempotency_key=5", lambda w: w.add.with_options(idempotency_key=5), "idempotency_key is 5; it must be a text"),
     ("on_progress=5", lambda w: w.add.with_options(on_progress=5), "on_progress is 5"),
     ("on_log='x'", lambda w: w.add.with_options(on_log="x"), "on_log is 'x'"),
     ("on_progress async", lambda w: w.add.with_options(on_progress=add), "a plain function and not an async one"),
     # -------------------------------------------------------------------------------------------------------- calls
-    ("execute_tool(5)", lambda w: w.bridge.execute_tool(5), "tool_id is 5; it is a tool's name or id"),
+    ("execute_tool(5)", lambda w: w.bridge.execute_tool(5), "tool_id is 5; it must be a tool's name or id"),
     ("execute_tool(None)", lambda w: w.bridge.execute_tool(None), "tool_id is None"),
     ("execute_tool('')", lambda w: w.bridge.execute_tool(""), "tool_id is ''"),
     ("execute_tool(['add'])", lambda w: w.bridge.execute_tool(["add"]), "tool_id is ['add']"),
     ("execute_tool(proxy)", lambda w: w.bridge.execute_tool(w.add, 1, 2), "a tool itself is called: await tool(…)"),
-    ("execute_tool(function)", lambda w: w.bridge.execute_tool(add, 1, 2), "it is a tool's name or id"),
+    ("execute_tool(function)", lambda w: w.bridge.execute_tool(add, 1, 2), "it must be a tool's name or id"),
     (
         "execute_tool(coroutine)",
         lambda w: w.bridge.execute_tool(add(1, 2)),
-        "tool_id is the coroutine add(); it is a tool's name or id",
+        "tool_id is the coroutine add(); it must be a tool's name or id",
     ),
-    ("args=5", lambda w: w.bridge.execute_tool("add", args=5), "args is 5; it is a list of the arguments by position"),
+    (
+        "args=5",
+        lambda w: w.bridge.execute_tool("add", args=5),
+        "args is 5; it must be a list of the arguments by position",
+    ),
     ("args=0", lambda w: w.bridge.execute_tool("add", args=0), "args is 0"),
     ("args='12'", lambda w: w.bridge.execute_tool("add", args="12"), "args is '12'"),
     ("args as a dict", lambda w: w.bridge.execute_tool("add", args={"a": 1}), "args is {'a': 1}"),
     (
         "kwargs as a list",
         lambda w: w.bridge.execute_tool("add", kwargs=[1]),
-        "kwargs is [1]; it is a dict of the arguments by name",
+        "kwargs is [1]; it must be a dict of the arguments by name",
     ),
     ("kwargs as a text", lambda w: w.bridge.execute_tool("add", kwargs="ab"), "kwargs is 'ab'"),
     ("kwargs by int", lambda w: w.bridge.execute_tool("add", kwargs={1: 2}), "a key of kwargs is 1"),
@@ -196,12 +208,12 @@ CALLS: list[tuple[str, Callable[[Any], Any], str]] = [
     ("client.tool(5)", lambda w: w.client.tool(5), "tool_id is 5"),
     ("stream_tool(None)", lambda w: w.bridge.stream_tool(None), "tool_id is None"),
     # ------------------------------------------------------------------------------------------------------ batches
-    ("batch of a text", lambda w: w.bridge.execute_batch("x"), "the batch is 'x'; it is a list of calls"),
-    ("batch of one call", lambda w: w.bridge.execute_batch({"tool_id": "add"}), "it is a list of calls"),
+    ("batch of a text", lambda w: w.bridge.execute_batch("x"), "the batch is 'x'; it must be a list of calls"),
+    ("batch of one call", lambda w: w.bridge.execute_batch({"tool_id": "add"}), "it must be a list of calls"),
     ("batch of None", lambda w: w.bridge.execute_batch(None), "the batch is None"),
     ("batch of 5", lambda w: w.bridge.execute_batch(5), "the batch is 5"),
-    ("item 5", lambda w: w.bridge.execute_batch([5]), "item 0 of the batch is 5; it is a dict such as"),
-    ("item ('add', [1, 2])", lambda w: w.bridge.execute_batch([("add", [1, 2])]), "it is a dict such as"),
+    ("item 5", lambda w: w.bridge.execute_batch([5]), "item 0 of the batch is 5; it must be a dict such as"),
+    ("item ('add', [1, 2])", lambda w: w.bridge.execute_batch([("add", [1, 2])]), "it must be a dict such as"),
     (
         "item of a coroutine",
         lambda w: w.bridge.execute_batch([w.add(1, 2)]),
@@ -210,7 +222,7 @@ CALLS: list[tuple[str, Callable[[Any], Any], str]] = [
     (
         "item without tool_id",
         lambda w: w.bridge.execute_batch([{}]),
-        "item 0 of the batch is no call: it needs a 'tool_id'",
+        "item 0 of the batch is not a call: it needs a 'tool_id'",
     ),
     ("item of other keys", lambda w: w.bridge.execute_batch([{"tool_id": "add", "x": 1, 5: 1}]), "has ['5', 'x']"),
     (
@@ -228,22 +240,30 @@ CALLS: list[tuple[str, Callable[[Any], Any], str]] = [
         lambda w: w.bridge.execute_batch([{"tool_id": "add", "kwargs": {1: 2}}]),
         "a key of kwargs of item 0",
     ),
-    ("parallel='no'", lambda w: w.bridge.execute_batch([], parallel="no"), "parallel is 'no'; it is True or False"),
+    (
+        "parallel='no'",
+        lambda w: w.bridge.execute_batch([], parallel="no"),
+        "parallel is 'no'; it must be True or False",
+    ),
     (
         "stop_on_error=1",
         lambda w: w.bridge.execute_batch([], stop_on_error=1),
-        "stop_on_error is 1; it is True or False",
+        "stop_on_error is 1; it must be True or False",
     ),
     (
         "max_parallel='2'",
         lambda w: w.bridge.execute_batch([], max_parallel="2"),
-        f"max_parallel is '2'; it is {A_WHOLE_NUMBER}",
+        f"max_parallel is '2'; it must be {A_WHOLE_NUMBER}",
     ),
     ("max_parallel=2.5", lambda w: w.bridge.execute_batch([], max_parallel=2.5), "max_parallel is 2.5"),
     ("max_parallel=True", lambda w: w.bridge.execute_batch([], max_parallel=True), "max_parallel is True"),
     ("max_parallel=-1", lambda w: w.bridge.execute_batch([], max_parallel=-1), "max_parallel is -1"),
     ("max_parallel=2**40", lambda w: w.bridge.execute_batch([], max_parallel=2**40), "up to 2,147,483,647"),
-    ("batch timeout=None", lambda w: w.bridge.execute_batch([], timeout=None), f"timeout is None; it is {A_TIMEOUT}"),
+    (
+        "batch timeout=None",
+        lambda w: w.bridge.execute_batch([], timeout=None),
+        f"timeout is None; it must be {A_TIMEOUT}",
+    ),
     ("batch timeout='3'", lambda w: w.bridge.execute_batch([], timeout="3"), "timeout is '3'"),
     ("batch timeout=nan", lambda w: w.bridge.execute_batch([], timeout=NAN), "timeout is nan"),
     # ------------------------------------------------------------------------------------------------------ retries
@@ -257,7 +277,7 @@ CALLS: list[tuple[str, Callable[[Any], Any], str]] = [
     (
         "max_retries='3'",
         lambda w: w.bridge.execute_with_retry("add", 1, 2, max_retries="3"),
-        f"max_retries is '3'; it is {A_WHOLE_NUMBER}",
+        f"max_retries is '3'; it must be {A_WHOLE_NUMBER}",
     ),
     ("max_retries=2.5", lambda w: w.bridge.execute_with_retry("add", 1, 2, max_retries=2.5), "max_retries is 2.5"),
     ("max_retries=True", lambda w: w.bridge.execute_with_retry("add", 1, 2, max_retries=True), "max_retries is True"),
@@ -268,25 +288,25 @@ CALLS: list[tuple[str, Callable[[Any], Any], str]] = [
     (
         "tool_names='add'",
         lambda w: w.bridge.create_react_agent("q -> a", "add"),
-        "tool_names is 'add'; it is a list of names",
+        "tool_names is 'add'; it must be a list of names",
     ),
     ("tool_names=5", lambda w: w.bridge.create_react_agent("q -> a", 5), "tool_names is 5"),
     (
         "tool_names=[5]",
         lambda w: w.bridge.create_react_agent("q -> a", [5]),
-        "one of tool_names is 5; it is a tool's name",
+        "one of tool_names is 5; it must be a tool's name",
     ),
     ("tool_names=[proxy]", lambda w: w.bridge.create_react_agent("q -> a", [w.add]), "one of tool_names is <"),
     ("max_iters='5'", lambda w: w.bridge.create_react_agent("q -> a", max_iters="5"), "max_iters is '5'"),
     ("max_iters=True", lambda w: w.bridge.create_react_agent("q -> a", max_iters=True), "max_iters is True"),
-    ("max_iters=0", lambda w: w.bridge.create_react_agent("q -> a", max_iters=0), "max_iters is 0"),
+    ("max_iters=0", lambda w: w.bridge.create_react_agent("q -> a", max_iters=0), "max_iters must be 1 or more, not 0"),
     ("llm_config='x'", lambda w: w.bridge.create_react_agent("q -> a", llm_config="x"), "llm_config is 'x'"),
     (
         "llm_config by int",
         lambda w: w.bridge.create_react_agent("q -> a", llm_config={1: 2}),
         "a key of llm_config is 1",
     ),
-    ("run of a text", lambda w: w.bridge.execute_agent_streaming("x"), "the request is 'x'; it is a dict"),
+    ("run of a text", lambda w: w.bridge.execute_agent_streaming("x"), "the request is 'x'; it must be a dict"),
     ("run of no keys", lambda w: w.bridge.execute_agent_streaming({}), "a run needs the agent_id"),
     ("run of other keys", lambda w: w.bridge.execute_agent_streaming({"agent": 1, 5: 1}), "it was given 5, agent"),
     ("input as a text", lambda w: w.bridge.execute_agent_streaming({"agent_id": "a", "input": "x"}), "input is 'x'"),
@@ -303,19 +323,19 @@ CALLS: list[tuple[str, Callable[[Any], Any], str]] = [
     (
         "run timeout=nan",
         lambda w: w.bridge.execute_agent_streaming({"agent_id": "a", "input": {}, "timeout": NAN}),
-        "the time-out is nan",
+        "the timeout is nan",
     ),
-    ("cancel_agent_run(5)", lambda w: w.bridge.cancel_agent_run(5), "run_id is 5; it is the id of a run"),
+    ("cancel_agent_run(5)", lambda w: w.bridge.cancel_agent_run(5), "run_id is 5; it must be the id of a run"),
     ("cancel_agent_run(None)", lambda w: w.bridge.cancel_agent_run(None), "run_id is None"),
     # ---------------------------------------------------------------------------------------------------- variables
-    ("get_variable(5)", lambda w: w.variables.get_variable(5), "name is 5; it is the name of a variable"),
+    ("get_variable(5)", lambda w: w.variables.get_variable(5), "name is 5; it must be the name of a variable"),
     ("get_variable(None)", lambda w: w.variables.get_variable(None), "name is None"),
     ("get_variable_with_metadata(5)", lambda w: w.variables.get_variable_with_metadata(5), "name is 5"),
     ("set_variable(5)", lambda w: w.variables.set_variable(5, 1), "name is 5"),
     (
         "variable's metadata as a text",
         lambda w: w.variables.set_variable("x", 1, "x"),
-        "metadata is 'x'; it is a VariableMetadata or a dict",
+        "metadata is 'x'; it must be a VariableMetadata or a dict",
     ),
     (
         "variable's metadata of another field",
@@ -325,14 +345,18 @@ CALLS: list[tuple[str, Callable[[Any], Any], str]] = [
     (
         "variable's tags as a list",
         lambda w: w.variables.set_variable("x", 1, {"tags": ["a"]}),
-        "metadata['tags'] is ['a']; it is a dict of texts",
+        "metadata['tags'] is ['a']; it must be a dict of texts",
     ),
     (
         "variable's type 5",
         lambda w: w.variables.set_variable("x", 1, {"type": 5}),
-        "metadata['type'] is 5; it is a text",
+        "metadata['type'] is 5; it must be a text",
     ),
-    ("variable's secret 'yes'", lambda w: w.variables.set_variable("x", 1, {"secret": "yes"}), "it is True or False"),
+    (
+        "variable's secret 'yes'",
+        lambda w: w.variables.set_variable("x", 1, {"secret": "yes"}),
+        "it must be True or False",
+    ),
     (
         "expected_revision='1'",
         lambda w: w.variables.set_variable("x", 1, expected_revision="1"),
@@ -359,26 +383,30 @@ CALLS: list[tuple[str, Callable[[Any], Any], str]] = [
         lambda w: w.variables.delete_variable("x", expected_revision=1.5),
         "expected_revision is 1.5",
     ),
-    ("list_variables(5)", lambda w: w.variables.list_variables(5), "prefix is 5; it is a text"),
-    ("tags='abc'", lambda w: w.variables.list_variables(tags="abc"), "tags is 'abc'; it is a list of texts"),
+    ("list_variables(5)", lambda w: w.variables.list_variables(5), "prefix is 5; it must be a text"),
+    ("tags='abc'", lambda w: w.variables.list_variables(tags="abc"), "tags is 'abc'; it must be a list of texts"),
     ("tags=[5]", lambda w: w.variables.list_variables(tags=[5]), "one of tags is 5"),
     ("tags={}", lambda w: w.variables.list_variables(tags={"k": "v"}), "tags is {'k': 'v'}"),
     ("limit='5'", lambda w: w.variables.list_variables(limit="5"), "limit is '5'"),
-    ("limit=-1", lambda w: w.variables.list_variables(limit=-1), "limit is -1; it is 0 (all) or more"),
+    ("limit=-1", lambda w: w.variables.list_variables(limit=-1), "limit is -1; it must be 0 (all) or more"),
     (
         "watch_variables(['x'])",
         lambda w: w.variables.watch_variables(["x"]),
-        "each name an argument: watch_variables('x')",
+        "pass each name as its own argument: watch_variables('x')",
     ),
     ("watch_variables(5)", lambda w: w.variables.watch_variables(5), "a name is 5"),
     ("watch_variables(None)", lambda w: w.variables.watch_variables(None), "a name is None"),
     ("include_initial='no'", lambda w: w.variables.watch_variables(include_initial="no"), "include_initial is 'no'"),
     ("from_revision='5'", lambda w: w.variables.watch_variables(from_revision="5"), "from_revision is '5'"),
     ("from_revision=-1", lambda w: w.variables.watch_variables(from_revision=-1), "from_revision is -1"),
-    ("epoch=5", lambda w: w.variables.watch_variables(epoch=5), "epoch is 5; it is a text"),
+    ("epoch=5", lambda w: w.variables.watch_variables(epoch=5), "epoch is 5; it must be a text"),
     ("get_metrics(5)", lambda w: w.client.get_metrics(5), "a name is 5"),
-    ("get_metrics(['a'])", lambda w: w.client.get_metrics(["a"]), "each name an argument: get_metrics('a')"),
-    ("openai_tools(api='x')", lambda w: w.bridge.openai_tools(api="x"), "api is 'x'; it is 'chat' or 'responses'"),
+    (
+        "get_metrics(['a'])",
+        lambda w: w.client.get_metrics(["a"]),
+        "pass each name as its own argument: get_metrics('a')",
+    ),
+    ("openai_tools(api='x')", lambda w: w.bridge.openai_tools(api="x"), "api must be 'chat' or 'responses', not 'x'"),
 ]
 
 
@@ -411,7 +439,7 @@ MAKERS: list[tuple[str, Callable[[], Any], str]] = [
     (
         "GRPCToolBridge(timeout='3')",
         lambda: wrong.GRPCToolBridge("h:1", timeout="3"),
-        f"timeout is '3'; it is {A_TIMEOUT}",
+        f"timeout is '3'; it must be {A_TIMEOUT}",
     ),
     ("GRPCToolBridge(timeout=0)", lambda: wrong.GRPCToolBridge("h:1", timeout=0), "timeout is 0"),
     ("GRPCToolBridge(timeout=True)", lambda: wrong.GRPCToolBridge("h:1", timeout=True), "timeout is True"),
@@ -421,18 +449,26 @@ MAKERS: list[tuple[str, Callable[[], Any], str]] = [
         lambda: wrong.GRPCToolBridge("h:1", stream_timeout=-1),
         "stream_timeout is -1",
     ),
-    ("GRPCToolBridge(token=5)", lambda: wrong.GRPCToolBridge("h:1", token=5), "token is of type int; it is a text"),
+    (
+        "GRPCToolBridge(token=5)",
+        lambda: wrong.GRPCToolBridge("h:1", token=5),
+        "token is of type int; it must be a text",
+    ),
     ("GRPCToolBridge(token=bytes)", lambda: wrong.GRPCToolBridge("h:1", token=b"t"), "token is of type bytes"),
     (
         "GRPCToolBridge(token_file=5)",
         lambda: wrong.GRPCToolBridge("h:1", token_file=5),
-        "token_file is 5; it is the path",
+        "token_file is 5; it must be the path",
     ),
-    ("GRPCToolBridge(tls='yes')", lambda: wrong.GRPCToolBridge("h:1", tls="yes"), "tls is 'yes'; it is True or False"),
+    (
+        "GRPCToolBridge(tls='yes')",
+        lambda: wrong.GRPCToolBridge("h:1", tls="yes"),
+        "tls is 'yes'; it must be True or False",
+    ),
     (
         "GRPCToolBridge(tls_ca=5)",
         lambda: wrong.GRPCToolBridge("h:1", tls_ca=5),
-        "tls_ca is 5; it is the path of a file",
+        "tls_ca is 5; it must be the path of a file",
     ),
     (
         "GRPCToolBridge(limit='10MB')",
@@ -447,7 +483,7 @@ MAKERS: list[tuple[str, Callable[[], Any], str]] = [
     (
         "GRPCToolBridge(transport=[])",
         lambda: wrong.GRPCToolBridge("h:1", transport=[]),
-        "transport is []; it is 'link' or 'rpc'",
+        "transport must be 'link' or 'rpc', not []",
     ),
     ("GRPCToolBridge(retry_if=3)", lambda: wrong.GRPCToolBridge("h:1", retry_if=3), "retry_if is 3"),
     ("GRPCToolBridge(retry_if async)", lambda: wrong.GRPCToolBridge("h:1", retry_if=add), "not an async one"),
@@ -463,13 +499,17 @@ MAKERS: list[tuple[str, Callable[[], Any], str]] = [
     ),
     ("GRPCToolBridge(keep_session='x')", lambda: wrong.GRPCToolBridge("h:1", keep_session="x"), "keep_session is 'x'"),
     ("GRPCToolBridge(follow_tools=1)", lambda: wrong.GRPCToolBridge("h:1", follow_tools=1), "follow_tools is 1"),
-    ("ToolBridge('h:1')", lambda: wrong.ToolBridge("h:1"), "client is 'h:1'; it is a ToolBridgeClient"),
-    ("ToolBridgeClient(5)", lambda: wrong.ToolBridgeClient(5), "target is 5; it is 'host:port', a grpc.aio.Channel"),
+    ("ToolBridge('h:1')", lambda: wrong.ToolBridge("h:1"), "client is 'h:1'; it must be a ToolBridgeClient"),
+    (
+        "ToolBridgeClient(5)",
+        lambda: wrong.ToolBridgeClient(5),
+        "target is 5; it must be 'host:port', a grpc.aio.Channel",
+    ),
     ("ToolBridgeClient(None)", lambda: wrong.ToolBridgeClient(None), "target is None"),
     (
         "ToolBridgeClient(bridge)",
         lambda: wrong.ToolBridgeClient(GRPCToolBridge("h:1")),
-        "it is 'host:port', a grpc.aio.Channel",
+        "it must be 'host:port', a grpc.aio.Channel",
     ),
     ("ToolBridgeClient(no port)", lambda: wrong.ToolBridgeClient("localhost"), "'localhost' is not a valid address"),
     (
@@ -477,11 +517,11 @@ MAKERS: list[tuple[str, Callable[[], Any], str]] = [
         lambda: wrong.ToolBridgeClient("h:1", options={"timeout": 3}),
         "options is {'timeout': 3}",
     ),
-    ("SessionContext('x')", lambda: wrong.SessionContext("x"), "client is 'x'; it is a ToolBridgeClient"),
+    ("SessionContext('x')", lambda: wrong.SessionContext("x"), "client is 'x'; it must be a ToolBridgeClient"),
     (
         "AsyncGRPCProxyTool('add')",
         lambda: wrong.AsyncGRPCProxyTool("add", SimpleNamespace()),
-        "tool_spec is 'add'; it is a ToolSpec",
+        "tool_spec is 'add'; it must be a ToolSpec",
     ),
     (
         "AsyncGRPCProxyTool(ToolSpec)",
@@ -498,38 +538,54 @@ MAKERS: list[tuple[str, Callable[[], Any], str]] = [
     ("BridgeServer([add])", lambda: wrong.BridgeServer([add]), "is not a valid address; write host:port"),
     ("BridgeServer(no port)", lambda: wrong.BridgeServer("localhost"), "'localhost' is not a valid address"),
     ("BridgeServer(http)", lambda: wrong.BridgeServer("http://h:1"), "leave http:// out: h:1"),
-    ("BridgeServer(tools=add)", lambda: wrong.BridgeServer(tools=add), "it is a list of functions and tools"),
-    ("BridgeServer(tools=Tool)", lambda: wrong.BridgeServer(tools=tool(add)), "it is a list of functions and tools"),
+    ("BridgeServer(tools=add)", lambda: wrong.BridgeServer(tools=add), "it must be a list of functions and tools"),
+    (
+        "BridgeServer(tools=Tool)",
+        lambda: wrong.BridgeServer(tools=tool(add)),
+        "it must be a list of functions and tools",
+    ),
     ("BridgeServer(tools='x')", lambda: wrong.BridgeServer(tools="x"), "tools is 'x'"),
     ("BridgeServer(tools=None)", lambda: wrong.BridgeServer(tools=None), "tools is None"),
     ("BridgeServer(tools=dict)", lambda: wrong.BridgeServer(tools={"add": add}), "give its values"),
     ("BridgeServer(tools=[5])", lambda: wrong.BridgeServer(tools=[5]), "not 5"),
     ("BridgeServer(tools=[class])", lambda: wrong.BridgeServer(tools=[SomeClass]), "SomeClass is a class"),
     ("BridgeServer(tools=[coroutine])", lambda: wrong.BridgeServer(tools=[add(1, 2)]), "write add, without ()"),
-    ("BridgeServer(settings=dict)", lambda: wrong.BridgeServer(settings={"max_threads": 1}), "it is a Settings object"),
+    (
+        "BridgeServer(settings=dict)",
+        lambda: wrong.BridgeServer(settings={"max_threads": 1}),
+        "it must be a Settings object",
+    ),
     (
         "BridgeServer(settings=Settings)",
         lambda: wrong.BridgeServer(settings=Settings),
         "settings is the class Settings",
     ),
-    ("BridgeServer(agents=5)", lambda: wrong.BridgeServer(agents=5), "agents is 5"),
+    (
+        "BridgeServer(agents=5)",
+        lambda: wrong.BridgeServer(agents=5),
+        "agents must be True, settings of the runtime, or a function",
+    ),
     ("BridgeServer.bridge(retry_if=3)", lambda: wrong.BridgeServer().bridge(retry_if=3), "retry_if is 3"),
-    ("LocalToolBridge(add)", lambda: wrong.LocalToolBridge(add), "it is a list of functions and tools"),
+    ("LocalToolBridge(add)", lambda: wrong.LocalToolBridge(add), "it must be a list of functions and tools"),
     ("LocalToolBridge(settings={})", lambda: wrong.LocalToolBridge([add], settings={}), "settings is {}"),
     ("ToolWorker(5)", lambda: wrong.ToolWorker(5), "5 is not a valid address"),
     ("ToolWorker([add])", lambda: wrong.ToolWorker([add]), "is not a valid address; write host:port"),
-    ("ToolWorker(tools=add)", lambda: wrong.ToolWorker("h:1", add), "it is a list of functions and tools"),
+    ("ToolWorker(tools=add)", lambda: wrong.ToolWorker("h:1", add), "it must be a list of functions and tools"),
     ("ToolWorker(session_id=5)", lambda: wrong.ToolWorker("h:1", [add], session_id=5), "session_id is 5"),
     ("ToolWorker(session_id='')", lambda: wrong.ToolWorker("h:1", [add], session_id=""), "session_id is ''"),
     ("ToolWorker(worker_id=5)", lambda: wrong.ToolWorker("h:1", [add], worker_id=5), "worker_id is 5"),
     (
         "ToolWorker(capacity='5')",
         lambda: wrong.ToolWorker("h:1", [add], capacity="5"),
-        "capacity is '5'; it is 1 or more",
+        "capacity is '5'; it must be 1 or more",
     ),
     ("ToolWorker(capacity=True)", lambda: wrong.ToolWorker("h:1", [add], capacity=True), "capacity is True"),
     ("ToolWorker(capacity=2.5)", lambda: wrong.ToolWorker("h:1", [add], capacity=2.5), "capacity is 2.5"),
-    ("ToolWorker(capacity=0)", lambda: wrong.ToolWorker("h:1", [add], capacity=0), "capacity is 0; it is 1 or more"),
+    (
+        "ToolWorker(capacity=0)",
+        lambda: wrong.ToolWorker("h:1", [add], capacity=0),
+        "capacity is 0; it must be 1 or more",
+    ),
     ("ToolWorker(capacity=2**40)", lambda: wrong.ToolWorker("h:1", [add], capacity=2**40), "up to 2,147,483,647"),
     ("ToolWorker(token=5)", lambda: wrong.ToolWorker("h:1", [add], token=5), "token is of type int"),
     ("ToolWorker(settings={})", lambda: wrong.ToolWorker("h:1", [add], settings={}), "settings is {}"),
@@ -540,7 +596,7 @@ MAKERS: list[tuple[str, Callable[[], Any], str]] = [
     ),
     ("ToolWorker.run(nan)", lambda: wrong.ToolWorker("h:1", [add]).run(connect_timeout=NAN), "connect_timeout is nan"),
     ("ToolWorker.drain('3')", lambda: wrong.ToolWorker("h:1", [add]).drain("3"), "grace is '3'"),
-    ("BridgeServer.stop('3')", lambda: wrong.BridgeServer().stop("3"), f"grace is '3'; it is {A_DURATION}"),
+    ("BridgeServer.stop('3')", lambda: wrong.BridgeServer().stop("3"), f"grace is '3'; it must be {A_DURATION}"),
     ("BridgeServer.stop(-1)", lambda: wrong.BridgeServer().stop(-1), "grace is -1"),
     ("tool(5)", lambda: wrong.tool(5), "not 5"),
     ("tool(coroutine)", lambda: wrong.tool(add(1, 2)), "write add, without ()"),
@@ -596,10 +652,10 @@ IN_TOOLS: list[tuple[str, Callable[[Any], Any], str]] = [
     ("list_variables(5)", lambda ctx: ctx.list_variables(5), "prefix is 5"),
     ("call_tool(5)", lambda ctx: ctx.call_tool(5), "tool_id is 5"),
     ("stream_tool(add)", lambda ctx: ctx.stream_tool(add), "tool_id is <function add"),
-    ("progress('x')", lambda ctx: ctx.progress("x"), "current is 'x'; it is a number"),
-    ("progress(total='x')", lambda ctx: ctx.progress(1, "x"), "total is 'x'; it is a number"),
-    ("progress(message=5)", lambda ctx: ctx.progress(1, message=5), "message is 5; it is a text"),
-    ("log(5)", lambda ctx: ctx.log(5), "message is 5; it is a text"),
+    ("progress('x')", lambda ctx: ctx.progress("x"), "current is 'x'; it must be a number"),
+    ("progress(total='x')", lambda ctx: ctx.progress(1, "x"), "total is 'x'; it must be a number"),
+    ("progress(message=5)", lambda ctx: ctx.progress(1, message=5), "message is 5; it must be a text"),
+    ("log(5)", lambda ctx: ctx.log(5), "message is 5; it must be a text"),
     (
         "log(level='loud')",
         lambda ctx: ctx.log("x", level="loud"),
@@ -637,10 +693,12 @@ def test_any_whole_number_counts(number: Any) -> None:
 def test_what_may_be_endless_or_nothing_may() -> None:
     check_seconds("connect_timeout", math.inf, may_be_endless=True)
     check_seconds("grace", 0)
-    with pytest.raises(ValidationError, match="grace is inf; it is a number of seconds, 0 or more, and below 24 days"):
+    with pytest.raises(
+        ValidationError, match="grace is inf; it must be a number of seconds, 0 or more, and below 24 days"
+    ):
         check_seconds("grace", math.inf)
-    with pytest.raises(ValidationError, match="the time-out is 1000"):
-        check_timeout("the time-out", 10**400)
+    with pytest.raises(ValidationError, match="the timeout is 1000"):
+        check_timeout("the timeout", 10**400)
 
 
 def test_one_of_the_wrong_type_is_a_type_error_too_and_one_of_a_wrong_value_is_not() -> None:
@@ -657,7 +715,7 @@ def test_what_is_shown_is_short_and_never_fails() -> None:
         def __repr__(self) -> str:
             raise KeyError
 
-    with pytest.raises(ValidationError, match="flag is a Broken; it is True or False"):
+    with pytest.raises(ValidationError, match="flag is a Broken; it must be True or False"):
         check_flag("flag", Broken())
     with pytest.raises(ValidationError) as caught:
         check_flag("flag", "x" * 1_000_000)

@@ -314,7 +314,7 @@ def test_an_unknown_type_is_an_error_of_the_base_class() -> None:
     ],
 )
 def test_an_answer_without_type_or_message_breaks_the_protocol(info: Any, missing: str) -> None:
-    with pytest.raises(ProtocolError, match=rf"the answer to add reports a failure, but gives no error\.{missing}"):
+    with pytest.raises(ProtocolError, match=rf"the answer to add reports a failure, but has no error\.{missing}"):
         error_from_info(info, "add")
     with pytest.raises(ProtocolError, match="the answer to a call"):
         error_from_info(info)
@@ -382,7 +382,7 @@ MADE_WITH: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "WorkerLostError": (("m",), {"began": True}),
     "CommandError": (("m",), {"code": 7, "traceback": "T"}),
     "RaisedElsewhereError": ((ErrorInfo(type="KeyError", message="'k'"),), {}),
-    "ToldError": ((ErrorInfo(type="KeyError", message="'k'"),), {"is_timeout": True}),
+    "FormattedError": ((ErrorInfo(type="KeyError", message="'k'"),), {"is_timeout": True}),
     "_ToolRaised": ((KeyError("k"),), {}),
     "_Status": ((grpc.StatusCode.UNAVAILABLE, "m"), {}),
 }

@@ -111,7 +111,7 @@ async def test_a_call_that_is_over_asks_nothing() -> None:
     caller = Caller()
     call = Call(caller)
     call.over = True
-    with pytest.raises(CallCancelledError, match="erase was cancelled or timed out, and may ask nothing more"):
+    with pytest.raises(CallCancelledError, match="erase was cancelled or timed out, and may ask no more questions"):
         await ask(call, Ask())
     assert not caller.asked
 

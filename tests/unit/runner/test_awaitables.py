@@ -39,4 +39,4 @@ async def test_futures_of_asyncio_are_waited_for() -> None:
 @pytest.mark.parametrize("make", [lambda: 42, NoFuture, Odd])
 async def test_all_else_becomes_something_that_says_what_it_was(make: Any) -> None:
     made = make()
-    assert repr(waitable(made)).endswith(f"{type(made).__name__}, which is no future of asyncio")
+    assert repr(waitable(made)).endswith(f"{type(made).__name__}, which is not an asyncio future")

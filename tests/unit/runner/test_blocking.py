@@ -1,4 +1,4 @@
-"""Which steps of tools are told to have held the event loop."""
+"""Which steps of tools are logged for blocking the event loop."""
 
 import logging
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def _told(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def test_a_tool_is_told_with_its_seconds(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     held_loop("report", Runner(), clock.now - 2)
-    assert _told(caplog) == ["report held the event loop for 2.0 s"]
+    assert _told(caplog) == ["report blocked the event loop for 2.0 s"]
 
 
 def test_one_tool_is_told_once_a_minute_and_then_with_what_was_not_told(
@@ -43,9 +43,9 @@ def test_one_tool_is_told_once_a_minute_and_then_with_what_was_not_told(
     clock.now += REPEAT_SECONDS
     held_loop("report", runner, clock.now - 3)
     assert _told(caplog) == [
-        "report held the event loop for 2.0 s",
-        "other held the event loop for 1.0 s",
-        "report held the event loop for 3.0 s (and 2 times more before, 4.0 s in all)",
+        "report blocked the event loop for 2.0 s",
+        "other blocked the event loop for 1.0 s",
+        "report blocked the event loop for 3.0 s (and 2 times more before, 4.0 s in all)",
     ]
 
 
@@ -64,7 +64,7 @@ def test_a_tool_is_not_told_for_what_another_one_did_within_its_step(
     clock.now += 2
     held_loop("inner", runner, began + 0.1)
     held_loop("outer", runner, began)
-    assert _told(caplog) == ["inner held the event loop for 1.9 s"]
+    assert _told(caplog) == ["inner blocked the event loop for 1.9 s"]
 
 
 def test_what_is_remembered_of_tools_is_bounded(
@@ -76,4 +76,4 @@ def test_what_is_remembered_of_tools_is_bounded(
         clock.now += 5
         held_loop(name, runner, clock.now - 1)
     assert len(_told(caplog)) == 4
-    assert list(blocking._told[runner]) == ["c", "a"]
+    assert list(blocking._warned[runner]) == ["c", "a"]

@@ -273,7 +273,7 @@ async def test_a_tool_that_ignores_its_cancellation_runs_on_without_its_caller(
     assert task.cancelling() == 0
     assert call.abandoned
     assert len(orphaned) == 1
-    assert "slow ignores its cancellation; it runs on without a caller" in caplog.text
+    assert "slow ignores its cancellation; it continues without a caller" in caplog.text
     go.set()
     await ended.wait()
     await turns()

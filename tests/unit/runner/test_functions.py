@@ -50,7 +50,7 @@ def test_a_tool_in_a_class_is_found() -> None:
 @pytest.mark.parametrize("qualname", ["nothing", "Point", "Point.x", "over"])
 def test_what_is_no_function_is_refused(qualname: str) -> None:
     path = FunctionPath("p", made.__name__, qualname, made.__file__)
-    with pytest.raises(UnavailableError, match=f"p: {qualname} of .* is not its function"):
+    with pytest.raises(UnavailableError, match=f"p: {qualname} in .* is not its function"):
         find_tool(path)
 
 

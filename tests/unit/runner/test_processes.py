@@ -267,7 +267,7 @@ class TestErrors:
     ) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(sys, "executable", "/nowhere/python")
-            with pytest.raises(UnavailableError, match="the system starts no further process"):
+            with pytest.raises(UnavailableError, match="the system cannot start another process"):
                 await run(single, made.pid)
         assert await run(single, made.pid)
 
@@ -414,7 +414,7 @@ class TestPool:
         assert is_gone(pid)
         with pytest.raises(UnavailableError, match="killed by signal 9"):
             await task
-        with pytest.raises(UnavailableError, match="the processes for tools have been ended"):
+        with pytest.raises(UnavailableError, match="the processes for tools were ended"):
             await run(closed, made.pid)
 
     async def test_there_is_a_process_for_each_core_unless_said_otherwise(self) -> None:
@@ -584,7 +584,7 @@ class TestWhereFunctionsAre:
             await run(processes, loaded.f)
 
     async def test_a_name_that_means_something_else_is_told_so(self, processes: ToolProcesses) -> None:
-        with pytest.raises(UnavailableError, match=r"taken of unit\..* is not its function"):
+        with pytest.raises(UnavailableError, match=r"taken in unit\..* is not its function"):
             await run(processes, made.taken_tool, 1)
 
 

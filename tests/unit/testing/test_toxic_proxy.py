@@ -384,7 +384,7 @@ def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
 def test_troubles_that_are_none_are_refused() -> None:
     nowhere: Any = "up"
     with ToxicProxy("127.0.0.1:1") as proxy:
-        with pytest.raises(ValueError, match=r"to cut at once, use cut\(\)"):
+        with pytest.raises(ValueError, match=r"to cut immediately, use cut\(\)"):
             proxy.cut_after(0)
         with pytest.raises(ValueError, match="0 or more"):
             proxy.delay(-1)

@@ -67,7 +67,9 @@ def test_a_setting_that_cannot_be_is_named_without_its_value() -> None:
     assert "hunter2secret" not in f"{caught.value} {caught.value.details}"
 
 
-@pytest.mark.parametrize(("source", "text"), [("yes", "agents is 'yes'"), ({"modell": "x"}, "modell")])
+@pytest.mark.parametrize(
+    ("source", "text"), [("yes", "agents must be True, .*, not 'yes'"), ({"modell": "x"}, "modell")]
+)
 def test_what_cannot_be_is_refused(source: Any, text: str) -> None:
     with pytest.raises(ValidationError, match=text):
         make_agents(source, SETTINGS, open_session)

@@ -140,7 +140,7 @@ async def test_a_tool_without_time_asks_nothing_more(run: Run) -> None:
     with pytest.raises(ToolExecutionError) as caught:
         await run(ask, timeout=0.1)
     assert caught.value.error_type == "TimeoutError"
-    assert refused == ["asks has no time left to ask the hub for anything"] * 2
+    assert refused == ["asks has no time left for a request to the hub"] * 2
 
 
 async def test_a_tool_that_was_answered_asks_nothing_more(server: BridgeServer, bridge: GRPCToolBridge) -> None:

@@ -99,7 +99,7 @@ def test_it_calls_itself_something_of_its_own() -> None:
 
 async def test_it_serves_once_only(server: BridgeServer) -> None:
     async with ToolWorker(server.address, [add]) as worker:
-        with pytest.raises(ProtocolError, match="make another"):
+        with pytest.raises(ProtocolError, match="create another"):
             await worker.start()
 
 
