@@ -44,7 +44,7 @@ def answers_for(
 
 
 class GivenAnswers:
-    """Gives answers in their order; questions beyond them are declined.
+    """Returns answers in their order; questions beyond them are declined.
 
     Args:
         given: JSON of each: an object (accept, with this content), true (accept), false or null (decline).

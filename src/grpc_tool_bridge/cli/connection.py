@@ -100,7 +100,7 @@ def make_bridge(
 
 
 def unreachable(hub: HubOptions, error: ToolCommunicationError) -> CommandError:
-    """Makes the error for a hub that does not answer."""
+    """Returns the error for a hub that does not answer."""
     if error.code_name != "UNAVAILABLE":
         return CommandError(f"{hub.address} answered, but not as a hub does: {error.code_name}: {error.message}")
     proxy = hub.proxied()

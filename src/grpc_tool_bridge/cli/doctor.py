@@ -250,7 +250,7 @@ def _mib(size: int) -> str:
 
 
 async def _link(hub: HubOptions) -> Check:
-    """Tells whether a program would get a link: a proxy on the way may let single calls through, but no stream."""
+    """Returns whether a program would get a link: a proxy on the way may let single calls through, but no stream."""
     async with make_bridge(hub, transport="link") as bridge:
         try:
             await bridge.client.connect(hub.connect_timeout)
@@ -336,7 +336,7 @@ async def open_socket(hub: HubOptions, context: ssl.SSLContext | None) -> asynci
 
 
 def can_dial(address: str) -> bool:
-    """Tells whether the address is one that is understood here; of others gRPC alone knows where they lead."""
+    """Returns whether the address is one that is understood here; of others gRPC alone knows where they lead."""
     return socket_path(address) is not None or host_and_port(address) is not None
 
 

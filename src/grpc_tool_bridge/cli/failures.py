@@ -61,7 +61,7 @@ class ArgumentError(CommandError):
 
 
 def wants_json(words: Sequence[str]) -> bool:
-    """Tells whether a command line asks for JSON, however wrong the rest of it may be."""
+    """Returns whether a command line asks for JSON, however wrong the rest of it may be."""
     options = words[: words.index("--")] if "--" in words else words
     return any(word == "--json" or word.startswith("--json=") for word in options)
 
@@ -150,12 +150,12 @@ def _escaped(found: "re.Match[str]") -> str:
 
 
 def file_error(error: OSError, path: object) -> ArgumentError:
-    """Makes the error for a file that was named and cannot be read."""
+    """Returns the error for a file that was named and cannot be read."""
     return ArgumentError(f"cannot read {path}: {error.strerror or error}")
 
 
 def settings_error(error: pydantic.ValidationError) -> ArgumentError:
-    """Makes the error for settings that cannot be; it names each, and never shows a value, which may be secret."""
+    """Returns the error for settings that cannot be; it names each, and never shows a value, which may be secret."""
     parts = []
     for item in error.errors(include_url=False, include_context=False, include_input=False):
         text = item["msg"].removeprefix("Value error, ")

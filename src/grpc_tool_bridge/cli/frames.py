@@ -73,7 +73,7 @@ def array_json(value: Any, to_json: Callable[[Any], Any]) -> dict[str, Any] | No
 
 
 def is_missing(value: Any) -> bool:
-    """Tells whether a cell is one of pandas' marks for a value that is not there."""
+    """Returns whether a cell is one of pandas' marks for a value that is not there."""
     return type(value).__name__ in ("NaTType", "NAType")
 
 

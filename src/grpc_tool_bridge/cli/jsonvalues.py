@@ -126,7 +126,7 @@ def _scalar(value: Any) -> Any:
 
 
 def is_text(value: str) -> bool:
-    """Tells whether a text has no half of a pair, which strict parsers refuse."""
+    """Returns whether a text has no half of a pair, which strict parsers refuse."""
     if value.isascii():
         return True
     try:

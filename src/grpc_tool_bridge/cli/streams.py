@@ -99,7 +99,7 @@ def prepare() -> None:
 
 
 def stdout_is_closed() -> bool:
-    """Tells whether there was no stdout when the program started."""
+    """Returns whether there was no stdout when the program started."""
     return _STDOUT in _closed
 
 

@@ -93,6 +93,6 @@ def read_arguments(name: str, given: Any) -> dict[str, Any]:
 
 
 def refused_arguments(name: str, problem: str) -> ValidationError:
-    """Makes the error for arguments that cannot be read."""
+    """Returns the error for arguments that cannot be read."""
     text = f"{name}: the arguments {problem}; give one JSON object with the arguments by name"
     return ValidationError(text, details={"arguments": problem})

@@ -47,7 +47,7 @@ def value_text(value: Any) -> str:
 
 
 def is_plain_json(value: Any) -> bool:
-    """Tells whether every writer of JSON writes a value alike, and as ``value_text`` does."""
+    """Returns whether every writer of JSON writes a value alike, and as ``value_text`` does."""
     kind = type(value)
     if kind is float:
         return math.isfinite(value)
@@ -170,7 +170,7 @@ def _array(value: Any) -> Any:
 
 
 def _items(array: Any) -> Any:
-    """Gives the items of an array, or a scalar, as Python's."""
+    """Returns the items of an array, or a scalar, as Python's."""
     if array.dtype.kind == "M":
         return _moments(array)
     if array.dtype.kind == "m":

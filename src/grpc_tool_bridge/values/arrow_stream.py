@@ -131,7 +131,7 @@ def check_expansion(fields: Iterable[Any]) -> None:
 
 
 def has_views(kind: Any) -> bool:
-    """Tells whether a type is, or holds, one of views or runs, of which pandas reads little and pyarrow not all."""
+    """Returns whether a type is, or holds, one of views or runs, of which pandas reads little and pyarrow not all."""
     types = need("pyarrow").types
     views = (types.is_string_view, types.is_binary_view, types.is_list_view, types.is_large_list_view)
     if any(is_view(kind) for is_view in (*views, types.is_run_end_encoded)):

@@ -46,7 +46,7 @@ class Place:
     code: str
 
     def inexact(self, why: str, mend: str) -> SerializationError:
-        """Makes an error.
+        """Returns an error.
 
         Args:
             why: What Arrow would change, as the end of a sentence.
@@ -69,7 +69,7 @@ def object_array(values: list[Any]) -> Any:
 
 
 def labelled(label: Any) -> tuple[type, str]:
-    """Gives what two labels have in common where they are the same: 1 is not True."""
+    """Returns what two labels have in common where they are the same: 1 is not True."""
     return type(label), repr(label)
 
 
@@ -234,7 +234,7 @@ def decode_interval(column: Any, closed: str) -> Any:
 
 
 def joined(column: Any) -> Any:
-    """Gives a ChunkedArray as one Array."""
+    """Returns a ChunkedArray as one Array."""
     joined = column.combine_chunks()
     return joined if isinstance(joined, need("pyarrow").Array) else need("pyarrow").concat_arrays(joined.chunks)
 

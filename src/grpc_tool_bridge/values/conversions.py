@@ -24,7 +24,7 @@ _PLAIN = (bool, int, float, complex, str, bytes)
 
 
 def plain_data(value: Any) -> Any:
-    """Gives what a scalar of pandas or pyarrow stands for, such as a datetime or None; any other value as it is.
+    """Returns what a scalar of pandas or pyarrow stands for, such as a datetime or None; any other value as it is.
 
     Raises:
         SerializationError: The plain value would not be exact.
@@ -85,7 +85,7 @@ _SCALARS: dict[str, Callable[[Any, Any], Any]] = {"pandas": _pandas_scalar, "pya
 
 
 def to_list(value: Any) -> list[Any] | None:
-    """Gives the plain list that an array or a column of numpy, pandas, polars or pyarrow stands for; None of all else.
+    """Returns the plain list that an array or a column of numpy, pandas, polars or pyarrow stands for; None of all else.
 
     It is nested for more than one dimension. A missing value is None where its dtype has no NaN.
 
@@ -115,7 +115,7 @@ def _numpy_list(value: Any, np: Any) -> list[Any] | None:
 
 
 def _micros(value: Any, np: Any) -> Any:
-    """Gives dates and durations in microseconds at the finest, as Python has them."""
+    """Returns dates and durations in microseconds at the finest, as Python has them."""
     exact = value
     unit, _ = np.datetime_data(value.dtype)
     if unit in ("ns", "ps", "fs", "as"):

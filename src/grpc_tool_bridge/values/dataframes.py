@@ -127,7 +127,7 @@ def _notes_of(table: Any) -> dict[str, Any]:
 
 
 def _forms_of(notes: dict[str, Any], table: Any) -> dict[int, Form]:
-    """Gives the forms of columns by position.
+    """Returns the forms of columns by position.
 
     A column twice is what no writer makes: a few bytes of it would ask for any amount of time and memory.
     """
@@ -246,7 +246,7 @@ def range_note(columns: Any) -> Notes:
 
 
 def read_range(frame: "DataFrame", notes: Notes) -> None:
-    """Gives a frame the columns that ``range_note`` noted, and their frequency where they are dates."""
+    """Restores the columns of a frame that ``range_note`` noted, and their frequency where they are dates."""
     if "range" in notes:
         frame.columns = need("pandas").RangeIndex(*notes["range"], name=frame.columns.name)
     _set_freq(frame, "columns", notes)
@@ -283,7 +283,7 @@ def write_index(index: "Index[Any]", code: str) -> tuple["Index[Any]", dict[int,
 
 
 def read_index(frame: "DataFrame", levels: dict[int, Any], notes: Notes) -> None:
-    """Gives a frame the index that ``write_index`` noted, of the levels that were read apart."""
+    """Restores the index of a frame that ``write_index`` noted, of the levels that were read apart."""
     note = notes.get("index")
     if max(levels, default=-1) >= (frame.index.nlevels if note else 0):
         raise SerializationError("the notes of a frame give forms to columns that it does not have")

@@ -71,7 +71,7 @@ class in_place:  # noqa: N801 - it stands in a with statement, where a generator
 
 
 def has_own_access(kind: type) -> bool:
-    """Tells whether to look at an instance of a class runs code of the class, or of its metaclass."""
+    """Returns whether to look at an instance of a class runs code of the class, or of its metaclass."""
     meta = type(kind)
     return (meta is not type and _has_own_meta_access(meta)) or _has_own_access(kind)
 
@@ -98,7 +98,7 @@ def _models() -> Any:
 
 
 def is_bulky(value: Any) -> bool:
-    """Tells whether a value, with all that its containers and the fields of its objects hold, is large.
+    """Returns whether a value, with all that its containers and the fields of its objects hold, is large.
 
     No code of a stranger's runs: what cannot be seen without that, such as fields in slots, counts as large.
     """
@@ -129,7 +129,7 @@ def is_bulky(value: Any) -> bool:
 
 @lru_cache(maxsize=1_024)
 def _fields_of(kind: Any) -> Callable[[Any], dict[str, Any]] | None:
-    """Gives what reads the fields of an object of this class; None where they cannot be seen."""
+    """Returns what reads the fields of an object of this class; None where they cannot be seen."""
     if issubclass(kind, _WHOLE):
         return _no_fields
     found = next((vars(base)["__dict__"] for base in kind.__mro__ if "__dict__" in vars(base)), None)

@@ -37,7 +37,7 @@ def format_of(kind: type) -> str:
 
 
 def plain_of(value: Any, format_: str) -> Any:
-    """Gives the value itself, for a receiver that has declared it.
+    """Returns the value itself, for a receiver that has declared it.
 
     Raises:
         SerializationError: A pattern has flags that its text cannot have.
@@ -48,7 +48,7 @@ def plain_of(value: Any, format_: str) -> Any:
 
 
 def refused(value: Any, format_: str) -> SerializationError:
-    """Makes the error for a value whose receiver has not declared it."""
+    """Returns the error for a value whose receiver has not declared it."""
     instead = {"regex": "its .pattern", "fraction": "str(…) or float(…) of it"}.get(format_, "its get_secret_value()")
     name = type(value).__name__
     return SerializationError(

@@ -27,7 +27,7 @@ def same_hashes(items: Collection[Any]) -> frozenset[int]:
 
 
 def have_same_hash(items: Iterable[Any], suspects: frozenset[int]) -> bool:
-    """Tells whether more than MAX_SAME_HASH items that differ have one hash, one of ``suspects``."""
+    """Returns whether more than MAX_SAME_HASH items that differ have one hash, one of ``suspects``."""
     seen: dict[int, set[Any]] = {}
     for item in items:
         number = hash(item)

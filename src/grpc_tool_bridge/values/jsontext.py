@@ -55,7 +55,7 @@ _INTEGER = re.compile(r"-?[0-9]+")
 
 
 def too_deep() -> SerializationError:
-    """Makes the error for a value that is nested over the limit."""
+    """Returns the error for a value that is nested over the limit."""
     return SerializationError(
         "the value is nested deeper than its limit (max_depth, 100 levels unless set) or contains itself; "
         "flatten it, or raise the limit at both ends"
@@ -63,7 +63,7 @@ def too_deep() -> SerializationError:
 
 
 def too_many(limit: int) -> SerializationError:
-    """Makes the error for a value that is small in memory and endless once written out."""
+    """Returns the error for a value that is small in memory and endless once written out."""
     return SerializationError(
         f"the value has more than {limit:,} items, counting shared containers each time that they appear; "
         "send an array, a frame or several values"
@@ -153,7 +153,7 @@ def encode_json(value: Any) -> bytes | None:
 
 
 def no_utf8(failure: UnicodeEncodeError) -> SerializationError:
-    """Makes the error for a text that UTF-8, and so protobuf and JSON, cannot hold."""
+    """Returns the error for a text that UTF-8, and so protobuf and JSON, cannot hold."""
     return SerializationError(
         f"a text has a lone surrogate (U+{ord(failure.object[failure.start]):04X} at index {failure.start}), which "
         "UTF-8 cannot hold; send bytes, such as text.encode('utf-8', 'surrogatepass')"

@@ -124,7 +124,7 @@ class _Reader:
         return made
 
     def iterated(self, iterator: Any) -> list[Any]:
-        """Gives the items of an iterator."""
+        """Returns the items of an iterator."""
         known = self._known.get(id(iterator))
         if known is not None:
             return known[1]
@@ -171,7 +171,7 @@ class _Walk:
         return plain
 
     def _plain(self, value: Any, kind: type) -> Any:
-        """Gives the plain data that ``value`` stands for, one level deep; itself where there is none."""
+        """Returns the plain data that ``value`` stands for, one level deep; itself where there is none."""
         guard = format_of(kind)
         if guard:
             if not self._how.declares(self._path, guard):

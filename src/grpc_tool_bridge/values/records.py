@@ -160,7 +160,7 @@ def _json_text(held: Any) -> str | None:
 
 
 def _inside(owner: Any) -> Any:
-    """Gives the core schema of what a model or dataclass is made of."""
+    """Returns the core schema of what a model or dataclass is made of."""
     schema = owner.__pydantic_core_schema__
     if schema["type"] == "definitions":
         # It is part of itself, by a name.
@@ -218,7 +218,7 @@ def _read_attributes(kind: Any, keys: list[tuple[str, str]]) -> Fields:
 
 
 def _is_code(attribute: Any) -> bool:
-    """Tells whether an attribute of a class is code that runs where the instance's is read, such as a property."""
+    """Returns whether an attribute of a class is code that runs where the instance's is read, such as a property."""
     kind = type(attribute)
     if kind in (types.MemberDescriptorType, types.GetSetDescriptorType):
         return False

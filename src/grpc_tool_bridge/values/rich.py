@@ -52,7 +52,7 @@ def pack_rich(value: Any, pack: Pack) -> Packed:
 
 
 def is_rich(kind: type) -> bool:
-    """Tells whether a RichValue has a field for this class."""
+    """Returns whether a RichValue has a field for this class."""
     return kind in _LEAVES or kind in _CONTAINERS
 
 
@@ -269,7 +269,7 @@ def _is_known(key: str) -> bool:
 
 
 def _in_zone(value: Any, key: str) -> Any:
-    """Gives the same moment in the zone of that name, with the fold that makes it so."""
+    """Returns the same moment in the zone of that name, with the fold that makes it so."""
     try:
         zone = ZoneInfo(key)
     except (ValueError, LookupError, OSError):
@@ -290,7 +290,7 @@ def _in_zone(value: Any, key: str) -> Any:
 
 
 def _fixed(value: Any, zone: Any) -> dt.timezone:
-    """Gives the offset of a zone that has no other: only such a one tells it without being told a moment.
+    """Returns the offset of a zone that has no other: only such a one tells it without being told a moment.
 
     Raises:
         SerializationError: It may have others, which nobody could tell without its name.
