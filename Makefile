@@ -75,7 +75,7 @@ pictures: install
 proto: install
 	scripts/generate_proto.sh
 
-# Resolves every dependency anew, for all platforms and Python versions that the package supports.
+# Resolves every dependency again, for all platforms and Python versions that the package supports.
 lock: install
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
 	  --extra data --extra dspy --extra langchain --extra pydantic-ai --group dev --output-file $(LOCK) pyproject.toml

@@ -1,1 +1,1 @@
-"""What the bridge costs, as ratios against peers that are measured in the same run: ``python -m benchmarks``."""
+"""Benchmarks of the bridge, as ratios to peers measured in the same run: ``python -m benchmarks``."""

@@ -1,7 +1,7 @@
-"""``python -m benchmarks``: measures the figures and prints them against what must be reached.
+"""``python -m benchmarks``: measures the figures and compares them with their targets.
 
-Each set of figures is measured by a process of its own, so that none is taken in the garbage of another, and none can
-hold up the rest for longer than its time.
+Each set of figures is measured in its own process, so that no figure is affected by the memory of another, or delays
+the others for longer than its time limit.
 """
 
 import argparse
@@ -28,7 +28,7 @@ class _MeasureError(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the benchmarks; returns 0, or 1 where one could not be measured."""
+    """Runs the benchmarks; returns 0, or 1 if a figure could not be measured."""
     options, figures = _parse(arguments)
     plan = Plan(rounds=options.rounds or (3 if options.quick else 9), quick=options.quick)
     console = Console()
@@ -99,7 +99,7 @@ def _measure(name: str, plan: Plan) -> Mapping[str, Any]:
     except subprocess.TimeoutExpired:
         raise _MeasureError(f"it did not end within {_LIMIT_SECONDS:g} s") from None
     if finished.returncode:
-        raise _MeasureError(f"its process ended with {finished.returncode}; what it said stands above")
+        raise _MeasureError(f"its process ended with {finished.returncode}; see its output above")
     answer: Mapping[str, Any] = json.loads(finished.stdout)
     return answer
 

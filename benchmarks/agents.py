@@ -1,4 +1,4 @@
-"""Figures of agents: whole runs, whose model answers at once, so that what is around it is measured."""
+"""Figures of agents: whole runs whose model answers immediately, so that everything around it is measured."""
 
 import asyncio
 import itertools
@@ -61,7 +61,7 @@ def sample(bridge: Sequence[float], dspy: Sequence[float], what: str) -> Sample:
 
 
 async def asked(ask: Ask, numbers: Iterator[int], width: int) -> float:
-    """Asks for so many sums at once, no two alike, and returns the seconds that all took."""
+    """Asks for many different sums concurrently, and returns the seconds that all took."""
     sums = [(next(numbers), next(numbers)) for _ in range(width)]
     start = time.perf_counter()
     answers = await asyncio.gather(*(ask(f"What is {a} + {b}?") for a, b in sums))
@@ -73,7 +73,7 @@ async def asked(ask: Ask, numbers: Iterator[int], width: int) -> float:
 
 
 def make_local() -> Ask:
-    """Makes ``dspy.ReAct`` anew for each question, as a program does that serves many at once."""
+    """Makes a new ``dspy.ReAct`` for each question, as a program that serves many concurrent users does."""
     import dspy  # noqa: PLC0415 - only this figure pays for it
 
     from grpc_tool_bridge.testing import ScriptedLM  # noqa: PLC0415 - likewise

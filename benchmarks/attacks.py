@@ -22,7 +22,7 @@ from grpc_tool_bridge.rpc.methods import METHODS
 _SESSION = "attacked"
 _MB = 1_000_000
 _MIB = 1024 * 1024
-# Of Python's hash of integers: each multiple of it has the same.
+# The modulus of Python's hash of integers: all of its multiples have the same hash.
 _HASH_MODULUS = 2**61 - 1
 # An attack is over when the hub has answered; a hub that does not is ended with its process.
 _PATIENCE = 60.0
@@ -33,7 +33,7 @@ _OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),
 ]
 
-# Does the harm once; given a stub and the channel that it uses.
+# Runs the attack once, with a stub and its channel.
 Attack = Callable[[Any, Any], Awaitable[None]]
 
 
@@ -49,7 +49,7 @@ async def _under(attack: Attack, seconds: float, *, asks_token: bool) -> Sample:
         await watch.begun()
         ends, attacks = time.monotonic() + seconds, 0
         while time.monotonic() < ends:
-            # Whatever the hub answers: what counts is how long others wait.
+            # The hub's response does not matter, only how long others wait.
             with contextlib.suppress(grpc.aio.AioRpcError, TimeoutError):
                 async with asyncio.timeout(_PATIENCE):
                     await attack(stub, channel)
@@ -60,9 +60,9 @@ async def _under(attack: Attack, seconds: float, *, asks_token: bool) -> Sample:
 
 
 def _as_many_clients(waits: list[float]) -> Iterator[float]:
-    """Adds what others would have waited who had asked meanwhile.
+    """Adds the waits of clients that would have asked in the meantime.
 
-    One client asks again only once it was answered, so its long waits would count for one among many short ones
+    One client asks again only after a response, so a long wait would count only once among many short ones
     (Gil Tene's "coordinated omission", corrected as HdrHistogram does).
     """
     for wait in waits:

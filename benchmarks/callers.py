@@ -1,4 +1,4 @@
-"""Callers of ``add``: one after another, or many at once."""
+"""Callers of ``add``: one after another, or many concurrently."""
 
 import asyncio
 import itertools
@@ -32,13 +32,13 @@ async def each_call(way: Way, arguments: Iterator[Pair], number: int) -> list[fl
 
 
 async def at_once(ways: Iterator[Way], arguments: Iterator[Pair], number: int, *, width: int) -> float:
-    """Makes calls, ``width`` of them at once.
+    """Makes calls, ``width`` of them concurrently.
 
     Args:
-        ways: The next for each call.
-        arguments: The next for each call.
-        number: Of calls.
-        width: How many callers there are; each waits for its answer before it calls again.
+        ways: Each call uses the next one.
+        arguments: Each call uses the next ones.
+        number: Number of calls.
+        width: Number of callers; each waits for its answer before it calls again.
 
     Returns:
         The seconds that all took.
@@ -60,8 +60,8 @@ async def p50s(plan: Plan, ways: Mapping[str, tuple[Way, int]]) -> dict[str, lis
     """Measures one call at a time.
 
     Args:
-        plan: How many rounds.
-        ways: By name, each with how many calls it makes in a round.
+        plan: Number of rounds.
+        ways: By name, each with its number of calls in a round.
 
     Returns:
         For each way and round, the median of the calls, in seconds.
@@ -76,7 +76,7 @@ async def p50s(plan: Plan, ways: Mapping[str, tuple[Way, int]]) -> dict[str, lis
 
 
 async def rates(plan: Plan, ways: Crowds, *, width: int, turns: int = TURNS) -> dict[str, list[float]]:
-    """Measures many calls at once.
+    """Measures many concurrent calls.
 
     Args:
         plan: How many rounds.
@@ -101,12 +101,12 @@ async def rates(plan: Plan, ways: Crowds, *, width: int, turns: int = TURNS) -> 
 
 
 def in_microseconds(p50s: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Gives the medians over the rounds as details of a sample."""
+    """Returns the medians over the rounds as details of a sample."""
     return {f"{name} p50, µs": statistics.median(seconds) * 1e6 for name, seconds in p50s.items()}
 
 
 def per_second(rates: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Gives the medians over the rounds as details of a sample."""
+    """Returns the medians over the rounds as details of a sample."""
     return {f"{name}, calls/s": statistics.median(rate) for name, rate in rates.items()}
 
 
@@ -119,11 +119,11 @@ class _Caller:
 
 
 def of_session(bridge: ToolBridge, session: str, tool: str = "add") -> AsyncGRPCProxyTool:
-    """Makes a proxy that calls in a session which is not the bridge's own."""
+    """Makes a proxy for another session than the bridge's own."""
     return AsyncGRPCProxyTool(ToolSpec(name=tool), _Caller(session, bridge.client.stub))
 
 
 def spread(bridge: ToolBridge, *, ways: int, sessions: int, tools: Sequence[str]) -> list[AsyncGRPCProxyTool]:
-    """Makes so many ways, spread over sessions that the hub opened by itself, and over tools."""
+    """Makes the given number of ways, spread over sessions that the hub opened itself, and over tools."""
     # The sessions come in a stride, so that no two neighbours are called after one another.
     return [of_session(bridge, session_name(index * 7 % sessions), tools[index % len(tools)]) for index in range(ways)]

@@ -1,4 +1,4 @@
-"""Figures of many calls at once."""
+"""Figures of many concurrent calls."""
 
 import asyncio
 import contextlib
@@ -129,7 +129,7 @@ async def _latencies(way: Way, arguments: Iterator[Pair], number: int) -> list[f
 
 
 class _Payloads:
-    """Large arguments, none of them twice.
+    """Large arguments, all of them different.
 
     Attributes:
         crossed: How many have arrived.
@@ -142,7 +142,7 @@ class _Payloads:
 
     @contextlib.asynccontextmanager
     async def crossing(self, size: AsyncGRPCProxyTool) -> AsyncGenerator[None, None]:
-        """Sends one after another, until the last one that was begun has arrived."""
+        """Sends one after another, until the last one has arrived."""
         self._stopped = False
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send(size))

@@ -50,17 +50,17 @@ def frame(seed: int) -> pd.DataFrame:
 
 
 def by_bridge(value: Any) -> Any:
-    """Takes the bridge's way there and back."""
+    """Encodes and decodes with the bridge."""
     return deserialize_value(serialize_value(value))
 
 
 def by_json(value: Any) -> Any:
-    """Takes the standard library's way there and back."""
+    """Encodes and decodes with the standard library."""
     return json.loads(json.dumps(value))
 
 
 def by_arrow(value: pd.DataFrame) -> pd.DataFrame:
-    """Takes Arrow's way there and back, with nothing around it."""
+    """Encodes and decodes with Arrow alone."""
     table = pa.Table.from_pandas(value)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -77,11 +77,11 @@ def ratios(
     Args:
         make: Makes the value of a round.
         peer: The other way.
-        same: Compares what came back with what was sent.
+        same: Compares the decoded value with the original.
         rounds: How often both are measured; the order changes each time.
 
     Returns:
-        The bridge's time / the peer's, of each round.
+        The bridge's time divided by the peer's, for each round.
     """
     taken = []
     for seed in range(rounds):
@@ -93,7 +93,7 @@ def ratios(
             back = way(value)
             seconds[way] = time.perf_counter() - start
             if not same(value, back):
-                raise AssertionError(f"{way.__name__} gave back another value")
+                raise AssertionError(f"{way.__name__} returned another value")
             del back
         taken.append(seconds[by_bridge] / seconds[peer])
     return taken

@@ -1,4 +1,4 @@
-"""The figures: what is measured, and what must be reached."""
+"""The figures: what is measured, and the targets."""
 
 import pkgutil
 from collections.abc import Awaitable, Callable
@@ -18,9 +18,9 @@ class Figure:
         title: What is compared with what.
         measured_by: The function that measures it, perhaps with others, as ``module:function`` below ``benchmarks``;
             imported only in the process that measures.
-        must: The least that will do; None where the figure only informs.
-        goal: What the project is for; None where the least is all that is asked.
-        unit: Of the value; empty for a ratio.
+        must: The required value; None if the figure only informs.
+        goal: The value to aim for; None if there is only a requirement.
+        unit: Unit of the value; empty for a ratio.
         more_is_better: Whether the limits are lower bounds.
     """
 
@@ -40,7 +40,7 @@ class Figure:
         return function
 
     def verdict(self, value: float) -> str:
-        """Returns "goal", "must" or "missed"; empty where the figure only informs."""
+        """Returns "goal", "must" or "missed"; empty if the figure only informs."""
         if self.must is None:
             return ""
         if self.goal is not None and self._reaches(value, self.goal):
@@ -121,10 +121,10 @@ FIGURES = (
 
 
 def chosen(names: list[str]) -> list[Figure]:
-    """Returns the figures of these names; all where there are none.
+    """Returns the figures with these names; default: all.
 
     Raises:
-        ValueError: There is no figure of a name.
+        ValueError: There is no figure with one of the names.
     """
     known = {figure.name: figure for figure in FIGURES}
     unknown = [name for name in names if name not in known]

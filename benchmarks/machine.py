@@ -1,4 +1,4 @@
-"""The machine that the figures were taken on."""
+"""The machine on which the figures were measured."""
 
 import datetime as dt
 import importlib.metadata
@@ -25,7 +25,7 @@ def machine() -> dict[str, Any]:
 
 
 def in_words(machine: dict[str, Any]) -> str:
-    """Says in a line which machine it is."""
+    """Describes the machine in one line."""
     versions = machine["versions"]
     return (
         f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, grpcio {versions['grpcio']}, "

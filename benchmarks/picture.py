@@ -15,8 +15,8 @@ _WIDTH, _MARGIN = 840, 24
 _LABELS, _BARS = 250, 450
 _ROW, _BAR, _HEADING, _LINE = 30, 18, 40, 18
 
-# The picture brings its own ground, so it can be read on any page; in a dark one it is dark too. No variables: some
-# programs that show SVG have none.
+# The picture has its own background, so it is readable on any page, and dark on a dark one. No variables: some SVG
+# viewers do not support them.
 _COLOURS = """
   text {{ fill: {text}; }}
   .quiet {{ fill: {quiet}; }}
@@ -44,13 +44,13 @@ _STYLE = f"""
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where the value of a bar stands.
+    """Where a bar gets its value.
 
     Attributes:
-        label: Of the bar.
+        label: Label of the bar.
         figure: The figure in the report.
-        detail: The absolute number behind it.
-        ours: Whether it is the bridge's.
+        detail: The absolute number.
+        ours: Whether it is the bridge's own.
     """
 
     label: str
@@ -83,16 +83,16 @@ _Bars = Sequence[tuple[_Source, float]]
 
 
 def draw(report: Mapping[str, Any]) -> str:
-    """Draws calls per second at 100 at once, and the median time of one call.
+    """Draws calls per second of 100 concurrent calls, and the median time of one call.
 
     Args:
-        report: As ``--json`` writes it; what it has no figure for is left out.
+        report: As ``--json`` writes it; missing figures are left out.
 
     Returns:
         The SVG.
 
     Raises:
-        ValueError: The report is none, or has nothing to draw.
+        ValueError: It is not a report, or has nothing to draw.
     """
     try:
         details = {figure["name"]: figure.get("details", {}) for figure in report["figures"]}
@@ -116,7 +116,7 @@ def draw(report: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draws a report from a file; returns 0, or 2 where it cannot be drawn."""
+    """Draws a report from a file; returns 0, or 2 if it cannot be drawn."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.picture", description="Draw a report as SVG.")
     parser.add_argument("report", type=Path, help="what --json has written")
     parser.add_argument("picture", type=Path, help="the SVG to write")
@@ -148,7 +148,7 @@ class _Canvas:
         self._y += 4
 
     def panel(self, heading: str, bars: _Bars, words: Callable[[float], str]) -> None:
-        """Draws bars below a heading; nothing where there are none."""
+        """Draws bars below a heading; nothing if there are none."""
         if not bars:
             return
         self._y += _HEADING

@@ -1,4 +1,4 @@
-"""Servers in processes of their own, as their client sees them."""
+"""Servers in their own processes, as seen by the client."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.stubs import RpcTransport
 
-# Starting, and a command such as opening 10,000 sessions, take a second or two; a minute is a fault.
+# Starting, and commands such as opening 10,000 sessions, take a second or two; a minute is a failure.
 _ANSWER_SECONDS = 60.0
 _END_SECONDS = 10.0
 
@@ -31,7 +31,7 @@ class ServerProcess:
         self._process = process
 
     async def ask(self, command: str, argument: int = 0) -> Any:
-        """Gives a command and returns its answer."""
+        """Sends a command and returns its answer."""
         assert self._process.stdin is not None  # it was started with a pipe
         self._process.stdin.write(json.dumps([command, argument]).encode() + b"\n")
         return await self.read()
@@ -40,18 +40,18 @@ class ServerProcess:
         """Reads the next answer.
 
         Raises:
-            TimeoutError: None came in time.
+            TimeoutError: There was none in time.
             RuntimeError: The process has ended.
         """
         assert self._process.stdout is not None  # it was started with a pipe
         async with asyncio.timeout(_ANSWER_SECONDS):
             line = await self._process.stdout.readline()
         if not line:
-            raise RuntimeError("the server's process ended; its own error stands above")
+            raise RuntimeError("the server's process ended; see its error above")
         return json.loads(line)
 
     async def close(self) -> None:
-        """Ends the process: by the end of its input, or by force where that is not enough."""
+        """Ends the process by closing its input, or by force if that is not enough."""
         assert self._process.stdin is not None  # it was started with a pipe
         self._process.stdin.close()
         try:
@@ -98,7 +98,7 @@ async def link_bridge(address: str) -> AsyncGenerator[ToolBridge, None]:
 
 @contextlib.asynccontextmanager
 async def worker_bridge(*, workers: int = 1) -> AsyncGenerator[ToolBridge, None]:
-    """Opens a bridge over the link to a hub that has no tools but those of its workers; each is a process."""
+    """Opens a bridge over the link to a hub with only workers' tools; each is a process."""
     async with contextlib.AsyncExitStack() as started:
         hub = await started.enter_async_context(running("hub", tools=0))
         for _ in range(workers):
@@ -108,7 +108,7 @@ async def worker_bridge(*, workers: int = 1) -> AsyncGenerator[ToolBridge, None]
 
 @contextlib.asynccontextmanager
 async def plain_bridge(address: str) -> AsyncGenerator[ToolBridge, None]:
-    """Opens a bridge with a session, which sends each call as an RPC of its own."""
+    """Opens a bridge with a session, which sends each call as a separate RPC."""
     async with ToolBridge(ToolBridgeClient(RpcTransport(Connection(address=address)))) as bridge:
         await bridge.initialize()
         yield bridge

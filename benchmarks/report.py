@@ -16,13 +16,13 @@ _COLOURS = {"goal": "green", "must": "yellow", "missed": "bold red", "failed": "
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one figure.
+    """The outcome of one figure.
 
     Attributes:
         figure: The figure.
-        sample: What was measured; None where nothing was.
-        problem: Why nothing was measured; empty where something was.
-        failed: Whether that is a fault; else what it is measured against is not installed.
+        sample: What was measured; None if nothing was.
+        problem: Why nothing was measured; otherwise empty.
+        failed: Whether that is an error; otherwise the peer is not installed.
     """
 
     figure: Figure
@@ -32,7 +32,7 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """Returns "goal", "must", "missed", "failed" or "not installed"; empty where the figure only informs."""
+        """Returns "goal", "must", "missed", "failed" or "not installed"; empty if the figure only informs."""
         if self.sample is None:
             return "failed" if self.failed else "not installed"
         return self.figure.verdict(self.sample.median)

@@ -19,7 +19,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import InitializeSessionRequest
 SESSIONS = 10_000
 WIDTH = 50
 WAITING = 10_000
-# As many as the hub lets run at once in one session.
+# The hub's limit of concurrent calls in one session.
 WAITING_IN_SESSION = 100
 # More than a stream could carry in the time that it is left unread: 1 GB.
 UNREAD_CHUNKS = 16_000
@@ -106,7 +106,7 @@ async def unread(plan: Plan) -> dict[str, Sample]:
         before = await hub.ask("rss"), resident_bytes()
         stream = bridge.tools["chunks"].stream(1, UNREAD_CHUNKS)
         check_chunk(await anext(stream), 1, 0)
-        # Others go on meanwhile, and give it the time to grow.
+        # Other calls continue meanwhile, and give it the time to grow.
         seconds = await at_once(itertools.repeat(bridge.tools["add"]), pairs(), calls, width=WIDTH)
         after = await hub.ask("peak"), peak_bytes()
         await stream.aclose()
@@ -115,7 +115,7 @@ async def unread(plan: Plan) -> dict[str, Sample]:
 
 
 async def _settled(hub: ServerProcess) -> int:
-    """Waits until no more calls come to wait in the hub, and returns how many there are."""
+    """Waits until the number of waiting calls in the hub no longer grows, and returns it."""
     inside, before = 0, -1
     while inside != before or not inside:
         await asyncio.sleep(0.5)
@@ -124,13 +124,13 @@ async def _settled(hub: ServerProcess) -> int:
 
 
 def _larger(before: tuple[int, int], after: tuple[int, int]) -> Sample:
-    """Says how much the hub and the client have grown."""
+    """Returns how much the hub and the client have grown."""
     hub, client = ((end - start) / 1e6 for start, end in zip(before, after, strict=True))
     return Sample([max(hub, client)], {"hub, MB": hub, "client, MB": client})
 
 
 async def _warm_up(bridge: ToolBridge) -> None:
-    """Makes calls: what the first ones make a process allocate belongs to none."""
+    """Makes warm-up calls, so that one-time allocations are not counted."""
     await at_once(itertools.repeat(bridge.tools["add"]), pairs(), 2_000, width=WIDTH)
 
 
@@ -143,7 +143,7 @@ async def _call(bridge: ToolBridge, index: int) -> None:
 
 
 async def _for_each(number: int, do: Any) -> None:
-    """Does something for each number below ``number``, 50 at once."""
+    """Does something for each number below ``number``, 50 concurrently."""
     indices = itertools.count()
 
     async def worker() -> None:

@@ -1,7 +1,7 @@
 """The process that serves: ``python -m benchmarks.server hub``, a ``worker`` or ``agents`` of a hub, or a peer.
 
-It tells its address (a worker its hub's) as a line of JSON, then answers the commands that come as lines of JSON on its
-standard input. It ends when that ends, so it never outlives whoever started it.
+It prints its address (a worker prints its hub's) as a line of JSON, then answers commands that arrive as lines of JSON
+on its standard input. It ends when that ends, so it never outlives its parent.
 """
 
 import argparse
@@ -85,7 +85,7 @@ async def _serve_agents(hub: str) -> None:
 
 
 def session_name(index: int) -> str:
-    """Names a session that the hub opens by itself."""
+    """Returns the name of a session that the hub opens itself."""
     return f"session-{index:06}"
 
 

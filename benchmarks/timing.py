@@ -4,15 +4,15 @@ import statistics
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-# Each round goes back and forth between the ways so often: the machine's load changes within a round too.
+# How often each round alternates between the ways: the machine's load changes within a round too.
 TURNS = 4
 
-# A stretch of work by one way; returns what was measured of it.
+# A stretch of work by one way; returns the measured value.
 Stretch = Callable[[], Awaitable[Sequence[float]]]
 
 
 class NotInstalledError(Exception):
-    """What a figure is measured against is not on this machine."""
+    """The peer of a figure is not installed on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Sample:
     """What was measured.
 
     Attributes:
-        values: The figure in each round; where it was taken as a whole, one value.
+        values: The figure in each round; one value if it was measured as a whole.
         details: The absolute numbers behind it, by name and unit.
     """
 
@@ -51,7 +51,7 @@ class Sample:
 
     @property
     def spread(self) -> tuple[float, float] | None:
-        """The quartiles; None where there are fewer than three rounds."""
+        """The quartiles; None if there are fewer than three rounds."""
         if len(self.values) < 3:
             return None
         low, _, high = statistics.quantiles(self.values, n=4, method="inclusive")
@@ -91,5 +91,5 @@ async def in_rounds(
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    """Divides what was measured in the same rounds."""
+    """Divides values measured in the same rounds."""
     return [one / other for one, other in zip(above, below, strict=True)]

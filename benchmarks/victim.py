@@ -1,4 +1,4 @@
-"""The tools of a hub that is attacked, and whoever watches how long its health check waits meanwhile."""
+"""The tools of an attacked hub, and the process that measures its health checks meanwhile."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ class _SlowError(Exception):
 
 
 async def take(value: Any) -> str:
-    """Tells of what type its argument is."""
+    """Returns the type of its argument."""
     return type(value).__name__
 
 
@@ -48,7 +48,7 @@ async def raise_long_text() -> None:
 
 
 async def raise_chain() -> None:
-    """Raises an exception that 100,000 others led to."""
+    """Raises an exception with 100,000 causes."""
     error = ValueError("first")
     for _ in range(_CAUSES):
         following = ValueError("further")
@@ -58,7 +58,7 @@ async def raise_chain() -> None:
 
 
 async def raise_slow_text() -> None:
-    """Raises an exception that takes a second to say what it is."""
+    """Raises an exception whose text takes a second."""
     raise _SlowError
 
 
@@ -66,22 +66,22 @@ TOOLS = [take, unique, hold, raise_long_text, raise_chain, raise_slow_text]
 
 
 class Watch:
-    """The health checks of a hub that a process of its own makes.
+    """The health checks of a hub, made by a separate process.
 
     Args:
-        process: The one that makes them.
+        process: The process that makes them.
     """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     async def begun(self) -> None:
-        """Waits for the first answer, and forgets it."""
+        """Waits for the first answer, and discards it."""
         while not await self.waits():
             pass
 
     async def waits(self) -> list[float]:
-        """Returns the seconds of each check since this was asked last, and those of the one that is under way."""
+        """Returns the seconds of each check since the last time, and of the one in progress."""
         assert self._process.stdin is not None  # it was started with pipes
         assert self._process.stdout is not None
         self._process.stdin.write(b"\n")

@@ -1,4 +1,4 @@
-"""The work that the bridge and its bare peers both do."""
+"""The work that both the bridge and its peers do."""
 
 import asyncio
 import random
@@ -12,13 +12,13 @@ _HEADER_BYTES = 16
 # Some 70 ms of a processor's time.
 _STEPS = 5_000_000
 
-# Chunks differ by their header and take turns with these bodies. So each is new, and all of it can be checked at the
-# cost of one comparison of memory.
+# Chunks differ by their header and alternate between these bodies. So each is new, and can be checked completely by one
+# comparison of memory.
 _BODIES = tuple(random.Random(seed).randbytes(CHUNK_BYTES - _HEADER_BYTES) for seed in range(8))
 
 
 class WrongAnswerError(Exception):
-    """What came back is not what was asked for, so the time it took means nothing."""
+    """The answer is wrong, so its time means nothing."""
 
 
 async def add(a: int, b: int) -> int:
@@ -34,7 +34,7 @@ async def add_up(expression: str) -> str:
 
 def add_slowly(a: int, b: int) -> int:
     """Adds two integers by counting up to their sum, which keeps a processor busy."""
-    # Floats, whose memory is always at hand: what integers cost depends on where a process comes to keep them.
+    # Floats, since the cost of integers depends on where a process allocates them.
     total = float(a + b - _STEPS)
     for _ in repeat(None, _STEPS):
         total += 1.0
@@ -53,7 +53,7 @@ async def size(data: bytes) -> int:
 
 
 class Gate:
-    """A tool whose calls wait until they are let out.
+    """A tool whose calls wait until they are released.
 
     Attributes:
         inside: How many wait.
@@ -64,7 +64,7 @@ class Gate:
         self._open = asyncio.Event()
 
     async def wait(self, a: int, b: int) -> int:
-        """Adds two integers, when it is let out."""
+        """Adds two integers once it is released."""
         self.inside += 1
         try:
             await self._open.wait()
@@ -73,7 +73,7 @@ class Gate:
         return a + b
 
     def let_out(self) -> None:
-        """Lets out those that wait and whoever comes later."""
+        """Releases waiting and later calls."""
         self._open.set()
 
 
@@ -91,7 +91,7 @@ def check_sum(a: int, b: int, answer: object) -> None:
 
 
 def pairs() -> Iterator[tuple[int, int]]:
-    """Yields pairs of integers, none of them twice."""
+    """Yields pairs of integers, all of them different."""
     return ((number, number * 7 + 3) for number in count(1_000))
 
 

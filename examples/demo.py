@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 HERE = Path(__file__).parent
-# DSPy takes its time on a busy machine.
+# Importing DSPy is slow on a busy machine.
 STARTUP_SECONDS = 60.0
 DEMO_SECONDS = 180.0
 COLOURS = {
@@ -91,7 +91,7 @@ class Part:
         line = self._out.readline()
         timer.cancel()
         if not line:
-            raise DemoError(f"{self.who} did not start; its words are above")
+            raise DemoError(f"{self.who} did not start; see its output above")
         return line
 
     def relay(self) -> threading.Thread:
@@ -131,7 +131,7 @@ def start_model(stack: ExitStack) -> dict[str, str]:
     model = start(stack, "model", "-m", "grpc_tool_bridge.testing.model_server")
     url = model.first_line().strip()
     say("model", f"process {model.pid} answers at {url} from a script, as no model is named; {MODEL} names one")
-    # No key of yours is sent to it.
+    # Your API keys are not sent to it.
     return {MODEL: "openai/scripted", "TOOL_BRIDGE_AGENT_API_BASE": url, "OPENAI_API_KEY": ""}
 
 
@@ -157,10 +157,10 @@ def run(stack: ExitStack) -> int:
     )
     announced = json.loads(hub.first_line())
     address = announced["address"]
-    say("hub", f"process {hub.pid} listens at {address}; its tools: {', '.join(announced['tools'])}")
+    say("hub", f"process {hub.pid} listens on {address}; its tools: {', '.join(announced['tools'])}")
     hub.relay()
 
-    # All at once; the agents' one loads DSPy, which takes the longest.
+    # Start all of them concurrently; the one for agents loads DSPy, which takes the longest.
     agents = start_worker(stack, "agents", address, "--agents", **start_model(stack))
     left, right = (start_worker(stack, name, address, str(HERE / "worker_tools.py")) for name in ("left", "right"))
     for worker in (left, right, agents):

@@ -17,11 +17,11 @@ from rich.table import Table
 from grpc_tool_bridge import GRPCToolBridge, ToolExecutionError
 
 SESSION = "demo"
-# Below it there are 22,044 primes; counted in parts, by whoever has room.
+# There are 22,044 primes below it; workers with a free slot count them in parts.
 PRIMES_BELOW = 250_000
 PRIMES = 22_044
 PARTS = 50
-# Characters of what an agent says or sees.
+# Characters of an agent's thoughts and observations that are printed.
 LINE = 100
 QUESTION = "What is (17 + 4) * 2?"
 REPOSITORY = Path(__file__).parent.parent
@@ -82,7 +82,7 @@ async def scan(bridge: GRPCToolBridge, what: str, path: Path, exclude: list[str]
 
 
 async def summarize(bridge: GRPCToolBridge, rows: pd.DataFrame) -> None:
-    """A frame in, a frame out; the result goes into a variable that the watcher sees."""
+    """Takes and returns a frame; the result goes into a variable that the watcher sees."""
     folders = rows.assign(folder=rows["path"].str.split("/").str[0])
     summary = await bridge.tools["summarize"](folders, by="folder")
     console.print(f"summarize got {len(folders):,} rows and returned a {type(summary).__name__}; its first rows:")
@@ -105,8 +105,8 @@ async def batch(bridge: GRPCToolBridge) -> None:
 
 
 async def fail(bridge: GRPCToolBridge) -> None:
-    """A tool's error is complete: class, message, and where in the hub's process it was raised."""
-    title("5. a tool's error, whole")
+    """A tool's error is complete: class, message, and the traceback in the hub's process."""
+    title("5. a tool's error, complete")
     try:
         await bridge.tools["scan_tree"]("no/such/folder")
     except ToolExecutionError as error:
@@ -116,7 +116,7 @@ async def fail(bridge: GRPCToolBridge) -> None:
     try:
         await bridge.tools["calculate"](expression=2, precision=3)
     except ToolExecutionError as error:
-        console.print(f"\nand wrong arguments, refused before the tool runs:\n{error}", markup=False)
+        console.print(f"\nand wrong arguments, rejected before the tool runs:\n{error}", markup=False)
 
 
 async def compute(bridge: GRPCToolBridge, worker_pid: int) -> None:
@@ -133,13 +133,13 @@ async def compute(bridge: GRPCToolBridge, worker_pid: int) -> None:
         primes = sum(await asyncio.gather(*calls))
         took = time.perf_counter() - began
         note = f"; worker {worker_pid} was killed meanwhile, and no call was lost" if loses_one else ""
-        console.print(f"{primes:,} primes below {PRIMES_BELOW:,}, in {PARTS} calls at once, in {took:.2f} s{note}")
+        console.print(f"{primes:,} primes below {PRIMES_BELOW:,}, in {PARTS} concurrent calls, in {took:.2f} s{note}")
         if primes != PRIMES:
             raise AssertionError(f"there are {PRIMES:,}")
 
 
 async def ask_an_agent(bridge: GRPCToolBridge) -> None:
-    """A model that calls the tools until it can answer; attaching to its run later misses nothing."""
+    """A model that calls the tools until it can answer; a client that attaches to the run later misses nothing."""
     title("7. an agent: what it thinks, does and sees, as it happens")
     agent_id = await bridge.create_react_agent("Question -> Answer", tool_names=["calculate", "search_docs"])
     console.print(f"agent {agent_id} is asked: {QUESTION}")
@@ -153,7 +153,7 @@ async def ask_an_agent(bridge: GRPCToolBridge) -> None:
     again = [chunk async for chunk in bridge.execute_agent_streaming({"run_id": "demo-run", "from_sequence": 3})]
     console.print(f"attached to the run again from chunk 3: {', '.join(chunk['type'] for chunk in again)}")
     if again != chunks[3:]:
-        raise AssertionError("a run that is over reads as it was")
+        raise AssertionError("a run that has ended must read the same")
 
 
 def describe(chunk: dict[str, Any]) -> str:
@@ -188,7 +188,7 @@ async def main(address: str, worker_pid: int) -> None:
         await ask_an_agent(bridge)
         metrics = await bridge.client.get_metrics("tool.*")
         counts = {name.removeprefix("tool."): value.integer_value for name, value in sorted(metrics.items())}
-        title("the hub counted")
+        title("metrics of the hub")
         console.print(", ".join(f"{name} {count:,}" for name, count in counts.items() if count))
         await bridge.session_context.delete_variable("summary")
 

@@ -4,10 +4,10 @@
 
     grpc-tool-bridge serve --tools examples/tools.py
 
-``search_docs`` blocks, so the bridge runs it in a thread. ``scan_tree`` streams. ``summarize`` takes a DataFrame and
-gives one. ``calculate`` is pure, so its result may be reused. Besides the bridge they need pandas (the ``data``
-extra) and simpleeval. A tool acts with the rights of the process that it runs in: ``scan_tree`` shows its caller any
-folder that this process can read.
+``search_docs`` blocks, so the bridge runs it in a thread. ``scan_tree`` streams. ``summarize`` takes and returns a
+DataFrame. ``calculate`` is pure, so its result may be reused. Besides the bridge, they need pandas (the ``data``
+extra) and simpleeval. A tool has the rights of its process: ``scan_tree`` shows its caller any folder that this
+process can read.
 """
 
 import ast
@@ -33,12 +33,12 @@ from grpc_tool_bridge import ToolContext, tool
 
 # ------------------------------------------------------------------------------------------------------ search_docs
 
-# Test suites, applications and installed packages lie beside the library, but are none of it.
+# Test suites, applications and installed packages are in the same folder, but are not part of the library.
 _NOT_LIBRARY = frozenset({"idlelib", "lib2to3", "site-packages", "test", "tests", "turtledemo"})
 _MAX_HITS = 100
 
 _SCHEMA = "CREATE VIRTUAL TABLE docs USING fts5(name, doc, kind UNINDEXED, tokenize='porter unicode61')"
-# A word in the name says more than one in the text.
+# A word in the name counts more than one in the text.
 _SEARCH = """
     SELECT name, kind, doc, snippet(docs, 1, '', '', '…', 24), bm25(docs, 8.0, 1.0) AS rank
     FROM docs WHERE docs MATCH ? ORDER BY rank, name LIMIT ?
@@ -47,7 +47,7 @@ _SEARCH = """
 
 @dataclass(frozen=True, slots=True)
 class DocHit:
-    """One entry that a search found.
+    """One result of a search.
 
     Attributes:
         name: Qualified name, such as "asyncio.tasks.wait_for".
@@ -67,7 +67,7 @@ class DocHit:
 class DocIndex:
     """A full-text index of the documentation strings under a folder, built at the first search.
 
-    Sources are parsed and never imported, so nothing of them runs.
+    Sources are parsed, never imported, so none of their code runs.
 
     Args:
         root: Folder whose modules are indexed, named as if it were on ``sys.path``.
@@ -79,18 +79,18 @@ class DocIndex:
         self._database: sqlite3.Connection | None = None
 
     def search(self, query: str, limit: int) -> list[DocHit]:
-        """Finds the entries that match, best first; safe to call from several threads.
+        """Finds matching entries, best first. Thread-safe.
 
         Args:
             query: As for ``search_docs``.
-            limit: Most entries to return.
+            limit: Maximum number of entries.
 
         Raises:
             ValueError: The query is empty or malformed.
         """
         terms, has_operators = _query_terms(query)
         try:
-            # One at a time: a search takes milliseconds, and the first one builds the index for all that wait.
+            # One at a time: a search takes milliseconds, and the first one builds the index for all waiting ones.
             with self._lock:
                 self._database = self._database or self._build()
                 rows = self._database.execute(_SEARCH, (" ".join(terms), limit)).fetchall()
@@ -99,12 +99,12 @@ class DocIndex:
         except sqlite3.OperationalError as error:
             raise ValueError(
                 f"cannot search for {query!r}: {error}; AND, OR and NOT in capitals go between two words, "
-                "write them small to search for them"
+                "write them in lower case to search for them"
             ) from error
         return [DocHit(name, kind, doc.partition("\n")[0], snippet, rank) for name, kind, doc, snippet, rank in rows]
 
     def close(self) -> None:
-        """Frees the index; a later search builds it anew."""
+        """Frees the index; a later search builds it again."""
         with self._lock:
             if self._database is not None:
                 self._database.close()
@@ -126,7 +126,7 @@ def _entries(file: Path, module: str) -> Iterator[tuple[str, str, str]]:
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError, OSError):
-        # A library keeps such files on purpose, as samples and templates.
+        # A library may contain files with errors, such as samples and templates.
         return
     pending: list[tuple[str, str, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]]
     pending = [(module, "module", tree)]
@@ -143,13 +143,13 @@ def _entries(file: Path, module: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _query_terms(query: str) -> tuple[list[str], bool]:
-    """Turns what a person types into terms of FTS5's own language, and tells whether it has operators.
+    """Converts a typed query to FTS5 terms; also returns whether it has operators.
 
-    The words are taken out of their punctuation ("asyncio.wait_for", "don't", "c++") and quoted: none of it is syntax.
+    Words are freed from punctuation ("asyncio.wait_for", "don't", "c++") and quoted, so none of it is syntax.
     """
     parts = query.split('"')
     if len(parts) % 2 == 0:
-        raise ValueError(f"cannot search for {query!r}: a quotation mark is not closed; close it, or leave it out")
+        raise ValueError(f"cannot search for {query!r}: a quotation mark is not closed; close it, or omit it")
     terms: list[str] = []
     has_operators = False
     for number, part in enumerate(parts):
@@ -162,7 +162,7 @@ def _query_terms(query: str) -> tuple[list[str], bool]:
             has_operators |= is_operator
             terms.append(word if is_operator else f'"{word.rstrip("*")}"{"*" * word.endswith("*")}')
     if not terms:
-        raise ValueError(f"cannot search for {query!r}: it has no word in it; give one word or more")
+        raise ValueError(f"cannot search for {query!r}: it has no words; give at least one")
     return terms, has_operators
 
 
@@ -177,9 +177,9 @@ def search_docs(query: str, limit: int = 5) -> list[DocHit]:
     The first call builds the index, which takes some seconds. Modules written in C have no source and are not in it.
 
     Args:
-        query: Words, "exact phrases" and beginnings* of words; AND, OR and NOT in capitals between them. Where no entry
-            has all the words, those that have some of them are found.
-        limit: Most entries to return, 1 to 100.
+        query: Words, "exact phrases" and prefixes* of words, with AND, OR and NOT in capitals between them. If no entry
+        has all the words, entries with some of them are found.
+        limit: Maximum number of entries, 1 to 100.
 
     Returns:
         The entries, best first.
@@ -197,7 +197,7 @@ def search_docs(query: str, limit: int = 5) -> list[DocHit]:
 _SKIPPED_FOLDERS = frozenset(
     {".git", ".hg", ".svn", ".tox", ".nox", ".eggs", ".venv", "venv", "node_modules", "__pycache__"}
 )
-# Such a file marks the folder that it is in as a virtual environment or a cache, whatever the folder is called.
+# Such a file marks its folder as a virtual environment or a cache.
 _FOLDER_MARKS = frozenset({"pyvenv.cfg", "CACHEDIR.TAG"})
 _READ_BYTES = 1 << 20
 
@@ -208,10 +208,10 @@ class FileRow:
 
     Attributes:
         path: Path below the tree's root, with "/".
-        suffix: Such as ".py"; empty where the name has none.
-        bytes: Size.
-        lines: Lines of text; 0 where the file is no text.
-        kind: "binary" where there is a zero byte, "unreadable" where the file could not be opened or read.
+        suffix: Such as ".py"; empty if the name has none.
+        bytes: Size in bytes.
+        lines: Number of lines; 0 if the file is not text.
+        kind: "binary" if there is a zero byte, "unreadable" if the file could not be opened or read.
     """
 
     path: str
@@ -225,27 +225,27 @@ class FileRow:
 def scan_tree(path: str, pattern: str = "*", exclude: tuple[str, ...] = (), *, ctx: ToolContext) -> Iterator[FileRow]:
     """Walks a source tree and yields a row for each file, in the order of their paths.
 
-    Folders of version control, virtual environments and caches are left out; symbolic links are not followed.
+    Version control folders, virtual environments and caches are skipped; symbolic links are not followed.
 
     Args:
         path: The tree's root, a folder on the machine where the tool runs.
-        pattern: Which files, by name: "*", "*.py", "test_?.*".
-        exclude: Names of further folders to leave out.
+        pattern: Pattern of file names: "*", "*.py", "test_?.*".
+        exclude: Names of further folders to skip.
         ctx: Filled in by the bridge.
 
     Yields:
-        One row a file.
+        One row for each file.
 
     Raises:
-        FileNotFoundError: There is nothing at the path.
-        NotADirectoryError: The path is no folder.
+        FileNotFoundError: The path does not exist.
+        NotADirectoryError: The path is not a folder.
     """
     root = Path(path)
     if not path or not root.exists():
-        raise FileNotFoundError(f"there is nothing at {path!r}: give a folder on the machine where this tool runs")
+        raise FileNotFoundError(f"{path!r} does not exist: give a folder on the machine where this tool runs")
     if not root.is_dir():
-        raise NotADirectoryError(f"{path!r} is no folder: give the folder that it is in, and its name as the pattern")
-    # Walking first costs one stat a file and makes the total known; each file is read once, below.
+        raise NotADirectoryError(f"{path!r} is not a folder: give its parent folder, and its name as the pattern")
+    # Walking first costs one stat per file, and gives the total; each file is read once, below.
     found = sorted(_find_files(root, pattern, _SKIPPED_FOLDERS.union(exclude), ctx))
     for number, (name, size) in enumerate(found, start=1):
         lines, kind = _count_lines(root / name, ctx)
@@ -257,10 +257,10 @@ def scan_tree(path: str, pattern: str = "*", exclude: tuple[str, ...] = (), *, c
 
 
 def _find_files(root: Path, pattern: str, skipped: frozenset[str], ctx: ToolContext) -> Iterator[tuple[str, int]]:
-    """Yields path below the root and size in bytes of each regular file that matches; opens none."""
+    """Yields the path below the root and the size in bytes of each matching regular file, without opening it."""
 
     def tell(error: OSError) -> None:
-        ctx.log(f"left out a folder that cannot be read: {error}", level="warning")
+        ctx.log(f"skipped a folder that cannot be read: {error}", level="warning")
 
     for folder, folders, files in os.walk(root, onerror=tell):
         if ctx.cancelled:
@@ -275,14 +275,14 @@ def _find_files(root: Path, pattern: str, skipped: frozenset[str], ctx: ToolCont
             try:
                 status = file.lstat()
             except OSError as error:
-                ctx.log(f"left out a file that is gone: {error}", level="warning")
+                ctx.log(f"skipped a file that is gone: {error}", level="warning")
                 continue
             if stat.S_ISREG(status.st_mode):
                 yield file.relative_to(root).as_posix(), status.st_size
 
 
 def _count_lines(file: Path, ctx: ToolContext) -> tuple[int, Literal["text", "binary", "unreadable"]]:
-    """Counts the lines of a text, the last one also where it does not end in a newline."""
+    """Counts the lines of a text, including a last one without a newline."""
     lines, last = 0, b"\n"
     try:
         with file.open("rb") as stream:
@@ -304,25 +304,25 @@ _SUMMARY_COLUMNS = ("files", *_SUMMED, "largest", "share")
 
 @tool(idempotent=True)
 def summarize(rows: pd.DataFrame, by: str = "suffix") -> pd.DataFrame:
-    """Sums up a table of files by one of its columns, the group with most bytes first.
+    """Summarizes a table of files by one of its columns, the group with the most bytes first.
 
     Args:
-        rows: One row a file, with the columns path, bytes, lines and ``by``; ``scan_tree`` yields such rows.
+        rows: One row for each file, with the columns path, bytes, lines and ``by``, as ``scan_tree`` yields them.
         by: Column to group by.
 
     Returns:
-        One row a group: ``by``, files (how many), bytes, lines, largest (path of the largest file) and share (of all
-        bytes, 0 to 1).
+        One row for each group: ``by``, files (their number), bytes, lines, largest (path of the largest file) and
+        share (of all bytes, 0 to 1).
 
     Raises:
-        ValueError: A column is missing or does not hold numbers, or cannot be grouped by.
+        ValueError: A column is missing, does not hold numbers, or cannot be grouped by.
     """
     missing = [column for column in ("path", *_SUMMED, by) if column not in rows.columns]
     if missing:
         there = ", ".join(map(str, rows.columns)) or "none"
         raise ValueError(f"rows has no column {', '.join(map(repr, missing))}; the columns are: {there}")
     if by in _SUMMARY_COLUMNS:
-        raise ValueError(f"cannot group by {by!r}: the summary has a column of that name; rename it, or take another")
+        raise ValueError(f"cannot group by {by!r}: the summary has a column of that name; rename it, or use another")
     try:
         table = rows.assign(**{column: pd.to_numeric(rows[column]) for column in _SUMMED})
     except (TypeError, ValueError) as error:
@@ -338,9 +338,9 @@ def summarize(rows: pd.DataFrame, by: str = "suffix") -> pd.DataFrame:
 # -------------------------------------------------------------------------------------------------------- calculate
 
 _MAX_EXPRESSION = 1_000
-# Characters of an expression that an error repeats.
+# Characters of an expression that an error shows.
 _SHOWN = 80
-# Of a whole number; 1,233 decimal digits. It bounds the time and the memory that an expression can take.
+# Bits of an integer; 1,233 decimal digits. Bounds the time and the memory that an expression can take.
 _MAX_BITS = 4_096
 _MAX_FACTORIAL = 500
 _MAX_PLACES = 300
@@ -358,13 +358,13 @@ def _power(base: float, exponent: float) -> float:
 
 def _factorial(number: int) -> int:
     if number > _MAX_FACTORIAL:
-        raise OverflowError(f"factorial takes numbers up to {_MAX_FACTORIAL}")
+        raise OverflowError(f"factorial accepts numbers up to {_MAX_FACTORIAL}")
     return math.factorial(number)
 
 
 def _round(number: float, places: int = 0) -> float:
     if abs(places) > _MAX_PLACES:
-        raise OverflowError(f"round takes up to {_MAX_PLACES} places")
+        raise OverflowError(f"round accepts up to {_MAX_PLACES} places")
     return round(number, places) if places else round(number)
 
 
@@ -392,24 +392,24 @@ _FUNCTIONS: dict[str, Callable[..., float]] = {
 
 @tool(idempotent=True, limits={"timeout_ms": 5_000})
 def calculate(expression: str) -> int | float:
-    """Works out an arithmetic expression, such as "2 * (3 + 4) ** 2" or "sqrt(2) * sin(pi / 4)".
+    """Evaluates an arithmetic expression, such as "2 * (3 + 4) ** 2" or "sqrt(2) * sin(pi / 4)".
 
     Args:
-        expression: Numbers, + - * / // % ** and brackets; e, pi, tau; abs, ceil, floor, round, min, max, sqrt, exp, log
-            (log(x) or log(x, base)), log2, log10, sin, cos, tan, asin, acos, atan, atan2, hypot, degrees, radians,
+        expression: Numbers, + - * / // % ** and parentheses; e, pi, tau; abs, ceil, floor, round, min, max, sqrt, exp,
+            log (log(x) or log(x, base)), log2, log10, sin, cos, tan, asin, acos, atan, atan2, hypot, degrees, radians,
             gcd, factorial. At most 1,000 characters.
 
     Returns:
-        The result; a whole number stays one.
+        The result; integers stay integers.
 
     Raises:
-        ValueError: The expression is malformed, divides by zero, grows too large, or has no real number as its result.
+        ValueError: The expression is malformed, divides by zero, grows too large, or has no real result.
     """
     if len(expression) > _MAX_EXPRESSION:
-        raise ValueError(f"the expression has {len(expression):,} characters: at most {_MAX_EXPRESSION:,} are taken")
+        raise ValueError(f"the expression has {len(expression):,} characters, the limit is {_MAX_EXPRESSION:,}")
     evaluator = SimpleEval(operators=_OPERATORS, functions=_FUNCTIONS, names=_NUMBERS)
-    # The library also knows strings, attributes and assignments. None of them is arithmetic, and a string can be made
-    # to grow without end.
+    # The library also supports strings, attributes and assignments. They are not arithmetic, and a string could grow
+    # without limit.
     kept = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Name)
     evaluator.nodes = {kind: evaluator.nodes[kind] for kind in kept} | {ast.Constant: _constant}
     try:
@@ -429,13 +429,13 @@ def calculate(expression: str) -> int | float:
 
 def _constant(node: ast.Constant) -> int | float:
     if isinstance(node.value, bool) or not isinstance(node.value, int | float):
-        raise TypeError(f"{node.value!r} is no number")
+        raise TypeError(f"{node.value!r} is not a number")
     return node.value
 
 
 def _real(result: object) -> int | float:
     if not isinstance(result, int | float):
-        raise TypeError("the result is no real number")
+        raise TypeError("the result is not a real number")
     if result.bit_length() > _MAX_BITS if isinstance(result, int) else not math.isfinite(result):
         raise OverflowError("the result")
     return result
@@ -448,7 +448,7 @@ def _reason(error: Exception) -> str:
         case OverflowError():
             return f"a number grows too large ({error})"
         case RecursionError() | MemoryError():
-            return "it is nested too deep; split it up"
+            return "it is nested too deep; split it"
         case SyntaxError():
             return error.msg
         case NameNotDefined():
@@ -456,6 +456,6 @@ def _reason(error: Exception) -> str:
         case FunctionNotDefined():
             return f"there is no function {error.func_name!r}; there are {', '.join(_FUNCTIONS)}"
         case InvalidExpression():
-            return "only numbers, names, functions, brackets and + - * / // % ** are taken"
+            return "only numbers, names, functions, parentheses and + - * / // % ** are allowed"
         case _:
             return str(error)

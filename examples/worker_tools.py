@@ -1,4 +1,4 @@
-"""A tool for workers: it computes, so it runs in processes of its own.
+"""A tool for workers: it is CPU-bound, so it runs in its own processes.
 
 ::
 
@@ -12,14 +12,14 @@ from grpc_tool_bridge import tool
 
 @tool(executor="process", idempotent=True)
 def count_primes(start: int, stop: int) -> int:
-    """Counts the primes from ``start`` to below ``stop``.
+    """Counts the primes from ``start`` up to, but not including, ``stop``.
 
     Args:
-        start: The first number that is looked at.
-        stop: Where to end.
+        start: The first number.
+        stop: The end of the range, exclusive.
     """
     if stop < start:
-        raise ValueError(f"the range ends at {stop:,}, before it begins at {start:,}")
+        raise ValueError(f"the range ends at {stop:,}, before its start at {start:,}")
     return sum(_is_prime(number) for number in range(max(start, 2), stop))
 
 

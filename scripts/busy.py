@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-# Ends with the one that started it, however that one ends.
+# Ends with its parent, however that ends.
 _BUSY = """
 import os, sys
 while os.getppid() == int(sys.argv[1]):

@@ -1,7 +1,7 @@
 """Names the unit tests of what has changed, one a line: ``scripts/changed_tests.py [BASE]``.
 
-What has changed is what differs from where this branch left BASE (main), with all that is not committed. Of a module
-these are its own test module and those that import it; of what every test uses they are all.
+These are the files that differ from the merge base with BASE (main), or are uncommitted. A module selects its
+own test module and those that import it; a file that every test uses selects all.
 """
 
 import re
@@ -13,13 +13,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path("src/grpc_tool_bridge")
 UNIT = Path("tests/unit")
-# Quick, and about the package as a whole.
+# Fast tests of the package as a whole.
 ALWAYS = UNIT / "test_house.py"
 EVERYTHING = re.compile(r"tests/(support/|conftest\.py$)|pyproject\.toml$|proto/|src/grpc_tool_bridge/proto/")
 
 
 def changed_files(base: str) -> list[str]:
-    """Lists the files that differ from where this branch left ``base``; from the last commit where there is no base."""
+    """Lists the files that differ from the merge base with ``base``; from the last commit if there is no base."""
     start = _git("merge-base", base, "HEAD") or ["HEAD"]
     return [*_git("diff", "--name-only", start[0]), *_git("ls-files", "--others", "--exclude-standard")]
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fails where a benchmark's ratio got worse: compares a report of ``python -m benchmarks --json`` with a baseline.
+"""Fails if a benchmark's ratio got worse: compares a report of ``python -m benchmarks --json`` with a baseline.
 
 Only ratios are compared: they are taken against a peer in the same run, so they mean the same on another machine. Bytes
 and percentages of a processor do not.
@@ -18,7 +18,7 @@ _RATIOS = {"ratio", "x"}
 
 
 class ReportError(Exception):
-    """A file is no report of the benchmarks."""
+    """A file is not a report of the benchmarks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Ratio:
     """A figure of a report.
 
     Attributes:
-        name: Of the figure.
+        name: Name of the figure.
         measured: Its median.
         more_is_better: Whether a larger one is better.
     """
@@ -36,7 +36,7 @@ class Ratio:
     more_is_better: bool
 
     def lost(self, now: float) -> float:
-        """Returns by how many percent ``now`` is worse; below 0 where it is better."""
+        """Returns by how many percent ``now`` is worse; negative if it is better."""
         change = (now / self.measured - 1) * 100
         return -change if self.more_is_better else change
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Compares two reports.
 
     Returns:
-        0; 1 where a figure has lost more than the threshold; 2 where there is nothing to compare.
+        0; 1 if a figure has lost more than the threshold; 2 if there is nothing to compare.
     """
     options = _parse(arguments)
     try:
@@ -118,7 +118,7 @@ def _missing(baseline: Mapping[str, Ratio], current: Mapping[str, Ratio]) -> lis
 
 
 def _loss(before: Ratio, now: Ratio, threshold: float) -> str:
-    """Says what a figure has lost; empty where that is within the threshold."""
+    """Describes what a figure has lost; empty if it is within the threshold."""
     lost = before.lost(now.measured)
     if lost <= threshold:
         return ""

@@ -1,7 +1,6 @@
 """Runs a command that must end in time and leave no process behind: ``scripts/contained.py SECONDS COMMAND…``.
 
-On Linux it takes over what the command's processes leave behind, kills it and fails, naming each. It needs nothing but
-Python.
+On Linux it adopts orphaned processes of the command, kills them and fails, naming each. It needs only Python.
 """
 
 import contextlib
@@ -15,12 +14,12 @@ from pathlib import Path
 from types import FrameType
 
 _PR_SET_CHILD_SUBREAPER = 36
-# Seconds that processes have to end once they were told to, or once the command has ended.
+# Seconds that processes have to end after SIGTERM, or after the command has ended.
 _GRACE = 10.0
 
 
 def main(seconds: float, command: list[str]) -> int:
-    """Returns the exit code of the command; 124 where it took too long, 1 where it left a process behind."""
+    """Returns the exit code of the command; 124 if it took too long, 1 if it left a process behind."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGTERM, _stop)
     process = subprocess.Popen(command)

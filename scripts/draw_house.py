@@ -1,8 +1,8 @@
-"""Draws the package for docs/design.md: the floors of its rooms, and the way of a call.
+"""Draws the package for docs/design.md: the floors of its rooms, and the path of a call.
 
-Both come from the code: the floors from import-linter's contract in pyproject.toml, their words from the docstrings of
-the rooms; the way of a call from calls that are made and watched. ``--check`` draws nothing and fails where a picture,
-or the list in the page, is not what the code says.
+Both come from the code: the floors from import-linter's contract in pyproject.toml, their texts from the docstrings of
+the rooms; the path from observed calls. ``--check`` draws nothing and fails if a picture, or the list in the page, is
+not up to date.
 """
 
 import argparse
@@ -27,10 +27,10 @@ PAGE = ROOT / "docs" / "design.md"
 PICTURES = ROOT / "docs" / "images"
 
 PACKAGE = "grpc_tool_bridge"
-# Calls that are watched; the way that most of them took is drawn.
+# Number of observed calls; the path that most of them took is drawn.
 CALLS = 25
 QUIET_SECONDS = 0.1
-# Seconds that a call may take; bounds a hang and nothing else.
+# Seconds that a call may take; only bounds a hang.
 PATIENCE = 60.0
 
 # The files of each end of a call of each tool, in order; and how often which of them were seen.

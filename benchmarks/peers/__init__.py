@@ -1,4 +1,4 @@
-"""What the bridge is compared with: each peer serves ``add`` or an echo in a process of its own."""
+"""The peers that the bridge is compared with: each serves ``add`` or an echo in its own process."""
 
 import pkgutil
 from typing import Any

@@ -1,6 +1,6 @@
 """The peer: grpc.aio with nothing around it.
 
-A call takes and gives packed integers, without even a protobuf message. A chunk of the stream is a BytesValue, as the
+A call takes and returns packed integers, without even a protobuf message. A chunk of the stream is a BytesValue, as the
 least that a stub generated from a .proto would send.
 """
 
@@ -52,7 +52,7 @@ class BareClient:
         self._chunks: Any = self._channel.unary_stream(f"/{_SERVICE}/Chunks", _pack_pair, BytesValue.FromString)
 
     async def add(self, a: int, b: int) -> int:
-        """Has two integers added."""
+        """Adds two integers by a call."""
         answer: int = await self._add((a, b))
         return answer
 

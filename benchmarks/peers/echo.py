@@ -9,7 +9,7 @@ MESSAGE_BYTES = 100
 
 
 class EchoServer:
-    """Sends back what it gets, on a port of the loopback that is free."""
+    """Sends back what it gets, on a free loopback port."""
 
     def __init__(self) -> None:
         self.address = ""

@@ -48,7 +48,7 @@ class McpClient:
         self._opened = contextlib.AsyncExitStack()
 
     async def add(self, a: int, b: int) -> Any:
-        """Has two integers added.
+        """Adds two integers by a call.
 
         Raises:
             WrongAnswerError: The answer is an error.

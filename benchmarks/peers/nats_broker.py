@@ -52,7 +52,7 @@ class NatsClient:
         self._address = address
 
     async def add(self, a: int, b: int) -> int:
-        """Has two integers added."""
+        """Adds two integers by a request."""
         message = await self._connection.request(_SUBJECT, _PAIR.pack(a, b), timeout=_ANSWER_SECONDS)
         answer: int = _ANSWER.unpack(message.data)[0]
         return answer
@@ -66,7 +66,7 @@ class NatsClient:
 
 
 async def _listening(broker: Process) -> str:
-    """Waits until the broker has told on its log where it listens."""
+    """Waits until the broker has logged its address."""
     assert broker.stderr is not None  # it was started with a pipe
     async with asyncio.timeout(_START_SECONDS):
         async for line in broker.stderr:

@@ -109,8 +109,8 @@ async def test_a_question_comes_as_the_tool_asks_it(link: RawLink) -> None:
         ("accept", {"count": 1, "more": {"a": 1}}, "'more' is not asked for"),
         ("accept", {str(number): 1 for number in range(1_000)}, "'0' is not asked for; '1' is not"),
         ("accept", {"count": 1, "name": "x" * 100_000}, "bytes; the limit is 65,536"),
-        ("agree", {"count": 1}, "the answer's action is 'agree'; it is 'accept', 'decline' or 'cancel'"),
-        ("", {}, "the answer's action is ''"),
+        ("agree", {"count": 1}, "the answer's action must be 'accept', 'decline' or 'cancel', not 'agree'"),
+        ("", {}, "the answer's action must be 'accept', 'decline' or 'cancel', not ''"),
     ],
 )
 async def test_an_answer_that_does_not_fit_is_an_error_in_the_tool(
@@ -329,7 +329,9 @@ async def test_a_question_by_a_schema_that_is_none_fails_at_the_client(crew: Cre
         call = asyncio.create_task(bridge.client.execute_tool("unary"))
         called = await raw.called()
         await raw.send(question(called.id, message="?", schema="[" * 10_000))
-        with pytest.raises(Exception, match="the hub asked an invalid question: the schema of the question is no JSON"):
+        with pytest.raises(
+            Exception, match="the hub asked an invalid question: the schema of the question is not valid JSON"
+        ):
             await soon(call)
 
 

@@ -447,7 +447,7 @@ def test_serve_ends_at_a_signal(
 ) -> None:
     class SignalOnceUp(io.StringIO):
         def write(self, text: str) -> int:
-            if "listens at" in text or "address" in text:
+            if "listens on" in text or "address" in text:
                 signal.raise_signal(number)
             return super().write(text)
 

@@ -121,7 +121,7 @@ def test_a_figure_that_cannot_be_measured_is_said_and_fails(tmp_path: Path) -> N
     (tmp_path / "mcp.py").write_text("raise ImportError('broken')", encoding="utf-8")
     answer = bench("--only", "mcp-stdio-one", "--json", tmp_path / "report.json", PYTHONPATH=str(tmp_path))
     assert answer.returncode == 1
-    assert "mcp-stdio-one: its process ended with 1; what it said stands above" in answer.stdout
+    assert "mcp-stdio-one: its process ended with 1; see its output above" in answer.stdout
     assert "ImportError: broken" in answer.stderr
     assert figures(tmp_path / "report.json")["mcp-stdio-one"]["verdict"] == "failed"
 

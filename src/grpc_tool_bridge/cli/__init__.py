@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-# Before gRPC is loaded, which reads it then: its own log lines would stand beside the one that says what was wrong.
+# Set before gRPC is loaded, which reads it then: its log lines would appear beside the error message.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 __all__ = ["main"]
@@ -13,17 +13,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line.
 
     Args:
-        argv: Its words, without the program's name; None: those of the process, whose signals and standard streams are
-            the program's then.
+        argv: The arguments, without the program's name; None: those of the process, whose signals and standard streams
+        the program then handles.
 
     Returns:
-        The exit code: 0; 1 where the hub or a tool failed; 2 where an argument was wrong; 130 after Ctrl-C. Whatever
-        failed is told in one line on stderr.
+        The exit code: 0 on success; 1 if the hub or a tool failed; 2 if an argument was wrong; 130 after Ctrl-C. A
+        failure is printed on one line on stderr.
     """
     if argv is not None:
         from grpc_tool_bridge.cli.app import main as run  # noqa: PLC0415 - see program.py
 
         return run(argv)
-    from grpc_tool_bridge.cli import program  # noqa: PLC0415 - whoever imports a command needs none of it
+    from grpc_tool_bridge.cli import program  # noqa: PLC0415 - importers of a command do not need it
 
     return program.run()

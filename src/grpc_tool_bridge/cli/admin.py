@@ -1,4 +1,4 @@
-"""``admin``: what goes on in the hub."""
+"""``admin``: shows what is going on in the hub."""
 
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
@@ -23,7 +23,7 @@ OneSessionOption = Annotated[
 
 
 async def list_sessions(hub: HubOptions, *, as_json: JsonOption = False) -> None:
-    """List the sessions of the hub, the oldest first."""
+    """List the sessions of the hub, oldest first."""
     async with open_admin(hub) as admin:
         found = [session async for session in admin.sessions()]
     how = admin_text.SESSION_COLUMNS, admin_text.session_row, admin_text.session_facts
@@ -44,11 +44,11 @@ async def list_calls(
     *,
     session: OneSessionOption = None,
     arguments: Annotated[
-        bool, typer.Option("--arguments", help="Print the arguments too, where the hub still holds them.")
+        bool, typer.Option("--arguments", help="Print the arguments too, if the hub still holds them.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List the calls that wait or run, the oldest first."""
+    """List the waiting and running calls, oldest first."""
     async with open_admin(hub) as admin:
         found = [call async for call in admin.calls(session or None, include_arguments=arguments)]
 
@@ -63,7 +63,7 @@ async def list_calls(
 
 
 async def list_runs(hub: HubOptions, *, session: OneSessionOption = None, as_json: JsonOption = False) -> None:
-    """List the runs of agents, those that have ended but are kept included."""
+    """List the runs of agents, including ended ones that the hub still keeps."""
     async with open_admin(hub) as admin:
         found = [run async for run in admin.runs(session or None)]
     how = admin_text.RUN_COLUMNS, admin_text.run_row, admin_text.run_facts
@@ -74,10 +74,12 @@ async def cancel_call(
     hub: HubOptions,
     call_id: Annotated[str, typer.Argument(metavar="CALL_ID", help="Id of the call, as admin calls prints it.")],
     *,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why: the caller and the log get it.")] = "",
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="The reason, for the caller and the log.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Cancel a call, and the calls that its tool has made."""
+    """Cancel a call, and all calls made by its tool."""
     async with open_admin(hub) as admin:
         await admin.cancel_call(call_id, reason)
     print_json({"call_id": call_id, "cancelled": True}) if as_json else console().print(f"call {call_id} is cancelled")
@@ -139,6 +141,6 @@ def _print_event(event: HubEvent, *, with_arguments: bool, as_json: bool) -> Non
         return
     out = console()
     if event.dropped:
-        out.print(Text(f"… {event.dropped:,} events were dropped, since they came too fast", style="dim"))
+        out.print(Text(f"… {event.dropped:,} events were dropped because they came too fast", style="dim"))
     head = f"{event.timestamp.astimezone():%H:%M:%S} {event.kind:<7} {event.operation:<12} "
     out.print(one_line(head + admin_text.event_text(event)).rstrip(), soft_wrap=True)

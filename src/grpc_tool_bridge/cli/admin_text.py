@@ -1,4 +1,4 @@
-"""What ``admin`` prints of a hub: rows and lines for people, facts for programs."""
+"""What ``admin`` prints: rows and lines for people, JSON for programs."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +9,7 @@ from grpc_tool_bridge.cli import jsonvalues
 from grpc_tool_bridge.client.admin import CallStatus, HubEvent
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress, RunInfo, SessionInfo, WorkerInfo
 
-# Of the arguments or the result of one call; --json gives all.
+# Characters of the arguments or the result of one call; --json prints all.
 _SHOWN_CHARS = 200
 # Names of a worker's tools in a table.
 _SHOWN_TOOLS = 5
@@ -21,7 +21,7 @@ RUN_COLUMNS = ("run", "agent", "session", "state", "started", "chunks", "readers
 
 
 def event_text(event: HubEvent) -> str:
-    """Writes what has happened, in one line."""
+    """Describes an event in one line."""
     match event.subject:
         case CallStatus() as call:
             text = f"{call.call_id} {call.tool_id} of {call.session_id}: {_call_text(call)}"
@@ -59,7 +59,7 @@ def _progress_text(progress: Progress | None) -> str:
 
 
 def arguments_text(call: CallStatus) -> str:
-    """Writes the arguments of a call, shortened where they are long."""
+    """Writes the arguments of a call, shortened if they are long."""
     given = [jsonvalues.dumps(value) for value in call.args]
     given += [f"{name}={jsonvalues.dumps(value)}" for name, value in call.kwargs.items()]
     return _short(", ".join(given))

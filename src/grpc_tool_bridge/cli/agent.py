@@ -1,4 +1,4 @@
-"""``agent``: an agent's run, as it happens."""
+"""``agent``: runs an agent and prints its steps as they happen."""
 
 from collections.abc import Mapping
 from contextlib import aclosing
@@ -18,7 +18,7 @@ from grpc_tool_bridge.cli.output import console, print_json
 from grpc_tool_bridge.client.options import to_milliseconds
 from grpc_tool_bridge.errors import ValidationError
 
-# Of a tool's result; --json gives all.
+# Characters of a tool's result; --json prints all.
 _SHOWN_CHARS = 2_000
 
 _LABELS = {"thought": "thought", "action": "action", "observation": "observed", "result": "answer"}
@@ -32,10 +32,10 @@ _WHY = {
 
 
 class AgentCommand(WordsCommand):
-    """Takes ``--question TEXT``, whatever the name, for ``--input question=TEXT``."""
+    """Accepts ``--question TEXT``, or any other input name, for ``--input question=TEXT``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Writes the options that are none of the command's own as inputs."""
+        """Converts options that the command does not define to inputs."""
         own = {name for item in self.get_params(ctx) for name in (*item.opts, *item.secondary_opts)}
         written: list[str] = []
         rest = iter(args)
@@ -53,7 +53,7 @@ class AgentCommand(WordsCommand):
                     if given is None:
                         raise ArgumentError(f"{arg} needs a value")
                     value = given
-                # No field can have a hyphen in its name.
+                # Field names have no hyphens.
                 written += ["--input", f"{name[2:].replace('-', '_')}={value}"]
         return super().parse_args(ctx, written)
 
@@ -98,7 +98,7 @@ async def agent(
         )
         asked: dict[str, Any] = {"agent_id": agent_id, "input": inputs, "timeout": timeout}
         out = console()
-        # What a reader leaves behind, by Ctrl-C or a closed pipe, is cancelled at the hub here.
+        # If the reader leaves, by Ctrl-C or a closed pipe, the run is cancelled at the hub here.
         async with aclosing(bridge.execute_agent_streaming(asked)) as chunks:
             async for chunk in chunks:
                 if as_json:

@@ -1,4 +1,4 @@
-"""What ``call`` and ``stream`` answer a tool that asks: what was given on the command line, or what somebody types."""
+"""How ``call`` and ``stream`` answer a tool's questions: from the command line, or typed at the terminal."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from grpc_tool_bridge.errors.clipped_repr import clipped_repr
 from grpc_tool_bridge.tools.content_schemas import read_value
 from grpc_tool_bridge.tools.questions import Answer, Question
 
-# A terminal gives a line at a time, and no longer one.
+# A terminal delivers a line at a time, of at most this length.
 _LINE_BYTES = 4_096
 _CONFIRM: Mapping[str, Any] = {"type": "boolean"}
 
@@ -25,18 +25,18 @@ _CONFIRM: Mapping[str, Any] = {"type": "boolean"}
 def answers_for(
     given: Sequence[str], err: Console, paused: Callable[[], AbstractContextManager[object]] = nullcontext
 ) -> OnAsk | None:
-    """Chooses what answers a tool's questions.
+    """Returns what answers a tool's questions.
 
     Args:
         given: Answers from the command line, as JSON.
-        err: Where questions are shown.
-        paused: Keeps everything else from the terminal while its context lasts.
+        err: The console that shows the questions.
+        paused: A context manager that keeps all other output from the terminal.
 
     Returns:
-        What answers; None if nothing was given and there is no terminal to ask at.
+        A function that answers; None if no answers were given and there is no terminal.
 
     Raises:
-        ArgumentError: An answer is none.
+        ArgumentError: An answer is not valid.
     """
     if given:
         return GivenAnswers(given)
@@ -44,10 +44,10 @@ def answers_for(
 
 
 class GivenAnswers:
-    """Gives answers in their order; questions beyond them are declined.
+    """Answers questions in the given order; further ones are declined.
 
     Args:
-        given: JSON of each: an object (accept, with this content), true (accept), false or null (decline).
+        given: The answers as JSON: an object (accept, with this content), true (accept), false or null (decline).
     """
 
     def __init__(self, given: Sequence[str]) -> None:
@@ -73,11 +73,11 @@ def _read_answer(text: str) -> Any:
 
 
 class TerminalAnswers:
-    """Shows questions on a terminal, one at a time, and reads what is typed.
+    """Shows questions on a terminal, one at a time, and reads the answers.
 
     Args:
         err: The terminal.
-        paused: As of ``answers_for``.
+        paused: As for ``answers_for``.
     """
 
     def __init__(self, err: Console, paused: Callable[[], AbstractContextManager[object]]) -> None:
@@ -86,7 +86,7 @@ class TerminalAnswers:
         self._turn = asyncio.Lock()
 
     async def __call__(self, question: Question) -> Answer:
-        """Asks for each property of the question; the end of the input (Ctrl-D) cancels it."""
+        """Asks for each property of the question; end of input (Ctrl-D) cancels it."""
         async with self._turn:
             with self._paused():
                 self._err.print(question.message, soft_wrap=True)
@@ -109,7 +109,7 @@ class TerminalAnswers:
         return Answer("accept", content)
 
     async def _read(self, name: str, rules: Mapping[str, Any], *, required: bool) -> Any:
-        """Reads one value, and asks again until it fits; None where it is left out."""
+        """Reads one value, and asks again until it fits; None if it is left out."""
         if "description" in rules:
             self._err.print(f"  {rules['description']}", soft_wrap=True, style="dim")
         while True:
@@ -133,7 +133,7 @@ class TerminalAnswers:
 
 
 def _described(rules: Mapping[str, Any], *, required: bool) -> str:
-    """Says what may be typed."""
+    """Describes what may be typed."""
     kind = {"string": "text", "boolean": "y/n"}.get(rules["type"], rules["type"])
     parts = [" | ".join(map(_typed, rules["enum"])) if "enum" in rules else kind]
     for key, called in _LIMITS:
@@ -162,7 +162,7 @@ _LIMITS = (
 
 
 async def _read_line() -> str:
-    """Reads what is typed, without a thread that would outlive the command; raises EOFError at the end of the input."""
+    """Reads a typed line without a thread that would outlive the command; raises EOFError at end of input."""
     loop = asyncio.get_running_loop()
     descriptor = sys.stdin.fileno()
     typed: asyncio.Future[None] = loop.create_future()

@@ -1,4 +1,4 @@
-"""The commands, and what becomes of an error in any of them."""
+"""The application with all commands, and its error handling."""
 
 import math
 import sys
@@ -17,14 +17,14 @@ from grpc_tool_bridge.cli.worker import worker
 
 PROGRAM = "grpc-tool-bridge"
 
-# What is wrong with a command line; the class has no public name of its own.
+# The class of errors in a command line, which has no public name.
 _UsageError: Any = typer.BadParameter.__base__
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line, as ``cli.main`` does, whose words are those of the process where none are given.
+    """Runs a command line like ``cli.main``; default: the arguments of the process.
 
-    What failed is told in one line on stderr, with ``--json`` of JSON.
+    A failure is printed on one line on stderr, with ``--json`` as JSON.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     as_json = wants_json(words)
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return report(ArgumentError(text), as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         return report(KeyboardInterrupt(), as_json=as_json)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it becomes one line
+    except Exception as error:  # noqa: BLE001 - every error becomes one line
         return report(error, as_json=as_json)
     return code if isinstance(code, int) else 0
 
@@ -48,7 +48,7 @@ def make_app() -> typer.Typer:
     app = typer.Typer(help="Tools in other processes, as functions.", context_settings=_HELP, add_completion=True)
     app.callback(invoke_without_command=True)(_root)
     add_command(app, "serve", serve)
-    # Whoever starts hub and workers together cannot say which is there first.
+    # Hub and workers may be started together, in any order.
     add_command(app, "worker", worker, connect_timeout=math.inf)
     add_client_command(app, "tools", tools.tools)
     add_client_command(app, "call", call.call)
@@ -71,7 +71,7 @@ def _variables_app() -> typer.Typer:
 
 
 def _admin_app() -> typer.Typer:
-    app = typer.Typer(help="See what goes on in the hub, and cancel calls.", context_settings=_HELP)
+    app = typer.Typer(help="See what is going on in the hub, and cancel calls.", context_settings=_HELP)
     add_client_command(app, "sessions", admin.list_sessions)
     add_client_command(app, "workers", admin.list_workers)
     add_client_command(app, "calls", admin.list_calls)

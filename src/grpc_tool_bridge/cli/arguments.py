@@ -1,4 +1,4 @@
-"""A tool's arguments from the words of a command line."""
+"""Reads a tool's arguments from the command line."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,19 +23,19 @@ _ANY = frozenset({*_JSON_TYPES.values()})
 
 
 def parse_arguments(spec: ToolSpec, words: Sequence[str], pairs: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
-    """Reads the arguments of a call: the positional words, and ``name=word`` for each named one.
+    """Reads the arguments of a call: positional words, and ``name=word`` for each named argument.
 
-    A word is JSON if that is what the parameter takes; of a parameter that takes text it is the text itself. ``-``
-    stands for JSON on stdin. A tool that is not known takes anything.
+    A word is JSON, unless the parameter takes text: then it is the text itself. ``-`` stands for JSON on stdin. An
+    unknown tool takes anything.
 
     Raises:
-        ArgumentError: A word is not what its parameter takes, or a pair is none.
+        ArgumentError: A word does not fit its parameter, or a pair is not valid.
     """
     schema = _Schema(spec)
     targets = _positional(spec, schema)
     args = []
     for index, word in enumerate(words):
-        # A surplus argument is the hub's to refuse.
+        # The hub refuses surplus arguments.
         name, types = next(targets, (str(index + 1), _ANY))
         args.append(_value(word, f"argument {name}", types))
     kwargs: dict[str, Any] = {}
@@ -45,10 +45,10 @@ def parse_arguments(spec: ToolSpec, words: Sequence[str], pairs: Sequence[str]) 
 
 
 def split_pairs(pairs: Iterable[str], option: str, what: str) -> dict[str, str]:
-    """Splits what an option takes as NAME=VALUE.
+    """Splits the values of an option that takes NAME=VALUE.
 
     Raises:
-        ArgumentError: One is no pair, or a name is given twice.
+        ArgumentError: A value is not a pair, or a name is given twice.
     """
     words: dict[str, str] = {}
     for pair in pairs:
@@ -62,10 +62,10 @@ def split_pairs(pairs: Iterable[str], option: str, what: str) -> dict[str, str]:
 
 
 def read_value(word: str, what: str) -> Any:
-    """Reads one value: JSON, or the word itself where it is none; ``-`` is JSON on stdin.
+    """Reads one value: JSON, or else the word itself; ``-`` is JSON on stdin.
 
     Raises:
-        ArgumentError: What stdin has is not JSON.
+        ArgumentError: The content of stdin is not JSON.
     """
     return _value(word, what, _ANY)
 
@@ -102,7 +102,7 @@ def _from_stdin(what: str) -> Any:
 
 
 def _positional(spec: ToolSpec, schema: "_Schema") -> Iterator[tuple[str, frozenset[str]]]:
-    """Yields the names and types of the parameters that arguments go to by position."""
+    """Yields the names and types of the parameters for positional arguments."""
     for argument in spec.arguments:
         kinds = argument.validation.custom_rules
         if "keyword-only" in kinds or "var-keyword" in kinds:
@@ -116,11 +116,11 @@ class _Schema:
     """The JSON types that a tool's parameters take."""
 
     def __init__(self, spec: ToolSpec) -> None:
-        # A peer in another language may have sent anything; then every word is read as JSON or text.
+        # A peer in another language may have sent any schema; then every word is read as JSON or text.
         self._whole = read_schema(spec)
 
     def types_of(self, name: str) -> frozenset[str]:
-        """Lists the types of a parameter, or of what ``**kwargs`` takes."""
+        """Lists the types of a parameter, or of the values of ``**kwargs``."""
         schema = self._property(name)
         if schema is None:
             schema = self._whole.get("additionalProperties")
@@ -136,7 +136,7 @@ class _Schema:
         return properties.get(name) if isinstance(properties, dict) else None
 
     def _types(self, schema: Any, depth: int) -> Iterable[str]:
-        """Lists the types that a schema allows; all where it does not say, or says it in another way."""
+        """Lists the types that a schema allows; all of them if it does not say."""
         if not isinstance(schema, dict) or depth > 20:  # noqa: PLR2004 - a schema may refer to itself
             return _ANY
         if isinstance(schema.get("$ref"), str):

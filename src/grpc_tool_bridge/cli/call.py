@@ -1,4 +1,4 @@
-"""``call`` and ``stream``: a tool's result, and what a tool yields as it comes."""
+"""``call`` and ``stream``: print a tool's result, and its values as it yields them."""
 
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ WordsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="ARGS",
-        help="Its arguments: JSON, or plain text for a parameter that takes text; - reads JSON from stdin.",
+        help="The tool's arguments: JSON, or plain text for a parameter that takes text; - reads JSON from stdin.",
     ),
 ]
 
@@ -55,7 +55,7 @@ class CallOptions(OptionGroup):
     ] = False
 
     def check(self) -> None:
-        """Checks what can be checked without the hub; raises ArgumentError."""
+        """Checks the options that do not need the hub; raises ArgumentError."""
         GivenAnswers(self.answer or ())
 
 
@@ -72,7 +72,7 @@ async def call(hub: HubOptions, tool: ToolArgument, args: WordsArgument = None, 
 
 
 async def stream(hub: HubOptions, tool: ToolArgument, args: WordsArgument = None, *, options: CallOptions) -> None:
-    """Call a tool and print each value as it yields it; its progress and log go to stderr."""
+    """Call a tool and print each value as it is yielded; progress and log go to stderr."""
     err = console(stderr=True)
     with EventView(console(), err) as events:
         on_ask = answers_for(options.answer or (), err, events.paused)

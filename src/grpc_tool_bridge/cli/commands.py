@@ -1,4 +1,4 @@
-"""Functions as commands: their parameters become options, and what they raise becomes one line."""
+"""Turns functions into commands: their parameters become options, and their exceptions one line."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"-\.?\d")
 
 
 class WordsCommand(TyperCommand):
-    """Takes ``-1`` for an argument and not for an option, as if ``--`` stood before it."""
+    """Parses ``-1`` as an argument and not as an option, as if after ``--``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Puts the options before the arguments, and ``--`` between them."""
@@ -57,10 +57,10 @@ def add_command(
     cls: type[WordsCommand] = WordsCommand,
     **defaults: Any,
 ) -> None:
-    """Makes a function a command of ``app``, whose line ``cls`` reads.
+    """Registers a function as a command of ``app``; ``cls`` parses its arguments.
 
-    Its parameters are the command's, but for those of a type derived from ``OptionGroup``: each of these stands for all
-    the options of its group. ``defaults`` are those of options of a group that have another default in this command.
+    Its parameters become the command's. A parameter of a subclass of ``OptionGroup`` stands for all options of that
+    group. ``defaults`` override defaults of options of a group for this command.
     """
     given = inspect.signature(function).parameters.values()
     groups = {item.name: item.annotation for item in given if _is_group(item.annotation)}
@@ -86,7 +86,7 @@ def add_command(
         try:
             function(**values)
         except KeyboardInterrupt:
-            # Click would end the program without a word.
+            # Click would exit silently.
             raise CommandError("interrupted", code=INTERRUPTED, error_type="Cancelled") from None
 
     command.__dict__["__signature__"] = inspect.Signature(parameters)
@@ -101,7 +101,7 @@ def add_client_command(
     *,
     cls: type[WordsCommand] = WordsCommand,
 ) -> None:
-    """Makes an async function whose first parameter is the ``HubOptions`` a command of ``app``; see ``add_command``."""
+    """Registers an async function whose first parameter is ``HubOptions``; see ``add_command``."""
 
     @functools.wraps(function)
     def run(hub: HubOptions, **given: Any) -> None:
@@ -109,7 +109,7 @@ def add_client_command(
         try:
             with _long_integers():
                 asyncio.run(function(hub, **given))
-            # Not before: of a command that fails, stderr has the one line that says why.
+            # Not earlier: if a command fails, stderr has only the line that says why.
             for text in hub.warnings:
                 say_warning(text)
         except BrokenPipeError:
@@ -119,7 +119,7 @@ def add_client_command(
 
 
 def _fields(group: type[Any]) -> list[Field[Any]]:
-    """Lists the options of a group, its own before those that it inherits: help shows them in this order."""
+    """Lists the options of a group in the order of the help: its own before inherited ones."""
     return sorted(fields(group), key=lambda item: item.name not in group.__annotations__)
 
 
@@ -136,7 +136,7 @@ def _check_text(given: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _long_integers() -> Iterator[None]:
-    """Lets Python write every integer that the bridge carries; else a tool's result could not be printed."""
+    """Lets Python write every integer that the bridge carries, so that every result can be printed."""
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(MAX_DIGITS)
     try:

@@ -1,4 +1,4 @@
-"""A bridge to the hub for the time of one command."""
+"""Connects to the hub for the duration of one command."""
 
 import asyncio
 import re
@@ -14,8 +14,8 @@ from grpc_tool_bridge.client.bridge import GRPCToolBridge
 from grpc_tool_bridge.client.resume import reach
 from grpc_tool_bridge.errors import AccessError, ToolCommunicationError, ValidationError
 
-# Beyond the time to connect, a hub that is there has so long for its first answer. One try of gRPC's to connect to what
-# accepts and says nothing takes 20.
+# Seconds, beyond the time to connect, for the hub's first response. One connection attempt of gRPC to a silent server
+# takes 20.
 ANSWER_SECONDS = 5.0
 
 
@@ -23,15 +23,15 @@ ANSWER_SECONDS = 5.0
 async def open_bridge(
     hub: HubOptions, session_id: str | None = None, on_ask: OnAsk | None = None
 ) -> AsyncIterator[GRPCToolBridge]:
-    """Opens a session for as long as the context lasts.
+    """Opens a session for the duration of the context.
 
     Args:
         hub: Where the hub is and how it is reached.
-        session_id: The session to attach to, or to create and keep; None: one of the command's own, removed at the end.
-        on_ask: Answers what tools ask, over a link; None: nobody does.
+        session_id: The session to attach to, or to create and keep; None: a temporary one.
+        on_ask: Answers questions of tools, over a link; None: there are no answers.
 
     Raises:
-        CommandError: The hub cannot be reached, or does not let the caller in.
+        CommandError: The hub cannot be reached, or refuses access.
         ArgumentError: The token cannot be read.
     """
     transport: Literal["link", "rpc"] = "rpc" if on_ask is None else "link"
@@ -43,7 +43,7 @@ async def open_bridge(
 
 @asynccontextmanager
 async def open_admin(hub: HubOptions) -> AsyncIterator[Admin]:
-    """Connects without a session, to see what goes on in the hub; errors as of ``open_bridge``."""
+    """Connects without a session, to inspect the hub; raises as ``open_bridge``."""
     async with make_bridge(hub) as bridge:
         async with _first_answer(hub, bridge):
             await reach(lambda _: bridge.client.health_check(), hub.connect_timeout)
@@ -52,7 +52,7 @@ async def open_admin(hub: HubOptions) -> AsyncIterator[Admin]:
 
 @asynccontextmanager
 async def _first_answer(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[None]:
-    """Says what to do where the hub does not answer what is asked of it first."""
+    """Adds a hint to the error if the hub does not answer the first request."""
     patience = hub.connect_timeout + ANSWER_SECONDS
     try:
         async with asyncio.timeout(patience):
@@ -75,12 +75,12 @@ def make_bridge(
     keep_session: bool = False,
     on_ask: OnAsk | None = None,
 ) -> GRPCToolBridge:
-    """Makes a bridge that has opened nothing yet.
+    """Creates a bridge that is not connected yet.
 
-    A command makes a call or two, so there is nothing that a link could send together.
+    A command makes only a call or two, so a link would not help.
 
     Raises:
-        ArgumentError: The token cannot be read, or would be sent where others may read it.
+        ArgumentError: The token cannot be read, or would be sent unencrypted.
     """
     try:
         return GRPCToolBridge(
@@ -100,7 +100,7 @@ def make_bridge(
 
 
 def unreachable(hub: HubOptions, error: ToolCommunicationError) -> CommandError:
-    """Makes the error for a hub that does not answer."""
+    """Returns the error for a hub that does not answer."""
     if error.code_name != "UNAVAILABLE":
         return CommandError(f"{hub.address} answered, but not as a hub does: {error.code_name}: {error.message}")
     proxy = hub.proxied()
@@ -109,7 +109,7 @@ def unreachable(hub: HubOptions, error: ToolCommunicationError) -> CommandError:
 
 
 def reason_of(details: str) -> str:
-    """Takes from gRPC's text the part that says why."""
+    """Returns the part of gRPC's error text that says why."""
     parts = [part.strip(" []") for part in details.split(": ")]
     while len(parts) > 1 and parts[-1] in ("OK", "Invalid certificate verification context"):
         parts.pop()
@@ -118,7 +118,7 @@ def reason_of(details: str) -> str:
 
 
 def refused(hub: HubOptions, error: AccessError) -> str:
-    """Says what to do where the hub does not let the caller in."""
+    """Describes a refused access and what to do."""
     return f"the hub at {hub.address} refused access: {error.message} (--token-file FILE, or TOOL_BRIDGE_TOKEN)"
 
 

@@ -1,4 +1,4 @@
-"""``doctor``: what is wrong between here and the hub."""
+"""``doctor``: finds problems between this machine and the hub."""
 
 import asyncio
 import importlib.util
@@ -28,13 +28,13 @@ from grpc_tool_bridge.transport.channel import grpc_roots
 from grpc_tool_bridge.transport.proxies import Proxy, set_variables, stays_here
 
 ROUND_TRIPS = 20
-# Beyond this, time stamps of the hub and of this machine cannot be compared.
+# Beyond this many seconds, timestamps of the hub and of this machine cannot be compared.
 MAX_SKEW_SECONDS = 2.0
 
-# A budget of memory that is so full is about to refuse.
+# A memory budget that is this full is about to refuse requests.
 FULL_PART = 0.9
 
-# Of each extra, the packages that it brings.
+# The packages of each extra.
 EXTRAS = {
     "data": ("numpy", "pandas", "polars", "pyarrow"),
     "dspy": ("dspy",),
@@ -47,13 +47,13 @@ EXTRAS = {
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 
-# Of what a proxy says, for the text of an error.
+# Characters of a proxy's response in an error text.
 _MAX_SHOWN_CHARS = 80
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What came of one check."""
+    """The result of one check."""
 
     name: str
     status: Literal["ok", "warn", "fail"]
@@ -77,7 +77,7 @@ async def doctor(hub: HubOptions, as_json: JsonOption = False) -> None:
 
 
 async def examine(hub: HubOptions) -> AsyncIterator[Check]:
-    """Yields each check as it is done; past one that failed, those that need it are left out."""
+    """Yields each check as it finishes; after a failure, the checks that depend on it are skipped."""
     reached = True
     for step in (_proxy, _resolve, _connect, _tls):
         check = await step(hub)
@@ -110,7 +110,7 @@ async def _proxy(hub: HubOptions) -> Check | None:
 
 
 async def _resolve(hub: HubOptions) -> Check | None:
-    # A proxy finds the hub by its name itself.
+    # A proxy resolves the hub's name itself.
     proxy = hub.proxied()
     place = host_and_port(hub.address) if proxy is None else split_address(proxy.address)
     if place is None:
@@ -176,7 +176,7 @@ async def _tls(hub: HubOptions) -> Check | None:
 
 async def _ask(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[Check]:
     try:
-        # What takes the connection and says nothing is no hub.
+        # A server that accepts the connection but is silent is not a hub.
         async with asyncio.timeout(hub.connect_timeout + ANSWER_SECONDS):
             serving = await bridge.client.health_check()
     except TimeoutError:
@@ -221,7 +221,7 @@ async def _agents(bridge: GRPCToolBridge) -> Check:
 
 
 async def _memory(bridge: GRPCToolBridge) -> Check:
-    """Tells how full the hub's memory is, and whose share is."""
+    """Checks how full the hub's memory budgets are."""
     try:
         found = await bridge.client.get_metrics("hub.*")
     except ToolBridgeError as error:
@@ -241,7 +241,7 @@ async def _memory(bridge: GRPCToolBridge) -> Check:
             full = full or held > limit * FULL_PART
             refused = numbers.get(f"{prefix}_refused", 0)
             parts.append(f"{what} {_mib(held)} of {_mib(limit)} MiB{f' ({refused:,} refused)' if refused else ''}")
-    hint = "; raise max_hub_bytes, max_session_bytes or max_peer_bytes, or send less at once" if full else ""
+    hint = "; raise max_hub_bytes, max_session_bytes or max_peer_bytes, or send less concurrently" if full else ""
     return Check("memory", "warn" if full else "ok", ", ".join(parts) + hint)
 
 
@@ -250,7 +250,7 @@ def _mib(size: int) -> str:
 
 
 async def _link(hub: HubOptions) -> Check:
-    """Tells whether a program would get a link: a proxy on the way may let single calls through, but no stream."""
+    """Returns whether a program would get a link: a proxy on the way may pass single calls, but not streams."""
     async with make_bridge(hub, transport="link") as bridge:
         try:
             await bridge.client.connect(hub.connect_timeout)
@@ -267,7 +267,7 @@ async def _round_trips(bridge: GRPCToolBridge) -> list[Check]:
         sent, began = time.time(), time.perf_counter()
         answer = await bridge.client.call("Heartbeat", HeartbeatRequest(session_id="doctor"))
         took.append(time.perf_counter() - began)
-        # The hub read its clock somewhere between question and answer; the middle is the best guess.
+        # The hub read its clock between request and response; the middle is the best estimate.
         skews.append(answer.server_time.ToNanoseconds() / 1e9 - (sent + took[-1] / 2))
     skew = skews[took.index(min(took))]
     far = abs(skew) > MAX_SKEW_SECONDS
@@ -305,15 +305,15 @@ def _extras() -> Check:
 
 
 class ProxyRefusedError(Exception):
-    """The proxy opens no connection to the hub; the text is what it said."""
+    """The proxy does not connect to the hub; the text is its response."""
 
 
 async def open_socket(hub: HubOptions, context: ssl.SSLContext | None) -> asyncio.StreamWriter:
-    """Connects to the hub, through its proxy if there is one, and by TLS if there is a context for it.
+    """Connects to the hub, through its proxy if there is one, and with TLS if a context is given.
 
     Raises:
-        OSError: Nobody takes the connection.
-        ProxyRefusedError: The proxy takes it, and does not connect to the hub.
+        OSError: Nothing accepts the connection.
+        ProxyRefusedError: The proxy accepts it, but does not connect to the hub.
     """
     path = socket_path(hub.address)
     if path is not None:
@@ -336,7 +336,7 @@ async def open_socket(hub: HubOptions, context: ssl.SSLContext | None) -> asynci
 
 
 def can_dial(address: str) -> bool:
-    """Tells whether the address is one that is understood here; of others gRPC alone knows where they lead."""
+    """Whether the address can be dialed here; only gRPC can resolve the others."""
     return socket_path(address) is not None or host_and_port(address) is not None
 
 
@@ -346,7 +346,7 @@ async def close(writer: asyncio.StreamWriter) -> None:
     try:
         await writer.wait_closed()
     except OSError:
-        return  # the hub closed first, since nothing was said to it
+        return  # the hub closed first, since nothing was sent to it
 
 
 async def _ask_proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hub: str, proxy: Proxy) -> None:

@@ -1,4 +1,4 @@
-"""What a tool tells while it streams: progress as a bar, log as lines, both on stderr."""
+"""Shows a streaming tool's progress as a bar and its log as lines, both on stderr."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import Progress as ProgressEvent
 
 
 class EventView:
-    """Shows a stream's events for as long as its context lasts.
+    """Shows a stream's events for the duration of its context.
 
     Args:
         out: Where the stream's values go.
@@ -43,7 +43,7 @@ class EventView:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leaves the terminal to somebody else for as long as the context lasts."""
+        """Pauses the display for the duration of the context."""
         self._paused = True
         self._bar.stop()
         try:
@@ -52,13 +52,13 @@ class EventView:
             self._paused = False
 
     def progress(self, event: ProgressEvent) -> None:
-        """Draws how far the tool is."""
+        """Draws the progress bar."""
         if not self._err.is_terminal or self._paused:
             return
         self._bar.start()
         if self._task is None:
             self._task = self._bar.add_task("", total=None)
-        # A tool that does not know its end reports 0.
+        # A tool that does not know its total reports 0.
         self._bar.update(
             self._task, completed=event.current, total=event.total or None, description=one_line(event.message)
         )

@@ -1,4 +1,4 @@
-"""What a failure looks like to whoever started a command: one line, and an exit code."""
+"""How a command fails: one line on stderr, and an exit code."""
 
 import json
 import re
@@ -12,8 +12,8 @@ from grpc_tool_bridge.cli.exit_codes import BAD_ARGUMENT, FAILED, INTERRUPTED, P
 from grpc_tool_bridge.cli.streams import OutputError, PipeClosedError, discard_output
 from grpc_tool_bridge.errors import ToolBridgeError, error_info
 
-# Letters and marks by their category, and yet drawn as nothing; the two that choose between a sign and an emoji are not
-# among them. See Default_Ignorable_Code_Point of Unicode.
+# Letters and marks by their category, but invisible; the two variation selectors for text and emoji are not included.
+# See Default_Ignorable_Code_Point of Unicode.
 _INVISIBLE = frozenset(
     chr(code)
     for first, last in (
@@ -28,7 +28,7 @@ _INVISIBLE = frozenset(
     )
     for code in range(first, last + 1)
 )
-# Spaces of some width are seen as such.
+# Spaces with a width are visible as such.
 _SPACES = frozenset("\u00a0\u3000")
 _SUSPECT = re.compile(r"[^\n\t\x20-\x7e]")
 _HALVES = re.compile("[\ud800-\udfff]")
@@ -40,8 +40,8 @@ class CommandError(Exception):
     Args:
         message: What was wrong and what to do.
         code: The exit code.
-        traceback: Of the process where it happened; printed after the line.
-        error_type: What programs are told that it is, where no error of the bridge is behind it.
+        traceback: The traceback of the process where it happened; printed after the line.
+        error_type: The type in the JSON output, if no error of the bridge is the cause.
     """
 
     def __init__(
@@ -54,20 +54,20 @@ class CommandError(Exception):
 
 
 class ArgumentError(CommandError):
-    """Something was given that cannot be used."""
+    """An argument is not valid."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, code=BAD_ARGUMENT, error_type="ValidationError")
 
 
 def wants_json(words: Sequence[str]) -> bool:
-    """Tells whether a command line asks for JSON, however wrong the rest of it may be."""
+    """Returns whether a command line asks for JSON, even if the rest of it is wrong."""
     options = words[: words.index("--")] if "--" in words else words
     return any(word == "--json" or word.startswith("--json=") for word in options)
 
 
 def report(error: BaseException, *, as_json: bool = False) -> int:
-    """Prints an error as one line on stderr, of JSON if that is asked for; returns the exit code it stands for."""
+    """Prints an error as one line on stderr, as JSON if requested; returns its exit code."""
     if isinstance(error, OutputError | PipeClosedError | BrokenPipeError):
         discard_output()
         if not isinstance(error, OutputError):
@@ -75,7 +75,7 @@ def report(error: BaseException, *, as_json: bool = False) -> int:
     text, code = _told(error)
     if as_json:
         facts = json.dumps({"error": _facts(error, text, code)}, ensure_ascii=False)
-        # Shown as for people: half of a surrogate pair, which strict parsers refuse.
+        # Lone surrogates are shown as for people, since strict parsers refuse them.
         whole = _HALVES.sub(lambda half: json.dumps(_escaped(half))[1:-1], facts)
         print(json.dumps(json.loads(whole)), file=sys.stderr)  # noqa: T201 - the place for errors
         return code
@@ -103,7 +103,7 @@ def _told(error: BaseException) -> tuple[str, int]:
 
 def _facts(error: BaseException, text: str, code: int) -> dict[str, Any]:
     """Describes an error for programs, as the hub does in its responses."""
-    # A command puts what the hub or a tool said into its own words.
+    # A command rephrases errors of the hub or a tool.
     origin = error.__cause__ if isinstance(error, CommandError) else error
     facts: dict[str, Any] = {"type": _type_name(error), "message": text, "details": {}}
     if isinstance(origin, ToolBridgeError):
@@ -126,15 +126,15 @@ def say_warning(text: str) -> None:
 
 
 def one_line(text: str) -> str:
-    """Puts a text on one line; what a terminal would obey, such as an escape sequence, is shown instead."""
+    """Puts a text on one line, and shows control characters and escape sequences instead of sending them."""
     return visible(" ".join(text.split()))
 
 
 def visible(text: str) -> str:
-    """Shows what a terminal would obey or draw as nothing, and leaves lines and tabs as they are.
+    """Escapes characters that a terminal would interpret or not show, except newlines and tabs.
 
-    These are control characters, escape sequences, what turns the direction of a text, separators and characters
-    without a width, all of which can make a text look like another one.
+    These are control characters, escape sequences, bidirectional controls, separators and zero-width characters, all of
+    which can make a text look like another one.
     """
     return text if text.isascii() and text.isprintable() else _SUSPECT.sub(_escaped, text)
 
@@ -150,12 +150,12 @@ def _escaped(found: "re.Match[str]") -> str:
 
 
 def file_error(error: OSError, path: object) -> ArgumentError:
-    """Makes the error for a file that was named and cannot be read."""
+    """Returns the error for a file that was named and cannot be read."""
     return ArgumentError(f"cannot read {path}: {error.strerror or error}")
 
 
 def settings_error(error: pydantic.ValidationError) -> ArgumentError:
-    """Makes the error for settings that cannot be; it names each, and never shows a value, which may be secret."""
+    """Returns the error for invalid settings; it names each, but shows no values, which may be secret."""
     parts = []
     for item in error.errors(include_url=False, include_context=False, include_input=False):
         text = item["msg"].removeprefix("Value error, ")

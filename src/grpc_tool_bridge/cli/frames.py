@@ -1,6 +1,6 @@
-"""Frames and arrays of the data packages, as tables and as JSON.
+"""Frames and arrays of the data packages as tables and JSON.
 
-Nothing here imports a data package to look at a value: one that is there has been imported by whoever made it.
+Inspecting a value imports no data package: the package of an existing value is already imported.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +16,9 @@ class Table:
     """Rows under column names.
 
     Attributes:
-        rows: Each as long as ``columns``.
-        index: Labels of the rows, where they say more than the row's number.
-        total: Rows that there are; ``rows`` may be the first of them.
+        rows: The rows, each as long as ``columns``.
+        index: Labels of the rows, if they are more than row numbers.
+        total: The number of all rows; ``rows`` may be only the first ones.
     """
 
     columns: Sequence[Any]
@@ -28,7 +28,7 @@ class Table:
 
 
 def frame_table(value: Any, limit: int | None = None) -> Table | None:
-    """Reads a frame or a series as a table, or so many of its rows; None of any other value."""
+    """Reads a frame or a series as a table with at most the given number of rows; None for any other value."""
     name = _package_name(value)
     if name in ("pandas.DataFrame", "pandas.Series"):
         part = value if limit is None else value.head(limit)
@@ -48,7 +48,7 @@ def frame_table(value: Any, limit: int | None = None) -> Table | None:
 
 
 def frame_json(value: Any, to_json: Callable[[Any], Any]) -> dict[str, Any] | None:
-    """Writes a frame as ``{"columns": …, "rows": …}``, with its ``index`` where it has one of its own."""
+    """Writes a frame as ``{"columns": …, "rows": …}``, with its ``index`` if it has one of its own."""
     table = frame_table(value)
     if table is None:
         return None
@@ -73,7 +73,7 @@ def array_json(value: Any, to_json: Callable[[Any], Any]) -> dict[str, Any] | No
 
 
 def is_missing(value: Any) -> bool:
-    """Tells whether a cell is one of pandas' marks for a value that is not there."""
+    """Returns whether a cell is one of pandas' missing values."""
     return type(value).__name__ in ("NaTType", "NAType")
 
 
@@ -81,7 +81,7 @@ def _read_frame(value: Any) -> Any:
     return need("pandas").DataFrame(value["rows"], columns=value["columns"], index=value.get("index"))
 
 
-# How what is written here is read again, by its ``$type``.
+# The readers of the forms written here, by ``$type``.
 ARRAY_READERS: Mapping[str, Callable[[Any], Any]] = {
     "pandas.DataFrame": _read_frame,
     "pandas.Series": lambda value: _read_frame(value).iloc[:, 0],

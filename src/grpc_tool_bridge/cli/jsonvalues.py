@@ -1,4 +1,4 @@
-"""Values as JSON: what JSON has no form for is ``{"$type": …, "value": …}``, in both directions."""
+"""Values as JSON, in both directions: types that JSON lacks are ``{"$type": …, "value": …}``."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ from uuid import UUID
 from grpc_tool_bridge.cli.frames import ARRAY_READERS, array_json, frame_json, is_missing
 
 _KEYS = {"$type", "value"}
-# JavaScript's numbers, and those of many other parsers, are exact up to here; Python's own parser refuses long ones.
+# JavaScript's numbers, and those of many other parsers, are exact up to here; Python's parser refuses long ones.
 _EXACT = 2**53 - 1
 
 _WRITERS: Mapping[type, Callable[[Any], Any]] = {
@@ -25,7 +25,7 @@ _WRITERS: Mapping[type, Callable[[Any], Any]] = {
     Decimal: str,
     complex: lambda value: [to_json(value.real), to_json(value.imag)],
     tuple: lambda value: [to_json(item) for item in value],
-    # In an order of their own, so that the same set prints the same.
+    # Sorted, so that equal sets print the same.
     set: lambda value: sorted((to_json(item) for item in value), key=repr),
     frozenset: lambda value: sorted((to_json(item) for item in value), key=repr),
 }
@@ -51,7 +51,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
 
 
 def dumps(value: Any) -> str:
-    """Writes a value as JSON text on one line, in ASCII, which no terminal or pipe can spoil."""
+    """Writes a value as JSON text on one line, in ASCII, which every terminal and pipe can carry."""
     return json.dumps(to_json(value), allow_nan=False)
 
 
@@ -68,19 +68,19 @@ def loads(text: str) -> Any:
 
 
 def to_json(value: Any) -> Any:
-    """Turns a value into what ``json.dumps`` writes."""
+    """Converts a value to what ``json.dumps`` can write."""
     if value is None or is_missing(value):
         return None
     if isinstance(value, str | bool | int) or type(value) is float:
         return _scalar(value)
     if isinstance(value, dict):
-        # A dict that looks like a tagged value, or whose keys JSON cannot have, goes as a list of pairs.
+        # A dict that looks like a tagged value, or has keys that JSON cannot have, becomes a list of pairs.
         if all(isinstance(key, str) and is_text(key) for key in value) and value.keys() != _KEYS:
             return {key: to_json(item) for key, item in value.items()}
         return {"$type": "dict", "value": [[to_json(key), to_json(item)] for key, item in value.items()]}
     if isinstance(value, list):
         return [to_json(item) for item in value]
-    # A cell of a frame may be of a class derived from these, such as pandas.Timestamp.
+    # A cell of a frame may be of a subclass, such as pandas.Timestamp.
     known = next((cls for cls in type(value).__mro__ if cls in _WRITERS), None)
     if known is not None:
         return {"$type": known.__name__, "value": _WRITERS[known](value)}
@@ -89,10 +89,10 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """Turns what ``json.loads`` gave back into values.
+    """Converts what ``json.loads`` returned back to values.
 
     Raises:
-        ValueError: A ``$type`` is not known, or its value is none of that type.
+        ValueError: A ``$type`` is not known, or its value is not of that type.
     """
     if isinstance(value, list):
         return [from_json(item) for item in value]
@@ -111,7 +111,7 @@ def from_json(value: Any) -> Any:
 
 
 def _scalar(value: Any) -> Any:
-    """Writes what JSON has a form for; what its parsers refuse or change is tagged."""
+    """Writes a value that JSON can represent; one that parsers refuse or change is tagged."""
     match value:
         case bool():
             return value
@@ -126,7 +126,7 @@ def _scalar(value: Any) -> Any:
 
 
 def is_text(value: str) -> bool:
-    """Tells whether a text has no half of a pair, which strict parsers refuse."""
+    """Returns whether a text has no lone surrogate, which strict parsers refuse."""
     if value.isascii():
         return True
     try:

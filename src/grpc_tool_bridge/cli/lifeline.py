@@ -1,7 +1,7 @@
-"""What ties a worker to the process that reloads it.
+"""The connection between a worker and the process that reloads it.
 
-By it the worker tells that its tools have been imported, waits until it is its turn, and tells that it gets no new
-calls. It also sees by it that the other process has gone, even if that was killed.
+Over it, the worker reports that its tools are imported, waits for its turn, and reports that it gets no new calls. It
+also detects that the other process has ended, even if that was killed.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _IMPORTED, _LEFT, _GO = b"i", b"l", b"g"
 
 
 class Lifeline:
-    """The worker's end, made by ``hold``: a socket, or None if nobody reloads this process."""
+    """The worker's end, made by ``hold``: a socket, or None if this process is not reloaded."""
 
     def __init__(self, end: socket.socket | None) -> None:
         self._end = end
@@ -26,13 +26,13 @@ class Lifeline:
             threading.Thread(target=self._watch, args=(end,), name="lifeline", daemon=True).start()
 
     def wait_for_turn(self) -> None:
-        """Tells that all is imported, and waits until the tools are to be offered."""
+        """Reports that everything is imported, and waits until the tools may be offered."""
         if self._end is not None:
             self._send(_IMPORTED)
             self._turn.wait()
 
     def leave(self) -> None:
-        """Tells that the hub gives this worker no new calls."""
+        """Reports that the hub gives this worker no new calls."""
         self._send(_LEFT)
 
     def _send(self, word: bytes) -> None:
@@ -48,7 +48,7 @@ class Lifeline:
 
 
 def hold() -> Lifeline:
-    """Takes this process's end; where whoever offered it has gone, the process ends as at SIGTERM."""
+    """Takes this process's end; if the owner has gone, the process ends as on SIGTERM."""
     number = os.environ.pop(_VARIABLE, None)
     if number is None:
         return Lifeline(None)
@@ -61,7 +61,7 @@ class LifelineOwner:
     """The other end, in the event loop of the process that reloads.
 
     Attributes:
-        imported: Set when the worker's tools have been imported.
+        imported: Set when the worker's tools are imported.
         left: Set when the hub gives the worker no new calls, or the worker has ended.
     """
 
@@ -74,14 +74,14 @@ class LifelineOwner:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What tells the worker of its end, which it inherits."""
+        """The environment that tells the worker about its inherited end."""
         return {_VARIABLE: str(self.theirs.fileno())}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Closes the worker's end here, which it has by then."""
+        """Closes the worker's end in this process, once the worker has it."""
         self.theirs.close()
         self._task = asyncio.get_running_loop().create_task(self._listen(), name="lifeline")
 

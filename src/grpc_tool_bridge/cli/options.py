@@ -1,4 +1,4 @@
-"""The options that several commands take, each declared once."""
+"""The options that several commands share, each declared once."""
 
 import functools
 import os
@@ -36,10 +36,10 @@ _PANEL = "Settings (also TOOL_BRIDGE_… and --config)"
 
 
 class OptionGroup:
-    """The base of a dataclass whose fields are options; a command takes them all by one parameter of this type."""
+    """Base of dataclasses whose fields are options; a command takes all of them with one parameter."""
 
     def check(self) -> None:
-        """Checks what can be checked before the command runs.
+        """Checks the options before the command runs.
 
         Raises:
             ArgumentError: An option has a value that cannot be used.
@@ -114,7 +114,7 @@ class HubOptions(OptionGroup):
         return self.tls or self.tls_ca is not None
 
     def check(self) -> None:
-        """Checks what can be checked without the hub.
+        """Checks the options that do not need the hub.
 
         Raises:
             ArgumentError: The address is not valid, the proxy cannot be used, or a file cannot be read.
@@ -141,21 +141,21 @@ class HubOptions(OptionGroup):
             ) from None
 
     def token(self) -> str | None:
-        """Returns the token to send: of the file that was named, else of the environment.
+        """Returns the token to send: from the given file, else from the environment.
 
         Raises:
-            ArgumentError: It cannot be read or sent, or the environment gives two.
+            ArgumentError: It cannot be read or sent, or the environment sets two.
         """
         return self._read[0]
 
     @property
     def warnings(self) -> list[str]:
-        """What is to be said of the token's file, where it was read and is kept too openly."""
+        """A warning if the token's file was read and others can read it too."""
         return self._read[1] if "_read" in self.__dict__ else []
 
     @functools.cached_property
     def _read(self) -> tuple[str | None, list[str]]:
-        # Once: a pipe can be read no second time.
+        # Only once: a pipe cannot be read again.
         token, file = None, self.token_file
         if file is None:
             token = os.environ.get("TOOL_BRIDGE_TOKEN")
@@ -188,9 +188,9 @@ def check_address(address: str, *, listening: bool = False) -> None:
 
 
 def setting(name: str, flag: str = "") -> Any:
-    """Makes the option of a field of ``Settings``, which is called as that is or by its own ``flag``.
+    """Makes the option of a field of ``Settings``, named like the field or by its ``flag``.
 
-    It has no default, so that a setting that is not given is left to the environment and the file.
+    It has no default, so that the environment and the file apply if it is not given.
     """
     field = Settings.model_fields[name]
     flag = flag or f"--{name.replace('_', '-')}"
@@ -210,7 +210,7 @@ def default_text(field: FieldInfo) -> str:
 
 
 def read_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
-    """Reads the settings by flag, then environment, then file, and checks what can be checked before the hub starts.
+    """Reads the settings from flags, then environment, then file, and checks them before the hub starts.
 
     Raises:
         ArgumentError: A setting is not valid, or a file cannot be read.
@@ -231,10 +231,10 @@ def read_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
 
 
 def model_text(settings: Settings) -> str:
-    """Says which model agents run with that name none."""
+    """Describes the default model of agents."""
     if settings.agent_model is None:
         return "the model that each agent names"
-    # A base URL may hold a user and a password.
+    # A base URL may contain a user and a password.
     base = re.sub(r"//.*@", "//***@", settings.agent_api_base or "")
     return settings.agent_model + (f" at {base}" if base else "")
 

@@ -1,4 +1,4 @@
-"""What a command prints: for people by rich, for programs as JSON, one line for each value."""
+"""The output of commands: for people with rich, for programs as JSON, one line per value."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,9 +15,9 @@ from grpc_tool_bridge.cli import frames, jsonvalues
 from grpc_tool_bridge.cli.failures import visible
 from grpc_tool_bridge.cli.streams import PipeClosedError
 
-# People do not read more rows, and a table is laid out in memory; --json gives all.
+# People do not read more rows, and a table is laid out in memory; --json prints all.
 MAX_ROWS = 200
-# Of a file or a pipe, which has no width: nothing is cut off there.
+# The width for a file or a pipe, so that nothing is cut off.
 _PIPE_WIDTH = 1_000
 
 
@@ -25,7 +25,7 @@ class _Console(Console):
     """A console that leaves a closed pipe to the command, and shows control characters instead of sending them."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Renders as any console; what is printed came from a hub, whose tools may say anything."""
+        """Renders like any console; escapes the output, which tools of the hub control."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
@@ -34,7 +34,7 @@ class _Console(Console):
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Makes a console for stdout or stderr as they are now, whatever takes their place later."""
+    """Makes a console for the current stdout or stderr, even if they are replaced later."""
     file = sys.stderr if stderr else sys.stdout
     made = _Console(file=file, stderr=stderr, highlight=False, markup=False, emoji=False)
     if not made.is_terminal:
@@ -48,9 +48,9 @@ def print_json(value: Any, file: IO[str] | None = None) -> None:
 
 
 def print_value(value: Any, out: Console | None = None) -> None:
-    """Prints a value for people, on stdout if nothing else is given.
+    """Prints a value for people, by default on stdout.
 
-    Text and bytes go into a file or a pipe as they are; frames and lists of dicts become tables.
+    Text and bytes are written to a file or a pipe unchanged; frames and lists of dicts become tables.
     """
     out = out or console()
     if isinstance(value, str):
@@ -80,7 +80,7 @@ def table_of(value: Any) -> frames.Table | None:
 
 
 def rich_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], index: Sequence[Any] | None = None) -> RichTable:
-    """Lays out a table; numbers stand at the right of their column."""
+    """Lays out a table; numbers are right-aligned."""
     table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     if index is not None:
         table.add_column("", style="dim")

@@ -1,6 +1,6 @@
-"""The program as a process: how it begins and ends, whatever comes while it loads.
+"""The program as a process: how it starts and ends, even if a signal comes while it loads.
 
-Nothing heavy is imported here: Ctrl-C must be answered while the commands are being loaded, which takes a while.
+Imports nothing heavy: Ctrl-C must work while the commands are being loaded, which takes a while.
 """
 
 import os
@@ -12,7 +12,7 @@ from grpc_tool_bridge.cli.exit_codes import INTERRUPTED
 
 def run() -> int:
     """Runs the command line of this process; returns its exit code."""
-    # Where whoever started it has it ignored, as a shell does for what runs in the background, it stays so.
+    # If the parent ignores it, as a shell does for background jobs, it stays ignored.
     obeys = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     try:
         if obeys:
@@ -33,5 +33,5 @@ def run() -> int:
 
 
 def _quit(_: int, __: FrameType | None) -> None:
-    # Nothing has been begun, or all has been done: nothing is to be ended in good order.
+    # Nothing has started, or everything is done: there is nothing to shut down.
     os._exit(INTERRUPTED)

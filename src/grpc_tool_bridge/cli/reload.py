@@ -1,8 +1,8 @@
 """A worker that restarts whenever its source files change.
 
-The worker is a process of its own: what a module has left behind, such as threads, native libraries and registered
-codecs, ends with it, and the next one begins clean. The one before goes on until the next has imported its tools. The
-files are polled, which needs no library and sees changes on every kind of file system.
+The worker is a separate process: leftovers of a module, such as threads, native libraries and registered codecs, end
+with it, and the next one starts clean. The previous one continues until the next has imported its tools. The files are
+polled, which needs no library and detects changes on every kind of file system.
 """
 
 import asyncio
@@ -23,19 +23,19 @@ from grpc_tool_bridge.cli.lifeline import LifelineOwner
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code
 from grpc_tool_bridge.cli.tool_sources import split_source
 
-# How often the files are looked at.
+# Seconds between two looks at the files.
 LOOK_SECONDS = 0.5
-# A worker that was told to end has so much longer than its calls in flight; then it is killed.
+# Seconds beyond the grace period of its calls after which a worker is killed.
 SLACK_SECONDS = 5.0
-# An import that takes longer is told of.
+# A longer import is logged.
 IMPORT_SECONDS = 10.0
 
 _Seen = dict[Path, tuple[int, int]]
 
-# Of all kinds together. Each look reads the folders again, several times a second, and must stay cheap.
+# Maximum number of files. Each look lists the folders again, several times a second, and must stay cheap.
 MAX_ENTRIES = 20_000
 
-# What others have written, or a program; besides, folders whose names begin with a dot.
+# Third-party or generated files; hidden folders are skipped too.
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "dist-packages"})
 _LIBRARIES = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))
 
@@ -51,7 +51,7 @@ class SourceFiles:
 
     @classmethod
     def of(cls, sources: Iterable[str]) -> "SourceFiles":
-        """Finds the folders of sources as the command line names them, without an import of them.
+        """Finds the folders of the sources on the command line without importing them.
 
         Raises:
             ArgumentError: A source names neither a module nor a file.
@@ -67,7 +67,7 @@ class SourceFiles:
         return cls(folder for folder in folders if not any(other in folder.parents for other in folders))
 
     def look(self) -> _Seen:
-        """Reads when each file was written last, and its size; a file that is being replaced may be missing."""
+        """Reads the modification time and size of each file; a file that is being replaced may be missing."""
         found: _Seen = {}
         for number, entry in enumerate(self._entries()):
             if number >= MAX_ENTRIES:
@@ -82,13 +82,13 @@ class SourceFiles:
         return found
 
     def _entries(self) -> Iterator["os.DirEntry[str]"]:
-        """Lists what is in the folders, the upper ones first."""
+        """Lists the files in the folders, top down."""
         folders = [str(folder) for folder in self.folders]
         for folder in folders:
             try:
                 entries = list(os.scandir(folder))
             except OSError:
-                # Gone since it was listed, or not ours to read.
+                # Gone since it was listed, or not readable.
                 continue
             yield from entries
             folders += [entry.path for entry in entries if _holds_sources(entry)]
@@ -114,7 +114,7 @@ def _holds_sources(entry: "os.DirEntry[str]") -> bool:
 
 
 def _folders_of_package(name: str) -> Iterator[Path]:
-    """Finds a module that lies elsewhere, such as a package that is installed in place."""
+    """Finds a module that is elsewhere, such as a package in editable mode."""
     before = sys.path[:]
     sys.path.insert(0, str(Path.cwd()))
     try:
@@ -141,9 +141,9 @@ class _Worker:
     """A worker's process. Made by ``start``.
 
     Attributes:
-        line: By which it tells how far it is.
-        ended: Done with its exit code.
-        began_at: Of the loop's clock.
+        line: The lifeline over which it reports its state.
+        ended: A future with its exit code.
+        began_at: The loop's time at its start.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, line: LifelineOwner) -> None:
@@ -157,7 +157,7 @@ class _Worker:
         with LifelineOwner() as line:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                # Bytecode goes by whole seconds, so that of two changes within one the second would not be seen.
+                # Bytecode is cached by whole seconds, so the second of two changes within a second would be missed.
                 "-B",
                 "-m",
                 "grpc_tool_bridge.cli",
@@ -165,7 +165,7 @@ class _Worker:
                 env={**os.environ, **line.environment},
                 pass_fds=[line.theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
-                # Ctrl-C at a terminal is for this process, which passes it on.
+                # Ctrl-C at a terminal goes to this process, which passes it on.
                 process_group=0,
             )
         return cls(process, line)
@@ -175,7 +175,7 @@ class _Worker:
             self._process.send_signal(number)
 
     async def end(self, seconds: float) -> None:
-        """Waits until it has ended; kills it where that takes longer."""
+        """Waits until it has ended; kills it after ``seconds``."""
         try:
             await asyncio.wait((self.ended,), timeout=seconds)
             if not self.ended.done():
@@ -184,7 +184,7 @@ class _Worker:
             await self.kill()
 
     async def kill(self) -> None:
-        """Ends it at once."""
+        """Kills it."""
         if not self.ended.done():
             self.send(signal.SIGKILL)
             await asyncio.wait((self.ended,))
@@ -192,17 +192,17 @@ class _Worker:
 
 
 class Reloader:
-    """Runs ``worker`` in a process of its own, one after the other.
+    """Runs ``worker`` in separate processes, one after the other.
 
-    The next one imports its tools while the last goes on. It offers them once the hub gives the last no new calls:
-    while that still offers a tool, the same one with another schema would be refused. Calls that come in between wait
+    The next one imports its tools while the previous one continues. It offers them once the hub gives the previous one
+    no new calls: until then, the hub would refuse the same tool with another schema. Calls that arrive in between wait
     at the hub, and those in flight finish where they are.
 
     Args:
         words: The command line, without the program's name.
-        files: What to look at.
-        worker_id: What every one of them is called; None: one is generated.
-        grace: Seconds that calls in flight have.
+        files: The files to watch.
+        worker_id: The id of all workers; None: one is generated.
+        grace: Grace period of calls in flight, in seconds.
     """
 
     def __init__(self, words: Sequence[str], files: SourceFiles, *, worker_id: str | None, grace: float) -> None:
@@ -210,7 +210,7 @@ class Reloader:
         self._words = [words[0], *own, *(word for word in words[1:] if word != "--reload")]
         self._files = files
         self._patience = grace + SLACK_SECONDS
-        # The one that offers its tools, the one that imports them, and those whose calls in flight finish.
+        # The worker that offers its tools, the one that imports them, and those that finish their calls in flight.
         self._serving: _Worker | None = None
         self._next: _Worker | None = None
         self._leaving: set[_Worker] = set()
@@ -218,7 +218,7 @@ class Reloader:
         self._slow_told = False
 
     async def run(self) -> int:
-        """Runs workers until a signal; returns the exit code for it. No worker outlives it."""
+        """Runs workers until a signal; returns its exit code. No worker outlives it."""
         with ending_signals() as signals:
             told = asyncio.ensure_future(signals.get())
             try:
@@ -234,7 +234,7 @@ class Reloader:
                 await self._tasks.aclose()
 
     async def _reload(self, told: "asyncio.Future[int]") -> None:
-        """Starts the next worker at each change, until a signal has come."""
+        """Starts the next worker at each change, until a signal arrives."""
         seen = await asyncio.to_thread(self._files.look)
         await self._start_next()
         while not told.done():
@@ -254,13 +254,13 @@ class Reloader:
 
     async def _start_next(self) -> None:
         if self._next is not None:
-            # What it imports is no longer what is there.
+            # It imports files that have changed since.
             await self._next.kill()
         self._slow_told = False
         self._next = await _Worker.start(self._words)
 
     async def _wait(self, told: "asyncio.Future[int]") -> None:
-        """Waits until something has happened to a worker, a signal has come, or it is time to look at the files."""
+        """Waits until a worker changes state, a signal arrives, or it is time to look at the files."""
         events: list[asyncio.Future[Any]] = [told, *(w.ended for w in (self._next, self._serving) if w is not None)]
         imported = None if self._next is None else asyncio.ensure_future(self._next.line.imported.wait())
         try:
@@ -274,7 +274,7 @@ class Reloader:
                 imported.cancel()
 
     async def _advance(self, told: "asyncio.Future[int]") -> None:
-        """Does what the workers' states ask for."""
+        """Acts on the workers' states."""
         if self._serving is not None and self._serving.ended.done():
             code = self._serving.ended.result()
             self._serving.line.close()
@@ -301,7 +301,7 @@ class Reloader:
             _log.warning("the new worker has been importing its tools for %g s%s", IMPORT_SECONDS, goes_on)
 
     async def _hand_over(self, worker: _Worker, told: "asyncio.Future[int]") -> None:
-        """Lets the next worker offer its tools, once the one before gets no new calls."""
+        """Lets the next worker offer its tools once the previous one gets no new calls."""
         before = self._serving
         if before is not None:
             self._serving = None
@@ -324,7 +324,7 @@ class Reloader:
             self._leaving.discard(worker)
 
     async def _end(self, number: int, signals: "asyncio.Queue[int]") -> None:
-        """Tells the workers to end, and waits until they have; further signals are passed on."""
+        """Stops the workers and waits for them; further signals are passed on."""
         if self._next is not None:
             await self._next.kill()
             self._next = None
@@ -338,7 +338,7 @@ class Reloader:
         passing.cancel()
 
     async def _pass_on(self, number: int, signals: "asyncio.Queue[int]") -> None:
-        # Those that leave have been told once; what they are told again ends their calls.
+        # Draining workers have already been signalled; a second signal would cancel their calls.
         if self._serving is not None:
             self._serving.send(number)
         while True:
@@ -348,5 +348,5 @@ class Reloader:
 
 
 def _changed(before: _Seen, now: _Seen) -> Path | None:
-    """Returns a file that is new, has gone, or has been written."""
+    """Returns a file that was added, removed or changed."""
     return next((path for path, _ in sorted(before.items() ^ now.items())), None)

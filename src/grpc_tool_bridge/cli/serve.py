@@ -33,7 +33,7 @@ class ServeOptions(ServingOptions):
         typer.Option(
             metavar="HOST:PORT",
             envvar="TOOL_BRIDGE_ADDRESS",
-            help="Address to listen at; port 0 picks a free port; also [IPV6]:PORT or unix:PATH.",
+            help="Address to listen on; port 0 picks a free port; also [IPV6]:PORT or unix:PATH.",
         ),
     ] = DEFAULT_ADDRESS
     token_file: Annotated[Path | None, setting("token_file")] = None
@@ -48,7 +48,7 @@ class ServeOptions(ServingOptions):
     max_session_calls: Annotated[int | None, setting("max_session_calls")] = None
 
     def check(self) -> None:
-        """Checks the address, and what every process that runs tools checks."""
+        """Checks the address and the common options."""
         check_address(self.address, listening=True)
         super().check()
 
@@ -60,7 +60,7 @@ def serve(
 ) -> None:
     """Run a hub that offers tools, until Ctrl-C or SIGTERM.
 
-    It then takes no new calls and waits for those in flight; a second Ctrl-C cancels them.
+    It then accepts no new calls and waits for those in flight; a second Ctrl-C cancels them.
     """
     settings = options.read_settings()
     with serving(options) as out:
@@ -75,7 +75,7 @@ def serve(
 
 
 async def _serve(server: BridgeServer, ready: Callable[[], None]) -> int:
-    """Serves until a signal; returns the exit code for it."""
+    """Serves until a signal; returns its exit code."""
     with ending_signals() as signals:
         await _start(server)
         try:
@@ -108,7 +108,7 @@ def _facts(server: BridgeServer) -> dict[str, object]:
 def _heading(server: BridgeServer, tools: int) -> Text:
     settings: Settings = server.settings
     needed = [what for what, value in (("TLS", settings.tls_cert), ("a token", settings.token)) if value]
-    text = Text(f"The hub listens at {server.address}", style="bold")
+    text = Text(f"The hub listens on {server.address}", style="bold")
     text.append(f" ({' and '.join(needed)} needed)\n" if needed else "\n", style="not bold")
     count = f"{tools} tools\n" if tools else "No tools of its own: name some with --tools, or start workers\n"
     return text.append(count, style="not bold")

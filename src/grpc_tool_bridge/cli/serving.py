@@ -30,7 +30,7 @@ SOURCE_HELP = (
     "dict of them; without it, every tool of the module."
 )
 
-# They have this many seconds to end by themselves once they were told to.
+# Seconds that they have to end by themselves after SIGTERM.
 GRACE_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
@@ -49,19 +49,19 @@ LogLevelOption = Annotated[LogLevel, typer.Option("--log-level", help="What to l
 
 
 class LineFormatter(logging.Formatter):
-    """Writes each record as one line, before its traceback: a text that came from a peer must not look like another."""
+    """Writes each record on one line, before its traceback, so that a peer's text cannot forge a record."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is the library's
         """Puts the message on one line."""
         return super().formatMessage(record).replace("\n", "\\n")
 
     def format(self, record: logging.LogRecord) -> str:
-        """Shows what a terminal would obey."""
+        """Escapes control characters."""
         return visible(super().format(record))
 
 
 def log_to_stderr(level: LogLevel) -> None:
-    """Logs on stderr, in place of whatever was set up before."""
+    """Logs to stderr, replacing any previous setup."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -97,7 +97,7 @@ class ServingOptions(OptionGroup):
             raise ArgumentError(f"{' and '.join(named)}: for agents only; give --agents, too")
 
     def read_settings(self, **more: Any) -> Settings:
-        """Reads the settings; ``more`` are settings that another group of options gives.
+        """Reads the settings; ``more`` are settings from another group of options.
 
         Raises:
             ArgumentError: A setting is not valid, or a file cannot be read.
@@ -108,7 +108,7 @@ class ServingOptions(OptionGroup):
 
 @contextlib.contextmanager
 def serving(options: ServingOptions) -> Iterator[Console]:
-    """Sets up the log, and a console on stdout that what tools print does not reach."""
+    """Sets up the log, and a console on stdout that is separate from what tools print."""
     log_to_stderr(options.log_level)
     if options.as_json:
         require_stdout()
@@ -119,7 +119,7 @@ def serving(options: ServingOptions) -> Iterator[Console]:
 
 @contextlib.contextmanager
 def construction(command: str) -> Iterator[None]:
-    """Turns what the constructor of a hub or a worker raises into the command's error."""
+    """Converts errors of the constructor of a hub or a worker to the command's error."""
     try:
         yield
     except ImportError as error:
@@ -129,7 +129,7 @@ def construction(command: str) -> Iterator[None]:
 
 
 def run(work: Coroutine[Any, Any, int]) -> None:
-    """Runs what serves until a signal; ends the program with the exit code that it returns."""
+    """Runs a serving coroutine until a signal; exits the program with the code that it returns."""
     try:
         code = asyncio.run(work)
     finally:
@@ -147,7 +147,7 @@ def announce(
     heading: Text,
     facts: Mapping[str, Any],
 ) -> None:
-    """Prints that the tools can be called: ``facts`` as JSON if that is asked for, else ``heading``."""
+    """Prints that the tools can be called: ``facts`` as JSON if requested, else ``heading``."""
     specs = sorted((tool.spec for tool in offered), key=lambda spec: spec.name)
     if options.as_json:
         agents = {"agents": True} if options.agents else {}
@@ -164,7 +164,7 @@ def announce(
 
 
 def end_children() -> None:
-    """Ends the processes that tools have started by multiprocessing, for which Python would wait without end."""
+    """Ends processes that tools started with multiprocessing, for which Python would wait endlessly."""
     multiprocessing = sys.modules.get("multiprocessing.process")
     children = multiprocessing.active_children() if multiprocessing is not None else []
     if not children:

@@ -1,4 +1,4 @@
-"""The signals that end a command: the first asks it to finish what it does, the second to stop at once."""
+"""The signals that end a command: the first lets it finish its work, the second stops it immediately."""
 
 import asyncio
 import contextlib
@@ -14,13 +14,13 @@ from grpc_tool_bridge.cli.exit_codes import INTERRUPTED
 
 _log = logging.getLogger(__name__)
 
-# What handled the signals before ``ending_signals``, while that does.
+# The handlers that ``ending_signals`` replaces while it runs.
 _replaced: dict[signal.Signals, Any] = {}
 
 
 @contextlib.contextmanager
 def ending_signals() -> Iterator["asyncio.Queue[int]"]:
-    """Collects SIGINT and SIGTERM; past the second one, a signal ends the process as it always does."""
+    """Collects SIGINT and SIGTERM; after the second one, a signal has its default effect."""
     loop = asyncio.get_running_loop()
     signals: asyncio.Queue[int] = asyncio.Queue()
     seen = 0
@@ -44,9 +44,9 @@ def ending_signals() -> Iterator["asyncio.Queue[int]"]:
 
 
 def _give_back() -> None:
-    """Lets signals end a process that a tool has forked: it has nothing that they would ask to finish.
+    """Lets signals end a process that a tool has forked: it has no work to finish.
 
-    An exception, as an interrupt mostly is, would be caught by what has called the tool.
+    An exception such as KeyboardInterrupt would be caught by the tool's caller.
     """
     for number, handler in _replaced.items():
         signal.signal(number, signal.SIG_IGN if handler is signal.SIG_IGN else signal.SIG_DFL)
@@ -55,7 +55,7 @@ def _give_back() -> None:
 
 
 def _block() -> None:
-    """Holds signals back while a process is forked: one that came before ``_give_back`` would be lost."""
+    """Blocks signals while a process is forked: one that came before ``_give_back`` would be lost."""
     if _replaced:
         signal.pthread_sigmask(signal.SIG_BLOCK, _replaced)
 
@@ -71,7 +71,7 @@ on_fork(_give_back, before=_block, in_parent=_unblock)
 async def finish(
     ending: Coroutine[Any, Any, Any], signals: "asyncio.Queue[int]", hurry: Callable[[], Awaitable[object]]
 ) -> None:
-    """Awaits the end of what a signal has ended; ``hurry`` is called at the next signal."""
+    """Awaits a shutdown; calls ``hurry`` on the next signal."""
     tasks = TaskSet()
 
     async def hurry_at_next_signal() -> None:
@@ -87,5 +87,5 @@ async def finish(
 
 
 def exit_code(number: int) -> int:
-    """Returns the exit code of a command that finished at a signal."""
+    """Returns the exit code of a command that ended on a signal."""
     return INTERRUPTED if number == signal.SIGINT else 0

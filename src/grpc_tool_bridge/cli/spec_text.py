@@ -26,13 +26,13 @@ def arguments_text(spec: ToolSpec) -> str:
 
 
 def default_text(argument: ArgumentSpec) -> str:
-    """Writes a parameter's default; empty if it has none, or one that travels in no form."""
+    """Writes a parameter's default; empty if it has none, or one that cannot be sent."""
     if not argument.HasField("default_value"):
         return ""
     try:
         return repr(deserialize_value(argument.default_value))
     except ValueError:
-        # As a SerializationError is, and Python's refusal to write an integer of very many digits.
+        # Covers SerializationError, and Python's refusal to write an integer of very many digits.
         return "…"
 
 
@@ -47,14 +47,14 @@ def _argument(argument: ArgumentSpec) -> str:
 def steps_text(spec: ToolSpec) -> list[str]:
     """Writes the steps of a composite tool, a line for each, such as ``fetch(url=$url) as page``.
 
-    There are none where the tool is not composite, or its steps are known to nobody but its worker.
+    There are none if the tool is not composite, or only its worker knows its steps.
     """
     if spec.type != ToolType.COMPOSITE or PIPELINE_KEY not in spec.metadata:
         return []
     try:
         declaration = read_declaration(spec.metadata[PIPELINE_KEY])
     except ValueError:
-        # Of a hub that is newer than this program.
+        # From a hub that is newer than this program.
         return []
     return [_part(part) for part in declaration.steps]
 

@@ -1,4 +1,4 @@
-"""The three standard streams of the program, whatever state they are in when it starts.
+"""The three standard streams of the program, which may be in any state when it starts.
 
 A stream may be closed, full, without a reader, in an encoding that lacks most characters, or all of these. This module
 is loaded before anything heavy, so it imports nothing of the package.
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-# What our own texts have beyond ASCII; anything else is shown as Python's escape.
+# The non-ASCII characters of our own texts; any other is written as a Python escape.
 _PLAIN = {"…": "...", "→": "->", "—": "-", "•": "*", "·": "*"}
 _ERRORS = "grpc_tool_bridge.shown"
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
@@ -32,7 +32,7 @@ class OutputError(Exception):
 
 
 class _Output(io.RawIOBase):
-    """Writes to a descriptor; what goes wrong there is an error that nobody takes for one of a file or a socket.
+    """Writes to a descriptor; failures raise errors of this module, not OSError.
 
     Args:
         descriptor: Where to.
@@ -57,7 +57,7 @@ class _Output(io.RawIOBase):
             try:
                 return os.write(self._descriptor, data)
             except BlockingIOError:
-                # Whoever shares the descriptor has set it so.
+                # Another process that shares the descriptor made it non-blocking.
                 select.select([], [self._descriptor], [])
             except OSError as error:
                 if error.errno == errno.EPIPE:
@@ -65,14 +65,14 @@ class _Output(io.RawIOBase):
                 raise OutputError(f"cannot write to stdout: {error.strerror}") from None
 
     def keep(self) -> None:
-        """Goes on by another descriptor, and gives the known one to stderr."""
+        """Switches to another descriptor, and points the original one to stderr."""
         descriptor = os.dup(self._descriptor)
         os.dup2(_STDERR, self._descriptor)
         self._descriptor = descriptor
 
 
 class _ErrorOutput(_Output):
-    """Writes to stderr; what cannot be written there can be told to nobody, and changes nothing else."""
+    """Writes to stderr; failures are ignored, since there is nowhere to report them."""
 
     def write(self, data: "memoryview | bytes") -> int:  # type: ignore[override]  # as above
         while True:
@@ -85,12 +85,12 @@ class _ErrorOutput(_Output):
 
 
 def prepare() -> None:
-    """Makes the standard streams of this process usable, whatever they are. Called once, before the first is used."""
+    """Makes the standard streams of this process usable. Called once, before the first use."""
     for descriptor in (_STDIN, _STDOUT, _STDERR):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest free one is taken; else the next socket would be stdout, and what is printed go to a peer.
+            # Takes the lowest free one; otherwise the next socket would be stdout, and output would go to a peer.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
             _closed.add(descriptor)
     codecs.register_error(_ERRORS, _shown)
@@ -99,12 +99,12 @@ def prepare() -> None:
 
 
 def stdout_is_closed() -> bool:
-    """Tells whether there was no stdout when the program started."""
+    """Returns whether stdout was closed when the program started."""
     return _STDOUT in _closed
 
 
 def require_stdout() -> None:
-    """Raises OutputError if nothing can be printed, before something is done whose result would be lost."""
+    """Raises OutputError if nothing can be printed, before work whose result would be lost."""
     if _STDOUT in _closed:
         raise OutputError("stdout is closed, so nothing can be printed; >/dev/null discards the output")
 
@@ -113,8 +113,7 @@ def require_stdout() -> None:
 def kept_stdout() -> Iterator[None]:
     """Keeps stdout for this program's own lines.
 
-    Whatever else is printed meanwhile goes to stderr, by Python, by code below it, or by another process that is
-    started here.
+    All other output goes to stderr meanwhile, from Python, native code or a child process.
     """
     out = sys.stdout
     raw = getattr(getattr(out, "buffer", None), "raw", None)
@@ -144,7 +143,7 @@ def read_stdin() -> str:
 
 
 def discard_output() -> None:
-    """Lets what is still to be written go nowhere, so that the interpreter has no complaint at its end."""
+    """Discards unwritten output, so that the interpreter does not complain at exit."""
     try:
         descriptor = sys.stdout.fileno()
     except (OSError, ValueError):
@@ -161,7 +160,7 @@ def _text(raw: Any, before: "TextIO | None", *, line_buffering: bool) -> io.Text
 
 
 def _shown(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Writes what an encoding lacks in its plainest form: an ellipsis as three dots, a byte of a name by its number."""
+    """Replaces characters that an encoding lacks: an ellipsis by three dots, a byte of a file name by its number."""
     if not isinstance(error, UnicodeEncodeError):
         return codecs.backslashreplace_errors(error)
     parts = [_plain(character) for character in error.object[error.start : error.end]]

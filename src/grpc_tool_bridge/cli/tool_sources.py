@@ -15,7 +15,7 @@ from typing import Any
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.tools.tool import Tool, as_tool
 
-# Frames from here say less about a failed import than those of the module that was named.
+# Frames of these files say less about a failed import than those of the named module.
 _LIBRARIES = (
     *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
     str(Path(__file__).parent.parent),
@@ -24,15 +24,15 @@ _LIBRARIES = (
 
 
 def load_tools(sources: Iterable[str], *, given_to: str = "--tools") -> list[Tool]:
-    """Imports the tools of all sources of a command line; one that is named twice is taken once.
+    """Imports the tools of all sources of a command line; one that is named twice counts once.
 
-    Errors say what stands before each source there: ``given_to``.
+    Errors start with the option that takes the sources: ``given_to``.
 
     Raises:
-        ArgumentError: A source cannot be imported, or what it names is not a tool.
+        ArgumentError: A source cannot be imported, or does not name tools.
     """
     modules: dict[str, ModuleType] = {}
-    # By identity; the item itself is kept too, so that its id stays its own.
+    # By identity; the item itself is kept too, so that its id stays unique.
     tools: dict[int, tuple[Any, Tool]] = {}
     for source in sources:
         try:
@@ -48,7 +48,7 @@ def load_tools(sources: Iterable[str], *, given_to: str = "--tools") -> list[Too
 
 
 def split_source(source: str) -> tuple[str, str]:
-    """Splits into module or file, and attribute; a colon may also belong to a drive's letter.
+    """Splits a source into module or file, and attribute; a colon may also follow a drive letter.
 
     Raises:
         ArgumentError: It names neither.
@@ -68,7 +68,7 @@ def _import(source: str, where: str, given_to: str) -> ModuleType:
     is_file = where.endswith(".py")
     if is_file and not Path(where).is_file():
         raise ArgumentError(f"{source}: the file {where} does not exist")
-    # As for a script, and as for ``python -m``: what lies beside it can be imported.
+    # As for a script and ``python -m``: modules beside it can be imported.
     folder = str(Path(where).resolve().parent if is_file else Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -85,7 +85,7 @@ def _import(source: str, where: str, given_to: str) -> ModuleType:
 
 def _import_file(path: Path) -> ModuleType:
     name, number = path.stem, 1
-    # A file named as a module that is there already, or that may be imported later, must not take its place.
+    # A file must not replace a module of the same name that is imported now or later.
     while name in sys.modules or name in sys.stdlib_module_names:
         number += 1
         name = f"{path.stem}_{number}"
@@ -103,7 +103,7 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _cause(error: BaseException) -> str:
-    """Names an import's failure, with the file and line that it comes from."""
+    """Describes why an import failed, with file and line."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
@@ -114,7 +114,7 @@ def _cause(error: BaseException) -> str:
 
 
 def _module_instead(error: ImportError, where: str, given_to: str, source: str) -> str:
-    """Says how to name a module whose relative import fails since it was not imported as part of its package."""
+    """Suggests how to name a module whose relative import fails because it was not imported from its package."""
     failed = traceback.extract_tb(error.__traceback__)[-1].filename
     path = Path(failed).resolve()
     is_it = path == Path(where).resolve() if where.endswith(".py") else path.stem == where.rpartition(".")[2]
@@ -135,12 +135,12 @@ def _module_instead(error: ImportError, where: str, given_to: str, source: str) 
 
 
 def _packages(path: Path) -> list[Path]:
-    """Lists the folders that are the packages of a module with relative imports, the outermost first."""
+    """Lists the package folders of a module with relative imports, outermost first."""
     tree = ast.parse(path.read_bytes())
     level = max((node.level for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)), default=1)
     folders = list(path.parents)
     count = 1
-    # A package need not have an __init__.py; the dots tell how many folders belong to it at least.
+    # A package need not have an __init__.py; the dots show the minimum number of folders.
     while count < len(folders) - 1 and (count < level or (folders[count] / "__init__.py").exists()):
         count += 1
     return folders[:count][::-1]

@@ -1,4 +1,4 @@
-"""``tools``: what the hub offers."""
+"""``tools``: lists the tools of the hub."""
 
 import json
 from typing import Annotated, Any
@@ -105,7 +105,7 @@ def _type_name(spec: ToolSpec) -> str:
     try:
         return ToolType.Name(spec.type).lower()
     except ValueError:
-        # Of a hub that is newer than this program, or none.
+        # Unknown to this program, or from a newer hub.
         return str(spec.type)
 
 

@@ -135,7 +135,7 @@ def _text_of(word: str) -> str:
 
 
 class _Secret:
-    """Stands for a value that is not shown; as JSON it is one that cannot be read back by mistake."""
+    """Stands for a hidden value; its JSON form cannot be read back by mistake."""
 
     def __repr__(self) -> str:
         return "********"
@@ -145,7 +145,7 @@ SECRET = _Secret()
 
 
 class _Secrets:
-    """Knows which changes are not to be shown: a change itself does not say whether its variable is secret."""
+    """Knows which changes to hide: a change itself does not say whether its variable is secret."""
 
     def __init__(self, variables: SessionContext) -> None:
         self._variables = variables
@@ -157,7 +157,7 @@ class _Secrets:
         if change.name not in self._known:
             info = await _find(self._variables, change.name)
             if info is None or info.metadata.created_at.ToDatetime(UTC) > change.timestamp:
-                # Gone by now, or another of its name: nobody can say what it was.
+                # Deleted or replaced since: it may have been secret.
                 return True
             if info.metadata.secret:
                 self._known.add(change.name)
@@ -165,7 +165,7 @@ class _Secrets:
 
 
 async def _find(variables: SessionContext, name: str) -> VariableInfo | None:
-    # By name, the variable itself comes before those that its name only begins.
+    # Sorted by name, the variable comes before those with its name as prefix.
     found = await variables.list_variables(name, limit=1)
     return found[0] if found and found[0].name == name else None
 

@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions(ServingOptions):
-    """The options of ``worker``: those of any process that runs tools, and what the hub knows the worker by."""
+    """The options of ``worker``: those of any process that runs tools, and the worker's identity."""
 
     session: Annotated[
         str | None,
@@ -78,8 +78,8 @@ def worker(
 ) -> None:
     """Offer tools to a hub over a connection that this process opens, until Ctrl-C or SIGTERM.
 
-    It then takes no new calls and waits for those in flight; a second Ctrl-C cancels them. It waits for a hub
-    that cannot be reached, and reconnects to one that goes away.
+    It then accepts no new calls and waits for those in flight; a second Ctrl-C cancels them. It waits for a hub
+    that cannot be reached, and reconnects if the connection is lost.
     """
     if not sources and not options.agents:
         raise ArgumentError(
@@ -130,7 +130,7 @@ def _make_worker(hub: HubOptions, tools: list[Tool], settings: Settings, options
 
 
 async def _work(worker: ToolWorker, hub: HubOptions, line: Lifeline, ready: Callable[[], None]) -> int:
-    """Serves until a signal; returns the exit code for it."""
+    """Serves until a signal; returns its exit code."""
     with ending_signals() as signals:
         told = asyncio.ensure_future(signals.get())
         serving = asyncio.ensure_future(worker.start(connect_timeout=hub.connect_timeout))

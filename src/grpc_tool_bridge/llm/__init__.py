@@ -1,1 +1,1 @@
-"""What a model reads and writes: values, names and errors as text."""
+"""Values, names and errors as text for language models."""

@@ -1,4 +1,4 @@
-"""Which JSON Schemas OpenAI's strict mode takes as they are."""
+"""Which JSON Schemas OpenAI's strict mode accepts unchanged."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ _KEYWORDS = frozenset(
     }
 )  # fmt: skip
 _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
-# What says itself which values it takes.
+# Keywords that define their values themselves.
 _SAYS_WHAT = ("type", "enum", "const", "anyOf", "$ref")
 
 
 def is_strict(schema: Any) -> bool:
-    """Whether strict mode takes a schema: all objects closed, all arguments required, no keyword beyond its own.
+    """Whether strict mode accepts a schema: all objects closed, all arguments required, only supported keywords.
 
-    A schema that is not so is not made so: an argument with a default would become one that the model has to give.
+    Other schemas are not converted: an argument with a default would become required for the model.
     """
     if not isinstance(schema, dict) or not schema.keys() <= _KEYWORDS or not any(key in schema for key in _SAYS_WHAT):
         return False

@@ -4,7 +4,7 @@ import json
 
 from grpc_tool_bridge.errors import ToolBridgeError
 
-# Said of every error, and nothing that a model could act on.
+# Details that every error has, and that a model cannot act on.
 _NOT_TOLD = frozenset({"origin", "error_id"})
 
 
@@ -15,7 +15,7 @@ def error_text(error: ToolBridgeError) -> str:
 
 
 def failure_text(name: str, error: BaseException) -> str:
-    """Writes an error as ``tool: Error: message``, with those of its details that the message does not name."""
+    """Writes an error as ``tool: Error: message``, with the details that the message does not mention."""
     if not isinstance(error, ToolBridgeError):
         return f"{name}: {type(error).__name__}: {error}"
     own_name = getattr(error, "tool_name", name)

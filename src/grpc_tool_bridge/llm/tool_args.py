@@ -1,4 +1,4 @@
-"""The arguments of a tool: their schemas as a model sees them, and values as it sends them."""
+"""The arguments of a tool: their schemas as a model sees them, and their values as it sends them."""
 
 import json
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 _REFERENCE = "#/$defs/"
-# Of all arguments of a tool together; what is left out of a larger one says nothing to a model.
+# The limit for all schemas of a tool's arguments together; beyond it, parts are left out.
 _MAX_PARTS = 5_000
 _MAX_LEVELS = 50
 _MAX_CHARS = 200_000
 
 
 def read_schema(spec: ToolSpec) -> dict[str, Any]:
-    """Reads the JSON Schema of a tool's arguments; empty where a tool, of whatever peer, has none that can be read."""
+    """Reads the JSON Schema of a tool's arguments; empty if the tool has no valid one."""
     try:
         schema = json.loads(spec.input_schema or "{}")
     except ValueError:
@@ -24,9 +24,9 @@ def read_schema(spec: ToolSpec) -> dict[str, Any]:
 
 
 def tool_args(spec: ToolSpec) -> dict[str, Any]:
-    """Returns the JSON Schema of each argument by name, whole in itself.
+    """Returns the self-contained JSON Schema of each argument, by name.
 
-    A schema that refers to itself ends after one turn; a tool whose schema cannot be read has no arguments to tell of.
+    A recursive schema is expanded once; a tool whose schema is not valid has no arguments here.
     """
     schema = read_schema(spec)
     properties = schema.get("properties")
@@ -38,7 +38,7 @@ def tool_args(spec: ToolSpec) -> dict[str, Any]:
 
 
 class _Writer:
-    """Puts what a schema refers to where it does so."""
+    """Replaces the references in a schema by their definitions."""
 
     def __init__(self, definitions: Mapping[str, Any]) -> None:
         self._definitions = definitions
@@ -46,7 +46,7 @@ class _Writer:
         self._chars_left = _MAX_CHARS
 
     def whole(self, part: Any, within: tuple[str, ...], level: int = 0) -> Any:
-        """Writes a part that stands within these definitions."""
+        """Writes a part of a schema with these definitions."""
         self._left -= 1
         if isinstance(part, str):
             self._chars_left -= len(part)
@@ -75,9 +75,9 @@ def read_arguments(name: str, given: Any) -> dict[str, Any]:
     within JSON.
 
     Raises:
-        ValidationError: They are not JSON, or no object; the text says which, for the model to mend it.
+        ValidationError: They are not JSON, or not an object; the text says which, so the model can correct it.
     """
-    # A text within JSON is read once more, and not again.
+    # A text within JSON is parsed once more, but not a third time.
     for _ in range(2):
         if not isinstance(given, str | bytes | bytearray) or not given.strip():
             break
@@ -93,6 +93,6 @@ def read_arguments(name: str, given: Any) -> dict[str, Any]:
 
 
 def refused_arguments(name: str, problem: str) -> ValidationError:
-    """Makes the error for arguments that cannot be read."""
+    """Returns the error for arguments that cannot be read."""
     text = f"{name}: the arguments {problem}; give one JSON object with the arguments by name"
     return ValidationError(text, details={"arguments": problem})

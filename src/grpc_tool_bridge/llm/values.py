@@ -1,6 +1,6 @@
-"""Values as models read and write them: results as text, arguments as JSON.
+"""Values for language models: results as text, arguments as JSON.
 
-DSPy is not needed for it, and the adapters of other frameworks use it as well.
+Does not need DSPy; the adapters of other frameworks use it as well.
 """
 
 import base64
@@ -21,21 +21,21 @@ _BASE64 = "base64"
 _JSON_FORM: dict[str, Any] = {"bytes_mode": "base64", "inf_nan_mode": "constants"}
 _URL_SAFE = str.maketrans("-_", "+/")
 
-# Of a frame; a model that needs more of them calls a tool that sums them up.
+# Rows of a frame; a model that needs more calls a tool that aggregates them.
 MAX_ROWS = 1_000
-# Of an array that is written out; of a larger one, its ends.
+# Values of an array that are written out; of a larger one, only both ends.
 MAX_ITEMS = 1_000
 
 _DOUBLE_BYTES = 8
-# Units of NumPy's moments that are a date.
+# Units of datetime64 that are a date.
 _DAYS = frozenset({"Y", "M", "W", "D"})
 
 
 def value_text(value: Any) -> str:
-    """Writes a result as a model reads it: a text as it is, a frame as CSV, all else as JSON.
+    """Writes a result for a model: a text as it is, a frame as CSV, everything else as JSON.
 
-    What JSON has no form for becomes its text; bytes become base64; numbers that JSON has not are ``NaN``, ``Infinity``
-    and ``-Infinity`` wherever they stand, in frames and arrays too.
+    Values without a JSON form become their text, and bytes base64. Non-finite numbers become ``NaN``, ``Infinity`` and
+    ``-Infinity``, in frames and arrays too.
     """
     plain = value if isinstance(value, str) else plain_of(value)
     if isinstance(plain, str):
@@ -47,7 +47,7 @@ def value_text(value: Any) -> str:
 
 
 def is_plain_json(value: Any) -> bool:
-    """Tells whether every writer of JSON writes a value alike, and as ``value_text`` does."""
+    """Returns whether every JSON writer writes a value exactly as ``value_text`` does."""
     kind = type(value)
     if kind is float:
         return math.isfinite(value)
@@ -59,15 +59,14 @@ def is_plain_json(value: Any) -> bool:
 
 
 def text_of(value: Any, limit: int) -> str:
-    """Writes a result as a model reads it, in at most about ``limit`` characters."""
+    """Writes a result for a model, in at most about ``limit`` characters."""
     return wire_text(value_text(value), limit)
 
 
 def from_json(spec: ToolSpec, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Reads the arguments of a tool as a model gave them, with bytes where base64 was asked for and is there.
+    """Reads a tool's arguments from a model, decoding base64 to bytes where the schema declares it.
 
-    The hub converts nearly all by the types that the tool has. Only bytes, which its schema says are base64, it would
-    take for a text.
+    The hub converts nearly everything by the tool's types. Only base64 for bytes would be taken for a text.
     """
     if _BASE64 not in spec.input_schema:
         return dict(arguments)
@@ -80,7 +79,7 @@ def _decoded(part: Any, value: Any) -> Any:
         return value
     choices = part.get("anyOf")
     if isinstance(choices, list):
-        # Where any text will do, it is one.
+        # If any text is accepted, it is a text.
         for choice in [] if any(map(_is_text, choices)) else choices:
             value = _decoded(choice, value)
         return value
@@ -89,7 +88,7 @@ def _decoded(part: Any, value: Any) -> Any:
             try:
                 return base64.b64decode(value.translate(_URL_SAFE), validate=True)
             except (binascii.Error, ValueError):
-                # The hub says what is wrong with it.
+                # The hub reports what is wrong with it.
                 return value
         case list():
             return [_decoded(part.get("items"), item) for item in value]
@@ -108,12 +107,12 @@ def _fallback(value: Any) -> Any:
 
 
 def _whole(text: str) -> str:
-    """Escapes half characters, which no message can hold."""
+    """Escapes lone surrogates, which no message can hold."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _rewritten_json(value: Any) -> str:
-    """Writes JSON of what Pydantic has none for: keys of NumPy's types, half characters."""
+    """Writes JSON of values that pydantic cannot: keys of NumPy types, lone surrogates."""
     try:
         plain = to_jsonable_python(_with_text_keys(value), fallback=_fallback, **_JSON_FORM)
         return _whole(json.dumps(plain, ensure_ascii=False, separators=(",", ":")))
@@ -138,7 +137,7 @@ def _key(key: Any) -> str:
 
 
 def plain_of(value: Any) -> Any:
-    """Makes a frame a text, an array a list; anything else is given back."""
+    """Converts a frame to text and an array to a list; returns anything else unchanged."""
     package, kind = type(value).__module__.partition(".")[0], type(value).__name__
     if package == "numpy" and hasattr(value, "dtype"):
         return _array(value) if kind == "ndarray" else _items(value)
@@ -170,13 +169,13 @@ def _array(value: Any) -> Any:
 
 
 def _items(array: Any) -> Any:
-    """Gives the items of an array, or a scalar, as Python's."""
+    """Returns the items of an array, or a scalar, as Python's."""
     if array.dtype.kind == "M":
         return _moments(array)
     if array.dtype.kind == "m":
         return array.astype("m8[us]").tolist()
     if array.dtype.kind == "f" and array.dtype.itemsize < _DOUBLE_BYTES:
-        # As it was written: 0.1, not 0.10000000149011612.
+        # The shortest form: 0.1, not 0.10000000149011612.
         return array.astype(str).astype(float).tolist()
     return array.tolist()
 
@@ -189,7 +188,7 @@ def _moments(array: Any) -> Any:
     moments = array.astype("M8[us]")
     if numpy.all((moments == array) | numpy.isnat(array)):
         return moments.tolist()
-    # Python's own have no nanoseconds, and NumPy would give numbers.
+    # Python has no nanoseconds, and NumPy would return numbers.
     return _without_nat(array.astype(str).tolist())
 
 
@@ -206,13 +205,13 @@ def _number(value: Any) -> Any:
 
 
 def _named_numbers(frame: Any) -> Any:
-    """Names NaN and infinity in columns of numbers, where pandas would write nothing and ``inf``."""
+    """Writes NaN and infinity in columns of numbers by name; pandas would write nothing and ``inf``."""
     changed = {}
     for position, kind in enumerate(frame.dtypes):
         column = frame.iloc[:, position]
         if getattr(kind, "kind", "") != "f" or abs(column).lt(math.inf).all():
             continue
-        # Of pandas' own kinds, what is missing is not a NaN, and is written as nothing.
+        # In pandas' own dtypes, a missing value is not NaN, and is written as nothing.
         of_numpy = type(kind).__module__.partition(".")[0] == "numpy"
         changed[position] = [_number(item) for item in (_items(column.to_numpy()) if of_numpy else column.tolist())]
     if not changed:
@@ -230,7 +229,7 @@ def _csv(frame: Any) -> Any:
             texts = [None if item is None else str(_number(item)) for item in column.to_list()]
             frame = frame.with_columns(type(column)(column.name, texts))
         return frame.write_csv()
-    except Exception:  # noqa: BLE001 - polars' own, for columns that CSV has no form for
+    except Exception:  # noqa: BLE001 - polars raises its own classes for columns without a CSV form
         return frame.to_dicts()
 
 

@@ -1,6 +1,6 @@
-"""Annotations made ready for pydantic: what it would refuse though it can be checked, and pass though it cannot.
+"""Prepares annotations for pydantic: replaces what it would wrongly refuse, refuses what it would pass unchecked.
 
-Also what can be asked of an annotation: which TypedDicts it holds, whether it takes None, what its default is.
+Also answers questions about an annotation: which TypedDicts it holds, whether it takes None, what its default is.
 """
 
 import copy
@@ -27,29 +27,29 @@ _HOOK = "__get_pydantic_core_schema__"
 _UNIONS = (Union, types.UnionType)
 _LITERALS = (Literal, typing_extensions.Literal)
 _UNPACKS = (typing.Unpack, typing_extensions.Unpack)
-# What says something of a variable or of a key, and nothing of a value.
+# Qualifiers of a variable or a key, which do not describe a value.
 _QUALIFIERS = (
     typing.ClassVar, typing.Final, typing.Required, typing.NotRequired, typing_extensions.Required,
     typing_extensions.NotRequired, typing_extensions.ReadOnly, typing_extensions.Final, typing_extensions.ClassVar,
     dataclasses.InitVar,
 )  # fmt: skip
-# Of these there are lists, tuples and sets alike; what is in them is checked, the class stays.
+# Lists, tuples and sets are all instances of these; the items are checked, the class is kept.
 _COLLECTIONS = (abc.Collection, abc.Container, abc.Reversible)
 _GENERATORS = (abc.Generator, typing.Generator)
 _ITERATORS = (abc.Iterator, typing.Iterator, *_GENERATORS)
-# Classes of others, and what is warned of, are changed while schemas are made: one annotation after the other.
+# Building a schema patches classes and the warning filters, so only one annotation is built at a time.
 _CHANGING = threading.RLock()
 
 
 class UnresolvedNameError(TypeError):
-    """An annotation holds a name that is not there. It may come to be before the tool is needed."""
+    """An annotation refers to an undefined name, which may still be defined before the tool is needed."""
 
 
 def checkable(annotation: Any) -> Any:
-    """Replaces what pydantic does not know by what means the same.
+    """Replaces what pydantic does not know by an equivalent.
 
     Raises:
-        TypeError: It says nothing of a value.
+        TypeError: It does not describe a value.
     """
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation in (typing.LiteralString, typing_extensions.LiteralString):
@@ -58,7 +58,7 @@ def checkable(annotation: Any) -> Any:
         return Any
     if isinstance(annotation, dataclasses.InitVar) or annotation in _QUALIFIERS or origin in _QUALIFIERS:
         name = str(annotation).removeprefix("typing.")
-        raise TypeError(f"{name} says nothing of a value; write the type itself")
+        raise TypeError(f"{name} does not describe a value; write the type itself")
     if origin in _LITERALS or (isinstance(annotation, type) and not args and annotation not in _ITERATORS):
         return annotation
     if origin is Annotated:
@@ -68,7 +68,7 @@ def checkable(annotation: Any) -> Any:
         return list[item] | tuple[item, ...] | set[item] | frozenset[item]  # type: ignore[valid-type] # made at run time
     kind = origin or annotation
     if kind in _ITERATORS:
-        # It travels as the list of what it gives, and is one again for whoever asks for one.
+        # It travels as the list of its items; the tool gets an iterator over that list.
         item, read = checkable(args[0]) if args else Any, _generated if kind in _GENERATORS else _iterated
         return Annotated[list[item], AfterValidator(read)]  # type: ignore[valid-type] # as above
     ready = tuple(item if isinstance(item, list) else checkable(item) for item in args)
@@ -101,21 +101,21 @@ def takes_none(annotation: Any) -> bool:
 
 
 def or_none(annotation: Any) -> Any:
-    """Adds None to an annotation's values, where it is not known to be one of them."""
+    """Adds None to an annotation's values, unless it is known to be one of them."""
     try:
         if takes_none(annotation):
             return annotation
         if any(isinstance(item, FieldInfo) for item in getattr(annotation, "__metadata__", ())):
-            # Around it, what the field says would be told twice.
+            # Wrapped around it, the field's metadata would appear twice.
             return Annotated[(or_none(annotation.__origin__), *annotation.__metadata__)]
         return typing.Optional[annotation]  # noqa: UP045 - not of all types
     except TypeError:
-        # It is not a type; whoever compiles it says so.
+        # It is not a type; the compiler reports that.
         return annotation
 
 
 def without_none(annotation: Any) -> Any:
-    """Gives what an annotation allows besides None, if that is one type; else the annotation itself."""
+    """Returns the one type that an annotation allows besides None; otherwise the annotation itself."""
     if typing.get_origin(annotation) not in _UNIONS:
         return annotation
     others = [item for item in typing.get_args(annotation) if item is not type(None)]
@@ -124,17 +124,17 @@ def without_none(annotation: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AnnotatedDefault:
-    """A default that an annotation gives: its value, PydanticUndefined of a factory, and what makes one for a call."""
+    """A default in an annotation: its value (PydanticUndefined for a factory) and what makes it for a call."""
 
     value: Any
     make: Callable[[], Any]
 
 
 def annotated_default(annotation: Any, where: str) -> AnnotatedDefault | None:
-    """Finds the default that a ``Field`` inside ``Annotated`` gives.
+    """Finds the default set by a ``Field`` inside ``Annotated``.
 
     Raises:
-        TypeError: It would be made of other fields, which a parameter does not have.
+        TypeError: Its factory takes other fields, which a parameter does not have.
     """
     fields = [item for item in getattr(unalias(annotation), "__metadata__", ()) if isinstance(item, FieldInfo)]
     for field in reversed(fields):
@@ -148,7 +148,7 @@ def annotated_default(annotation: Any, where: str) -> AnnotatedDefault | None:
 
 
 def unalias(annotation: Any) -> Any:
-    """Gives what a ``type`` alias or a NewType stands for."""
+    """Returns what a ``type`` alias or a NewType stands for."""
     while True:
         if isinstance(annotation, NewType):
             annotation = annotation.__supertype__
@@ -159,21 +159,21 @@ def unalias(annotation: Any) -> Any:
 
 
 def unpacked(annotation: Any) -> Any:
-    """Gives what stands inside ``Unpack[…]``; None if the annotation is none."""
+    """Returns the type inside ``Unpack[…]``; None for any other annotation."""
     return typing.get_args(annotation)[0] if typing.get_origin(annotation) in _UNPACKS else None
 
 
 def typed_dict_of(annotation: Any) -> Any:
-    """Gives the class of a TypedDict, with or without type arguments; None if the annotation is none."""
+    """Returns the class of a TypedDict, with or without type arguments; None for any other annotation."""
     cls = typing.get_origin(annotation) or annotation
     return cls if typing_extensions.is_typeddict(cls) else None
 
 
 def hints_of(cls: Any) -> dict[str, Any]:
-    """Gives the annotations of a class with names resolved: its own name too, and those around it where it is local.
+    """Returns the annotations of a class with names resolved, including its own name and, if local, those around it.
 
     Raises:
-        NameError: A name is not there.
+        NameError: A name is not defined.
     """
     own = {cls.__name__: cls}
     try:
@@ -184,11 +184,11 @@ def hints_of(cls: Any) -> dict[str, Any]:
 
 
 def names_around(modules: Collection[str], qualname: str = "") -> dict[str, Any]:
-    """Finds the local names of functions and class bodies that run now, as while they decorate what is in them.
+    """Finds the local names of functions and class bodies that are running, such as while they decorate their contents.
 
     Args:
         modules: The modules whose functions count.
-        qualname: Of what is in them; where not given, all count.
+        qualname: Of an object defined in them; default: all functions count.
     """
     names: dict[str, Any] = {}
     frame = inspect.currentframe()
@@ -202,13 +202,13 @@ def names_around(modules: Collection[str], qualname: str = "") -> dict[str, Any]
 
 
 def modules_of(annotation: Any) -> set[str]:
-    """Names the modules that the classes and aliases of an annotation are of."""
+    """Returns the names of the modules that define the classes and aliases of an annotation."""
     found = {str(getattr(annotation, "__module__", ""))}
     return found.union(*map(modules_of, typing.get_args(annotation)))
 
 
 def typed_dict_hints(annotation: Any) -> dict[str, Any]:
-    """Gives the keys of a TypedDict with their annotations, names and type arguments resolved, qualifiers included."""
+    """Returns the annotation of each key of a TypedDict, with names and type arguments resolved and qualifiers kept."""
     cls = typed_dict_of(annotation)
     hints = hints_of(cls)
     given = dict(zip(getattr(cls, "__parameters__", ()), typing.get_args(annotation), strict=False))
@@ -216,9 +216,9 @@ def typed_dict_hints(annotation: Any) -> dict[str, Any]:
 
 
 def is_required(owner: Any, name: str, hint: Any) -> tuple[bool, Any]:
-    """Says whether a key must be there, and what its value is: the annotation without qualifiers.
+    """Returns whether a key is required, and the annotation of its value without qualifiers.
 
-    Where annotations are postponed, ``__required_keys__`` knows nothing of what is written in them.
+    If annotations are postponed, ``__required_keys__`` ignores the qualifiers in them.
     """
     required = name in typed_dict_of(owner).__required_keys__
     extras: tuple[Any, ...] = ()
@@ -246,7 +246,7 @@ def _substituted(hint: Any, given: Mapping[Any, Any]) -> Any:
 
 @contextmanager
 def typed_dicts_taken(annotation: Any) -> Iterator[None]:
-    """Lets pydantic take ``typing.TypedDict``, which it refuses before Python 3.12, wherever the annotation has it."""
+    """Lets pydantic accept ``typing.TypedDict``, which it refuses before Python 3.12, anywhere in the annotation."""
     with _CHANGING:
         wanted = [] if sys.version_info >= (3, 12) else _typed_dicts(annotation, {})
         changed = [cls for cls in wanted if _HOOK not in vars(cls)]
@@ -262,14 +262,14 @@ def typed_dicts_taken(annotation: Any) -> Iterator[None]:
 def _hook(twin: Any) -> Any:
     def schema(source: Any, handler: Any) -> Any:
         args = typing.get_args(source)
-        # Called itself, the handler would look up what it refers to, which is not made yet where a class holds itself.
+        # The handler itself would resolve references, and a class that refers to itself is not built yet.
         return handler.generate_schema(twin[args] if args else twin)
 
     return staticmethod(schema)
 
 
 def _twin(cls: Any) -> Any:
-    """Makes the TypedDict of ``typing_extensions`` that says the same, and knows what is required."""
+    """Makes the equivalent TypedDict of ``typing_extensions``, which knows which keys are required."""
     parameters = getattr(cls, "__parameters__", ())
     generic: Any = typing.Generic
     twin: Any = types.new_class(
@@ -284,13 +284,13 @@ def _twin(cls: Any) -> Any:
 
 
 def _typed_dicts(annotation: Any, seen: dict[int, Any]) -> Iterator[Any]:
-    """Finds the TypedDicts of ``typing`` in an annotation, and in the fields of what it holds."""
+    """Finds the TypedDicts of ``typing`` in an annotation and in the fields of the types in it."""
     annotation = unalias(annotation)
     if id(annotation) in seen:
         return
     seen[id(annotation)] = annotation
     cls = typing.get_origin(annotation) or annotation
-    # What else stands in Annotated is not a type.
+    # The other arguments of Annotated are not types.
     parts: list[Any] = [*typing.get_args(annotation)][: 1 if cls is Annotated else None]
     if isinstance(annotation, TypeVar):
         parts += [*annotation.__constraints__, *filter(None, [annotation.__bound__])]

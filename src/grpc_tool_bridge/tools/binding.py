@@ -24,36 +24,36 @@ from grpc_tool_bridge.values.serialization import deserialize_value
 
 Request = ToolCallRequest | ToolStreamRequest | ToolCallItem
 
-# In larger requests, only the first thing that is wrong is looked for: to find all of them takes some 50 µs for each.
+# In larger requests only the first problem is looked for: each one takes some 50 µs to find.
 _FIRST_ONLY_BYTES = 4 * 1024
 
-# Stands in ``details`` for arguments by position beyond the last parameter: they have no name.
+# The key in ``details`` for surplus positional arguments, which have no name.
 POSITIONAL = "*"
-# More than any count of missing arguments can make up for.
+# Larger than any number of missing arguments.
 _GIVEN_TWICE = 1_000_000
-# After this many unknown names, further ones are refused without a search for what they may have meant.
+# After this many unknown names, no more "did you mean" suggestions are looked for.
 _MAX_HINTS = 8
 _MAX_NAME_CHARS = 64
-# Of the names that a tool takes, this many are told to whoever gives another.
+# How many of the tool's own argument names the error for an unknown one lists.
 _MAX_LISTED = 20
-# After this many problems with one starred parameter, there are just "more".
+# After this many problems with one starred parameter, the rest are only counted.
 _MAX_TOLD = 5
-# After this many arguments with problems, the others are not looked at.
+# After this many arguments with problems, the others are not checked.
 _MAX_PROBLEMS = 100
-# Past this many problems in one argument, only its first items are gone through for the text.
+# With more problems than this in one argument, the text covers only its first items.
 _MANY = 1_000
 _FIRST_ITEMS = 100
-# Of what a validator of the program's raised, so much is told.
+# Characters of a user's validator error that are reported.
 _MAX_SAID = 200
 
 _log = logging.getLogger(__name__)
-# Of what a peer can cause as often as it likes.
+# For log lines that a peer can cause as often as it likes.
 _throttled = ThrottledLog(_log)
 
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """A parameter made ready for binding. ``index`` is its place among the positional ones, or past any."""
+    """A parameter prepared for binding. ``index`` is its position among the positional ones, or beyond any."""
 
     name: str
     index: int
@@ -78,13 +78,13 @@ class _Slot:
         )
 
     def given_default(self) -> Any:
-        """Gives what the function gets where no argument is given."""
+        """Returns what the function gets if no argument is given."""
         return self.default if self.make_default is None else self.make_default()
 
 
 @dataclass(slots=True)
 class _Call:
-    """The arguments of one call on their way to the function, and what is wrong with them, by name."""
+    """The arguments of one call being bound, and the problems found, by name."""
 
     bound: dict[str, Any] = field(default_factory=dict)
     extra_args: list[Any] = field(default_factory=list)
@@ -102,8 +102,8 @@ class _Call:
 class Binder:
     """Binds arguments to a signature, checks them and converts them.
 
-    What has a name may be given by name, also where Python itself would want it by position: a caller in another
-    language has only the schema, which names every argument.
+    A positional-only parameter may also be given by name: a caller in another language has only the schema, which
+    names every argument.
 
     Args:
         tool_name: The tool's name, for errors.
@@ -111,7 +111,7 @@ class Binder:
         checks: A check for each parameter of the signature, by name.
 
     Attributes:
-        required: How many required arguments are left when none, one, two … are given by position.
+        required: The number of required arguments still missing when none, one, two … are given by position.
     """
 
     def __init__(self, tool_name: str, signature: Signature, checks: Mapping[str, Check]) -> None:
@@ -151,14 +151,14 @@ class Binder:
             kwargs: Arguments by name.
 
         Returns:
-            Arguments for the function, checked and converted. Its own defaults are left to it; those that only its
-            annotations give are among them.
+            Arguments for the function, checked and converted. They include defaults set in annotations, but not the
+            function's own.
 
         Raises:
-            ValidationError: Arguments are wrong; ``details`` has a text for each of them.
+            ValidationError: Arguments are not valid; ``details`` has a text for each of them.
         """
-        # First as if all were well; only a call that is not is gone through in full. (There may be fewer arguments than
-        # parameters. To tell zip so costs a tenth of the call.)
+        # Optimistic: only a call with a problem is gone through in full. (There may be fewer arguments than parameters;
+        # strict=False would cost a tenth of the call.)
         given = len(args)
         if given <= self._keep:
             try:
@@ -174,7 +174,7 @@ class Binder:
                     missing -= slot.required if slot.index >= given else _GIVEN_TWICE
                 if not missing:
                     return taken, named
-            # A name that is unknown, a value that does not fit, or whatever the program's own validators raise.
+            # An unknown name, a value that does not fit, or anything that a user's validators raise.
             except BaseException:  # noqa: BLE001
                 return self._bind_checked(args, kwargs)
         return self._bind_checked(args, kwargs)
@@ -191,7 +191,7 @@ class Binder:
             max_nodes: Elements, keys, texts and numbers of all of them; None for any.
 
         Raises:
-            SerializationError: One of them is no value; the text names it.
+            SerializationError: An argument cannot be decoded; the text names it.
             MessageTooLargeError: They have too many nodes.
             ValidationError: As of ``bind``.
         """
@@ -215,14 +215,14 @@ class Binder:
         return self.bind(args, kwargs) if size <= _FIRST_ONLY_BYTES else self.bind_first(args, kwargs)
 
     def bind_first(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
-        """As ``bind``; of what is wrong with a list or a dict, only the first thing is looked for and told."""
+        """Like ``bind``, but reports only the first problem in a list or a dict."""
         if self._first_only is None:
             checks = {name: check.first_only() for name, check in self._checks.items()}
             self._first_only = Binder(self._tool_name, self._signature, checks)
         return self._first_only.bind(args, kwargs)
 
     def _bind_filled(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
-        """Binds the arguments of one call, and gives the function the defaults that it does not have itself."""
+        """Binds the arguments of one call, and adds the defaults that the function does not have itself."""
         taken, named = self._bind_given(args, kwargs)
         ready = list(taken)
         for slot in self._filled:
@@ -281,7 +281,7 @@ class Binder:
             call.extra_args.append(_checked(call, slot, slot.name, value, f"[{place}]"))
 
     def _take_other(self, call: _Call, name: str, value: Any, *, given: int) -> None:
-        """Takes an argument whose name is no ordinary parameter's."""
+        """Takes an argument whose name is not that of an ordinary parameter."""
         if name == self._context:
             call.report(name, "is filled in by the bridge; omit it")
         elif self._var_kwargs is not None:
@@ -307,7 +307,7 @@ class Binder:
         return f", the tool takes {known}" if known else ", the tool takes no arguments"
 
     def _arranged(self, call: _Call, *, given: int) -> tuple[Sequence[Any], dict[str, Any]]:
-        """Lays the arguments out as Python wants them: by position only what came so or has to go so."""
+        """Arranges the arguments for Python: by position only if they came by position or must be given so."""
         lead = len(self._positional) if call.extra_args else min(given, self._keep)
         for slot in self._positional:
             if slot.positional_only and slot.name in call.bound:
@@ -337,7 +337,7 @@ def _checked(call: _Call, slot: _Slot, name: str, value: Any, prefix: str = "") 
         return slot.validate(value)
     except CheckError as error:
         call.report(name, _describe(error, slot, value, prefix))
-    # Validators, __post_init__ and the like are the program's; what they raise says what is wrong with the value.
+    # Validators and __post_init__ are user code; what they raise says what is wrong with the value.
     except BaseException as error:  # noqa: BLE001
         if _throttled.admits("a validator failed"):
             log_fault(_log, "argument %r: a validator failed", name, error=error, level=logging.WARNING)
@@ -350,7 +350,7 @@ def _raised(error: BaseException) -> str:
 
 
 def _describe(error: CheckError, slot: _Slot, value: Any, prefix: str) -> str:
-    """Says what is wrong with a value; of one with very many problems, with its first items."""
+    """Describes what is wrong with a value; if it has very many problems, with its first items."""
     count = error.error_count()
     if count <= _MANY:
         return describe_problems(error, prefix)

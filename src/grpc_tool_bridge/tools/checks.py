@@ -1,8 +1,7 @@
 """An annotation compiled once, so that values can be checked against it and described by it.
 
-Of a result, the serializers that its annotation gives are applied: the output schema describes what they make. What is
-the program's own runs in no event loop. What is in a model or a dataclass is written by its own class
-(``values.records``).
+The serializers in a result's annotation are applied: the output schema describes what they return. User code never
+runs in the event loop. The contents of a model or a dataclass are serialized by its own class (``values.records``).
 """
 
 import typing
@@ -33,7 +32,7 @@ from grpc_tool_bridge.tools.structs import describes_struct, has_struct_fields
 from grpc_tool_bridge.values.foreign import foreign
 from grpc_tool_bridge.values.records import is_pydantics, writing_mode
 
-# Unknown fields are refused as unknown arguments are; a class that pydantic does not know is checked by isinstance.
+# Unknown fields are refused, like unknown arguments; a class that pydantic does not know is checked by isinstance.
 _CONFIG = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 _EXACT_TYPES: dict[str, type] = {
     "int": int,
@@ -48,7 +47,7 @@ _EXACT_TYPES: dict[str, type] = {
     "timedelta": timedelta,
     "uuid": UUID,
 }
-# What may stand in a schema without narrowing the values.
+# Keys of a schema that do not narrow the values.
 _UNCONSTRAINED = frozenset({"type", "metadata", "ref", "microseconds_precision"})
 
 _OWN_RULES = frozenset({"model", "dataclass", "chain"})
@@ -70,8 +69,8 @@ EVERYTHING = _Everything()
 class Validator:
     """Checks and converts values by a core schema, with the rules of ``strictness``.
 
-    Nearly all values are exactly what is asked for, so they are taken as such first. Only one that is not is gone
-    through again, by a schema that reads more and takes longer; what is wrong with it is told by that one alone.
+    Nearly all values have exactly the declared type, so the strict schema is tried first. Only if it fails does the
+    slower schema, which reads more, go through the value; errors come from that one alone.
     """
 
     __slots__ = ("_reading", "_schema", "_strict")
@@ -85,7 +84,7 @@ class Validator:
         """Checks and converts a value.
 
         Raises:
-            pydantic_core.ValidationError: It cannot be taken.
+            pydantic_core.ValidationError: The value is not valid.
         """
         try:
             return self._strict.validate_python(value)
@@ -100,10 +99,10 @@ class Check:
     """What one annotation accepts.
 
     Attributes:
-        schema: Pydantic's core schema of it, as pydantic made it.
-        accepts: Types whose values pass as they are, without asking ``validator``; a subclass is not among them.
+        schema: Pydantic's core schema of the annotation.
+        accepts: Types whose values pass without calling ``validator``; their subclasses do not.
         validator: Checks and converts any other value.
-        reads_iterators: Whether the validator may read an iterator where it stands; else it refuses each.
+        reads_iterators: Whether the validator may consume an iterator in place; otherwise it refuses iterators.
     """
 
     schema: Schema
@@ -112,7 +111,7 @@ class Check:
     reads_iterators: bool = True
 
     def first_only(self) -> "Check":
-        """Makes the same check, which stops at the first thing that is wrong with a list or a dict."""
+        """Returns the same check, but one that stops at the first problem in a list or a dict."""
         return Check(self.schema, self.accepts, Validator(self.schema, first_only=True), self.reads_iterators)
 
 
@@ -124,7 +123,7 @@ def _failing_fast(schema: Schema) -> Schema:
 
 
 def _compiled(schema: Schema) -> SchemaValidator:
-    # Without pydantic's own compiled validators of models, which know nothing of these rules.
+    # Without the validators that pydantic has compiled for models, which do not know these rules.
     return SchemaValidator(typing.cast("Any", schema), None, False)
 
 
@@ -133,12 +132,11 @@ def compile_check(annotation: Any, where: str, *, output: bool = False) -> Check
 
     Args:
         annotation: The annotation, with names resolved.
-        where: What to call its place in errors, such as "add: parameter 'a'".
-        output: Whether it is of a result, to which the serializers of the annotation are applied.
+        where: How errors name its place, such as "add: parameter 'a'".
+        output: Whether it annotates a result, to which its serializers are applied.
 
     Raises:
-        TypeError: Values cannot be checked against it; an ``UnresolvedNameError`` where it holds a name that is not
-            there, or not yet.
+        TypeError: Values cannot be checked against it; an ``UnresolvedNameError`` if it refers to an undefined name.
     """
     try:
         schema = with_nulls(_core_schema(annotation, output=output))
@@ -156,7 +154,7 @@ def compile_check(annotation: Any, where: str, *, output: bool = False) -> Check
 
 
 def _reads_iterators(schema: Any) -> bool:
-    """Whether a schema has parts with rules of their own: models, and functions of the program's."""
+    """Whether a schema has parts with rules of their own: models and user functions."""
     if isinstance(schema, dict):
         kind = schema.get("type")
         if isinstance(kind, str) and (kind in _OWN_RULES or kind.startswith("function-")):
@@ -167,21 +165,21 @@ def _reads_iterators(schema: Any) -> bool:
 
 def _reason(error: Exception) -> str:
     text = str(error).partition("\n\nFor further information")[0]
-    # What pydantic says of a type that is none ends with an advice that would let every value pass.
+    # Pydantic's message for an unknown type ends with advice that would let every value pass.
     return " ".join(text.partition(", Pydantic will allow any object")[0].split())
 
 
 def _core_schema(annotation: Any, within: frozenset[Any] = frozenset(), *, output: bool = False) -> Schema:
     annotation = checkable(annotation)
     with typed_dicts_taken(annotation), warnings.catch_warnings():
-        # What is read-only is the tool's own copy.
+        # A read-only value is the tool's own copy.
         warnings.filterwarnings("ignore", message=r"(?s).*`ReadOnly` qualifier", category=UserWarning)
         # Values would pass without any check.
         warnings.simplefilter("error", ArbitraryTypeWarning)
         # Alone, a dataclass or a TypedDict would not take the configuration; inside a list it does.
         adapter = TypeAdapter(list[annotation], config=_CONFIG)
         if not adapter.pydantic_complete:
-            # Something names what is not there, or is local; only this says which name it is.
+            # Some name is undefined or local; only this error says which one.
             adapter.rebuild(raise_errors=True, _types_namespace=names_around(modules_of(annotation)))
         schema = typing.cast("Schema", adapter.core_schema)
     if schema["type"] == "definitions":
@@ -192,7 +190,7 @@ def _core_schema(annotation: Any, within: frozenset[Any] = frozenset(), *, outpu
 
 
 def _described(schema: Schema, within: frozenset[Any]) -> Schema:
-    """Describes the fields of classes that pydantic knows nothing of."""
+    """Describes the fields of classes that pydantic does not know."""
     if schema["type"] == "is-instance":
         return describes_struct(schema, _core_schema, within) if has_struct_fields(schema["cls"]) else schema
     return with_parts(schema, lambda part: _described(part, within))
@@ -230,7 +228,7 @@ CLASSES.compile_by(lambda cls: compile_check(cls, cls.__qualname__).validator.va
 
 
 def serialized(schema: Schema) -> Schema:
-    """Lets a core schema give what its serializers make of the values that it has checked."""
+    """Makes a core schema apply its serializers to the values that it has checked."""
     definitions = schema["definitions"] if schema["type"] == "definitions" else []
     return _serialized(schema, definitions)
 
@@ -254,7 +252,7 @@ def _serialized(schema: Schema, definitions: list[Schema]) -> Schema:
 
 
 def _outside_loop(node: Schema) -> Schema:
-    """Lets the validator of a schema run in a thread, where it is the program's."""
+    """Makes the validator of a schema run in a thread if it is user code."""
     if not node["type"].startswith("function-") or is_pydantics(node["function"]["function"]):
         return node
     check = node["function"]["function"]

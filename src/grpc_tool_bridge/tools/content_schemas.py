@@ -1,7 +1,7 @@
-"""The schemas that a tool may ask by: flat objects of plain properties, and whether a content fits one.
+"""The schemas of a tool's questions: flat objects of plain properties. Checks them, and contents against them.
 
-They are what the Model Context Protocol lets a server ask for: each property is a text, a number, an integer or a
-boolean. So a question can always be shown as a form, and anybody can check an answer without a library.
+They are what the Model Context Protocol lets a server ask for: each property is a string, a number, an integer or a
+boolean. So a question can always be shown as a form, and an answer can be checked without a library.
 """
 
 import json
@@ -14,10 +14,10 @@ from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.errors.clipped_repr import clipped_repr
 from grpc_tool_bridge.rpc.asks import MAX_SCHEMA_CHARS
 
-# Of what is wrong with a content, the text of the error has so much.
+# How many problems of a content the text of the error lists.
 MAX_TOLD = 8
 
-# Beyond it, a number that travels as a double need not be the same integer any more.
+# Beyond this, an integer that travels as a double may change.
 MAX_EXACT = 2**53
 
 _OBJECT_KEYS = frozenset({"type", "properties", "required", "title", "description", "additionalProperties", "$schema"})
@@ -30,14 +30,14 @@ _KEYS: Mapping[str, frozenset[str]] = {
     "integer": _TEXT_KEYS | {*_RANGES},
     "boolean": _TEXT_KEYS,
 }
-_CALLED = {"string": "a text", "number": "a finite number", "integer": "an integer", "boolean": "true or false"}
+_CALLED = {"string": "a string", "number": "a finite number", "integer": "an integer", "boolean": "true or false"}
 
 
 def schema_text(schema: Mapping[str, Any]) -> str:
     """Checks the schema of a question, and writes it for the wire.
 
     Raises:
-        ValidationError: It is none that a tool may ask by; the text says what is not.
+        ValidationError: It is not valid for a question; the text says why.
     """
     check_schema(schema)
     text = json.dumps(schema, separators=(",", ":"))
@@ -47,41 +47,41 @@ def schema_text(schema: Mapping[str, Any]) -> str:
 
 
 def read_schema(text: str) -> dict[str, Any] | None:
-    """Reads the schema of a question as it came; None where it asks for no content.
+    """Reads the schema of a question as received; None if the question asks for no content.
 
     Raises:
-        ValidationError: It is no schema that a tool may ask by.
+        ValidationError: It is not valid for a question.
     """
     if not text:
         return None
     try:
         schema = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValidationError(f"the schema of the question is no JSON: {error}") from None
+        raise ValidationError(f"the schema of the question is not valid JSON: {error}") from None
     check_schema(schema)
     return dict(schema)
 
 
 def check_schema(schema: Any) -> None:
-    """Checks that a tool may ask by a schema.
+    """Checks that a schema is valid for a question.
 
     Raises:
-        ValidationError: It may not; the text says what is not.
+        ValidationError: It is not; the text says why.
     """
     if not isinstance(schema, Mapping) or schema.get("type") != "object":
-        raise ValidationError("the schema is no JSON Schema of an object; give a dict with 'type': 'object', or None")
+        raise ValidationError("the schema must be a JSON Schema of an object: a dict with 'type': 'object', or None")
     _refuse_others(schema, _OBJECT_KEYS, "the schema")
     properties = schema.get("properties", {})
     if not isinstance(properties, Mapping):
-        raise ValidationError("the schema: 'properties' is no object")
+        raise ValidationError("the schema: 'properties' must be an object")
     if schema.get("additionalProperties", False) is not False:
-        raise ValidationError("the schema: 'additionalProperties' is false, or left out")
+        raise ValidationError("the schema: 'additionalProperties' must be false or omitted")
     for name, rules in properties.items():
         _check_property(name, rules)
     required = schema.get("required", [])
     names = required if isinstance(required, list | tuple) else (None,)
     if any(not isinstance(name, str) or name not in properties for name in names):
-        raise ValidationError("the schema: 'required' is a list of names that 'properties' has")
+        raise ValidationError("the schema: 'required' must be a list of names in 'properties'")
     _check_texts(schema, ("title", "description", "$schema"), "the schema")
 
 
@@ -90,13 +90,13 @@ def fitting_content(content: Mapping[str, Any], schema: Mapping[str, Any] | None
 
     Args:
         content: By name.
-        schema: A checked one; None: no content was asked for.
+        schema: A valid schema; None: no content was asked for.
 
     Returns:
-        The content; an integer is an int, however it came.
+        The content, with integers as int even if they came as doubles.
 
     Raises:
-        ValidationError: It does not fit; the text names each property that does not, and so do the details.
+        ValidationError: It does not fit; the text and the details name each property that does not.
     """
     properties: Mapping[str, Any] = {} if schema is None else schema.get("properties", {})
     wrong: dict[str, str] = {}
@@ -120,7 +120,7 @@ def fitting_content(content: Mapping[str, Any], schema: Mapping[str, Any] | None
 
 
 def read_value(text: str, rules: Mapping[str, Any]) -> Any:
-    """Reads the value of a property from what somebody has typed.
+    """Reads the value of a property from typed text.
 
     Raises:
         ValidationError: It does not fit; the text says what is wrong.
@@ -148,23 +148,23 @@ def _check_property(name: object, rules: Any) -> None:
     keys = _KEYS.get(kind) if isinstance(kind, str) else None
     if keys is None:
         raise ValidationError(
-            f"{where} has the type {clipped_repr(kind, 60)}; a question asks for 'string', 'number', 'integer' and "
+            f"{where} has the type {clipped_repr(kind, 60)}; a question may ask for 'string', 'number', 'integer' and "
             "'boolean' alone"
         )
     _refuse_others(rules, keys, where)
     _check_texts(rules, ("title", "description", "format"), where)
     for key in _SIZES + _RANGES:
         if not _IS["integer" if key in _SIZES else "number"](rules.get(key, 0)):
-            raise ValidationError(f"{where}: {key!r} is no number")
+            raise ValidationError(f"{where}: {key!r} must be a number")
     bare = {key: rule for key, rule in rules.items() if key != "enum"}
     choices = rules.get("enum", ["…"])
     if not isinstance(choices, list | tuple) or not choices:
-        raise ValidationError(f"{where}: 'enum' is a list of values, of which there is at least one")
+        raise ValidationError(f"{where}: 'enum' must be a list of at least one value")
     if "enum" in rules and any(_problem(choice, bare) for choice in choices):
         raise ValidationError(f"{where}: 'enum' has a value that is not {_CALLED[kind]}, or is out of range")
     names = rules.get("enumNames", [])
     if not isinstance(names, list | tuple) or not all(isinstance(text, str) for text in names):
-        raise ValidationError(f"{where}: 'enumNames' is a list of texts")
+        raise ValidationError(f"{where}: 'enumNames' must be a list of strings")
     if "default" in rules and (problem := _problem(rules["default"], rules)):
         raise ValidationError(f"{where}: 'default' {problem}")
 
@@ -173,7 +173,7 @@ def _refuse_others(rules: Mapping[str, Any], known: frozenset[str], where: str) 
     for key in rules:
         if key not in known:
             raise ValidationError(
-                f"{where} has {clipped_repr(key, 60)}, which a question cannot ask by; it may have "
+                f"{where} has {clipped_repr(key, 60)}, which a question does not support; it may have "
                 f"{', '.join(sorted(known))}"
             )
 
@@ -181,18 +181,18 @@ def _refuse_others(rules: Mapping[str, Any], known: frozenset[str], where: str) 
 def _check_texts(rules: Mapping[str, Any], keys: tuple[str, ...], where: str) -> None:
     for key in keys:
         if not isinstance(rules.get(key, ""), str):
-            raise ValidationError(f"{where}: {key!r} is no text")
+            raise ValidationError(f"{where}: {key!r} must be a string")
 
 
 def _converted(value: Any, rules: Mapping[str, Any]) -> Any:
-    """Makes an int of an integer that came as a double."""
+    """Returns an int for an integer that came as a double."""
     if rules["type"] == "integer" and isinstance(value, float) and value.is_integer():
         return int(value)
     return value
 
 
 def _problem(value: Any, rules: Mapping[str, Any]) -> str:
-    """Says what is wrong with the value of a property; empty: nothing."""
+    """Returns what is wrong with the value of a property; empty if nothing is."""
     kind = rules["type"]
     if not _IS[kind](value):
         return f"is {clipped_repr(value, 60)}, not {_CALLED[kind]}"

@@ -1,4 +1,4 @@
-"""What a running tool may ask of the bridge."""
+"""``ToolContext``: what a running tool can do with its call and its session."""
 
 import asyncio
 import logging
@@ -46,14 +46,14 @@ class ToolRuntime(Protocol):
         """Lists the session's variables by name."""
 
     async def ask(self, question: Ask) -> PlainAnswer:
-        """Asks whoever made the outermost call, and gives the answer as it came; raises UnimplementedError."""
+        """Asks the caller of the outermost call; returns the answer as received; raises UnimplementedError."""
         ...
 
     async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Calls another tool within the caller's deadline and place; raises ToolExecutionError."""
+        """Calls another tool within the caller's deadline and permit; raises ToolExecutionError."""
 
     def stream_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> AsyncIterator[Any]:
-        """Streams another tool within the caller's deadline and place; raises ToolExecutionError."""
+        """Streams another tool within the caller's deadline and permit; raises ToolExecutionError."""
 
 
 class ToolContext:
@@ -135,7 +135,7 @@ class ToolContext:
         """
         check_type("message", message, str, A_TEXT)
         if level not in list(_LEVELS):
-            raise ValidationError(f"level is {level!r:.60}; it is 'debug', 'info', 'warning' or 'error'")
+            raise ValidationError(f"level must be 'debug', 'info', 'warning' or 'error', not {level!r:.60}")
         _log.log(_LEVELS[level], "%s: %s", self.tool_name, message, extra={"session_id": self.session_id})
         record = LogRecord(level=level, logger=self.tool_name, message=wire_text(message, MAX_MESSAGE_CHARS))
         record.fields.update({name: wire_text(str(value), MAX_DETAIL_CHARS) for name, value in fields.items()})
@@ -143,23 +143,23 @@ class ToolContext:
         self._send(record)
 
     async def ask(self, message: str, schema: Mapping[str, Any] | None = None) -> Answer:
-        """Asks whoever made the call, and waits for the answer, within the call's deadline.
+        """Asks the caller a question, and waits for the answer within the call's deadline.
 
-        A tool that was called by another tool asks whoever called that one.
+        If another tool made the call, the question goes to the caller of the outermost tool.
 
         Args:
             message: For a person to read, 1 to 4,096 characters.
-            schema: JSON Schema of the content that is wanted: an object whose properties are texts, numbers, integers
-                and booleans. None: only whether it is accepted.
+            schema: JSON Schema of the requested content: an object whose properties are strings, numbers, integers
+            and booleans. None: only ask for acceptance.
 
         Returns:
-            The answer; what is accepted fits the schema.
+            The answer; accepted content fits the schema.
 
         Raises:
-            UnimplementedError: The caller cannot answer: it has no ``on_ask``, made a plain RPC, or has gone.
-            ValidationError: The schema is one that a tool cannot ask by, or the answer does not fit it.
-            ResourceExhaustedError: 100 questions of the call wait.
-            CallCancelledError: The call is over.
+            UnimplementedError: The caller cannot answer: it has no ``on_ask``, made a plain RPC, or has disconnected.
+            ValidationError: The schema is not supported, or the answer does not fit it.
+            ResourceExhaustedError: 100 questions of the call are waiting.
+            CallCancelledError: The call was cancelled or timed out.
         """
         check_text("message", message, f"a text of 1 to {MAX_QUESTION_CHARS:,} characters")
         question = ask_of(message, schema)
@@ -168,7 +168,7 @@ class ToolContext:
     def _send(self, event: Progress | LogRecord) -> None:
         if self._emit is not None:
             self._emit(event)
-        # A hub wants to know, whether the caller asked or not; a worker has nobody to tell.
+        # The hub records it even if the caller did not ask for events; a worker does not.
         told = getattr(self._runtime, "told", None)
         if told is not None:
             told(event)

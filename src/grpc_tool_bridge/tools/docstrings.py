@@ -1,7 +1,7 @@
-"""Docstrings taken apart: what is for an argument, what is for the result, and the description, which is all the rest.
+"""Parses docstrings into a text for each argument, one for the result, and the description, which is the rest.
 
-Google's, numpy's, the reST and the epytext style are read, also mixed. Nothing gets lost: a section, field or directive
-that is about neither an argument nor the result stays in the description as it is written.
+Reads the Google, numpy, reST and epytext styles, even mixed. Nothing gets lost: a section, field or directive that is
+about neither an argument nor the result stays in the description as written.
 """
 
 import inspect
@@ -25,16 +25,16 @@ _NUMPY_ENTRY = re.compile(rf"({_NAMES}(?:\s*,\s*{_NAMES})*)\s*(?::\s*\S.*)?")
 # A field of reST, ":param int a: text", or of epytext, "@param a: text".
 _FIELD = re.compile(r"[:@](\w+)(?:\s+([^:]*?))?\s*:(?:\s+(.*))?")
 _PARAMETER_FIELDS = frozenset({"param", "parameter", "arg", "argument", "key", "keyword", "kwarg"})
-# Annotations say it already.
+# Annotations already say this.
 _TYPE_FIELDS = frozenset({"type", "rtype"})
 _FENCE = ("```", "~~~")
-# Begins a line that is no running text: one of a list, a table, a quotation, a directive, a heading, a doctest.
+# Starts a line that is not prose: an item of a list, a table, a quotation, a directive, a heading, a doctest.
 _NO_PROSE = re.compile(r"\s|[-*+>|#=~`:@]|\.\.|\d+[.)]\s")
 
 
 @dataclass(frozen=True, slots=True)
 class Docstring:
-    """A docstring taken apart: the description, and a text for each argument and the result."""
+    """A parsed docstring: the description, and a text for each argument and the result."""
 
     description: str
     arguments: Mapping[str, str]
@@ -42,7 +42,7 @@ class Docstring:
 
 
 def read_docstring(text: str) -> Docstring:
-    """Takes a docstring apart, in whichever of the styles it is, or without any sections."""
+    """Parses a docstring in any of the styles, or without sections."""
     reader = _Reader(inspect.cleandoc(text).splitlines())
     reader.read()
     return Docstring(_description(reader.rest), reader.arguments, "\n".join(reader.results))
@@ -88,7 +88,7 @@ class _Reader:
         return True
 
     def _take_entries(self, lines: list[str], entry: "re.Pattern[str]") -> bool:
-        """Takes the entries of a section, and what stands before the first; nothing where there are none."""
+        """Takes the entries of a section, and any text before the first; nothing if there are none."""
         entries: list[tuple[str, list[str]]] = []
         lead: list[str] = []
         for line in lines:
@@ -123,7 +123,7 @@ class _Reader:
         return True
 
     def _ends_numpy(self, at: int, *, plain: bool) -> bool:
-        """Whether a section ends before a line: where another begins, or text that is none of its entries."""
+        """Whether a section ends before a line: another begins there, or text that is not an entry."""
         line = self._lines[at]
         if line and _NUMPY_RULE.fullmatch(self._line(at + 1)):
             return True
@@ -157,7 +157,7 @@ class _Reader:
         return self._lines[start:end]
 
     def _unindented(self, start: int) -> list[str]:
-        """Finds the lines from ``start`` on that go on with a field's text, though they should be indented."""
+        """Finds the lines from ``start`` on that continue a field's text although they are not indented."""
         at = start
         while self._line(at) and not _NO_PROSE.match(self._lines[at]):
             at += 1

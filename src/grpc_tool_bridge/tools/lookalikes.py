@@ -1,4 +1,4 @@
-"""Look-alikes where a type is declared: read as what is asked for, or made of the row that they travel as."""
+"""Look-alikes of a declared type: read as that type, or made from the form in which they travel."""
 
 import collections
 import types
@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 from grpc_tool_bridge.values.conversions import plain_data, to_list
 from grpc_tool_bridge.values.rows import is_data, is_keyed, row_of
 
-# Classes that hold the value of a row, and are made of it; a class of one's own is mostly a subclass of the row.
+# Classes that wrap a plain value and are constructed from it; a user's class is mostly a subclass of its plain type.
 _HOLDERS: dict[type, tuple[type, ...]] = {
     types.MappingProxyType: (dict,),
     collections.UserDict: (dict,),
@@ -18,17 +18,17 @@ _HOLDERS: dict[type, tuple[type, ...]] = {
     collections.UserList: (list,),
     collections.UserString: (str,),
 }
-# Sequences that are lists to pydantic as well, and those that are none.
+# Sequences that pydantic accepts as lists too, and those that are not lists.
 _LISTS = (list, tuple, str, bytes, bytearray, memoryview)
 _BASES = (str, int, float, bytes, list, dict, set, frozenset)
 
 
 def nearest_list(value: Any, error_type: Any = "list_type") -> Any:
-    """Gives the list that an array, a Series or another sequence stands for; any other value as it is.
+    """Returns an array, a Series or another sequence as a list; any other value unchanged.
 
     Raises:
-        PydanticKnownError: Of this type, where iterating gives something else than is meant: the names of its columns
-            for a frame, the characters of a text.
+        PydanticKnownError: Of this type, if iterating would not yield its items: a frame yields the names of its
+        columns, a string its characters.
     """
     kind: Any = type(value)
     if is_data(kind):
@@ -36,7 +36,7 @@ def nearest_list(value: Any, error_type: Any = "list_type") -> Any:
         if listed is not None:
             return listed
         plain = plain_data(value)
-        # Of groups, each is a pair of its key and its frame, however they are read.
+        # Iterating over groups yields pairs of a key and a frame.
         if plain is not value or kind.__name__.endswith("GroupBy"):
             return plain
         raise PydanticKnownError(error_type)
@@ -48,7 +48,7 @@ def nearest_list(value: Any, error_type: Any = "list_type") -> Any:
 
 
 def nearest_dict(value: Any) -> Any:
-    """Gives the dict that what is read by its keys stands for, such as a row of sqlite3; any other value as it is."""
+    """Returns a value that is read by its keys, such as a row of sqlite3, as a dict; any other value unchanged."""
     kind: Any = type(value)
     if isinstance(value, abc.Mapping) or is_data(kind) or not is_keyed(kind):
         return value
@@ -57,13 +57,13 @@ def nearest_dict(value: Any) -> Any:
 
 
 def nearest_scalar(value: Any) -> Any:
-    """Gives what a scalar of a data package stands for, such as None for pandas' missing values."""
+    """Returns a scalar of a data package as a plain value, such as None for pandas' missing values."""
     kind: Any = type(value)
     return plain_data(value) if is_data(kind) else value
 
 
 def nearest_missing(value: Any) -> Any:
-    """Gives None for the missing moments of NumPy as well."""
+    """Returns None for the missing moments of NumPy as well."""
     kind: Any = type(value)
     if is_data(kind) and kind.__name__ in ("datetime64", "timedelta64") and value != value:  # noqa: PLR0124 - a NaT
         return None
@@ -71,7 +71,7 @@ def nearest_missing(value: Any) -> Any:
 
 
 def row_bases(cls: Any) -> tuple[type, ...]:
-    """Names the types of which an instance of a class is made; none where it is another kind of class."""
+    """Returns the types that an instance of a class is made from; none for other kinds of classes."""
     for holder, bases in _HOLDERS.items():
         if issubclass(cls, holder):
             return bases
@@ -79,16 +79,16 @@ def row_bases(cls: Any) -> tuple[type, ...]:
 
 
 def made_of_row(cls: Any, bases: tuple[type, ...], value: Any) -> Any:
-    """Makes an instance of a class of the row that it travels as; any other value is for the class to refuse.
+    """Makes an instance of a class from the plain value it travels as; the class refuses any other value.
 
     Raises:
-        PydanticCustomError: The class does not take it.
+        PydanticCustomError: The class does not accept it.
     """
     if type(value) not in bases:
         return value
     try:
         return cls(value)
-    except Exception as error:  # noqa: BLE001 - the class is the program's, and says what it likes
+    except Exception as error:  # noqa: BLE001 - user code may raise anything
         name = cls.__name__
         raise PydanticCustomError(
             "construct", "is refused by {name}: {error}", {"name": name, "error": f"{type(error).__name__}: {error}"}

@@ -1,4 +1,4 @@
-"""The options that a tool is made with, and what each must be."""
+"""The options of ``tool``, and their checks."""
 
 import functools
 import inspect
@@ -39,11 +39,11 @@ class ToolOptions:
 
 
 def fitting_name(function: Callable[..., Any], asked: str | None) -> str:
-    """Gives a tool's name: the one asked for, else the function's.
+    """Returns a tool's name: the given one, else the function's.
 
     Raises:
         TypeError: It is not a text.
-        ValueError: It cannot be a tool's name.
+        ValueError: It is not a valid tool name.
     """
     name = own_name(function) if asked is None else asked
     if name == "<lambda>":
@@ -52,17 +52,17 @@ def fitting_name(function: Callable[..., Any], asked: str | None) -> str:
 
 
 def own_name(function: Callable[..., Any]) -> str:
-    """Gives a function's own name; of a partial that of its function, of a callable object that of its class."""
+    """Returns a function's own name: a partial's is that of its function, a callable object's that of its class."""
     while isinstance(function, functools.partial):
         function = function.func
     return getattr(function, "__name__", None) or type(function).__name__
 
 
 def fitting_type(name: str, asked: ToolType.ValueType | None, signature: Signature) -> ToolType.ValueType:
-    """Gives a tool's type: what the function says, or BATCH where asked for and possible.
+    """Returns a tool's type: that of the function, or BATCH if requested and possible.
 
     Raises:
-        ValueError: The function cannot be of the type asked for.
+        ValueError: The function cannot have the requested type.
     """
     natural = ToolType.STREAMING if signature.is_stream else ToolType.STANDARD
     if asked is None or asked == natural:
@@ -84,27 +84,27 @@ def fitting_type(name: str, asked: ToolType.ValueType | None, signature: Signatu
 def fitting_executor(
     name: str, asked: ExecutorName | None, signature: Signature, function: Callable[..., Any]
 ) -> ExecutorName:
-    """Says where a function runs.
+    """Returns where a function runs.
 
     Raises:
-        ValueError: It cannot run where it was asked to.
+        ValueError: It cannot run in the requested executor.
     """
     if asked not in (None, "async", "thread", "process"):
-        raise ValueError(f"{name}: executor is 'async', 'thread' or 'process', not {asked!r}")
+        raise ValueError(f"{name}: executor must be 'async', 'thread' or 'process', not {asked!r}")
     if asked in ("thread", "process") and signature.is_async:
         raise ValueError(f"{name}: an async function runs on the event loop; omit executor, or use a plain def")
     if asked == "process":
         what = _hidden(function, signature)
         if what:
             raise ValueError(
-                f"{name}: a process finds a function by its module and its name there, so that {what} cannot run in "
+                f"{name}: a process finds a function by its module and its name there, so {what} cannot run in "
                 "one; use a def at the top level of a module, or omit executor"
             )
     return asked or ("async" if signature.is_async else "thread")
 
 
 def _hidden(function: Callable[..., Any], signature: Signature) -> str:
-    """Says what makes that a function cannot be found by its name; nothing if it can."""
+    """Returns why a function cannot be found by its name; nothing if it can."""
     if inspect.ismethod(function) or signature.needs_instance:
         return "a method, which needs its instance,"
     if not inspect.isfunction(function):
@@ -117,11 +117,11 @@ def _hidden(function: Callable[..., Any], signature: Signature) -> str:
 
 
 def apply_options(spec: ToolSpec, options: ToolOptions) -> None:
-    """Puts into a spec what the options add to the signature.
+    """Adds the options to a spec.
 
     Raises:
         TypeError: An option is of the wrong type.
-        ValueError: An option has a value that cannot be.
+        ValueError: An option has an invalid value.
     """
     name = spec.name
     if options.tool_id is not None:
@@ -130,15 +130,15 @@ def apply_options(spec: ToolSpec, options: ToolOptions) -> None:
         spec.description = _text(name, "description", options.description)
     spec.version = _text(name, "version", options.version)
     if not isinstance(options.idempotent, bool):
-        raise TypeError(f"{name}: idempotent is True or False, not {options.idempotent!r}")
+        raise TypeError(f"{name}: idempotent must be True or False, not {options.idempotent!r}")
     spec.idempotent = options.idempotent
     if isinstance(options.examples, str):
-        raise TypeError(f"{name}: examples is a list of texts, not one text; write examples=[...]")
+        raise TypeError(f"{name}: examples must be a list of texts, not one text; write examples=[...]")
     if not isinstance(options.examples, Iterable):
-        raise TypeError(f"{name}: examples is a list of texts, not {options.examples!r}")
+        raise TypeError(f"{name}: examples must be a list of texts, not {options.examples!r}")
     spec.examples.extend(_text(name, "an example", item) for item in options.examples)
     if not isinstance(options.metadata, Mapping | None):
-        raise TypeError(f"{name}: metadata is a dict of texts, not {options.metadata!r}")
+        raise TypeError(f"{name}: metadata must be a dict of texts, not {options.metadata!r}")
     for key, value in (options.metadata or {}).items():
         spec.metadata[_text(name, "a key of metadata", key)] = _text(name, f"metadata[{key!r}]", value)
     if options.limits is not None:
@@ -147,22 +147,22 @@ def apply_options(spec: ToolSpec, options: ToolOptions) -> None:
 
 def _checked_name(text: Any, what: str) -> str:
     if not isinstance(text, str):
-        raise TypeError(f"a tool's {what} is text, not {text!r}")
+        raise TypeError(f"a tool's {what} must be text, not {text!r}")
     if not TOOL_NAME.fullmatch(text):
-        raise ValueError(f"a tool's {what} is 1 to 128 letters, digits, '_', '-' or '.'; this one is {text[:130]!r}")
+        raise ValueError(f"a tool's {what} must be 1 to 128 letters, digits, '_', '-' or '.', not {text[:130]!r}")
     return text
 
 
 def _text(name: str, what: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{name}: {what} is text, not {value!r}")
+        raise TypeError(f"{name}: {what} must be text, not {value!r}")
     return value
 
 
 def _checked_limits(name: str, limits: ResourceLimits | Mapping[str, int]) -> ResourceLimits:
     if not isinstance(limits, ResourceLimits):
         if not isinstance(limits, Mapping):
-            raise TypeError(f"{name}: limits is a dict such as {{'timeout_ms': 5000}}, not {limits!r}")
+            raise TypeError(f"{name}: limits must be a dict such as {{'timeout_ms': 5000}}, not {limits!r}")
         limits = _limits_of(name, limits)
     for field, value in limits.ListFields():
         if value < 0:
@@ -177,7 +177,7 @@ def _limits_of(name: str, limits: Mapping[str, int]) -> ResourceLimits:
         if key not in known:
             raise ValueError(f"{name}: {key!r} is not a limit; the limits are {', '.join(known)}")
         if type(value) is not int:
-            raise TypeError(f"{name}: the limit {key} is a whole number, not {value!r}")
+            raise TypeError(f"{name}: the limit {key} must be a whole number, not {value!r}")
         try:
             setattr(made, key, value)
         except ValueError:

@@ -1,7 +1,7 @@
-"""Composite tools: a tool that is made of other tools, and run where they are.
+"""Composite tools: tools that are made of other tools, and run in the hub.
 
 ``pipeline`` makes one from a short declaration. The declaration travels in the tool's spec, from which
-``pipeline_of`` makes the tool again: so a peer in any language can offer one, and the hub runs it.
+``pipeline_of`` rebuilds the tool: so a peer in any language can offer one, and the hub runs it.
 """
 
 import asyncio
@@ -33,19 +33,19 @@ from grpc_tool_bridge.tools.templates import fill_template
 from grpc_tool_bridge.tools.tool import Tool, tool
 from grpc_tool_bridge.values.serialization import deserialize_value
 
-# Under this key a spec's metadata has the declaration.
+# The key of the declaration in a spec's metadata.
 PIPELINE_KEY = "pipeline"
 
-# Inputs of a pipeline that a peer declares: each is compiled when it is offered, which takes half a millisecond.
+# Inputs of a pipeline that a peer declares: each is compiled at registration, which takes half a millisecond.
 MAX_INPUTS = 64
 
-# Of what is wrong with it, a peer is told so much.
+# Characters of the error that a peer gets.
 MAX_REASON_CHARS = 500
 
-# No input can be called so by mistake.
+# No input can have this name by mistake.
 _CONTEXT = "_context"
 
-# Types that the hub checks for a peer, by their names in Python and in JSON Schema. Any other is checked by the steps.
+# Types that the hub checks for a peer, by their names in Python and JSON Schema. The steps check all others.
 _PYTHON_TYPES: Mapping[str, Any] = {kind.__name__: kind for kind in (str, int, float, bool, bytes, list, dict)}
 _JSON_TYPES: Mapping[str, Any] = {
     "string": str, "integer": int, "number": float, "boolean": bool, "array": list, "object": dict,
@@ -53,7 +53,7 @@ _JSON_TYPES: Mapping[str, Any] = {
 
 
 class _InputSchema(msgspec.Struct):
-    """The part of a JSON Schema that says which inputs there are."""
+    """The part of a JSON Schema that lists the inputs."""
 
     properties: dict[str, Any] = {}
     required: list[str] = []
@@ -75,14 +75,14 @@ def pipeline(
 ) -> Tool:
     """Makes a composite tool: its steps call other tools of the session, in the hub.
 
-    For its caller, it is one call: the steps share its deadline and its cancellation. The first step that fails ends it
-    with that step's error; ``details["step"]`` and ``details["tool"]`` say which one.
+    To the caller, it is one call: the steps share its deadline and its cancellation. The first step that fails ends the
+    call with that step's error; ``details["step"]`` and ``details["tool"]`` say which one.
 
     Args:
         name: The tool's name.
         description: What the tool is for.
         steps: What ``step``, ``parallel`` and ``each`` return, in order.
-        inputs: For each input its type, or ``(type, default)``.
+        inputs: The type of each input, or ``(type, default)``, by name.
         result: The result: plain data with references to inputs and results, as in a step. Default: the result of the
             last step.
         tool_id: The id that calls use; default: the name.
@@ -115,22 +115,22 @@ def pipeline(
         "metadata": metadata,
     }  # fmt: skip
     text = write_declaration(declaration)
-    # What was given may be changed by its owner; what was read from the text is ours.
+    # The caller may change the objects it passed; those read from the text are ours.
     return _make(name, description, read_declaration(text), parameters, text, **options)
 
 
 def pipeline_of(spec: ToolSpec) -> Tool:
-    """Makes the composite tool that a spec describes.
+    """Builds the composite tool that a spec describes.
 
     Args:
-        spec: A spec with the declaration in its metadata. Its inputs are its ``arguments`` or, where it has none, the
-            properties of its ``input_schema``.
+        spec: A spec with the declaration in its metadata. Its inputs are its ``arguments`` or, if it has none, the
+        properties of its ``input_schema``.
 
     Returns:
         The tool; its spec is the given one, completed.
 
     Raises:
-        ValidationError: The declaration cannot be run.
+        ValidationError: The declaration is not valid.
     """
     text = spec.metadata.get(PIPELINE_KEY, "")
     try:
@@ -143,7 +143,7 @@ def pipeline_of(spec: ToolSpec) -> Tool:
         if len(reason) > MAX_REASON_CHARS:
             # It may repeat what the peer wrote, and all the names that are known.
             reason = f"{reason[:MAX_REASON_CHARS]}…"
-        raise ValidationError(f"tool {spec.name!r}: its metadata has no pipeline that can be run: {reason}") from None
+        raise ValidationError(f"tool {spec.name!r}: its metadata has no valid pipeline: {reason}") from None
     whole = ToolSpec()
     whole.CopyFrom(spec)
     whole.type = ToolType.COMPOSITE
@@ -196,7 +196,7 @@ def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empt
 
 
 def _inputs_of(spec: ToolSpec) -> list[inspect.Parameter]:
-    """Reads the inputs of a peer's pipeline; one that need not be given, and has no default, is None."""
+    """Reads the inputs of a peer's pipeline; an optional one without a default is None."""
     listed = bool(spec.arguments) or not spec.input_schema
     schema = _InputSchema() if listed else msgspec.json.decode(spec.input_schema, type=_InputSchema)
     count = len(spec.arguments) if listed else len(schema.properties)
@@ -229,7 +229,7 @@ def _property(name: str, schema: Any, *, required: bool) -> inspect.Parameter:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One call of a pipeline: what it knows so far, by name."""
+    """One call of a pipeline: its results so far, by name."""
 
     context: ToolContext
     values: dict[str, Any]
@@ -276,7 +276,7 @@ class _Run:
             place = {"step": label, "tool": step.tool}
             if within := error.details.get("step"):
                 place = {"step": f"{label}/{within}", "tool": error.details.get("tool", step.tool)}
-            # Where it was comes first: of very many details the last ones do not travel.
+            # The step comes first: if there are very many details, the last ones are not sent.
             error.details = place | error.details | place
             raise
 
@@ -293,7 +293,7 @@ class _Run:
 
 
 async def _together(works: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """Runs coroutines at the same time; the first that fails ends the others, and is the error."""
+    """Runs coroutines concurrently; the first failure cancels the others and is raised."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         return await asyncio.gather(*tasks)

@@ -1,4 +1,4 @@
-"""What a tool asks whoever called it, and what they answer."""
+"""Questions that a tool asks its caller, and their answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,14 +19,14 @@ _ACTIONS = ("accept", "decline", "cancel")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a tool asks.
+    """A question of a tool.
 
     Attributes:
         message: For a person to read.
-        schema: JSON Schema of the content that is wanted, an object of plain properties; None: only whether it is
-            accepted.
-        tool_id: The tool that was called, which may have called the one that asks; empty in a batch and an agent's
-            run, which call several.
+        schema: JSON Schema of the requested content, an object of plain properties; None: only acceptance is asked
+        for.
+        tool_id: The tool that was called, which may have called the one that asks; empty for a batch and an agent's
+        run, which call several.
     """
 
     message: str
@@ -36,14 +36,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a tool is answered.
+    """The answer to a tool's question.
 
     Attributes:
-        action: "accept", "decline", or "cancel": it was neither accepted nor declined.
-        content: Of what was accepted; else empty.
+        action: "accept", "decline", or "cancel" (neither accepted nor declined).
+        content: The accepted content; otherwise empty.
 
     Raises:
-        ValidationError: It is another action, or there is content with one that has none.
+        ValidationError: The action is unknown, or has content although it is not "accept".
     """
 
     action: Action
@@ -52,16 +52,16 @@ class Answer:
     def __post_init__(self) -> None:
         if self.action not in _ACTIONS:
             raise ValidationError(
-                f"the answer's action is {clipped_repr(self.action, 60)}; it is 'accept', 'decline' or 'cancel'"
+                f"the answer's action must be 'accept', 'decline' or 'cancel', not {clipped_repr(self.action, 60)}"
             )
         if not isinstance(self.content, dict):
-            raise ValidationError(f"the answer's content is {clipped_repr(self.content, 60)}; it is a dict")
+            raise ValidationError(f"the answer's content must be a dict, not {clipped_repr(self.content, 60)}")
         if self.content and self.action != "accept":
-            raise ValidationError(f"an answer with the action {self.action!r} has no content; leave it out")
+            raise ValidationError(f"an answer with the action {self.action!r} must not have content; omit it")
 
     @property
     def accepted(self) -> bool:
-        """Whether it was accepted."""
+        """Whether the question was accepted."""
         return self.action == "accept"
 
 
@@ -69,7 +69,7 @@ def ask_of(message: str, schema: Mapping[str, Any] | None) -> pb.Ask:
     """Writes a question for the wire.
 
     Raises:
-        ValidationError: It is too long, or the schema is one that a tool cannot ask by.
+        ValidationError: It is too long, or the schema is not valid for a question.
     """
     question = pb.Ask(message=message, schema="" if schema is None else schema_text(schema))
     check_ask(question)
@@ -85,14 +85,14 @@ def plain_answer(answer: Answer, ask_id: str = "") -> pb.Answer:
 
 
 def checked_answer(answer: pb.Answer, schema: Mapping[str, Any] | None) -> Answer:
-    """Reads an answer as it came, from whoever it came.
+    """Reads an answer as received, from any peer.
 
     Raises:
-        ValidationError: It is none, or its content does not fit the schema; the text says what is wrong.
+        ValidationError: It is not a valid answer, or its content does not fit the schema; the text says why.
     """
     check_answer_size(answer)
     if answer.action != "accept":
-        # Whatever content came with it was not asked for.
+        # Any content that came with it is ignored.
         return Answer(cast("Action", answer.action))
     return Answer("accept", fitting_content(_plain_content(answer.content), schema))
 
@@ -102,7 +102,7 @@ def _plain_content(content: Struct) -> dict[str, Any]:
 
 
 def _plain_value(value: Any) -> Any:
-    """Reads a value of a Struct; what is no plain one comes as something that fits no property."""
+    """Reads a plain value of a Struct; any other becomes something that fits no property."""
     kind = value.WhichOneof("kind")
     if kind in ("string_value", "number_value", "bool_value"):
         return getattr(value, kind)

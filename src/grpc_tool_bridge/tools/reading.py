@@ -1,13 +1,13 @@
-"""How models and dataclasses are read back from the dicts that they travel as.
+"""Reads models and dataclasses back from the dicts in which they travel.
 
-``values.records`` writes them; whatever it writes, in either form, is read as an equal object. Besides the keys that a
-class is constructed from, the names of its fields and the keys of its output are taken; what it computes is left out;
-and keys that the class does not know make it the one subclass that has exactly those. Any other key is the class's own
-to ignore, to keep or to refuse, as its configuration says.
+``values.records`` writes them; either of its forms is read back as an equal object. Besides the keys that a class is
+constructed from, the names of its fields and the keys of its output are accepted, and computed fields are ignored. Keys
+that the class does not know select the one subclass that has exactly those. The class ignores, keeps or refuses any
+other key, as configured.
 
-Of a union, an object is read as the class that has all of its keys and no others. Pydantic takes the first class that
-takes the keys: of a subclass before its base, whose further fields have defaults, an object of the base would become
-one of the subclass.
+In a union, an object is read as the class that has all of its keys and no others. Pydantic would pick the first class
+that accepts the keys: if a subclass whose extra fields have defaults comes before its base, an object of the base would
+become one of the subclass.
 """
 
 import copy
@@ -29,13 +29,13 @@ Handler = Callable[[Any], Any]
 
 _MAX_NAMED = 5
 
-# Of these it is not known here which mappings they take.
+# Schemas that may accept any mapping.
 _OPEN = frozenset(
     {"dict", "typed-dict", "any", "is-instance", "definition-ref", "tagged-union", "json", "json-or-python"}
 )
-# Begins the label of a union's choice in the path of an error. No argument can be called so.
+# Starts the label of a union's choice in the path of an error. No argument can have this name.
 CHOICE_MARK = "\0"
-# The same, if the choice was made beforehand and says nothing of what is wrong.
+# The same, if the choice was made beforehand and does not say what is wrong.
 PICK_MARK = "\1"
 _CLASS = "grpc_tool_bridge_class"
 _INSIDE = ("schema", "lax_schema", "strict_schema", "steps", "choices")
@@ -48,25 +48,25 @@ _MAX_KEPT = 1_024
 def reads_fields(node: Schema) -> Schema:
     """Makes a core schema of a model or a dataclass read what ``values.records`` writes.
 
-    The schema is a copy whose parts have been rewritten already.
+    The schema is a copy whose parts are already rewritten.
     """
     inner = _with_fields(node)
     if inner is None:
         return node
     is_plain = node["type"] == "dataclass" and not is_pydantic_dataclass(node["cls"])
     reader = _DataclassReader(node, inner) if is_plain else _Reader(node, inner)
-    # A dataclass is constructed here, so that the fields of one that is there already can be checked without that.
+    # A dataclass is constructed here, so that the fields of an existing instance can be checked on their own.
     return move_ref(node, around(reader.read, inner if is_plain else node))
 
 
 def class_read_by(node: Schema) -> Any:
-    """Gives the class whose objects a schema reads that ``reads_fields`` has made; None of any other schema."""
+    """Returns the class whose objects a schema made by ``reads_fields`` reads; None for any other schema."""
     reader = getattr(node.get("function", {}).get("function"), "__self__", None) if "function" in node else None
     return reader.cls if isinstance(reader, _Reader) else None
 
 
 def reads_json(node: Schema) -> Schema:
-    """Makes the core schema of a ``Json`` field take what its text was read to, as well as the text."""
+    """Makes the core schema of a ``Json`` field accept the parsed value as well as the text."""
     inner = node.get("schema", {"type": "any"})
     return move_ref(node, calls("before", _parsed, inner))
 
@@ -81,7 +81,7 @@ def _parsed(value: Any) -> Any:
 
 
 def _with_fields(node: Schema) -> Schema | None:
-    """Finds the part of a schema that holds the fields; copies what leads to it, so that it may be changed."""
+    """Finds the part of a schema that holds the fields; copies the path to it, so that it may be changed."""
     if node.get("root_model") or node.get("custom_init"):
         return None
     while "fields" not in node or node["type"] == "dataclass":
@@ -94,7 +94,7 @@ def _with_fields(node: Schema) -> Schema | None:
 
 
 class _Reader:
-    """Reads the instances of one class, by its core schema and the part of it with the fields, which is changed."""
+    """Reads the instances of one class, by its core schema and the part of it with the fields, which it changes."""
 
     def __init__(self, node: Schema, inner: Schema) -> None:
         self.cls: Any = node["cls"]
@@ -106,11 +106,11 @@ class _Reader:
         names = {key for field in computed for key in (field["property_name"], field.get("alias")) if key}
         self._later = _not_constructed(self.cls)
         self._left_out = (names - self._known) | self._later
-        # A class that keeps what it does not know is not another for it.
+        # A class that keeps unknown keys is not replaced by a subclass because of them.
         self._keeps_extras = _keeps_extras(self.cls)
 
     def read(self, value: Any, handler: Handler) -> Any:
-        """Reads a value: an instance, a dict of its fields, or anything else that the class takes."""
+        """Reads a value: an instance, a dict of its fields, or anything else that the class accepts."""
         if not isinstance(value, Mapping):
             # An instance may be read by its keys as well.
             value = value if isinstance(value, self.cls) else nearest_dict(value)
@@ -137,7 +137,7 @@ class _Reader:
 
 
 class _DataclassReader(_Reader):
-    """Reads the instances of a dataclass, which is whatever its constructor was given: their fields are checked."""
+    """Reads the instances of a dataclass and checks their fields, since its constructor checks nothing."""
 
     def __init__(self, node: Schema, inner: Schema) -> None:
         super().__init__(node, inner)
@@ -160,16 +160,16 @@ class _DataclassReader(_Reader):
 
 
 def with_fields(value: Any, held: Mapping[str, Any], read: Mapping[str, Any]) -> Any:
-    """Gives an instance whose fields are what its annotations say: itself, or a copy that holds what was read of them.
+    """Returns an instance whose fields match its annotations: itself, or a copy with the values that were read.
 
-    ``held`` are its fields by name, ``read`` the same as they were read, such as an int for NumPy's.
+    ``held`` has its fields by name, ``read`` the same fields as read, such as an int for a NumPy integer.
     """
     changed = {name: item for name, item in read.items() if item is not held[name]}
     if not changed:
         return value
     made = copy.copy(value)
     for name, item in changed.items():
-        # Also of a frozen class.
+        # Works for frozen classes too.
         if isinstance(made, msgspec.Struct):
             msgspec.structs.force_setattr(made, name, item)
         else:
@@ -183,7 +183,7 @@ def _named_fields(inner: Schema) -> list[tuple[str, Schema]]:
 
 
 def _takes_all_keys(name: str, field: Schema) -> Schema:
-    """Lets a field be given by its own name and by its key in an output, besides the keys that it is read from."""
+    """Lets a field also be given by its own name and by its key in an output."""
     alias = field.get("validation_alias")
     paths = [[alias]] if isinstance(alias, str) else [[*path] for path in _as_paths(alias)]
     for key in (name, field.get("serialization_alias")):
@@ -199,7 +199,7 @@ def _as_paths(alias: Any) -> list[Any]:
 
 
 def _not_constructed(cls: Any) -> set[str]:
-    """Names the fields of a dataclass that its constructor does not take."""
+    """Returns the names of the fields that a dataclass's constructor does not take."""
     if not dataclasses.is_dataclass(cls):
         return set()
     return {field.name for field in dataclasses.fields(cls) if not field.init}
@@ -211,12 +211,12 @@ def _keeps_extras(cls: Any) -> bool:
 
 
 def _set_field(made: Any, name: str, given: Any) -> None:
-    """Gives a field that is not constructed the value that it had: what made it there may have been more."""
+    """Restores the value of a field that the constructor does not take, since more than the constructor may set it."""
     try:
         hint = typing.get_type_hints(type(made), include_extras=True)[name]
     except (NameError, KeyError, TypeError):
         hint = Any
-    # Also of a frozen class.
+    # Works for frozen classes too.
     object.__setattr__(made, name, TypeAdapter(hint).validate_python(given))
 
 
@@ -224,22 +224,22 @@ def _set_field(made: Any, name: str, given: Any) -> None:
 
 
 def _subclass_with(cls: Any, keys: frozenset[str], known: Collection[str]) -> Any:
-    """Finds the subclass that has fields of just these keys; ``known`` are those of the class itself.
+    """Finds the subclass whose fields have exactly these keys; ``known`` are those of the class itself.
 
     Raises:
-        PydanticCustomError: There are several, so that nobody can tell which was meant.
+        PydanticCustomError: There are several, so it is ambiguous.
     """
     subclasses = subclasses_of(cls)
     found = [each for each in subclasses if keys in key_sets(each)]
     if not found:
-        # One that keeps what it does not know has its own keys, and may have more.
+        # A class that keeps unknown keys has its own, and may have more.
         keepers = [each for each in subclasses if _keeps_extras(each)]
         found = [each for each in keepers if any(own <= keys and not own.issubset(known) for own in key_sets(each))]
     return the_one(found)
 
 
 def the_one(found: list[Any]) -> Any:
-    """Gives the only class of a list; None if there is none.
+    """Returns the only class of a list; None if there is none.
 
     Raises:
         PydanticCustomError: There are several.
@@ -260,7 +260,7 @@ def subclasses_of(cls: Any) -> list[Any]:
     waiting = list(cls.__subclasses__())
     while waiting:
         each = waiting.pop(0)
-        # The decorator of a class with slots makes another class, and orphans the first one.
+        # The decorator of a dataclass with slots makes a second class and abandons the first one.
         if each not in found and not getattr(each, "__pydantic_generic_metadata__", {}).get("origin"):
             found.append(each)
         waiting.extend(each.__subclasses__())
@@ -270,7 +270,7 @@ def subclasses_of(cls: Any) -> list[Any]:
 
 @lru_cache(maxsize=1_024)
 def key_sets(cls: Any) -> tuple[frozenset[str], ...]:
-    """Gives the keys that an instance has in its input form and in its output form."""
+    """Returns the keys that an instance has in its input form and in its output form."""
     schema = _own_schema(cls)
     inner = _with_fields(dict(schema)) if schema is not None else None
     if inner is None:
@@ -288,7 +288,7 @@ def key_sets(cls: Any) -> tuple[frozenset[str], ...]:
 
 
 def _own_schema(cls: Any) -> Schema | None:
-    """Gives the core schema of a class itself, without what it refers to."""
+    """Returns the core schema of a class itself, without its definitions."""
     adapter: Any = TypeAdapter(cls)
     schema = adapter.core_schema
     while schema["type"] not in ("model", "dataclass"):
@@ -306,7 +306,7 @@ def _own_schema(cls: Any) -> Schema | None:
 
 
 def with_classes(schema: Schema) -> Schema:
-    """Lets the references of a schema tell the class of what they refer to."""
+    """Adds to each reference in a schema the class that it refers to."""
     if schema["type"] != "definitions":
         return schema
     classes = {part["ref"]: part["cls"] for part in schema["definitions"] if part["type"] in ("model", "dataclass")}
@@ -320,7 +320,7 @@ def with_classes(schema: Schema) -> Schema:
 
 
 def reads_choice(node: Schema) -> Schema:
-    """Makes a union of classes, whose choices have been rewritten already, prefer the one whose keys are given."""
+    """Makes a union of classes, whose choices are already rewritten, prefer the one whose keys are given."""
     choices = [choice[0] if isinstance(choice, tuple) else choice for choice in node["choices"]]
     classes = [choice.get("metadata", {}).get(_CLASS) or class_read_by(choice) for choice in choices]
     known = [cls for cls in classes if cls is not None]
@@ -337,7 +337,7 @@ def reads_choice(node: Schema) -> Schema:
                 return labels[exact[0]]
         return PICK_MARK
 
-    # One choice alone is tried: to try the others after it would take twice as long at each level of a nested value.
+    # Only one choice is tried: trying the others too would double the time at each level of a nested value.
     named: dict[str, Schema] = {
         labels[cls]: choice for cls, choice in zip(classes, choices, strict=True) if cls is not None
     }
@@ -346,7 +346,7 @@ def reads_choice(node: Schema) -> Schema:
 
 
 def _are_related(classes: list[Any]) -> bool:
-    """Whether one of the classes is the base of all others: what does not fit that one, fits none."""
+    """Whether one of the classes is the base of all others: a value that does not fit that one fits none."""
     return any(all(issubclass(cls, base) for cls in classes) for base in classes)
 
 
@@ -362,21 +362,21 @@ def _is_open(schema: Any) -> bool:
 
 
 class ClassValidators:
-    """Compiles the reader of each class once, when it is first wanted.
+    """Compiles the reader of each class once, on first use.
 
-    The rules that need it are what it is compiled of. So ``checks``, which knows them all, hands the compiler in here.
+    The readers are compiled from the rules that use them. So ``checks``, which knows all rules, passes the compiler in.
     """
 
     def __init__(self) -> None:
         self.of: Callable[[Any], Reader] = _no_compiler
 
     def compile_by(self, compile_: Callable[[Any], Reader]) -> None:
-        """Takes the compiler, which makes the reader of a class."""
+        """Sets the compiler, which makes the reader of a class."""
         self.of = lru_cache(maxsize=_MAX_KEPT)(compile_)
 
 
 def _no_compiler(cls: Any) -> Reader:
-    raise RuntimeError(f"what reads a {cls.__qualname__} is compiled by tools.checks, which is not imported")
+    raise RuntimeError(f"the reader of {cls.__qualname__} is compiled by tools.checks, which is not imported")
 
 
 CLASSES = ClassValidators()

@@ -1,4 +1,4 @@
-"""What a tool returns, made to fit what its function says that it returns."""
+"""Converts what a tool returns to its return annotation."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from typing import Any
@@ -15,25 +15,25 @@ from grpc_tool_bridge.values.serialization import Writing, read_iterators
 
 
 def fitted(check: Check, value: Any, *, max_bytes: int) -> Any:
-    """Makes a result fit the return annotation, as an argument is made to fit a parameter's.
+    """Converts a result to the return annotation, as an argument is converted to a parameter's.
 
     Args:
-        check: Of the annotation.
-        value: What the function gave.
-        max_bytes: Bytes that an iterator in it may fill.
+        check: The check of the annotation.
+        value: What the function returned.
+        max_bytes: Maximum bytes that an iterator in it may produce.
 
     Returns:
-        The result as its type: a list of a generator, a dict of a Counter, a model of a dict.
+        The converted result: a generator becomes a list, a Counter a dict, a dict a model.
 
     Raises:
-        TypeError: It is something else, which is an error of the tool.
-        MessageTooLargeError: An iterator gives too much.
-        ForeignCodeError: Code of a stranger's would run in an event loop.
+        TypeError: It does not match, which is an error of the tool.
+        MessageTooLargeError: An iterator yields too much.
+        ForeignCodeError: Foreign code would run in an event loop.
     """
     if type(value) in check.accepts:
         return value
     if is_bulky(value):
-        # Checking it is not a stranger's work, but enough of it to hold up a loop.
+        # No foreign code, but enough work to block an event loop.
         foreign(value)
     kind: Any = type(value)
     check_access(value)
@@ -42,7 +42,7 @@ def fitted(check: Check, value: Any, *, max_bytes: int) -> Any:
     try:
         return check.validator.validate_python(value)
     except CheckError as error:
-        # To say what is wrong runs code of what it is wrong with: its text, its length.
+        # Describing the problem runs code of the value: its repr, its length.
         foreign(value)
         read = read_iterators(value, max_bytes=max_bytes)
         if read is not value:
@@ -54,20 +54,20 @@ def fitted(check: Check, value: Any, *, max_bytes: int) -> Any:
 
 
 def result_writing(spec: ToolSpec, *, max_depth: int, max_bytes: int, max_nodes: int | None = None) -> Writing:
-    """Says how a result, or one value of a stream, is written: by the tool's output schema.
+    """Returns how a result, or one value of a stream, is written: by the tool's output schema.
 
     Args:
-        spec: Of the tool.
+        spec: The tool's spec.
         max_depth: Levels of nested containers allowed.
-        max_bytes: Bytes of a message.
-        max_nodes: Elements, keys, texts and numbers of a message; None for any.
+        max_bytes: Maximum bytes of a message.
+        max_nodes: Maximum elements, keys, texts and numbers of a message; None: no limit.
     """
     declares = declared_in(spec.output_schema, spec.return_type.python_type)
     return Writing(max_depth=max_depth, output=True, declares=declares, max_bytes=max_bytes, max_nodes=max_nodes)
 
 
 def streams(value: Any) -> bool:
-    """Whether a value is read one item after another, and only once."""
+    """Whether a value is an iterator: read item by item, and only once."""
     kind: Any = type(value)
     return issubclass(kind, AsyncIterator) or is_iterator(kind)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-# Where a schema keeps the schemas that it is made of.
+# The keys under which a schema has its parts.
 _PARTS = frozenset(
     {
         "schema", "items_schema", "keys_schema", "values_schema", "extras_schema", "lax_schema", "strict_schema",
@@ -32,37 +32,37 @@ def with_parts(schema: Schema, rewrite: Callable[[Schema], Schema]) -> Schema:
 
 
 def before(check: Callable[[Any], Any], node: Schema) -> Schema:
-    """Lets ``check`` read a value before a schema does."""
+    """Runs ``check`` on a value before a schema does."""
     return move_ref(node, calls("before", check, node))
 
 
 def after(change: Callable[[Any], Any], node: Schema) -> Schema:
-    """Lets ``change`` have what a schema has read."""
+    """Runs ``change`` on what a schema has read."""
     return move_ref(node, calls("after", change, node))
 
 
 def around(read: Callable[[Any, Callable[[Any], Any]], Any], node: Schema) -> Schema:
-    """Lets ``read`` have a value, and what reads it by a schema."""
+    """Lets ``read`` wrap a schema: it gets the value and the schema's handler."""
     return move_ref(node, calls("wrap", read, node))
 
 
 def calls(when: Literal["before", "after", "wrap"], function: Callable[..., Any], schema: Schema) -> Schema:
-    """Makes a schema that calls a function before or after another one, or has it wrap that."""
+    """Makes a schema that calls a function before, after or around another schema."""
     return {"type": f"function-{when}", "function": {"type": "no-info", "function": function}, "schema": schema}
 
 
 def lax_or_strict(node: Schema, *, strict: Schema, lax: Schema) -> Schema:
-    """Reads by ``strict``, which a union asks first of each of its choices, or by ``lax``, in the place of ``node``."""
+    """Replaces ``node`` by ``strict``, which a union tries first for each of its choices, or else ``lax``."""
     return move_ref(node, {"type": "lax-or-strict", "strict_schema": strict, "lax_schema": lax})
 
 
 def without_ref(node: Schema) -> Schema:
-    """Copies a schema that is to stand inside of another, which is what others refer to."""
+    """Copies a schema without its reference, to be placed inside another schema that takes the reference over."""
     return {key: value for key, value in node.items() if key != "ref"}
 
 
 def move_ref(node: Schema, outer: Schema) -> Schema:
-    """Lets ``outer`` stand where ``node`` stood: what refers to the one must find the other."""
+    """Replaces ``node`` by ``outer``: references to the one must find the other."""
     if "ref" in node:
         outer["ref"] = node.pop("ref")
     return outer

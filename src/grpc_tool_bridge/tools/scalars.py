@@ -1,8 +1,9 @@
-"""How scalars are checked: as nothing but themselves, and read from what means the same.
+"""The checks of scalars: strictly by type, or read from an equivalent value.
 
-What JSON cannot carry is taken as the Python object or as its JSON form in both. NumPy's scalars, and numbers as JSON
-and models write them, are read as Python's own. NumPy is never imported for it: a value of NumPy's shows that it is
-there. What has no exact reading is given back as it is, for the check that follows to refuse, or is refused here.
+Types that JSON cannot carry are accepted as the Python object or as its JSON form in both cases. NumPy's scalars, and
+numbers as JSON and models write them, are read as Python's own. NumPy is never imported for this: a value of NumPy's
+shows that it is imported. A value without an exact reading is refused here, or returned as it is for the next check to
+refuse.
 """
 
 import re
@@ -22,7 +23,7 @@ from grpc_tool_bridge.tools.rewriting import Rewrites, Schema, after, before, la
 from grpc_tool_bridge.values.jsontext import MAX_DIGITS, check_decimal, decimal_of
 
 _BASES = (bool, int, float, str, bytes)
-# Of NumPy's kinds: truth values, integers, floats, complex numbers, bytes, texts.
+# NumPy's kinds: truth values, integers, floats, complex numbers, bytes, texts.
 _PLAIN_KINDS = "biufcSU"
 # Years and months have no fixed length.
 _NO_LENGTH = ("[Y]", "[M]")
@@ -36,7 +37,7 @@ _PYTHON_TIMEDELTA = re.compile(r"(?:(-?\d{1,9}) days?, )?(\d{1,2}):(\d\d):(\d\d)
 
 
 def plain_scalar(value: Any) -> Any:
-    """Reads NumPy's scalar, or its array of no dimensions, as Python's own; any other value stays as it is."""
+    """Reads a NumPy scalar, or an array of no dimensions, as a Python scalar; any other value stays as it is."""
     if not _is_numpy(value) or value.dtype.kind not in _PLAIN_KINDS:
         return value
     item = value.item()
@@ -70,7 +71,7 @@ def whole_number(value: Any) -> Any:
 
 
 def real_number(value: Any) -> Any:
-    """Reads an int or a float, and a Decimal or Fraction that a float holds; all else that has a ``__float__`` not."""
+    """Reads an int, a float, and a Decimal or Fraction that is exact as a float; nothing else with ``__float__``."""
     value = plain_scalar(value)
     if isinstance(value, int | float):
         return value
@@ -85,7 +86,7 @@ def plain_bytes(value: Any) -> Any:
 
 
 def exact_decimal(value: Any) -> Any:
-    """Reads integers and text; a float with a fraction is inexact, and stays what it is."""
+    """Reads integers and text; a float with a fraction is inexact, and stays as it is."""
     value = whole_number(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         return value
@@ -98,14 +99,14 @@ def exact_decimal(value: Any) -> Any:
 
 
 def short_fraction(value: Any) -> Any:
-    """Refuses a Decimal, or a text, whose Fraction would take for ever to make; any other value stays as it is."""
+    """Refuses a Decimal or a text whose Fraction would take too long to make; any other value stays as it is."""
     try:
         if isinstance(value, Decimal):
             check_decimal(value)
         elif isinstance(value, str) and "/" not in value:
             check_decimal(decimal_of(value))
     except ArithmeticError:
-        # What it is else, is for the check that follows to say.
+        # The next check handles anything else.
         return value
     except SerializationError:
         raise PydanticCustomError("text_form", f"should be a fraction of at most {MAX_DIGITS:,} digits") from None
@@ -148,7 +149,7 @@ def exact_timedelta(value: Any) -> Any:
 
 
 def _is_numpy(value: Any) -> bool:
-    """Whether it is a scalar of NumPy's or an array of no dimensions. What is masked has no value."""
+    """Whether it is a NumPy scalar or an array of no dimensions, and not masked."""
     module = type(value).__module__
     return (module == "numpy" or module.startswith("numpy.")) and not hasattr(value, "mask") and _ndim(value) == 0
 
@@ -175,7 +176,7 @@ def _strict(node: Schema) -> Schema:
 
 
 def _itself(kind: Any, rule: Callable[[Schema], Schema]) -> Callable[[Schema], Schema]:
-    """Gives what is of a subclass, such as NumPy's, as the type itself; of these pydantic leaves it as it is."""
+    """Reads instances of a subclass, such as NumPy's, as the type itself; pydantic would leave them as they are."""
 
     def plain(value: Any) -> Any:
         return value if type(value) is kind else kind(value)
@@ -189,17 +190,17 @@ def _itself(kind: Any, rule: Callable[[Schema], Schema]) -> Callable[[Schema], S
 def _float(node: Schema) -> Schema:
     if node.get("strict") is False:
         return node
-    # Pydantic would take whatever has a __float__, such as a timedelta64, also where it is strict.
+    # Pydantic would accept anything with a __float__, such as a timedelta64, even in strict mode.
     real = {"type": "is-instance", "cls": (int, float)}
     return move_ref(node, {"type": "chain", "steps": [real, _strict(node)]})
 
 
 def _scalar(read: Callable[[Any], Any], strict: Callable[[Schema], Schema] = _strict) -> Callable[[Schema], Schema]:
-    """Accepts what is of the type itself or NumPy's of it, and what ``read`` makes of other values."""
+    """Accepts the type itself, its NumPy counterpart, and what ``read`` makes of other values."""
 
     def rewrite(node: Schema) -> Schema:
         if "strict" in node:
-            # Who asks for pydantic's own reading, or for none, gets it; of NumPy's scalars as well.
+            # An annotation that requests pydantic's lax or strict mode gets it, for NumPy's scalars too.
             return before(plain_scalar, strict(node))
         exact = strict(without_ref(node))
         return lax_or_strict(node, strict=before(plain_scalar, exact), lax=before(read, exact))
@@ -226,7 +227,7 @@ def _or_text(
 
 def _iso(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     def read(text: str) -> Any:
-        # ISO 8601 allows "170000" for a time, but who sends that may well mean a number.
+        # ISO 8601 allows "170000" for a time, but the sender may well mean a number.
         if text.isdigit():
             raise ValueError(text)
         return parse(text)
@@ -235,15 +236,15 @@ def _iso(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def _object_or(read: Callable[[Any], Any], node: Schema, *, strict: bool = True) -> Schema:
-    """Accepts the object itself, or what ``read`` makes it of; where not ``strict``, pydantic may do that as well."""
+    """Accepts the object itself, or what ``read`` converts to it; if not ``strict``, pydantic may convert as well."""
     plain = without_ref(node)
     exact = {**plain, "strict": True}
-    # In this form, a union prefers a choice that is the object's own type to one that reads its text.
+    # This way, a union prefers the object's own type to a choice that reads its text.
     return lax_or_strict(node, strict=exact, lax=before(read, exact if strict else plain))
 
 
 def _decimal(node: Schema) -> Schema:
-    # Digits can be counted of numbers only; pydantic has no schema that does so and takes NaN.
+    # Only numbers have digits to count; no schema of pydantic's does that and accepts NaN.
     if "max_digits" not in node and "decimal_places" not in node:
         node.setdefault("allow_inf_nan", True)
     return _object_or(exact_decimal, node)
@@ -251,7 +252,7 @@ def _decimal(node: Schema) -> Schema:
 
 def _timedelta(node: Schema) -> Schema:
     def read(value: Any) -> Any:
-        # Pydantic reads ISO 8601 well, but "-1 day, 0:00:05", as Python writes it, with another meaning.
+        # Pydantic reads ISO 8601 well, but misreads "-1 day, 0:00:05", as Python writes it.
         value = exact_timedelta(plain_scalar(value))
         if isinstance(value, timedelta):
             return value
@@ -291,9 +292,9 @@ def _enum(node: Schema) -> Schema:
 
     def check(value: Any) -> Any:
         value = plain_scalar(value)
-        # Of a Flag, a negative number would be all that it is not.
+        # For a Flag, a negative number would mean the complement.
         is_other = type(value) in _PLAIN_TYPES and type(value) not in kinds
-        # A signal cannot even be looked up.
+        # Looking up a signal raises.
         is_signal = isinstance(value, Decimal) and value.is_snan()
         if is_other or (is_flag and isinstance(value, int) and value < 0) or is_signal:
             raise PydanticKnownError("enum", {"expected": _listing(values)})
@@ -309,7 +310,7 @@ def _enum_reading(node: Schema) -> Schema:
 
 
 def literal_of_values(node: Schema) -> Schema:
-    """Lets the value of an Enum stand for its member in a Literal; all else is as pydantic has it."""
+    """Accepts the value of an Enum for its member in a Literal; pydantic checks the rest."""
     members = [item for item in node["expected"] if isinstance(item, Enum)]
     if not members:
         return node
@@ -369,7 +370,7 @@ def _listing(values: Iterable[Any]) -> str:
     return " or ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))
 
 
-# By the name of a core schema. These take what is of the type, or its JSON form.
+# By the name of a core schema. These accept the type, or its JSON form.
 STRICT_SCALARS: Rewrites = {
     "int": _strict,
     "float": _float,
@@ -388,7 +389,7 @@ STRICT_SCALARS: Rewrites = {
     "enum": _enum,
     "literal": lambda node: _picked(node, _literal_picker(node)),
 }
-# These take what means the same as well.
+# These also accept equivalent values.
 READING_SCALARS: Rewrites = {
     **STRICT_SCALARS,
     "int": _scalar(whole_number),

@@ -18,19 +18,19 @@ from grpc_tool_bridge.tools.typespecs import public_name
 from grpc_tool_bridge.values.records import is_pydantics
 from grpc_tool_bridge.values.serialization import Writing, pack_value
 
-# Writes all that a receiver could declare, except for secrets.
+# Writes everything that a receiver could declare, except for secrets.
 _BUT_SECRETS = Writing(declares=lambda _, format_: format_ != "password")
 
 
 class _Generator(GenerateJsonSchema):
-    """Pydantic's generator, made to say what the bridge accepts, and to fail at no class."""
+    """Pydantic's generator, changed to describe what the bridge accepts, and never to fail."""
 
     def render_warning_message(self, kind: Any, detail: str) -> None:
-        """Keeps quiet: what cannot be described in full is described less closely."""
+        """Does nothing: a type that cannot be described in full is described less precisely."""
 
     def ser_schema(self, schema: Any) -> dict[str, Any] | None:
         made = super().ser_schema(schema)
-        # Of a serializer that does not say what it makes, pydantic tells the type of what it is given.
+        # For a serializer without a return type, pydantic would describe its input.
         if (
             made is None
             and self.mode == "serialization"
@@ -42,7 +42,7 @@ class _Generator(GenerateJsonSchema):
 
     def timedelta_schema(self, schema: core_schema.TimedeltaSchema) -> dict[str, Any]:
         made = super().timedelta_schema(schema)
-        # A model may be configured to write seconds; here it is a timedelta that travels.
+        # A model may be configured to write seconds; the bridge sends a timedelta.
         return {"type": "string", "format": "duration"} if self.mode == "serialization" else made
 
     def complex_schema(self, schema: core_schema.ComplexSchema) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class _Generator(GenerateJsonSchema):
 
     def json_or_python_schema(self, schema: core_schema.JsonOrPythonSchema) -> dict[str, Any]:
         made = super().json_or_python_schema(schema)
-        # Of its secrets, pydantic marks but those of text and bytes.
+        # Pydantic marks only its secrets of text and bytes.
         is_secret = getattr(schema.get("serialization", {}).get("function"), "__name__", "") == "_serialize_secret"
         return {**made, "format": "password"} if is_secret else made
 
@@ -60,13 +60,13 @@ class _Generator(GenerateJsonSchema):
 
     def bytes_schema(self, schema: core_schema.BytesSchema) -> dict[str, Any]:
         made = super().bytes_schema(schema)
-        # As whoever writes JSON gives them; the adapters of frameworks read it.
+        # The form in which JSON carries them; the framework adapters read it.
         made.pop("format", None)
         return {**made, "contentEncoding": "base64"}
 
     def decimal_schema(self, schema: core_schema.DecimalSchema) -> dict[str, Any]:
         made = super().decimal_schema(schema)
-        # A number with a fraction would have come through a float, which is inexact.
+        # A number with a fraction would pass through a float, which is inexact.
         for choice in made.get("anyOf", []):
             if choice.get("type") == "number":
                 choice["type"] = "integer"
@@ -75,7 +75,7 @@ class _Generator(GenerateJsonSchema):
     def enum_schema(self, schema: core_schema.EnumSchema) -> dict[str, Any]:
         made = super().enum_schema(schema)
         if issubclass(schema["cls"], Flag):
-            # A sum of members is a value as well.
+            # A combination of members is a value too.
             made = {key: value for key, value in made.items() if key not in ("enum", "const")} | {"type": "integer"}
             made["minimum"] = 0
             if not issubclass(schema["cls"], IntFlag):
@@ -98,22 +98,22 @@ class _Generator(GenerateJsonSchema):
         return self._struct(schema["cls"], made) if has_struct_fields(schema.get("cls")) else made
 
     def _struct(self, cls: Any, made: dict[str, Any]) -> dict[str, Any]:
-        """Describes a struct: one that is an array as such, and the tag of one that may be another as any."""
+        """Describes a struct: an array-like one as an array, and the tag of one with subclasses as any."""
         config = getattr(cls, "__struct_config__", None)
         if config is not None and config.array_like:
-            # Those after the last that is required may be left out.
+            # Those after the last required one may be omitted.
             required = [place for place, key in enumerate(made["properties"], 1) if key in made.get("required", ())]
             fields = list(made["properties"].values())
             least = len(fields) if self.mode == "serialization" else max(required, default=0)
             array = {"type": "array", "prefixItems": fields, "minItems": least, "maxItems": len(fields)}
-            # Its fields by name are read as well.
+            # It is also read from its fields by name.
             return array if self.mode == "serialization" else {"anyOf": [array, made]}
         if self.mode == "serialization" and config is not None and config.tag_field and cls.__subclasses__():
             made["properties"][config.tag_field].pop("const", None)
         return self._opened(made)
 
     def _opened(self, made: dict[str, Any]) -> dict[str, Any]:
-        """Lets an object of an output have more fields: it may be one of a subclass, or not constructed with all."""
+        """Allows an output object to have more or fewer fields: it may be of a subclass, or only partly constructed."""
         if self.mode == "serialization" and made.get("additionalProperties") is False:
             del made["additionalProperties"]
         return made
@@ -123,10 +123,10 @@ class _Generator(GenerateJsonSchema):
 
 
 def input_schema(signature: Signature, checks: Mapping[str, Check]) -> str:
-    """Describes a tool's arguments, of each of which there is a check by name.
+    """Writes the schema of a tool's arguments, given a check for each of them by name.
 
     Returns:
-        Text of an object schema with a property for each parameter, in the order of the signature. ``*args`` is a
+        The JSON of an object schema with a property for each parameter, in the order of the signature. ``*args`` is a
         property that holds an array, ``**kwargs`` is ``additionalProperties``.
     """
     made, definitions = _generate({name: check.schema for name, check in checks.items()}, "validation")
@@ -152,7 +152,7 @@ def input_schema(signature: Signature, checks: Mapping[str, Check]) -> str:
 
 
 def output_schema(check: Check, description: str = "") -> str:
-    """Writes the schema of a tool's result, or of one item of its stream, with what the docstring says about it."""
+    """Writes the schema of a tool's result, or of one item of its stream, with its description from the docstring."""
     made, definitions = _generate({"": check.schema}, "serialization")
     whole = made[""]
     if description:
@@ -171,7 +171,7 @@ def _generate(schemas: Mapping[str, Any], mode: JsonSchemaMode) -> tuple[dict[st
 
 
 def _without_wrong_names(part: Any, definitions: Mapping[Any, Any]) -> None:
-    """Takes out what is said of the keys of a dict if they are no texts: as keys in JSON, all of them are."""
+    """Removes the rules for keys of a dict that are not texts, since all keys are texts in JSON."""
     if isinstance(part, dict):
         names = part.get("propertyNames")
         if isinstance(names, dict):
@@ -184,7 +184,7 @@ def _without_wrong_names(part: Any, definitions: Mapping[Any, Any]) -> None:
 
 
 def _holds_secret(default: Any) -> bool:
-    """Whether a default is told to nobody; its asterisks could be taken for it."""
+    """Whether a default holds a secret; its asterisks could be mistaken for the value."""
     try:
         pack_value(default, _BUT_SECRETS)
     except SerializationError as error:

@@ -1,4 +1,4 @@
-"""What the bridge reads from a function: its parameters, its result, its docstring, and how it runs."""
+"""Reads a function's signature: its parameters, its result, its docstring, and how it runs."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ POSITIONAL_ONLY = inspect.Parameter.POSITIONAL_ONLY
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
 VAR_POSITIONAL = inspect.Parameter.VAR_POSITIONAL
 VAR_KEYWORD = inspect.Parameter.VAR_KEYWORD
-# How a parameter is given, if that is not both ways; in ``custom_rules``, since the wire has no field for it.
+# How a parameter is given, unless both ways; in ``custom_rules``, since the wire has no field for it.
 KIND_RULES: Mapping[Any, str] = {
     POSITIONAL_ONLY: "positional-only",
     KEYWORD_ONLY: "keyword-only",
@@ -45,7 +45,7 @@ KIND_RULES: Mapping[Any, str] = {
 
 
 class _Omitted:
-    """The default of a key that need not be there: the function is given none."""
+    """The default of an optional key: the function is not given one."""
 
     def __repr__(self) -> str:
         return "<omitted>"
@@ -54,7 +54,7 @@ class _Omitted:
 OMITTED = _Omitted()
 
 _ASYNC_STREAMS = (abc.AsyncIterator, abc.AsyncIterable, abc.AsyncGenerator)
-# An Iterable may be a list as well, so that it says nothing of a function that does not itself yield.
+# An Iterable may be a list as well, so it does not make a function a stream unless the function itself yields.
 _STREAMS = (abc.Iterator, abc.Generator, *_ASYNC_STREAMS)
 _AWAITABLES = (abc.Awaitable, abc.Coroutine, asyncio.Future, asyncio.Task)
 
@@ -66,11 +66,11 @@ class Parameter:
     Attributes:
         name: Its name, without stars.
         kind: One of ``inspect.Parameter``'s kinds.
-        annotation: The annotation with names resolved; of ``*args`` and ``**kwargs``, that of one item. ``Any`` where
-            there is none.
-        default: The default, or ``EMPTY``; ``OMITTED`` where it may be left out and has none.
+        annotation: The annotation with names resolved; for ``*args`` and ``**kwargs``, that of one item. ``Any`` if
+        there is none.
+        default: The default; ``EMPTY`` if there is none, ``OMITTED`` if there is none but it may be omitted.
         description: What the docstring says about it.
-        make_default: Makes the default, where the annotation gives it and the function itself has none; None elsewhere.
+        make_default: Makes the default if the annotation defines it and the function does not; otherwise None.
     """
 
     name: str
@@ -87,12 +87,12 @@ class Parameter:
 
     @property
     def positional(self) -> bool:
-        """Whether one argument may be given for it by position."""
+        """Whether one argument may be given by position."""
         return self.kind in (POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
     @property
     def required(self) -> bool:
-        """Whether a call must give it."""
+        """Whether a call must include it."""
         return self.default is EMPTY and not self.variadic
 
 
@@ -101,16 +101,16 @@ class Signature:
     """A function as a tool.
 
     Attributes:
-        parameters: What a caller may give, in order: without ``self`` and the context.
-        context: Name of the parameter that the bridge fills in, if there is one.
-        context_index: How many arguments may be given by position before the context stands in the way; None if it
-            does not.
-        result: Annotation of the result or, of a generator, of one item; ``EMPTY`` if there is none.
-        description: The docstring without what it says of the arguments and the result.
+        parameters: The parameters that a caller may fill, in order: without ``self`` and the context.
+        context: Name of the parameter that the bridge fills in, if any.
+        context_index: How many arguments may be given by position before the context; None if it does not limit
+        them.
+        result: Annotation of the result or, for a generator, of one item; ``EMPTY`` if there is none.
+        description: The docstring without the parts about the arguments and the result.
         result_description: What the docstring says about the result.
         is_async: Whether it is a coroutine function or an async generator function.
         is_generator: Whether it is a generator function, async or not.
-        is_stream: Whether its values are to be sent one by one: it yields, or says that it returns what yields.
+        is_stream: Whether its values are sent one by one: it yields, or is annotated to return an iterator.
         needs_instance: Whether it is a method not yet bound to an instance.
     """
 
@@ -131,11 +131,11 @@ def read_signature(function: Callable[..., Any], label: str) -> Signature:
 
     Args:
         function: A function, bound method, callable object or ``functools.partial``.
-        label: What to call the function in errors.
+        label: How errors name the function.
 
     Raises:
-        TypeError: There is no signature to read, an annotation cannot be resolved (``UnresolvedNameError`` where a name
-            is not there, or not yet), or the context stands where the bridge cannot fill it in.
+        TypeError: There is no signature to read, an annotation cannot be resolved (``UnresolvedNameError`` if a name is
+        not defined), or the bridge cannot fill in the context at its position.
     """
     try:
         signature = inspect.signature(function)
@@ -172,7 +172,7 @@ def read_signature(function: Callable[..., Any], label: str) -> Signature:
 
 
 def _with_others(doc: Docstring, parameters: tuple[Parameter, ...], described: Callable[..., Any]) -> str:
-    """Adds to the description what the docstring says of arguments that ``**kwargs`` takes: no parameter has it."""
+    """Adds to the description what the docstring says about arguments that only ``**kwargs`` takes."""
     if all(item.kind is not VAR_KEYWORD for item in parameters):
         return doc.description
     known = {item.name for item in parameters} | set(inspect.signature(described).parameters)
@@ -192,7 +192,7 @@ def implementation(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def described_by(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Finds the ``def`` that a function is described by: the innermost one that decorators have wrapped."""
+    """Finds the ``def`` that describes a function: the innermost one below its decorators."""
     while True:
         if isinstance(function, functools.partial):
             function = function.func
@@ -203,19 +203,19 @@ def described_by(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def docstring_of(function: Callable[..., Any]) -> str:
-    """Gives a function's docstring as it is; of a callable object its class's, where ``__call__`` has none."""
+    """Returns a function's raw docstring; for a callable object whose ``__call__`` has none, that of its class."""
     while isinstance(function, functools.partial):
         function = function.func
     if hasattr(function, "__wrapped__"):
-        # functools.wraps has given the decorator's object or function the docstring of what it wraps.
+        # functools.wraps has copied the docstring of the wrapped function to the decorator's object or function.
         return vars(function).get("__doc__") or getattr(function, "__doc__", None) or ""
-    # Not inspect.getdoc: it looks for the function in its class, where a tool would be made of it once more.
+    # Not inspect.getdoc: it looks the function up in its class, which would make another tool of it.
     own = None if inspect.isroutine(function) else type(function).__doc__
     return implementation(function).__doc__ or own or ""
 
 
 def _read_parameters(item: inspect.Parameter, resolve: "_Resolver", doc: Docstring, label: str) -> list[Parameter]:
-    """Reads a parameter; of ``**kwargs: Unpack[…]``, one for each key of the TypedDict."""
+    """Reads a parameter; for ``**kwargs: Unpack[…]``, one for each key of the TypedDict."""
     where = f"{label}: parameter '{item.name}'"
     if isinstance(item.default, FieldInfo):
         raise TypeError(f"{where}: its default is a Field, which the function would be given; put it in Annotated[...]")
@@ -255,7 +255,7 @@ def _parameter(name: str, kind: Any, annotation: Any, default: Any, doc: Docstri
     if (default is EMPTY or default is OMITTED) and kind not in (VAR_POSITIONAL, VAR_KEYWORD):
         found = annotated_default(annotation, where)
         if found is not None:
-            # One that is made for each call cannot be told beforehand.
+            # A default made for each call is not known beforehand.
             default, make_default = OMITTED if found.value is PydanticUndefined else found.value, found.make
     if default is None:
         annotation = or_none(annotation)
@@ -270,7 +270,7 @@ def _check_names(parameters: tuple[Parameter, ...], label: str) -> None:
 
 
 def _is_unbound_method(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> bool:
-    """A function of a class body whose first parameter is called ``self`` or ``cls``: nothing else tells it."""
+    """Whether the function is in a class body and its first parameter is ``self`` or ``cls``: nothing else shows it."""
     in_class = "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
     named = bool(parameters) and parameters[0].name in ("self", "cls") and parameters[0].annotation is EMPTY
     return inspect.isfunction(function) and in_class and named
@@ -278,7 +278,7 @@ def _is_unbound_method(function: Callable[..., Any], parameters: list[inspect.Pa
 
 @dataclass(frozen=True, slots=True)
 class _Resolver:
-    """Turns annotations written as text into what they name."""
+    """Resolves annotations written as text."""
 
     global_names: dict[str, Any]
     local_names: dict[str, Any]
@@ -346,7 +346,7 @@ def _yields(code: Callable[..., Any]) -> bool:
 
 
 def _bare(annotation: Any) -> Any:
-    """Gives the type of an annotation, without what ``Annotated`` says of it."""
+    """Returns the type of an annotation, without ``Annotated``."""
     return annotation.__origin__ if typing.get_origin(annotation) is Annotated else annotation
 
 
@@ -356,7 +356,7 @@ def _origin(annotation: Any) -> Any:
 
 
 def _awaited_type(result: Any) -> Any:
-    """Gives what is there once a result is awaited: ``int`` of ``Awaitable[int]``."""
+    """Returns the type of an awaited result: ``int`` for ``Awaitable[int]``."""
     while _origin(result) in _AWAITABLES:
         args = typing.get_args(_bare(result))
         result = args[-1] if args else Any

@@ -1,9 +1,9 @@
-"""What a tool's spec says of its arguments, as far as that needs no type of the tool's own language.
+"""Reads what a tool's spec says about its arguments, as far as it does not depend on types of the tool's language.
 
-Where the spec lists arguments, they are read as Python's: a bool is no int, an int may be a float, and 3.0 is an int.
-Where it has only an input schema, that is JSON Schema of a peer in another language, and what its types may mean beyond
-Python's passes: bytes for a string. Only texts, bytes, numbers, truth values and None are told apart. Any other type is
-left to the worker, and so are patterns: a peer's could keep the hub busy for as long as the peer likes.
+If the spec lists arguments, they are read as Python's: a bool is not an int, an int may be a float, and 3.0 is an int.
+If it has only an input schema, that is JSON Schema of a peer in another language, and other readings of its types pass
+too: bytes for a string. Only texts, bytes, numbers, truth values and None are told apart. Any other type is left to
+the worker, and so are patterns: a peer's pattern could keep the hub busy indefinitely.
 """
 
 import inspect
@@ -30,14 +30,14 @@ from grpc_tool_bridge.tools.signatures import (
     Signature,
 )
 
-# Far more than a tool has that somebody means to call.
+# Far more than any usable tool has.
 MAX_ARGUMENTS = 256
 MAX_NAME_CHARS = 128
 MAX_SCHEMA_BYTES = 262_144
-# Of an argument with more of them, the values are left to the worker.
+# If an argument has more of them, its values are left to the worker.
 MAX_CHOICES = 1_000
 
-# Up to here a double holds every integer, so a bound that travels as one is the bound that was meant.
+# Up to here a double holds every integer, so a bound that travels as one is exact.
 _MAX_EXACT = 2**53
 # Custom rules as ``describe_tool`` writes them: how an argument is given, and what narrows its values. Any other rule
 # could mean that the tool takes more than its type says.
@@ -45,7 +45,7 @@ _KINDS: Mapping[str, Any] = {rule: kind for kind, rule in KIND_RULES.items()}
 _NARROWING = ("multiple of ", "ge ", "gt ", "le ", "lt ")
 _OR_NONE = " | None"
 
-# By the name of a core schema, which is also the type's name in Python: the types that pass if nothing narrows them.
+# By the name of a core schema, which is also the type's name in Python: the types that pass if no rule narrows them.
 _TYPES: Mapping[str, frozenset[type]] = {
     "int": frozenset({int}),
     "float": frozenset({float, int}),
@@ -60,16 +60,16 @@ _JSON_TYPES: Mapping[str, tuple[str, frozenset[type]]] = {
     "string": ("str", frozenset({bytes})),
     "boolean": ("bool", frozenset()),
 }
-# What else a number or a text may be where only its value counts.
+# Other types of a number or a text, if only its value matters.
 _MEANT_ALIKE = frozenset({float, bytes})
 _LITERALS = (str, int, bool, NoneType)
 _INTEGER = re.compile(r"-?\d{1,15}", re.ASCII)
-# Beside these, the type of a JSON Schema is not all that it says.
+# With keys other than these, a JSON Schema says more than its type.
 _COMBINING = frozenset({"$ref", "allOf", "anyOf", "oneOf", "not", "if", "format", "contentEncoding", "nullable"})
 _NULL = {"type": "null"}
 _NUMBER_RULES = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt"}
 _LENGTH_RULES = {"minLength": "min_length", "maxLength": "max_length"}
-# Of each core schema, the rules that go with it by their names in JSON Schema.
+# The rules of each core schema, by their names in JSON Schema.
 _RULES: Mapping[str, Mapping[str, str]] = {
     "int": _NUMBER_RULES, "float": _NUMBER_RULES, "str": _LENGTH_RULES, "bytes": _LENGTH_RULES,
 }  # fmt: skip
@@ -79,11 +79,11 @@ _OTHERS = "**"
 
 
 class Unread(list[Any]):
-    """Stands for an argument that is not read here. It is a list, as a starred parameter takes one by its name."""
+    """Stands for an argument that is not read here. It is a list, since a starred parameter given by name takes one."""
 
 
 class _LateValidator(Validator):
-    """Is compiled when it is first needed: of most arguments the type is right, and of hundreds few are given."""
+    """Is compiled on first use: most arguments have the right type, and most optional ones are never given."""
 
     __slots__ = ("_late_schema",)
 
@@ -106,9 +106,9 @@ class SpecArguments:
     """The arguments of a tool.
 
     Attributes:
-        signature: What a call may give; nothing else of a function is in it.
-        checks: What is known of the values of each, by name. ``UNREAD`` passes all of them.
-        ordered: Whether the order is the tool's. The properties of a JSON Schema have none.
+        signature: The parameters; nothing else about a function is set.
+        checks: What is known about the values of each, by name. ``UNREAD`` passes any value.
+        ordered: Whether the order is that of the tool. The properties of a JSON Schema have none.
     """
 
     signature: Signature
@@ -117,7 +117,7 @@ class SpecArguments:
 
 
 class _InputSchema(msgspec.Struct, rename="camel"):
-    """The part of a JSON Schema that says which arguments there are."""
+    """The part of a JSON Schema that lists the arguments."""
 
     properties: dict[str, Any] = {}
     required: list[str] = []
@@ -131,10 +131,10 @@ class _InputSchema(msgspec.Struct, rename="camel"):
 
 
 def read_arguments(spec: ToolSpec) -> SpecArguments | None:
-    """Reads the arguments of a spec; None if it says nothing of them.
+    """Reads the arguments of a spec; None if it does not describe them.
 
     Raises:
-        ValidationError: There are too many of them, their names cannot be used, or the input schema is none.
+        ValidationError: There are too many of them, a name is not valid, or the input schema is not a JSON Schema.
     """
     names, schema = _read_names(spec)
     if spec.arguments:
@@ -143,7 +143,7 @@ def read_arguments(spec: ToolSpec) -> SpecArguments | None:
 
 
 def check_arguments(spec: ToolSpec) -> None:
-    """Looks at the arguments of a spec without making anything of them; raises as ``read_arguments``."""
+    """Checks the arguments of a spec without compiling them; raises as ``read_arguments``."""
     _read_names(spec)
 
 
@@ -181,7 +181,7 @@ def _check_names(tool_name: str, names: Sequence[str]) -> None:
     for name in names:
         if not 0 < len(name) <= MAX_NAME_CHARS:
             raise ValidationError(
-                f"tool {tool_name!r}: an argument's name has 1 to {MAX_NAME_CHARS} characters; "
+                f"tool {tool_name!r}: an argument's name must have 1 to {MAX_NAME_CHARS} characters; "
                 f"this one has {len(name):,}: {shown(name)}"
             )
     seen: set[str] = set()
@@ -216,7 +216,7 @@ def _parameter(item: ArgumentSpec) -> Parameter:
 
 
 def _facts_of(parameter: Parameter, schema: _InputSchema | None) -> Any:
-    """Finds what the input schema says of one value of an argument; None if it says nothing."""
+    """Finds what the input schema says about one value of an argument; None if nothing."""
     if schema is None:
         return None
     if parameter.kind is VAR_KEYWORD:
@@ -226,7 +226,7 @@ def _facts_of(parameter: Parameter, schema: _InputSchema | None) -> Any:
 
 
 def _argument_check(item: ArgumentSpec, facts: Any) -> Check:
-    """Checks by the type in Python, with the rules of the input schema: those of the spec are rounded."""
+    """Makes a check of the Python type, with the rules of the input schema: those of the spec are rounded."""
     if any(rule not in _KINDS and not rule.startswith(_NARROWING) for rule in item.validation.custom_rules):
         return _ANYTHING
     if not item.python_type:
@@ -246,10 +246,10 @@ def _argument_check(item: ArgumentSpec, facts: Any) -> Check:
 
 
 def _expected(kind: str, values: list[str]) -> list[Any]:
-    """Reads allowed values, which are written as text; of what cannot be told from its text, returns none.
+    """Reads allowed values, which are written as text; returns none if the text does not tell their type.
 
-    A Literal of texts or of integers can; so can the choices of a peer's str. The names of an Enum say nothing of what
-    its class takes.
+    A Literal of texts or of integers can be read, and so can the choices of a peer's str. The names of an Enum do not
+    say which values its class accepts.
     """
     if kind in ("str", f"Literal[{', '.join(map(repr, values))}]"):
         return values
@@ -278,7 +278,7 @@ def _of_schema(names: Iterable[str], schema: _InputSchema) -> SpecArguments:
     if schema.is_open:
         others = None if schema.pattern_properties else schema.additional_properties
         _add_others(parameters, checks, _property_check(others))
-    # Where there are none, it is known that none go by position.
+    # If there are none, none can go by position.
     return SpecArguments(Signature(tuple(parameters)), checks, ordered=not parameters)
 
 
@@ -291,7 +291,7 @@ def _property_check(facts: Any) -> Check:
     plain, or_none = _without_null(facts)
     if plain is None:
         return _ANYTHING
-    # Who has null for a default takes it, whatever the type.
+    # An argument with a null default accepts null, whatever its type.
     or_none = or_none or plain.get("default", ...) is None
     if "enum" in plain or "const" in plain:
         expected = plain.get("enum", [plain.get("const")])
@@ -312,10 +312,10 @@ def _property_check(facts: Any) -> Check:
 
 
 def _without_null(facts: Any) -> tuple[dict[str, Any] | None, bool]:
-    """Takes null out of a choice of it and another schema.
+    """Removes null from a choice between it and another schema.
 
     Returns:
-        The other schema, None if that is more than a type and its rules; and whether there was a null.
+        The other schema (None if it is more than a type and its rules), and whether there was a null.
     """
     or_none = False
     if isinstance(facts, dict) and isinstance(choices := facts.get("anyOf"), list):
@@ -334,7 +334,7 @@ def _rules_of_schema(kind: str, facts: Mapping[str, Any]) -> Schema:
 
 
 def _bound(kind: str, value: Any) -> int | float | None:
-    """Reads a bound; one that cannot be kept exactly is none."""
+    """Reads a bound; None if it cannot be represented exactly."""
     if type(value) not in (int, float) or not abs(value) < _MAX_EXACT:
         return None
     if kind == "float":
@@ -354,7 +354,7 @@ def _make_check(
 
     Args:
         schema: The core schema.
-        plain: Types that pass where the schema has no rules.
+        plain: Types that pass if the schema has no rules.
         alike: Types that pass in any case.
         or_none: Whether None passes.
     """

@@ -1,8 +1,7 @@
-"""Checks the arguments of a call against a tool's spec, as far as that needs no type of the tool's own language.
+"""Checks the arguments of a call against a tool's spec, without needing the types of the tool's language.
 
-What is refused here never gets to a worker. Its caller is told so in the same words as by a tool of the hub's own: a
-``Binder`` finds them. It finds what is known here; an argument of another type may be wrong as well. What passes is
-checked once more, and in full, by whoever runs the tool.
+A call that is refused here never reaches a worker. The error text is the same as for one of the hub's own tools, since
+a ``Binder`` writes it. It covers only the types known here. The worker checks a call that passes again, and in full.
 """
 
 from collections.abc import Container, Mapping
@@ -19,11 +18,11 @@ from grpc_tool_bridge.tools.spec_arguments import UNREAD, check_arguments, read_
 from grpc_tool_bridge.values.scalars import READERS
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 
-# Larger values, and more of them, are the worker's to read: the hub has other calls to see to.
+# Larger values, and more of them, are left to the worker, so that the hub stays responsive.
 _MAX_READ_BYTES = 65_536
 _MAX_READ = 1_000
 
-# Which messages of google.protobuf hold a value of a type, and of no other. (A Value may hold any.)
+# Which messages of google.protobuf hold values of only one type. (A Value may hold any.)
 _MESSAGES: dict[type, tuple[str, ...]] = {
     int: ("Int64Value", "Int32Value", "UInt32Value", "UInt64Value"),
     float: ("DoubleValue", "FloatValue"),
@@ -37,10 +36,10 @@ _NULL = serialize_value(None).value
 
 
 class SpecCheck:
-    """Checks the arguments of a call. It is compiled at the first: of thousands of tools, few may ever be called.
+    """Checks the arguments of a call. It is compiled at the first call: of thousands of tools, few may ever be called.
 
     Raises:
-        ValidationError: The spec says something of its arguments that cannot be.
+        ValidationError: The spec's description of its arguments is not valid.
     """
 
     __slots__ = ("_binder", "_by_place", "_named", "_ordered", "_required", "_spec")
@@ -49,11 +48,11 @@ class SpecCheck:
         check_arguments(spec)
         self._spec = spec
         self._binder: Binder | None = None
-        # Type URLs whose values pass unread, of arguments that have such: by place; and by name, with
-        # place and whether a call must give it.
+        # Type URLs whose values pass unread, for the arguments that have any: by position; and by name, with
+        # the position and whether it is required.
         self._by_place: tuple[tuple[int, Container[str]], ...] = ()
         self._named: dict[str, tuple[Container[str], int, bool]] = {}
-        # How many arguments are left that a call must give, when this many are given by position; None: not compiled.
+        # The number of required arguments still missing when this many are given by position; None: not compiled.
         self._required: tuple[int, ...] | None = None
         self._ordered = False
 
@@ -81,10 +80,10 @@ class SpecCheck:
         """Checks a call.
 
         Raises:
-            ValidationError: Arguments are wrong; ``details`` has a text for each of them.
+            ValidationError: Arguments are not valid; ``details`` has a text for each of them.
         """
-        # First as if all were well, and nothing had to be read. Here nanoseconds count: every call comes by. (To go
-        # through the messages by their places takes two thirds as long as to iterate over them.)
+        # Optimistic: nothing is decoded. Every call passes here, so nanoseconds count. (Indexing the messages takes
+        # two thirds as long as iterating over them.)
         args = request.args
         given = len(args)
         required = self._required
@@ -101,7 +100,7 @@ class SpecCheck:
 
     def _are_fine(self, kwargs: Mapping[str, AnyMessage], missing: int, given: int) -> bool:
         named = self._named
-        # A map's items take three times as long.
+        # Iterating over a map's items takes three times as long.
         for name in kwargs:
             found = named.get(name)
             if found is None or found[1] < given or kwargs[name].type_url not in found[0]:
@@ -110,7 +109,7 @@ class SpecCheck:
         return not missing
 
     def _judge(self, request: ToolCallRequest | ToolStreamRequest | ToolCallItem) -> None:
-        """Reads what can be read, and binds it as a tool of the hub would."""
+        """Decodes what can be read here, and binds it as a tool of the hub would."""
         args, kwargs = request.args, request.kwargs
         if self._binder is None or (args and not self._ordered) or len(args) + len(kwargs) > _MAX_READ:
             return
@@ -127,7 +126,7 @@ def _urls(check: Check) -> Container[str]:
 
 
 def _read(message: AnyMessage) -> object:
-    """Reads a plain value; any other, and what is none, is left to the worker."""
+    """Reads a plain value; any other, even an invalid one, is left to the worker."""
     name = message.type_url.rpartition("/")[2]
     if name == _VALUE:
         return None if message.value == _NULL else UNREAD

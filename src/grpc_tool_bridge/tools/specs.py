@@ -1,4 +1,4 @@
-"""The ToolSpec of a signature: what peers in every language see of a tool."""
+"""Builds the ToolSpec of a signature: what peers in every language see of a tool."""
 
 import re
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ from grpc_tool_bridge.values.serialization import serialize_value
 def describe_tool(
     name: str, type_: ToolType.ValueType, signature: Signature, checks: Mapping[str, Check], result: Check | None
 ) -> ToolSpec:
-    """Makes the part of a ToolSpec that follows from the signature.
+    """Builds the part of a ToolSpec that follows from the signature.
 
-    There is a check for each parameter, by name, and one of the result, if it has an annotation. The spec is without
-    limits, examples, metadata and version, and its id is the name.
+    Takes a check for each parameter, by name, and one for the result if it has an annotation. The spec has no limits,
+    examples, metadata and version, and its id is the name.
     """
     result_type = Any if result is None else signature.result
     spec = ToolSpec(
@@ -69,7 +69,7 @@ def _argument(parameter: Parameter, check: Check) -> ArgumentSpec:
 
 
 def _is_converted(schema: Schema) -> bool:
-    """Whether a value may be made to fit first, so that more of them do than the type and the rules say."""
+    """Whether values may be converted first, so that more of them pass than the type and the rules say."""
     if (
         schema["type"] in ("function-before", "function-wrap", "function-plain", "json")
         or schema.get("strict") is False
@@ -121,7 +121,7 @@ def _set_bounds(rules: ValidationRules, schema: Schema) -> None:
 
 
 def _whole_pattern(pattern: str | re.Pattern[str]) -> str:
-    """Pydantic searches; the wire's pattern matches the whole text."""
+    """Converts a pattern of pydantic's, which searches, to the wire's, which matches the whole text."""
     text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
     if text.startswith("^") and text.endswith("$"):
         return text

@@ -1,4 +1,4 @@
-"""What a pipeline is made of: steps, steps at once, and one step for each item of a list.
+"""The parts of a pipeline: steps, parallel steps, and a step for each item of a list.
 
 A declaration is plain data. Its JSON travels in the metadata of a ToolSpec, so that a peer in any language can write
 one::
@@ -17,19 +17,19 @@ from grpc_tool_bridge.config.renamed import warn_renamed
 from grpc_tool_bridge.tools.options import TOOL_NAME
 from grpc_tool_bridge.tools.templates import NAME, check_template, is_reference
 
-# The result of the step before, and within each() the item: names that the bridge gives.
+# Reserved names: the result of the previous step and, within each(), the item.
 LAST = "last"
 ITEM = "item"
 
-# Some hundreds of steps. A longer one was written by mistake, or in order to do harm.
+# Some hundreds of steps. A longer declaration is a mistake or an attack.
 MAX_DECLARATION_BYTES = 65_536
 
-# Enough that most of the time nobody waits for one slow item; the tool's own limits hold besides.
+# Enough that one slow item rarely holds up the others; the tool's own limits apply too.
 _MAX_CONCURRENCY = 10
 
 
 class _Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename={"as_": "as"}):
-    """What is written as JSON without its defaults, and read with nothing that is not known."""
+    """Data that is written as JSON without its defaults, and refuses unknown keys."""
 
 
 class Step(_Data, frozen=True, tag_field="kind", tag="step"):
@@ -39,7 +39,7 @@ class Step(_Data, frozen=True, tag_field="kind", tag="step"):
         tool: The tool's id.
         args: Templates of its arguments by position.
         kwargs: Templates of its arguments by name.
-        as_: Name of its result; empty: it has none but ``last``.
+        as_: Name of its result; empty: only ``last`` refers to it.
     """
 
     tool: str
@@ -55,8 +55,8 @@ class Each(_Data, frozen=True, tag_field="kind", tag="each"):
         over: Template of the list.
         step: The step; ``$item`` is the item.
         as_: Name of the list of its results; may be empty.
-        max_concurrency: Calls that run at the same time.
-        at_once: What ``max_concurrency`` was called before; read, but not written.
+        max_concurrency: Maximum number of concurrent calls.
+        at_once: The old name of ``max_concurrency``; read, but not written.
     """
 
     over: Any
@@ -66,14 +66,14 @@ class Each(_Data, frozen=True, tag_field="kind", tag="each"):
     at_once: int | None = None
 
     def __post_init__(self) -> None:
-        """Takes the number under its old name."""
+        """Accepts the old name."""
         if self.at_once is not None:
             msgspec.structs.force_setattr(self, "max_concurrency", self.at_once)
             msgspec.structs.force_setattr(self, "at_once", None)
 
 
 class Parallel(_Data, frozen=True, tag_field="kind", tag="parallel"):
-    """Steps that run at the same time."""
+    """Steps that run concurrently."""
 
     steps: "list[Part]"
 
@@ -136,7 +136,7 @@ def each(
         over: The list, usually a reference such as ``"$pages"``.
         step: What ``step`` returns; ``"$item"`` in it refers to the item.
         as_: Name by which later steps refer to the list of results.
-        max_concurrency: Calls that run at the same time.
+        max_concurrency: Maximum number of concurrent calls.
         at_once: Deprecated: use ``max_concurrency``.
 
     Returns:
@@ -160,14 +160,14 @@ def tools_of(part: Part) -> list[str]:
 
 
 def read_declaration(text: str) -> Declaration:
-    """Reads a declaration from its JSON, still to be checked.
+    """Reads a declaration from JSON without checking it.
 
     Raises:
         ValueError: It is not a declaration.
     """
     if len(text) > MAX_DECLARATION_BYTES:
         raise ValueError(
-            f"it has {len(text):,} bytes, the limit is {MAX_DECLARATION_BYTES:,}; make two pipelines of it"
+            f"it has {len(text):,} bytes, the limit is {MAX_DECLARATION_BYTES:,}; split it into two pipelines"
         )
     try:
         return msgspec.json.decode(text, type=Declaration)
@@ -176,18 +176,18 @@ def read_declaration(text: str) -> Declaration:
 
 
 def write_declaration(declaration: Declaration) -> str:
-    """Writes a declaration that was checked as JSON."""
+    """Writes a checked declaration as JSON."""
     return msgspec.json.encode(declaration).decode()
 
 
 def check_declaration(declaration: Declaration, inputs: Iterable[str]) -> None:
-    """Checks that a declaration can be run, whatever its inputs of these names are.
+    """Checks that a declaration can run with inputs of these names.
 
     Raises:
-        TypeError: A step is something else.
-        ValueError: A step, a name or a reference cannot be; the text says which.
+        TypeError: A step is not a step.
+        ValueError: A step, a name or a reference is not valid; the text says which.
     """
-    # In order, and found at once: there may be thousands, and as many references to each.
+    # A dict, for order and fast lookup: there may be thousands, each with as many references.
     known: dict[str, None] = {}
     for name in inputs:
         _add(known, name, f"input {name!r}")
@@ -202,7 +202,7 @@ def check_declaration(declaration: Declaration, inputs: Iterable[str]) -> None:
 
 
 def _check_part(part: Any, label: str, known: Collection[str]) -> list[str]:
-    """Checks a part and returns the names that it gives to its results."""
+    """Checks a part and returns the names of its results."""
     match part:
         case Step():
             if not TOOL_NAME.fullmatch(part.tool if type(part.tool) is str else ""):
@@ -211,9 +211,9 @@ def _check_part(part: Any, label: str, known: Collection[str]) -> list[str]:
         case Each(step=Step(as_="")):
             where = f"step {label} (each {part.step.tool})"
             if type(part.max_concurrency) is not int or part.max_concurrency < 1:
-                raise ValueError(f"{where}: max_concurrency is {part.max_concurrency!r}; it is 1 or more")
+                raise ValueError(f"{where}: max_concurrency must be at least 1, not {part.max_concurrency!r}")
             if not is_reference(part.over) and not isinstance(part.over, list):
-                raise ValueError(f"{where}: it iterates over a list or a reference to one, not {part.over!r}")
+                raise ValueError(f"{where}: it must iterate over a list or a reference to one, not {part.over!r}")
             _check_template(part.over, known, where)
             _check_part(part.step, label, dict.fromkeys([*known, ITEM]))
         case Each(step=Step()):
@@ -241,5 +241,5 @@ def _add(known: dict[str, None], name: Any, where: str) -> None:
     if name in (LAST, ITEM):
         raise ValueError(f"{where}: the name {name!r} is reserved by the bridge; choose another")
     if name in known:
-        raise ValueError(f"{where}: there is a {name!r} already; choose another name")
+        raise ValueError(f"{where}: there is already a {name!r}; choose another name")
     known[name] = None

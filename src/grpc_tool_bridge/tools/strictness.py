@@ -1,14 +1,14 @@
-"""What a tool's types accept: pydantic's rules, without the guesses.
+"""What a tool's types accept: pydantic's rules, without guessing.
 
 Pydantic compiles an annotation to a core schema; ``strict_schema`` rewrites that so that
 
-- int, float, str, bool and bytes take nothing but themselves (and float an int);
-- ``reading_schema`` takes what means the same as well: NumPy's scalars, and a float that is integral for an int;
-- what JSON cannot carry is taken as the Python object or as its JSON form: ISO text for dates and times, text for UUID
+- int, float, str, bool and bytes accept only themselves (and float an int);
+- ``reading_schema`` also accepts equivalent values: NumPy's scalars, and an integral float for an int;
+- types that JSON cannot carry are accepted as Python object or JSON form: ISO text for dates and times, text for UUID
   and Decimal, the value of an Enum, a list for tuples and sets, text for the keys of a dict;
-- a union reports its choices under labels that ``wording`` can tell from names of the caller.
+- a union reports its choices under labels that ``wording`` can tell from names given by the caller.
 
-A pydantic model keeps its own rules, and so does what it holds; but it is read from whatever it travels as.
+A pydantic model and its fields keep their own rules, but are read from the form in which they travel.
 """
 
 import json
@@ -56,27 +56,27 @@ from grpc_tool_bridge.values.rows import is_data
 _ABSTRACT = frozenset({abc.Sequence, abc.Collection, abc.Iterable, abc.Reversible, abc.Container})
 _ROWS = frozenset({list, tuple, set, frozenset})
 
-# So many of one hash take a millisecond.
+# This many members with the same hash take a millisecond.
 _PIECE = 256
 
 _COLLECTIONS = (list, tuple, set, frozenset, dict)
 
 
 def strict_schema(schema: Schema) -> Schema:
-    """Rewrites a core schema, and every schema in it, to the rules of this module. The given one is left alone."""
+    """Returns a copy of a core schema in which every schema follows the rules of this module."""
     return _rewritten(schema, _REWRITES)
 
 
 def reading_schema(schema: Schema) -> Schema:
-    """Rewrites a core schema as ``strict_schema`` does, to one that also reads scalars that are not quite Python's own.
+    """Like ``strict_schema``, but the result also reads scalars that are equivalent to the declared type.
 
-    It is for values that the strict one refuses: of a union, it may choose another of two types that both can be read.
+    It is for values that the strict one refuses: in a union, it may choose a different type if several fit.
     """
     return _rewritten(schema, _READINGS)
 
 
 def with_nulls(schema: Schema) -> Schema:
-    """Lets what has null for a default take it, such as a field ``limit: int = None``; a model's own fields as well."""
+    """Makes fields with a null default accept null, such as ``limit: int = None``; a model's own fields as well."""
     node = with_parts(schema, with_nulls)
     if schema["type"] == "default" and schema.get("default", ...) is None and not takes_null(node["schema"]):
         node["schema"] = {"type": "nullable", "schema": node["schema"]}
@@ -84,7 +84,7 @@ def with_nulls(schema: Schema) -> Schema:
 
 
 def takes_null(schema: Schema) -> bool:
-    """Whether None is known to pass a core schema."""
+    """Whether a core schema is known to accept None."""
     match schema["type"]:
         case "any" | "none" | "nullable":
             return True
@@ -107,14 +107,14 @@ def _rewritten(schema: Schema, rewrites: Rewrites) -> Schema:
 
 
 def _own_rules(schema: Schema) -> Schema:
-    """Leaves a model its rules, but lets it and what it holds be read from what they travel as."""
+    """Keeps a model's rules, but lets it and its fields be read from the form in which they travel."""
     rewrite = _READS.get(schema["type"])
     node = with_parts(schema, _own_rules)
     return rewrite(node) if rewrite else node
 
 
 def _container(error_type: Any, *refused: type) -> Callable[[Schema], Schema]:
-    """Refuses what would be read only once, and types whose order means nothing where order does."""
+    """Refuses iterators, and unordered types where order matters."""
 
     def check(value: Any) -> Any:
         if type(value) in _ROWS:
@@ -130,7 +130,7 @@ def _container(error_type: Any, *refused: type) -> Callable[[Schema], Schema]:
 
 
 def _container_of_model(error_type: Any) -> Callable[[Schema], Schema]:
-    """Leaves a model its rules, but for data: iterated, a frame would be the names of its columns."""
+    """Keeps a model's rules, except for frames: iterating over one would yield the names of its columns."""
 
     def check(value: Any) -> Any:
         return nearest_list(value, error_type) if is_data(type(value)) else value
@@ -150,7 +150,7 @@ def _dict(node: Schema) -> Schema:
 
 
 def _bounded_dict(node: Schema) -> Schema:
-    # The hash of a text is not for a peer to choose.
+    # A peer cannot choose the hash of a text.
     keys = node.get("keys_schema")
     return node if keys is None or _is_text(keys) else bounds_hashes(node)
 
@@ -173,7 +173,7 @@ def _read_key(value: Any, check: Callable[[Any], Any]) -> Any:
             decoded = value
         read = check(decoded)
         if isinstance(decoded, float) and not isinstance(read, float):
-            # Of "1" and "1.0", one would replace the other.
+            # "1" and "1.0" would become the same key.
             raise
         return read
 
@@ -184,14 +184,14 @@ def _named_tuple(node: Schema) -> Schema:
     if not isinstance(cls, type):
         return node
     parts = without_ref(node)
-    # In this form, a union prefers a choice that is the value's own class.
+    # This way, a union prefers the value's own class.
     own = {"type": "chain", "steps": [{"type": "is-instance", "cls": cls}, parts]}
     lax = _container("tuple_type", set, frozenset)(dict(parts))
     return lax_or_strict(node, strict=own, lax=lax)
 
 
 def _instance(node: Schema) -> Schema:
-    """Makes an instance of what it travels as: a Series of polars of a frame, a MappingProxyType of a dict."""
+    """Makes an instance from the form in which it travels, such as a MappingProxyType from a dict."""
     origin: Any = typing.get_origin(node["cls"])
     cls = origin or node["cls"]
     if not isinstance(cls, type):
@@ -211,16 +211,16 @@ def _union(node: Schema) -> Schema:
 
 
 def _generator(node: Schema) -> Schema:
-    # Pydantic's own is checked item by item while the tool runs, too late to say what was wrong with the argument.
+    # Pydantic's own checks the items while the tool runs: too late to report a wrong argument.
     return _container("list_type")({**node, "type": "list"})
 
 
 def _travelled(node: Schema) -> Schema:
-    """Reads a value that has two forms from either: a model that is strict would take but the one of Python."""
+    """Reads a value in its Python or its JSON form: a strict model would accept only the Python form."""
     return {**node, "strict": False}
 
 
-# Of models, which keep their own rules for all else.
+# For models, which keep their own rules for everything else.
 _READS: Rewrites = {
     **dict.fromkeys(("enum", "lax-or-strict", "deque"), _travelled),
     **dict.fromkeys(("counter", "ordered-dict", "frozendict"), lambda node: _bounded_dict(_travelled(node))),
@@ -270,10 +270,10 @@ _READINGS: Rewrites = {
 
 
 def bounds_hashes(node: Schema) -> Schema:
-    """Makes the core schema of a set, a frozenset or a dict refuse too many members or keys of one hash.
+    """Makes the core schema of a set, a frozenset or a dict refuse too many members or keys with the same hash.
 
-    What the members will be, only their own schema knows: a text may become a number. So a large collection is first
-    checked in pieces, each too small to take long, before pydantic builds it.
+    Only their own schema determines the members: a text may become a number. So a large collection is first checked in
+    pieces, each too small to take long, before pydantic builds it.
     """
     return around(_checked, node)
 
@@ -293,7 +293,7 @@ def _refuse_same_hashes(value: Any, check: Callable[[Any], Any]) -> None:
             read = check(piece)
         except ValidationError:
             if not _have_same_hash(found):
-                # Told of all up to here, so that the places are right; what comes after is not looked at.
+                # Validates everything up to here, so that the positions are right; the rest is not checked.
                 check(_made_like(value, islice(_items(value), seen)))
             break
         if _have_same_hash(read):
@@ -319,7 +319,7 @@ def _items(value: Any) -> Iterable[Any]:
 
 
 def _made_like(value: Any, items: Iterable[Any]) -> Any:
-    # A model that is strict takes no list for a set.
+    # A strict model does not accept a list for a set.
     make: Any = next(kind for kind in _COLLECTIONS if isinstance(value, kind))
     return make(items)
 
@@ -327,6 +327,6 @@ def _made_like(value: Any, items: Iterable[Any]) -> Any:
 def _refusal() -> PydanticCustomError:
     return PydanticCustomError(
         "same_hash",
-        "has more than {most} members or keys of one hash, which takes too long to tell apart; declare a list instead",
+        "has more than {most} members or keys with the same hash, which is too slow to read; declare a list instead",
         {"most": MAX_SAME_HASH},
     )

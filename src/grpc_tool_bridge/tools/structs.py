@@ -1,6 +1,6 @@
-"""attrs classes and msgspec structs as parameters and results: pydantic checks them, and knows nothing of their fields.
+"""attrs classes and msgspec structs as parameters and results, whose fields pydantic does not know.
 
-Their core schema becomes that of a typed dict, of which an instance is constructed.
+Their core schema becomes that of a typed dict, from which an instance is constructed.
 """
 
 import sys
@@ -19,7 +19,7 @@ from grpc_tool_bridge.tools.lookalikes import nearest_dict
 from grpc_tool_bridge.tools.reading import CLASSES, subclasses_of, the_one, with_fields
 from grpc_tool_bridge.tools.rewriting import Schema, calls
 
-# What msgspec and pydantic call by one name.
+# Constraints with the same name in msgspec and pydantic.
 _META = (
     "ge",
     "gt",
@@ -33,7 +33,7 @@ _META = (
     "description",
     "examples",
 )
-# Compiles the annotation of a field, inside of these classes.
+# Compiles the annotation of a field inside these classes.
 Compile = Callable[[Any, frozenset[Any]], Schema]
 
 
@@ -42,9 +42,9 @@ class _Field:
     """One field.
 
     Attributes:
-        key: What it is called in a dict.
-        argument: What the constructor calls it; empty: it is set later, or not at all.
-        name: Its attribute; empty: it is none.
+        key: Its key in a dict.
+        argument: Its name in the constructor; empty: it is set later, or not at all.
+        name: Its attribute; empty if it has none.
         annotation: Its type.
         required: Whether it must be given.
     """
@@ -57,12 +57,12 @@ class _Field:
 
 
 def has_struct_fields(cls: Any) -> bool:
-    """Whether a class is one of attrs's or msgspec's."""
+    """Whether a class is an attrs class or a msgspec struct."""
     return isinstance(cls, type) and (hasattr(cls, "__attrs_attrs__") or issubclass(cls, msgspec.Struct))
 
 
 def constraint(extra: Any) -> Any:
-    """Gives what stands in ``Annotated`` as pydantic has it: a ``msgspec.Meta`` would constrain nothing."""
+    """Converts a ``msgspec.Meta`` in ``Annotated`` to pydantic's form: as it is, it would constrain nothing."""
     if not isinstance(extra, msgspec.Meta):
         return extra
     given = {name: getattr(extra, name) for name in _META if getattr(extra, name) is not None}
@@ -70,10 +70,10 @@ def constraint(extra: Any) -> Any:
 
 
 def describes_struct(node: Schema, compile_: Compile, within: frozenset[Any]) -> Schema:
-    """Makes the core schema of a class that is checked by ``isinstance`` take a dict of its fields as well.
+    """Makes the core schema of a class that is checked by ``isinstance`` also accept a dict of its fields.
 
-    ``compile_`` compiles their annotations. The class is a part of those ``within``; one that contains itself is not
-    described again.
+    ``compile_`` compiles their annotations. ``within`` are the classes that contain this one; a class that contains
+    itself is not described again.
     """
     cls = node["cls"]
     if cls in within:
@@ -115,7 +115,7 @@ def describes_struct(node: Schema, compile_: Compile, within: frozenset[Any]) ->
 
 @dataclass(frozen=True, slots=True)
 class _Construct:
-    """Makes an instance of the checked values of its fields."""
+    """Constructs an instance from the checked values of its fields."""
 
     cls: Any
     fields: tuple[_Field, ...]
@@ -133,7 +133,7 @@ class _Construct:
 
 
 def _named(cls: Any, fields: list[_Field], value: Any) -> Any:
-    """Names the items of the list that a struct which is an array travels as."""
+    """Names the items of the list in which an array-like struct travels."""
     if not isinstance(value, list | tuple):
         return value
     if len(value) > len(fields):
@@ -143,7 +143,7 @@ def _named(cls: Any, fields: list[_Field], value: Any) -> Any:
 
 
 def _subclass_of(cls: Any, value: Mapping[Any, Any], known: Container[str]) -> Any:
-    """Finds the subclass that was written: by its tag or, if there are none, by the fields that it has."""
+    """Finds the subclass that was written: by its tag or, without tags, by its fields."""
     config = getattr(cls, "__struct_config__", None)
     if config is not None and config.tag_field:
         tag = value.get(config.tag_field, config.tag)
@@ -162,7 +162,7 @@ def _fits(cls: Any, keys: AbstractSet[str]) -> bool:
 
 @lru_cache(maxsize=1_024)
 def _keys(cls: Any) -> tuple[frozenset[str], frozenset[str]]:
-    """Gives the keys that a class must be given, and all that it may be."""
+    """Returns the required keys of a class, and all of its keys."""
     fields = list(_fields(cls))
     return frozenset(field.key for field in fields if field.required), frozenset(field.key for field in fields)
 
@@ -186,10 +186,10 @@ def _fields(cls: Any) -> Iterator[_Field]:
 
 
 def _or_null(hint: Any, default: Any) -> Any:
-    """Lets a field take the null that it has for a default, such as ``limit: int = None``."""
+    """Lets a field with a null default accept null, such as ``limit: int = None``."""
     return hint if default is not None else Optional[hint]  # noqa: UP045 - a hint can be a text, which has no |
 
 
 def _nothing(cls: Any) -> Any:
-    """Gives what attrs writes where a field has no default, without importing attrs."""
+    """Returns the value that attrs uses for "no default", without importing attrs."""
     return sys.modules[type(cls.__attrs_attrs__[0]).__module__].NOTHING if cls.__attrs_attrs__ else None

@@ -1,7 +1,7 @@
-"""Templates: plain data in which a text such as ``"$page.links.0"`` stands for a value that is known later.
+"""Templates: plain data in which a text such as ``"$page.links.0"`` refers to a value that is known later.
 
-A reference is a whole text: ``$``, a name, and the way into the value of that name, with a dot before each key, index
-or field. A text that is to begin with ``$`` begins with ``$$``. Dicts and lists are walked. There is no more to it.
+A reference is a whole text: ``$``, a name, and the path into the value of that name, with a dot before each key, index
+or field. ``$$`` at the start of a text stands for a literal ``$``. References are replaced inside dicts and lists too.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 # Levels of dicts and lists in one template.
 _MAX_DEPTH = 32
-# Of a value without the asked-for key, this many of its keys are told.
+# How many keys of a value the error for a missing key lists.
 _MAX_TOLD = 20
 _MAX_TEXT = 60
 
@@ -24,15 +24,15 @@ _REFERENCE = re.compile(rf"\$({NAME.pattern})((?:\.[^.]+)*)")
 
 
 def is_reference(template: Any) -> bool:
-    """Tells a reference from other templates; it need not be a good one."""
+    """Whether a template is a reference, valid or not."""
     return isinstance(template, str) and template.startswith("$") and not template.startswith("$$")
 
 
 def check_template(template: Any, known: Collection[str], depth: int = 0) -> None:
-    """Checks a template before there are values; these names will have one.
+    """Checks a template before its values are known; only ``known`` names are defined.
 
     Raises:
-        ValueError: It has a reference to nothing, or something that JSON cannot carry.
+        ValueError: It refers to something undefined, or has a value that JSON cannot carry.
     """
     if depth > _MAX_DEPTH:
         raise ValueError(f"it is nested deeper than {_MAX_DEPTH} levels")
@@ -51,7 +51,7 @@ def check_template(template: Any, known: Collection[str], depth: int = 0) -> Non
 
 
 def fill_template(template: Any, values: Mapping[str, Any]) -> Any:
-    """Puts values where a template that ``check_template`` let pass refers to them, each as it is, with its type.
+    """Replaces the references in a checked template by their values, each with its own type.
 
     Raises:
         LookupError: A value has no such part; the text says what it has.
@@ -71,7 +71,7 @@ def _check_reference(reference: str, known: Collection[str]) -> None:
     found = _REFERENCE.fullmatch(reference)
     if found is None:
         raise ValueError(
-            f"{reference!r} is not a reference such as '$name.key'; for this very text write {f'${reference}'!r}"
+            f"{reference!r} is not a reference such as '$name.key'; to send this text itself, write {f'${reference}'!r}"
         )
     if found[1] not in known:
         there = ", ".join(f"'${name}'" for name in known) or "nothing"
@@ -91,7 +91,7 @@ def _look_up(reference: str, values: Mapping[str, Any]) -> Any:
 
 
 def _part(value: Any, key: str) -> Any:
-    """Returns a part of plain data. Attributes other than fields stay out of reach: they lead to code."""
+    """Returns a part of plain data. Attributes other than fields are out of reach, since they lead to code."""
     if isinstance(value, Mapping):
         return value[key]
     if isinstance(value, list | tuple):

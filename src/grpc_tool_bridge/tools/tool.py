@@ -1,7 +1,7 @@
 """Tools: functions that can be called over the bridge.
 
-``@tool`` reads a function once. What it takes and returns becomes its ToolSpec, and a binder is compiled that checks
-the arguments of every call.
+``@tool`` inspects a function once: it builds the ToolSpec from the signature, and compiles a binder that checks the
+arguments of every call.
 """
 
 import functools
@@ -36,7 +36,7 @@ BindRequest = Callable[[Request, int, int, int | None], Bound]
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is the same for a function and for each of its bound methods."""
+    """What a function and its bound methods share."""
 
     spec: ToolSpec
     bind: Bind
@@ -51,14 +51,14 @@ class _Plan:
     options: ToolOptions
 
 
-# What a tool has from reading its function.
+# The attributes that a tool gets from inspecting its function.
 _PLANNED = frozenset(item.name for item in fields(_Plan)) - {"needs_instance", "options"}
 
 
 class Tool:
-    """A function as a tool. Immutable; made by ``tool`` or ``as_tool``.
+    """A function as a tool. Immutable; created by ``tool`` or ``as_tool``.
 
-    It can be called like the function itself, and has its name, docstring and signature. As an attribute of a class it
+    It can be called like the function itself, and has its name, docstring and signature. As an attribute of a class, it
     binds to the instance like a function.
 
     If an annotation refers to a name that is defined later in the module, the function is inspected when an attribute
@@ -66,11 +66,11 @@ class Tool:
 
     Attributes:
         spec: What peers see of it.
-        function: The user's function.
+        function: The original function.
         is_async: Whether it is a coroutine function or an async generator function.
         is_generator: Whether it is a generator function, async or not.
-        is_stream: Whether its values are sent one by one: it yields, or says that it returns what yields.
-        result: The check of what it returns or, of a stream, of each value; None if nothing is checked.
+        is_stream: Whether its values are sent one by one: it yields, or is annotated to return an iterator.
+        result: The check of what it returns or, for a stream, of each value; None if nothing is checked.
         executor: Where it runs: "async" on the event loop, "thread" in a thread, "process" in a spawned process.
         context_parameter: Name of the parameter that the bridge fills in with a ToolContext.
         bind: Checks and converts ``(args, kwargs)`` of a call and returns them ready for ``function(*args, **kwargs)``,
@@ -112,7 +112,7 @@ class Tool:
         self.__dict__.update({name: getattr(plan, name) for name in _PLANNED}, _plan=plan)
 
     def __getattr__(self, name: str) -> Any:
-        # Reached only for what is not in the tool, so that no call of a tool that has been read comes by.
+        # Only called for missing attributes, so calls of an inspected tool do not pass here.
         if name not in {*_PLANNED, "_plan"} or "_plan" in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         self._follow(self.__dict__["_read_plan"]())
@@ -125,7 +125,7 @@ class Tool:
 
     @property
     def is_unbound(self) -> bool:
-        """Whether it is a method that has yet to be reached through an instance."""
+        """Whether it is a method that is not yet bound to an instance."""
         return self._plan.needs_instance and not isinstance(self.function, types.MethodType)
 
     def __get__(self, instance: object, owner: type | None = None) -> "Tool":
@@ -134,7 +134,7 @@ class Tool:
         return Tool(types.MethodType(self.function, instance), self._plan)
 
     def __setattr__(self, name: str, value: object) -> Never:
-        raise AttributeError(f"tool {self.__name__!r} cannot be changed; make another one from its function")
+        raise AttributeError(f"tool {self.__name__!r} is immutable; make another one from its function")
 
     def __delattr__(self, name: str) -> Never:
         self.__setattr__(name, None)
@@ -179,7 +179,7 @@ def tool(
     metadata: Mapping[str, str] | None = None,
     check_result: bool = True,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
-    """Makes a function a tool; also a decorator, with or without options.
+    """Turns a function into a tool; also a decorator, with or without options.
 
     Args:
         function: A function, generator function, bound method, callable object or ``functools.partial``, async or not.
@@ -189,7 +189,7 @@ def tool(
         type: BATCH for a function that takes a list of inputs. The others follow from the function.
         version: Any text. All workers of a tool must have the same version.
         idempotent: Whether calling twice with the same arguments has the same effect as calling once.
-        limits: A ResourceLimits, or its fields by name. 0: no limit of the tool's own.
+        limits: A ResourceLimits, or a dict of its fields. 0: no limit of the tool's own.
         executor: "async" runs a sync function on the event loop, where it must not block. "process" runs it in its own
             process, which a deadline or a cancellation kills; it must be a ``def`` at the top level of a module. By
             default, async functions run on the event loop, and sync ones in threads.
@@ -212,7 +212,7 @@ def tool(
 
 
 def as_tool(obj: Tool | Callable[..., Any]) -> Tool:
-    """Makes a tool of anything that is accepted as one.
+    """Turns anything that is accepted as a tool into one.
 
     Args:
         obj: A tool, or anything that ``tool`` takes.
@@ -222,7 +222,7 @@ def as_tool(obj: Tool | Callable[..., Any]) -> Tool:
 
     Raises:
         TypeError: It cannot be a tool, such as a method without its instance.
-        ValueError: Its name cannot be a tool's name.
+        ValueError: Its name is not a valid tool name.
     """
     made = _tool_inside(obj) or _make(obj, ToolOptions())
     if made.is_unbound:
@@ -268,7 +268,7 @@ def _read_plan(function: Callable[..., Any], name: str, options: ToolOptions) ->
 
 
 def _tool_inside(obj: object) -> Tool | None:
-    """Finds the tool in a method or a partial that was made of one."""
+    """Finds the tool inside a bound method or a partial."""
     if isinstance(obj, Tool):
         return obj
     if isinstance(obj, types.MethodType) and isinstance(obj.__func__, Tool):
@@ -282,14 +282,14 @@ def _tool_inside(obj: object) -> Tool | None:
 
 def _check_callable(function: object) -> None:
     if isinstance(function, Tool):
-        raise TypeError(f"{function.spec.name!r} is a tool already; set its options where it is defined")
+        raise TypeError(f"{function.spec.name!r} is already a tool; set its options where it is defined")
     if isinstance(function, staticmethod | classmethod):
         raise TypeError(f"put @{type(function).__name__} above @tool, not below it")
     if isinstance(function, type):
         raise TypeError(f"{function.__qualname__} is a class; offer a function, or an instance that can be called")
     if inspect.iscoroutine(function):
-        # Nobody will await it, and Python would warn of that.
+        # It is never awaited, and Python would warn about that.
         function.close()
-        raise TypeError(f"a tool is the function itself, not its result; write {function.__name__}, without ()")
+        raise TypeError(f"a tool must be the function itself, not its result; write {function.__name__}, without ()")
     if not callable(function):
-        raise TypeError(f"a tool is a function or something else that can be called, not {function!r}")
+        raise TypeError(f"a tool must be a function or another callable, not {function!r}")

@@ -43,7 +43,7 @@ _LISTS = (
 _SETS = (set, frozenset, abc.Set, abc.MutableSet)
 _MAPS = (dict, abc.Mapping, abc.MutableMapping, defaultdict, OrderedDict, Counter)
 
-# What an annotation stands inside of, where it could hold itself.
+# The aliases and classes that contain an annotation, to detect recursion.
 Within = tuple[Any, ...]
 
 
@@ -69,7 +69,7 @@ def python_type(annotation: Any, within: Within = ()) -> str:
 
 
 def elixir_type(annotation: Any, within: Within = ()) -> str:
-    """Gives the nearest Elixir typespec of an annotation, such as ``list(integer())`` or ``String.t() | nil``."""
+    """Returns the closest Elixir typespec of an annotation, such as ``list(integer())`` or ``String.t() | nil``."""
     if annotation in within:
         return "any()"
     within = _entered(annotation, within)
@@ -85,7 +85,7 @@ def elixir_type(annotation: Any, within: Within = ()) -> str:
 
 
 def _entered(annotation: Any, within: Within) -> Within:
-    """Keeps what may hold itself: an alias, and a class with fields."""
+    """Adds an annotation that may contain itself: an alias, or a class with fields."""
     holds = type(annotation).__name__ == "TypeAliasType" or (
         isinstance(annotation, type) and issubclass(annotation, tuple)
     )
@@ -97,7 +97,7 @@ def _bounds(variable: TypeVar) -> tuple[Any, ...]:
 
 
 def allowed_values(annotation: Any) -> list[str]:
-    """Lists the values of a Literal or an Enum as text; empty for any other type. None is left out."""
+    """Lists the values of a Literal or an Enum as text, without None; empty for any other type."""
     annotation = plain(annotation)
     origin = typing.get_origin(annotation)
     if origin in (Union, types.UnionType):
@@ -106,14 +106,14 @@ def allowed_values(annotation: Any) -> list[str]:
     if origin is Literal:
         values = [item.value if isinstance(item, Enum) else item for item in typing.get_args(annotation)]
         return [str(item) for item in values if item is not None]
-    # A sum of a Flag's members is a value as well.
+    # A combination of a Flag's members is a value too.
     if isinstance(annotation, type) and issubclass(annotation, Enum) and not issubclass(annotation, Flag):
         return [str(member.value) for member in annotation]
     return []
 
 
 def plain(annotation: Any) -> Any:
-    """Strips what does not change the values: Annotated, NewType, and the ``type`` statement's aliases."""
+    """Strips wrappers that do not change the values: Annotated, NewType, and aliases of the ``type`` statement."""
     while True:
         annotation = unalias(annotation)
         if typing.get_origin(annotation) is not Annotated:
@@ -122,14 +122,14 @@ def plain(annotation: Any) -> Any:
 
 
 def public_name(cls: type) -> str:
-    """Gives the shortest dotted name that a class is public under, such as ``pandas.DataFrame``."""
+    """Returns the shortest dotted name that a class is public under, such as ``pandas.DataFrame``."""
     root = cls.__module__.partition(".")[0]
     is_public = getattr(sys.modules.get(root), cls.__qualname__, None) is cls
     return f"{root if is_public else cls.__module__}.{cls.__qualname__}"
 
 
 def bare_text(annotation: Any) -> str:
-    """Writes an annotation as Python does, without the name of its module ``typing``."""
+    """Writes an annotation as Python does, without the prefix ``typing.``."""
     return str(annotation).removeprefix("typing.")
 
 

@@ -1,4 +1,4 @@
-"""Puts what pydantic found wrong with an argument into words that fit in a line."""
+"""Describes pydantic's validation errors in one line."""
 
 import re
 from collections import abc
@@ -15,9 +15,9 @@ from grpc_tool_bridge.tools.reading import CHOICE_MARK, PICK_MARK
 _MAX_TOLD = 5
 _MAX_SHOWN_CHARS = 60
 _MAX_SHOWN_BITS = 128
-# "Input should be", "String should have": the argument's name stands in its place.
+# "Input should be", "String should have": replaced by the argument's name.
 _SUBJECT = re.compile(r"^(Input |[A-Z][A-Za-z]+ (?:input )?(?=should ))")
-# Problems of one value from which on there may be more than were looked for.
+# With this many problems of one value, there may be more that were not looked for.
 _PART = 200
 _SHOWN_TYPES = (bool, int, float, Decimal, UUID, date, time, timedelta)
 
@@ -35,11 +35,11 @@ _SAID_BETTER = {
 
 
 def describe_problems(error: ValidationError, prefix: str = "") -> str:
-    """Says what is wrong with one argument.
+    """Describes what is wrong with one argument.
 
     Args:
         error: What the argument's validator raised.
-        prefix: Where in the argument the value stands that was validated, such as "[3]".
+        prefix: Path of the validated value inside the argument, such as "[3]".
 
     Returns:
         One line, such as ``should be a valid integer, got 'x' (str)``, or for a value inside the argument
@@ -50,14 +50,14 @@ def describe_problems(error: ValidationError, prefix: str = "") -> str:
         item["loc"] = tuple(step for step in item["loc"] if not str(step).startswith(PICK_MARK))
     texts = [f"{prefix}{'' if text.startswith(('.', '[')) else ' '}{text}".lstrip() for text in _tell(found, 0)]
     if len(texts) > _MAX_TOLD:
-        # Of a large set or dict only a part was looked at.
+        # Only a part of a large set or dict was checked.
         least = "at least " if len(texts) >= _PART else ""
         texts[_MAX_TOLD:] = [f"and {least}{len(texts) - _MAX_TOLD} more"]
     return "; ".join(texts)
 
 
 def show(value: Any) -> str:
-    """Shows a value that was given, such as ``'x' (str)``: plain ones in full where short, any other by its type."""
+    """Shows a given value, such as ``'x' (str)``: short plain values in full, any other by its type."""
     kind = type(value).__name__
     if value is None:
         return "None"
@@ -76,12 +76,12 @@ def _is_numpy_scalar(value: Any) -> bool:
 
 
 def _has_no_length(value: Any) -> bool:
-    """Whether it is an array of no dimensions, which has the method all the same."""
+    """Whether it is an array of no dimensions, which has ``__len__`` but no length."""
     return getattr(value, "shape", None) == ()
 
 
 def _tell(found: list[ErrorDetails], depth: int) -> list[str]:
-    """Words every error; those of one union, whose choices stand at ``depth`` or below in their paths, become one."""
+    """Describes every error; those of one union, whose choices are at ``depth`` or below in their paths, become one."""
     texts: list[str] = []
     unions: dict[tuple[int | str, ...], list[ErrorDetails]] = {}
     for item in found:
@@ -100,7 +100,7 @@ def _tell(found: list[ErrorDetails], depth: int) -> list[str]:
 def _tell_union(found: list[ErrorDetails], at: int) -> list[str]:
     inside = [item for item in found if len(item["loc"]) > at + 1 and _first_choice(item["loc"], at + 1) != at + 1]
     if inside:
-        # The value has the shape of this choice, so what is wrong within it is what the caller wants to know.
+        # The value has the shape of this choice, so report what is wrong within it.
         first = inside[0]["loc"][at]
         return _tell([item for item in inside if item["loc"][at] == first], at + 1)
     reasons = list(dict.fromkeys(_reason(item) for item in found))
@@ -130,13 +130,13 @@ def _sentence(item: ErrorDetails, reason: str, place: tuple[int | str, ...] | No
 
 
 def _package(item: ErrorDetails) -> str:
-    """Names the package before a class that has a namesake in another one."""
+    """Returns the package of a class that has a namesake in another package."""
     package = home_of(type(item["input"]))
     return f"{package}." if package and item["type"] == "is_instance_of" and item["msg"].endswith("Frame") else ""
 
 
 def _advice(item: ErrorDetails) -> str:
-    """Says what to use in place of a value that is no mistake, but of a kind that nobody converts without a word."""
+    """Suggests a replacement for a value that is reasonable, but must not be converted silently."""
     value, problem = item["input"], item["type"]
     if problem in _SEQUENCE_PROBLEMS and isinstance(value, set | frozenset):
         return ": it has no order, use sorted(…) or list(…) of it"
@@ -150,7 +150,7 @@ def _advice(item: ErrorDetails) -> str:
 
 
 def _is_whole(value: Decimal) -> bool:
-    # Not by way of an int: that of 1E+99999999 takes minutes to make.
+    # Not by way of an int: converting 1E+99999999 to one takes minutes.
     return value == value.to_integral_value()
 
 

@@ -1,1 +1,1 @@
-"""A Python value as a message, and back."""
+"""Python values as protobuf messages, and back."""

@@ -1,4 +1,4 @@
-"""How the arguments of a call are written: by what the tool's spec says that it takes."""
+"""Encodes the arguments of a call, according to what the tool's spec declares."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from grpc_tool_bridge.values.guarded import declared_in
 from grpc_tool_bridge.values.scalars import SCALARS, Packed
 from grpc_tool_bridge.values.serialization import Writing, pack_json, pack_value
 
-# Under this key the metadata of a tool that runs in a process of its own says so: what it is given may be larger.
+# The metadata key of a tool that runs in its own process: its arguments may be larger.
 EXECUTOR_KEY = "executor"
 
 _STARRED = "var-positional"
@@ -20,19 +20,19 @@ def pack_argument(value: Any, which: int | str, spec: ToolSpec | None, *, max_de
     Args:
         value: The argument.
         which: Its position or its name.
-        spec: Of the tool; None where it is not known.
+        spec: The tool's spec; None if it is not known.
         max_depth: Levels of nested containers allowed.
 
     Raises:
         SerializationError: It cannot be represented; the text names it.
-        MessageTooLargeError: What an iterator in it gives takes more than a message may have.
-        ForeignCodeError: Code of a stranger's would run in an event loop.
+        MessageTooLargeError: An iterator in it yields more than fits in a message.
+        ForeignCodeError: Foreign code would run in an event loop.
     """
     scalar = SCALARS.get(type(value))
     try:
         if scalar is not None:
             return scalar(value)
-        # Plain data says nothing that its receiver would have to declare.
+        # Plain data has nothing that its receiver would have to declare.
         packed = pack_json(value, max_depth)
         if packed is not None:
             return packed

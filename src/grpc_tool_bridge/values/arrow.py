@@ -1,7 +1,7 @@
 """Frames of pandas, pyarrow and polars as Arrow IPC streams.
 
-The stream stands in a BytesValue whose type URL names the class, so that any reader of Arrow can take it. The packages
-are optional, and imported when a value needs them.
+The stream is in a BytesValue whose type URL names the class, so any reader of Arrow can read it. The packages are
+optional, and imported when a value needs them.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from grpc_tool_bridge.values.scalars import Packed
 
 
 def pack_frame(name: str, frame: Any) -> Packed:
-    """Writes a frame, an instance of just the class that the type URL names, such as "pandas.DataFrame".
+    """Writes a frame, an instance of exactly the class that the type URL names, such as "pandas.DataFrame".
 
     Raises:
-        SerializationError: Arrow cannot give it back unchanged, or pyarrow is missing.
+        SerializationError: Arrow cannot restore it unchanged, or pyarrow is missing.
     """
     need("pyarrow")
     try:
@@ -34,7 +34,7 @@ def pack_frame(name: str, frame: Any) -> Packed:
 
 def _checked_table(table: Any) -> Any:
     if table.num_rows and not table.num_columns:
-        raise SerializationError(f"a table of {table.num_rows:,} rows and no column has no form in Arrow IPC")
+        raise SerializationError(f"a table of {table.num_rows:,} rows and no columns has no form in Arrow IPC")
     return table
 
 
@@ -45,13 +45,13 @@ def _polars_table(frame: Any) -> Any:
             raise _no_polars_form(name, dtype)
         if "\0" in name:
             raise SerializationError(
-                f"Arrow cannot hold the column name {name!r:.80}, for its NUL character; "
+                f"Arrow cannot hold the column name {name!r:.80}, because of its NUL character; "
                 'run: frame = frame.rename(lambda name: name.replace("\\0", ""))'
             )
     try:
         table = frame.to_arrow(compat_level=polars.CompatLevel.oldest())
     except polars.exceptions.PanicException as failure:
-        # No Exception, although it ends nothing but this conversion.
+        # polars raises a BaseException here, although only this conversion has failed.
         raise SerializationError(f"polars cannot write this DataFrame as Arrow: {failure}") from failure
     after = _polars_frame(table.slice(0, 0)).schema
     for name, dtype in frame.schema.items():
@@ -101,7 +101,7 @@ def _polars_frame(table: Any) -> Any:
     except polars.exceptions.PanicException as failure:
         raise SerializationError(f"polars cannot read the Arrow stream: {failure}") from failure
     if "" in table.column_names:
-        # polars calls such a one "column_0".
+        # polars renames such a column to "column_0".
         frame.columns = table.column_names
     return frame
 

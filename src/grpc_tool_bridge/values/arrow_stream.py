@@ -1,7 +1,7 @@
-"""Tables as Arrow IPC streams, and what such a stream from a peer may stand for: not much more than it holds.
+"""Tables as Arrow IPC streams, and the check that a peer's stream does not expand to much more than its size.
 
 A few bytes of Arrow can mean gigabytes: buffers may be compressed, rows of nulls take no space, and views and
-dictionaries let one text stand in every row. The messages say how much there will be before anything is made of them.
+dictionaries let one text appear in every row. The messages show how much there will be before they are read.
 """
 
 import base64
@@ -17,7 +17,7 @@ from grpc_tool_bridge.optional import need
 from grpc_tool_bridge.rpc.wireformat import bytes_header, read_bytes_field
 from grpc_tool_bridge.values.jsontext import MAX_ITEMS, too_many
 
-# Of the flatbuffers of Arrow's format (Message.fbs): the kinds of message, and the places of fields in their tables.
+# From the flatbuffers of Arrow's format (Message.fbs): kinds of messages, and positions of fields in their tables.
 _SCHEMA, _DICTIONARY_BATCH, _RECORD_BATCH = 1, 2, 3
 _SCHEMA_FIELDS, _FIELD_CHILDREN = 1, 5
 _MESSAGE_KIND, _MESSAGE_HEADER = 1, 2
@@ -25,26 +25,26 @@ _DICTIONARY_DATA = 1
 _BATCH_LENGTH, _BATCH_NODES, _BATCH_COMPRESSION = 0, 1, 3
 _NODE_BYTES = 16
 
-# Each column takes pandas and polars some 50 µs, whatever it holds.
+# Each column takes pandas and polars some 50 µs, regardless of its contents.
 MAX_COLUMNS = 10_000
 MAX_NESTING = 100
 
-# Values that take no space, allowed in each stream that stands inside another.
+# Values without size that are allowed in each stream nested in another.
 _INNER_ALLOWANCE = 1_024
 
 
 def write_stream(table: Any) -> bytes:
-    """Writes a table as a BytesValue of an IPC stream, copying the data once."""
+    """Writes a table as a BytesValue with an IPC stream, copying the data once."""
     if table.num_columns > MAX_COLUMNS:
         raise SerializationError(
-            f"a table of {table.num_columns:,} columns may have {MAX_COLUMNS:,}; send it as rows, or in parts"
+            f"a table has {table.num_columns:,} columns, the limit is {MAX_COLUMNS:,}; send it as rows, or in parts"
         )
     pa = need("pyarrow")
     mock = pa.MockOutputStream()
     with pa.ipc.new_stream(mock, table.schema) as writer:
         writer.write_table(table)
     header = bytes_header(mock.size())
-    # The only way to fill a bytes object in place: BytesIO lends its own and gives it away without a copy.
+    # The only way to fill a bytes object in place: BytesIO lends its buffer, and returns it without a copy.
     holder = io.BytesIO(bytes(len(header) + mock.size()))
     with holder.getbuffer() as view:
         view[: len(header)] = header
@@ -60,10 +60,10 @@ def _fill(view: memoryview, table: Any) -> None:
 
 
 def read_stream(payload: bytes) -> Any:
-    """Reads a table from a BytesValue of an IPC stream, from any peer.
+    """Reads a table from a BytesValue with an IPC stream from any peer.
 
     Raises:
-        SerializationError: It stands for much more than it holds; other errors are for the caller to convert.
+        SerializationError: It expands to much more than its size; the caller converts other errors.
     """
     stream = read_bytes_field(payload)
     if stream is None:
@@ -72,7 +72,7 @@ def read_stream(payload: bytes) -> Any:
 
 
 def write_inner(table: Any) -> str:
-    """Writes a small table as text, to stand in the notes of another."""
+    """Writes a small table as text, for the notes of another."""
     pa = need("pyarrow")
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -81,7 +81,7 @@ def write_inner(table: Any) -> str:
 
 
 def read_inner(text: str) -> Any:
-    """Reads what ``write_inner`` wrote, or a peer; errors as of ``read_stream``."""
+    """Reads what ``write_inner`` or a peer wrote; raises as ``read_stream``."""
     return _read(memoryview(base64.b64decode(text, validate=True)), _INNER_ALLOWANCE)
 
 
@@ -89,7 +89,7 @@ def _read(stream: memoryview, allowance: int) -> Any:
     pa = need("pyarrow")
     check_stream(stream, allowance)
     table = pa.ipc.open_stream(pa.py_buffer(stream)).read_all()
-    # Offsets and lengths come from a peer: unchecked, a wrong one reads memory that is not the table's.
+    # Offsets and lengths come from a peer: unchecked, a wrong one reads memory outside the table.
     table.validate(full=True)
     return table
 
@@ -99,14 +99,14 @@ def check_stream(stream: memoryview, allowance: int) -> None:
 
     Args:
         stream: The stream.
-        allowance: How many values may take no space, such as nulls.
+        allowance: How many values without size, such as nulls, are allowed.
 
     Raises:
         SerializationError: It is compressed, has too many columns, or more values than its bytes account for.
     """
     pa = need("pyarrow")
     values = 0
-    # The smallest value takes a bit; nulls and structs, which take none, are what the allowance is for.
+    # The smallest value takes a bit; the allowance is for nulls and structs, which take none.
     limit = allowance + 8 * len(stream)
     for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(stream)):
         metadata = memoryview(message.metadata)
@@ -117,10 +117,10 @@ def check_stream(stream: memoryview, allowance: int) -> None:
 
 
 def check_expansion(fields: Iterable[Any]) -> None:
-    """Checks that no type of these fields lets values share what becomes a copy for each of them in pandas.
+    """Checks that no type of these fields shares data between values that pandas would copy for each of them.
 
     Raises:
-        SerializationError: There is a view, a run of equal values, or a dictionary inside another type.
+        SerializationError: A type is a view, a run of equal values, or a dictionary inside another type.
     """
     for field in fields:
         if _shares(field.type):
@@ -131,7 +131,7 @@ def check_expansion(fields: Iterable[Any]) -> None:
 
 
 def has_views(kind: Any) -> bool:
-    """Tells whether a type is, or holds, one of views or runs, of which pandas reads little and pyarrow not all."""
+    """Returns whether a type is or contains a view or a run, which pandas and pyarrow support only in part."""
     types = need("pyarrow").types
     views = (types.is_string_view, types.is_binary_view, types.is_list_view, types.is_large_list_view)
     if any(is_view(kind) for is_view in (*views, types.is_run_end_encoded)):
@@ -146,7 +146,7 @@ def _shares(kind: Any, *, inside: bool = False) -> bool:
 
 
 def _lengths(message: memoryview) -> Iterator[int]:
-    """Yields the numbers of values in the arrays of one message, those inside others included."""
+    """Yields the number of values in each array of a message, including nested arrays."""
     table = _table(message, 0)
     place, header = _field(message, table, _MESSAGE_KIND), _field(message, table, _MESSAGE_HEADER)
     kind = message[place] if place else 0
@@ -168,7 +168,7 @@ def _lengths(message: memoryview) -> Iterator[int]:
 
 
 def _check_schema(message: memoryview) -> None:
-    """Checks how many columns a stream has, those inside others included; in flatbuffers, many may be the same one."""
+    """Checks the number of columns of a stream, including nested ones; in flatbuffers, many may be the same one."""
     table = _table(message, 0)
     place, header = _field(message, table, _MESSAGE_KIND), _field(message, table, _MESSAGE_HEADER)
     if not header or not place or message[place] != _SCHEMA:
@@ -185,8 +185,8 @@ def _check_schema(message: memoryview) -> None:
         count += inside
         if count > MAX_COLUMNS or depth > MAX_NESTING:
             raise SerializationError(
-                f"the Arrow stream has more than {MAX_COLUMNS:,} columns, those inside others included, or nests them "
-                f"over {MAX_NESTING} deep; send it as rows, or in parts"
+                f"the Arrow stream has more than {MAX_COLUMNS:,} columns, including nested ones, or nests them "
+                f"deeper than {MAX_NESTING} levels; send it as rows, or in parts"
             )
         places = range(start + 4, start + 4 + 4 * inside, 4)
         waiting.extend((_table(message, each), _FIELD_CHILDREN, depth + 1) for each in places)
@@ -198,7 +198,7 @@ def _table(data: memoryview, place: int) -> int:
 
 
 def _field(data: memoryview, table: int, number: int) -> int:
-    """Finds a field of a table; 0 where it is not there."""
+    """Finds a field of a table; 0 if it is absent."""
     vtable = table - unpack_from("<i", data, table)[0]
     slot = 4 + 2 * number
     offset: int = unpack_from("<H", data, vtable + slot)[0] if slot < unpack_from("<H", data, vtable)[0] else 0

@@ -1,8 +1,8 @@
 """Python objects of a pandas column or label, one RichValue each.
 
-A RichValue has no field for the scalars of pandas. They are written as a tuple that begins with a name, and a tuple
-that is meant as one begins with "tuple". Such a value stands in the column of a frame, where only ``read_cell`` reads
-it, so that nobody takes one for the other.
+A RichValue has no field for the scalars of pandas. They are written as a tuple that begins with a name, and a real
+tuple begins with "tuple". Only ``read_cell`` reads such a value, in the column of a frame, so the two cannot be
+confused.
 """
 
 import base64
@@ -32,21 +32,21 @@ def write_cell(value: Any) -> bytes:
 
 
 def read_cell(data: bytes) -> Any:
-    """Reads what ``write_cell`` wrote, or a peer.
+    """Reads what ``write_cell`` or a peer wrote.
 
     Raises:
-        SerializationError: It is nested too deep, or no cell; other errors are for the caller to convert.
+        SerializationError: It is nested too deep or not a cell; the caller converts other errors.
     """
     return _unmarked(_reader.read(RichValue.FromString(data), _MAX_DEPTH + 2))
 
 
 def write_label(value: Any) -> str:
-    """Writes one object as text, to stand in notes of JSON; errors as of ``write_cell``."""
+    """Writes one object as text, for notes in JSON; raises as ``write_cell``."""
     return base64.b64encode(write_cell(value)).decode()
 
 
 def read_label(text: str) -> Any:
-    """Reads what ``write_label`` wrote; errors as of ``read_cell``."""
+    """Reads what ``write_label`` wrote; raises as ``read_cell``."""
     return read_cell(base64.b64decode(text, validate=True))
 
 
@@ -128,9 +128,9 @@ def _timedelta(number: int, unit: str) -> Any:
 
 
 def _moment(kind: str, number: int, unit: str) -> Any:
-    # Others would be read by rules of their own.
+    # numpy would read other units by rules of its own.
     if type(number) is not int or unit not in _UNITS:
-        raise SerializationError("a date in a frame is no count of s, ms, us or ns")
+        raise SerializationError("a date in a frame must be a count of s, ms, us or ns")
     return getattr(need("numpy"), kind)(number, unit)
 
 
@@ -147,7 +147,7 @@ _BUILDERS: dict[str, Callable[..., Any]] = {
 
 def _unpack_tensor(message: Any, depth: int) -> Any:
     if message.type_url != tensor.TENSOR_URL:
-        raise SerializationError(f"an object in a frame is of the type URL {message.type_url[:200]!r}")
+        raise SerializationError(f"an object in a frame has the unsupported type URL {message.type_url[:200]!r}")
     return tensor.read_tensor(message.value, depth)
 
 

@@ -1,4 +1,4 @@
-"""Classes that programs register: how they are written and read."""
+"""The codecs of the classes that programs register."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Codec(Generic[T]):
-    """How one class travels.
+    """Encodes and decodes one class.
 
     Attributes:
-        cls: The class; its subclasses are not meant.
-        type_url: What names it on the wire.
-        encode: Makes bytes of an instance.
-        decode: Makes an instance of bytes, which can come from anywhere.
+        cls: The class; its subclasses are not included.
+        type_url: Its name on the wire.
+        encode: Converts an instance to bytes.
+        decode: Converts bytes, possibly from an untrusted peer, to an instance.
     """
 
     cls: type[T]
@@ -30,7 +30,7 @@ class Codec(Generic[T]):
         """Encodes ``value``.
 
         Raises:
-            SerializationError: The program's function raised, or gave no bytes.
+            SerializationError: The user's function raised, or did not return bytes.
         """
         try:
             payload = self.encode(value)
@@ -49,8 +49,8 @@ class CodecTable:
     """The registered classes, by class and by name.
 
     Args:
-        is_reserved: Tells classes that have a form of their own.
-        reserved_names: Names, or first parts of names, that have a meaning of their own.
+        is_reserved: Returns whether a class already has a form of its own.
+        reserved_names: Names, or first parts of names, that cannot be registered.
     """
 
     def __init__(self, *, is_reserved: Callable[[type], bool], reserved_names: tuple[str, ...]) -> None:
@@ -62,23 +62,21 @@ class CodecTable:
     def add(self, cls: type[T], *, type_url: str, encode: Callable[[T], bytes], decode: Callable[[bytes], T]) -> None:
         """Registers a class; see ``register_codec``."""
         if not isinstance(cls, type):
-            raise ArgumentTypeError(f"a codec is registered for a class, not for {cls!r:.60}")
+            raise ArgumentTypeError(f"a codec must be registered for a class, not {cls!r:.60}")
         if not isinstance(type_url, str):
-            raise ArgumentTypeError(f"type_url is {type_url!r:.60}; it is a name such as 'acme.Money'")
+            raise ArgumentTypeError(f"type_url must be a name such as 'acme.Money', not {type_url!r:.60}")
         for what, function in (("encode", encode), ("decode", decode)):
             if not callable(function):
-                raise ArgumentTypeError(f"{what} of {cls.__name__} is {function!r:.60}; it is a function")
+                raise ArgumentTypeError(f"{what} of {cls.__name__} must be a function, not {function!r:.60}")
         name = type_url.rpartition("/")[2]
         if not name or not type_url.isprintable():
-            raise ValidationError(f"{type_url!r} is no type URL; give a name such as 'acme.Money'")
+            raise ValidationError(f"{type_url!r} is not a valid type URL; use a name such as 'acme.Money'")
         if self._is_reserved(cls):
-            raise AlreadyExistsError(f"{cls.__name__} has a form of its own; register a class of yours")
+            raise AlreadyExistsError(f"{cls.__name__} has a built-in form; register a class of your own")
         if name.startswith(self._reserved_names):
-            raise AlreadyExistsError(
-                f"the name {name!r} has a meaning of its own; choose another, such as 'acme.{name}'"
-            )
+            raise AlreadyExistsError(f"the name {name!r} is reserved; choose another, such as 'acme.{name}'")
         if cls in self.by_class:
-            raise AlreadyExistsError(f"{cls.__name__} is registered already, as {self.by_class[cls].type_url}")
+            raise AlreadyExistsError(f"{cls.__name__} is already registered, as {self.by_class[cls].type_url}")
         if name in self.by_name:
             raise AlreadyExistsError(f"the name {name!r} is taken by {self.by_name[name].cls.__name__}; choose another")
         full = type_url if "/" in type_url else TYPE_PREFIX + type_url

@@ -1,7 +1,7 @@
 """Columns of pandas that pyarrow alone would change or refuse, each as an Arrow array and a form.
 
-A form is a list that stands in the notes of a table: a name, and what the array does not say. The array is such that
-any other reader of Arrow finds the values in it, as far as Arrow has them.
+A form is a list in the notes of a table: a name, and what the array cannot express. The array holds the values, as far
+as Arrow can represent them, so that any other reader of Arrow finds them.
 """
 
 import functools
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from pandas import Index, Series
 
 Form = list[Any]
-# An Arrow array, and how it becomes a column again.
+# An Arrow array, and the form that restores the column.
 Encoded = tuple[Any, Form]
 
 NATIVE_KINDS = "biufmM"
-# Objects that have no code of a stranger's.
+# Objects without foreign code.
 _PLAIN = frozenset({str, int, float, bool, type(None), bytes, Decimal, UUID})
 WIDEST_FLOAT = 8
 
@@ -35,22 +35,22 @@ _FORM = b"dspex.bridge.form"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What an error says of a column.
+    """How an error names a column.
 
     Attributes:
         what: Such as "column 'a'".
-        code: Python that names it, such as "frame['a']".
+        code: The Python expression for it, such as "frame['a']".
     """
 
     what: str
     code: str
 
     def inexact(self, why: str, mend: str) -> SerializationError:
-        """Makes an error.
+        """Returns an error.
 
         Args:
             why: What Arrow would change, as the end of a sentence.
-            mend: What is called on the column to mend it, such as ``astype("string")``.
+            mend: The method call on the column that fixes it, such as ``astype("string")``.
         """
         return SerializationError(
             f"Arrow would change this pandas object: {self.what} {why}; run: {self.code} = {self.code}.{mend}"
@@ -61,7 +61,7 @@ class Place:
 
 
 def object_array(values: list[Any]) -> Any:
-    """Makes a numpy array of objects; numpy by itself would look into them."""
+    """Makes a numpy array of objects; numpy by itself would unpack them."""
     array = need("numpy").empty(len(values), dtype=object)
     for place, value in enumerate(values):
         array[place] = value
@@ -69,21 +69,21 @@ def object_array(values: list[Any]) -> Any:
 
 
 def labelled(label: Any) -> tuple[type, str]:
-    """Gives what two labels have in common where they are the same: 1 is not True."""
+    """Returns a key that is equal for identical labels only: 1 is not True."""
     return type(label), repr(label)
 
 
 def encode_objects(values: "Series[Any]", place: Place) -> Encoded:
-    """Writes a column of Python objects: as what Arrow has of one kind, else each as a RichValue."""
+    """Writes a column of Python objects: as an Arrow array if they are of one kind, else each as a RichValue."""
     pa = need("pyarrow")
     before = list(values.to_numpy())
     if not _PLAIN.issuperset(map(type, before)):
-        # Arrow, the comparison and the text of a refusal ask each for its text and more.
+        # Arrow, the comparison and the error text call methods of each object.
         foreign(values)
     try:
         column = pa.array(values.to_numpy(), from_pandas=True)
         after = column.to_pylist()
-    # Arrow holds values of one kind; the errors for others are of many classes.
+    # Arrow holds values of one kind; it raises many classes of errors for others.
     except Exception:  # noqa: BLE001
         column, after = None, []
     if column is not None:
@@ -107,7 +107,7 @@ def _cell(value: Any, place: Place) -> bytes:
         brief = f"{repr(value)[:80]} ({type(value).__name__})"
         mend = 'map(lambda text: str(text).encode("utf-8", "replace").decode())' if type(value) is str else "map(str)"
         if hasattr(value, "tolist"):
-            # What unique() gives of each group, say: its text would be that of a picture of it.
+            # For example the result of unique() of groups, whose text is multi-line.
             mend = "map(list)"
         raise place.inexact(f"holds {brief}, and {reason}", mend) from failure
 
@@ -126,12 +126,12 @@ def decode_cells(column: Any) -> Any:
     """Reads objects that were written one by one."""
     types = need("pyarrow").types
     if not types.is_large_binary(column.type) and not types.is_binary(column.type):
-        raise SerializationError("the notes of a frame name a column of objects that is no binary one")
+        raise SerializationError("the notes of a frame name a column of objects that is not binary")
     return object_array([*map(read_cell, column.to_pylist())])
 
 
 def encode_numbers(values: "Series[Any]", place: Place) -> Encoded:
-    """Writes a column of complex numbers, or in another byte order than the machine's."""
+    """Writes a column of complex numbers, or of numbers in non-native byte order."""
     np, pa = need("numpy"), need("pyarrow")
     dtype: Any = values.dtype
     native = dtype.newbyteorder("=")
@@ -145,7 +145,7 @@ def encode_numbers(values: "Series[Any]", place: Place) -> Encoded:
 
 
 def decode_numbers(column: Any, dtype: str) -> Any:
-    """Reads complex numbers, or numbers of another byte order."""
+    """Reads complex numbers, or numbers in non-native byte order."""
     np = need("numpy")
     kind = np.dtype(dtype)
     array = joined(column)
@@ -158,7 +158,7 @@ def decode_numbers(column: Any, dtype: str) -> Any:
 
 
 def encode_floats(values: "Series[Any]") -> Encoded | None:
-    """Writes a nullable column that holds NaN beside NA, which pandas gives back as NA."""
+    """Writes a nullable column that holds both NaN and NA, which pandas would read back as NA."""
     np, pa = need("numpy"), need("pyarrow")
     array: Any = values.array
     if not np.isnan(values.to_numpy(dtype=float, na_value=0.0)).any():
@@ -167,7 +167,7 @@ def encode_floats(values: "Series[Any]") -> Encoded | None:
 
 
 def decode_floats(column: Any) -> Any:
-    """Reads a nullable column in which NaN is not NA."""
+    """Reads a nullable column in which NaN and NA differ."""
     np, pd = need("numpy"), need("pandas")
     array = joined(column)
     mask = np.array(array.is_null())
@@ -175,7 +175,7 @@ def decode_floats(column: Any) -> Any:
 
 
 def decode_pandas(column: Any, metadata: str) -> Any:
-    """Reads a column by the metadata that pyarrow gave it when it stood alone."""
+    """Reads a column by the metadata that pyarrow wrote for it alone."""
     table = need("pyarrow").table({"x": column}, metadata={"pandas": metadata})
     return table.to_pandas().iloc[:, 0].array
 
@@ -192,13 +192,13 @@ def decode_arrow(column: Any) -> Any:
     """Reads a column of an ArrowDtype."""
     if has_views(column.type):
         raise SerializationError(
-            f"a column of type {column.type!s:.80} is not read into pandas; cast it to one of no views"
+            f"a column of type {column.type!s:.80} is not read into pandas; cast it to one without views"
         )
     return need("pandas").arrays.ArrowExtensionArray(column)
 
 
 def encode_text(values: "Series[Any]", _: Place) -> Encoded:
-    """Writes a column of text in a storage that is not the usual one."""
+    """Writes a column of text in a storage other than the default."""
     pd, pa = need("pandas"), need("pyarrow")
     dtype: Any = values.dtype
     missing = "NA" if dtype.na_value is pd.NA else "nan"
@@ -210,14 +210,14 @@ def decode_text(column: Any, storage: str, missing: str) -> Any:
     """Reads a column of text in its storage."""
     pd, types = need("pandas"), need("pyarrow").types
     if not types.is_string(column.type) and not types.is_large_string(column.type):
-        raise SerializationError("the notes of a frame name a column of text that is none")
-    # Before 2.3, pandas has but the one missing value.
+        raise SerializationError("the notes of a frame name a column of text that is not text")
+    # Before 2.3, pandas has only one missing value.
     dtype = pd.StringDtype(storage) if missing == "NA" else pd.StringDtype(storage, na_value=float("nan"))
     return dtype.__from_arrow__(column)
 
 
 def encode_interval(values: "Series[Any]", place: Place) -> Encoded:
-    """Writes intervals of dates with a time zone; pyarrow keeps those of others."""
+    """Writes intervals of dates with a time zone; pyarrow itself keeps all other intervals."""
     pa = need("pyarrow")
     array: Any = values.array
     if not need("pandas").api.types.is_datetime64_any_dtype(array.dtype.subtype):
@@ -234,7 +234,7 @@ def decode_interval(column: Any, closed: str) -> Any:
 
 
 def joined(column: Any) -> Any:
-    """Gives a ChunkedArray as one Array."""
+    """Returns a ChunkedArray as one Array."""
     joined = column.combine_chunks()
     return joined if isinstance(joined, need("pyarrow").Array) else need("pyarrow").concat_arrays(joined.chunks)
 
@@ -243,7 +243,7 @@ def joined(column: Any) -> Any:
 
 
 def encode_column(values: "Series[Any]", place: Place) -> Encoded | None:
-    """Writes a column, or a level of an index; None where pyarrow reads what it writes of it as the same.
+    """Writes a column, or a level of an index; None if pyarrow itself restores it unchanged.
 
     Raises:
         SerializationError: It has no exact form.
@@ -264,7 +264,7 @@ def encode_column(values: "Series[Any]", place: Place) -> Encoded | None:
 
 
 def is_native(dtype: Any) -> bool:
-    """Tells, without a look at values, that pyarrow reads what it writes of a dtype as the same."""
+    """Whether pyarrow itself is known to restore a dtype unchanged, without looking at the values."""
     if isinstance(dtype, need("numpy").dtype):
         return dtype.kind in NATIVE_KINDS and dtype.itemsize <= WIDEST_FLOAT and dtype.isnative
     pd = need("pandas")
@@ -277,7 +277,7 @@ def is_native(dtype: Any) -> bool:
 
 
 def encode_level(values: "Series[Any]", place: Place) -> Encoded | None:
-    """Writes a level of an index, as ``encode_column`` does; of fewer dtypes pyarrow keeps an index than a column."""
+    """Writes a level of an index like ``encode_column``; pyarrow preserves fewer dtypes of an index."""
     encoded = encode_column(values, place)
     if encoded is not None:
         return encoded
@@ -293,10 +293,10 @@ def encode_level(values: "Series[Any]", place: Place) -> Encoded | None:
 
 
 def decode_column(column: Any, form: Form) -> Any:
-    """Reads a pyarrow.ChunkedArray of any peer as an array of numpy or pandas; its type and form may not fit together.
+    """Reads a pyarrow.ChunkedArray from any peer as an array of numpy or pandas; its type and form may not match.
 
     Raises:
-        SerializationError: The form is not known; other errors are for the caller to convert.
+        SerializationError: The form is not known; the caller converts other errors.
     """
     name, *parts = form
     decode = _DECODERS.get(name)
@@ -308,10 +308,10 @@ def decode_column(column: Any, form: Form) -> Any:
 
 
 def is_same_dtype(old: Any, new: Any) -> bool:
-    """Compares two dtypes of pandas, categories and their order included."""
+    """Compares two dtypes of pandas, including categories and their order."""
     pd = need("pandas")
     if isinstance(old, pd.CategoricalDtype) and isinstance(new, pd.CategoricalDtype):
-        # Of unordered categories pandas' own comparison ignores the order.
+        # pandas' own comparison ignores the order of unordered categories.
         return (
             old.ordered == new.ordered
             and is_same_dtype(old.categories.dtype, new.categories.dtype)
@@ -325,7 +325,7 @@ def _comes_back(_: type, dtype: Any) -> bool:
     pa, pd = need("pyarrow"), need("pandas")
     if isinstance(dtype, pd.ArrowDtype) and has_views(dtype.pyarrow_dtype):
         return False
-    # Of half a dozen classes are the errors for what neither package knows of the other's dtypes.
+    # For dtypes of the other package, both raise errors of half a dozen classes.
     try:
         back = pa.Table.from_pandas(pd.DataFrame({"x": pd.Series([], dtype=dtype)})).to_pandas()
     except Exception:  # noqa: BLE001
@@ -345,7 +345,7 @@ def _encode_extension(values: "Series[Any]", place: Place) -> Encoded | None:
     dtype: Any = values.dtype
     if isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
         return encode_floats(values)
-    # A stream of no rows has no dictionaries either.
+    # A stream without rows has no dictionaries either.
     if isinstance(dtype, pd.CategoricalDtype) and len(values) and _are_native_categories(dtype.categories):
         return None
     for name, encode in _ENCODERS.items():
@@ -361,7 +361,7 @@ def _encode_sparse(values: "Series[Any]", place: Place) -> Encoded:
     column, inner = encode_column(pd.Series(dense, dtype=dense.dtype), place) or (pa.array(dense), None)
     form = ["sparse", write_label(dtype.fill_value), inner]
     back = decode_column(pa.chunked_array([column]), form)
-    # Of objects, what equals the value that is left out is taken for it: False for 0.
+    # Among objects, anything equal to the fill value would be read as it: False for 0.
     same = dense.dtype.kind != "O" or [*map(labelled, np.asarray(back))] == [*map(labelled, dense)]
     if not same or not is_same_dtype(back.dtype, dtype):
         raise place.inexact(f"of dtype {dtype} has no form", "sparse.to_dense()")
@@ -371,14 +371,14 @@ def _encode_sparse(values: "Series[Any]", place: Place) -> Encoded:
 def _decode_sparse(column: Any, fill: str, inner: Form | None) -> Any:
     np, pd = need("numpy"), need("pandas")
     if inner is not None and inner[0] not in ("cells", "numpy", "objects"):
-        raise SerializationError("the notes of a frame give no plain form to what is in a sparse column")
+        raise SerializationError("the notes of a frame give no plain form for the values of a sparse column")
     dense = np.asarray(joined(column) if inner is None else decode_column(column, inner))
     fill_value = read_label(fill)
     return pd.arrays.SparseArray(dense, fill_value=fill_value, dtype=pd.SparseDtype(dense.dtype, fill_value))
 
 
 def encode_categories(values: "Series[Any]", place: Place) -> Encoded:
-    """Writes categories of any kind as a dictionary of their texts, and beside it as what they are."""
+    """Writes categories of any kind as a dictionary of their texts, plus their actual values."""
     np, pa = need("numpy"), need("pyarrow")
     array: Any = values.array
     texts = [f"{label}" for label in array.categories]
@@ -393,13 +393,15 @@ def encode_categories(values: "Series[Any]", place: Place) -> Encoded:
 def _decode_categories(column: Any, categories: str, ordered: bool) -> Any:
     np, pd = need("numpy"), need("pandas")
     if column.num_chunks > 1 or not need("pyarrow").types.is_dictionary(column.type):
-        raise SerializationError("the notes of a frame name a column of categories that is no dictionary of one piece")
+        raise SerializationError(
+            "the notes of a frame name a column of categories that is not a dictionary in one chunk"
+        )
     codes = np.array(joined(column).indices.fill_null(-1)) if len(column) else []
     return pd.Categorical.from_codes(codes, categories=_read_labels(categories), ordered=ordered)
 
 
 def _write_labels(labels: "Index[Any]", place: Place) -> str:
-    """Writes labels of one level, such as categories, as text in the notes of a table.
+    """Writes the labels of one level, such as categories, as text in the notes of a table.
 
     Raises:
         SerializationError: They have no exact form.
@@ -414,7 +416,7 @@ def _write_labels(labels: "Index[Any]", place: Place) -> str:
 
 
 def _read_labels(text: str) -> "Index[Any]":
-    """Reads what ``_write_labels`` wrote, or a peer; errors as of ``decode_column``."""
+    """Reads what ``_write_labels`` or a peer wrote; raises as ``decode_column``."""
     pd = need("pandas")
     table = read_inner(text)
     form = (table.schema.metadata or {}).get(_FORM)
@@ -427,7 +429,7 @@ def _read_labels(text: str) -> "Index[Any]":
     return labels
 
 
-# By the name that pandas gives the dtype.
+# By pandas' name of the dtype.
 _ENCODERS: dict[str, Callable[[Any, Place], Encoded]] = {
     "ArrowDtype": encode_arrow,
     "CategoricalDtype": encode_categories,

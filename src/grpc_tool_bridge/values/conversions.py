@@ -1,7 +1,7 @@
-"""What numpy, pandas, polars and pyarrow hold as plain Python, and plain Python as an object of their classes.
+"""Converts objects of numpy, pandas, polars and pyarrow to plain Python, and plain Python to their classes.
 
-A value travels as the nearest row of the table of values; who asks for a class of a data package gets it of that row. A
-Series of polars travels as a frame, an array of pandas as a Series.
+A value travels as the nearest type in the table of values; a receiver that declares a class of a data package gets it
+made from that. A Series of polars travels as a frame, an array of pandas as a Series.
 """
 
 import sys
@@ -16,15 +16,15 @@ from grpc_tool_bridge.rpc.nodes import MAX_NODES
 
 _NANOS_IN_MICRO = 1_000
 
-# Of a list, each value is an object of Python's, as of any message; an array has none.
+# Each item of a list is a Python object; those of an array are not.
 MAX_LISTED = MAX_NODES
 
-# Of Python, what NumPy has scalars for, besides dates.
+# The Python types that NumPy has scalars for, besides dates.
 _PLAIN = (bool, int, float, complex, str, bytes)
 
 
 def plain_data(value: Any) -> Any:
-    """Gives what a scalar of pandas or pyarrow stands for, such as a datetime or None; any other value as it is.
+    """Returns a scalar of pandas or pyarrow as a plain value, such as a datetime or None; other values unchanged.
 
     Raises:
         SerializationError: The plain value would not be exact.
@@ -85,12 +85,12 @@ _SCALARS: dict[str, Callable[[Any, Any], Any]] = {"pandas": _pandas_scalar, "pya
 
 
 def to_list(value: Any) -> list[Any] | None:
-    """Gives the plain list that an array or a column of numpy, pandas, polars or pyarrow stands for; None of all else.
+    """Returns an array or a column of numpy, pandas, polars or pyarrow as a plain list; None for any other value.
 
-    It is nested for more than one dimension. A missing value is None where its dtype has no NaN.
+    It is nested for more than one dimension. A missing value is None if its dtype has no NaN.
 
     Raises:
-        SerializationError: A date, time or duration in it is finer or further than Python's.
+        SerializationError: A date, time or duration in it is out of Python's range or precision.
     """
     package = home_of(type(value))
     module = sys.modules.get(package or "")
@@ -103,7 +103,7 @@ def _numpy_list(value: Any, np: Any) -> list[Any] | None:
     _check_count(value.size)
     dtype = value.dtype
     if dtype.names is not None:
-        raise SerializationError("an array of fields has no plain list; send array.tolist(), or a DataFrame of it")
+        raise SerializationError("a structured array has no plain list; send array.tolist(), or a DataFrame of it")
     if dtype.kind in "mM":
         value = _micros(value, np)
     elif dtype.kind == "O":
@@ -115,7 +115,7 @@ def _numpy_list(value: Any, np: Any) -> list[Any] | None:
 
 
 def _micros(value: Any, np: Any) -> Any:
-    """Gives dates and durations in microseconds at the finest, as Python has them."""
+    """Returns dates and durations in at most microseconds, as Python has them."""
     exact = value
     unit, _ = np.datetime_data(value.dtype)
     if unit in ("ns", "ps", "fs", "as"):
@@ -123,9 +123,9 @@ def _micros(value: Any, np: Any) -> Any:
         if not np.array_equal(value.astype(exact.dtype), exact, equal_nan=True):
             raise _array_too_fine('array.astype("datetime64[us]")' if exact.dtype.kind == "M" else "timedelta64[us]")
     value = value.astype(object)
-    # Where a date or duration is not one that Python has, numpy gives a number.
+    # If Python cannot represent a date or duration, numpy returns a number.
     if any(type(item) is int for item in value.ravel()):
-        raise SerializationError(f"an array of dtype {exact.dtype} holds what no Python date or duration can be")
+        raise SerializationError(f"an array of dtype {exact.dtype} holds a date or duration out of Python's range")
     return value
 
 
@@ -143,7 +143,7 @@ def _pandas_list(value: Any, pd: Any) -> list[Any] | None:
     items = map(plain_data, value.tolist())
     if pd.api.types.is_object_dtype(dtype) or dtype.kind in "fc":
         return list(items)
-    # Text and categories give NaN where a value is missing, which is no value of theirs.
+    # Text and categories yield NaN for a missing value, although it is not one of their values.
     return [None if type(item) is float and isnan(item) else item for item in items]
 
 
@@ -162,7 +162,7 @@ def _pyarrow_list(value: Any, pa: Any) -> list[Any] | None:
         return None
     _check_count(_values_in(value, pa))
     if "time64[ns]" in str(value.type):
-        # Arrow would cut the nanoseconds off without a word.
+        # Arrow would truncate the nanoseconds silently.
         try:
             value = value.cast(pa.time64("us"))
         except pa.ArrowException as failure:
@@ -177,13 +177,13 @@ def _pyarrow_list(value: Any, pa: Any) -> list[Any] | None:
 def _check_count(count: int) -> None:
     if count > MAX_LISTED:
         raise SerializationError(
-            f"an array of {count:,} values is made no list of more than {MAX_LISTED:,}; take it as what it is, such as "
+            f"an array of {count:,} values is over the limit of {MAX_LISTED:,} for a list; declare a class such as "
             "numpy.ndarray, or send less"
         )
 
 
 def _values_in(value: Any, pa: Any) -> int:
-    """Counts the values of an array, those inside others included."""
+    """Counts the values of an array, including nested ones."""
     count = len(value)
     for chunk in value.chunks if isinstance(value, pa.ChunkedArray) else [value]:
         kind = chunk.type
@@ -218,7 +218,7 @@ _LISTS: dict[str, Callable[[Any, Any], list[Any] | None]] = {
 
 
 def read_as(cls: type, value: Any) -> Any:
-    """Makes an object of a class of a data package, or a subclass, of the row that it travels in, if it can."""
+    """Makes an object of a class of a data package, or a subclass, from the type it travels as, if possible."""
     if isinstance(value, cls):
         return value
     package = home_of(cls)
@@ -227,7 +227,7 @@ def read_as(cls: type, value: Any) -> Any:
         return value
     try:
         made = _MAKERS[package or ""](cls, value, module)
-    # What cannot be made is refused by the check of the class, in its own words.
+    # If it fails, the check of the class refuses the value.
     except Exception:  # noqa: BLE001
         return value
     return made if isinstance(made, cls) else value
@@ -240,10 +240,10 @@ def _as_numpy(cls: Any, value: Any, np: Any) -> Any:
 
 
 def _numpy_scalar(cls: Any, value: Any, np: Any) -> Any:
-    """Makes a scalar of NumPy of Python's, or of another of NumPy's, where it means the same."""
+    """Converts a scalar of Python or NumPy to a NumPy scalar, if it keeps its value."""
     if issubclass(cls, np.datetime64):
         return cls(value) if isinstance(value, date) and getattr(value, "tzinfo", None) is None else value
-    # It is a number to NumPy.
+    # NumPy takes it for a number.
     if issubclass(cls, np.timedelta64):
         return cls(value) if isinstance(value, timedelta) else value
     if isinstance(value, np.generic):
@@ -251,10 +251,10 @@ def _numpy_scalar(cls: Any, value: Any, np: Any) -> Any:
     if not isinstance(value, _PLAIN) or issubclass(cls, np.bool_) != isinstance(value, bool):
         return value
     if isinstance(value, str | bytes) and value[-1:] in ("\0", b"\0"):
-        # NumPy would cut it off.
+        # NumPy would truncate it.
         return value
     made = cls(value)
-    # A float may be rounded, as it is wherever one is kept in fewer digits; nothing else is changed.
+    # A float may be rounded to the precision of the type; nothing else may change.
     same = made == value or (made != made and value != value)  # noqa: PLR0124 - a NaN
     return made if same else value
 
@@ -262,7 +262,7 @@ def _numpy_scalar(cls: Any, value: Any, np: Any) -> Any:
 def _as_pandas(cls: type, value: Any, pd: Any) -> Any:
     if isinstance(value, pd.Series) and issubclass(cls, pd.api.extensions.ExtensionArray):
         return value.array
-    # What the values of a column of dates are, taken one by one.
+    # The scalar classes of a column of dates.
     home = home_of(type(value))
     if cls is pd.Timestamp and (isinstance(value, datetime) or (home == "numpy" and value.dtype.kind == "M")):
         return pd.Timestamp(value)
@@ -307,7 +307,7 @@ def _of_table(cls: Any, value: Any, pa: Any) -> Any:
 
 
 def _subclassed(cls: Any, value: Any, bases: tuple[type, ...]) -> Any:
-    """Makes a subclass of a frame's class, where it is made as its base is: others may do anything."""
+    """Makes a subclass of a frame's class, if it is constructed like its base: others may do anything."""
     for base in bases:
         if issubclass(cls, base) and isinstance(value, base) and cls.__init__ is base.__init__:  # type: ignore[misc]  # compared, not called
             return cls(value)

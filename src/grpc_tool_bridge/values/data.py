@@ -1,7 +1,7 @@
-"""What numpy, pandas, polars and pyarrow make, and what looks like it, in the nearest row of the table of values.
+"""Encodes objects of numpy, pandas, polars and pyarrow, and look-alikes, as the nearest type in the table of values.
 
-A subclass travels as its base. A stranger that gives itself as a table of Arrow or as an array travels as that. What
-these packages make and has no row is refused with what to send in its place: its text would be taken for the value.
+A subclass travels as its base. A foreign object that exports itself as an Arrow table or as an array travels as that.
+Other objects of these packages are refused with a hint what to send: their text would be mistaken for the value.
 """
 
 from collections.abc import Callable
@@ -17,16 +17,16 @@ from grpc_tool_bridge.values.rich import is_rich, pack_rich
 from grpc_tool_bridge.values.rows import ARRAY_PROTOCOLS, TABLE_PROTOCOLS, public_name
 from grpc_tool_bridge.values.scalars import SCALARS, Packed
 
-# More than any message may hold; a reader of batches may have no end.
+# More than any message may hold; a reader of batches may be endless.
 _MAX_STREAM_BYTES = 1 << 30
 
 
 def pack_data(value: Any) -> Packed | None:
-    """Writes what one of the four packages made, or what gives itself as a table or an array; None where it is neither.
+    """Writes an object of the four packages, or one that exports itself as a table or an array; None for any other.
 
     Raises:
         SerializationError: It has no exact form; the text says what to send in its place.
-        MessageTooLargeError: It is a stream of batches with more than any message may hold.
+        MessageTooLargeError: It is a stream of batches that is larger than any message may be.
     """
     kind = type(value)
     package = home_of(kind)
@@ -122,7 +122,7 @@ _PACKERS: dict[str, Callable[[Any], Packed | None]] = {
 
 
 def _pack_stranger(value: Any) -> Packed | None:
-    """Writes what another package made, by the protocols that its class has."""
+    """Writes an object of another package, by the protocols that its class implements."""
     kind = type(value)
     if any(hasattr(kind, protocol) for protocol in TABLE_PROTOCOLS):
         foreign(value)
@@ -154,7 +154,7 @@ def _table_of(value: Any) -> Any:
     try:
         reader = pa.RecordBatchReader.from_stream(value)
     except pa.ArrowInvalid:
-        # A stream may be of one column as well.
+        # A stream may also be of a single column.
         return pa.Table.from_arrays([pa.chunked_array(value)], ["values"])
     return _read_batches(reader)
 
@@ -174,7 +174,7 @@ def _refuse(value: Any) -> Packed:
     raise SerializationError(f"a {public_name(type(value))} has no exact form; send {advice}")
 
 
-# What to send in the place of a value, by the name of its class or the first base that is named here.
+# What to send instead of a value, by the name of its class or the first base that is named here.
 _ADVICE = {
     # pandas
     "Period": "its start_time, or str() of it",

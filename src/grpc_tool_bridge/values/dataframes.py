@@ -1,8 +1,8 @@
-"""pandas objects as Arrow tables and back, with a check that nothing changes on the way.
+"""Converts pandas objects to Arrow tables and back, and checks that nothing changes on the way.
 
 pyarrow keeps most of a frame in the "pandas" metadata of the schema. What it drops or refuses (columns of Python
 objects and of some dtypes, a RangeIndex of columns, labels of mixed kinds, the frequency of dates, the name of a
-Series) is noted beside it. The check converts a table of no rows there and back, which shows every change of dtypes,
+Series) is noted beside it. The check converts a table without rows there and back, which shows every change of dtypes,
 labels and names at no cost in rows.
 """
 
@@ -37,16 +37,16 @@ Notes = dict[str, Any]
 
 
 def frame_to_table(frame: "DataFrame") -> Any:
-    """Converts a DataFrame to a pyarrow.Table that ``table_to_frame`` gives back unchanged.
+    """Converts a DataFrame to a pyarrow.Table that ``table_to_frame`` restores unchanged.
 
     Raises:
-        SerializationError: Arrow would change it; the text says what, and what mends it.
+        SerializationError: Arrow would change it; the text says what, and how to fix it.
     """
     return _to_table(frame, {}, "frame")
 
 
 def series_to_table(series: "Series[Any]") -> Any:
-    """Converts a Series to a pyarrow.Table of one column and its index; errors as of ``frame_to_table``."""
+    """Converts a Series to a pyarrow.Table of one column and its index; raises as ``frame_to_table``."""
     name: Any = series.name
     parts = name if type(name) is tuple else (name,)
     if set(map(type, parts)) <= _NAME_TYPES:
@@ -59,12 +59,12 @@ def series_to_table(series: "Series[Any]") -> Any:
 
 
 def index_to_table(index: "Index[Any]") -> Any:
-    """Converts an Index of any kind to a pyarrow.Table; errors as of ``frame_to_table``."""
+    """Converts an Index of any kind to a pyarrow.Table; raises as ``frame_to_table``."""
     return _to_table(need("pandas").DataFrame(index=index), {}, "index")
 
 
 def table_to_frame(table: Any) -> "DataFrame":
-    """Converts a pyarrow.Table to the DataFrame that it was made of; any other table as pyarrow does."""
+    """Converts a pyarrow.Table to the DataFrame that it was made from; any other table as pyarrow does."""
     pd = need("pandas")
     notes = _notes_of(table)
     forms = _forms_of(notes, table)
@@ -91,7 +91,7 @@ def table_to_frame(table: Any) -> "DataFrame":
 
 
 def table_to_series(table: Any) -> "Series[Any]":
-    """Converts a pyarrow.Table to the Series that it was made of."""
+    """Converts a pyarrow.Table to the Series that it was made from."""
     frame = table_to_frame(table)
     if frame.shape[1] != 1:
         raise SerializationError(f"a Series came as a table of {frame.shape[1]} columns")
@@ -106,7 +106,7 @@ def table_to_series(table: Any) -> "Series[Any]":
 
 
 def table_to_index(table: Any) -> "Index[Any]":
-    """Converts a pyarrow.Table to the Index that it was made of."""
+    """Converts a pyarrow.Table to the Index that it was made from."""
     return table_to_frame(table).index
 
 
@@ -120,16 +120,16 @@ def _label(name: Any) -> str:
 def _notes_of(table: Any) -> dict[str, Any]:
     notes = json.loads((table.schema.metadata or {}).get(_NOTES, b"{}"))
     if not isinstance(notes, dict):
-        raise SerializationError("the notes of a frame are no JSON object")
+        raise SerializationError("the notes of a frame are not a JSON object")
     if "rows" in notes and table.num_columns:
-        raise SerializationError("the notes of a frame number its rows, but it has columns, which do so themselves")
+        raise SerializationError("the notes of a frame give its number of rows, although it has columns")
     return notes
 
 
 def _forms_of(notes: dict[str, Any], table: Any) -> dict[int, Form]:
-    """Gives the forms of columns by position.
+    """Returns the forms of columns by position.
 
-    A column twice is what no writer makes: a few bytes of it would ask for any amount of time and memory.
+    No writer names a column twice: a few bytes of that would cost any amount of time and memory.
     """
     found = [(position, ["objects", missing]) for position, missing in notes.get("objects", [])]
     found += [(position, form) for position, *form in notes.get("forms", [])]
@@ -140,12 +140,12 @@ def _forms_of(notes: dict[str, Any], table: Any) -> dict[int, Form]:
 
 
 def _zeros(length: int) -> Any:
-    """Stands for a column that pyarrow shall not see."""
+    """Stands for a column that is hidden from pyarrow."""
     return need("numpy").zeros(length, "int8")
 
 
 def _replaced(table: Any, columns: dict[int, Any]) -> Any:
-    """Puts columns in the place of others, all at once: one by one, that takes quadratic time."""
+    """Replaces columns in one step: one by one, it would take quadratic time."""
     if not columns:
         return table
     pa = need("pyarrow")
@@ -159,7 +159,7 @@ def _replaced(table: Any, columns: dict[int, Any]) -> Any:
 def _to_table(frame: "DataFrame", notes: dict[str, Any], code: str) -> Any:
     pa, pd = need("pyarrow"), need("pandas")
     if frame.attrs and not _is_plain_json(frame.attrs):
-        raise _inexact(f"its attrs are no plain JSON; run: {code}.attrs = {{}}")
+        raise _inexact(f"its attrs are not plain JSON; run: {code}.attrs = {{}}")
     encoded = _encode_columns(frame, code)
     plain = frame.copy(deep=False)
     for position in encoded:
@@ -167,7 +167,7 @@ def _to_table(frame: "DataFrame", notes: dict[str, Any], code: str) -> Any:
     if are_kept(frame.columns):
         notes |= range_note(frame.columns) | freq_note("columns", frame.columns)
     else:
-        # Of any kind, as an index may be; only our reader looks for them.
+        # Of any kind, as an index may be; only our reader uses them.
         notes["columns"] = write_inner(_to_table(pd.DataFrame(index=frame.columns), {}, f"{code}.columns"))
         plain.columns = text_labels(frame.columns)
     plain.index, levels, axis_notes = write_index(frame.index, f"{code}.index" if code in _OWNERS else code)
@@ -196,7 +196,7 @@ def _encode_columns(frame: "DataFrame", code: str) -> dict[int, Encoded]:
 def _rows_note(frame: "DataFrame") -> dict[str, Any]:
     rows: Any = frame.index
     if type(rows) is need("pandas").RangeIndex and not len(frame.columns):
-        # A table of no columns has no rows either.
+        # A table without columns has no rows either.
         return {"rows": [rows.start, rows.stop, rows.step, rows.name]}
     return {}
 
@@ -209,11 +209,11 @@ def _is_plain_json(value: Any) -> bool:
 
 
 def _check_shape(before: "DataFrame", after: "DataFrame", index: "Index[Any]") -> None:
-    """Compares everything about a frame but its rows."""
+    """Compares everything about a frame except its rows."""
     check_axis("columns", before.columns, after.columns)
     if [*map(labelled, before.columns)] != [*map(labelled, after.columns)]:
         raise _inexact(f"its column names {list(before.columns)[:5]} become {list(after.columns)[:5]}")
-    # pyarrow notes a RangeIndex as such, which holds for all of the rows or none.
+    # pyarrow notes a RangeIndex as such, whatever the number of rows.
     if type(index) is not need("pandas").RangeIndex:
         check_axis("index", before.index, after.index)
     for name, old, new in zip(before.columns, before.dtypes, after.dtypes, strict=True):
@@ -239,27 +239,27 @@ def freq_note(axis: str, labels: "Index[Any]") -> Notes:
 
 
 def range_note(columns: Any) -> Notes:
-    """Notes that the columns are numbers of a range: pyarrow keeps the numbers alone."""
+    """Notes that the columns are a range: pyarrow keeps only the numbers."""
     if type(columns) is need("pandas").RangeIndex:
         return {"range": [columns.start, columns.stop, columns.step]}
     return {}
 
 
 def read_range(frame: "DataFrame", notes: Notes) -> None:
-    """Gives a frame the columns that ``range_note`` noted, and their frequency where they are dates."""
+    """Restores the columns of a frame that ``range_note`` noted, and the frequency if they are dates."""
     if "range" in notes:
         frame.columns = need("pandas").RangeIndex(*notes["range"], name=frame.columns.name)
     _set_freq(frame, "columns", notes)
 
 
 def write_index(index: "Index[Any]", code: str) -> tuple["Index[Any]", dict[int, Encoded], Notes]:
-    """Finds what stands for an index in Arrow; ``code`` is Python that names it.
+    """Converts an index for Arrow; ``code`` is the Python expression for it.
 
     Returns:
-        An index that pyarrow keeps, what stands in its place by level, and notes for ``read_index``.
+        An index that pyarrow keeps, the replacement columns by level, and notes for ``read_index``.
 
     Raises:
-        SerializationError: Some label has no exact form.
+        SerializationError: A label has no exact form.
     """
     pd = need("pandas")
     place = Place("its index", code)
@@ -283,7 +283,7 @@ def write_index(index: "Index[Any]", code: str) -> tuple["Index[Any]", dict[int,
 
 
 def read_index(frame: "DataFrame", levels: dict[int, Any], notes: Notes) -> None:
-    """Gives a frame the index that ``write_index`` noted, of the levels that were read apart."""
+    """Restores the index of a frame that ``write_index`` noted, from the levels that were read separately."""
     note = notes.get("index")
     if max(levels, default=-1) >= (frame.index.nlevels if note else 0):
         raise SerializationError("the notes of a frame give forms to columns that it does not have")
@@ -299,7 +299,7 @@ def read_index(frame: "DataFrame", levels: dict[int, Any], notes: Notes) -> None
 
 def _levels_of(index: "Index[Any]") -> list["Index[Any]"]:
     if isinstance(index, need("pandas").MultiIndex):
-        # A name can be a number, which would be taken for that of a level.
+        # A name can be a number, which would be mistaken for the number of a level.
         index = index.set_names([None] * index.nlevels)
         return [index.get_level_values(number) for number in range(index.nlevels)]
     return [index]
@@ -315,16 +315,16 @@ def _encode_level(index: Any, number: int, place: Place) -> Encoded | None:
 
 
 def _hides_its_dtype(index: Any, number: int) -> bool:
-    """Tells that labels are missing in a level, and the others are read as of another dtype: integers as floats."""
+    """Whether a level has missing labels that change the dtype of the others: integers become floats."""
     multi = isinstance(index, need("pandas").MultiIndex)
     return multi and index.levels[number].dtype != _levels_of(index)[number].dtype
 
 
 def are_kept(labels: "Index[Any]") -> bool:
-    """Tells that pyarrow, with the notes of this module, keeps these labels of columns."""
+    """Whether pyarrow, with the notes of this module, preserves these column labels."""
     pa, pd = need("pyarrow"), need("pandas")
     dtypes = _dtypes(labels)
-    # Of objects pyarrow may warn, and what it makes of them is for their values to say.
+    # pyarrow may warn about objects; the comparison of values shows what it makes of them.
     if not _are_plain_names(labels) or not all(map(is_native, dtypes)):
         return False
     if type(labels) is pd.RangeIndex:
@@ -335,18 +335,18 @@ def are_kept(labels: "Index[Any]") -> bool:
         if type(labels) is pd.Index and (dtypes == ["int64"] or dtypes == [pd.Index(["x"]).dtype]):
             return True
         back = pa.Table.from_pandas(pd.DataFrame(columns=labels, index=[], dtype="int8")).to_pandas().columns
-        # The frequency has a note of its own.
+        # The frequency is noted separately.
         if isinstance(labels, pd.DatetimeIndex | pd.TimedeltaIndex):
             back.freq = labels.freq
         check_axis("columns", labels, back)
-    # Arrow has texts as names; of which class its errors are for others, depends on them.
+    # Arrow accepts only texts as names; the class of its error for others varies.
     except Exception:  # noqa: BLE001
         return False
     return [*map(labelled, labels)] == [*map(labelled, back)]
 
 
 def text_labels(labels: "Index[Any]") -> "Index[Any]":
-    """Makes a text of each label, for other readers of Arrow."""
+    """Converts each label to text, for other readers of Arrow."""
     texts = [str(label) for label in labels]
     if len(set(texts)) < len(texts):
         texts = [f"{number} {text}" for number, text in enumerate(texts)]
@@ -355,7 +355,7 @@ def text_labels(labels: "Index[Any]") -> "Index[Any]":
 
 
 def check_axis(axis: str, before: "Index[Any]", after: "Index[Any]") -> None:
-    """Compares everything about two axes but their labels.
+    """Compares everything about two axes except their labels.
 
     Raises:
         SerializationError: They differ.
@@ -393,7 +393,7 @@ def _built(levels: list[Any], names: list[Any], exact: list[int], *, multi: bool
     index = pd.MultiIndex.from_arrays([pd.Index(labels, dtype=labels.dtype) for labels in levels])
     for number in exact:
         index = index.set_levels(levels[number].categories, level=number)
-    # At last, for the same reason as in _levels_of.
+    # Last, for the same reason as in _levels_of.
     return index.set_names(names)
 
 
@@ -408,7 +408,7 @@ def _write_names(index: "Index[Any]", place: Place) -> str:
 def _read_names(text: str) -> list[Any]:
     names = read_label(text)
     if not isinstance(names, list):
-        raise SerializationError("the notes of a frame give no list of names")
+        raise SerializationError("the notes of a frame do not give a list of names")
     return names
 
 
@@ -418,6 +418,6 @@ def _set_freq(frame: "DataFrame", axis: str, notes: Notes) -> None:
     if freq is not None:
         labels = getattr(frame, axis)
         if not isinstance(labels, pd.DatetimeIndex | pd.TimedeltaIndex):
-            raise SerializationError(f"the notes of a frame give a frequency to {axis} that are no dates")
-        # pandas refuses a frequency that the dates do not have.
+            raise SerializationError(f"the notes of a frame give a frequency to {axis} that are not dates")
+        # pandas refuses a frequency that does not match the dates.
         labels.freq = freq

@@ -1,8 +1,8 @@
-"""Keeps out of the event loop what would hold it up: code of strangers, and going through large values.
+"""Keeps work that would block the event loop out of it: foreign code, and iterating over large values.
 
-Code of strangers, such as the ``next`` of an iterator or the ``str`` of a class, can take any time. Where a value is
-written in an event loop, ``foreign`` interrupts it before the first line of a stranger's runs, and whoever began writes
-the value once more in a thread.
+Foreign code, such as the ``__next__`` of an iterator or the ``__str__`` of a class, can take any time. When a value is
+written in an event loop, ``foreign`` interrupts that before the first line of foreign code runs, and the caller writes
+the value again in a thread.
 """
 
 import abc
@@ -17,29 +17,29 @@ from typing import Any
 from grpc_tool_bridge.aio.loops import running_loop
 from grpc_tool_bridge.errors.class_facts import bases_of, static_attribute
 
-# What runs code of a class whenever one of its instances is looked at, as ``isinstance`` and ``getattr`` do.
+# Methods that run whenever an instance of their class is inspected, as ``isinstance`` and ``getattr`` do.
 _ACCESS = ("__getattribute__", "__class__")
-# Attributes that are written in C.
+# Attributes implemented in C.
 _NO_CODE = (types.WrapperDescriptorType, types.MethodDescriptorType, types.GetSetDescriptorType)
 _META_ACCESS = ("__getattribute__", "__getattr__", "__hash__", "__eq__")
 
-# Items that are gone through in an event loop, at some 10 µs each where they are objects.
+# Items that may be visited in an event loop, at some 10 µs each if they are objects.
 _ITEMS_IN_LOOP = 2_000
-# What an object takes more than an item that is plain.
+# The extra cost of an object, in plain items.
 _WORK_OF_OBJECT = 10
 
 _PLAIN = frozenset({str, int, float, bool, type(None), bytes})
-# What stands for itself, whatever hangs on it.
+# Objects that are not searched further.
 _WHOLE = (type, enum.Enum, types.FunctionType, types.ModuleType)
 _SEQUENCES = frozenset({list, tuple, set, frozenset})
 
 
 class ForeignCodeError(BaseException):
-    """Writing this value needs a thread. Not an Exception: it is meant for none of the handlers on its way."""
+    """Writing this value needs a thread. Not an Exception, so that no handler on the way catches it."""
 
 
 class _Allowed(threading.local):
-    """Whether the caller in this thread has asked to have its value written in place."""
+    """Whether the caller in this thread has requested that its value be written in place."""
 
     here = False
 
@@ -48,7 +48,7 @@ _allowed = _Allowed()
 
 
 def foreign(value: object) -> None:
-    """Called before code of a stranger's runs for ``value``, such as its ``__array__``.
+    """Called before foreign code runs for ``value``, such as its ``__array__``.
 
     Raises:
         ForeignCodeError: This is an event loop's thread.
@@ -57,8 +57,8 @@ def foreign(value: object) -> None:
         raise ForeignCodeError(type(value).__name__)
 
 
-class in_place:  # noqa: N801 - it stands in a with statement, where a generator's frame would cost more
-    """Lets code of strangers run in this thread, for a program that writes a value itself."""
+class in_place:  # noqa: N801 - used in a with statement, where a generator's frame would cost more
+    """Allows foreign code to run in this thread, for a program that writes a value itself."""
 
     __slots__ = ("_before",)
 
@@ -71,7 +71,7 @@ class in_place:  # noqa: N801 - it stands in a with statement, where a generator
 
 
 def has_own_access(kind: type) -> bool:
-    """Tells whether to look at an instance of a class runs code of the class, or of its metaclass."""
+    """Returns whether inspecting an instance of a class runs code of the class or its metaclass."""
     meta = type(kind)
     return (meta is not type and _has_own_meta_access(meta)) or _has_own_access(kind)
 
@@ -98,9 +98,9 @@ def _models() -> Any:
 
 
 def is_bulky(value: Any) -> bool:
-    """Tells whether a value, with all that its containers and the fields of its objects hold, is large.
+    """Returns whether a value is large, including everything in its containers and the fields of its objects.
 
-    No code of a stranger's runs: what cannot be seen without that, such as fields in slots, counts as large.
+    Runs no foreign code: anything that cannot be inspected without it, such as fields in slots, counts as large.
     """
     waiting = [value]
     work = 0
@@ -129,7 +129,7 @@ def is_bulky(value: Any) -> bool:
 
 @lru_cache(maxsize=1_024)
 def _fields_of(kind: Any) -> Callable[[Any], dict[str, Any]] | None:
-    """Gives what reads the fields of an object of this class; None where they cannot be seen."""
+    """Returns the function that reads the fields of an object of this class; None if they cannot be inspected."""
     if issubclass(kind, _WHOLE):
         return _no_fields
     found = next((vars(base)["__dict__"] for base in kind.__mro__ if "__dict__" in vars(base)), None)

@@ -1,7 +1,7 @@
-"""Values whose text is theirs only where the receiver says that it takes one: secrets, patterns, fractions.
+"""Values that are sent as text only if the receiver declares their type: secrets, patterns, fractions.
 
-Anywhere else the text would be taken for a text that was meant as one, or a secret would be seen by whoever reads it.
-What the receiver says stands in the JSON Schema of a tool, as the format of a string.
+Otherwise the text would be mistaken for a plain text, or a secret would be disclosed. The receiver declares the type
+in the JSON Schema of a tool, as the format of a string.
 """
 
 import json
@@ -14,10 +14,10 @@ from typing import Any
 
 from grpc_tool_bridge.errors import SerializationError
 
-# Where in a value something stands: keys and indexes.
+# The path of a part of a value: keys and indexes.
 Path = Sequence[Any]
 
-# Tells whether the receiver says that what stands at a path is of this format.
+# Returns whether the receiver declares this format at a path.
 Declares = Callable[[Path, str], bool]
 
 _FLAGS = {re.ASCII: "a", re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s", re.VERBOSE: "x"}
@@ -26,21 +26,21 @@ _MAX_STEPS = 200
 
 @lru_cache(maxsize=1_024)
 def format_of(kind: type) -> str:
-    """Names the format that a receiver must declare for instances of a class; empty for any other class."""
+    """Returns the format that a receiver must declare for instances of a class; empty for any other class."""
     if issubclass(kind, re.Pattern):
         return "regex"
     if issubclass(kind, Fraction):
         return "fraction"
     types = sys.modules.get("pydantic.types")
-    # SecretStr, SecretBytes and Secret[...] have but this base in common.
+    # SecretStr, SecretBytes and Secret[...] have only this base in common.
     return "password" if types is not None and issubclass(kind, types._SecretBase) else ""  # noqa: SLF001 - see above
 
 
 def plain_of(value: Any, format_: str) -> Any:
-    """Gives the value itself, for a receiver that has declared it.
+    """Returns the value itself, for a receiver that has declared it.
 
     Raises:
-        SerializationError: A pattern has flags that its text cannot have.
+        SerializationError: A pattern has flags that its text cannot express.
     """
     if format_ == "regex":
         return _pattern_text(value)
@@ -48,7 +48,7 @@ def plain_of(value: Any, format_: str) -> Any:
 
 
 def refused(value: Any, format_: str) -> SerializationError:
-    """Makes the error for a value whose receiver has not declared it."""
+    """Returns the error for a value whose receiver has not declared it."""
     instead = {"regex": "its .pattern", "fraction": "str(…) or float(…) of it"}.get(format_, "its get_secret_value()")
     name = type(value).__name__
     return SerializationError(
@@ -64,12 +64,12 @@ def nowhere(_: Path, __: str) -> bool:
 
 
 def declared_in(schema: str, python_type: str = "", *, within: Path = ()) -> Declares:
-    """Reads what a JSON Schema declares, when it is first asked.
+    """Reads what a JSON Schema declares, on first use.
 
     Args:
-        schema: Its text.
-        python_type: Of the whole value, for types whose schema does not tell of them.
-        within: Where in what the schema describes the value stands.
+        schema: The JSON Schema as text.
+        python_type: The type of the whole value, for types that the schema cannot express.
+        within: The path of the value in what the schema describes.
     """
     parsed: list[Any] = []
 
@@ -91,7 +91,7 @@ def _parsed(schema: str) -> Any:
 
 
 def _parts_at(root: Any, path: Path) -> list[dict[str, Any]]:
-    """Finds the schemas that what stands at a path may be of."""
+    """Finds the schemas that may describe the value at a path."""
     parts = _choices(root, [root])
     for step in path:
         inside = [part for schema in parts for part in _below(schema, step)]
@@ -100,7 +100,7 @@ def _parts_at(root: Any, path: Path) -> list[dict[str, Any]]:
 
 
 def _choices(root: Any, parts: list[Any]) -> list[dict[str, Any]]:
-    """Follows references, and takes the choices of a union one by one."""
+    """Follows references, and yields the choices of a union one by one."""
     found: list[dict[str, Any]] = []
     waiting = list(parts)
     for _ in range(_MAX_STEPS):
@@ -134,7 +134,7 @@ def _dict(part: Any) -> dict[str, Any]:
 
 
 def _pattern_text(pattern: Any) -> Any:
-    """Writes a pattern with flags as one whose text has them."""
+    """Converts a pattern with flags to one whose text includes them."""
     text = pattern.pattern
     missing = pattern.flags & ~re.compile(text).flags
     letters = "".join(letter for flag, letter in _FLAGS.items() if missing & flag)
@@ -150,5 +150,5 @@ def _pattern_text(pattern: Any) -> Any:
     except re.error:
         same = False
     if not same:
-        raise SerializationError("a pattern has flags that its text cannot carry; send its .pattern and .flags")
+        raise SerializationError("a pattern has flags that its text cannot express; send its .pattern and .flags")
     return whole

@@ -1,7 +1,7 @@
-"""Members of a set and keys of a dict that a peer has chosen so that they all have one hash.
+"""Detects members of a set and keys of a dict that a peer has chosen to have the same hash.
 
-Python's texts and bytes have hashes that nobody outside can know. Those of numbers, moments and tuples can be computed,
-and a set of many that are equal takes time that grows with the square of their number.
+The hashes of Python's texts and bytes are secret. Those of numbers, datetimes and tuples can be computed, and building
+a set of many members with equal hashes takes quadratic time.
 """
 
 from collections.abc import Collection, Iterable
@@ -9,15 +9,15 @@ from itertools import islice
 from operator import eq
 from typing import Any
 
-# No program's own data comes near: of the powers of two that a double can be, 35 share a hash.
+# Ordinary data does not come near: of the powers of two that fit a double, 35 share a hash.
 MAX_SAME_HASH = 100
 
 
 def same_hashes(items: Collection[Any]) -> frozenset[int]:
-    """Finds the hashes that more than MAX_SAME_HASH of some items have; equal items count each."""
+    """Finds the hashes that more than MAX_SAME_HASH items have, counting equal items each."""
     if len(items) <= MAX_SAME_HASH:
         return frozenset()
-    # Sorted, since a dict of hashes would itself be one of keys that a peer has chosen.
+    # Sorted, since the keys of a dict of hashes would again be chosen by the peer.
     hashes = sorted(map(hash, items))
     later = islice(hashes, MAX_SAME_HASH, None)
     if not any(map(eq, hashes, later)):
@@ -27,7 +27,7 @@ def same_hashes(items: Collection[Any]) -> frozenset[int]:
 
 
 def have_same_hash(items: Iterable[Any], suspects: frozenset[int]) -> bool:
-    """Tells whether more than MAX_SAME_HASH items that differ have one hash, one of ``suspects``."""
+    """Returns whether more than MAX_SAME_HASH different items share one of the ``suspects`` hashes."""
     seen: dict[int, set[Any]] = {}
     for item in items:
         number = hash(item)

@@ -1,10 +1,10 @@
-"""JSON text: which containers it holds exactly, writing and reading them, and integers of any size in decimal digits.
+"""JSON text: which containers it can hold exactly, writing and reading them, and integers of any size.
 
-The search goes level by level: what runs over all children of a level runs near the speed of C, and
-gives depth and exact types at once.
+The search goes level by level: visiting all children of a level together runs near the speed of C, and yields the
+depth and the exact types as well.
 
-Python refuses to convert more digits than ``sys.get_int_max_str_digits()`` (4,300), since its way takes quadratic
-time. The halving here keeps each piece below the smallest limit that can be set, and is bounded by MAX_DIGITS.
+Python refuses to convert more digits than ``sys.get_int_max_str_digits()`` (4,300), since it takes quadratic time.
+The halving here keeps each piece below the smallest limit that can be set, and is bounded by MAX_DIGITS.
 """
 
 import json
@@ -23,13 +23,13 @@ from grpc_tool_bridge.rpc.nodes import too_many_nodes
 from grpc_tool_bridge.rpc.wireformat import read_bytes_field
 from grpc_tool_bridge.values.foreign import foreign
 
-# Containers that share others can stand for far more than they hold: thirty lists, each holding the next one twice,
+# Containers that share others can expand to far more than they hold: thirty lists, each holding the next one twice,
 # are a thousand million items once written out.
 MAX_ITEMS = 10_000_000
-# Items of one level from which on shared containers are looked for.
+# With this many items in a level, shared containers are looked for.
 _MANY = 100_000
 
-# Items that are gone through in an event loop, at some 100 ns each.
+# Items that may be visited in an event loop, at some 100 ns each.
 _ITEMS_IN_LOOP = 50_000
 
 _LEAVES = frozenset({str, int, bool, type(None)})
@@ -55,7 +55,7 @@ _INTEGER = re.compile(r"-?[0-9]+")
 
 
 def too_deep() -> SerializationError:
-    """Makes the error for a value that is nested over the limit."""
+    """Returns the error for a value that is nested over the limit."""
     return SerializationError(
         "the value is nested deeper than its limit (max_depth, 100 levels unless set) or contains itself; "
         "flatten it, or raise the limit at both ends"
@@ -63,7 +63,7 @@ def too_deep() -> SerializationError:
 
 
 def too_many(limit: int) -> SerializationError:
-    """Makes the error for a value that is small in memory and endless once written out."""
+    """Returns the error for a value that is small in memory and endless once written out."""
     return SerializationError(
         f"the value has more than {limit:,} items, counting shared containers each time that they appear; "
         "send an array, a frame or several values"
@@ -71,7 +71,7 @@ def too_many(limit: int) -> SerializationError:
 
 
 def is_json_exact(value: list[Any] | dict[str, Any], *, max_depth: int, max_nodes: int | None = None) -> bool:
-    """Finds whether JSON gives a container back unchanged: exact types, text keys, finite numbers.
+    """Returns whether JSON restores a container unchanged: exact types, text keys, finite numbers.
 
     Args:
         value: A list or dict (exactly).
@@ -79,12 +79,12 @@ def is_json_exact(value: list[Any] | dict[str, Any], *, max_depth: int, max_node
         max_nodes: Items and keys allowed; None for any.
 
     Returns:
-        Whether it does; False as soon as anything else is met.
+        Whether it does; False as soon as anything else is found.
 
     Raises:
         SerializationError: It is nested too deep, contains itself, or is too large once written out.
         MessageTooLargeError: It has more nodes.
-        ForeignCodeError: It has so many that going through them would hold up an event loop.
+        ForeignCodeError: It has so many that visiting them would block an event loop.
     """
     lists: list[Any] = [value] if type(value) is list else []
     dicts: list[Any] = [] if lists else [value]
@@ -125,12 +125,12 @@ def _distinct(containers: list[Any]) -> list[Any]:
 
 def _all_finite(items: list[Any]) -> bool:
     floats = [item for item in items if type(item) is float]
-    # A sum is not finite if one item is not; the reverse can be an overflow.
+    # The sum is not finite if one item is not; otherwise it can still overflow.
     return isfinite(sum(floats)) or all(map(isfinite, floats))
 
 
 def _written_items(container: Any, known: dict[int, int]) -> int:
-    """Counts items the way that they are written out: a shared container each time that it appears."""
+    """Counts items as they are written out: a shared container each time that it appears."""
     if id(container) not in known:
         children = container.values() if type(container) is dict else container
         nested = (_written_items(child, known) for child in children if type(child) is list or type(child) is dict)
@@ -139,7 +139,7 @@ def _written_items(container: Any, known: dict[int, int]) -> int:
 
 
 def encode_json(value: Any) -> bytes | None:
-    """Writes a container that ``is_json_exact``; None where an integer in it has more digits than Python converts.
+    """Writes a container that ``is_json_exact``; None if an integer in it has more digits than Python converts.
 
     Raises:
         SerializationError: A text in it has no UTF-8 form.
@@ -153,7 +153,7 @@ def encode_json(value: Any) -> bytes | None:
 
 
 def no_utf8(failure: UnicodeEncodeError) -> SerializationError:
-    """Makes the error for a text that UTF-8, and so protobuf and JSON, cannot hold."""
+    """Returns the error for a text that UTF-8, and so protobuf and JSON, cannot hold."""
     return SerializationError(
         f"a text has a lone surrogate (U+{ord(failure.object[failure.start]):04X} at index {failure.start}), which "
         "UTF-8 cannot hold; send bytes, such as text.encode('utf-8', 'surrogatepass')"
@@ -161,10 +161,10 @@ def no_utf8(failure: UnicodeEncodeError) -> SerializationError:
 
 
 def decode_json(payload: bytes, max_depth: int) -> Any:
-    """Reads a Json message; an integer of any size stays one.
+    """Reads a Json message, with integers of any size.
 
     Raises:
-        SerializationError: The bytes are no JSON, or JSON nested too deep.
+        SerializationError: The bytes are not JSON, or are nested too deep.
     """
     text = read_bytes_field(payload)
     if text is None:
@@ -175,7 +175,7 @@ def decode_json(payload: bytes, max_depth: int) -> Any:
         raise too_deep() from None
     except (ValueError, msgspec.MsgspecError) as failure:
         if "out of range" not in str(failure) and "integer string" not in str(failure):
-            raise SerializationError(f"the text is no JSON: {failure}") from failure
+            raise SerializationError(f"the text is not valid JSON: {failure}") from failure
         value = _decode_big(bytes(text))
     # A level takes at least two bytes, so a short text cannot be too deep.
     if len(text) > 2 * max_depth:
@@ -184,11 +184,11 @@ def decode_json(payload: bytes, max_depth: int) -> Any:
 
 
 def _decode_big(text: bytes) -> Any:
-    """Reads JSON with integers of more digits than msgspec takes."""
+    """Reads JSON with integers of more digits than msgspec accepts."""
     try:
         return json.loads(text, parse_int=number_of, parse_float=_finite, parse_constant=_no_constant)
     except (ValueError, RecursionError) as failure:
-        raise SerializationError(f"the text is no JSON: {failure}") from failure
+        raise SerializationError(f"the text is not valid JSON: {failure}") from failure
 
 
 def _finite(text: str) -> float:
@@ -199,7 +199,7 @@ def _finite(text: str) -> float:
 
 
 def _no_constant(text: str) -> NoReturn:
-    raise SerializationError(f"{text} is no JSON")
+    raise SerializationError(f"{text} is not valid JSON")
 
 
 def _check_depth(value: Any, text: bytes, max_depth: int) -> None:
@@ -207,7 +207,7 @@ def _check_depth(value: Any, text: bytes, max_depth: int) -> None:
     if brackets is None:
         _check_levels(value, max_depth)
         return
-    # Each pass takes the innermost level away. Most of a text is gone after a few; one where it is not is counted.
+    # Each pass removes the innermost level. Few passes remove most of a usual text; any other is counted.
     passes = min(max_depth, _FEW_PASSES)
     for _ in range(passes):
         if not brackets:
@@ -219,10 +219,10 @@ def _check_depth(value: Any, text: bytes, max_depth: int) -> None:
 
 
 def _brackets(text: bytes) -> bytes | None:
-    """Strips valid JSON to its brackets, all of them square; None where a string in it has some.
+    """Strips valid JSON to its brackets, made square; None if a string in it has brackets.
 
-    With nothing left but quotes and brackets, a string without brackets is a pair of quotes. A bracket in a string has
-    an odd number of quotes before it, of which one stays when pairs are taken away.
+    With only quotes and brackets left, a string without brackets is a pair of quotes. A bracket in a string has an odd
+    number of quotes before it, so one quote remains when pairs are removed.
     """
     if b"\\" in text:
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
@@ -246,7 +246,7 @@ def _check_levels(value: Any, max_depth: int) -> None:
 
 @lru_cache(maxsize=16)
 def _power(digits: int) -> int:
-    """Ten to the power of ``digits``; the few sizes that halving asks for are kept."""
+    """Ten to the power of ``digits``; the few sizes that halving needs are cached."""
     return int(10**digits)
 
 
@@ -282,19 +282,19 @@ def decimal_of(text: str) -> Decimal:
 
     Raises:
         SerializationError: It has more than MAX_DIGITS digits.
-        ArithmeticError: The text is none.
+        ArithmeticError: The text is not a number.
     """
     if len(text) > MAX_DIGITS:
         raise SerializationError(f"a Decimal of {len(text):,} characters is too large: it may have {MAX_DIGITS:,}")
-    # In a context of its own: the caller's may take what is no number for NaN.
+    # In its own context: the caller's may read an invalid text as NaN.
     return Decimal(text, Context(traps=[InvalidOperation]))
 
 
 def check_decimal(value: Decimal) -> None:
-    """Refuses a Decimal whose int or Fraction would have more than MAX_DIGITS digits, which may take for ever to make.
+    """Refuses a Decimal whose int or Fraction would have more than MAX_DIGITS digits and take too long to make.
 
     Raises:
-        SerializationError: It is one.
+        SerializationError: It is such a Decimal.
     """
     if value.is_finite() and abs(value.adjusted()) > MAX_DIGITS:
         raise SerializationError(
@@ -304,13 +304,13 @@ def check_decimal(value: Decimal) -> None:
 
 
 def number_of(text: str) -> int:
-    """Reads an integer from decimal digits, with a minus sign where it is negative.
+    """Reads an integer from decimal digits, with a minus sign if negative.
 
     Raises:
         SerializationError: The text is anything else, or has more than MAX_DIGITS digits.
     """
     if not _INTEGER.fullmatch(text):
-        raise SerializationError(f"{text[:40]!r} is no integer: expected decimal digits")
+        raise SerializationError(f"{text[:40]!r} is not an integer: expected decimal digits")
     if len(text) - text.startswith("-") > MAX_DIGITS:
         raise SerializationError(f"an integer of {len(text):,} digits is too large: it may have {MAX_DIGITS:,}")
     if len(text) <= _PIECE:

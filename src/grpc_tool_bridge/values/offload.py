@@ -1,4 +1,4 @@
-"""Work that does not belong into an event loop, in threads: code of strangers, and what is large."""
+"""Moves work that would block the event loop to threads: foreign code, and large values."""
 
 import functools
 from collections.abc import Callable
@@ -17,20 +17,20 @@ from grpc_tool_bridge.values.serialization import Writing, deserialize_value, pa
 T = TypeVar("T")
 
 _MAX_THREADS = 16
-# Threads begin when they are wanted and end when they are idle, so that the one pool of a process costs nothing.
+# Threads start on demand and end when idle, so the one pool of a process costs nothing.
 _threads = NestedThreads(_MAX_THREADS)
-# What is large is read here, where no tool's own code keeps others waiting. More threads would not read faster: they
-# share the interpreter, and each makes the event loop wait for its turn.
+# Large values are read here, where no tool's code delays them. More threads would not be faster: they share the
+# interpreter, and each makes the event loop wait for its turn.
 _MAX_READERS = 4
 _readers = ToolThreads(_MAX_READERS)
-# How many values are being written whose code calls the bridge to write this one.
+# How many values are being written whose own code calls the bridge to write this one.
 _depth: ContextVar[int] = ContextVar("depth of values being written", default=0)
 
 
 async def outside_loop(work: Callable[[], T]) -> T:
-    """Does ``work``, which writes values: in the event loop as long as only the bridge's own code takes part.
+    """Runs ``work``, which writes values: in the event loop unless foreign code takes part.
 
-    It must do the same each time: interrupted before code of a stranger's, it is called once more in a thread.
+    It must be repeatable: interrupted before foreign code, it is called again in a thread.
     """
     try:
         return work()
@@ -46,13 +46,13 @@ async def outside_loop(work: Callable[[], T]) -> T:
 
 
 async def in_reader(read: Callable[[], T]) -> T:
-    """Calls what reads something large, in a thread."""
+    """Runs a function that reads something large in a thread."""
     made: T = await _readers.run(read)
     return made
 
 
 async def read_value(value: AnyMessage, *, max_depth: int = 100, max_nodes: int | None = MAX_MESSAGE_NODES) -> Any:
-    """Reads a value as ``deserialize_value`` does, with the same arguments and errors: a large one in a thread."""
+    """Like ``deserialize_value``, but reads a large value in a thread."""
     read = functools.partial(deserialize_value, value, max_depth=max_depth, max_nodes=max_nodes)
     return await in_reader(read) if is_slow(value.type_url, value.value) else read()
 
@@ -63,7 +63,7 @@ def _written_at(depth: int, work: Callable[[], T]) -> T:
 
 
 async def written(value: Any, *, max_depth: int = 100, max_nodes: int | None = MAX_MESSAGE_NODES) -> AnyMessage:
-    """Writes a value as an Any, as ``serialize_value`` does, without holding up the event loop for a stranger's code.
+    """Like ``serialize_value``, but foreign code does not block the event loop.
 
     Args:
         value: Any value.

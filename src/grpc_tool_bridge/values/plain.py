@@ -1,6 +1,6 @@
-"""Subclasses, look-alikes and objects made of fields as plain data, wherever they stand in a value.
+"""Converts subclasses, look-alikes and objects with fields to plain data, anywhere in a value.
 
-On the way the value's shape is checked: whoever walks the result need not fear cycles, depth or endless sharing.
+Also checks the value's shape: the result has no cycles, no excessive depth and no endless sharing.
 """
 
 import contextlib
@@ -22,16 +22,16 @@ from grpc_tool_bridge.values.rows import is_data, is_iterator, row_of
 _LEAVES = frozenset({str, int, float, bool, type(None), bytes})
 _SEQUENCES = (list, tuple, set, frozenset)
 
-# What an iterator may give where nothing else is said: the limit of a message.
+# The default limit of what an iterator may yield: that of a message.
 ITERATOR_BYTES = 10 * 1024 * 1024
 
-# Items that are made plain in an event loop, and then written as RichValue, at some µs each.
+# Items that may be converted in an event loop, and then written as RichValue, at some µs each.
 _ITEMS_IN_LOOP = 5_000
 
-# Levels of containers in which a result is searched for iterators.
+# How many levels of containers in a result are searched for iterators.
 _READ_DEPTH = 100
 
-# At the least, an item takes so much of a message.
+# The minimum size of an item in a message.
 _ITEM_BYTES = 2
 _DIGIT_BITS = 3
 
@@ -42,10 +42,10 @@ class Writing:
 
     Attributes:
         max_depth: Levels of nested containers allowed.
-        output: Whether it is what a tool gives, of which objects made of fields have a form of their own.
-        declares: Tells what the receiver takes where.
-        max_bytes: Bytes of a message, which an iterator may fill.
-        strict: Whether a class that has no form is refused; otherwise it becomes its ``str``.
+        output: Whether it is a result, in which objects with fields are written in their output form.
+        declares: Returns whether the receiver declares a format at a path.
+        max_bytes: Maximum bytes of a message, which also limits what an iterator may yield.
+        strict: Whether a class without a form is refused; otherwise it becomes its ``str``.
         max_nodes: Elements, keys, texts and numbers allowed; None for any.
     """
 
@@ -58,28 +58,28 @@ class Writing:
 
 
 def to_plain(value: Any, how: Writing, is_registered: Callable[[type], bool]) -> Any:
-    """Replaces what stands for plain data by that data, at every level; containers may be copied for it.
+    """Converts a value to plain data at every level; containers may be copied.
 
     Args:
         value: Any value.
         how: How it is written.
-        is_registered: Tells classes that have a codec; they stay as they are.
+        is_registered: Returns whether a class has a codec; its instances stay as they are.
 
     Raises:
         SerializationError: It is nested too deep, contains itself, is too large once written out, or something in it
-            has no plain data and no other form, or does not fit where it stands.
-        MessageTooLargeError: An iterator gives more than a message may have.
+        has neither plain data nor another form, or does not fit in its place.
+        MessageTooLargeError: An iterator yields more than fits in a message.
         Exception: What an iterator raises.
-        ForeignCodeError: Code of a stranger's would run in an event loop.
+        ForeignCodeError: Foreign code would run in an event loop.
     """
     return _Walk(how, is_registered).visit(value, 0)
 
 
 def read_iterators(value: Any, *, max_bytes: int) -> Any:
-    """Replaces iterators in a value, and in exact lists, tuples and dicts in it, by lists of what they give.
+    """Replaces iterators in a value, and in exact lists, tuples and dicts in it, by lists of their items.
 
     Raises:
-        MessageTooLargeError: One gives more than ``max_bytes`` of a message.
+        MessageTooLargeError: One yields more than ``max_bytes``.
         ForeignCodeError: This is an event loop's thread.
     """
     if type(value) is list or type(value) is dict:
@@ -94,13 +94,13 @@ class _Reader:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        # What iterators gave, each with itself: its id is its own while it lives.
+        # The items of each iterator, stored with the iterator, whose id is unique while it lives.
         self._known: dict[int, tuple[Any, list[Any]]] = {}
-        # Likewise containers: one that stands in many places is gone through once.
+        # Likewise containers: one that appears several times is visited once.
         self._containers: dict[int, tuple[Any, Any]] = {}
 
     def read(self, value: Any, depth: int) -> Any:
-        """Reads one value at some depth of containers; too deep ones are left for who writes them to refuse."""
+        """Reads one value at some depth of containers; values that are too deep are left for the writer to refuse."""
         kind: Any = type(value)
         if kind in _LEAVES or depth > _READ_DEPTH:
             return value
@@ -124,7 +124,7 @@ class _Reader:
         return made
 
     def iterated(self, iterator: Any) -> list[Any]:
-        """Gives the items of an iterator."""
+        """Returns the items of an iterator."""
         known = self._known.get(id(iterator))
         if known is not None:
             return known[1]
@@ -134,7 +134,7 @@ class _Reader:
         for item in iterator:
             size += least_bytes(item)
             if size > self._max_bytes:
-                name = f"what an iterator gives ({type(iterator).__name__})"
+                name = f"what an iterator yields ({type(iterator).__name__})"
                 raise MessageTooLargeError.of(name, size, self._max_bytes)
             items.append(item)
         self._known[id(iterator)] = iterator, items
@@ -171,14 +171,14 @@ class _Walk:
         return plain
 
     def _plain(self, value: Any, kind: type) -> Any:
-        """Gives the plain data that ``value`` stands for, one level deep; itself where there is none."""
+        """Returns ``value`` as plain data, one level deep; itself if it has no plain data."""
         guard = format_of(kind)
         if guard:
             if not self._how.declares(self._path, guard):
                 raise refused(value, guard)
             return plain_of(value, guard)
         if is_iterator(kind):
-            # What it raises is the program's own.
+            # It raises what the user's code raises.
             return self._iterators.iterated(value)
         try:
             if is_data(kind):
@@ -196,7 +196,7 @@ class _Walk:
             raise
         except Exception as failure:
             raise SerializationError(
-                f"the plain data of a {kind.__name__} cannot be had: {type(failure).__name__}: {failure}"
+                f"the plain data of a {kind.__name__} cannot be read: {type(failure).__name__}: {failure}"
             ) from failure
 
     def _enter(self, value: Any, depth: int) -> Any:
@@ -238,16 +238,16 @@ class _Walk:
 
 
 def least_bytes(item: Any) -> int:
-    """Tells how much of a message an item takes at the least."""
+    """Returns the minimum size of an item in a message."""
     kind: Any = type(item)
-    # By the base's own: a subclass may have code for it.
+    # By the base's method: a subclass may override it.
     if issubclass(kind, str):
         return str.__len__(item) + _ITEM_BYTES
     if issubclass(kind, bytes):
         return bytes.__len__(item) + _ITEM_BYTES
     if issubclass(kind, int):
         return int(int.bit_length(item)) // _DIGIT_BITS + _ITEM_BYTES
-    # Of its class, since a frame would look for such a column.
+    # Looked up on the class, since a frame would look for a column.
     if is_data(kind) and hasattr(kind, "nbytes") and not is_subclass_of_data(kind):
         return int(item.nbytes) + _ITEM_BYTES
     return _ITEM_BYTES

@@ -1,8 +1,8 @@
-"""Objects that are made of fields: dataclasses, pydantic models, attrs classes and msgspec structs, as dicts.
+"""Objects with fields as dicts: dataclasses, pydantic models, attrs classes and msgspec structs.
 
-There are two forms. The input form is what the class itself reads back as an equal object: the keys that it is
-constructed from, every field, nothing computed. The output form is what its JSON Schema of a result describes: the keys
-and serializers for output, computed fields, and without the fields that are excluded from it.
+There are two forms. The class reads the input form back as an equal object: the keys that it is constructed from, every
+field, nothing computed. The JSON Schema of a result describes the output form: the keys and serializers for output,
+with computed fields and without excluded ones.
 """
 
 import dataclasses
@@ -20,13 +20,13 @@ from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.errors.class_facts import ABSENT, static_attribute
 from grpc_tool_bridge.values.foreign import foreign
 
-# Makes the dict of an instance; in the output form where the flag is set.
+# Makes the dict of an instance; in the output form if the flag is set.
 Fields = Callable[[Any, bool], Any]
 
 
 @lru_cache(maxsize=4_096)
 def fields_of(kind: type) -> Fields | None:
-    """Finds how the instances of a class become a dict of their fields; None where it is not made of fields."""
+    """Returns the function that converts instances of a class to dicts; None if the class has no fields."""
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and issubclass(kind, pydantic.BaseModel):
         return _pydantic_fields(kind)
@@ -41,7 +41,7 @@ def fields_of(kind: type) -> Fields | None:
 
 
 def _pydantic_fields(kind: Any) -> Fields:
-    """Reads a model, or a dataclass of pydantic's, field by field: so each is written by its own class."""
+    """Reads a model or a pydantic dataclass field by field, so that each value is written by its own class."""
     if getattr(kind, "__pydantic_root_model__", False):
         return lambda value, output: _written(value) if output and own_mode(_inside(kind)) else value.root
     fields = [_Field.of(name, info, kind) for name, info in kind.__pydantic_fields__.items()]
@@ -73,12 +73,12 @@ class _Field:
     Attributes:
         name: Its attribute.
         input_key, output_key: Its key in either form.
-        excluded: Whether its class keeps it out of what is serialized.
-        excluded_if: Tells a value that is kept out.
-        serialized: How its class has it written: "" (as it is), "python" or "json".
+        excluded: Whether its class excludes it from serialization.
+        excluded_if: Returns whether a value is excluded.
+        serialized: How its class serializes it: "" (as it is), "python" or "json".
         is_json: Whether it is read from a JSON text.
-        is_written_back: Whether some of it is read from a text that says it otherwise: JSON in a list, Base64.
-        default: What it is where it is not given.
+        is_written_back: Whether some of it is read from an encoded text: JSON in a list, Base64.
+        default: Its value if it is not given.
     """
 
     name: str
@@ -114,7 +114,7 @@ class _Field:
         """Adds the field of an instance to its dict."""
         held = getattr(value, self.name)
         if not output and self.excluded and _is_same(held, self.default):
-            # Whoever reads it has the same.
+            # The reader has the same default.
             return
         if not output:
             into[self.input_key] = self._as_read(value, held)
@@ -133,7 +133,7 @@ class _Field:
 
 
 def _written(value: Any) -> Any:
-    """Writes an object by the serializer of its class, which is the program's code."""
+    """Writes an object by the serializer of its class, which is user code."""
     foreign(value)
     return _serialized(value)
 
@@ -144,15 +144,15 @@ def _serialized(value: Any, *, include: set[str] | None = None, mode: str = "pyt
 
 
 def _is_same(held: Any, default: Any) -> bool:
-    # Of an array or a frame, equality is no yes or no.
+    # The equality of an array or a frame is not a bool.
     try:
         return held is default or (type(held) is type(default) and bool(held == default))
-    except Exception:  # noqa: BLE001 - it is the program's
+    except Exception:  # noqa: BLE001 - user code
         return False
 
 
 def _json_text(held: Any) -> str | None:
-    """Writes what a ``Json`` field holds as the text that it is read from."""
+    """Writes the value of a ``Json`` field as the text that it is read from."""
     if held is None:
         return None
     plain = sys.modules["pydantic_core"].to_jsonable_python(held)
@@ -160,10 +160,10 @@ def _json_text(held: Any) -> str | None:
 
 
 def _inside(owner: Any) -> Any:
-    """Gives the core schema of what a model or dataclass is made of."""
+    """Returns the core schema of the fields of a model or dataclass."""
     schema = owner.__pydantic_core_schema__
     if schema["type"] == "definitions":
-        # It is part of itself, by a name.
+        # It refers to itself by name.
         schema = next((each for each in schema["definitions"] if each.get("cls") is owner), schema["schema"])
     while isinstance(schema, dict) and schema.get("type") not in ("model", "dataclass"):
         schema = schema.get("schema")
@@ -194,8 +194,8 @@ def _dataclass_fields(kind: Any) -> Fields:
     def read_checked(value: Any, output: bool) -> Any:
         if not output:
             raise SerializationError(
-                f"a {kind.__name__} does not keep its InitVar {', '.join(map(repr, unkept))}, so that nobody could "
-                "construct it again; send dataclasses.asdict(...) of it, or use register_codec"
+                f"a {kind.__name__} does not keep its InitVar {', '.join(map(repr, unkept))}, so it cannot be "
+                "constructed again; send dataclasses.asdict(...) of it, or use register_codec"
             )
         return read(value, output)
 
@@ -203,7 +203,7 @@ def _dataclass_fields(kind: Any) -> Fields:
 
 
 def _read_attributes(kind: Any, keys: list[tuple[str, str]]) -> Fields:
-    """Reads attributes, each into its key; in an output, as the serializers of their annotations write them."""
+    """Reads attributes into their keys; in an output, the serializers in their annotations are applied."""
     writers = writers_of(kind)
     runs_code = any(_is_code(static_attribute(kind, name)) for name, _ in keys)
 
@@ -218,7 +218,7 @@ def _read_attributes(kind: Any, keys: list[tuple[str, str]]) -> Fields:
 
 
 def _is_code(attribute: Any) -> bool:
-    """Tells whether an attribute of a class is code that runs where the instance's is read, such as a property."""
+    """Returns whether an attribute of a class is a descriptor whose code runs on access, such as a property."""
     kind = type(attribute)
     if kind in (types.MemberDescriptorType, types.GetSetDescriptorType):
         return False
@@ -258,12 +258,12 @@ def _struct_fields(kind: Any) -> Fields:
 
 
 def writing_mode(schema: Any) -> str:
-    """Finds the mode, "python" or "json", in which a value is serialized for an output; empty: it stays as it is."""
+    """Returns the mode, "python" or "json", in which a value is serialized for an output; empty: it stays as it is."""
     return own_mode(schema) or ("python" if is_encoded(schema) else "")
 
 
 def is_encoded(schema: Any) -> bool:
-    """Whether some of a field is held decoded, as ``Base64Str`` is: read again as it is held, it would be another."""
+    """Whether some of a field is held decoded, like ``Base64Str``, and would be decoded twice if read as it is."""
     types = sys.modules["pydantic"].types
     kinds = (types.EncodedBytes, types.EncodedStr)
 
@@ -289,20 +289,20 @@ def holds_json(schema: Any) -> bool:
 
 
 def is_pydantics(function: Any) -> bool:
-    """Whether a serializer or a validator is one of pydantic's own, or of the bridge, not of the program."""
+    """Whether a serializer or a validator is pydantic's or the bridge's own, not user code."""
     module = getattr(function, "__module__", None) or type(function).__module__
     return module.partition(".")[0] in ("pydantic", "pydantic_core", "grpc_tool_bridge", "operator")
 
 
 def writers_of(kind: Any) -> dict[str, Callable[[Any], Any]]:
-    """Finds the fields whose annotations have serializers of pydantic's, and what writes them."""
+    """Finds the fields whose annotations have pydantic serializers, and the functions that write them."""
     pydantic = sys.modules.get("pydantic")
     if pydantic is None:
         return {}
     found: dict[str, Callable[[Any], Any]] = {}
     try:
         hints = typing.get_type_hints(kind, include_extras=True)
-    # Whatever is wrong with them is said where they are checked.
+    # The check of the type reports what is wrong.
     except Exception:  # noqa: BLE001
         return {}
     for name, hint in hints.items():
@@ -326,7 +326,7 @@ def _may_be_serialized(hint: Any) -> bool:
 
 
 def own_mode(schema: Any) -> str:
-    """Finds the mode in which a serializer of the program's own, on a field or inside its type, is used."""
+    """Returns the mode of a user's serializer on a field or inside its type."""
     if isinstance(schema, dict):
         if schema.get("type") in ("model", "dataclass"):
             # It is written by its own class.
@@ -342,7 +342,7 @@ def own_mode(schema: Any) -> str:
 
 
 def _any_part(schema: Any, condition: Callable[[Any], bool]) -> bool:
-    """Whether a condition holds for a part of a schema, models aside: each is written by its own class."""
+    """Whether a condition holds for a part of a schema, except in models: each is written by its own class."""
     if isinstance(schema, dict):
         if schema.get("type") in ("model", "dataclass"):
             return False

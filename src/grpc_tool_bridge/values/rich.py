@@ -1,9 +1,9 @@
-"""RichValue: what JSON cannot hold exactly, and containers of it.
+"""RichValue: values that JSON cannot hold exactly, and containers of them.
 
-Dates and times stand in it as ISO 8601 text, with the name of the time zone beside it.
+Dates and times are ISO 8601 text in it, with the name of the time zone as a separate field.
 
-A message in protobuf may be nested 100 levels deep, and each level of a RichValue takes two. So every few levels the
-value goes on in ``any``, whose content is parsed by itself.
+A protobuf message may be nested 100 levels deep, and each level of a RichValue takes two. So every few levels the
+value continues in ``any``, whose content is parsed separately.
 """
 
 import datetime as dt
@@ -23,7 +23,7 @@ from grpc_tool_bridge.values.jsontext import INT64, decimal_of, digits_of, no_ut
 from grpc_tool_bridge.values.scalars import RICH_URL, Packed
 from grpc_tool_bridge.values.tensor import TENSOR_URL, read_array
 
-# Levels in one message: with two messages a level this stays well below protobuf's 100.
+# Levels in one message: at two messages per level, well below protobuf's 100.
 _LEVELS = 32
 
 Pack = Callable[[Any], Packed]
@@ -31,14 +31,14 @@ Pack = Callable[[Any], Packed]
 # The longest IANA name has 32 characters.
 _MAX_ZONE_CHARS = 100
 _MAX_NAME_CHARS = 100
-# The folder that dateutil reads its zones from ends so, whatever the system.
+# The folder from which dateutil reads its zones ends like this on every system.
 _ZONE_FOLDER = "zoneinfo"
 
 
 def pack_rich(value: Any, pack: Pack) -> Packed:
     """Writes plain data, checked for depth and cycles, as RichValue.
 
-    ``pack`` writes what that has no field for: arrays, frames, registered and unknown classes.
+    ``pack`` writes values that it has no field for: arrays, frames, registered and unknown classes.
 
     Raises:
         SerializationError: Something in it cannot be represented.
@@ -52,7 +52,7 @@ def pack_rich(value: Any, pack: Pack) -> Packed:
 
 
 def is_rich(kind: type) -> bool:
-    """Tells whether a RichValue has a field for this class."""
+    """Returns whether a RichValue has a field for this class."""
     return kind in _LEAVES or kind in _CONTAINERS
 
 
@@ -73,7 +73,7 @@ def _write(value: Any, out: RichValue, pack: Pack, level: int) -> None:
 
 def _write_container(value: Any, out: RichValue, pack: Pack, level: int) -> None:
     field = getattr(out, _CONTAINERS[type(value)])
-    # An empty one is there all the same.
+    # Marks an empty one as set.
     field.SetInParent()
     if type(value) is dict:
         add_key, add_value = field.keys.add, field.values.add
@@ -134,16 +134,15 @@ _CONTAINERS: dict[type, str] = {list: "list", tuple: "tuple", set: "set", frozen
 
 @dataclass(frozen=True, slots=True)
 class RichReader:
-    """Reads RichValues; ``unpack`` reads an Any, allowing so many levels of containers."""
+    """Reads RichValues; ``unpack`` reads an Any with at most the given number of levels."""
 
     unpack: Callable[[Any, int], Any]
 
     def read(self, message: RichValue, depth: int) -> Any:
-        """Reads one value, in which so many levels of containers are allowed.
+        """Reads one value with at most the given number of levels of containers.
 
         Raises:
-            SerializationError: It is nested too deep, or no value; other errors of what it is made of are for the
-                caller to convert.
+            SerializationError: It is nested too deep, or not a value; the caller converts other errors.
         """
         kind = message.WhichOneof("kind")
         if kind is None:
@@ -160,7 +159,7 @@ class RichReader:
         if message.type_url.rpartition("/")[2] != "dspex.bridge.RichValue":
             return self.unpack(message, depth)
         inner = RichValue.FromString(message.value)
-        # Else an endless chain of them would be nested without a level.
+        # Otherwise an endless chain of them could be nested without counting levels.
         if inner.WhichOneof("kind") == "any":
             raise SerializationError("a RichValue in an Any holds nothing but another Any; send the value itself")
         return self.read(inner, depth)
@@ -181,7 +180,7 @@ class RichReader:
             _check_hashes(items)
             container = build(zip(items, [self.read(item, depth - 1) for item in message.values], strict=True))
         if len(container) != len(items):
-            raise SerializationError(f"a {kind} came with a key or member twice")
+            raise SerializationError(f"a {kind} came with a duplicate key or member")
         return container
 
 
@@ -199,8 +198,8 @@ def write_moment(value: dt.datetime | dt.time, out: RichDateTime) -> None:
     """Writes a datetime or time.
 
     Raises:
-        SerializationError: Its time zone has no IANA name, or its offset is not the one of that zone; and it is no
-            fixed offset either.
+        SerializationError: Its time zone is not a fixed offset, and has no IANA name or another offset than the zone
+        of that name.
     """
     zone = value.tzinfo
     if type(zone) is dt.timezone:
@@ -219,7 +218,7 @@ def write_moment(value: dt.datetime | dt.time, out: RichDateTime) -> None:
 
 
 def read_datetime(message: RichDateTime) -> dt.datetime:
-    """Reads a datetime; in a named zone the local time rules, whatever offset stands beside it."""
+    """Reads a datetime; in a named zone the local time counts, not the offset."""
     value = dt.datetime.fromisoformat(message.iso)
     return value.replace(tzinfo=_zone(message) or _named(message, value.tzinfo), fold=int(message.fold))
 
@@ -241,12 +240,12 @@ def _named(message: RichDateTime, zone: dt.tzinfo | None) -> dt.tzinfo | None:
     if not name or zone is None:
         return zone
     if len(name) > _MAX_NAME_CHARS:
-        raise SerializationError(f"{name[:40]!r}… is no name of an offset")
+        raise SerializationError(f"{name[:40]!r}… is not a valid offset")
     return dt.timezone(zone.utcoffset(None) or dt.timedelta(), name)
 
 
 def _key_of(zone: Any) -> str:
-    """Finds the IANA name of a time zone of zoneinfo, pendulum, pytz or dateutil; empty where it has none."""
+    """Finds the IANA name of a time zone of zoneinfo, pendulum, pytz or dateutil; empty if it has none."""
     if isinstance(zone, ZoneInfo):
         return zone.key or ""
     package = type(zone).__module__.partition(".")[0]
@@ -254,7 +253,7 @@ def _key_of(zone: Any) -> str:
         return getattr(zone, "zone", None) or ""
     if package == "dateutil":
         parts = PurePath(getattr(zone, "_filename", None) or "").parts
-        # A zone of the system's by its path, one of dateutil's own by its name.
+        # A system zone by its path, one of dateutil's own by its name.
         start = parts.index(_ZONE_FOLDER) + 1 if _ZONE_FOLDER in parts else 0
         key = "/".join(parts[start:])
         return key if _is_known(key) else ""
@@ -269,11 +268,11 @@ def _is_known(key: str) -> bool:
 
 
 def _in_zone(value: Any, key: str) -> Any:
-    """Gives the same moment in the zone of that name, with the fold that makes it so."""
+    """Returns the same instant in the zone of that name, with the matching fold."""
     try:
         zone = ZoneInfo(key)
     except (ValueError, LookupError, OSError):
-        # What it means here is what its own class says; the reader may know it.
+        # The zone is not known here, but the reader may know it.
         return value
     offset = value.utcoffset()
     if type(value.tzinfo) is ZoneInfo or offset is None:
@@ -290,10 +289,10 @@ def _in_zone(value: Any, key: str) -> Any:
 
 
 def _fixed(value: Any, zone: Any) -> dt.timezone:
-    """Gives the offset of a zone that has no other: only such a one tells it without being told a moment.
+    """Returns the offset of a zone with a fixed offset: only such a zone returns it without a datetime.
 
     Raises:
-        SerializationError: It may have others, which nobody could tell without its name.
+        SerializationError: The zone may have other offsets, which cannot be known without its name.
     """
     if type(zone) is not dt.timezone:
         foreign(zone)
@@ -310,7 +309,7 @@ def _fixed(value: Any, zone: Any) -> dt.timezone:
 
 def _zone(message: RichDateTime) -> ZoneInfo | None:
     name = message.zone
-    # The name comes from a peer: ZoneInfo refuses paths out of its directories, this keeps what it opens short.
+    # The name comes from a peer: ZoneInfo refuses paths outside its directories; this also bounds the length.
     try:
         if len(name) <= _MAX_ZONE_CHARS:
             return ZoneInfo(name) if name else None
@@ -318,7 +317,7 @@ def _zone(message: RichDateTime) -> ZoneInfo | None:
         raise SerializationError(
             f"the time zone {name!r} is not known here; update the tzdata package ({type(failure).__name__})"
         ) from failure
-    raise SerializationError(f"{name[:40]!r}… is no name of a time zone")
+    raise SerializationError(f"{name[:40]!r}… is not the name of a time zone")
 
 
 _AS_IS = frozenset({"boolean", "integer", "number", "text", "binary"})

@@ -1,8 +1,8 @@
-"""The nearest row of the table of values for what is none of its types exactly, found once for each class.
+"""Finds the nearest type in the table of values for any other class, once for each class.
 
-A subclass or look-alike loses only its class: a ``Counter`` is a dict, a ``NamedTuple`` a tuple, a ``deque`` a list,
-a ``pendulum.DateTime`` a datetime. What is printed nicely is not for that a text: text forms are for classes that
-nobody knows and that have no other protocol, and for those of the standard library that are read back from theirs.
+A subclass or look-alike loses only its class: a ``Counter`` becomes a dict, a ``NamedTuple`` a tuple, a ``deque`` a
+list, a ``pendulum.DateTime`` a datetime. A readable ``str`` does not make a value a text: text forms are for unknown
+classes without another protocol, and for classes of the standard library that can be read back from their text.
 """
 
 import collections
@@ -30,10 +30,10 @@ from grpc_tool_bridge.values.jsontext import MAX_ITEMS, too_many
 
 Row = Callable[[Any], Any]
 
-# Levels of containers whose items are looked at before a value is checked.
+# How many levels of containers are inspected before a value is checked.
 _LEVELS = 8
 
-# In tuples, where no library that replaces the clock looks for them.
+# In tuples, where libraries that replace the clock do not patch them.
 _DATES: tuple[Any, ...] = (dt.datetime, dt.date, dt.time, dt.timedelta)
 _EXACT = frozenset(
     {*_DATES, str, int, float, bool, type(None), bytes, complex, uuid.UUID, decimal.Decimal}
@@ -44,10 +44,10 @@ _REAL_CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 
 @lru_cache(maxsize=4_096)
 def row_of(kind: type) -> Row | None:
-    """Finds what makes the nearest row of an instance of a class that has neither a codec nor fields.
+    """Returns the function that converts an instance of a class without codec and fields to the nearest type.
 
-    It makes plain data, one level deep, or an error that says what to do instead. None where the instance is written as
-    it is: exact types, arrays, frames, and classes that have but their text.
+    It returns plain data, one level deep, or raises an error that says what to do instead. None if the instance is
+    written as it is: exact types, arrays, frames, and classes that only have their text.
     """
     if kind in _EXACT or is_data(kind):
         return None
@@ -62,21 +62,21 @@ def _member_value(value: Any) -> Any:
 
 
 def is_data(kind: type) -> bool:
-    """Whether a class is one of numpy, pandas, polars or pyarrow, or made of one."""
+    """Whether a class or one of its bases is from numpy, pandas, polars or pyarrow."""
     return home_of(kind) is not None
 
 
 @lru_cache(maxsize=4_096)
 def is_iterator(kind: type) -> bool:
-    """Whether instances of a class are read item by item, once; a file, which has an end of its own, is none."""
+    """Whether instances of a class are iterators, which are read once; files do not count."""
     if not issubclass(kind, abc.Iterator) or issubclass(kind, io.IOBase):
         return False
-    # What reads a file of pandas in pieces gives frames; those of the other packages are arrays and tables.
+    # pandas' chunked readers yield frames; iterables of the other packages are arrays and tables.
     return home_of(kind) in (None, "pandas")
 
 
 def has_own_text(kind: type) -> bool:
-    """Whether instances of a class are printed by a ``__str__`` that was written for it."""
+    """Whether a class has its own ``__str__``."""
     text: Any = kind.__str__
     return text is not object.__str__
 
@@ -96,7 +96,7 @@ def _scalar_row(kind: type) -> Row | None:
 
 
 def _replaces(kind: type, base: type) -> bool:
-    """Whether a class has code of its own for something that its row is read by."""
+    """Whether a class overrides an attribute by which it is read."""
     names = _READ_OF.get(base, ())
     return any(static_attribute(kind, name) is not static_attribute(base, name) for name in names)
 
@@ -117,7 +117,7 @@ def _time(value: Any) -> dt.time:
 
 
 def _timedelta(value: Any) -> dt.timedelta:
-    # By the base's own descriptors: subclasses give ``days`` other meanings.
+    # By the base's descriptors: subclasses redefine ``days``.
     base: Any = dt.timedelta
     parts = (base.days.__get__(value), base.seconds.__get__(value), base.microseconds.__get__(value))
     return dt.timedelta(*parts)
@@ -146,7 +146,7 @@ _SCALAR_ROWS: tuple[tuple[Any, Row], ...] = (
 )
 
 
-# By which attributes the rows of subclasses are read.
+# The attributes by which subclasses are read.
 _READ_OF: dict[type, tuple[str, ...]] = {
     complex: ("real", "imag"),
     _DATES[0]: ("year", "month", "day"),
@@ -171,7 +171,7 @@ def _container_row(kind: Any) -> Row | None:
 
 @dataclass(frozen=True, slots=True)
 class _Guarded:
-    """A row that is read by code of the class."""
+    """A conversion that runs code of the class."""
 
     row: Row
 
@@ -181,10 +181,10 @@ class _Guarded:
 
 
 def check_access(value: Any, levels: int = _LEVELS) -> None:
-    """Called before a value is checked in place: its items, too, are then looked at in every way.
+    """Called before a value is checked in place, which inspects its items too.
 
     Raises:
-        ForeignCodeError: It has code for that, and this is an event loop's thread.
+        ForeignCodeError: It has code of its own for that, and this is an event loop's thread.
     """
     kind: Any = type(value)
     if kind not in _REAL_CONTAINERS:
@@ -201,7 +201,7 @@ def check_access(value: Any, levels: int = _LEVELS) -> None:
 
 
 def _check_kind(kind: Any, value: Any) -> None:
-    # First what needs no hash of the class, which may itself be code of a metaclass.
+    # First checks that need no hash of the class, since a metaclass may define it.
     if (has_own_access(kind) and home_of(kind) is None) or is_subclass_of_data(kind) or _is_read_by_code(kind):
         foreign(value)
 
@@ -218,7 +218,7 @@ def is_own(kind: Any) -> bool:
 
 
 def _is_read_as(kind: Any, base: Any) -> bool:
-    """Whether a subclass of a real container leaves the reading to it, as a ``NamedTuple`` does."""
+    """Whether a subclass of a real container inherits its methods for reading, as a ``NamedTuple`` does."""
     reads = ("__iter__", "__len__", "__getitem__", "keys")
     return base in _EXACT and all(getattr(kind, name, None) is getattr(base, name, None) for name in reads)
 
@@ -228,7 +228,7 @@ def _mapping(value: Any) -> dict[Any, Any]:
     made = {key: value[key] for key in keys}
     if len(made) != len(keys):
         raise SerializationError(
-            f"a {type(value).__name__} has a key twice, which a dict has not; send list(...) of it"
+            f"a {type(value).__name__} has a duplicate key, which a dict cannot have; send list(...) of it"
         )
     return made
 
@@ -246,7 +246,7 @@ class _KeyedType(type):
 
 
 class _Keyed(metaclass=_KeyedType):
-    """What is read as a mapping is, by its keys, and is not registered as one."""
+    """An object that is read by its keys like a mapping, but is not registered as one."""
 
 
 @lru_cache(maxsize=4_096)
@@ -255,7 +255,7 @@ def is_keyed(kind: type) -> bool:
     return issubclass(kind, _Keyed)
 
 
-# The first that fits; what is a subclass of a real container is copied by that container's own code.
+# The first match counts; a subclass of a real container is copied by that container's own code.
 _CONTAINER_ROWS: tuple[tuple[Any, Row], ...] = (
     (dict, dict),
     (list, list),
@@ -263,9 +263,9 @@ _CONTAINER_ROWS: tuple[tuple[Any, Row], ...] = (
     (frozenset, frozenset),
     (set, set),
     (abc.Mapping, _mapping),
-    # A row of a database, say, which is registered as a sequence of its values.
+    # For example a database row, which is registered as a sequence of its values.
     (_Keyed, _mapping),
-    # Keys, values and items of a dict have its order, which a set would lose.
+    # The views of a dict are ordered, which a set would lose.
     (abc.MappingView, list),
     (abc.Set, set),
     (abc.Sequence, _sequence),
@@ -276,13 +276,13 @@ _CONTAINER_ROWS: tuple[tuple[Any, Row], ...] = (
 
 
 def _refusal(kind: type) -> Row | None:
-    """Finds why an instance of a class is not sent; None where it may be, by its text or another protocol."""
+    """Raises if an instance of a class cannot be sent; None if it may be, by its text or another protocol."""
     advice = _advice(kind)
     if advice is None:
         return None
 
     def refuse(value: Any) -> Any:
-        raise SerializationError(f"a {public_name(type(value))} is no value that can be sent; {advice}")
+        raise SerializationError(f"a {public_name(type(value))} cannot be sent; {advice}")
 
     return refuse
 
@@ -311,10 +311,10 @@ def public_name(kind: type) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-# Of the standard library, what is its text although it can be iterated.
+# Classes of the standard library that are sent as text although they are iterable.
 _TEXT_KINDS = (ipaddress.IPv4Network, ipaddress.IPv6Network)
 
-# Of tables and arrays of any other library.
+# Protocols of tables and arrays of any other library.
 TABLE_PROTOCOLS = ("__arrow_c_stream__", "__arrow_c_array__")
 ARRAY_PROTOCOLS = ("__array__", "__array_interface__", "__array_struct__")
 
@@ -327,6 +327,6 @@ _ADVICE: tuple[tuple[Any, str], ...] = (
     (re.Match, "send its group() or groups()"),
     (types.SimpleNamespace, "send vars(…) of it"),
     (os.DirEntry, "send its path"),
-    (abc.Awaitable, "await it, and send what it gives"),
+    (abc.Awaitable, "await it, and send the result"),
     (abc.AsyncIterable, "send [item async for item in …], or stream it from a tool that yields"),
 )

@@ -24,7 +24,7 @@ _TRUE = (TYPE_PREFIX + "google.protobuf.BoolValue", b"\x08\x01")
 _FALSE = (TYPE_PREFIX + "google.protobuf.BoolValue", b"")
 _NULL = (VALUE_URL, b"\x08\x00")
 
-# Length of an Int64Value whose number has so many digits as a varint.
+# Length of an Int64Value by the varint length of its number.
 _ONE_DIGIT, _TWO_DIGITS, _THREE_DIGITS = 2, 3, 4
 _INT_TAG = 0x08
 
@@ -50,7 +50,7 @@ def utf8(text: str) -> bytes:
 
 
 def _pack_int(value: int) -> Packed:
-    # Nearly every number is small and positive; written in place it takes half the time.
+    # Nearly every number is small and positive; writing it inline takes half the time.
     if 0 < value < MORE:
         return _INT_URL, _SMALL_INTS[value]
     if 0 < value < _BEYOND_TWO_DIGITS:
@@ -67,7 +67,7 @@ def _pack_float(value: float) -> Packed:
     return _DOUBLE_URL, b"" if payload == _POSITIVE_ZERO else payload
 
 
-# By the exact type, so that neither a bool is taken for an int nor a subclass for its base.
+# By the exact type, so that a bool is not written as an int, nor a subclass as its base.
 SCALARS: dict[type, Callable[[Any], Packed]] = {
     str: lambda value: (_STRING_URL, bytes_field(utf8(value))),
     int: _pack_int,
@@ -92,7 +92,7 @@ def _read_empty(payload: bytes, _: int) -> None:
 
 
 def _read_int(payload: bytes, _: int) -> int:
-    # Nearly every number is small and positive; read in place it takes a third of the time.
+    # Nearly every number is small and positive; reading it inline takes a third of the time.
     length = len(payload)
     if length == _ONE_DIGIT and payload[0] == _INT_TAG and payload[1] < MORE:
         return payload[1]
@@ -105,7 +105,7 @@ def _read_int(payload: bytes, _: int) -> int:
 
 
 def _read_str(payload: bytes, _: int) -> str:
-    # Nearly every text is short; read in place it takes a third of the time.
+    # Nearly every text is short; reading it inline takes a third of the time.
     if payload[:1] == b"\x0a" and payload[1] == len(payload) - 2 < MORE:
         return payload[2:].decode()
     field = read_bytes_field(payload)
@@ -139,18 +139,18 @@ READERS: dict[str, Callable[[bytes, int], Any]] = {
     "google.protobuf.BytesValue": _read_bytes,
     "google.protobuf.Int64Value": _read_int,
     "google.protobuf.StringValue": _read_str,
-    # No content, so nothing to guess.
+    # Without content.
     "google.protobuf.Empty": _read_empty,
 }
 
 
 def read_text(payload: bytes) -> str:
-    """Reads a StringValue under whatever type URL it travels."""
+    """Reads a StringValue under any type URL."""
     return _read_str(payload, 0)
 
 
 class PackedValue(NamedTuple):
-    """What a tool gave, as the two fields of an Any; it need not be decoded to be passed on."""
+    """A result as the two fields of an Any, which can be forwarded without decoding."""
 
     type_url: str
     value: bytes

@@ -1,9 +1,9 @@
-"""Values: from Python to google.protobuf.Any and back, without loss, without pickle.
+"""Converts Python values to google.protobuf.Any and back, without loss and without pickle.
 
-Scalars travel in the wrapper types of google.protobuf. Containers take the first form that gives them back unchanged:
-ListValue or Struct while they are small, Json, RichValue. Arrays, frames and registered classes have forms of their
-own. Subclasses and look-alikes travel as the nearest of these, and objects made of fields as a dict of them. What is
-left is the ``str`` of a class that nobody knows, marked by the type URL; all else is refused.
+Scalars travel in the wrapper types of google.protobuf. Containers use the first form that restores them unchanged:
+ListValue or Struct if small, Json, RichValue. Arrays, frames and registered classes have forms of their own. Subclasses
+and look-alikes travel as the nearest of these, and objects with fields as dicts. The last resort is the ``str`` of an
+unknown class, marked by the type URL; everything else is refused.
 """
 
 import re
@@ -41,8 +41,8 @@ T = TypeVar("T")
 
 MAX_DEPTH = 100
 _UNKNOWN = "python."
-# How many arrays or scalars of NumPy in one value are written in an event loop, at some 10 µs each; a frame takes as
-# long as a hundred.
+# How many NumPy arrays or scalars of one value may be written in an event loop, at some 10 µs each; a frame counts as
+# a hundred.
 _WORK_IN_LOOP = 2_000
 _WORK_OF_FRAME = 100
 _AS_USUAL = Writing()
@@ -54,18 +54,18 @@ def serialize_value(
     """Writes a Python value as an Any.
 
     Args:
-        value: Any value; docs/reference has the table of what travels how.
-        strict: Whether a class that has no form is refused; otherwise it becomes its ``str``, marked by the type URL.
+        value: Any value; docs/reference/values.md lists how each type travels.
+        strict: Whether a class without a form is refused; otherwise it becomes its ``str``, marked by the type URL.
         max_depth: Levels of nested containers allowed.
-        max_bytes: Size allowed of the result's payload; None for any.
+        max_bytes: Maximum size of the payload in bytes; None: no limit.
 
     Returns:
         A new Any.
 
     Raises:
         SerializationError: The value cannot be represented exactly, is nested too deep or contains itself.
-        MessageTooLargeError: It takes more than ``max_bytes``, or what an iterator in it gives takes more than that, or
-            than 10 MB where ``max_bytes`` is None.
+        MessageTooLargeError: It takes more than ``max_bytes``, or an iterator in it yields more than that (10 MB if
+        ``max_bytes`` is None).
     """
     scalar = SCALARS.get(type(value))
     if scalar is not None:
@@ -83,18 +83,17 @@ def serialize_value(
 
 
 def pack_value(value: Any, how: Writing = _AS_USUAL) -> Packed:
-    """Writes a Python value as the two fields of an Any, for a message that has the Any already.
+    """Writes a Python value as the two fields of an Any, for a message that already has the Any.
 
-    Filling a message in place saves the copy that assigning a part costs.
+    Filling a message in place saves a copy.
 
     Args:
-        value: As of ``serialize_value``.
+        value: As for ``serialize_value``.
         how: How it is written.
 
     Raises:
-        SerializationError, MessageTooLargeError: As of ``serialize_value``.
-        ForeignCodeError: Code of a stranger's would run in an event loop, or so much of the bridge's own that others
-            would have to wait; do it in a thread.
+        SerializationError, MessageTooLargeError: As for ``serialize_value``.
+        ForeignCodeError: Foreign code, or too much work, would run in an event loop; do it in a thread.
     """
     scalar = SCALARS.get(type(value))
     if scalar is not None:
@@ -109,7 +108,7 @@ def pack_value(value: Any, how: Writing = _AS_USUAL) -> Packed:
 
 
 def pack_json(value: Any, max_depth: int, max_nodes: int | None = None) -> Packed | None:
-    """Writes a list or dict of plain data, as the two fields of an Any; None where a value is anything else.
+    """Writes a list or dict of plain data as the two fields of an Any; None for any other value.
 
     Args:
         value: Any value.
@@ -119,7 +118,7 @@ def pack_json(value: Any, max_depth: int, max_nodes: int | None = None) -> Packe
     Raises:
         SerializationError: It is nested too deep or contains itself, or a text in it has no UTF-8 form.
         MessageTooLargeError: It has more nodes.
-        ForeignCodeError: It has so many that writing it would hold up an event loop; do it in a thread.
+        ForeignCodeError: It has so many that writing it would block an event loop; do it in a thread.
     """
     if type(value) is not list and type(value) is not dict:
         return None
@@ -143,13 +142,13 @@ def deserialize_value(
     Args:
         any: An Any, from any peer.
         max_depth: Levels of nested containers allowed.
-        max_nodes: Elements, keys, texts and numbers allowed, counted before anything is made of them; None for any.
+        max_nodes: Elements, keys, texts and numbers allowed, counted before anything is decoded; None: no limit.
 
     Returns:
         The value.
 
     Raises:
-        SerializationError: The type URL is not known, or the bytes are no value of its type.
+        SerializationError: The type URL is not known, or the bytes are not a value of its type.
         MessageTooLargeError: It has more nodes.
     """
     try:
@@ -164,29 +163,30 @@ def deserialize_value(
     except RecursionError:
         raise jsontext.too_deep() from None
     except Exception as failure:
-        # The bytes are a peer's, and half a dozen libraries read them; whatever they raise means the same.
+        # Half a dozen libraries read the peer's bytes; all that they raise means the same.
         raise _no_value(any, failure) from failure
 
 
 def register_codec(cls: type[T], *, type_url: str, encode: Callable[[T], bytes], decode: Callable[[bytes], T]) -> None:
-    """Gives a class of yours a form of its own on the wire, at top level and inside containers.
+    """Registers how instances of a class are encoded, at top level and inside containers.
 
     Args:
-        cls: The class. Its subclasses are classes of their own.
+        cls: The class. Its subclasses are not included.
         type_url: A name such as "acme.Money", with or without a prefix that ends in a slash. Peers that decode
-            the value register the same name.
-        encode: Makes bytes of an instance.
-        decode: Makes an instance of bytes. They can come from anywhere: what it raises becomes a SerializationError.
+        the value register the same name.
+        encode: Converts an instance to bytes.
+        decode: Converts bytes, possibly from an untrusted peer, to an instance. Any exception becomes a
+        SerializationError.
 
     Raises:
         AlreadyExistsError: The class or the name is taken.
-        ValidationError: ``cls`` is no class, or ``type_url`` no name.
+        ValidationError: ``cls`` is not a class, or ``type_url`` is not a valid name.
     """
     _codecs.add(cls, type_url=type_url, encode=encode, decode=decode)
 
 
 def python_type_name(value: Any) -> str:
-    """Names the type of a value as variables show it, such as "int", "list" or "DataFrame"."""
+    """Returns the type name of a value as variables show it, such as "int", "list" or "DataFrame"."""
     return type(value).__name__
 
 
@@ -207,11 +207,11 @@ def _pack(value: Any, how: Writing) -> Packed:
 
     def pack(other: Any) -> Packed:
         nonlocal work
-        # By its class: a lazy frame would look for its columns.
+        # Looked up on the class: a lazy frame would resolve its columns.
         kind: Any = type(other)
         work += _WORK_OF_FRAME if hasattr(kind, "columns") or hasattr(kind, "to_frame") else 1
         if work > _WORK_IN_LOOP:
-            # It is nobody's code, but enough of it to hold up a loop.
+            # No foreign code, but enough work to block an event loop.
             foreign(other)
         return _pack_object(other, strict=how.strict)
 
@@ -219,7 +219,7 @@ def _pack(value: Any, how: Writing) -> Packed:
 
 
 def _pack_object(value: Any, *, strict: bool) -> Packed:
-    """Writes what is neither scalar nor container nor plain data."""
+    """Writes a value that is neither a scalar nor a container nor plain data."""
     kind: Any = type(value)
     codec = _codecs.by_class.get(kind)
     if codec is not None:
@@ -247,7 +247,7 @@ Reader = Callable[[bytes, int], Any]
 
 
 def _reader_of(type_url: str) -> Reader:
-    """Finds what reads a type URL with a prefix other than the usual one, or of a registered or unknown class."""
+    """Finds the reader of a type URL with an unusual prefix, or of a registered or unknown class."""
     name = type_url.rpartition("/")[2]
     reader = _READERS.get(name)
     if reader is not None:
@@ -259,15 +259,16 @@ def _reader_of(type_url: str) -> Reader:
         return lambda payload, _: scalars.read_text(payload)
     if not type_url:
         raise SerializationError("the Any has no type URL, so it holds no value; None is a google.protobuf.Value")
-    raise SerializationError(f"no value has the type URL {type_url[:200]!r}; register_codec gives it a meaning")
+    raise SerializationError(f"the type URL {type_url[:200]!r} is not known; use register_codec to decode it")
 
 
 def _no_value(message: Any, failure: Exception) -> SerializationError:
     type_url = getattr(message, "type_url", None)
     if not isinstance(type_url, str):
-        return SerializationError(f"a {type(message).__name__} is no google.protobuf.Any")
+        return SerializationError(f"a {type(message).__name__} is not a google.protobuf.Any")
     return SerializationError(
-        f"the bytes under {type_url[:200]!r} are no value of that type: {type(failure).__name__}: {str(failure)[:500]}"
+        f"the bytes under {type_url[:200]!r} are not a value of that type: "
+        f"{type(failure).__name__}: {str(failure)[:500]}"
     )
 
 

@@ -1,7 +1,7 @@
 """ListValue, Struct and Value: the form in which every language reads small containers.
 
-They hold few containers exactly: a number is a double and decodes to an int where it is integral, maps keep no order.
-What is not exact, or large, travels as Json or RichValue.
+They hold few containers exactly: a number is a double and decodes to an int if integral, and maps are unordered.
+Containers that are not exact, or large, travel as Json or RichValue.
 """
 
 from math import isfinite
@@ -18,7 +18,7 @@ from grpc_tool_bridge.values.scalars import Packed, utf8
 _LIST_URL = TYPE_PREFIX + "google.protobuf.ListValue"
 _STRUCT_URL = TYPE_PREFIX + "google.protobuf.Struct"
 
-# Above this Json is several times smaller and faster at both ends.
+# Above this, Json is several times smaller, and faster at both ends.
 _MAX_ITEMS = 32
 MAX_LEVELS = 16
 _MAX_EXACT = 2**53
@@ -31,7 +31,7 @@ class _NotExactError(Exception):
 
 
 def pack_struct(value: list[Any] | dict[Any, Any]) -> Packed | None:
-    """Writes a list as ListValue or a dict as Struct; None where that would not give it back, or it is large.
+    """Writes a list as ListValue or a dict as Struct; None if that would not restore it, or it is large.
 
     Raises:
         SerializationError: A text in it has no UTF-8 form.
@@ -52,14 +52,14 @@ def _list_bytes(items: Any, level: int, left: list[int]) -> bytes:
 
 
 def _dict_bytes(value: Any, level: int, left: list[int]) -> bytes:
-    # A protobuf map has no order, so two keys are one too many.
+    # A protobuf map is unordered, so it can have only one key.
     if len(value) > 1 or level > MAX_LEVELS:
         raise _NotExactError
     left[0] -= 1
     for key, item in value.items():
         if type(key) is not str:
             raise _NotExactError
-        # Both parts of a map's entry are written even where they are empty.
+        # Both parts of a map's entry are written even if they are empty.
         name = bytes_field(utf8(key)) or b"\x0a\x00"
         content = bytes_field(_value_bytes(item, level, left))
         return bytes_field(name + b"\x12" + content[1:])
@@ -88,7 +88,7 @@ def _value_bytes(value: Any, level: int, left: list[int]) -> bytes:
 
 def read_value(payload: bytes, max_depth: int) -> Any:
     """Reads a google.protobuf.Value; integral numbers become int."""
-    # None, as nearly every Value that travels alone.
+    # Null, like nearly every Value that travels alone.
     if payload == b"\x08\x00":
         return None
     return _read(struct_pb2.Value.FromString(payload), max_depth)

@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 TENSOR_URL = TYPE_PREFIX + "dspex.bridge.Tensor"
 
-# As of NumPy 2; older ones have half of it, and say so.
+# The limit of NumPy 2; older versions have half of it, and raise.
 MAX_DIMENSIONS = 64
 
 _PLAIN_KINDS = "biufcmMSUV"
-# What numpy's dtype.str can be of these kinds; numpy itself reads much more, some of it by evaluating text.
+# The possible dtype.str of these kinds; numpy itself accepts much more, some of it by evaluating text.
 _DTYPE = re.compile(r"[<>|=][biufcmMSUV][0-9]{0,9}(\[[0-9]{0,9}(generic|Y|M|W|D|h|m|s|ms|us|μs|ns|ps|fs|as)\])?")
 
 
 def pack_tensor(value: Any) -> Packed | None:
-    """Writes an array or a scalar of numpy; None of anything else that a class of numpy made.
+    """Writes an array or a scalar of numpy; None for other objects of numpy.
 
     Raises:
         SerializationError: Its dtype holds Python objects or fields, or a text in it ends with NUL characters.
     """
     np = need("numpy")
     if isinstance(value, np.ndarray):
-        # Of a subclass the plain array: numpy.matrix, numpy.memmap.
+        # A subclass becomes a plain array: numpy.matrix, numpy.memmap.
         tensor = _tensor(np.asarray(value))
         if value.ndim == 0:
             return RICH_URL, RichValue(tensor=tensor).SerializeToString()
@@ -60,35 +60,35 @@ def _tensor(array: "ndarray[Any, Any]") -> Tensor:
 
 
 def read_tensor(payload: bytes, _: int) -> Any:
-    """Reads a Tensor from an Any: an array that can be written to, or a scalar where it has no dimensions."""
+    """Reads a Tensor from an Any: a writable array, or a scalar if it has no dimensions."""
     array = read_array(Tensor.FromString(payload))
     return array if array.ndim else array[()]
 
 
 def read_array(message: Tensor) -> "ndarray[Any, Any]":
-    """Reads a Tensor as an array of its shape, 0-d included.
+    """Reads a Tensor as an array of its shape, even if 0-d.
 
     Raises:
-        SerializationError: numpy is missing, or dtype, shape and data do not fit together.
+        SerializationError: numpy is missing, or dtype, shape and data do not match.
     """
     np = need("numpy")
     if len(message.shape) > MAX_DIMENSIONS:
         raise SerializationError(
-            f"a tensor of {len(message.shape):,} dimensions is none: arrays of NumPy have at most {MAX_DIMENSIONS}"
+            f"a tensor has {len(message.shape):,} dimensions; NumPy arrays have at most {MAX_DIMENSIONS}"
         )
     shape = tuple(message.shape)
     if min(shape, default=0) < 0:
-        raise SerializationError(f"a tensor has the shape {shape[:8]}, of which no part may be below 0")
+        raise SerializationError(f"a tensor has the shape {shape[:8]}; no dimension may be negative")
     if not _DTYPE.fullmatch(message.dtype):
-        raise SerializationError(f"{message.dtype[:40]!r} is no plain dtype of numpy, such as '<f8'")
+        raise SerializationError(f"{message.dtype[:40]!r} is not a plain dtype of numpy, such as '<f8'")
     dtype = np.dtype(message.dtype)
     # In Python's integers, which do not overflow; nothing is allocated before.
     size = prod(shape) * dtype.itemsize
     if size != len(message.data) or (not dtype.itemsize and prod(shape) > MAX_ITEMS):
         raise SerializationError(
             f"a tensor of dtype {message.dtype} and shape {shape[:8]} takes {size:,} bytes, "
-            f"but {len(message.data):,} came"
+            f"but {len(message.data):,} were received"
         )
-    # A bytearray, since an array over bytes could not be written to.
+    # A bytearray, since an array over bytes would be read-only.
     array: ndarray[Any, Any] = np.ndarray(shape, dtype, buffer=bytearray(message.data))
     return array

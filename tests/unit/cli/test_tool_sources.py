@@ -93,7 +93,7 @@ def test_a_file_named_as_a_module_of_the_library_does_not_take_its_place(folder:
         ("cli_offer.inner", "there is no module cli_offer.inner"),
         ("nothing.py", "--tools nothing.py: the file nothing.py does not exist"),
         ("cli_offer:nothing", "--tools cli_offer:nothing: cli_offer has no nothing"),
-        ("cli_offer:number", "a tool is a function or something else that can be called, not 5"),
+        ("cli_offer:number", "a tool must be a function or another callable, not 5"),
         ("cli_offer:unsuited", "a lambda has no name to be called by"),
         ("cli_offer:Box", "is a class; offer a function"),
         ("cli_offer:Box.open", "is a method without its instance"),
@@ -115,7 +115,7 @@ def test_a_source_that_has_no_tool_is_told_as_such(source: str, text: str) -> No
         ("\ndef f(:\n", "SyntaxError: "),
         ("import sys\nsys.exit('no')\n", "SystemExit: it exits with 'no'"),
         ("import json\njson.loads('{')\n", "JSONDecodeError: "),
-        ("from grpc_tool_bridge import tool\ntool(5)\n", "TypeError: a tool is a function"),
+        ("from grpc_tool_bridge import tool\ntool(5)\n", "TypeError: a tool must be a function"),
     ],
 )
 @pytest.mark.parametrize("source", ["cli_broken", "cli_broken.py"])

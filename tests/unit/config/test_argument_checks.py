@@ -600,19 +600,23 @@ MAKERS: list[tuple[str, Callable[[], Any], str]] = [
     ("BridgeServer.stop(-1)", lambda: wrong.BridgeServer().stop(-1), "grace is -1"),
     ("tool(5)", lambda: wrong.tool(5), "not 5"),
     ("tool(coroutine)", lambda: wrong.tool(add(1, 2)), "write add, without ()"),
-    ("tool(name=5)", lambda: wrong.tool(name=5)(add), "a tool's name is text, not 5"),
-    ("tool(idempotent='no')", lambda: wrong.tool(idempotent="no")(add), "idempotent is True or False, not 'no'"),
-    ("tool(limits=5)", lambda: wrong.tool(limits=5)(add), "limits is a dict such as"),
-    ("tool(limits='x')", lambda: wrong.tool(limits="x")(add), "limits is a dict such as"),
+    ("tool(name=5)", lambda: wrong.tool(name=5)(add), "a tool's name must be text, not 5"),
+    ("tool(idempotent='no')", lambda: wrong.tool(idempotent="no")(add), "idempotent must be True or False, not 'no'"),
+    ("tool(limits=5)", lambda: wrong.tool(limits=5)(add), "limits must be a dict such as"),
+    ("tool(limits='x')", lambda: wrong.tool(limits="x")(add), "limits must be a dict such as"),
     (
         "tool(limits of True)",
         lambda: wrong.tool(limits={"timeout_ms": True})(add),
-        "timeout_ms is a whole number, not True",
+        "timeout_ms must be a whole number, not True",
     ),
-    ("tool(metadata='x')", lambda: wrong.tool(metadata="x")(add), "metadata is a dict of texts, not 'x'"),
-    ("tool(metadata of 1)", lambda: wrong.tool(metadata={"a": 1})(add), "metadata['a'] is text, not 1"),
-    ("tool(examples=5)", lambda: wrong.tool(examples=5)(add), "examples is a list of texts, not 5"),
-    ("tool(executor=[])", lambda: wrong.tool(executor=[])(add), "executor is 'async', 'thread' or 'process', not []"),
+    ("tool(metadata='x')", lambda: wrong.tool(metadata="x")(add), "metadata must be a dict of texts, not 'x'"),
+    ("tool(metadata of 1)", lambda: wrong.tool(metadata={"a": 1})(add), "metadata['a'] must be text, not 1"),
+    ("tool(examples=5)", lambda: wrong.tool(examples=5)(add), "examples must be a list of texts, not 5"),
+    (
+        "tool(executor=[])",
+        lambda: wrong.tool(executor=[])(add),
+        "executor must be 'async', 'thread' or 'process', not []",
+    ),
     (
         "register_codec(instance)",
         lambda: wrong.register_codec(SomeClass(), type_url="x.Y", encode=repr, decode=repr),
@@ -659,7 +663,7 @@ IN_TOOLS: list[tuple[str, Callable[[Any], Any], str]] = [
     (
         "log(level='loud')",
         lambda ctx: ctx.log("x", level="loud"),
-        "level is 'loud'; it is 'debug', 'info', 'warning' or 'error'",
+        "level must be 'debug', 'info', 'warning' or 'error', not 'loud'",
     ),
 ]
 

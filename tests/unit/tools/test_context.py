@@ -205,8 +205,8 @@ async def test_a_question_is_asked_and_its_answer_checked() -> None:
         ("", None, "message is ''"),
         (None, None, "message is None"),
         ("x" * 4_097, None, "the message of a question has 4,097 characters"),
-        ("?", {"type": "array"}, "no JSON Schema of an object"),
-        ("?", "{}", "no JSON Schema of an object"),
+        ("?", {"type": "array"}, "must be a JSON Schema of an object"),
+        ("?", "{}", "must be a JSON Schema of an object"),
     ],
 )
 async def test_a_question_that_cannot_be_asked_is_refused_before(message: Any, schema: Any, text: str) -> None:

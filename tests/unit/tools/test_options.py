@@ -41,11 +41,11 @@ class TestNames:
     @pytest.mark.parametrize("name", ["", "x" * 129, "a b", "ä", "a/b", "a\n"])
     @pytest.mark.parametrize("option", ["name", "tool_id"])
     def test_others_are_refused(self, option: Any, name: Any) -> None:
-        with pytest.raises(ValueError, match=f"a tool's {option} is 1 to 128 letters"):
+        with pytest.raises(ValueError, match=f"a tool's {option} must be 1 to 128 letters"):
             made(**{option: name})
 
     def test_a_name_that_is_no_text_is_refused(self) -> None:
-        with pytest.raises(TypeError, match="a tool's name is text, not 5"):
+        with pytest.raises(TypeError, match="a tool's name must be text, not 5"):
             made(name=5)
 
     def test_the_id_is_the_name_unless_set(self) -> None:
@@ -98,7 +98,7 @@ class TestExecutor:
             made(later, executor="process")
 
     def test_an_unknown_one_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="executor is 'async', 'thread' or 'process', not 'fiber'"):
+        with pytest.raises(ValueError, match="executor must be 'async', 'thread' or 'process', not 'fiber'"):
             made(executor="fiber")
 
     def test_what_a_process_could_not_find_is_refused_with_the_reason(self) -> None:
@@ -112,7 +112,7 @@ class TestExecutor:
             (Methods(), "a Methods object"),
             (functools.partial(f, []), "a partial object"),
         ):
-            with pytest.raises(ValueError, match=f"n: a process finds a function by .* so that {what} cannot run"):
+            with pytest.raises(ValueError, match=f"n: a process finds a function by .* so {what} cannot run"):
                 made(function, name="n", executor="process")
 
     def test_a_partial_of_a_process_tool_is_refused_too(self) -> None:
@@ -148,7 +148,7 @@ class TestLimits:
 
     @pytest.mark.parametrize("value", [1.5, "1", True, None])
     def test_others_than_whole_numbers_are_refused(self, value: Any) -> None:
-        with pytest.raises(TypeError, match="the limit timeout_ms is a whole number"):
+        with pytest.raises(TypeError, match="the limit timeout_ms must be a whole number"):
             made(limits={"timeout_ms": value})
 
     def test_one_too_large_for_the_wire_is_refused(self) -> None:
@@ -166,12 +166,12 @@ class TestTexts:
     @pytest.mark.parametrize(
         ("options", "text"),
         [
-            ({"description": 5}, "f: description is text, not 5"),
-            ({"version": 2}, "f: version is text, not 2"),
-            ({"examples": "f()"}, "f: examples is a list of texts"),
-            ({"examples": [1]}, "f: an example is text, not 1"),
-            ({"metadata": {"k": 1}}, r"f: metadata\['k'\] is text, not 1"),
-            ({"metadata": {1: "v"}}, "f: a key of metadata is text, not 1"),
+            ({"description": 5}, "f: description must be text, not 5"),
+            ({"version": 2}, "f: version must be text, not 2"),
+            ({"examples": "f()"}, "f: examples must be a list of texts"),
+            ({"examples": [1]}, "f: an example must be text, not 1"),
+            ({"metadata": {"k": 1}}, r"f: metadata\['k'\] must be text, not 1"),
+            ({"metadata": {1: "v"}}, "f: a key of metadata must be text, not 1"),
         ],
     )
     def test_others_are_refused(self, options: Any, text: Any) -> None:

@@ -342,13 +342,13 @@ def test_a_spec_with_neither_has_no_inputs() -> None:
 @pytest.mark.parametrize(
     ("spec", "text"),
     [
-        (spec_of("{"), "tool 'p': its metadata has no pipeline that can be run: Input data was truncated"),
-        (spec_of(ONE_STEP), r"can be run: step 1 \(a\): '\$x' is not defined here; defined names: nothing$"),
+        (spec_of("{"), "tool 'p': its metadata has no valid pipeline: Input data was truncated"),
+        (spec_of(ONE_STEP), r"has no valid pipeline: step 1 \(a\): '\$x' is not defined here; defined names: nothing$"),
         (spec_of(ONE_STEP, arguments=[ArgumentSpec(name="page-size")]), "'page-size' is not a valid parameter name"),
-        (spec_of(ONE_STEP, arguments=[ArgumentSpec(name="x"), ArgumentSpec(name="x")]), "there is a 'x' already"),
+        (spec_of(ONE_STEP, arguments=[ArgumentSpec(name="x"), ArgumentSpec(name="x")]), "there is already a 'x'"),
         (spec_of(ONE_STEP, input_schema="[]"), "Expected `object`, got `array`"),
         (spec_of(ONE_STEP, input_schema='{"properties":{"x":' + "[" * 20_000), "maximum recursion depth"),
-        (ToolSpec(name="p"), "tool 'p': its metadata has no pipeline that can be run"),
+        (ToolSpec(name="p"), "tool 'p': its metadata has no valid pipeline"),
     ],
 )
 def test_a_spec_whose_pipeline_cannot_be_run_is_refused(spec: ToolSpec, text: str) -> None:

@@ -33,10 +33,10 @@ def test_an_answer_says_whether_it_was_accepted_and_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("action", "content", "text"),
     [
-        ("agree", {}, "the answer's action is 'agree'; it is 'accept', 'decline' or 'cancel'"),
-        (None, {}, "the answer's action is None"),
-        ("accept", [], "the answer's content is []; it is a dict"),
-        ("decline", {"a": 1}, "an answer with the action 'decline' has no content"),
+        ("agree", {}, "the answer's action must be 'accept', 'decline' or 'cancel', not 'agree'"),
+        (None, {}, "the answer's action must be 'accept', 'decline' or 'cancel', not None"),
+        ("accept", [], "the answer's content must be a dict, not []"),
+        ("decline", {"a": 1}, "an answer with the action 'decline' must not have content"),
     ],
 )
 def test_an_answer_that_cannot_be_is_refused(action: Any, content: Any, text: str) -> None:
@@ -65,7 +65,7 @@ def test_content_of_what_was_not_accepted_is_dropped(action: str) -> None:
 def test_a_value_that_is_not_plain_fits_nothing(value: Any) -> None:
     made = pb.Answer(action="accept")
     made.content.update({"s": value})
-    with pytest.raises(ValidationError, match="not a text"):
+    with pytest.raises(ValidationError, match="not a string"):
         checked_answer(made, SCHEMA)
 
 

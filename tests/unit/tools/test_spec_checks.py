@@ -314,7 +314,7 @@ def test_a_type_url_with_another_prefix_is_the_same_type() -> None:
         (schema(**{f"a{n}": {} for n in range(MAX_ARGUMENTS)}), "it has 257 arguments, the limit is 256"),
         (ToolSpec(name="far", arguments=[ArgumentSpec(name=f"a{n}") for n in range(10_000)]), "10,000 arguments"),
         (ToolSpec(name="far", arguments=[ArgumentSpec(name="a")] * 2), "two of its arguments are named 'a'"),
-        (ToolSpec(name="far", arguments=[ArgumentSpec()]), "an argument's name has 1 to 128 characters"),
+        (ToolSpec(name="far", arguments=[ArgumentSpec()]), "an argument's name must have 1 to 128 characters"),
         (ToolSpec(name="far", arguments=[ArgumentSpec(name="x" * 129)]), "this one has 129: 'xxx"),
     ],
 )

@@ -360,7 +360,7 @@ def bound(annotation: Any, value: Any) -> Any:
     ],
 )
 def test_too_many_of_one_hash_are_refused(annotation: Any, value: Any) -> None:
-    with pytest.raises(RefusedError, match="has more than 100 members or keys of one hash"):
+    with pytest.raises(RefusedError, match="has more than 100 members or keys with the same hash"):
         bound(annotation, value)
 
 

@@ -54,7 +54,7 @@ def test_a_value_keeps_its_identity() -> None:
         ("$pge", r"'\$pge' is not defined here; defined names: '\$page', '\$pair'"),
         ({"a": [{"b": "$pge.x"}]}, r"'\$pge\.x' is not defined here"),
         ("$", r"'\$' is not a reference"),
-        ("$5", r"'\$5' is not a reference such as '\$name.key'; for this very text write '\$\$5'"),
+        ("$5", r"'\$5' is not a reference such as '\$name.key'; to send this text itself, write '\$\$5'"),
         ("$page..title", "is not a reference"),
         ("$page.", "is not a reference"),
         ("$page title", "is not a reference"),

@@ -117,9 +117,9 @@ class TestDecorated:
         assert add.context_parameter is None
 
     def test_it_cannot_be_changed(self) -> None:
-        with pytest.raises(AttributeError, match="tool 'add' cannot be changed"):
+        with pytest.raises(AttributeError, match="tool 'add' is immutable"):
             add.executor = "async"
-        with pytest.raises(AttributeError, match="tool 'add' cannot be changed"):
+        with pytest.raises(AttributeError, match="tool 'add' is immutable"):
             del add.spec
 
     def test_its_repr_shows_the_signature(self) -> None:
@@ -208,14 +208,14 @@ class TestAsTool:
 
     @pytest.mark.parametrize(
         ("thing", "text"),
-        [(5, "a tool is a function or something else that can be called, not 5"), (Service, "Service is a class")],
+        [(5, "a tool must be a function or another callable, not 5"), (Service, "Service is a class")],
     )
     def test_what_is_no_function_is_refused(self, thing: Any, text: Any) -> None:
         with pytest.raises(TypeError, match=text):
             as_tool(thing)
 
     def test_a_tool_cannot_be_made_again(self) -> None:
-        with pytest.raises(TypeError, match="'add' is a tool already"):
+        with pytest.raises(TypeError, match="'add' is already a tool"):
             tool(name="other")(add)
 
     def test_a_type_that_cannot_be_checked_is_refused_by_function_and_parameter(self) -> None:

@@ -383,7 +383,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "sized only": (Sized, r"list\("),
     "number": (Number, r"float\("),
     "asynchronous iterator": (Asynchronous, "async for"),
-    "a key twice": (Twice, "twice"),
+    "a key twice": (Twice, "duplicate key"),
 }
 
 

@@ -683,7 +683,7 @@ class TestDecoding:
 
     @pytest.mark.parametrize("value", [None, 5, object()])
     def test_what_is_no_any_is_refused(self, value: Any) -> None:
-        with pytest.raises(SerializationError, match=r"no google\.protobuf\.Any"):
+        with pytest.raises(SerializationError, match=r"not a google\.protobuf\.Any"):
             deserialize_value(value)
 
     @pytest.mark.parametrize(

@@ -149,5 +149,5 @@ def test_a_tensor_without_numpy_names_the_extra(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_tensor_has_at_most_as_many_dimensions_as_numpy_allows() -> None:
-    with pytest.raises(SerializationError, match="a tensor of 65 dimensions is none"):
+    with pytest.raises(SerializationError, match="a tensor has 65 dimensions; NumPy arrays have at most 64"):
         read_array(Tensor(dtype="<f8", shape=[1] * 65, data=bytes(8)))
