@@ -129,7 +129,7 @@ def test_a_tool_that_is_not_read_yet_has_its_name_and_docstring() -> None:
 def test_it_is_read_when_it_is_first_asked_for(made: Tool, given: Any, value: Any) -> None:
     assert made.bind((given,), {}) == ([value()], {})
     assert made.spec.arguments[0].name == "value"
-    with pytest.raises(AttributeError, match="cannot be changed"):
+    with pytest.raises(AttributeError, match="is immutable"):
         made.spec = made.spec
 
 

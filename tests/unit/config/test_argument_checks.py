@@ -625,12 +625,12 @@ MAKERS: list[tuple[str, Callable[[], Any], str]] = [
     (
         "register_codec(type_url=5)",
         lambda: wrong.register_codec(SomeClass, type_url=5, encode=repr, decode=repr),
-        "type_url is 5",
+        "type_url must be a name such as 'acme.Money', not 5",
     ),
     (
         "register_codec(encode=5)",
         lambda: wrong.register_codec(SomeClass, type_url="x.Y", encode=5, decode=repr),
-        "encode of SomeClass is 5",
+        "encode of SomeClass must be a function, not 5",
     ),
     ("step(5)", lambda: wrong.pipeline("p", "d", [wrong.step(5)]), "p: step 1: 5 is not a tool's id"),
     ("step(as_=5)", lambda: wrong.pipeline("p", "d", [wrong.step("add", as_=5)]), "p: step 1: 5 is not a name"),

@@ -171,7 +171,7 @@ async def test_questions_go_to_whoever_called_and_the_answers_come_back(both: Bo
     assert await both.context.ask("decline") == questions.Answer("decline")
     with pytest.raises(UnimplementedError, match="nobody answers"):
         await both.context.ask("nobody")
-    with pytest.raises(ValidationError, match="the answer's action is 'agree'"):
+    with pytest.raises(ValidationError, match="action must be 'accept', 'decline' or 'cancel', not 'agree'"):
         await both.context.ask("agree")
 
 
