@@ -1,0 +1,107 @@
+"""The routes of the gateway, as one ASGI application."""
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from grpc_tool_bridge.core.hub import Hub
+from grpc_tool_bridge.gateway.agents import AgentRoutes
+from grpc_tool_bridge.gateway.bodies import fields_of
+from grpc_tool_bridge.gateway.errors import HttpError, JsonResponse, error_response
+from grpc_tool_bridge.gateway.guard import LOGIN_PATH, Guard
+from grpc_tool_bridge.gateway.hub_calls import HubCalls
+from grpc_tool_bridge.gateway.operations import OperationRoutes
+from grpc_tool_bridge.gateway.sessions import SessionRoutes, VariableRoutes
+from grpc_tool_bridge.gateway.tools import ToolRoutes
+from grpc_tool_bridge.rpc.authentication import BearerToken
+
+Endpoint = Callable[[Request], Awaitable[Any]]
+
+_SESSION = "/api/sessions/{sid}"
+
+
+def gateway_app(hub: Hub, token: str | None) -> ASGIApp:
+    """Makes the application for a hub; ``token`` is what callers need, None: nothing."""
+    settings = hub.settings
+    calls = HubCalls(hub)
+    guard: Guard | None = None
+
+    async def log_in(request: Request) -> Response:
+        """Gives a browser a cookie for its token."""
+        given = fields_of(await calls.body(request), token=str)
+        assert guard is not None  # noqa: S101 - it is what calls this
+        return JsonResponse({"status": "ok"}, headers={"set-cookie": guard.login_cookie(given.get("token", ""))})
+
+    routes = [*_routes(calls), _route(LOGIN_PATH, log_in, "POST")]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
+    app.router.redirect_slashes = False
+    guard = Guard(
+        app,
+        authenticator=BearerToken(token) if token is not None else None,
+        hosts=settings.http_hosts,
+        origins=settings.http_origins,
+        secure=settings.tls_cert is not None,
+    )
+    return guard
+
+
+def _routes(calls: HubCalls) -> list[Route]:
+    sessions, variables, tools = SessionRoutes(calls), VariableRoutes(calls), ToolRoutes(calls)
+    agents, hub = AgentRoutes(calls), OperationRoutes(calls)
+    tool, variable = f"{_SESSION}/tools/{{tool}}", f"{_SESSION}/variables/{{name}}"
+    return [
+        _route("/api/sessions", sessions.open, "POST"),
+        _route("/api/sessions", sessions.list_all, "GET"),
+        _route(_SESSION, sessions.describe, "GET"),
+        _route(_SESSION, sessions.end, "DELETE"),
+        _route(f"{_SESSION}/tools", tools.list_all, "GET"),
+        # A tool may have this name as well, but is called by its own routes.
+        _route(f"{_SESSION}/tools/batch", tools.batch, "POST"),
+        _route(tool, tools.describe, "GET"),
+        _route(f"{tool}/execute", tools.execute, "POST"),
+        _route(f"{tool}/stream", tools.stream, "GET", "POST"),
+        _route(f"{_SESSION}/variables", variables.list_all, "GET"),
+        _route(f"{_SESSION}/variables/watch", variables.watch, "GET"),
+        _route(variable, variables.read, "GET"),
+        _route(variable, variables.write, "PUT"),
+        _route(variable, variables.delete, "DELETE"),
+        _route(f"{_SESSION}/agents", agents.create, "POST"),
+        _route(f"{_SESSION}/agents/{{agent}}/execute", agents.execute, "POST"),
+        _route(f"{_SESSION}/runs/{{run}}", agents.attach, "GET"),
+        _route(f"{_SESSION}/runs/{{run}}", agents.cancel, "DELETE"),
+        _route("/api/workers", hub.workers, "GET"),
+        _route("/api/calls", hub.calls, "GET"),
+        _route("/api/calls/{call}", hub.cancel_call, "DELETE"),
+        _route("/api/runs", hub.runs, "GET"),
+        _route("/api/events", hub.events, "GET"),
+        _route("/healthz", hub.alive, "GET"),
+        _route("/readyz", hub.ready, "GET"),
+    ]
+
+
+def _route(path: str, endpoint: Endpoint, *methods: str) -> Route:
+    @wraps(endpoint)
+    async def answer(request: Request) -> Any:
+        try:
+            return await endpoint(request)
+        except Exception as error:  # noqa: BLE001 - every failure is a response
+            return error_response(error)
+
+    return Route(path, answer, methods=list(methods))
+
+
+_NAMES = {404: "RouteNotFound", 405: "MethodNotAllowed"}
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """Answers a request that no route takes."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
+    text = f"{request.method} {request.url.path!r:.200}: {error.detail}"
+    return error_response(HttpError(error.status_code, _NAMES.get(error.status_code, "HttpError"), text, error.headers))
