@@ -45,6 +45,8 @@ def gateway_app(hub: Hub, token: str | None) -> ASGIApp:
     guard = Guard(
         app,
         authenticator=BearerToken(token) if token is not None else None,
+        memory=hub.memory,
+        write_timeout=settings.stream_timeout,
         hosts=settings.http_hosts,
         origins=settings.http_origins,
         secure=settings.tls_cert is not None,
@@ -94,7 +96,11 @@ def _route(path: str, endpoint: Endpoint, *methods: str) -> Route:
         except Exception as error:  # noqa: BLE001 - every failure is a response
             return error_response(error)
 
-    return Route(path, answer, methods=list(methods))
+    route = Route(path, answer, methods=list(methods))
+    if route.methods is not None:
+        # Starlette adds it to GET, which may run a tool here.
+        route.methods.discard("HEAD")
+    return route
 
 
 _NAMES = {404: "RouteNotFound", 405: "MethodNotAllowed"}

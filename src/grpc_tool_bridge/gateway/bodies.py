@@ -37,6 +37,7 @@ async def read_json(request: Request, limit: int, seconds: float) -> Any:
     Raises:
         HttpError: It is not declared to be JSON, or does not arrive in time.
         MessageTooLargeError: It is over the limit.
+        ResourceExhaustedError: The hub has no room for it.
         ValidationError: It is not JSON.
     """
     declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -53,6 +54,8 @@ async def read_json(request: Request, limit: int, seconds: float) -> Any:
                 body += part
                 if len(body) > limit:
                     raise MessageTooLargeError.of("the body", len(body), limit)
+                # What is read of it takes as much again.
+                request.scope["held"].resize(2 * len(body))
     except TimeoutError:
         raise HttpError(408, "TimeoutError", f"the body did not arrive within {seconds:g} s") from None
     except ClientDisconnect:

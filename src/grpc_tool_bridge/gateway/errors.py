@@ -56,6 +56,10 @@ class HttpError(Exception):
         self.headers = dict(headers or {})
 
 
+class ClientStalledError(Exception):
+    """The client takes nothing of its response."""
+
+
 def status_of(info: ErrorInfo) -> int:
     """Returns the status code of an error, by the table of errors."""
     return error_rule(info.type, origin=info.details.get("origin", "bridge")).http

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from grpc_tool_bridge.gateway.errors import error_response
+from grpc_tool_bridge.gateway.errors import ClientStalledError, error_response
 
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
@@ -48,7 +48,6 @@ class EventStream:
     Args:
         events: What is sent; closed at the end.
         lines: Whether as JSON lines.
-        write_timeout: Seconds that an event waits for a reader that takes nothing.
     """
 
     def __init__(
@@ -56,12 +55,10 @@ class EventStream:
         events: AsyncGenerator[Event, None],
         *,
         lines: bool,
-        write_timeout: float,
     ) -> None:
         self._events = events
         self._encode = _line if lines else _sse
         self._keep_alive = b"" if lines else b":\n\n"
-        self._write_timeout = write_timeout
         self._headers = {
             "content-type": NDJSON if lines else f"{SSE}; charset=utf-8",
             "cache-control": "no-store",
@@ -105,7 +102,7 @@ class EventStream:
                 await self._write(send, self._encode(event) if event is not None else self._keep_alive)
         except StopAsyncIteration:
             pass
-        except _StalledError:
+        except ClientStalledError:
             return
         except Exception as error:  # noqa: BLE001 - the status has gone out: it is told as an event
             body = json.loads(bytes(error_response(error).body))
@@ -115,15 +112,7 @@ class EventStream:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _write(self, send: Send, data: bytes) -> None:
-        try:
-            async with asyncio.timeout(self._write_timeout):
-                await send({"type": "http.response.body", "body": data, "more_body": True})
-        except TimeoutError:
-            raise _StalledError from None
-
-
-class _StalledError(Exception):
-    """The reader takes nothing."""
+        await send({"type": "http.response.body", "body": data, "more_body": True})
 
 
 class _Reader:

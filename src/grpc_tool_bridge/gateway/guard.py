@@ -5,9 +5,11 @@ make them look like the hub's own. So the host must be one that is known, what a
 from must be the hub itself, and what changes something must be JSON, which no form of another site can send.
 """
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
+import logging
 import secrets
 import uuid
 from collections.abc import Collection
@@ -17,9 +19,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grpc_tool_bridge.errors import AccessError, ValidationError
-from grpc_tool_bridge.gateway.errors import REQUEST_ID, HttpError, error_response
+from grpc_tool_bridge.gateway.errors import REQUEST_ID, ClientStalledError, HttpError, error_response
 from grpc_tool_bridge.rpc.authentication import Authenticator, Principal
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS
+from grpc_tool_bridge.rpc.budgets import Budget, Lease
+
+_log = logging.getLogger(__name__)
 
 COOKIE = "tool_bridge_login"
 
@@ -39,6 +44,8 @@ class Guard:
         authenticator: Decides who the caller is; None: no token is required.
         hosts: Names that the hub is reached by, besides ``localhost`` and addresses.
         origins: Other origins whose pages may call, such as ``https://agents.example.com``.
+        memory: Charged with what large requests and responses hold.
+        write_timeout: Seconds that a part of a response waits for a client that takes nothing.
         secure: Whether it is reached over TLS.
     """
 
@@ -47,12 +54,16 @@ class Guard:
         app: ASGIApp,
         *,
         authenticator: Authenticator | None,
+        memory: Budget,
+        write_timeout: float,
         hosts: Collection[str] = (),
         origins: Collection[str] = (),
         secure: bool = False,
     ) -> None:
         self._app = app
         self._authenticator = authenticator
+        self._memory = memory
+        self._write_timeout = write_timeout
         self._hosts = frozenset({"localhost", *(host.lower() for host in hosts)})
         self._origins = frozenset(origins)
         self._secure = secure
@@ -76,8 +87,17 @@ class Guard:
                     added["access-control-allow-origin"] = origin
                     added["vary"] = "Origin"
                     added["access-control-expose-headers"] = "retry-after, x-request-id"
-            await send(message)
+            size = len(message.get("body", b""))
+            held.set(held.size + size)
+            try:
+                async with asyncio.timeout(self._write_timeout):
+                    await send(message)
+            except TimeoutError:
+                raise ClientStalledError from None
+            finally:
+                held.set(held.size - size)
 
+        held = scope["held"] = Lease(self._memory, "a request over HTTP")
         try:
             request_id = _request_id(headers)
             scope["request_id"] = request_id
@@ -91,7 +111,12 @@ class Guard:
         except (HttpError, AccessError, ValidationError) as error:
             await error_response(error)(scope, receive, answer)
             return
-        await self._app(scope, receive, answer)
+        try:
+            await self._app(scope, receive, answer)
+        except ClientStalledError:
+            _log.info("a client over HTTP took nothing for %g s; its connection is closed", self._write_timeout)
+        finally:
+            held.release()
 
     def login_cookie(self, token: str) -> str:
         """Returns the header that gives a browser its cookie.

@@ -40,4 +40,4 @@ class HubCalls:
 
     def event_stream(self, request: Request, events: AsyncGenerator[Event, None]) -> EventStream:
         """Makes a response that goes on, in the form that its reader asks for."""
-        return EventStream(events, lines=wants_lines(request), write_timeout=self._settings.stream_timeout)
+        return EventStream(events, lines=wants_lines(request))

@@ -10,6 +10,7 @@ import uvicorn
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.gateway.app import gateway_app
+from grpc_tool_bridge.gateway.connection import connection_class
 from grpc_tool_bridge.transport.addresses import join_address, split_address
 from grpc_tool_bridge.transport.server import check_exposure
 
@@ -66,7 +67,7 @@ class HttpServer:
             log_config=None,
             access_log=False,
             ws="none",
-            http="h11",
+            http=connection_class(settings.hello_timeout, settings.request_timeout),
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             limit_concurrency=settings.max_connections,

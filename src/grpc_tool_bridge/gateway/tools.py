@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from grpc_tool_bridge.errors import NotFoundError, ValidationError
+from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.gateway.bodies import fields_of, path_name, timeout_of
 from grpc_tool_bridge.gateway.errors import HttpError, JsonResponse, failed, headers_of, status_of
 from grpc_tool_bridge.gateway.events import Event, EventStream
@@ -43,14 +43,16 @@ class ToolRoutes:
 
     async def describe(self, request: Request) -> Response:
         """Describes one tool."""
-        return JsonResponse(message_json(await self._spec(request)))
+        hub = self._calls.hub
+        tool = hub.registry.find(hub.store.find(path_name(request, "sid")), path_name(request, "tool"))
+        return JsonResponse(message_json(tool.spec))
 
     async def execute(self, request: Request) -> Response:
         """Calls a tool: with a body, or with arguments in the query."""
         given = fields_of(
             await self._calls.body(request), args=list, kwargs=dict, timeout_ms=int, context=dict, request_id=str
         )
-        spec = await self._spec(request)
+        spec = self._spec(request)
         call = pb.ToolCallRequest(
             session_id=path_name(request, "sid"),
             tool_id=path_name(request, "tool"),
@@ -59,7 +61,7 @@ class ToolRoutes:
             context=_texts("context", given.get("context", {})),
             idempotency_key=request.headers.get("idempotency-key", ""),
         )
-        await _put_arguments(call, given.get("args", []), from_json(spec, given.get("kwargs", {})))
+        await _put_arguments(call, given.get("args", []), _meant(spec, given.get("kwargs", {})))
         response = await until_gone(request, self._calls.hub.execute_tool(call, self._calls.context(request)))
         if response.success:
             return JsonResponse(await call_json(response))
@@ -67,12 +69,14 @@ class ToolRoutes:
 
     async def stream(self, request: Request) -> EventStream:
         """Streams a tool: with arguments in the query (GET) or in a body (POST)."""
-        spec = await self._spec(request)
+        spec = self._spec(request)
         query = dict(request.query_params.multi_items())
         with_events = _flag("events", query.pop("events", "false"))
         timeout = query.pop("timeout_ms", "0")
         if request.method == "GET":
-            given: dict[str, Any] = {"kwargs": query_arguments(spec, request.query_params, {"events", "timeout_ms"})}
+            given: dict[str, Any] = {
+                "kwargs": query_arguments(spec or pb.ToolSpec(), request.query_params, {"events", "timeout_ms"})
+            }
             given["timeout_ms"] = int(timeout) if timeout.isdecimal() else -1
         else:
             body = await self._calls.body(request)
@@ -85,7 +89,7 @@ class ToolRoutes:
             context=_texts("context", given.get("context", {})),
             config=pb.StreamConfig(include_events=with_events),
         )
-        await _put_arguments(call, given.get("args", []), from_json(spec, given.get("kwargs", {})))
+        await _put_arguments(call, given.get("args", []), _meant(spec, given.get("kwargs", {})))
         chunks = self._calls.hub.stream_tool(call, self._calls.context(request))
         return self._calls.event_stream(request, _chunk_events(chunks))
 
@@ -104,8 +108,7 @@ class ToolRoutes:
             wanted = fields_of(item, tool_id=str, args=list, kwargs=dict)
             call = batch.items.add(index=index, tool_id=wanted.get("tool_id", ""))
             spec = self._calls.hub.executor.spec_of(session_id, call.tool_id)
-            kwargs = wanted.get("kwargs", {})
-            await _put_arguments(call, wanted.get("args", []), kwargs if spec is None else from_json(spec, kwargs))
+            await _put_arguments(call, wanted.get("args", []), _meant(spec, wanted.get("kwargs", {})))
         response = await until_gone(request, self._calls.hub.batch_execute_tools(batch, self._calls.context(request)))
         if response.HasField("error"):
             return failed(response.error)
@@ -133,12 +136,9 @@ class ToolRoutes:
             if not token:
                 return specs
 
-    async def _spec(self, request: Request) -> pb.ToolSpec:
-        session_id, tool = path_name(request, "sid"), path_name(request, "tool")
-        spec = self._calls.hub.executor.spec_of(session_id, tool)
-        if spec is None:
-            raise NotFoundError(f"session {session_id!r} sees no tool {tool!r:.80}", error_type="ToolNotFound")
-        return spec
+    def _spec(self, request: Request) -> pb.ToolSpec | None:
+        """Returns the spec of the tool; None if there is none, which the call will say."""
+        return self._calls.hub.executor.spec_of(path_name(request, "sid"), path_name(request, "tool"))
 
 
 async def until_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -172,6 +172,11 @@ async def _put_arguments(
         call.args.append(await written(value))
     for name, value in kwargs.items():
         call.kwargs[name].CopyFrom(await written(value))
+
+
+def _meant(spec: pb.ToolSpec | None, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Reads arguments as the tool's schema says: a text may stand for bytes."""
+    return kwargs if spec is None else from_json(spec, kwargs)
 
 
 def _texts(name: str, given: Mapping[str, Any]) -> dict[str, str]:
