@@ -351,7 +351,8 @@ async def test_a_session_is_created_once_described_and_ended(client: httpx.Async
     assert [item["session_id"] for item in listed] == ["s", made.json()["session_id"]]
     assert (await client.delete(path)).status_code == 200
     assert (await client.get(path)).status_code == 410
-    for body in ({"session_id": 1}, {"metadata": {"a": 1}}, {"config": {"no": 1}}, {"who": 1}, []):
+    bodies: list[Any] = [{"session_id": 1}, {"metadata": {"a": 1}}, {"config": {"no": 1}}, {"who": 1}, []]
+    for body in bodies:
         response = await client.post("/api/sessions", json=body)
         assert (response.status_code, response.json()["error"]["type"]) == (422, "ValidationError")
 
