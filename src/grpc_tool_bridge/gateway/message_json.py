@@ -1,5 +1,6 @@
 """Messages as JSON: the names of the proto, values as tagged JSON."""
 
+import base64
 from collections.abc import Callable, Mapping
 from datetime import UTC
 from functools import partial
@@ -72,6 +73,8 @@ def _repeated(field: Any, value: Any) -> Any:
 
 
 def _single(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     if not isinstance(value, Message):
         return value
     write = _WRITERS.get(type(value))
