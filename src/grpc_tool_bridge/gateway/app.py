@@ -9,7 +9,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.gateway.agents import AgentRoutes
@@ -27,31 +26,43 @@ Endpoint = Callable[[Request], Awaitable[Any]]
 _SESSION = "/api/sessions/{sid}"
 
 
-def gateway_app(hub: Hub, token: str | None) -> ASGIApp:
-    """Makes the application for a hub; ``token`` is what callers need, None: nothing."""
-    settings = hub.settings
-    calls = HubCalls(hub)
-    guard: Guard | None = None
+class Gateway:
+    """A hub as an ASGI application.
 
-    async def log_in(request: Request) -> Response:
+    Args:
+        hub: The hub; its settings say who may call it.
+        token: What callers need; None: nothing.
+    """
+
+    def __init__(self, hub: Hub, token: str | None) -> None:
+        settings = hub.settings
+        self._calls = HubCalls(hub)
+        app = Starlette(
+            routes=[*_routes(self._calls), _route(LOGIN_PATH, self._log_in, "POST")],
+            exception_handlers={HTTPException: _refuse},
+        )
+        app.router.redirect_slashes = False
+        self._guard = Guard(
+            app,
+            authenticator=BearerToken(token) if token is not None else None,
+            memory=hub.memory,
+            write_timeout=settings.stream_timeout,
+            hosts=settings.http_hosts,
+            origins=settings.http_origins,
+            secure=settings.tls_cert is not None,
+        )
+        # Bound here, so that a request does not pass through a function more.
+        self.serve = self._guard.__call__
+
+    async def aclose(self) -> None:
+        """Ends what still runs."""
+        await self._calls.aclose()
+
+    async def _log_in(self, request: Request) -> Response:
         """Gives a browser a cookie for its token."""
-        given = fields_of(await calls.body(request), token=str)
-        assert guard is not None  # noqa: S101 - it is what calls this
-        return JsonResponse({"status": "ok"}, headers={"set-cookie": guard.login_cookie(given.get("token", ""))})
-
-    routes = [*_routes(calls), _route(LOGIN_PATH, log_in, "POST")]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
-    app.router.redirect_slashes = False
-    guard = Guard(
-        app,
-        authenticator=BearerToken(token) if token is not None else None,
-        memory=hub.memory,
-        write_timeout=settings.stream_timeout,
-        hosts=settings.http_hosts,
-        origins=settings.http_origins,
-        secure=settings.tls_cert is not None,
-    )
-    return guard
+        given = fields_of(await self._calls.body(request), token=str)
+        cookie = self._guard.login_cookie(given.get("token", ""))
+        return JsonResponse({"status": "ok"}, headers={"set-cookie": cookie})
 
 
 def _routes(calls: HubCalls) -> list[Route]:

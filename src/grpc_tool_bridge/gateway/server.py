@@ -9,7 +9,7 @@ import uvicorn
 
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.gateway.app import gateway_app
+from grpc_tool_bridge.gateway.app import Gateway
 from grpc_tool_bridge.gateway.connection import connection_class
 from grpc_tool_bridge.transport.addresses import join_address, split_address
 from grpc_tool_bridge.transport.server import check_exposure
@@ -35,6 +35,7 @@ class HttpServer:
         except ValueError as error:
             raise ValidationError(f"http_address: {error}") from None
         self._hub = hub
+        self._gateway: Gateway | None = None
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -61,8 +62,9 @@ class HttpServer:
         # What is accepted inherits it; else the body of a response waits for the acknowledgement of its head.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._port = listener.getsockname()[1]
+        self._gateway = Gateway(self._hub, token)
         config = uvicorn.Config(
-            gateway_app(self._hub, token),
+            self._gateway.serve,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -86,6 +88,8 @@ class HttpServer:
         self._server.config.timeout_graceful_shutdown = max(1, int(grace))
         self._server.should_exit = True
         await self._serving
+        if self._gateway is not None:
+            await self._gateway.aclose()
 
 
 class _Server(uvicorn.Server):

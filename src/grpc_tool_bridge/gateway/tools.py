@@ -1,9 +1,8 @@
 """Tools over HTTP: what there is, calls, streams, batches."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,8 +17,6 @@ from grpc_tool_bridge.gateway.query import query_arguments
 from grpc_tool_bridge.llm.values import from_json
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.values.offload import written
-
-T = TypeVar("T")
 
 # What a page of tools is asked for at most.
 _PAGE = 1_000
@@ -62,7 +59,7 @@ class ToolRoutes:
             idempotency_key=request.headers.get("idempotency-key", ""),
         )
         await _put_arguments(call, given.get("args", []), _meant(spec, given.get("kwargs", {})))
-        response = await until_gone(request, self._calls.hub.execute_tool(call, self._calls.context(request)))
+        response = await self._calls.answer(request, self._calls.hub.execute_tool(call, self._calls.context(request)))
         if response.success:
             return JsonResponse(await call_json(response))
         return JsonResponse(await call_json(response), status_of(response.error), headers_of(response.error))
@@ -109,7 +106,9 @@ class ToolRoutes:
             call = batch.items.add(index=index, tool_id=wanted.get("tool_id", ""))
             spec = self._calls.hub.executor.spec_of(session_id, call.tool_id)
             await _put_arguments(call, wanted.get("args", []), _meant(spec, wanted.get("kwargs", {})))
-        response = await until_gone(request, self._calls.hub.batch_execute_tools(batch, self._calls.context(request)))
+        response = await self._calls.answer(
+            request, self._calls.hub.batch_execute_tools(batch, self._calls.context(request))
+        )
         if response.HasField("error"):
             return failed(response.error)
         results = [
@@ -139,30 +138,6 @@ class ToolRoutes:
     def _spec(self, request: Request) -> pb.ToolSpec | None:
         """Returns the spec of the tool; None if there is none, which the call will say."""
         return self._calls.hub.executor.spec_of(path_name(request, "sid"), path_name(request, "tool"))
-
-
-async def until_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Awaits what answers a request; a client that leaves cancels it.
-
-    Raises:
-        HttpError: The client has gone.
-    """
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise HttpError(499, "Cancelled", "the client has gone")
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.wait({working, leaving})
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _put_arguments(
