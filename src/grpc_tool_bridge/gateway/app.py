@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.gateway.agents import AgentRoutes
@@ -32,6 +33,9 @@ class Gateway:
     Args:
         hub: The hub; its settings say who may call it.
         token: What callers need; None: nothing.
+
+    Attributes:
+        app: The application.
     """
 
     def __init__(self, hub: Hub, token: str | None) -> None:
@@ -51,8 +55,7 @@ class Gateway:
             origins=settings.http_origins,
             secure=settings.tls_cert is not None,
         )
-        # Bound here, so that a request does not pass through a function more.
-        self.serve = self._guard.__call__
+        self.app: ASGIApp = self._guard
 
     async def aclose(self) -> None:
         """Ends what still runs."""

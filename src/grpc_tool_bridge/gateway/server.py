@@ -64,7 +64,7 @@ class HttpServer:
         self._port = listener.getsockname()[1]
         self._gateway = Gateway(self._hub, token)
         config = uvicorn.Config(
-            self._gateway.serve,
+            self._gateway.app,
             lifespan="off",
             log_config=None,
             access_log=False,
