@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
 
@@ -36,6 +37,7 @@ class BridgeServer:
         tools: Functions and tools that every session sees.
         agents: Runs agents in this process. True: configured by ``settings``; or ``{"model": …, "api_base": …}`` or
             AgentSettings. None (the default): only connected agent runtimes run agents.
+        http_address: ``host:port`` of the HTTP gateway, which needs the extra ``http``. None: there is none.
         settings: Limits, and who may connect. None: the defaults.
 
     Attributes:
@@ -44,7 +46,7 @@ class BridgeServer:
     Raises:
         AlreadyExistsError: Two tools share a name.
         ValidationError: The address, a tool or ``agents`` is not valid.
-        ImportError: ``agents`` is set, and DSPy is not installed.
+        ImportError: ``agents`` or ``http_address`` is set, and what it needs is not installed.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class BridgeServer:
         tools: Iterable[Any] = (),
         *,
         agents: Any = None,
+        http_address: str | None = None,
         settings: Settings | None = None,
     ) -> None:
         self.settings = settings_of(settings)
@@ -62,12 +65,18 @@ class BridgeServer:
         # Like any other runtime it has its own link, but without a socket and a token.
         self._own_links = LinkServer(self.hub, self.settings, self._server.peers)
         self._runtime = _make_runtime(self._own_links, agents, self.settings)
+        self._http = _make_http(self.hub, http_address)
         self._started = self._running = False
 
     @property
     def address(self) -> str:
         """The address of the hub; after ``start`` with the actual port."""
         return self._server.address
+
+    @property
+    def http_address(self) -> str | None:
+        """Where the HTTP gateway listens; None where there is none."""
+        return None if self._http is None else str(self._http.address)
 
     async def start(self) -> None:
         """Starts to serve. A server can be started only once.
@@ -82,12 +91,14 @@ class BridgeServer:
         await self._server.start()
         self._started = self._running = True
         await self.hub.start()
-        if self._runtime is not None:
-            try:
+        try:
+            if self._http is not None:
+                await self._http.start()
+            if self._runtime is not None:
                 await self._runtime.start()
-            except BaseException:
-                await self.stop(0)
-                raise
+        except BaseException:
+            await self.stop(0)
+            raise
 
     async def stop(self, grace: float | None = None) -> None:
         """Refuses new calls, waits for those in flight, and closes.
@@ -116,6 +127,8 @@ class BridgeServer:
         grace = self.settings.shutdown_grace if grace is None else grace
         self._server.drain(grace)
         await self.hub.drain(grace)
+        if self._http is not None:
+            await self._http.stop(_DELIVERY_SECONDS)
         if self._runtime is not None:
             await self._runtime.drain(_DELIVERY_SECONDS)
         await self._server.stop(_DELIVERY_SECONDS)
@@ -197,6 +210,16 @@ def _make_runtime(links: LinkServer, agents: Any, settings: Settings) -> ToolWor
         return None
     capacity = DEFAULT_CAPACITY if callable(agents) else agent_settings(agents, settings).max_runs
     return ToolWorker(MemoryConnection(links.serve), agents=agents, capacity=capacity, settings=settings)
+
+
+def _make_http(hub: Hub, address: str | None) -> Any:
+    if address is None:
+        return None
+    try:
+        gateway = import_module("grpc_tool_bridge.gateway.server")
+    except ImportError as error:
+        raise ImportError(f'the HTTP gateway needs pip install "grpc-tool-bridge[http]": {error}') from None
+    return gateway.HttpServer(hub, address)
 
 
 def _local_client(hub: Hub, on_ask: OnAsk | None) -> ToolBridgeClient:

@@ -5,9 +5,9 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from grpc_tool_bridge.cli import jsonvalues
 from grpc_tool_bridge.client.admin import CallStatus, HubEvent
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress, RunInfo, SessionInfo, WorkerInfo
+from grpc_tool_bridge.values import tagged_json
 
 # Characters of the arguments or the result of one call; --json prints all.
 _SHOWN_CHARS = 200
@@ -27,7 +27,7 @@ def event_text(event: HubEvent) -> str:
             text = f"{call.call_id} {call.tool_id} of {call.session_id}: {_call_text(call)}"
             if call.args or call.kwargs:
                 text += f" ({arguments_text(call)})"
-            return text if event.result is None else f"{text} = {_short(jsonvalues.dumps(event.result))}"
+            return text if event.result is None else f"{text} = {_short(tagged_json.dumps(event.result))}"
         case WorkerInfo() as worker:
             tools = "1 tool" if worker.tool_count == 1 else f"{worker.tool_count} tools"
             return f"{worker.worker_id}: {tools} ({_tools_text(worker)})"
@@ -60,8 +60,8 @@ def _progress_text(progress: Progress | None) -> str:
 
 def arguments_text(call: CallStatus) -> str:
     """Writes the arguments of a call, shortened if they are long."""
-    given = [jsonvalues.dumps(value) for value in call.args]
-    given += [f"{name}={jsonvalues.dumps(value)}" for name, value in call.kwargs.items()]
+    given = [tagged_json.dumps(value) for value in call.args]
+    given += [f"{name}={tagged_json.dumps(value)}" for name, value in call.kwargs.items()]
     return _short(", ".join(given))
 
 

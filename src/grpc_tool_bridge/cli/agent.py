@@ -8,7 +8,6 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from grpc_tool_bridge.cli import jsonvalues
 from grpc_tool_bridge.cli.arguments import read_value, split_pairs
 from grpc_tool_bridge.cli.commands import WordsCommand
 from grpc_tool_bridge.cli.connection import open_bridge
@@ -17,6 +16,7 @@ from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
 from grpc_tool_bridge.cli.output import console, print_json
 from grpc_tool_bridge.client.options import to_milliseconds
 from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.values import tagged_json
 
 # Characters of a tool's result; --json prints all.
 _SHOWN_CHARS = 2_000
@@ -133,7 +133,7 @@ def _text(chunk: Mapping[str, Any]) -> str:
         case "thought":
             return str(chunk["text"])
         case "action":
-            arguments = ", ".join(f"{name}={jsonvalues.dumps(value)}" for name, value in chunk["tool_input"].items())
+            arguments = ", ".join(f"{name}={tagged_json.dumps(value)}" for name, value in chunk["tool_input"].items())
             return f"{chunk['tool_name']}({arguments})"
         case "observation":
             return _shown(chunk["output"])
@@ -143,4 +143,4 @@ def _text(chunk: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else jsonvalues.dumps(value)
+    return value if isinstance(value, str) else tagged_json.dumps(value)

@@ -4,11 +4,11 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from grpc_tool_bridge.cli import jsonvalues
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.streams import read_stdin
 from grpc_tool_bridge.llm.tool_args import read_schema
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+from grpc_tool_bridge.values import tagged_json
 
 _JSON_TYPES: Mapping[type, str] = {
     str: "string",
@@ -76,7 +76,7 @@ def _value(word: str, what: str, types: frozenset[str]) -> Any:
     if types == {"string"}:
         return word
     try:
-        value = jsonvalues.loads(word)
+        value = tagged_json.loads(word)
     except ValueError as error:
         if "string" in types:
             return word
@@ -96,7 +96,7 @@ def _from_stdin(what: str) -> Any:
     except ValueError as error:
         raise ArgumentError(f"{what} is read from stdin, which cannot be read: {error}") from None
     try:
-        return jsonvalues.loads(text)
+        return tagged_json.loads(text)
     except ValueError as error:
         raise ArgumentError(f"{what} is read from stdin, which is not valid JSON: {error}") from None
 

@@ -15,10 +15,10 @@ from typer.core import TyperCommand
 
 from grpc_tool_bridge.cli.exit_codes import INTERRUPTED
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, say_warning
-from grpc_tool_bridge.cli.jsonvalues import is_text
 from grpc_tool_bridge.cli.options import HubOptions, OptionGroup
 from grpc_tool_bridge.cli.streams import PipeClosedError, require_stdout
 from grpc_tool_bridge.values.jsontext import MAX_DIGITS
+from grpc_tool_bridge.values.tagged_json import is_text
 
 # File names may hold any bytes.
 _FILE_ARGUMENTS = frozenset({"sources", "tools"})

@@ -11,9 +11,9 @@ from rich.segment import Segment
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from grpc_tool_bridge.cli import frames, jsonvalues
 from grpc_tool_bridge.cli.failures import visible
 from grpc_tool_bridge.cli.streams import PipeClosedError
+from grpc_tool_bridge.values import tables, tagged_json
 
 # People do not read more rows, and a table is laid out in memory; --json prints all.
 MAX_ROWS = 200
@@ -44,7 +44,7 @@ def console(*, stderr: bool = False) -> Console:
 
 def print_json(value: Any, file: IO[str] | None = None) -> None:
     """Prints a value as one line of JSON on ``file``, or stdout."""
-    _write(jsonvalues.dumps(value) + "\n", file)
+    _write(tagged_json.dumps(value) + "\n", file)
 
 
 def print_value(value: Any, out: Console | None = None) -> None:
@@ -70,13 +70,13 @@ def print_value(value: Any, out: Console | None = None) -> None:
             out.print(f"… {table.total - len(table.rows):,} more rows; --json gives all")
 
 
-def table_of(value: Any) -> frames.Table | None:
+def table_of(value: Any) -> tables.Table | None:
     """Reads a frame, or a list of dicts, as a table of at most ``MAX_ROWS`` rows; None for anything else."""
     if isinstance(value, list) and value and all(isinstance(item, dict) and item for item in value):
         columns = list(dict.fromkeys(key for item in value[:MAX_ROWS] for key in item))
         rows = [[item.get(column, "") for column in columns] for item in value[:MAX_ROWS]]
-        return frames.Table(columns, rows, None, len(value))
-    return frames.frame_table(value, MAX_ROWS)
+        return tables.Table(columns, rows, None, len(value))
+    return tables.frame_table(value, MAX_ROWS)
 
 
 def rich_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], index: Sequence[Any] | None = None) -> RichTable:

@@ -48,6 +48,13 @@ class Settings(BaseModel):
         default=False, description="listen, and send a token, beyond loopback without TLS; listen there without a token"
     )
 
+    http_hosts: Names = Field(
+        default=(), description="names that the HTTP gateway is reached by, besides localhost and addresses"
+    )
+    http_origins: Names = Field(
+        default=(), description="other origins whose pages may call the HTTP gateway, such as https://tools.example.com"
+    )
+
     # What may be held in memory, over all transports.
     max_hub_bytes: Count = Field(default=MAX_HUB_BYTES, description="all that the hub holds for sessions and peers")
     max_session_bytes: Count = Field(

@@ -102,7 +102,7 @@ class GrpcServer:
         settings = self._settings
         forks.check_usable()
         token = settings.bearer_token()
-        self._check_who_may_connect(token)
+        check_exposure(self.address, settings, token)
         self._loop = asyncio.get_running_loop()
         note_use(self._loop)
         self._server = grpc.aio.server(
@@ -178,20 +178,25 @@ class GrpcServer:
         if not self.address.startswith("unix"):
             self.address = join_address(split_address(self.address)[0], port)
 
-    def _check_who_may_connect(self, token: str | None) -> None:
-        check_address(self.address, listening=True)
-        settings = self._settings
-        if is_loopback(self.address):
-            return
-        missing = [what for what, there in (("TLS", settings.tls_cert), ("a token", token)) if there is None]
-        if missing and not settings.allow_insecure:
-            raise ValidationError(
-                f"{self.address} can be reached from other machines, and {' and '.join(missing)} "
-                f"{'are' if len(missing) > 1 else 'is'} not set: set tls_cert, tls_key and token, listen at 127.0.0.1, "
-                "or set allow_insecure if the network itself is trusted"
-            )
-        if missing:
-            _log.warning("listening at %s without %s (allow_insecure)", self.address, " and ".join(missing))
+
+def check_exposure(address: str, settings: Settings, token: str | None) -> None:
+    """Refuses to listen where others can connect, unless TLS and a token, or ``allow_insecure``, are set.
+
+    Raises:
+        ValidationError: It can be reached from other machines.
+    """
+    check_address(address, listening=True)
+    if is_loopback(address):
+        return
+    missing = [what for what, there in (("TLS", settings.tls_cert), ("a token", token)) if there is None]
+    if missing and not settings.allow_insecure:
+        raise ValidationError(
+            f"{address} can be reached from other machines, and {' and '.join(missing)} "
+            f"{'are' if len(missing) > 1 else 'is'} not set: set tls_cert, tls_key and token, listen at 127.0.0.1, "
+            "or set allow_insecure if the network itself is trusted"
+        )
+    if missing:
+        _log.warning("listening at %s without %s (allow_insecure)", address, " and ".join(missing))
 
 
 def _why_not(address: str) -> str:

@@ -17,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from grpc_tool_bridge.cli import jsonvalues, output
+from grpc_tool_bridge.cli import output
 from grpc_tool_bridge.cli.events import EventView
 from grpc_tool_bridge.cli.streams import PipeClosedError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress
+from grpc_tool_bridge.values import tagged_json
 
 MOMENT = dt.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=dt.UTC)
 
@@ -54,16 +55,16 @@ values = st.recursive(
 
 @given(values)
 def test_any_value_comes_back_from_json_as_it_was(value: Any) -> None:
-    text = jsonvalues.dumps(value)
+    text = tagged_json.dumps(value)
     assert text.isascii()
     assert "\n" not in text
-    again = jsonvalues.loads(text)
+    again = tagged_json.loads(text)
     assert (again, type(again)) == (value, type(value))
 
 
 def test_what_json_cannot_hold_is_tagged() -> None:
     value = {"when": MOMENT, "raw": b"x", "nan": float("nan"), "id": UUID(int=1), "cost": Decimal("1.50")}
-    assert json.loads(jsonvalues.dumps(value)) == {
+    assert json.loads(tagged_json.dumps(value)) == {
         "when": {"$type": "datetime", "value": "2026-01-02T03:04:05.000006+00:00"},
         "raw": {"$type": "bytes", "value": "eA=="},
         "nan": {"$type": "float", "value": "nan"},
@@ -83,14 +84,14 @@ def test_what_json_cannot_hold_is_tagged() -> None:
     ],
 )
 def test_frames_and_arrays_come_back_from_json(value: Any) -> None:
-    again = jsonvalues.loads(jsonvalues.dumps(value))
+    again = tagged_json.loads(tagged_json.dumps(value))
     assert type(again) is type(value)
     assert np.array_equal(again, value) if isinstance(value, np.ndarray) else again.equals(value)
 
 
 def test_cells_of_frames_are_values_too() -> None:
     frame = pd.DataFrame({"t": [pd.Timestamp("2026-01-02"), pd.NaT]})
-    rows = json.loads(jsonvalues.dumps(frame))["value"]["rows"]
+    rows = json.loads(tagged_json.dumps(frame))["value"]["rows"]
     assert rows == [[{"$type": "datetime", "value": "2026-01-02T00:00:00"}], [None]]
 
 
@@ -105,10 +106,10 @@ def test_cells_of_frames_are_values_too() -> None:
     ],
 )
 def test_what_cannot_be_read_back_names_its_type(value: Any, tag: str) -> None:
-    text = jsonvalues.dumps(value)
+    text = tagged_json.dumps(value)
     assert json.loads(text)["$type"] == tag
     with pytest.raises(ValueError, match="is not supported here; supported: bytes"):
-        jsonvalues.loads(text)
+        tagged_json.loads(text)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_what_cannot_be_read_back_names_its_type(value: Any, tag: str) -> None:
 )
 def test_what_is_no_value_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        jsonvalues.loads(text)
+        tagged_json.loads(text)
 
 
 def printed(value: Any, **options: Any) -> list[str]:

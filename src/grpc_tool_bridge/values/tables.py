@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from grpc_tool_bridge.optional import need
-from grpc_tool_bridge.tools.typespecs import public_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +89,9 @@ ARRAY_READERS: Mapping[str, Callable[[Any], Any]] = {
 
 
 def _package_name(value: Any) -> str | None:
-    package = type(value).__module__.partition(".")[0]
-    return public_name(type(value)) if package in ("numpy", "pandas", "polars", "pyarrow") else None
+    kind = type(value)
+    package = kind.__module__.partition(".")[0]
+    return f"{package}.{kind.__qualname__}" if package in ("numpy", "pandas", "polars", "pyarrow") else None
 
 
 def _rows(columns: Sequence[Sequence[Any]], count: int) -> list[tuple[Any, ...]]:

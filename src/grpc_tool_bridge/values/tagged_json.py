@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from grpc_tool_bridge.cli.frames import ARRAY_READERS, array_json, frame_json, is_missing
+from grpc_tool_bridge.values.tables import ARRAY_READERS, array_json, frame_json, is_missing
 
 _KEYS = {"$type", "value"}
 # JavaScript's numbers, and those of many other parsers, are exact up to here; Python's parser refuses long ones.

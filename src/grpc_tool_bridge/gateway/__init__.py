@@ -1,0 +1,1 @@
+"""A hub over HTTP: the same methods, for whoever has no gRPC."""

@@ -1,0 +1,109 @@
+"""Agents and their runs over HTTP."""
+
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.gateway.bodies import fields_of, path_name, timeout_of
+from grpc_tool_bridge.gateway.errors import JsonResponse, failed
+from grpc_tool_bridge.gateway.events import Event, EventStream
+from grpc_tool_bridge.gateway.hub_calls import HubCalls
+from grpc_tool_bridge.gateway.message_json import error_json, message_json
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.values.serialization import serialize_value
+
+
+class AgentRoutes:
+    """The routes of agents.
+
+    Args:
+        calls: Makes the calls.
+    """
+
+    def __init__(self, calls: HubCalls) -> None:
+        self._calls = calls
+
+    async def create(self, request: Request) -> Response:
+        """Makes an agent of a session."""
+        given = fields_of(await self._calls.body(request), signature=str, tool_names=list, max_iters=int, config=dict)
+        asked = pb.CreateReActAgentRequest(
+            session_id=path_name(request, "sid"),
+            signature=given.get("signature", ""),
+            tool_names=_texts("tool_names", given.get("tool_names", [])),
+            max_iters=given.get("max_iters", 5),
+        )
+        config = fields_of(given.get("config", {}), verbose=bool, return_intermediate_steps=bool, llm_config=dict)
+        asked.config.verbose = config.get("verbose", False)
+        asked.config.return_intermediate_steps = config.get("return_intermediate_steps", False)
+        for name, value in config.get("llm_config", {}).items():
+            asked.config.llm_config[name].CopyFrom(serialize_value(value))
+        response = await self._calls.hub.create_react_agent(asked)
+        if response.HasField("error"):
+            return failed(response.error)
+        answer = {"agent_id": response.agent_id, "tool_count": response.tool_count}
+        return JsonResponse({**answer, "capabilities": list(response.capabilities)}, 201)
+
+    async def execute(self, request: Request) -> EventStream:
+        """Runs an agent, and tells what it does."""
+        given = fields_of(
+            await self._calls.body(request), input=dict, context=dict, stream=bool, run_id=str, timeout_ms=int
+        )
+        asked = pb.ExecuteAgentRequest(
+            session_id=path_name(request, "sid"),
+            agent_id=path_name(request, "agent"),
+            run_id=given.get("run_id") or uuid.uuid4().hex,
+            stream=given.get("stream", True),
+            timeout_ms=timeout_of(given),
+        )
+        asked.input.update(given.get("input", {}))
+        asked.input.SetInParent()
+        for name, value in given.get("context", {}).items():
+            asked.context[name].CopyFrom(serialize_value(value))
+        return self._read(request, asked)
+
+    async def attach(self, request: Request) -> EventStream:
+        """Attaches to a run; ``Last-Event-ID`` is the number of the last chunk that was seen."""
+        last = request.headers.get("last-event-id", "")
+        if last and not (last.isdecimal() and int(last) < 2**31 - 1):
+            raise ValidationError(f"Last-Event-ID must be the number of a chunk, not {last!r:.80}")
+        asked = pb.ExecuteAgentRequest(
+            session_id=path_name(request, "sid"),
+            run_id=path_name(request, "run"),
+            stream=True,
+            from_sequence=int(last) + 1 if last else 0,
+        )
+        return self._read(request, asked)
+
+    async def cancel(self, request: Request) -> Response:
+        """Cancels a run."""
+        asked = pb.CancelAgentRunRequest(session_id=path_name(request, "sid"), run_id=path_name(request, "run"))
+        response = await self._calls.hub.cancel_agent_run(asked)
+        return JsonResponse({"message": response.message}) if response.success else failed(response.error)
+
+    def _read(self, request: Request, asked: pb.ExecuteAgentRequest) -> EventStream:
+        chunks = self._calls.hub.execute_agent(asked, self._calls.context(request))
+        return self._calls.event_stream(request, _chunk_events(chunks))
+
+
+async def _chunk_events(chunks: Any) -> AsyncGenerator[Event, None]:
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            message = pb.AgentExecutionChunk.FromString(chunk) if isinstance(chunk, bytes) else chunk
+            kind = str(message.WhichOneof("content"))
+            number = str(message.sequence)
+            if kind == "error":
+                yield Event("error", error_json(message.error), number)
+                return
+            told = {**message_json(getattr(message, kind)), "run_id": message.run_id}
+            yield Event("complete" if kind == "result" else kind, told, number)
+
+
+def _texts(name: str, given: list[Any]) -> list[str]:
+    if not all(isinstance(item, str) for item in given):
+        raise ValidationError(f"{name} must be an array of strings")
+    return given

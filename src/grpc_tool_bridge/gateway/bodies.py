@@ -1,0 +1,104 @@
+"""What a request says: its JSON, its query, its headers."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from starlette.requests import ClientDisconnect, Request
+
+from grpc_tool_bridge.errors import MessageTooLargeError, ValidationError
+from grpc_tool_bridge.gateway.errors import HttpError
+from grpc_tool_bridge.rpc.nodes import SLOW_BYTES
+from grpc_tool_bridge.values.offload import in_reader
+from grpc_tool_bridge.values.tagged_json import loads
+
+MAX_TIMEOUT_MS = 2**31 - 1
+
+_JSON = "application/json"
+_TYPES: Mapping[type, str] = {
+    str: "a string", int: "an integer", bool: "true or false", list: "an array", dict: "an object",
+}  # fmt: skip
+
+
+def path_name(request: Request, name: str) -> str:
+    """Returns a part of the path, decoded: a name may have a slash in it."""
+    return unquote(request.path_params[name])
+
+
+async def read_json(request: Request, limit: int, seconds: float) -> Any:
+    """Reads the body.
+
+    Args:
+        request: The request.
+        limit: Bytes that it may have.
+        seconds: Time that it may take to arrive.
+
+    Raises:
+        HttpError: It is not declared to be JSON, or does not arrive in time.
+        MessageTooLargeError: It is over the limit.
+        ResourceExhaustedError: The hub has no room for it.
+        ValidationError: It is not JSON.
+    """
+    declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if declared != _JSON:
+        raise HttpError(
+            415, "UnsupportedMediaType", f"the body must be {_JSON}; it is {declared or 'not declared'!r:.80}"
+        )
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HttpError(415, "UnsupportedMediaType", "the body must not be compressed")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in request.stream():
+                body += part
+                if len(body) > limit:
+                    raise MessageTooLargeError.of("the body", len(body), limit)
+                # What is read of it takes as much again.
+                request.scope["held"].resize(2 * len(body))
+    except TimeoutError:
+        raise HttpError(408, "TimeoutError", f"the body did not arrive within {seconds:g} s") from None
+    except ClientDisconnect:
+        raise HttpError(499, "Cancelled", "the client has gone") from None
+    if not body:
+        return {}
+    try:
+        text = body.decode()
+        return await in_reader(lambda: loads(text)) if len(body) > SLOW_BYTES else loads(text)
+    except ValueError as error:
+        raise ValidationError(f"the body is not JSON: {error}") from None
+
+
+def fields_of(body: Any, **types: type) -> dict[str, Any]:
+    """Checks a body: an object with some of these fields; returns those that it has and are not null.
+
+    Raises:
+        ValidationError: It is something else, or has other fields; the text names them.
+    """
+    if not isinstance(body, dict):
+        raise ValidationError(f"the body must be an object with {_listed(types)}")
+    unknown = sorted(body.keys() - types.keys())
+    if unknown:
+        raise ValidationError(f"the body has {', '.join(unknown)!r:.200}; it takes {_listed(types)}")
+    given = {name: value for name, value in body.items() if value is not None}
+    for name, value in given.items():
+        wanted = types[name]
+        if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+            raise ValidationError(f"{name} must be {_TYPES[wanted]}")
+    return given
+
+
+def timeout_of(given: Mapping[str, Any]) -> int:
+    """Returns ``timeout_ms``; 0: the hub's default.
+
+    Raises:
+        ValidationError: It is not one that can be set.
+    """
+    timeout: int = given.get("timeout_ms", 0)
+    if not 0 <= timeout <= MAX_TIMEOUT_MS:
+        raise ValidationError(f"timeout_ms must be 0 (the default) to {MAX_TIMEOUT_MS:,}, not {timeout}")
+    return timeout
+
+
+def _listed(types: Mapping[str, type]) -> str:
+    return ", ".join(types) if types else "no fields"

@@ -1,0 +1,92 @@
+"""What a request fails with, as an HTTP response."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from grpc_tool_bridge.errors import ToolBridgeError, error_from_info, error_info, error_rule
+from grpc_tool_bridge.errors.faults import log_fault
+from grpc_tool_bridge.gateway.message_json import error_json
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
+
+REQUEST_ID = "x-request-id"
+
+_log = logging.getLogger(__name__)
+
+
+class JsonResponse(Response):
+    """A response of JSON.
+
+    Args:
+        content: What it says.
+        status: Its code.
+        headers: Further ones.
+    """
+
+    media_type = "application/json"
+
+    def __init__(self, content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(content, status, headers)
+
+    def render(self, content: Any) -> bytes:
+        """Writes the body; the values in it have forms that JSON has."""
+        return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+class HttpError(Exception):
+    """A request that HTTP itself refuses.
+
+    Args:
+        status: The code.
+        error_type: A name for programs.
+        message: What was wrong and what to do.
+        headers: Of the response.
+    """
+
+    def __init__(self, status: int, error_type: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.info = ErrorInfo(type=error_type, message=message, details={"origin": "bridge"})
+        self.info.timestamp.GetCurrentTime()
+        self.headers = dict(headers or {})
+
+
+class ClientStalledError(Exception):
+    """The client takes nothing of its response."""
+
+
+def status_of(info: ErrorInfo) -> int:
+    """Returns the status code of an error, by the table of errors."""
+    return error_rule(info.type, origin=info.details.get("origin", "bridge")).http
+
+
+def headers_of(info: ErrorInfo) -> dict[str, str]:
+    """Returns what else a response says of an error: when to try again."""
+    after = error_from_info(info).retry_after if status_of(info) in (429, 503) else None
+    return {} if after is None else {"Retry-After": str(math.ceil(after))}
+
+
+def error_response(error: BaseException) -> JsonResponse:
+    """Makes the response for what a request failed with; a fault of the bridge is logged."""
+    if isinstance(error, HttpError):
+        return JsonResponse({"error": error_json(error.info)}, error.status, error.headers)
+    info = error_info(error)
+    if not isinstance(error, ToolBridgeError):
+        log_fault(_log, "fault in a request over HTTP: %s", info.message, error=error)
+    return failed(info)
+
+
+def failed(info: ErrorInfo) -> JsonResponse:
+    """Makes the response for an error that the hub answered with."""
+    return JsonResponse({"error": error_json(info)}, status_of(info), headers_of(info))
+
+
+async def handle_error(request: Request, error: Exception) -> Response:
+    """Answers a request that has failed, for Starlette."""
+    del request
+    return error_response(error)

@@ -1,0 +1,203 @@
+"""Who may call the hub over HTTP: checked before anything else of a request is looked at.
+
+A page of another site can make a browser send requests here, and a name that its owner points here (DNS rebinding) can
+make them look like the hub's own. So the host must be one that is known, what a browser says of where a request comes
+from must be the hub itself, and what changes something must be JSON, which no form of another site can send.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import ipaddress
+import logging
+import secrets
+import uuid
+from collections.abc import Collection
+from http.cookies import CookieError, SimpleCookie
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from grpc_tool_bridge.errors import AccessError, ValidationError
+from grpc_tool_bridge.gateway.errors import REQUEST_ID, ClientStalledError, HttpError, error_response
+from grpc_tool_bridge.rpc.authentication import Authenticator, Principal
+from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS
+from grpc_tool_bridge.rpc.budgets import Budget, Lease
+
+_log = logging.getLogger(__name__)
+
+COOKIE = "tool_bridge_login"
+
+# What a monitoring system asks without a token.
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+LOGIN_PATH = "/api/login"
+
+_METHODS = "GET, POST, PUT, DELETE"
+_HEADERS = "authorization, content-type, idempotency-key, if-match, last-event-id, x-request-id"
+
+
+class Guard:
+    """Lets requests pass, as an ASGI application around another.
+
+    Args:
+        app: What answers them.
+        authenticator: Decides who the caller is; None: no token is required.
+        hosts: Names that the hub is reached by, besides ``localhost`` and addresses.
+        origins: Other origins whose pages may call, such as ``https://agents.example.com``.
+        memory: Charged with what large requests and responses hold.
+        write_timeout: Seconds that a part of a response waits for a client that takes nothing.
+        secure: Whether it is reached over TLS.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        authenticator: Authenticator | None,
+        memory: Budget,
+        write_timeout: float,
+        hosts: Collection[str] = (),
+        origins: Collection[str] = (),
+        secure: bool = False,
+    ) -> None:
+        self._app = app
+        self._authenticator = authenticator
+        self._memory = memory
+        self._write_timeout = write_timeout
+        self._hosts = frozenset({"localhost", *(host.lower() for host in hosts)})
+        self._origins = frozenset(origins)
+        self._secure = secure
+        # What a browser has that has logged in: nobody else can make it, and it is worth nothing after a restart.
+        self._cookie = hmac.digest(secrets.token_bytes(32), b"login", hashlib.sha256).hex()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers or refuses one request."""
+        headers = Headers(scope=scope)
+        # Names in it may have slashes of their own, so that it is routed as it came.
+        scope["path"] = scope["raw_path"].partition(b"?")[0].decode("latin-1")
+        request_id = uuid.uuid4().hex
+        origin = headers.get("origin", "") if headers.get("origin", "") in self._origins else ""
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                added = MutableHeaders(scope=message)
+                added[REQUEST_ID] = request_id
+                added["x-content-type-options"] = "nosniff"
+                if origin:
+                    added["access-control-allow-origin"] = origin
+                    added["vary"] = "Origin"
+                    added["access-control-expose-headers"] = "retry-after, x-request-id"
+            size = len(message.get("body", b""))
+            held.set(held.size + size)
+            try:
+                async with asyncio.timeout(self._write_timeout):
+                    await send(message)
+            except TimeoutError:
+                raise ClientStalledError from None
+            finally:
+                held.set(held.size - size)
+
+        held = scope["held"] = Lease(self._memory, "a request over HTTP")
+        try:
+            request_id = _request_id(headers)
+            scope["request_id"] = request_id
+            self._check_host(headers)
+            self._check_origin(headers, scope, allowed=bool(origin))
+            if scope["method"] == "OPTIONS" and origin:
+                await answer_preflight(answer)
+                return
+            if scope["path"] not in OPEN_PATHS | {LOGIN_PATH}:
+                scope["principal"] = self._authenticate(headers)
+        except (HttpError, AccessError, ValidationError) as error:
+            await error_response(error)(scope, receive, answer)
+            return
+        try:
+            await self._app(scope, receive, answer)
+        except ClientStalledError:
+            _log.info("a client over HTTP took nothing for %g s; its connection is closed", self._write_timeout)
+        finally:
+            held.release()
+
+    def login_cookie(self, token: str) -> str:
+        """Returns the header that gives a browser its cookie.
+
+        Raises:
+            AccessError: The token is wrong.
+        """
+        if self._authenticator is not None:
+            self._authenticator.authenticate([("authorization", f"Bearer {token}")])
+        secure = "; Secure" if self._secure else ""
+        return f"{COOKIE}={self._cookie}; Path=/; HttpOnly; SameSite=Strict{secure}"
+
+    def _authenticate(self, headers: Headers) -> Principal | None:
+        if self._authenticator is None:
+            return None
+        if "authorization" not in headers and self._has_cookie(headers.get("cookie", "")):
+            return Principal("token")
+        try:
+            return self._authenticator.authenticate(headers.items())
+        except AccessError as error:
+            raise HttpError(401, error.error_type, error.message, {"WWW-Authenticate": "Bearer"}) from None
+
+    def _has_cookie(self, text: str) -> bool:
+        try:
+            cookie = SimpleCookie(text).get(COOKIE)
+        except CookieError:
+            return False
+        return cookie is not None and hmac.compare_digest(cookie.value.encode(), self._cookie.encode())
+
+    def _check_host(self, headers: Headers) -> None:
+        host = _host_of(headers.get("host", ""))
+        if host in self._hosts or _is_address(host):
+            return
+        raise HttpError(
+            403,
+            "PermissionDenied",
+            f"the host {host!r:.80} is not one of this hub; add it to http_hosts if it is, or use an address",
+        )
+
+    def _check_origin(self, headers: Headers, scope: Scope, *, allowed: bool) -> None:
+        if allowed:
+            return
+        origin, site = headers.get("origin", ""), headers.get("sec-fetch-site", "")
+        own = f"{scope['scheme']}://{headers.get('host', '')}"
+        if (origin and origin != own) or site not in ("", "same-origin", "none"):
+            raise HttpError(
+                403,
+                "PermissionDenied",
+                f"a page of {origin or 'another site'!r:.80} may not call this hub; add its origin to http_origins if "
+                "it may",
+            )
+
+
+async def answer_preflight(send: Send) -> None:
+    """Tells a browser what a page of an origin that may call is allowed to send."""
+    headers = [
+        (b"access-control-allow-methods", _METHODS.encode()),
+        (b"access-control-allow-headers", _HEADERS.encode()),
+        (b"access-control-max-age", b"600"),
+    ]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _request_id(headers: Headers) -> str:
+    """Returns the id that the caller gave the request, or a new one."""
+    given = headers.get(REQUEST_ID, "")
+    if len(given) > MAX_NAME_CHARS or not given.isascii() or not given.isprintable():
+        raise ValidationError(f"X-Request-Id must be 1 to {MAX_NAME_CHARS} printable ASCII characters")
+    return given or uuid.uuid4().hex
+
+
+def _host_of(header: str) -> str:
+    if header.startswith("["):
+        return header.partition("]")[0][1:].lower()
+    return header.rpartition(":")[0].lower() if ":" in header else header.lower()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,76 @@
+"""What goes on in the hub, over HTTP: workers, calls, runs, events, health."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from grpc_tool_bridge.gateway.bodies import path_name
+from grpc_tool_bridge.gateway.errors import JsonResponse, failed
+from grpc_tool_bridge.gateway.events import Event, EventStream
+from grpc_tool_bridge.gateway.hub_calls import HubCalls
+from grpc_tool_bridge.gateway.message_json import message_json
+from grpc_tool_bridge.gateway.sessions import page_of
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+
+
+class OperationRoutes:
+    """The routes for whoever runs the hub.
+
+    Args:
+        calls: Makes the calls.
+    """
+
+    def __init__(self, calls: HubCalls) -> None:
+        self._calls = calls
+
+    async def workers(self, request: Request) -> Response:
+        """Lists the workers, a page of them."""
+        asked = page_of(request, pb.ListWorkersRequest())
+        return JsonResponse(message_json(await self._calls.hub.list_workers(asked)))
+
+    async def calls(self, request: Request) -> Response:
+        """Lists the calls that wait or run, a page of them; ``?session_id=`` those of one session."""
+        asked = page_of(request, pb.ListCallsRequest(session_id=request.query_params.get("session_id", "")))
+        asked.include_arguments = request.query_params.get("arguments", "") == "true"
+        return JsonResponse(message_json(await self._calls.hub.list_calls(asked)))
+
+    async def cancel_call(self, request: Request) -> Response:
+        """Cancels a call."""
+        asked = pb.CancelCallRequest(call_id=path_name(request, "call"), reason=request.query_params.get("reason", ""))
+        response = await self._calls.hub.cancel_call(asked)
+        return JsonResponse({"message": response.message}) if response.success else failed(response.error)
+
+    async def runs(self, request: Request) -> Response:
+        """Lists the runs of agents, a page of them; ``?session_id=`` those of one session."""
+        asked = page_of(request, pb.ListRunsRequest(session_id=request.query_params.get("session_id", "")))
+        return JsonResponse(message_json(await self._calls.hub.list_runs(asked)))
+
+    async def events(self, request: Request) -> EventStream:
+        """Tells what happens from now on; ``?kinds=call,worker`` and ``?session_id=`` choose among it."""
+        query = request.query_params
+        asked = pb.WatchEventsRequest(
+            session_id=query.get("session_id", ""),
+            kinds=[kind for kind in query.get("kinds", "").split(",") if kind],
+            include_arguments=query.get("arguments", "") == "true",
+        )
+        return self._calls.event_stream(request, _events(self._calls.hub.watch_events(asked)))
+
+    async def alive(self, request: Request) -> Response:
+        """Says that the process answers."""
+        del request
+        return JsonResponse({"status": "ok"})
+
+    async def ready(self, request: Request) -> Response:
+        """Says whether the hub takes calls: not while it drains."""
+        del request
+        serving = self._calls.hub.serving
+        return JsonResponse({"status": "ok" if serving else "not serving"}, 200 if serving else 503)
+
+
+async def _events(events: AsyncGenerator[Any, None]) -> AsyncGenerator[Event, None]:
+    async with aclosing(events):
+        async for event in events:
+            yield Event("data", message_json(event), str(event.sequence))

@@ -1,0 +1,110 @@
+"""The HTTP server, in the hub's own event loop."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from grpc_tool_bridge.core.hub import Hub
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.gateway.app import Gateway
+from grpc_tool_bridge.gateway.connection import connection_class
+from grpc_tool_bridge.transport.addresses import join_address, split_address
+from grpc_tool_bridge.transport.server import check_exposure
+
+# A connection that nobody uses is closed after so many seconds.
+KEEP_ALIVE_SECONDS = 30
+MAX_HEADER_BYTES = 64 * 1024
+# Connections that wait to be accepted.
+BACKLOG = 2_048
+
+
+class HttpServer:
+    """Serves a hub over HTTP.
+
+    Args:
+        hub: The hub.
+        address: ``host:port``; port 0: any that is free.
+    """
+
+    def __init__(self, hub: Hub, address: str) -> None:
+        try:
+            self._host, self._port = split_address(address)
+        except ValueError as error:
+            raise ValidationError(f"http_address: {error}") from None
+        self._hub = hub
+        self._gateway: Gateway | None = None
+        self._server: _Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it listens; once started with the port that it got."""
+        return join_address(self._host, self._port)
+
+    async def start(self) -> None:
+        """Begins to serve.
+
+        Raises:
+            ValidationError: Others can connect there, and nothing is set that would keep them out.
+            OSError: The address is in use.
+        """
+        settings = self._hub.settings
+        token = settings.bearer_token()
+        check_exposure(self.address, settings, token)
+        listener = socket.create_server(
+            (self._host, self._port),
+            family=socket.AF_INET6 if ":" in self._host else socket.AF_INET,
+            backlog=BACKLOG,
+        )
+        # What is accepted inherits it; else the body of a response waits for the acknowledgement of its head.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._port = listener.getsockname()[1]
+        self._gateway = Gateway(self._hub, token)
+        config = uvicorn.Config(
+            self._gateway.app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            ws="none",
+            http=connection_class(settings.hello_timeout, settings.request_timeout),
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            limit_concurrency=settings.max_connections,
+            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
+        )
+        server = self._server = _Server(config)
+        self._serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+        await server.listening.wait()
+
+    async def stop(self, grace: float) -> None:
+        """Takes no new connections, and ends those that are open after ``grace`` seconds at most."""
+        if self._server is None or self._serving is None:
+            return
+        self._server.config.timeout_graceful_shutdown = max(1, int(grace))
+        self._server.should_exit = True
+        await self._serving
+        if self._gateway is not None:
+            await self._gateway.aclose()
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to whoever runs the hub."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures none."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Says when it listens."""
+        await super().startup(sockets)
+        self.listening.set()

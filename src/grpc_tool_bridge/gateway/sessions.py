@@ -1,0 +1,187 @@
+"""Sessions and their variables over HTTP."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from google.protobuf.json_format import ParseDict, ParseError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from grpc_tool_bridge.errors import NotFoundError, ValidationError
+from grpc_tool_bridge.gateway.bodies import fields_of, path_name
+from grpc_tool_bridge.gateway.errors import JsonResponse, failed
+from grpc_tool_bridge.gateway.events import Event, EventStream
+from grpc_tool_bridge.gateway.hub_calls import HubCalls
+from grpc_tool_bridge.gateway.message_json import message_json, value_json
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.values.offload import written
+
+
+class SessionRoutes:
+    """The routes of sessions.
+
+    Args:
+        calls: Makes the calls.
+    """
+
+    def __init__(self, calls: HubCalls) -> None:
+        self._calls = calls
+
+    async def open(self, request: Request) -> Response:
+        """Creates a session, or finds the one of an id."""
+        given = fields_of(await self._calls.body(request), session_id=str, metadata=dict, config=dict)
+        opening = pb.InitializeSessionRequest(session_id=given.get("session_id", ""))
+        for name, text in given.get("metadata", {}).items():
+            if not isinstance(text, str):
+                raise ValidationError("the values of metadata must be strings")
+            opening.metadata[name] = text
+        _parse(given.get("config", {}), opening.config, "config")
+        response = await self._calls.hub.initialize_session(opening)
+        if response.HasField("error"):
+            return failed(response.error)
+        answer = {
+            "session_id": response.session_id,
+            "resumed": response.resumed,
+            "tool_count": response.tool_count,
+            "capabilities": list(response.capabilities),
+        }
+        return JsonResponse(answer, 200 if response.resumed else 201)
+
+    async def list_all(self, request: Request) -> Response:
+        """Lists the sessions, a page of them."""
+        response = await self._calls.hub.list_sessions(page_of(request, pb.ListSessionsRequest()))
+        return JsonResponse(message_json(response))
+
+    async def describe(self, request: Request) -> Response:
+        """Describes a session."""
+        asked = pb.GetSessionInfoRequest(session_id=path_name(request, "sid"))
+        return JsonResponse(message_json(await self._calls.hub.get_session_info(asked)))
+
+    async def end(self, request: Request) -> Response:
+        """Ends a session, with ``?force=true`` at once."""
+        force = request.query_params.get("force", "") == "true"
+        asked = pb.CleanupSessionRequest(session_id=path_name(request, "sid"), force=force)
+        return _done(await self._calls.hub.cleanup_session(asked))
+
+
+class VariableRoutes:
+    """The routes of a session's variables.
+
+    Args:
+        calls: Makes the calls.
+    """
+
+    def __init__(self, calls: HubCalls) -> None:
+        self._calls = calls
+
+    async def list_all(self, request: Request) -> Response:
+        """Lists variables by name; ``?prefix=``, ``?tags=a,b`` and ``?limit=`` choose among them."""
+        query = request.query_params
+        limit = query.get("limit", "0")
+        if not limit.isdecimal():
+            raise ValidationError(f"limit must be a number, not {limit!r:.60}")
+        asked = pb.ListVariablesRequest(
+            session_id=path_name(request, "sid"),
+            prefix=query.get("prefix", ""),
+            tags=_names(query.get("tags", "")),
+            limit=min(int(limit), 2**31 - 1),
+        )
+        return JsonResponse(message_json(await self._calls.hub.list_session_variables(asked)))
+
+    async def read(self, request: Request) -> Response:
+        """Reads a variable."""
+        session_id, name = path_name(request, "sid"), path_name(request, "name")
+        asked = pb.GetVariableRequest(session_id=session_id, variable_name=name, include_metadata=True)
+        response = await self._calls.hub.get_session_variable(asked)
+        if not response.exists:
+            text = f"session {session_id!r} has no variable {name!r:.260}"
+            raise NotFoundError(text, error_type="VariableNotFound")
+        return JsonResponse({"value": await value_json(response.value), "metadata": message_json(response.metadata)})
+
+    async def write(self, request: Request) -> Response:
+        """Sets a variable; ``If-Match`` is the revision that it must have, 0: it must not exist."""
+        body = await self._calls.body(request)
+        if not isinstance(body, dict) or "value" not in body:
+            raise ValidationError("the body must be an object with value, and metadata if there is any")
+        value = body.pop("value")
+        given = fields_of(body, metadata=dict, create_if_missing=bool)
+        setting = pb.SetVariableRequest(
+            session_id=path_name(request, "sid"),
+            variable_name=path_name(request, "name"),
+            value=await written(value),
+            create_if_missing=given.get("create_if_missing", True),
+            expected_revision=_revision(request),
+        )
+        if "metadata" in given:
+            _parse(given["metadata"], setting.metadata, "metadata")
+        setting.metadata.type = setting.metadata.type or type(value).__name__
+        response = await self._calls.hub.set_session_variable(setting)
+        if not response.success:
+            return failed(response.error)
+        return JsonResponse({"revision": int(response.message)})
+
+    async def delete(self, request: Request) -> Response:
+        """Deletes a variable; ``If-Match`` as of ``write``."""
+        asked = pb.DeleteVariableRequest(
+            session_id=path_name(request, "sid"),
+            variable_name=path_name(request, "name"),
+            expected_revision=_revision(request),
+        )
+        return _done(await self._calls.hub.delete_session_variable(asked))
+
+    async def watch(self, request: Request) -> EventStream:
+        """Watches variables; ``?names=a,b``, and ``Last-Event-ID`` to go on where a watch was."""
+        asked = pb.WatchVariablesRequest(
+            session_id=path_name(request, "sid"),
+            variable_names=_names(request.query_params.get("names", "")),
+            include_initial=request.query_params.get("initial", "true") != "false",
+        )
+        last = request.headers.get("last-event-id", "")
+        epoch, separator, revision = last.rpartition(":")
+        if separator and revision.isdecimal() and int(revision) < 2**63:
+            asked.epoch, asked.from_revision = epoch, int(revision)
+        elif last:
+            raise ValidationError(f"Last-Event-ID must be 'epoch:revision' of an earlier event, not {last!r:.80}")
+        return self._calls.event_stream(request, _changes(self._calls.hub.watch_session_variables(asked)))
+
+
+async def _changes(updates: AsyncGenerator[Any, None]) -> AsyncGenerator[Event, None]:
+    async with aclosing(updates):
+        async for update in updates:
+            change = message_json(update)
+            change["value"] = await value_json(update.value) if update.HasField("value") else None
+            yield Event("data", change, f"{update.epoch}:{update.revision}" if update.revision else "")
+
+
+def page_of(request: Request, asked: Any) -> Any:
+    """Fills in which page is asked for: ``?page_token=`` and ``?page_size=``."""
+    size = request.query_params.get("page_size", "0")
+    if not size.isdecimal() or int(size) >= 2**31:
+        raise ValidationError(f"page_size must be a number, not {size!r:.60}")
+    asked.page_token, asked.page_size = request.query_params.get("page_token", ""), int(size)
+    return asked
+
+
+def _done(response: pb.StatusResponse) -> Response:
+    return JsonResponse({"message": response.message}) if response.success else failed(response.error)
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _revision(request: Request) -> int | None:
+    text = request.headers.get("if-match", "").strip().strip('"')
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise ValidationError(f"If-Match must be a revision, not {text!r:.60}")
+    return int(text)
+
+
+def _parse(given: dict[str, Any], message: Any, name: str) -> None:
+    try:
+        ParseDict(given, message)
+    except ParseError as error:
+        raise ValidationError(f"{name}: {error}") from None

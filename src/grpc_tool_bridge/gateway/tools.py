@@ -1,0 +1,196 @@
+"""Tools over HTTP: what there is, calls, streams, batches."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.gateway.bodies import fields_of, path_name, timeout_of
+from grpc_tool_bridge.gateway.errors import HttpError, JsonResponse, failed, headers_of, status_of
+from grpc_tool_bridge.gateway.events import Event, EventStream
+from grpc_tool_bridge.gateway.hub_calls import HubCalls
+from grpc_tool_bridge.gateway.message_json import call_json, error_json, message_json, value_json
+from grpc_tool_bridge.gateway.query import query_arguments
+from grpc_tool_bridge.llm.values import from_json
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.values.offload import written
+
+# What a page of tools is asked for at most.
+_PAGE = 1_000
+_FLAGS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
+
+
+class ToolRoutes:
+    """The routes of tools.
+
+    Args:
+        calls: Makes the calls.
+    """
+
+    def __init__(self, calls: HubCalls) -> None:
+        self._calls = calls
+
+    async def list_all(self, request: Request) -> Response:
+        """Lists the tools that a session sees."""
+        specs = await self._specs(request)
+        return JsonResponse({"tools": [message_json(spec) for spec in specs]})
+
+    async def describe(self, request: Request) -> Response:
+        """Describes one tool."""
+        hub = self._calls.hub
+        tool = hub.registry.find(hub.store.find(path_name(request, "sid")), path_name(request, "tool"))
+        return JsonResponse(message_json(tool.spec))
+
+    async def execute(self, request: Request) -> Response:
+        """Calls a tool: with a body, or with arguments in the query."""
+        given = fields_of(
+            await self._calls.body(request), args=list, kwargs=dict, timeout_ms=int, context=dict, request_id=str
+        )
+        spec = self._spec(request)
+        call = pb.ToolCallRequest(
+            session_id=path_name(request, "sid"),
+            tool_id=path_name(request, "tool"),
+            request_id=given.get("request_id") or request.scope["request_id"],
+            timeout_ms=timeout_of(given),
+            context=_texts("context", given.get("context", {})),
+            idempotency_key=request.headers.get("idempotency-key", ""),
+        )
+        await _put_arguments(call, given.get("args", []), _meant(spec, given.get("kwargs", {})))
+        response = await self._calls.answer(request, self._calls.hub.execute_tool(call, self._calls.context(request)))
+        if response.success:
+            return JsonResponse(await call_json(response))
+        return JsonResponse(await call_json(response), status_of(response.error), headers_of(response.error))
+
+    async def stream(self, request: Request) -> EventStream:
+        """Streams a tool: with arguments in the query (GET) or in a body (POST)."""
+        spec = self._spec(request)
+        query = dict(request.query_params.multi_items())
+        with_events = _flag("events", query.pop("events", "false"))
+        timeout = query.pop("timeout_ms", "0")
+        if request.method == "GET":
+            given: dict[str, Any] = {
+                "kwargs": query_arguments(spec or pb.ToolSpec(), request.query_params, {"events", "timeout_ms"})
+            }
+            given["timeout_ms"] = int(timeout) if timeout.isdecimal() else -1
+        else:
+            body = await self._calls.body(request)
+            given = fields_of(body, args=list, kwargs=dict, timeout_ms=int, context=dict, stream_id=str)
+        call = pb.ToolStreamRequest(
+            session_id=path_name(request, "sid"),
+            tool_id=path_name(request, "tool"),
+            stream_id=given.get("stream_id") or request.scope["request_id"],
+            timeout_ms=timeout_of(given),
+            context=_texts("context", given.get("context", {})),
+            config=pb.StreamConfig(include_events=with_events),
+        )
+        await _put_arguments(call, given.get("args", []), _meant(spec, given.get("kwargs", {})))
+        chunks = self._calls.hub.stream_tool(call, self._calls.context(request))
+        return self._calls.event_stream(request, _chunk_events(chunks))
+
+    async def batch(self, request: Request) -> Response:
+        """Makes many calls; items that fail stand in their place."""
+        given = fields_of(
+            await self._calls.body(request),
+            requests=list, parallel=bool, stop_on_error=bool, max_parallel=int, batch_id=str,
+        )  # fmt: skip
+        session_id = path_name(request, "sid")
+        batch = pb.BatchToolCallRequest(session_id=session_id, batch_id=given.get("batch_id", ""))
+        batch.config.parallel = given.get("parallel", True)
+        batch.config.stop_on_error = given.get("stop_on_error", False)
+        batch.config.max_parallel = given.get("max_parallel", 0)
+        for index, item in enumerate(given.get("requests", [])):
+            wanted = fields_of(item, tool_id=str, args=list, kwargs=dict)
+            call = batch.items.add(index=index, tool_id=wanted.get("tool_id", ""))
+            spec = self._calls.hub.executor.spec_of(session_id, call.tool_id)
+            await _put_arguments(call, wanted.get("args", []), _meant(spec, wanted.get("kwargs", {})))
+        response = await self._calls.answer(
+            request, self._calls.hub.batch_execute_tools(batch, self._calls.context(request))
+        )
+        if response.HasField("error"):
+            return failed(response.error)
+        results = [
+            {
+                "index": result.index,
+                "success": result.success,
+                "result": await value_json(result.result) if result.HasField("result") else None,
+                "error": error_json(result.error) if result.HasField("error") else None,
+                "metrics": message_json(result.metrics),
+            }
+            for result in response.results
+        ]
+        return JsonResponse({"results": results, "metrics": message_json(response.metrics)})
+
+    async def _specs(self, request: Request) -> list[pb.ToolSpec]:
+        specs: list[pb.ToolSpec] = []
+        token = ""
+        while True:
+            page = await self._calls.hub.get_session_tools(
+                pb.GetSessionToolsRequest(session_id=path_name(request, "sid"), page_token=token, page_size=_PAGE)
+            )
+            specs.extend(page.tools)
+            token = page.next_page_token
+            if not token:
+                return specs
+
+    def _spec(self, request: Request) -> pb.ToolSpec | None:
+        """Returns the spec of the tool; None if there is none, which the call will say."""
+        return self._calls.hub.executor.spec_of(path_name(request, "sid"), path_name(request, "tool"))
+
+
+async def _put_arguments(
+    call: pb.ToolCallRequest | pb.ToolStreamRequest | pb.ToolCallItem, args: list[Any], kwargs: Mapping[str, Any]
+) -> None:
+    for value in args:
+        call.args.append(await written(value))
+    for name, value in kwargs.items():
+        call.kwargs[name].CopyFrom(await written(value))
+
+
+def _meant(spec: pb.ToolSpec | None, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Reads arguments as the tool's schema says: a text may stand for bytes."""
+    return kwargs if spec is None else from_json(spec, kwargs)
+
+
+def _texts(name: str, given: Mapping[str, Any]) -> dict[str, str]:
+    for value in given.values():
+        if not isinstance(value, str):
+            raise ValidationError(f"the values of {name} must be strings")
+    return dict(given)
+
+
+def _flag(name: str, text: str) -> bool:
+    if text.lower() not in _FLAGS:
+        raise ValidationError(f"{name} must be true or false, not {text!r:.60}")
+    return _FLAGS[text.lower()]
+
+
+async def _chunk_events(chunks: AsyncGenerator[Any, None]) -> AsyncGenerator[Event, None]:
+    """Reads the chunks of a tool's stream; an error before the first value is raised."""
+    begun = False
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            kind = chunk.WhichOneof("content")
+            if kind == "data":
+                yield Event("data", await value_json(chunk.data), str(chunk.sequence))
+            elif kind == "metadata":
+                told = pb.Progress() if chunk.metadata.key == "progress" else pb.LogRecord()
+                chunk.metadata.value.Unpack(told)
+                yield Event(chunk.metadata.key, message_json(told), str(chunk.sequence))
+            elif kind == "complete":
+                yield Event("complete", message_json(chunk.complete), str(chunk.sequence))
+            elif not begun:
+                raise FailedStreamError(chunk.error)
+            else:
+                yield Event("error", error_json(chunk.error), str(chunk.sequence))
+            begun = True
+
+
+class FailedStreamError(HttpError):
+    """A stream that has failed before its first value."""
+
+    def __init__(self, info: pb.ErrorInfo) -> None:
+        super().__init__(status_of(info), info.type, info.message, headers_of(info))
+        self.info = info
