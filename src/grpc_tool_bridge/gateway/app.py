@@ -17,6 +17,7 @@ from grpc_tool_bridge.gateway.bodies import fields_of
 from grpc_tool_bridge.gateway.errors import HttpError, JsonResponse, error_response
 from grpc_tool_bridge.gateway.guard import LOGIN_PATH, Guard
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
+from grpc_tool_bridge.gateway.metrics import HttpCounts, MetricsRoute
 from grpc_tool_bridge.gateway.operations import OperationRoutes
 from grpc_tool_bridge.gateway.sessions import SessionRoutes, VariableRoutes
 from grpc_tool_bridge.gateway.tools import ToolRoutes
@@ -27,8 +28,14 @@ Endpoint = Callable[[Request], Awaitable[Any]]
 _SESSION = "/api/sessions/{sid}"
 
 
-def gateway_app(hub: Hub, token: str | None) -> ASGIApp:
-    """Makes the application for a hub; ``token`` is what callers need, None: nothing."""
+def gateway_app(hub: Hub, token: str | None, http: Callable[[], HttpCounts]) -> ASGIApp:
+    """Makes the application for a hub.
+
+    Args:
+        hub: The hub.
+        token: What callers need; None: nothing.
+        http: Tells what the server has open.
+    """
     settings = hub.settings
     calls = HubCalls(hub)
     guard: Guard | None = None
@@ -39,7 +46,11 @@ def gateway_app(hub: Hub, token: str | None) -> ASGIApp:
         assert guard is not None  # noqa: S101 - it is what calls this
         return JsonResponse({"status": "ok"}, headers={"set-cookie": guard.login_cookie(given.get("token", ""))})
 
-    routes = [*_routes(calls), _route(LOGIN_PATH, log_in, "POST")]
+    routes = [
+        *_routes(calls),
+        _route("/metrics", MetricsRoute(hub, http).read, "GET"),
+        _route(LOGIN_PATH, log_in, "POST"),
+    ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
     app.router.redirect_slashes = False
     guard = Guard(

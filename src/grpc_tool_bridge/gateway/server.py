@@ -10,6 +10,7 @@ import uvicorn
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.gateway.app import gateway_app
+from grpc_tool_bridge.gateway.metrics import HttpCounts
 from grpc_tool_bridge.transport.addresses import join_address, split_address
 from grpc_tool_bridge.transport.server import check_exposure
 
@@ -61,7 +62,7 @@ class HttpServer:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._port = listener.getsockname()[1]
         config = uvicorn.Config(
-            gateway_app(self._hub, token),
+            gateway_app(self._hub, token, self._counts),
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -85,6 +86,12 @@ class HttpServer:
         self._server.config.timeout_graceful_shutdown = max(1, int(grace))
         self._server.should_exit = True
         await self._serving
+
+    def _counts(self) -> HttpCounts:
+        if self._server is None:
+            return HttpCounts(0, 0)
+        state = self._server.server_state
+        return HttpCounts(len(state.connections), len(state.tasks))
 
 
 class _Server(uvicorn.Server):
