@@ -19,13 +19,17 @@ def iter_lines(response: FastResponse) -> Iterator[bytes]:
     """Reads the lines of a response as they arrive, and leaves when the reader does."""
     try:
         rest = b""
-        for data in response.iter_content(decode_content=False):
+        for data in _parts(response):
             *lines, rest = (rest + data).split(b"\n")
             yield from lines
         if rest:
             yield rest
     finally:
         response.release()
+
+
+def _parts(response: Any) -> Iterator[bytes]:
+    yield from response.iter_content(decode_content=False)
 
 
 def by_route(request: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,5 +47,5 @@ def route_of(url: str) -> str:
     return _TOOL.sub("{tool}", _SESSION.sub("{sid}", url))
 
 
-FastResponse.iter_lines = iter_lines
-FastHttpSession.request = by_route(FastHttpSession.request)
+FastResponse.iter_lines = iter_lines  # type: ignore[attr-defined]  # it is what is added
+FastHttpSession.request = by_route(FastHttpSession.request)  # type: ignore[method-assign]  # locust has no hook for names

@@ -75,7 +75,9 @@ def serve(
     with serving(options) as out:
         offered = load_tools(tools or ())
         with construction("serve"):
-            server = BridgeServer(options.address, offered, agents=options.agents, http_address=options.http, settings=settings)
+            server = BridgeServer(
+                options.address, offered, agents=options.agents, http_address=options.http, settings=settings
+            )
 
         def say() -> None:
             announce(out, options, settings, offered, heading=_heading(server, len(offered)), facts=_facts(server))
