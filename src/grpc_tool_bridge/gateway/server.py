@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 from collections.abc import Iterator
 
@@ -53,11 +55,7 @@ class HttpServer:
         settings = self._hub.settings
         token = settings.bearer_token()
         check_exposure(self.address, settings, token)
-        listener = socket.create_server(
-            (self._host, self._port),
-            family=socket.AF_INET6 if ":" in self._host else socket.AF_INET,
-            backlog=BACKLOG,
-        )
+        listener = self._listen()
         # What is accepted inherits it; else the body of a response waits for the acknowledgement of its head.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._port = listener.getsockname()[1]
@@ -87,11 +85,25 @@ class HttpServer:
         self._server.should_exit = True
         await self._serving
 
+    def _listen(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        try:
+            return socket.create_server((self._host, self._port), family=family, backlog=BACKLOG)
+        except OSError as error:
+            raise OSError(error.errno, f"cannot listen at {self.address}: {_why_not(error)}") from error
+
     def _counts(self) -> HttpCounts:
         if self._server is None:
             return HttpCounts(0, 0)
         state = self._server.server_state
         return HttpCounts(len(state.connections), len(state.tasks))
+
+
+def _why_not(error: OSError) -> str:
+    """Says why nothing can listen there."""
+    if error.errno == errno.EADDRINUSE:
+        return "the address is in use; choose another"
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
 
 
 class _Server(uvicorn.Server):
