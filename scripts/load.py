@@ -71,19 +71,21 @@ class LoadError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the load test; returns 0, or 1 where a request failed or there was none."""
     options = _parse(arguments)
-    options.report.mkdir(parents=True, exist_ok=True)
+    # Locust runs in it.
+    report = options.report.resolve()
+    report.mkdir(parents=True, exist_ok=True)
     try:
-        rows = _measure(options.users, options.seconds, options.report)
+        rows = _measure(options.users, options.seconds, report)
     except LoadError as error:
-        print(f"load: {error}; see the logs in {options.report}", file=sys.stderr)
+        print(f"load: {error}; see the logs in {report}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     _print_table(rows)
-    print(f"The report is {options.report / 'report.html'}")
+    print(f"The report is {report / 'report.html'}")
     failed, made = rows[-1].failed, rows[-1].requests
     if failed or not made:
-        print(f"load: {failed:,} of {made:,} requests failed; see {options.report}", file=sys.stderr)
+        print(f"load: {failed:,} of {made:,} requests failed; see {report}", file=sys.stderr)
         return 1
     return 0
 

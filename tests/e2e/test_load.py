@@ -16,11 +16,11 @@ ROUTES = (
 
 
 def test_no_request_of_the_load_test_fails_and_its_report_has_every_route(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--users", "5", "--seconds", "5", "--report", str(tmp_path)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=3 * PATIENCE, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr + (tmp_path / "locust.log").read_text()
+    command = [sys.executable, str(SCRIPT), "--users", "5", "--seconds", "5", "--report", "load"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=3 * PATIENCE, check=False, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in ran.stdout.splitlines() if "│" in line]
     assert [f"{row[0]:6} {row[1]}" for row in rows[:-1]] == list(ROUTES)
     assert [row[3] for row in rows] == ["0"] * 5
     assert all(float(cell.replace(",", "")) > 0 for row in rows for cell in (row[2], *row[4:]))
-    assert "<html" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<html" in (tmp_path / "load" / "report.html").read_text(encoding="utf-8")
