@@ -8,6 +8,7 @@ import argparse
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -204,5 +206,11 @@ def _print_table(rows: list[Row]) -> None:
     Console(width=max(Console().width, 120)).print(table)
 
 
+def _stop(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    # Else its processes would be left behind.
+    signal.signal(signal.SIGTERM, _stop)
     sys.exit(main())

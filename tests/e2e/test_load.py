@@ -1,12 +1,20 @@
 """The load test runs against a hub with its tools in workers, and no request fails."""
 
+import asyncio
+import contextlib
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+
 from support.patience import PATIENCE
+from support.waiting import soon, until
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "load.py"
+# A hub, two workers and locust.
+PROCESSES = 4
 ROUTES = (
     "POST   /api/sessions",
     "POST   /api/sessions/{sid}/tools/batch",
@@ -24,3 +32,18 @@ def test_no_request_of_the_load_test_fails_and_its_report_has_every_route(tmp_pa
     assert [row[3] for row in rows] == ["0"] * 5
     assert all(float(cell.replace(",", "")) > 0 for row in rows for cell in (row[2], *row[4:]))
     assert "<html" in (tmp_path / "load" / "report.html").read_text(encoding="utf-8")
+
+
+async def test_a_load_test_that_is_stopped_ends_what_it_started(tmp_path: Path) -> None:
+    words = (str(SCRIPT), "--users", "1", "--seconds", "600", "--report", str(tmp_path))
+    process = await asyncio.create_subprocess_exec(sys.executable, *words)
+    try:
+        started = psutil.Process(process.pid)
+        await until(lambda: len(started.children()) == PROCESSES, "for its processes")
+        children = started.children()
+        process.terminate()
+        assert await soon(process.wait()) == 128 + signal.SIGTERM
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    assert [child for child in children if child.is_running()] == []
