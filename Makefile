@@ -6,8 +6,10 @@ TESTS ?= tests
 ARGS ?=
 # `make check BASE=HEAD` checks what is not committed, without it what differs from main.
 BASE ?= main
-# `make soak SECONDS=3600` runs each test of duration for an hour.
-SECONDS ?= 60
+# `make soak SECONDS=3600` runs each test of duration for an hour, `make load USERS=200 SECONDS=600` the load test so.
+SOAK_SECONDS := $(or $(SECONDS),60)
+LOAD_SECONDS := $(or $(SECONDS),30)
+USERS ?= 10
 LOCK := requirements.lock
 BIN := .venv/bin
 
@@ -15,7 +17,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := pytest -n $(JOBS) $(ARGS)
 
-.PHONY: install demo test test-busy soak check lint format bench pictures proto lock clean
+.PHONY: install demo test test-busy soak load check lint format bench pictures proto lock clean
 
 install: .venv/.ready
 
@@ -42,8 +44,12 @@ test-busy: install
 
 # Many more examples of every property, and what runs long on purpose.
 soak: install
-	TEST_PROFILE=soak TEST_SOAK_SECONDS=$(SECONDS) \
-	  $(BIN)/python -m $(PYTEST) -m "soak or seeded or hypothesis" --timeout=$$(($(SECONDS) + 3600)) $(TESTS)
+	TEST_PROFILE=soak TEST_SOAK_SECONDS=$(SOAK_SECONDS) \
+	  $(BIN)/python -m $(PYTEST) -m "soak or seeded or hypothesis" --timeout=$$(($(SOAK_SECONDS) + 3600)) $(TESTS)
+
+# A hub with its tools in workers, called over HTTP by many users at once; the report is in build/load.
+load: install
+	$(BIN)/python scripts/load.py --users $(USERS) --seconds $(LOAD_SECONDS) --report build/load
 
 # For while you work: under a minute. Of the tests, the unit tests of what differs from BASE.
 check: install
@@ -78,7 +84,7 @@ proto: install
 # Resolves every dependency again, for all platforms and Python versions that the package supports.
 lock: install
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
-	  --extra data --extra dspy --extra langchain --extra pydantic-ai --group dev --output-file $(LOCK) pyproject.toml
+	  --extra data --extra dspy --extra langchain --extra pydantic-ai --extra http --group dev --output-file $(LOCK) pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
 	  --python-version 3.11 --output-file scripts/proto-requirements.lock scripts/proto-requirements.in
 	grep '^uv==' $(LOCK) | cut -d' ' -f1 | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header \

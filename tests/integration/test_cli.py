@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 import trustme
@@ -166,6 +167,8 @@ def test_shell_completion_is_offered() -> None:
         (["serve", "--tls-cert", "/no/a", "--tls-key", "/no/b"], "cannot read /no/b: No such file"),
         (["serve", "--tls-cert", TOOLS, "--tls-key", TOOLS], "cannot be used"),
         (["serve", "--address", "0.0.0.0:0"], "0.0.0.0:0 can be reached from other machines"),
+        (["serve", "--http", "nowhere"], "--http: 'nowhere' is no address"),
+        (["serve", "--address", "127.0.0.1:0", "--http", "0.0.0.0:0"], "0.0.0.0:0 can be reached from other machines"),
         (["serve", "--tools", "no_such_module"], "--tools no_such_module: there is no module no_such_module"),
         (["serve", "--tools", f"{TOOLS}:add", "--tools", f"{__file__}"], "has no tools; mark functions with @tool"),
         (["serve", "--log-level", "loud"], "invalid value for '--log-level'"),
@@ -438,6 +441,29 @@ def test_serve_says_where_it_listens_and_what_it_offers(hub: dict[str, Any]) -> 
     assert re.fullmatch(r"127\.0\.0\.1:\d+", hub["address"])
     assert hub["tools"][:2] == ["add", "count"]
     assert (hub["tls"], hub["token"]) == (False, False)
+
+
+def test_serve_says_where_it_serves_over_http_and_nothing_of_it_where_it_does_not(hub: dict[str, Any]) -> None:
+    assert "http_address" not in hub
+    with serving("--http", "127.0.0.1:0") as (announced, _):
+        with urlopen(f"http://{announced['http_address']}/healthz", timeout=PATIENCE) as response:
+            assert response.status == 200
+        assert announced["http_address"] != announced["address"]
+
+
+def test_serve_tells_people_where_it_serves_over_http(start: Start) -> None:
+    process = start("serve", "--address", "127.0.0.1:0", "--http", "127.0.0.1:0")
+    line = read_line(process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=PATIENCE)
+    assert re.fullmatch(r"The hub listens at 127\.0\.0\.1:\d+ and, over HTTP, at http://127\.0\.0\.1:\d+\n", line)
+
+
+def test_an_http_address_in_use_is_one_line_and_exit_1(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        text = runner(capsys)("serve", "--address", "127.0.0.1:0", "--http", address, code=1)
+    assert re.fullmatch(rf"error: cannot listen at {re.escape(address)}: the address is in use.*\n", text)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])

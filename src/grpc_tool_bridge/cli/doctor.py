@@ -41,7 +41,7 @@ EXTRAS = {
     "langchain": ("langchain_core",),
     "pydantic-ai": ("pydantic_ai",),
     "mcp": ("mcp",),
-    "http": ("starlette", "uvicorn"),
+    "http": ("prometheus_client", "starlette", "uvicorn"),
     "cluster": ("nats",),
 }
 

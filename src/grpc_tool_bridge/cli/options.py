@@ -172,8 +172,8 @@ class HubOptions(OptionGroup):
             raise ArgumentError(str(error)) from None
 
 
-def check_address(address: str, *, listening: bool = False) -> None:
-    """Checks the form of an address; ``listening`` says that a hub listens there.
+def check_address(address: str, *, listening: bool = False, flag: str = "--address") -> None:
+    """Checks the form of an address that ``flag`` gives; ``listening`` says that a hub listens there.
 
     Raises:
         ArgumentError: It is not valid.
@@ -181,7 +181,7 @@ def check_address(address: str, *, listening: bool = False) -> None:
     try:
         addresses.check_address(address, listening=listening)
     except ValidationError as error:
-        raise ArgumentError(f"--address: {error.message}") from None
+        raise ArgumentError(f"{flag}: {error.message}") from None
 
 
 # ------------------------------------------------------------------------------------------------------------- settings

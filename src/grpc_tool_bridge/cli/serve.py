@@ -36,6 +36,13 @@ class ServeOptions(ServingOptions):
             help="Address to listen on; port 0 picks a free port; also [IPV6]:PORT or unix:PATH.",
         ),
     ] = DEFAULT_ADDRESS
+    http: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Serve over HTTP there, too, with the same token and TLS; port 0 picks a free port. Default: not.",
+        ),
+    ] = None
     token_file: Annotated[Path | None, setting("token_file")] = None
     tls_cert: Annotated[Path | None, setting("tls_cert")] = None
     tls_key: Annotated[Path | None, setting("tls_key")] = None
@@ -48,8 +55,10 @@ class ServeOptions(ServingOptions):
     max_session_calls: Annotated[int | None, setting("max_session_calls")] = None
 
     def check(self) -> None:
-        """Checks the address and the common options."""
+        """Checks the addresses and the common options."""
         check_address(self.address, listening=True)
+        if self.http is not None:
+            check_address(self.http, listening=True, flag="--http")
         super().check()
 
 
@@ -66,7 +75,9 @@ def serve(
     with serving(options) as out:
         offered = load_tools(tools or ())
         with construction("serve"):
-            server = BridgeServer(options.address, offered, agents=options.agents, settings=settings)
+            server = BridgeServer(
+                options.address, offered, agents=options.agents, http_address=options.http, settings=settings
+            )
 
         def say() -> None:
             announce(out, options, settings, offered, heading=_heading(server, len(offered)), facts=_facts(server))
@@ -102,13 +113,17 @@ async def _start(server: BridgeServer) -> None:
 def _facts(server: BridgeServer) -> dict[str, object]:
     """Describes the hub for programs: what they need to call it, but never the token itself."""
     settings = server.settings
-    return {"address": server.address, "tls": settings.tls_cert is not None, "token": settings.token is not None}
+    http = {} if server.http_address is None else {"http_address": server.http_address}
+    needed = {"tls": settings.tls_cert is not None, "token": settings.token is not None}
+    return {"address": server.address, **http, **needed}
 
 
 def _heading(server: BridgeServer, tools: int) -> Text:
     settings: Settings = server.settings
     needed = [what for what, value in (("TLS", settings.tls_cert), ("a token", settings.token)) if value]
     text = Text(f"The hub listens on {server.address}", style="bold")
+    if server.http_address is not None:
+        text.append(f" and, over HTTP, at {'https' if settings.tls_cert else 'http'}://{server.http_address}")
     text.append(f" ({' and '.join(needed)} needed)\n" if needed else "\n", style="not bold")
     count = f"{tools} tools\n" if tools else "No tools of its own: name some with --tools, or start workers\n"
     return text.append(count, style="not bold")

@@ -123,7 +123,7 @@ def construction(command: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise CommandError(f"--agents: {error}") from None
+        raise CommandError(f"{command}: {error}") from None
     except ToolBridgeError as error:
         raise ArgumentError(f"{command}: {error.message}") from None
 

@@ -56,7 +56,14 @@ _log = logging.getLogger(__name__)
 
 
 class PeerMemory(Protocol):
-    """The memory that the connections of a hub hold."""
+    """The connections of a hub, and what they hold."""
+
+    def __len__(self) -> int:
+        """Counts those that have something open."""
+
+    @property
+    def links(self) -> int:
+        """Links that are open."""
 
     @property
     def used(self) -> int:
@@ -472,7 +479,11 @@ class Hub:
             return pb.MetricsResponse()
         if request.HasField("end_time") and _seconds("end_time", request.end_time) < now:
             return pb.MetricsResponse()
-        own: dict[str, int | float | str] = {
+        return await self.metrics.snapshot(self.counts(), request.metric_names)
+
+    def counts(self) -> dict[str, int | float | str]:
+        """Returns the hub's own metrics, by name."""
+        return {
             "hub.epoch": self.store.revisions.epoch,
             "hub.uptime_seconds": time.monotonic() - self._started_at,
             "hub.sessions": len(self.store),
@@ -489,7 +500,6 @@ class Hub:
             "hub.workers": len(self.workers),
             "hub.workers_suspect": sum(worker.suspect for worker in self.workers.workers()),
         }
-        return await self.metrics.snapshot(own, request.metric_names)
 
     def _memory_of_holders(self) -> dict[str, int]:
         """Returns the memory metrics of sessions and connections."""
@@ -501,6 +511,8 @@ class Hub:
         if self.peer_memory is not None:
             found.update(
                 {
+                    "hub.connections": len(self.peer_memory),
+                    "hub.links": self.peer_memory.links,
                     "hub.peer_memory_bytes": self.peer_memory.used,
                     "hub.peer_memory_limit_bytes": self.peer_memory.limit,
                     "hub.peer_memory_most_bytes": self.peer_memory.most_used,

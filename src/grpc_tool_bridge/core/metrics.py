@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.errors import ValidationError
@@ -18,16 +19,16 @@ MAX_PREFIXES = 100
 
 
 class ToolMetrics:
-    """The metrics of one tool."""
+    """The metrics of one tool, or of several together."""
 
-    __slots__ = ("_buckets", "active", "calls", "errors", "total_us")
+    __slots__ = ("active", "buckets", "calls", "errors", "total_us")
 
     def __init__(self) -> None:
         self.calls = 0
         self.errors = 0
         self.active = 0
         self.total_us = 0
-        self._buckets = [0] * (len(BOUNDS_MS) + 1)
+        self.buckets = [0] * (len(BOUNDS_MS) + 1)
 
     def record(self, duration_us: int, *, ok: bool) -> None:
         """Counts one call that ended after ``duration_us`` microseconds."""
@@ -35,12 +36,25 @@ class ToolMetrics:
         if not ok:
             self.errors += 1
         self.total_us += duration_us
-        self._buckets[bisect_left(_BOUNDS_US, duration_us)] += 1
+        self.buckets[bisect_left(_BOUNDS_US, duration_us)] += 1
+
+    def add(self, other: "ToolMetrics") -> None:
+        """Adds the counts of another tool."""
+        self.calls += other.calls
+        self.errors += other.errors
+        self.active += other.active
+        self.total_us += other.total_us
+        self.buckets = [mine + more for mine, more in zip(self.buckets, other.buckets, strict=True)]
+
+    def cumulative_buckets(self) -> list[tuple[float, int]]:
+        """Returns the upper bound of each bucket in seconds, and how many calls took no longer."""
+        bounds = (*(bound / 1_000 for bound in BOUNDS_MS), float("inf"))
+        return list(zip(bounds, accumulate(self.buckets), strict=True))
 
     def write_histogram(self, message: MetricHistogram) -> None:
         """Fills in the histogram of durations in milliseconds."""
         message.count, message.sum = self.calls, self.total_us / 1_000
-        for bound, count in zip((*BOUNDS_MS, float("inf")), self._buckets, strict=True):
+        for bound, count in zip((*BOUNDS_MS, float("inf")), self.buckets, strict=True):
             message.buckets.add(upper_bound=bound, count=count)
 
 
@@ -59,6 +73,26 @@ class Metrics:
                 return self._others
             known = self._tools[name] = ToolMetrics()
         return known
+
+    async def by_tool(self, most: int) -> tuple[dict[str, ToolMetrics], ToolMetrics]:
+        """Copies the counts; where there are many, others have their turn meanwhile.
+
+        Args:
+            most: Tools that are told apart: those whose names were used first, so that they stay the same.
+
+        Returns:
+            The counts of these, by name, and of all others together.
+        """
+        told: dict[str, ToolMetrics] = {}
+        others = ToolMetrics()
+        others.add(self._others)
+        turns = Turns()
+        for name, counts in list(self._tools.items()):
+            copy = others if len(told) >= most else told.setdefault(name, ToolMetrics())
+            copy.add(counts)
+            if turns.due:
+                await turns.give()
+        return told, others
 
     async def snapshot(self, hub: Mapping[str, int | float | str], names: Iterable[str] = ()) -> MetricsResponse:
         """Returns the metrics as messages; yields to other tasks if there are many.

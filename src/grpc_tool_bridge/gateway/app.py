@@ -17,6 +17,7 @@ from grpc_tool_bridge.gateway.bodies import fields_of
 from grpc_tool_bridge.gateway.errors import HttpError, JsonResponse, error_response
 from grpc_tool_bridge.gateway.guard import LOGIN_PATH, Guard
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
+from grpc_tool_bridge.gateway.metrics import HttpCounts, MetricsRoute
 from grpc_tool_bridge.gateway.operations import OperationRoutes
 from grpc_tool_bridge.gateway.sessions import SessionRoutes, VariableRoutes
 from grpc_tool_bridge.gateway.tools import ToolRoutes
@@ -33,16 +34,21 @@ class Gateway:
     Args:
         hub: The hub; its settings say who may call it.
         token: What callers need; None: nothing.
+        http: Returns what the server has open.
 
     Attributes:
         app: The application.
     """
 
-    def __init__(self, hub: Hub, token: str | None) -> None:
+    def __init__(self, hub: Hub, token: str | None, http: Callable[[], HttpCounts]) -> None:
         settings = hub.settings
         self._calls = HubCalls(hub)
         app = Starlette(
-            routes=[*_routes(self._calls), _route(LOGIN_PATH, self._log_in, "POST")],
+            routes=[
+                *_routes(self._calls),
+                _route("/metrics", MetricsRoute(hub, http).read, "GET"),
+                _route(LOGIN_PATH, self._log_in, "POST"),
+            ],
             exception_handlers={HTTPException: _refuse},
         )
         app.router.redirect_slashes = False

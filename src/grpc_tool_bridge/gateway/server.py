@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 from collections.abc import Iterator
 
@@ -11,6 +13,7 @@ from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.gateway.app import Gateway
 from grpc_tool_bridge.gateway.connection import connection_class
+from grpc_tool_bridge.gateway.metrics import HttpCounts
 from grpc_tool_bridge.transport.addresses import join_address, split_address
 from grpc_tool_bridge.transport.server import check_exposure
 
@@ -54,15 +57,11 @@ class HttpServer:
         settings = self._hub.settings
         token = settings.bearer_token()
         check_exposure(self.address, settings, token)
-        listener = socket.create_server(
-            (self._host, self._port),
-            family=socket.AF_INET6 if ":" in self._host else socket.AF_INET,
-            backlog=BACKLOG,
-        )
+        listener = self._listen()
         # What is accepted inherits it; else the body of a response waits for the acknowledgement of its head.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._port = listener.getsockname()[1]
-        self._gateway = Gateway(self._hub, token)
+        self._gateway = Gateway(self._hub, token, self._counts)
         config = uvicorn.Config(
             self._gateway.app,
             lifespan="off",
@@ -90,6 +89,26 @@ class HttpServer:
         await self._serving
         if self._gateway is not None:
             await self._gateway.aclose()
+
+    def _listen(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        try:
+            return socket.create_server((self._host, self._port), family=family, backlog=BACKLOG)
+        except OSError as error:
+            raise OSError(error.errno, f"cannot listen at {self.address}: {_why_not(error)}") from error
+
+    def _counts(self) -> HttpCounts:
+        if self._server is None:
+            return HttpCounts(0, 0)
+        state = self._server.server_state
+        return HttpCounts(len(state.connections), len(state.tasks))
+
+
+def _why_not(error: OSError) -> str:
+    """Says why nothing can listen there."""
+    if error.errno == errno.EADDRINUSE:
+        return "the address is in use; choose another"
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
 
 
 class _Server(uvicorn.Server):

@@ -75,6 +75,11 @@ class Peers:
         return len(self._peers)
 
     @property
+    def links(self) -> int:
+        """Links that are open."""
+        return sum(peer.links for peer in self._peers.values())
+
+    @property
     def limit(self) -> int:
         """Bytes that one connection may hold."""
         return self._limit

@@ -74,3 +74,36 @@ def test_past_the_bound_further_names_share_one_count(monkeypatch: pytest.Monkey
     metrics.of_tool("b")
     assert metrics.of_tool("c") is metrics.of_tool("d")
     assert metrics.of_tool("a") is first
+
+
+def test_buckets_are_added_up_in_seconds() -> None:
+    counts = ToolMetrics()
+    for duration_us in (50, 150, 150, 200_000_000):
+        counts.record(duration_us, ok=True)
+    buckets = counts.cumulative_buckets()
+    assert buckets[:3] == [(0.0001, 1), (0.0002, 3), (0.0005, 3)]
+    assert buckets[-2:] == [(100.0, 3), (float("inf"), 4)]
+
+
+async def test_the_tools_that_were_used_first_are_told_apart_and_all_others_are_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_TOOLS", 3)
+    metrics = Metrics()
+    for number, name in enumerate("abcdef", start=1):
+        counts = metrics.of_tool(name)
+        counts.active += 1
+        for _ in range(number):
+            counts.record(1_000, ok=name != "c")
+    told, others = await metrics.by_tool(2)
+    assert {name: counts.calls for name, counts in told.items()} == {"a": 1, "b": 2}
+    assert (others.calls, others.errors, others.active, others.total_us) == (18, 3, 4, 18_000)
+    assert others.cumulative_buckets()[-1] == (float("inf"), 18)
+
+
+async def test_what_was_copied_stays_as_it_was() -> None:
+    metrics = Metrics()
+    metrics.of_tool("a").record(1_000, ok=True)
+    told, _ = await metrics.by_tool(10)
+    metrics.of_tool("a").record(1_000, ok=False)
+    assert (told["a"].calls, told["a"].errors, told["a"].cumulative_buckets()[-1][1]) == (1, 0, 1)
