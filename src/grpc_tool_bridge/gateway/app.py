@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.gateway.agents import AgentRoutes
 from grpc_tool_bridge.gateway.bodies import fields_of
+from grpc_tool_bridge.gateway.documentation import DocumentationRoutes
 from grpc_tool_bridge.gateway.errors import HttpError, JsonResponse, error_response
 from grpc_tool_bridge.gateway.guard import LOGIN_PATH, Guard
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
@@ -39,7 +40,13 @@ def gateway_app(hub: Hub, token: str | None) -> ASGIApp:
         assert guard is not None  # noqa: S101 - it is what calls this
         return JsonResponse({"status": "ok"}, headers={"set-cookie": guard.login_cookie(given.get("token", ""))})
 
-    routes = [*_routes(calls), _route(LOGIN_PATH, log_in, "POST")]
+    documentation = DocumentationRoutes(calls, needs_token=token is not None)
+    routes = [
+        *_routes(calls),
+        _route(LOGIN_PATH, log_in, "POST"),
+        _route("/openapi.json", documentation.document, "GET"),
+        _route("/docs", documentation.page, "GET"),
+    ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
     app.router.redirect_slashes = False
     guard = Guard(
