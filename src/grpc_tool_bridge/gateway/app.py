@@ -2,13 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 from functools import wraps
+from http import HTTPStatus
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp
 
 from grpc_tool_bridge.core.hub import Hub
@@ -111,4 +112,13 @@ async def _refuse(request: Request, error: Exception) -> Response:
     """Answers a request that no route takes."""
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
     text = f"{request.method} {request.url.path!r:.200}: {error.detail}"
-    return error_response(HttpError(error.status_code, _NAMES.get(error.status_code, "HttpError"), text, error.headers))
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods_of(request)))
+    return error_response(HttpError(error.status_code, _NAMES.get(error.status_code, "HttpError"), text, headers))
+
+
+def _methods_of(request: Request) -> set[str]:
+    """Collects the methods of a path, each of which may have a route of its own."""
+    routes: list[Any] = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return set().union(*(route.methods for route in routes))

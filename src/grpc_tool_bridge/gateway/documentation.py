@@ -76,7 +76,8 @@ class DocumentationRoutes:
 def content_policy(page: str) -> str:
     """Returns the policy of a page that runs the scripts and takes the styles in it, and calls where it came from."""
     inline = "; ".join(f"{tag}-src {' '.join(_hashes(page, tag))}" for tag in ("script", "style"))
-    return f"default-src 'none'; {inline}; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    rest = "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    return f"default-src 'none'; {inline}; {rest}"
 
 
 def _hashes(page: str, tag: str) -> list[str]:

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 Schema = dict[str, Any]
 
 _COMPONENTS = "#/components/schemas/"
+# What ``error_json`` leaves out where it is empty.
+_OPTIONAL: Mapping[str, frozenset[str]] = {"ErrorInfo": frozenset({"stacktrace"})}
 _FLOATS = (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT)
 _INTEGERS: Mapping[int, Schema] = {
     FieldDescriptor.TYPE_INT32: {"minimum": -(2**31), "maximum": 2**31 - 1},
@@ -48,7 +50,7 @@ class MessageSchemas:
         """Refers to the schema of a message in a request: nothing need be there."""
         return self._of(kind.DESCRIPTOR, required=False)
 
-    def _of(self, descriptor: Descriptor, *, required: bool) -> Schema:
+    def _of(self, descriptor: Any, *, required: bool) -> Schema:
         form = _FORMS.get(descriptor.full_name)
         if form is not None:
             return dict(form)
@@ -57,7 +59,12 @@ class MessageSchemas:
             self.components[name] = {}
             properties = {field.name: self._field(field, required=required) for field in descriptor.fields}
             schema: Schema = {"type": "object", "properties": properties}
-            always = [field.name for field in descriptor.fields if field.is_repeated or not field.has_presence]
+            optional = _OPTIONAL.get(name, frozenset())
+            always = [
+                field.name
+                for field in descriptor.fields
+                if (field.is_repeated or not field.has_presence) and field.name not in optional
+            ]
             if required and always:
                 schema["required"] = always
             self.components[name] = schema if required else {**schema, "additionalProperties": False}

@@ -14,7 +14,15 @@ from grpc_tool_bridge.gateway.events import NDJSON, SSE
 from grpc_tool_bridge.gateway.guard import COOKIE
 from grpc_tool_bridge.gateway.message_schemas import MessageSchemas, Schema, reference
 from grpc_tool_bridge.gateway.route_docs import (
-    ANY_REQUEST, PARAMETERS, TEXT, RouteDoc, call_answer, object_of, route_docs, stream_of, tool_event,
+    ANY_REQUEST,
+    PARAMETERS,
+    TEXT,
+    RouteDoc,
+    call_answer,
+    object_of,
+    route_docs,
+    stream_of,
+    tool_event,
 )  # fmt: skip
 from grpc_tool_bridge.gateway.tool_paths import ToolPaths
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb

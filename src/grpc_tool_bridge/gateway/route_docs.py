@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from grpc_tool_bridge.gateway.bodies import MAX_TIMEOUT_MS
+from grpc_tool_bridge.gateway.bodies import MAX_COUNT, MAX_TIMEOUT_MS
 from grpc_tool_bridge.gateway.message_schemas import MessageSchemas, Schema, reference
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, MAX_SIGNATURE_CHARS
@@ -19,7 +19,7 @@ _CALL = _CHANGE | {413, 499, 501, 504}
 TEXT: Schema = {"type": "string"}
 FLAG: Schema = {"type": "boolean"}
 _NAME: Schema = {"type": "string", "maxLength": MAX_NAME_CHARS}
-_COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
+_COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_COUNT}
 _TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
 _TIMEOUT: Schema = {
     "type": "integer", "minimum": 0, "maximum": MAX_TIMEOUT_MS, "description": "Milliseconds; 0: the default.",
@@ -92,15 +92,15 @@ PARAMETERS: Mapping[str, Schema] = {
     },
     "Last-Event-ID": {"in": "header", "schema": TEXT, "description": "`id` of the last event that was seen."},
     "Idempotency-Key": {
-        "in": "header", "schema": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS},
+        "in": "header", "schema": _NAME,
         "description": "A call that is made again under the same key is answered again, and not run.",
     },
     "X-Request-Id": {
-        "in": "header", "schema": {"type": "string", "pattern": rf"^[!-~]{{1,{MAX_NAME_CHARS}}}$"},
+        "in": "header", "schema": {"type": "string", "pattern": f"^[ -~]{{0,{MAX_NAME_CHARS}}}$"},
         "description": "The caller's name for the request, given back; one is made where there is none.",
     },
     "tools_of": {
-        "in": "query", "name": "session_id", "schema": _NAME,
+        "in": "query", "name": "session_id", "schema": TEXT,
         "description": "Tells the tools that this session sees; the hub's, where not given.",
     },
 }  # fmt: skip
@@ -216,7 +216,7 @@ def _agent_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
             name="createAgent", tag="agents", errors=_CALL | _BODY, answers={201: "The agent was created."},
             body=object_of({
                 "signature": {"type": "string", "maxLength": MAX_SIGNATURE_CHARS}, "tool_names": names,
-                "max_iters": {"type": "integer"}, "config": config,
+                "max_iters": {"type": "integer", "minimum": -MAX_COUNT, "maximum": MAX_COUNT}, "config": config,
             }),
             answer=object_of(made, *made),
         ),

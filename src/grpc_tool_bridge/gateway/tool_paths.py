@@ -79,7 +79,7 @@ class ToolPaths:
 
     def _own(self, what: str, does: str, general: Mapping[str, Any], parameters: list[Any]) -> dict[str, Any]:
         spec = self._spec
-        own = {
+        own: dict[str, Any] = {
             "operationId": f"{self._key}.{what}",
             "tags": ["tools of this hub"],
             "summary": f"{does} {spec.tool_id}.",
@@ -100,7 +100,7 @@ class ToolPaths:
     def _query(self, general: list[Any]) -> list[Any]:
         properties = self._input.get("properties", {})
         required = self._input.get("required", [])
-        parameters = [item for item in general if item["$ref"].rpartition("/")[2] not in properties.keys()]
+        parameters = [item for item in general if item["$ref"].rpartition("/")[2] not in properties]
         for name, part in properties.items():
             pointer = name.replace("~", "~0").replace("/", "~1")
             schema = {"$ref": f"{reference(f'{self._key}.input')['$ref']}/properties/{quote(pointer)}"}

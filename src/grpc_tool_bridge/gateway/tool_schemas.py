@@ -1,7 +1,7 @@
 """The schemas of a tool, made fit for a document that has many others beside it.
 
-A schema may come from a peer in any language, and need not be one. What is taken over is what JSON Schema 2020-12 knows;
-a schema that is wrong in itself, refers to what is not in it, or is too large is not taken over at all.
+A schema may come from a peer in any language, and need not be one. What is taken over is what JSON Schema 2020-12
+knows; a schema that is wrong in itself, refers to what is not in it, or is too large is not taken over at all.
 """
 
 import json
@@ -82,6 +82,7 @@ _SINGLE = frozenset(
     {"not", "if", "then", "else", "items", "contains", "additionalProperties", "propertyNames"}
     | {"unevaluatedItems", "unevaluatedProperties", "contentSchema"}
 )
+_KNOWN = frozenset({"$ref", *_PLAIN}) | _LISTS | _MAPS | _SINGLE
 # They would change what a reference in the schema refers to.
 _FOREIGN = frozenset({"$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary", "$recursiveRef"})
 
@@ -148,22 +149,23 @@ class _Writer:
             return part
         if not isinstance(part, dict) or _FOREIGN & part.keys():
             raise _UnsoundError
-        written: dict[str, Any] = {}
-        for keyword, value in part.items():
-            if keyword == "$ref":
-                written[keyword] = self._reference(value, within)
-            elif keyword in _PLAIN:
-                if not _PLAIN[keyword](value):
-                    raise _UnsoundError
-                written[keyword] = value
-            elif keyword in _LISTS | _MAPS | _SINGLE:
-                written[keyword] = self._parts(keyword, value, level + 1, within if keyword in _IN_PLACE else None)
+        known = [keyword for keyword in part if keyword in _KNOWN]
+        written = {keyword: self._value(keyword, part[keyword], level + 1, within) for keyword in known}
         if "default" in part and _takes(written, part["default"]):
             written["default"] = part["default"]
         if written.get("type") == "array":
             # Says nothing more, and is asked for by programs that read such documents.
             written.setdefault("items", {})
         return {"anyOf": [written, reference("Tagged")]} if self._answered and _may_be_tagged(written) else written
+
+    def _value(self, keyword: str, value: Any, level: int, within: str | None) -> Any:
+        if keyword == "$ref":
+            return self._reference(value, within)
+        if keyword not in _PLAIN:
+            return self._parts(keyword, value, level, within if keyword in _IN_PLACE else None)
+        if not _PLAIN[keyword](value):
+            raise _UnsoundError
+        return value
 
     def _parts(self, keyword: str, value: Any, level: int, within: str | None) -> Any:
         if keyword in _SINGLE:
@@ -195,7 +197,7 @@ def _takes(schema: Mapping[str, Any], value: Any) -> bool:
 
 
 def _may_be_tagged(schema: Mapping[str, Any]) -> bool:
-    """Tells whether a value of this schema may be one that JSON has no form for: NaN, a date, a tuple, keys of numbers."""
+    """Tells whether a value of this schema may be one that JSON has no form for, such as NaN, a date or a tuple."""
     kinds = schema.get("type", [])
     names = {kinds} if isinstance(kinds, str) else {*kinds}
     if names & {"integer", "number", "array"}:
