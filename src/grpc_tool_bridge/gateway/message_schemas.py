@@ -32,6 +32,11 @@ def reference(name: str) -> Schema:
     return {"$ref": f"{_COMPONENTS}{name}"}
 
 
+def or_null(schema: Schema) -> Schema:
+    """Makes the schema of what may be null as well."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
 class MessageSchemas:
     """The schemas of messages, with those that they refer to.
 
@@ -58,6 +63,8 @@ class MessageSchemas:
         if name not in self.components:
             self.components[name] = {}
             properties = {field.name: self._field(field, required=required) for field in descriptor.fields}
+            if not required:
+                properties = {field: or_null(part) for field, part in properties.items()}
             schema: Schema = {"type": "object", "properties": properties}
             optional = _OPTIONAL.get(name, frozenset())
             always = [

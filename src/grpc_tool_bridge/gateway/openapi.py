@@ -21,8 +21,7 @@ from grpc_tool_bridge.gateway.route_docs import (
     call_answer,
     object_of,
     route_docs,
-    stream_of,
-    tool_event,
+    sse_of,
 )  # fmt: skip
 from grpc_tool_bridge.gateway.tool_paths import ToolPaths
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
@@ -95,6 +94,7 @@ class OpenApi:
                 "title": "gRPC tool bridge",
                 "version": version("grpc-tool-bridge"),
                 "description": about,
+                "contact": {"name": "gRPC tool bridge"},
                 "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             },
             "servers": [{"url": "/"}],
@@ -124,7 +124,7 @@ class OpenApi:
 
     def _responses(self, doc: RouteDoc) -> dict[str, Any]:
         if doc.streams:
-            content = {kind: {"schema": stream_of(kind, doc.answer)} for kind in (SSE, NDJSON)}
+            content = {SSE: {"schema": sse_of(doc.answer)}, NDJSON: {"schema": doc.answer}}
         else:
             content = {doc.media_type: {"schema": doc.answer}}
         headers = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}
@@ -145,7 +145,6 @@ class OpenApi:
         schemas: dict[str, Schema] = {
             "Error": object_of({"error": self._schemas.answered(pb.ErrorInfo)}, "error", closed=False),
             "CallAnswer": call_answer(self._schemas),
-            "ToolEvent": tool_event(reference("Value")),
             "Message": object_of({"message": TEXT}, "message"),
             "Value": {"description": "Any value; a Tagged where JSON has no form for it."},
             "Tagged": {

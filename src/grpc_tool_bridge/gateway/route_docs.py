@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from grpc_tool_bridge.gateway.bodies import MAX_COUNT, MAX_TIMEOUT_MS
-from grpc_tool_bridge.gateway.message_schemas import MessageSchemas, Schema, reference
+from grpc_tool_bridge.gateway.message_schemas import MessageSchemas, Schema, or_null, reference
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, MAX_SIGNATURE_CHARS
 
@@ -34,6 +34,11 @@ def object_of(properties: Mapping[str, Any], *required: str, closed: bool = True
     if required:
         schema["required"] = list(required)
     return {**schema, "additionalProperties": False} if closed else schema
+
+
+def body_of(fields: Mapping[str, Schema], *required: str) -> Schema:
+    """Makes the schema of a body: what it need not have may be null as well."""
+    return object_of({name: part if name in required else or_null(part) for name, part in fields.items()}, *required)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +120,7 @@ def _session_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
     return {
         "POST /api/sessions": RouteDoc(
             name="openSession", tag="sessions", errors=_BODY | _BUSY | {409, 410}, answer=opened,
-            body=object_of({"session_id": _NAME, "metadata": _TEXTS, "config": config}),
+            body=body_of({"session_id": _NAME, "metadata": _TEXTS, "config": config}),
             answers={201: "The session was created.", 200: "It was there."},
         ),
         "GET /api/sessions": RouteDoc(
@@ -137,7 +142,7 @@ def _tool_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         schemas.answered(kind)
     tools = "/api/sessions/{session_id}/tools"
     given = {"args": VALUES, "kwargs": BY_NAME, "timeout_ms": _TIMEOUT, "context": _TEXTS}
-    item = object_of({"tool_id": _NAME, "args": VALUES, "kwargs": BY_NAME})
+    item = body_of({"tool_id": _NAME, "args": VALUES, "kwargs": BY_NAME})
     result = {name: part for name, part in call_answer(schemas)["properties"].items() if name != "request_id"}
     results = {"type": "array", "items": object_of({"index": _COUNT, **result}, "index", *result)}
     return {
@@ -148,19 +153,19 @@ def _tool_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         f"GET {tools}/{{tool}}": RouteDoc(name="describeTool", tag="tools", errors=_SESSION, answer=spec),
         f"POST {tools}/{{tool}}/execute": RouteDoc(
             name="callTool", tag="tools", parameters=("Idempotency-Key",), errors=_CALL | _BODY,
-            body=object_of({**given, "request_id": _NAME}), answer=reference("CallAnswer"),
+            body=body_of({**given, "request_id": _NAME}), answer=reference("CallAnswer"),
         ),
         f"GET {tools}/{{tool}}/stream": RouteDoc(
             name="streamToolByQuery", tag="tools", parameters=("events", "timeout_ms"), errors=_CALL, streams=True,
-            answer=reference("ToolEvent"),
+            answer=tool_event(reference("Value")),
         ),
         f"POST {tools}/{{tool}}/stream": RouteDoc(
             name="streamTool", tag="tools", parameters=("events",), errors=_CALL | _BODY, streams=True,
-            body=object_of({**given, "stream_id": _NAME}), answer=reference("ToolEvent"),
+            body=body_of({**given, "stream_id": _NAME}), answer=tool_event(reference("Value")),
         ),
         f"POST {tools}/batch": RouteDoc(
             name="callTools", tag="tools", errors=_CALL | _BODY,
-            body=object_of({
+            body=body_of({
                 "requests": {"type": "array", "items": item}, "parallel": FLAG, "stop_on_error": FLAG,
                 "max_parallel": _COUNT, "batch_id": _NAME,
             }),
@@ -190,7 +195,7 @@ def _variable_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         ),
         f"PUT {variables}/{{name}}": RouteDoc(
             name="writeVariable", tag="variables", parameters=("If-Match",), errors=_CHANGE | _BODY,
-            body=object_of({"value": reference("Value"), "metadata": given, "create_if_missing": FLAG}, "value"),
+            body=body_of({"value": reference("Value"), "metadata": given, "create_if_missing": FLAG}, "value"),
             answer=object_of({"revision": {"type": "integer", "minimum": 0}}, "revision"),
         ),
         f"DELETE {variables}/{{name}}": RouteDoc(
@@ -203,7 +208,7 @@ def _variable_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
 def _agent_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
     session = "/api/sessions/{session_id}"
     names = {"type": "array", "items": TEXT}
-    config = object_of({"verbose": FLAG, "return_intermediate_steps": FLAG, "llm_config": BY_NAME})
+    config = body_of({"verbose": FLAG, "return_intermediate_steps": FLAG, "llm_config": BY_NAME})
     made = {"agent_id": TEXT, "tool_count": _COUNT, "capabilities": names}
     run = events_of(
         thought=schemas.answered(pb.ThoughtChunk),
@@ -214,7 +219,7 @@ def _agent_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
     return {
         f"POST {session}/agents": RouteDoc(
             name="createAgent", tag="agents", errors=_CALL | _BODY, answers={201: "The agent was created."},
-            body=object_of({
+            body=body_of({
                 "signature": {"type": "string", "maxLength": MAX_SIGNATURE_CHARS}, "tool_names": names,
                 "max_iters": {"type": "integer", "minimum": -MAX_COUNT, "maximum": MAX_COUNT}, "config": config,
             }),
@@ -222,7 +227,7 @@ def _agent_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         ),
         f"POST {session}/agents/{{agent}}/execute": RouteDoc(
             name="runAgent", tag="agents", errors=_CALL | _BODY, streams=True, answer=run,
-            body=object_of({
+            body=body_of({
                 "input": {"type": "object"}, "context": BY_NAME, "stream": FLAG, "run_id": _NAME,
                 "timeout_ms": _TIMEOUT,
             }),
@@ -260,7 +265,7 @@ def _operation_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
             errors=_SESSION | _BUSY, answer=events_of(data=schemas.answered(pb.AdminEvent)),
         ),
         "POST /api/login": RouteDoc(
-            name="logIn", tag="access", errors=_BODY, body=object_of({"token": TEXT}), answer=status, is_open=True
+            name="logIn", tag="access", errors=_BODY, body=body_of({"token": TEXT}), answer=status, is_open=True
         ),
         "GET /healthz": RouteDoc(name="isAlive", tag="operations", answer=status, is_open=True),
         "GET /readyz": RouteDoc(
@@ -293,7 +298,7 @@ def route_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
 
 def call_answer(schemas: MessageSchemas) -> Schema:
     """Makes the schema of the answer to a call: the same five names whatever has come of it."""
-    error = {"anyOf": [schemas.answered(pb.ErrorInfo), {"type": "null"}]}
+    error = or_null(schemas.answered(pb.ErrorInfo))
     metrics = schemas.answered(pb.ExecutionMetrics)
     answer = {"success": FLAG, "result": reference("Value"), "error": error, "metrics": metrics, "request_id": TEXT}
     return object_of(answer, *answer, closed=False)
@@ -314,6 +319,15 @@ def tool_event(data: Schema) -> Schema:
     return events_of(data=data, **others)
 
 
-def stream_of(media_type: str, event: Schema) -> Schema:
-    """Makes the schema of a stream, whose every event is as ``event`` says."""
-    return {"type": "string", "contentMediaType": media_type, "contentSchema": event}
+def sse_of(event: Schema) -> Schema:
+    """Makes the schema of one server-sent event from that of ``events_of``: its data is JSON under its name."""
+    return {
+        "oneOf": [
+            object_of({"event": {"const": name}, "id": TEXT, "data": _json_text(part)}, "event", "data", closed=False)
+            for name, part in event["properties"].items()
+        ]
+    }
+
+
+def _json_text(schema: Schema) -> Schema:
+    return {"type": "string", "contentMediaType": "application/json", "contentSchema": schema}

@@ -5,8 +5,9 @@ from typing import Any
 from urllib.parse import quote
 
 from grpc_tool_bridge.errors import wire_text
+from grpc_tool_bridge.gateway.events import NDJSON, SSE
 from grpc_tool_bridge.gateway.message_schemas import Schema, reference
-from grpc_tool_bridge.gateway.route_docs import stream_of, tool_event
+from grpc_tool_bridge.gateway.route_docs import sse_of, tool_event
 from grpc_tool_bridge.gateway.tool_schemas import local_schema
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 
@@ -43,11 +44,13 @@ class ToolPaths:
         given = local_schema(spec.input_schema, f"{self._key}.input") if with_schemas else None
         answer = local_schema(spec.output_schema, f"{self._key}.output", answered=True) if with_schemas else None
         self._input: Schema = given if isinstance(given, dict) else {"type": "object"}
+        event = tool_event(reference(f"{self._key}.output"))
         self.schemas: dict[str, Schema] = {
             f"{self._key}.input": self._input,
             f"{self._key}.output": {} if answer is None else answer,
             f"{self._key}.answer": self._answer(),
-            f"{self._key}.event": tool_event(reference(f"{self._key}.output")),
+            f"{self._key}.line": event,
+            f"{self._key}.event": sse_of(event),
         }
         path = f"/api/sessions/{{session_id}}/tools/{quote(spec.tool_id, safe='')}"
         self.paths: dict[str, Any] = {
@@ -71,7 +74,8 @@ class ToolPaths:
         answers["200"] = {
             **answers["200"],
             "content": {
-                kind: {"schema": stream_of(kind, reference(f"{self._key}.event"))} for kind in answers["200"]["content"]
+                SSE: {"schema": reference(f"{self._key}.event")},
+                NDJSON: {"schema": reference(f"{self._key}.line")},
             },
         }
         own = self._own(f"stream.{method}", "Streams", general, parameters)
