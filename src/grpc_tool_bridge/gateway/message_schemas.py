@@ -95,7 +95,8 @@ class MessageSchemas:
             said = ", ".join(f"{value.number}: {value.name}" for value in values)
             return {"type": "integer", "enum": [value.number for value in values], "description": said}
         if field.type in _INTEGERS:
-            return {"type": "integer", **_INTEGERS[field.type]}
+            # What is asked for is a count or a time.
+            return {"type": "integer", **_INTEGERS[field.type], **({} if required else {"minimum": 0})}
         if field.type in _FLOATS:
             return {"type": "number"}
         return {"type": "boolean" if field.type == FieldDescriptor.TYPE_BOOL else "string"}

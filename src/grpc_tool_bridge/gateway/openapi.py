@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
+from itertools import permutations
 from typing import Any
 
 from starlette.routing import Route
@@ -49,8 +50,6 @@ _TAGS: Mapping[str, str] = {
 }
 # What HTTP itself refuses, besides the table of errors.
 _OF_HTTP: Mapping[int, str] = {408: "TimeoutError", 415: "UnsupportedMediaType"}
-# Short names of the path parameters, as the routes have them.
-_IN_PATHS: Mapping[str, str] = {"{sid}": "{session_id}"}
 
 
 class OpenApi:
@@ -66,11 +65,13 @@ class OpenApi:
         self._schemas = MessageSchemas()
         self._docs = route_docs(self._schemas)
         self._paths: dict[str, Any] = {}
-        for route in routes:
+        served = list(routes)
+        for route in served:
             path = _written(route.path)
             for method in sorted((route.methods or set()) - {"HEAD"}):
                 operation = self._operation(self._docs[f"{method} {path}"], path, route)
                 self._paths.setdefault(path, {})[method.lower()] = operation
+        self._add_shadowed(served)
         self._components = self._shared()
 
     def document(self, specs: Sequence[ToolSpec]) -> bytes:
@@ -105,15 +106,26 @@ class OpenApi:
         }
         return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
+    def _add_shadowed(self, routes: Sequence[Route]) -> None:
+        """Adds what a path answers by a route that others share: of the tool "batch", its description."""
+        for route, wider in permutations(routes, 2):
+            own, shared = self._paths[_written(route.path)], self._paths[_written(wider.path)]
+            if route.path == wider.path or not wider.path_regex.match(route.path):
+                continue
+            last = wider.path.rpartition("/")[2][1:-1]
+            for method in shared.keys() - own.keys():
+                operation = shared[method]
+                parameters = [item for item in operation["parameters"] if item != _parameter_named(last)]
+                name = f"{operation['operationId']}.{route.path.rpartition('/')[2]}"
+                own[method] = {**operation, "operationId": name, "parameters": parameters}
+
     def _operation(self, doc: RouteDoc, path: str, route: Route) -> dict[str, Any]:
         in_path = [part[1:-1] for part in path.split("/") if part.startswith("{")]
         operation: dict[str, Any] = {
             "operationId": doc.name,
             "tags": [doc.tag],
             **_told(route),
-            "parameters": [
-                {"$ref": f"#/components/parameters/{name}"} for name in (*in_path, *doc.parameters, "X-Request-Id")
-            ],
+            "parameters": [_parameter_named(name) for name in (*in_path, *doc.parameters, "X-Request-Id")],
             "responses": self._responses(doc),
         }
         if doc.body is not None:
@@ -172,6 +184,10 @@ class OpenApi:
         return shared
 
 
+def _parameter_named(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/parameters/{name}"}
+
+
 def _parameter(name: str, part: Schema) -> dict[str, Any]:
     return {"name": name, **part, "required": part["in"] == "path"}
 
@@ -206,6 +222,5 @@ def _told(route: Route) -> dict[str, str]:
 
 
 def _written(path: str) -> str:
-    for short, name in _IN_PATHS.items():
-        path = path.replace(short, name)
-    return path
+    """Writes the path of a route with the full name of its session."""
+    return path.replace("{sid}", "{session_id}")

@@ -95,7 +95,14 @@ PARAMETERS: Mapping[str, Schema] = {
         "in": "header", "schema": {"type": "string", "pattern": r'^("[0-9]{1,18}"|[0-9]{1,18})$'},
         "description": "The revision that the variable must have; 0: it must not exist.",
     },
-    "Last-Event-ID": {"in": "header", "schema": TEXT, "description": "`id` of the last event that was seen."},
+    "Last-Event-ID": {
+        "in": "header", "schema": {"type": "string", "pattern": "^(.*:[0-9]{1,18})?$"},
+        "description": "`id` of the last event that was seen.",
+    },
+    "last_chunk": {
+        "in": "header", "name": "Last-Event-ID", "schema": {"type": "string", "pattern": "^[0-9]{0,9}$"},
+        "description": "`id` of the last event that was seen.",
+    },
     "Idempotency-Key": {
         "in": "header", "schema": _NAME,
         "description": "A call that is made again under the same key is answered again, and not run.",
@@ -142,7 +149,7 @@ def _tool_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         schemas.answered(kind)
     tools = "/api/sessions/{session_id}/tools"
     given = {"args": VALUES, "kwargs": BY_NAME, "timeout_ms": _TIMEOUT, "context": _TEXTS}
-    item = body_of({"tool_id": _NAME, "args": VALUES, "kwargs": BY_NAME})
+    item = body_of({"tool_id": TEXT, "args": VALUES, "kwargs": BY_NAME})
     result = {name: part for name, part in call_answer(schemas)["properties"].items() if name != "request_id"}
     results = {"type": "array", "items": object_of({"index": _COUNT, **result}, "index", *result)}
     return {
@@ -233,7 +240,7 @@ def _agent_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
             }),
         ),
         f"GET {session}/runs/{{run}}": RouteDoc(
-            name="attachToRun", tag="agents", parameters=("Last-Event-ID",), errors=_CALL, streams=True, answer=run
+            name="attachToRun", tag="agents", parameters=("last_chunk",), errors=_CALL, streams=True, answer=run
         ),
         f"DELETE {session}/runs/{{run}}": RouteDoc(
             name="cancelRun", tag="agents", errors=_CALL, answer=reference("Message")

@@ -166,10 +166,11 @@ def _names(text: str) -> list[str]:
 
 
 def _revision(request: Request) -> int | None:
-    text = request.headers.get("if-match", "").strip().strip('"')
-    if not text:
+    text = request.headers.get("if-match")
+    if text is None:
         return None
-    revision = whole_number(text, MAX_REVISION)
+    quoted = len(text) > 1 and text[0] == text[-1] == '"'
+    revision = whole_number(text[1:-1] if quoted else text, MAX_REVISION)
     if revision is None:
         raise ValidationError(f"If-Match must be a revision, not {text!r:.60}")
     return revision
