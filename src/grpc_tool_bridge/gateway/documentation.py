@@ -15,8 +15,8 @@ from grpc_tool_bridge.gateway.openapi import OpenApi
 from grpc_tool_bridge.values.offload import in_reader
 
 _PAGE = "docs.html"
-# Documents that are kept: of the hub's tools, and of a few sessions with tools of their own.
-_MAX_KEPT = 4
+# Documents that are kept: of the hub's tools, and of a session with tools of its own.
+_MAX_KEPT = 2
 
 
 class DocumentationRoutes:

@@ -18,8 +18,10 @@ from grpc_tool_bridge.gateway.route_docs import (
     ANY_REQUEST,
     PARAMETERS,
     TEXT,
+    TOOL_NOTICES,
     RouteDoc,
     call_answer,
+    events_of,
     object_of,
     route_docs,
     sse_of,
@@ -29,7 +31,7 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 # Beyond these, tools have no paths of their own, or no schemas of their own.
-MAX_TOOLS = 1_000
+MAX_TOOLS = 500
 MAX_SCHEMA_CHARS = 2_000_000
 
 _ABOUT = (
@@ -157,6 +159,8 @@ class OpenApi:
         schemas: dict[str, Schema] = {
             "Error": object_of({"error": self._schemas.answered(pb.ErrorInfo)}, "error", closed=False),
             "CallAnswer": call_answer(self._schemas),
+            "ToolNotice": events_of(**TOOL_NOTICES),
+            "ToolNoticeSent": sse_of(events_of(**TOOL_NOTICES)),
             "Message": object_of({"message": TEXT}, "message"),
             "Value": {"description": "Any value; a Tagged where JSON has no form for it."},
             "Tagged": {

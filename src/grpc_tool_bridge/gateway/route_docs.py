@@ -25,6 +25,12 @@ _TIMEOUT: Schema = {
     "type": "integer", "minimum": 0, "maximum": MAX_TIMEOUT_MS, "description": "Milliseconds; 0: the default.",
 }  # fmt: skip
 VALUES: Schema = {"type": "array", "items": reference("Value")}
+# What a tool's stream tells besides its values.
+TOOL_NOTICES: dict[str, Schema] = {
+    "progress": reference("Progress"),
+    "log": reference("LogRecord"),
+    "complete": reference("CompleteSignal"),
+}
 BY_NAME: Schema = {"type": "object", "additionalProperties": reference("Value")}
 
 
@@ -164,11 +170,12 @@ def _tool_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         ),
         f"GET {tools}/{{tool}}/stream": RouteDoc(
             name="streamToolByQuery", tag="tools", parameters=("events", "timeout_ms"), errors=_CALL, streams=True,
-            answer=tool_event(reference("Value")),
+            answer=events_of(data=reference("Value"), **TOOL_NOTICES),
         ),
         f"POST {tools}/{{tool}}/stream": RouteDoc(
             name="streamTool", tag="tools", parameters=("events",), errors=_CALL | _BODY, streams=True,
-            body=body_of({**given, "stream_id": _NAME}), answer=tool_event(reference("Value")),
+            body=body_of({**given, "stream_id": _NAME}),
+            answer=events_of(data=reference("Value"), **TOOL_NOTICES),
         ),
         f"POST {tools}/batch": RouteDoc(
             name="callTools", tag="tools", errors=_CALL | _BODY,
@@ -322,19 +329,19 @@ def events_of(**kinds: Schema) -> Schema:
 
 def tool_event(data: Schema) -> Schema:
     """Makes the schema of one event of a tool's stream whose values are ``data``."""
-    others = {"progress": reference("Progress"), "log": reference("LogRecord"), "complete": reference("CompleteSignal")}
-    return events_of(data=data, **others)
+    return {"anyOf": [object_of({"data": data}, "data"), reference("ToolNotice")]}
+
+
+def tool_sse(data: Schema) -> Schema:
+    """Makes the schema of one server-sent event of a tool's stream whose values are ``data``."""
+    return {"anyOf": [_sse("data", data), reference("ToolNoticeSent")]}
 
 
 def sse_of(event: Schema) -> Schema:
     """Makes the schema of one server-sent event from that of ``events_of``: its data is JSON under its name."""
-    return {
-        "oneOf": [
-            object_of({"event": {"const": name}, "id": TEXT, "data": _json_text(part)}, "event", "data", closed=False)
-            for name, part in event["properties"].items()
-        ]
-    }
+    return {"oneOf": [_sse(name, part) for name, part in event["properties"].items()]}
 
 
-def _json_text(schema: Schema) -> Schema:
-    return {"type": "string", "contentMediaType": "application/json", "contentSchema": schema}
+def _sse(name: str, data: Schema) -> Schema:
+    text = {"type": "string", "contentMediaType": "application/json", "contentSchema": data}
+    return object_of({"event": {"const": name}, "id": TEXT, "data": text}, "event", "data", closed=False)

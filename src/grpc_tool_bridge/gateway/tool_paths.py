@@ -1,17 +1,21 @@
 """The paths of one tool in the document: to call it, and to stream it."""
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
 from grpc_tool_bridge.errors import wire_text
 from grpc_tool_bridge.gateway.events import NDJSON, SSE
 from grpc_tool_bridge.gateway.message_schemas import Schema, reference
-from grpc_tool_bridge.gateway.route_docs import sse_of, tool_event
+from grpc_tool_bridge.gateway.route_docs import tool_event, tool_sse
 from grpc_tool_bridge.gateway.tool_schemas import local_schema
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 
 MAX_DESCRIPTION_CHARS = 2_000
+MAX_SHORT_CHARS = 200
+# Arguments of a tool that are listed as parameters of a query.
+MAX_QUERY_PARAMETERS = 100
 
 # Types whose values are taken from a query as they are; any other comes as JSON.
 _QUERY_TYPES = frozenset({"string", "integer", "number", "boolean"})
@@ -44,13 +48,13 @@ class ToolPaths:
         given = local_schema(spec.input_schema, f"{self._key}.input") if with_schemas else None
         answer = local_schema(spec.output_schema, f"{self._key}.output", answered=True) if with_schemas else None
         self._input: Schema = given if isinstance(given, dict) else {"type": "object"}
-        event = tool_event(reference(f"{self._key}.output"))
+        output = reference(f"{self._key}.output")
         self.schemas: dict[str, Schema] = {
             f"{self._key}.input": self._input,
             f"{self._key}.output": {} if answer is None else answer,
             f"{self._key}.answer": self._answer(),
-            f"{self._key}.line": event,
-            f"{self._key}.event": sse_of(event),
+            f"{self._key}.line": tool_event(output),
+            f"{self._key}.event": tool_sse(output),
         }
         path = f"/api/sessions/{{session_id}}/tools/{quote(spec.tool_id, safe='')}"
         self.paths: dict[str, Any] = {
@@ -83,11 +87,14 @@ class ToolPaths:
 
     def _own(self, what: str, does: str, general: Mapping[str, Any], parameters: list[Any]) -> dict[str, Any]:
         spec = self._spec
+        # Said in full once: there may be hundreds of tools.
+        limit = MAX_DESCRIPTION_CHARS if what == "execute" else MAX_SHORT_CHARS
+        text = wire_text(spec.description, limit) or f"{does} {spec.tool_id}."
         own: dict[str, Any] = {
             "operationId": f"{self._key}.{what}",
             "tags": ["tools of this hub"],
             "summary": f"{does} {spec.tool_id}.",
-            "description": wire_text(spec.description, MAX_DESCRIPTION_CHARS) or f"{does} {spec.tool_id}.",
+            "description": text,
             "parameters": [item for item in parameters if item.get("$ref") != "#/components/parameters/tool"],
         }
         if "requestBody" in general:
@@ -105,7 +112,7 @@ class ToolPaths:
         properties = self._input.get("properties", {})
         required = self._input.get("required", [])
         parameters = [item for item in general if item["$ref"].rpartition("/")[2] not in properties]
-        for name, part in properties.items():
+        for name, part in islice(properties.items(), MAX_QUERY_PARAMETERS):
             pointer = name.replace("~", "~0").replace("/", "~1")
             schema = {"$ref": f"{reference(f'{self._key}.input')['$ref']}/properties/{quote(pointer)}"}
             kind = part.get("type") if isinstance(part, dict) else None

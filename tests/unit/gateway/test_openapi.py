@@ -146,3 +146,10 @@ def test_a_document_of_many_tools_with_large_schemas_is_bounded_and_says_what_is
     assert "title" in schemas["tool.t0.input"]
     assert schemas["tool.t19.input"] == {"type": "object"}
     assert sys.getsizeof(json.dumps(found)) < 1_000_000
+
+
+def test_of_a_tool_of_thousands_of_arguments_few_are_listed_as_parameters_of_a_query() -> None:
+    found = document(spec("wide", {"type": "object", "properties": {f"a{number}": {} for number in range(4_000)}}))
+    parameters = found["paths"][f"{TOOL}wide/stream"]["get"]["parameters"]
+    assert [item["name"] for item in parameters if "name" in item] == [f"a{number}" for number in range(100)]
+    assert len(found["components"]["schemas"]["tool.wide.input"]["properties"]) == 4_000
