@@ -170,8 +170,10 @@ class ToolRegistry:
             max_bytes=self.store.settings.max_message_bytes,
         )
 
-    def revision(self, session: Session) -> int:
-        """Returns the revision of the last change that the session sees."""
+    def revision(self, session: Session | None) -> int:
+        """Returns the revision of the last change that the session sees; of None: of the hub's tools."""
+        if session is None:
+            return self._global_revision
         return max(self._global_revision, session.tools_revision)
 
     async def watch(self, session: Session, after: int = 0) -> AsyncGenerator[ToolChange, None]:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.gateway.bodies import fields_of, path_name, timeout_of
+from grpc_tool_bridge.gateway.bodies import MAX_COUNT, fields_of, path_name, timeout_of, whole_number
 from grpc_tool_bridge.gateway.errors import JsonResponse, failed
 from grpc_tool_bridge.gateway.events import Event, EventStream
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
@@ -69,13 +69,14 @@ class AgentRoutes:
     async def attach(self, request: Request) -> EventStream:
         """Attaches to a run; ``Last-Event-ID`` is the number of the last chunk that was seen."""
         last = request.headers.get("last-event-id", "")
-        if last and not (last.isdecimal() and int(last) < 2**31 - 1):
+        number = whole_number(last, MAX_COUNT - 1)
+        if last and number is None:
             raise ValidationError(f"Last-Event-ID must be the number of a chunk, not {last!r:.80}")
         asked = pb.ExecuteAgentRequest(
             session_id=path_name(request, "sid"),
             run_id=path_name(request, "run"),
             stream=True,
-            from_sequence=int(last) + 1 if last else 0,
+            from_sequence=0 if number is None else number + 1,
         )
         return self._read(request, asked)
 

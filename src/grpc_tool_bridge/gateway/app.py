@@ -2,18 +2,20 @@
 
 from collections.abc import Awaitable, Callable
 from functools import wraps
+from http import HTTPStatus
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp
 
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.gateway.agents import AgentRoutes
 from grpc_tool_bridge.gateway.bodies import fields_of
+from grpc_tool_bridge.gateway.documentation import DocumentationRoutes
 from grpc_tool_bridge.gateway.errors import HttpError, JsonResponse, error_response
 from grpc_tool_bridge.gateway.guard import LOGIN_PATH, Guard
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
@@ -43,11 +45,14 @@ class Gateway:
     def __init__(self, hub: Hub, token: str | None, http: Callable[[], HttpCounts]) -> None:
         settings = hub.settings
         self._calls = HubCalls(hub)
+        documentation = DocumentationRoutes(self._calls, needs_token=token is not None)
         app = Starlette(
             routes=[
                 *_routes(self._calls),
                 _route("/metrics", MetricsRoute(hub, http).read, "GET"),
                 _route(LOGIN_PATH, self._log_in, "POST"),
+                _route("/openapi.json", documentation.document, "GET"),
+                _route("/docs", documentation.page, "GET"),
             ],
             exception_handlers={HTTPException: _refuse},
         )
@@ -130,4 +135,13 @@ async def _refuse(request: Request, error: Exception) -> Response:
     """Answers a request that no route takes."""
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
     text = f"{request.method} {request.url.path!r:.200}: {error.detail}"
-    return error_response(HttpError(error.status_code, _NAMES.get(error.status_code, "HttpError"), text, error.headers))
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods_of(request)))
+    return error_response(HttpError(error.status_code, _NAMES.get(error.status_code, "HttpError"), text, headers))
+
+
+def _methods_of(request: Request) -> set[str]:
+    """Collects the methods of a path, each of which may have a route of its own."""
+    routes: list[Any] = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return set().union(*(route.methods for route in routes))

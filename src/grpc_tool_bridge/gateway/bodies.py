@@ -14,11 +14,15 @@ from grpc_tool_bridge.values.offload import in_reader
 from grpc_tool_bridge.values.tagged_json import loads
 
 MAX_TIMEOUT_MS = 2**31 - 1
+MAX_COUNT = 2**31 - 1
+MAX_REVISION = 2**63 - 1
 
 _JSON = "application/json"
 _TYPES: Mapping[type, str] = {
-    str: "a string", int: "an integer", bool: "true or false", list: "an array", dict: "an object",
+    str: "a string", bool: "true or false", list: "an array", dict: "an object",
 }  # fmt: skip
+
+_FLAGS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
 
 
 def path_name(request: Request, name: str) -> str:
@@ -83,9 +87,21 @@ def fields_of(body: Any, **types: type) -> dict[str, Any]:
     given = {name: value for name, value in body.items() if value is not None}
     for name, value in given.items():
         wanted = types[name]
-        if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        if wanted is int:
+            given[name] = _integer(name, value)
+        elif not isinstance(value, wanted):
             raise ValidationError(f"{name} must be {_TYPES[wanted]}")
     return given
+
+
+def _integer(name: str, value: Any) -> int:
+    # To JSON, 3.0 is an integer.
+    number = int(value) if isinstance(value, float) and value.is_integer() else value
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise ValidationError(f"{name} must be an integer")
+    if not -MAX_COUNT <= number <= MAX_COUNT:
+        raise ValidationError(f"{name} must be from {-MAX_COUNT:,} to {MAX_COUNT:,}, not {number:.6g}")
+    return number
 
 
 def timeout_of(given: Mapping[str, Any]) -> int:
@@ -98,6 +114,42 @@ def timeout_of(given: Mapping[str, Any]) -> int:
     if not 0 <= timeout <= MAX_TIMEOUT_MS:
         raise ValidationError(f"timeout_ms must be 0 (the default) to {MAX_TIMEOUT_MS:,}, not {timeout}")
     return timeout
+
+
+def whole_number(text: str, limit: int) -> int | None:
+    """Reads a whole number from 0 to ``limit``; None: it is none."""
+    # Longer ones are over any limit, and int() refuses very long ones.
+    if not text.isdecimal() or len(text) > len(str(limit)):
+        return None
+    number = int(text)
+    return number if number <= limit else None
+
+
+def count_of(request: Request, name: str) -> int:
+    """Returns a count in the query; 0 where it is not there.
+
+    Raises:
+        ValidationError: It is no number from 0 to ``MAX_COUNT``.
+    """
+    text = request.query_params.get(name, "0")
+    count = whole_number(text, MAX_COUNT)
+    if count is None:
+        raise ValidationError(f"{name} must be a number from 0 to {MAX_COUNT:,}, not {text!r:.60}")
+    return count
+
+
+def flag_of(request: Request, name: str, *, default: bool = False) -> bool:
+    """Returns a flag in the query.
+
+    Raises:
+        ValidationError: It is neither true nor false.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if text.lower() not in _FLAGS:
+        raise ValidationError(f"{name} must be true or false, not {text!r:.60}")
+    return _FLAGS[text.lower()]
 
 
 def _listed(types: Mapping[str, type]) -> str:

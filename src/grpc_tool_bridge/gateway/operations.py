@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from grpc_tool_bridge.gateway.bodies import path_name
+from grpc_tool_bridge.gateway.bodies import flag_of, path_name
 from grpc_tool_bridge.gateway.errors import JsonResponse, failed
 from grpc_tool_bridge.gateway.events import Event, EventStream
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
@@ -34,7 +34,7 @@ class OperationRoutes:
     async def calls(self, request: Request) -> Response:
         """Lists the calls that wait or run, a page of them; ``?session_id=`` those of one session."""
         asked = page_of(request, pb.ListCallsRequest(session_id=request.query_params.get("session_id", "")))
-        asked.include_arguments = request.query_params.get("arguments", "") == "true"
+        asked.include_arguments = flag_of(request, "arguments")
         return JsonResponse(message_json(await self._calls.hub.list_calls(asked)))
 
     async def cancel_call(self, request: Request) -> Response:
@@ -54,7 +54,7 @@ class OperationRoutes:
         asked = pb.WatchEventsRequest(
             session_id=query.get("session_id", ""),
             kinds=[kind for kind in query.get("kinds", "").split(",") if kind],
-            include_arguments=query.get("arguments", "") == "true",
+            include_arguments=flag_of(request, "arguments"),
         )
         return self._calls.event_stream(request, _events(self._calls.hub.watch_events(asked)))
 

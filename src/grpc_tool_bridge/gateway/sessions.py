@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from grpc_tool_bridge.errors import NotFoundError, ValidationError
-from grpc_tool_bridge.gateway.bodies import fields_of, path_name
+from grpc_tool_bridge.gateway.bodies import MAX_REVISION, count_of, fields_of, flag_of, path_name, whole_number
 from grpc_tool_bridge.gateway.errors import JsonResponse, failed
 from grpc_tool_bridge.gateway.events import Event, EventStream
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
@@ -60,8 +60,7 @@ class SessionRoutes:
 
     async def end(self, request: Request) -> Response:
         """Ends a session, with ``?force=true`` at once."""
-        force = request.query_params.get("force", "") == "true"
-        asked = pb.CleanupSessionRequest(session_id=path_name(request, "sid"), force=force)
+        asked = pb.CleanupSessionRequest(session_id=path_name(request, "sid"), force=flag_of(request, "force"))
         return _done(await self._calls.hub.cleanup_session(asked))
 
 
@@ -78,14 +77,11 @@ class VariableRoutes:
     async def list_all(self, request: Request) -> Response:
         """Lists variables by name; ``?prefix=``, ``?tags=a,b`` and ``?limit=`` choose among them."""
         query = request.query_params
-        limit = query.get("limit", "0")
-        if not limit.isdecimal():
-            raise ValidationError(f"limit must be a number, not {limit!r:.60}")
         asked = pb.ListVariablesRequest(
             session_id=path_name(request, "sid"),
             prefix=query.get("prefix", ""),
             tags=_names(query.get("tags", "")),
-            limit=min(int(limit), 2**31 - 1),
+            limit=count_of(request, "limit"),
         )
         return JsonResponse(message_json(await self._calls.hub.list_session_variables(asked)))
 
@@ -135,12 +131,13 @@ class VariableRoutes:
         asked = pb.WatchVariablesRequest(
             session_id=path_name(request, "sid"),
             variable_names=_names(request.query_params.get("names", "")),
-            include_initial=request.query_params.get("initial", "true") != "false",
+            include_initial=flag_of(request, "initial", default=True),
         )
         last = request.headers.get("last-event-id", "")
-        epoch, separator, revision = last.rpartition(":")
-        if separator and revision.isdecimal() and int(revision) < 2**63:
-            asked.epoch, asked.from_revision = epoch, int(revision)
+        epoch, separator, text = last.rpartition(":")
+        revision = whole_number(text, MAX_REVISION)
+        if separator and revision is not None:
+            asked.epoch, asked.from_revision = epoch, revision
         elif last:
             raise ValidationError(f"Last-Event-ID must be 'epoch:revision' of an earlier event, not {last!r:.80}")
         return self._calls.event_stream(request, _changes(self._calls.hub.watch_session_variables(asked)))
@@ -156,10 +153,7 @@ async def _changes(updates: AsyncGenerator[Any, None]) -> AsyncGenerator[Event, 
 
 def page_of(request: Request, asked: Any) -> Any:
     """Fills in which page is asked for: ``?page_token=`` and ``?page_size=``."""
-    size = request.query_params.get("page_size", "0")
-    if not size.isdecimal() or int(size) >= 2**31:
-        raise ValidationError(f"page_size must be a number, not {size!r:.60}")
-    asked.page_token, asked.page_size = request.query_params.get("page_token", ""), int(size)
+    asked.page_token, asked.page_size = request.query_params.get("page_token", ""), count_of(request, "page_size")
     return asked
 
 
@@ -172,12 +166,14 @@ def _names(text: str) -> list[str]:
 
 
 def _revision(request: Request) -> int | None:
-    text = request.headers.get("if-match", "").strip().strip('"')
-    if not text:
+    text = request.headers.get("if-match")
+    if text is None:
         return None
-    if not text.isdecimal() or int(text) >= 2**63:
+    quoted = len(text) > 1 and text[0] == text[-1] == '"'
+    revision = whole_number(text[1:-1] if quoted else text, MAX_REVISION)
+    if revision is None:
         raise ValidationError(f"If-Match must be a revision, not {text!r:.60}")
-    return int(text)
+    return revision
 
 
 def _parse(given: dict[str, Any], message: Any, name: str) -> None:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.gateway.bodies import fields_of, path_name, timeout_of
+from grpc_tool_bridge.gateway.bodies import count_of, fields_of, flag_of, path_name, timeout_of
 from grpc_tool_bridge.gateway.errors import HttpError, JsonResponse, failed, headers_of, status_of
 from grpc_tool_bridge.gateway.events import Event, EventStream
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
@@ -20,7 +20,6 @@ from grpc_tool_bridge.values.offload import written
 
 # What a page of tools is asked for at most.
 _PAGE = 1_000
-_FLAGS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
 
 
 class ToolRoutes:
@@ -67,14 +66,11 @@ class ToolRoutes:
     async def stream(self, request: Request) -> EventStream:
         """Streams a tool: with arguments in the query (GET) or in a body (POST)."""
         spec = self._spec(request)
-        query = dict(request.query_params.multi_items())
-        with_events = _flag("events", query.pop("events", "false"))
-        timeout = query.pop("timeout_ms", "0")
+        with_events = flag_of(request, "events")
         if request.method == "GET":
-            given: dict[str, Any] = {
-                "kwargs": query_arguments(spec or pb.ToolSpec(), request.query_params, {"events", "timeout_ms"})
-            }
-            given["timeout_ms"] = int(timeout) if timeout.isdecimal() else -1
+            taken = query_arguments(spec or pb.ToolSpec(), request.query_params, {"events", "timeout_ms"})
+            given: dict[str, Any] = {"kwargs": taken}
+            given["timeout_ms"] = count_of(request, "timeout_ms")
         else:
             body = await self._calls.body(request)
             given = fields_of(body, args=list, kwargs=dict, timeout_ms=int, context=dict, stream_id=str)
@@ -159,12 +155,6 @@ def _texts(name: str, given: Mapping[str, Any]) -> dict[str, str]:
         if not isinstance(value, str):
             raise ValidationError(f"the values of {name} must be strings")
     return dict(given)
-
-
-def _flag(name: str, text: str) -> bool:
-    if text.lower() not in _FLAGS:
-        raise ValidationError(f"{name} must be true or false, not {text!r:.60}")
-    return _FLAGS[text.lower()]
 
 
 async def _chunk_events(chunks: AsyncGenerator[Any, None]) -> AsyncGenerator[Event, None]:

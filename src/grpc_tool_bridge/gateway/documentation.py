@@ -1,0 +1,85 @@
+"""What the gateway says of itself: a document for programs, and a page for people that shows it."""
+
+import base64
+import hashlib
+import re
+from importlib.resources import files
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from grpc_tool_bridge.gateway.hub_calls import HubCalls
+from grpc_tool_bridge.gateway.openapi import OpenApi
+from grpc_tool_bridge.values.offload import in_reader
+
+_PAGE = "docs.html"
+# Documents that are kept: of the hub's tools, and of a session with tools of its own.
+_MAX_KEPT = 2
+
+
+class DocumentationRoutes:
+    """The routes of ``/openapi.json`` and ``/docs``.
+
+    Args:
+        calls: Reach the hub.
+        needs_token: Whether callers need a token.
+    """
+
+    def __init__(self, calls: HubCalls, *, needs_token: bool) -> None:
+        self._hub = calls.hub
+        self._needs_token = needs_token
+        self._open_api: OpenApi | None = None
+        # By session, each with the revision of the tools that it tells of.
+        self._kept: dict[str, tuple[int, bytes]] = {}
+        self._page: tuple[str, dict[str, str]] | None = None
+
+    async def document(self, request: Request) -> Response:
+        """Describes the gateway as an OpenAPI document; `?session_id=` with the tools that this session sees."""
+        return Response(await self._document(request), media_type="application/json")
+
+    async def page(self, request: Request) -> Response:
+        """Shows the document as a page, from which tools can be called."""
+        del request
+        if self._page is None:
+            text = files(__package__).joinpath(_PAGE).read_text(encoding="utf-8")
+            self._page = text, {"content-security-policy": content_policy(text), "referrer-policy": "no-referrer"}
+        text, headers = self._page
+        return Response(text, media_type="text/html", headers=headers)
+
+    async def _document(self, request: Request) -> bytes:
+        registry = self._hub.registry
+        owner = request.query_params.get("session_id", "")
+        session = self._hub.store.find(owner) if owner else None
+        if session is not None and not session.tools:
+            # It sees the hub's.
+            owner, session = "", None
+        revision = registry.revision(session)
+        kept = self._kept.pop(owner, None)
+        if kept is None or kept[0] != revision:
+            specs = [tool.spec for tool in registry.visible(session)]
+            open_api = self._described(request.app.routes)
+            kept = revision, await in_reader(lambda: open_api.document(specs))
+        self._kept[owner] = kept
+        while len(self._kept) > _MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
+        return kept[1]
+
+    def _described(self, routes: list[Any]) -> OpenApi:
+        if self._open_api is None:
+            served = [route for route in routes if isinstance(route, Route)]
+            self._open_api = OpenApi(served, needs_token=self._needs_token)
+        return self._open_api
+
+
+def content_policy(page: str) -> str:
+    """Returns the policy of a page that runs the scripts and takes the styles in it, and calls where it came from."""
+    inline = "; ".join(f"{tag}-src {' '.join(_hashes(page, tag))}" for tag in ("script", "style"))
+    rest = "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    return f"default-src 'none'; {inline}; {rest}"
+
+
+def _hashes(page: str, tag: str) -> list[str]:
+    parts = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+    return [f"'sha256-{base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()}'" for part in parts]

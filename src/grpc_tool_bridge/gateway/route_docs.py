@@ -1,0 +1,348 @@
+"""What the document says of each route that is not of one tool: its parameters, its body, its answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from grpc_tool_bridge.gateway.bodies import MAX_COUNT, MAX_TIMEOUT_MS
+from grpc_tool_bridge.gateway.message_schemas import MessageSchemas, Schema, or_null, reference
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, MAX_SIGNATURE_CHARS
+
+ANY_REQUEST = frozenset({401, 403, 422, 500})
+_SESSION = frozenset({404, 410})
+_BODY = frozenset({408, 413, 415, 499})
+_BUSY = frozenset({429, 503})
+_CHANGE = _SESSION | _BUSY | {409}
+_CALL = _CHANGE | {413, 499, 501, 504}
+
+TEXT: Schema = {"type": "string"}
+FLAG: Schema = {"type": "boolean"}
+_NAME: Schema = {"type": "string", "maxLength": MAX_NAME_CHARS}
+_COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_COUNT}
+_TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
+_TIMEOUT: Schema = {
+    "type": "integer", "minimum": 0, "maximum": MAX_TIMEOUT_MS, "description": "Milliseconds; 0: the default.",
+}  # fmt: skip
+VALUES: Schema = {"type": "array", "items": reference("Value")}
+# What a tool's stream tells besides its values.
+TOOL_NOTICES: dict[str, Schema] = {
+    "progress": reference("Progress"),
+    "log": reference("LogRecord"),
+    "complete": reference("CompleteSignal"),
+}
+BY_NAME: Schema = {"type": "object", "additionalProperties": reference("Value")}
+
+
+def object_of(properties: Mapping[str, Any], *required: str, closed: bool = True) -> Schema:
+    """Makes the schema of an object; ``closed``: it has nothing else."""
+    schema: Schema = {"type": "object", "properties": dict(properties)}
+    if required:
+        schema["required"] = list(required)
+    return {**schema, "additionalProperties": False} if closed else schema
+
+
+def body_of(fields: Mapping[str, Schema], *required: str) -> Schema:
+    """Makes the schema of a body: what it need not have may be null as well."""
+    return object_of({name: part if name in required else or_null(part) for name, part in fields.items()}, *required)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteDoc:
+    """What the document says of a route.
+
+    Attributes:
+        name: Its name for programs.
+        tag: What it is about.
+        parameters: Names of its parameters that are not in its path.
+        body: Schema of its body; None: it takes none.
+        answer: Schema of what it answers; None: it is no JSON.
+        answers: Status codes of success, and what each means.
+        streams: Whether it answers with events, of which ``answer`` is the schema.
+        media_type: What it answers with where it does not stream.
+        errors: Status codes of failure.
+        is_open: Whether it needs no token.
+    """
+
+    name: str
+    tag: str
+    answer: Schema
+    parameters: tuple[str, ...] = ()
+    body: Schema | None = None
+    answers: Mapping[int, str] = field(default_factory=lambda: {200: "Done."})
+    streams: bool = False
+    media_type: str = "application/json"
+    errors: frozenset[int] = frozenset()
+    is_open: bool = False
+
+
+PARAMETERS: Mapping[str, Schema] = {
+    "session_id": {"in": "path", "schema": _NAME, "description": "The session."},
+    "tool": {"in": "path", "schema": _NAME, "description": "What the tool is called by."},
+    "name": {"in": "path", "schema": _NAME, "description": "The variable."},
+    "agent": {"in": "path", "schema": _NAME, "description": "The agent."},
+    "run": {"in": "path", "schema": _NAME, "description": "The run."},
+    "call": {"in": "path", "schema": _NAME, "description": "The call."},
+    "force": {"in": "query", "schema": FLAG, "description": "Ends calls in flight as well."},
+    "page_token": {"in": "query", "schema": TEXT, "description": "`next_page_token` of the page before."},
+    "page_size": {"in": "query", "schema": _COUNT, "description": "Entries of a page; 0: the default."},
+    "of_session": {"in": "query", "name": "session_id", "schema": _NAME, "description": "Only those of a session."},
+    "arguments": {"in": "query", "schema": FLAG, "description": "Tells the arguments of calls as well."},
+    "reason": {"in": "query", "schema": TEXT, "description": "What the caller is told."},
+    "kinds": {"in": "query", "schema": TEXT, "description": "Of call, worker, session and log, with commas."},
+    "prefix": {"in": "query", "schema": _NAME, "description": "Only names that begin so."},
+    "tags": {"in": "query", "schema": TEXT, "description": "Only those that have these tags, with commas."},
+    "limit": {"in": "query", "schema": _COUNT, "description": "So many at most; 0: all."},
+    "names": {"in": "query", "schema": TEXT, "description": "Names of variables, with commas; empty: all."},
+    "initial": {"in": "query", "schema": FLAG, "description": "First tells what there is; true unless given."},
+    "events": {"in": "query", "schema": FLAG, "description": "Tells progress and log lines as well."},
+    "timeout_ms": {"in": "query", "schema": _TIMEOUT, "description": "Milliseconds; 0: the default."},
+    "If-Match": {
+        "in": "header", "schema": {"type": "string", "pattern": r'^("[0-9]{1,18}"|[0-9]{1,18})$'},
+        "description": "The revision that the variable must have; 0: it must not exist.",
+    },
+    "Last-Event-ID": {
+        "in": "header", "schema": {"type": "string", "pattern": "^(.*:[0-9]{1,18})?$"},
+        "description": "`id` of the last event that was seen.",
+    },
+    "last_chunk": {
+        "in": "header", "name": "Last-Event-ID", "schema": {"type": "string", "pattern": "^[0-9]{0,9}$"},
+        "description": "`id` of the last event that was seen.",
+    },
+    "Idempotency-Key": {
+        "in": "header", "schema": _NAME,
+        "description": "A call that is made again under the same key is answered again, and not run.",
+    },
+    "X-Request-Id": {
+        "in": "header", "schema": {"type": "string", "pattern": f"^[ -~]{{0,{MAX_NAME_CHARS}}}$"},
+        "description": "The caller's name for the request, given back; one is made where there is none.",
+    },
+    "tools_of": {
+        "in": "query", "name": "session_id", "schema": TEXT,
+        "description": "Tells the tools that this session sees; the hub's, where not given.",
+    },
+}  # fmt: skip
+
+
+def _session_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
+    opened = object_of(
+        {"session_id": TEXT, "resumed": FLAG, "tool_count": _COUNT, "capabilities": {"type": "array", "items": TEXT}},
+        "session_id", "resumed", "tool_count", "capabilities",
+    )  # fmt: skip
+    config = schemas.accepted(pb.SessionConfig)
+    return {
+        "POST /api/sessions": RouteDoc(
+            name="openSession", tag="sessions", errors=_BODY | _BUSY | {409, 410}, answer=opened,
+            body=body_of({"session_id": _NAME, "metadata": _TEXTS, "config": config}),
+            answers={201: "The session was created.", 200: "It was there."},
+        ),
+        "GET /api/sessions": RouteDoc(
+            name="listSessions", tag="sessions", parameters=("page_token", "page_size"),
+            answer=schemas.answered(pb.ListSessionsResponse),
+        ),
+        "GET /api/sessions/{session_id}": RouteDoc(
+            name="describeSession", tag="sessions", errors=_SESSION, answer=schemas.answered(pb.SessionInfo)
+        ),
+        "DELETE /api/sessions/{session_id}": RouteDoc(
+            name="endSession", tag="sessions", parameters=("force",), errors=_SESSION, answer=reference("Message")
+        ),
+    }  # fmt: skip
+
+
+def _tool_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
+    spec = schemas.answered(pb.ToolSpec)
+    for kind in (pb.Progress, pb.LogRecord, pb.CompleteSignal):
+        schemas.answered(kind)
+    tools = "/api/sessions/{session_id}/tools"
+    given = {"args": VALUES, "kwargs": BY_NAME, "timeout_ms": _TIMEOUT, "context": _TEXTS}
+    item = body_of({"tool_id": TEXT, "args": VALUES, "kwargs": BY_NAME})
+    result = {name: part for name, part in call_answer(schemas)["properties"].items() if name != "request_id"}
+    results = {"type": "array", "items": object_of({"index": _COUNT, **result}, "index", *result)}
+    return {
+        f"GET {tools}": RouteDoc(
+            name="listTools", tag="tools", errors=_SESSION,
+            answer=object_of({"tools": {"type": "array", "items": spec}}, "tools"),
+        ),
+        f"GET {tools}/{{tool}}": RouteDoc(name="describeTool", tag="tools", errors=_SESSION, answer=spec),
+        f"POST {tools}/{{tool}}/execute": RouteDoc(
+            name="callTool", tag="tools", parameters=("Idempotency-Key",), errors=_CALL | _BODY,
+            body=body_of({**given, "request_id": _NAME}), answer=reference("CallAnswer"),
+        ),
+        f"GET {tools}/{{tool}}/stream": RouteDoc(
+            name="streamToolByQuery", tag="tools", parameters=("events", "timeout_ms"), errors=_CALL, streams=True,
+            answer=events_of(data=reference("Value"), **TOOL_NOTICES),
+        ),
+        f"POST {tools}/{{tool}}/stream": RouteDoc(
+            name="streamTool", tag="tools", parameters=("events",), errors=_CALL | _BODY, streams=True,
+            body=body_of({**given, "stream_id": _NAME}),
+            answer=events_of(data=reference("Value"), **TOOL_NOTICES),
+        ),
+        f"POST {tools}/batch": RouteDoc(
+            name="callTools", tag="tools", errors=_CALL | _BODY,
+            body=body_of({
+                "requests": {"type": "array", "items": item}, "parallel": FLAG, "stop_on_error": FLAG,
+                "max_parallel": _COUNT, "batch_id": _NAME,
+            }),
+            answer=object_of(
+                {"results": results, "metrics": schemas.answered(pb.BatchMetrics)}, "results", "metrics"
+            ),
+        ),
+    }  # fmt: skip
+
+
+def _variable_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
+    variables = "/api/sessions/{session_id}/variables"
+    metadata = schemas.answered(pb.VariableMetadata)
+    given = schemas.accepted(pb.VariableMetadata)
+    return {
+        f"GET {variables}": RouteDoc(
+            name="listVariables", tag="variables", parameters=("prefix", "tags", "limit"), errors=_SESSION,
+            answer=schemas.answered(pb.ListVariablesResponse),
+        ),
+        f"GET {variables}/watch": RouteDoc(
+            name="watchVariables", tag="variables", parameters=("names", "initial", "Last-Event-ID"),
+            errors=_SESSION | _BUSY, streams=True, answer=events_of(data=schemas.answered(pb.VariableUpdate)),
+        ),
+        f"GET {variables}/{{name}}": RouteDoc(
+            name="readVariable", tag="variables", errors=_SESSION,
+            answer=object_of({"value": reference("Value"), "metadata": metadata}, "value", "metadata"),
+        ),
+        f"PUT {variables}/{{name}}": RouteDoc(
+            name="writeVariable", tag="variables", parameters=("If-Match",), errors=_CHANGE | _BODY,
+            body=body_of({"value": reference("Value"), "metadata": given, "create_if_missing": FLAG}, "value"),
+            answer=object_of({"revision": {"type": "integer", "minimum": 0}}, "revision"),
+        ),
+        f"DELETE {variables}/{{name}}": RouteDoc(
+            name="deleteVariable", tag="variables", parameters=("If-Match",), errors=_CHANGE,
+            answer=reference("Message"),
+        ),
+    }  # fmt: skip
+
+
+def _agent_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
+    session = "/api/sessions/{session_id}"
+    names = {"type": "array", "items": TEXT}
+    config = body_of({"verbose": FLAG, "return_intermediate_steps": FLAG, "llm_config": BY_NAME})
+    made = {"agent_id": TEXT, "tool_count": _COUNT, "capabilities": names}
+    run = events_of(
+        thought=schemas.answered(pb.ThoughtChunk),
+        action=schemas.answered(pb.ActionChunk),
+        observation=schemas.answered(pb.ObservationChunk),
+        complete=schemas.answered(pb.ResultChunk),
+    )
+    return {
+        f"POST {session}/agents": RouteDoc(
+            name="createAgent", tag="agents", errors=_CALL | _BODY, answers={201: "The agent was created."},
+            body=body_of({
+                "signature": {"type": "string", "maxLength": MAX_SIGNATURE_CHARS}, "tool_names": names,
+                "max_iters": {"type": "integer", "minimum": -MAX_COUNT, "maximum": MAX_COUNT}, "config": config,
+            }),
+            answer=object_of(made, *made),
+        ),
+        f"POST {session}/agents/{{agent}}/execute": RouteDoc(
+            name="runAgent", tag="agents", errors=_CALL | _BODY, streams=True, answer=run,
+            body=body_of({
+                "input": {"type": "object"}, "context": BY_NAME, "stream": FLAG, "run_id": _NAME,
+                "timeout_ms": _TIMEOUT,
+            }),
+        ),
+        f"GET {session}/runs/{{run}}": RouteDoc(
+            name="attachToRun", tag="agents", parameters=("last_chunk",), errors=_CALL, streams=True, answer=run
+        ),
+        f"DELETE {session}/runs/{{run}}": RouteDoc(
+            name="cancelRun", tag="agents", errors=_CALL, answer=reference("Message")
+        ),
+    }  # fmt: skip
+
+
+def _operation_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
+    pages = ("page_token", "page_size")
+    status = object_of({"status": TEXT}, "status")
+    return {
+        "GET /api/workers": RouteDoc(
+            name="listWorkers", tag="operations", parameters=pages, answer=schemas.answered(pb.ListWorkersResponse)
+        ),
+        "GET /api/calls": RouteDoc(
+            name="listCalls", tag="operations", parameters=(*pages, "of_session", "arguments"), errors=_SESSION,
+            answer=schemas.answered(pb.ListCallsResponse),
+        ),
+        "DELETE /api/calls/{call}": RouteDoc(
+            name="cancelCall", tag="operations", parameters=("reason",), errors=frozenset({404}),
+            answer=reference("Message"),
+        ),
+        "GET /api/runs": RouteDoc(
+            name="listRuns", tag="operations", parameters=(*pages, "of_session"), errors=_SESSION | {501, 503},
+            answer=schemas.answered(pb.ListRunsResponse),
+        ),
+        "GET /api/events": RouteDoc(
+            name="watchEvents", tag="operations", parameters=("kinds", "of_session", "arguments"), streams=True,
+            errors=_SESSION | _BUSY, answer=events_of(data=schemas.answered(pb.AdminEvent)),
+        ),
+        "POST /api/login": RouteDoc(
+            name="logIn", tag="access", errors=_BODY, body=body_of({"token": TEXT}), answer=status, is_open=True
+        ),
+        "GET /healthz": RouteDoc(name="isAlive", tag="operations", answer=status, is_open=True),
+        "GET /readyz": RouteDoc(
+            name="isReady", tag="operations", answer=status, is_open=True,
+            answers={200: "The hub takes calls.", 503: "It does not: it drains."},
+        ),
+        "GET /metrics": RouteDoc(name="readMetrics", tag="operations", answer=TEXT, media_type="text/plain"),
+        "GET /openapi.json": RouteDoc(
+            name="document", tag="documentation", parameters=("tools_of",), errors=_SESSION, answer={"type": "object"}
+        ),
+        "GET /docs": RouteDoc(
+            name="documentPage", tag="documentation", parameters=("tools_of",), answer=TEXT, media_type="text/html"
+        ),
+    }  # fmt: skip
+
+
+def route_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
+    """Says of each route, by its method and path, what is documented of it.
+
+    Args:
+        schemas: Takes the schemas of the messages that they refer to.
+    """
+    return {
+        **_session_docs(schemas),
+        **_tool_docs(schemas),
+        **_variable_docs(schemas),
+        **_agent_docs(schemas),
+        **_operation_docs(schemas),
+    }
+
+
+def call_answer(schemas: MessageSchemas) -> Schema:
+    """Makes the schema of the answer to a call: the same five names whatever has come of it."""
+    error = or_null(schemas.answered(pb.ErrorInfo))
+    metrics = schemas.answered(pb.ExecutionMetrics)
+    answer = {"success": FLAG, "result": reference("Value"), "error": error, "metrics": metrics, "request_id": TEXT}
+    return object_of(answer, *answer, closed=False)
+
+
+def events_of(**kinds: Schema) -> Schema:
+    """Makes the schema of one event, as JSON lines have it: its data under its name."""
+    return {
+        **object_of({**kinds, "error": reference("ErrorInfo")}, closed=False),
+        "minProperties": 1,
+        "maxProperties": 1,
+    }
+
+
+def tool_event(data: Schema) -> Schema:
+    """Makes the schema of one event of a tool's stream whose values are ``data``."""
+    return {"anyOf": [object_of({"data": data}, "data"), reference("ToolNotice")]}
+
+
+def tool_sse(data: Schema) -> Schema:
+    """Makes the schema of one server-sent event of a tool's stream whose values are ``data``."""
+    return {"anyOf": [_sse("data", data), reference("ToolNoticeSent")]}
+
+
+def sse_of(event: Schema) -> Schema:
+    """Makes the schema of one server-sent event from that of ``events_of``: its data is JSON under its name."""
+    return {"oneOf": [_sse(name, part) for name, part in event["properties"].items()]}
+
+
+def _sse(name: str, data: Schema) -> Schema:
+    text = {"type": "string", "contentMediaType": "application/json", "contentSchema": data}
+    return object_of({"event": {"const": name}, "id": TEXT, "data": text}, "event", "data", closed=False)

@@ -1,0 +1,77 @@
+"""A tool's schema is taken over whole, or not at all."""
+
+import json
+from typing import Any
+
+import pytest
+
+from grpc_tool_bridge.gateway.tool_schemas import local_schema
+
+TAGGED = {"$ref": "#/components/schemas/Tagged"}
+
+
+def local(schema: Any, *, answered: bool = False) -> Any:
+    return local_schema(json.dumps(schema), "t", answered=answered)
+
+
+def test_references_lead_to_the_schema_where_it_stands_in_the_document() -> None:
+    node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}, "top": {"$ref": "#"}}}
+    found = local({"$ref": "#/$defs/Node", "$defs": {"Node": node}})
+    there = "#/components/schemas/t"
+    assert found["$ref"] == f"{there}/$defs/Node"
+    assert found["$defs"]["Node"]["properties"] == {"next": {"$ref": f"{there}/$defs/Node"}, "top": {"$ref": there}}
+
+
+def test_what_json_schema_does_not_know_is_left_out() -> None:
+    schema = {"type": "string", "discriminator": {"mapping": {"a": "#/$defs/A"}}, "x-own": 1, "title": "T"}
+    assert local(schema) == {"type": "string", "title": "T"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "kept"),
+    [
+        ({"type": "integer", "default": 2}, True),
+        ({"type": "integer", "default": 2.0}, True),
+        ({"type": "integer", "default": True}, False),
+        ({"type": ["integer", "null"], "default": None}, True),
+        ({"enum": ["a"], "default": "b"}, False),
+        ({"default": [1]}, True),
+    ],
+)
+def test_a_default_that_its_own_schema_refuses_is_left_out(schema: dict[str, Any], kept: bool) -> None:
+    assert ("default" in local(schema)) is kept
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "integer"},
+        {"type": "array", "items": {}},
+        {"type": "string", "format": "date"},
+        {"type": "string", "contentEncoding": "base64"},
+        {"type": "object", "additionalProperties": True},
+        {"type": ["number", "null"]},
+    ],
+)
+def test_what_a_tool_answers_may_be_tagged_where_json_may_have_no_form_for_it(schema: dict[str, Any]) -> None:
+    assert local(schema, answered=True) == {"anyOf": [schema, TAGGED]}
+    assert local(schema) == schema
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": "string"}, {"type": "boolean"}, {"type": "object", "properties": {}}, {"enum": [1]}, {}]
+)
+def test_what_json_has_a_form_for_is_as_the_tool_says(schema: dict[str, Any]) -> None:
+    assert local(schema, answered=True) == schema
+
+
+@pytest.mark.parametrize("made_of", ["allOf", "anyOf", "oneOf"])
+def test_a_definition_that_is_made_of_itself_is_refused_and_one_that_has_itself_in_it_is_not(made_of: str) -> None:
+    circle = {"$defs": {"A": {made_of: [{"$ref": "#/$defs/B"}]}, "B": {"$ref": "#/$defs/A"}}}
+    assert local(circle) is None
+    assert local({"$defs": {"A": {"items": {made_of: [{"$ref": "#/$defs/A"}]}}}}) is not None
+
+
+def test_a_schema_of_too_many_parts_is_refused() -> None:
+    assert local({"anyOf": [{}] * 4_000}) is not None
+    assert local({"anyOf": [{}] * 6_000}) is None
