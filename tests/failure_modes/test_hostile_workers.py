@@ -158,7 +158,7 @@ async def test_an_answer_to_an_unknown_number_ends_the_link_and_whoever_waits_is
 
 
 BREACHES: dict[str, tuple[str, Callable[[int], Sequence[Envelope]], str]] = {
-    "a chunk for a unary call": ("unary", lambda n: [Envelope(id=n, chunk=chunk(0, 1))], "is no stream"),
+    "a chunk for a unary call": ("unary", lambda n: [Envelope(id=n, chunk=chunk(0, 1))], "is not a stream"),
     "an end without a reply": ("unary", lambda n: [Envelope(id=n, end=LinkStatus())], "without its reply"),
     "a reply to a stream": ("stream", lambda n: [Envelope(id=n, reply=result(1))], "is a stream, but a reply came"),
     "a second end": (

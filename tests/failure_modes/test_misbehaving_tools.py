@@ -354,7 +354,7 @@ async def test_a_tool_that_calls_itself_without_end_is_stopped_with_a_clear_erro
     world = await connect(again, fine)
     with pytest.raises(ToolExecutionError) as caught:
         await soon(world.tools["again"]())
-    assert "calls itself without end" in caught.value.message
+    assert "calls itself endlessly" in caught.value.message
     assert len(caught.value.message) < 2_000
     assert await world.tools["fine"]() == "fine"
     await world.quiet()

@@ -167,7 +167,7 @@ def test_shell_completion_is_offered() -> None:
         (["serve", "--tls-cert", "/no/a", "--tls-key", "/no/b"], "cannot read /no/b: No such file"),
         (["serve", "--tls-cert", TOOLS, "--tls-key", TOOLS], "cannot be used"),
         (["serve", "--address", "0.0.0.0:0"], "0.0.0.0:0 can be reached from other machines"),
-        (["serve", "--http", "nowhere"], "--http: 'nowhere' is no address"),
+        (["serve", "--http", "nowhere"], "--http: 'nowhere' is not a valid address"),
         (["serve", "--address", "127.0.0.1:0", "--http", "0.0.0.0:0"], "0.0.0.0:0 can be reached from other machines"),
         (["serve", "--tools", "no_such_module"], "--tools no_such_module: there is no module no_such_module"),
         (["serve", "--tools", f"{TOOLS}:add", "--tools", f"{__file__}"], "has no tools; mark functions with @tool"),
@@ -456,7 +456,7 @@ def test_serve_tells_people_where_it_serves_over_http(start: Start) -> None:
     line = read_line(process)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=PATIENCE)
-    assert re.fullmatch(r"The hub listens at 127\.0\.0\.1:\d+ and, over HTTP, at http://127\.0\.0\.1:\d+\n", line)
+    assert re.fullmatch(r"The hub listens on 127\.0\.0\.1:\d+ and, over HTTP, at http://127\.0\.0\.1:\d+\n", line)
 
 
 def test_an_http_address_in_use_is_one_line_and_exit_1(capsys: pytest.CaptureFixture[str]) -> None:

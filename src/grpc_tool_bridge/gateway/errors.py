@@ -38,7 +38,7 @@ class JsonResponse(Response):
         return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-class HttpError(Exception):
+class HttpError(ToolBridgeError):
     """A request that HTTP itself refuses.
 
     Args:
@@ -49,10 +49,8 @@ class HttpError(Exception):
     """
 
     def __init__(self, status: int, error_type: str, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
+        super().__init__(message, error_type=error_type, retryable=False)
         self.status = status
-        self.info = ErrorInfo(type=error_type, message=message, details={"origin": "bridge"})
-        self.info.timestamp.GetCurrentTime()
         self.headers = dict(headers or {})
 
 
@@ -73,9 +71,9 @@ def headers_of(info: ErrorInfo) -> dict[str, str]:
 
 def error_response(error: BaseException) -> JsonResponse:
     """Makes the response for what a request failed with; a fault of the bridge is logged."""
-    if isinstance(error, HttpError):
-        return JsonResponse({"error": error_json(error.info)}, error.status, error.headers)
     info = error_info(error)
+    if isinstance(error, HttpError):
+        return JsonResponse({"error": error_json(info)}, error.status, error.headers)
     if not isinstance(error, ToolBridgeError):
         log_fault(_log, "fault in a request over HTTP: %s", info.message, error=error)
     return failed(info)

@@ -7,9 +7,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.errors import ValidationError, error_from_info
 from grpc_tool_bridge.gateway.bodies import count_of, fields_of, flag_of, path_name, timeout_of
-from grpc_tool_bridge.gateway.errors import HttpError, JsonResponse, failed, headers_of, status_of
+from grpc_tool_bridge.gateway.errors import JsonResponse, failed, headers_of, status_of
 from grpc_tool_bridge.gateway.events import Event, EventStream
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
 from grpc_tool_bridge.gateway.message_json import call_json, error_json, message_json, value_json
@@ -172,15 +172,7 @@ async def _chunk_events(chunks: AsyncGenerator[Any, None]) -> AsyncGenerator[Eve
             elif kind == "complete":
                 yield Event("complete", message_json(chunk.complete), str(chunk.sequence))
             elif not begun:
-                raise FailedStreamError(chunk.error)
+                raise error_from_info(chunk.error)
             else:
                 yield Event("error", error_json(chunk.error), str(chunk.sequence))
             begun = True
-
-
-class FailedStreamError(HttpError):
-    """A stream that has failed before its first value."""
-
-    def __init__(self, info: pb.ErrorInfo) -> None:
-        super().__init__(status_of(info), info.type, info.message, headers_of(info))
-        self.info = info
