@@ -379,6 +379,7 @@ MADE_WITH: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     ),
     "ToolTimeoutError": (("add", "TimeoutError", "m", {"started": "false"}), {}),
     "ToolCommunicationError": (("add", grpc.StatusCode.UNAVAILABLE, "nobody"), {}),
+    "HttpError": ((404, "RouteNotFound", "m"), {"headers": {"allow": "GET"}}),
     "WorkerLostError": (("m",), {"began": True}),
     "CommandError": (("m",), {"code": 7, "traceback": "T"}),
     "RaisedElsewhereError": ((ErrorInfo(type="KeyError", message="'k'"),), {}),
