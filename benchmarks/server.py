@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from benchmarks import victim
 from benchmarks.peers import KINDS, server_of
-from benchmarks.work import Gate, add_up, make_tools
+from benchmarks.work import Gate, add, add_up, count_up, make_tools
 from grpc_tool_bridge import BridgeServer, Settings, ToolWorker, tool
 
 Command = Callable[[int], Awaitable[Any]]
@@ -32,12 +32,15 @@ async def serve(kind: str, tools: int, hub: str) -> None:
     """Serves until the standard input ends.
 
     Args:
-        kind: "hub", "attacked", "guarded" (the same with a token), "worker", "agents" or a peer's.
+        kind: "hub", "gateway" (over HTTP), "attacked", "guarded" (the same with a token), "worker", "agents" or a
+            peer's.
         tools: How many tools that add the hub has; 0: no tools at all, so that a worker can offer them.
         hub: The worker's hub.
     """
     if kind == "hub":
         await _serve_hub(tools)
+    elif kind == "gateway":
+        await _serve_gateway()
     elif kind in ("attacked", "guarded"):
         settings = Settings(token=SecretStr(victim.TOKEN) if kind == "guarded" else None)
         async with BridgeServer(tools=victim.TOOLS, settings=settings) as attacked:
@@ -68,6 +71,14 @@ async def _serve_hub(tools: int) -> None:
 
         commands = {"rss": _rss, "peak": _peak, "cpu": _cpu, "open sessions": open_sessions}
         await _answer(hub.address, {**commands, "inside": inside, "let out": let_out})
+
+
+async def _serve_gateway() -> None:
+    settings = _SETTINGS.model_copy(update={"max_connections": 100_000})
+    tools = [tool(add), tool(name="count")(count_up)]
+    async with BridgeServer(tools=tools, http_address="127.0.0.1:0", settings=settings) as hub:
+        await hub.hub.store.create_session("s")
+        await _answer(str(hub.http_address), {"rss": _rss})
 
 
 async def _serve_worker(hub: str) -> None:
@@ -131,7 +142,7 @@ def _say(what: Any) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Serve for the benchmarks until the standard input ends.")
-    parser.add_argument("kind", choices=["hub", "attacked", "guarded", "worker", "agents", *KINDS])
+    parser.add_argument("kind", choices=["hub", "gateway", "attacked", "guarded", "worker", "agents", *KINDS])
     parser.add_argument("--tools", type=int, default=1)
     parser.add_argument("--hub", default="", metavar="ADDRESS")
     options = parser.parse_args()

@@ -47,6 +47,12 @@ async def chunks(seed: int, number: int) -> AsyncGenerator[bytes, None]:
         yield _header(seed, index) + _BODIES[index % len(_BODIES)]
 
 
+async def count_up(number: int) -> AsyncGenerator[int, None]:
+    """Counts up to ``number``."""
+    for index in range(number):
+        yield index
+
+
 async def size(data: bytes) -> int:
     """Returns how many bytes it was given."""
     return len(data)

@@ -13,8 +13,8 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -64,6 +64,34 @@ class Row:
             if seen >= wanted:
                 return time
         return 0
+
+
+class Stop:
+    """Ends the program on SIGTERM; while a process is being started, right after that."""
+
+    def __init__(self) -> None:
+        self._held = False
+        self._number = 0
+
+    def handle(self, number: int, _: FrameType | None) -> None:
+        """Handles the signal."""
+        self._number = number
+        if not self._held:
+            sys.exit(128 + number)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Waits with it: a process that nobody knows of yet would be left behind."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            if self._number:
+                sys.exit(128 + self._number)
+
+
+_stop = Stop()
 
 
 class LoadError(Exception):
@@ -145,10 +173,11 @@ def _row(entry: dict[str, Any], seconds: float) -> Row:
 def _start(stack: ExitStack, name: str, report: Path, command: str, *words: str) -> dict[str, Any]:
     """Starts a command of the bridge, and waits for it; returns what it says that it is."""
     log = stack.enter_context((report / f"{name}.log").open("w", encoding="utf-8"))
-    process = subprocess.Popen(
-        [*BRIDGE, command, *words, "--json"], stdout=subprocess.PIPE, stderr=log, env=_environment(), text=True
-    )
-    stack.callback(_end, process)
+    with _stop.held():
+        process = subprocess.Popen(
+            [*BRIDGE, command, *words, "--json"], stdout=subprocess.PIPE, stderr=log, env=_environment(), text=True
+        )
+        stack.callback(_end, process)
     timer = threading.Timer(READY_SECONDS, process.kill)
     timer.start()
     try:
@@ -170,8 +199,9 @@ def _run_locust(stack: ExitStack, host: str, users: int, seconds: int, report: P
     command = [sys.executable, "-m", "locust", "-f", files, "--headless", "--host", host]
     command += ["--users", str(users), "--spawn-rate", f"{rate:g}", "--run-time", f"{seconds}s", "--stop-timeout", "30"]
     command += ["--json-file", str(report / STATISTICS), "--html", str(report / "report.html"), "--only-summary"]
-    process = subprocess.Popen(command, stdout=log, stderr=log, env=_environment(), cwd=report)
-    stack.callback(_end, process)
+    with _stop.held():
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=_environment(), cwd=report)
+        stack.callback(_end, process)
     try:
         return process.wait(seconds + READY_SECONDS + END_SECONDS)
     except subprocess.TimeoutExpired:
@@ -206,11 +236,7 @@ def _print_table(rows: list[Row]) -> None:
     Console(width=max(Console().width, 120)).print(table)
 
 
-def _stop(number: int, _: FrameType | None) -> None:
-    sys.exit(128 + number)
-
-
 if __name__ == "__main__":
     # Else its processes would be left behind.
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, _stop.handle)
     sys.exit(main())

@@ -4,7 +4,13 @@ import pkgutil
 from typing import Any
 
 # Each is imported only in the processes that use it: some of them take a second and much memory.
-_MODULES = {"bare": "bare:Bare", "echo": "echo:Echo", "mcp": "mcp_sdk:Mcp", "nats": "nats_broker:Nats"}
+_MODULES = {
+    "bare": "bare:Bare",
+    "echo": "echo:Echo",
+    "http": "bare_http:Http",
+    "mcp": "mcp_sdk:Mcp",
+    "nats": "nats_broker:Nats",
+}
 
 KINDS = tuple(_MODULES)
 

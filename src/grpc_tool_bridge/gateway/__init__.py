@@ -1,1 +1,1 @@
-"""A hub over HTTP: the same methods, for whoever has no gRPC."""
+"""A hub over HTTP: the same methods, for programs without gRPC."""

@@ -49,7 +49,7 @@ class AgentRoutes:
         return JsonResponse({**answer, "capabilities": list(response.capabilities)}, 201)
 
     async def execute(self, request: Request) -> EventStream:
-        """Runs an agent, and tells what it does."""
+        """Runs an agent; each step is an event."""
         given = fields_of(
             await self._calls.body(request), input=dict, context=dict, stream=bool, run_id=str, timeout_ms=int
         )

@@ -117,7 +117,7 @@ def timeout_of(given: Mapping[str, Any]) -> int:
 
 
 def whole_number(text: str, limit: int) -> int | None:
-    """Reads a whole number from 0 to ``limit``; None: it is none."""
+    """Reads a whole number from 0 to ``limit``; None if it is not one."""
     # Longer ones are over any limit, and int() refuses very long ones.
     if not text.isdecimal() or len(text) > len(str(limit)):
         return None
@@ -126,7 +126,7 @@ def whole_number(text: str, limit: int) -> int | None:
 
 
 def count_of(request: Request, name: str) -> int:
-    """Returns a count in the query; 0 where it is not there.
+    """Returns a count in the query; 0 if it is missing.
 
     Raises:
         ValidationError: It is no number from 0 to ``MAX_COUNT``.

@@ -31,7 +31,7 @@ class DocumentationRoutes:
         self._hub = calls.hub
         self._needs_token = needs_token
         self._open_api: OpenApi | None = None
-        # By session, each with the revision of the tools that it tells of.
+        # By session, each with the revision of the tools that it describes.
         self._kept: dict[str, tuple[int, bytes]] = {}
         self._page: tuple[str, dict[str, str]] | None = None
 
@@ -74,7 +74,7 @@ class DocumentationRoutes:
 
 
 def content_policy(page: str) -> str:
-    """Returns the policy of a page that runs the scripts and takes the styles in it, and calls where it came from."""
+    """Returns a content security policy that allows only the page's own scripts and styles, and calls to its origin."""
     inline = "; ".join(f"{tag}-src {' '.join(_hashes(page, tag))}" for tag in ("script", "style"))
     rest = "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     return f"default-src 'none'; {inline}; {rest}"

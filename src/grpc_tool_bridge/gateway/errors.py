@@ -55,7 +55,7 @@ class HttpError(ToolBridgeError):
 
 
 class ClientStalledError(Exception):
-    """The client takes nothing of its response."""
+    """The client does not read its response."""
 
 
 def status_of(info: ErrorInfo) -> int:
@@ -70,7 +70,7 @@ def headers_of(info: ErrorInfo) -> dict[str, str]:
 
 
 def error_response(error: BaseException) -> JsonResponse:
-    """Makes the response for what a request failed with; a fault of the bridge is logged."""
+    """Returns the response for the error that a request failed with; a fault of the bridge is logged."""
     info = error_info(error)
     if isinstance(error, HttpError):
         return JsonResponse({"error": error_json(info)}, error.status, error.headers)
@@ -80,7 +80,7 @@ def error_response(error: BaseException) -> JsonResponse:
 
 
 def failed(info: ErrorInfo) -> JsonResponse:
-    """Makes the response for an error that the hub answered with."""
+    """Returns the response for an error that the hub answered with."""
     return JsonResponse({"error": error_json(info)}, status_of(info), headers_of(info))
 
 

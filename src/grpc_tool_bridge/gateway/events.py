@@ -42,8 +42,8 @@ def wants_lines(request: Request) -> bool:
 class EventStream:
     """A response that goes on: each event as it comes, at the pace of its reader.
 
-    An error before the first event is an ordinary response. A reader that leaves, or takes nothing for too long, ends
-    what it reads.
+    An error before the first event is an ordinary response. A reader that disconnects, or does not read for too long,
+    ends the stream.
 
     Args:
         events: What is sent; closed at the end.
@@ -116,14 +116,14 @@ class EventStream:
 
 
 class _Reader:
-    """Reads events, and gives nothing where the next takes too long."""
+    """Reads events, with a timeout that does not cancel the pending one."""
 
     def __init__(self, events: AsyncIterator[Event]) -> None:
         self._events = events
         self._next: asyncio.Task[Event] | None = None
 
     async def next(self, seconds: float) -> Event | None:
-        """Returns the next event; None where it has not come within so many seconds."""
+        """Returns the next event; None if it does not come within ``seconds``."""
         if self._next is None:
             self._next = asyncio.ensure_future(anext(self._events))
         done, _ = await asyncio.wait({self._next}, timeout=seconds)

@@ -45,7 +45,7 @@ class Guard:
         hosts: Names that the hub is reached by, besides ``localhost`` and addresses.
         origins: Other origins whose pages may call, such as ``https://agents.example.com``.
         memory: Charged with what large requests and responses hold.
-        write_timeout: Seconds that a part of a response waits for a client that takes nothing.
+        write_timeout: Seconds that a part of a response waits for a client that does not read.
         secure: Whether it is reached over TLS.
     """
 
@@ -119,7 +119,7 @@ class Guard:
             held.release()
 
     def login_cookie(self, token: str) -> str:
-        """Returns the header that gives a browser its cookie.
+        """Returns the value of ``Set-Cookie`` for a browser that logs in.
 
         Raises:
             AccessError: The token is wrong.
@@ -171,7 +171,7 @@ class Guard:
 
 
 async def answer_preflight(send: Send) -> None:
-    """Tells a browser what a page of an origin that may call is allowed to send."""
+    """Answers a preflight request of an allowed origin."""
     headers = [
         (b"access-control-allow-methods", _METHODS.encode()),
         (b"access-control-allow-headers", _HEADERS.encode()),

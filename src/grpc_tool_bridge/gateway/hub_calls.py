@@ -69,7 +69,7 @@ class HubCalls:
         await self._tasks.aclose()
 
     def context(self, request: Request) -> RequestContext:
-        """Makes the context of a call."""
+        """Returns the context of a call."""
         return RequestContext(principal=request.scope.get("principal"))
 
     def event_stream(self, request: Request, events: AsyncGenerator[Event, None]) -> EventStream:

@@ -38,7 +38,7 @@ def message_json(message: Message) -> dict[str, Any]:
 
 
 def error_json(info: ErrorInfo) -> dict[str, Any]:
-    """Writes an error; the traceback only where there is one."""
+    """Writes an error; the traceback only if there is one."""
     written = message_json(info)
     if not info.stacktrace:
         del written["stacktrace"]

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 Schema = dict[str, Any]
 
 _COMPONENTS = "#/components/schemas/"
-# What ``error_json`` leaves out where it is empty.
+# What ``error_json`` leaves out if it is empty.
 _OPTIONAL: Mapping[str, frozenset[str]] = {"ErrorInfo": frozenset({"stacktrace"})}
 _FLOATS = (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT)
 _INTEGERS: Mapping[int, Schema] = {
@@ -33,7 +33,7 @@ def reference(name: str) -> Schema:
 
 
 def or_null(schema: Schema) -> Schema:
-    """Makes the schema of what may be null as well."""
+    """Returns the schema of a value that may be null."""
     return {"anyOf": [schema, {"type": "null"}]}
 
 

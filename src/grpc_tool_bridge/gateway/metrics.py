@@ -68,7 +68,7 @@ class MetricsRoute:
 
     Args:
         hub: The hub.
-        http: Tells what the HTTP server has open.
+        http: Returns what the HTTP server has open.
     """
 
     def __init__(self, hub: Hub, http: Callable[[], HttpCounts]) -> None:
@@ -77,7 +77,7 @@ class MetricsRoute:
         self._version = version(_DISTRIBUTION)
 
     async def read(self, request: Request) -> Response:
-        """Tells the metrics, as OpenMetrics where the reader asks for it."""
+        """Returns the metrics, as OpenMetrics if the reader asks for it."""
         told, others = await self._hub.metrics.by_tool(MAX_TOOLS)
         if others.calls or others.active:
             told[OTHER_TOOLS] = others
@@ -112,7 +112,7 @@ class HubCollector(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Makes the metrics."""
+        """Yields the metrics."""
         yield InfoMetricFamily("tool_bridge_build", "The version of the bridge.", {"version": self._release})
         yield from self._calls()
         for name, text, source in _GAUGES:

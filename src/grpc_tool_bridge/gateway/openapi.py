@@ -220,7 +220,7 @@ def _failure(status: int, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _told(route: Route) -> dict[str, str]:
-    """Tells what a route is for: the first line of what its function says, and all of it."""
+    """Returns the summary and the description of a route: the first line of its docstring, and all of it."""
     text = inspect.cleandoc(route.endpoint.__doc__ or "").replace("``", "`")
     return {"summary": text.partition("\n")[0], "description": text}
 

@@ -17,7 +17,7 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 
 
 class OperationRoutes:
-    """The routes for whoever runs the hub.
+    """The routes for operators of the hub.
 
     Args:
         calls: Makes the calls.
@@ -49,7 +49,7 @@ class OperationRoutes:
         return JsonResponse(message_json(await self._calls.hub.list_runs(asked)))
 
     async def events(self, request: Request) -> EventStream:
-        """Tells what happens from now on; ``?kinds=call,worker`` and ``?session_id=`` choose among it."""
+        """Streams what happens from now on; ``?kinds=call,worker`` and ``?session_id=`` filter it."""
         query = request.query_params
         asked = pb.WatchEventsRequest(
             session_id=query.get("session_id", ""),
@@ -59,12 +59,12 @@ class OperationRoutes:
         return self._calls.event_stream(request, _events(self._calls.hub.watch_events(asked)))
 
     async def alive(self, request: Request) -> Response:
-        """Says that the process answers."""
+        """Answers while the process runs."""
         del request
         return JsonResponse({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
-        """Says whether the hub takes calls: not while it drains."""
+        """Answers 200 while the hub takes calls, and 503 while it drains."""
         del request
         serving = self._calls.hub.serving
         return JsonResponse({"status": "ok" if serving else "not serving"}, 200 if serving else 503)

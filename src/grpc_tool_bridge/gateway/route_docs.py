@@ -25,7 +25,7 @@ _TIMEOUT: Schema = {
     "type": "integer", "minimum": 0, "maximum": MAX_TIMEOUT_MS, "description": "Milliseconds; 0: the default.",
 }  # fmt: skip
 VALUES: Schema = {"type": "array", "items": reference("Value")}
-# What a tool's stream tells besides its values.
+# The events of a tool's stream besides its values.
 TOOL_NOTICES: dict[str, Schema] = {
     "progress": reference("Progress"),
     "log": reference("LogRecord"),
@@ -35,7 +35,7 @@ BY_NAME: Schema = {"type": "object", "additionalProperties": reference("Value")}
 
 
 def object_of(properties: Mapping[str, Any], *required: str, closed: bool = True) -> Schema:
-    """Makes the schema of an object; ``closed``: it has nothing else."""
+    """Returns the schema of an object; ``closed``: it has no other fields."""
     schema: Schema = {"type": "object", "properties": dict(properties)}
     if required:
         schema["required"] = list(required)
@@ -43,7 +43,7 @@ def object_of(properties: Mapping[str, Any], *required: str, closed: bool = True
 
 
 def body_of(fields: Mapping[str, Schema], *required: str) -> Schema:
-    """Makes the schema of a body: what it need not have may be null as well."""
+    """Returns the schema of a body; optional fields may be null."""
     return object_of({name: part if name in required else or_null(part) for name, part in fields.items()}, *required)
 
 
@@ -59,7 +59,7 @@ class RouteDoc:
         answer: Schema of what it answers; None: it is no JSON.
         answers: Status codes of success, and what each means.
         streams: Whether it answers with events, of which ``answer`` is the schema.
-        media_type: What it answers with where it does not stream.
+        media_type: Content type of an answer that is not a stream.
         errors: Status codes of failure.
         is_open: Whether it needs no token.
     """
@@ -87,15 +87,15 @@ PARAMETERS: Mapping[str, Schema] = {
     "page_token": {"in": "query", "schema": TEXT, "description": "`next_page_token` of the page before."},
     "page_size": {"in": "query", "schema": _COUNT, "description": "Entries of a page; 0: the default."},
     "of_session": {"in": "query", "name": "session_id", "schema": _NAME, "description": "Only those of a session."},
-    "arguments": {"in": "query", "schema": FLAG, "description": "Tells the arguments of calls as well."},
+    "arguments": {"in": "query", "schema": FLAG, "description": "Includes the arguments of calls."},
     "reason": {"in": "query", "schema": TEXT, "description": "What the caller is told."},
     "kinds": {"in": "query", "schema": TEXT, "description": "Of call, worker, session and log, with commas."},
     "prefix": {"in": "query", "schema": _NAME, "description": "Only names that begin so."},
     "tags": {"in": "query", "schema": TEXT, "description": "Only those that have these tags, with commas."},
     "limit": {"in": "query", "schema": _COUNT, "description": "So many at most; 0: all."},
     "names": {"in": "query", "schema": TEXT, "description": "Names of variables, with commas; empty: all."},
-    "initial": {"in": "query", "schema": FLAG, "description": "First tells what there is; true unless given."},
-    "events": {"in": "query", "schema": FLAG, "description": "Tells progress and log lines as well."},
+    "initial": {"in": "query", "schema": FLAG, "description": "Starts with the present values; default: true."},
+    "events": {"in": "query", "schema": FLAG, "description": "Includes progress and log lines."},
     "timeout_ms": {"in": "query", "schema": _TIMEOUT, "description": "Milliseconds; 0: the default."},
     "If-Match": {
         "in": "header", "schema": {"type": "string", "pattern": r'^("[0-9]{1,18}"|[0-9]{1,18})$'},
@@ -115,11 +115,11 @@ PARAMETERS: Mapping[str, Schema] = {
     },
     "X-Request-Id": {
         "in": "header", "schema": {"type": "string", "pattern": f"^[ -~]{{0,{MAX_NAME_CHARS}}}$"},
-        "description": "The caller's name for the request, given back; one is made where there is none.",
+        "description": "The caller's id of the request, which the response repeats; generated if missing.",
     },
     "tools_of": {
         "in": "query", "name": "session_id", "schema": TEXT,
-        "description": "Tells the tools that this session sees; the hub's, where not given.",
+        "description": "Describes the tools that this session sees; default: the hub's tools.",
     },
 }  # fmt: skip
 
@@ -297,7 +297,7 @@ def _operation_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
 
 
 def route_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
-    """Says of each route, by its method and path, what is documented of it.
+    """Returns the documentation of each route, by its method and path.
 
     Args:
         schemas: Takes the schemas of the messages that they refer to.
@@ -312,7 +312,7 @@ def route_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
 
 
 def call_answer(schemas: MessageSchemas) -> Schema:
-    """Makes the schema of the answer to a call: the same five names whatever has come of it."""
+    """Returns the schema of the answer to a call, which always has the same five fields."""
     error = or_null(schemas.answered(pb.ErrorInfo))
     metrics = schemas.answered(pb.ExecutionMetrics)
     answer = {"success": FLAG, "result": reference("Value"), "error": error, "metrics": metrics, "request_id": TEXT}
@@ -320,7 +320,7 @@ def call_answer(schemas: MessageSchemas) -> Schema:
 
 
 def events_of(**kinds: Schema) -> Schema:
-    """Makes the schema of one event, as JSON lines have it: its data under its name."""
+    """Returns the schema of one event, as JSON lines have it: its data under its name."""
     return {
         **object_of({**kinds, "error": reference("ErrorInfo")}, closed=False),
         "minProperties": 1,
@@ -329,17 +329,17 @@ def events_of(**kinds: Schema) -> Schema:
 
 
 def tool_event(data: Schema) -> Schema:
-    """Makes the schema of one event of a tool's stream whose values are ``data``."""
+    """Returns the schema of one event of a tool's stream whose values are ``data``."""
     return {"anyOf": [object_of({"data": data}, "data"), reference("ToolNotice")]}
 
 
 def tool_sse(data: Schema) -> Schema:
-    """Makes the schema of one server-sent event of a tool's stream whose values are ``data``."""
+    """Returns the schema of one server-sent event of a tool's stream whose values are ``data``."""
     return {"anyOf": [_sse("data", data), reference("ToolNoticeSent")]}
 
 
 def sse_of(event: Schema) -> Schema:
-    """Makes the schema of one server-sent event from that of ``events_of``: its data is JSON under its name."""
+    """Returns the schema of one server-sent event from that of ``events_of``: its data is JSON under its name."""
     return {"oneOf": [_sse(name, part) for name, part in event["properties"].items()]}
 
 

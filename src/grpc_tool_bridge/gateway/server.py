@@ -105,14 +105,14 @@ class HttpServer:
 
 
 def _why_not(error: OSError) -> str:
-    """Says why nothing can listen there."""
+    """Returns why the address cannot be used."""
     if error.errno == errno.EADDRINUSE:
         return "the address is in use; choose another"
     return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to whoever runs the hub."""
+    """A server that leaves signals to the program."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -124,6 +124,6 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Says when it listens."""
+        """Sets ``listening`` once the server listens."""
         await super().startup(sockets)
         self.listening.set()

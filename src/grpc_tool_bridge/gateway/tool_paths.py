@@ -28,7 +28,7 @@ class ToolPaths:
         spec: The tool's.
         call: The operation of any tool's ``execute``.
         streams: Those of any tool's ``stream``, by method.
-        with_schemas: Whether its own schemas are in it; without them it takes and gives anything.
+        with_schemas: Whether its own schemas are in it; without them it accepts and returns anything.
 
     Attributes:
         paths: Its paths.

@@ -100,7 +100,7 @@ def local_schema(text: str, name: str, *, answered: bool = False) -> Any:
         answered: Whether it is of what a tool answers, where a value that JSON has no form for is a ``Tagged``.
 
     Returns:
-        The schema; None where there is none, or none that can be taken over.
+        The schema; None if there is none, or if it cannot be used.
     """
     if not text or len(text) > MAX_SCHEMA_CHARS:
         return None
@@ -154,7 +154,7 @@ class _Writer:
         if "default" in part and _takes(written, part["default"]):
             written["default"] = part["default"]
         if written.get("type") == "array":
-            # Says nothing more, and is asked for by programs that read such documents.
+            # Redundant, but programs that read such documents require it.
             written.setdefault("items", {})
         return {"anyOf": [written, reference("Tagged")]} if self._answered and _may_be_tagged(written) else written
 
@@ -190,14 +190,14 @@ class _Writer:
 
 
 def _takes(schema: Mapping[str, Any], value: Any) -> bool:
-    """Tells whether a default is of the type that its schema names."""
+    """Returns whether a default is of the type that its schema names."""
     kinds = schema.get("type", [])
     names = [kinds] if isinstance(kinds, str) else kinds
     return (not names or any(_TYPES[name](value) for name in names)) and value in schema.get("enum", [value])
 
 
 def _may_be_tagged(schema: Mapping[str, Any]) -> bool:
-    """Tells whether a value of this schema may be one that JSON has no form for, such as NaN, a date or a tuple."""
+    """Returns whether a value of this schema may need a tag, such as NaN, a date or a tuple."""
     kinds = schema.get("type", [])
     names = {kinds} if isinstance(kinds, str) else {*kinds}
     if names & {"integer", "number", "array"}:

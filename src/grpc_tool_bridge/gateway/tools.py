@@ -132,7 +132,7 @@ class ToolRoutes:
                 return specs
 
     def _spec(self, request: Request) -> pb.ToolSpec | None:
-        """Returns the spec of the tool; None if there is none, which the call will say."""
+        """Returns the spec of the tool; None if there is none, which the call then reports."""
         return self._calls.hub.executor.spec_of(path_name(request, "sid"), path_name(request, "tool"))
 
 
