@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.gateway.bodies import MAX_COUNT, fields_of, path_name, timeout_of, whole_number
-from grpc_tool_bridge.gateway.errors import JsonResponse, failed
+from grpc_tool_bridge.gateway.errors import JsonResponse, failed, status_response
 from grpc_tool_bridge.gateway.events import Event, EventStream
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
 from grpc_tool_bridge.gateway.message_json import error_json, message_json
@@ -83,8 +83,7 @@ class AgentRoutes:
     async def cancel(self, request: Request) -> Response:
         """Cancels a run."""
         asked = pb.CancelAgentRunRequest(session_id=path_name(request, "sid"), run_id=path_name(request, "run"))
-        response = await self._calls.hub.cancel_agent_run(asked)
-        return JsonResponse({"message": response.message}) if response.success else failed(response.error)
+        return status_response(await self._calls.hub.cancel_agent_run(asked))
 
     def _read(self, request: Request, asked: pb.ExecuteAgentRequest) -> EventStream:
         chunks = self._calls.hub.execute_agent(asked, self._calls.context(request))

@@ -152,5 +152,22 @@ def flag_of(request: Request, name: str, *, default: bool = False) -> bool:
     return _FLAGS[text.lower()]
 
 
+def texts_of(name: str, given: Mapping[str, Any]) -> dict[str, str]:
+    """Checks that an object has strings alone.
+
+    Raises:
+        ValidationError: It has something else.
+    """
+    for value in given.values():
+        if not isinstance(value, str):
+            raise ValidationError(f"the values of {name} must be strings")
+    return dict(given)
+
+
+def names_of(request: Request, name: str) -> list[str]:
+    """Returns the names in the query that are separated by commas; none if it is missing."""
+    return [item for item in request.query_params.get(name, "").split(",") if item]
+
+
 def _listed(types: Mapping[str, type]) -> str:
     return ", ".join(types) if types else "no fields"

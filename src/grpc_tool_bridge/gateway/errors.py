@@ -6,13 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from grpc_tool_bridge.errors import ToolBridgeError, error_from_info, error_info, error_rule
 from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.gateway.message_json import error_json
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, StatusResponse
 
 REQUEST_ID = "x-request-id"
 
@@ -84,7 +83,6 @@ def failed(info: ErrorInfo) -> JsonResponse:
     return JsonResponse({"error": error_json(info)}, status_of(info), headers_of(info))
 
 
-async def handle_error(request: Request, error: Exception) -> Response:
-    """Answers a request that has failed, for Starlette."""
-    del request
-    return error_response(error)
+def status_response(response: StatusResponse) -> JsonResponse:
+    """Returns the response for what the hub answers with a message or an error."""
+    return JsonResponse({"message": response.message}) if response.success else failed(response.error)

@@ -69,7 +69,7 @@ class EventStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves it, as an ASGI application."""
         writing = asyncio.ensure_future(self._serve(scope, receive, send))
-        leaving = asyncio.ensure_future(_left(receive))
+        leaving = asyncio.ensure_future(client_left(receive))
         try:
             await asyncio.wait({writing, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -139,7 +139,8 @@ class _Reader:
             await asyncio.wait({self._next})
 
 
-async def _left(receive: Receive) -> None:
+async def client_left(receive: Receive) -> None:
+    """Waits until the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -12,7 +12,7 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.gateway.bodies import read_json
 from grpc_tool_bridge.gateway.errors import HttpError
-from grpc_tool_bridge.gateway.events import Event, EventStream, wants_lines
+from grpc_tool_bridge.gateway.events import Event, EventStream, client_left, wants_lines
 from grpc_tool_bridge.rpc.context import RequestContext
 
 # JSON of a payload may be longer than the payload itself: escapes, base64.
@@ -50,7 +50,7 @@ class HubCalls:
         if task is None:
             # As most calls are: done at the first step.
             return answered.result()
-        leaving = asyncio.ensure_future(_left(request))
+        leaving = asyncio.ensure_future(client_left(request.receive))
         try:
             await asyncio.wait({answered, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if answered.done():
@@ -86,8 +86,3 @@ def _set(future: "asyncio.Future[Any]", result: Any, error: BaseException | None
         future.cancel()
     else:
         future.set_exception(error)
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolCallResponse
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolCallResponse, ToolCallResult
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES
 from grpc_tool_bridge.values.offload import in_reader
 from grpc_tool_bridge.values.serialization import deserialize_value
@@ -47,12 +47,16 @@ def error_json(info: ErrorInfo) -> dict[str, Any]:
 
 async def call_json(response: ToolCallResponse) -> dict[str, Any]:
     """Writes the answer to a call: the same five names whatever has come of it."""
+    return {**await outcome_json(response), "request_id": response.request_id}
+
+
+async def outcome_json(outcome: ToolCallResponse | ToolCallResult) -> dict[str, Any]:
+    """Writes what has come of a call, or of an item of a batch."""
     return {
-        "success": response.success,
-        "result": await value_json(response.result) if response.HasField("result") else None,
-        "error": error_json(response.error) if response.HasField("error") else None,
-        "metrics": message_json(response.metrics),
-        "request_id": response.request_id,
+        "success": outcome.success,
+        "result": await value_json(outcome.result) if outcome.HasField("result") else None,
+        "error": error_json(outcome.error) if outcome.HasField("error") else None,
+        "metrics": message_json(outcome.metrics),
     }
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from grpc_tool_bridge.gateway.bodies import flag_of, path_name
-from grpc_tool_bridge.gateway.errors import JsonResponse, failed
+from grpc_tool_bridge.gateway.bodies import flag_of, names_of, path_name
+from grpc_tool_bridge.gateway.errors import JsonResponse, status_response
 from grpc_tool_bridge.gateway.events import Event, EventStream
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
 from grpc_tool_bridge.gateway.message_json import message_json
@@ -40,8 +40,7 @@ class OperationRoutes:
     async def cancel_call(self, request: Request) -> Response:
         """Cancels a call."""
         asked = pb.CancelCallRequest(call_id=path_name(request, "call"), reason=request.query_params.get("reason", ""))
-        response = await self._calls.hub.cancel_call(asked)
-        return JsonResponse({"message": response.message}) if response.success else failed(response.error)
+        return status_response(await self._calls.hub.cancel_call(asked))
 
     async def runs(self, request: Request) -> Response:
         """Lists the runs of agents, a page of them; ``?session_id=`` those of one session."""
@@ -50,10 +49,9 @@ class OperationRoutes:
 
     async def events(self, request: Request) -> EventStream:
         """Streams what happens from now on; ``?kinds=call,worker`` and ``?session_id=`` filter it."""
-        query = request.query_params
         asked = pb.WatchEventsRequest(
-            session_id=query.get("session_id", ""),
-            kinds=[kind for kind in query.get("kinds", "").split(",") if kind],
+            session_id=request.query_params.get("session_id", ""),
+            kinds=names_of(request, "kinds"),
             include_arguments=flag_of(request, "arguments"),
         )
         return self._calls.event_stream(request, _events(self._calls.hub.watch_events(asked)))

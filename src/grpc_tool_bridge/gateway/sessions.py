@@ -9,8 +9,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from grpc_tool_bridge.errors import NotFoundError, ValidationError
-from grpc_tool_bridge.gateway.bodies import MAX_REVISION, count_of, fields_of, flag_of, path_name, whole_number
-from grpc_tool_bridge.gateway.errors import JsonResponse, failed
+from grpc_tool_bridge.gateway.bodies import (
+    MAX_REVISION,
+    count_of,
+    fields_of,
+    flag_of,
+    names_of,
+    path_name,
+    texts_of,
+    whole_number,
+)
+from grpc_tool_bridge.gateway.errors import JsonResponse, failed, status_response
 from grpc_tool_bridge.gateway.events import Event, EventStream
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
 from grpc_tool_bridge.gateway.message_json import message_json, value_json
@@ -32,10 +41,7 @@ class SessionRoutes:
         """Creates a session, or finds the one of an id."""
         given = fields_of(await self._calls.body(request), session_id=str, metadata=dict, config=dict)
         opening = pb.InitializeSessionRequest(session_id=given.get("session_id", ""))
-        for name, text in given.get("metadata", {}).items():
-            if not isinstance(text, str):
-                raise ValidationError("the values of metadata must be strings")
-            opening.metadata[name] = text
+        opening.metadata.update(texts_of("metadata", given.get("metadata", {})))
         _parse(given.get("config", {}), opening.config, "config")
         response = await self._calls.hub.initialize_session(opening)
         if response.HasField("error"):
@@ -61,7 +67,7 @@ class SessionRoutes:
     async def end(self, request: Request) -> Response:
         """Ends a session, with ``?force=true`` at once."""
         asked = pb.CleanupSessionRequest(session_id=path_name(request, "sid"), force=flag_of(request, "force"))
-        return _done(await self._calls.hub.cleanup_session(asked))
+        return status_response(await self._calls.hub.cleanup_session(asked))
 
 
 class VariableRoutes:
@@ -80,7 +86,7 @@ class VariableRoutes:
         asked = pb.ListVariablesRequest(
             session_id=path_name(request, "sid"),
             prefix=query.get("prefix", ""),
-            tags=_names(query.get("tags", "")),
+            tags=names_of(request, "tags"),
             limit=count_of(request, "limit"),
         )
         return JsonResponse(message_json(await self._calls.hub.list_session_variables(asked)))
@@ -124,13 +130,13 @@ class VariableRoutes:
             variable_name=path_name(request, "name"),
             expected_revision=_revision(request),
         )
-        return _done(await self._calls.hub.delete_session_variable(asked))
+        return status_response(await self._calls.hub.delete_session_variable(asked))
 
     async def watch(self, request: Request) -> EventStream:
         """Watches variables; ``?names=a,b``, and ``Last-Event-ID`` to go on where a watch was."""
         asked = pb.WatchVariablesRequest(
             session_id=path_name(request, "sid"),
-            variable_names=_names(request.query_params.get("names", "")),
+            variable_names=names_of(request, "names"),
             include_initial=flag_of(request, "initial", default=True),
         )
         last = request.headers.get("last-event-id", "")
@@ -155,14 +161,6 @@ def page_of(request: Request, asked: Any) -> Any:
     """Fills in which page is asked for: ``?page_token=`` and ``?page_size=``."""
     asked.page_token, asked.page_size = request.query_params.get("page_token", ""), count_of(request, "page_size")
     return asked
-
-
-def _done(response: pb.StatusResponse) -> Response:
-    return JsonResponse({"message": response.message}) if response.success else failed(response.error)
-
-
-def _names(text: str) -> list[str]:
-    return [name for name in text.split(",") if name]
 
 
 def _revision(request: Request) -> int | None:

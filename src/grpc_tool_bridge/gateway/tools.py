@@ -7,12 +7,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from grpc_tool_bridge.errors import ValidationError, error_from_info
-from grpc_tool_bridge.gateway.bodies import count_of, fields_of, flag_of, path_name, timeout_of
+from grpc_tool_bridge.errors import error_from_info
+from grpc_tool_bridge.gateway.bodies import count_of, fields_of, flag_of, path_name, texts_of, timeout_of
 from grpc_tool_bridge.gateway.errors import JsonResponse, failed, headers_of, status_of
 from grpc_tool_bridge.gateway.events import Event, EventStream
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
-from grpc_tool_bridge.gateway.message_json import call_json, error_json, message_json, value_json
+from grpc_tool_bridge.gateway.message_json import call_json, error_json, message_json, outcome_json, value_json
 from grpc_tool_bridge.gateway.query import query_arguments
 from grpc_tool_bridge.llm.values import from_json
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
@@ -54,7 +54,7 @@ class ToolRoutes:
             tool_id=path_name(request, "tool"),
             request_id=given.get("request_id") or request.scope["request_id"],
             timeout_ms=timeout_of(given),
-            context=_texts("context", given.get("context", {})),
+            context=texts_of("context", given.get("context", {})),
             idempotency_key=request.headers.get("idempotency-key", ""),
         )
         await _put_arguments(call, given.get("args", []), _meant(spec, given.get("kwargs", {})))
@@ -79,7 +79,7 @@ class ToolRoutes:
             tool_id=path_name(request, "tool"),
             stream_id=given.get("stream_id") or request.scope["request_id"],
             timeout_ms=timeout_of(given),
-            context=_texts("context", given.get("context", {})),
+            context=texts_of("context", given.get("context", {})),
             config=pb.StreamConfig(include_events=with_events),
         )
         await _put_arguments(call, given.get("args", []), _meant(spec, given.get("kwargs", {})))
@@ -107,16 +107,7 @@ class ToolRoutes:
         )
         if response.HasField("error"):
             return failed(response.error)
-        results = [
-            {
-                "index": result.index,
-                "success": result.success,
-                "result": await value_json(result.result) if result.HasField("result") else None,
-                "error": error_json(result.error) if result.HasField("error") else None,
-                "metrics": message_json(result.metrics),
-            }
-            for result in response.results
-        ]
+        results = [{"index": result.index, **await outcome_json(result)} for result in response.results]
         return JsonResponse({"results": results, "metrics": message_json(response.metrics)})
 
     async def _specs(self, request: Request) -> list[pb.ToolSpec]:
@@ -148,13 +139,6 @@ async def _put_arguments(
 def _meant(spec: pb.ToolSpec | None, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
     """Reads arguments as the tool's schema says: a text may stand for bytes."""
     return kwargs if spec is None else from_json(spec, kwargs)
-
-
-def _texts(name: str, given: Mapping[str, Any]) -> dict[str, str]:
-    for value in given.values():
-        if not isinstance(value, str):
-            raise ValidationError(f"the values of {name} must be strings")
-    return dict(given)
 
 
 async def _chunk_events(chunks: AsyncGenerator[Any, None]) -> AsyncGenerator[Event, None]:

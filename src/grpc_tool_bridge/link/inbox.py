@@ -152,7 +152,6 @@ class Inbox:
         self.full: Budget | None = None
         self._outbox = outbox
         self._lease = Lease(budget, "a link") if budget is not None else None
-        self._charged = 0
         # Large requests that are being processed.
         self._begun = 0
 
@@ -168,11 +167,10 @@ class Inbox:
         """Charges the budget with what the link holds now."""
         if self._lease is None or self.budget is None:
             return
-        held, charged = self.held_bytes, self._charged
+        held, charged = self.held_bytes, self._lease.size
         if self.full is None and charged - 2 * STEP_BYTES < held <= charged:
             return
-        self._charged = (held // STEP_BYTES + 1) * STEP_BYTES
-        self._lease.set(self._charged)
+        self._lease.set((held // STEP_BYTES + 1) * STEP_BYTES)
         self.full = self.budget.is_over()
 
     def release(self) -> None:
