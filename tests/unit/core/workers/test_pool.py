@@ -763,7 +763,7 @@ class TestRegistering:
     @pytest.mark.parametrize(
         ("options", "text"),
         [
-            ({"capacity": -1}, r"capacity must be 0 .* not -1"),
+            ({"capacity": -1}, r"capacity must be 0 \(the default\) or more, not -1"),
             ({"name": "a\nb"}, "a worker id"),
             ({"name": "x" * 257}, "a worker id"),
         ],
