@@ -84,6 +84,9 @@ def _routes(calls: HubCalls) -> list[Route]:
     agents, hub = AgentRoutes(calls), OperationRoutes(calls)
     tool, variable = f"{_SESSION}/tools/{{tool}}", f"{_SESSION}/variables/{{name}}"
     return [
+        # First what is called most.
+        _route(f"{tool}/execute", tools.execute, "POST"),
+        _route(f"{tool}/stream", tools.stream, "GET", "POST"),
         _route("/api/sessions", sessions.open, "POST"),
         _route("/api/sessions", sessions.list_all, "GET"),
         _route(_SESSION, sessions.describe, "GET"),
@@ -92,8 +95,6 @@ def _routes(calls: HubCalls) -> list[Route]:
         # A tool may have this name as well, but is called by its own routes.
         _route(f"{_SESSION}/tools/batch", tools.batch, "POST"),
         _route(tool, tools.describe, "GET"),
-        _route(f"{tool}/execute", tools.execute, "POST"),
-        _route(f"{tool}/stream", tools.stream, "GET", "POST"),
         _route(f"{_SESSION}/variables", variables.list_all, "GET"),
         _route(f"{_SESSION}/variables/watch", variables.watch, "GET"),
         _route(variable, variables.read, "GET"),

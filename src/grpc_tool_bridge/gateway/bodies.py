@@ -1,12 +1,12 @@
 """What a request says: its JSON, its query, its headers."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
 from starlette.requests import ClientDisconnect, Request
 
+from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.errors import MessageTooLargeError, ValidationError
 from grpc_tool_bridge.gateway.errors import HttpError
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES
@@ -51,16 +51,9 @@ async def read_json(request: Request, limit: int, seconds: float) -> Any:
         )
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HttpError(415, "UnsupportedMediaType", "the body must not be compressed")
-    body = bytearray()
     try:
-        async with asyncio.timeout(seconds):
-            async for part in request.stream():
-                body += part
-                if len(body) > limit:
-                    raise MessageTooLargeError.of("the body", len(body), limit)
-                # What is read of it takes as much again.
-                request.scope["held"].resize(2 * len(body))
-    except TimeoutError:
+        body = await within(_received(request, limit), seconds)
+    except ExpiredError:
         raise HttpError(408, "TimeoutError", f"the body did not arrive within {seconds:g} s") from None
     except ClientDisconnect:
         raise HttpError(499, "Cancelled", "the client has gone") from None
@@ -71,6 +64,17 @@ async def read_json(request: Request, limit: int, seconds: float) -> Any:
         return await in_reader(lambda: loads(text)) if len(body) > SLOW_BYTES else loads(text)
     except ValueError as error:
         raise ValidationError(f"the body is not JSON: {error}") from None
+
+
+async def _received(request: Request, limit: int) -> bytearray:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > limit:
+            raise MessageTooLargeError.of("the body", len(body), limit)
+        # What is read of it takes as much again.
+        request.scope["held"].resize(2 * len(body))
+    return body
 
 
 def fields_of(body: Any, **types: type) -> dict[str, Any]:

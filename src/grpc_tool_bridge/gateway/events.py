@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from grpc_tool_bridge.gateway.errors import ClientStalledError, error_response
+from grpc_tool_bridge.aio.turns import Turns
+from grpc_tool_bridge.gateway.errors import error_response
+from grpc_tool_bridge.gateway.outbox import Outbox
 
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
@@ -18,6 +20,13 @@ NDJSON = "application/x-ndjson"
 OPEN_SECONDS = 0.5
 # A reader that has gone without a word is noticed when something is written.
 KEEP_ALIVE_SECONDS = 15.0
+
+_HEADERS = (
+    (b"cache-control", b"no-store"),
+    # Else a proxy may hold back what is small.
+    (b"x-accel-buffering", b"no"),
+)
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 class Event(NamedTuple):
@@ -43,7 +52,7 @@ class EventStream:
     """A response that goes on: each event as it comes, at the pace of its reader.
 
     An error before the first event is an ordinary response. A reader that disconnects, or does not read for too long,
-    ends the stream.
+    ends the stream. Events that follow each other at once are sent in one part.
 
     Args:
         events: What is sent; closed at the end.
@@ -59,84 +68,48 @@ class EventStream:
         self._events = events
         self._encode = _line if lines else _sse
         self._keep_alive = b"" if lines else b":\n\n"
-        self._headers = {
-            "content-type": NDJSON if lines else f"{SSE}; charset=utf-8",
-            "cache-control": "no-store",
-            # Else a proxy may hold back what is small.
-            "x-accel-buffering": "no",
-        }
+        self._type = NDJSON if lines else f"{SSE}; charset=utf-8"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves it, as an ASGI application."""
-        writing = asyncio.ensure_future(self._serve(scope, receive, send))
+        outbox = Outbox(self._keep_alive, opens_after=OPEN_SECONDS, again_after=KEEP_ALIVE_SECONDS)
+        reading = asyncio.ensure_future(self._read(outbox))
         leaving = asyncio.ensure_future(client_left(receive))
+        reading.add_done_callback(outbox.close)
+        leaving.add_done_callback(outbox.close)
         try:
-            await asyncio.wait({writing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if await outbox.wait():
+                await send({"type": "http.response.start", "status": 200, "headers": self._headers()})
+                while await outbox.wait() and not leaving.done():
+                    await send({"type": "http.response.body", "body": outbox.take(), "more_body": True})
+                if not leaving.done():
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+            elif not leaving.done() and (error := reading.exception()) is not None:
+                await error_response(error)(scope, receive, send)
         finally:
-            for task in (writing, leaving):
+            for task in (reading, leaving):
                 task.cancel()
-            await asyncio.wait({writing, leaving})
+            await asyncio.wait({reading, leaving})
             with contextlib.suppress(Exception):
                 await self._events.aclose()
-        if not writing.cancelled() and writing.exception() is not None:
-            raise writing.exception()  # type: ignore[misc]  # it is there
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reader = _Reader(self._events)
-        first: Event | None = None
+    async def _read(self, outbox: Outbox) -> None:
+        """Reads the events, as fast as they come and their reader takes them."""
+        turns = Turns()
         try:
-            with contextlib.suppress(StopAsyncIteration):
-                first = await reader.next(OPEN_SECONDS)
-        except asyncio.CancelledError:
-            await reader.aclose()
-            raise
-        except Exception as error:  # noqa: BLE001 - every failure is a response
-            await error_response(error)(scope, receive, send)
-            return
-        headers = [(name.encode(), value.encode("latin-1")) for name, value in self._headers.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        try:
-            await self._write(send, self._encode(first) if first is not None else self._keep_alive)
-            while True:
-                event = await reader.next(KEEP_ALIVE_SECONDS)
-                await self._write(send, self._encode(event) if event is not None else self._keep_alive)
-        except StopAsyncIteration:
-            pass
-        except ClientStalledError:
-            return
-        except Exception as error:  # noqa: BLE001 - the status has gone out: it is told as an event
-            body = json.loads(bytes(error_response(error).body))
-            await self._write(send, self._encode(Event("error", body["error"])))
-        finally:
-            await reader.aclose()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            async for event in self._events:
+                outbox.put(self._encode(event))
+                if outbox.is_full or turns.due:
+                    await outbox.taken()
+                    turns = Turns()
+        except Exception as error:
+            if not outbox.is_open:
+                raise
+            # The status has gone out.
+            outbox.put(self._encode(Event("error", json.loads(bytes(error_response(error).body))["error"])))
 
-    async def _write(self, send: Send, data: bytes) -> None:
-        await send({"type": "http.response.body", "body": data, "more_body": True})
-
-
-class _Reader:
-    """Reads events, with a timeout that does not cancel the pending one."""
-
-    def __init__(self, events: AsyncIterator[Event]) -> None:
-        self._events = events
-        self._next: asyncio.Task[Event] | None = None
-
-    async def next(self, seconds: float) -> Event | None:
-        """Returns the next event; None if it does not come within ``seconds``."""
-        if self._next is None:
-            self._next = asyncio.ensure_future(anext(self._events))
-        done, _ = await asyncio.wait({self._next}, timeout=seconds)
-        if not done:
-            return None
-        task, self._next = self._next, None
-        return task.result()
-
-    async def aclose(self) -> None:
-        """Reads nothing more."""
-        if self._next is not None:
-            self._next.cancel()
-            await asyncio.wait({self._next})
+    def _headers(self) -> list[tuple[bytes, bytes]]:
+        return [(b"content-type", self._type.encode()), *_HEADERS]
 
 
 async def client_left(receive: Receive) -> None:
@@ -145,14 +118,10 @@ async def client_left(receive: Receive) -> None:
         pass
 
 
-def _dumps(data: Any) -> str:
-    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
 def _sse(event: Event) -> bytes:
     number = f"id: {event.id}\n" if event.id else ""
-    return f"event: {event.name}\n{number}data: {_dumps(event.data)}\n\n".encode()
+    return f"event: {event.name}\n{number}data: {_encoder.encode(event.data)}\n\n".encode()
 
 
 def _line(event: Event) -> bytes:
-    return f"{_dumps({event.name: event.data})}\n".encode()
+    return f"{_encoder.encode({event.name: event.data})}\n".encode()

@@ -5,7 +5,6 @@ make them look like the hub's own. So the host must be one that is known, what a
 from must be the hub itself, and what changes something must be JSON, which no form of another site can send.
 """
 
-import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -15,9 +14,10 @@ import uuid
 from collections.abc import Collection
 from http.cookies import CookieError, SimpleCookie
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.errors import AccessError, ValidationError
 from grpc_tool_bridge.gateway.errors import REQUEST_ID, ClientStalledError, HttpError, error_response
 from grpc_tool_bridge.rpc.authentication import Authenticator, Principal
@@ -31,6 +31,10 @@ COOKIE = "tool_bridge_login"
 # What a monitoring system asks without a token.
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 LOGIN_PATH = "/api/login"
+
+_WITHOUT_TOKEN = OPEN_PATHS | {LOGIN_PATH}
+_REQUEST_ID = REQUEST_ID.encode()
+_ADDED = ((b"x-content-type-options", b"nosniff"),)
 
 _METHODS = "GET, POST, PUT, DELETE"
 _HEADERS = "authorization, content-type, idempotency-key, if-match, last-event-id, x-request-id"
@@ -76,37 +80,32 @@ class Guard:
         # Names in it may have slashes of their own, so that it is routed as it came.
         scope["path"] = scope["raw_path"].partition(b"?")[0].decode("latin-1")
         request_id = uuid.uuid4().hex
-        origin = headers.get("origin", "") if headers.get("origin", "") in self._origins else ""
+        origin = headers.get("origin", "")
+        is_allowed = origin in self._origins
+        added = _cors_headers(origin) if is_allowed else _ADDED
 
         async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                added = MutableHeaders(scope=message)
-                added[REQUEST_ID] = request_id
-                added["x-content-type-options"] = "nosniff"
-                if origin:
-                    added["access-control-allow-origin"] = origin
-                    added["vary"] = "Origin"
-                    added["access-control-expose-headers"] = "retry-after, x-request-id"
             size = len(message.get("body", b""))
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (_REQUEST_ID, request_id.encode()), *added]
             held.set(held.size + size)
             try:
-                async with asyncio.timeout(self._write_timeout):
-                    await send(message)
-            except TimeoutError:
+                await within(send(message), self._write_timeout)
+            except ExpiredError:
                 raise ClientStalledError from None
             finally:
                 held.set(held.size - size)
 
         held = scope["held"] = Lease(self._memory, "a request over HTTP")
         try:
-            request_id = _request_id(headers)
-            scope["request_id"] = request_id
+            request_id = scope["request_id"] = _request_id(headers) or request_id
             self._check_host(headers)
-            self._check_origin(headers, scope, allowed=bool(origin))
-            if scope["method"] == "OPTIONS" and origin:
+            if not is_allowed:
+                self._check_origin(headers, scope)
+            elif scope["method"] == "OPTIONS":
                 await answer_preflight(answer)
                 return
-            if scope["path"] not in OPEN_PATHS | {LOGIN_PATH}:
+            if scope["path"] not in _WITHOUT_TOKEN:
                 scope["principal"] = self._authenticate(headers)
         except (HttpError, AccessError, ValidationError) as error:
             await error_response(error)(scope, receive, answer)
@@ -156,9 +155,7 @@ class Guard:
             f"the host {host!r:.80} is not one of this hub; add it to http_hosts if it is, or use an address",
         )
 
-    def _check_origin(self, headers: Headers, scope: Scope, *, allowed: bool) -> None:
-        if allowed:
-            return
+    def _check_origin(self, headers: Headers, scope: Scope) -> None:
         origin, site = headers.get("origin", ""), headers.get("sec-fetch-site", "")
         own = f"{scope['scheme']}://{headers.get('host', '')}"
         if (origin and origin != own) or site not in ("", "same-origin", "none"):
@@ -181,12 +178,22 @@ async def answer_preflight(send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
+def _cors_headers(origin: str) -> tuple[tuple[bytes, bytes], ...]:
+    """Returns the headers by which a browser lets pages of an allowed origin read a response."""
+    return (
+        *_ADDED,
+        (b"access-control-allow-origin", origin.encode()),
+        (b"vary", b"Origin"),
+        (b"access-control-expose-headers", b"retry-after, x-request-id"),
+    )
+
+
 def _request_id(headers: Headers) -> str:
-    """Returns the id that the caller gave the request, or a new one."""
+    """Returns the id that the caller gave the request; empty: none."""
     given = headers.get(REQUEST_ID, "")
     if len(given) > MAX_NAME_CHARS or not given.isascii() or not given.isprintable():
         raise ValidationError(f"X-Request-Id must be 1 to {MAX_NAME_CHARS} printable ASCII characters")
-    return given or uuid.uuid4().hex
+    return given
 
 
 def _host_of(header: str) -> str:

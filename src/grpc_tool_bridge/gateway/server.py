@@ -70,6 +70,8 @@ class HttpServer:
             ws="none",
             http=connection_class(settings.hello_timeout, settings.request_timeout),
             server_header=False,
+            # Any client could name an address that is not its own.
+            proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             limit_concurrency=settings.max_connections,
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
