@@ -1,16 +1,14 @@
 """The routes of the gateway, as one ASGI application."""
 
 from collections.abc import Awaitable, Callable
-from functools import wraps
 from http import HTTPStatus
 from typing import Any
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
-from starlette.types import ASGIApp
+from starlette.routing import Match, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.gateway.agents import AgentRoutes
@@ -24,6 +22,8 @@ from grpc_tool_bridge.gateway.operations import OperationRoutes
 from grpc_tool_bridge.gateway.sessions import SessionRoutes, VariableRoutes
 from grpc_tool_bridge.gateway.tools import ToolRoutes
 from grpc_tool_bridge.rpc.authentication import BearerToken
+
+_NAMES = {404: "RouteNotFound", 405: "MethodNotAllowed"}
 
 Endpoint = Callable[[Request], Awaitable[Any]]
 
@@ -46,19 +46,16 @@ class Gateway:
         settings = hub.settings
         self._calls = HubCalls(hub)
         documentation = DocumentationRoutes(self._calls, needs_token=token is not None)
-        app = Starlette(
-            routes=[
-                *_routes(self._calls),
-                _route("/metrics", MetricsRoute(hub, http).read, "GET"),
-                _route(LOGIN_PATH, self._log_in, "POST"),
-                _route("/openapi.json", documentation.document, "GET"),
-                _route("/docs", documentation.page, "GET"),
-            ],
-            exception_handlers={HTTPException: _refuse},
-        )
-        app.router.redirect_slashes = False
         self._guard = Guard(
-            app,
+            _Routes(
+                [
+                    *_routes(self._calls),
+                    _route("/metrics", MetricsRoute(hub, http).read, "GET"),
+                    _route(LOGIN_PATH, self._log_in, "POST"),
+                    _route("/openapi.json", documentation.document, "GET"),
+                    _route("/docs", documentation.page, "GET"),
+                ]
+            ),
             authenticator=BearerToken(token) if token is not None else None,
             memory=hub.memory,
             write_timeout=settings.stream_timeout,
@@ -115,34 +112,50 @@ def _routes(calls: HubCalls) -> list[Route]:
 
 
 def _route(path: str, endpoint: Endpoint, *methods: str) -> Route:
-    @wraps(endpoint)
-    async def answer(request: Request) -> Any:
-        try:
-            return await endpoint(request)
-        except Exception as error:  # noqa: BLE001 - every failure is a response
-            return error_response(error)
-
-    route = Route(path, answer, methods=list(methods))
+    route = Route(path, _Answers(endpoint), methods=list(methods))
     if route.methods is not None:
         # Starlette adds it to GET, which may run a tool here.
         route.methods.discard("HEAD")
     return route
 
 
-_NAMES = {404: "RouteNotFound", 405: "MethodNotAllowed"}
+class _Answers:
+    """An endpoint as an ASGI application, which answers what it raises as well.
+
+    It does what Starlette does for a function, without its layers for handlers of errors.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            response = await self._endpoint(Request(scope, receive, send))
+        except Exception as error:  # noqa: BLE001 - every failure is a response
+            response = error_response(error)
+        await response(scope, receive, send)
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
-    """Answers a request that no route takes."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
-    text = f"{request.method} {request.url.path!r:.200}: {error.detail}"
-    headers = dict(error.headers or {})
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(sorted(_methods_of(request)))
-    return error_response(HttpError(error.status_code, _NAMES.get(error.status_code, "HttpError"), text, headers))
+class _Routes:
+    """Routes as an ASGI application, which answers what none of them takes as well."""
 
+    def __init__(self, routes: list[Route]) -> None:
+        self.routes = routes
+        self._router = Router(routes, redirect_slashes=False)
 
-def _methods_of(request: Request) -> set[str]:
-    """Collects the methods of a path, each of which may have a route of its own."""
-    routes: list[Any] = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
-    return set().union(*(route.methods for route in routes))
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # With it, the router raises what it refuses.
+        scope["app"] = self
+        try:
+            await self._router(scope, receive, send)
+        except HTTPException as error:
+            await self._refusal(Request(scope), error)(scope, receive, send)
+
+    def _refusal(self, request: Request, error: HTTPException) -> JsonResponse:
+        text = f"{request.method} {request.url.path!r:.200}: {error.detail}"
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            # Each method may have a route of its own.
+            found = [route for route in self.routes if route.matches(request.scope)[0] is not Match.NONE]
+            headers["Allow"] = ", ".join(sorted(set().union(*(route.methods or set() for route in found))))
+        return error_response(HttpError(error.status_code, _NAMES.get(error.status_code, "HttpError"), text, headers))

@@ -3,10 +3,11 @@
 import base64
 from collections.abc import Callable, Mapping
 from datetime import UTC
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -18,6 +19,8 @@ from grpc_tool_bridge.values.serialization import deserialize_value
 from grpc_tool_bridge.values.structs import read_struct
 from grpc_tool_bridge.values.tagged_json import to_json
 
+_Write = Callable[[Any], Any]
+
 # Levels of containers in a Struct.
 _MAX_DEPTH = 100
 
@@ -28,12 +31,10 @@ def message_json(message: Message) -> dict[str, Any]:
     Numbers are numbers, moments are ISO 8601 in UTC, and what is not set and has no default is left out.
     """
     written: dict[str, Any] = {}
-    for field in message.DESCRIPTOR.fields:
-        value = getattr(message, field.name)
-        if field.is_repeated:
-            written[field.name] = _repeated(field, value)
-        elif not field.has_presence or message.HasField(field.name):
-            written[field.name] = _single(value)
+    for name, write, is_optional in _fields(message.DESCRIPTOR):
+        if not is_optional or message.HasField(name):
+            value = getattr(message, name)
+            written[name] = value if write is None else write(value)
     return written
 
 
@@ -70,23 +71,37 @@ def _value(value: AnyMessage) -> Any:
     return to_json(deserialize_value(value))
 
 
-def _repeated(field: Any, value: Any) -> Any:
+@cache
+def _fields(descriptor: Any) -> list[tuple[str, _Write | None, bool]]:
+    """Returns of each field of a message its name, how it is written (None: as it is), and if it may be missing."""
+    return [(field.name, _writer(field), field.has_presence and not field.is_repeated) for field in descriptor.fields]
+
+
+def _writer(field: Any) -> _Write | None:
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
-        return {str(key): _single(item) for key, item in value.items()}
-    return [_single(item) for item in value]
+        of_map = _single(field.message_type.fields_by_name["value"]) or _same
+        return lambda value: {str(key): of_map(item) for key, item in value.items()}
+    write = _single(field)
+    if not field.is_repeated:
+        return write
+    return list if write is None else lambda value: [write(item) for item in value]
 
 
-def _single(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if not isinstance(value, Message):
-        return value
-    write = _WRITERS.get(type(value))
-    return message_json(value) if write is None else write(value)
+def _single(field: Any) -> _Write | None:
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return lambda value: base64.b64encode(value).decode()
+    if field.message_type is None:
+        return None
+    write: _Write | None = _WRITERS.get(field.message_type.full_name)
+    return message_json if write is None else write
 
 
-_WRITERS: Mapping[type, Callable[[Any], Any]] = {
-    AnyMessage: _value,
-    Timestamp: lambda value: value.ToDatetime(UTC).isoformat(),
-    Struct: lambda value: read_struct(value.SerializeToString(), _MAX_DEPTH),
+def _same(value: Any) -> Any:
+    return value
+
+
+_WRITERS: Mapping[str, _Write] = {
+    AnyMessage.DESCRIPTOR.full_name: _value,
+    Timestamp.DESCRIPTOR.full_name: lambda value: value.ToDatetime(UTC).isoformat(),
+    Struct.DESCRIPTOR.full_name: lambda value: read_struct(value.SerializeToString(), _MAX_DEPTH),
 }
