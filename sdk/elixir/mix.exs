@@ -17,13 +17,9 @@ defmodule ToolBridge.MixProject do
     ]
   end
 
-  # In MIX_ENV=test the application can be a hub of its own, for tests in other languages (test/support/fixture.ex).
   def application do
-    [extra_applications: [:logger, :ssl, :gun], mod: mod(Mix.env())] |> Keyword.reject(&match?({:mod, nil}, &1))
+    [extra_applications: [:logger, :ssl, :gun], mod: {ToolBridge.Application, []}]
   end
-
-  defp mod(:test), do: {ToolBridge.Fixture, []}
-  defp mod(_), do: nil
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(_), do: ["lib"]

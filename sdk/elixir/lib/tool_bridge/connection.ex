@@ -31,6 +31,9 @@ defmodule ToolBridge.Connection do
   # A task that does not end when its call is cancelled is killed.
   @kill_after 5_000
 
+  # Of a ToolStreamChunk's number.
+  @sequence_tag 0x10
+
   @permanent ~w(Unauthenticated PermissionDenied ValidationError SessionExpired SessionNotFound)
 
   @typedoc """
@@ -104,7 +107,10 @@ defmodule ToolBridge.Connection do
   @spec drain(GenServer.server(), timeout()) :: boolean()
   def drain(connection, grace), do: GenServer.call(connection, {:drain, grace}, :infinity)
 
-  @doc "Sends a message of a stream of the hub's; waits for room."
+  @doc """
+  Sends a chunk of a stream of the hub's, and waits for room. The connection numbers the chunks, since several processes
+  may send them.
+  """
   @spec chunk(pid(), pos_integer(), iodata()) :: :ok | {:error, Error.t()}
   def chunk(connection, id, payload), do: GenServer.call(connection, {:chunk, id, payload}, :infinity)
 
@@ -162,7 +168,9 @@ defmodule ToolBridge.Connection do
   end
 
   def handle_call({:chunk, id, payload}, from, state) do
-    case state.link && Protocol.chunk(state.link, id, payload) do
+    {number, state} = next_number(state, id)
+
+    case state.link && Protocol.chunk(state.link, id, [payload, @sequence_tag, Wire.varint(number)]) do
       nil ->
         {:reply, {:error, lost(state)}, state}
 
@@ -634,7 +642,7 @@ defmodule ToolBridge.Connection do
           if call.timeout_ms > 0,
             do: Process.send_after(self(), {:deadline, id, call.timeout_ms / 1000}, call.timeout_ms)
 
-        task = %{pid: pid, monitor: monitor, timer: timer, error: nil}
+        task = %{pid: pid, monitor: monitor, timer: timer, error: nil, chunks: 0}
         %{state | served: Map.put(state.served, id, task), monitors: Map.put(state.monitors, monitor, {:task, id})}
 
       {:error, error} ->
@@ -643,6 +651,16 @@ defmodule ToolBridge.Connection do
   end
 
   defp unserved(state, id, error), do: %{state | link: Protocol.finish(state.link, id, Error.to_status(error))}
+
+  defp next_number(state, id) do
+    case state.served do
+      %{^id => task} ->
+        {task.chunks, %{state | served: Map.put(state.served, id, %{task | chunks: task.chunks + 1})}}
+
+      _ ->
+        {0, state}
+    end
+  end
 
   defp answered(%{link: nil} = state, _, _), do: state
 

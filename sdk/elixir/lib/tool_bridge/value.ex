@@ -94,6 +94,31 @@ defmodule ToolBridge.Value do
   @spec decode!(any_message(), keyword()) :: term()
   def decode!(any, opts \\ []), do: bang(decode(any, opts))
 
+  @doc false
+  # A map as a google.protobuf.Struct, whose numbers are doubles, and back.
+  @spec to_struct(map()) :: {:ok, %Struct{}} | {:error, Error.t()}
+  def to_struct(map), do: guarded(fn -> map |> plain(@max_depth) |> any_struct() end)
+
+  defp any_struct(map), do: %Struct{fields: Map.new(map, fn {key, value} -> {key, %Value{kind: any_kind(value)}} end)}
+
+  defp any_kind(nil), do: {:null_value, :NULL_VALUE}
+  defp any_kind(value) when is_boolean(value), do: {:bool_value, value}
+  defp any_kind(value) when is_number(value), do: {:number_value, value * 1.0}
+  defp any_kind(value) when is_atom(value), do: {:string_value, Atom.to_string(value)}
+  defp any_kind(value) when is_binary(value), do: {:string_value, value}
+
+  defp any_kind(value) when is_list(value),
+    do: {:list_value, %ListValue{values: Enum.map(value, &%Value{kind: any_kind(&1)})}}
+
+  defp any_kind(%OrderedMap{} = value), do: value |> OrderedMap.to_map() |> any_kind()
+  defp any_kind(%_{} = value), do: unserializable(value)
+  defp any_kind(value) when is_map(value), do: {:struct_value, any_struct(value)}
+  defp any_kind(value), do: unserializable(value)
+
+  @doc false
+  @spec from_struct(%Struct{}) :: map()
+  def from_struct(struct), do: plain_struct(struct, @max_depth, :map)
+
   defp bang({:ok, value}), do: value
   defp bang({:error, error}), do: raise(error)
 

@@ -1,0 +1,88 @@
+defmodule ToolBridge.Context do
+  @moduledoc """
+  What a tool knows of its call. A parameter of the type `ToolBridge.Context.t()` is filled in by the worker.
+
+    * `session_id` - the session of the call
+    * `tool` - the tool's name
+    * `request_id` - the caller's id for the call, or ""
+    * `metadata` - texts from the caller, such as trace ids
+
+  Every function of `ToolBridge.Client`, `ToolBridge.Variables` and `ToolBridge.Agents` takes a context in the place of a
+  client. Such a call is nested in the tool's: it shares its deadline and its place among the session's concurrent
+  calls, and ends with it.
+
+      @tool true
+      @spec price(String.t(), ToolBridge.Context.t()) :: {:ok, float()} | {:error, term()}
+      def price(product, context) do
+        with {:ok, rate} <- ToolBridge.Variables.get(context, "rate"),
+             {:ok, price} <- ToolBridge.Client.call(context, "price_in_dollars", [product]) do
+          {:ok, price * rate}
+        end
+      end
+  """
+
+  alias ToolBridge.Connection
+  alias ToolBridge.Proto.{LogRecord, Progress, StreamMetadata, ToolStreamChunk}
+  alias ToolBridge.Proto.Google.{Any, Timestamp}
+
+  @enforce_keys [:connection, :call_id, :session_id, :tool]
+  defstruct [:connection, :call_id, :session_id, :tool, :deadline, request_id: "", metadata: %{}, events: false]
+
+  @type t :: %__MODULE__{
+          connection: pid(),
+          call_id: pos_integer(),
+          session_id: String.t(),
+          tool: String.t(),
+          deadline: integer() | nil,
+          request_id: String.t(),
+          metadata: %{optional(String.t()) => String.t()},
+          events: boolean()
+        }
+
+  @levels [:debug, :info, :warning, :error]
+
+  @doc "Milliseconds until the call times out; `:infinity` if it does not."
+  @spec time_left(t()) :: non_neg_integer() | :infinity
+  def time_left(%__MODULE__{deadline: nil}), do: :infinity
+  def time_left(%__MODULE__{deadline: deadline}), do: max(0, deadline - System.monotonic_time(:millisecond))
+
+  @doc """
+  Tells the caller how far the call is; does nothing if it does not listen. A `total` of 0 is not known.
+  """
+  @spec progress(t(), number(), number(), String.t()) :: :ok
+  def progress(context, current, total \\ 0, message \\ "")
+  def progress(%__MODULE__{events: false}, _, _, _), do: :ok
+
+  def progress(%__MODULE__{} = context, current, total, message) do
+    emit(context, "progress", %Progress{current: current * 1.0, total: total * 1.0, message: message})
+  end
+
+  @doc """
+  Sends the caller a log line; does nothing if it does not listen.
+
+  `level` is `:debug`, `:info`, `:warning` or `:error`; `fields` become texts.
+  """
+  @spec log(t(), :debug | :info | :warning | :error, String.t(), Enumerable.t()) :: :ok
+  def log(context, level, message, fields \\ [])
+  def log(%__MODULE__{events: false}, level, _, _) when level in @levels, do: :ok
+
+  def log(%__MODULE__{} = context, level, message, fields) when level in @levels do
+    microseconds = System.os_time(:microsecond)
+
+    emit(context, "log", %LogRecord{
+      level: Atom.to_string(level),
+      logger: context.tool,
+      message: message,
+      fields: Map.new(fields, fn {key, value} -> {to_string(key), to_string(value)} end),
+      timestamp: %Timestamp{seconds: div(microseconds, 1_000_000), nanos: rem(microseconds, 1_000_000) * 1000}
+    })
+  end
+
+  defp emit(context, key, message) do
+    module = message.__struct__
+    any = %Any{type_url: "type.googleapis.com/" <> module.full_name(), value: module.encode(message)}
+    chunk = %ToolStreamChunk{stream_id: context.request_id, content: {:metadata, %StreamMetadata{key: key, value: any}}}
+    _ = Connection.chunk(context.connection, context.call_id, ToolStreamChunk.encode(chunk))
+    :ok
+  end
+end

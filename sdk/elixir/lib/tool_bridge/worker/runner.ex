@@ -1,0 +1,181 @@
+defmodule ToolBridge.Worker.Runner do
+  @moduledoc false
+  # Runs one call of the hub, in a task of its own, and answers it. Whatever the tool raises is its answer.
+
+  alias ToolBridge.{Arguments, Connection, Context, Error, Tool, Value}
+
+  alias ToolBridge.Proto.{
+    CompleteSignal,
+    ExecutionMetrics,
+    LinkStatus,
+    ToolCallRequest,
+    ToolCallResponse,
+    ToolStreamChunk,
+    ToolStreamRequest
+  }
+
+  @max_message 10 * 1024 * 1024
+
+  @doc "Runs a call; `tools` is the key of the tools, by id, among the persistent terms."
+  @spec run(pid(), pos_integer(), ToolBridge.Proto.LinkCall.t(), term()) :: :ok
+  def run(connection, id, %{method: "ExecuteTool"} = call, tools) do
+    began = System.monotonic_time(:microsecond)
+
+    {response, request_id} =
+      case ToolCallRequest.decode(call.payload) do
+        {:ok, request} -> {execute(connection, id, call, request, :persistent_term.get(tools)), request.request_id}
+        {:error, error} -> {{:error, error}, ""}
+      end
+
+    response =
+      case response do
+        {:ok, any} -> %ToolCallResponse{success: true, result: any}
+        {:error, error} -> %ToolCallResponse{error: Error.to_info(error)}
+      end
+
+    payload = ToolCallResponse.encode_iodata(%{response | request_id: request_id, metrics: metrics(began)})
+    Connection.answer(connection, id, {:reply, payload})
+  end
+
+  def run(connection, id, %{method: "StreamTool"} = call, tools) do
+    began = System.monotonic_time(:microsecond)
+
+    case ToolStreamRequest.decode(call.payload) do
+      {:ok, request} ->
+        last =
+          case stream(connection, id, call, request, :persistent_term.get(tools)) do
+            {:ok, count} -> {:complete, %CompleteSignal{total_chunks: count, metrics: metrics(began)}}
+            {:error, error} -> {:error, Error.to_info(error)}
+          end
+
+        _ = send_chunk(connection, id, request.stream_id, last)
+        Connection.answer(connection, id, {:end, %LinkStatus{}})
+
+      {:error, error} ->
+        Connection.answer(connection, id, {:end, Error.to_status(error)})
+    end
+  end
+
+  defp execute(connection, id, call, request, tools) do
+    with {:ok, tool} <- find(tools, request.tool_id),
+         {:ok, args} <- bound(tool, context(connection, id, call, request, tool, false), request),
+         {:ok, result} <- applied(tool, args),
+         {:ok, result} <- listed(tool, result) do
+      encoded(result)
+    end
+  end
+
+  defp stream(connection, id, call, request, tools) do
+    events = request.config != nil and request.config.include_events
+
+    with {:ok, tool} <- find(tools, request.tool_id),
+         {:ok, args} <- bound(tool, context(connection, id, call, request, tool, events), request),
+         {:ok, result} <- applied(tool, args) do
+      values = if tool.type == :streaming, do: result, else: [result]
+      guarded(fn -> sent(values, connection, id, request.stream_id) end)
+    end
+  end
+
+  # A streaming tool that is called yields the list of its values.
+  defp listed(%Tool{type: :streaming}, result), do: guarded(fn -> {:ok, Enum.to_list(result)} end)
+  defp listed(_, result), do: {:ok, result}
+
+  defp find(tools, tool_id) do
+    case tools do
+      %{^tool_id => tool} -> {:ok, tool}
+      _ -> {:error, Error.new("ToolNotFound", "this worker has no tool #{inspect(String.slice(tool_id, 0, 100))}")}
+    end
+  end
+
+  defp context(connection, id, call, request, tool, events) do
+    %Context{
+      connection: connection,
+      call_id: id,
+      session_id: request.session_id,
+      tool: tool.name,
+      deadline: if(call.timeout_ms > 0, do: System.monotonic_time(:millisecond) + call.timeout_ms),
+      request_id: Map.get(request, :stream_id) || Map.get(request, :request_id),
+      metadata: request.context,
+      events: events
+    }
+  end
+
+  defp bound(tool, context, request) do
+    with {:ok, args, kwargs} <- Arguments.decode(request.args, request.kwargs),
+         do: Tool.bind(tool, args, kwargs, context)
+  end
+
+  defp applied(tool, args) do
+    case apply(tool.function, args) do
+      {:ok, result} -> {:ok, result}
+      :ok -> {:ok, nil}
+      {:error, reason} -> {:error, of_reason(reason)}
+      result -> {:ok, result}
+    end
+  catch
+    :error, :function_clause ->
+      if unmatched?(tool, __STACKTRACE__),
+        do: {:error, Error.new("ValidationError", "#{tool.name}: no clause of the function takes these arguments")},
+        else: {:error, Error.of_tool(:error, :function_clause, __STACKTRACE__)}
+
+    kind, reason ->
+      {:error, Error.of_tool(kind, reason, __STACKTRACE__)}
+  end
+
+  # Arguments that match no clause of the tool itself are its caller's fault.
+  defp unmatched?(tool, [{module, name, args, _} | _]) when is_list(args) do
+    Function.info(tool.function, :module) == {:module, module} and Function.info(tool.function, :name) == {:name, name}
+  end
+
+  defp unmatched?(_, _), do: false
+
+  defp of_reason(%Error{} = error), do: error
+  defp of_reason(%{__exception__: true} = exception), do: Error.of_tool(:error, exception, [])
+  defp of_reason(reason) when is_binary(reason), do: Error.new("Error", reason, origin: :tool)
+  defp of_reason(reason) when is_atom(reason), do: Error.new("Error", Atom.to_string(reason), origin: :tool)
+  defp of_reason(reason), do: Error.new("Error", inspect(reason, limit: 50), origin: :tool)
+
+  defp guarded(work) do
+    work.()
+  catch
+    kind, reason -> {:error, Error.of_tool(kind, reason, __STACKTRACE__)}
+  end
+
+  defp sent(values, connection, id, stream_id) do
+    Enum.reduce_while(values, {:ok, 0}, fn value, {:ok, count} ->
+      with {:ok, any} <- encoded(value),
+           :ok <- send_chunk(connection, id, stream_id, {:data, any}) do
+        {:cont, {:ok, count + 1}}
+      else
+        {:error, error} -> {:halt, {:error, error}}
+      end
+    end)
+  end
+
+  defp send_chunk(connection, id, stream_id, content) do
+    chunk = %ToolStreamChunk{stream_id: stream_id, content: content}
+    Connection.chunk(connection, id, ToolStreamChunk.encode_iodata(chunk))
+  end
+
+  defp encoded(value) do
+    case Value.encode(value) do
+      {:ok, any} when byte_size(any.value) > @max_message ->
+        size = byte_size(any.value)
+
+        {:error,
+         Error.new(
+           "MessageTooLarge",
+           "message too large: the result takes #{size} bytes, the limit is #{@max_message}; stream it in parts",
+           details: %{"size" => to_string(size), "limit" => to_string(@max_message)}
+         )}
+
+      other ->
+        other
+    end
+  end
+
+  defp metrics(began) do
+    microseconds = System.monotonic_time(:microsecond) - began
+    %ExecutionMetrics{duration_us: microseconds, duration_ms: max(1, div(microseconds + 999, 1000))}
+  end
+end
