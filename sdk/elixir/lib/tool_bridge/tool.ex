@@ -193,8 +193,8 @@ defmodule ToolBridge.Tool do
 
   defp variadic do
     [
-      %ArgumentSpec{name: "args", python_type: "Any", elixir_type: "term()", validation: rules(["variadic"])},
-      %ArgumentSpec{name: "kwargs", python_type: "Any", elixir_type: "term()", validation: rules(["variadic keywords"])}
+      %ArgumentSpec{name: "args", python_type: "Any", elixir_type: "term()", validation: rules(["var-positional"])},
+      %ArgumentSpec{name: "kwargs", python_type: "Any", elixir_type: "term()", validation: rules(["var-keyword"])}
     ]
   end
 
