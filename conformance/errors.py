@@ -75,9 +75,14 @@ def _infos() -> Iterator[Entry]:
             "name": f"info: {name}",
             "info": write_bytes(payload),
             "code": int(Code[rule.status]),
-            "timestamp": {"seconds": str(info.timestamp.seconds), "nanos": info.timestamp.nanos},
             "meaning": meaning_of(read_info(payload)),
+            # An error without a text is read, but nobody writes one.
+            **({"timestamp": _timestamp(info)} if info.message else {}),
         }
+
+
+def _timestamp(info: ErrorInfo) -> Entry:
+    return {"seconds": str(info.timestamp.seconds), "nanos": info.timestamp.nanos}
 
 
 def _errors() -> Mapping[str, ErrorInfo]:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from conformance.errors import error_table, error_vectors
+from conformance.messages import message_vectors
 from conformance.refusals import refusal_vectors
+from conformance.transcripts import transcript_vectors
 from conformance.values import value_vectors
 
 VECTORS = Path(__file__).with_name("vectors.json")
@@ -27,6 +29,8 @@ def vectors() -> dict[str, Any]:
         "refusals": refusal_vectors(),
         "error_table": error_table(),
         "errors": error_vectors(),
+        "messages": message_vectors(),
+        "transcripts": transcript_vectors(),
     }
 
 

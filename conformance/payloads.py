@@ -22,12 +22,12 @@ def write_bytes(data: bytes) -> Any:
             plain += bytes((byte,)) * count
             continue
         if plain:
-            pieces.append({"base64": _text(bytes(plain))})
+            pieces.append({"base64": write_base64(bytes(plain))})
             plain.clear()
-        pieces.append({"repeat": _text(bytes((byte,))), "times": count})
+        pieces.append({"repeat": write_base64(bytes((byte,))), "times": count})
     if not pieces:
-        return _text(data)
-    return [*pieces, {"base64": _text(bytes(plain))}] if plain else pieces
+        return write_base64(data)
+    return [*pieces, {"base64": write_base64(bytes(plain))}] if plain else pieces
 
 
 def write_text(text: str) -> Any:
@@ -56,7 +56,7 @@ def expand(entry: Any) -> Any:
         return {key: expand(item) for key, item in entry.items()}
     if isinstance(entry, list):
         if entry and all(isinstance(piece, dict) and piece.keys() in _PIECES for piece in entry):
-            return _text(read_bytes(entry))
+            return write_base64(read_bytes(entry))
         return [expand(item) for item in entry]
     return entry
 
@@ -64,5 +64,6 @@ def expand(entry: Any) -> Any:
 _PIECES = ({"base64"}, {"repeat", "times"})
 
 
-def _text(data: bytes) -> str:
+def write_base64(data: bytes) -> str:
+    """Returns the base64 of bytes."""
     return base64.b64encode(data).decode()

@@ -323,7 +323,7 @@ _ROWS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
         KEEP,
         {
             text: Decimal(text)
-            for text in "0 -0 0.00 1.10 -12345678901234567890.123456789 1E+30 1E-30 NaN -Infinity".split()
+            for text in ("0", "-0", "1.10", "-12345678901234567890.123456789", "1E+30", "1E-30", "NaN", "-Infinity")
         },
     ),
     ("complex", KEEP, {"1+2i": 1 + 2j, "-0.0+nan i": complex(-0.0, math.nan), "inf": complex(math.inf, 0)}),
