@@ -42,7 +42,8 @@ _arrays = st.builds(
     st.sampled_from(["?", "b", "H", "i", "q", ">f4", "c8"]),
     st.lists(st.integers(0, 9)),
 )
-_values = st.recursive(
+# Of every row of the table, but frames.
+VALUES = st.recursive(
     _hashable | _arrays,
     lambda inner: (
         st.lists(inner, max_size=4)
@@ -110,7 +111,7 @@ def _scalars(field: Field) -> st.SearchStrategy[Any]:
 
 def check_properties(peer: Peer, examples: int) -> Iterator[Outcome]:
     """Checks generated values and messages, the same in each run; yields one outcome for each property."""
-    yield _outcome("every value", _values, lambda value: check_value(peer, _value_vector(value)), examples)
+    yield _outcome("every value", VALUES, lambda value: check_value(peer, _value_vector(value)), examples)
     yield _outcome("every message", _messages(), lambda value: check_message(peer, _message_vector(value)), examples)
 
 

@@ -8,20 +8,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from conformance.checks import FAILED, OPAQUE, PASSED, SECTIONS, UNSUPPORTED, Outcome, check_all
+from conformance.checks import FAILED, OPAQUE, PASSED, SECTIONS, UNSUPPORTED, Outcome, Peer, check_all
 from conformance.make import VECTORS
 from conformance.peer_process import TIMEOUT, PeerFailedError, PeerProcess
 from conformance.properties import PROPERTIES, check_properties
 
 _SHOWN_FAILURES = 20
+# Of each property, unless a number is given.
+EXAMPLES = 100
 
 
-def run(peer: PeerProcess, *, only: Iterable[str] = (), examples: int = 100) -> dict[str, Any]:
+def run(peer: Peer, *, only: Iterable[str] = (), name: str = "", examples: int = EXAMPLES) -> dict[str, Any]:
     """Tests a peer.
 
     Args:
         peer: The peer.
         only: Sections, or "properties"; empty for all.
+        name: Only vectors whose name contains it; empty for all.
         examples: Of each property.
 
     Returns:
@@ -33,7 +36,11 @@ def run(peer: PeerProcess, *, only: Iterable[str] = (), examples: int = 100) -> 
     chosen = frozenset(only) or frozenset((*SECTIONS, PROPERTIES))
     vectors = json.loads(VECTORS.read_text(encoding="utf-8"))
     hello = peer.ask("hello").get("ok", {})
-    outcomes = [*check_all(peer, vectors, chosen)]
+    named = {
+        section: [vector for vector in vectors[section] if name in vector["name"]] if section in chosen else []
+        for section in SECTIONS
+    }
+    outcomes = [*check_all(peer, named)]
     if PROPERTIES in chosen:
         outcomes += check_properties(peer, examples)
     return {"hello": hello, "outcomes": outcomes}
@@ -56,13 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m conformance.run", description="Tests a peer against the vectors.")
     parser.add_argument("--peer", required=True, help="the command that starts the peer")
     parser.add_argument("--only", action="append", choices=[*SECTIONS, PROPERTIES], default=[], help="repeatable")
-    parser.add_argument("--examples", type=int, default=100, help="of each property; default: %(default)s")
+    parser.add_argument("--name", default="", metavar="TEXT", help="only vectors whose name contains this text")
+    parser.add_argument("--examples", type=int, default=EXAMPLES, help="of each property; default: %(default)s")
     parser.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds for one answer; default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print every outcome, as JSON")
     options = parser.parse_args(arguments)
     try:
         with PeerProcess(options.peer, timeout=options.timeout) as peer:
-            report = run(peer, only=options.only, examples=options.examples)
+            report = run(peer, only=options.only, name=options.name, examples=options.examples)
     except PeerFailedError as error:
         print(f"conformance: {error}", file=sys.stderr)
         return 2

@@ -36,10 +36,11 @@ def main() -> None:
     """Answers requests until stdin ends."""
     for line in sys.stdin:
         request = json.loads(line)
-        print(json.dumps({"id": request["id"], **_answer(request)}), flush=True)
+        print(json.dumps({"id": request["id"], **answer(request)}), flush=True)
 
 
-def _answer(request: Request) -> Request:
+def answer(request: Request) -> Request:
+    """Answers one request: ``ok`` or ``error``."""
     action = _ACTIONS.get(request["do"])
     if action is None:
         return _error("Unimplemented", f"this peer does not have {request['do']!r}")
