@@ -1,3 +1,6 @@
+# Where scripts/elixir_packages.sh puts gun, for machines that cannot reach hex.
+for ebin <- Path.wildcard(Path.expand("../../.peers/elixir/*/ebin", __DIR__)), do: Code.append_path(ebin)
+
 defmodule ToolBridge.MixProject do
   use Mix.Project
 
@@ -24,8 +27,8 @@ defmodule ToolBridge.MixProject do
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(_), do: ["lib"]
 
-  # With TOOL_BRIDGE_OFFLINE set, gun and cowlib come from the code path: see scripts/elixir_packages.sh.
+  # gun may be on the code path already.
   defp deps do
-    if System.get_env("TOOL_BRIDGE_OFFLINE"), do: [], else: [{:gun, "~> 1.3"}]
+    if match?({:error, _}, :code.lib_dir(:gun)), do: [{:gun, "~> 1.3"}], else: []
   end
 end

@@ -82,20 +82,26 @@ defmodule ToolBridge.Error do
   }
   @tool_raised {2, false}
 
-  @types_of_codes %{
-    1 => "Cancelled",
-    3 => "ValidationError",
-    4 => "TimeoutError",
-    5 => "ToolNotFound",
-    6 => "AlreadyExists",
-    7 => "PermissionDenied",
-    8 => "ResourceExhausted",
-    10 => "RevisionConflict",
-    12 => "Unimplemented",
-    13 => "InternalError",
-    14 => "WorkerUnavailable",
-    16 => "Unauthenticated"
+  # The statuses of gRPC, and the types of those that come without an error of the bridge.
+  @statuses %{
+    1 => {"CANCELLED", "Cancelled"},
+    2 => {"UNKNOWN", "ConnectionError"},
+    3 => {"INVALID_ARGUMENT", "ValidationError"},
+    4 => {"DEADLINE_EXCEEDED", "TimeoutError"},
+    5 => {"NOT_FOUND", "ToolNotFound"},
+    6 => {"ALREADY_EXISTS", "AlreadyExists"},
+    7 => {"PERMISSION_DENIED", "PermissionDenied"},
+    8 => {"RESOURCE_EXHAUSTED", "ResourceExhausted"},
+    9 => {"FAILED_PRECONDITION", "ConnectionError"},
+    10 => {"ABORTED", "RevisionConflict"},
+    11 => {"OUT_OF_RANGE", "ConnectionError"},
+    12 => {"UNIMPLEMENTED", "Unimplemented"},
+    13 => {"INTERNAL", "InternalError"},
+    14 => {"UNAVAILABLE", "ConnectionError"},
+    15 => {"DATA_LOSS", "ConnectionError"},
+    16 => {"UNAUTHENTICATED", "Unauthenticated"}
   }
+  @retryable_statuses [4, 14]
 
   # Nobody reads longer ones, and they must not fill a frame.
   @max_message 16_384
@@ -146,14 +152,16 @@ defmodule ToolBridge.Error do
   @doc false
   @spec from_info(ErrorInfo.t(), String.t() | nil) :: t()
   def from_info(%ErrorInfo{} = info, tool \\ nil) do
-    {origin, details} = Map.pop(info.details, "origin", "bridge")
+    origin = if info.details["origin"] == "tool", do: :tool, else: :bridge
+    {_, retryable} = rule(info.type, origin)
 
     %__MODULE__{
       type: if(info.type == "", do: "InternalError", else: info.type),
       message: info.message,
-      details: details,
-      retryable: info.retryable,
-      origin: if(origin == "tool", do: :tool, else: :bridge),
+      details: info.details,
+      # A peer may leave the flag out.
+      retryable: info.retryable or retryable,
+      origin: origin,
       tool: tool,
       stacktrace: info.stacktrace
     }
@@ -164,6 +172,7 @@ defmodule ToolBridge.Error do
   def to_info(%__MODULE__{} = error) do
     details =
       error.details
+      |> Map.delete("origin")
       |> Enum.take(@max_details - 1)
       |> Map.new(fn {name, text} -> {clip(to_string(name), 256), clip(to_string(text), @max_detail)} end)
 
@@ -188,10 +197,40 @@ defmodule ToolBridge.Error do
   @spec from_status(LinkStatus.t()) :: t()
   def from_status(%LinkStatus{error: %ErrorInfo{type: type} = info}) when type != "", do: from_info(info)
 
-  def from_status(%LinkStatus{code: code, message: message}) do
-    case @types_of_codes do
-      %{^code => type} -> new(type, if(message == "", do: "the peer gave no reason", else: message))
-      _ -> new("ProtocolError", "the peer ended the call with status #{code}: #{message}")
+  def from_status(%LinkStatus{code: code, message: message}), do: from_code(code, message)
+
+  @doc false
+  # The error of a gRPC status without an error of the bridge; `details` has the status.
+  @spec from_code(integer(), String.t()) :: t()
+  def from_code(code, message) do
+    if code == 8 and message =~ ~r/message larger than max/i do
+      new("MessageTooLarge", "message too large: #{message}")
+    else
+      of_code(code, message)
+    end
+  end
+
+  defp of_code(code, message) do
+    {status, type} = Map.get(@statuses, code, {"UNKNOWN", "ConnectionError"})
+
+    %__MODULE__{
+      type: type,
+      message: if(message == "", do: "the peer gave no reason", else: message),
+      details: %{"status" => status},
+      retryable: code in @retryable_statuses,
+      origin: :connection
+    }
+  end
+
+  @doc false
+  # The error of a gRPC status, and of the trailer that may hold the error itself.
+  @spec from_trailer(integer(), String.t(), binary() | nil) :: t()
+  def from_trailer(code, message, nil), do: from_code(code, message)
+
+  def from_trailer(code, message, trailer) do
+    case ErrorInfo.decode(trailer) do
+      {:ok, %ErrorInfo{type: type} = info} when type != "" -> from_info(info)
+      _ -> from_code(code, message)
     end
   end
 

@@ -5,7 +5,6 @@ defmodule ToolBridge.Connection.HTTP2 do
   # gun's own pings are off, since the hub ends a connection that pings without calls; a link has pings of its own.
 
   alias ToolBridge.Error
-  alias ToolBridge.Proto.ErrorInfo
 
   @path "/dspex.bridge.SnakepitBridge/Link"
   @dial_timeout 10_000
@@ -201,33 +200,26 @@ defmodule ToolBridge.Connection.HTTP2 do
 
   # The error with which the hub ended the stream.
   defp refusal(200, headers) do
-    with text when is_binary(text) <- header(headers, "tool-bridge-error-bin"),
-         {:ok, bytes} <- Base.decode64(text, padding: false),
-         {:ok, info} <- ErrorInfo.decode(bytes) do
-      Error.from_info(info)
-    else
-      _ -> by_status(header(headers, "grpc-status") || "2", URI.decode(header(headers, "grpc-message") || ""))
+    code = headers |> header("grpc-status") |> String.to_integer()
+    message = headers |> header("grpc-message") |> URI.decode()
+
+    case {code, Base.decode64(header(headers, "tool-bridge-error-bin"), padding: false)} do
+      {0, _} -> Error.connection("the hub ended it")
+      {12, _} -> Error.new("Unimplemented", "the hub does not support Link")
+      {code, {:ok, trailer}} when trailer != "" -> Error.from_trailer(code, message, trailer)
+      {code, _} -> Error.from_code(code, message)
     end
+  rescue
+    # A status that is no number, or a text that is not percent-encoded.
+    ArgumentError -> Error.connection("the hub ended it without a status")
   end
 
   defp refusal(status, _), do: Error.connection("the hub answered with the HTTP status #{status}")
 
-  @types %{"3" => "ValidationError", "7" => "PermissionDenied", "8" => "ResourceExhausted", "16" => "Unauthenticated"}
-
-  defp by_status("0", _), do: Error.connection("the hub ended it")
-  defp by_status("12", _), do: Error.new("Unimplemented", "the hub does not support Link")
-
-  defp by_status(status, message) do
-    case @types do
-      %{^status => type} -> Error.new(type, message)
-      _ -> Error.connection("the hub ended it with status #{status}: #{message}")
-    end
-  end
-
   defp header(headers, name) do
     case List.keyfind(headers, name, 0) do
-      {_, value} -> value |> String.trim_trailing("=")
-      nil -> nil
+      {_, value} -> String.trim_trailing(value, "=")
+      nil -> ""
     end
   end
 

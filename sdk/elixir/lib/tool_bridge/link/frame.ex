@@ -85,7 +85,7 @@ defmodule ToolBridge.Link.Frame do
   end
 
   defp envelopes(bytes, read) do
-    {tag, rest} = Wire.read_varint(bytes)
+    {tag, rest} = Wire.read_tag(bytes)
     envelopes(Wire.skip(tag, rest), read)
   end
 
@@ -118,7 +118,7 @@ defmodule ToolBridge.Link.Frame do
   end
 
   defp fields(bytes, id, kind, content) do
-    {tag, rest} = Wire.read_varint(bytes)
+    {tag, rest} = Wire.read_tag(bytes)
     fields(Wire.skip(tag, rest), id, kind, content)
   end
 end

@@ -35,7 +35,18 @@ defmodule ToolBridge.Link.Protocol do
   defmodule Call do
     @moduledoc false
     # A call of this end; `id` is nil until its first piece is sent.
-    defstruct [:key, :prefix, :id, :parts, stream: false, window: 0, credit: 0, consumed: 0, given_up: false]
+    defstruct [
+      :key,
+      :prefix,
+      :id,
+      :parts,
+      stream: false,
+      window: 0,
+      credit: 0,
+      consumed: 0,
+      given_up: false,
+      answers: false
+    ]
   end
 
   defmodule Incoming do
@@ -50,6 +61,7 @@ defmodule ToolBridge.Link.Protocol do
             peer_capacity: 0,
             draining: false,
             capacity: 0,
+            answers: false,
             outbox: %Outbox{},
             calls: %{},
             ids: %{},
@@ -72,7 +84,13 @@ defmodule ToolBridge.Link.Protocol do
     {parity, last_id} = if role == :dialer, do: {1, 0}, else: {0, -1}
 
     control(
-      %__MODULE__{parity: parity, next_id: 2 - parity, last_id: last_id, capacity: hello.capacity},
+      %__MODULE__{
+        parity: parity,
+        next_id: 2 - parity,
+        last_id: last_id,
+        capacity: hello.capacity,
+        answers: "ask" in hello.features
+      },
       Frame.envelope(0, :hello, %{hello | protocol: @protocol})
     )
   end
@@ -106,7 +124,8 @@ defmodule ToolBridge.Link.Protocol do
     credit = Keyword.get(opts, :credit, 0)
     prefix = Frame.prefix(method, Keyword.get(opts, :timeout_ms, 0), Keyword.get(opts, :metadata, %{}), credit)
     window = if credit == 0, do: @initial_credit, else: credit
-    call = %Call{key: key, prefix: prefix, stream: stream, window: window, credit: window}
+    answers = is_map_key(Keyword.get(opts, :metadata, %{}), "tool-bridge-asks")
+    call = %Call{key: key, prefix: prefix, stream: stream, window: window, credit: window, answers: answers}
     link = %{link | calls: Map.put(link.calls, key, call)}
 
     cond do
@@ -437,8 +456,9 @@ defmodule ToolBridge.Link.Protocol do
   defp take({id, :event, event}, {events, link}) do
     call = own(link, id, "event")
 
-    # This end does not say that it can answer.
-    if match?({:ask, _}, event.kind), do: broken("a question came for the call #{id}, whose caller cannot answer")
+    if match?({:ask, _}, event.kind) and not (link.answers or call.answers),
+      do: broken("a question came for the call #{id}, whose caller cannot answer")
+
     {if(call.given_up, do: events, else: [{:event, call.key, event} | events]), link}
   end
 

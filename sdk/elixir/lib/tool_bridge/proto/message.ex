@@ -45,7 +45,7 @@ defmodule ToolBridge.Proto.Message do
       defp decode_fields(<<>>, message, _), do: message
 
       defp decode_fields(bytes, message, depth) do
-        {tag, rest} = Wire.read_varint(bytes)
+        {tag, rest} = Wire.read_tag(bytes)
         decode_field(tag, rest, message, depth)
       end
 
@@ -216,8 +216,13 @@ defmodule ToolBridge.Proto.Message do
 
   def read_field(:entry, kind, {:map, key_kind}, bytes, before, nil, depth) do
     {data, rest} = Wire.read_bytes(bytes)
-    {key, value} = read_entry(data, key_kind, kind, {default(key_kind, :one), nil}, depth)
-    {Map.put(before, key, if(value == nil, do: empty(kind), else: value)), rest}
+
+    case read_entry(data, key_kind, kind, {default(key_kind, :one), nil}, depth) do
+      # As in Python, an entry with an unknown field is an unknown field itself.
+      :unknown -> {before, rest}
+      {key, nil} -> {Map.put(before, key, empty(kind)), rest}
+      {key, value} -> {Map.put(before, key, value), rest}
+    end
   end
 
   defp read_packed(_, <<>>, items, _), do: items
@@ -230,7 +235,7 @@ defmodule ToolBridge.Proto.Message do
   defp read_entry(<<>>, _, _, entry, _), do: entry
 
   defp read_entry(bytes, key_kind, kind, {key, value}, depth) do
-    {tag, rest} = Wire.read_varint(bytes)
+    {tag, rest} = Wire.read_tag(bytes)
     key_tag = 8 + Wire.kind_of(key_kind)
     value_tag = 16 + Wire.kind_of(kind)
 
@@ -244,7 +249,8 @@ defmodule ToolBridge.Proto.Message do
         read_entry(rest, key_kind, kind, {key, value}, depth)
 
       _ ->
-        read_entry(Wire.skip(tag, rest), key_kind, kind, {key, value}, depth)
+        _ = read_entry(Wire.skip(tag, rest), key_kind, kind, {key, value}, depth)
+        :unknown
     end
   end
 

@@ -35,6 +35,15 @@ defmodule ToolBridge.Proto.Wire do
   defp read_varint(<<>>, _, _), do: malformed!("a number is cut off")
   defp read_varint(_, _, _), do: malformed!("a number has more than ten bytes")
 
+  @doc "Reads the number and the wire type of a field."
+  @spec read_tag(binary()) :: {non_neg_integer(), binary()}
+  def read_tag(bytes) do
+    case read_varint(bytes) do
+      {tag, _} when tag > 0xFFFFFFFF -> malformed!("a field has a number of more than 29 bits")
+      read -> read
+    end
+  end
+
   # ------------------------------------------------------------------------------------------------- scalars
 
   @spec kind_of(atom() | tuple()) :: kind()

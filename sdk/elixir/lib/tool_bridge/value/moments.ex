@@ -63,25 +63,25 @@ defmodule ToolBridge.Value.Moments do
   def read_date(iso) do
     case Date.from_iso8601(iso) do
       {:ok, date} -> date
-      {:error, _} -> bad(iso, "a date")
+      {:error, _} -> bad(iso, "a date in ISO 8601")
     end
   end
 
   @spec read_time(RichDateTime.t()) :: Time.t() | Moment.t()
   def read_time(%RichDateTime{iso: iso, zone: zone, fold: fold, offset_name: name} = message) do
-    case {Time.from_iso8601(iso), offset(iso)} do
+    case {Time.from_iso8601(without_time_offset(iso)), offset(iso)} do
       {{:ok, time}, nil} when zone == "" and not fold and name == "" -> precise(time)
       {{:ok, _}, _} -> moment(:time, message)
-      _ -> bad(iso, "a time")
+      {{:error, _}, _} -> bad(iso, "a time in ISO 8601")
     end
   end
 
   @spec read_datetime(RichDateTime.t()) :: DateTime.t() | NaiveDateTime.t() | Moment.t()
   def read_datetime(%RichDateTime{iso: iso, zone: zone, fold: fold, offset_name: name} = message) do
     naive =
-      case NaiveDateTime.from_iso8601(iso) do
+      case NaiveDateTime.from_iso8601(without_offset(iso)) do
         {:ok, naive} -> precise(naive)
-        {:error, _} -> bad(iso, "a datetime")
+        {:error, _} -> bad(iso, "a datetime in ISO 8601")
       end
 
     case offset(iso) do
@@ -118,7 +118,12 @@ defmodule ToolBridge.Value.Moments do
     |> then(&struct!(DateTime, &1))
   end
 
+  @zone ~r/\A[A-Za-z0-9_+\-]+(\/[A-Za-z0-9_+\-]+)*\z/
+
+  defp moment(_, %RichDateTime{zone: zone}) when byte_size(zone) > 100, do: bad(zone, "the name of a time zone")
+
   defp moment(kind, message) do
+    if message.zone != "" and not (message.zone =~ @zone), do: bad(message.zone, "the name of a time zone")
     %Moment{kind: kind, iso: message.iso, zone: message.zone, fold: message.fold, offset_name: message.offset_name}
   end
 
@@ -133,11 +138,16 @@ defmodule ToolBridge.Value.Moments do
     end
   end
 
+  # Elixir takes no offset with seconds.
+  defp without_offset(iso), do: Regex.replace(~r/(T[\d:.]+)[+-][\d:.]+\z/, iso, "\\1")
+
+  defp without_time_offset(iso), do: Regex.replace(~r/\A([\d:.]+)[+-][\d:.]+\z/, iso, "\\1")
+
   defp signed(sign, parts) do
     [hours, minutes, seconds] = Enum.map(Enum.take(parts ++ ["0"], 3), &String.to_integer/1)
     total = hours * 3600 + minutes * 60 + seconds
     {if(sign == "-", do: -total, else: total), sign <> Enum.join(parts, ":")}
   end
 
-  defp bad(iso, what), do: throw({:unserializable, "#{inspect(String.slice(iso, 0, 40))} is not #{what} in ISO 8601"})
+  defp bad(text, what), do: throw({:unserializable, "#{inspect(String.slice(text, 0, 40))} is not #{what}"})
 end
