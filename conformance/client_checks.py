@@ -1,0 +1,167 @@
+"""What a peer must do as a client of a real hub."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from conformance.descriptions import describe, same_meaning
+from conformance.stage import SESSION, Stage, integers
+
+Check = Callable[[Stage], Awaitable[None]]
+
+
+async def _connect(stage: Stage) -> None:
+    opened = await stage.ok("connect", address=stage.address, session_id=SESSION)
+    assert opened["session_id"] == SESSION
+    assert {"echo", "fail", "count", "wait"} <= set(opened["tools"])
+
+
+async def _call(stage: Stage) -> None:
+    answer = await stage.ok("call", tool="echo", args=[describe("é")])
+    assert same_meaning(describe("é"), answer["meaning"]), answer
+
+
+async def _call_by_name(stage: Stage) -> None:
+    answer = await stage.ok("call", tool="echo", kwargs={"value": describe([1, {"b": 2.0, "a": None}])})
+    assert same_meaning(describe([1, {"b": 2.0, "a": None}]), answer["meaning"]), answer
+
+
+async def _large(stage: Stage) -> None:
+    answer = await stage.ok("call", tool="echo", args=[describe("x" * 3_000_000)])
+    assert same_meaning(describe("x" * 3_000_000), answer["meaning"])
+
+
+async def _tool_raises(stage: Stage) -> None:
+    error = await stage.error("call", tool="fail", args=[describe("no such thing")])
+    assert (error["type"], error["origin"]) == ("ValueError", "tool"), error
+    assert "no such thing" in error["message"]
+
+
+async def _no_tool(stage: Stage) -> None:
+    error = await stage.error("call", tool="no_such_tool", args=[])
+    assert error["type"] == "ToolNotFound", error
+
+
+async def _wrong_argument(stage: Stage) -> None:
+    error = await stage.error("call", tool="count", args=[describe("many")])
+    assert error["type"] == "ValidationError", error
+
+
+async def _deadline(stage: Stage) -> None:
+    error = await stage.error("call", tool="wait", args=[], timeout_ms=200)
+    assert error["type"] == "TimeoutError", error
+    await stage.until(lambda: not stage.tools.waiting, "the end of the tool at its deadline")
+
+
+async def _cancel(stage: Stage) -> None:
+    cancelled = stage.tools.cancelled
+    await stage.ok("start", call="c", tool="wait", args=[])
+    await stage.until(lambda: stage.tools.waiting == 1, "the start of the tool")
+    await stage.ok("cancel", call="c")
+    error = await stage.error("wait", call="c")
+    assert error["type"] == "Cancelled", error
+    await stage.until(lambda: stage.tools.cancelled == cancelled + 1, "the cancellation of the tool")
+
+
+async def _many_calls(stage: Stage) -> None:
+    for number in range(50):
+        await stage.ok("start", call=f"n{number}", tool="echo", args=integers(number))
+    for number in reversed(range(50)):
+        answer = await stage.ok("wait", call=f"n{number}")
+        assert same_meaning(describe(number), answer["meaning"]), answer
+
+
+async def _stream(stage: Stage) -> None:
+    answer = await stage.ok("stream", tool="count", args=integers(1_000))
+    assert answer["items"] == integers(*range(1_000)), answer["items"][:5]
+
+
+async def _stream_that_fails(stage: Stage) -> None:
+    error = await stage.error("stream", tool="fail", args=[describe("no")])
+    assert (error["type"], error["origin"]) == ("ValueError", "tool"), error
+
+
+async def _stream_that_is_left(stage: Stage) -> None:
+    left = stage.tools.left
+    answer = await stage.ok("stream", tool="count", args=integers(10_000_000), take=3)
+    assert answer["items"] == integers(0, 1, 2)
+    await stage.until(lambda: stage.tools.left == left + 1, "the end of the tool whose stream was left")
+
+
+async def _variables(stage: Stage) -> None:
+    value = describe({"b": 1, "a": [2.0]})
+    first = await stage.ok("set_variable", name="v", meaning=value)
+    assert same_meaning(value, (await stage.ok("get_variable", name="v"))["meaning"])
+    assert await stage.bridge.session_context.get_variable("v") == {"b": 1, "a": [2.0]}
+    await stage.ok("set_variable", name="v", meaning=describe(2), expected_revision=first["revision"])
+    stale = await stage.error("set_variable", name="v", meaning=describe(3), expected_revision=first["revision"])
+    assert stale["type"] == "RevisionConflict", stale
+    await stage.ok("delete_variable", name="v")
+    assert (await stage.error("get_variable", name="v"))["type"] == "VariableNotFound"
+    assert (await stage.error("delete_variable", name="v"))["type"] == "VariableNotFound"
+
+
+async def _watch(stage: Stage) -> None:
+    await stage.bridge.session_context.set_variable("w", 1)
+    await stage.ok("watch", names=["w"])
+    await _next(stage, "set", describe(1))
+    await stage.bridge.session_context.set_variable("w", 2)
+    await _next(stage, "update", describe(2))
+    stage.proxy.cut()
+    await stage.bridge.session_context.set_variable("w", 3)
+    await _next(stage, "update", describe(3))
+    await stage.bridge.session_context.delete_variable("w")
+    await _next(stage, "delete", None)
+
+
+async def _next(stage: Stage, operation: str, meaning: Any) -> None:
+    update = await stage.ok("next_update")
+    assert (update["name"], update["operation"]) == ("w", operation), update
+    assert meaning is None or same_meaning(meaning, update["meaning"]), update
+
+
+async def _reconnect(stage: Stage) -> None:
+    stage.proxy.cut()
+    answer = await stage.ok("call", tool="echo", args=integers(7))
+    assert answer["meaning"] == integers(7)[0]
+
+
+async def _lost_call(stage: Stage) -> None:
+    await stage.ok("start", call="lost", tool="wait", args=[])
+    await stage.until(lambda: stage.tools.waiting == 1, "the start of the tool")
+    stage.proxy.cut()
+    error = await stage.error("wait", call="lost")
+    assert error.get("status", error["type"]) == "UNAVAILABLE", error
+    await stage.until(lambda: not stage.tools.waiting, "the end of the tool whose caller was lost")
+
+
+async def _agent(stage: Stage) -> None:
+    ran = await stage.ok("run_agent", signature="Question -> Answer", input={"Question": "What?"})
+    assert ran["chunks"] == ["thought", "result"], ran
+    assert ran["answer"] == {"Answer": "What?"}, ran
+
+
+async def _close(stage: Stage) -> None:
+    await stage.ok("close")
+
+
+CLIENT_CHECKS: dict[str, Check] = {
+    "connects and reads the tools": _connect,
+    "calls a tool by position": _call,
+    "calls a tool by name": _call_by_name,
+    "sends and receives 3 MB": _large,
+    "gets the error of a tool": _tool_raises,
+    "gets the error of a tool that there is not": _no_tool,
+    "gets the error of an argument": _wrong_argument,
+    "ends a call at its deadline": _deadline,
+    "cancels a call": _cancel,
+    "makes 50 calls at once": _many_calls,
+    "reads a stream": _stream,
+    "gets the error of a stream": _stream_that_fails,
+    "leaves a stream": _stream_that_is_left,
+    "sets, reads and deletes variables": _variables,
+    "reconnects": _reconnect,
+    "gets an error for a call whose connection was lost": _lost_call,
+    "watches variables, also after a reconnect": _watch,
+    "runs an agent": _agent,
+    "leaves its session": _close,
+}
