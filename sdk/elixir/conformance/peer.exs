@@ -18,29 +18,38 @@ defmodule ToolBridge.Conformance.Meaning do
     UUID
   }
 
-  def of(nil), do: %{"kind" => "null"}
-  def of(value) when is_boolean(value), do: %{"kind" => "boolean", "value" => value}
-  def of(value) when is_integer(value), do: %{"kind" => "integer", "text" => Integer.to_string(value)}
-  def of(value) when is_float(value) or is_atom(value), do: %{"kind" => "float", "bits" => bits(value)}
-  def of(value) when is_binary(value), do: %{"kind" => "text", "text" => value}
-  def of(%Bytes{data: data}), do: %{"kind" => "bytes", "base64" => Base.encode64(data)}
-  def of(value) when is_list(value), do: items("list", value)
-  def of(value) when is_tuple(value), do: items("tuple", Tuple.to_list(value))
-  def of(%MapSet{} = set), do: items("set", MapSet.to_list(set))
-  def of(%FrozenSet{members: set}), do: items("frozenset", MapSet.to_list(set))
+  # In the order of the README.
+  @keys ~w(kind value text bits base64 items entries iso zone fold offset_name days seconds microseconds real imag) ++
+          ~w(dtype shape type_url)
 
-  def of(%OrderedMap{pairs: pairs}),
+  def of(value) do
+    meaning = form(value)
+    OrderedMap.new(for key <- @keys ++ (Map.keys(meaning) -- @keys), is_map_key(meaning, key), do: {key, meaning[key]})
+  end
+
+  defp form(nil), do: %{"kind" => "null"}
+  defp form(value) when is_boolean(value), do: %{"kind" => "boolean", "value" => value}
+  defp form(value) when is_integer(value), do: %{"kind" => "integer", "text" => Integer.to_string(value)}
+  defp form(value) when is_float(value) or is_atom(value), do: %{"kind" => "float", "bits" => bits(value)}
+  defp form(value) when is_binary(value), do: %{"kind" => "text", "text" => value}
+  defp form(%Bytes{data: data}), do: %{"kind" => "bytes", "base64" => Base.encode64(data)}
+  defp form(value) when is_list(value), do: items("list", value)
+  defp form(value) when is_tuple(value), do: items("tuple", Tuple.to_list(value))
+  defp form(%MapSet{} = set), do: items("set", MapSet.to_list(set))
+  defp form(%FrozenSet{members: set}), do: items("frozenset", MapSet.to_list(set))
+
+  defp form(%OrderedMap{pairs: pairs}),
     do: %{"kind" => "dict", "entries" => for({key, value} <- pairs, do: [of(key), of(value)])}
 
-  def of(%Moment{kind: kind} = moment), do: moment(Atom.to_string(kind), moment)
-  def of(%Time{} = time), do: moment("time", Moments.write(time))
-  def of(%struct{} = moment) when struct in [DateTime, NaiveDateTime], do: moment("datetime", Moments.write(moment))
-  def of(%Date{} = date), do: %{"kind" => "date", "iso" => Date.to_iso8601(date)}
-  def of(%UUID{text: text}), do: %{"kind" => "uuid", "text" => text}
-  def of(%Decimal{text: text}), do: %{"kind" => "decimal", "text" => text}
-  def of(%Complex{real: real, imag: imag}), do: %{"kind" => "complex", "real" => bits(real), "imag" => bits(imag)}
+  defp form(%Moment{kind: kind} = moment), do: moment(Atom.to_string(kind), moment)
+  defp form(%Time{} = time), do: moment("time", Moments.write(time))
+  defp form(%struct{} = moment) when struct in [DateTime, NaiveDateTime], do: moment("datetime", Moments.write(moment))
+  defp form(%Date{} = date), do: %{"kind" => "date", "iso" => Date.to_iso8601(date)}
+  defp form(%UUID{text: text}), do: %{"kind" => "uuid", "text" => text}
+  defp form(%Decimal{text: text}), do: %{"kind" => "decimal", "text" => text}
+  defp form(%Complex{real: real, imag: imag}), do: %{"kind" => "complex", "real" => bits(real), "imag" => bits(imag)}
 
-  def of(%Duration{} = duration) do
+  defp form(%Duration{} = duration) do
     %{
       "kind" => "timedelta",
       "days" => duration.days,
@@ -49,7 +58,7 @@ defmodule ToolBridge.Conformance.Meaning do
     }
   end
 
-  def of(%Tensor{scalar: scalar} = tensor) do
+  defp form(%Tensor{scalar: scalar} = tensor) do
     %{
       "kind" => if(scalar, do: "tensor_scalar", else: "tensor"),
       "dtype" => tensor.dtype,
@@ -58,7 +67,7 @@ defmodule ToolBridge.Conformance.Meaning do
     }
   end
 
-  def of(%Frame{kind: kind, arrow: arrow}) do
+  defp form(%Frame{kind: kind, arrow: arrow}) do
     %{
       "kind" => "typed",
       "type_url" => "type.googleapis.com/" <> kind,
@@ -398,11 +407,157 @@ defmodule ToolBridge.Conformance.Link do
   end
 end
 
+defmodule ToolBridge.Conformance.Sessions do
+  @moduledoc false
+  # What the peer does at a hub: a client and a worker. The state is {client, worker, watch, calls}.
+
+  alias ToolBridge.{Agents, Client, Error, Tool, Variables, Worker}
+  alias ToolBridge.Conformance.Meaning
+
+  @patience 60_000
+
+  def act(%{"do" => "connect"} = request) do
+    {:ok, client} = Client.start_link(address: request["address"], session_id: request["session_id"])
+    Process.put(:client, client)
+
+    with {:ok, info} <- Client.await_ready(client, @patience),
+         {:ok, tools} <- Client.tools(client) do
+      {:ok, %{"session_id" => info.session_id, "tools" => Map.keys(tools)}}
+    end
+  end
+
+  def act(%{"do" => "call"} = request), do: meaning(call(client(), request))
+
+  def act(%{"do" => "start", "call" => name} = request) do
+    client = client()
+    Process.put({:call, name}, Task.async(fn -> call(client, request) end))
+    {:ok, %{}}
+  end
+
+  def act(%{"do" => "cancel", "call" => name}) do
+    Task.shutdown(Process.get({:call, name}), :brutal_kill)
+    Process.put({:call, name}, :cancelled)
+    {:ok, %{}}
+  end
+
+  def act(%{"do" => "wait", "call" => name}) do
+    case Process.delete({:call, name}) do
+      :cancelled -> {:error, Error.new("Cancelled", "the call was cancelled")}
+      task -> task |> Task.await(@patience) |> meaning()
+    end
+  end
+
+  def act(%{"do" => "stream"} = request) do
+    {args, named} = arguments(request)
+    stream = Client.stream(client(), request["tool"], args, named: named, maps: :ordered)
+    items = if request["take"], do: Enum.take(stream, request["take"]), else: Enum.to_list(stream)
+    {:ok, %{"items" => Enum.map(items, &Meaning.of/1)}}
+  end
+
+  def act(%{"do" => "set_variable", "name" => name, "meaning" => meaning} = request) do
+    opts = Keyword.reject([expected_revision: request["expected_revision"]], &match?({_, nil}, &1))
+
+    with {:ok, revision} <- Variables.put(client(), name, Meaning.value(meaning), opts),
+         do: {:ok, %{"revision" => revision}}
+  end
+
+  def act(%{"do" => "get_variable", "name" => name}), do: client() |> Variables.get(name, maps: :ordered) |> meaning()
+
+  def act(%{"do" => "delete_variable", "name" => name}),
+    do: with(:ok <- Variables.delete(client(), name), do: {:ok, %{}})
+
+  def act(%{"do" => "watch", "names" => names}) do
+    {:ok, watch} = Variables.watch(client(), names, initial: true)
+    Process.put(:watch, watch)
+    {:ok, %{}}
+  end
+
+  def act(%{"do" => "next_update"}) do
+    watch = Process.get(:watch)
+
+    receive do
+      {Variables, ^watch, {:error, error}} ->
+        {:error, error}
+
+      {Variables, ^watch, change} ->
+        {:ok,
+         %{"name" => change.name, "operation" => to_string(change.operation), "meaning" => Meaning.of(change.value)}}
+    after
+      @patience -> {:error, Error.new("TimeoutError", "no change came")}
+    end
+  end
+
+  def act(%{"do" => "run_agent"} = request) do
+    with {:ok, agent} <- Agents.create(client(), request["signature"]) do
+      events = client() |> Agents.run(agent, request["input"]) |> Enum.to_list()
+      {:ok, %{"chunks" => Enum.map(events, &to_string(&1.type)), "answer" => List.last(events).answer}}
+    end
+  end
+
+  def act(%{"do" => "close"}) do
+    if watch = Process.delete(:watch), do: Variables.unwatch(watch)
+    :ok = Client.stop(client(), keep_session: true)
+    {:ok, %{}}
+  end
+
+  def act(%{"do" => "serve"} = request) do
+    options = [
+      address: request["address"],
+      worker_id: request["worker_id"],
+      capacity: request["capacity"],
+      tools: tools()
+    ]
+
+    {:ok, worker} = Worker.start_link(options)
+    Process.put(:worker, worker)
+    with :ok <- Worker.await_ready(worker, @patience), do: {:ok, %{}}
+  end
+
+  def act(%{"do" => "stop_serving"}) do
+    Worker.drain(Process.get(:worker))
+    {:ok, %{}}
+  end
+
+  def act(_), do: nil
+
+  defp client, do: Process.get(:client)
+
+  defp call(client, request) do
+    {args, named} = arguments(request)
+    opts = [named: named, maps: :ordered]
+    opts = if request["timeout_ms"], do: [{:timeout, request["timeout_ms"]} | opts], else: opts
+    Client.call(client, request["tool"], args, opts)
+  end
+
+  defp arguments(request) do
+    named = Map.new(request["kwargs"] || %{}, fn {name, meaning} -> {name, Meaning.value(meaning)} end)
+    {Enum.map(request["args"] || [], &Meaning.value/1), named}
+  end
+
+  defp meaning({:ok, value}), do: {:ok, %{"meaning" => Meaning.of(value)}}
+  defp meaning({:error, error}), do: {:error, error}
+
+  defp tools do
+    [
+      Tool.new("peer_echo", & &1, spec: "(value :: term()) :: term()", maps: :ordered),
+      Tool.new("peer_fail", &raise(ArgumentError, &1), spec: "(message :: String.t()) :: no_return()"),
+      Tool.new("peer_count", &Stream.take(Stream.iterate(0, fn n -> n + 1 end), &1),
+        spec: "(to :: integer()) :: Enumerable.t()"
+      ),
+      Tool.new("peer_wait", fn -> Process.sleep(:infinity) end),
+      Tool.new("peer_nested", fn value, context -> Client.call(context, "echo", [value], maps: :ordered) end,
+        spec: "(value :: term(), context :: ToolBridge.Context.t()) :: term()",
+        maps: :ordered
+      )
+    ]
+  end
+end
+
 defmodule ToolBridge.Conformance.Peer do
   @moduledoc false
   # Answers requests, a line of JSON each, until stdin ends.
 
-  alias ToolBridge.Conformance.{Fields, Link, Meaning}
+  alias ToolBridge.Conformance.{Fields, Link, Meaning, Sessions}
   alias ToolBridge.{Error, Proto, Value}
   alias ToolBridge.Proto.ErrorInfo
   alias ToolBridge.Proto.Google.{Any, Timestamp}
@@ -448,11 +603,15 @@ defmodule ToolBridge.Conformance.Peer do
   defp answer(request) do
     case act(request) do
       {:ok, result} -> %{"ok" => result}
-      {:error, %Error{} = error} -> %{"error" => %{"type" => error.type, "message" => error.message}}
+      {:error, %Error{} = error} -> refused(error)
     end
+  rescue
+    error in Error -> refused(error)
   catch
     {:unserializable, why} -> %{"error" => %{"type" => "SerializationError", "message" => why}}
   end
+
+  defp refused(error), do: %{"error" => Map.merge(%{"type" => error.type, "origin" => "bridge"}, error(error))}
 
   defp act(%{"do" => "hello"}) do
     {:ok,
@@ -518,7 +677,9 @@ defmodule ToolBridge.Conformance.Peer do
     {:ok, %{"steps" => Link.play(role, hello, steps)}}
   end
 
-  defp act(%{"do" => other}), do: {:error, Error.new("Unimplemented", "this peer does not have #{other}")}
+  defp act(%{"do" => other} = request) do
+    Sessions.act(request) || {:error, Error.new("Unimplemented", "this peer does not have #{other}")}
+  end
 
   defp value(%{"any" => text}) do
     with {:ok, any} <- Any.decode(Base.decode64!(text)), do: Value.decode(any, maps: :ordered)
@@ -541,4 +702,6 @@ defmodule ToolBridge.Conformance.Peer do
 end
 
 :ok = :io.setopts(:standard_io, encoding: :latin1)
+# Only answers go to stdout.
+Logger.configure_backend(:console, device: :standard_error)
 ToolBridge.Conformance.Peer.run()

@@ -2,4 +2,4 @@
 # The peer for Elixir, as ../../conformance/README.md describes it.
 cd "$(dirname "$0")/.." || exit 1
 mix compile </dev/null >&2 || exit 1
-exec elixir -pa "_build/${MIX_ENV:-dev}/lib/tool_bridge/ebin" conformance/peer.exs
+exec mix run --no-compile conformance/peer.exs

@@ -50,21 +50,25 @@ defmodule ToolBridge.Arguments do
     end
   end
 
-  @doc "Reads the arguments of a request."
-  @spec decode([%Any{}], %{optional(String.t()) => %Any{}}) :: {:ok, list(), map()} | {:error, Error.t()}
-  def decode(args, kwargs) do
-    with {:ok, args} <- read_all(args, []),
-         {:ok, kwargs} <- read_named(Map.to_list(kwargs), %{}) do
+  @doc "Reads the arguments of a request; `maps` as of `ToolBridge.Value.decode/2`."
+  @spec decode([%Any{}], %{optional(String.t()) => %Any{}}, :map | :ordered) ::
+          {:ok, list(), map()} | {:error, Error.t()}
+  def decode(args, kwargs, maps) do
+    with {:ok, args} <- read_all(args, maps, []),
+         {:ok, kwargs} <- read_named(Map.to_list(kwargs), maps, %{}) do
       {:ok, args, kwargs}
     end
   end
 
-  defp read_all([], read), do: {:ok, :lists.reverse(read)}
-  defp read_all([any | rest], read), do: with({:ok, value} <- Value.decode(any), do: read_all(rest, [value | read]))
+  defp read_all([], _, read), do: {:ok, :lists.reverse(read)}
 
-  defp read_named([], read), do: {:ok, read}
+  defp read_all([any | rest], maps, read) do
+    with {:ok, value} <- Value.decode(any, maps: maps), do: read_all(rest, maps, [value | read])
+  end
 
-  defp read_named([{name, any} | rest], read) do
-    with {:ok, value} <- Value.decode(any), do: read_named(rest, Map.put(read, name, value))
+  defp read_named([], _, read), do: {:ok, read}
+
+  defp read_named([{name, any} | rest], maps, read) do
+    with {:ok, value} <- Value.decode(any, maps: maps), do: read_named(rest, maps, Map.put(read, name, value))
   end
 end

@@ -240,7 +240,9 @@ defmodule ToolBridge.Error do
 
   @doc false
   @spec connection(String.t()) :: t()
-  def connection(why), do: new("ConnectionError", why, origin: :connection)
+  def connection(why) do
+    new("ConnectionError", why, origin: :connection, retryable: true, details: %{"status" => "UNAVAILABLE"})
+  end
 
   @doc """
   Describes an exception, throw or exit of a tool: its type is the exception's module without `Elixir.`.

@@ -34,6 +34,7 @@ defmodule ToolBridge.Tool do
     arguments: [],
     # The function takes all positional arguments as a list and all others as a map.
     variadic: false,
+    maps: :map,
     result: :any,
     result_typespec: "term()",
     idempotent: false,
@@ -67,6 +68,7 @@ defmodule ToolBridge.Tool do
     :max_concurrent_calls,
     :rate_limit_per_minute,
     :metadata,
+    :maps,
     :input_schema,
     :output_schema
   ]
@@ -87,6 +89,7 @@ defmodule ToolBridge.Tool do
     * `:max_concurrent_calls`, `:rate_limit_per_minute`
     * `:input_schema`, `:output_schema` - JSON Schema as a map, instead of that of the types
     * `:metadata` - a map of texts
+    * `:maps` - `:ordered` for arguments with `ToolBridge.Value.OrderedMap`, which keep the order of their keys
 
   Raises `ArgumentError` if an option is not valid.
   """

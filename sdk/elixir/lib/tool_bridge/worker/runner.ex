@@ -101,7 +101,7 @@ defmodule ToolBridge.Worker.Runner do
   end
 
   defp bound(tool, context, request) do
-    with {:ok, args, kwargs} <- Arguments.decode(request.args, request.kwargs),
+    with {:ok, args, kwargs} <- Arguments.decode(request.args, request.kwargs, tool.maps),
          do: Tool.bind(tool, args, kwargs, context)
   end
 
