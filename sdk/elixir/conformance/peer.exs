@@ -3,6 +3,7 @@ defmodule ToolBridge.Conformance.Meaning do
   # Values in the neutral form of the vectors, and back.
 
   alias ToolBridge.Proto.Google.BytesValue
+  alias ToolBridge.Value
 
   alias ToolBridge.Value.{
     Bytes,
@@ -40,6 +41,12 @@ defmodule ToolBridge.Conformance.Meaning do
 
   defp form(%OrderedMap{pairs: pairs}),
     do: %{"kind" => "dict", "entries" => for({key, value} <- pairs, do: [of(key), of(value)])}
+
+  # In a zone that may not exist: it is kept as it came.
+  defp form(%Moment{zone: zone, fold: false} = moment) when zone != "" do
+    any = Value.encode!(moment)
+    %{"kind" => "opaque", "type_url" => any.type_url, "base64" => Base.encode64(any.value)}
+  end
 
   defp form(%Moment{kind: kind} = moment), do: moment(Atom.to_string(kind), moment)
   defp form(%Time{} = time), do: moment("time", Moments.write(time))

@@ -14,17 +14,19 @@ defmodule ToolBridge.Caller do
   @doc "Makes a call and reads its answer; an answer that holds an error is that error."
   @spec unary(target(), String.t(), struct(), keyword()) :: {:ok, struct()} | {:error, Error.t()}
   def unary(target, method, request, opts \\ []) do
+    result = with {:ok, answer} <- raw(target, method, request, opts), do: checked(answer, method)
+    with {:error, error} <- result, do: {:error, %{error | tool: opts[:tool]}}
+  end
+
+  @doc "Makes a call and returns its answer as it is."
+  @spec raw(target(), String.t(), struct(), keyword()) :: {:ok, struct()} | {:error, Error.t()}
+  def raw(target, method, request, opts \\ []) do
     {_, response, _} = Proto.method(method)
-    tool = opts[:tool]
 
-    result =
-      with {:ok, connection, payload, call} <- prepared(target, method, request, opts),
-           {:ok, bytes} <- Requests.unary(connection, method, payload, call),
-           {:ok, answer} <- response.decode(bytes) do
-        checked(answer, method)
-      end
-
-    with {:error, error} <- result, do: {:error, %{error | tool: tool}}
+    with {:ok, connection, payload, call} <- prepared(target, method, request, opts),
+         {:ok, bytes} <- Requests.unary(connection, method, payload, call) do
+      response.decode(bytes)
+    end
   end
 
   @doc "Iterates over the messages of a stream, which begins with the enumeration; errors are raised."

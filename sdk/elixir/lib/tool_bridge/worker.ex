@@ -95,7 +95,12 @@ defmodule ToolBridge.Worker do
   end
 
   @doc false
-  def connection(worker) do
+  # The session that sees its tools; nil: every session.
+  def session_id(worker) do
+    with {:ok, info} <- Connection.await_ready(connection(worker), 0), do: info[:session_id]
+  end
+
+  defp connection(worker) do
     {_, pid, _, _} = worker |> Supervisor.which_children() |> List.keyfind!(Connection, 0)
     pid
   end

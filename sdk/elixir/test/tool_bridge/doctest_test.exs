@@ -5,6 +5,7 @@ defmodule ToolBridge.DoctestTest do
   doctest ToolBridge.Client
   doctest ToolBridge.Error
   doctest ToolBridge.Proto
+  doctest ToolBridge.SessionStore
   doctest ToolBridge.Tool
   doctest ToolBridge.Tools
   doctest ToolBridge.Value
