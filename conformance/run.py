@@ -1,0 +1,95 @@
+"""Tests a peer against the vectors: ``python -m conformance.run --peer "COMMAND"``."""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from conformance.checks import FAILED, OPAQUE, PASSED, SECTIONS, UNSUPPORTED, Outcome, Peer, check_all
+from conformance.make import VECTORS
+from conformance.peer_process import TIMEOUT, PeerFailedError, PeerProcess
+from conformance.properties import PROPERTIES, check_properties
+
+_SHOWN_FAILURES = 20
+# Of each property, unless a number is given.
+EXAMPLES = 100
+
+
+def run(peer: Peer, *, only: Iterable[str] = (), name: str = "", examples: int = EXAMPLES) -> dict[str, Any]:
+    """Tests a peer.
+
+    Args:
+        peer: The peer.
+        only: Sections, or "properties"; empty for all.
+        name: Only vectors whose name contains it; empty for all.
+        examples: Of each property.
+
+    Returns:
+        What the peer says of itself, and ``outcomes``.
+
+    Raises:
+        PeerFailedError: The peer ended, or does not speak the protocol.
+    """
+    chosen = frozenset(only) or frozenset((*SECTIONS, PROPERTIES))
+    vectors = json.loads(VECTORS.read_text(encoding="utf-8"))
+    hello = peer.ask("hello").get("ok", {})
+    named = {
+        section: [vector for vector in vectors[section] if name in vector["name"]] if section in chosen else []
+        for section in SECTIONS
+    }
+    outcomes = [*check_all(peer, named)]
+    if PROPERTIES in chosen:
+        outcomes += check_properties(peer, examples)
+    return {"hello": hello, "outcomes": outcomes}
+
+
+def table_of(outcomes: Iterable[Outcome]) -> str:
+    """Returns the counts of outcomes as a table."""
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for one in outcomes:
+        counts.setdefault((one.section, one.action), Counter())[one.outcome] += 1
+    lines = [f"{'section':12} {'action':15} {PASSED:>7} {OPAQUE:>7} {UNSUPPORTED:>12} {FAILED:>7}"]
+    for (section, action), found in counts.items():
+        cells = f"{found[PASSED]:7} {found[OPAQUE]:7} {found[UNSUPPORTED]:12} {found[FAILED]:7}"
+        lines.append(f"{section:12} {action:15} {cells}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns 0 if nothing failed, 1 if something did, 2 if the peer could not be tested."""
+    parser = argparse.ArgumentParser(prog="python -m conformance.run", description="Tests a peer against the vectors.")
+    parser.add_argument("--peer", required=True, help="the command that starts the peer")
+    parser.add_argument("--only", action="append", choices=[*SECTIONS, PROPERTIES], default=[], help="repeatable")
+    parser.add_argument("--name", default="", metavar="TEXT", help="only vectors whose name contains this text")
+    parser.add_argument("--examples", type=int, default=EXAMPLES, help="of each property; default: %(default)s")
+    parser.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds for one answer; default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="print every outcome, as JSON")
+    options = parser.parse_args(arguments)
+    try:
+        with PeerProcess(options.peer, timeout=options.timeout) as peer:
+            report = run(peer, only=options.only, name=options.name, examples=options.examples)
+    except PeerFailedError as error:
+        print(f"conformance: {error}", file=sys.stderr)
+        return 2
+    outcomes: list[Outcome] = report["outcomes"]
+    failures = [one for one in outcomes if one.outcome == FAILED]
+    if options.json:
+        print(json.dumps({"hello": report["hello"], "outcomes": [asdict(one) for one in outcomes]}))
+    else:
+        _print_report(report["hello"], outcomes, failures)
+    return 1 if failures else 0
+
+
+def _print_report(hello: dict[str, Any], outcomes: list[Outcome], failures: list[Outcome]) -> None:
+    print(f"{hello.get('language', 'unknown')} {hello.get('version', '')}\n\n{table_of(outcomes)}")
+    for one in failures[:_SHOWN_FAILURES]:
+        print(f"\nFAILED {one.section} {one.action}: {one.name}\n  {one.detail}")
+    if len(failures) > _SHOWN_FAILURES:
+        print(f"\n… and {len(failures) - _SHOWN_FAILURES} more")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
