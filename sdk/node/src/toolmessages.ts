@@ -1,10 +1,10 @@
 /** The messages of every tool call, written and read by hand. */
-import { fromBinary } from "@bufbuild/protobuf";
 import { ProtocolError, SerializationError, ToolBridgeError, ValidationError, describe, errorFromInfo } from "./errors.js";
 import { ErrorInfoSchema } from "./gen/dspex_bridge_pb.js";
 import { readEntry } from "./link/envelopes.js";
 import { writeAny } from "./values/index.js";
 import { Reader, WireError, type Writer } from "./wire.js";
+import { parse } from "./messages.js";
 
 /** Arguments of a tool: an object gives them by name, an array in their order. */
 export type ToolArguments = Readonly<Record<string, unknown>> | readonly unknown[];
@@ -91,7 +91,7 @@ export const RESPONSE_TAGS: ResultTags = { success: 0x08, result: 0x12, error: 0
 /** Reads an ErrorInfo as an error of the tool that was called. */
 export function readError(data: Uint8Array, tool: string): ToolBridgeError {
   try {
-    return errorFromInfo(fromBinary(ErrorInfoSchema, data), tool);
+    return errorFromInfo(parse(ErrorInfoSchema, data), tool);
   } catch (error) {
     return new ProtocolError(`the error of ${tool} cannot be read: ${(error as Error).message}`);
   }

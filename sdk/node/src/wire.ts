@@ -10,6 +10,9 @@ export const VARINT = 0;
 export const FIXED64 = 1;
 export const LENGTH = 2;
 export const FIXED32 = 5;
+const GROUP = 3;
+/** Nested groups of an unknown field. */
+const MAX_GROUPS = 100;
 
 const TWO_32 = 2 ** 32;
 /** The longest varint: 64 bits, 7 in each byte. */
@@ -265,7 +268,7 @@ export class Reader {
   }
 
   /** Skips a field that is not known. */
-  skip(tag: number): void {
+  skip(tag: number, depth = 0): void {
     switch (tag & 7) {
       case VARINT:
         this.varint();
@@ -279,10 +282,19 @@ export class Reader {
       case FIXED32:
         this.at += 4;
         break;
+      case GROUP:
+        this.#skipGroup(tag + 1, depth);
+        return;
       default:
         throw new WireError(`a field has the unknown wire type ${tag & 7}`);
     }
     if (this.at > this.#end) throw truncated();
+  }
+
+  /** Skips a group, which proto3 has no more, to the tag of its end. */
+  #skipGroup(end: number, depth: number): void {
+    if (depth > MAX_GROUPS) throw new WireError("groups are nested too deep");
+    for (let tag = this.tag(); tag !== end; tag = this.tag()) this.skip(tag, depth + 1);
   }
 }
 

@@ -1,5 +1,5 @@
 /** The one way in which a call is made, and its failure translated. */
-import { type DescMethod, type MessageInitShape, type MessageShape, create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { type DescMethod, type MessageInitShape, type MessageShape, create, toBinary } from "@bufbuild/protobuf";
 import {
   DeadlineExceededError,
   MessageTooLargeError,
@@ -14,6 +14,7 @@ import type { ErrorInfo, LinkEvent } from "../gen/dspex_bridge_pb.js";
 import { OutgoingCall } from "../link/calls.js";
 import type { Carrier } from "../link/connection.js";
 import { callPrefix } from "../link/envelopes.js";
+import { parse } from "../messages.js";
 
 /** Of a request or an answer, as the hub has it by default. */
 export const MAX_MESSAGE_BYTES = 10 * 1024 * 1024;
@@ -248,7 +249,7 @@ export class Caller {
 /** Reads a message of a method's answer. */
 export function decode<M extends DescMethod>(method: M, payload: Uint8Array): MessageShape<M["output"]> {
   try {
-    return fromBinary(method.output, payload) as MessageShape<M["output"]>;
+    return parse(method.output, payload) as MessageShape<M["output"]>;
   } catch (error) {
     throw new ProtocolError(`the answer to ${method.name} cannot be read: ${(error as Error).message}`);
   }

@@ -1,5 +1,4 @@
 /** Tool calls: one answer, a stream, or a batch. */
-import { fromBinary } from "@bufbuild/protobuf";
 import { anyUnpack } from "@bufbuild/protobuf/wkt";
 import { ProtocolError, ToolBridgeError, ValidationError } from "../errors.js";
 import {
@@ -26,6 +25,7 @@ import { deserializeValue, readAny } from "../values/index.js";
 import { errorFromInfo } from "../errors.js";
 import { Writer } from "../wire.js";
 import { BATCH_TIMEOUT_MS, type Caller, MessageStream, checkMessage, unary } from "./caller.js";
+import { parse } from "../messages.js";
 
 /** The largest number of milliseconds that the wire has room for. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
@@ -148,7 +148,7 @@ export class ToolCalls {
       timeoutMs: this.#timeout(options, BATCH_TIMEOUT_MS),
       signal: options.signal,
     };
-    const answer = await unary(caller.carrier, payload, setup, (reply) => fromBinary(method.output, reply));
+    const answer = await unary(caller.carrier, payload, setup, (reply) => parse(method.output, reply));
     if (answer.error) throw errorFromInfo(answer.error);
     if (answer.results.length !== items.length) {
       throw new ProtocolError(`a batch of ${items.length} calls was answered with ${answer.results.length} results`);
@@ -254,7 +254,7 @@ function readChunk(message: Buffer, tool: string, expected: number): Chunk {
 function tellEvent(data: Buffer, tool: string, { onProgress, onLog }: CallOptions): void {
   let metadata: StreamMetadata;
   try {
-    metadata = fromBinary(StreamMetadataSchema, data);
+    metadata = parse(StreamMetadataSchema, data);
   } catch (error) {
     throw new ProtocolError(`an event of the stream of ${tool} cannot be read: ${(error as Error).message}`);
   }

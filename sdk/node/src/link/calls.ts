@@ -37,7 +37,7 @@ export class OutgoingCall implements Sending {
   /** Whether it has ended. */
   over = false;
   /** Bytes that the peer may still send of the stream. */
-  credit = INITIAL_CREDIT;
+  credit: number;
   /** Bytes that were read and not yet granted again. */
   consumed = 0;
   /** When its time is over, on the clock of `performance`. */
@@ -51,12 +51,16 @@ export class OutgoingCall implements Sending {
    * @param prefix - Its method, written by `callPrefix`.
    * @param streaming - Whether the answer is a stream.
    * @param handlers - How it ends.
+   * @param window - Bytes of a stream that the peer may send ahead.
    */
   constructor(
     public prefix: Uint8Array,
     readonly streaming: boolean,
     readonly handlers: CallHandlers,
-  ) {}
+    readonly window: number = INITIAL_CREDIT,
+  ) {
+    this.credit = window;
+  }
 
   writeHeader(writer: Writer, size: number): void {
     writeCallHeader(writer, this.prefix, this.#sentId(), size);

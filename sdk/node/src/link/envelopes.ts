@@ -4,7 +4,7 @@
  * A frame is a sequence of envelopes, each after its tag and length as a field of `LinkFrame`. An envelope's payload is
  * its last field: only a header has to be written, and a payload is copied only once, into the frame.
  */
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import {
   type Envelope as EnvelopeMessage,
   EnvelopeSchema,
@@ -21,6 +21,7 @@ import {
   LinkStatusSchema,
 } from "../gen/dspex_bridge_pb.js";
 import { Reader, type Writer } from "../wire.js";
+import { parse } from "../messages.js";
 
 const ENVELOPE_TAG = 0x0a;
 const ID_TAG = 0x08;
@@ -92,23 +93,23 @@ function readKind(reader: Reader, tag: number): EnvelopeKind | undefined {
     case CHUNK_TAG:
       return { kind: "chunk", payload: reader.bytes() };
     case 0x2a:
-      return { kind: "end", status: fromBinary(LinkStatusSchema, reader.bytes()) };
+      return { kind: "end", status: parse(LinkStatusSchema, reader.bytes()) };
     case 0x32:
-      return { kind: "cancel", cancel: fromBinary(LinkCancelSchema, reader.bytes()) };
+      return { kind: "cancel", cancel: parse(LinkCancelSchema, reader.bytes()) };
     case 0x38:
       return { kind: "credit", credit: reader.count() };
     case 0x42:
-      return { kind: "hello", hello: fromBinary(LinkHelloSchema, reader.bytes()) };
+      return { kind: "hello", hello: parse(LinkHelloSchema, reader.bytes()) };
     case 0x48:
       return { kind: "ping", number: reader.uint64() };
     case 0x50:
       return { kind: "pong", number: reader.uint64() };
     case 0x5a:
-      return { kind: "drain", drain: fromBinary(LinkDrainSchema, reader.bytes()) };
+      return { kind: "drain", drain: parse(LinkDrainSchema, reader.bytes()) };
     case PART_TAG:
       return { kind: "part", payload: reader.bytes() };
     case 0x6a:
-      return { kind: "event", event: fromBinary(LinkEventSchema, reader.bytes()) };
+      return { kind: "event", event: parse(LinkEventSchema, reader.bytes()) };
     default:
       reader.skip(tag);
       return undefined;

@@ -160,7 +160,7 @@ export class Link {
   /** Notes that `size` bytes of a stream were read; the credit is sent once it is half a window. */
   grant(call: OutgoingCall, size: number): void {
     call.consumed += size;
-    if (call.consumed * 2 < INITIAL_CREDIT || call.givenUp || !this.calls.has(call.id)) return;
+    if (call.consumed * 2 < call.window || call.givenUp || !this.calls.has(call.id)) return;
     call.credit += call.consumed;
     this.#control(call.id, { case: "credit", value: call.consumed });
     call.consumed = 0;

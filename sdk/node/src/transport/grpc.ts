@@ -1,10 +1,10 @@
 /** Frames over a bidirectional call of gRPC; nothing else knows of gRPC. */
 import { readFileSync } from "node:fs";
 import { type ClientDuplexStream, ChannelCredentials, Client, Metadata, type StatusObject, status } from "@grpc/grpc-js";
-import { fromBinary } from "@bufbuild/protobuf";
-import { type ToolBridgeError, ToolCommunicationError, ValidationError, errorFromInfo } from "../errors.js";
+import { MessageTooLargeError, type ToolBridgeError, ToolCommunicationError, ValidationError, errorFromInfo } from "../errors.js";
 import { ErrorInfoSchema } from "../gen/dspex_bridge_pb.js";
 import type { Endpoint, FrameStream, StreamHandlers } from "../link/streams.js";
+import { parse } from "../messages.js";
 
 const LINK_PATH = "/dspex.bridge.SnakepitBridge/Link";
 const ERROR_TRAILER = "tool-bridge-error-bin";
@@ -122,15 +122,29 @@ function unchanged(frame: Buffer): Buffer {
 
 function errorOf(ended: StatusObject): ToolBridgeError {
   const [trailer] = ended.metadata.get(ERROR_TRAILER);
-  if (Buffer.isBuffer(trailer)) {
-    try {
-      return errorFromInfo(fromBinary(ErrorInfoSchema, trailer));
-    } catch {
-      // Malformed; the status says enough.
-    }
+  const error = Buffer.isBuffer(trailer) ? errorOfTrailer(trailer) : undefined;
+  return error ?? errorOfCode(ended);
+}
+
+/** Returns the error for a status that came without one. */
+export function errorOfCode({ code, details }: { code: number; details: string }): ToolBridgeError {
+  if (code === status.RESOURCE_EXHAUSTED && /message larger than max/i.test(details)) {
+    return new MessageTooLargeError(`message too large: ${details}`);
   }
-  if (ended.code === status.OK) return new ToolCommunicationError("Link", "UNAVAILABLE", "the hub ended the link");
-  return new ToolCommunicationError("Link", status[ended.code], ended.details);
+  if (code === status.OK) return new ToolCommunicationError("Link", "UNAVAILABLE", "the hub ended the link");
+  return new ToolCommunicationError("Link", status[code] ?? "UNKNOWN", details);
+}
+
+/** Reads the error that comes with a status; undefined if there is none that can be read. */
+export function errorOfTrailer(trailer: Uint8Array | undefined): ToolBridgeError | undefined {
+  if (!trailer) return undefined;
+  try {
+    const info = parse(ErrorInfoSchema, trailer);
+    return info.type ? errorFromInfo(info) : undefined;
+  } catch {
+    // Malformed; the status says enough.
+    return undefined;
+  }
 }
 
 /** Refuses what gRPC would take for something else, such as an address with a scheme. */

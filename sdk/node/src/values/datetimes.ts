@@ -178,10 +178,18 @@ function isTime(text: string): boolean {
   return hour !== undefined && Number(hour) < 24 && Number(minute) < 60 && Number(second) < 60;
 }
 
+/** The zones that were seen, since asking for one takes long; there are some 600. */
+const knownZones = new Set<string>([""]);
+
 function checkZone(zone: string): void {
-  if (zone.length > MAX_ZONE_CHARS || !/^[\w+\-/]*$/.test(zone)) {
-    throw new SerializationError(`${shown(zone)} is not the name of a time zone`);
+  if (knownZones.has(zone)) return;
+  if (zone.length > MAX_ZONE_CHARS) throw new SerializationError(`${shown(zone)} is not the name of a time zone`);
+  try {
+    new Intl.DateTimeFormat("en", { timeZone: zone });
+  } catch {
+    throw new SerializationError(`the time zone ${shown(zone)} is not known here`);
   }
+  knownZones.add(zone);
 }
 
 function offsetMicroseconds(offset: string): bigint {

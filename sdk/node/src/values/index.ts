@@ -200,13 +200,13 @@ function writeObject(writer: Writer, given: unknown): void {
     writeAny(writer, value);
     return;
   }
+  if (value instanceof Float) {
+    writeFloat(writer, value.value);
+    return;
+  }
   if (form === Form.Rich) {
     if (isOther(value)) writeOther(writer, value);
     else writeMessage(writer, RICH, (inner) => writeRich(inner, value, writeOther));
-    return;
-  }
-  if (value instanceof Float) {
-    writeFloat(writer, value.value);
     return;
   }
   if (form === Form.Plain && writeSmall(writer, value)) return;

@@ -11,8 +11,8 @@ const CLOSING = new Set(["]".charCodeAt(0), "}".charCodeAt(0)]);
 const QUOTE = '"'.charCodeAt(0);
 const BACKSLASH = "\\".charCodeAt(0);
 
-/** A number that `JSON.parse` may change: many digits. */
-const LONG_NUMBER = /\d{16}/;
+/** What `JSON.parse` may change, or should have refused: numbers of many digits, and halves of surrogate pairs. */
+const RISKY = /\d{16}|\\u[dD][89a-fA-F]/;
 /** A number that is a float although it is integral. */
 const FLOAT = /\d(?:\.|[eE])/;
 const NUMBER = /-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?/y;
@@ -62,7 +62,7 @@ function writeFloat(value: number): string {
  */
 export function readJson(bytes: Buffer, text: string, exact: boolean): unknown {
   checkDepth(bytes);
-  if (exact || LONG_NUMBER.test(text)) return new Parser(text, exact).parse();
+  if (exact || RISKY.test(text)) return new Parser(text, exact).parse();
   try {
     return JSON.parse(text);
   } catch (error) {
@@ -161,11 +161,14 @@ class Parser {
     const match = STRING.exec(this.text);
     if (!match) throw this.#unexpected();
     this.#at = STRING.lastIndex;
+    let text: string;
     try {
-      return JSON.parse(match[0]) as string;
+      text = JSON.parse(match[0]) as string;
     } catch (error) {
       throw new SerializationError(`a JSON text cannot be read: ${(error as Error).message}`);
     }
+    if (!text.isWellFormed()) throw new SerializationError("a JSON text has half of a surrogate pair");
+    return text;
   }
 
   #array(): unknown[] {
