@@ -3,6 +3,7 @@
  *
  * @packageDocumentation
  */
+export { Agent, type AgentOptions, type AgentStep, Agents, type RunOptions } from "./client/agents.js";
 export { Client, type ClientOptions, connect } from "./client/client.js";
 export type { BatchItem, BatchOptions, BatchResult, CallOptions } from "./client/calls.js";
 export { Session, type SessionOptions } from "./client/session.js";

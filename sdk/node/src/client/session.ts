@@ -7,6 +7,7 @@ import type { Carrier } from "../link/connection.js";
 import type { Logger } from "../logger.js";
 import type { ToolArguments } from "../toolmessages.js";
 import { type BatchItem, type BatchOptions, type BatchResult, type CallOptions, ToolCalls } from "./calls.js";
+import { Agents } from "./agents.js";
 import { Caller } from "./caller.js";
 import { Variables } from "./variables.js";
 
@@ -34,6 +35,8 @@ export interface SessionOptions {
 export class Session implements AsyncDisposable {
   /** The session's variables. */
   readonly variables: Variables;
+  /** The session's agents. */
+  readonly agents: Agents;
   /** Whether this client created the session; such a session ends when it is disposed of. */
   readonly created: boolean;
   readonly #caller: Caller;
@@ -48,6 +51,7 @@ export class Session implements AsyncDisposable {
     this.#caller = opened.caller;
     this.#calls = new ToolCalls(opened.caller);
     this.variables = new Variables(opened.caller);
+    this.agents = new Agents(opened.caller);
     this.created = opened.created;
     this.#beganAt = opened.beganAt;
   }
