@@ -1,5 +1,4 @@
 /** A client of a hub. */
-import { ToolBridgeError } from "../errors.js";
 import { HealthCheckResponse_Status, type MetricValue, SnakepitBridge } from "../gen/dspex_bridge_pb.js";
 import { Dialer } from "../link/dialer.js";
 import type { Endpoint } from "../link/streams.js";
@@ -103,6 +102,7 @@ export class Client implements AsyncDisposable {
         options,
         exact: this.#options.exact ?? false,
         logger: this.#options.logger,
+        isConnected: () => this.isConnected,
         forget: (ended) => this.#sessions.delete(ended),
       },
       options.signal,
@@ -129,13 +129,10 @@ export class Client implements AsyncDisposable {
 
   /** Ends the sessions that this client created and that are still open, and closes the connection. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const session of [...this.#sessions]) {
-      try {
-        await session[Symbol.asyncDispose]();
-      } catch (error) {
-        if (!(error instanceof ToolBridgeError)) throw error;
-      }
+    try {
+      for (const session of [...this.#sessions]) await session[Symbol.asyncDispose]();
+    } finally {
+      await this.close();
     }
-    await this.close();
   }
 }

@@ -1,9 +1,10 @@
 /** A session: tool calls, variables and agents of one group of peers. */
 import { randomUUID } from "node:crypto";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { SessionExpiredError, SessionNotFoundError } from "../errors.js";
+import { NotFoundError, SessionExpiredError, SessionNotFoundError } from "../errors.js";
 import { type LinkEvent, type SessionInfo, SnakepitBridge, type ToolSpec } from "../gen/dspex_bridge_pb.js";
 import type { Carrier } from "../link/connection.js";
+import { isLost } from "../link/status.js";
 import type { Logger } from "../logger.js";
 import type { ToolArguments } from "../toolmessages.js";
 import { type BatchItem, type BatchOptions, type BatchResult, type CallOptions, ToolCalls } from "./calls.js";
@@ -131,10 +132,21 @@ export class Session implements AsyncDisposable {
     await this.#caller.method(methods.cleanupSession, { sessionId: this.id, force }, { signal });
   }
 
-  /** Ends the session if this client created it, unless it was opened with `keep`. */
+  /**
+   * Ends the session if this client created it, unless it was opened with `keep`.
+   *
+   * At a hub that is gone it ends by itself, when it was idle for too long.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.created && !this.#setup.options.keep) await this.end();
-    else this.#setup.forget(this);
+    if (!this.created || this.#setup.options.keep || !this.#setup.isConnected()) {
+      this.#setup.forget(this);
+      return;
+    }
+    try {
+      await this.end();
+    } catch (error) {
+      if (!isLost(error) && !(error instanceof NotFoundError)) throw error;
+    }
   }
 
   /**
@@ -169,6 +181,7 @@ export interface SessionSetup {
   options: SessionOptions;
   exact: boolean;
   logger: Logger | undefined;
+  isConnected(): boolean;
   forget(session: Session): void;
 }
 
