@@ -1,7 +1,7 @@
 /** Processes of Python for the figures. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { type Interface, createInterface } from "node:readline";
+import { createInterface, type Interface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 const PACKAGE = new URL("../../", import.meta.url);

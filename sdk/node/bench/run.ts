@@ -3,7 +3,7 @@
  *
  * Everything is measured in turns, so that what else the machine does hits all alike; the figures are medians.
  */
-import { Worker, connect, tool } from "../src/index.js";
+import { connect, tool, Worker } from "../src/index.js";
 import { PythonProcess } from "./processes.js";
 
 const ROUNDS = Number(process.env.ROUNDS ?? 5);
@@ -71,15 +71,20 @@ const measures: Record<string, Measure> = {
   "Python client, hub's tool, 100 at once, calls/s": () => pythonClient.ask({ tool: "add", number: CALLS, width: 100 }),
   "Node client, Node worker, 100 at once, calls/s": () => callsPerSecond("js_add", 100, CALLS),
   "Node client, Python worker, 100 at once, calls/s": () => callsPerSecond("py_add", 100, CALLS),
-  "Python client, Node worker, 100 at once, calls/s": () => pythonClient.ask({ tool: "js_add", number: CALLS, width: 100 }),
-  "Python client, Python worker, 100 at once, calls/s": () => pythonClient.ask({ tool: "py_add", number: CALLS, width: 100 }),
-  "grpc.aio alone, one at a time, us": async () => 1e6 / (await pythonClient.ask({ bare: bare.address, number: SINGLE_CALLS, width: 1 })),
+  "Python client, Node worker, 100 at once, calls/s": () =>
+    pythonClient.ask({ tool: "js_add", number: CALLS, width: 100 }),
+  "Python client, Python worker, 100 at once, calls/s": () =>
+    pythonClient.ask({ tool: "py_add", number: CALLS, width: 100 }),
+  "grpc.aio alone, one at a time, us": async () =>
+    1e6 / (await pythonClient.ask({ bare: bare.address, number: SINGLE_CALLS, width: 1 })),
   "Node client, hub's tool, one at a time, us": async () => 1e6 / (await callsPerSecond("add", 1, SINGLE_CALLS)),
-  "Python client, hub's tool, one at a time, us": async () => 1e6 / (await pythonClient.ask({ tool: "add", number: SINGLE_CALLS, width: 1 })),
+  "Python client, hub's tool, one at a time, us": async () =>
+    1e6 / (await pythonClient.ask({ tool: "add", number: SINGLE_CALLS, width: 1 })),
   "Node client, Node worker, chunks of 64 KiB, MB/s": () => megabytesPerSecond("js_chunks"),
   "Node client, hub's tool, chunks of 64 KiB, MB/s": () => megabytesPerSecond("chunks"),
   "Python client, Node worker, chunks of 64 KiB, MB/s": () => pythonClient.ask({ stream: "js_chunks", number: CHUNKS }),
-  "Python client, Python worker, chunks of 64 KiB, MB/s": () => pythonClient.ask({ stream: "py_chunks", number: CHUNKS }),
+  "Python client, Python worker, chunks of 64 KiB, MB/s": () =>
+    pythonClient.ask({ stream: "py_chunks", number: CHUNKS }),
 };
 
 const taken = new Map<string, number[]>();

@@ -1,12 +1,12 @@
 /** Messages as JSON objects of their fields, by the names in the proto. */
 import {
+  clone,
+  create,
+  createFileRegistry,
   type DescField,
   type DescMessage,
   type Message,
   ScalarType,
-  clone,
-  create,
-  createFileRegistry,
 } from "@bufbuild/protobuf";
 import { type ReflectMessage, reflect } from "@bufbuild/protobuf/reflect";
 import {
@@ -73,7 +73,9 @@ function fieldsOfReflected(message: ReflectMessage): Fields {
 function jsonOf(field: DescField, value: unknown): unknown {
   switch (field.fieldKind) {
     case "list":
-      return Array.from(value as Iterable<unknown>, (item) => itemOf(field.listKind === "scalar" ? field.scalar : undefined, item));
+      return Array.from(value as Iterable<unknown>, (item) =>
+        itemOf(field.listKind === "scalar" ? field.scalar : undefined, item),
+      );
     case "map":
       return Object.fromEntries(
         Array.from(value as Iterable<[unknown, unknown]>, ([key, item]) => [

@@ -1,13 +1,13 @@
 /** Plays a transcript at one end of the package's own link. */
 import { createHash } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { ToolBridgeError } from "../src/index.js";
 import { ErrorInfoSchema, LinkEventSchema, LinkStatusSchema } from "../src/gen/dspex_bridge_pb.js";
+import { ToolBridgeError } from "../src/index.js";
 import { type IncomingCall, OutgoingCall } from "../src/link/calls.js";
 import { callPrefix } from "../src/link/envelopes.js";
 import { type Greeting, Link, type LinkEventReceived } from "../src/link/protocol.js";
-import { base64, bytes } from "./meanings.js";
 import { parse } from "../src/messages.js";
+import { base64, bytes } from "./meanings.js";
 
 /** Metadata of a call whose tool may ask. */
 const ASKS_KEY = "tool-bridge-asks";
@@ -120,7 +120,10 @@ export class LinkPlayer {
       case "end":
         return link.end(this.#incoming.get(act.id!)!, statusOf(act));
       case "event":
-        return link.tell(this.#incoming.get(act.id!) ?? this.#own(act), parse(LinkEventSchema, bytes(act.event_message)));
+        return link.tell(
+          this.#incoming.get(act.id!) ?? this.#own(act),
+          parse(LinkEventSchema, bytes(act.event_message)),
+        );
       case "ping":
         link.ping();
         return;
@@ -134,7 +137,12 @@ export class LinkPlayer {
   #call(act: Act): void {
     const { timeout_ms: timeoutMs = 0, metadata = {}, initial_credit: initialCredit = 0 } = act;
     const prefix = callPrefix(act.method!, { timeoutMs, metadata, initialCredit });
-    const call = new OutgoingCall(prefix, act.streaming ?? false, { onError: () => undefined }, initialCredit || undefined);
+    const call = new OutgoingCall(
+      prefix,
+      act.streaming ?? false,
+      { onError: () => undefined },
+      initialCredit || undefined,
+    );
     this.#link.call(call, payloadOf(act));
     this.#outgoing.push(call);
   }
@@ -159,7 +167,13 @@ export class LinkPlayer {
         return { event: event.type, id: event.call.id, payload: shortened(event.payload) };
       case "end": {
         const { code, message, error } = event.status;
-        return { event: "end", id: event.call.id, code, message, error: error ? base64(toBinary(ErrorInfoSchema, error)) : "" };
+        return {
+          event: "end",
+          id: event.call.id,
+          code,
+          message,
+          error: error ? base64(toBinary(ErrorInfoSchema, error)) : "",
+        };
       }
       case "event":
         return { event: "event", id: event.call.id, event_message: base64(toBinary(LinkEventSchema, event.event)) };

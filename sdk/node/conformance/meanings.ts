@@ -6,16 +6,16 @@ import {
   Complex,
   DateTime,
   Decimal,
+  deserializeValue,
   Float,
   FrozenSet,
   PlainDate,
   PlainTime,
+  serializeValue,
   Tensor,
   TimeDelta,
   Tuple,
   UUID,
-  deserializeValue,
-  serializeValue,
 } from "../src/index.js";
 
 /** A meaning; the fields depend on its kind. */
@@ -59,7 +59,9 @@ export function describeValue(value: unknown): Meaning {
     case "bigint":
       return { kind: "integer", text: String(value) };
     case "number":
-      return Number.isSafeInteger(value) && !Object.is(value, -0) ? { kind: "integer", text: String(value) } : float(value);
+      return Number.isSafeInteger(value) && !Object.is(value, -0)
+        ? { kind: "integer", text: String(value) }
+        : float(value);
     default:
       return value === null ? { kind: "null" } : describeObject(value as object);
   }
@@ -92,9 +94,9 @@ function describeObject(value: object): Meaning {
 }
 
 /** Returns the value of a meaning. */
-export function valueOf(meaning: Meaning): unknown {
+export function realize(meaning: Meaning): unknown {
   const text = String(meaning.text ?? "");
-  const items = () => (meaning.items as Meaning[]).map(valueOf);
+  const items = () => (meaning.items as Meaning[]).map(realize);
   switch (meaning.kind) {
     case "null":
       return null;
@@ -117,7 +119,7 @@ export function valueOf(meaning: Meaning): unknown {
     case "frozenset":
       return new FrozenSet(items());
     case "dict":
-      return new Map((meaning.entries as [Meaning, Meaning][]).map(([key, item]) => [valueOf(key), valueOf(item)]));
+      return new Map((meaning.entries as [Meaning, Meaning][]).map(([key, item]) => [realize(key), realize(item)]));
     default:
       return leafOf(meaning, text);
   }
@@ -143,7 +145,12 @@ function leafOf(meaning: Meaning, text: string): unknown {
       return new Complex(numberOf(meaning.real), numberOf(meaning.imag));
     case "tensor":
     case "tensor_scalar":
-      return new Tensor(String(meaning.dtype), meaning.shape as number[], bytes(meaning.base64), meaning.kind === "tensor_scalar");
+      return new Tensor(
+        String(meaning.dtype),
+        meaning.shape as number[],
+        bytes(meaning.base64),
+        meaning.kind === "tensor_scalar",
+      );
     case "typed":
       return deserializeValue(create(AnySchema, { typeUrl: String(meaning.type_url), value: bytes(meaning.base64) }));
     default:

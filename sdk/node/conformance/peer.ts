@@ -1,17 +1,22 @@
 /** The peer for Node.js; the README of the repository's folder `conformance` has the protocol. */
 import { createInterface } from "node:readline";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { AnySchema, TimestampSchema } from "@bufbuild/protobuf/wkt";
-import { SerializationError, ToolBridgeError, ToolCommunicationError, deserializeValue, serializeValue } from "../src/index.js";
-import { errorInfo } from "../src/errors.js";
+import { type Any, AnySchema, TimestampSchema } from "@bufbuild/protobuf/wkt";
+import { errorFromInfo, errorInfo } from "../src/errors.js";
 import { ErrorInfoSchema } from "../src/gen/dspex_bridge_pb.js";
+import {
+  deserializeValue,
+  SerializationError,
+  serializeValue,
+  ToolBridgeError,
+  ToolCommunicationError,
+} from "../src/index.js";
 import { statusOf } from "../src/link/status.js";
+import { parse } from "../src/messages.js";
 import { errorOfCode, errorOfTrailer } from "../src/transport/grpc.js";
-import { errorFromInfo } from "../src/errors.js";
 import { fieldsOf, messageOf, schemaOf } from "./fields.js";
 import { LinkPlayer, type Step } from "./linkplayer.js";
-import { FORMS, type Meaning, base64, bytes, describeValue, valueOf } from "./meanings.js";
-import { parse } from "../src/messages.js";
+import { base64, bytes, describeValue, FORMS, type Meaning, realize } from "./meanings.js";
 
 interface Request {
   id: number;
@@ -31,9 +36,14 @@ interface Request {
 }
 
 const ACTIONS: Readonly<Record<string, (request: Request) => unknown>> = {
-  hello: () => ({ language: "Node.js", version: process.versions.node, forms: FORMS, roles: ["dialler", "worker", "hub"] }),
+  hello: () => ({
+    language: "Node.js",
+    version: process.versions.node,
+    forms: FORMS,
+    roles: ["dialler", "worker", "hub"],
+  }),
   decode_value: ({ any }) => ({ meaning: describeValue(read(any)) }),
-  encode_value: ({ meaning }) => ({ any: write(valueOf(meaning)) }),
+  encode_value: ({ meaning }) => ({ any: write(realize(meaning)) }),
   round_trip: ({ any }) => ({ any: write(read(any)) }),
   decode_error: decodeError,
   encode_error: encodeError,
@@ -49,7 +59,7 @@ const ACTIONS: Readonly<Record<string, (request: Request) => unknown>> = {
 };
 
 function read(any: string): unknown {
-  let message;
+  let message: Any;
   try {
     message = parse(AnySchema, bytes(any));
   } catch (error) {

@@ -335,7 +335,8 @@ const CLASS_OF = new Map<string, new (message: string, facts?: ErrorFacts) => To
  * @returns A ToolExecutionError if a tool was called, else an error of the class for this type.
  */
 export function errorFromInfo(info: ErrorInfo, tool?: string): ToolBridgeError {
-  if (!info.type) return new ProtocolError(`the answer to ${tool ?? "a call"} reports a failure, but has no error.type`);
+  if (!info.type)
+    return new ProtocolError(`the answer to ${tool ?? "a call"} reports a failure, but has no error.type`);
   const facts: ErrorFacts = { type: info.type, details: { ...info.details }, remoteStack: info.stacktrace };
   // The types of the table have this flag even if a peer leaves it out.
   if (info.retryable) facts.retryable = true;
@@ -395,7 +396,9 @@ function withCauses(error: Error): string {
   const lines = [error.message];
   let cause: unknown = error.cause;
   for (let count = 0; cause !== undefined && count < MAX_CAUSES; count++) {
-    lines.push(cause instanceof Error ? `caused by ${classNameOf(cause)}: ${cause.message}` : `caused by ${describe(cause)}`);
+    lines.push(
+      cause instanceof Error ? `caused by ${classNameOf(cause)}: ${cause.message}` : `caused by ${describe(cause)}`,
+    );
     cause = cause instanceof Error ? cause.cause : undefined;
   }
   if (error instanceof AggregateError) {

@@ -4,8 +4,8 @@
  * @packageDocumentation
  */
 export { Agent, type AgentOptions, type AgentStep, Agents, type RunOptions } from "./client/agents.js";
-export { Client, type ClientOptions, connect } from "./client/client.js";
 export type { BatchItem, BatchOptions, BatchResult, CallOptions } from "./client/calls.js";
+export { Client, type ClientOptions, connect } from "./client/client.js";
 export { Session, type SessionOptions } from "./client/session.js";
 export {
   type SetOptions,
@@ -19,7 +19,7 @@ export type { Logger } from "./logger.js";
 export type { ToolArguments } from "./toolmessages.js";
 export type { ConnectionOptions } from "./transport/grpc.js";
 export { DateTime, PlainDate, PlainTime, TimeDelta, type ZoneOptions } from "./values/datetimes.js";
-export { type Codec, type ReadOptions, deserializeValue, registerCodec, serializeValue } from "./values/index.js";
+export { type Codec, deserializeValue, type ReadOptions, registerCodec, serializeValue } from "./values/index.js";
 export {
   ArrowTable,
   Complex,

@@ -1,5 +1,5 @@
 /** Messages of a peer, parsed by the generated code. */
-import { type DescField, type DescMessage, type MessageShape, ScalarType, fromBinary } from "@bufbuild/protobuf";
+import { type DescField, type DescMessage, fromBinary, type MessageShape, ScalarType } from "@bufbuild/protobuf";
 import { FIXED32, FIXED64, LENGTH, Reader, VARINT, WireError, Writer } from "./wire.js";
 
 /** The library reads as deep. */

@@ -1,10 +1,17 @@
 /** The messages of every tool call, written and read by hand. */
-import { ProtocolError, SerializationError, ToolBridgeError, ValidationError, describe, errorFromInfo } from "./errors.js";
+import {
+  describe,
+  errorFromInfo,
+  ProtocolError,
+  SerializationError,
+  type ToolBridgeError,
+  ValidationError,
+} from "./errors.js";
 import { ErrorInfoSchema } from "./gen/dspex_bridge_pb.js";
 import { readEntry } from "./link/envelopes.js";
+import { parse } from "./messages.js";
 import { writeAny } from "./values/index.js";
 import { Reader, WireError, type Writer } from "./wire.js";
-import { parse } from "./messages.js";
 
 /** Arguments of a tool: an object gives them by name, an array in their order. */
 export type ToolArguments = Readonly<Record<string, unknown>> | readonly unknown[];
@@ -138,7 +145,9 @@ export function readToolRequest(payload: Uint8Array, { streaming }: { streaming:
     context: new Map(),
     includeEvents: false,
   };
-  const tags = streaming ? { timeout: 0x38, context: 0x42, config: 0x32 } : { timeout: 0x30, context: 0x3a, config: -1 };
+  const tags = streaming
+    ? { timeout: 0x38, context: 0x42, config: 0x32 }
+    : { timeout: 0x30, context: 0x3a, config: -1 };
   readMessage(payload, "the request", (reader, tag) => {
     switch (tag) {
       case SESSION_TAG:

@@ -3,6 +3,7 @@ import { after, before, test } from "node:test";
 import {
   type Client,
   ConflictError,
+  connect,
   NotFoundError,
   SerializationError,
   type Session,
@@ -12,7 +13,6 @@ import {
   ToolExecutionError,
   ToolTimeoutError,
   ValidationError,
-  connect,
 } from "../src/index.js";
 import { collect } from "./support/collect.js";
 import { Hub, PATIENCE } from "./support/hub.js";
@@ -43,7 +43,10 @@ test("an argument that is undefined is left out, as the default of a tool is tak
 
 test("a thousand calls at once get each its own answer", async () => {
   const sums = await Promise.all(Array.from({ length: 1_000 }, (_, n) => session.call("add", { a: n, b: 1 })));
-  assert.deepEqual(sums, Array.from({ length: 1_000 }, (_, n) => n + 1));
+  assert.deepEqual(
+    sums,
+    Array.from({ length: 1_000 }, (_, n) => n + 1),
+  );
 });
 
 test("an exception of a tool arrives with its class, message, traceback and origin", async () => {
@@ -100,7 +103,9 @@ test("a call that is aborted rejects with the signal's reason, and its tool is c
 
 test("a signal that was aborted before sends nothing", async () => {
   await assert.rejects(session.call("add", { a: 1, b: 1 }, { signal: AbortSignal.abort() }), { name: "AbortError" });
-  await assert.rejects(session.stream("count_up", { n: 1 }, { signal: AbortSignal.abort() }).next(), { name: "AbortError" });
+  await assert.rejects(session.stream("count_up", { n: 1 }, { signal: AbortSignal.abort() }).next(), {
+    name: "AbortError",
+  });
 });
 
 test("a call that takes too long ends with a ToolTimeoutError", async () => {
@@ -144,12 +149,19 @@ test("a stream takes no idempotency key", async () => {
 
 test("progress and log lines of a tool are told while it runs", async () => {
   const told: unknown[] = [];
-  const answer = await session.call("report", {}, {
-    onProgress: ({ current, total, message }) => told.push([current, total, message]),
-    onLog: ({ level, message, fields }) => told.push([level, message, fields]),
-  });
+  const answer = await session.call(
+    "report",
+    {},
+    {
+      onProgress: ({ current, total, message }) => told.push([current, total, message]),
+      onLog: ({ level, message, fields }) => told.push([level, message, fields]),
+    },
+  );
   assert.equal(answer, "done");
-  assert.deepEqual(told, [[1, 2, "half"], ["warning", "a line", { place: "here" }]]);
+  assert.deepEqual(told, [
+    [1, 2, "half"],
+    ["warning", "a line", { place: "here" }],
+  ]);
 });
 
 test("metadata of a call reaches its tool", async () => {
@@ -162,7 +174,10 @@ test("a batch settles each of its calls, in order", async () => {
     { tool: "fail", args: { message: "m" } },
     { tool: "add", args: [3, 4] },
   ]);
-  assert.deepEqual(results.map(({ status }) => status), ["fulfilled", "rejected", "fulfilled"]);
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ["fulfilled", "rejected", "fulfilled"],
+  );
   const [first, second] = results;
   assert.ok(first?.status === "fulfilled" && first.value === 3);
   assert.ok(second?.status === "rejected" && second.reason.type === "KeyError" && second.reason.origin === "tool");
@@ -170,7 +185,10 @@ test("a batch settles each of its calls, in order", async () => {
 });
 
 test("a batch that stops on an error cancels the rest", async () => {
-  const items = [{ tool: "fail", args: { message: "m" } }, { tool: "add", args: [1, 1] }];
+  const items = [
+    { tool: "fail", args: { message: "m" } },
+    { tool: "add", args: [1, 1] },
+  ];
   const [, second] = await session.batch(items, { sequential: true, stopOnError: true });
   assert.ok(second?.status === "rejected" && second.reason.type === "Cancelled");
 });
@@ -207,7 +225,10 @@ test("a session is shared by its id, and ends with the client that made it", asy
 test("a session that never was is a SessionNotFoundError, by its class", async () => {
   const gone = await client.session("gone");
   await gone.end();
-  await assert.rejects(gone.info(), (error) => error instanceof NotFoundError && !(error instanceof SessionNotFoundError));
+  await assert.rejects(
+    gone.info(),
+    (error) => error instanceof NotFoundError && !(error instanceof SessionNotFoundError),
+  );
 });
 
 test("variables have values, revisions, tags, and compare-and-set", async () => {
@@ -218,7 +239,10 @@ test("variables have values, revisions, tags, and compare-and-set", async () => 
   assert.ok(second > first);
   const { value, revision, metadata } = await variables.getWithMetadata<number>("count");
   assert.deepEqual([value, revision, metadata.tags, metadata.createdBy], [2, second, { unit: "m" }, "me"]);
-  assert.deepEqual((await variables.list({ prefix: "cou", tags: ["unit=m"] })).map(({ name }) => name), ["count"]);
+  assert.deepEqual(
+    (await variables.list({ prefix: "cou", tags: ["unit=m"] })).map(({ name }) => name),
+    ["count"],
+  );
   await assert.rejects(variables.delete("count", { expectedRevision: first }), ConflictError);
   await variables.delete("count");
   await assert.rejects(variables.get("count"), { name: "NotFoundError", type: "VariableNotFound" });
@@ -263,7 +287,10 @@ test("an agent's steps come in order, and its result last", async () => {
   const steps = [];
   for await (const step of agent.run({ call: "add", arguments: { a: 2, b: 2 } })) steps.push(step);
   assert.equal(steps.at(-1)?.type, "result");
-  assert.deepEqual(steps.map(({ sequence }) => sequence), steps.map((_, index) => index));
+  assert.deepEqual(
+    steps.map(({ sequence }) => sequence),
+    steps.map((_, index) => index),
+  );
   assert.ok(steps.some((step) => step.type === "observation" && step.output === 4));
   await assert.rejects(session.agents.create("no signature"), ValidationError);
   await assert.rejects(session.agents.create("q -> a", { tools: [] }), ValidationError);

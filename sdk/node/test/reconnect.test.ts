@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { ToolCommunicationError, Worker, connect, tool } from "../src/index.js";
+import { connect, ToolCommunicationError, tool, Worker } from "../src/index.js";
 import { Gate } from "./support/gate.js";
 import { Hub, PATIENCE } from "./support/hub.js";
 
@@ -84,7 +84,11 @@ test("a worker that starts before its hub waits for it", async () => {
     await using gone = await Hub.start();
     port = gone.port;
   }
-  await using worker = new Worker({ address: `127.0.0.1:${port}`, tools: [tool({ name: "js_one", run: () => 1 })], logger: QUIET });
+  await using worker = new Worker({
+    address: `127.0.0.1:${port}`,
+    tools: [tool({ name: "js_one", run: () => 1 })],
+    logger: QUIET,
+  });
   const started = worker.start({ connectTimeoutMs: PATIENCE });
   await using hub = await Hub.start(port);
   await started;

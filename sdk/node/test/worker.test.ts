@@ -4,14 +4,14 @@ import { z } from "zod";
 import {
   AlreadyExistsError,
   type Client,
+  connect,
   type Session,
   type ToolContext,
   ToolExecutionError,
   Tuple,
+  tool,
   ValidationError,
   Worker,
-  connect,
-  tool,
 } from "../src/index.js";
 import { collect } from "./support/collect.js";
 import { Gate } from "./support/gate.js";
@@ -40,7 +40,12 @@ const tools = [
   }),
   tool({
     name: "js_greet",
-    input: { type: "object", properties: { name: { type: "string", minLength: 2 } }, required: ["name"], additionalProperties: false },
+    input: {
+      type: "object",
+      properties: { name: { type: "string", minLength: 2 } },
+      required: ["name"],
+      additionalProperties: false,
+    },
     run: async ({ name }) => `hello ${String(name)}`,
   }),
   tool({
@@ -78,7 +83,12 @@ const tools = [
       const sum = await context.call<number>("add", { a, b: await context.variables.get<number>("seen") });
       const counted = await collect(context.stream<number>("count_up", { n: 2 }));
       const [batched] = await context.batch([{ tool: "add", args: [1, 1] }]);
-      return { sum, counted, batched: batched?.status === "fulfilled" ? batched.value : null, inTime: context.timeLeft > 0 };
+      return {
+        sum,
+        counted,
+        batched: batched?.status === "fulfilled" ? batched.value : null,
+        inTime: context.timeLeft > 0,
+      };
     },
   }),
   tool({
@@ -217,14 +227,21 @@ test("an error of a nested call is the tool's own, with what went wrong", async 
 test("progress, log lines and metadata reach whom they are for", async () => {
   const told: unknown[] = [];
   const values = await collect(
-    session.stream("js_report", {}, {
-      metadata: { trace: "t1" },
-      onProgress: ({ current, total, message }) => told.push([current, total, message]),
-      onLog: ({ level, message, fields, logger }) => told.push([level, message, fields, logger]),
-    }),
+    session.stream(
+      "js_report",
+      {},
+      {
+        metadata: { trace: "t1" },
+        onProgress: ({ current, total, message }) => told.push([current, total, message]),
+        onLog: ({ level, message, fields, logger }) => told.push([level, message, fields, logger]),
+      },
+    ),
   );
   assert.deepEqual(values, ["t1"]);
-  assert.deepEqual(told, [[1, 2, "half"], ["warning", "a line", { place: "there" }, "js_report"]]);
+  assert.deepEqual(told, [
+    [1, 2, "half"],
+    ["warning", "a line", { place: "there" }, "js_report"],
+  ]);
 });
 
 test("a stream waits for its reader, and ends when that leaves", async () => {
@@ -247,16 +264,22 @@ test("a stream that fails has its values before its error", async () => {
 
 test("a batch runs calls of a worker's tools", async () => {
   const results = await session.batch([{ tool: "js_add", args: [1, 2] }, { tool: "js_fail" }]);
-  assert.deepEqual(results.map(({ status }) => status), ["fulfilled", "rejected"]);
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ["fulfilled", "rejected"],
+  );
 });
 
 test("the hub knows a tool's description, schemas and arguments", async () => {
   const spec = (await session.tools()).find(({ name }) => name === "js_add")!;
   assert.equal(spec.description, "Adds two numbers.");
-  assert.deepEqual(spec.arguments.map(({ name, required, description }) => [name, required, description]), [
-    ["a", true, "the first"],
-    ["b", false, ""],
-  ]);
+  assert.deepEqual(
+    spec.arguments.map(({ name, required, description }) => [name, required, description]),
+    [
+      ["a", true, "the first"],
+      ["b", false, ""],
+    ],
+  );
   assert.equal(JSON.parse(spec.outputSchema).type, "number");
 });
 

@@ -1,11 +1,11 @@
 /** Agents and their runs: steps as they happen, also across a lost connection. */
 import { randomUUID } from "node:crypto";
 import type { JsonObject } from "@bufbuild/protobuf";
-import { NotFoundError, ProtocolError, ToolBridgeError, ValidationError, errorFromInfo } from "../errors.js";
+import { errorFromInfo, NotFoundError, ProtocolError, type ToolBridgeError, ValidationError } from "../errors.js";
 import { type AgentExecutionChunk, SnakepitBridge } from "../gen/dspex_bridge_pb.js";
 import { isLost } from "../link/status.js";
 import { deserializeValue, serializeValue } from "../values/index.js";
-import { type Caller, type MessageStream, decode } from "./caller.js";
+import { type Caller, decode, type MessageStream } from "./caller.js";
 import { type Resumable, resumed } from "./resume.js";
 
 const methods = SnakepitBridge.method;
@@ -92,7 +92,14 @@ export class Agents {
    * ```
    */
   async create(signature: string, options: AgentOptions = {}): Promise<Agent> {
-    const { tools = [], maxIters = 5, llmConfig = {}, returnIntermediateSteps = false, verbose = false, signal } = options;
+    const {
+      tools = [],
+      maxIters = 5,
+      llmConfig = {},
+      returnIntermediateSteps = false,
+      verbose = false,
+      signal,
+    } = options;
     if (options.tools?.length === 0) {
       throw new ValidationError("tools is empty; leave it out to give the agent every tool of the session");
     }

@@ -1,14 +1,14 @@
 /** The one way in which a call is made, and its failure translated. */
-import { type DescMethod, type MessageInitShape, type MessageShape, create, toBinary } from "@bufbuild/protobuf";
+import { create, type DescMethod, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import {
   DeadlineExceededError,
+  errorFromInfo,
   MessageTooLargeError,
   ProtocolError,
-  ToolBridgeError,
+  type ToolBridgeError,
   ToolCommunicationError,
   ToolExecutionError,
   ToolTimeoutError,
-  errorFromInfo,
 } from "../errors.js";
 import type { ErrorInfo, LinkEvent } from "../gen/dspex_bridge_pb.js";
 import { OutgoingCall } from "../link/calls.js";
@@ -44,7 +44,12 @@ export interface CallSetup {
 }
 
 /** Makes a call with one answer, and resolves with what `read` makes of it. */
-export function unary<T>(carrier: Carrier, payload: Uint8Array, setup: CallSetup, read: (payload: Buffer) => T): Promise<T> {
+export function unary<T>(
+  carrier: Carrier,
+  payload: Uint8Array,
+  setup: CallSetup,
+  read: (payload: Buffer) => T,
+): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const { signal } = setup;
     if (signal?.aborted) {
@@ -214,7 +219,10 @@ export class Caller {
   prefix(method: string): Uint8Array {
     let prefix = this.#prefixes.get(method);
     if (!prefix) {
-      prefix = callPrefix(method, this.#origin === undefined ? {} : { metadata: { [ORIGIN_KEY]: String(this.#origin) } });
+      prefix = callPrefix(
+        method,
+        this.#origin === undefined ? {} : { metadata: { [ORIGIN_KEY]: String(this.#origin) } },
+      );
       this.#prefixes.set(method, prefix);
     }
     return prefix;
@@ -227,7 +235,13 @@ export class Caller {
     { timeoutMs = CALL_TIMEOUT_MS, signal, onEvent }: MethodOptions = {},
   ): Promise<MessageShape<M["output"]>> {
     const payload = encode(method, request);
-    const setup = { prefix: this.prefix(method.name), target: method.name, timeoutMs: this.timeout(timeoutMs), signal, onEvent };
+    const setup = {
+      prefix: this.prefix(method.name),
+      target: method.name,
+      timeoutMs: this.timeout(timeoutMs),
+      signal,
+      onEvent,
+    };
     const answer = await unary(this.carrier, payload, setup, (reply) => decode(method, reply));
     const { error, success } = answer as { error?: ErrorInfo; success?: boolean };
     if (error) throw errorFromInfo(error);

@@ -1,6 +1,6 @@
 /** Tool calls: one answer, a stream, or a batch. */
 import { anyUnpack } from "@bufbuild/protobuf/wkt";
-import { ProtocolError, ToolBridgeError, ValidationError } from "../errors.js";
+import { errorFromInfo, ProtocolError, type ToolBridgeError, ValidationError } from "../errors.js";
 import {
   type LogRecord,
   LogRecordSchema,
@@ -11,21 +11,20 @@ import {
   StreamMetadataSchema,
   type ToolCallResult,
 } from "../gen/dspex_bridge_pb.js";
+import { parse } from "../messages.js";
 import {
-  RESPONSE_TAGS,
-  type ToolArguments,
   checkArguments,
+  RESPONSE_TAGS,
   readError,
   readMessage,
   readResult,
+  type ToolArguments,
   writeArguments,
   writeCallee,
 } from "../toolmessages.js";
 import { deserializeValue, readAny } from "../values/index.js";
-import { errorFromInfo } from "../errors.js";
 import { Writer } from "../wire.js";
-import { BATCH_TIMEOUT_MS, type Caller, MessageStream, checkMessage, unary } from "./caller.js";
-import { parse } from "../messages.js";
+import { BATCH_TIMEOUT_MS, type Caller, checkMessage, MessageStream, unary } from "./caller.js";
 
 /** The largest number of milliseconds that the wire has room for. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
@@ -118,7 +117,13 @@ export class ToolCalls {
     const caller = this.#caller;
     const timeoutMs = this.#timeout(options, caller.streamTimeoutMs);
     const payload = this.#request(tool, args, options, { timeoutTag: 0x38, contextTag: 0x42, timeoutMs });
-    const setup = { prefix: caller.prefix("StreamTool"), target: tool, isTool: true, timeoutMs, signal: options.signal };
+    const setup = {
+      prefix: caller.prefix("StreamTool"),
+      target: tool,
+      isTool: true,
+      timeoutMs,
+      signal: options.signal,
+    };
     const stream = new MessageStream(caller.carrier, payload, setup);
     try {
       let expected = 0;
@@ -156,7 +161,10 @@ export class ToolCalls {
     return answer.results.map((result, index) => settled<T>(result, items[index]!.tool, caller.exact));
   }
 
-  #batchRequest(items: readonly BatchItem[], { sequential = false, stopOnError = false, maxParallel = 0 }: BatchOptions): Buffer {
+  #batchRequest(
+    items: readonly BatchItem[],
+    { sequential = false, stopOnError = false, maxParallel = 0 }: BatchOptions,
+  ): Buffer {
     writer.reset();
     writer.string(0x0a, this.#caller.sessionId);
     for (const [index, { tool, args = {} }] of items.entries()) {
@@ -169,7 +177,11 @@ export class ToolCalls {
       writer.end(mark);
     }
     const config = writer.begin(0x22);
-    for (const [tag, value] of [[0x08, sequential ? 0 : 1], [0x10, stopOnError ? 1 : 0], [0x18, maxParallel]] as const) {
+    for (const [tag, value] of [
+      [0x08, sequential ? 0 : 1],
+      [0x10, stopOnError ? 1 : 0],
+      [0x18, maxParallel],
+    ] as const) {
       writer.byte(tag);
       writer.varint(value);
     }

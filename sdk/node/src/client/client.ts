@@ -1,12 +1,12 @@
 /** A client of a hub. */
 import { HealthCheckResponse_Status, type MetricValue, SnakepitBridge } from "../gen/dspex_bridge_pb.js";
 import { Dialer } from "../link/dialer.js";
-import type { Endpoint } from "../link/streams.js";
 import { isLost } from "../link/status.js";
+import type { Endpoint } from "../link/streams.js";
 import type { Logger } from "../logger.js";
 import { type ConnectionOptions, GrpcEndpoint } from "../transport/grpc.js";
 import { Caller } from "./caller.js";
-import { type Session, type SessionOptions, openSession } from "./session.js";
+import { openSession, type Session, type SessionOptions } from "./session.js";
 
 const CONNECT_TIMEOUT_MS = 5_000;
 

@@ -7,9 +7,9 @@ import type { Carrier } from "../link/connection.js";
 import { isLost } from "../link/status.js";
 import type { Logger } from "../logger.js";
 import type { ToolArguments } from "../toolmessages.js";
-import { type BatchItem, type BatchOptions, type BatchResult, type CallOptions, ToolCalls } from "./calls.js";
 import { Agents } from "./agents.js";
 import { Caller } from "./caller.js";
+import { type BatchItem, type BatchOptions, type BatchResult, type CallOptions, ToolCalls } from "./calls.js";
 import { Variables } from "./variables.js";
 
 const methods = SnakepitBridge.method;
@@ -90,7 +90,11 @@ export class Session implements AsyncDisposable {
    * for await (const line of session.stream<string>("read_log", { name: "app" })) console.log(line);
    * ```
    */
-  stream<T = unknown>(tool: string, args: ToolArguments = {}, options: CallOptions = {}): AsyncGenerator<T, void, undefined> {
+  stream<T = unknown>(
+    tool: string,
+    args: ToolArguments = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<T, void, undefined> {
     return this.#calls.stream<T>(tool, args, options);
   }
 
@@ -197,7 +201,11 @@ export async function openSession(
   return new Session(setup, { caller, created: id === undefined || !resumed, beganAt: await readBegin(caller) });
 }
 
-async function initialize(caller: Caller, options: SessionOptions, signal?: AbortSignal): Promise<{ resumed: boolean }> {
+async function initialize(
+  caller: Caller,
+  options: SessionOptions,
+  signal?: AbortSignal,
+): Promise<{ resumed: boolean }> {
   const { metadata = {}, maxConcurrentTools = 0, defaultTimeoutMs = 0, enableCaching = false } = options;
   const config = { maxConcurrentTools, defaultTimeoutMs, enableCaching };
   return caller.method(

@@ -1,7 +1,7 @@
 /** The variables of a session, shared with every peer of the session. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
-import { NotFoundError, ProtocolError, UnavailableError, ValidationError, describe } from "../errors.js";
+import { describe, NotFoundError, ProtocolError, UnavailableError, ValidationError } from "../errors.js";
 import {
   SnakepitBridge,
   type VariableInfo,
@@ -12,7 +12,7 @@ import {
 } from "../gen/dspex_bridge_pb.js";
 import { isLost } from "../link/status.js";
 import { deserializeValue, serializeValue } from "../values/index.js";
-import { CALL_TIMEOUT_MS, type Caller, type MessageStream, decode } from "./caller.js";
+import { CALL_TIMEOUT_MS, type Caller, decode, type MessageStream } from "./caller.js";
 import { type Resumable, resumed } from "./resume.js";
 
 const methods = SnakepitBridge.method;
@@ -108,7 +108,15 @@ export class Variables {
    * ```
    */
   async set(name: string, value: unknown, options: SetOptions = {}): Promise<bigint> {
-    const { signal, createIfMissing = true, expectedRevision, type = "", createdBy = "", tags = {}, secret = false } = options;
+    const {
+      signal,
+      createIfMissing = true,
+      expectedRevision,
+      type = "",
+      createdBy = "",
+      tags = {},
+      secret = false,
+    } = options;
     checkName(name);
     const request = {
       sessionId: this.#caller.sessionId,
@@ -144,9 +152,7 @@ export class Variables {
    * @param options - `prefix` of the names; `tags` that all of them have, each "key" or "key=value"; `limit` of their
    *   number.
    */
-  async list(
-    options: Abortable & { prefix?: string; tags?: string[]; limit?: number } = {},
-  ): Promise<VariableInfo[]> {
+  async list(options: Abortable & { prefix?: string; tags?: string[]; limit?: number } = {}): Promise<VariableInfo[]> {
     const { signal, prefix = "", tags = [], limit = 0 } = options;
     const request = { sessionId: this.#caller.sessionId, prefix, tags, limit };
     return (await this.#caller.method(methods.listSessionVariables, request, { signal })).variables;
@@ -247,7 +253,11 @@ class Watch<T> implements Resumable<VariableChange<T>> {
   async #findStart(): Promise<void> {
     const { signal } = this.options;
     // Read before the revision: an epoch that is too old causes a reset, one that is too new a gap.
-    const { metrics } = await this.caller.method(SnakepitBridge.method.getMetrics, { metricNames: ["hub.epoch"] }, { signal });
+    const { metrics } = await this.caller.method(
+      SnakepitBridge.method.getMetrics,
+      { metricNames: ["hub.epoch"] },
+      { signal },
+    );
     const epoch = metrics["hub.epoch"]?.value;
     if (epoch?.case === "stringValue") this.#epoch = epoch.value;
     const request = { sessionId: this.caller.sessionId };
@@ -259,7 +269,11 @@ class Watch<T> implements Resumable<VariableChange<T>> {
 
   /** Waits until the hub is reachable, with a call that waits for the connection. */
   async #reachHub(): Promise<void> {
-    await this.caller.method(methods.getSessionInfo, { sessionId: this.caller.sessionId }, { signal: this.options.signal });
+    await this.caller.method(
+      methods.getSessionInfo,
+      { sessionId: this.caller.sessionId },
+      { signal: this.options.signal },
+    );
   }
 }
 

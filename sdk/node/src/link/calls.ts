@@ -1,6 +1,7 @@
 /** The calls of a link, at the end that makes them and at the end that serves them. */
-import type { LinkEvent } from "../gen/dspex_bridge_pb.js";
+
 import type { ToolBridgeError } from "../errors.js";
+import type { LinkEvent } from "../gen/dspex_bridge_pb.js";
 import type { Writer } from "../wire.js";
 import { PART_TAG, REPLY_TAG, writeCallHeader, writePayloadHeader } from "./envelopes.js";
 import type { Lane, Sending } from "./outbox.js";

@@ -1,7 +1,8 @@
 /** A link over a stream of frames: moves the frames, and gives each event to its call. */
-import { LinkStatusSchema, type LinkEvent, type LinkHello } from "../gen/dspex_bridge_pb.js";
+
 import { create } from "@bufbuild/protobuf";
-import { ToolBridgeError, UnimplementedError } from "../errors.js";
+import { type ToolBridgeError, UnimplementedError } from "../errors.js";
+import { type LinkEvent, type LinkHello, LinkStatusSchema } from "../gen/dspex_bridge_pb.js";
 import type { IncomingCall, OutgoingCall } from "./calls.js";
 import { type Greeting, Link, type LinkEventReceived } from "./protocol.js";
 import { CANCELLED, errorOfStatus, linkError, reasonOf, statusOf } from "./status.js";

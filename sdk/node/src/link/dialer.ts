@@ -1,6 +1,6 @@
 /** Keeps a link up: dials it when it is first needed, and again whenever it is lost. */
 import { Backoff, pause } from "../backoff.js";
-import { CallCancelledError, DeadlineExceededError, ToolBridgeError } from "../errors.js";
+import { CallCancelledError, DeadlineExceededError, type ToolBridgeError } from "../errors.js";
 import type { LinkEvent } from "../gen/dspex_bridge_pb.js";
 import type { OutgoingCall } from "./calls.js";
 import { type Carrier, LinkConnection, type Serve } from "./connection.js";
@@ -169,10 +169,13 @@ export class Dialer implements Carrier {
   // ------------------------------------------------------------------------------------------------ pending
 
   #wait(call: OutgoingCall, payload: Uint8Array, timeoutMs: number): void {
-    const timer = setTimeout(() => {
-      this.#pending.delete(call);
-      call.fail(this.#noLink(timeoutMs));
-    }, Math.min(timeoutMs, LONGEST_TIMER_MS));
+    const timer = setTimeout(
+      () => {
+        this.#pending.delete(call);
+        call.fail(this.#noLink(timeoutMs));
+      },
+      Math.min(timeoutMs, LONGEST_TIMER_MS),
+    );
     this.#pending.set(call, { payload, timer, deadline: performance.now() + timeoutMs });
   }
 

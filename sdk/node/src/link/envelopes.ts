@@ -20,8 +20,8 @@ import {
   type LinkStatus,
   LinkStatusSchema,
 } from "../gen/dspex_bridge_pb.js";
-import { Reader, type Writer } from "../wire.js";
 import { parse } from "../messages.js";
+import { Reader, type Writer } from "../wire.js";
 
 const ENVELOPE_TAG = 0x0a;
 const ID_TAG = 0x08;

@@ -8,6 +8,7 @@
  * The rules are those of the messages `LinkFrame` and `Envelope` in `proto/dspex_bridge.proto`.
  */
 import { create } from "@bufbuild/protobuf";
+import { MessageTooLargeError, ProtocolError, ResourceExhaustedError, ValidationError } from "../errors.js";
 import {
   type Envelope as EnvelopeMessage,
   type LinkEvent,
@@ -16,7 +17,6 @@ import {
   type LinkStatus,
   LinkStatusSchema,
 } from "../gen/dspex_bridge_pb.js";
-import { MessageTooLargeError, ProtocolError, ResourceExhaustedError, ValidationError } from "../errors.js";
 import { INITIAL_CREDIT, IncomingCall, OutgoingCall, Parts } from "./calls.js";
 import { CHUNK_TAG, controlEnvelope, type Envelope, type EnvelopeKind, readFrame } from "./envelopes.js";
 import { Lane, Outbox, REASSEMBLY_BYTES, SMALL_BYTES } from "./outbox.js";
@@ -525,9 +525,7 @@ export class Link {
 
   #unasked(id: number, what: string): ProtocolError {
     const made = id > 0 && id <= this.#lastId && id % 2 === Math.abs(this.#lastId % 2);
-    return new ProtocolError(
-      `a ${what} came for the call ${id}, which was ${made ? "answered before" : "never made"}`,
-    );
+    return new ProtocolError(`a ${what} came for the call ${id}, which was ${made ? "answered before" : "never made"}`);
   }
 
   #remember(id: number): void {

@@ -8,14 +8,14 @@ import { create } from "@bufbuild/protobuf";
 import {
   CallCancelledError,
   DeadlineExceededError,
-  ProtocolError,
-  ResourceExhaustedError,
-  ToolBridgeError,
-  ToolCommunicationError,
-  UnavailableError,
   errorFromInfo,
   errorInfo,
   errorRule,
+  ProtocolError,
+  ResourceExhaustedError,
+  type ToolBridgeError,
+  ToolCommunicationError,
+  UnavailableError,
 } from "../errors.js";
 import { type LinkStatus, LinkStatusSchema } from "../gen/dspex_bridge_pb.js";
 

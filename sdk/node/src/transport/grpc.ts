@@ -1,7 +1,20 @@
 /** Frames over a bidirectional call of gRPC; nothing else knows of gRPC. */
 import { readFileSync } from "node:fs";
-import { type ClientDuplexStream, ChannelCredentials, Client, Metadata, type StatusObject, status } from "@grpc/grpc-js";
-import { MessageTooLargeError, type ToolBridgeError, ToolCommunicationError, ValidationError, errorFromInfo } from "../errors.js";
+import {
+  ChannelCredentials,
+  Client,
+  type ClientDuplexStream,
+  Metadata,
+  type StatusObject,
+  status,
+} from "@grpc/grpc-js";
+import {
+  errorFromInfo,
+  MessageTooLargeError,
+  type ToolBridgeError,
+  ToolCommunicationError,
+  ValidationError,
+} from "../errors.js";
 import { ErrorInfoSchema } from "../gen/dspex_bridge_pb.js";
 import type { Endpoint, FrameStream, StreamHandlers } from "../link/streams.js";
 import { parse } from "../messages.js";
@@ -149,7 +162,8 @@ export function errorOfTrailer(trailer: Uint8Array | undefined): ToolBridgeError
 
 /** Refuses what gRPC would take for something else, such as an address with a scheme. */
 function checkAddress(address: unknown): void {
-  const valid = typeof address === "string" && (/^unix:.+/.test(address) || /^(\[[^\]\s]+\]|[^\s:/@]+):\d{1,5}$/.test(address));
+  const valid =
+    typeof address === "string" && (/^unix:.+/.test(address) || /^(\[[^\]\s]+\]|[^\s:/@]+):\d{1,5}$/.test(address));
   if (!valid) {
     throw new ValidationError(
       "the address must be 'host:port', '[ipv6]:port' or 'unix:path', without a scheme, a user or a path",

@@ -9,8 +9,8 @@ import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import { AlreadyExistsError, SerializationError, ToolBridgeError, ValidationError } from "../errors.js";
 import { Reader, WireError, Writer } from "../wire.js";
 import { MAX_DEPTH, readJson, writeJson } from "./json.js";
-import { Form, checkText, toPlain } from "./plain.js";
-import { RichReader, floatOf, nameOf, readTensor, writeRich, writeTensor } from "./rich.js";
+import { checkText, Form, toPlain } from "./plain.js";
+import { floatOf, nameOf, RichReader, readTensor, writeRich, writeTensor } from "./rich.js";
 import { readList, readStruct, readValue, writeStruct } from "./structs.js";
 import { ArrowTable, Float, TABLE_KINDS, type TableKind, Tensor } from "./types.js";
 
@@ -63,7 +63,9 @@ const codecsByName = new Map<string, Codec<never>>();
 export function registerCodec<T extends object>(kind: abstract new (...args: never[]) => T, codec: Codec<T>): void {
   const name = nameOf(codec.typeUrl);
   if (!/^[\w.]+$/.test(name) || RESERVED.some((prefix) => name.startsWith(prefix))) {
-    throw new ValidationError(`${JSON.stringify(name)} cannot name a codec; use a name of your own, such as "acme.Money"`);
+    throw new ValidationError(
+      `${JSON.stringify(name)} cannot name a codec; use a name of your own, such as "acme.Money"`,
+    );
   }
   if (codecsByClass.has(kind) || codecsByName.has(name)) {
     throw new AlreadyExistsError(`there is a codec for ${kind.name || "the class"} or "${name}" already`);
@@ -247,7 +249,9 @@ function writeOther(writer: Writer, value: object): void {
     writer.bytes(0x0a, value.ipc);
     writer.end(mark);
   } else {
-    throw new SerializationError(`a ${value.constructor.name} has no exact form; send plain data, or use registerCodec`);
+    throw new SerializationError(
+      `a ${value.constructor.name} has no exact form; send plain data, or use registerCodec`,
+    );
   }
 }
 
@@ -304,7 +308,10 @@ function readNamed(typeUrl: string, data: Uint8Array, exact: boolean, depth: num
     case "google.protobuf.Int64Value":
       return readField(data, 0x08, (reader) => reader.int64(), 0);
     case "google.protobuf.DoubleValue":
-      return floatOf(readField(data, 0x09, (reader) => reader.double(), 0), exact);
+      return floatOf(
+        readField(data, 0x09, (reader) => reader.double(), 0),
+        exact,
+      );
     case "google.protobuf.BoolValue":
       return readField(data, 0x08, (reader) => reader.varint() !== 0, false);
     case "google.protobuf.BytesValue":
@@ -335,7 +342,10 @@ function readOther(typeUrl: string, name: string, data: Uint8Array, exact: boole
     case "google.protobuf.UInt64Value":
       return readField(data, 0x08, (reader) => readUint64(reader), 0);
     case "google.protobuf.FloatValue":
-      return floatOf(readField(data, 0x0d, (reader) => reader.float(), 0), exact);
+      return floatOf(
+        readField(data, 0x0d, (reader) => reader.float(), 0),
+        exact,
+      );
     case "google.protobuf.Empty":
       readField(data, 0, () => null, null);
       return null;

@@ -21,9 +21,7 @@ const STRING = /"(?:[^"\\]|\\.)*"/y;
 
 /** Returns the error for a value that is nested too deep. */
 export function tooDeep(): SerializationError {
-  return new SerializationError(
-    `the value is nested deeper than ${MAX_DEPTH} levels or contains itself; flatten it`,
-  );
+  return new SerializationError(`the value is nested deeper than ${MAX_DEPTH} levels or contains itself; flatten it`);
 }
 
 /** Writes plain data that `JSON.stringify` would change: bigints, Floats, -0, and Maps with texts as keys. */
@@ -135,7 +133,11 @@ class Parser {
     if (char === "{") return this.#object();
     if (char === "[") return this.#array();
     if (char === '"') return this.#string();
-    for (const [word, value] of [["true", true], ["false", false], ["null", null]] as const) {
+    for (const [word, value] of [
+      ["true", true],
+      ["false", false],
+      ["null", null],
+    ] as const) {
       if (this.text.startsWith(word, this.#at)) {
         this.#at += word.length;
         return value;

@@ -1,8 +1,8 @@
 /** What a value of JavaScript is to the bridge: which of its objects are containers, and what the others become. */
-import { SerializationError, describe } from "../errors.js";
+import { describe, SerializationError } from "../errors.js";
+import { DateTime, PlainDate, PlainTime, TimeDelta } from "./datetimes.js";
 import { tooDeep } from "./json.js";
 import { ArrowTable, Complex, Decimal, Float, FrozenSet, Tensor, type TensorArray, Tuple, UUID } from "./types.js";
-import { DateTime, PlainDate, PlainTime, TimeDelta } from "./datetimes.js";
 
 /** How a value can be written. */
 export enum Form {
@@ -21,18 +21,7 @@ export interface Plain {
 }
 
 /** Classes that a RichValue has a field for. */
-const LEAVES = [
-  ArrowTable,
-  Complex,
-  DateTime,
-  Decimal,
-  PlainDate,
-  PlainTime,
-  Tensor,
-  TimeDelta,
-  UUID,
-  Uint8Array,
-];
+const LEAVES = [ArrowTable, Complex, DateTime, Decimal, PlainDate, PlainTime, Tensor, TimeDelta, UUID, Uint8Array];
 
 /** What is no value, with what to send instead. */
 const ADVICE: readonly (readonly [new (...args: never[]) => unknown, string])[] = [

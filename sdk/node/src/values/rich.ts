@@ -5,7 +5,7 @@
  * value continues in `any`, whose content is parsed separately.
  */
 import { SerializationError } from "../errors.js";
-import { FIXED64, LENGTH, Reader, VARINT, Writer, exactInteger } from "../wire.js";
+import { exactInteger, FIXED64, LENGTH, Reader, VARINT, type Writer } from "../wire.js";
 import { DateTime, PlainDate, PlainTime, TimeDelta } from "./datetimes.js";
 import { dictOf, readInteger, tooDeep } from "./json.js";
 import { Complex, Decimal, Float, FrozenSet, Tensor, Tuple, UUID } from "./types.js";
@@ -174,7 +174,11 @@ function writeMoment(writer: Writer, tag: number, { iso, zone, fold, offsetName 
 
 function writeDelta(writer: Writer, { days, seconds, microseconds }: TimeDelta): void {
   const mark = writer.begin(TAG.timedelta);
-  for (const [tag, part] of [[0x08, days < 0 ? -days * 2 - 1 : days * 2], [0x10, seconds], [0x18, microseconds]] as const) {
+  for (const [tag, part] of [
+    [0x08, days < 0 ? -days * 2 - 1 : days * 2],
+    [0x10, seconds],
+    [0x18, microseconds],
+  ] as const) {
     if (part === 0) continue;
     writer.byte(tag);
     writer.varint(part);
@@ -184,7 +188,10 @@ function writeDelta(writer: Writer, { days, seconds, microseconds }: TimeDelta):
 
 function writeComplex(writer: Writer, { real, imag }: Complex): void {
   const mark = writer.begin(TAG.complex);
-  for (const [tag, part] of [[0x09, real], [0x11, imag]] as const) {
+  for (const [tag, part] of [
+    [0x09, real],
+    [0x11, imag],
+  ] as const) {
     if (Object.is(part, 0)) continue;
     writer.byte(tag);
     writer.double(part);

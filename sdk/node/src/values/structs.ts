@@ -15,7 +15,9 @@ const MAX_LEVELS = 16;
 /** Writes an array as ListValue or an object as Struct; returns false if that would not restore it, or it is large. */
 export function writeStruct(writer: Writer, value: readonly unknown[] | Record<string, unknown>): boolean {
   const left = { items: MAX_ITEMS };
-  return Array.isArray(value) ? writeList(writer, value, 1, left) : writeDict(writer, value as Record<string, unknown>, 1, left);
+  return Array.isArray(value)
+    ? writeList(writer, value, 1, left)
+    : writeDict(writer, value as Record<string, unknown>, 1, left);
 }
 
 function writeList(writer: Writer, items: readonly unknown[], level: number, left: { items: number }): boolean {

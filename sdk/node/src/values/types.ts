@@ -146,7 +146,9 @@ export class Tensor {
       throw new SerializationError(`${shown(dtype)} is not a plain dtype of numpy, such as "<f8"`);
     }
     if (shape.length > MAX_DIMENSIONS) {
-      throw new SerializationError(`a tensor has ${shape.length} dimensions; NumPy arrays have at most ${MAX_DIMENSIONS}`);
+      throw new SerializationError(
+        `a tensor has ${shape.length} dimensions; NumPy arrays have at most ${MAX_DIMENSIONS}`,
+      );
     }
     if (shape.some((size) => !Number.isSafeInteger(size) || size < 0)) {
       throw new SerializationError(`a tensor has the shape [${shape.slice(0, 8).join(", ")}]; sizes are 0 or more`);

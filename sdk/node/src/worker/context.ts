@@ -1,11 +1,11 @@
 /** What a tool is given beside its arguments. */
 import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampNow } from "@bufbuild/protobuf/wkt";
+import { Caller } from "../client/caller.js";
+import { type BatchItem, type BatchOptions, type BatchResult, type CallOptions, ToolCalls } from "../client/calls.js";
+import { Variables } from "../client/variables.js";
 import type { ToolBridgeError } from "../errors.js";
 import { LogRecordSchema, ProgressSchema } from "../gen/dspex_bridge_pb.js";
-import { type BatchItem, type BatchOptions, type BatchResult, type CallOptions, ToolCalls } from "../client/calls.js";
-import { Caller } from "../client/caller.js";
-import { Variables } from "../client/variables.js";
 import type { Carrier } from "../link/connection.js";
 import type { ToolArguments } from "../toolmessages.js";
 
@@ -85,7 +85,11 @@ export class ToolContext {
   }
 
   /** Streams another tool, within the time of this call; as `Session.stream`. */
-  stream<T = unknown>(tool: string, args: ToolArguments = {}, options: CallOptions = {}): AsyncGenerator<T, void, undefined> {
+  stream<T = unknown>(
+    tool: string,
+    args: ToolArguments = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<T, void, undefined> {
     return this.#nested().stream<T>(tool, args, this.#within(options));
   }
 
@@ -102,9 +106,18 @@ export class ToolContext {
   }
 
   /** Sends a line to a caller that follows the tool's log. */
-  log(message: string, { level = "info", fields = {} }: { level?: LogLevel; fields?: Record<string, string> } = {}): void {
+  log(
+    message: string,
+    { level = "info", fields = {} }: { level?: LogLevel; fields?: Record<string, string> } = {},
+  ): void {
     if (!this.#setup.emit) return;
-    const record = create(LogRecordSchema, { level, logger: this.#setup.toolName, message, fields, timestamp: timestampNow() });
+    const record = create(LogRecordSchema, {
+      level,
+      logger: this.#setup.toolName,
+      message,
+      fields,
+      timestamp: timestampNow(),
+    });
     const value = toBinary(LogRecordSchema, record);
     this.#setup.emit({ key: "log", typeUrl: `type.googleapis.com/${LogRecordSchema.typeName}`, value });
   }

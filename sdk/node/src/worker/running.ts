@@ -1,11 +1,17 @@
 /** Runs a tool for a call of the hub: from its arguments to its answer. */
-import { CallCancelledError, DeadlineExceededError, SerializationError, ToolBridgeError, ValidationError } from "../errors.js";
+import {
+  CallCancelledError,
+  DeadlineExceededError,
+  SerializationError,
+  type ToolBridgeError,
+  ValidationError,
+} from "../errors.js";
 import type { IncomingCall } from "../link/calls.js";
 import type { LinkConnection } from "../link/connection.js";
 import type { ToolRequest } from "../toolmessages.js";
 import { readAny } from "../values/index.js";
 import { ToolContext, type ToolEvent } from "./context.js";
-import { type StandardResult, isStandard, problemsOf } from "./schema.js";
+import { isStandard, problemsOf, type StandardResult } from "./schema.js";
 import type { Tool } from "./tool.js";
 
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
@@ -28,7 +34,12 @@ export class RunningCall {
   readonly #timer: NodeJS.Timeout | undefined;
 
   constructor(
-    { tool, request, exact, emit }: { tool: Tool; request: ToolRequest; exact: boolean; emit: ((event: ToolEvent) => void) | undefined },
+    {
+      tool,
+      request,
+      exact,
+      emit,
+    }: { tool: Tool; request: ToolRequest; exact: boolean; emit: ((event: ToolEvent) => void) | undefined },
     { call, connection, timeoutMs }: { call: IncomingCall; connection: LinkConnection; timeoutMs: number },
     ending: Ending,
   ) {
@@ -90,7 +101,9 @@ export class RunningCall {
   #runChecked(result: StandardResult<unknown>): unknown {
     if (!result.issues) return this.#run(result.value);
     const details = problemsOf(result.issues);
-    const text = Object.entries(details).map(([name, problem]) => `${name}: ${problem}`).join("; ");
+    const text = Object.entries(details)
+      .map(([name, problem]) => `${name}: ${problem}`)
+      .join("; ");
     throw new ValidationError(`${this.#tool.name}: ${text}`, { details });
   }
 

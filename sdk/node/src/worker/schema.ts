@@ -1,5 +1,5 @@
 /** The schemas of a tool: JSON Schema, or a library that speaks Standard Schema, such as Zod. */
-import { ValidationError, describe } from "../errors.js";
+import { describe, ValidationError } from "../errors.js";
 
 /** A JSON Schema, as an object. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
@@ -31,7 +31,9 @@ export interface StandardIssue {
 export type ToolSchema = JsonSchema | StandardSchema;
 
 /** The values that a schema describes, after validation. */
-export type OutputOf<S> = S extends { readonly "~standard": { readonly types?: { readonly output: infer Output } | undefined } }
+export type OutputOf<S> = S extends {
+  readonly "~standard": { readonly types?: { readonly output: infer Output } | undefined };
+}
   ? Output
   : Record<string, unknown>;
 
@@ -47,7 +49,9 @@ export function isStandard(schema: ToolSchema): schema is StandardSchema {
  */
 export function jsonSchemaOf(tool: string, schema: ToolSchema, side: "input" | "output"): JsonSchema {
   if (typeof schema !== "object" || schema === null) {
-    throw new ValidationError(`tool ${tool}: its ${side} must be a Zod schema or a JSON Schema, not ${describe(schema)}`);
+    throw new ValidationError(
+      `tool ${tool}: its ${side} must be a Zod schema or a JSON Schema, not ${describe(schema)}`,
+    );
   }
   if (!isStandard(schema)) return schema;
   const writer = schema["~standard"].jsonSchema;
@@ -59,7 +63,9 @@ export function jsonSchemaOf(tool: string, schema: ToolSchema, side: "input" | "
   try {
     return writer[side]({ target: "draft-2020-12" });
   } catch (error) {
-    throw new ValidationError(`tool ${tool}: its ${side} has no JSON Schema: ${(error as Error).message}`, { cause: error });
+    throw new ValidationError(`tool ${tool}: its ${side} has no JSON Schema: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
 }
 

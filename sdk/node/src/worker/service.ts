@@ -1,23 +1,23 @@
 /** The tools of a worker, as methods that a hub calls. */
 import { randomUUID } from "node:crypto";
 import { toBinary } from "@bufbuild/protobuf";
+import { CALL_TIMEOUT_MS, MAX_MESSAGE_BYTES, STREAM_TIMEOUT_MS } from "../client/caller.js";
 import {
-  CallCancelledError,
+  type CallCancelledError,
+  errorInfo,
   MessageTooLargeError,
   NotFoundError,
-  ToolBridgeError,
+  type ToolBridgeError,
   UnimplementedError,
-  errorInfo,
 } from "../errors.js";
 import { ErrorInfoSchema } from "../gen/dspex_bridge_pb.js";
 import type { IncomingCall } from "../link/calls.js";
 import type { LinkConnection } from "../link/connection.js";
-import { type ToolRequest, readToolRequest } from "../toolmessages.js";
+import { readToolRequest, type ToolRequest } from "../toolmessages.js";
 import { writeAny } from "../values/index.js";
 import { Writer } from "../wire.js";
-import { CALL_TIMEOUT_MS, MAX_MESSAGE_BYTES, STREAM_TIMEOUT_MS } from "../client/caller.js";
 import type { ToolEvent } from "./context.js";
-import { RunningCall, ToolFailure, isThenable } from "./running.js";
+import { isThenable, RunningCall, ToolFailure } from "./running.js";
 import type { Tool } from "./tool.js";
 
 /** The writer of every answer; none is written across an await. */
@@ -57,10 +57,14 @@ export class ToolService {
     let running: RunningCall | undefined;
     try {
       const tool = this.#find(request);
-      running = this.#open({ tool, request, emit: undefined }, { call, connection, fallback: CALL_TIMEOUT_MS }, (error) => {
-        if (error) answer({ error });
-        else connection.endCancelled(call);
-      });
+      running = this.#open(
+        { tool, request, emit: undefined },
+        { call, connection, fallback: CALL_TIMEOUT_MS },
+        (error) => {
+          if (error) answer({ error });
+          else connection.endCancelled(call);
+        },
+      );
       const result = running.start();
       if (!isPending(result)) {
         this.#settle(running, () => answer({ value: result }));
@@ -129,7 +133,9 @@ export class ToolService {
   #find({ toolId }: ToolRequest): Tool {
     const tool = this.#tools.get(toolId);
     if (!tool) {
-      throw new NotFoundError(`this worker has no tool ${JSON.stringify(toolId.slice(0, 100))}`, { type: "ToolNotFound" });
+      throw new NotFoundError(`this worker has no tool ${JSON.stringify(toolId.slice(0, 100))}`, {
+        type: "ToolNotFound",
+      });
     }
     return tool;
   }
@@ -214,7 +220,8 @@ class ChunkSender {
       writeAny(writer, value);
       writer.end(mark);
     });
-    if (chunk.length > MAX_MESSAGE_BYTES) throw MessageTooLargeError.of("a value of the stream", chunk.length, MAX_MESSAGE_BYTES);
+    if (chunk.length > MAX_MESSAGE_BYTES)
+      throw MessageTooLargeError.of("a value of the stream", chunk.length, MAX_MESSAGE_BYTES);
     this.#sequence++;
     this.#values++;
     return this.connection.chunk(this.call, chunk);

@@ -1,10 +1,16 @@
 /** A tool: a function, what it takes, and what it says of itself. */
 import { create } from "@bufbuild/protobuf";
-import { ValidationError, describe } from "../errors.js";
-import { type ArgumentSpec, ArgumentSpecSchema, type ToolSpec, ToolSpecSchema, ToolType } from "../gen/dspex_bridge_pb.js";
+import { describe, ValidationError } from "../errors.js";
+import {
+  type ArgumentSpec,
+  ArgumentSpecSchema,
+  type ToolSpec,
+  ToolSpecSchema,
+  ToolType,
+} from "../gen/dspex_bridge_pb.js";
 import { serializeValue } from "../values/index.js";
 import type { ToolContext } from "./context.js";
-import { type JsonSchema, type OutputOf, type ToolSchema, jsonSchemaOf } from "./schema.js";
+import { type JsonSchema, jsonSchemaOf, type OutputOf, type ToolSchema } from "./schema.js";
 
 const MAX_NAME_CHARS = 128;
 
@@ -81,9 +87,12 @@ export interface Tool {
 export function tool<Input extends ToolSchema, Result>(definition: ToolDefinition<Input, Result>): Tool {
   const { name, input, output, run } = definition;
   if (typeof name !== "string" || name === "" || name.length > MAX_NAME_CHARS) {
-    throw new ValidationError(`the name of a tool must be a text of 1 to ${MAX_NAME_CHARS} characters, not ${describe(name)}`);
+    throw new ValidationError(
+      `the name of a tool must be a text of 1 to ${MAX_NAME_CHARS} characters, not ${describe(name)}`,
+    );
   }
-  if (typeof run !== "function") throw new ValidationError(`tool ${name}: run must be a function, not ${describe(run)}`);
+  if (typeof run !== "function")
+    throw new ValidationError(`tool ${name}: run must be a function, not ${describe(run)}`);
   const schema: JsonSchema = input ? jsonSchemaOf(name, input, "input") : NO_ARGUMENTS;
   const properties = objectOf(name, schema);
   const streaming = definition.streaming ?? isGenerator(run);

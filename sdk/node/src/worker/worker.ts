@@ -2,23 +2,23 @@
 import { randomUUID } from "node:crypto";
 import { toBinary } from "@bufbuild/protobuf";
 import { Backoff, LAST_MS, pause } from "../backoff.js";
+import { Caller } from "../client/caller.js";
 import {
   AlreadyExistsError,
   CallCancelledError,
+  describe,
   ProtocolError,
   SessionExpiredError,
-  ToolBridgeError,
+  type ToolBridgeError,
   ValidationError,
-  describe,
 } from "../errors.js";
 import { SnakepitBridge, type ToolSpec, ToolSpecSchema } from "../gen/dspex_bridge_pb.js";
-import { Dialer } from "../link/dialer.js";
 import type { LinkConnection } from "../link/connection.js";
-import type { Endpoint } from "../link/streams.js";
+import { Dialer } from "../link/dialer.js";
 import { isLost, isTransient, reasonOf } from "../link/status.js";
+import type { Endpoint } from "../link/streams.js";
 import type { Logger } from "../logger.js";
 import { type ConnectionOptions, GrpcEndpoint } from "../transport/grpc.js";
-import { Caller } from "../client/caller.js";
 import { ToolService } from "./service.js";
 import type { Tool } from "./tool.js";
 
@@ -120,8 +120,15 @@ export class Worker implements AsyncDisposable {
    * @throws ToolCommunicationError if the hub cannot be reached; AccessError if it does not admit this worker;
    *   AlreadyExistsError if the name of a tool is taken.
    */
-  async start({ connectTimeoutMs = CONNECT_TIMEOUT_MS, signal }: { connectTimeoutMs?: number; signal?: AbortSignal } = {}): Promise<this> {
-    if (this.#started) throw new ProtocolError("this Worker has been started before and serves only once; create another");
+  async start({
+    connectTimeoutMs = CONNECT_TIMEOUT_MS,
+    signal,
+  }: {
+    connectTimeoutMs?: number;
+    signal?: AbortSignal;
+  } = {}): Promise<this> {
+    if (this.#started)
+      throw new ProtocolError("this Worker has been started before and serves only once; create another");
     this.#started = true;
     const end = performance.now() + connectTimeoutMs;
     const backoff = new Backoff();
@@ -252,7 +259,8 @@ function byName(tools: readonly Tool[]): ReadonlyMap<string, Tool> {
     if (typeof each !== "object" || each === null || !("spec" in each)) {
       throw new ValidationError(`tools must be made by tool({...}), not ${describe(each)}`);
     }
-    if (map.has(each.name)) throw new AlreadyExistsError(`two tools are named ${describe(each.name)}; rename one of them`);
+    if (map.has(each.name))
+      throw new AlreadyExistsError(`two tools are named ${describe(each.name)}; rename one of them`);
     map.set(each.name, each);
   }
   return map;

@@ -1,6 +1,6 @@
 /** A worker whose tool ends once the process was told to end: `node draining_worker.js ADDRESS`. */
 import { once } from "node:events";
-import { Worker, tool } from "../../src/index.js";
+import { tool, Worker } from "../../src/index.js";
 
 const untilDrained = tool({
   name: "js_until_drained",

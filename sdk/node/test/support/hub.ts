@@ -1,8 +1,8 @@
 /** A hub of Python for the tests, in a process of its own. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { createInterface, type Interface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { type Interface, createInterface } from "node:readline";
 
 /** Milliseconds after which a test gives up; no test takes as long. */
 export const PATIENCE = 30_000;
@@ -46,7 +46,10 @@ export class Hub implements AsyncDisposable {
   }
 
   /** Calls a tool with the Python client. */
-  async callFromPython(tool: string, request: { args?: unknown[]; kwargs?: object; stream?: boolean } = {}): Promise<PythonOutcome> {
+  async callFromPython(
+    tool: string,
+    request: { args?: unknown[]; kwargs?: object; stream?: boolean } = {},
+  ): Promise<PythonOutcome> {
     this.#process.stdin!.write(`${JSON.stringify({ tool, ...request })}\n`);
     return JSON.parse(await this.#next()) as PythonOutcome;
   }
