@@ -94,5 +94,33 @@ lock: install
 	grep '^uv==' $(LOCK) | cut -d' ' -f1 | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header \
 	  --no-annotate --output-file scripts/bootstrap.lock -
 
+# The client and worker for Node.js; needs Node 20 and npm.
+NODE := sdk/node
+
+.PHONY: install-node test-node lint-node bench-node proto-breaking proto-baseline
+
+install-node: $(NODE)/node_modules/.ready
+
+$(NODE)/node_modules/.ready: $(NODE)/package-lock.json $(NODE)/package.json
+	npm --prefix $(NODE) ci --no-audit --no-fund
+	touch $@
+
+test-node: install install-node
+	npm --prefix $(NODE) test
+
+lint-node: install-node
+	npm --prefix $(NODE) run lint
+
+bench-node: install install-node
+	npm --prefix $(NODE) run bench
+
+# That nothing has changed in the proto that peers rely on; after an addition, `make proto-baseline` accepts it.
+proto-breaking: install-node
+	$(NODE)/node_modules/.bin/buf lint proto
+	scripts/check_breaking.sh
+
+proto-baseline: install-node
+	scripts/check_breaking.sh --accept
+
 clean:
 	rm -rf .venv .venv-proto .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,295 @@
+/** Tool calls: one answer, a stream, or a batch. */
+import { anyUnpack } from "@bufbuild/protobuf/wkt";
+import { errorFromInfo, ProtocolError, type ToolBridgeError, ValidationError } from "../errors.js";
+import {
+  type LogRecord,
+  LogRecordSchema,
+  type Progress,
+  ProgressSchema,
+  SnakepitBridge,
+  type StreamMetadata,
+  StreamMetadataSchema,
+  type ToolCallResult,
+} from "../gen/dspex_bridge_pb.js";
+import { parse } from "../messages.js";
+import {
+  checkArguments,
+  RESPONSE_TAGS,
+  readError,
+  readMessage,
+  readResult,
+  type ToolArguments,
+  writeArguments,
+  writeCallee,
+} from "../toolmessages.js";
+import { deserializeValue, readAny } from "../values/index.js";
+import { Writer } from "../wire.js";
+import { BATCH_TIMEOUT_MS, type Caller, checkMessage, MessageStream, unary } from "./caller.js";
+
+/** The largest number of milliseconds that the wire has room for. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+/** Settings of a tool call. */
+export interface CallOptions {
+  /** Milliseconds; default: as the hub says, 30 s for a call and 5 minutes for a stream. */
+  timeoutMs?: number;
+  /** Cancels the call, which then rejects with the signal's reason. */
+  signal?: AbortSignal;
+  /**
+   * 1 to 256 printable characters. In a session, a call with the same key and arguments as an earlier one does not run
+   * again, but gets the earlier answer. Streams do not take a key.
+   */
+  idempotencyKey?: string;
+  /** Sent to the tool, which finds it in its context. */
+  metadata?: Readonly<Record<string, string>>;
+  /** Called with each progress that the tool reports. */
+  onProgress?: (progress: Progress) => void;
+  /** Called with each line that the tool logs. */
+  onLog?: (record: LogRecord) => void;
+}
+
+/** One call of a batch. */
+export interface BatchItem {
+  tool: string;
+  args?: ToolArguments;
+}
+
+/** Settings of a batch. */
+export interface BatchOptions {
+  /** Milliseconds for the whole batch; default: 10 minutes. */
+  timeoutMs?: number;
+  signal?: AbortSignal;
+  /** Run the calls one after another, in order. Default: concurrently. */
+  sequential?: boolean;
+  /** Start no further calls after the first failure; their errors are of type Cancelled. */
+  stopOnError?: boolean;
+  /** Concurrent calls; default: as many as the session allows. */
+  maxParallel?: number;
+}
+
+/** How one call of a batch ended, as of `Promise.allSettled`. */
+export type BatchResult<T = unknown> =
+  | { status: "fulfilled"; value: T }
+  | { status: "rejected"; reason: ToolBridgeError };
+
+/** The writer of every request; none is written across an await. */
+const writer = new Writer();
+
+/** Makes the tool calls of one session. */
+export class ToolCalls {
+  readonly #caller: Caller;
+  /** What the requests of a tool have in common, by tool. */
+  readonly #callees = new Map<string, Uint8Array>();
+
+  constructor(caller: Caller) {
+    this.#caller = caller;
+  }
+
+  /** See `Session.call`. */
+  call<T>(tool: string, args: ToolArguments, options: CallOptions): Promise<T> {
+    if (options.onProgress || options.onLog) return this.#callWithEvents(tool, args, options);
+    try {
+      const caller = this.#caller;
+      const timeoutMs = this.#timeout(options, caller.callTimeoutMs);
+      const payload = this.#request(tool, args, options, { timeoutTag: 0x30, contextTag: 0x3a, timeoutMs });
+      const { signal } = options;
+      const setup = { prefix: caller.prefix("ExecuteTool"), target: tool, isTool: true, timeoutMs, signal };
+      return unary(caller.carrier, payload, setup, (reply) => {
+        return readAny(readResult(reply, tool, RESPONSE_TAGS), caller.exact) as T;
+      });
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  async #callWithEvents<T>(tool: string, args: ToolArguments, options: CallOptions): Promise<T> {
+    const values: T[] = [];
+    for await (const value of this.stream<T>(tool, args, options)) values.push(value);
+    if (values.length !== 1) throw new ProtocolError(`${tool} returns one value, but its stream had ${values.length}`);
+    return values[0]!;
+  }
+
+  /** See `Session.stream`. */
+  async *stream<T>(tool: string, args: ToolArguments, options: CallOptions): AsyncGenerator<T, void, undefined> {
+    if (options.idempotencyKey !== undefined && !options.onProgress && !options.onLog) {
+      throw new ValidationError(`${tool}: a stream does not take an idempotency key; use one for calls`);
+    }
+    const caller = this.#caller;
+    const timeoutMs = this.#timeout(options, caller.streamTimeoutMs);
+    const payload = this.#request(tool, args, options, { timeoutTag: 0x38, contextTag: 0x42, timeoutMs });
+    const setup = {
+      prefix: caller.prefix("StreamTool"),
+      target: tool,
+      isTool: true,
+      timeoutMs,
+      signal: options.signal,
+    };
+    const stream = new MessageStream(caller.carrier, payload, setup);
+    try {
+      let expected = 0;
+      for (let message = await stream.read(); message; message = await stream.read()) {
+        const chunk = readChunk(message, tool, expected++);
+        if (chunk.data) yield readAny(chunk.data, caller.exact) as T;
+        else if (chunk.complete) return;
+        else if (chunk.error) throw readError(chunk.error, tool);
+        else if (chunk.metadata) tellEvent(chunk.metadata, tool, options);
+        else throw new ProtocolError(`chunk ${expected - 1} of the stream of ${tool} is empty`);
+      }
+    } finally {
+      stream.cancel();
+    }
+    throw new ProtocolError(`the stream of ${tool} ended without 'complete' or 'error'`);
+  }
+
+  /** See `Session.batch`. */
+  async batch<T>(items: readonly BatchItem[], options: BatchOptions): Promise<BatchResult<T>[]> {
+    if (items.length === 0) return [];
+    const payload = this.#batchRequest(items, options);
+    const caller = this.#caller;
+    const method = SnakepitBridge.method.batchExecuteTools;
+    const setup = {
+      prefix: caller.prefix(method.name),
+      target: method.name,
+      timeoutMs: this.#timeout(options, BATCH_TIMEOUT_MS),
+      signal: options.signal,
+    };
+    const answer = await unary(caller.carrier, payload, setup, (reply) => parse(method.output, reply));
+    if (answer.error) throw errorFromInfo(answer.error);
+    if (answer.results.length !== items.length) {
+      throw new ProtocolError(`a batch of ${items.length} calls was answered with ${answer.results.length} results`);
+    }
+    return answer.results.map((result, index) => settled<T>(result, items[index]!.tool, caller.exact));
+  }
+
+  #batchRequest(
+    items: readonly BatchItem[],
+    { sequential = false, stopOnError = false, maxParallel = 0 }: BatchOptions,
+  ): Buffer {
+    writer.reset();
+    writer.string(0x0a, this.#caller.sessionId);
+    for (const [index, { tool, args = {} }] of items.entries()) {
+      checkArguments(tool, args);
+      const mark = writer.begin(0x1a);
+      writer.byte(0x08);
+      writer.varint(index);
+      writer.string(0x12, tool);
+      writeArguments(writer, `item ${index} of the batch (${tool})`, args);
+      writer.end(mark);
+    }
+    const config = writer.begin(0x22);
+    for (const [tag, value] of [
+      [0x08, sequential ? 0 : 1],
+      [0x10, stopOnError ? 1 : 0],
+      [0x18, maxParallel],
+    ] as const) {
+      writer.byte(tag);
+      writer.varint(value);
+    }
+    writer.end(config);
+    const payload = writer.finish();
+    checkMessage("the batch", payload);
+    return payload;
+  }
+
+  #timeout({ timeoutMs }: { timeoutMs?: number }, wanted: number): number {
+    if (timeoutMs !== undefined && !(timeoutMs > 0)) {
+      throw new ValidationError(`timeoutMs must be a number of milliseconds above 0, not ${timeoutMs}`);
+    }
+    return Math.min(this.#caller.timeout(timeoutMs ?? wanted), MAX_TIMEOUT_MS);
+  }
+
+  #request(
+    tool: string,
+    args: ToolArguments,
+    options: CallOptions,
+    { timeoutTag, contextTag, timeoutMs }: { timeoutTag: number; contextTag: number; timeoutMs: number },
+  ): Buffer {
+    checkArguments(tool, args);
+    writer.reset();
+    writer.raw(this.#callees.get(tool) ?? this.#callee(tool));
+    writeArguments(writer, tool, args);
+    if (options.onProgress || options.onLog) {
+      const config = writer.begin(0x32);
+      writer.byte(0x20);
+      writer.byte(1);
+      writer.end(config);
+    }
+    writer.byte(timeoutTag);
+    writer.varint(Math.ceil(timeoutMs));
+    for (const [name, text] of Object.entries(options.metadata ?? {})) {
+      const entry = writer.begin(contextTag);
+      writer.string(0x0a, name);
+      writer.string(0x12, String(text));
+      writer.end(entry);
+    }
+    if (options.idempotencyKey !== undefined) writer.string(0x42, options.idempotencyKey);
+    const payload = writer.finish();
+    checkMessage(`the request of ${tool}`, payload);
+    return payload;
+  }
+
+  #callee(tool: string): Uint8Array {
+    if (typeof tool !== "string" || tool === "") throw new ValidationError("a call needs the name or the id of a tool");
+    const mine = new Writer();
+    writeCallee(mine, this.#caller.sessionId, tool);
+    const callee = mine.finish();
+    this.#callees.set(tool, callee);
+    return callee;
+  }
+}
+
+interface Chunk {
+  data?: Buffer;
+  metadata?: Buffer;
+  complete?: Buffer;
+  error?: Buffer;
+}
+
+function readChunk(message: Buffer, tool: string, expected: number): Chunk {
+  const chunk: Chunk = {};
+  let sequence = 0;
+  readMessage(message, `chunk ${expected} of the stream of ${tool}`, (reader, tag) => {
+    if (tag === 0x10) sequence = reader.count();
+    else if (tag === 0x1a) chunk.data = reader.bytes();
+    else if (tag === 0x22) chunk.metadata = reader.bytes();
+    else if (tag === 0x2a) chunk.complete = reader.bytes();
+    else if (tag === 0x32) chunk.error = reader.bytes();
+    else return false;
+    return true;
+  });
+  if (sequence !== expected) {
+    throw new ProtocolError(`the stream of ${tool} has a gap: chunk ${sequence} came where ${expected} was due`);
+  }
+  return chunk;
+}
+
+function tellEvent(data: Buffer, tool: string, { onProgress, onLog }: CallOptions): void {
+  let metadata: StreamMetadata;
+  try {
+    metadata = parse(StreamMetadataSchema, data);
+  } catch (error) {
+    throw new ProtocolError(`an event of the stream of ${tool} cannot be read: ${(error as Error).message}`);
+  }
+  const { key, value } = metadata;
+  if (key === "progress" && value) {
+    const progress = anyUnpack(value, ProgressSchema);
+    if (progress) onProgress?.(progress);
+  } else if (key === "log" && value) {
+    const record = anyUnpack(value, LogRecordSchema);
+    if (record) onLog?.(record);
+  }
+}
+
+function settled<T>(result: ToolCallResult, tool: string, exact: boolean): BatchResult<T> {
+  try {
+    if (result.success && result.result) {
+      return { status: "fulfilled", value: deserializeValue(result.result, { exact }) as T };
+    }
+    const reason = result.error
+      ? errorFromInfo(result.error, tool)
+      : new ProtocolError(`the answer to ${tool} has neither a result nor an error`);
+    return { status: "rejected", reason };
+  } catch (error) {
+    return { status: "rejected", reason: error as ToolBridgeError };
+  }
+}

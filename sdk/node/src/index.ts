@@ -1,0 +1,38 @@
+/**
+ * Client and worker of the gRPC tool bridge.
+ *
+ * @packageDocumentation
+ */
+export { Agent, type AgentOptions, type AgentStep, Agents, type RunOptions } from "./client/agents.js";
+export type { BatchItem, BatchOptions, BatchResult, CallOptions } from "./client/calls.js";
+export { Client, type ClientOptions, connect } from "./client/client.js";
+export { Session, type SessionOptions } from "./client/session.js";
+export {
+  type SetOptions,
+  type Variable,
+  type VariableChange,
+  Variables,
+  type WatchOptions,
+} from "./client/variables.js";
+export * from "./errors.js";
+export type { Logger } from "./logger.js";
+export type { ToolArguments } from "./toolmessages.js";
+export type { ConnectionOptions } from "./transport/grpc.js";
+export { DateTime, PlainDate, PlainTime, TimeDelta, type ZoneOptions } from "./values/datetimes.js";
+export { type Codec, deserializeValue, type ReadOptions, registerCodec, serializeValue } from "./values/index.js";
+export {
+  ArrowTable,
+  Complex,
+  Decimal,
+  Float,
+  FrozenSet,
+  type TableKind,
+  Tensor,
+  type TensorArray,
+  Tuple,
+  UUID,
+} from "./values/types.js";
+export { type LogLevel, ToolContext } from "./worker/context.js";
+export type { JsonSchema, StandardSchema, ToolSchema } from "./worker/schema.js";
+export { type Tool, type ToolDefinition, type ToolLimits, tool } from "./worker/tool.js";
+export { Worker, type WorkerOptions } from "./worker/worker.js";

@@ -1,0 +1,220 @@
+/**
+ * Envelopes of a link.
+ *
+ * A frame is a sequence of envelopes, each after its tag and length as a field of `LinkFrame`. An envelope's payload is
+ * its last field: only a header has to be written, and a payload is copied only once, into the frame.
+ */
+import { create, toBinary } from "@bufbuild/protobuf";
+import {
+  type Envelope as EnvelopeMessage,
+  EnvelopeSchema,
+  LinkCallSchema,
+  type LinkCancel,
+  LinkCancelSchema,
+  type LinkDrain,
+  LinkDrainSchema,
+  type LinkEvent,
+  LinkEventSchema,
+  type LinkHello,
+  LinkHelloSchema,
+  type LinkStatus,
+  LinkStatusSchema,
+} from "../gen/dspex_bridge_pb.js";
+import { parse } from "../messages.js";
+import { Reader, type Writer } from "../wire.js";
+
+const ENVELOPE_TAG = 0x0a;
+const ID_TAG = 0x08;
+const CALL_TAG = 0x12;
+const PAYLOAD_TAG = 0x12;
+const TIMEOUT_TAG = 0x18;
+
+export const REPLY_TAG = 0x1a;
+export const CHUNK_TAG = 0x22;
+export const PART_TAG = 0x62;
+
+/** What an envelope holds; `payload` is a view of the frame. */
+export type EnvelopeKind =
+  | { kind: "call"; call: CallEnvelope }
+  | { kind: "reply" | "chunk" | "part"; payload: Buffer }
+  | { kind: "end"; status: LinkStatus }
+  | { kind: "cancel"; cancel: LinkCancel }
+  | { kind: "credit"; credit: number }
+  | { kind: "hello"; hello: LinkHello }
+  | { kind: "ping" | "pong"; number: bigint }
+  | { kind: "drain"; drain: LinkDrain }
+  | { kind: "event"; event: LinkEvent };
+
+/** An envelope that was received; `kind` is undefined if it has nothing in it that is known here. */
+export type Envelope = { id: number } & (EnvelopeKind | { kind: undefined });
+
+/** A `LinkCall` that was received. */
+export interface CallEnvelope {
+  method: string;
+  payload: Buffer;
+  timeoutMs: number;
+  metadata: ReadonlyMap<string, string>;
+  initialCredit: number;
+}
+
+const NO_METADATA: ReadonlyMap<string, string> = new Map();
+const NO_BYTES: Buffer = Buffer.alloc(0);
+
+/** Reads the envelopes of a frame; throws WireError, or what the generated code throws, if it is malformed. */
+export function readFrame(frame: Uint8Array): Envelope[] {
+  const envelopes: Envelope[] = [];
+  const reader = new Reader(frame);
+  while (reader.more) {
+    const tag = reader.tag();
+    if (tag === ENVELOPE_TAG) envelopes.push(readEnvelope(reader.bytes()));
+    else reader.skip(tag);
+  }
+  return envelopes;
+}
+
+function readEnvelope(data: Buffer): Envelope {
+  const reader = new Reader(data);
+  let id = 0;
+  let kind: EnvelopeKind | { kind: undefined } = { kind: undefined };
+  while (reader.more) {
+    const tag = reader.tag();
+    if (tag === ID_TAG) id = reader.varint();
+    else kind = readKind(reader, tag) ?? kind;
+  }
+  return { id, ...kind };
+}
+
+function readKind(reader: Reader, tag: number): EnvelopeKind | undefined {
+  switch (tag) {
+    case CALL_TAG:
+      return { kind: "call", call: readCall(reader.bytes()) };
+    case REPLY_TAG:
+      return { kind: "reply", payload: reader.bytes() };
+    case CHUNK_TAG:
+      return { kind: "chunk", payload: reader.bytes() };
+    case 0x2a:
+      return { kind: "end", status: parse(LinkStatusSchema, reader.bytes()) };
+    case 0x32:
+      return { kind: "cancel", cancel: parse(LinkCancelSchema, reader.bytes()) };
+    case 0x38:
+      return { kind: "credit", credit: reader.count() };
+    case 0x42:
+      return { kind: "hello", hello: parse(LinkHelloSchema, reader.bytes()) };
+    case 0x48:
+      return { kind: "ping", number: reader.uint64() };
+    case 0x50:
+      return { kind: "pong", number: reader.uint64() };
+    case 0x5a:
+      return { kind: "drain", drain: parse(LinkDrainSchema, reader.bytes()) };
+    case PART_TAG:
+      return { kind: "part", payload: reader.bytes() };
+    case 0x6a:
+      return { kind: "event", event: parse(LinkEventSchema, reader.bytes()) };
+    default:
+      reader.skip(tag);
+      return undefined;
+  }
+}
+
+function readCall(data: Buffer): CallEnvelope {
+  const reader = new Reader(data);
+  const call: CallEnvelope = { method: "", payload: NO_BYTES, timeoutMs: 0, metadata: NO_METADATA, initialCredit: 0 };
+  let metadata: Map<string, string> | undefined;
+  while (reader.more) {
+    const tag = reader.tag();
+    if (tag === 0x0a) call.method = reader.string();
+    else if (tag === PAYLOAD_TAG) call.payload = reader.bytes();
+    else if (tag === TIMEOUT_TAG) call.timeoutMs = reader.count();
+    else if (tag === 0x22) {
+      metadata ??= new Map();
+      readEntry(reader.bytes(), metadata);
+    } else if (tag === 0x28) call.initialCredit = reader.count();
+    else reader.skip(tag);
+  }
+  if (metadata) call.metadata = metadata;
+  return call;
+}
+
+/** Reads one entry of a `map<string, string>` into `texts`. */
+export function readEntry(data: Buffer, texts: Map<string, string>): void {
+  const reader = new Reader(data);
+  let key = "";
+  let value = "";
+  while (reader.more) {
+    const tag = reader.tag();
+    if (tag === 0x0a) key = reader.string();
+    else if (tag === 0x12) value = reader.string();
+    else reader.skip(tag);
+  }
+  texts.set(key, value);
+}
+
+/** Returns a control envelope as a field of a frame. */
+export function controlEnvelope(id: number, kind: EnvelopeMessage["kind"]): Buffer {
+  const data = toBinary(EnvelopeSchema, create(EnvelopeSchema, { id: BigInt(id), kind }));
+  const head = [ENVELOPE_TAG];
+  pushVarint(head, data.length);
+  return Buffer.concat([Buffer.from(head), data]);
+}
+
+/** Writes the header of a reply, a chunk or a part of `size` bytes. */
+export function writePayloadHeader(writer: Writer, tag: number, id: number, size: number): void {
+  writer.byte(ENVELOPE_TAG);
+  writer.varint(1 + varintSize(id) + 1 + varintSize(size) + size);
+  writer.byte(ID_TAG);
+  writer.varint(id);
+  writer.byte(tag);
+  writer.varint(size);
+}
+
+/** Writes the header of a call whose payload has `size` bytes. */
+export function writeCallHeader(writer: Writer, prefix: Uint8Array, id: number, size: number): void {
+  const callSize = prefix.length + 1 + varintSize(size) + size;
+  writer.byte(ENVELOPE_TAG);
+  writer.varint(1 + varintSize(id) + 1 + varintSize(callSize) + callSize);
+  writer.byte(ID_TAG);
+  writer.varint(id);
+  writer.byte(CALL_TAG);
+  writer.varint(callSize);
+  writer.raw(prefix);
+  writer.byte(PAYLOAD_TAG);
+  writer.varint(size);
+}
+
+/** What a call says besides its id and payload. */
+export interface CallHead {
+  /** Milliseconds; 0: as the request says. */
+  timeoutMs?: number;
+  metadata?: Record<string, string>;
+  /** Bytes; 0: 1 MiB. */
+  initialCredit?: number;
+}
+
+/** Returns what comes before a call's payload. */
+export function callPrefix(method: string, head: CallHead = {}): Uint8Array {
+  return toBinary(LinkCallSchema, create(LinkCallSchema, { method, ...head }));
+}
+
+/** Returns a call's prefix with another time-out; if a field comes twice, the last one counts. */
+export function withTimeout(prefix: Uint8Array, timeoutMs: number): Uint8Array {
+  const field = [TIMEOUT_TAG];
+  pushVarint(field, timeoutMs);
+  return Buffer.concat([prefix, Buffer.from(field)]);
+}
+
+function pushVarint(out: number[], value: number): void {
+  let rest = value;
+  while (rest > 127) {
+    out.push((rest % 128) | 128);
+    rest = Math.floor(rest / 128);
+  }
+  out.push(rest);
+}
+
+function varintSize(value: number): number {
+  if (value < 128) return 1;
+  if (value < 16_384) return 2;
+  let size = 3;
+  for (let rest = Math.floor(value / 2_097_152); rest > 0; rest = Math.floor(rest / 128)) size++;
+  return size;
+}

@@ -1,0 +1,149 @@
+/** What a tool is given beside its arguments. */
+import { create, toBinary } from "@bufbuild/protobuf";
+import { timestampNow } from "@bufbuild/protobuf/wkt";
+import { Caller } from "../client/caller.js";
+import { type BatchItem, type BatchOptions, type BatchResult, type CallOptions, ToolCalls } from "../client/calls.js";
+import { Variables } from "../client/variables.js";
+import type { ToolBridgeError } from "../errors.js";
+import { LogRecordSchema, ProgressSchema } from "../gen/dspex_bridge_pb.js";
+import type { Carrier } from "../link/connection.js";
+import type { ToolArguments } from "../toolmessages.js";
+
+/** Importance of a line that a tool logs. */
+export type LogLevel = "debug" | "info" | "warning" | "error";
+
+/** What a tool reports while it runs, ready to be sent. */
+export interface ToolEvent {
+  key: "progress" | "log";
+  typeUrl: string;
+  value: Uint8Array;
+}
+
+/** What a context is made of. */
+export interface ContextSetup {
+  toolName: string;
+  sessionId: string;
+  callId: string;
+  metadata: ReadonlyMap<string, string>;
+  /** When the call's time is over, on the clock of `performance`. */
+  deadline: number;
+  carrier: Carrier;
+  /** The hub's call, on its link. */
+  origin: number;
+  exact: boolean;
+  /** Undefined: the caller wants no events. */
+  emit: ((event: ToolEvent) => void) | undefined;
+}
+
+/** The context of one call of a tool; valid until the call ends. */
+export class ToolContext {
+  readonly #setup: ContextSetup;
+  readonly #abort = new AbortController();
+  #caller: Caller | undefined;
+  #calls: ToolCalls | undefined;
+  #variables: Variables | undefined;
+
+  /** @internal */
+  constructor(setup: ContextSetup) {
+    this.#setup = setup;
+  }
+
+  /** Aborts when the call is cancelled, times out or loses its connection; the caller is answered at once. */
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /** Milliseconds until the call's deadline. */
+  get timeLeft(): number {
+    return Math.max(0, this.#setup.deadline - performance.now());
+  }
+
+  /** The session that the call belongs to. */
+  get sessionId(): string {
+    return this.#setup.sessionId;
+  }
+
+  /** The caller's id for the call; may be empty. */
+  get callId(): string {
+    return this.#setup.callId;
+  }
+
+  /** What the caller sent with the call, such as trace ids. */
+  get metadata(): ReadonlyMap<string, string> {
+    return this.#setup.metadata;
+  }
+
+  /** The variables of the call's session. */
+  get variables(): Variables {
+    this.#variables ??= new Variables(this.#opened());
+    return this.#variables;
+  }
+
+  /** Calls another tool, within the time of this call; as `Session.call`. */
+  call<T = unknown>(tool: string, args: ToolArguments = {}, options: CallOptions = {}): Promise<T> {
+    return this.#nested().call<T>(tool, args, this.#within(options));
+  }
+
+  /** Streams another tool, within the time of this call; as `Session.stream`. */
+  stream<T = unknown>(
+    tool: string,
+    args: ToolArguments = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<T, void, undefined> {
+    return this.#nested().stream<T>(tool, args, this.#within(options));
+  }
+
+  /** Makes many calls of other tools in one request; as `Session.batch`. */
+  batch<T = unknown>(items: readonly BatchItem[], options: BatchOptions = {}): Promise<BatchResult<T>[]> {
+    return this.#nested().batch<T>(items, this.#within(options));
+  }
+
+  /** Reports progress to a caller that follows it. */
+  progress(current: number, { total = 0, message = "" }: { total?: number; message?: string } = {}): void {
+    if (!this.#setup.emit) return;
+    const value = toBinary(ProgressSchema, create(ProgressSchema, { current, total, message }));
+    this.#setup.emit({ key: "progress", typeUrl: `type.googleapis.com/${ProgressSchema.typeName}`, value });
+  }
+
+  /** Sends a line to a caller that follows the tool's log. */
+  log(
+    message: string,
+    { level = "info", fields = {} }: { level?: LogLevel; fields?: Record<string, string> } = {},
+  ): void {
+    if (!this.#setup.emit) return;
+    const record = create(LogRecordSchema, {
+      level,
+      logger: this.#setup.toolName,
+      message,
+      fields,
+      timestamp: timestampNow(),
+    });
+    const value = toBinary(LogRecordSchema, record);
+    this.#setup.emit({ key: "log", typeUrl: `type.googleapis.com/${LogRecordSchema.typeName}`, value });
+  }
+
+  /**
+   * Ends the call for the tool.
+   *
+   * @internal
+   */
+  abort(reason: ToolBridgeError): void {
+    this.#abort.abort(reason);
+  }
+
+  #opened(): Caller {
+    const { carrier, sessionId, origin, exact } = this.#setup;
+    this.#caller ??= new Caller(carrier, sessionId, { origin, exact, timeLeft: () => this.timeLeft });
+    return this.#caller;
+  }
+
+  #nested(): ToolCalls {
+    this.#calls ??= new ToolCalls(this.#opened());
+    return this.#calls;
+  }
+
+  #within<T extends { signal?: AbortSignal }>(options: T): T {
+    const signal = options.signal ? AbortSignal.any([options.signal, this.signal]) : this.signal;
+    return { ...options, signal };
+  }
+}

@@ -1,0 +1,144 @@
+"""A hub for the tests: ``python hub.py [PORT]``.
+
+It prints its address as a line of JSON. Then each line of stdin is a call that a Python client makes, and each line of
+stdout how it ended. It ends with its stdin.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).parents[3] / "tests"))
+
+from integration.agent_runtime import ObedientAgents
+
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, ToolContext, ToolWorker, tool
+from grpc_tool_bridge.errors import ToolBridgeError
+
+STARTED = asyncio.Event()
+CANCELLED = asyncio.Event()
+
+
+@tool(idempotent=True)
+async def add(a: int, b: int) -> int:
+    """Adds two integers."""
+    return a + b
+
+
+@tool(check_result=False)
+async def echo(value: Any) -> Any:
+    """Returns its argument."""
+    return value
+
+
+async def show(value: Any) -> str:
+    """Returns how Python writes its argument."""
+    return f"{type(value).__name__} {value!r}"
+
+
+async def made(code: str) -> Any:
+    """Returns the value of a Python expression."""
+    return eval(code, {name: __import__(name) for name in ("datetime", "decimal", "uuid", "zoneinfo", "numpy", "math")})
+
+
+async def count_up(n: int) -> AsyncIterator[int]:
+    """Yields the numbers from 0."""
+    for number in range(n):
+        yield number
+
+
+async def endless(ctx: ToolContext) -> AsyncIterator[bytes]:
+    """Yields for ever, and says in a variable how far it came."""
+    number = 0
+    try:
+        while True:
+            number += 1
+            yield bytes(64 * 1024)
+    finally:
+        await ctx.set_variable("yielded", number)
+
+
+async def hang() -> None:
+    """Waits for ever."""
+    STARTED.set()
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        CANCELLED.set()
+        raise
+
+
+async def hang_started() -> bool:
+    """Waits until ``hang`` has started."""
+    return await STARTED.wait()
+
+
+async def hang_cancelled() -> bool:
+    """Waits until ``hang`` was cancelled."""
+    return await CANCELLED.wait()
+
+
+async def fail(message: str) -> None:
+    """Raises a KeyError."""
+    raise KeyError(message)
+
+
+async def report(ctx: ToolContext) -> str:
+    """Reports progress, and logs."""
+    ctx.progress(1, 2, "half")
+    ctx.log("a line", level="warning", place="here")
+    return "done"
+
+
+async def metadata(ctx: ToolContext) -> dict[str, str]:
+    """Returns what its caller has sent with the call."""
+    return dict(ctx.metadata)
+
+
+async def call(name: str, arguments: dict[str, Any], ctx: ToolContext) -> Any:
+    """Calls another tool."""
+    return await ctx.call_tool(name, **arguments)
+
+
+async def ask(question: str, ctx: ToolContext) -> Any:
+    """Asks its caller."""
+    answer = await ctx.ask(question, {"type": "object", "properties": {"name": {"type": "string"}}})
+    return {"action": answer.action, **answer.content}
+
+
+TOOLS = [
+    add, echo, show, made, count_up, endless, hang, hang_started, hang_cancelled, fail, report, metadata, call, ask,
+]  # fmt: skip
+
+
+async def answer(bridge: GRPCToolBridge, line: str) -> dict[str, Any]:
+    request = json.loads(line)
+    name, args, kwargs = request["tool"], request.get("args", []), request.get("kwargs", {})
+    try:
+        if request.get("stream"):
+            value: Any = [item async for item in bridge.client.stream_tool(name, *args, **kwargs)]
+        else:
+            value = await bridge.client.execute_tool(name, *args, **kwargs)
+    except ToolBridgeError as error:
+        about = {"type": error.error_type, "message": error.message, "details": error.details}
+        return {"error": {**about, "stack": error.remote_traceback, "retryable": error.retryable}}
+    return {"ok": repr(value)}
+
+
+async def main(port: str) -> None:
+    loop = asyncio.get_running_loop()
+    agents = ObedientAgents()
+    agents.go_on.set()
+    async with BridgeServer(address=f"127.0.0.1:{port}", tools=TOOLS) as hub:
+        async with ToolWorker(hub.address, agents=agents), GRPCToolBridge(hub.address) as bridge:
+            await bridge.initialize()
+            print(json.dumps(hub.address), flush=True)
+            while line := await loop.run_in_executor(None, sys.stdin.readline):
+                await bridge.client.refresh_tools()
+                print(json.dumps(await answer(bridge, line)), flush=True)
+
+
+asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "0"))

@@ -1,0 +1,78 @@
+/** A hub of Python for the tests, in a process of its own. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface, type Interface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+/** Milliseconds after which a test gives up; no test takes as long. */
+export const PATIENCE = 30_000;
+
+const PACKAGE = new URL("../../../", import.meta.url);
+const PYTHON = process.env.PYTHON ?? fileURLToPath(new URL("../../.venv/bin/python", PACKAGE));
+const SCRIPT = fileURLToPath(new URL("test/hub.py", PACKAGE));
+
+/** How a call of the Python client ended. */
+export interface PythonOutcome {
+  /** The result as Python writes it. */
+  ok?: string;
+  error?: { type: string; message: string; details: Record<string, string>; stack: string; retryable: boolean };
+}
+
+/** A running hub. */
+export class Hub implements AsyncDisposable {
+  readonly #process: ChildProcess;
+  readonly #lines: Interface;
+  readonly #waiting: ((line: string) => void)[] = [];
+
+  private constructor(process: ChildProcess) {
+    this.#process = process;
+    this.#lines = createInterface({ input: process.stdout! });
+    this.#lines.on("line", (line) => this.#waiting.shift()?.(line));
+  }
+
+  /** `host:port`. */
+  address = "";
+
+  /** Starts a hub; without a port it takes a free one. */
+  static async start(port = ""): Promise<Hub> {
+    const child = spawn(PYTHON, [SCRIPT, ...(port ? [port] : [])], { stdio: ["pipe", "pipe", "inherit"] });
+    const hub = new Hub(child);
+    hub.address = JSON.parse(await hub.#next()) as string;
+    return hub;
+  }
+
+  get port(): string {
+    return this.address.split(":")[1]!;
+  }
+
+  /** Calls a tool with the Python client. */
+  async callFromPython(
+    tool: string,
+    request: { args?: unknown[]; kwargs?: object; stream?: boolean } = {},
+  ): Promise<PythonOutcome> {
+    this.#process.stdin!.write(`${JSON.stringify({ tool, ...request })}\n`);
+    return JSON.parse(await this.#next()) as PythonOutcome;
+  }
+
+  /** Ends the hub as a crash would. */
+  async kill(): Promise<void> {
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
+    this.#process.kill("SIGKILL");
+    await once(this.#process, "exit");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+  }
+
+  #next(): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const onExit = () => reject(new Error("the hub has ended"));
+      this.#process.once("exit", onExit);
+      this.#waiting.push((line) => {
+        this.#process.off("exit", onExit);
+        resolve(line);
+      });
+    });
+  }
+}
