@@ -24,7 +24,7 @@ ROUTES = (
 
 
 def test_no_request_of_the_load_test_fails_and_its_report_has_every_route(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--users", "5", "--seconds", "5", "--report", "load"]
+    command = [sys.executable, str(SCRIPT), "--users", "5", "--seconds", "30", "--report", "load"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=3 * PATIENCE, check=False, cwd=tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in ran.stdout.splitlines() if "│" in line]

@@ -1,9 +1,14 @@
-"""Digests of calls, to tell whether two are equal."""
+"""Digests of calls and of specs, to tell whether two are equal."""
 
 import hashlib
+import json
 from collections.abc import Iterator
+from typing import Any
 
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolSpec
+
+# What a schema says to people only.
+_NOTES = {"title": str, "description": str, "$comment": str, "$schema": str, "examples": list}
 
 
 def fingerprint(call: ToolCallRequest | ToolCallItem) -> bytes:
@@ -26,3 +31,34 @@ def _parts(call: ToolCallRequest | ToolCallItem) -> Iterator[bytes]:
         yield name.encode()
         yield value.type_url.encode()
         yield value.value
+
+
+def spec_digest(spec: ToolSpec) -> bytes:
+    """Returns a digest of a spec, which is the same for the same tool in another language.
+
+    Descriptions and examples may differ, and the order and the spaces in which the schemas are written.
+    """
+    bare = ToolSpec()
+    bare.CopyFrom(spec)
+    for name in ("description", "examples", "arguments", "return_type"):
+        bare.ClearField(name)
+    for argument in spec.arguments:
+        bare.arguments.add(name=argument.name, required=argument.required)
+    bare.input_schema, bare.output_schema = _plain(spec.input_schema), _plain(spec.output_schema)
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).digest()
+
+
+def _plain(schema: str) -> str:
+    try:
+        return json.dumps(_without_notes(json.loads(schema)), sort_keys=True) if schema else ""
+    except (ValueError, RecursionError):
+        return schema
+
+
+def _without_notes(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_without_notes(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    # A property may have such a name; then a schema stands there.
+    return {name: _without_notes(item) for name, item in part.items() if not isinstance(item, _NOTES.get(name, ()))}

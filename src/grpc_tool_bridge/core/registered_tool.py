@@ -1,6 +1,5 @@
 """Registered tools: the spec, the function if the tool is local, the backend and the limits."""
 
-import hashlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.fingerprint import spec_digest
 from grpc_tool_bridge.core.interfaces import Backend
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter, RateLimit
 from grpc_tool_bridge.core.metrics import ToolMetrics
@@ -283,7 +283,7 @@ def _prepared(spec: ToolSpec, tool: Tool | None) -> Prepared:
     if size > MAX_SPEC_BYTES:
         raise _too_large(spec.name, size)
     check = SpecCheck(spec) if tool is None else _pass
-    return Prepared(spec, tool, check, size + TOOL_BYTES, _schema(spec))
+    return Prepared(spec, tool, check, size + TOOL_BYTES, spec_digest(spec))
 
 
 def _too_large(name: str, size: int) -> ValidationError:
@@ -292,15 +292,6 @@ def _too_large(name: str, size: int) -> ValidationError:
         "description, its schemas or its examples",
         details={"size": str(size), "limit": str(MAX_SPEC_BYTES)},
     )
-
-
-def _schema(spec: ToolSpec) -> bytes:
-    """Returns a digest of the spec without its description and examples, in which workers may differ."""
-    bare = ToolSpec()
-    bare.CopyFrom(spec)
-    for name in ("description", "examples"):
-        bare.ClearField(name)
-    return hashlib.sha256(bare.SerializeToString(deterministic=True)).digest()
 
 
 def resolve(source: Tool | Callable[..., Any] | ToolSpec) -> tuple[ToolSpec, Tool | None]:

@@ -11,6 +11,9 @@ from grpc_tool_bridge.llm.tool_args import tool_args
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.values.tagged_json import loads
 
+# Types whose values are taken from a query as they are.
+_PLAIN = frozenset({"string", "integer", "number", "boolean"})
+
 
 def query_arguments(spec: ToolSpec, query: QueryParams, taken: Collection[str]) -> dict[str, Any]:
     """Reads the arguments of a tool by their names.
@@ -47,7 +50,7 @@ def _is_array(part: Any) -> bool:
 
 def _read(text: str, part: Any) -> Any:
     """Reads one value; what is not JSON is left to the tool, which says what it takes."""
-    if _takes_only_text(part):
+    if query_kind(part) == "string":
         return text
     try:
         return loads(text)
@@ -55,5 +58,16 @@ def _read(text: str, part: Any) -> Any:
         return text
 
 
-def _takes_only_text(part: Any) -> bool:
-    return isinstance(part, dict) and part.get("type") == "string"
+def query_kind(part: Any) -> str | None:
+    """Returns the type of an argument that comes in a query as it is, by its schema; None: it comes as JSON.
+
+    An argument that may be null as well is left out then.
+    """
+    if not isinstance(part, dict):
+        return None
+    choices = part.get("anyOf")
+    if not isinstance(choices, list):
+        kind = part.get("type")
+        return kind if isinstance(kind, str) and kind in _PLAIN else None
+    kinds = {choice.get("type") if isinstance(choice, dict) else None for choice in choices} - {"null"}
+    return "string" if kinds == {"string"} else None

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from grpc_tool_bridge.core.names import NAME_PATTERN
 from grpc_tool_bridge.gateway.bodies import MAX_COUNT, MAX_TIMEOUT_MS
 from grpc_tool_bridge.gateway.message_schemas import MessageSchemas, Schema, or_null, reference
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, MAX_SIGNATURE_CHARS
+from grpc_tool_bridge.rpc.methods import EVENT_KINDS
 
 ANY_REQUEST = frozenset({401, 403, 422, 500})
 _SESSION = frozenset({404, 410})
@@ -18,7 +20,9 @@ _CALL = _CHANGE | {413, 499, 501, 504}
 
 TEXT: Schema = {"type": "string"}
 FLAG: Schema = {"type": "boolean"}
-_NAME: Schema = {"type": "string", "maxLength": MAX_NAME_CHARS}
+_ID: Schema = {"type": "string", "maxLength": MAX_NAME_CHARS}
+# Of what keeps it.
+_NAME: Schema = {**_ID, "pattern": NAME_PATTERN}
 _COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_COUNT}
 _TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
 _TIMEOUT: Schema = {
@@ -86,11 +90,14 @@ PARAMETERS: Mapping[str, Schema] = {
     "force": {"in": "query", "schema": FLAG, "description": "Ends calls in flight as well."},
     "page_token": {"in": "query", "schema": TEXT, "description": "`next_page_token` of the page before."},
     "page_size": {"in": "query", "schema": _COUNT, "description": "Entries of a page; 0: the default."},
-    "of_session": {"in": "query", "name": "session_id", "schema": _NAME, "description": "Only those of a session."},
+    "of_session": {"in": "query", "name": "session_id", "schema": _ID, "description": "Only those of a session."},
     "arguments": {"in": "query", "schema": FLAG, "description": "Includes the arguments of calls."},
     "reason": {"in": "query", "schema": TEXT, "description": "What the caller is told."},
-    "kinds": {"in": "query", "schema": TEXT, "description": "Of call, worker, session and log, with commas."},
-    "prefix": {"in": "query", "schema": _NAME, "description": "Only names that begin so."},
+    "kinds": {
+        "in": "query", "style": "form", "explode": False, "description": "Only these, with commas; default: all.",
+        "schema": {"type": "array", "items": {"type": "string", "enum": [*EVENT_KINDS]}},
+    },
+    "prefix": {"in": "query", "schema": _ID, "description": "Only names that begin so."},
     "tags": {"in": "query", "schema": TEXT, "description": "Only those that have these tags, with commas."},
     "limit": {"in": "query", "schema": _COUNT, "description": "So many at most; 0: all."},
     "names": {"in": "query", "schema": TEXT, "description": "Names of variables, with commas; empty: all."},
@@ -110,7 +117,8 @@ PARAMETERS: Mapping[str, Schema] = {
         "description": "`id` of the last event that was seen.",
     },
     "Idempotency-Key": {
-        "in": "header", "schema": _NAME,
+        "in": "header",
+        "schema": {"type": "string", "pattern": f"^[ -~\u00a1-\u00ac\u00ae-\u00ff]{{0,{MAX_NAME_CHARS}}}$"},
         "description": "A call that is made again under the same key is answered again, and not run.",
     },
     "X-Request-Id": {
@@ -166,7 +174,7 @@ def _tool_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         f"GET {tools}/{{tool}}": RouteDoc(name="describeTool", tag="tools", errors=_SESSION, answer=spec),
         f"POST {tools}/{{tool}}/execute": RouteDoc(
             name="callTool", tag="tools", parameters=("Idempotency-Key",), errors=_CALL | _BODY,
-            body=body_of({**given, "request_id": _NAME}), answer=reference("CallAnswer"),
+            body=body_of({**given, "request_id": _ID}), answer=reference("CallAnswer"),
         ),
         f"GET {tools}/{{tool}}/stream": RouteDoc(
             name="streamToolByQuery", tag="tools", parameters=("events", "timeout_ms"), errors=_CALL, streams=True,
@@ -181,7 +189,7 @@ def _tool_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
             name="callTools", tag="tools", errors=_CALL | _BODY,
             body=body_of({
                 "requests": {"type": "array", "items": item}, "parallel": FLAG, "stop_on_error": FLAG,
-                "max_parallel": _COUNT, "batch_id": _NAME,
+                "max_parallel": _COUNT, "batch_id": _ID,
             }),
             answer=object_of(
                 {"results": results, "metrics": schemas.answered(pb.BatchMetrics)}, "results", "metrics"
@@ -235,7 +243,7 @@ def _agent_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
             name="createAgent", tag="agents", errors=_CALL | _BODY, answers={201: "The agent was created."},
             body=body_of({
                 "signature": {"type": "string", "maxLength": MAX_SIGNATURE_CHARS}, "tool_names": names,
-                "max_iters": {"type": "integer", "minimum": -MAX_COUNT, "maximum": MAX_COUNT}, "config": config,
+                "max_iters": _COUNT, "config": config,
             }),
             answer=object_of(made, *made),
         ),

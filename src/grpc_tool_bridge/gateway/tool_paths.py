@@ -7,18 +7,17 @@ from urllib.parse import quote
 
 from grpc_tool_bridge.errors import wire_text
 from grpc_tool_bridge.gateway.events import NDJSON, SSE
-from grpc_tool_bridge.gateway.message_schemas import Schema, reference
+from grpc_tool_bridge.gateway.message_schemas import Schema, or_null, reference
+from grpc_tool_bridge.gateway.query import query_kind
 from grpc_tool_bridge.gateway.route_docs import tool_event, tool_sse
 from grpc_tool_bridge.gateway.tool_schemas import local_schema
+from grpc_tool_bridge.llm.tool_args import tool_args
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 
 MAX_DESCRIPTION_CHARS = 2_000
 MAX_SHORT_CHARS = 200
 # Arguments of a tool that are listed as parameters of a query.
 MAX_QUERY_PARAMETERS = 100
-
-# Types whose values are taken from a query as they are; any other comes as JSON.
-_QUERY_TYPES = frozenset({"string", "integer", "number", "boolean"})
 
 
 class ToolPaths:
@@ -105,26 +104,27 @@ class ToolPaths:
         """Takes arguments by name, which is what their schema is about."""
         whole = general["requestBody"]["content"]["application/json"]["schema"]
         fields = {name: part for name, part in whole["properties"].items() if name != "args"}
-        body = {**whole, "properties": {**fields, "kwargs": reference(f"{self._key}.input")}}
-        return {**body, "required": ["kwargs"]} if self._input.get("required") else body
+        kwargs = reference(f"{self._key}.input")
+        if self._input.get("required"):
+            return {**whole, "properties": {**fields, "kwargs": kwargs}, "required": ["kwargs"]}
+        return {**whole, "properties": {**fields, "kwargs": or_null(kwargs)}}
 
     def _query(self, general: list[Any]) -> list[Any]:
         properties = self._input.get("properties", {})
         required = self._input.get("required", [])
+        parts = tool_args(self._spec)
         parameters = [item for item in general if item["$ref"].rpartition("/")[2] not in properties]
         for name, part in islice(properties.items(), MAX_QUERY_PARAMETERS):
             pointer = name.replace("~", "~0").replace("/", "~1")
-            schema = {"$ref": f"{reference(f'{self._key}.input')['$ref']}/properties/{quote(pointer)}"}
-            kind = part.get("type") if isinstance(part, dict) else None
-            plain = isinstance(kind, str) and kind in _QUERY_TYPES
-            parameters.append(
-                {
-                    "name": name,
-                    "in": "query",
-                    "required": name in required,
-                    **({"schema": schema} if plain else {"content": {"application/json": {"schema": schema}}}),
-                }
-            )
+            where = f"{reference(f'{self._key}.input')['$ref']}/properties/{quote(pointer)}"
+            kind = query_kind(parts.get(name))
+            if isinstance(part, dict) and "anyOf" in part:
+                # Without its null, which a query has no text for.
+                texts = [index for index, choice in enumerate(part["anyOf"]) if choice != {"type": "null"}]
+                where = f"{where}/anyOf/{texts[0]}" if kind and len(texts) == 1 else where
+            schema = {"$ref": where}
+            form = {"content": {"application/json": {"schema": schema}}} if kind is None else {"schema": schema}
+            parameters.append({"name": name, "in": "query", "required": name in required, **form})
         return parameters
 
     def _answer(self) -> Schema:

@@ -18,6 +18,8 @@ _MAX_PARTS = 5_000
 _MAX_LEVELS = 50
 _MAX_PATTERN_CHARS = 1_000
 
+_DIGIT = "[A-Za-z0-9+/_-]"
+_BASE64 = f"^({_DIGIT}{{4}})*({_DIGIT}{{2}}==|{_DIGIT}{{3}}=)?$"
 _DEFINITION = re.compile(r"#/\$defs/([A-Za-z0-9._-]+)")
 _TYPES: Mapping[str, Callable[[Any], bool]] = {
     "null": lambda value: value is None,
@@ -153,6 +155,9 @@ class _Writer:
         written = {keyword: self._value(keyword, part[keyword], level + 1, within) for keyword in known}
         if "default" in part and _takes(written, part["default"]):
             written["default"] = part["default"]
+        if written.get("contentEncoding") == "base64" and not self._answered:
+            # No keyword of JSON Schema says it otherwise.
+            written.setdefault("pattern", _BASE64)
         if written.get("type") == "array":
             # Redundant, but programs that read such documents require it.
             written.setdefault("items", {})

@@ -18,7 +18,7 @@ def read_schema(spec: ToolSpec) -> dict[str, Any]:
     """Reads the JSON Schema of a tool's arguments; empty if the tool has no valid one."""
     try:
         schema = json.loads(spec.input_schema or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return schema if isinstance(schema, dict) else {}
 

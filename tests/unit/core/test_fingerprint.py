@@ -1,12 +1,13 @@
-"""The digest of a call: the same for the same call, and another for every other."""
+"""The digest of a call or a spec: the same for the same, and another for every other."""
 
 import itertools
 from typing import Any
 
+import pytest
 from google.protobuf import any_pb2
 
-from grpc_tool_bridge.core.fingerprint import fingerprint
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest
+from grpc_tool_bridge.core.fingerprint import fingerprint, spec_digest
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolCallItem, ToolCallRequest, ToolSpec
 from grpc_tool_bridge.values.serialization import serialize_value
 
 
@@ -61,3 +62,51 @@ def test_no_two_different_calls_have_the_same_digest() -> None:
     ]
     for one, other in itertools.combinations(calls, 2):
         assert fingerprint(one) != fingerprint(other), (one, other)
+
+
+SCHEMA = '{"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}'
+
+
+def spec_of(input_schema: str, **fields: Any) -> ToolSpec:
+    return ToolSpec(tool_id="t", name="t", input_schema=input_schema, **fields)
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        '{"required":["title"],"properties":{"title":{"type":"string"}},"type":"object"}',
+        """{
+            "title": "T", "examples": [], "type": "object", "required": ["title"],
+            "properties": {"title": {"description": "Its title.", "type": "string"}}
+        }""",
+    ],
+)
+def test_a_schema_in_other_words_is_the_same(same: str) -> None:
+    assert spec_digest(spec_of(same)) == spec_digest(spec_of(SCHEMA))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "",
+        "{",
+        "[" * 100_000,
+        '{"type": "object", "properties": {"title": {"type": "integer"}}, "required": ["title"]}',
+        '{"type": "object", "properties": {}, "required": ["title"]}',
+        '{"type": "object", "properties": {"title": {"type": "string", "maxLength": 3}}, "required": ["title"]}',
+    ],
+)
+def test_another_schema_is_another(other: str) -> None:
+    assert spec_digest(spec_of(other)) != spec_digest(spec_of(SCHEMA))
+
+
+def test_the_types_of_a_language_make_no_difference_and_names_do() -> None:
+    python, elixir, renamed = (
+        spec_of(SCHEMA, arguments=[argument])
+        for argument in (
+            ArgumentSpec(name="title", python_type="str", required=True),
+            ArgumentSpec(name="title", elixir_type="String.t()", required=True, description="Its title."),
+            ArgumentSpec(name="name", python_type="str", required=True),
+        )
+    )
+    assert spec_digest(python) == spec_digest(elixir) != spec_digest(renamed)
