@@ -81,7 +81,6 @@ class Site:
         html: The page.
 
     Attributes:
-        origin: Of its pages, by its address.
         port: Where it listens.
     """
 
@@ -90,13 +89,8 @@ class Site:
         self._server: asyncio.Server | None = None
         self.port = 0
 
-    @property
-    def origin(self) -> str:
-        """Its own."""
-        return self.origin_at("127.0.0.1")
-
     def origin_at(self, host: str) -> str:
-        """Returns the origin of its pages under another name of this machine."""
+        """Returns the origin of its pages under a name of this machine."""
         return f"http://{host}:{self.port}"
 
     async def __aenter__(self) -> Self:

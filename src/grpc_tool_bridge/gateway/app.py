@@ -134,6 +134,8 @@ class _Answers:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
+        # What the document says of the route.
+        self.__doc__ = endpoint.__doc__
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -48,7 +48,7 @@ class Guard:
     Args:
         app: What answers them.
         authenticator: Decides who the caller is; None: no token is required.
-        hosts: Names that the hub is reached by, besides ``localhost`` and addresses.
+        hosts: Names that the hub is reached by, in lower case, besides ``localhost`` and addresses.
         origins: Other origins whose pages may call, such as ``https://agents.example.com``.
         memory: Charged with what large requests and responses hold.
         write_timeout: Seconds that a part of a response waits for a client that does not read.
@@ -73,7 +73,7 @@ class Guard:
         self._authenticator = authenticator
         self._memory = memory
         self._write_timeout = write_timeout
-        self._hosts = frozenset({"localhost", *(host.lower() for host in hosts)})
+        self._hosts = frozenset({"localhost", *hosts})
         self._origins = frozenset(origins)
         self.login = BrowserLogin(authenticator, secure=secure)
 
