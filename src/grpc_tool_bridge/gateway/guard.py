@@ -162,9 +162,9 @@ def _check_intent(headers: Headers, own: str) -> None:
             "PermissionDenied",
             "an address that is opened in a browser does not run a tool; call it from a page, or from /docs",
         )
-    is_told = "sec-fetch-site" in headers or headers.get("referer", "").startswith(f"{own}/")
-    if headers.get("user-agent", "").startswith(_BROWSER) and not is_told:
-        # Neither Sec-Fetch-Site, which takes HTTPS or localhost, nor Origin, which a page can keep out of a GET.
+    is_named = "origin" in headers or headers.get("referer", "").startswith(f"{own}/")
+    if headers.get("user-agent", "").startswith(_BROWSER) and not is_named and "sec-fetch-site" not in headers:
+        # Sec-Fetch-Site is sent over HTTPS and to localhost only, and Origin not with every GET.
         raise HttpError(
             403,
             "PermissionDenied",
