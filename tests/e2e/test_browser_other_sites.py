@@ -73,7 +73,51 @@ GETS = {
       form.submit();
     })""",
 }
+# What a page needs the help of its style, a worker, another frame or its own server for.
+GETS |= {
+    "xhr": """new Promise((done) => {
+      const request = new XMLHttpRequest();
+      request.onload = () => done("read");
+      request.onerror = () => done("");
+      request.open("GET", url);
+      request.send();
+    })""",
+    "redirect": 'read(`/to/${url}`, { mode: "no-cors", credentials: "include" })',
+    "img-redirect": 'loaded(make("img"), `/to/${url}`).then((event) => event.type === "load" ? "read" : "")',
+    "embed": 'Promise.resolve(document.body.append(make("embed", { src: url }))).then(() => "")',
+    "input": 'loaded(make("input", { type: "image" }), url).then((event) => event.type === "load" ? "read" : "")',
+    "preload": 'loaded(make("link", { rel: "preload", as: "image" }), url).then(() => "")',
+    "background": """new Promise((done) => {
+      document.body.style.backgroundImage = `url("${url}")`;
+      setTimeout(() => done(""));
+    })""",
+    "font": 'new FontFace("stolen", `url("${url}")`).load().then(() => "read")',
+    "import-scripts": """new Promise((done) => {
+      const text = `try { importScripts("${url}"); postMessage("read"); } catch { postMessage(""); }`;
+      new Worker(URL.createObjectURL(new Blob([text]))).onmessage = (event) => done(event.data);
+    })""",
+    "worker": """new Promise((done) => {
+      const text = `fetch("${url}", { mode: "no-cors" }).then(() => postMessage(""), () => postMessage(""))`;
+      new Worker(URL.createObjectURL(new Blob([text]))).onmessage = (event) => done(event.data);
+    })""",
+    "sandbox": """new Promise((done) => {
+      const text = `<script>fetch("${url}").then(() => parent.postMessage("read", "*"),
+        () => parent.postMessage("", "*"))<\\/script>`;
+      addEventListener("message", (event) => done(event.data), { once: true });
+      document.body.append(make("iframe", { sandbox: "allow-scripts", srcdoc: text }));
+    })""",
+    "refresh": """new Promise((done) => {
+      const made = make("iframe", { srcdoc: `<meta http-equiv="refresh" content="0; url=${url}">` });
+      document.body.append(made);
+      made.onload = () => { if (!made.contentDocument) done(""); };
+    })""",
+}
 POSTS = {
+    "ping": """new Promise((done) => {
+      make("a", { href: "#", ping: url }).click();
+      setTimeout(() => done(""));
+    })""",
+    "redirected": 'read(`/to/${url}`, { method: "POST", body, mode: "no-cors", credentials: "include" })',
     "form-as-text": """new Promise((done) => {
       const frame = make("iframe", { name: "of-post" });
       const form = make("form", { action: url, method: "post", enctype: "text/plain", target: "of-post" });
@@ -112,7 +156,7 @@ async (hub) => {
 }
 """
 # Requests that a driver is not told of.
-UNSEEN = {"web-socket"}
+UNSEEN = {"web-socket", "sandbox"}
 
 
 class Tools:
@@ -244,9 +288,9 @@ async def test_a_name_that_its_owner_points_at_the_hub_is_refused(tab: Tab, hub:
     assert refused is not None
     assert (refused.status, refused.headers.get("content-type")) == (403, "application/json")
     # The refusal is a page of that name, from where all that follows is of the same origin.
-    for name, way in GETS.items():
+    for name in ("fetch", "event-source", "xhr"):
         url = f"{base}{SESSION}/tools/run/stream?by={name}"
-        await tab.page.evaluate(f"async (url) => {{ {HELPERS} try {{ await {way}; }} catch {{ }} }}", url)
+        await tab.page.evaluate(f"async (url) => {{ {HELPERS} try {{ await {GETS[name]}; }} catch {{ }} }}", url)
     body = {"method": "POST", "body": '{"kwargs": {"by": "x"}}', "headers": {"Content-Type": "application/json"}}
     script = "async ([url, options]) => (await fetch(url, options)).status"
     assert await tab.page.evaluate(script, [f"{base}{SESSION}/tools/run/execute", body]) == 403

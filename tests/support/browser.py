@@ -75,7 +75,7 @@ class Tab:
 
 
 class Site:
-    """A site that has nothing to do with a hub: it answers every request with the same page.
+    """A site that has nothing to do with a hub: it answers with a page, or redirects to what follows ``/to/``.
 
     Args:
         html: The page.
@@ -104,9 +104,12 @@ class Site:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await reader.readuntil(b"\r\n\r\n")
-            head = f"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {len(self._body)}\r\n"
-            writer.write(f"{head}connection: close\r\n\r\n".encode() + self._body)
+            head = await reader.readuntil(b"\r\n\r\n")
+            _, _, url = head.split(b" ")[1].partition(b"/to/")
+            # 307 keeps the method and the body.
+            status = b"307 Temporary Redirect\r\nlocation: " + url if url else b"200 OK"
+            writer.write(b"HTTP/1.1 %b\r\ncontent-type: text/html\r\n" % status)
+            writer.write(b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(self._body), self._body))
             await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             # A browser opens connections that it may need and then does not.

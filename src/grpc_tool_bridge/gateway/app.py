@@ -74,13 +74,13 @@ class Gateway:
     async def _log_in(self, request: Request) -> Response:
         """Gives a browser a cookie for its token."""
         given = fields_of(await self._calls.body(request), token=str)
-        cookie = self._guard.login.cookie(given.get("token", ""))
+        cookie = self._guard.login.cookie(given.get("token", ""), request.headers)
         return JsonResponse({"status": "ok"}, headers={"set-cookie": cookie})
 
     async def _log_out(self, request: Request) -> Response:
         """Takes the cookie from a browser."""
-        del request
-        return JsonResponse({"status": "ok"}, headers={"set-cookie": self._guard.login.expired_cookie()})
+        cookie = self._guard.login.expired_cookie(request.headers)
+        return JsonResponse({"status": "ok"}, headers={"set-cookie": cookie})
 
 
 def _routes(calls: HubCalls) -> list[Route]:

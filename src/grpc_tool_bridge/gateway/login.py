@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import secrets
-from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -11,6 +10,7 @@ from starlette.types import Scope
 from grpc_tool_bridge.gateway.pages import Page
 from grpc_tool_bridge.rpc.authentication import Authenticator
 
+# How the names of cookies begin.
 COOKIE = "tool_bridge_login"
 LOGIN_PATH = "/api/login"
 LOGOUT_PATH = "/api/logout"
@@ -31,31 +31,48 @@ class BrowserLogin:
 
     def __init__(self, authenticator: Authenticator | None, *, secure: bool) -> None:
         self._authenticator = authenticator
-        self._attributes = f"Path=/; HttpOnly; SameSite=Strict{'; Secure' if secure else ''}"
+        self._secure = secure
         # What a browser has that has logged in: nobody else can make it, and it is worth nothing after a restart.
         self._value = hmac.digest(secrets.token_bytes(32), b"login", hashlib.sha256).hex()
 
-    def cookie(self, token: str) -> str:
+    def cookie(self, token: str, headers: Headers) -> str:
         """Returns the value of ``Set-Cookie`` for a browser that logs in.
+
+        Args:
+            token: What the person gave.
+            headers: Of the browser's request.
 
         Raises:
             AccessError: The token is wrong.
         """
         if self._authenticator is not None:
             self._authenticator.authenticate([("authorization", f"Bearer {token}")])
-        return f"{COOKIE}={self._value}; {self._attributes}"
+        return f"{_name(headers)}={self._value}; {self._attributes(headers)}"
 
-    def expired_cookie(self) -> str:
-        """Returns the value of ``Set-Cookie`` for a browser that logs out."""
-        return f"{COOKIE}=; Max-Age=0; {self._attributes}"
+    def expired_cookie(self, headers: Headers) -> str:
+        """Returns the value of ``Set-Cookie`` for a browser that logs out; ``headers`` are those of its request."""
+        return f"{_name(headers)}=; Max-Age=0; {self._attributes(headers)}"
 
     def has_cookie(self, headers: Headers) -> bool:
         """Returns whether a request is of a browser that has logged in."""
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return False
-        return cookie is not None and hmac.compare_digest(cookie.value.encode(), self._value.encode())
+        value = self._value.encode()
+        # Other programs of this host may have set any others, well formed or not.
+        for part in headers.get("cookie", "").split(";"):
+            name, _, given = part.strip().partition("=")
+            if name.startswith(COOKIE) and hmac.compare_digest(given.encode(), value):
+                return True
+        return False
+
+    def _attributes(self, headers: Headers) -> str:
+        # A proxy may have ended TLS.
+        is_secure = self._secure or headers.get("origin", "").startswith("https://")
+        return f"Path=/; HttpOnly; SameSite=Strict{'; Secure' if is_secure else ''}"
+
+
+def _name(headers: Headers) -> str:
+    """Returns the name of a cookie, with the port: a host's cookies are those of all its ports."""
+    port = headers.get("host", "").rpartition(":")[2]
+    return f"{COOKIE}_{port}" if port.isdecimal() else COOKIE
 
 
 def opens_page(headers: Headers, scope: Scope) -> bool:

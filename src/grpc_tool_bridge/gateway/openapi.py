@@ -181,7 +181,12 @@ class OpenApi:
         if self._needs_token:
             shared["securitySchemes"] = {
                 "bearer": {"type": "http", "scheme": "bearer"},
-                "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+                "cookie": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": COOKIE,
+                    "description": "Given by `/api/login`, where its name ends with the port of the hub.",
+                },
             }
         else:
             del failures["401"]
