@@ -104,6 +104,17 @@ async def test_the_page_streams_a_tool_by_its_form(tab: Tab, serve: Serve) -> No
     assert "data: 3" in await box.get_by_role("status").inner_text()
 
 
+async def test_the_page_streams_over_plain_http_under_a_name(tab: Tab, serve: Serve) -> None:
+    """Where a browser does not say by itself which page asks."""
+    origin = (await serve(http_hosts=("hub.example",))).replace("127.0.0.1", "hub.example")
+    await tab.page.goto(f"{origin}/docs?session_id=demo")
+    await tab.page.locator("summary", has_text=re.compile(r"^GET.*/tools/add/stream")).click()
+    box = tab.page.locator("details[open]")
+    await box.get_by_label("a (query, required)").fill("2")
+    await box.get_by_role("button", name="Send").click()
+    await box.get_by_role("status").filter(has_text="event: complete").wait_for()
+
+
 async def test_the_page_sends_nothing_while_a_required_field_is_empty(tab: Tab, serve: Serve) -> None:
     await tab.page.goto(f"{await serve()}/docs")
     await tab.page.get_by_text("/api/sessions/{session_id}/tools/add/execute").click()

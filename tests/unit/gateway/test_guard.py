@@ -34,7 +34,8 @@ def app() -> App:
 @pytest.fixture
 async def client(app: App) -> AsyncIterator[httpx.AsyncClient]:
     memory = Budget(1_000_000, owner="the hub", setting="max_hub_bytes")
-    guard = Guard(app, authenticator=None, memory=memory, write_timeout=60, hosts=("hub.example",))
+    hosts, origins = ("hub.example",), ("https://hub.example",)
+    guard = Guard(app, authenticator=None, memory=memory, write_timeout=60, hosts=hosts, origins=origins)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url=HUB) as made:
         yield made
 
@@ -76,6 +77,15 @@ async def test_a_tool_is_run_for_a_page_of_the_hub_and_for_programs(
 ) -> None:
     assert (await client.get(STREAM, headers=headers)).status_code == 200
     assert app.asked == [STREAM]
+
+
+async def test_pages_behind_a_proxy_that_ends_tls_may_call_by_its_name(client: httpx.AsyncClient, app: App) -> None:
+    page = {**MOZILLA, "host": "hub.example", "sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"}
+    assert (await client.post("/api/sessions", headers={**page, "origin": "https://hub.example"})).status_code == 200
+    assert (await client.get(STREAM, headers=page)).status_code == 200
+    other = {**page, "origin": "https://other.example"}
+    assert (await client.post("/api/sessions", headers=other)).status_code == 403
+    assert app.asked == ["/api/sessions", STREAM]
 
 
 @pytest.mark.parametrize("path", ["/docs", "/api/sessions", "/api/sessions/s/variables/stream", "/healthz"])
