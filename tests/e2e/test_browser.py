@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from e2e.test_docs import blocks
 from e2e.test_http_page import PAGE
@@ -17,7 +18,7 @@ from support.needs import needs
 from support.patience import PATIENCE
 from support.waiting import soon
 
-pytestmark = needs("chromium")
+pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
 
 STREAMS = "/api/sessions/demo/tools"
 
@@ -69,13 +70,13 @@ def tools() -> Tools:
     return Tools()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def hub(tools: Tools) -> AsyncIterator[BridgeServer]:
     async with BridgeServer(tools=tools.all(), http_address="127.0.0.1:0") as server:
         yield server
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def api(hub: BridgeServer) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=f"http://{hub.http_address}", timeout=PATIENCE) as client:
         assert (await client.post("/api/sessions", json={"session_id": "demo"})).status_code == 201

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser
 from pydantic import SecretStr
 
@@ -15,7 +16,7 @@ from support.needs import needs
 from support.patience import PATIENCE
 from support.waiting import until
 
-pytestmark = needs("chromium")
+pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
 
 SESSION = "/api/sessions/s"
 # Ways to make a browser ask for an address. Each returns what it can read of the answer, or nothing.
@@ -197,7 +198,7 @@ class Hub:
         return httpx.AsyncClient(base_url=self.origin_at("127.0.0.1"), timeout=PATIENCE, headers=headers)
 
 
-@pytest.fixture(params=[None, "hush"], ids=["open", "token"])
+@pytest_asyncio.fixture(loop_scope="module", params=[None, "hush"], ids=["open", "token"])
 async def hub(request: pytest.FixtureRequest, tools: Tools) -> AsyncIterator[Hub]:
     settings = Settings(token=request.param, http_hosts=("hub.example",))
     async with BridgeServer(tools=[tools.run], http_address="127.0.0.1:0", settings=settings) as server:
@@ -207,7 +208,7 @@ async def hub(request: pytest.FixtureRequest, tools: Tools) -> AsyncIterator[Hub
         yield made
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def site() -> AsyncIterator[Site]:
     async with Site() as started:
         yield started

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 import trustme
 from playwright.async_api import Browser, Response
 
@@ -18,7 +19,7 @@ from support.browser import Site, Tab, open_tab
 from support.needs import needs
 from support.patience import PATIENCE
 
-pytestmark = needs("chromium")
+pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
 
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 # A browser's console counts the answer that a page to log in comes with as an error.
@@ -38,7 +39,7 @@ async def inject(text: str = "<img src=x onerror=alert(1)>") -> str:
 Serve = Callable[..., Awaitable[str]]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def serve() -> AsyncIterator[Serve]:
     """Starts hubs with a session "demo"; gives the origin of each."""
     async with AsyncExitStack() as stack:
@@ -63,7 +64,8 @@ async def opened(tab: Tab, url: str) -> Response:
 
 
 async def log_in(tab: Tab, token: str) -> None:
-    """Logs in by keyboard alone, from a page that has just been opened."""
+    """Logs in by keyboard alone, from a page that has just been opened: the field gets the focus by itself."""
+    await tab.page.wait_for_selector("#token:focus")
     await tab.page.keyboard.type(token)
     await tab.page.keyboard.press("Enter")
 
@@ -237,6 +239,7 @@ async def test_a_wrong_token_is_told_in_words_and_can_be_mended(tab: Tab, serve:
 
 async def test_an_empty_token_is_not_sent(tab: Tab, serve: Serve) -> None:
     await tab.page.goto(f"{await serve(token='hush')}/docs")
+    await tab.page.wait_for_selector("#token:focus")
     await tab.page.keyboard.press("Enter")
     assert await tab.page.get_by_label("Token").evaluate("(field) => field.validity.valueMissing")
     assert not [url for url in tab.requested if url.endswith("/api/login")]
@@ -251,6 +254,7 @@ async def test_the_page_to_log_in_can_be_used_by_keyboard_and_is_named_for_scree
         assert part in tree
     assert await tab.page.evaluate("document.documentElement.lang") == "en"
     # From the field, which has the focus at first, to the button.
+    await tab.page.wait_for_selector("#token:focus")
     await tab.page.keyboard.type("hush")
     await tab.page.keyboard.press("Tab")
     await tab.page.keyboard.press("Space")

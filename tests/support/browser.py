@@ -1,5 +1,8 @@
 """A browser without a window, and what it complains about.
 
+A module that uses it is marked ``pytest.mark.asyncio(loop_scope="module")``, and so are its fixtures that are
+coroutines: the browser takes seconds to start, and can only be used in the event loop that it was started in.
+
 Names that end in ``.example`` are this machine, and no other name or address is anywhere: what a page would load from
 elsewhere fails.
 """
@@ -11,7 +14,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright
 
 from support.patience import PATIENCE
@@ -118,9 +121,9 @@ class Site:
             writer.close()
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    """Debian's Chromium; nothing is downloaded."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Browser]:
+    """Debian's Chromium, once for a module; nothing is downloaded."""
     flags = [f"--host-resolver-rules={_HOSTS}", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     async with async_playwright() as driver:
         started = await driver.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
@@ -130,7 +133,15 @@ async def browser() -> AsyncIterator[Browser]:
             await started.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
+async def browser(chromium: Browser) -> AsyncIterator[Browser]:
+    """A browser with no pages, which are closed after the test."""
+    yield chromium
+    for context in chromium.contexts:
+        await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def tab(browser: Browser) -> Tab:
     """A page that is still empty."""
     return await open_tab(browser)
