@@ -169,19 +169,25 @@ async def test_markup_that_gets_into_a_page_all_the_same_does_nothing(tab: Tab, 
     }  # fmt: skip
 
 
-async def test_a_page_cannot_be_framed_or_opened_by_another_site(tab: Tab, serve: Serve) -> None:
-    origin = await serve()
+@pytest.mark.parametrize("token", [None, "hush"], ids=["docs", "login"])
+async def test_a_page_cannot_be_framed_by_another_site_nor_by_its_own(
+    tab: Tab, serve: Serve, token: str | None
+) -> None:
+    origin = await serve(token=token)
+    frame_it = """(url) => new Promise((done) => {
+      const frame = document.createElement("iframe");
+      frame.onload = done;
+      frame.src = url;
+      document.body.append(frame);
+    })"""
     async with Site() as site:
-        await tab.page.goto(site.origin_at("127.0.0.1"))
-        script = """(url) => new Promise((done) => {
-          const frame = document.createElement("iframe");
-          frame.onload = () => done(frame.contentDocument ? "read" : "");
-          frame.src = url;
-          document.body.append(frame);
-        })"""
-        assert await tab.page.evaluate(script, f"{origin}/docs") == ""
-        (frame,) = tab.page.frames[1:]
-        assert await frame.title() != "gRPC tool bridge"
+        # The second is of the hub, and has no policy that would keep it from framing.
+        for outside in (site.origin_at("127.0.0.1"), f"{origin}/healthz"):
+            await tab.page.goto(outside)
+            await tab.page.evaluate(frame_it, f"{origin}/docs")
+            (frame,) = tab.page.frames[1:]
+            assert "gRPC tool bridge" not in await frame.title()
+    assert any("frame-ancestors 'none'" in text for text in tab.errors)
 
 
 @pytest.mark.parametrize("token", [None, "hush"], ids=["docs", "login"])
