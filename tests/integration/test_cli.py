@@ -168,6 +168,10 @@ def test_shell_completion_is_offered() -> None:
         (["serve", "--tls-cert", TOOLS, "--tls-key", TOOLS], "cannot be used"),
         (["serve", "--address", "0.0.0.0:0"], "0.0.0.0:0 can be reached from other machines"),
         (["serve", "--http", "nowhere"], "--http: 'nowhere' is not a valid address"),
+        (
+            ["serve", "--http", "unix:/tmp/hub"],
+            "the HTTP gateway listens at host:port, such as 127.0.0.1:8080, not",
+        ),
         (["serve", "--address", "127.0.0.1:0", "--http", "0.0.0.0:0"], "0.0.0.0:0 can be reached from other machines"),
         (["serve", "--tools", "no_such_module"], "--tools no_such_module: there is no module no_such_module"),
         (["serve", "--tools", f"{TOOLS}:add", "--tools", f"{__file__}"], "has no tools; mark functions with @tool"),

@@ -165,6 +165,13 @@ class Loads(HTMLParser):
             self.inline.append(data)
 
 
+async def test_each_route_says_what_it_does(web: Web) -> None:
+    paths = (await web.client.get("/openapi.json")).json()["paths"]
+    session = paths["/api/sessions/{session_id}"]
+    assert session["get"]["summary"] == "Describes a session."
+    assert session["delete"]["summary"].startswith("Ends a session")
+
+
 async def test_the_page_loads_nothing_from_elsewhere(web: Web) -> None:
     response = await web.client.get("/docs")
     assert response.headers["content-type"].startswith("text/html")

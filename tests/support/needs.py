@@ -12,7 +12,7 @@ from collections.abc import Generator
 import pytest
 
 # Of each program, its package in Debian.
-PACKAGES = {"curl": "curl", "nats-server": "nats-server", "promtool": "prometheus"}
+PACKAGES = {"chromium": "chromium", "curl": "curl", "nats-server": "nats-server", "promtool": "prometheus"}
 
 
 def needs(program: str) -> pytest.MarkDecorator:

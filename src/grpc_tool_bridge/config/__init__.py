@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from grpc_tool_bridge.config.renamed import SETTINGS, old_name, renamed_settings
 from grpc_tool_bridge.config.secret_files import check_secret_file, read_secret
+from grpc_tool_bridge.config.web_names import host_names, origins
 
 
 def _split(value: Any) -> Any:
@@ -48,10 +49,10 @@ class Settings(BaseModel):
         default=False, description="listen, and send a token, beyond loopback without TLS; listen there without a token"
     )
 
-    http_hosts: Names = Field(
+    http_hosts: Annotated[Names, AfterValidator(host_names)] = Field(
         default=(), description="names that the HTTP gateway is reached by, besides localhost and addresses"
     )
-    http_origins: Names = Field(
+    http_origins: Annotated[Names, AfterValidator(origins)] = Field(
         default=(), description="other origins whose pages may call the HTTP gateway, such as https://tools.example.com"
     )
 

@@ -15,8 +15,9 @@ from grpc_tool_bridge.gateway.agents import AgentRoutes
 from grpc_tool_bridge.gateway.bodies import fields_of
 from grpc_tool_bridge.gateway.documentation import DocumentationRoutes
 from grpc_tool_bridge.gateway.errors import HttpError, JsonResponse, error_response
-from grpc_tool_bridge.gateway.guard import LOGIN_PATH, Guard
+from grpc_tool_bridge.gateway.guard import Guard
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
+from grpc_tool_bridge.gateway.login import LOGIN_PATH, LOGOUT_PATH
 from grpc_tool_bridge.gateway.metrics import HttpCounts, MetricsRoute
 from grpc_tool_bridge.gateway.operations import OperationRoutes
 from grpc_tool_bridge.gateway.sessions import SessionRoutes, VariableRoutes
@@ -52,6 +53,7 @@ class Gateway:
                     *_routes(self._calls),
                     _route("/metrics", MetricsRoute(hub, http).read, "GET"),
                     _route(LOGIN_PATH, self._log_in, "POST"),
+                    _route(LOGOUT_PATH, self._log_out, "POST"),
                     _route("/openapi.json", documentation.document, "GET"),
                     _route("/docs", documentation.page, "GET"),
                 ]
@@ -72,7 +74,12 @@ class Gateway:
     async def _log_in(self, request: Request) -> Response:
         """Gives a browser a cookie for its token."""
         given = fields_of(await self._calls.body(request), token=str)
-        cookie = self._guard.login_cookie(given.get("token", ""))
+        cookie = self._guard.login.cookie(given.get("token", ""), request.headers)
+        return JsonResponse({"status": "ok"}, headers={"set-cookie": cookie})
+
+    async def _log_out(self, request: Request) -> Response:
+        """Takes the cookie from a browser."""
+        cookie = self._guard.login.expired_cookie(request.headers)
         return JsonResponse({"status": "ok"}, headers={"set-cookie": cookie})
 
 
@@ -127,6 +134,8 @@ class _Answers:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
+        # What the document says of the route.
+        self.__doc__ = endpoint.__doc__
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -1,9 +1,5 @@
 """What the gateway says of itself: a document for programs, and a page for people that shows it."""
 
-import base64
-import hashlib
-import re
-from importlib.resources import files
 from typing import Any
 
 from starlette.requests import Request
@@ -12,9 +8,9 @@ from starlette.routing import Route
 
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
 from grpc_tool_bridge.gateway.openapi import OpenApi
+from grpc_tool_bridge.gateway.pages import Page
 from grpc_tool_bridge.values.offload import in_reader
 
-_PAGE = "docs.html"
 # Documents that are kept: of the hub's tools, and of a session with tools of its own.
 _MAX_KEPT = 2
 
@@ -33,7 +29,7 @@ class DocumentationRoutes:
         self._open_api: OpenApi | None = None
         # By session, each with the revision of the tools that it describes.
         self._kept: dict[str, tuple[int, bytes]] = {}
-        self._page: tuple[str, dict[str, str]] | None = None
+        self._page = Page("docs.html")
 
     async def document(self, request: Request) -> Response:
         """Describes the gateway as an OpenAPI document; `?session_id=` with the tools that this session sees."""
@@ -42,11 +38,7 @@ class DocumentationRoutes:
     async def page(self, request: Request) -> Response:
         """Shows the document as a page, from which tools can be called."""
         del request
-        if self._page is None:
-            text = files(__package__).joinpath(_PAGE).read_text(encoding="utf-8")
-            self._page = text, {"content-security-policy": content_policy(text), "referrer-policy": "no-referrer"}
-        text, headers = self._page
-        return Response(text, media_type="text/html", headers=headers)
+        return self._page.response()
 
     async def _document(self, request: Request) -> bytes:
         registry = self._hub.registry
@@ -71,15 +63,3 @@ class DocumentationRoutes:
             served = [route for route in routes if isinstance(route, Route)]
             self._open_api = OpenApi(served, needs_token=self._needs_token)
         return self._open_api
-
-
-def content_policy(page: str) -> str:
-    """Returns a content security policy that allows only the page's own scripts and styles, and calls to its origin."""
-    inline = "; ".join(f"{tag}-src {' '.join(_hashes(page, tag))}" for tag in ("script", "style"))
-    rest = "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    return f"default-src 'none'; {inline}; {rest}"
-
-
-def _hashes(page: str, tag: str) -> list[str]:
-    parts = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
-    return [f"'sha256-{base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()}'" for part in parts]

@@ -5,35 +5,36 @@ make them look like the hub's own. So the host must be one that is known, what a
 from must be the hub itself, and what changes something must be JSON, which no form of another site can send.
 """
 
-import hashlib
-import hmac
 import ipaddress
 import logging
-import secrets
+import re
 import uuid
 from collections.abc import Collection
 from functools import lru_cache
-from http.cookies import CookieError, SimpleCookie
+from http import HTTPStatus
 
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grpc_tool_bridge.aio.timeouts import ExpiredError, within
-from grpc_tool_bridge.errors import AccessError, ValidationError
+from grpc_tool_bridge.errors import AccessError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.gateway.errors import REQUEST_ID, ClientStalledError, HttpError, error_response
+from grpc_tool_bridge.gateway.login import LOGIN_PAGE, LOGIN_PATH, LOGOUT_PATH, BrowserLogin, opens_page
 from grpc_tool_bridge.rpc.authentication import Authenticator, Principal
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS
 from grpc_tool_bridge.rpc.budgets import Budget, Lease
 
 _log = logging.getLogger(__name__)
 
-COOKIE = "tool_bridge_login"
-
 # What a monitoring system asks without a token.
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-LOGIN_PATH = "/api/login"
 
-_WITHOUT_TOKEN = OPEN_PATHS | {LOGIN_PATH}
+_WITHOUT_TOKEN = OPEN_PATHS | {LOGIN_PATH, LOGOUT_PATH}
+# What runs a tool without a body.
+_TOOL_STREAM = re.compile(r"/api/sessions/[^/]+/tools/[^/]+/stream")
+# All browsers begin so, and hardly anything else does.
+_BROWSER = "Mozilla/"
 _REQUEST_ID = REQUEST_ID.encode()
 _ADDED = ((b"x-content-type-options", b"nosniff"),)
 
@@ -47,11 +48,14 @@ class Guard:
     Args:
         app: What answers them.
         authenticator: Decides who the caller is; None: no token is required.
-        hosts: Names that the hub is reached by, besides ``localhost`` and addresses.
+        hosts: Names that the hub is reached by, in lower case, besides ``localhost`` and addresses.
         origins: Other origins whose pages may call, such as ``https://agents.example.com``.
         memory: Charged with what large requests and responses hold.
         write_timeout: Seconds that a part of a response waits for a client that does not read.
         secure: Whether it is reached over TLS.
+
+    Attributes:
+        login: Of browsers.
     """
 
     def __init__(
@@ -69,11 +73,9 @@ class Guard:
         self._authenticator = authenticator
         self._memory = memory
         self._write_timeout = write_timeout
-        self._hosts = frozenset({"localhost", *(host.lower() for host in hosts)})
+        self._hosts = frozenset({"localhost", *hosts})
         self._origins = frozenset(origins)
-        self._secure = secure
-        # What a browser has that has logged in: nobody else can make it, and it is worth nothing after a restart.
-        self._cookie = hmac.digest(secrets.token_bytes(32), b"login", hashlib.sha256).hex()
+        self.login = BrowserLogin(authenticator, secure=secure)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers or refuses one request."""
@@ -109,7 +111,7 @@ class Guard:
             if scope["path"] not in _WITHOUT_TOKEN:
                 scope["principal"] = self._authenticate(headers)
         except (HttpError, AccessError, ValidationError) as error:
-            await error_response(error)(scope, receive, answer)
+            await _refusal(error, headers, scope)(scope, receive, answer)
             return
         try:
             await self._app(scope, receive, answer)
@@ -118,33 +120,15 @@ class Guard:
         finally:
             held.release()
 
-    def login_cookie(self, token: str) -> str:
-        """Returns the value of ``Set-Cookie`` for a browser that logs in.
-
-        Raises:
-            AccessError: The token is wrong.
-        """
-        if self._authenticator is not None:
-            self._authenticator.authenticate([("authorization", f"Bearer {token}")])
-        secure = "; Secure" if self._secure else ""
-        return f"{COOKIE}={self._cookie}; Path=/; HttpOnly; SameSite=Strict{secure}"
-
     def _authenticate(self, headers: Headers) -> Principal | None:
         if self._authenticator is None:
             return None
-        if "authorization" not in headers and self._has_cookie(headers.get("cookie", "")):
+        if "authorization" not in headers and self.login.has_cookie(headers):
             return Principal("token")
         try:
             return self._authenticator.authenticate(headers.items())
         except AccessError as error:
             raise HttpError(401, error.error_type, error.message, {"WWW-Authenticate": "Bearer"}) from None
-
-    def _has_cookie(self, text: str) -> bool:
-        try:
-            cookie = SimpleCookie(text).get(COOKIE)
-        except CookieError:
-            return False
-        return cookie is not None and hmac.compare_digest(cookie.value.encode(), self._cookie.encode())
 
     def _check_host(self, headers: Headers) -> None:
         host = _host_of(headers.get("host", ""))
@@ -166,6 +150,34 @@ class Guard:
                 f"a page of {origin or 'another site'!r:.80} may not call this hub; add its origin to http_origins if "
                 "it may",
             )
+        if scope["method"] == "GET" and _TOOL_STREAM.fullmatch(scope["path"]):
+            _check_intent(headers, own)
+
+
+def _check_intent(headers: Headers, own: str) -> None:
+    """Refuses to run a tool because a browser opens an address, or fetches it for a page that it does not name."""
+    if headers.get("sec-fetch-mode") == "navigate" or "sec-purpose" in headers:
+        raise HttpError(
+            403,
+            "PermissionDenied",
+            "an address that is opened in a browser does not run a tool; call it from a page, or from /docs",
+        )
+    is_named = "origin" in headers or headers.get("referer", "").startswith(f"{own}/")
+    if headers.get("user-agent", "").startswith(_BROWSER) and not is_named and "sec-fetch-site" not in headers:
+        # Sec-Fetch-Site is sent over HTTPS and to localhost only, and Origin not with every GET.
+        raise HttpError(
+            403,
+            "PermissionDenied",
+            "this browser does not say which page asks for the stream of a tool; use POST, HTTPS or localhost, or let "
+            "the page send its origin as Referer",
+        )
+
+
+def _refusal(error: ToolBridgeError, headers: Headers, scope: Scope) -> Response:
+    """Returns the response for a request that does not pass; a person is asked for the token."""
+    if isinstance(error, HttpError) and error.status == HTTPStatus.UNAUTHORIZED and opens_page(headers, scope):
+        return LOGIN_PAGE.response(error.status, error.headers)
+    return error_response(error)
 
 
 async def answer_preflight(send: Send) -> None:

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from grpc_tool_bridge.errors import ERROR_TABLE
 from grpc_tool_bridge.gateway.events import NDJSON, SSE
-from grpc_tool_bridge.gateway.guard import COOKIE
+from grpc_tool_bridge.gateway.login import COOKIE
 from grpc_tool_bridge.gateway.message_schemas import MessageSchemas, Schema, reference
 from grpc_tool_bridge.gateway.route_docs import (
     ANY_REQUEST,
@@ -181,7 +181,12 @@ class OpenApi:
         if self._needs_token:
             shared["securitySchemes"] = {
                 "bearer": {"type": "http", "scheme": "bearer"},
-                "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+                "cookie": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": COOKIE,
+                    "description": "Given by `/api/login`, where its name ends with the port of the hub.",
+                },
             }
         else:
             del failures["401"]

@@ -289,6 +289,7 @@ def _operation_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         "POST /api/login": RouteDoc(
             name="logIn", tag="access", errors=_BODY, body=body_of({"token": TEXT}), answer=status, is_open=True
         ),
+        "POST /api/logout": RouteDoc(name="logOut", tag="access", answer=status, is_open=True),
         "GET /healthz": RouteDoc(name="isAlive", tag="operations", answer=status, is_open=True),
         "GET /readyz": RouteDoc(
             name="isReady", tag="operations", answer=status, is_open=True,

@@ -14,7 +14,7 @@ from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.gateway.app import Gateway
 from grpc_tool_bridge.gateway.connection import connection_class
 from grpc_tool_bridge.gateway.metrics import HttpCounts
-from grpc_tool_bridge.transport.addresses import join_address, split_address
+from grpc_tool_bridge.transport.addresses import NAMED_SCHEMES, join_address, shown_address, split_address
 from grpc_tool_bridge.transport.server import check_exposure
 
 # A connection that nobody uses is closed after so many seconds.
@@ -33,6 +33,10 @@ class HttpServer:
     """
 
     def __init__(self, hub: Hub, address: str) -> None:
+        if address.startswith(NAMED_SCHEMES):
+            raise ValidationError(
+                f"the HTTP gateway listens at host:port, such as 127.0.0.1:8080, not at {shown_address(address)!r}"
+            )
         try:
             self._host, self._port = split_address(address)
         except ValueError as error:

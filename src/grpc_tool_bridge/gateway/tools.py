@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from grpc_tool_bridge.errors import error_from_info
+from grpc_tool_bridge.errors import ValidationError, error_from_info
 from grpc_tool_bridge.gateway.bodies import count_of, fields_of, flag_of, path_name, texts_of, timeout_of
 from grpc_tool_bridge.gateway.errors import JsonResponse, failed, headers_of, status_of
 from grpc_tool_bridge.gateway.events import Event, EventStream
@@ -68,6 +68,7 @@ class ToolRoutes:
         spec = self._spec(request)
         with_events = flag_of(request, "events")
         if request.method == "GET":
+            _check_new(request)
             taken = query_arguments(spec or pb.ToolSpec(), request.query_params, {"events", "timeout_ms"})
             given: dict[str, Any] = {"kwargs": taken}
             given["timeout_ms"] = count_of(request, "timeout_ms")
@@ -125,6 +126,15 @@ class ToolRoutes:
     def _spec(self, request: Request) -> pb.ToolSpec | None:
         """Returns the spec of the tool; None if there is none, which the call then reports."""
         return self._calls.hub.executor.spec_of(path_name(request, "sid"), path_name(request, "tool"))
+
+
+def _check_new(request: Request) -> None:
+    """Refuses to run a tool once more for a browser whose stream was cut, and which asks for it again by itself."""
+    if request.headers.get("last-event-id"):
+        raise ValidationError(
+            "the stream of a tool cannot be resumed, and the tool would run again; start a new stream, without "
+            "Last-Event-ID"
+        )
 
 
 async def _put_arguments(

@@ -1,6 +1,6 @@
 """The page runs its own scripts, and no others."""
 
-from grpc_tool_bridge.gateway.documentation import content_policy
+from grpc_tool_bridge.gateway.pages import content_policy
 
 
 def test_the_policy_lets_what_is_in_the_page_run_and_nothing_that_is_put_into_it() -> None:

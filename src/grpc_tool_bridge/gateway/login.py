@@ -1,0 +1,86 @@
+"""The log-in of a browser: a page that asks for the token, and the cookie that stands for it from then on."""
+
+import hashlib
+import hmac
+import secrets
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from grpc_tool_bridge.gateway.pages import Page
+from grpc_tool_bridge.rpc.authentication import Authenticator
+
+# How the names of cookies begin.
+COOKIE = "tool_bridge_login"
+LOGIN_PATH = "/api/login"
+LOGOUT_PATH = "/api/logout"
+
+# Pages that a person opens, and is asked for the token at; for all else it is an error.
+PAGE_PATHS = frozenset({"/docs"})
+
+LOGIN_PAGE = Page("login.html")
+
+
+class BrowserLogin:
+    """Cookies of browsers that have logged in.
+
+    Args:
+        authenticator: Knows the token; None: none is required.
+        secure: Whether the hub is reached over TLS.
+    """
+
+    def __init__(self, authenticator: Authenticator | None, *, secure: bool) -> None:
+        self._authenticator = authenticator
+        self._secure = secure
+        # What a browser has that has logged in: nobody else can make it, and it is worth nothing after a restart.
+        self._value = hmac.digest(secrets.token_bytes(32), b"login", hashlib.sha256).hex()
+
+    def cookie(self, token: str, headers: Headers) -> str:
+        """Returns the value of ``Set-Cookie`` for a browser that logs in.
+
+        Args:
+            token: What the person gave.
+            headers: Of the browser's request.
+
+        Raises:
+            AccessError: The token is wrong.
+        """
+        if self._authenticator is not None:
+            self._authenticator.authenticate([("authorization", f"Bearer {token}")])
+        return f"{_name(headers)}={self._value}; {self._attributes(headers)}"
+
+    def expired_cookie(self, headers: Headers) -> str:
+        """Returns the value of ``Set-Cookie`` for a browser that logs out; ``headers`` are those of its request."""
+        return f"{_name(headers)}=; Max-Age=0; {self._attributes(headers)}"
+
+    def has_cookie(self, headers: Headers) -> bool:
+        """Returns whether a request is of a browser that has logged in."""
+        value = self._value.encode()
+        # Other programs of this host may have set any others, well formed or not.
+        for part in headers.get("cookie", "").split(";"):
+            name, _, given = part.strip().partition("=")
+            if name.startswith(COOKIE) and hmac.compare_digest(given.encode(), value):
+                return True
+        return False
+
+    def _attributes(self, headers: Headers) -> str:
+        # A proxy may have ended TLS.
+        is_secure = self._secure or headers.get("origin", "").startswith("https://")
+        return f"Path=/; HttpOnly; SameSite=Strict{'; Secure' if is_secure else ''}"
+
+
+def _name(headers: Headers) -> str:
+    """Returns the name of a cookie, with the port: a host's cookies are those of all its ports."""
+    port = headers.get("host", "").rpartition(":")[2]
+    return f"{COOKIE}_{port}" if port.isdecimal() else COOKIE
+
+
+def opens_page(headers: Headers, scope: Scope) -> bool:
+    """Returns whether a person opens a page, rather than a program or a script asks for it."""
+    return (
+        scope["method"] == "GET"
+        and scope["path"] in PAGE_PATHS
+        and "authorization" not in headers
+        and "text/html" in headers.get("accept", "")
+        and headers.get("sec-fetch-mode", "navigate") == "navigate"
+    )
