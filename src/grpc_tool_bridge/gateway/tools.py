@@ -98,8 +98,8 @@ class ToolRoutes:
         batch.config.stop_on_error = given.get("stop_on_error", False)
         batch.config.max_parallel = given.get("max_parallel", 0)
         for index, item in enumerate(given.get("requests", [])):
-            wanted = fields_of(item, tool_id=str, args=list, kwargs=dict)
-            call = batch.items.add(index=index, tool_id=wanted.get("tool_id", ""))
+            wanted = fields_of(item, index=int, tool_id=str, args=list, kwargs=dict)
+            call = batch.items.add(index=wanted.get("index", index), tool_id=wanted.get("tool_id", ""))
             spec = self._calls.hub.executor.spec_of(session_id, call.tool_id)
             await _put_arguments(call, wanted.get("args", []), _meant(spec, wanted.get("kwargs", {})))
         response = await self._calls.answer(
