@@ -177,5 +177,5 @@ def _revision(request: Request) -> int | None:
 def _parse(given: dict[str, Any], message: Any, name: str) -> None:
     try:
         ParseDict(given, message)
-    except ParseError as error:
+    except (ParseError, ValueError, TypeError, AttributeError) as error:
         raise ValidationError(f"{name}: {error}") from None
