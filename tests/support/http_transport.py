@@ -197,7 +197,7 @@ class HttpStub:
         return read_message(pb.ListVariablesResponse(), await self._json("GET", path, query=query))
 
     async def WatchSessionVariables(self, request: pb.WatchVariablesRequest) -> AsyncGenerator[pb.VariableUpdate, None]:
-        query = {"names": ",".join(request.variable_names), "initial": str(request.include_initial).lower()}
+        query: dict[str, Any] = {"name": list(request.variable_names), "initial": str(request.include_initial).lower()}
         seen = f"{request.epoch}:{request.from_revision}"
         headers = {"Last-Event-ID": seen} if request.from_revision or request.epoch else {}
         path = path_of("api", "sessions", request.session_id, "variables", "watch")
@@ -286,7 +286,7 @@ class HttpStub:
     # ------------------------------------------------------------------------------------------------------- requests
 
     async def _status(
-        self, method: str, path: str, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+        self, method: str, path: str, query: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
     ) -> pb.StatusResponse:
         answer = await self._json(method, path, query=query, headers=headers)
         return pb.StatusResponse(success=True, message=answer["message"])
@@ -296,7 +296,7 @@ class HttpStub:
         method: str,
         path: str,
         body: Any = None,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         answer = await self._send(method, path, body, query, headers)
@@ -308,7 +308,7 @@ class HttpStub:
         method: str,
         path: str,
         body: Any = None,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         try:
@@ -321,7 +321,7 @@ class HttpStub:
         method: str,
         path: str,
         body: Any = None,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[ReadEvent, None]:
         request = self._request(method, path, body, query, {"Accept": self._accept, **(headers or {})})
@@ -341,7 +341,7 @@ class HttpStub:
         method: str,
         path: str,
         body: Any,
-        query: Mapping[str, str] | None,
+        query: Mapping[str, Any] | None,
         headers: Mapping[str, str] | None,
     ) -> httpx.Request:
         sent = dict(headers or {})
@@ -379,7 +379,9 @@ def _arguments(request: Any) -> dict[str, Any]:
 
 
 def _variable(request: Any) -> str:
-    return path_of("api", "sessions", request.session_id, "variables", request.variable_name)
+    path = path_of("api", "sessions", request.session_id, "variables", request.variable_name)
+    # As it is, it would be the route of watches.
+    return path.removesuffix("watch") + "%77atch" if request.variable_name == "watch" else path
 
 
 def _if_match(request: Any) -> dict[str, str]:

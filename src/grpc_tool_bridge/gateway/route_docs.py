@@ -79,7 +79,10 @@ class RouteDoc:
 PARAMETERS: Mapping[str, Schema] = {
     "session_id": {"in": "path", "schema": _NAME, "description": "The session."},
     "tool": {"in": "path", "schema": _NAME, "description": "What the tool is called by."},
-    "name": {"in": "path", "schema": _NAME, "description": "The variable."},
+    "name": {
+        "in": "path", "schema": _NAME,
+        "description": "The variable. One that is called `watch` is read as `%77atch`.",
+    },
     "agent": {"in": "path", "schema": _NAME, "description": "The agent."},
     "run": {"in": "path", "schema": _NAME, "description": "The run."},
     "call": {"in": "path", "schema": _NAME, "description": "The call."},
@@ -94,6 +97,10 @@ PARAMETERS: Mapping[str, Schema] = {
     "tags": {"in": "query", "schema": TEXT, "description": "Only those that have these tags, with commas."},
     "limit": {"in": "query", "schema": _COUNT, "description": "So many at most; 0: all."},
     "names": {"in": "query", "schema": TEXT, "description": "Names of variables, with commas; empty: all."},
+    "one_name": {
+        "in": "query", "name": "name", "schema": {"type": "array", "items": _NAME},
+        "description": "Names of variables, one each time; they may have commas.",
+    },
     "initial": {"in": "query", "schema": FLAG, "description": "Starts with the present values; default: true."},
     "events": {"in": "query", "schema": FLAG, "description": "Includes progress and log lines."},
     "timeout_ms": {"in": "query", "schema": _TIMEOUT, "description": "Milliseconds; 0: the default."},
@@ -155,7 +162,7 @@ def _tool_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         schemas.answered(kind)
     tools = "/api/sessions/{session_id}/tools"
     given = {"args": VALUES, "kwargs": BY_NAME, "timeout_ms": _TIMEOUT, "context": _TEXTS}
-    item = body_of({"tool_id": TEXT, "args": VALUES, "kwargs": BY_NAME})
+    item = body_of({"index": _COUNT, "tool_id": TEXT, "args": VALUES, "kwargs": BY_NAME})
     result = {name: part for name, part in call_answer(schemas)["properties"].items() if name != "request_id"}
     results = {"type": "array", "items": object_of({"index": _COUNT, **result}, "index", *result)}
     return {
@@ -200,7 +207,7 @@ def _variable_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
             answer=schemas.answered(pb.ListVariablesResponse),
         ),
         f"GET {variables}/watch": RouteDoc(
-            name="watchVariables", tag="variables", parameters=("names", "initial", "Last-Event-ID"),
+            name="watchVariables", tag="variables", parameters=("names", "one_name", "initial", "Last-Event-ID"),
             errors=_SESSION | _BUSY, streams=True, answer=events_of(data=schemas.answered(pb.VariableUpdate)),
         ),
         f"GET {variables}/{{name}}": RouteDoc(
