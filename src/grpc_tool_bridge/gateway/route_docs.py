@@ -103,6 +103,10 @@ PARAMETERS: Mapping[str, Schema] = {
     },
     "initial": {"in": "query", "schema": FLAG, "description": "Starts with the present values; default: true."},
     "events": {"in": "query", "schema": FLAG, "description": "Includes progress and log lines."},
+    "plain": {
+        "in": "query", "schema": FLAG,
+        "description": "Writes results without tags where the tool's schema says what they mean.",
+    },
     "timeout_ms": {"in": "query", "schema": _TIMEOUT, "description": "Milliseconds; 0: the default."},
     "If-Match": {
         "in": "header", "schema": {"type": "string", "pattern": r'^("[0-9]{1,18}"|[0-9]{1,18})$'},
@@ -172,20 +176,21 @@ def _tool_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         ),
         f"GET {tools}/{{tool}}": RouteDoc(name="describeTool", tag="tools", errors=_SESSION, answer=spec),
         f"POST {tools}/{{tool}}/execute": RouteDoc(
-            name="callTool", tag="tools", parameters=("Idempotency-Key",), errors=_CALL | _BODY,
+            name="callTool", tag="tools", parameters=("plain", "Idempotency-Key"), errors=_CALL | _BODY,
             body=body_of({**given, "request_id": _NAME}), answer=reference("CallAnswer"),
         ),
         f"GET {tools}/{{tool}}/stream": RouteDoc(
-            name="streamToolByQuery", tag="tools", parameters=("events", "timeout_ms"), errors=_CALL, streams=True,
+            name="streamToolByQuery", tag="tools", parameters=("events", "plain", "timeout_ms"), errors=_CALL,
+            streams=True,
             answer=events_of(data=reference("Value"), **TOOL_NOTICES),
         ),
         f"POST {tools}/{{tool}}/stream": RouteDoc(
-            name="streamTool", tag="tools", parameters=("events",), errors=_CALL | _BODY, streams=True,
+            name="streamTool", tag="tools", parameters=("events", "plain"), errors=_CALL | _BODY, streams=True,
             body=body_of({**given, "stream_id": _NAME}),
             answer=events_of(data=reference("Value"), **TOOL_NOTICES),
         ),
         f"POST {tools}/batch": RouteDoc(
-            name="callTools", tag="tools", errors=_CALL | _BODY,
+            name="callTools", tag="tools", parameters=("plain",), errors=_CALL | _BODY,
             body=body_of({
                 "requests": {"type": "array", "items": item}, "parallel": FLAG, "stop_on_error": FLAG,
                 "max_parallel": _COUNT, "batch_id": _NAME,
