@@ -12,7 +12,7 @@ import pytest
 from grpc_tool_bridge import BridgeServer, Settings
 from support.http_events import ReadEvent, sse_events
 from support.patience import PATIENCE
-from support.waiting import soon, until
+from support.waiting import soon, turns, until
 
 READERS = 1_000
 UPDATES = 20
@@ -96,9 +96,9 @@ async def test_a_reader_of_a_byte_at_a_time_is_bounded_and_loses_its_stream() ->
         await until(lambda: server.hub.admission.active)
         most = 0
         while server.hub.admission.active:
-            await asyncio.wait([asyncio.ensure_future(reader.reader.read(1))], timeout=0.02)
+            await soon(reader.reader.read(1))
             most = max(most, server.hub.memory.used)
-            await asyncio.sleep(0.01)
+            await turns()
         assert most < 4 * 1024 * 1024
         reader.leave()
 
