@@ -11,7 +11,7 @@ from typing import Any
 from conformance.checks import FAILED, OPAQUE, PASSED, SECTIONS, UNSUPPORTED, Outcome, Peer, check_all
 from conformance.hub_checks import HUB, check_hub
 from conformance.make import VECTORS
-from conformance.peer_process import TIMEOUT, PeerFailedError, PeerProcess
+from conformance.peer_process import TIMEOUT, LastingPeer, PeerFailedError
 from conformance.properties import PROPERTIES, check_properties
 
 ALL = (*SECTIONS, HUB, PROPERTIES)
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser()
     options = commands.parse_args(arguments)
     try:
-        with PeerProcess(options.peer, timeout=options.timeout) as peer:
+        with LastingPeer(options.peer, timeout=options.timeout) as peer:
             report = run(peer, only=options.only, name=options.name, examples=options.examples)
     except PeerFailedError as error:
         print(f"conformance: {error}", file=sys.stderr)
