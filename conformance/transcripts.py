@@ -28,6 +28,7 @@ from conformance.scripts import (
     streamed,
     told,
 )
+from conformance.sessions import sessions
 from conformance.violations import violations
 from grpc_tool_bridge.link.status import Code
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
@@ -52,7 +53,7 @@ _LATE = int(Code.DEADLINE_EXCEEDED)
 
 def transcript_vectors() -> list[dict[str, Any]]:
     """Returns every transcript, each of which this bridge's own link plays as expected."""
-    groups = (_hellos(), _calls(), _streams(), _cancellations(), _parts(), _rest(), _events(), violations())
+    groups = (_hellos(), _calls(), _streams(), _cancellations(), _parts(), _rest(), _events(), sessions(), violations())
     return [script.vector() for group in groups for script in group]
 
 
