@@ -6,6 +6,8 @@ from typing import Any
 from conformance.descriptions import describe, same_meaning
 from conformance.stage import SESSION, Stage, integers
 
+_TOKEN = "conformance-token"
+
 Check = Callable[[Stage], Awaitable[None]]
 
 
@@ -140,6 +142,54 @@ async def _agent(stage: Stage) -> None:
     assert ran["answer"] == {"Answer": "What?"}, ran
 
 
+async def _list_variables(stage: Stage) -> None:
+    for name in ("l-b", "l-a", "other"):
+        await stage.bridge.session_context.set_variable(name, 1)
+    listed = await stage.ok("list_variables", prefix="l-")
+    assert listed["names"] == ["l-a", "l-b"], listed
+
+
+async def _events(stage: Stage) -> None:
+    answer = await stage.ok("call_with_events", tool="report", args=[])
+    assert same_meaning(describe("done"), answer["meaning"]), answer
+    assert answer["progress"] == [{"current": 1, "total": 2, "message": "half"}], answer
+    (line,) = answer["logs"]
+    assert (line["level"], line["message"], line["fields"]) == ("warning", "halfway", {"place": "é"}), answer
+
+
+async def _batch(stage: Stage) -> None:
+    items = [
+        {"tool": "echo", "args": integers(1)},
+        {"tool": "fail", "args": [describe("no")]},
+        {"tool": "echo", "kwargs": {"value": describe("é")}},
+    ]
+    first, second, third = (await stage.ok("batch", items=items))["items"]
+    assert same_meaning(describe(1), first["meaning"]), first
+    assert second["error"]["type"] == "ValueError", second
+    assert same_meaning(describe("é"), third["meaning"]), third
+
+
+async def _restarted_hub(stage: Stage) -> None:
+    async with stage.another_hub():
+        answer = await stage.ok("call", tool="echo", args=integers(7))
+        assert answer["meaning"] == integers(7)[0]
+
+
+async def _wrong_token(stage: Stage) -> None:
+    async with stage.another_hub(token=_TOKEN):
+        request = {"address": stage.address, "session_id": SESSION, "token": "another"}
+        error = await stage.error("connect_with_token", **request)
+        assert error["type"] == "Unauthenticated" or error.get("status") == "UNAUTHENTICATED", error
+
+
+async def _right_token(stage: Stage) -> None:
+    async with stage.another_hub(token=_TOKEN):
+        await stage.ok("connect_with_token", address=stage.address, session_id=SESSION, token=_TOKEN)
+        answer = await stage.ok("call", tool="echo", args=integers(7))
+        assert answer["meaning"] == integers(7)[0]
+        await stage.ok("close")
+
+
 async def _close(stage: Stage) -> None:
     await stage.ok("close")
 
@@ -153,6 +203,8 @@ CLIENT_CHECKS: dict[str, Check] = {
     "client errors: raised by a tool": _tool_raises,
     "client errors: a tool that there is not": _no_tool,
     "client errors: a wrong argument": _wrong_argument,
+    "client events: progress and log lines of a call": _events,
+    "client batches: results and errors in order": _batch,
     "client streams: reads one": _stream,
     "client streams: one that fails": _stream_that_fails,
     "client streams: leaves one": _stream_that_is_left,
@@ -161,7 +213,11 @@ CLIENT_CHECKS: dict[str, Check] = {
     "client reconnects: and calls again": _reconnect,
     "client reconnects: a call in flight fails": _lost_call,
     "client variables: sets, reads and deletes": _variables,
+    "client variables: lists them": _list_variables,
     "client watches: also after a reconnect": _watch,
     "client agents: runs one": _agent,
+    "client reconnects: to a hub that has restarted": _restarted_hub,
     "client close: leaves its session": _close,
+    "client token: a wrong one": _wrong_token,
+    "client token: the right one": _right_token,
 }
