@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from conformance.scripts import (
+from conformance.transcripts.scripts import (
     Script,
     call,
     call_act,
@@ -20,7 +20,7 @@ from conformance.scripts import (
     streamed,
     told,
 )
-from conformance.scripts import ended as end_came
+from conformance.transcripts.scripts import ended as end_came
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ArgumentSpec,
     CompleteSignal,
