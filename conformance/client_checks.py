@@ -8,6 +8,9 @@ from conformance.stage import SESSION, Stage, integers
 
 _TOKEN = "conformance-token"
 
+# A call may be sent over a link that is lost, but not over one lost link after the other.
+_TRIES = 5
+
 Check = Callable[[Stage], Awaitable[None]]
 
 
@@ -123,8 +126,18 @@ async def _next(stage: Stage, operation: str, meaning: Any) -> None:
 
 async def _reconnect(stage: Stage) -> None:
     stage.proxy.cut()
-    answer = await stage.ok("call", tool="echo", args=integers(7))
-    assert answer["meaning"] == integers(7)[0]
+    await _call_again(stage)
+
+
+async def _call_again(stage: Stage) -> None:
+    """Lets the peer make a call over its next link; one that it sends before it notices the loss fails."""
+    answer: dict[str, Any] = {}
+    for _ in range(_TRIES):
+        answer = await stage.ask("call", tool="echo", args=integers(7))
+        if answer.get("error", {}).get("status") != "UNAVAILABLE":
+            break
+    assert "ok" in answer, f"the call failed with {answer['error']}"
+    assert same_meaning(integers(7)[0], answer["ok"]["meaning"]), answer
 
 
 async def _lost_call(stage: Stage) -> None:
@@ -171,8 +184,7 @@ async def _batch(stage: Stage) -> None:
 
 async def _restarted_hub(stage: Stage) -> None:
     async with stage.another_hub():
-        answer = await stage.ok("call", tool="echo", args=integers(7))
-        assert answer["meaning"] == integers(7)[0]
+        await _call_again(stage)
 
 
 async def _wrong_token(stage: Stage) -> None:

@@ -260,6 +260,7 @@ def test_a_role_that_a_peer_does_not_play_is_not_a_failure() -> None:
     assert found.outcome == UNSUPPORTED
 
 
+@pytest.mark.slow
 def test_pythons_own_peer_passes_everything() -> None:
     sections = {name: VECTORS_BY_SECTION[name] for name in SECTIONS}
     assert {one.outcome for one in check_all(Altered(), sections)} == {PASSED}
