@@ -17,7 +17,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := pytest -n $(JOBS) $(ARGS)
 
-.PHONY: install demo test test-busy soak load check lint format bench pictures proto lock clean
+.PHONY: install demo test test-busy soak load check lint format bench conformance pictures proto lock clean
 
 install: .venv/.ready
 
@@ -73,6 +73,10 @@ format: install
 # `make bench PICTURE=docs/images/benchmark.svg` draws it too.
 bench: install
 	$(BIN)/python -m benchmarks --json benchmarks/results/latest.json $(if $(PICTURE),--picture $(PICTURE))
+
+# Every peer whose language is installed, against conformance/vectors.json; writes docs/reference/peers.md.
+conformance: install
+	$(BIN)/python -m conformance.matrix
 
 # What docs/design.md shows of the package, from the code.
 pictures: install
