@@ -281,6 +281,8 @@ async def test_a_batch_has_failed_items_in_their_place(client: httpx.AsyncClient
     assert answer["metrics"]["failed_items"] == 2
     response = await client.post(f"{S}/tools/batch", json={"requests": [{"tool_id": "add"}] * 101})
     assert (response.status_code, response.json()["error"]["type"]) == (422, "ValidationError")
+    response = await client.post(f"{S}/tools/batch", json={"requests": [{"tool_id": "add", "index": -1}]})
+    assert "index must be from 0" in response.json()["error"]["message"]
 
 
 async def test_tools_are_listed_with_their_schemas(client: httpx.AsyncClient) -> None:

@@ -128,6 +128,18 @@ def _integer(name: str, value: Any) -> int:
     return number
 
 
+def index_of(given: Mapping[str, Any], position: int) -> int:
+    """Returns ``index`` of an item; ``position`` if it is missing.
+
+    Raises:
+        ValidationError: It is less than 0.
+    """
+    index: int = given.get("index", position)
+    if index < 0:
+        raise ValidationError(f"index must be from 0 to {MAX_COUNT:,}, not {index:,}")
+    return index
+
+
 def timeout_of(given: Mapping[str, Any]) -> int:
     """Returns ``timeout_ms``; 0: the hub's default.
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from grpc_tool_bridge.errors import ValidationError, error_from_info
-from grpc_tool_bridge.gateway.bodies import count_of, fields_of, flag_of, path_name, texts_of, timeout_of
+from grpc_tool_bridge.gateway.bodies import count_of, fields_of, flag_of, index_of, path_name, texts_of, timeout_of
 from grpc_tool_bridge.gateway.errors import JsonResponse, failed, headers_of, status_of
 from grpc_tool_bridge.gateway.events import Event, EventStream
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
@@ -105,7 +105,7 @@ class ToolRoutes:
         batch.config.max_parallel = given.get("max_parallel", 0)
         for index, item in enumerate(given.get("requests", [])):
             wanted = fields_of(item, index=int, tool_id=str, args=list, kwargs=dict)
-            call = batch.items.add(index=wanted.get("index", index), tool_id=wanted.get("tool_id", ""))
+            call = batch.items.add(index=index_of(wanted, index), tool_id=wanted.get("tool_id", ""))
             spec = self._calls.hub.executor.spec_of(session_id, call.tool_id)
             specs.append(spec)
             await _put_arguments(call, wanted.get("args", []), _meant(spec, wanted.get("kwargs", {})))

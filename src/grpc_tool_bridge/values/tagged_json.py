@@ -33,7 +33,8 @@ def _moment(value: datetime | time) -> Any:
 def _seconds(value: timedelta) -> Any:
     """Writes a duration in seconds, or in its parts where a float would change it."""
     seconds = value.total_seconds()
-    if timedelta(seconds=seconds) == value:
+    # The largest duration is rounded to one that there is not.
+    if value.days < timedelta.max.days and timedelta(seconds=seconds) == value:
         return seconds
     return {"days": value.days, "seconds": value.seconds, "microseconds": value.microseconds}
 

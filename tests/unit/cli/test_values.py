@@ -117,6 +117,8 @@ def test_scalars_of_numpy_come_back_with_their_types_and_units(value: Any) -> No
         dt.datetime(2026, 5, 4, tzinfo=dt.timezone(dt.timedelta(hours=1), "CET")),
         dt.time(1, 2, tzinfo=dt.timezone(dt.timedelta(hours=1), "CET")),
         dt.timedelta(days=999_999, microseconds=1),
+        dt.timedelta.max,
+        dt.timedelta.min,
     ],
     ids=repr,
 )
