@@ -10,10 +10,19 @@ import pytest
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionConfig, Settings, ToolBridge, ToolWorker, tool
 from integration.connections import PLACES, TRANSPORTS, Connect, Reach, RemoteBridge, World
+from integration.transports_of_tests import those_for
 from support.waiting import until
 
 
-@pytest.fixture(params=TRANSPORTS)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs a test over every transport that has what it is about."""
+    chosen = {name for mark in metafunc.definition.iter_markers("parametrize") for name in [mark.args[0]]}
+    for fixture, ways in (("connect", list(TRANSPORTS)), ("reach", PLACES)):
+        if fixture in metafunc.fixturenames and fixture not in chosen:
+            metafunc.parametrize(fixture, those_for(metafunc.function, ways), indirect=True)
+
+
+@pytest.fixture
 async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
     """Starts hubs and opens bridges to them; afterwards nothing may be left running."""
     before = asyncio.all_tasks()
@@ -21,7 +30,8 @@ async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
 
         async def connect(*tools: Any, config: SessionConfig | None = None, **settings: Any) -> World:
             settings.setdefault("shutdown_grace", 0.0)
-            server = BridgeServer(tools=tools, settings=Settings(**settings))
+            http = "127.0.0.1:0" if request.param.startswith("http") else None
+            server = BridgeServer(tools=tools, settings=Settings(**settings), http_address=http)
             await stack.enter_async_context(server)
             world = World(server, request.param, stack)
             world.bridge = await world.attach(config=config)
@@ -31,7 +41,7 @@ async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
     await until(lambda: not _left(before), f"for the end of {_left(before)}")
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture
 async def reach(request: pytest.FixtureRequest) -> AsyncIterator[Reach]:
     """Offers functions in a hub, a worker or processes, and opens bridges to them."""
     async with AsyncExitStack() as stack:
@@ -40,7 +50,9 @@ async def reach(request: pytest.FixtureRequest) -> AsyncIterator[Reach]:
             settings = {"shutdown_grace": 0.0, **settings}
             offered = [tool(executor="process")(each) if request.param == "process" else each for each in functions]
             served = [] if request.param == "worker" else offered
-            server = await stack.enter_async_context(BridgeServer(tools=served, settings=Settings(**settings)))
+            http = "127.0.0.1:0" if request.param.startswith("http") else None
+            server = BridgeServer(tools=served, settings=Settings(**settings), http_address=http)
+            await stack.enter_async_context(server)
             if request.param == "worker":
                 worker = ToolWorker(server.address, tools=offered, settings=Settings(**settings))
                 await stack.enter_async_context(worker)

@@ -5,17 +5,26 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionConfig, ToolBridge
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionConfig, ToolBridge, ToolBridgeClient
+from support.http_transport import NDJSON, SSE, HttpTransport
 from support.waiting import until
 
 # Makes a bridge as ``GRPCToolBridge`` does, over one of the transports that reach another process.
 RemoteBridge = Callable[..., GRPCToolBridge]
+
+
+def _over_http(server: BridgeServer, accept: str, **options: Any) -> ToolBridge:
+    return ToolBridge(ToolBridgeClient(HttpTransport(server.http_address or "", accept)), **options)
+
 
 # Of each transport, how a bridge to a hub is made; a transport more is a line more.
 TRANSPORTS: Mapping[str, Callable[..., ToolBridge]] = {
     "local": lambda server, **options: server.bridge(**options),
     "grpc": lambda server, **options: GRPCToolBridge(server.address, transport="rpc", **options),
     "link": lambda server, **options: GRPCToolBridge(server.address, transport="link", **options),
+    "http": lambda server, **options: _over_http(server, SSE, **options),
+    # Differs from the one before in its streams alone.
+    "http lines": lambda server, **options: _over_http(server, NDJSON, **options),
 }
 
 # Where a tool may run that is called over them: in the hub, in a worker, in a process of the hub's.

@@ -31,7 +31,8 @@ class Tools:
     def all(self) -> list[Any]:
         return [
             self.add, self.echo, self.plan, self.count, self.fail, self.fail_late, self.wait, self.wait_silently,
-            self.once, tool(name="rare", limits={"rate_limit_per_minute": 1})(self.rare),
+            self.once, self.day, self.days, self.flags,
+            tool(name="rare", limits={"rate_limit_per_minute": 1})(self.rare),
         ]  # fmt: skip
 
     async def add(self, a: int, b: int = 1) -> int:
@@ -69,6 +70,15 @@ class Tools:
     async def once(self) -> str:
         self.runs += 1
         return uuid.uuid4().hex
+
+    async def day(self) -> date:
+        return date(2024, 2, 28)
+
+    async def days(self) -> AsyncIterator[date]:
+        yield date(2024, 2, 28)
+
+    async def flags(self, events: str, plain: str) -> AsyncIterator[str]:
+        yield f"{events} {plain}"
 
     async def rare(self) -> int:
         return 1
@@ -234,6 +244,29 @@ async def test_a_schema_says_what_plain_json_means(client: httpx.AsyncClient) ->
     assert raw == {"$type": "bytes", "value": "AAEC/w=="}
 
 
+@pytest.mark.parametrize(
+    ("query", "day"), [("", {"$type": "date", "value": "2024-02-28"}), ("?plain=true", "2024-02-28")]
+)
+async def test_results_are_plain_where_their_reader_asks_for_it(
+    client: httpx.AsyncClient, query: str, day: Any
+) -> None:
+    assert (await client.post(f"{S}/tools/day/execute{query}", json={})).json()["result"] == day
+    assert (await client.post(f"{S}/tools/days/execute{query}", json={})).json()["result"] == [day]
+    for response in (
+        await client.get(f"{S}/tools/days/stream{query}"),
+        await client.post(f"{S}/tools/days/stream{query}", json={}),
+    ):
+        assert events_of(response.text)[0] == ("data", "0", day)
+    requests = [{"tool_id": name} for name in ("day", "days", "none")]
+    results = (await client.post(f"{S}/tools/batch{query}", json={"requests": requests})).json()["results"]
+    assert [item["result"] for item in results] == [day, [day], None]
+
+
+async def test_an_argument_in_the_query_may_be_called_as_a_flag_is(client: httpx.AsyncClient) -> None:
+    response = await client.get(f"{S}/tools/flags/stream?events=a&plain=b")
+    assert events_of(response.text)[0] == ("data", "0", "a b")
+
+
 async def test_a_batch_has_failed_items_in_their_place(client: httpx.AsyncClient) -> None:
     requests = [
         {"tool_id": "add", "args": [1]},
@@ -248,6 +281,8 @@ async def test_a_batch_has_failed_items_in_their_place(client: httpx.AsyncClient
     assert answer["metrics"]["failed_items"] == 2
     response = await client.post(f"{S}/tools/batch", json={"requests": [{"tool_id": "add"}] * 101})
     assert (response.status_code, response.json()["error"]["type"]) == (422, "ValidationError")
+    response = await client.post(f"{S}/tools/batch", json={"requests": [{"tool_id": "add", "index": -1}]})
+    assert "index must be from 0" in response.json()["error"]["message"]
 
 
 async def test_tools_are_listed_with_their_schemas(client: httpx.AsyncClient) -> None:

@@ -16,6 +16,7 @@ from grpc_tool_bridge.gateway.hub_calls import HubCalls
 from grpc_tool_bridge.gateway.message_json import error_json, message_json
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.values.serialization import serialize_value
+from grpc_tool_bridge.values.tagged_json import is_text
 
 
 class AgentRoutes:
@@ -60,7 +61,10 @@ class AgentRoutes:
             stream=given.get("stream", True),
             timeout_ms=timeout_of(given),
         )
-        asked.input.update(given.get("input", {}))
+        try:
+            asked.input.update(given.get("input", {}))
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ValidationError(f"input must be an object of JSON values: {error}") from None
         asked.input.SetInParent()
         for name, value in given.get("context", {}).items():
             asked.context[name].CopyFrom(serialize_value(value))
@@ -104,6 +108,6 @@ async def _chunk_events(chunks: Any) -> AsyncGenerator[Event, None]:
 
 
 def _texts(name: str, given: list[Any]) -> list[str]:
-    if not all(isinstance(item, str) for item in given):
-        raise ValidationError(f"{name} must be an array of strings")
+    if not all(isinstance(item, str) and is_text(item) for item in given):
+        raise ValidationError(f"{name} must be an array of strings without lone surrogates")
     return given

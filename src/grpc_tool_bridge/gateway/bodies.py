@@ -1,5 +1,7 @@
 """What a request says: its JSON, its query, its headers."""
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -11,7 +13,7 @@ from grpc_tool_bridge.errors import MessageTooLargeError, ValidationError
 from grpc_tool_bridge.gateway.errors import HttpError
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES
 from grpc_tool_bridge.values.offload import in_reader
-from grpc_tool_bridge.values.tagged_json import loads
+from grpc_tool_bridge.values.tagged_json import is_text, loads
 
 MAX_TIMEOUT_MS = 2**31 - 1
 MAX_COUNT = 2**31 - 1
@@ -21,6 +23,9 @@ _JSON = "application/json"
 _TYPES: Mapping[type, str] = {
     str: "a string", bool: "true or false", list: "an array", dict: "an object",
 }  # fmt: skip
+
+# How a lone surrogate would be written, which no message can hold.
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 _FLAGS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
 
@@ -61,7 +66,7 @@ async def read_json(request: Request, limit: int, seconds: float) -> Any:
         return {}
     try:
         text = body.decode()
-        return await in_reader(lambda: loads(text)) if len(body) > SLOW_BYTES else loads(text)
+        return await in_reader(lambda: _loaded(text)) if len(body) > SLOW_BYTES else _loaded(text)
     except ValueError as error:
         raise ValidationError(f"the body is not JSON: {error}") from None
 
@@ -75,6 +80,12 @@ async def _received(request: Request, limit: int) -> bytearray:
         # What is read of it takes as much again.
         request.scope["held"].resize(2 * len(body))
     return body
+
+
+def _loaded(text: str) -> Any:
+    if _SURROGATE.search(text):
+        json.dumps(json.loads(text), ensure_ascii=False).encode()
+    return loads(text)
 
 
 def fields_of(body: Any, **types: type) -> dict[str, Any]:
@@ -95,7 +106,16 @@ def fields_of(body: Any, **types: type) -> dict[str, Any]:
             given[name] = _integer(name, value)
         elif not isinstance(value, wanted):
             raise ValidationError(f"{name} must be {_TYPES[wanted]}")
+        # Values in their tagged form may be what JSON itself cannot have.
+        elif isinstance(value, dict) and not all(map(_is_text, value)):
+            raise ValidationError(f"the names in {name} must be strings without lone surrogates")
+        elif isinstance(value, str) and not is_text(value):
+            raise ValidationError(f"{name} must have no lone surrogates")
     return given
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and is_text(value)
 
 
 def _integer(name: str, value: Any) -> int:
@@ -106,6 +126,18 @@ def _integer(name: str, value: Any) -> int:
     if not -MAX_COUNT <= number <= MAX_COUNT:
         raise ValidationError(f"{name} must be from {-MAX_COUNT:,} to {MAX_COUNT:,}, not {number:.6g}")
     return number
+
+
+def index_of(given: Mapping[str, Any], position: int) -> int:
+    """Returns ``index`` of an item; ``position`` if it is missing.
+
+    Raises:
+        ValidationError: It is less than 0.
+    """
+    index: int = given.get("index", position)
+    if index < 0:
+        raise ValidationError(f"index must be from 0 to {MAX_COUNT:,}, not {index:,}")
+    return index
 
 
 def timeout_of(given: Mapping[str, Any]) -> int:
@@ -163,8 +195,8 @@ def texts_of(name: str, given: Mapping[str, Any]) -> dict[str, str]:
         ValidationError: It has something else.
     """
     for value in given.values():
-        if not isinstance(value, str):
-            raise ValidationError(f"the values of {name} must be strings")
+        if not _is_text(value):
+            raise ValidationError(f"the values of {name} must be strings without lone surrogates")
     return dict(given)
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from starlette.responses import Response
@@ -14,6 +15,8 @@ from grpc_tool_bridge.gateway.message_json import error_json
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, StatusResponse
 
 REQUEST_ID = "x-request-id"
+# When to try again where the error does not say it.
+UNAVAILABLE_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +67,11 @@ def status_of(info: ErrorInfo) -> int:
 
 def headers_of(info: ErrorInfo) -> dict[str, str]:
     """Returns what else a response says of an error: when to try again."""
-    after = error_from_info(info).retry_after if status_of(info) in (429, 503) else None
+    status = status_of(info)
+    after = error_from_info(info).retry_after if status in (429, 503) else None
+    if after is None and status == HTTPStatus.SERVICE_UNAVAILABLE:
+        # Another hub or worker may be there any moment.
+        after = UNAVAILABLE_SECONDS
     return {} if after is None else {"Retry-After": str(math.ceil(after))}
 
 

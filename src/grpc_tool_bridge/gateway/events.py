@@ -26,7 +26,8 @@ _HEADERS = (
     # Else a proxy may hold back what is small.
     (b"x-accel-buffering", b"no"),
 )
-_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+# In ASCII: many readers of lines would end one at U+2028 too, and at others.
+_encoder = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 class Event(NamedTuple):
@@ -100,7 +101,9 @@ class EventStream:
             async for event in self._events:
                 outbox.put(self._encode(event))
                 if outbox.is_full or turns.due:
-                    await outbox.taken()
+                    if not await outbox.taken():
+                        # The tool may have gone on although it was cancelled.
+                        return
                     turns = Turns()
         except Exception as error:
             if not outbox.is_open:

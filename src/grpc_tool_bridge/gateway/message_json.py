@@ -46,29 +46,29 @@ def error_json(info: ErrorInfo) -> dict[str, Any]:
     return written
 
 
-async def call_json(response: ToolCallResponse) -> dict[str, Any]:
+async def call_json(response: ToolCallResponse, write: _Write = to_json) -> dict[str, Any]:
     """Writes the answer to a call: the same five names whatever has come of it."""
-    return {**await outcome_json(response), "request_id": response.request_id}
+    return {**await outcome_json(response, write), "request_id": response.request_id}
 
 
-async def outcome_json(outcome: ToolCallResponse | ToolCallResult) -> dict[str, Any]:
-    """Writes what has come of a call, or of an item of a batch."""
+async def outcome_json(outcome: ToolCallResponse | ToolCallResult, write: _Write = to_json) -> dict[str, Any]:
+    """Writes what has come of a call, or of an item of a batch; ``write`` writes its result."""
     return {
         "success": outcome.success,
-        "result": await value_json(outcome.result) if outcome.HasField("result") else None,
+        "result": await value_json(outcome.result, write) if outcome.HasField("result") else None,
         "error": error_json(outcome.error) if outcome.HasField("error") else None,
         "metrics": message_json(outcome.metrics),
     }
 
 
-async def value_json(value: AnyMessage) -> Any:
+async def value_json(value: AnyMessage, write: _Write = to_json) -> Any:
     """Writes a value; a large one is read in a thread."""
-    read = partial(_value, value)
+    read = partial(_value, value, write)
     return await in_reader(read) if len(value.value) > SLOW_BYTES else read()
 
 
-def _value(value: AnyMessage) -> Any:
-    return to_json(deserialize_value(value))
+def _value(value: AnyMessage, write: _Write = to_json) -> Any:
+    return write(deserialize_value(value))
 
 
 @cache

@@ -48,11 +48,12 @@ class Outbox:
         self._size += len(part)
         _wake(self._sender)
 
-    async def taken(self) -> None:
-        """Waits until what was written is being sent."""
-        if self._parts:
+    async def taken(self) -> bool:
+        """Waits until what was written is being sent; returns False if nothing more will be."""
+        if self._parts and not self._closed:
             self._writer = self._loop.create_future()
             await self._writer
+        return not self._closed
 
     async def wait(self) -> bool:
         """Waits for parts; returns whether there are any, or False if nothing more will come."""
@@ -70,10 +71,11 @@ class Outbox:
         return data
 
     def close(self, _: Any = None) -> None:
-        """Wakes who sends: nothing more will be written."""
+        """Wakes who sends and who writes: there will be nothing more, or nobody who takes it."""
         self._closed = True
         self._timer.cancel()
         _wake(self._sender)
+        _wake(self._writer)
 
     def _keep_open(self) -> None:
         if self._quiet:

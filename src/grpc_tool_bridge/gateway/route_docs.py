@@ -83,7 +83,10 @@ class RouteDoc:
 PARAMETERS: Mapping[str, Schema] = {
     "session_id": {"in": "path", "schema": _NAME, "description": "The session."},
     "tool": {"in": "path", "schema": _NAME, "description": "What the tool is called by."},
-    "name": {"in": "path", "schema": _NAME, "description": "The variable."},
+    "name": {
+        "in": "path", "schema": _NAME,
+        "description": "The variable. One that is called `watch` is read as `%77atch`.",
+    },
     "agent": {"in": "path", "schema": _NAME, "description": "The agent."},
     "run": {"in": "path", "schema": _NAME, "description": "The run."},
     "call": {"in": "path", "schema": _NAME, "description": "The call."},
@@ -101,8 +104,16 @@ PARAMETERS: Mapping[str, Schema] = {
     "tags": {"in": "query", "schema": TEXT, "description": "Only those that have these tags, with commas."},
     "limit": {"in": "query", "schema": _COUNT, "description": "So many at most; 0: all."},
     "names": {"in": "query", "schema": TEXT, "description": "Names of variables, with commas; empty: all."},
+    "one_name": {
+        "in": "query", "name": "name", "schema": {"type": "array", "items": _NAME},
+        "description": "Names of variables, one each time; they may have commas.",
+    },
     "initial": {"in": "query", "schema": FLAG, "description": "Starts with the present values; default: true."},
     "events": {"in": "query", "schema": FLAG, "description": "Includes progress and log lines."},
+    "plain": {
+        "in": "query", "schema": FLAG,
+        "description": "Writes results without tags where the tool's schema says what they mean.",
+    },
     "timeout_ms": {"in": "query", "schema": _TIMEOUT, "description": "Milliseconds; 0: the default."},
     "If-Match": {
         "in": "header", "schema": {"type": "string", "pattern": r'^("[0-9]{1,18}"|[0-9]{1,18})$'},
@@ -163,7 +174,7 @@ def _tool_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         schemas.answered(kind)
     tools = "/api/sessions/{session_id}/tools"
     given = {"args": VALUES, "kwargs": BY_NAME, "timeout_ms": _TIMEOUT, "context": _TEXTS}
-    item = body_of({"tool_id": TEXT, "args": VALUES, "kwargs": BY_NAME})
+    item = body_of({"index": _COUNT, "tool_id": TEXT, "args": VALUES, "kwargs": BY_NAME})
     result = {name: part for name, part in call_answer(schemas)["properties"].items() if name != "request_id"}
     results = {"type": "array", "items": object_of({"index": _COUNT, **result}, "index", *result)}
     return {
@@ -173,20 +184,21 @@ def _tool_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         ),
         f"GET {tools}/{{tool}}": RouteDoc(name="describeTool", tag="tools", errors=_SESSION, answer=spec),
         f"POST {tools}/{{tool}}/execute": RouteDoc(
-            name="callTool", tag="tools", parameters=("Idempotency-Key",), errors=_CALL | _BODY,
+            name="callTool", tag="tools", parameters=("plain", "Idempotency-Key"), errors=_CALL | _BODY,
             body=body_of({**given, "request_id": _ID}), answer=reference("CallAnswer"),
         ),
         f"GET {tools}/{{tool}}/stream": RouteDoc(
-            name="streamToolByQuery", tag="tools", parameters=("events", "timeout_ms"), errors=_CALL, streams=True,
+            name="streamToolByQuery", tag="tools", parameters=("events", "plain", "timeout_ms"), errors=_CALL,
+            streams=True,
             answer=events_of(data=reference("Value"), **TOOL_NOTICES),
         ),
         f"POST {tools}/{{tool}}/stream": RouteDoc(
-            name="streamTool", tag="tools", parameters=("events",), errors=_CALL | _BODY, streams=True,
+            name="streamTool", tag="tools", parameters=("events", "plain"), errors=_CALL | _BODY, streams=True,
             body=body_of({**given, "stream_id": _NAME}),
             answer=events_of(data=reference("Value"), **TOOL_NOTICES),
         ),
         f"POST {tools}/batch": RouteDoc(
-            name="callTools", tag="tools", errors=_CALL | _BODY,
+            name="callTools", tag="tools", parameters=("plain",), errors=_CALL | _BODY,
             body=body_of({
                 "requests": {"type": "array", "items": item}, "parallel": FLAG, "stop_on_error": FLAG,
                 "max_parallel": _COUNT, "batch_id": _ID,
@@ -208,7 +220,7 @@ def _variable_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
             answer=schemas.answered(pb.ListVariablesResponse),
         ),
         f"GET {variables}/watch": RouteDoc(
-            name="watchVariables", tag="variables", parameters=("names", "initial", "Last-Event-ID"),
+            name="watchVariables", tag="variables", parameters=("names", "one_name", "initial", "Last-Event-ID"),
             errors=_SESSION | _BUSY, streams=True, answer=events_of(data=schemas.answered(pb.VariableUpdate)),
         ),
         f"GET {variables}/{{name}}": RouteDoc(

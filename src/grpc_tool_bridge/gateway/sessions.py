@@ -133,10 +133,13 @@ class VariableRoutes:
         return status_response(await self._calls.hub.delete_session_variable(asked))
 
     async def watch(self, request: Request) -> EventStream:
-        """Watches variables; ``?names=a,b``, and ``Last-Event-ID`` to go on where a watch was."""
+        """Watches variables; ``?names=a,b``, and ``Last-Event-ID`` to go on where a watch was.
+
+        A name with a comma in it is given as ``?name=``, which may be repeated.
+        """
         asked = pb.WatchVariablesRequest(
             session_id=path_name(request, "sid"),
-            variable_names=names_of(request, "names"),
+            variable_names=[*names_of(request, "names"), *request.query_params.getlist("name")],
             include_initial=flag_of(request, "initial", default=True),
         )
         last = request.headers.get("last-event-id", "")
@@ -177,5 +180,5 @@ def _revision(request: Request) -> int | None:
 def _parse(given: dict[str, Any], message: Any, name: str) -> None:
     try:
         ParseDict(given, message)
-    except ParseError as error:
+    except (ParseError, ValueError, TypeError, AttributeError) as error:
         raise ValidationError(f"{name}: {error}") from None

@@ -1,6 +1,6 @@
 """Tools over HTTP: what there is, calls, streams, batches."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -8,15 +8,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from grpc_tool_bridge.errors import ValidationError, error_from_info
-from grpc_tool_bridge.gateway.bodies import count_of, fields_of, flag_of, path_name, texts_of, timeout_of
+from grpc_tool_bridge.gateway.bodies import count_of, fields_of, flag_of, index_of, path_name, texts_of, timeout_of
 from grpc_tool_bridge.gateway.errors import JsonResponse, failed, headers_of, status_of
 from grpc_tool_bridge.gateway.events import Event, EventStream
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
 from grpc_tool_bridge.gateway.message_json import call_json, error_json, message_json, outcome_json, value_json
+from grpc_tool_bridge.gateway.plain_results import plain_writer
 from grpc_tool_bridge.gateway.query import query_arguments
+from grpc_tool_bridge.llm.tool_args import tool_args
 from grpc_tool_bridge.llm.values import from_json
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.values.offload import written
+from grpc_tool_bridge.values.tagged_json import to_json
 
 # What a page of tools is asked for at most.
 _PAGE = 1_000
@@ -60,16 +63,17 @@ class ToolRoutes:
         await _put_arguments(call, given.get("args", []), _meant(spec, given.get("kwargs", {})))
         response = await self._calls.answer(request, self._calls.hub.execute_tool(call, self._calls.context(request)))
         if response.success:
-            return JsonResponse(await call_json(response))
+            write = _writer(spec, lists=True) if flag_of(request, "plain") else to_json
+            return JsonResponse(await call_json(response, write))
         return JsonResponse(await call_json(response), status_of(response.error), headers_of(response.error))
 
     async def stream(self, request: Request) -> EventStream:
         """Streams a tool: with arguments in the query (GET) or in a body (POST)."""
         spec = self._spec(request)
-        with_events = flag_of(request, "events")
+        with_events, plain = _flag(request, spec, "events"), _flag(request, spec, "plain")
         if request.method == "GET":
             _check_new(request)
-            taken = query_arguments(spec or pb.ToolSpec(), request.query_params, {"events", "timeout_ms"})
+            taken = query_arguments(spec or pb.ToolSpec(), request.query_params, {"events", "plain", "timeout_ms"})
             given: dict[str, Any] = {"kwargs": taken}
             given["timeout_ms"] = count_of(request, "timeout_ms")
         else:
@@ -85,7 +89,7 @@ class ToolRoutes:
         )
         await _put_arguments(call, given.get("args", []), _meant(spec, given.get("kwargs", {})))
         chunks = self._calls.hub.stream_tool(call, self._calls.context(request))
-        return self._calls.event_stream(request, _chunk_events(chunks))
+        return self._calls.event_stream(request, _chunk_events(chunks, _writer(spec) if plain else to_json))
 
     async def batch(self, request: Request) -> Response:
         """Makes many calls; items that fail stand in their place."""
@@ -93,22 +97,28 @@ class ToolRoutes:
             await self._calls.body(request),
             requests=list, parallel=bool, stop_on_error=bool, max_parallel=int, batch_id=str,
         )  # fmt: skip
-        session_id = path_name(request, "sid")
+        session_id, plain = path_name(request, "sid"), flag_of(request, "plain")
+        specs: list[pb.ToolSpec | None] = []
         batch = pb.BatchToolCallRequest(session_id=session_id, batch_id=given.get("batch_id", ""))
         batch.config.parallel = given.get("parallel", True)
         batch.config.stop_on_error = given.get("stop_on_error", False)
         batch.config.max_parallel = given.get("max_parallel", 0)
         for index, item in enumerate(given.get("requests", [])):
-            wanted = fields_of(item, tool_id=str, args=list, kwargs=dict)
-            call = batch.items.add(index=index, tool_id=wanted.get("tool_id", ""))
+            wanted = fields_of(item, index=int, tool_id=str, args=list, kwargs=dict)
+            call = batch.items.add(index=index_of(wanted, index), tool_id=wanted.get("tool_id", ""))
             spec = self._calls.hub.executor.spec_of(session_id, call.tool_id)
+            specs.append(spec)
             await _put_arguments(call, wanted.get("args", []), _meant(spec, wanted.get("kwargs", {})))
         response = await self._calls.answer(
             request, self._calls.hub.batch_execute_tools(batch, self._calls.context(request))
         )
         if response.HasField("error"):
             return failed(response.error)
-        results = [{"index": result.index, **await outcome_json(result)} for result in response.results]
+        writers = [_writer(spec, lists=True) if plain else to_json for spec in specs]
+        results = [
+            {"index": result.index, **await outcome_json(result, write)}
+            for result, write in zip(response.results, writers, strict=True)
+        ]
         return JsonResponse({"results": results, "metrics": message_json(response.metrics)})
 
     async def _specs(self, request: Request) -> list[pb.ToolSpec]:
@@ -151,14 +161,31 @@ def _meant(spec: pb.ToolSpec | None, kwargs: Mapping[str, Any]) -> Mapping[str, 
     return kwargs if spec is None else from_json(spec, kwargs)
 
 
-async def _chunk_events(chunks: AsyncGenerator[Any, None]) -> AsyncGenerator[Event, None]:
+def _flag(request: Request, spec: pb.ToolSpec | None, name: str) -> bool:
+    """Returns a flag of a stream, unless the tool has an argument of this name in the query."""
+    if request.method == "GET" and spec is not None and name in tool_args(spec):
+        return False
+    return flag_of(request, name)
+
+
+def _writer(spec: pb.ToolSpec | None, *, lists: bool = False) -> Callable[[Any], Any]:
+    """Returns what writes a tool's results plainly; ``lists``: those of one that yields are lists of its values."""
+    write = plain_writer("" if spec is None else spec.output_schema)
+    if lists and spec is not None and spec.type == pb.ToolType.STREAMING:
+        return lambda values: [write(value) for value in values] if isinstance(values, list) else to_json(values)
+    return write
+
+
+async def _chunk_events(
+    chunks: AsyncGenerator[Any, None], write: Callable[[Any], Any] = to_json
+) -> AsyncGenerator[Event, None]:
     """Reads the chunks of a tool's stream; an error before the first value is raised."""
     begun = False
     async with aclosing(chunks):
         async for chunk in chunks:
             kind = chunk.WhichOneof("content")
             if kind == "data":
-                yield Event("data", await value_json(chunk.data), str(chunk.sequence))
+                yield Event("data", await value_json(chunk.data, write), str(chunk.sequence))
             elif kind == "metadata":
                 told = pb.Progress() if chunk.metadata.key == "progress" else pb.LogRecord()
                 chunk.metadata.value.Unpack(told)

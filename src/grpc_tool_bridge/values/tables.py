@@ -9,6 +9,16 @@ from typing import Any
 
 from grpc_tool_bridge.optional import need
 
+# What an array may take whose items are as long as its dtype says.
+MAX_TEXTS_BYTES = 64 * 1024 * 1024
+
+# Scalars of NumPy that are written as Python's; NumPy 1 calls one of them bool_.
+_SCALARS = (
+    "bool", "bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+    "float16", "float32", "float64", "complex64", "complex128",
+)  # fmt: skip
+_EXACT_AS_TEXT = ("datetime64", "timedelta64", "longdouble")
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -61,11 +71,20 @@ def frame_json(value: Any, to_json: Callable[[Any], Any]) -> dict[str, Any] | No
 
 
 def array_json(value: Any, to_json: Callable[[Any], Any]) -> dict[str, Any] | None:
-    """Writes a numpy array as ``{"dtype": …, "data": …}``, a numpy scalar as the Python value, and a pandas Index."""
+    """Writes a numpy array as ``{"dtype": …, "data": …}``, a numpy scalar as the Python value, and a pandas Index.
+
+    An empty array has its ``shape`` as well; a scalar that Python's types would change is written as an array is.
+    """
     package, _, name = (_package_name(value) or "").partition(".")
     if package == "numpy" and name == "ndarray":
         whole = {"dtype": value.dtype.str, "data": to_json(value.tolist())}
+        if not value.size:
+            whole["shape"] = list(value.shape)
         return {"$type": "numpy.ndarray", "value": whole}
+    if package == "numpy" and name in _EXACT_AS_TEXT:
+        # Without its unit, a number of nanoseconds is one of anything.
+        data = int(value.astype("i8")) if name == "timedelta64" else str(value)
+        return {"$type": f"numpy.{name}", "value": {"dtype": value.dtype.str, "data": to_json(data)}}
     if package in ("numpy", "pandas") and hasattr(value, "tolist"):
         return {"$type": f"{package}.{name}", "value": to_json(value.tolist())}
     return None
@@ -80,11 +99,35 @@ def _read_frame(value: Any) -> Any:
     return need("pandas").DataFrame(value["rows"], columns=value["columns"], index=value.get("index"))
 
 
+def _read_array(value: Any) -> Any:
+    numpy = need("numpy")
+    kind = numpy.dtype(value["dtype"])
+    # A few characters could name items of gigabytes.
+    if kind.kind in "SUV" and numpy.array(value["data"], dtype=object).size * kind.itemsize > MAX_TEXTS_BYTES:
+        raise ValueError(f"an array of {kind.str} may take {MAX_TEXTS_BYTES:,} bytes at most")
+    array = numpy.array(value["data"], dtype=kind)
+    return array.reshape(value["shape"]) if "shape" in value else array
+
+
+def _read_table(value: Any) -> Any:
+    rows = [dict(zip(value["columns"], row, strict=True)) for row in value["rows"]]
+    return need("pyarrow").Table.from_pylist(rows)
+
+
+def _scalar_reader(name: str) -> Callable[[Any], Any]:
+    return lambda value: need("numpy").dtype(name).type(value)
+
+
 # The readers of the forms written here, by ``$type``.
 ARRAY_READERS: Mapping[str, Callable[[Any], Any]] = {
     "pandas.DataFrame": _read_frame,
     "pandas.Series": lambda value: _read_frame(value).iloc[:, 0],
-    "numpy.ndarray": lambda value: need("numpy").array(value["data"], dtype=value["dtype"]),
+    "pandas.Index": lambda value: need("pandas").Index(value),
+    "polars.DataFrame": lambda value: need("polars").DataFrame(value["rows"], schema=value["columns"], orient="row"),
+    "pyarrow.Table": _read_table,
+    "numpy.ndarray": _read_array,
+    **{f"numpy.{name}": _scalar_reader(name.removesuffix("_")) for name in _SCALARS},
+    **{f"numpy.{name}": lambda value: _read_array(value)[()] for name in _EXACT_AS_TEXT},
 }
 
 

@@ -9,18 +9,42 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from grpc_tool_bridge.errors import SerializationError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichDateTime
+from grpc_tool_bridge.values.rich import read_datetime, read_time, write_moment
 from grpc_tool_bridge.values.tables import ARRAY_READERS, array_json, frame_json, is_missing
 
 _KEYS = {"$type", "value"}
 # JavaScript's numbers, and those of many other parsers, are exact up to here; Python's parser refuses long ones.
 _EXACT = 2**53 - 1
 
+
+def _moment(value: datetime | time) -> Any:
+    """Writes a moment as ISO 8601; one with a named zone as an object, since its offset says less."""
+    told = RichDateTime()
+    try:
+        write_moment(value, told)
+    except SerializationError:
+        return value.isoformat()
+    named = {field.name: content for field, content in told.ListFields()}
+    return named if len(named) > 1 else told.iso
+
+
+def _seconds(value: timedelta) -> Any:
+    """Writes a duration in seconds, or in its parts where a float would change it."""
+    seconds = value.total_seconds()
+    # The largest duration is rounded to one that there is not.
+    if value.days < timedelta.max.days and timedelta(seconds=seconds) == value:
+        return seconds
+    return {"days": value.days, "seconds": value.seconds, "microseconds": value.microseconds}
+
+
 _WRITERS: Mapping[type, Callable[[Any], Any]] = {
     bytes: lambda value: base64.b64encode(value).decode(),
-    datetime: datetime.isoformat,
+    datetime: _moment,
     date: date.isoformat,
-    time: time.isoformat,
-    timedelta: timedelta.total_seconds,
+    time: _moment,
+    timedelta: _seconds,
     UUID: str,
     Decimal: str,
     complex: lambda value: [to_json(value.real), to_json(value.imag)],
@@ -32,10 +56,10 @@ _WRITERS: Mapping[type, Callable[[Any], Any]] = {
 
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "bytes": lambda value: base64.b64decode(value, validate=True),
-    "datetime": datetime.fromisoformat,
+    "datetime": lambda value: _read_moment(value, datetime.fromisoformat, read_datetime),
     "date": date.fromisoformat,
-    "time": time.fromisoformat,
-    "timedelta": lambda value: timedelta(seconds=value),
+    "time": lambda value: _read_moment(value, time.fromisoformat, read_time),
+    "timedelta": lambda value: timedelta(**value) if isinstance(value, dict) else timedelta(seconds=value),
     "UUID": UUID,
     "Decimal": Decimal,
     "complex": lambda value: complex(*value),
@@ -108,6 +132,10 @@ def from_json(value: Any) -> Any:
         return reader(from_json(value["value"]))
     except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:
         raise ValueError(f'the value of "$type" {name!r} cannot be read: {error}') from None
+
+
+def _read_moment(value: Any, plain: Callable[[str], Any], named: Callable[[RichDateTime], Any]) -> Any:
+    return named(RichDateTime(**value)) if isinstance(value, dict) else plain(value)
 
 
 def _scalar(value: Any) -> Any:
