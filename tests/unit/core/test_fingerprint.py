@@ -7,7 +7,13 @@ import pytest
 from google.protobuf import any_pb2
 
 from grpc_tool_bridge.core.fingerprint import fingerprint, spec_digest
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolCallItem, ToolCallRequest, ToolSpec
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    ArgumentSpec,
+    ResourceLimits,
+    ToolCallItem,
+    ToolCallRequest,
+    ToolSpec,
+)
 from grpc_tool_bridge.values.serialization import serialize_value
 
 
@@ -110,3 +116,8 @@ def test_the_types_of_a_language_make_no_difference_and_names_do() -> None:
         )
     )
     assert spec_digest(python) == spec_digest(elixir) != spec_digest(renamed)
+
+
+def test_no_limits_are_the_same_whether_or_not_they_are_written() -> None:
+    unlimited, limited = (spec_of(SCHEMA, limits=ResourceLimits(timeout_ms=ms)) for ms in (0, 1))
+    assert spec_digest(unlimited) == spec_digest(spec_of(SCHEMA)) != spec_digest(limited)
