@@ -9,7 +9,7 @@ defmodule ToolBridge.Connection do
   use GenServer
   require Logger
 
-  alias ToolBridge.Connection.{HTTP2, Requests}
+  alias ToolBridge.Connection.{HTTP2, Pace, Requests}
   alias ToolBridge.Error
   alias ToolBridge.Link.{Outbox, Protocol}
   alias ToolBridge.Proto.{LinkHello, LinkStatus, Wire}
@@ -78,6 +78,7 @@ defmodule ToolBridge.Connection do
       awaiting: [],
       pings: 0,
       messages: 0,
+      pace: %Pace{},
       draining: nil
     ]
   end
@@ -198,7 +199,14 @@ defmodule ToolBridge.Connection do
   end
 
   @impl true
-  def handle_info(:timeout, state), do: state |> flush() |> noreply()
+  # The mailbox is empty; `noreply` has asked for this.
+  def handle_info(:timeout, state) do
+    if state.link != nil and Pace.hold?(state.pace, map_size(state.requests) + map_size(state.served)) do
+      {:noreply, state, 1}
+    else
+      {:noreply, flush(state), :infinity}
+    end
+  end
 
   def handle_info({Requests, :call, owner, ref, call}, state), do: state |> request(owner, ref, call) |> noreply()
 
@@ -291,11 +299,11 @@ defmodule ToolBridge.Connection do
       HTTP2.send_frame(http, frame)
       unblock(%{state | link: link}) |> flush()
     else
-      %{state | messages: 0}
+      %{state | messages: 0, pace: Pace.sent(state.pace)}
     end
   end
 
-  defp flush(state), do: %{state | messages: 0}
+  defp flush(state), do: %{state | messages: 0, pace: Pace.sent(state.pace)}
 
   # ---------------------------------------------------------------------------------------------------- dialling
 
@@ -436,7 +444,8 @@ defmodule ToolBridge.Connection do
     state = %{
       state
       | requests: Map.put(state.requests, ref, request),
-        monitors: Map.put(state.monitors, monitor, {:owner, ref})
+        monitors: Map.put(state.monitors, monitor, {:owner, ref}),
+        pace: Pace.queued(state.pace)
     }
 
     cond do
@@ -503,7 +512,8 @@ defmodule ToolBridge.Connection do
       {request, requests} ->
         Process.demonitor(request.monitor, [:flush])
         send(ref, {ref, result})
-        %{state | requests: requests, monitors: Map.delete(state.monitors, request.monitor)}
+        monitors = Map.delete(state.monitors, request.monitor)
+        %{state | requests: requests, monitors: monitors, pace: Pace.delivered(state.pace)}
     end
   end
 
@@ -643,7 +653,13 @@ defmodule ToolBridge.Connection do
             do: Process.send_after(self(), {:deadline, id, call.timeout_ms / 1000}, call.timeout_ms)
 
         task = %{pid: pid, monitor: monitor, timer: timer, error: nil, chunks: 0}
-        %{state | served: Map.put(state.served, id, task), monitors: Map.put(state.monitors, monitor, {:task, id})}
+
+        %{
+          state
+          | served: Map.put(state.served, id, task),
+            monitors: Map.put(state.monitors, monitor, {:task, id}),
+            pace: Pace.delivered(state.pace)
+        }
 
       {:error, error} ->
         unserved(state, id, error)
@@ -672,7 +688,8 @@ defmodule ToolBridge.Connection do
       {task, served} ->
         Process.demonitor(task.monitor, [:flush])
         if task.timer, do: Process.cancel_timer(task.timer)
-        state = %{state | served: served, monitors: Map.delete(state.monitors, task.monitor)}
+        monitors = Map.delete(state.monitors, task.monitor)
+        state = %{state | served: served, monitors: monitors, pace: Pace.queued(state.pace)}
         put_answer(state, id, if(task.error, do: {:end, Error.to_status(task.error)}, else: answer))
     end
   end
