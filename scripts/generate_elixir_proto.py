@@ -120,9 +120,11 @@ def _method_lines() -> Iterator[str]:
 
 
 def _function(name: str, doc: str, lines: Iterator[str]) -> str:
-    return f"\n  @doc {doc!r}\n  def {name} do\n    [\n".replace("'", '"') + ",\n".join(
-        "\n".join("  " + part for part in line.split("\n")) for line in lines
-    ) + "\n    ]\n  end\n"
+    return (
+        f"\n  @doc {doc!r}\n  def {name} do\n    [\n".replace("'", '"')
+        + ",\n".join("\n".join("  " + part for part in line.split("\n")) for line in lines)
+        + "\n    ]\n  end\n"
+    )
 
 
 def table() -> str:

@@ -97,16 +97,8 @@ defmodule ToolBridge.Caller do
     payload = request.__struct__.encode_iodata(request)
 
     case IO.iodata_length(payload) do
-      size when size > @max_message ->
-        {:error,
-         Error.new(
-           "MessageTooLarge",
-           "message too large: the request takes #{size} bytes, the limit is #{@max_message}; stream it in parts",
-           details: %{"size" => to_string(size), "limit" => to_string(@max_message)}
-         )}
-
-      _ ->
-        {:ok, payload}
+      size when size > @max_message -> {:error, Error.too_large("the request", size, @max_message)}
+      _ -> {:ok, payload}
     end
   end
 

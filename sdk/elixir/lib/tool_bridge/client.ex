@@ -109,9 +109,13 @@ defmodule ToolBridge.Client do
   def stop(client, opts \\ []) do
     timeout = Keyword.get(opts, :timeout, 5_000)
 
-    if not Keyword.get(opts, :keep_session, false) do
-      with {:ok, %{created: true}} <- await_ready(client, 0), do: end_session(client, timeout: timeout)
-    end
+    keep = Keyword.get(opts, :keep_session, false)
+
+    _ =
+      with false <- keep,
+           {:ok, %{created: true}} <- await_ready(client, 0) do
+        end_session(client, timeout: timeout)
+      end
 
     GenServer.stop(client)
   end

@@ -9,32 +9,25 @@ defmodule ToolBridge.Connection do
   use GenServer
   require Logger
 
-  alias ToolBridge.Connection.{HTTP2, Requests}
+  import ToolBridge.Connection.State, only: [now: 0]
+
+  alias ToolBridge.Connection.{HTTP2, Incoming, Outgoing, Pace, Requests, State}
   alias ToolBridge.Error
   alias ToolBridge.Link.{Outbox, Protocol}
-  alias ToolBridge.Proto.{LinkHello, LinkStatus, Wire}
+  alias ToolBridge.Proto.{LinkHello, LinkStatus}
 
   @greeting_timeout 20_000
   # After a link that lasted so long, the back-off starts from the beginning.
   @stable 5_000
   @first_wait 100
   @last_wait 5_000
-  # How often calls that have timed out are looked for; the hub ends them first.
-  @sweep 250
-  @slack 1_000
-  # How long a call without a timeout waits for a link.
-  @pending_timeout 30_000
+  # For each step of the handshake.
+  @step_timeout 30_000
   @ping_interval 10_000
   @max_pings 3
   # After so many messages what waits is sent, even if others are there: both ends work concurrently.
   @max_messages 64
-  # A task that does not end when its call is cancelled is killed.
-  @kill_after 5_000
-
-  # Of a ToolStreamChunk's number.
-  @sequence_tag 0x10
-
-  @permanent ~w(Unauthenticated PermissionDenied ValidationError SessionExpired SessionNotFound)
+  @frame_bytes Outbox.frame_bytes()
 
   @typedoc """
   A call that is made after each dial: its method, its payload, and what its answer means. The function gets the answer
@@ -43,44 +36,6 @@ defmodule ToolBridge.Connection do
   @type step :: {String.t(), iodata(), (binary(), map() -> {:ok, map()} | {:error, Error.t()})}
 
   @type handler :: (pid(), pos_integer(), ToolBridge.Proto.LinkCall.t() -> {:ok, pid()} | {:error, Error.t()})
-
-  defmodule Request do
-    @moduledoc false
-    # A call of a process: `monitor` of it, `deadline` in monotonic milliseconds, `expires` while it waits for a link.
-    defstruct [:ref, :monitor, :method, :payload, :session, :stream, :metadata, :deadline, :expires]
-  end
-
-  defmodule State do
-    @moduledoc false
-    defstruct [
-      :endpoint,
-      :where,
-      :handshake,
-      :handler,
-      :hello,
-      :http,
-      :link,
-      :since,
-      :failure,
-      :sweep,
-      phase: :waiting,
-      info: %{},
-      ready_before: false,
-      steps: [],
-      step: nil,
-      step_events: %{},
-      wait: 100,
-      requests: %{},
-      pending: :queue.new(),
-      monitors: %{},
-      served: %{},
-      blocked: %{},
-      awaiting: [],
-      pings: 0,
-      messages: 0,
-      draining: nil
-    ]
-  end
 
   # -------------------------------------------------------------------------------------------------- interface
 
@@ -158,7 +113,7 @@ defmodule ToolBridge.Connection do
       state.phase == :ready ->
         {:reply, {:ok, state.info}, state, next(state)}
 
-      state.failure != nil and permanent?(state.failure) ->
+      state.failure != nil and Outgoing.permanent?(state.failure) ->
         {:reply, {:error, state.failure}, state, next(state)}
 
       true ->
@@ -168,29 +123,16 @@ defmodule ToolBridge.Connection do
   end
 
   def handle_call({:chunk, id, payload}, from, state) do
-    {number, state} = next_number(state, id)
-
-    case state.link && Protocol.chunk(state.link, id, [payload, @sequence_tag, Wire.varint(number)]) do
-      nil ->
-        {:reply, {:error, lost(state)}, state}
-
-      {:error, error} ->
-        {:reply, {:error, error}, state, next(state)}
-
-      {:ok, link} ->
-        if Protocol.room?(link, id) do
-          GenServer.reply(from, :ok)
-          noreply(%{state | link: link})
-        else
-          noreply(%{state | link: link, blocked: Map.put(state.blocked, id, from)})
-        end
+    case Incoming.chunk(state, id, payload, from) do
+      {:ok, state} -> noreply(state)
+      {:error, error, state} -> {:reply, {:error, error}, state, next(state)}
     end
   end
 
   def handle_call({:drain, grace}, from, state) do
     if state.phase == :ready and state.draining == nil do
       milliseconds = if grace == :infinity, do: 0, else: grace
-      if grace != :infinity, do: Process.send_after(self(), :drained_late, grace)
+      _ = if grace != :infinity, do: Process.send_after(self(), :drained_late, grace)
       noreply(%{state | draining: {from, false}, link: Protocol.drain(state.link, milliseconds)})
     else
       {:stop, :normal, true, state}
@@ -198,16 +140,24 @@ defmodule ToolBridge.Connection do
   end
 
   @impl true
-  def handle_info(:timeout, state), do: state |> flush() |> noreply()
+  # The mailbox is empty; `noreply` has asked for this.
+  def handle_info(:timeout, state) do
+    if state.link != nil and Pace.hold?(state.pace, map_size(state.requests) + map_size(state.served)) do
+      {:noreply, state, 1}
+    else
+      {:noreply, flush(state), :infinity}
+    end
+  end
 
-  def handle_info({Requests, :call, owner, ref, call}, state), do: state |> request(owner, ref, call) |> noreply()
+  def handle_info({Requests, :call, owner, ref, call}, state),
+    do: state |> Outgoing.request(owner, ref, call) |> noreply()
 
   def handle_info({Requests, :consumed, ref, size}, state) do
     noreply(if state.link == nil, do: state, else: %{state | link: Protocol.grant(state.link, ref, size)})
   end
 
-  def handle_info({Requests, :cancel, ref}, state), do: state |> cancel(ref) |> noreply()
-  def handle_info({__MODULE__, :answer, id, answer}, state), do: state |> answered(id, answer) |> noreply()
+  def handle_info({Requests, :cancel, ref}, state), do: state |> Outgoing.cancel(ref) |> noreply()
+  def handle_info({__MODULE__, :answer, id, answer}, state), do: state |> Incoming.answered(id, answer) |> noreply()
 
   def handle_info({__MODULE__, :tell, id, event}, state) do
     noreply(if state.link == nil, do: state, else: %{state | link: Protocol.tell(state.link, id, event)})
@@ -216,13 +166,13 @@ defmodule ToolBridge.Connection do
   def handle_info({:DOWN, monitor, :process, _, reason}, %{monitors: monitors} = state)
       when is_map_key(monitors, monitor) do
     case Map.pop(monitors, monitor) do
-      {{:owner, ref}, monitors} -> noreply(cancel(%{state | monitors: monitors}, ref))
-      {{:task, id}, monitors} -> noreply(task_down(%{state | monitors: monitors}, id, reason))
+      {{:owner, ref}, monitors} -> noreply(Outgoing.cancel(%{state | monitors: monitors}, ref))
+      {{:task, id}, monitors} -> noreply(Incoming.task_down(%{state | monitors: monitors}, id, reason))
     end
   end
 
-  def handle_info(:sweep, state), do: state |> sweep() |> noreply()
-  def handle_info({:deadline, id, seconds}, state), do: state |> expire(id, seconds) |> noreply()
+  def handle_info(:sweep, state), do: state |> Outgoing.sweep() |> noreply()
+  def handle_info({:deadline, id, seconds}, state), do: state |> Incoming.expire(id, seconds) |> noreply()
   def handle_info({:kill, pid}, state), do: with(true <- Process.exit(pid, :kill), do: noreply(state))
   def handle_info({:not_ready, from}, state), do: state |> not_ready(from) |> noreply()
   def handle_info({:ping, http}, state), do: state |> ping(http) |> noreply()
@@ -237,11 +187,12 @@ defmodule ToolBridge.Connection do
 
   def handle_info(:drained_late, %{draining: {from, _}} = state) do
     error = Error.new("Cancelled", "the call was cancelled: its worker leaves")
-    state = Enum.reduce(Map.keys(state.served), state, &stop_task(&2, &1, error))
+    state = Enum.reduce(Map.keys(state.served), state, &Incoming.stop_task(&2, &1, error))
     GenServer.reply(from, false)
     {:stop, :normal, flush(%{state | draining: nil})}
   end
 
+  def handle_info(:stop, state), do: {:stop, :normal, state}
   def handle_info({:EXIT, _, reason}, state) when reason in [:normal, :shutdown], do: noreply(state)
 
   def handle_info(message, state) do
@@ -271,13 +222,17 @@ defmodule ToolBridge.Connection do
     Enum.each(state.served, fn {_, task} -> Process.exit(task.pid, :shutdown) end)
   end
 
-  # Frames are sent once nothing more has come, so that they are as full as can be.
-  defp noreply(%{messages: messages} = state) when messages >= @max_messages, do: {:noreply, flush(state), :infinity}
-
+  # Frames are sent once nothing more has come, so that they are as full as can be, or when enough waits.
   defp noreply(state) do
-    case next(state) do
-      0 -> {:noreply, %{state | messages: state.messages + 1}, 0}
-      timeout -> {:noreply, state, timeout}
+    cond do
+      next(state) == :infinity ->
+        {:noreply, state, :infinity}
+
+      state.messages >= @max_messages or Protocol.waiting(state.link) >= @frame_bytes ->
+        {:noreply, flush(state), :infinity}
+
+      true ->
+        {:noreply, %{state | messages: state.messages + 1}, 0}
     end
   end
 
@@ -289,13 +244,13 @@ defmodule ToolBridge.Connection do
     if Protocol.output?(link) do
       {frame, link} = Protocol.next_frame(link)
       HTTP2.send_frame(http, frame)
-      unblock(%{state | link: link}) |> flush()
+      %{state | link: link} |> Incoming.unblock() |> flush()
     else
-      %{state | messages: 0}
+      %{state | messages: 0, pace: Pace.sent(state.pace)}
     end
   end
 
-  defp flush(state), do: %{state | messages: 0}
+  defp flush(state), do: %{state | messages: 0, pace: Pace.sent(state.pace)}
 
   # ---------------------------------------------------------------------------------------------------- dialling
 
@@ -327,17 +282,14 @@ defmodule ToolBridge.Connection do
     {again, lost} = Enum.split_with(Map.keys(state.link.calls), &MapSet.member?(unsent, &1))
     again = Enum.filter(again, &is_map_key(state.requests, &1))
     state = %{state | link: nil, pending: :queue.join(:queue.from_list(again), state.pending)}
-    state = Enum.reduce(lost, state, &finish(&2, &1, {:error, Error.connection(text)}))
+    state = Enum.reduce(lost, state, &Outgoing.finish(&2, &1, {:error, Error.connection(text)}))
 
-    Enum.each(state.blocked, fn {_, from} -> GenServer.reply(from, {:error, Error.connection(text)}) end)
-    Enum.each(state.served, fn {_, task} -> end_task(task) end)
-    monitors = Map.drop(state.monitors, for({_, task} <- state.served, do: task.monitor))
-    %{state | blocked: %{}, served: %{}, monitors: monitors}
+    Incoming.drop_all(state, Error.connection(text))
   end
 
   defp failed(%{draining: {from, _}} = state, _) do
     GenServer.reply(from, map_size(state.served) == 0)
-    send(self(), {:EXIT, self(), :shutdown})
+    send(self(), :stop)
     %{state | draining: nil}
   end
 
@@ -349,20 +301,18 @@ defmodule ToolBridge.Connection do
 
     Process.send_after(self(), :dial, wait)
     state = %{state | phase: :waiting, wait: min(state.wait * 2, @last_wait), failure: error}
-    if permanent?(error), do: refuse(state, error), else: schedule_sweep(state)
+    if Outgoing.permanent?(error), do: refuse(state, error), else: Outgoing.schedule_sweep(state)
   end
-
-  defp permanent?(error), do: error.type in @permanent or error.type in ["AlreadyExists", "Unimplemented"]
 
   # Dialling again helps only once somebody has changed something.
   defp refuse(state, error) do
     for {from, timer} <- state.awaiting do
-      if timer, do: Process.cancel_timer(timer)
+      _ = timer && Process.cancel_timer(timer)
       GenServer.reply(from, {:error, error})
     end
 
     refs = :queue.to_list(state.pending)
-    Enum.reduce(refs, %{state | awaiting: [], pending: :queue.new()}, &finish(&2, &1, {:error, error}))
+    Enum.reduce(refs, %{state | awaiting: [], pending: :queue.new()}, &Outgoing.finish(&2, &1, {:error, error}))
   end
 
   defp not_ready(state, from) do
@@ -387,19 +337,19 @@ defmodule ToolBridge.Connection do
 
   defp next_step(%{steps: []} = state) do
     for {from, timer} <- state.awaiting do
-      if timer, do: Process.cancel_timer(timer)
+      _ = timer && Process.cancel_timer(timer)
       GenServer.reply(from, {:ok, state.info})
     end
 
     if state.failure, do: Logger.info("tool_bridge: the link to #{state.where} is up")
-    send_pending(%{state | phase: :ready, ready_before: true, failure: nil, step: nil, awaiting: []})
+    Outgoing.send_pending(%{state | phase: :ready, ready_before: true, failure: nil, step: nil, awaiting: []})
   end
 
   defp next_step(%{steps: [{method, payload, meaning} | rest]} = state) do
     payload = if is_function(payload, 1), do: payload.(state.info), else: payload
     step = {:step, method}
 
-    case Protocol.call(state.link, step, method, payload, timeout_ms: @pending_timeout) do
+    case Protocol.call(state.link, step, method, payload, timeout_ms: @step_timeout) do
       {:ok, link} -> %{state | link: link, steps: rest, step: {step, meaning}, step_events: %{}}
       {:error, error} -> ended(state, error)
     end
@@ -414,159 +364,9 @@ defmodule ToolBridge.Connection do
 
   defp step_failed(state, error), do: ended(state, error)
 
-  # ------------------------------------------------------------------------------------------- calls of this end
-
-  defp request(state, owner, ref, {method, payload, opts}) do
-    timeout = Keyword.get(opts, :timeout)
-    origin = Keyword.get(opts, :origin)
-    monitor = Process.monitor(owner)
-
-    request = %Request{
-      ref: ref,
-      monitor: monitor,
-      method: method,
-      payload: payload,
-      session: Keyword.get(opts, :session),
-      stream: Keyword.get(opts, :stream, false),
-      metadata: if(origin, do: %{"tool-bridge-origin" => Integer.to_string(origin)}, else: %{}),
-      deadline: timeout && now() + timeout,
-      expires: now() + (timeout || @pending_timeout)
-    }
-
-    state = %{
-      state
-      | requests: Map.put(state.requests, ref, request),
-        monitors: Map.put(state.monitors, monitor, {:owner, ref})
-    }
-
-    cond do
-      # A nested call can only go over the link of its outer call.
-      origin != nil and not is_map_key(state.served, origin) ->
-        finish(state, ref, {:error, Error.new("Cancelled", "the call that this one is nested in is over")})
-
-      state.phase == :ready and :queue.is_empty(state.pending) and Protocol.takes_calls?(state.link) ->
-        make(state, request)
-
-      state.failure != nil and permanent?(state.failure) ->
-        finish(state, ref, {:error, state.failure})
-
-      true ->
-        schedule_sweep(%{state | pending: :queue.in(ref, state.pending)})
-    end
-  end
-
-  defp make(state, request) do
-    opts = [
-      timeout_ms: if(request.deadline, do: max(1, request.deadline - now()), else: 0),
-      metadata: request.metadata,
-      stream: request.stream
-    ]
-
-    payload =
-      if request.session,
-        do: [Wire.varint(request.session * 8 + 2), Wire.write(:string, state.info.session_id) | request.payload],
-        else: request.payload
-
-    case Protocol.call(state.link, request.ref, request.method, payload, opts) do
-      {:ok, link} ->
-        state = %{state | link: link}
-        state = if request.deadline, do: schedule_sweep(state), else: state
-        if Protocol.waiting(link) >= Outbox.frame_bytes(), do: flush(state), else: state
-
-      {:error, error} ->
-        finish(state, request.ref, {:error, error})
-    end
-  end
-
-  defp send_pending(%{phase: :ready} = state) do
-    with false <- :queue.is_empty(state.pending),
-         true <- Protocol.takes_calls?(state.link) do
-      {{:value, ref}, pending} = :queue.out(state.pending)
-      state = %{state | pending: pending}
-
-      case state.requests do
-        %{^ref => request} -> state |> make(request) |> send_pending()
-        _ -> send_pending(state)
-      end
-    else
-      _ -> state
-    end
-  end
-
-  defp send_pending(state), do: state
-
-  defp finish(state, ref, result) do
-    case Map.pop(state.requests, ref) do
-      {nil, _} ->
-        state
-
-      {request, requests} ->
-        Process.demonitor(request.monitor, [:flush])
-        send(ref, {ref, result})
-        %{state | requests: requests, monitors: Map.delete(state.monitors, request.monitor)}
-    end
-  end
-
-  defp cancel(state, ref) do
-    case Map.pop(state.requests, ref) do
-      {nil, _} ->
-        state
-
-      {request, requests} ->
-        Process.demonitor(request.monitor, [:flush])
-        state = %{state | requests: requests, monitors: Map.delete(state.monitors, request.monitor)}
-        if state.link == nil, do: state, else: send_pending(%{state | link: Protocol.cancel(state.link, ref)})
-    end
-  end
-
-  defp schedule_sweep(%{sweep: nil} = state), do: %{state | sweep: Process.send_after(self(), :sweep, @sweep)}
-  defp schedule_sweep(state), do: state
-
-  # Ends the calls that nobody has answered, a little after the hub should have.
-  defp sweep(state) do
-    now = now()
-    pending = MapSet.new(:queue.to_list(state.pending))
-    state = %{state | sweep: nil}
-
-    state =
-      Enum.reduce(state.requests, state, fn {ref, request}, state ->
-        cond do
-          MapSet.member?(pending, ref) and request.expires <= now ->
-            finish(state, ref, {:error, no_link(state)})
-
-          request.deadline != nil and request.deadline + @slack <= now ->
-            link = if state.link, do: Protocol.cancel(state.link, ref, "timeout")
-            finish(%{state | link: link}, ref, {:error, no_answer(request)})
-
-          true ->
-            state
-        end
-      end)
-
-    pending = :queue.filter(&is_map_key(state.requests, &1), state.pending)
-    state = %{state | pending: pending}
-    if map_size(state.requests) > 0, do: schedule_sweep(state), else: state
-  end
-
-  defp no_link(%{phase: :ready}) do
-    Error.new("TimeoutError", "the link had no room for the call in time", origin: :connection)
-  end
-
-  defp no_link(state) do
-    why = if state.failure, do: ": #{state.failure.message}", else: ""
-    Error.connection("there was no link to #{state.where} in time#{why}")
-  end
-
-  defp no_answer(request) do
-    text = "#{request.method} was not answered in time; whether the call had begun is not known"
-    Error.new("TimeoutError", text, origin: :connection)
-  end
-
-  defp lost(state), do: Error.connection("the link to #{state.where} was lost")
-
   # ------------------------------------------------------------------------------------------------------ events
 
-  defp take_frames(state, []), do: send_pending(state)
+  defp take_frames(state, []), do: Outgoing.send_pending(state)
 
   defp take_frames(state, [frame | frames]) do
     case Protocol.receive_frame(state.link, frame) do
@@ -582,7 +382,7 @@ defmodule ToolBridge.Connection do
 
   defp take(_, %{link: nil} = state), do: state
   defp take({:reply, {:step, _}, payload}, state), do: stepped(state, payload)
-  defp take({:reply, ref, payload}, state), do: finish(state, ref, {:ok, payload})
+  defp take({:reply, ref, payload}, state), do: Outgoing.finish(state, ref, {:ok, payload})
 
   defp take({:chunk, ref, payload}, state) do
     send(ref, {ref, {:chunk, payload}})
@@ -590,8 +390,8 @@ defmodule ToolBridge.Connection do
   end
 
   defp take({:end, {:step, _}, status}, state), do: step_failed(state, Error.from_status(status))
-  defp take({:end, ref, %LinkStatus{code: 0}}, state), do: finish(state, ref, :done)
-  defp take({:end, ref, status}, state), do: finish(state, ref, {:error, Error.from_status(status)})
+  defp take({:end, ref, %LinkStatus{code: 0}}, state), do: Outgoing.finish(state, ref, :done)
+  defp take({:end, ref, status}, state), do: Outgoing.finish(state, ref, {:error, Error.from_status(status)})
 
   defp take({:event, {:step, _}, %{kind: {:log, record}}}, state) do
     %{state | step_events: Map.put(state.step_events, record.logger, record)}
@@ -599,9 +399,9 @@ defmodule ToolBridge.Connection do
 
   defp take({:event, _, _}, state), do: state
   defp take({:answer, _, _}, state), do: state
-  defp take({:call, id, call}, state), do: serve(state, id, call)
-  defp take({:cancel, id, _}, state), do: cancelled(state, id)
-  defp take({:credit, id}, state), do: unblock(state, id)
+  defp take({:call, id, call}, state), do: Incoming.serve(state, id, call)
+  defp take({:cancel, id, _}, state), do: Incoming.cancelled(state, id)
+  defp take({:credit, id}, state), do: Incoming.unblock(state, id)
   defp take({:hello, _}, state), do: greeted(state)
   defp take({:pong, _}, state), do: %{state | pings: 0}
   defp take({:drain, _}, %{draining: {from, _}} = state), do: %{state | draining: {from, true}}
@@ -626,123 +426,4 @@ defmodule ToolBridge.Connection do
   end
 
   defp ping(state, _), do: state
-
-  # --------------------------------------------------------------------------------------------- calls of the hub
-
-  defp serve(%{handler: nil} = state, id, call) do
-    unserved(state, id, Error.new("Unimplemented", "a client does not offer #{String.slice(call.method, 0, 100)}"))
-  end
-
-  defp serve(state, id, call) do
-    case state.handler.(self(), id, call) do
-      {:ok, pid} ->
-        monitor = Process.monitor(pid)
-
-        timer =
-          if call.timeout_ms > 0,
-            do: Process.send_after(self(), {:deadline, id, call.timeout_ms / 1000}, call.timeout_ms)
-
-        task = %{pid: pid, monitor: monitor, timer: timer, error: nil, chunks: 0}
-        %{state | served: Map.put(state.served, id, task), monitors: Map.put(state.monitors, monitor, {:task, id})}
-
-      {:error, error} ->
-        unserved(state, id, error)
-    end
-  end
-
-  defp unserved(state, id, error), do: %{state | link: Protocol.finish(state.link, id, Error.to_status(error))}
-
-  defp next_number(state, id) do
-    case state.served do
-      %{^id => task} ->
-        {task.chunks, %{state | served: Map.put(state.served, id, %{task | chunks: task.chunks + 1})}}
-
-      _ ->
-        {0, state}
-    end
-  end
-
-  defp answered(%{link: nil} = state, _, _), do: state
-
-  defp answered(state, id, answer) do
-    case Map.pop(state.served, id) do
-      {nil, _} ->
-        state
-
-      {task, served} ->
-        Process.demonitor(task.monitor, [:flush])
-        if task.timer, do: Process.cancel_timer(task.timer)
-        state = %{state | served: served, monitors: Map.delete(state.monitors, task.monitor)}
-        put_answer(state, id, if(task.error, do: {:end, Error.to_status(task.error)}, else: answer))
-    end
-  end
-
-  defp put_answer(state, id, {:end, status}), do: %{state | link: Protocol.finish(state.link, id, status)}
-
-  defp put_answer(state, id, {:reply, payload}) do
-    case Protocol.reply(state.link, id, payload) do
-      {:ok, link} ->
-        state = %{state | link: link}
-        if Protocol.waiting(link) >= Outbox.frame_bytes(), do: flush(state), else: state
-
-      {:error, error} ->
-        unserved(state, id, error)
-    end
-  end
-
-  # A task that did not answer: it was stopped, or it was killed with something that it is linked to.
-  defp task_down(%{link: nil} = state, id, _), do: %{state | served: Map.delete(state.served, id)}
-
-  defp task_down(state, id, reason) do
-    task = Map.fetch!(state.served, id)
-    if task.timer, do: Process.cancel_timer(task.timer)
-    error = task.error || Error.of_tool(:exit, reason, [])
-    unserved(%{state | served: Map.delete(state.served, id)}, id, error)
-  end
-
-  defp cancelled(state, id), do: stop_task(state, id, Error.new("Cancelled", "the call was cancelled"))
-
-  defp expire(state, id, seconds) do
-    text = "the tool took longer than the timeout of its call, #{:erlang.float_to_binary(seconds, [:short])} s"
-    stop_task(state, id, Error.new("TimeoutError", text, details: %{"started" => "true"}))
-  end
-
-  # The call is answered when the task has ended.
-  defp stop_task(state, id, error) do
-    case state.served do
-      %{^id => %{error: nil} = task} ->
-        end_task(task)
-        {from, blocked} = Map.pop(state.blocked, id)
-        if from, do: GenServer.reply(from, {:error, error})
-        %{state | served: Map.put(state.served, id, %{task | error: error}), blocked: blocked}
-
-      _ ->
-        state
-    end
-  end
-
-  defp end_task(task) do
-    Process.exit(task.pid, :shutdown)
-    Process.send_after(self(), {:kill, task.pid}, @kill_after)
-  end
-
-  defp unblock(%{blocked: blocked} = state) when blocked == %{}, do: state
-  defp unblock(state), do: Enum.reduce(Map.keys(state.blocked), state, &unblock(&2, &1))
-
-  defp unblock(state, id) do
-    case state.blocked do
-      %{^id => from} ->
-        if Protocol.room?(state.link, id) do
-          GenServer.reply(from, :ok)
-          %{state | blocked: Map.delete(state.blocked, id)}
-        else
-          state
-        end
-
-      _ ->
-        state
-    end
-  end
-
-  defp now, do: System.monotonic_time(:millisecond)
 end

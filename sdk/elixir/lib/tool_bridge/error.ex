@@ -239,6 +239,13 @@ defmodule ToolBridge.Error do
   def malformed(message, why), do: new("SerializationError", "malformed #{message.full_name()}: #{why}")
 
   @doc false
+  @spec too_large(String.t(), non_neg_integer(), pos_integer()) :: t()
+  def too_large(what, size, limit) do
+    text = "message too large: #{what} takes #{size} bytes, the limit is #{limit}; stream it in parts"
+    new("MessageTooLarge", text, details: %{"size" => to_string(size), "limit" => to_string(limit)})
+  end
+
+  @doc false
   @spec connection(String.t()) :: t()
   def connection(why) do
     new("ConnectionError", why, origin: :connection, retryable: true, details: %{"status" => "UNAVAILABLE"})

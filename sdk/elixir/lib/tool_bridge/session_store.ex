@@ -90,7 +90,7 @@ defmodule ToolBridge.SessionStore do
   @spec cleanup_session(store(), String.t()) :: :ok | {:error, Error.t()}
   def cleanup_session(store, id) do
     for {_, worker, _, _} <- DynamicSupervisor.which_children(workers(store)), Worker.session_id(worker) == id do
-      DynamicSupervisor.terminate_child(workers(store), worker)
+      _ = DynamicSupervisor.terminate_child(workers(store), worker)
     end
 
     request = %CleanupSessionRequest{session_id: id, force: true}

@@ -263,7 +263,7 @@ defmodule ToolBridge.Tool do
 
   defp default_property(%Argument{default: default}) do
     value = default.()
-    Value.JSON.write(value, 100)
+    _ = Value.JSON.write(value, 100)
     [{"default", value}]
   catch
     _ -> []

@@ -16,6 +16,18 @@ defmodule ToolBridge.TestHub do
   @doc "Starts the shared hub."
   def start, do: ToolBridge.Hub.start_link([{:name, __MODULE__} | options(["--agents"])])
 
+  @doc "An id that no other test has."
+  def unique(name), do: "#{name}-#{System.unique_integer([:positive])}"
+
+  @doc "Waits until something holds, at most a minute."
+  def eventually(holds, tries \\ 3_000) do
+    cond do
+      holds.() -> :ok
+      tries == 0 -> raise "it did not happen"
+      true -> Process.sleep(20) && eventually(holds, tries - 1)
+    end
+  end
+
   @doc "The operating system's process of a hub."
   def os_pid(hub) do
     {:os_pid, wrapper} = Port.info(:sys.get_state(hub).port, :os_pid)

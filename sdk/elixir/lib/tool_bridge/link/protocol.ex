@@ -13,7 +13,7 @@ defmodule ToolBridge.Link.Protocol do
   #   {:call, id, call} · {:cancel, id, reason} · {:answer, id, answer}: of a call of the peer
 
   alias ToolBridge.Error
-  alias ToolBridge.Link.{Frame, Outbox}
+  alias ToolBridge.Link.{Bounds, Frame, Outbox, Pieces}
   alias ToolBridge.Proto.{LinkCancel, LinkDrain, LinkEvent, LinkHello, LinkStatus}
 
   @protocol 1
@@ -22,15 +22,10 @@ defmodule ToolBridge.Link.Protocol do
   @high_water 1024 * 1024
   # A peer that lets so much control pile up does not read.
   @max_control 16 * 1024 * 1024
-  # Of unanswered requests, and of incomplete payloads.
-  @max_incoming 256 * 1024 * 1024
-  @max_pieces 64 * 1024
   # Calls that are remembered because a late envelope may still come.
   @max_remembered 1_000
   # If more bytes of a stream wait, its producer waits.
   @lane_bytes 256 * 1024
-  @max_metadata 64
-  @max_metadata_bytes 8_192
 
   defmodule Call do
     @moduledoc false
@@ -69,8 +64,7 @@ defmodule ToolBridge.Link.Protocol do
             incoming_bytes: 0,
             last_id: 0,
             assembling: %{},
-            assembled: 0,
-            pieces: 0,
+            pieces: %Pieces{},
             crossed: %{},
             pings: 0
 
@@ -136,7 +130,7 @@ defmodule ToolBridge.Link.Protocol do
         {:ok, %{link | outbox: Outbox.add(link.outbox, {:call, key}, {:call, key}, IO.iodata_to_binary(payload), nil)}}
 
       true ->
-        {:error, too_large("the request", size)}
+        {:error, Bounds.too_large("the request", size)}
     end
   end
 
@@ -193,7 +187,7 @@ defmodule ToolBridge.Link.Protocol do
 
       %{^id => %Incoming{answered: false} = call} ->
         if size > Outbox.reassembly_bytes() do
-          {:error, too_large("the answer", size)}
+          {:error, Bounds.too_large("the answer", size)}
         else
           outbox = Outbox.add(link.outbox, {:answer, id}, {:reply, id}, IO.iodata_to_binary(payload), nil)
           {:ok, %{link | outbox: outbox, incoming: Map.put(link.incoming, id, %{call | answered: true})}}
@@ -212,7 +206,7 @@ defmodule ToolBridge.Link.Protocol do
     case link.incoming do
       %{^id => %Incoming{answered: false, cancelled: false} = call} ->
         if size > Outbox.reassembly_bytes() do
-          {:error, too_large("a message of the stream", size)}
+          {:error, Bounds.too_large("a message of the stream", size)}
         else
           data = IO.iodata_to_binary(payload)
           {:ok, %{link | outbox: Outbox.add(link.outbox, {:answer, id}, {:chunk, id}, data, call.credit)}}
@@ -481,39 +475,10 @@ defmodule ToolBridge.Link.Protocol do
     incoming = Map.put(link.incoming, id, %Incoming{id: id, size: size, credit: credit})
     link = %{link | incoming: incoming, incoming_bytes: link.incoming_bytes + size}
 
-    case refusal(link, call) do
+    case Bounds.refusal(link.capacity, map_size(incoming), link.incoming_bytes, call.metadata) do
       nil -> {[{:call, id, %{call | payload: payload}} | events], link}
       error -> {events, finish(link, id, Error.to_status(error))}
     end
-  end
-
-  defp refusal(link, call) do
-    cond do
-      link.capacity > 0 and map_size(link.incoming) > link.capacity ->
-        too_much("#{link.capacity} concurrent calls")
-
-      link.incoming_bytes > @max_incoming ->
-        too_much("#{@max_incoming} bytes of requests at once")
-
-      map_size(call.metadata) > 0 and long?(call.metadata) ->
-        Error.new(
-          "ValidationError",
-          "the metadata of a call on a link has at most #{@max_metadata} entries and #{@max_metadata_bytes} bytes"
-        )
-
-      true ->
-        nil
-    end
-  end
-
-  defp long?(metadata) do
-    bytes = Enum.reduce(metadata, 0, fn {key, text}, sum -> sum + byte_size(key) + byte_size(text) end)
-    map_size(metadata) > @max_metadata or bytes > @max_metadata_bytes
-  end
-
-  defp too_much(limit) do
-    text = "the link takes #{limit}; call again when some were answered"
-    Error.new("ResourceExhausted", text, details: %{"retry_after" => "0.1"})
   end
 
   defp take_cancel(id, cancel, events, link) do
@@ -565,31 +530,22 @@ defmodule ToolBridge.Link.Protocol do
     end
   end
 
-  # Pieces are {their bytes, how many, the pieces backwards}.
   defp add_piece(link, parts, piece) do
-    {size, count, pieces} = parts || {0, 0, []}
-    link = %{link | assembled: link.assembled + byte_size(piece), pieces: link.pieces + 1}
-
-    cond do
-      link.assembled > Outbox.reassembly_bytes() ->
-        broken("pieces of more than #{Outbox.reassembly_bytes()} bytes came before they made a whole")
-
-      link.pieces > @max_pieces ->
-        broken("more than #{@max_pieces} pieces came before they made a whole; send larger ones")
-
-      true ->
-        {{size + byte_size(piece), count + 1, [piece | pieces]}, link}
+    case Pieces.add(link.pieces, parts, piece) do
+      {:ok, parts, pieces} -> {parts, %{link | pieces: pieces}}
+      {:error, why} -> broken(why)
     end
   end
 
   defp joined(link, nil, last), do: {last, link}
 
-  defp joined(link, {_, _, pieces} = parts, last) do
-    {IO.iodata_to_binary(:lists.reverse(pieces, [last])), forget(link, parts)}
+  defp joined(link, parts, last) do
+    {payload, pieces} = Pieces.join(link.pieces, parts, last)
+    {payload, %{link | pieces: pieces}}
   end
 
   defp forget(link, nil), do: link
-  defp forget(link, {size, count, _}), do: %{link | assembled: link.assembled - size, pieces: link.pieces - count}
+  defp forget(link, parts), do: %{link | pieces: Pieces.forget(link.pieces, parts)}
 
   # ----------------------------------------------------------------------------------------------------- ids
 
@@ -632,16 +588,6 @@ defmodule ToolBridge.Link.Protocol do
         else: crossed
 
     %{link | crossed: crossed}
-  end
-
-  defp too_large(what, size) do
-    limit = Outbox.reassembly_bytes()
-
-    Error.new(
-      "MessageTooLarge",
-      "message too large: #{what} takes #{size} bytes, the limit is #{limit}; stream it in parts",
-      details: %{"size" => to_string(size), "limit" => to_string(limit)}
-    )
   end
 
   @spec broken(String.t()) :: no_return()

@@ -160,14 +160,7 @@ defmodule ToolBridge.Worker.Runner do
   defp encoded(value) do
     case Value.encode(value) do
       {:ok, any} when byte_size(any.value) > @max_message ->
-        size = byte_size(any.value)
-
-        {:error,
-         Error.new(
-           "MessageTooLarge",
-           "message too large: the result takes #{size} bytes, the limit is #{@max_message}; stream it in parts",
-           details: %{"size" => to_string(size), "limit" => to_string(@max_message)}
-         )}
+        {:error, Error.too_large("the result", byte_size(any.value), @max_message)}
 
       other ->
         other
