@@ -44,10 +44,11 @@ def spec_digest(spec: ToolSpec) -> bytes:
         bare.ClearField(name)
     for argument in spec.arguments:
         bare.arguments.add(name=argument.name, required=argument.required)
-    for name in ("limits", "validation"):
-        if not getattr(bare, name).ByteSize():
-            # Nothing in it is the same as no such field.
-            bare.ClearField(name)
+    # Nothing in them is the same as no such fields.
+    if not bare.limits.ByteSize():
+        bare.ClearField("limits")
+    if not bare.validation.ByteSize():
+        bare.ClearField("validation")
     bare.input_schema, bare.output_schema = _plain(spec.input_schema), _plain(spec.output_schema)
     return hashlib.sha256(bare.SerializeToString(deterministic=True)).digest()
 
