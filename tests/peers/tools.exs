@@ -36,7 +36,7 @@ defmodule RoundTrip.Tools do
   def elixir_count(n), do: Stream.map(1..n//1, & &1)
 
   @doc "Returns its argument."
-  @tool true
+  @tool maps: :ordered
   @spec elixir_echo(term()) :: term()
   def elixir_echo(value), do: value
 
@@ -74,3 +74,4 @@ end
 
 {:ok, worker} = ToolBridge.Worker.start_link(address: hd(System.argv()), tools: [RoundTrip.Tools])
 :ok = ToolBridge.Worker.await_ready(worker, 30_000)
+Process.sleep(:infinity)

@@ -33,7 +33,7 @@ const tools = [
     description: "Yields the values of a variable.",
     input: takes({ name: text }),
     async *run({ name }, { variables }) {
-      for await (const change of variables.watch(name, { initial: true })) yield change.value;
+      for await (const change of variables.watch([name])) yield change.value;
     },
   }),
   tool({
@@ -78,5 +78,5 @@ const tools = [
   }),
 ];
 
-await new Worker({ address, tools, drainOn: ["SIGTERM"] }).run();
+await new Worker({ address, tools, exact: true, drainOn: ["SIGTERM"] }).run();
 await client.close();
