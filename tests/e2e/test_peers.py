@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolExecutionError, ToolWorker
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionContext, Settings, ToolExecutionError, ToolWorker
 from grpc_tool_bridge.errors import ToolCommunicationError
 from grpc_tool_bridge.testing import ScriptedLM, ToxicProxy
 from support.patience import PATIENCE
@@ -113,16 +113,21 @@ async def test_an_exception_arrives_with_its_class_its_text_and_its_stack(
     assert says in "".join(caught.value.__notes__)
 
 
+async def becomes(variables: SessionContext, name: str) -> Any:
+    """Waits until a variable is there; returns its value."""
+    watch = variables.watch_variables(name, include_initial=True)
+    async with asyncio.timeout(PATIENCE), aclosing(watch):
+        return (await anext(watch)).value
+
+
 @BOTH
 async def test_a_call_that_python_cancels_stops_the_tool(bridge: GRPCToolBridge, language: Language) -> None:
     variables = bridge.client.session_context
     call = asyncio.ensure_future(bridge.tools[f"{language.name}_wait"]())
-    for name in ("begun", "stopped"):
-        watch = variables.watch_variables(f"{language.name}_{name}", include_initial=True)
-        async with asyncio.timeout(PATIENCE), aclosing(watch):
-            change = await anext(watch)
-        call.cancel()
-    assert change.value == {"elixir": ":shutdown", "node": "CallCancelledError"}[language.name]
+    assert await becomes(variables, f"{language.name}_begun")
+    call.cancel()
+    why = await becomes(variables, f"{language.name}_stopped")
+    assert why == {"elixir": ":shutdown", "node": "CallCancelledError"}[language.name]
 
 
 async def test_workers_in_two_languages_share_the_calls_of_one_tool(bridge: GRPCToolBridge) -> None:
