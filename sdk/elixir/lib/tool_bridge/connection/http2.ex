@@ -138,8 +138,16 @@ defmodule ToolBridge.Connection.HTTP2 do
   @spec close(t()) :: :ok
   def close(http) do
     Process.demonitor(http.monitor, [:flush])
+    # What was sent before is written first.
+    _ = written(http.gun)
     :gun.close(http.gun)
     :gun.flush(http.gun)
+  end
+
+  defp written(gun) do
+    :sys.get_status(gun, 1_000)
+  catch
+    :exit, _ -> :ok
   end
 
   @doc """
