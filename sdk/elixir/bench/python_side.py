@@ -93,11 +93,10 @@ async def measure(address: str) -> None:
             for name, prefix in (("elixir", "worker"), ("python", "python")):
                 add, chunks = bridge.tools[f"{prefix}_add"], bridge.tools[f"{prefix}_chunks"]
                 await rate(lambda add=add: add(1, 2), 100, 1.0)
-                say(
-                    f"{name} worker by the python client, 100 at once, calls/s",
-                    await rate(lambda add=add: add(1, 2), 100),
-                )
-                say(f"{name} worker by the python client, 64 KiB stream, MB/s", await stream_rate(chunks.stream(3_000)))
+                calls = await rate(lambda add=add: add(1, 2), 100)
+                say(f"{name} worker by the python client, 100 at once, calls/s", calls)
+                bytes_rate = await stream_rate(chunks.stream(3_000))
+                say(f"{name} worker by the python client, 64 KiB stream, MB/s", bytes_rate)
         process.terminate()
 
 
