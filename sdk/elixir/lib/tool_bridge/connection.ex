@@ -302,7 +302,7 @@ defmodule ToolBridge.Connection do
     wait = round(state.wait * (0.5 + :rand.uniform() / 2))
 
     if state.failure == nil,
-      do: Logger.warning("tool_bridge: no link to #{state.where}: #{error.message}; dialling again")
+      do: Logger.warning("tool_bridge: not connected to #{state.where}: #{error.message}; trying again")
 
     Process.send_after(self(), :dial, wait)
     state = %{state | phase: :waiting, wait: min(state.wait * 2, @last_wait), failure: error}
@@ -346,7 +346,7 @@ defmodule ToolBridge.Connection do
       GenServer.reply(from, {:ok, state.info})
     end
 
-    if state.failure, do: Logger.info("tool_bridge: the link to #{state.where} is up")
+    if state.failure, do: Logger.info("tool_bridge: connected to #{state.where}")
     Outgoing.send_pending(%{state | phase: :ready, ready_before: true, failure: nil, step: nil, awaiting: []})
   end
 

@@ -1,0 +1,13 @@
+defmodule ToolBridge.ReadmeTest do
+  use ExUnit.Case, async: true
+
+  @readme Path.expand("../../README.md", __DIR__)
+
+  test "the README's examples run as they say" do
+    blocks = Regex.scan(~r/(<!-- not run -->\n)?```elixir\n(.*?)```/s, File.read!(@readme), capture: :all_but_first)
+    run = for ["", code] <- blocks, do: String.replace(code, "127.0.0.1:50051", ToolBridge.TestHub.address())
+    assert length(run) >= 6
+    {_, binding} = Code.eval_string(Enum.join(run, "\n"), [], __ENV__)
+    for name <- [:worker, :taxes], do: Supervisor.stop(binding[name])
+  end
+end
