@@ -2,6 +2,8 @@ defmodule ToolBridge.ProtoTest do
   # The vectors of conformance, and its property against Python's protobuf, have the rest.
   use ExUnit.Case, async: true
 
+  @moduletag :unit
+
   alias ToolBridge.Error
   alias ToolBridge.Proto.{ExecutionMetrics, LinkEvent, Progress, RichValue, Tensor, ToolCallRequest, ToolSpec}
   alias ToolBridge.Proto.Google.{Any, FloatValue}

@@ -1,6 +1,8 @@
 defmodule ToolBridge.ToolTest do
   use ExUnit.Case, async: true
 
+  @moduletag :unit
+
   alias ToolBridge.{Context, Error, Tool, Tools, Value}
   alias ToolBridge.Value.JSON
 

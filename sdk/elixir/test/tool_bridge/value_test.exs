@@ -2,6 +2,8 @@ defmodule ToolBridge.ValueTest do
   # Every row of the table of values is in the vectors of conformance; here is what is Elixir's own.
   use ExUnit.Case, async: true
 
+  @moduletag :unit
+
   alias ToolBridge.{Error, Value}
   alias ToolBridge.Proto.Google.Any
 

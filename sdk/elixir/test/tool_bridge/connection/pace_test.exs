@@ -1,6 +1,8 @@
 defmodule ToolBridge.Connection.PaceTest do
   use ExUnit.Case, async: true
 
+  @moduletag :unit
+
   alias ToolBridge.Connection.Pace
 
   test "a call alone does not wait" do

@@ -2,6 +2,8 @@ defmodule ToolBridge.Link.ProtocolTest do
   # The transcripts of conformance test the rules one by one; here two ends talk.
   use ExUnit.Case, async: true
 
+  @moduletag :unit
+
   alias ToolBridge.Link.{Outbox, Protocol}
   alias ToolBridge.Proto.{LinkHello, LinkStatus}
 

@@ -1,6 +1,8 @@
 defmodule ToolBridge.Value.JSONTest do
   use ExUnit.Case, async: true
 
+  @moduletag :unit
+
   alias ToolBridge.Value.{JSON, OrderedMap}
 
   defp text(value), do: value |> JSON.write(100) |> IO.iodata_to_binary()
