@@ -8,6 +8,15 @@ defmodule ToolBridge.ProtoTest do
   alias ToolBridge.Proto.{ExecutionMetrics, LinkEvent, Progress, RichValue, Tensor, ToolCallRequest, ToolSpec}
   alias ToolBridge.Proto.Google.{Any, FloatValue}
 
+  @root Path.expand("../../../..", __DIR__)
+
+  @tag unit: false
+  test "the table of messages is not stale" do
+    python = System.get_env("TOOL_BRIDGE_PYTHON", Path.join(@root, ".venv/bin/python"))
+    script = Path.join(@root, "scripts/generate_elixir_proto.py")
+    assert {_, 0} = System.cmd(python, [script, "--check"], stderr_to_stdout: true)
+  end
+
   test "fields have the defaults of proto3" do
     assert %ToolSpec{name: "", type: :STANDARD, arguments: [], metadata: %{}, limits: nil, idempotent: false} =
              %ToolSpec{}

@@ -29,9 +29,6 @@ defmodule ToolBridge.ToolTest do
     def anything(one, {_, _}, context), do: {one, context}
 
     def no_tool, do: 1
-
-    defp order(order), do: order
-    def uses_order(order), do: order(order)
   end
 
   defp schema(tool), do: tool |> Tool.to_spec() |> Map.fetch!(:input_schema) |> JSON.read(100)
@@ -50,7 +47,7 @@ defmodule ToolBridge.ToolTest do
     assert spec.metadata == %{"team" => "shop"}
     assert [%{required: true}, %{required: false}, %{required: false}] = spec.arguments
     assert Enum.map(spec.arguments, & &1.name) == ["query", "limit", "order"]
-    assert Enum.map(spec.arguments, & &1.python_type) == ["str", "int", "Any"]
+    assert Enum.map(spec.arguments, & &1.python_type) == ["str", "int", ~s(Literal["asc"] | Literal["desc"])]
     assert Enum.map(spec.arguments, & &1.elixir_type) == ["String.t()", "limit", "order"]
     assert spec.arguments |> Enum.at(1) |> Map.fetch!(:default_value) |> Value.decode!() == 10
     assert spec.return_type.python_type == "list[dict[str, Any]]"
@@ -60,7 +57,7 @@ defmodule ToolBridge.ToolTest do
              "properties" => %{
                "query" => %{"type" => "string"},
                "limit" => %{"type" => "integer", "minimum" => 1, "default" => 10},
-               "order" => %{"default" => "asc"}
+               "order" => %{"enum" => ["asc", "desc"], "default" => "asc"}
              },
              "required" => ["query"],
              "additionalProperties" => false
@@ -74,7 +71,7 @@ defmodule ToolBridge.ToolTest do
   test "arguments are converted as the types say" do
     [find, pay, anything] = Tools.all(Shop)
     assert Tool.bind(find, ["x"], %{}, nil) == {:ok, ["x", 10, :asc]}
-    assert Tool.bind(find, ["x", 5.0], %{"order" => "desc"}, nil) == {:ok, ["x", 5, "desc"]}
+    assert Tool.bind(find, ["x", 5.0], %{"order" => "desc"}, nil) == {:ok, ["x", 5, :desc]}
 
     assert Tool.bind(pay, [%{"to" => "ada", "cents" => 7}, "2026-03-01"], %{}, nil) ==
              {:ok, [%{to: "ada", cents: 7}, ~D[2026-03-01]]}

@@ -76,6 +76,8 @@ defmodule ToolBridge.Connection.HTTP2 do
     defaults = [
       verify: :verify_peer,
       depth: 10,
+      # A refusal is this connection's to report.
+      log_level: :error,
       server_name_indication: to_charlist(host),
       customize_hostname_check: [match_fun: :public_key.pkix_verify_hostname_match_fun(:https)]
     ]

@@ -22,6 +22,11 @@ defmodule ToolBridge.Connection.PaceTest do
     refute Pace.hold?(%Pace{queued: 1, last: 50, since: old}, 100)
   end
 
+  test "what was delivered long ago is followed by nothing" do
+    now = System.monotonic_time(:microsecond)
+    refute Pace.hold?(%Pace{queued: 1, expected: 5, since: now, delivered_at: now - 1_000}, 3)
+  end
+
   test "while frames are large, they stay so" do
     pace = Enum.reduce(1..20, %Pace{}, fn _, pace -> Pace.queued(pace) end) |> Pace.sent() |> Pace.queued()
     assert Pace.hold?(pace, 100)
