@@ -122,5 +122,18 @@ proto-breaking: install-node
 proto-baseline: install-node
 	scripts/check_breaking.sh --accept
 
+# The Elixir SDK, where Elixir is; on Debian scripts/elixir_packages.sh installs it, and what it needs without hex.
+.PHONY: test-elixir lint-elixir bench-elixir
+test-elixir: install
+	cd sdk/elixir && mix test
+	$(BIN)/python -m pytest -q sdk/elixir/test/python
+	$(BIN)/python -m conformance.run --peer "sh sdk/elixir/conformance/peer.sh"
+
+lint-elixir: install
+	scripts/check_elixir.sh
+
+bench-elixir: install
+	cd sdk/elixir && mix run bench/bench.exs
+
 clean:
 	rm -rf .venv .venv-proto .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

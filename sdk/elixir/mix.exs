@@ -14,6 +14,8 @@ defmodule ToolBridge.MixProject do
       description: "Client and worker of the gRPC tool bridge: tools of Python and Elixir, called from either",
       elixirc_paths: elixirc_paths(Mix.env()),
       start_permanent: Mix.env() == :prod,
+      # Tests have implementations of their own.
+      consolidate_protocols: Mix.env() != :test,
       deps: deps(),
       dialyzer: [plt_file: {:no_warn, "_build/plt/tool_bridge.plt"}],
       package: [licenses: ["Apache-2.0"], links: %{}, files: ~w(lib priv mix.exs README.md)]

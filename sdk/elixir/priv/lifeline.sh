@@ -19,7 +19,7 @@ child=$!
 ) >/dev/null 2>&1 &
 watcher=$!
 exec 3<&-
-wait "$child"
+wait "$child" 2>/dev/null
 status=$?
 kill "$watcher" 2>/dev/null
 exit "$status"

@@ -21,6 +21,8 @@ defmodule ToolBridge.Connection do
   @stable 5_000
   @first_wait 100
   @last_wait 5_000
+  # How long cancelled calls may take to be answered before a link that drains ends.
+  @delivery 3_000
   # For each step of the handshake.
   @step_timeout 30_000
   @ping_interval 10_000
@@ -35,7 +37,11 @@ defmodule ToolBridge.Connection do
   """
   @type step :: {String.t(), iodata(), (binary(), map() -> {:ok, map()} | {:error, Error.t()})}
 
-  @type handler :: (pid(), pos_integer(), ToolBridge.Proto.LinkCall.t() -> {:ok, pid()} | {:error, Error.t()})
+  @typedoc "What a task returns: the answer of a unary call, or the end of a call."
+  @type answer :: {:reply, iodata()} | {:end, LinkStatus.t()}
+
+  @typedoc "Starts a task of this process for a call of the hub."
+  @type handler :: (pid(), pos_integer(), ToolBridge.Proto.LinkCall.t() -> {:ok, Task.t()} | {:error, Error.t()})
 
   # -------------------------------------------------------------------------------------------------- interface
 
@@ -68,20 +74,6 @@ defmodule ToolBridge.Connection do
   """
   @spec chunk(pid(), pos_integer(), iodata()) :: :ok | {:error, Error.t()}
   def chunk(connection, id, payload), do: GenServer.call(connection, {:chunk, id, payload}, :infinity)
-
-  @doc "Answers a call of the hub's."
-  @spec answer(pid(), pos_integer(), {:reply, iodata()} | {:end, %LinkStatus{}}) :: :ok
-  def answer(connection, id, answer) do
-    send(connection, {__MODULE__, :answer, id, answer})
-    :ok
-  end
-
-  @doc "Sends an event of a call of the hub's."
-  @spec tell(pid(), pos_integer(), ToolBridge.Proto.LinkEvent.t()) :: :ok
-  def tell(connection, id, event) do
-    send(connection, {__MODULE__, :tell, id, event})
-    :ok
-  end
 
   # -------------------------------------------------------------------------------------------------- callbacks
 
@@ -133,7 +125,12 @@ defmodule ToolBridge.Connection do
     if state.phase == :ready and state.draining == nil do
       milliseconds = if grace == :infinity, do: 0, else: grace
       _ = if grace != :infinity, do: Process.send_after(self(), :drained_late, grace)
-      noreply(%{state | draining: {from, false}, link: Protocol.drain(state.link, milliseconds)})
+
+      noreply(%{
+        state
+        | draining: %{from: from, over: false, finished: true},
+          link: Protocol.drain(state.link, milliseconds)
+      })
     else
       {:stop, :normal, true, state}
     end
@@ -157,10 +154,10 @@ defmodule ToolBridge.Connection do
   end
 
   def handle_info({Requests, :cancel, ref}, state), do: state |> Outgoing.cancel(ref) |> noreply()
-  def handle_info({__MODULE__, :answer, id, answer}, state), do: state |> Incoming.answered(id, answer) |> noreply()
 
-  def handle_info({__MODULE__, :tell, id, event}, state) do
-    noreply(if state.link == nil, do: state, else: %{state | link: Protocol.tell(state.link, id, event)})
+  def handle_info({ref, answer}, %{monitors: monitors} = state) when is_map_key(monitors, ref) do
+    {:task, id} = Map.fetch!(monitors, ref)
+    state |> Incoming.answered(id, answer) |> noreply()
   end
 
   def handle_info({:DOWN, monitor, :process, _, reason}, %{monitors: monitors} = state)
@@ -185,14 +182,15 @@ defmodule ToolBridge.Connection do
 
   def handle_info({:greeting, _}, state), do: noreply(state)
 
-  def handle_info(:drained_late, %{draining: {from, _}} = state) do
+  # Their callers get the reason before the link ends.
+  def handle_info(:drained_late, %{draining: draining} = state) when draining != nil do
     error = Error.new("Cancelled", "the call was cancelled: its worker leaves")
+    Process.send_after(self(), :stop, @delivery)
     state = Enum.reduce(Map.keys(state.served), state, &Incoming.stop_task(&2, &1, error))
-    GenServer.reply(from, false)
-    {:stop, :normal, flush(%{state | draining: nil})}
+    noreply(%{state | draining: %{draining | over: true, finished: false}})
   end
 
-  def handle_info(:stop, state), do: {:stop, :normal, state}
+  def handle_info(:stop, state), do: stop_drained(state)
   def handle_info({:EXIT, _, reason}, state) when reason in [:normal, :shutdown], do: noreply(state)
 
   def handle_info(message, state) do
@@ -208,7 +206,7 @@ defmodule ToolBridge.Connection do
         noreply(%{state | http: http})
 
       {:frames, frames, http} ->
-        %{state | http: http} |> take_frames(frames) |> stop_if_drained()
+        %{state | http: http} |> take_frames(frames) |> noreply()
 
       {:ended, error} ->
         noreply(ended(state, error))
@@ -223,6 +221,8 @@ defmodule ToolBridge.Connection do
   end
 
   # Frames are sent once nothing more has come, so that they are as full as can be, or when enough waits.
+  defp noreply(%{draining: %{over: true}, served: served} = state) when served == %{}, do: stop_drained(state)
+
   defp noreply(state) do
     cond do
       next(state) == :infinity ->
@@ -234,6 +234,12 @@ defmodule ToolBridge.Connection do
       true ->
         {:noreply, %{state | messages: state.messages + 1}, 0}
     end
+  end
+
+  defp stop_drained(%{draining: draining} = state) do
+    state = flush(state)
+    if draining, do: GenServer.reply(draining.from, draining.finished)
+    {:stop, :normal, %{state | draining: nil}}
   end
 
   defp next(%{link: nil}), do: :infinity
@@ -287,17 +293,16 @@ defmodule ToolBridge.Connection do
     Incoming.drop_all(state, Error.connection(text))
   end
 
-  defp failed(%{draining: {from, _}} = state, _) do
-    GenServer.reply(from, map_size(state.served) == 0)
+  defp failed(%{draining: draining} = state, _) when draining != nil do
     send(self(), :stop)
-    %{state | draining: nil}
+    state
   end
 
   defp failed(state, error) do
     wait = round(state.wait * (0.5 + :rand.uniform() / 2))
 
     if state.failure == nil,
-      do: Logger.warning("tool_bridge: no link to #{state.where}: #{error.message}; dialling again")
+      do: Logger.warning("tool_bridge: not connected to #{state.where}: #{error.message}; trying again")
 
     Process.send_after(self(), :dial, wait)
     state = %{state | phase: :waiting, wait: min(state.wait * 2, @last_wait), failure: error}
@@ -341,7 +346,7 @@ defmodule ToolBridge.Connection do
       GenServer.reply(from, {:ok, state.info})
     end
 
-    if state.failure, do: Logger.info("tool_bridge: the link to #{state.where} is up")
+    if state.failure, do: Logger.info("tool_bridge: connected to #{state.where}")
     Outgoing.send_pending(%{state | phase: :ready, ready_before: true, failure: nil, step: nil, awaiting: []})
   end
 
@@ -404,16 +409,11 @@ defmodule ToolBridge.Connection do
   defp take({:credit, id}, state), do: Incoming.unblock(state, id)
   defp take({:hello, _}, state), do: greeted(state)
   defp take({:pong, _}, state), do: %{state | pings: 0}
-  defp take({:drain, _}, %{draining: {from, _}} = state), do: %{state | draining: {from, true}}
-  defp take({:drain, _}, state), do: state
-
   # The hub drains in turn once it has no call left here.
-  defp stop_if_drained(%{draining: {from, true}, served: served} = state) when served == %{} do
-    GenServer.reply(from, true)
-    {:stop, :normal, %{state | draining: nil}}
-  end
+  defp take({:drain, _}, %{draining: draining} = state) when draining != nil,
+    do: %{state | draining: %{draining | over: true}}
 
-  defp stop_if_drained(state), do: noreply(state)
+  defp take({:drain, _}, state), do: state
 
   defp ping(%{http: %{gun: gun}, link: link} = state, gun) do
     if state.pings >= @max_pings do

@@ -31,6 +31,8 @@ defmodule ToolBridge.Error do
   | `ProtocolError` | the answer breaks the protocol | no |
   | `InternalError` | a fault of the bridge | no |
   | any other | the class of the exception that the tool raised | no |
+
+  A tool in Elixir that throws, exits or returns `{:error, reason}` fails with the type `Throw`, `Exit` or `Error`.
   """
 
   alias ToolBridge.Proto.{ErrorInfo, LinkStatus}

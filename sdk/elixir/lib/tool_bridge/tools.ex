@@ -26,6 +26,7 @@ defmodule ToolBridge.Tools do
     * `%{name: String.t(), optional(:age) => integer()}` is a map with atoms as keys
     * `Date.t()` and its like take ISO 8601
     * `binary()` takes a text or bytes
+    * types of the module itself are known, those of others are any term
 
   A tool without `@spec` takes anything. A parameter of the type `ToolBridge.Context.t()`, or named `context` where there
   is no `@spec`, is filled in and is not part of the schema.
@@ -100,7 +101,7 @@ defmodule ToolBridge.Tools do
   def __on_definition__(_, _, _, _, _, _), do: :ok
 
   defmacro __before_compile__(env) do
-    specs = Module.get_attribute(env.module, :spec)
+    specs = {Module.get_attribute(env.module, :spec), local_types(env.module)}
     tools = env.module |> Module.get_attribute(:tool_bridge_tools) |> Enum.reverse()
 
     quote do
@@ -178,8 +179,16 @@ defmodule ToolBridge.Tools do
     end
   end
 
+  # The types of the module itself that have no parameters, by name.
+  defp local_types(module) do
+    for attribute <- [:type, :typep],
+        {_, {:"::", _, [{name, _, args}, type]}, _} <- Module.get_attribute(module, attribute),
+        args in [nil, []],
+        do: {name, type}
+  end
+
   # The types of the arguments, each {type, text} or nil, and that of the result.
-  defp types_of(name, arity, specs, env) do
+  defp types_of(name, arity, {specs, local_types}, env) do
     found =
       Enum.find_value(specs, fn {:spec, syntax, _} ->
         {syntax, variables} =
@@ -199,6 +208,7 @@ defmodule ToolBridge.Tools do
         {List.duplicate(nil, arity), {:any, "term()"}}
 
       {args, result, variables} ->
+        variables = variables ++ local_types
         types = Enum.map(args, &{Type.read(&1, env, variables), Macro.to_string(&1)})
         {types, {Type.result(Type.read(result, env, variables)), Macro.to_string(result)}}
     end

@@ -64,12 +64,12 @@ defmodule ToolBridge.Worker do
       )
 
     children = [
-      {Task.Supervisor, name: tasks},
+      Supervisor.child_spec({Task.Supervisor, name: tasks}, id: Task.Supervisor),
       %{id: Connection, start: {Connection, :start_link, [link]}, restart: :transient},
       %{id: Drainer, start: {Drainer, :start_link, [{connection, key, grace}]}, shutdown: grace + 10_000}
     ]
 
-    Supervisor.init(children, strategy: :rest_for_one)
+    Supervisor.init(children, strategy: :one_for_all)
   end
 
   @doc """
@@ -108,7 +108,7 @@ defmodule ToolBridge.Worker do
   defp handler(tasks, key) do
     fn connection, id, call ->
       if call.method in ["ExecuteTool", "StreamTool"] do
-        Task.Supervisor.start_child(tasks, Runner, :run, [connection, id, call, key])
+        {:ok, Task.Supervisor.async_nolink(tasks, Runner, :run, [connection, id, call, key])}
       else
         {:error, Error.new("Unimplemented", "this worker does not offer #{String.slice(call.method, 0, 100)}")}
       end

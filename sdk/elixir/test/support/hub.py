@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator
 
 from grpc_tool_bridge import BridgeServer, ToolContext, tool
-from grpc_tool_bridge.testing import ScriptedLM
 
 
 def add(a: int, b: int) -> int:
@@ -73,9 +72,13 @@ async def serve(address: str, *, agents: bool, offers: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with BridgeServer(
-        address=address, tools=TOOLS if offers else (), agents={"lm": ScriptedLM()} if agents else None
-    ) as server:
+    runtime = None
+    if agents:
+        # DSPy takes seconds to import.
+        from grpc_tool_bridge.testing import ScriptedLM  # noqa: PLC0415
+
+        runtime = {"lm": ScriptedLM()}
+    async with BridgeServer(address=address, tools=TOOLS if offers else (), agents=runtime) as server:
         sys.stdout.write(json.dumps({"address": server.address, "pid": os.getpid()}) + "\n")
         sys.stdout.flush()
         await stop.wait()

@@ -4,17 +4,18 @@ defmodule ToolBridge.TestHub do
 
   @root Path.expand("../../../..", __DIR__)
 
-  @doc "Address of the hub that all tests share."
-  def address, do: ToolBridge.Hub.address(__MODULE__)
+  @doc "Address of the hub that all tests share; the first that asks starts it."
+  def address do
+    # The supervisor starts it once; the others wait for that.
+    _ = Supervisor.start_child(ToolBridge.Supervisor, {ToolBridge.Hub, [{:name, __MODULE__} | options(["--agents"])]})
+    ToolBridge.Hub.address(__MODULE__)
+  end
 
   @doc "Options of `ToolBridge.Hub` for a hub of a test's own."
   def options(args \\ []) do
     python = System.get_env("TOOL_BRIDGE_PYTHON", Path.join(@root, ".venv/bin/python"))
     [command: [python, Path.join(__DIR__, "hub.py")], address: "127.0.0.1:0", args: args, grace: 5]
   end
-
-  @doc "Starts the shared hub."
-  def start, do: ToolBridge.Hub.start_link([{:name, __MODULE__} | options(["--agents"])])
 
   @doc "An id that no other test has."
   def unique(name), do: "#{name}-#{System.unique_integer([:positive])}"

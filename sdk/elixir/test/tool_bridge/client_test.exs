@@ -78,7 +78,7 @@ defmodule ToolBridge.ClientTest do
 
     test "are cancelled when their caller dies", %{client: client} do
       {:ok, before} = Client.call(client, "hung", [])
-      {:ok, _} = Variables.watch(client, ["hanging"])
+      {:ok, _} = Variables.watch(client, ["hanging"], initial: true)
       caller = spawn(fn -> Client.call(client, "hang", []) end)
       assert_receive {Variables, _, %{operation: :set, name: "hanging"}}
       Process.exit(caller, :kill)
@@ -150,6 +150,7 @@ defmodule ToolBridge.ClientTest do
     test "are shared by clients of one id" do
       id = TestHub.unique("shared")
       one = start_supervised!({Client, address: TestHub.address(), session_id: id, name: :one})
+      {:ok, _} = Client.await_ready(one)
       two = start_supervised!({Client, address: TestHub.address(), session_id: id, name: :two})
       {:ok, _} = Variables.put(one, "x", 1)
       assert Variables.get(two, "x") == {:ok, 1}

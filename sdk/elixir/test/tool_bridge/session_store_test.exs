@@ -25,6 +25,10 @@ defmodule ToolBridge.SessionStoreTest do
       assert {:error, %Error{type: "SessionNotFound"}} = SessionStore.get_session(store, "missing")
     end
 
+    test "refuses a request without a session", %{store: store} do
+      assert {:error, %Error{type: "ValidationError"}} = SessionStore.get_session(store, "")
+    end
+
     test "refuses a duplicate session", %{store: store, id: id} do
       assert {:ok, _} = SessionStore.create_session(store, id, %{})
       assert {:error, %Error{type: "AlreadyExists"}} = SessionStore.create_session(store, id, %{})

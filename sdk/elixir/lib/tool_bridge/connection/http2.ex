@@ -76,6 +76,8 @@ defmodule ToolBridge.Connection.HTTP2 do
     defaults = [
       verify: :verify_peer,
       depth: 10,
+      # A refusal is this connection's to report.
+      log_level: :error,
       server_name_indication: to_charlist(host),
       customize_hostname_check: [match_fun: :public_key.pkix_verify_hostname_match_fun(:https)]
     ]
@@ -138,8 +140,16 @@ defmodule ToolBridge.Connection.HTTP2 do
   @spec close(t()) :: :ok
   def close(http) do
     Process.demonitor(http.monitor, [:flush])
+    # What was sent before is written first.
+    _ = written(http.gun)
     :gun.close(http.gun)
     :gun.flush(http.gun)
+  end
+
+  defp written(gun) do
+    :sys.get_status(gun, 1_000)
+  catch
+    :exit, _ -> :ok
   end
 
   @doc """

@@ -20,9 +20,7 @@ defmodule ToolBridge.Connection.Incoming do
 
   def serve(state, id, call) do
     case state.handler.(self(), id, call) do
-      {:ok, pid} ->
-        monitor = Process.monitor(pid)
-
+      {:ok, %Task{pid: pid, ref: monitor}} ->
         timer =
           if call.timeout_ms > 0,
             do: Process.send_after(self(), {:deadline, id, call.timeout_ms / 1000}, call.timeout_ms)

@@ -71,20 +71,22 @@ defmodule ToolBridge.Connection.Outgoing do
       stream: request.stream
     ]
 
-    payload =
-      if request.session,
-        do: [Wire.varint(request.session * 8 + 2), Wire.write(:string, state.info.session_id) | request.payload],
-        else: request.payload
-
-    case Protocol.call(state.link, request.ref, request.method, payload, opts) do
-      {:ok, link} ->
-        state = %{state | link: link}
-        if request.deadline, do: schedule_sweep(state), else: state
-
-      {:error, error} ->
-        finish(state, request.ref, {:error, error})
+    with {:ok, payload} <- payload(request, state.info),
+         {:ok, link} <- Protocol.call(state.link, request.ref, request.method, payload, opts) do
+      state = %{state | link: link}
+      if request.deadline, do: schedule_sweep(state), else: state
+    else
+      {:error, error} -> finish(state, request.ref, {:error, error})
     end
   end
+
+  defp payload(%Request{session: nil, payload: payload}, _), do: {:ok, payload}
+
+  defp payload(%Request{session: field, payload: payload}, %{session_id: id}) do
+    {:ok, [Wire.varint(field * 8 + 2), Wire.write(:string, id) | payload]}
+  end
+
+  defp payload(_, _), do: {:error, Error.new("ValidationError", "the request names no session")}
 
   @doc "Sends the calls that waited for the link, while it takes some."
   @spec send_pending(State.t()) :: State.t()

@@ -36,9 +36,9 @@ defmodule ToolBridge.Connection.Pace do
 
   def hold?(pace, open) do
     cond do
-      pace.expected > 0 -> now() - max(pace.since, pace.delivered_at) < @gather
-      pace.queued < min(2 * pace.last - 1, div(open, 4)) -> now() - pace.since < @gather
-      true -> false
+      now() - pace.since >= @gather -> false
+      pace.expected > 0 and pace.since - pace.delivered_at < @gather -> true
+      true -> pace.queued < min(2 * pace.last - 1, div(open, 4))
     end
   end
 

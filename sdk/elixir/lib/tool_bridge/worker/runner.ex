@@ -1,6 +1,6 @@
 defmodule ToolBridge.Worker.Runner do
   @moduledoc false
-  # Runs one call of the hub, in a task of its own, and answers it. Whatever the tool raises is its answer.
+  # Runs one call of the hub, in a task of its own, and returns its answer. Whatever the tool raises is its answer.
 
   alias ToolBridge.{Arguments, Connection, Context, Error, Tool, Value}
 
@@ -17,7 +17,7 @@ defmodule ToolBridge.Worker.Runner do
   @max_message 10 * 1024 * 1024
 
   @doc "Runs a call; `tools` is the key of the tools, by id, among the persistent terms."
-  @spec run(pid(), pos_integer(), ToolBridge.Proto.LinkCall.t(), term()) :: :ok
+  @spec run(pid(), pos_integer(), ToolBridge.Proto.LinkCall.t(), term()) :: Connection.answer()
   def run(connection, id, %{method: "ExecuteTool"} = call, tools) do
     began = System.monotonic_time(:microsecond)
 
@@ -33,8 +33,7 @@ defmodule ToolBridge.Worker.Runner do
         {:error, error} -> %ToolCallResponse{error: Error.to_info(error)}
       end
 
-    payload = ToolCallResponse.encode_iodata(%{response | request_id: request_id, metrics: metrics(began)})
-    Connection.answer(connection, id, {:reply, payload})
+    {:reply, ToolCallResponse.encode_iodata(%{response | request_id: request_id, metrics: metrics(began)})}
   end
 
   def run(connection, id, %{method: "StreamTool"} = call, tools) do
@@ -49,10 +48,10 @@ defmodule ToolBridge.Worker.Runner do
           end
 
         _ = send_chunk(connection, id, request.stream_id, last)
-        Connection.answer(connection, id, {:end, %LinkStatus{}})
+        {:end, %LinkStatus{}}
 
       {:error, error} ->
-        Connection.answer(connection, id, {:end, Error.to_status(error)})
+        {:end, Error.to_status(error)}
     end
   end
 
