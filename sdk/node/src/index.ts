@@ -4,6 +4,7 @@
  * @packageDocumentation
  */
 export { Agent, type AgentOptions, type AgentStep, Agents, type RunOptions } from "./client/agents.js";
+export type { AskAnswer, OnAsk, Question } from "./client/answering.js";
 export type { BatchItem, BatchOptions, BatchResult, CallOptions } from "./client/calls.js";
 export { Client, type ClientOptions, connect } from "./client/client.js";
 export { Session, type SessionOptions } from "./client/session.js";
@@ -32,6 +33,7 @@ export {
   Tuple,
   UUID,
 } from "./values/types.js";
+export type { AskResult } from "./worker/asking.js";
 export { type LogLevel, ToolContext } from "./worker/context.js";
 export type { JsonSchema, StandardSchema, ToolSchema } from "./worker/schema.js";
 export { type Tool, type ToolDefinition, type ToolLimits, tool } from "./worker/tool.js";

@@ -341,3 +341,28 @@ test("a call on a closed client fails, and names why", async () => {
   await other.close();
   await assert.rejects(its.call("add", { a: 1, b: 1 }), /was closed/);
 });
+
+test("a tool's question is answered by onAsk, and its answer reaches the tool", async () => {
+  const questions: unknown[] = [];
+  await using asked = await connect(hub.address, {
+    onAsk: async ({ message, schema, tool }) => {
+      questions.push([message, Object.keys(schema?.properties as object), tool]);
+      return message === "name?" ? { name: "Ada" } : false;
+    },
+  });
+  await using its = await asked.session();
+  assert.deepEqual(await its.call("ask", { question: "name?" }), { action: "accept", name: "Ada" });
+  assert.deepEqual(await its.call("ask", { question: "no?" }), { action: "decline" });
+  assert.deepEqual(questions[0], ["name?", ["name"], "ask"]);
+});
+
+test("a question to a client without onAsk is an error of the tool, and one that throws is the call's", async () => {
+  await assert.rejects(session.call("ask", { question: "name?" }), { type: "Unimplemented" });
+  await using asked = await connect(hub.address, {
+    onAsk: () => {
+      throw new RangeError("cannot say");
+    },
+  });
+  await using its = await asked.session();
+  await assert.rejects(its.call("ask", { question: "name?" }), { name: "RangeError", message: "cannot say" });
+});

@@ -18,6 +18,8 @@ from integration.agent_runtime import ObedientAgents
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, ToolContext, ToolWorker, tool
 from grpc_tool_bridge.errors import ToolBridgeError
 
+# Imported before a call, which would block the hub for that time.
+NAMES = {name: __import__(name) for name in ("datetime", "decimal", "uuid", "zoneinfo", "numpy", "math")}
 STARTED = asyncio.Event()
 CANCELLED = asyncio.Event()
 
@@ -41,7 +43,7 @@ async def show(value: Any) -> str:
 
 async def made(code: str) -> Any:
     """Returns the value of a Python expression."""
-    return eval(code, {name: __import__(name) for name in ("datetime", "decimal", "uuid", "zoneinfo", "numpy", "math")})
+    return eval(code, NAMES)
 
 
 async def count_up(n: int) -> AsyncIterator[int]:

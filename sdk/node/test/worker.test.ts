@@ -114,6 +114,15 @@ const tools = [
     },
   }),
   tool({
+    name: "js_ask",
+    run: (_, context) =>
+      context.ask("who?", {
+        type: "object",
+        properties: { name: { type: "string", minLength: 2 } },
+        required: ["name"],
+      }),
+  }),
+  tool({
     name: "js_fail_later",
     async *run() {
       yield 1;
@@ -364,4 +373,42 @@ test("a worker takes no more calls at once than its capacity", async () => {
   await narrow.start();
   await Promise.all(Array.from({ length: 10 }, () => session.call("js_counted")));
   assert.equal(most, 2);
+});
+
+test("a tool asks its caller, and an answer that does not fit is an error of the tool", async () => {
+  const answers: (object | boolean)[] = [{ name: "Ada" }, false, { name: "A" }];
+  await using asked = await connect(hub.address, { onAsk: () => answers.shift() as boolean });
+  await using its = await asked.session();
+  assert.deepEqual(await its.call("js_ask"), { action: "accept", content: { name: "Ada" } });
+  assert.deepEqual(await its.call("js_ask"), { action: "decline", content: {} });
+  await assert.rejects(its.call("js_ask"), {
+    type: "ValidationError",
+    message: /name: must have at least 2 characters/,
+  });
+  await assert.rejects(session.call("js_ask"), { type: "Unimplemented", message: /who cannot answer/ });
+});
+
+test("with a JSON Schema, arguments that are left out get their defaults, and the others are checked", async () => {
+  const range = tool({
+    name: "js_range",
+    input: {
+      type: "object",
+      properties: {
+        from: { type: "integer", default: 1 },
+        to: { type: "integer", maximum: 9 },
+        marks: { type: "array", items: { enum: ["a", "b"] }, default: [] },
+      },
+      required: ["to"],
+      additionalProperties: false,
+    },
+    run: ({ from, to, marks }) => [from, to, marks],
+  });
+  await using its = await new Worker({ address: hub.address, tools: [range] }).start();
+  assert.equal(its.tools.length, 1);
+  assert.deepEqual(await session.call("js_range", { to: 3 }), [1, 3, []]);
+  await assert.rejects(session.call("js_range", { to: 3, marks: ["a", "c"] }), {
+    type: "ValidationError",
+    message: /marks\.1: must be "a" or "b", not "c"/,
+  });
+  await assert.rejects(session.call("js_range", { to: 10 }), { type: "ValidationError" });
 });

@@ -93,7 +93,14 @@ export class ToolCalls {
       const timeoutMs = this.#timeout(options, caller.callTimeoutMs);
       const payload = this.#request(tool, args, options, { timeoutTag: 0x30, contextTag: 0x3a, timeoutMs });
       const { signal } = options;
-      const setup = { prefix: caller.prefix("ExecuteTool"), target: tool, isTool: true, timeoutMs, signal };
+      const setup = {
+        prefix: caller.prefix("ExecuteTool"),
+        target: tool,
+        isTool: true,
+        timeoutMs,
+        signal,
+        onAsk: caller.onAsk,
+      };
       return unary(caller.carrier, payload, setup, (reply) => {
         return readAny(readResult(reply, tool, RESPONSE_TAGS), caller.exact) as T;
       });
@@ -121,6 +128,7 @@ export class ToolCalls {
       prefix: caller.prefix("StreamTool"),
       target: tool,
       isTool: true,
+      onAsk: caller.onAsk,
       timeoutMs,
       signal: options.signal,
     };
@@ -152,6 +160,7 @@ export class ToolCalls {
       target: method.name,
       timeoutMs: this.#timeout(options, BATCH_TIMEOUT_MS),
       signal: options.signal,
+      onAsk: caller.onAsk,
     };
     const answer = await unary(caller.carrier, payload, setup, (reply) => parse(method.output, reply));
     if (answer.error) throw errorFromInfo(answer.error);

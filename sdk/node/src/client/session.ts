@@ -8,6 +8,7 @@ import { isLost } from "../link/status.js";
 import type { Logger } from "../logger.js";
 import type { ToolArguments } from "../toolmessages.js";
 import { Agents } from "./agents.js";
+import type { OnAsk } from "./answering.js";
 import { Caller } from "./caller.js";
 import { type BatchItem, type BatchOptions, type BatchResult, type CallOptions, ToolCalls } from "./calls.js";
 import { Variables } from "./variables.js";
@@ -184,6 +185,7 @@ export class Session implements AsyncDisposable {
 export interface SessionSetup {
   options: SessionOptions;
   exact: boolean;
+  onAsk: OnAsk | undefined;
   logger: Logger | undefined;
   isConnected(): boolean;
   forget(session: Session): void;
@@ -196,7 +198,10 @@ export async function openSession(
   setup: SessionSetup,
   signal?: AbortSignal,
 ): Promise<Session> {
-  const caller = new Caller(carrier, id ?? randomUUID().replaceAll("-", ""), { exact: setup.exact });
+  const caller = new Caller(carrier, id ?? randomUUID().replaceAll("-", ""), {
+    exact: setup.exact,
+    onAsk: setup.onAsk,
+  });
   const { resumed } = await initialize(caller, setup.options, signal);
   return new Session(setup, { caller, created: id === undefined || !resumed, beganAt: await readBegin(caller) });
 }

@@ -6,8 +6,11 @@ import { type BatchItem, type BatchOptions, type BatchResult, type CallOptions, 
 import { Variables } from "../client/variables.js";
 import type { ToolBridgeError } from "../errors.js";
 import { LogRecordSchema, ProgressSchema } from "../gen/dspex_bridge_pb.js";
-import type { Carrier } from "../link/connection.js";
+import type { IncomingCall } from "../link/calls.js";
+import type { LinkConnection } from "../link/connection.js";
 import type { ToolArguments } from "../toolmessages.js";
+import { type AskResult, Questions } from "./asking.js";
+import type { JsonSchema } from "./schema.js";
 
 /** Importance of a line that a tool logs. */
 export type LogLevel = "debug" | "info" | "warning" | "error";
@@ -27,9 +30,9 @@ export interface ContextSetup {
   metadata: ReadonlyMap<string, string>;
   /** When the call's time is over, on the clock of `performance`. */
   deadline: number;
-  carrier: Carrier;
-  /** The hub's call, on its link. */
-  origin: number;
+  /** The hub's call, and its link. */
+  call: IncomingCall;
+  connection: LinkConnection;
   exact: boolean;
   /** Undefined: the caller wants no events. */
   emit: ((event: ToolEvent) => void) | undefined;
@@ -42,6 +45,7 @@ export class ToolContext {
   #caller: Caller | undefined;
   #calls: ToolCalls | undefined;
   #variables: Variables | undefined;
+  #questions: Questions | undefined;
 
   /** @internal */
   constructor(setup: ContextSetup) {
@@ -123,17 +127,33 @@ export class ToolContext {
   }
 
   /**
+   * Asks the caller a question, and waits for the answer within the call's deadline.
+   *
+   * If another tool made the call, the question goes to the caller of the outermost tool.
+   *
+   * @param message - For a person to read, 1 to 4,096 characters.
+   * @param schema - JSON Schema of the requested content: an object whose properties are strings, numbers, integers and
+   *   booleans. Default: only whether it is accepted.
+   * @throws UnimplementedError if the caller cannot answer; ValidationError if the answer does not fit the schema.
+   */
+  ask(message: string, schema?: JsonSchema): Promise<AskResult> {
+    this.#questions ??= new Questions(this.#setup.call, this.#setup.connection);
+    return this.#questions.ask(this.#setup.toolName, message, schema);
+  }
+
+  /**
    * Ends the call for the tool.
    *
    * @internal
    */
   abort(reason: ToolBridgeError): void {
     this.#abort.abort(reason);
+    this.#questions?.close(reason);
   }
 
   #opened(): Caller {
-    const { carrier, sessionId, origin, exact } = this.#setup;
-    this.#caller ??= new Caller(carrier, sessionId, { origin, exact, timeLeft: () => this.timeLeft });
+    const { connection, call, sessionId, exact } = this.#setup;
+    this.#caller ??= new Caller(connection, sessionId, { origin: call.id, exact, timeLeft: () => this.timeLeft });
     return this.#caller;
   }
 

@@ -10,8 +10,9 @@ import type { IncomingCall } from "../link/calls.js";
 import type { LinkConnection } from "../link/connection.js";
 import type { ToolRequest } from "../toolmessages.js";
 import { readAny } from "../values/index.js";
+import { setOwn } from "../values/json.js";
 import { ToolContext, type ToolEvent } from "./context.js";
-import { isStandard, problemsOf, type StandardResult } from "./schema.js";
+import { problemsOf, type StandardResult } from "./schema.js";
 import type { Tool } from "./tool.js";
 
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
@@ -53,8 +54,8 @@ export class RunningCall {
       callId: request.id,
       metadata: request.context,
       deadline: performance.now() + timeoutMs,
-      carrier: connection,
-      origin: call.id,
+      call,
+      connection,
       exact,
       emit,
     });
@@ -91,10 +92,7 @@ export class RunningCall {
    *   ToolFailure.
    */
   start(): unknown {
-    const args = this.#arguments();
-    const { input } = this.#tool;
-    if (!input || !isStandard(input)) return this.#run(args);
-    const checked = input["~standard"].validate(args);
+    const checked = this.#tool.check(this.#arguments());
     return isThenable(checked) ? checked.then((result) => this.#runChecked(result)) : this.#runChecked(checked);
   }
 
@@ -129,9 +127,9 @@ export class RunningCall {
     for (const [index, data] of args.entries()) {
       const name = argumentNames[index]!;
       if (kwargs.has(name)) throw new ValidationError(`${tool}: the argument ${name} was given twice`);
-      values[name] = this.#read(name, data);
+      setOwn(values, name, this.#read(name, data));
     }
-    for (const [name, data] of kwargs) values[name] = this.#read(name, data);
+    for (const [name, data] of kwargs) setOwn(values, name, this.#read(name, data));
     return values;
   }
 
