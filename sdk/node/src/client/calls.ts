@@ -118,8 +118,10 @@ export class ToolCalls {
 
   /** See `Session.stream`. */
   async *stream<T>(tool: string, args: ToolArguments, options: CallOptions): AsyncGenerator<T, void, undefined> {
-    if (options.idempotencyKey !== undefined && !options.onProgress && !options.onLog) {
-      throw new ValidationError(`${tool}: a stream does not take an idempotency key; use one for calls`);
+    if (options.idempotencyKey !== undefined) {
+      throw new ValidationError(
+        `${tool}: a stream does not take an idempotency key; use one for calls, without onProgress and onLog`,
+      );
     }
     const caller = this.#caller;
     const timeoutMs = this.#timeout(options, caller.streamTimeoutMs);
