@@ -95,6 +95,13 @@ test("a worker that starts before its hub waits for it", async () => {
   assert.deepEqual(await hub.callFromPython("js_one"), { ok: "1" });
 });
 
+test("a worker drains at once while its hub is gone", async () => {
+  const hub = await Hub.start();
+  const worker = await new Worker({ address: hub.address, tools: [], logger: QUIET }).start();
+  await hub.kill();
+  assert.equal(await worker.drain(PATIENCE), true);
+});
+
 test("a worker with a wrong address gives up, and says why", async () => {
   const worker = new Worker({ address: "127.0.0.1:1", tools: [], logger: QUIET });
   await assert.rejects(worker.start({ connectTimeoutMs: 200 }), { code: "UNAVAILABLE" });

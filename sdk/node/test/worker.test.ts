@@ -114,6 +114,12 @@ const tools = [
     },
   }),
   tool({
+    name: "js_large",
+    async *run() {
+      for (let number = 0; number < 4; number++) yield new Uint8Array(3_000_000).fill(number);
+    },
+  }),
+  tool({
     name: "js_ask",
     run: (_, context) =>
       context.ask("who?", {
@@ -263,6 +269,26 @@ test("a stream waits for its reader, and ends when that leaves", async () => {
   const [yielded, aborted] = (await stopped.passed()) as [number, boolean];
   assert.ok(yielded * 65_536 < size + 4_000_000, `${yielded} values`);
   assert.equal(aborted, true);
+});
+
+test("a stream of large values crosses in pieces", async () => {
+  let expected = 0;
+  for await (const chunk of session.stream<Uint8Array>("js_large")) {
+    assert.deepEqual([chunk.length, chunk[0], chunk.at(-1)], [3_000_000, expected, expected]);
+    expected++;
+  }
+  assert.equal(expected, 4);
+});
+
+test("a stream is left while it waits for a value, and its tool is told", async () => {
+  begun.reset();
+  stopped.reset();
+  const values = session.stream("js_hang");
+  const waiting = values.next();
+  await begun.passed();
+  await values.return();
+  assert.deepEqual(await waiting, { done: true, value: undefined });
+  assert.equal(((await stopped.passed()) as Error).name, "CallCancelledError");
 });
 
 test("a stream that fails has its values before its error", async () => {

@@ -25,6 +25,7 @@ import {
 import { deserializeValue, readAny } from "../values/index.js";
 import { Writer } from "../wire.js";
 import { BATCH_TIMEOUT_MS, type Caller, checkMessage, MessageStream, unary } from "./caller.js";
+import { leavable } from "./leaving.js";
 
 /** The largest number of milliseconds that the wire has room for. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
@@ -117,7 +118,11 @@ export class ToolCalls {
   }
 
   /** See `Session.stream`. */
-  async *stream<T>(tool: string, args: ToolArguments, options: CallOptions): AsyncGenerator<T, void, undefined> {
+  stream<T>(tool: string, args: ToolArguments, options: CallOptions): AsyncGenerator<T, void, undefined> {
+    return leavable((signal) => this.#stream<T>(tool, args, { ...options, signal }), options.signal);
+  }
+
+  async *#stream<T>(tool: string, args: ToolArguments, options: CallOptions): AsyncGenerator<T, void, undefined> {
     if (options.idempotencyKey !== undefined) {
       throw new ValidationError(
         `${tool}: a stream does not take an idempotency key; use one for calls, without onProgress and onLog`,

@@ -13,6 +13,7 @@ import {
 import { isLost } from "../link/status.js";
 import { deserializeValue, serializeValue } from "../values/index.js";
 import { CALL_TIMEOUT_MS, type Caller, decode, type MessageStream } from "./caller.js";
+import { leavable } from "./leaving.js";
 import { type Resumable, resumed } from "./resume.js";
 
 const methods = SnakepitBridge.method;
@@ -177,7 +178,10 @@ export class Variables {
     names: readonly string[] = [],
     options: WatchOptions = {},
   ): AsyncGenerator<VariableChange<T>, void, undefined> {
-    return resumed(new Watch<T>(this.#caller, names, options), options.signal);
+    return leavable(
+      (signal) => resumed(new Watch<T>(this.#caller, names, { ...options, signal }), signal),
+      options.signal,
+    );
   }
 
   #get(name: string, includeMetadata: boolean, { signal }: Abortable): Promise<VariableResponse> {

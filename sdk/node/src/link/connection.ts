@@ -37,6 +37,8 @@ export interface ConnectionSetup {
 /** One link to a hub. */
 export class LinkConnection implements Carrier {
   readonly where: string;
+  /** Whether the hub has accepted the link. */
+  isAccepted = false;
   /** Resolves when the hub has accepted the link; rejects with why it did not. */
   readonly greeted: Promise<LinkHello>;
   /** Resolves when the link takes no further calls: it drains, or has ended. */
@@ -100,6 +102,7 @@ export class LinkConnection implements Carrier {
       call.fail(this.#lost(this.error));
       return;
     }
+    call.owner = this;
     try {
       this.#link.call(call, payload);
     } catch (error) {
@@ -138,8 +141,11 @@ export class LinkConnection implements Carrier {
   async chunk(call: IncomingCall, payload: Uint8Array): Promise<void> {
     this.#link.chunk(call, payload);
     this.#schedule();
-    const { promise, resolve } = withResolvers();
-    while (!this.error && !this.#link.hasRoom(call, resolve)) await promise;
+    for (;;) {
+      const { promise, resolve } = withResolvers();
+      if (this.error || this.#link.hasRoom(call, resolve)) return;
+      await promise;
+    }
   }
 
   /** Ends a call of the peer: a stream after its last message, or any call with an error. */
@@ -231,6 +237,7 @@ export class LinkConnection implements Carrier {
         return;
       case "hello":
         clearTimeout(this.#greetingTimer);
+        this.isAccepted = true;
         this.#greet(event.hello);
         return;
       case "draining":

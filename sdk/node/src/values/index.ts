@@ -389,7 +389,7 @@ function readUint64(reader: Reader): number | bigint {
 
 function readJsonMessage(data: Uint8Array, exact: boolean): unknown {
   const text = readField(data, 0x0a, (reader) => reader.string(), "");
-  return readJson(Buffer.from(text), text, exact);
+  return readJson(text, exact);
 }
 
 function shown(typeUrl: string): string {
