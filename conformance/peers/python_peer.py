@@ -15,6 +15,7 @@ from conformance.descriptions import describe, realize
 from conformance.errors import meaning_of, read_info, read_status
 from conformance.fields import fields_of, message_of, new_message
 from conformance.link_player import LinkPlayer
+from conformance.peers.python_sessions import SESSION_ACTIONS, PythonSessions
 from grpc_tool_bridge.errors import SerializationError, ToolBridgeError, error_info
 from grpc_tool_bridge.link.status import link_status_of
 from grpc_tool_bridge.transport.status import ERROR_KEY
@@ -41,15 +42,24 @@ def main() -> None:
 
 def answer(request: Request) -> Request:
     """Answers one request: ``ok`` or ``error``."""
-    action = _ACTIONS.get(request["do"])
+    action = ACTIONS.get(request["do"])
     if action is None:
         return _error("Unimplemented", f"this peer does not have {request['do']!r}")
     try:
         return {"ok": action(request)}
     except ToolBridgeError as error:
-        return _error(error.error_type, error.message)
+        return {"error": _written(error)}
     except DecodeError as error:
         return _error("ProtocolError", str(error))
+
+
+def _written(error: ToolBridgeError) -> Request:
+    meaning = meaning_of(error)
+    # Of a call that nobody answered only a status is known.
+    return {"type": error.error_type, "origin": "bridge", **{name: meaning[name] for name in _SAID if name in meaning}}
+
+
+_SAID = ("message", "origin", "status", "retryable")
 
 
 def _error(error_type: str, message: str) -> Request:
@@ -115,7 +125,9 @@ def _link(request: Request) -> Request:
     return {"steps": LinkPlayer(request["role"], request["hello"]).play(request["steps"])}
 
 
-_ACTIONS: Mapping[str, Callable[[Request], Request]] = {
+_sessions = PythonSessions()
+
+ACTIONS: Mapping[str, Callable[[Request], Request]] = {
     "hello": _hello,
     "decode_value": _decode_value,
     "encode_value": _encode_value,
@@ -125,6 +137,7 @@ _ACTIONS: Mapping[str, Callable[[Request], Request]] = {
     "decode_message": _decode_message,
     "encode_message": _encode_message,
     "link": _link,
+    **dict.fromkeys(SESSION_ACTIONS, _sessions.act),
 }
 
 
