@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 const ROOT = fileURLToPath(new URL("../../../../", import.meta.url));
 const PEER = fileURLToPath(new URL("../conformance/peer.js", import.meta.url));
 
-test("the package reads and writes what every peer does: values, errors, messages and transcripts of links", async () => {
+test("the package reads, writes and does what every peer does", { timeout: 300_000 }, async () => {
   const python = process.env.PYTHON ?? `${ROOT}.venv/bin/python`;
   const args = ["-m", "conformance.run", "--peer", `"${process.execPath}" "${PEER}"`];
   const run = spawn(python, args, { cwd: ROOT, stdio: ["ignore", "pipe", "inherit"] });
