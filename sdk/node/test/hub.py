@@ -1,6 +1,6 @@
-"""A hub for the tests: ``python hub.py [PORT]``.
+"""A hub for the tests: ``python hub.py [ADDRESS] [SECRETS]``, where SECRETS is a folder for its certificates.
 
-It prints its address as a line of JSON. Then each line of stdin is a call that a Python client makes, and each line of
+With that folder it wants TLS (``ca.pem``) and the token "open-sesame". It prints its address as a line of JSON. Then each line of stdin is a call that a Python client makes, and each line of
 stdout how it ended. It ends with its stdin.
 """
 
@@ -13,13 +13,15 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[3] / "tests"))
 
+import trustme
 from integration.agent_runtime import ObedientAgents
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, ToolContext, ToolWorker, tool
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolContext, ToolWorker, tool
 from grpc_tool_bridge.errors import ToolBridgeError
 
 # Imported before a call, which would block the hub for that time.
 NAMES = {name: __import__(name) for name in ("datetime", "decimal", "uuid", "zoneinfo", "numpy", "math")}
+TOKEN = "open-sesame"
 STARTED = asyncio.Event()
 CANCELLED = asyncio.Event()
 
@@ -130,12 +132,26 @@ async def answer(bridge: GRPCToolBridge, line: str) -> dict[str, Any]:
     return {"ok": repr(value)}
 
 
-async def main(port: str) -> None:
+def secured(folder: Path) -> dict[str, Any]:
+    """Makes certificates; returns the settings of a hub with them."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    for number, blob in enumerate(issued.cert_chain_pems):
+        blob.write_to_path(str(folder / "cert.pem"), append=number > 0)
+    issued.private_key_pem.write_to_path(str(folder / "key.pem"))
+    (folder / "key.pem").chmod(0o600)
+    return {"token": TOKEN, "tls_cert": folder / "cert.pem", "tls_key": folder / "key.pem"}
+
+
+async def main(address: str = "127.0.0.1:0", folder: str = "") -> None:
     loop = asyncio.get_running_loop()
     agents = ObedientAgents()
     agents.go_on.set()
-    async with BridgeServer(address=f"127.0.0.1:{port}", tools=TOOLS) as hub:
-        async with ToolWorker(hub.address, agents=agents), GRPCToolBridge(hub.address) as bridge:
+    settings = Settings(**(secured(Path(folder)) if folder else {}))
+    access: dict[str, Any] = {"token": TOKEN, "tls_ca": Path(folder) / "ca.pem"} if folder else {}
+    async with BridgeServer(address=address, tools=TOOLS, settings=settings) as hub:
+        async with ToolWorker(hub.address, agents=agents, **access), GRPCToolBridge(hub.address, **access) as bridge:
             await bridge.initialize()
             print(json.dumps(hub.address), flush=True)
             while line := await loop.run_in_executor(None, sys.stdin.readline):
@@ -143,4 +159,4 @@ async def main(port: str) -> None:
                 print(json.dumps(await answer(bridge, line)), flush=True)
 
 
-asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "0"))
+asyncio.run(main(*sys.argv[1:]))
