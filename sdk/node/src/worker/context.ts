@@ -41,7 +41,9 @@ export interface ContextSetup {
 /** The context of one call of a tool; valid until the call ends. */
 export class ToolContext {
   readonly #setup: ContextSetup;
-  readonly #abort = new AbortController();
+  /** Made when a tool asks for its signal, which most never do. */
+  #controller: AbortController | undefined;
+  #reason: ToolBridgeError | undefined;
   #caller: Caller | undefined;
   #calls: ToolCalls | undefined;
   #variables: Variables | undefined;
@@ -54,7 +56,11 @@ export class ToolContext {
 
   /** Aborts when the call is cancelled, times out or loses its connection; the caller is answered at once. */
   get signal(): AbortSignal {
-    return this.#abort.signal;
+    if (!this.#controller) {
+      this.#controller = new AbortController();
+      if (this.#reason) this.#controller.abort(this.#reason);
+    }
+    return this.#controller.signal;
   }
 
   /** Milliseconds until the call's deadline. */
@@ -147,7 +153,8 @@ export class ToolContext {
    * @internal
    */
   abort(reason: ToolBridgeError): void {
-    this.#abort.abort(reason);
+    this.#reason = reason;
+    this.#controller?.abort(reason);
     this.#questions?.close(reason);
   }
 
