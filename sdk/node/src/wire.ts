@@ -167,16 +167,17 @@ export class Writer {
   }
 }
 
-/** Reads one message. */
+/** Reads one message: bytes, or a part of them. */
 export class Reader {
   readonly #buffer: Buffer;
   readonly #end: number;
   /** Where the next field begins. */
-  at = 0;
+  at: number;
 
-  constructor(data: Uint8Array) {
+  constructor(data: Uint8Array, start = 0, end = data.length) {
     this.#buffer = asBuffer(data);
-    this.#end = data.length;
+    this.#end = end;
+    this.at = start;
   }
 
   /** Whether there is another field. */
@@ -249,13 +250,43 @@ export class Reader {
     return value;
   }
 
-  /** Reads a field of bytes or a message, without copying it. */
+  /** Reads a field of bytes, without copying it. */
   bytes(): Buffer {
     const size = this.varint();
     const start = this.at;
     if (start + size > this.#end) throw truncated();
     this.at = start + size;
     return this.#buffer.subarray(start, start + size);
+  }
+
+  /** Returns a reader of a message field; unlike `bytes`, it costs no view of the bytes. */
+  message(): Reader {
+    const size = this.varint();
+    const start = this.at;
+    if (start + size > this.#end) throw truncated();
+    this.at = start + size;
+    return new Reader(this.#buffer, start, start + size);
+  }
+
+  /** Whether what is left is exactly these bytes. */
+  equals(bytes: Uint8Array): boolean {
+    const size = this.#end - this.at;
+    return size === bytes.length && this.#buffer.compare(bytes, 0, size, this.at, this.#end) === 0;
+  }
+
+  /** The number of bytes that are left. */
+  get left(): number {
+    return this.#end - this.at;
+  }
+
+  /** What is left as a text. */
+  rest(): string {
+    return utf8Text(this.#buffer, this.at, this.#end);
+  }
+
+  /** What is left, without copying it. */
+  restBytes(): Buffer {
+    return this.#buffer.subarray(this.at, this.#end);
   }
 
   /** Reads a field of text. */

@@ -14,7 +14,6 @@ import {
 import { parse } from "../messages.js";
 import {
   checkArguments,
-  RESPONSE_TAGS,
   readError,
   readMessage,
   readResult,
@@ -23,7 +22,7 @@ import {
   writeCallee,
 } from "../toolmessages.js";
 import { deserializeValue, readAny } from "../values/index.js";
-import { Writer } from "../wire.js";
+import { type Reader, Writer } from "../wire.js";
 import { BATCH_TIMEOUT_MS, type Caller, checkMessage, MessageStream, unary } from "./caller.js";
 import { leavable } from "./leaving.js";
 
@@ -103,7 +102,7 @@ export class ToolCalls {
         onAsk: caller.onAsk,
       };
       return unary(caller.carrier, payload, setup, (reply) => {
-        return readAny(readResult(reply, tool, RESPONSE_TAGS), caller.exact) as T;
+        return readAny(readResult(reply, tool), caller.exact) as T;
       });
     } catch (error) {
       return Promise.reject(error);
@@ -255,7 +254,7 @@ export class ToolCalls {
 }
 
 interface Chunk {
-  data?: Buffer;
+  data?: Reader;
   metadata?: Buffer;
   complete?: Buffer;
   error?: Buffer;
@@ -266,7 +265,7 @@ function readChunk(message: Buffer, tool: string, expected: number): Chunk {
   let sequence = 0;
   readMessage(message, `chunk ${expected} of the stream of ${tool}`, (reader, tag) => {
     if (tag === 0x10) sequence = reader.count();
-    else if (tag === 0x1a) chunk.data = reader.bytes();
+    else if (tag === 0x1a) chunk.data = reader.message();
     else if (tag === 0x22) chunk.metadata = reader.bytes();
     else if (tag === 0x2a) chunk.complete = reader.bytes();
     else if (tag === 0x32) chunk.error = reader.bytes();

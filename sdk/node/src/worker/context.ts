@@ -8,7 +8,7 @@ import type { ToolBridgeError } from "../errors.js";
 import { LogRecordSchema, ProgressSchema } from "../gen/dspex_bridge_pb.js";
 import type { IncomingCall } from "../link/calls.js";
 import type { LinkConnection } from "../link/connection.js";
-import type { ToolArguments } from "../toolmessages.js";
+import type { ToolArguments, ToolRequest } from "../toolmessages.js";
 import { type AskResult, Questions } from "./asking.js";
 import type { JsonSchema } from "./schema.js";
 
@@ -24,10 +24,8 @@ export interface ToolEvent {
 
 /** What a context is made of. */
 export interface ContextSetup {
-  toolName: string;
-  sessionId: string;
-  callId: string;
-  metadata: ReadonlyMap<string, string>;
+  tool: { readonly name: string };
+  request: ToolRequest;
   /** When the call's time is over, on the clock of `performance`. */
   deadline: number;
   /** The hub's call, and its link. */
@@ -70,17 +68,17 @@ export class ToolContext {
 
   /** The session that the call belongs to. */
   get sessionId(): string {
-    return this.#setup.sessionId;
+    return this.#setup.request.sessionId;
   }
 
   /** The caller's id for the call; may be empty. */
   get callId(): string {
-    return this.#setup.callId;
+    return this.#setup.request.id;
   }
 
   /** What the caller sent with the call, such as trace ids. */
   get metadata(): ReadonlyMap<string, string> {
-    return this.#setup.metadata;
+    return this.#setup.request.context;
   }
 
   /** The variables of the call's session. */
@@ -123,7 +121,7 @@ export class ToolContext {
     if (!this.#setup.emit) return;
     const record = create(LogRecordSchema, {
       level,
-      logger: this.#setup.toolName,
+      logger: this.#setup.tool.name,
       message,
       fields,
       timestamp: timestampNow(),
@@ -144,7 +142,7 @@ export class ToolContext {
    */
   ask(message: string, schema?: JsonSchema): Promise<AskResult> {
     this.#questions ??= new Questions(this.#setup.call, this.#setup.connection);
-    return this.#questions.ask(this.#setup.toolName, message, schema);
+    return this.#questions.ask(this.#setup.tool.name, message, schema);
   }
 
   /**
@@ -159,8 +157,8 @@ export class ToolContext {
   }
 
   #opened(): Caller {
-    const { connection, call, sessionId, exact } = this.#setup;
-    this.#caller ??= new Caller(connection, sessionId, { origin: call.id, exact, timeLeft: () => this.timeLeft });
+    const { connection, call, exact } = this.#setup;
+    this.#caller ??= new Caller(connection, this.sessionId, { origin: call.id, exact, timeLeft: () => this.timeLeft });
     return this.#caller;
   }
 

@@ -7,9 +7,21 @@ import { describe, ValidationError } from "../errors.js";
 import { Float } from "../values/types.js";
 import type { JsonSchema, StandardIssue } from "./schema.js";
 
-type Path = readonly PropertyKey[];
-/** Adds what is wrong with a value. */
-type Check = (value: unknown, path: Path, issues: StandardIssue[]) => void;
+/** Where a value is, from the inside out; it becomes an array only where something is wrong. */
+type Path = { readonly key: PropertyKey; readonly parent: Path } | undefined;
+/** Tells what is wrong with a value. */
+type Check = (value: unknown, path: Path, issues: Issues) => void;
+
+/** What is wrong so far. */
+class Issues {
+  readonly found: StandardIssue[] = [];
+
+  add(message: string, path: Path): void {
+    const keys: PropertyKey[] = [];
+    for (let step = path; step; step = step.parent) keys.unshift(step.key);
+    this.found.push({ message, path: keys });
+  }
+}
 
 /** References that are followed one after another, before they are taken for a circle. */
 const MAX_REFERENCES = 32;
@@ -23,9 +35,9 @@ const MAX_REFERENCES = 32;
 export function compileSchema(schema: JsonSchema): (value: unknown) => StandardIssue[] {
   const check = new Compiler(schema).compile(schema);
   return (value) => {
-    const issues: StandardIssue[] = [];
-    check(value, [], issues);
-    return issues;
+    const issues = new Issues();
+    check(value, undefined, issues);
+    return issues.found;
   };
 }
 
@@ -36,7 +48,7 @@ class Compiler {
 
   compile(schema: unknown, references = 0): Check {
     if (schema === true || schema === undefined) return () => undefined;
-    if (schema === false) return (_, path, issues) => issues.push({ message: "is not allowed", path });
+    if (schema === false) return (_, path, issues) => issues.add("is not allowed", path);
     if (typeof schema !== "object" || schema === null) {
       throw new ValidationError(`a JSON Schema must be an object, not ${describe(schema)}`);
     }
@@ -85,12 +97,12 @@ class Compiler {
       (value, path, issues) => {
         if (!Array.isArray(value)) return;
         if (typeof minItems === "number" && value.length < minItems) {
-          issues.push({ message: `must have at least ${minItems} items, not ${value.length}`, path });
+          issues.add(`must have at least ${minItems} items, not ${value.length}`, path);
         }
         if (typeof maxItems === "number" && value.length > maxItems) {
-          issues.push({ message: `must have at most ${maxItems} items, not ${value.length}`, path });
+          issues.add(`must have at most ${maxItems} items, not ${value.length}`, path);
         }
-        for (const [index, item] of value.entries()) (first[index] ?? rest)(item, [...path, index], issues);
+        for (const [index, item] of value.entries()) (first[index] ?? rest)(item, { key: index, parent: path }, issues);
       },
     ];
   }
@@ -102,20 +114,32 @@ class Compiler {
       ([pattern, each]) => [regExpOf(pattern), this.compile(each)] as const,
     );
     const others = this.compile(additionalProperties);
+    const checkEntry = (name: string, item: unknown, path: Path, issues: Issues): void => {
+      const own = known.get(name);
+      const place = { key: name, parent: path };
+      own?.(item, place, issues);
+      let matches = own !== undefined;
+      for (const [pattern, check] of patterns) {
+        if (!pattern.test(name)) continue;
+        matches = true;
+        check(item, place, issues);
+      }
+      if (!matches) others(item, place, issues);
+    };
     return [
       (value, path, issues) => {
-        const entries = entriesOf(value);
-        if (!entries) return;
-        const names = new Set(entries.map(([name]) => name));
+        if (!TYPES.object!(value)) return;
+        const isMap = value instanceof Map;
         for (const name of required as string[]) {
-          if (!names.has(name)) issues.push({ message: "missing", path: [...path, name] });
+          if (!(isMap ? value.has(name) : Object.hasOwn(value as object, name))) {
+            issues.add("missing", { key: name, parent: path });
+          }
         }
-        for (const [name, item] of entries) {
-          const own = known.get(name);
-          const matching = patterns.filter(([pattern]) => pattern.test(name));
-          own?.(item, [...path, name], issues);
-          for (const [, check] of matching) check(item, [...path, name], issues);
-          if (!own && matching.length === 0) others(item, [...path, name], issues);
+        if (isMap) {
+          for (const [name, item] of value) checkEntry(name, item, path, issues);
+        } else {
+          const record = value as Record<string, unknown>;
+          for (const name of Object.keys(record)) checkEntry(name, record[name], path, issues);
         }
       },
     ];
@@ -134,16 +158,16 @@ class Compiler {
     const checks = schemas.map((each) => this.compile(each));
     return (value, path, issues) => {
       const problems = checks.map((check) => {
-        const mine: StandardIssue[] = [];
+        const mine = new Issues();
         check(value, path, mine);
-        return mine;
+        return mine.found;
       });
       const fitting = problems.filter((mine) => mine.length === 0).length;
       if (isFine(fitting)) return;
       // Of a choice between null and something else, what is wrong with the latter says more.
       const [only, ...more] = problems.filter((_, index) => (schemas[index] as JsonSchema).type !== "null");
-      if (fitting === 0 && only && more.length === 0 && schemas.length > 1) issues.push(...only);
-      else issues.push({ message: `${text} schemas`, path });
+      if (fitting === 0 && only && more.length === 0 && schemas.length > 1) issues.found.push(...only);
+      else issues.add(`${text} schemas`, path);
     };
   }
 }
@@ -156,7 +180,7 @@ const TYPES: Readonly<Record<string, (value: unknown) => boolean>> = {
   number: (value) => typeof value === "number" || typeof value === "bigint" || value instanceof Float,
   string: (value) => typeof value === "string" || value instanceof Uint8Array,
   array: (value) => Array.isArray(value) || value instanceof Set,
-  object: (value) => entriesOf(value) !== undefined,
+  object: isObject,
 };
 
 function typeChecks({ type, enum: choices, const: only }: Record<string, unknown>): Check[] {
@@ -167,7 +191,7 @@ function typeChecks({ type, enum: choices, const: only }: Record<string, unknown
     if (unknown !== undefined) throw new ValidationError(`${describe(unknown)} is not a type of JSON Schema`);
     checks.push((value, path, issues) => {
       if (!names.some((name) => TYPES[name]!(value))) {
-        issues.push({ message: `must be of type ${names.join(" or ")}, not ${describe(value)}`, path });
+        issues.add(`must be of type ${names.join(" or ")}, not ${describe(value)}`, path);
       }
     });
   }
@@ -176,7 +200,7 @@ function typeChecks({ type, enum: choices, const: only }: Record<string, unknown
     const texts = new Set(values.map((each) => JSON.stringify(each)));
     checks.push((value, path, issues) => {
       if (!texts.has(comparable(value))) {
-        issues.push({ message: `must be ${[...texts].join(" or ")}, not ${describe(value)}`, path });
+        issues.add(`must be ${[...texts].join(" or ")}, not ${describe(value)}`, path);
       }
     });
   }
@@ -201,7 +225,7 @@ function numberChecks(facts: Record<string, unknown>): Check[] {
     if (typeof bound !== "number") return [];
     const check: Check = (value, path, issues) => {
       if (!TYPES.number!(value) || isFine(Number(value), bound)) return;
-      issues.push({ message: `must be ${text} ${bound}, not ${describe(value)}`, path });
+      issues.add(`must be ${text} ${bound}, not ${describe(value)}`, path);
     };
     return [check];
   });
@@ -214,12 +238,12 @@ function textChecks({ minLength, maxLength, pattern }: Record<string, unknown>):
       if (typeof value !== "string") return;
       const length = minLength !== undefined || maxLength !== undefined ? [...value].length : 0;
       if (typeof minLength === "number" && length < minLength) {
-        issues.push({ message: `must have at least ${minLength} characters, not ${length}`, path });
+        issues.add(`must have at least ${minLength} characters, not ${length}`, path);
       }
       if (typeof maxLength === "number" && length > maxLength) {
-        issues.push({ message: `must have at most ${maxLength} characters, not ${length}`, path });
+        issues.add(`must have at most ${maxLength} characters, not ${length}`, path);
       }
-      if (wanted && !wanted.test(value)) issues.push({ message: `must match ${String(pattern)}`, path });
+      if (wanted && !wanted.test(value)) issues.add(`must match ${String(pattern)}`, path);
     },
   ];
 }
@@ -232,10 +256,10 @@ function regExpOf(pattern: string): RegExp {
   }
 }
 
-/** The properties of an object or the entries of a Map with texts as keys; undefined for anything else. */
-function entriesOf(value: unknown): [string, unknown][] | undefined {
-  if (typeof value !== "object" || value === null) return undefined;
-  if (value instanceof Map) return [...value].every(([key]) => typeof key === "string") ? [...value] : undefined;
+/** Whether a value is an object of plain properties, or a Map with texts as keys. */
+function isObject(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  if (value instanceof Map) return [...value.keys()].every((key) => typeof key === "string");
   const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === null ? Object.entries(value) : undefined;
+  return prototype === Object.prototype || prototype === null;
 }

@@ -17,7 +17,7 @@ import { readToolRequest, type ToolRequest } from "../toolmessages.js";
 import { writeAny } from "../values/index.js";
 import { Writer } from "../wire.js";
 import type { ToolEvent } from "./context.js";
-import { isThenable, RunningCall, ToolFailure } from "./running.js";
+import { isThenable, RunningCall, type RunningSetup, ToolFailure } from "./running.js";
 import type { Tool } from "./tool.js";
 
 /** The writer of every answer; none is written across an await. */
@@ -57,19 +57,16 @@ export class ToolService {
     let running: RunningCall | undefined;
     try {
       const tool = this.#find(request);
-      running = this.#open(
-        { tool, request, emit: undefined },
-        { call, connection, fallback: CALL_TIMEOUT_MS },
-        (error) => {
-          if (error) answer({ error });
-          else connection.endCancelled(call);
-        },
-      );
+      running = this.#open({ tool, request, call, connection, emit: undefined }, CALL_TIMEOUT_MS, (error) => {
+        if (error) answer({ error });
+        else connection.endCancelled(call);
+      });
       const result = running.start();
       if (!isPending(result)) {
         this.#settle(running, () => answer({ value: result }));
         return;
       }
+      running.limit();
       void collected(result, running).then(
         (value) => this.#settle(running!, () => answer({ value })),
         (error: unknown) => this.#settle(running!, () => answer({ error })),
@@ -100,10 +97,11 @@ export class ToolService {
       sender = chunks;
       const emit = request.includeEvents ? (event: ToolEvent) => chunks.event(event) : undefined;
       const tool = this.#find(request);
-      running = this.#open({ tool, request, emit }, { call, connection, fallback: STREAM_TIMEOUT_MS }, (error) => {
+      running = this.#open({ tool, request, call, connection, emit }, STREAM_TIMEOUT_MS, (error) => {
         if (error) chunks.fail(error);
         else connection.endCancelled(call);
       });
+      running.limit();
       await this.#send(running, chunks);
       this.#settle(running, () => chunks.complete());
     } catch (error) {
@@ -141,25 +139,32 @@ export class ToolService {
   }
 
   #open(
-    { tool, request, emit }: { tool: Tool; request: ToolRequest; emit: ((event: ToolEvent) => void) | undefined },
-    { call, connection, fallback }: { call: IncomingCall; connection: LinkConnection; fallback: number },
+    { tool, request, call, connection, emit }: Opened,
+    fallbackMs: number,
     onEnd: (error: ToolBridgeError | undefined) => void,
   ): RunningCall {
-    const timeoutMs = call.timeoutMs || request.timeoutMs || fallback;
-    const running: RunningCall = new RunningCall(
-      { tool, request, exact: this.#exact, emit },
-      { call, connection, timeoutMs },
-      {
-        onEnd: (error) => {
-          this.#running.delete(running);
-          onEnd(error);
-        },
+    const timeoutMs = call.timeoutMs || request.timeoutMs || fallbackMs;
+    const running: RunningCall = new RunningCall({
+      tool,
+      request,
+      call,
+      connection,
+      emit,
+      exact: this.#exact,
+      timeoutMs,
+      deadline: performance.now() + timeoutMs,
+      onEnd: (error) => {
+        this.#running.delete(running);
+        onEnd(error);
       },
-    );
+    });
     this.#running.add(running);
     return running;
   }
 }
+
+/** A call whose tool was found. */
+type Opened = Pick<RunningSetup, "tool" | "request" | "call" | "connection" | "emit">;
 
 /** The result of a call, or why it has none. */
 type Outcome = { value: unknown } | { error: unknown };
