@@ -21,7 +21,7 @@ import {
   LinkStatusSchema,
 } from "../gen/dspex_bridge_pb.js";
 import { parse } from "../messages.js";
-import { Reader, type Writer } from "../wire.js";
+import { Reader, varintSize, type Writer } from "../wire.js";
 
 const ENVELOPE_TAG = 0x0a;
 const ID_TAG = 0x08;
@@ -217,12 +217,4 @@ function pushVarint(out: number[], value: number): void {
     rest = Math.floor(rest / 128);
   }
   out.push(rest);
-}
-
-function varintSize(value: number): number {
-  if (value < 128) return 1;
-  if (value < 16_384) return 2;
-  let size = 3;
-  for (let rest = Math.floor(value / 2_097_152); rest > 0; rest = Math.floor(rest / 128)) size++;
-  return size;
 }

@@ -21,6 +21,8 @@ const RESERVED = ["google.protobuf.", "dspex.bridge.", "pandas.", "pyarrow.", "p
 const INT64_MIN = -(2n ** 63n);
 const INT64_MAX = 2n ** 63n - 1n;
 
+/** Of a field of bytes: its tag and its length. */
+const HEADER_BYTES = 5;
 const TYPE_URL_TAG = 0x0a;
 const VALUE_TAG = 0x12;
 
@@ -190,7 +192,7 @@ function writeText(writer: Writer, url: Uint8Array, text: string): void {
 function writeBytes(writer: Writer, url: Uint8Array, data: Uint8Array): void {
   writer.raw(url);
   if (data.length === 0) return;
-  const mark = writer.begin(VALUE_TAG);
+  const mark = writer.begin(VALUE_TAG, data.length + HEADER_BYTES);
   writer.bytes(0x0a, data);
   writer.end(mark);
 }

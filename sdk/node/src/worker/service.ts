@@ -20,6 +20,8 @@ import type { ToolEvent } from "./context.js";
 import { isThenable, RunningCall, type RunningSetup, ToolFailure } from "./running.js";
 import type { Tool } from "./tool.js";
 
+/** Of an Any that holds bytes, beside them. */
+const ANY_BYTES = 60;
 /** The writer of every answer; none is written across an await. */
 const writer = new Writer();
 
@@ -221,7 +223,7 @@ class ChunkSender {
   /** Sends one value; resolves when there is room for another. */
   data(value: unknown): Promise<void> {
     const chunk = this.#chunk(() => {
-      const mark = writer.begin(0x1a);
+      const mark = writer.begin(0x1a, value instanceof Uint8Array ? value.length + ANY_BYTES : 0);
       writeAny(writer, value);
       writer.end(mark);
     });
