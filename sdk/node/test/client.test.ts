@@ -366,3 +366,19 @@ test("a question to a client without onAsk is an error of the tool, and one that
   await using its = await asked.session();
   await assert.rejects(its.call("ask", { question: "name?" }), { name: "RangeError", message: "cannot say" });
 });
+
+test("many calls share a signal without a warning, and one abort ends all of them", async () => {
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error) => warnings.push(warning);
+  process.on("warning", onWarning);
+  const controller = new AbortController();
+  const { signal } = controller;
+  const calls = Array.from({ length: 30 }, () => session.call("hang", {}, { signal }));
+  await session.call("add", { a: 1, b: 1 }, { signal });
+  controller.abort();
+  const ended = await Promise.allSettled(calls);
+  assert.ok(ended.every((call) => call.status === "rejected" && call.reason.name === "AbortError"));
+  await session.call("add", { a: 1, b: 1 });
+  process.off("warning", onWarning);
+  assert.deepEqual(warnings, []);
+});

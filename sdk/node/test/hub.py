@@ -24,6 +24,7 @@ NAMES = {name: __import__(name) for name in ("datetime", "decimal", "uuid", "zon
 TOKEN = "open-sesame"
 STARTED = asyncio.Event()
 CANCELLED = asyncio.Event()
+STOPPING = asyncio.Event()
 
 
 @tool(idempotent=True)
@@ -75,6 +76,13 @@ async def hang() -> None:
         raise
 
 
+async def add_slowly(a: int, b: int) -> int:
+    """Adds two integers once the hub shuts down."""
+    STARTED.set()
+    await STOPPING.wait()
+    return a + b
+
+
 async def hang_started() -> bool:
     """Waits until ``hang`` has started."""
     return await STARTED.wait()
@@ -114,7 +122,7 @@ async def ask(question: str, ctx: ToolContext) -> Any:
 
 
 TOOLS = [
-    add, echo, show, made, count_up, endless, hang, hang_started, hang_cancelled, fail, report, metadata, call, ask,
+    add, add_slowly, echo, show, made, count_up, endless, hang, hang_started, hang_cancelled, fail, report, metadata, call, ask,
 ]  # fmt: skip
 
 
@@ -157,6 +165,8 @@ async def main(address: str = "127.0.0.1:0", folder: str = "") -> None:
             while line := await loop.run_in_executor(None, sys.stdin.readline):
                 await bridge.client.refresh_tools()
                 print(json.dumps(await answer(bridge, line)), flush=True)
+        # The hub tells its peers that it drains before it waits for the calls that are in flight.
+        loop.call_later(0.1, STOPPING.set)
 
 
 asyncio.run(main(*sys.argv[1:]))

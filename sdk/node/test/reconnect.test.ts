@@ -34,6 +34,21 @@ test("a client whose hub restarts fails its calls in flight, and goes on with a 
   assert.equal(second.address, first.address);
 });
 
+test("a hub that shuts down lets calls in flight finish, and later ones wait for the next hub", async () => {
+  const first = await Hub.start();
+  await using client = await connect(first.address);
+  const session = await client.session("mine");
+  const finishing = session.call("add_slowly", { a: 1, b: 2 });
+  await session.call("hang_started");
+  const stopped = first.stop();
+  assert.equal(await finishing, 3);
+  await stopped;
+  const waiting = session.call("add", { a: 3, b: 4 });
+  await using second = await Hub.start(first.address);
+  assert.equal(await waiting, 7);
+  assert.equal(second.address, first.address);
+});
+
 test("a call that waits for a hub ends within its own time, and says so", async () => {
   await using hub = await Hub.start();
   await using client = await connect(hub.address);

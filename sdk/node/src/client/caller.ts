@@ -1,5 +1,6 @@
 /** The one way in which a call is made, and its failure translated. */
 import { create, type DescMethod, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import { onAbort } from "../abort.js";
 import {
   DeadlineExceededError,
   errorFromInfo,
@@ -96,16 +97,15 @@ function timed(carrier: Carrier, call: OutgoingCall, setup: CallSetup, fail: (er
     carrier.cancel(call);
     fail(error);
   };
-  const onAbort = () => end(signal!.reason);
   let timer: NodeJS.Timeout | undefined;
   if (timeoutMs < LONGEST_TIMER_MS - SLACK_MS) {
     call.deadline = performance.now() + timeoutMs;
     timer = setTimeout(() => end(lateError(setup)), timeoutMs + SLACK_MS);
   }
-  signal?.addEventListener("abort", onAbort, { once: true });
+  const ignore = signal && onAbort(signal, () => end(signal.reason));
   function leave(): void {
     clearTimeout(timer);
-    signal?.removeEventListener("abort", onAbort);
+    ignore?.();
   }
   return { leave, end };
 }

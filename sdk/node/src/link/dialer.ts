@@ -1,4 +1,5 @@
 /** Keeps a link up: dials it when it is first needed, and again whenever it is lost. */
+import { onAbort } from "../abort.js";
 import { Backoff, pause } from "../backoff.js";
 import { CallCancelledError, DeadlineExceededError, type ToolBridgeError } from "../errors.js";
 import type { LinkEvent } from "../gen/dspex_bridge_pb.js";
@@ -82,12 +83,8 @@ export class Dialer implements Carrier {
     await new Promise<void>((resolve, reject) => {
       const leave = () => {
         clearTimeout(timer);
-        signal?.removeEventListener("abort", stop);
+        ignore?.();
         this.#waiters.delete(waiter);
-      };
-      const stop = () => {
-        leave();
-        reject(signal!.reason);
       };
       const waiter: Waiter = {
         resolve: () => {
@@ -100,7 +97,7 @@ export class Dialer implements Carrier {
         },
       };
       const timer = setTimeout(() => waiter.reject(this.#noLink(timeoutMs)), timeoutMs);
-      signal?.addEventListener("abort", stop, { once: true });
+      const ignore = signal && onAbort(signal, () => waiter.reject(signal.reason as ToolBridgeError));
       this.#waiters.add(waiter);
       this.#want();
     });

@@ -50,6 +50,12 @@ export class Hub implements AsyncDisposable {
     return JSON.parse(await this.#next()) as PythonOutcome;
   }
 
+  /** Shuts the hub down: its calls in flight finish. */
+  async stop(): Promise<void> {
+    this.#process.stdin!.end();
+    await once(this.#process, "exit");
+  }
+
   /** Ends the hub as a crash would. */
   async kill(): Promise<void> {
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
