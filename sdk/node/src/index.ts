@@ -16,6 +16,16 @@ export {
   type WatchOptions,
 } from "./client/variables.js";
 export * from "./errors.js";
+export type {
+  ArgumentSpec,
+  LogRecord,
+  MetricValue,
+  Progress,
+  SessionInfo,
+  ToolSpec,
+  VariableInfo,
+  VariableMetadata,
+} from "./gen/dspex_bridge_pb.js";
 export type { Logger } from "./logger.js";
 export type { ToolArguments } from "./toolmessages.js";
 export type { ConnectionOptions } from "./transport/grpc.js";
