@@ -15,7 +15,32 @@ export {
   Variables,
   type WatchOptions,
 } from "./client/variables.js";
-export * from "./errors.js";
+export {
+  AccessError,
+  AlreadyExistsError,
+  CallCancelledError,
+  ConflictError,
+  DeadlineExceededError,
+  ERROR_TABLE,
+  type ErrorFacts,
+  type ErrorOrigin,
+  type ErrorRule,
+  InternalError,
+  MessageTooLargeError,
+  NotFoundError,
+  ProtocolError,
+  ResourceExhaustedError,
+  SerializationError,
+  SessionExpiredError,
+  SessionNotFoundError,
+  ToolBridgeError,
+  ToolCommunicationError,
+  ToolExecutionError,
+  ToolTimeoutError,
+  UnavailableError,
+  UnimplementedError,
+  ValidationError,
+} from "./errors.js";
 export type {
   ArgumentSpec,
   LogRecord,

@@ -1,15 +1,9 @@
 /** The messages of every tool call, written and read by hand. */
-import {
-  describe,
-  errorFromInfo,
-  ProtocolError,
-  SerializationError,
-  type ToolBridgeError,
-  ValidationError,
-} from "./errors.js";
+import { errorFromInfo, ProtocolError, SerializationError, type ToolBridgeError, ValidationError } from "./errors.js";
 import { ErrorInfoSchema } from "./gen/dspex_bridge_pb.js";
 import { readEntry } from "./link/envelopes.js";
 import { parse } from "./messages.js";
+import { describe } from "./texts.js";
 import { writeAny } from "./values/index.js";
 import { Reader, WireError, type Writer } from "./wire.js";
 

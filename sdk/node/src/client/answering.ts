@@ -1,9 +1,10 @@
 /** Answers questions of tools with a function of the calling program. */
 import { create, type JsonObject } from "@bufbuild/protobuf";
-import { describe, ProtocolError, ValidationError } from "../errors.js";
+import { ProtocolError, ValidationError } from "../errors.js";
 import { type Ask, LinkEventSchema } from "../gen/dspex_bridge_pb.js";
 import type { OutgoingCall } from "../link/calls.js";
 import type { Carrier } from "../link/connection.js";
+import { describe } from "../texts.js";
 
 /** A question of a tool. */
 export interface Question {

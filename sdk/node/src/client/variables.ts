@@ -1,7 +1,7 @@
 /** The variables of a session, shared with every peer of the session. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
-import { describe, NotFoundError, ProtocolError, UnavailableError, ValidationError } from "../errors.js";
+import { NotFoundError, ProtocolError, UnavailableError, ValidationError } from "../errors.js";
 import {
   SnakepitBridge,
   type VariableInfo,
@@ -11,6 +11,7 @@ import {
   type WatchVariablesRequestSchema,
 } from "../gen/dspex_bridge_pb.js";
 import { isLost } from "../link/status.js";
+import { describe } from "../texts.js";
 import { deserializeValue, serializeValue } from "../values/index.js";
 import { CALL_TIMEOUT_MS, type Caller, decode, type MessageStream } from "./caller.js";
 import { leavable } from "./leaving.js";

@@ -1,15 +1,10 @@
 /** Questions that a tool asks its caller. */
 import { create, type JsonObject } from "@bufbuild/protobuf";
-import {
-  describe,
-  ResourceExhaustedError,
-  type ToolBridgeError,
-  UnimplementedError,
-  ValidationError,
-} from "../errors.js";
+import { ResourceExhaustedError, type ToolBridgeError, UnimplementedError, ValidationError } from "../errors.js";
 import { type Answer, LinkEventSchema } from "../gen/dspex_bridge_pb.js";
 import type { IncomingCall } from "../link/calls.js";
 import type { LinkConnection } from "../link/connection.js";
+import { describe } from "../texts.js";
 import { compileSchema } from "./jsonschema.js";
 import { type JsonSchema, problemsOf } from "./schema.js";
 

@@ -3,7 +3,8 @@
  *
  * It knows the keywords that tools are described with; others only describe. For everything else there is Zod.
  */
-import { describe, ValidationError } from "../errors.js";
+import { ValidationError } from "../errors.js";
+import { describe } from "../texts.js";
 import { Float } from "../values/types.js";
 import type { JsonSchema, StandardIssue } from "./schema.js";
 

@@ -1,6 +1,6 @@
 /** A tool: a function, what it takes, and what it says of itself. */
 import { create } from "@bufbuild/protobuf";
-import { describe, ValidationError } from "../errors.js";
+import { ValidationError } from "../errors.js";
 import {
   type ArgumentSpec,
   ArgumentSpecSchema,
@@ -8,6 +8,7 @@ import {
   ToolSpecSchema,
   ToolType,
 } from "../gen/dspex_bridge_pb.js";
+import { describe } from "../texts.js";
 import { serializeValue } from "../values/index.js";
 import { setOwn } from "../values/json.js";
 import type { ToolContext } from "./context.js";
