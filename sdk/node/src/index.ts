@@ -7,7 +7,7 @@ export { Agent, type AgentOptions, type AgentStep, Agents, type RunOptions } fro
 export type { AskAnswer, OnAsk, Question } from "./client/answering.js";
 export type { BatchItem, BatchOptions, BatchResult, CallOptions } from "./client/calls.js";
 export { Client, type ClientOptions, connect } from "./client/client.js";
-export { Session, type SessionOptions } from "./client/session.js";
+export { Session, type SessionOptions, type ToolFunction } from "./client/session.js";
 export {
   type SetOptions,
   type Variable,

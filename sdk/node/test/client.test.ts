@@ -382,3 +382,11 @@ test("many calls share a signal without a warning, and one abort ends all of the
   process.off("warning", onWarning);
   assert.deepEqual(warnings, []);
 });
+
+test("a tool is a function, with settings of its own", async () => {
+  const add = session.tool<{ a: number; b: number }, number>("add", { timeoutMs: PATIENCE });
+  assert.equal(await add({ a: 1, b: 2 }), 3);
+  assert.deepEqual(await collect(add.stream({ a: 1, b: 2 })), [3]);
+  const hang = session.tool("hang", { timeoutMs: PATIENCE });
+  await assert.rejects(hang({}, { timeoutMs: 20 }), ToolTimeoutError);
+});

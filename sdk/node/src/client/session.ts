@@ -33,6 +33,13 @@ export interface SessionOptions {
   onRenewed?: () => void;
 }
 
+/** A tool as a function, made by `Session.tool`. */
+export interface ToolFunction<Args extends ToolArguments, Result> {
+  (args?: Args, options?: CallOptions): Promise<Result>;
+  /** As `Session.stream`. */
+  stream(args?: Args, options?: CallOptions): AsyncGenerator<Result, void, undefined>;
+}
+
 /** A session, opened by `Client.session`. */
 export class Session implements AsyncDisposable {
   /** The session's variables. */
@@ -97,6 +104,26 @@ export class Session implements AsyncDisposable {
     options: CallOptions = {},
   ): AsyncGenerator<T, void, undefined> {
     return this.#calls.stream<T>(tool, args, options);
+  }
+
+  /**
+   * Returns a tool as a function.
+   *
+   * @param options - Settings of all its calls; those of a call come before them.
+   *
+   * @example
+   * ```ts
+   * const add = session.tool<{ a: number; b: number }, number>("add", { timeoutMs: 5_000 });
+   * console.log(await add({ a: 1, b: 2 }));
+   * ```
+   */
+  tool<Args extends ToolArguments = ToolArguments, Result = unknown>(
+    name: string,
+    options: CallOptions = {},
+  ): ToolFunction<Args, Result> {
+    const call = (args?: Args, own?: CallOptions) => this.call<Result>(name, args, { ...options, ...own });
+    const stream = (args?: Args, own?: CallOptions) => this.stream<Result>(name, args, { ...options, ...own });
+    return Object.assign(call, { stream });
   }
 
   /**
