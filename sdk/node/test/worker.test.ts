@@ -114,6 +114,18 @@ const tools = [
     },
   }),
   tool({
+    name: "js_chatty",
+    async *run(_, context) {
+      let reports = 0;
+      const timer = setInterval(() => context.progress(++reports, { message: "x".repeat(10_000) }), 1);
+      try {
+        for (let number = 0; number < 30; number++) yield new Uint8Array(1_000_000);
+      } finally {
+        clearInterval(timer);
+      }
+    },
+  }),
+  tool({
     name: "js_large",
     async *run() {
       for (let number = 0; number < 4; number++) yield new Uint8Array(3_000_000).fill(number);
@@ -278,6 +290,14 @@ test("a stream of large values crosses in pieces", async () => {
     expected++;
   }
   assert.equal(expected, 4);
+});
+
+test("a tool that reports all the time does not hold up its values", async () => {
+  let reports = 0;
+  let values = 0;
+  for await (const _ of session.stream("js_chatty", {}, { onProgress: () => reports++ })) values++;
+  assert.equal(values, 30);
+  assert.ok(reports > 0);
 });
 
 test("a stream is left while it waits for a value, and its tool is told", async () => {

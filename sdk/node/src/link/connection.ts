@@ -137,14 +137,23 @@ export class LinkConnection implements Carrier {
     this.#answered();
   }
 
-  /** Sends one message of a stream; resolves when the stream has room for another. */
-  async chunk(call: IncomingCall, payload: Uint8Array): Promise<void> {
+  /** Sends one message of a stream, as soon as the peer's credit allows. */
+  chunk(call: IncomingCall, payload: Uint8Array): void {
     this.#link.chunk(call, payload);
     this.#schedule();
-    for (;;) {
-      const { promise, resolve } = withResolvers();
-      if (this.error || this.#link.hasRoom(call, resolve)) return;
-      await promise;
+  }
+
+  /** Whether a stream may have another message now. */
+  hasRoom(call: IncomingCall): boolean {
+    return this.error !== undefined || this.#link.hasRoom(call);
+  }
+
+  /** Resolves when a stream may have another message; only one may wait for each stream. */
+  async room(call: IncomingCall): Promise<void> {
+    while (!this.hasRoom(call)) {
+      await new Promise<void>((resolve) => {
+        if (this.#link.hasRoom(call, resolve)) resolve();
+      });
     }
   }
 
@@ -300,12 +309,4 @@ export class LinkConnection implements Carrier {
     if (error.type === "Cancelled") return error;
     return linkError("UNAVAILABLE", `the link to ${this.where} was lost: ${reasonOf(error)}`);
   }
-}
-
-function withResolvers(): { promise: Promise<void>; resolve: () => void } {
-  let resolve!: () => void;
-  const promise = new Promise<void>((settle) => {
-    resolve = settle;
-  });
-  return { promise, resolve };
 }

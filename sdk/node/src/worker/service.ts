@@ -22,6 +22,8 @@ import type { Tool } from "./tool.js";
 
 /** Of an Any that holds bytes, beside them. */
 const ANY_BYTES = 60;
+/** Reports that wait for a slow reader; further ones are dropped, values never are. */
+const MAX_EVENTS = 1_000;
 /** The writer of every answer; none is written across an await. */
 const writer = new Writer();
 
@@ -212,6 +214,8 @@ function errorBytes(error: unknown): Uint8Array {
 class ChunkSender {
   #sequence = 0;
   #values = 0;
+  /** Reports since there was room for the last time. */
+  #waiting = 0;
 
   constructor(
     private readonly call: IncomingCall,
@@ -231,11 +235,14 @@ class ChunkSender {
       throw MessageTooLargeError.of("a value of the stream", chunk.length, MAX_MESSAGE_BYTES);
     this.#sequence++;
     this.#values++;
-    return this.connection.chunk(this.call, chunk);
+    this.connection.chunk(this.call, chunk);
+    return this.connection.room(this.call);
   }
 
-  /** Sends what the tool reports. */
+  /** Sends what the tool reports; what would pile up for a slow reader is dropped. */
   event({ key, typeUrl, value }: ToolEvent): void {
+    this.#waiting = this.connection.hasRoom(this.call) ? 0 : this.#waiting + 1;
+    if (this.#waiting > MAX_EVENTS) return;
     const chunk = this.#chunk(() => {
       const mark = writer.begin(0x22);
       writer.string(0x0a, key);
@@ -246,7 +253,7 @@ class ChunkSender {
       writer.end(mark);
     });
     this.#sequence++;
-    void this.connection.chunk(this.call, chunk);
+    this.connection.chunk(this.call, chunk);
   }
 
   /** Ends the stream. */
@@ -260,14 +267,14 @@ class ChunkSender {
       writer.end(metrics);
       writer.end(mark);
     });
-    void this.connection.chunk(this.call, chunk);
+    this.connection.chunk(this.call, chunk);
     this.connection.end(this.call);
   }
 
   /** Ends the stream with an error. */
   fail(error: unknown): void {
     const chunk = this.#chunk(() => writer.bytes(0x32, errorBytes(error)));
-    void this.connection.chunk(this.call, chunk);
+    this.connection.chunk(this.call, chunk);
     this.connection.end(this.call);
   }
 
