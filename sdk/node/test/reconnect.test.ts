@@ -117,6 +117,13 @@ test("a worker drains at once while its hub is gone", async () => {
   assert.equal(await worker.drain(PATIENCE), true);
 });
 
+test("a worker that is told to leave while it waits for its hub leaves", async () => {
+  const worker = new Worker({ address: "127.0.0.1:1", tools: [], logger: QUIET });
+  const running = worker.run({ connectTimeoutMs: PATIENCE });
+  await worker.drain();
+  await running;
+});
+
 test("a worker with a wrong address gives up, and says why", async () => {
   const worker = new Worker({ address: "127.0.0.1:1", tools: [], logger: QUIET });
   await assert.rejects(worker.start({ connectTimeoutMs: 200 }), { code: "UNAVAILABLE" });

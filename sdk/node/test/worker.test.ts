@@ -126,6 +126,16 @@ const tools = [
     },
   }),
   tool({
+    name: "js_yields_nothing_good",
+    async *run() {
+      try {
+        yield () => 1;
+      } finally {
+        stopped.open("closed");
+      }
+    },
+  }),
+  tool({
     name: "js_large",
     async *run() {
       for (let number = 0; number < 4; number++) yield new Uint8Array(3_000_000).fill(number);
@@ -298,6 +308,12 @@ test("a tool that reports all the time does not hold up its values", async () =>
   for await (const _ of session.stream("js_chatty", {}, { onProgress: () => reports++ })) values++;
   assert.equal(values, 30);
   assert.ok(reports > 0);
+});
+
+test("a value that cannot be sent ends the stream, and closes its generator", async () => {
+  stopped.reset();
+  await assert.rejects(collect(session.stream("js_yields_nothing_good")), { type: "SerializationError" });
+  assert.equal(await stopped.passed(), "closed");
 });
 
 test("a stream is left while it waits for a value, and its tool is told", async () => {

@@ -122,13 +122,12 @@ export class ToolService {
       if (!running.over) await chunks.data(result);
       return;
     }
+    let step = await nextOf(values);
     try {
-      for (let step = await nextOf(values); !step.done && !running.over; step = await nextOf(values)) {
-        await chunks.data(step.value);
-      }
+      for (; !step.done && !running.over; step = await nextOf(values)) await chunks.data(step.value);
     } finally {
       // A generator that waits for something else ends once that is over.
-      if (running.over) void Promise.resolve(values.return?.()).catch(() => undefined);
+      if (!step.done) void Promise.resolve(values.return?.()).catch(() => undefined);
     }
   }
 

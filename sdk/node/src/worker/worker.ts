@@ -163,6 +163,9 @@ export class Worker implements AsyncDisposable {
     try {
       if (!this.#started) await this.start(options);
       await this.#left;
+    } catch (error) {
+      // It was told to leave while it still waited for its hub.
+      if (!this.#draining) throw error;
     } finally {
       for (const name of this.#options.drainOn ?? []) process.off(name, drain);
       options.signal?.removeEventListener("abort", drain);
