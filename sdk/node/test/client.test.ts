@@ -390,3 +390,12 @@ test("a tool is a function, with settings of its own", async () => {
   const hang = session.tool("hang", { timeoutMs: PATIENCE });
   await assert.rejects(hang({}, { timeoutMs: 20 }), ToolTimeoutError);
 });
+
+test("a call is tried again while its error is retryable, as often as was asked for", async () => {
+  assert.equal(await session.call("flaky", { failures: 2 }, { retries: 2 }), 3);
+  await assert.rejects(session.call("flaky", { failures: 2 }, { retries: 1 }), { type: "BusyError", message: "run 2" });
+  assert.equal(await session.call("flaky", { failures: 2 }), 3);
+  await assert.rejects(session.call("fail", { message: "m" }, { retries: 3 }), { type: "KeyError" });
+  const signal = AbortSignal.timeout(50);
+  await assert.rejects(session.call("hang", {}, { retries: 100, timeoutMs: 10, signal }), { name: "TimeoutError" });
+});

@@ -25,6 +25,7 @@ TOKEN = "open-sesame"
 STARTED = asyncio.Event()
 CANCELLED = asyncio.Event()
 STOPPING = asyncio.Event()
+RUNS: list[int] = []
 
 
 @tool(idempotent=True)
@@ -98,6 +99,22 @@ async def fail(message: str) -> None:
     raise KeyError(message)
 
 
+class BusyError(Exception):
+    """May be tried again."""
+
+    retryable = True
+
+
+async def flaky(failures: int) -> int:
+    """Fails so many times; returns how often it ran."""
+    RUNS.append(failures)
+    if len(RUNS) <= failures:
+        raise BusyError(f"run {len(RUNS)}")
+    runs = len(RUNS)
+    RUNS.clear()
+    return runs
+
+
 async def report(ctx: ToolContext) -> str:
     """Reports progress, and logs."""
     ctx.progress(1, 2, "half")
@@ -122,7 +139,7 @@ async def ask(question: str, ctx: ToolContext) -> Any:
 
 
 TOOLS = [
-    add, add_slowly, echo, show, made, count_up, endless, hang, hang_started, hang_cancelled, fail, report, metadata, call, ask,
+    add, add_slowly, echo, show, made, count_up, endless, hang, hang_started, hang_cancelled, fail, flaky, report, metadata, call, ask,
 ]  # fmt: skip
 
 

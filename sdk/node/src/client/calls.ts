@@ -1,6 +1,8 @@
 /** Tool calls: one answer, a stream, or a batch. */
+import { randomUUID } from "node:crypto";
 import { anyUnpack } from "@bufbuild/protobuf/wkt";
-import { errorFromInfo, ProtocolError, type ToolBridgeError, ValidationError } from "../errors.js";
+import { Backoff, pause } from "../backoff.js";
+import { errorFromInfo, ProtocolError, ToolBridgeError, ValidationError } from "../errors.js";
 import {
   type LogRecord,
   LogRecordSchema,
@@ -40,6 +42,12 @@ export interface CallOptions {
    * again, but gets the earlier answer. Streams do not take a key.
    */
   idempotencyKey?: string;
+  /**
+   * Further tries if an error is retryable: the hub was not reached, the call timed out, or the answer says so. Each has
+   * the whole time-out, after exponential back-off or the wait that the answer asks for. They share an idempotency key,
+   * so that the call does not take effect twice. Default: 0. Streams are not tried again.
+   */
+  retries?: number;
   /** Sent to the tool, which finds it in its context. */
   metadata?: Readonly<Record<string, string>>;
   /** Called with each progress that the tool reports. */
@@ -87,6 +95,7 @@ export class ToolCalls {
 
   /** See `Session.call`. */
   call<T>(tool: string, args: ToolArguments, options: CallOptions): Promise<T> {
+    if (options.retries) return this.#callAgain<T>(tool, args, options, options.retries);
     if (options.onProgress || options.onLog) return this.#callWithEvents(tool, args, options);
     try {
       const caller = this.#caller;
@@ -106,6 +115,21 @@ export class ToolCalls {
       });
     } catch (error) {
       return Promise.reject(error);
+    }
+  }
+
+  async #callAgain<T>(tool: string, args: ToolArguments, options: CallOptions, retries: number): Promise<T> {
+    const hasEvents = options.onProgress !== undefined || options.onLog !== undefined;
+    // A call with events is a stream, which takes no key.
+    const key = hasEvents ? {} : { idempotencyKey: options.idempotencyKey ?? randomUUID() };
+    const backoff = new Backoff();
+    for (let left = retries; ; left--) {
+      try {
+        return await this.call<T>(tool, args, { ...options, ...key, retries: 0 });
+      } catch (error) {
+        if (left <= 0 || !(error instanceof ToolBridgeError) || !error.retryable) throw error;
+        await pause(error.retryAfterMs ?? backoff.next(), options.signal);
+      }
     }
   }
 
