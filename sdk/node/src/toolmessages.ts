@@ -47,7 +47,6 @@ export function writeArguments(writer: Writer, tool: string, given: ToolArgument
       writer.end(entry);
     }
   } catch (error) {
-    writer.reset();
     if (!(error instanceof SerializationError)) throw error;
     throw new SerializationError(`${tool}: argument ${JSON.stringify(name)}: ${error.message}`);
   }

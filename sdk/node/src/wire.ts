@@ -181,6 +181,21 @@ export class Writer {
   }
 }
 
+/** Writers that nobody uses now: one more than messages are written within each other. */
+const spareWriters: Writer[] = [];
+
+/** Writes a message; what is written may be code of users, which may write another message meanwhile. */
+export function written(write: (writer: Writer) => void): Buffer {
+  const writer = spareWriters.pop() ?? new Writer();
+  try {
+    write(writer);
+    return writer.finish();
+  } finally {
+    writer.reset();
+    spareWriters.push(writer);
+  }
+}
+
 /** Reads one message: bytes, or a part of them. */
 export class Reader {
   readonly #buffer: Buffer;

@@ -242,3 +242,8 @@ test("a class with a codec goes as itself, also inside containers", () => {
   assert.throws(() => registerCodec(Money, codec), AlreadyExistsError);
   assert.throws(() => registerCodec(Date, { ...codec, typeUrl: "google.protobuf.Any" } as never), ValidationError);
 });
+
+test("a value whose toJSON writes another value comes whole", () => {
+  const nosy = { toJSON: () => deserializeValue(serializeValue({ inner: [1, 2] })) };
+  assert.deepEqual(roundTrip({ a: nosy, b: "x" }), { a: { inner: [1, 2] }, b: "x" });
+});

@@ -24,7 +24,7 @@ import {
   writeCallee,
 } from "../toolmessages.js";
 import { deserializeValue, readAny } from "../values/index.js";
-import { type Reader, Writer } from "../wire.js";
+import { type Reader, type Writer, written } from "../wire.js";
 import { BATCH_TIMEOUT_MS, type Caller, checkMessage, MessageStream, unary } from "./caller.js";
 import { leavable } from "./leaving.js";
 
@@ -79,9 +79,6 @@ export interface BatchOptions {
 export type BatchResult<T = unknown> =
   | { status: "fulfilled"; value: T }
   | { status: "rejected"; reason: ToolBridgeError };
-
-/** The writer of every request; none is written across an await. */
-const writer = new Writer();
 
 /** Makes the tool calls of one session. */
 export class ToolCalls {
@@ -204,28 +201,13 @@ export class ToolCalls {
     items: readonly BatchItem[],
     { sequential = false, stopOnError = false, maxParallel = 0 }: BatchOptions,
   ): Buffer {
-    writer.reset();
-    writer.string(0x0a, this.#caller.sessionId);
-    for (const [index, { tool, args = {} }] of items.entries()) {
-      checkArguments(tool, args);
-      const mark = writer.begin(0x1a);
-      writer.byte(0x08);
-      writer.varint(index);
-      writer.string(0x12, tool);
-      writeArguments(writer, `item ${index} of the batch (${tool})`, args);
-      writer.end(mark);
-    }
-    const config = writer.begin(0x22);
-    for (const [tag, value] of [
-      [0x08, sequential ? 0 : 1],
-      [0x10, stopOnError ? 1 : 0],
-      [0x18, maxParallel],
-    ] as const) {
-      writer.byte(tag);
-      writer.varint(value);
-    }
-    writer.end(config);
-    const payload = writer.finish();
+    const payload = written((writer) => {
+      writer.string(0x0a, this.#caller.sessionId);
+      for (const [index, item] of items.entries()) writeItem(writer, index, item);
+      const config = writer.begin(0x22);
+      writeCounts(writer, [sequential ? 0 : 1, stopOnError ? 1 : 0, maxParallel]);
+      writer.end(config);
+    });
     checkMessage("the batch", payload);
     return payload;
   }
@@ -244,37 +226,56 @@ export class ToolCalls {
     { timeoutTag, contextTag, timeoutMs }: { timeoutTag: number; contextTag: number; timeoutMs: number },
   ): Buffer {
     checkArguments(tool, args);
-    writer.reset();
-    writer.raw(this.#callees.get(tool) ?? this.#callee(tool));
-    writeArguments(writer, tool, args);
-    if (options.onProgress || options.onLog) {
-      const config = writer.begin(0x32);
-      writer.byte(0x20);
-      writer.byte(1);
-      writer.end(config);
-    }
-    writer.byte(timeoutTag);
-    writer.varint(Math.ceil(timeoutMs));
-    for (const [name, text] of Object.entries(options.metadata ?? {})) {
-      const entry = writer.begin(contextTag);
-      writer.string(0x0a, name);
-      writer.string(0x12, String(text));
-      writer.end(entry);
-    }
-    if (options.idempotencyKey !== undefined) writer.string(0x42, options.idempotencyKey);
-    const payload = writer.finish();
+    const callee = this.#callees.get(tool) ?? this.#callee(tool);
+    const payload = written((writer) => {
+      writer.raw(callee);
+      writeArguments(writer, tool, args);
+      if (options.onProgress || options.onLog) writer.raw(INCLUDE_EVENTS);
+      writer.byte(timeoutTag);
+      writer.varint(Math.ceil(timeoutMs));
+      if (options.metadata) writeTexts(writer, contextTag, options.metadata);
+      if (options.idempotencyKey !== undefined) writer.string(0x42, options.idempotencyKey);
+    });
     checkMessage(`the request of ${tool}`, payload);
     return payload;
   }
 
   #callee(tool: string): Uint8Array {
     if (typeof tool !== "string" || tool === "") throw new ValidationError("a call needs the name or the id of a tool");
-    const mine = new Writer();
-    writeCallee(mine, this.#caller.sessionId, tool);
-    const callee = mine.finish();
+    const callee = written((writer) => writeCallee(writer, this.#caller.sessionId, tool));
     this.#callees.set(tool, callee);
     return callee;
   }
+}
+
+/** The field `config` of a ToolStreamRequest, with `include_events`. */
+const INCLUDE_EVENTS = Uint8Array.of(0x32, 2, 0x20, 1);
+
+function writeTexts(writer: Writer, tag: number, texts: Readonly<Record<string, string>>): void {
+  for (const [name, text] of Object.entries(texts)) {
+    const entry = writer.begin(tag);
+    writer.string(0x0a, name);
+    writer.string(0x12, String(text));
+    writer.end(entry);
+  }
+}
+
+/** Writes fields of numbers, from the first on. */
+function writeCounts(writer: Writer, counts: readonly number[]): void {
+  for (const [index, count] of counts.entries()) {
+    writer.byte((index + 1) * 8);
+    writer.varint(count);
+  }
+}
+
+function writeItem(writer: Writer, index: number, { tool, args = {} }: BatchItem): void {
+  checkArguments(tool, args);
+  const mark = writer.begin(0x1a);
+  writer.byte(0x08);
+  writer.varint(index);
+  writer.string(0x12, tool);
+  writeArguments(writer, `item ${index} of the batch (${tool})`, args);
+  writer.end(mark);
 }
 
 interface Chunk {

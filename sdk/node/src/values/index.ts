@@ -7,7 +7,7 @@
 import { create } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import { AlreadyExistsError, SerializationError, ToolBridgeError, ValidationError } from "../errors.js";
-import { exactInteger, Reader, Writer } from "../wire.js";
+import { exactInteger, Reader, type Writer, written } from "../wire.js";
 import { MAX_DEPTH, readJson, writeJson } from "./json.js";
 import { checkText, Form, toPlain } from "./plain.js";
 import { floatOf, nameOf, RichReader, readAnyFields, readTensor, writeRich, writeTensor } from "./rich.js";
@@ -28,9 +28,7 @@ const VALUE_TAG = 0x12;
 
 /** The field `type_url` of an Any, ready to be written. */
 function urlField(name: string): Uint8Array {
-  const writer = new Writer();
-  writer.string(TYPE_URL_TAG, PREFIX + name);
-  return writer.finish();
+  return written((writer) => writer.string(TYPE_URL_TAG, PREFIX + name));
 }
 
 const STRING = urlField("google.protobuf.StringValue");
@@ -91,9 +89,8 @@ export interface ReadOptions {
  * @throws SerializationError if the value cannot be represented exactly.
  */
 export function serializeValue(value: unknown): Any {
-  const writer = new Writer();
-  writeAny(writer, value);
-  const { typeUrl, value: data } = readAnyFields(new Reader(writer.finish()));
+  const message = written((writer) => writeAny(writer, value));
+  const { typeUrl, value: data } = readAnyFields(new Reader(message));
   return create(AnySchema, { typeUrl, value: data.restBytes() });
 }
 
@@ -219,9 +216,11 @@ function writeObject(writer: Writer, given: unknown): void {
 
 function writeSmall(writer: Writer, value: object): boolean {
   const isList = Array.isArray(value);
-  const scratch = new Writer();
-  if (!writeStruct(scratch, value as unknown[] | Record<string, unknown>)) return false;
-  const data = scratch.finish();
+  let isExact = false;
+  const data = written((scratch) => {
+    isExact = writeStruct(scratch, value as unknown[] | Record<string, unknown>);
+  });
+  if (!isExact) return false;
   writer.raw(isList ? LIST : STRUCT);
   if (data.length > 0) writer.bytes(VALUE_TAG, data);
   return true;

@@ -15,7 +15,7 @@ import type { IncomingCall } from "../link/calls.js";
 import type { LinkConnection } from "../link/connection.js";
 import { readToolRequest, type ToolRequest } from "../toolmessages.js";
 import { writeAny } from "../values/index.js";
-import { Writer } from "../wire.js";
+import { type Writer, written } from "../wire.js";
 import type { ToolEvent } from "./context.js";
 import { isThenable, RunningCall, type RunningSetup, ToolFailure } from "./running.js";
 import type { Tool } from "./tool.js";
@@ -24,9 +24,6 @@ import type { Tool } from "./tool.js";
 const ANY_BYTES = 60;
 /** Reports that wait for a slow reader; further ones are dropped, values never are. */
 const MAX_EVENTS = 1_000;
-/** The writer of every answer; none is written across an await. */
-const writer = new Writer();
-
 /** Runs tools for a hub, which has already checked sessions and limits. */
 export class ToolService {
   readonly #tools: ReadonlyMap<string, Tool>;
@@ -174,30 +171,31 @@ type Outcome = { value: unknown } | { error: unknown };
 
 /** Writes a ToolCallResponse; a result that cannot be sent becomes an error. */
 function responseOf(outcome: Outcome, requestId: string, ms: number): Buffer {
-  writer.reset();
-  if ("value" in outcome) {
-    try {
-      writer.byte(0x08);
-      writer.byte(1);
-      const mark = writer.begin(0x12);
-      writeAny(writer, outcome.value);
-      writer.end(mark);
-      if (writer.size > MAX_MESSAGE_BYTES) throw MessageTooLargeError.of("the result", writer.size, MAX_MESSAGE_BYTES);
-    } catch (error) {
-      writer.reset();
-      writer.bytes(0x1a, errorBytes(error));
-    }
-  } else {
-    writer.bytes(0x1a, errorBytes(outcome.error));
+  try {
+    return written((writer) => {
+      if ("value" in outcome) writeResult(writer, outcome.value);
+      else writer.bytes(0x1a, errorBytes(outcome.error));
+      const metrics = writer.begin(0x22);
+      writeMetrics(writer, ms);
+      writer.end(metrics);
+      if (requestId) writer.string(0x2a, requestId);
+    });
+  } catch (error) {
+    if ("error" in outcome) throw error;
+    return responseOf({ error }, requestId, ms);
   }
-  const metrics = writer.begin(0x22);
-  writeMetrics(ms);
-  writer.end(metrics);
-  if (requestId) writer.string(0x2a, requestId);
-  return writer.finish();
 }
 
-function writeMetrics(ms: number): void {
+function writeResult(writer: Writer, value: unknown): void {
+  writer.byte(0x08);
+  writer.byte(1);
+  const mark = writer.begin(0x12);
+  writeAny(writer, value);
+  writer.end(mark);
+  if (writer.size > MAX_MESSAGE_BYTES) throw MessageTooLargeError.of("the result", writer.size, MAX_MESSAGE_BYTES);
+}
+
+function writeMetrics(writer: Writer, ms: number): void {
   writer.byte(0x08);
   writer.varint(Math.max(1, Math.ceil(ms)));
   writer.byte(0x28);
@@ -225,13 +223,14 @@ class ChunkSender {
 
   /** Sends one value; resolves when there is room for another. */
   data(value: unknown): Promise<void> {
-    const chunk = this.#chunk(() => {
+    const chunk = this.#chunk((writer) => {
       const mark = writer.begin(0x1a, value instanceof Uint8Array ? value.length + ANY_BYTES : 0);
       writeAny(writer, value);
       writer.end(mark);
     });
-    if (chunk.length > MAX_MESSAGE_BYTES)
+    if (chunk.length > MAX_MESSAGE_BYTES) {
       throw MessageTooLargeError.of("a value of the stream", chunk.length, MAX_MESSAGE_BYTES);
+    }
     this.#sequence++;
     this.#values++;
     this.connection.chunk(this.call, chunk);
@@ -242,7 +241,7 @@ class ChunkSender {
   event({ key, typeUrl, value }: ToolEvent): void {
     this.#waiting = this.connection.hasRoom(this.call) ? 0 : this.#waiting + 1;
     if (this.#waiting > MAX_EVENTS) return;
-    const chunk = this.#chunk(() => {
+    const chunk = this.#chunk((writer) => {
       const mark = writer.begin(0x22);
       writer.string(0x0a, key);
       const any = writer.begin(0x12);
@@ -257,12 +256,12 @@ class ChunkSender {
 
   /** Ends the stream. */
   complete(): void {
-    const chunk = this.#chunk(() => {
+    const chunk = this.#chunk((writer) => {
       const mark = writer.begin(0x2a);
       writer.byte(0x08);
       writer.varint(this.#values);
       const metrics = writer.begin(0x12);
-      writeMetrics(performance.now() - this.began);
+      writeMetrics(writer, performance.now() - this.began);
       writer.end(metrics);
       writer.end(mark);
     });
@@ -272,20 +271,20 @@ class ChunkSender {
 
   /** Ends the stream with an error. */
   fail(error: unknown): void {
-    const chunk = this.#chunk(() => writer.bytes(0x32, errorBytes(error)));
+    const chunk = this.#chunk((writer) => writer.bytes(0x32, errorBytes(error)));
     this.connection.chunk(this.call, chunk);
     this.connection.end(this.call);
   }
 
-  #chunk(write: () => void): Buffer {
-    writer.reset();
-    writer.string(0x0a, this.id);
-    if (this.#sequence > 0) {
-      writer.byte(0x10);
-      writer.varint(this.#sequence);
-    }
-    write();
-    return writer.finish();
+  #chunk(write: (writer: Writer) => void): Buffer {
+    return written((writer) => {
+      writer.string(0x0a, this.id);
+      if (this.#sequence > 0) {
+        writer.byte(0x10);
+        writer.varint(this.#sequence);
+      }
+      write(writer);
+    });
   }
 }
 
