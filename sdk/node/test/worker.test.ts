@@ -474,3 +474,18 @@ test("with a JSON Schema, arguments that are left out get their defaults, and th
   });
   await assert.rejects(session.call("js_range", { to: 10 }), { type: "ValidationError" });
 });
+
+test("two workers share a tool, and one goes on when the other leaves", async () => {
+  const served: string[] = [];
+  const replica = (name: string) =>
+    new Worker({ address: hub.address, tools: [tool({ name: "js_shared", run: () => served.push(name) })] });
+  const first = await replica("first").start();
+  await using second = await replica("second").start();
+  await Promise.all(Array.from({ length: 20 }, () => session.call("js_shared")));
+  assert.deepEqual([...new Set(served)].sort(), ["first", "second"]);
+  await first.drain();
+  served.length = 0;
+  await Promise.all(Array.from({ length: 5 }, () => session.call("js_shared")));
+  assert.deepEqual(new Set(served), new Set(["second"]));
+  assert.deepEqual(second.tools, ["js_shared"]);
+});

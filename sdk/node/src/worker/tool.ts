@@ -119,7 +119,7 @@ export function tool<Input extends ToolSchema, Result>(definition: ToolDefinitio
     examples: definition.examples ?? [],
     version: definition.version ?? "",
     idempotent: definition.idempotent ?? false,
-    limits: { timeoutMs: 0, maxConcurrentCalls: 0, rateLimitPerMinute: 0, ...definition.limits },
+    ...(definition.limits && { limits: definition.limits }),
   });
   const check = checkOf(name, input, schema);
   return { name, spec, check, argumentNames: Object.keys(properties), streaming, run: run as Tool["run"] };
