@@ -17,6 +17,7 @@ import { errorOfCode, errorOfTrailer } from "../src/transport/grpc.js";
 import { fieldsOf, messageOf, schemaOf } from "./fields.js";
 import { LinkPlayer, type Step } from "./linkplayer.js";
 import { base64, bytes, describeValue, FORMS, type Meaning, realize } from "./meanings.js";
+import { errorOf, type SessionRequest, Sessions } from "./sessions.js";
 
 interface Request {
   id: number;
@@ -93,18 +94,20 @@ function encodeError({ meaning, timestamp }: Request): unknown {
   return { info: base64(toBinary(ErrorInfoSchema, info)), code: statusOf(error).code };
 }
 
-function answer(request: Request): unknown {
-  const action = ACTIONS[request.do];
+const sessions = new Sessions();
+
+async function answer(request: Request & SessionRequest): Promise<unknown> {
+  const action = ACTIONS[request.do] ?? sessions.actions[request.do];
   if (!action) return { error: { type: "Unimplemented", message: `this peer does not have ${request.do}` } };
   try {
-    return { ok: action(request) };
+    return { ok: (await action(request)) ?? {} };
   } catch (error) {
-    const type = error instanceof ToolBridgeError ? error.type : "ProtocolError";
-    return { error: { type, message: (error as Error).message } };
+    return { error: errorOf(error) };
   }
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const request = JSON.parse(line) as Request;
-  process.stdout.write(`${JSON.stringify({ id: request.id, ...(answer(request) as object) })}\n`);
+  const request = JSON.parse(line) as Request & SessionRequest;
+  process.stdout.write(`${JSON.stringify({ id: request.id, ...((await answer(request)) as object) })}\n`);
 }
+process.exit();

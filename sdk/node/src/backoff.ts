@@ -1,4 +1,5 @@
 /** Exponential back-off. */
+import { onAbort } from "./abort.js";
 
 /** The first wait before a retry, doubled each time up to the last. */
 const FIRST_MS = 100;
@@ -28,14 +29,15 @@ export function pause(ms: number, signal?: AbortSignal): Promise<void> {
       reject(signal.reason);
       return;
     }
-    const stop = () => {
-      clearTimeout(timer);
-      reject(signal!.reason);
-    };
     const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
+      ignore?.();
       resolve();
     }, ms);
-    signal?.addEventListener("abort", stop, { once: true });
+    const ignore =
+      signal &&
+      onAbort(signal, () => {
+        clearTimeout(timer);
+        reject(signal.reason);
+      });
   });
 }

@@ -27,6 +27,7 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampNow } from "@bufbuild/protobuf/wkt";
 import { type ErrorInfo, ErrorInfoSchema } from "./gen/dspex_bridge_pb.js";
+import { classNameOf, describe, withCommas } from "./texts.js";
 
 /** Nobody reads longer messages and traces, and they must not fill a frame. */
 const MAX_TYPE_CHARS = 256;
@@ -385,13 +386,6 @@ function infoOfTool(error: unknown): ErrorInfo {
   return infoOf(classNameOf(error), withCauses(error), facts);
 }
 
-/** The name that an error shows, such as "RangeError"; that of its class if it has none of its own. */
-function classNameOf(error: Error): string {
-  const name = error.name;
-  const ownClass = error.constructor?.name;
-  return (name === "Error" && ownClass ? ownClass : name) || "Error";
-}
-
 function withCauses(error: Error): string {
   const lines = [error.message];
   let cause: unknown = error.cause;
@@ -429,19 +423,4 @@ function infoOf(type: string, message: string, { details, stack = "", retryable 
 function wireText(text: string, limit: number): string {
   const clipped = text.length > limit ? `${text.slice(0, limit - 1)}…` : text;
   return clipped.toWellFormed();
-}
-
-/** Names a value for an error text, shortly. */
-export function describe(value: unknown): string {
-  if (typeof value === "string") return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
-  if (value instanceof Error) return `${classNameOf(value)}: ${value.message}`;
-  if (typeof value === "function") return `the function ${value.name || "(anonymous)"}`;
-  if (typeof value !== "object" || value === null) return String(value);
-  const kind = Object.getPrototypeOf(value)?.constructor?.name ?? "Object";
-  return kind === "Object" ? "an object" : kind === "Array" ? "an array" : `a ${kind}`;
-}
-
-/** Writes a number as error texts do: 10,485,760. */
-export function withCommas(value: number): string {
-  return value.toLocaleString("en-US");
 }

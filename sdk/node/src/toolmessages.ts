@@ -1,15 +1,9 @@
 /** The messages of every tool call, written and read by hand. */
-import {
-  describe,
-  errorFromInfo,
-  ProtocolError,
-  SerializationError,
-  type ToolBridgeError,
-  ValidationError,
-} from "./errors.js";
+import { errorFromInfo, ProtocolError, SerializationError, type ToolBridgeError, ValidationError } from "./errors.js";
 import { ErrorInfoSchema } from "./gen/dspex_bridge_pb.js";
 import { readEntry } from "./link/envelopes.js";
 import { parse } from "./messages.js";
+import { describe } from "./texts.js";
 import { writeAny } from "./values/index.js";
 import { Reader, WireError, type Writer } from "./wire.js";
 
@@ -21,6 +15,7 @@ const SESSION_TAG = 0x0a;
 const TOOL_TAG = 0x12;
 const ARGS_TAG = 0x1a;
 const KWARGS_TAG = 0x22;
+const ID_TAG = 0x2a;
 
 /** Writes whose call it is. */
 export function writeCallee(writer: Writer, sessionId: string, toolId: string): void {
@@ -52,7 +47,6 @@ export function writeArguments(writer: Writer, tool: string, given: ToolArgument
       writer.end(entry);
     }
   } catch (error) {
-    writer.reset();
     if (!(error instanceof SerializationError)) throw error;
     throw new SerializationError(`${tool}: argument ${JSON.stringify(name)}: ${error.message}`);
   }
@@ -68,15 +62,15 @@ export function checkArguments(tool: string, given: unknown): void {
   );
 }
 
-/** Reads the result of a ToolCallResponse or a ToolCallResult, as an Any that is not parsed; throws its error. */
-export function readResult(payload: Uint8Array, tool: string, tags: ResultTags): Buffer {
+/** Returns a reader of the result in a ToolCallResponse, which is an Any; throws its error. */
+export function readResult(payload: Uint8Array, tool: string): Reader {
   let success = false;
-  let result: Buffer | undefined;
+  let result: Reader | undefined;
   let error: Buffer | undefined;
   readMessage(payload, `the answer to ${tool}`, (reader, tag) => {
-    if (tag === tags.success) success = reader.varint() !== 0;
-    else if (tag === tags.result) result = reader.bytes();
-    else if (tag === tags.error) error = reader.bytes();
+    if (tag === 0x08) success = reader.varint() !== 0;
+    else if (tag === 0x12) result = reader.message();
+    else if (tag === 0x1a) error = reader.bytes();
     else return false;
     return true;
   });
@@ -85,15 +79,6 @@ export function readResult(payload: Uint8Array, tool: string, tags: ResultTags):
   if (!error) throw new ProtocolError(`the answer to ${tool} reports a failure, but has no error`);
   throw readError(error, tool);
 }
-
-/** Where a message has its outcome. */
-export interface ResultTags {
-  success: number;
-  result: number;
-  error: number;
-}
-
-export const RESPONSE_TAGS: ResultTags = { success: 0x08, result: 0x12, error: 0x1a };
 
 /** Reads an ErrorInfo as an error of the tool that was called. */
 export function readError(data: Uint8Array, tool: string): ToolBridgeError {
@@ -118,36 +103,40 @@ export function readMessage(data: Uint8Array, what: string, take: (reader: Reade
   }
 }
 
-/** A ToolCallRequest or ToolStreamRequest that was received; its values are Anys that are not parsed. */
+/** A ToolCallRequest or ToolStreamRequest that was received; its values are readers of Anys. */
 export interface ToolRequest {
   sessionId: string;
   toolId: string;
-  args: Buffer[];
-  kwargs: Map<string, Buffer>;
+  args: readonly Reader[];
+  kwargs: ReadonlyMap<string, Reader>;
   /** `request_id`, or `stream_id`. */
   id: string;
   timeoutMs: number;
-  context: Map<string, string>;
+  context: ReadonlyMap<string, string>;
   includeEvents: boolean;
 }
 
-const NO_BYTES = Buffer.alloc(0);
+const NOTHING: readonly Reader[] = [];
+const NO_VALUES: ReadonlyMap<string, Reader> = new Map();
+const NO_TEXTS: ReadonlyMap<string, string> = new Map();
+const NO_VALUE = new Uint8Array(0);
 
 /** Reads the request of a tool call, or of a stream. */
 export function readToolRequest(payload: Uint8Array, { streaming }: { streaming: boolean }): ToolRequest {
+  const tags = streaming ? STREAM_TAGS : CALL_TAGS;
+  const args: Reader[] = [];
+  let kwargs: Map<string, Reader> | undefined;
+  let context: Map<string, string> | undefined;
   const request: ToolRequest = {
     sessionId: "",
     toolId: "",
-    args: [],
-    kwargs: new Map(),
+    args: NOTHING,
+    kwargs: NO_VALUES,
     id: "",
     timeoutMs: 0,
-    context: new Map(),
+    context: NO_TEXTS,
     includeEvents: false,
   };
-  const tags = streaming
-    ? { timeout: 0x38, context: 0x42, config: 0x32 }
-    : { timeout: 0x30, context: 0x3a, config: -1 };
   readMessage(payload, "the request", (reader, tag) => {
     switch (tag) {
       case SESSION_TAG:
@@ -157,45 +146,52 @@ export function readToolRequest(payload: Uint8Array, { streaming }: { streaming:
         request.toolId = reader.string();
         return true;
       case ARGS_TAG:
-        request.args.push(reader.bytes());
+        args.push(reader.message());
         return true;
       case KWARGS_TAG:
-        readNamed(reader.bytes(), request.kwargs);
+        kwargs ??= new Map();
+        readNamed(reader.message(), kwargs);
         return true;
-      case 0x2a:
+      case ID_TAG:
         request.id = reader.string();
         return true;
       case tags.timeout:
         request.timeoutMs = reader.count();
         return true;
       case tags.context:
-        readEntry(reader.bytes(), request.context);
+        context ??= new Map();
+        readEntry(reader.message(), context);
         return true;
       case tags.config:
-        request.includeEvents = readIncludeEvents(reader.bytes());
+        request.includeEvents = readIncludeEvents(reader.message());
         return true;
       default:
         return false;
     }
   });
+  request.args = args;
+  if (kwargs) request.kwargs = kwargs;
+  if (context) request.context = context;
   return request;
 }
 
-function readNamed(data: Buffer, values: Map<string, Buffer>): void {
-  const reader = new Reader(data);
+/** Tags of the fields in which the two requests differ. */
+const CALL_TAGS = { timeout: 0x30, context: 0x3a, config: -1 };
+const STREAM_TAGS = { timeout: 0x38, context: 0x42, config: 0x32 };
+
+function readNamed(reader: Reader, values: Map<string, Reader>): void {
   let name = "";
-  let value: Buffer = NO_BYTES;
+  let value: Reader | undefined;
   while (reader.more) {
     const tag = reader.tag();
     if (tag === 0x0a) name = reader.string();
-    else if (tag === 0x12) value = reader.bytes();
+    else if (tag === 0x12) value = reader.message();
     else reader.skip(tag);
   }
-  values.set(name, value);
+  values.set(name, value ?? new Reader(NO_VALUE));
 }
 
-function readIncludeEvents(data: Buffer): boolean {
-  const reader = new Reader(data);
+function readIncludeEvents(reader: Reader): boolean {
   let include = false;
   while (reader.more) {
     const tag = reader.tag();

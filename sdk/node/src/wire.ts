@@ -20,6 +20,10 @@ const VARINT_BYTES = 10;
 /** A finished message of this size keeps the writer's buffer; a smaller one is copied out of it. */
 const HAND_OVER_BYTES = 64 * 1024;
 const FIRST_BYTES = 4 * 1024;
+/** What follows a large payload: lengths that take more bytes than expected, and the other fields. */
+const SPARE_BYTES = 256;
+/** A mark has the place of a length, and how many bytes are left for it, which are fewer than these. */
+const WIDTHS = 16;
 /** A character of UTF-16 has at most three bytes in UTF-8. */
 const UTF8_BYTES = 3;
 
@@ -115,26 +119,36 @@ export class Writer {
     this.#at += this.#buffer.write(text, this.#at, "utf8");
   }
 
-  /** Begins a message field; `end` takes what this returns. */
-  begin(tag: number): number {
+  /**
+   * Begins a message field; `end` takes what this returns.
+   *
+   * @param expected - About how many bytes it will have; if that is right, nothing has to be moved at its end.
+   */
+  begin(tag: number, expected = 0): number {
     this.varint(tag);
-    this.#reserve(1);
-    return this.#at++;
+    const width = varintSize(expected);
+    this.#reserve(width);
+    const mark = this.#at * WIDTHS + width;
+    this.#at += width;
+    return mark;
   }
 
-  /** Ends a message field. Most are short, so one byte is left for the length, and more are made if needed. */
+  /** Ends a message field. */
   end(mark: number): void {
-    const size = this.#at - mark - 1;
-    if (size < 128) {
-      this.#buffer[mark] = size;
+    const start = Math.floor(mark / WIDTHS);
+    const width = mark % WIDTHS;
+    const size = this.#at - start - width;
+    if (width === 1 && size < 128) {
+      this.#buffer[start] = size;
       return;
     }
-    let extra = 0;
-    for (let rest = size; rest > 127; rest = Math.floor(rest / 128)) extra++;
-    this.#reserve(extra);
-    this.#buffer.copyWithin(mark + 1 + extra, mark + 1, this.#at);
+    const extra = varintSize(size) - width;
+    if (extra !== 0) {
+      if (extra > 0) this.#reserve(extra);
+      this.#buffer.copyWithin(start + width + extra, start + width, this.#at);
+    }
     const end = this.#at + extra;
-    this.#at = mark;
+    this.#at = start;
     this.varint(size);
     this.#at = end;
   }
@@ -161,22 +175,38 @@ export class Writer {
   #reserve(size: number): void {
     const needed = this.#at + size;
     if (needed <= this.#buffer.length) return;
-    const larger = Buffer.allocUnsafe(Math.max(needed, this.#buffer.length * 2));
+    const larger = Buffer.allocUnsafe(Math.max(needed + SPARE_BYTES, this.#buffer.length * 2));
     this.#buffer.copy(larger, 0, 0, this.#at);
     this.#buffer = larger;
   }
 }
 
-/** Reads one message. */
+/** Writers that nobody uses now: one more than messages are written within each other. */
+const spareWriters: Writer[] = [];
+
+/** Writes a message; what is written may be code of users, which may write another message meanwhile. */
+export function written(write: (writer: Writer) => void): Buffer {
+  const writer = spareWriters.pop() ?? new Writer();
+  try {
+    write(writer);
+    return writer.finish();
+  } finally {
+    writer.reset();
+    spareWriters.push(writer);
+  }
+}
+
+/** Reads one message: bytes, or a part of them. */
 export class Reader {
   readonly #buffer: Buffer;
   readonly #end: number;
   /** Where the next field begins. */
-  at = 0;
+  at: number;
 
-  constructor(data: Uint8Array) {
+  constructor(data: Uint8Array, start = 0, end = data.length) {
     this.#buffer = asBuffer(data);
-    this.#end = data.length;
+    this.#end = end;
+    this.at = start;
   }
 
   /** Whether there is another field. */
@@ -249,13 +279,43 @@ export class Reader {
     return value;
   }
 
-  /** Reads a field of bytes or a message, without copying it. */
+  /** Reads a field of bytes, without copying it. */
   bytes(): Buffer {
     const size = this.varint();
     const start = this.at;
     if (start + size > this.#end) throw truncated();
     this.at = start + size;
     return this.#buffer.subarray(start, start + size);
+  }
+
+  /** Returns a reader of a message field; unlike `bytes`, it costs no view of the bytes. */
+  message(): Reader {
+    const size = this.varint();
+    const start = this.at;
+    if (start + size > this.#end) throw truncated();
+    this.at = start + size;
+    return new Reader(this.#buffer, start, start + size);
+  }
+
+  /** Whether what is left is exactly these bytes. */
+  equals(bytes: Uint8Array): boolean {
+    const size = this.#end - this.at;
+    return size === bytes.length && this.#buffer.compare(bytes, 0, size, this.at, this.#end) === 0;
+  }
+
+  /** The number of bytes that are left. */
+  get left(): number {
+    return this.#end - this.at;
+  }
+
+  /** What is left as a text. */
+  rest(): string {
+    return utf8Text(this.#buffer, this.at, this.#end);
+  }
+
+  /** What is left, without copying it. */
+  restBytes(): Buffer {
+    return this.#buffer.subarray(this.at, this.#end);
   }
 
   /** Reads a field of text. */
@@ -296,6 +356,15 @@ export class Reader {
     if (depth > MAX_GROUPS) throw new WireError("groups are nested too deep");
     for (let tag = this.tag(); tag !== end; tag = this.tag()) this.skip(tag, depth + 1);
   }
+}
+
+/** Returns how many bytes a varint takes. */
+export function varintSize(value: number): number {
+  if (value < 128) return 1;
+  if (value < 16_384) return 2;
+  let size = 3;
+  for (let rest = Math.floor(value / 2_097_152); rest > 0; rest = Math.floor(rest / 128)) size++;
+  return size;
 }
 
 /** Returns an integer as a number if that is exact, else as it is. */

@@ -341,3 +341,61 @@ test("a call on a closed client fails, and names why", async () => {
   await other.close();
   await assert.rejects(its.call("add", { a: 1, b: 1 }), /was closed/);
 });
+
+test("a tool's question is answered by onAsk, and its answer reaches the tool", async () => {
+  const questions: unknown[] = [];
+  await using asked = await connect(hub.address, {
+    onAsk: async ({ message, schema, tool }) => {
+      questions.push([message, Object.keys(schema?.properties as object), tool]);
+      return message === "name?" ? { name: "Ada" } : false;
+    },
+  });
+  await using its = await asked.session();
+  assert.deepEqual(await its.call("ask", { question: "name?" }), { action: "accept", name: "Ada" });
+  assert.deepEqual(await its.call("ask", { question: "no?" }), { action: "decline" });
+  assert.deepEqual(questions[0], ["name?", ["name"], "ask"]);
+});
+
+test("a question to a client without onAsk is an error of the tool, and one that throws is the call's", async () => {
+  await assert.rejects(session.call("ask", { question: "name?" }), { type: "Unimplemented" });
+  await using asked = await connect(hub.address, {
+    onAsk: () => {
+      throw new RangeError("cannot say");
+    },
+  });
+  await using its = await asked.session();
+  await assert.rejects(its.call("ask", { question: "name?" }), { name: "RangeError", message: "cannot say" });
+});
+
+test("many calls share a signal without a warning, and one abort ends all of them", async () => {
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error) => warnings.push(warning);
+  process.on("warning", onWarning);
+  const controller = new AbortController();
+  const { signal } = controller;
+  const calls = Array.from({ length: 30 }, () => session.call("hang", {}, { signal }));
+  await session.call("add", { a: 1, b: 1 }, { signal });
+  controller.abort();
+  const ended = await Promise.allSettled(calls);
+  assert.ok(ended.every((call) => call.status === "rejected" && call.reason.name === "AbortError"));
+  await session.call("add", { a: 1, b: 1 });
+  process.off("warning", onWarning);
+  assert.deepEqual(warnings, []);
+});
+
+test("a tool is a function, with settings of its own", async () => {
+  const add = session.tool<{ a: number; b: number }, number>("add", { timeoutMs: PATIENCE });
+  assert.equal(await add({ a: 1, b: 2 }), 3);
+  assert.deepEqual(await collect(add.stream({ a: 1, b: 2 })), [3]);
+  const hang = session.tool("hang", { timeoutMs: PATIENCE });
+  await assert.rejects(hang({}, { timeoutMs: 20 }), ToolTimeoutError);
+});
+
+test("a call is tried again while its error is retryable, as often as was asked for", async () => {
+  assert.equal(await session.call("flaky", { failures: 2 }, { retries: 2 }), 3);
+  await assert.rejects(session.call("flaky", { failures: 2 }, { retries: 1 }), { type: "BusyError", message: "run 2" });
+  assert.equal(await session.call("flaky", { failures: 2 }), 3);
+  await assert.rejects(session.call("fail", { message: "m" }, { retries: 3 }), { type: "KeyError" });
+  const signal = AbortSignal.timeout(50);
+  await assert.rejects(session.call("hang", {}, { retries: 100, timeoutMs: 10, signal }), { name: "TimeoutError" });
+});

@@ -1,6 +1,6 @@
-"""A hub for the tests: ``python hub.py [PORT]``.
+"""A hub for the tests: ``python hub.py [ADDRESS] [SECRETS]``, where SECRETS is a folder for its certificates.
 
-It prints its address as a line of JSON. Then each line of stdin is a call that a Python client makes, and each line of
+With that folder it wants TLS (``ca.pem``) and the token "open-sesame". It prints its address as a line of JSON. Then each line of stdin is a call that a Python client makes, and each line of
 stdout how it ended. It ends with its stdin.
 """
 
@@ -13,13 +13,19 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[3] / "tests"))
 
+import trustme
 from integration.agent_runtime import ObedientAgents
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, ToolContext, ToolWorker, tool
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolContext, ToolWorker, tool
 from grpc_tool_bridge.errors import ToolBridgeError
 
+# Imported before a call, which would block the hub for that time.
+NAMES = {name: __import__(name) for name in ("datetime", "decimal", "uuid", "zoneinfo", "numpy", "math")}
+TOKEN = "open-sesame"
 STARTED = asyncio.Event()
 CANCELLED = asyncio.Event()
+STOPPING = asyncio.Event()
+RUNS: list[int] = []
 
 
 @tool(idempotent=True)
@@ -41,7 +47,7 @@ async def show(value: Any) -> str:
 
 async def made(code: str) -> Any:
     """Returns the value of a Python expression."""
-    return eval(code, {name: __import__(name) for name in ("datetime", "decimal", "uuid", "zoneinfo", "numpy", "math")})
+    return eval(code, NAMES)
 
 
 async def count_up(n: int) -> AsyncIterator[int]:
@@ -71,6 +77,13 @@ async def hang() -> None:
         raise
 
 
+async def add_slowly(a: int, b: int) -> int:
+    """Adds two integers once the hub shuts down."""
+    STARTED.set()
+    await STOPPING.wait()
+    return a + b
+
+
 async def hang_started() -> bool:
     """Waits until ``hang`` has started."""
     return await STARTED.wait()
@@ -84,6 +97,22 @@ async def hang_cancelled() -> bool:
 async def fail(message: str) -> None:
     """Raises a KeyError."""
     raise KeyError(message)
+
+
+class BusyError(Exception):
+    """May be tried again."""
+
+    retryable = True
+
+
+async def flaky(failures: int) -> int:
+    """Fails so many times; returns how often it ran."""
+    RUNS.append(failures)
+    if len(RUNS) <= failures:
+        raise BusyError(f"run {len(RUNS)}")
+    runs = len(RUNS)
+    RUNS.clear()
+    return runs
 
 
 async def report(ctx: ToolContext) -> str:
@@ -110,7 +139,7 @@ async def ask(question: str, ctx: ToolContext) -> Any:
 
 
 TOOLS = [
-    add, echo, show, made, count_up, endless, hang, hang_started, hang_cancelled, fail, report, metadata, call, ask,
+    add, add_slowly, echo, show, made, count_up, endless, hang, hang_started, hang_cancelled, fail, flaky, report, metadata, call, ask,
 ]  # fmt: skip
 
 
@@ -128,17 +157,33 @@ async def answer(bridge: GRPCToolBridge, line: str) -> dict[str, Any]:
     return {"ok": repr(value)}
 
 
-async def main(port: str) -> None:
+def secured(folder: Path) -> dict[str, Any]:
+    """Makes certificates; returns the settings of a hub with them."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    for number, blob in enumerate(issued.cert_chain_pems):
+        blob.write_to_path(str(folder / "cert.pem"), append=number > 0)
+    issued.private_key_pem.write_to_path(str(folder / "key.pem"))
+    (folder / "key.pem").chmod(0o600)
+    return {"token": TOKEN, "tls_cert": folder / "cert.pem", "tls_key": folder / "key.pem"}
+
+
+async def main(address: str = "127.0.0.1:0", folder: str = "") -> None:
     loop = asyncio.get_running_loop()
     agents = ObedientAgents()
     agents.go_on.set()
-    async with BridgeServer(address=f"127.0.0.1:{port}", tools=TOOLS) as hub:
-        async with ToolWorker(hub.address, agents=agents), GRPCToolBridge(hub.address) as bridge:
+    settings = Settings(**(secured(Path(folder)) if folder else {}))
+    access: dict[str, Any] = {"token": TOKEN, "tls_ca": Path(folder) / "ca.pem"} if folder else {}
+    async with BridgeServer(address=address, tools=TOOLS, settings=settings) as hub:
+        async with ToolWorker(hub.address, agents=agents, **access), GRPCToolBridge(hub.address, **access) as bridge:
             await bridge.initialize()
             print(json.dumps(hub.address), flush=True)
             while line := await loop.run_in_executor(None, sys.stdin.readline):
                 await bridge.client.refresh_tools()
                 print(json.dumps(await answer(bridge, line)), flush=True)
+        # The hub tells its peers that it drains before it waits for the calls that are in flight.
+        loop.call_later(0.1, STOPPING.set)
 
 
-asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "0"))
+asyncio.run(main(*sys.argv[1:]))

@@ -28,9 +28,24 @@ test("a client whose hub restarts fails its calls in flight, and goes on with a 
   });
   // A call that is made meanwhile waits for the next hub.
   const waiting = session.call("add", { a: 1, b: 2 });
-  await using second = await Hub.start(first.port);
+  await using second = await Hub.start(first.address);
   assert.equal(await waiting, 3);
   await renewed.passed();
+  assert.equal(second.address, first.address);
+});
+
+test("a hub that shuts down lets calls in flight finish, and later ones wait for the next hub", async () => {
+  const first = await Hub.start();
+  await using client = await connect(first.address);
+  const session = await client.session("mine");
+  const finishing = session.call("add_slowly", { a: 1, b: 2 });
+  await session.call("hang_started");
+  const stopped = first.stop();
+  assert.equal(await finishing, 3);
+  await stopped;
+  const waiting = session.call("add", { a: 3, b: 4 });
+  await using second = await Hub.start(first.address);
+  assert.equal(await waiting, 7);
   assert.equal(second.address, first.address);
 });
 
@@ -55,7 +70,7 @@ test("a watch goes on at a hub that has restarted, with a reset and what there i
   assert.equal((await changes.next()).value?.value, 1);
   const next = changes.next();
   await first.kill();
-  await using second = await Hub.start(first.port);
+  await using second = await Hub.start(first.address);
   await session.variables.set("x", 2);
   const seen = [await next];
   while (seen.at(-1)?.value?.value !== 2) seen.push(await changes.next());
@@ -73,26 +88,40 @@ test("a worker whose hub restarts registers its tools again", async () => {
   await worker.start();
   assert.deepEqual(await first.callFromPython("js_one"), { ok: "1" });
   await first.kill();
-  await using second = await Hub.start(first.port);
+  await using second = await Hub.start(first.address);
   await back.passed();
   assert.deepEqual(await second.callFromPython("js_one"), { ok: "1" });
 });
 
 test("a worker that starts before its hub waits for it", async () => {
-  let port: string;
+  let address: string;
   {
     await using gone = await Hub.start();
-    port = gone.port;
+    address = gone.address;
   }
   await using worker = new Worker({
-    address: `127.0.0.1:${port}`,
+    address,
     tools: [tool({ name: "js_one", run: () => 1 })],
     logger: QUIET,
   });
   const started = worker.start({ connectTimeoutMs: PATIENCE });
-  await using hub = await Hub.start(port);
+  await using hub = await Hub.start(address);
   await started;
   assert.deepEqual(await hub.callFromPython("js_one"), { ok: "1" });
+});
+
+test("a worker drains at once while its hub is gone", async () => {
+  const hub = await Hub.start();
+  const worker = await new Worker({ address: hub.address, tools: [], logger: QUIET }).start();
+  await hub.kill();
+  assert.equal(await worker.drain(PATIENCE), true);
+});
+
+test("a worker that is told to leave while it waits for its hub leaves", async () => {
+  const worker = new Worker({ address: "127.0.0.1:1", tools: [], logger: QUIET });
+  const running = worker.run({ connectTimeoutMs: PATIENCE });
+  await worker.drain();
+  await running;
 });
 
 test("a worker with a wrong address gives up, and says why", async () => {

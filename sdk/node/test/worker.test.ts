@@ -114,6 +114,43 @@ const tools = [
     },
   }),
   tool({
+    name: "js_chatty",
+    async *run(_, context) {
+      let reports = 0;
+      const timer = setInterval(() => context.progress(++reports, { message: "x".repeat(10_000) }), 1);
+      try {
+        for (let number = 0; number < 30; number++) yield new Uint8Array(1_000_000);
+      } finally {
+        clearInterval(timer);
+      }
+    },
+  }),
+  tool({
+    name: "js_yields_nothing_good",
+    async *run() {
+      try {
+        yield () => 1;
+      } finally {
+        stopped.open("closed");
+      }
+    },
+  }),
+  tool({
+    name: "js_large",
+    async *run() {
+      for (let number = 0; number < 4; number++) yield new Uint8Array(3_000_000).fill(number);
+    },
+  }),
+  tool({
+    name: "js_ask",
+    run: (_, context) =>
+      context.ask("who?", {
+        type: "object",
+        properties: { name: { type: "string", minLength: 2 } },
+        required: ["name"],
+      }),
+  }),
+  tool({
     name: "js_fail_later",
     async *run() {
       yield 1;
@@ -256,6 +293,40 @@ test("a stream waits for its reader, and ends when that leaves", async () => {
   assert.equal(aborted, true);
 });
 
+test("a stream of large values crosses in pieces", async () => {
+  let expected = 0;
+  for await (const chunk of session.stream<Uint8Array>("js_large")) {
+    assert.deepEqual([chunk.length, chunk[0], chunk.at(-1)], [3_000_000, expected, expected]);
+    expected++;
+  }
+  assert.equal(expected, 4);
+});
+
+test("a tool that reports all the time does not hold up its values", async () => {
+  let reports = 0;
+  let values = 0;
+  for await (const _ of session.stream("js_chatty", {}, { onProgress: () => reports++ })) values++;
+  assert.equal(values, 30);
+  assert.ok(reports > 0);
+});
+
+test("a value that cannot be sent ends the stream, and closes its generator", async () => {
+  stopped.reset();
+  await assert.rejects(collect(session.stream("js_yields_nothing_good")), { type: "SerializationError" });
+  assert.equal(await stopped.passed(), "closed");
+});
+
+test("a stream is left while it waits for a value, and its tool is told", async () => {
+  begun.reset();
+  stopped.reset();
+  const values = session.stream("js_hang");
+  const waiting = values.next();
+  await begun.passed();
+  await values.return();
+  assert.deepEqual(await waiting, { done: true, value: undefined });
+  assert.equal(((await stopped.passed()) as Error).name, "CallCancelledError");
+});
+
 test("a stream that fails has its values before its error", async () => {
   const values = session.stream("js_fail_later");
   assert.equal((await values.next()).value, 1);
@@ -364,4 +435,57 @@ test("a worker takes no more calls at once than its capacity", async () => {
   await narrow.start();
   await Promise.all(Array.from({ length: 10 }, () => session.call("js_counted")));
   assert.equal(most, 2);
+});
+
+test("a tool asks its caller, and an answer that does not fit is an error of the tool", async () => {
+  const answers: (object | boolean)[] = [{ name: "Ada" }, false, { name: "A" }];
+  await using asked = await connect(hub.address, { onAsk: () => answers.shift() as boolean });
+  await using its = await asked.session();
+  assert.deepEqual(await its.call("js_ask"), { action: "accept", content: { name: "Ada" } });
+  assert.deepEqual(await its.call("js_ask"), { action: "decline", content: {} });
+  await assert.rejects(its.call("js_ask"), {
+    type: "ValidationError",
+    message: /name: must have at least 2 characters/,
+  });
+  await assert.rejects(session.call("js_ask"), { type: "Unimplemented", message: /who cannot answer/ });
+});
+
+test("with a JSON Schema, arguments that are left out get their defaults, and the others are checked", async () => {
+  const range = tool({
+    name: "js_range",
+    input: {
+      type: "object",
+      properties: {
+        from: { type: "integer", default: 1 },
+        to: { type: "integer", maximum: 9 },
+        marks: { type: "array", items: { enum: ["a", "b"] }, default: [] },
+      },
+      required: ["to"],
+      additionalProperties: false,
+    },
+    run: ({ from, to, marks }) => [from, to, marks],
+  });
+  await using its = await new Worker({ address: hub.address, tools: [range] }).start();
+  assert.equal(its.tools.length, 1);
+  assert.deepEqual(await session.call("js_range", { to: 3 }), [1, 3, []]);
+  await assert.rejects(session.call("js_range", { to: 3, marks: ["a", "c"] }), {
+    type: "ValidationError",
+    message: /marks\.1: must be "a" or "b", not "c"/,
+  });
+  await assert.rejects(session.call("js_range", { to: 10 }), { type: "ValidationError" });
+});
+
+test("two workers share a tool, and one goes on when the other leaves", async () => {
+  const served: string[] = [];
+  const replica = (name: string) =>
+    new Worker({ address: hub.address, tools: [tool({ name: "js_shared", run: () => served.push(name) })] });
+  const first = await replica("first").start();
+  await using second = await replica("second").start();
+  await Promise.all(Array.from({ length: 20 }, () => session.call("js_shared")));
+  assert.deepEqual([...new Set(served)].sort(), ["first", "second"]);
+  await first.drain();
+  served.length = 0;
+  await Promise.all(Array.from({ length: 5 }, () => session.call("js_shared")));
+  assert.deepEqual(new Set(served), new Set(["second"]));
+  assert.deepEqual(second.tools, ["js_shared"]);
 });

@@ -6,6 +6,7 @@ import { type AgentExecutionChunk, SnakepitBridge } from "../gen/dspex_bridge_pb
 import { isLost } from "../link/status.js";
 import { deserializeValue, serializeValue } from "../values/index.js";
 import { type Caller, decode, type MessageStream } from "./caller.js";
+import { leavable } from "./leaving.js";
 import { type Resumable, resumed } from "./resume.js";
 
 const methods = SnakepitBridge.method;
@@ -132,7 +133,8 @@ export class Agents {
     runId: string,
     { fromSequence = 0, signal }: { fromSequence?: number; signal?: AbortSignal } = {},
   ): AsyncGenerator<AgentStep, void, undefined> {
-    return resumed(new Run(this.#caller, { runId, fromSequence, stream: true }, signal), signal);
+    const request = { runId, fromSequence, stream: true };
+    return leavable((leaving) => resumed(new Run(this.#caller, request, leaving), leaving), signal);
   }
 
   /**
@@ -167,8 +169,12 @@ export class Agent {
    * @param input - The signature's inputs by name.
    * @throws ToolBridgeError if the run failed; NotFoundError if there is no such agent.
    */
-  async *run(input: JsonObject, options: RunOptions = {}): AsyncGenerator<AgentStep, void, undefined> {
-    const { timeoutMs = 0, signal, context = {}, onlyResult = false } = options;
+  run(input: JsonObject, options: RunOptions = {}): AsyncGenerator<AgentStep, void, undefined> {
+    return leavable((signal) => this.#run(input, options, signal), options.signal);
+  }
+
+  async *#run(input: JsonObject, options: RunOptions, signal: AbortSignal): AsyncGenerator<AgentStep, void, undefined> {
+    const { timeoutMs = 0, context = {}, onlyResult = false } = options;
     // Generated here, so that a lost connection does not start a second run.
     const runId = options.runId ?? randomUUID().replaceAll("-", "");
     const entries = Object.entries(context).map(([name, value]) => [name, serializeValue(value)] as const);

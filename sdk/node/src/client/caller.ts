@@ -1,5 +1,6 @@
 /** The one way in which a call is made, and its failure translated. */
 import { create, type DescMethod, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import { onAbort } from "../abort.js";
 import {
   DeadlineExceededError,
   errorFromInfo,
@@ -15,6 +16,7 @@ import { OutgoingCall } from "../link/calls.js";
 import type { Carrier } from "../link/connection.js";
 import { callPrefix } from "../link/envelopes.js";
 import { parse } from "../messages.js";
+import { answerAsk, type OnAsk } from "./answering.js";
 
 /** Of a request or an answer, as the hub has it by default. */
 export const MAX_MESSAGE_BYTES = 10 * 1024 * 1024;
@@ -40,7 +42,9 @@ export interface CallSetup {
   timeoutMs: number;
   signal?: AbortSignal | undefined;
   /** Receives what comes beside the answer. */
-  onEvent?: ((event: LinkEvent, call: OutgoingCall) => void) | undefined;
+  onEvent?: ((event: LinkEvent) => void) | undefined;
+  /** Answers questions of the tool. */
+  onAsk?: OnAsk | undefined;
 }
 
 /** Makes a call with one answer, and resolves with what `read` makes of it. */
@@ -69,19 +73,23 @@ export function unary<T>(
         leave();
         reject(translated(error, setup));
       },
-      onEvent: (event) => setup.onEvent?.(event, call),
+      onEvent: (event) => takeEvent(event, { carrier, call, setup, end }),
     });
-    const leave = timed(carrier, call, setup, reject);
+    const { leave, end } = timed(carrier, call, setup, reject);
     carrier.send(call, payload, setup.timeoutMs);
   });
 }
 
-/**
- * Ends a call when its time is over or its signal aborts.
- *
- * @returns A function that forgets both.
- */
-function timed(carrier: Carrier, call: OutgoingCall, setup: CallSetup, fail: (error: unknown) => void): () => void {
+/** How a call that is under way ends before its answer. */
+interface Ending {
+  /** Forgets the time-out and the signal. */
+  leave: () => void;
+  /** Cancels the call, and fails it with an error. */
+  end: (error: unknown) => void;
+}
+
+/** Ends a call when its time is over or its signal aborts. */
+function timed(carrier: Carrier, call: OutgoingCall, setup: CallSetup, fail: (error: unknown) => void): Ending {
   const { timeoutMs, signal } = setup;
   const end = (error: unknown) => {
     leave();
@@ -89,18 +97,32 @@ function timed(carrier: Carrier, call: OutgoingCall, setup: CallSetup, fail: (er
     carrier.cancel(call);
     fail(error);
   };
-  const onAbort = () => end(signal!.reason);
   let timer: NodeJS.Timeout | undefined;
   if (timeoutMs < LONGEST_TIMER_MS - SLACK_MS) {
     call.deadline = performance.now() + timeoutMs;
     timer = setTimeout(() => end(lateError(setup)), timeoutMs + SLACK_MS);
   }
-  signal?.addEventListener("abort", onAbort, { once: true });
+  const ignore = signal && onAbort(signal, () => end(signal.reason));
   function leave(): void {
     clearTimeout(timer);
-    signal?.removeEventListener("abort", onAbort);
+    ignore?.();
   }
-  return leave;
+  return { leave, end };
+}
+
+/** Takes what comes beside an answer: a question, or a report. */
+function takeEvent(
+  event: LinkEvent,
+  {
+    carrier,
+    call,
+    setup,
+    end,
+  }: { carrier: Carrier; call: OutgoingCall; setup: CallSetup; end: (error: unknown) => void },
+): void {
+  const { onAsk, target: tool } = setup;
+  if (event.kind.case === "ask" && onAsk) answerAsk(event.kind.value, { carrier, call, tool, onAsk }).catch(end);
+  else setup.onEvent?.(event);
 }
 
 /** A stream of messages, read at the pace of its reader. */
@@ -129,12 +151,13 @@ export class MessageStream {
       },
       onComplete: () => finish(),
       onError: (error) => finish(translated(error, setup)),
-      onEvent: (event) => setup.onEvent?.(event, this.#call),
+      onEvent: (event) => takeEvent(event, { carrier, call: this.#call, setup, end }),
     });
-    this.#leave = timed(carrier, this.#call, setup, (error) => {
+    const { leave, end } = timed(carrier, this.#call, setup, (error) => {
       this.#messages.length = 0;
       finish(error);
     });
+    this.#leave = leave;
     carrier.send(this.#call, payload, setup.timeoutMs);
   }
 
@@ -180,6 +203,8 @@ export interface CallerOptions {
   exact?: boolean;
   /** Milliseconds that calls may take at most. */
   timeLeft?: () => number;
+  /** Answers questions of tools. */
+  onAsk?: OnAsk | undefined;
 }
 
 /** Makes the calls of one session. */
@@ -188,6 +213,7 @@ export class Caller {
   callTimeoutMs = CALL_TIMEOUT_MS;
   streamTimeoutMs = STREAM_TIMEOUT_MS;
   readonly exact: boolean;
+  readonly onAsk: OnAsk | undefined;
   readonly #origin: number | undefined;
   readonly #timeLeft: () => number;
   readonly #prefixes = new Map<string, Uint8Array>();
@@ -196,9 +222,10 @@ export class Caller {
     readonly carrier: Carrier,
     /** Empty before there is a session. */
     readonly sessionId: string,
-    { origin, exact = false, timeLeft = () => Number.POSITIVE_INFINITY }: CallerOptions = {},
+    { origin, exact = false, timeLeft = () => Number.POSITIVE_INFINITY, onAsk }: CallerOptions = {},
   ) {
     this.exact = exact;
+    this.onAsk = onAsk;
     this.#origin = origin;
     this.#timeLeft = timeLeft;
   }
@@ -255,7 +282,13 @@ export class Caller {
     request: MessageInitShape<M["input"]>,
     { timeoutMs = Number.POSITIVE_INFINITY, signal }: MethodOptions = {},
   ): MessageStream {
-    const setup = { prefix: this.prefix(method.name), target: method.name, timeoutMs: this.timeout(timeoutMs), signal };
+    const setup = {
+      prefix: this.prefix(method.name),
+      target: method.name,
+      timeoutMs: this.timeout(timeoutMs),
+      signal,
+      onAsk: this.onAsk,
+    };
     return new MessageStream(this.carrier, encode(method, request), setup);
   }
 }

@@ -1,6 +1,8 @@
 /** Tool calls: one answer, a stream, or a batch. */
+import { randomUUID } from "node:crypto";
 import { anyUnpack } from "@bufbuild/protobuf/wkt";
-import { errorFromInfo, ProtocolError, type ToolBridgeError, ValidationError } from "../errors.js";
+import { Backoff, pause } from "../backoff.js";
+import { errorFromInfo, ProtocolError, ToolBridgeError, ValidationError } from "../errors.js";
 import {
   type LogRecord,
   LogRecordSchema,
@@ -14,7 +16,6 @@ import {
 import { parse } from "../messages.js";
 import {
   checkArguments,
-  RESPONSE_TAGS,
   readError,
   readMessage,
   readResult,
@@ -23,8 +24,9 @@ import {
   writeCallee,
 } from "../toolmessages.js";
 import { deserializeValue, readAny } from "../values/index.js";
-import { Writer } from "../wire.js";
+import { type Reader, type Writer, written } from "../wire.js";
 import { BATCH_TIMEOUT_MS, type Caller, checkMessage, MessageStream, unary } from "./caller.js";
+import { leavable } from "./leaving.js";
 
 /** The largest number of milliseconds that the wire has room for. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
@@ -40,6 +42,12 @@ export interface CallOptions {
    * again, but gets the earlier answer. Streams do not take a key.
    */
   idempotencyKey?: string;
+  /**
+   * Further tries if an error is retryable: the hub was not reached, the call timed out, or the answer says so. Each has
+   * the whole time-out, after exponential back-off or the wait that the answer asks for. They share an idempotency key,
+   * so that the call does not take effect twice. Default: 0. Streams are not tried again.
+   */
+  retries?: number;
   /** Sent to the tool, which finds it in its context. */
   metadata?: Readonly<Record<string, string>>;
   /** Called with each progress that the tool reports. */
@@ -72,9 +80,6 @@ export type BatchResult<T = unknown> =
   | { status: "fulfilled"; value: T }
   | { status: "rejected"; reason: ToolBridgeError };
 
-/** The writer of every request; none is written across an await. */
-const writer = new Writer();
-
 /** Makes the tool calls of one session. */
 export class ToolCalls {
   readonly #caller: Caller;
@@ -87,18 +92,41 @@ export class ToolCalls {
 
   /** See `Session.call`. */
   call<T>(tool: string, args: ToolArguments, options: CallOptions): Promise<T> {
+    if (options.retries) return this.#callAgain<T>(tool, args, options, options.retries);
     if (options.onProgress || options.onLog) return this.#callWithEvents(tool, args, options);
     try {
       const caller = this.#caller;
       const timeoutMs = this.#timeout(options, caller.callTimeoutMs);
       const payload = this.#request(tool, args, options, { timeoutTag: 0x30, contextTag: 0x3a, timeoutMs });
       const { signal } = options;
-      const setup = { prefix: caller.prefix("ExecuteTool"), target: tool, isTool: true, timeoutMs, signal };
+      const setup = {
+        prefix: caller.prefix("ExecuteTool"),
+        target: tool,
+        isTool: true,
+        timeoutMs,
+        signal,
+        onAsk: caller.onAsk,
+      };
       return unary(caller.carrier, payload, setup, (reply) => {
-        return readAny(readResult(reply, tool, RESPONSE_TAGS), caller.exact) as T;
+        return readAny(readResult(reply, tool), caller.exact) as T;
       });
     } catch (error) {
       return Promise.reject(error);
+    }
+  }
+
+  async #callAgain<T>(tool: string, args: ToolArguments, options: CallOptions, retries: number): Promise<T> {
+    const hasEvents = options.onProgress !== undefined || options.onLog !== undefined;
+    // A call with events is a stream, which takes no key.
+    const key = hasEvents ? {} : { idempotencyKey: options.idempotencyKey ?? randomUUID() };
+    const backoff = new Backoff();
+    for (let left = retries; ; left--) {
+      try {
+        return await this.call<T>(tool, args, { ...options, ...key, retries: 0 });
+      } catch (error) {
+        if (left <= 0 || !(error instanceof ToolBridgeError) || !error.retryable) throw error;
+        await pause(error.retryAfterMs ?? backoff.next(), options.signal);
+      }
     }
   }
 
@@ -110,9 +138,15 @@ export class ToolCalls {
   }
 
   /** See `Session.stream`. */
-  async *stream<T>(tool: string, args: ToolArguments, options: CallOptions): AsyncGenerator<T, void, undefined> {
-    if (options.idempotencyKey !== undefined && !options.onProgress && !options.onLog) {
-      throw new ValidationError(`${tool}: a stream does not take an idempotency key; use one for calls`);
+  stream<T>(tool: string, args: ToolArguments, options: CallOptions): AsyncGenerator<T, void, undefined> {
+    return leavable((signal) => this.#stream<T>(tool, args, { ...options, signal }), options.signal);
+  }
+
+  async *#stream<T>(tool: string, args: ToolArguments, options: CallOptions): AsyncGenerator<T, void, undefined> {
+    if (options.idempotencyKey !== undefined) {
+      throw new ValidationError(
+        `${tool}: a stream does not take an idempotency key; use one for calls, without onProgress and onLog`,
+      );
     }
     const caller = this.#caller;
     const timeoutMs = this.#timeout(options, caller.streamTimeoutMs);
@@ -121,6 +155,7 @@ export class ToolCalls {
       prefix: caller.prefix("StreamTool"),
       target: tool,
       isTool: true,
+      onAsk: caller.onAsk,
       timeoutMs,
       signal: options.signal,
     };
@@ -152,6 +187,7 @@ export class ToolCalls {
       target: method.name,
       timeoutMs: this.#timeout(options, BATCH_TIMEOUT_MS),
       signal: options.signal,
+      onAsk: caller.onAsk,
     };
     const answer = await unary(caller.carrier, payload, setup, (reply) => parse(method.output, reply));
     if (answer.error) throw errorFromInfo(answer.error);
@@ -165,28 +201,13 @@ export class ToolCalls {
     items: readonly BatchItem[],
     { sequential = false, stopOnError = false, maxParallel = 0 }: BatchOptions,
   ): Buffer {
-    writer.reset();
-    writer.string(0x0a, this.#caller.sessionId);
-    for (const [index, { tool, args = {} }] of items.entries()) {
-      checkArguments(tool, args);
-      const mark = writer.begin(0x1a);
-      writer.byte(0x08);
-      writer.varint(index);
-      writer.string(0x12, tool);
-      writeArguments(writer, `item ${index} of the batch (${tool})`, args);
-      writer.end(mark);
-    }
-    const config = writer.begin(0x22);
-    for (const [tag, value] of [
-      [0x08, sequential ? 0 : 1],
-      [0x10, stopOnError ? 1 : 0],
-      [0x18, maxParallel],
-    ] as const) {
-      writer.byte(tag);
-      writer.varint(value);
-    }
-    writer.end(config);
-    const payload = writer.finish();
+    const payload = written((writer) => {
+      writer.string(0x0a, this.#caller.sessionId);
+      for (const [index, item] of items.entries()) writeItem(writer, index, item);
+      const config = writer.begin(0x22);
+      writeCounts(writer, [sequential ? 0 : 1, stopOnError ? 1 : 0, maxParallel]);
+      writer.end(config);
+    });
     checkMessage("the batch", payload);
     return payload;
   }
@@ -205,41 +226,60 @@ export class ToolCalls {
     { timeoutTag, contextTag, timeoutMs }: { timeoutTag: number; contextTag: number; timeoutMs: number },
   ): Buffer {
     checkArguments(tool, args);
-    writer.reset();
-    writer.raw(this.#callees.get(tool) ?? this.#callee(tool));
-    writeArguments(writer, tool, args);
-    if (options.onProgress || options.onLog) {
-      const config = writer.begin(0x32);
-      writer.byte(0x20);
-      writer.byte(1);
-      writer.end(config);
-    }
-    writer.byte(timeoutTag);
-    writer.varint(Math.ceil(timeoutMs));
-    for (const [name, text] of Object.entries(options.metadata ?? {})) {
-      const entry = writer.begin(contextTag);
-      writer.string(0x0a, name);
-      writer.string(0x12, String(text));
-      writer.end(entry);
-    }
-    if (options.idempotencyKey !== undefined) writer.string(0x42, options.idempotencyKey);
-    const payload = writer.finish();
+    const callee = this.#callees.get(tool) ?? this.#callee(tool);
+    const payload = written((writer) => {
+      writer.raw(callee);
+      writeArguments(writer, tool, args);
+      if (options.onProgress || options.onLog) writer.raw(INCLUDE_EVENTS);
+      writer.byte(timeoutTag);
+      writer.varint(Math.ceil(timeoutMs));
+      if (options.metadata) writeTexts(writer, contextTag, options.metadata);
+      if (options.idempotencyKey !== undefined) writer.string(0x42, options.idempotencyKey);
+    });
     checkMessage(`the request of ${tool}`, payload);
     return payload;
   }
 
   #callee(tool: string): Uint8Array {
     if (typeof tool !== "string" || tool === "") throw new ValidationError("a call needs the name or the id of a tool");
-    const mine = new Writer();
-    writeCallee(mine, this.#caller.sessionId, tool);
-    const callee = mine.finish();
+    const callee = written((writer) => writeCallee(writer, this.#caller.sessionId, tool));
     this.#callees.set(tool, callee);
     return callee;
   }
 }
 
+/** The field `config` of a ToolStreamRequest, with `include_events`. */
+const INCLUDE_EVENTS = Uint8Array.of(0x32, 2, 0x20, 1);
+
+function writeTexts(writer: Writer, tag: number, texts: Readonly<Record<string, string>>): void {
+  for (const [name, text] of Object.entries(texts)) {
+    const entry = writer.begin(tag);
+    writer.string(0x0a, name);
+    writer.string(0x12, String(text));
+    writer.end(entry);
+  }
+}
+
+/** Writes fields of numbers, from the first on. */
+function writeCounts(writer: Writer, counts: readonly number[]): void {
+  for (const [index, count] of counts.entries()) {
+    writer.byte((index + 1) * 8);
+    writer.varint(count);
+  }
+}
+
+function writeItem(writer: Writer, index: number, { tool, args = {} }: BatchItem): void {
+  checkArguments(tool, args);
+  const mark = writer.begin(0x1a);
+  writer.byte(0x08);
+  writer.varint(index);
+  writer.string(0x12, tool);
+  writeArguments(writer, `item ${index} of the batch (${tool})`, args);
+  writer.end(mark);
+}
+
 interface Chunk {
-  data?: Buffer;
+  data?: Reader;
   metadata?: Buffer;
   complete?: Buffer;
   error?: Buffer;
@@ -250,7 +290,7 @@ function readChunk(message: Buffer, tool: string, expected: number): Chunk {
   let sequence = 0;
   readMessage(message, `chunk ${expected} of the stream of ${tool}`, (reader, tag) => {
     if (tag === 0x10) sequence = reader.count();
-    else if (tag === 0x1a) chunk.data = reader.bytes();
+    else if (tag === 0x1a) chunk.data = reader.message();
     else if (tag === 0x22) chunk.metadata = reader.bytes();
     else if (tag === 0x2a) chunk.complete = reader.bytes();
     else if (tag === 0x32) chunk.error = reader.bytes();

@@ -1,10 +1,12 @@
 /** A client of a hub. */
 import { HealthCheckResponse_Status, type MetricValue, SnakepitBridge } from "../gen/dspex_bridge_pb.js";
 import { Dialer } from "../link/dialer.js";
+import { ASK_FEATURE } from "../link/protocol.js";
 import { isLost } from "../link/status.js";
 import type { Endpoint } from "../link/streams.js";
 import type { Logger } from "../logger.js";
 import { type ConnectionOptions, GrpcEndpoint } from "../transport/grpc.js";
+import type { OnAsk } from "./answering.js";
 import { Caller } from "./caller.js";
 import { openSession, type Session, type SessionOptions } from "./session.js";
 
@@ -18,6 +20,8 @@ export interface ClientOptions extends ConnectionOptions {
   signal?: AbortSignal;
   /** As for `deserializeValue`: whether values can be sent back without any change. */
   exact?: boolean;
+  /** Answers questions of tools; without it, tools that ask get an error. */
+  onAsk?: OnAsk;
   /** Receives warnings, such as that a hub has restarted; default: none. */
   logger?: Logger;
 }
@@ -60,7 +64,7 @@ export class Client implements AsyncDisposable {
   constructor(endpoint: Endpoint, options: ClientOptions) {
     this.#options = options;
     this.#dialer = new Dialer(endpoint, {
-      greeting: { peer: `Node.js ${process.versions.node}` },
+      greeting: { peer: `Node.js ${process.versions.node}`, features: options.onAsk ? [ASK_FEATURE] : [] },
       onRelinked: async (link) => {
         for (const session of this.#sessions) {
           await session.rejoin(link).catch((error: unknown) => {
@@ -101,6 +105,7 @@ export class Client implements AsyncDisposable {
       {
         options,
         exact: this.#options.exact ?? false,
+        onAsk: this.#options.onAsk,
         logger: this.#options.logger,
         isConnected: () => this.isConnected,
         forget: (ended) => this.#sessions.delete(ended),

@@ -8,6 +8,7 @@ import { isLost } from "../link/status.js";
 import type { Logger } from "../logger.js";
 import type { ToolArguments } from "../toolmessages.js";
 import { Agents } from "./agents.js";
+import type { OnAsk } from "./answering.js";
 import { Caller } from "./caller.js";
 import { type BatchItem, type BatchOptions, type BatchResult, type CallOptions, ToolCalls } from "./calls.js";
 import { Variables } from "./variables.js";
@@ -30,6 +31,13 @@ export interface SessionOptions {
   keep?: boolean;
   /** Called when the session was created again, empty, at a hub that has restarted. */
   onRenewed?: () => void;
+}
+
+/** A tool as a function, made by `Session.tool`. */
+export interface ToolFunction<Args extends ToolArguments, Result> {
+  (args?: Args, options?: CallOptions): Promise<Result>;
+  /** As `Session.stream`. */
+  stream(args?: Args, options?: CallOptions): AsyncGenerator<Result, void, undefined>;
 }
 
 /** A session, opened by `Client.session`. */
@@ -96,6 +104,26 @@ export class Session implements AsyncDisposable {
     options: CallOptions = {},
   ): AsyncGenerator<T, void, undefined> {
     return this.#calls.stream<T>(tool, args, options);
+  }
+
+  /**
+   * Returns a tool as a function.
+   *
+   * @param options - Settings of all its calls; those of a call come before them.
+   *
+   * @example
+   * ```ts
+   * const add = session.tool<{ a: number; b: number }, number>("add", { timeoutMs: 5_000 });
+   * console.log(await add({ a: 1, b: 2 }));
+   * ```
+   */
+  tool<Args extends ToolArguments = ToolArguments, Result = unknown>(
+    name: string,
+    options: CallOptions = {},
+  ): ToolFunction<Args, Result> {
+    const call = (args?: Args, own?: CallOptions) => this.call<Result>(name, args, { ...options, ...own });
+    const stream = (args?: Args, own?: CallOptions) => this.stream<Result>(name, args, { ...options, ...own });
+    return Object.assign(call, { stream });
   }
 
   /**
@@ -184,6 +212,7 @@ export class Session implements AsyncDisposable {
 export interface SessionSetup {
   options: SessionOptions;
   exact: boolean;
+  onAsk: OnAsk | undefined;
   logger: Logger | undefined;
   isConnected(): boolean;
   forget(session: Session): void;
@@ -196,7 +225,10 @@ export async function openSession(
   setup: SessionSetup,
   signal?: AbortSignal,
 ): Promise<Session> {
-  const caller = new Caller(carrier, id ?? randomUUID().replaceAll("-", ""), { exact: setup.exact });
+  const caller = new Caller(carrier, id ?? randomUUID().replaceAll("-", ""), {
+    exact: setup.exact,
+    onAsk: setup.onAsk,
+  });
   const { resumed } = await initialize(caller, setup.options, signal);
   return new Session(setup, { caller, created: id === undefined || !resumed, beganAt: await readBegin(caller) });
 }

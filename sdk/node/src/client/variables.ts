@@ -1,7 +1,7 @@
 /** The variables of a session, shared with every peer of the session. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
-import { describe, NotFoundError, ProtocolError, UnavailableError, ValidationError } from "../errors.js";
+import { NotFoundError, ProtocolError, UnavailableError, ValidationError } from "../errors.js";
 import {
   SnakepitBridge,
   type VariableInfo,
@@ -11,8 +11,10 @@ import {
   type WatchVariablesRequestSchema,
 } from "../gen/dspex_bridge_pb.js";
 import { isLost } from "../link/status.js";
+import { describe } from "../texts.js";
 import { deserializeValue, serializeValue } from "../values/index.js";
 import { CALL_TIMEOUT_MS, type Caller, decode, type MessageStream } from "./caller.js";
+import { leavable } from "./leaving.js";
 import { type Resumable, resumed } from "./resume.js";
 
 const methods = SnakepitBridge.method;
@@ -177,7 +179,10 @@ export class Variables {
     names: readonly string[] = [],
     options: WatchOptions = {},
   ): AsyncGenerator<VariableChange<T>, void, undefined> {
-    return resumed(new Watch<T>(this.#caller, names, options), options.signal);
+    return leavable(
+      (signal) => resumed(new Watch<T>(this.#caller, names, { ...options, signal }), signal),
+      options.signal,
+    );
   }
 
   #get(name: string, includeMetadata: boolean, { signal }: Abortable): Promise<VariableResponse> {

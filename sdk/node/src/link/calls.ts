@@ -15,6 +15,13 @@ export class Parts {
   size = 0;
 }
 
+/** The link that a call was given to. */
+export interface CallOwner {
+  cancel(call: OutgoingCall): void;
+  grant(call: OutgoingCall, size: number): void;
+  tell(call: OutgoingCall, event: LinkEvent): void;
+}
+
 /** How a call ends: each is called at most once, and nothing after it. */
 export interface CallHandlers {
   /** The answer of a unary call. */
@@ -45,6 +52,8 @@ export class OutgoingCall implements Sending {
   deadline = Number.POSITIVE_INFINITY;
   lane: Lane | undefined;
   parts: Parts | undefined;
+  /** The link that sends it; undefined while it waits for one. */
+  owner: CallOwner | undefined;
   /** Gives the call its id when it is sent; set by the link. */
   issue: ((call: OutgoingCall) => number) | undefined;
 

@@ -37,6 +37,8 @@ export interface ConnectionSetup {
 /** One link to a hub. */
 export class LinkConnection implements Carrier {
   readonly where: string;
+  /** Whether the hub has accepted the link. */
+  isAccepted = false;
   /** Resolves when the hub has accepted the link; rejects with why it did not. */
   readonly greeted: Promise<LinkHello>;
   /** Resolves when the link takes no further calls: it drains, or has ended. */
@@ -100,6 +102,7 @@ export class LinkConnection implements Carrier {
       call.fail(this.#lost(this.error));
       return;
     }
+    call.owner = this;
     try {
       this.#link.call(call, payload);
     } catch (error) {
@@ -134,12 +137,24 @@ export class LinkConnection implements Carrier {
     this.#answered();
   }
 
-  /** Sends one message of a stream; resolves when the stream has room for another. */
-  async chunk(call: IncomingCall, payload: Uint8Array): Promise<void> {
+  /** Sends one message of a stream, as soon as the peer's credit allows. */
+  chunk(call: IncomingCall, payload: Uint8Array): void {
     this.#link.chunk(call, payload);
     this.#schedule();
-    const { promise, resolve } = withResolvers();
-    while (!this.error && !this.#link.hasRoom(call, resolve)) await promise;
+  }
+
+  /** Whether a stream may have another message now. */
+  hasRoom(call: IncomingCall): boolean {
+    return this.error !== undefined || this.#link.hasRoom(call);
+  }
+
+  /** Resolves when a stream may have another message; only one may wait for each stream. */
+  async room(call: IncomingCall): Promise<void> {
+    while (!this.hasRoom(call)) {
+      await new Promise<void>((resolve) => {
+        if (this.#link.hasRoom(call, resolve)) resolve();
+      });
+    }
   }
 
   /** Ends a call of the peer: a stream after its last message, or any call with an error. */
@@ -231,6 +246,7 @@ export class LinkConnection implements Carrier {
         return;
       case "hello":
         clearTimeout(this.#greetingTimer);
+        this.isAccepted = true;
         this.#greet(event.hello);
         return;
       case "draining":
@@ -293,12 +309,4 @@ export class LinkConnection implements Carrier {
     if (error.type === "Cancelled") return error;
     return linkError("UNAVAILABLE", `the link to ${this.where} was lost: ${reasonOf(error)}`);
   }
-}
-
-function withResolvers(): { promise: Promise<void>; resolve: () => void } {
-  let resolve!: () => void;
-  const promise = new Promise<void>((settle) => {
-    resolve = settle;
-  });
-  return { promise, resolve };
 }

@@ -1,4 +1,5 @@
 /** Keeps a link up: dials it when it is first needed, and again whenever it is lost. */
+import { onAbort } from "../abort.js";
 import { Backoff, pause } from "../backoff.js";
 import { CallCancelledError, DeadlineExceededError, type ToolBridgeError } from "../errors.js";
 import type { LinkEvent } from "../gen/dspex_bridge_pb.js";
@@ -50,7 +51,6 @@ export class Dialer implements Carrier {
   readonly #endpoint: Endpoint;
   readonly #options: DialerOptions;
   readonly #pending = new Map<OutgoingCall, Pending>();
-  readonly #carriers = new WeakMap<OutgoingCall, LinkConnection>();
   readonly #links = new Set<LinkConnection>();
   readonly #waiters = new Set<Waiter>();
   readonly #closing = new AbortController();
@@ -83,12 +83,8 @@ export class Dialer implements Carrier {
     await new Promise<void>((resolve, reject) => {
       const leave = () => {
         clearTimeout(timer);
-        signal?.removeEventListener("abort", stop);
+        ignore?.();
         this.#waiters.delete(waiter);
-      };
-      const stop = () => {
-        leave();
-        reject(signal!.reason);
       };
       const waiter: Waiter = {
         resolve: () => {
@@ -101,7 +97,7 @@ export class Dialer implements Carrier {
         },
       };
       const timer = setTimeout(() => waiter.reject(this.#noLink(timeoutMs)), timeoutMs);
-      signal?.addEventListener("abort", stop, { once: true });
+      const ignore = signal && onAbort(signal, () => waiter.reject(signal.reason as ToolBridgeError));
       this.#waiters.add(waiter);
       this.#want();
     });
@@ -110,7 +106,6 @@ export class Dialer implements Carrier {
   send(call: OutgoingCall, payload: Uint8Array, timeoutMs: number): void {
     const link = this.#current;
     if (link?.takesCalls && this.#pending.size === 0) {
-      this.#carriers.set(call, link);
       link.send(call, payload);
       return;
     }
@@ -123,15 +118,15 @@ export class Dialer implements Carrier {
   }
 
   cancel(call: OutgoingCall): void {
-    if (!this.#forget(call)) this.#carriers.get(call)?.cancel(call);
+    if (!this.#forget(call)) call.owner?.cancel(call);
   }
 
   grant(call: OutgoingCall, size: number): void {
-    this.#carriers.get(call)?.grant(call, size);
+    call.owner?.grant(call, size);
   }
 
   tell(call: OutgoingCall, event: LinkEvent): void {
-    this.#carriers.get(call)?.tell(call, event);
+    call.owner?.tell(call, event);
   }
 
   /**
@@ -146,7 +141,9 @@ export class Dialer implements Carrier {
       () => false,
       () => true,
     );
-    const drained = Promise.all([...this.#links].map((link) => link.drain(graceMs))).then(() => true);
+    // The hub makes no calls over a link that is still being dialled.
+    const used = [...this.#links].filter((link) => link.isAccepted);
+    const drained = Promise.all(used.map((link) => link.drain(graceMs))).then(() => true);
     const finished = await Promise.race([drained, timeout]);
     late.abort();
     return finished;
@@ -196,7 +193,6 @@ export class Dialer implements Carrier {
       // What is left of its time rules over the time-out in the request.
       const left = Math.max(1, Math.ceil(deadline - performance.now()));
       if (left < LONGEST_TIMER_MS) call.prefix = withTimeout(call.prefix, left);
-      this.#carriers.set(call, link);
       link.send(call, payload);
     }
   }
@@ -220,7 +216,7 @@ export class Dialer implements Carrier {
   /** Dials, and dials again when the link is lost or drains. */
   async #keepLinked(): Promise<void> {
     const backoff = new Backoff();
-    while (!this.#closing.signal.aborted) {
+    while (!this.#closing.signal.aborted && !this.#retiring) {
       const link = new LinkConnection(this.#endpoint, {
         greeting: this.#options.greeting,
         serve: this.#options.serve,
@@ -283,7 +279,7 @@ export class Dialer implements Carrier {
       if (call.over || call.givenUp) continue;
       // The link may have refused it.
       call.lane = undefined;
-      this.#carriers.delete(call);
+      call.owner = undefined;
       const left = call.deadline - performance.now();
       if (this.#closing.signal.aborted) call.fail(this.#closing.signal.reason as ToolBridgeError);
       else if (left <= 0) call.fail(new DeadlineExceededError("the call timed out before it was sent"));

@@ -21,7 +21,7 @@ import {
   LinkStatusSchema,
 } from "../gen/dspex_bridge_pb.js";
 import { parse } from "../messages.js";
-import { Reader, type Writer } from "../wire.js";
+import { Reader, varintSize, type Writer } from "../wire.js";
 
 const ENVELOPE_TAG = 0x0a;
 const ID_TAG = 0x08;
@@ -66,68 +66,69 @@ export function readFrame(frame: Uint8Array): Envelope[] {
   const reader = new Reader(frame);
   while (reader.more) {
     const tag = reader.tag();
-    if (tag === ENVELOPE_TAG) envelopes.push(readEnvelope(reader.bytes()));
+    if (tag === ENVELOPE_TAG) envelopes.push(readEnvelope(reader.message()));
     else reader.skip(tag);
   }
   return envelopes;
 }
 
-function readEnvelope(data: Buffer): Envelope {
-  const reader = new Reader(data);
+function readEnvelope(reader: Reader): Envelope {
   let id = 0;
-  let kind: EnvelopeKind | { kind: undefined } = { kind: undefined };
+  let envelope: Envelope | undefined;
   while (reader.more) {
     const tag = reader.tag();
     if (tag === ID_TAG) id = reader.varint();
-    else kind = readKind(reader, tag) ?? kind;
+    else envelope = readKind(reader, tag) ?? envelope;
   }
-  return { id, ...kind };
+  if (!envelope) return { id, kind: undefined };
+  envelope.id = id;
+  return envelope;
 }
 
-function readKind(reader: Reader, tag: number): EnvelopeKind | undefined {
+/** Reads what an envelope holds, whose id may come later. */
+function readKind(reader: Reader, tag: number): Envelope | undefined {
   switch (tag) {
     case CALL_TAG:
-      return { kind: "call", call: readCall(reader.bytes()) };
+      return { id: 0, kind: "call", call: readCall(reader.message()) };
     case REPLY_TAG:
-      return { kind: "reply", payload: reader.bytes() };
+      return { id: 0, kind: "reply", payload: reader.bytes() };
     case CHUNK_TAG:
-      return { kind: "chunk", payload: reader.bytes() };
+      return { id: 0, kind: "chunk", payload: reader.bytes() };
     case 0x2a:
-      return { kind: "end", status: parse(LinkStatusSchema, reader.bytes()) };
+      return { id: 0, kind: "end", status: parse(LinkStatusSchema, reader.bytes()) };
     case 0x32:
-      return { kind: "cancel", cancel: parse(LinkCancelSchema, reader.bytes()) };
+      return { id: 0, kind: "cancel", cancel: parse(LinkCancelSchema, reader.bytes()) };
     case 0x38:
-      return { kind: "credit", credit: reader.count() };
+      return { id: 0, kind: "credit", credit: reader.count() };
     case 0x42:
-      return { kind: "hello", hello: parse(LinkHelloSchema, reader.bytes()) };
+      return { id: 0, kind: "hello", hello: parse(LinkHelloSchema, reader.bytes()) };
     case 0x48:
-      return { kind: "ping", number: reader.uint64() };
+      return { id: 0, kind: "ping", number: reader.uint64() };
     case 0x50:
-      return { kind: "pong", number: reader.uint64() };
+      return { id: 0, kind: "pong", number: reader.uint64() };
     case 0x5a:
-      return { kind: "drain", drain: parse(LinkDrainSchema, reader.bytes()) };
+      return { id: 0, kind: "drain", drain: parse(LinkDrainSchema, reader.bytes()) };
     case PART_TAG:
-      return { kind: "part", payload: reader.bytes() };
+      return { id: 0, kind: "part", payload: reader.bytes() };
     case 0x6a:
-      return { kind: "event", event: parse(LinkEventSchema, reader.bytes()) };
+      return { id: 0, kind: "event", event: parse(LinkEventSchema, reader.bytes()) };
     default:
       reader.skip(tag);
       return undefined;
   }
 }
 
-function readCall(data: Buffer): CallEnvelope {
-  const reader = new Reader(data);
+function readCall(reader: Reader): CallEnvelope {
   const call: CallEnvelope = { method: "", payload: NO_BYTES, timeoutMs: 0, metadata: NO_METADATA, initialCredit: 0 };
   let metadata: Map<string, string> | undefined;
   while (reader.more) {
     const tag = reader.tag();
-    if (tag === 0x0a) call.method = reader.string();
+    if (tag === 0x0a) call.method = readMethod(reader.message());
     else if (tag === PAYLOAD_TAG) call.payload = reader.bytes();
     else if (tag === TIMEOUT_TAG) call.timeoutMs = reader.count();
     else if (tag === 0x22) {
       metadata ??= new Map();
-      readEntry(reader.bytes(), metadata);
+      readEntry(reader.message(), metadata);
     } else if (tag === 0x28) call.initialCredit = reader.count();
     else reader.skip(tag);
   }
@@ -135,9 +136,16 @@ function readCall(data: Buffer): CallEnvelope {
   return call;
 }
 
+/** The methods of nearly every call; comparing bytes takes less than making a text of them. */
+const METHODS = ["ExecuteTool", "StreamTool"].map((name) => [name, Buffer.from(name)] as const);
+
+function readMethod(reader: Reader): string {
+  for (const [name, bytes] of METHODS) if (reader.equals(bytes)) return name;
+  return reader.rest();
+}
+
 /** Reads one entry of a `map<string, string>` into `texts`. */
-export function readEntry(data: Buffer, texts: Map<string, string>): void {
-  const reader = new Reader(data);
+export function readEntry(reader: Reader, texts: Map<string, string>): void {
   let key = "";
   let value = "";
   while (reader.more) {
@@ -209,12 +217,4 @@ function pushVarint(out: number[], value: number): void {
     rest = Math.floor(rest / 128);
   }
   out.push(rest);
-}
-
-function varintSize(value: number): number {
-  if (value < 128) return 1;
-  if (value < 16_384) return 2;
-  let size = 3;
-  for (let rest = Math.floor(value / 2_097_152); rest > 0; rest = Math.floor(rest / 128)) size++;
-  return size;
 }

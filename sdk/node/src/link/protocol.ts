@@ -203,9 +203,9 @@ export class Link {
   }
 
   /** Whether a stream may have another message; if not, `onRoom` is called once some was sent. */
-  hasRoom(call: IncomingCall, onRoom: () => void): boolean {
+  hasRoom(call: IncomingCall, onRoom?: () => void): boolean {
     if (!call.lane || this.#outbox.hasRoom(call.lane)) return true;
-    call.lane.onRoom = onRoom;
+    if (onRoom) call.lane.onRoom = onRoom;
     return false;
   }
 

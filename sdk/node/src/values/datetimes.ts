@@ -17,6 +17,32 @@ export interface ZoneOptions {
   offsetName?: string;
 }
 
+/** A text of ISO 8601 with the zone that it is in. */
+abstract class Zoned {
+  readonly zone: string;
+  readonly fold: boolean;
+  readonly offsetName: string;
+
+  protected constructor(
+    /** ISO 8601, with the offset if there is one. */
+    readonly iso: string,
+    { zone = "", fold = false, offsetName = "" }: ZoneOptions,
+  ) {
+    checkZone(zone);
+    this.zone = zone;
+    this.fold = fold;
+    this.offsetName = offsetName;
+  }
+
+  toString(): string {
+    return this.zone ? `${this.iso}[${this.zone}]` : this.iso;
+  }
+
+  toJSON(): string {
+    return this.iso;
+  }
+}
+
 /**
  * A `datetime`.
  *
@@ -26,24 +52,14 @@ export interface ZoneOptions {
  * DateTime.from(new Date());
  * ```
  */
-export class DateTime {
-  /** ISO 8601, with the offset if there is one. */
-  readonly iso: string;
-  readonly zone: string;
-  readonly fold: boolean;
-  readonly offsetName: string;
-
+export class DateTime extends Zoned {
   /** @throws SerializationError if the text is not a date and a time. */
-  constructor(iso: string, { zone = "", fold = false, offsetName = "" }: ZoneOptions = {}) {
+  constructor(iso: string, zone: ZoneOptions = {}) {
     const [date, time] = [iso.slice(0, 10), iso.slice(11)];
-    if (!/[T ]/.test(iso[10] ?? "") || !isDate(date) || !TIME.test(time) || !isTime(time)) {
+    if (!/[T ]/.test(iso[10] ?? "") || !isDate(date) || !isTime(time)) {
       throw new SerializationError(`${shown(iso)} is not a date and a time, such as "2026-03-01T12:30:00+01:00"`);
     }
-    checkZone(zone);
-    this.iso = iso;
-    this.zone = zone;
-    this.fold = fold;
-    this.offsetName = offsetName;
+    super(iso, zone);
   }
 
   /** Makes one of a `Date`, in UTC. */
@@ -78,14 +94,6 @@ export class DateTime {
     const millis = micros / 1000n - (micros % 1000n < 0n ? 1n : 0n);
     return new Date(Number(millis));
   }
-
-  toString(): string {
-    return this.zone ? `${this.iso}[${this.zone}]` : this.iso;
-  }
-
-  toJSON(): string {
-    return this.iso;
-  }
 }
 
 /** A `date`, such as `new PlainDate("2026-03-01")`. */
@@ -108,28 +116,11 @@ export class PlainDate {
 }
 
 /** A `time` of day, such as `new PlainTime("12:30:00")`; it may have an offset or a zone. */
-export class PlainTime {
-  readonly iso: string;
-  readonly zone: string;
-  readonly fold: boolean;
-  readonly offsetName: string;
-
+export class PlainTime extends Zoned {
   /** @throws SerializationError if the text is not a time. */
-  constructor(iso: string, { zone = "", fold = false, offsetName = "" }: ZoneOptions = {}) {
+  constructor(iso: string, zone: ZoneOptions = {}) {
     if (!isTime(iso)) throw new SerializationError(`${shown(iso)} is not a time, such as "12:30:00"`);
-    checkZone(zone);
-    this.iso = iso;
-    this.zone = zone;
-    this.fold = fold;
-    this.offsetName = offsetName;
-  }
-
-  toString(): string {
-    return this.iso;
-  }
-
-  toJSON(): string {
-    return this.iso;
+    super(iso, zone);
   }
 }
 

@@ -7,10 +7,10 @@
 import { create } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import { AlreadyExistsError, SerializationError, ToolBridgeError, ValidationError } from "../errors.js";
-import { Reader, WireError, Writer } from "../wire.js";
+import { exactInteger, Reader, type Writer, written } from "../wire.js";
 import { MAX_DEPTH, readJson, writeJson } from "./json.js";
 import { checkText, Form, toPlain } from "./plain.js";
-import { floatOf, nameOf, RichReader, readTensor, writeRich, writeTensor } from "./rich.js";
+import { floatOf, nameOf, RichReader, readAnyFields, readTensor, writeRich, writeTensor } from "./rich.js";
 import { readList, readStruct, readValue, writeStruct } from "./structs.js";
 import { ArrowTable, Float, TABLE_KINDS, type TableKind, Tensor } from "./types.js";
 
@@ -21,14 +21,14 @@ const RESERVED = ["google.protobuf.", "dspex.bridge.", "pandas.", "pyarrow.", "p
 const INT64_MIN = -(2n ** 63n);
 const INT64_MAX = 2n ** 63n - 1n;
 
+/** Of a field of bytes: its tag and its length. */
+const HEADER_BYTES = 5;
 const TYPE_URL_TAG = 0x0a;
 const VALUE_TAG = 0x12;
 
 /** The field `type_url` of an Any, ready to be written. */
 function urlField(name: string): Uint8Array {
-  const writer = new Writer();
-  writer.string(TYPE_URL_TAG, PREFIX + name);
-  return writer.finish();
+  return written((writer) => writer.string(TYPE_URL_TAG, PREFIX + name));
 }
 
 const STRING = urlField("google.protobuf.StringValue");
@@ -89,10 +89,9 @@ export interface ReadOptions {
  * @throws SerializationError if the value cannot be represented exactly.
  */
 export function serializeValue(value: unknown): Any {
-  const writer = new Writer();
-  writeAny(writer, value);
-  const [typeUrl, data] = splitAny(writer.finish());
-  return create(AnySchema, { typeUrl, value: data });
+  const message = written((writer) => writeAny(writer, value));
+  const { typeUrl, value: data } = readAnyFields(new Reader(message));
+  return create(AnySchema, { typeUrl, value: data.restBytes() });
 }
 
 /**
@@ -101,7 +100,7 @@ export function serializeValue(value: unknown): Any {
  * @throws SerializationError if the type URL is not known, or the bytes are not a value of its type.
  */
 export function deserializeValue(any: Pick<Any, "typeUrl" | "value">, { exact = false }: ReadOptions = {}): unknown {
-  return readTyped(any.typeUrl, any.value, exact);
+  return readTyped(any.typeUrl, new Reader(any.value), exact);
 }
 
 // ------------------------------------------------------------------------------------------------------- writing
@@ -190,7 +189,7 @@ function writeText(writer: Writer, url: Uint8Array, text: string): void {
 function writeBytes(writer: Writer, url: Uint8Array, data: Uint8Array): void {
   writer.raw(url);
   if (data.length === 0) return;
-  const mark = writer.begin(VALUE_TAG);
+  const mark = writer.begin(VALUE_TAG, data.length + HEADER_BYTES);
   writer.bytes(0x0a, data);
   writer.end(mark);
 }
@@ -217,9 +216,11 @@ function writeObject(writer: Writer, given: unknown): void {
 
 function writeSmall(writer: Writer, value: object): boolean {
   const isList = Array.isArray(value);
-  const scratch = new Writer();
-  if (!writeStruct(scratch, value as unknown[] | Record<string, unknown>)) return false;
-  const data = scratch.finish();
+  let isExact = false;
+  const data = written((scratch) => {
+    isExact = writeStruct(scratch, value as unknown[] | Record<string, unknown>);
+  });
+  if (!isExact) return false;
   writer.raw(isList ? LIST : STRUCT);
   if (data.length > 0) writer.bytes(VALUE_TAG, data);
   return true;
@@ -264,98 +265,98 @@ function writeMessage(writer: Writer, url: Uint8Array, write: (writer: Writer) =
 
 // ------------------------------------------------------------------------------------------------------- reading
 
-/** Reads the value in an Any that was not parsed. */
-export function readAny(data: Uint8Array, exact: boolean): unknown {
-  let fields: [string, Uint8Array];
-  try {
-    fields = splitAny(data);
-  } catch (error) {
-    throw new SerializationError(`an Any cannot be read: ${(error as Error).message}`);
-  }
-  return readTyped(...fields, exact);
-}
+/** Reads the message of one type. */
+type ReadMessage = (reader: Reader, exact: boolean, depth: number) => unknown;
 
-function splitAny(data: Uint8Array): [string, Uint8Array] {
-  const reader = new Reader(data);
-  let typeUrl = "";
-  let value: Uint8Array = NO_BYTES;
-  while (reader.more) {
-    const tag = reader.tag();
-    if (tag === TYPE_URL_TAG) typeUrl = reader.string();
-    else if (tag === VALUE_TAG) value = reader.bytes();
-    else reader.skip(tag);
+/** Reads the value of an Any. */
+export function readAny(reader: Reader, exact: boolean): unknown {
+  let url: Reader | undefined;
+  let value: Reader | undefined;
+  let typeUrl: string | undefined;
+  try {
+    while (reader.more) {
+      const tag = reader.tag();
+      if (tag === TYPE_URL_TAG) url = reader.message();
+      else if (tag === VALUE_TAG) value = reader.message();
+      else reader.skip(tag);
+    }
+    const known = url && knownReader(url);
+    if (known) return known(value ?? new Reader(NO_BYTES), exact, MAX_DEPTH);
+    typeUrl = url?.rest() ?? "";
+  } catch (error) {
+    throw notValue(url?.rest() ?? "", error);
   }
-  return [typeUrl, value];
+  return readTyped(typeUrl, value ?? new Reader(NO_BYTES), exact);
 }
 
 const NO_BYTES = new Uint8Array(0);
 
-function readTyped(typeUrl: string, data: Uint8Array, exact: boolean, depth = MAX_DEPTH): unknown {
+const READERS: ReadonlyMap<string, ReadMessage> = new Map<string, ReadMessage>([
+  ["google.protobuf.StringValue", readText],
+  ["google.protobuf.Int64Value", (reader) => readField(reader, 0x08, (field) => field.int64(), 0)],
+  [
+    "google.protobuf.DoubleValue",
+    (reader, exact) =>
+      floatOf(
+        readField(reader, 0x09, (field) => field.double(), 0),
+        exact,
+      ),
+  ],
+  ["google.protobuf.BoolValue", (reader) => readField(reader, 0x08, (field) => field.varint() !== 0, false)],
+  ["google.protobuf.BytesValue", readBytes],
+  ["google.protobuf.Value", (reader, exact, depth) => readValue(reader, depth, exact)],
+  ["google.protobuf.ListValue", (reader, exact, depth) => readList(reader, depth, exact)],
+  ["google.protobuf.Struct", (reader, exact, depth) => readStruct(reader, depth, exact)],
+  ["dspex.bridge.Json", (reader, exact) => readJson(readText(reader), exact)],
+  ["dspex.bridge.RichValue", (reader, exact, depth) => richReader(exact).read(reader, depth)],
+  ["dspex.bridge.Tensor", (reader) => readTensor(reader, { scalar: true })],
+  ["google.protobuf.Int32Value", (reader) => Number(BigInt.asIntN(32, readUint64(reader)))],
+  ["google.protobuf.UInt32Value", (reader) => Number(BigInt.asUintN(32, readUint64(reader)))],
+  ["google.protobuf.UInt64Value", (reader) => exactInteger(readUint64(reader))],
+  [
+    "google.protobuf.FloatValue",
+    (reader, exact) =>
+      floatOf(
+        readField(reader, 0x0d, (field) => field.float(), 0),
+        exact,
+      ),
+  ],
+  ["google.protobuf.Empty", (reader) => readField(reader, 0, () => null, null)],
+]);
+
+/** By the length of their type URLs: comparing bytes takes less than making a text of them. */
+const READERS_BY_LENGTH = new Map<number, (readonly [url: Buffer, read: ReadMessage])[]>();
+for (const [name, read] of READERS) {
+  const url = Buffer.from(PREFIX + name);
+  READERS_BY_LENGTH.set(url.length, [...(READERS_BY_LENGTH.get(url.length) ?? []), [url, read]]);
+}
+
+function knownReader(url: Reader): ReadMessage | undefined {
+  return READERS_BY_LENGTH.get(url.left)?.find(([known]) => url.equals(known))?.[1];
+}
+
+/** Reads a message by the name after the last slash of its type URL. */
+function readTyped(typeUrl: string, reader: Reader, exact: boolean, depth = MAX_DEPTH): unknown {
   try {
-    return readNamed(typeUrl, data, exact, depth);
+    const read = READERS.get(nameOf(typeUrl));
+    return read ? read(reader, exact, depth) : readOther(typeUrl, reader);
   } catch (error) {
-    if (error instanceof ToolBridgeError) throw error;
-    const text = error instanceof WireError || error instanceof Error ? error.message : String(error);
-    throw new SerializationError(`the bytes under ${shown(typeUrl)} are not a value of that type: ${text}`);
+    throw notValue(typeUrl, error);
   }
 }
 
-function readNamed(typeUrl: string, data: Uint8Array, exact: boolean, depth: number): unknown {
+function notValue(typeUrl: string, error: unknown): ToolBridgeError {
+  if (error instanceof ToolBridgeError) return error;
+  const text = error instanceof Error ? error.message : String(error);
+  return new SerializationError(`the bytes under ${shown(typeUrl)} are not a value of that type: ${text}`);
+}
+
+function readOther(typeUrl: string, reader: Reader): unknown {
   const name = nameOf(typeUrl);
-  switch (name) {
-    case "google.protobuf.StringValue":
-      return readText(data);
-    case "google.protobuf.Int64Value":
-      return readField(data, 0x08, (reader) => reader.int64(), 0);
-    case "google.protobuf.DoubleValue":
-      return floatOf(
-        readField(data, 0x09, (reader) => reader.double(), 0),
-        exact,
-      );
-    case "google.protobuf.BoolValue":
-      return readField(data, 0x08, (reader) => reader.varint() !== 0, false);
-    case "google.protobuf.BytesValue":
-      return readBytes(data);
-    case "google.protobuf.Value":
-      return readValue(data, depth, exact);
-    case "google.protobuf.ListValue":
-      return readList(data, depth, exact);
-    case "google.protobuf.Struct":
-      return readStruct(data, depth, exact);
-    case "dspex.bridge.Json":
-      return readJsonMessage(data, exact);
-    case "dspex.bridge.RichValue":
-      return new RichReader((url, content, left) => readTyped(url, content, exact, left), exact).read(data, depth);
-    case "dspex.bridge.Tensor":
-      return readTensor(data, { scalar: true });
-    default:
-      return readOther(typeUrl, name, data, exact);
-  }
-}
-
-function readOther(typeUrl: string, name: string, data: Uint8Array, exact: boolean): unknown {
-  switch (name) {
-    case "google.protobuf.Int32Value":
-      return readField(data, 0x08, (reader) => Number(BigInt.asIntN(32, reader.uint64())), 0);
-    case "google.protobuf.UInt32Value":
-      return readField(data, 0x08, (reader) => Number(BigInt.asUintN(32, reader.uint64())), 0);
-    case "google.protobuf.UInt64Value":
-      return readField(data, 0x08, (reader) => readUint64(reader), 0);
-    case "google.protobuf.FloatValue":
-      return floatOf(
-        readField(data, 0x0d, (reader) => reader.float(), 0),
-        exact,
-      );
-    case "google.protobuf.Empty":
-      readField(data, 0, () => null, null);
-      return null;
-    default:
-      break;
-  }
   const codec = codecsByName.get(name);
-  if (codec) return codec.decode(new Uint8Array(data));
-  if (TABLE_KINDS.includes(name)) return new ArrowTable(name as TableKind, readBytes(data));
-  if (name.startsWith(UNKNOWN) && name.length > UNKNOWN.length) return readText(data);
+  if (codec) return codec.decode(new Uint8Array(reader.restBytes()));
+  if (TABLE_KINDS.includes(name)) return new ArrowTable(name as TableKind, readBytes(reader));
+  if (name.startsWith(UNKNOWN) && name.length > UNKNOWN.length) return readText(reader);
   throw new SerializationError(
     typeUrl === ""
       ? "the Any has no type URL, so it holds no value; null is a google.protobuf.Value"
@@ -363,8 +364,11 @@ function readOther(typeUrl: string, name: string, data: Uint8Array, exact: boole
   );
 }
 
-function readField<T>(data: Uint8Array, wanted: number, read: (reader: Reader) => T, missing: T): T {
-  const reader = new Reader(data);
+function richReader(exact: boolean): RichReader {
+  return new RichReader((url, value, left) => readTyped(url, value, exact, left), exact);
+}
+
+function readField<T>(reader: Reader, wanted: number, read: (reader: Reader) => T, missing: T): T {
   let value = missing;
   while (reader.more) {
     const tag = reader.tag();
@@ -374,22 +378,16 @@ function readField<T>(data: Uint8Array, wanted: number, read: (reader: Reader) =
   return value;
 }
 
-function readText(data: Uint8Array): string {
-  return readField(data, 0x0a, (reader) => reader.string(), "");
+function readText(reader: Reader): string {
+  return readField(reader, 0x0a, (field) => field.string(), "");
 }
 
-function readBytes(data: Uint8Array): Uint8Array {
-  return new Uint8Array(readField<Uint8Array>(data, 0x0a, (reader) => reader.bytes(), NO_BYTES));
+function readBytes(reader: Reader): Uint8Array {
+  return new Uint8Array(readField<Uint8Array>(reader, 0x0a, (field) => field.bytes(), NO_BYTES));
 }
 
-function readUint64(reader: Reader): number | bigint {
-  const value = reader.uint64();
-  return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
-}
-
-function readJsonMessage(data: Uint8Array, exact: boolean): unknown {
-  const text = readField(data, 0x0a, (reader) => reader.string(), "");
-  return readJson(Buffer.from(text), text, exact);
+function readUint64(reader: Reader): bigint {
+  return readField(reader, 0x08, (field) => field.uint64(), 0n);
 }
 
 function shown(typeUrl: string): string {

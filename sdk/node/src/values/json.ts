@@ -58,8 +58,8 @@ function writeFloat(value: number): string {
  * @param exact - Whether integral floats become Floats, and objects whose keys JavaScript would reorder become Maps.
  * @throws SerializationError if it is not JSON, or is nested too deep.
  */
-export function readJson(bytes: Buffer, text: string, exact: boolean): unknown {
-  checkDepth(bytes);
+export function readJson(text: string, exact: boolean): unknown {
+  checkDepth(text);
   if (exact || RISKY.test(text)) return new Parser(text, exact).parse();
   try {
     return JSON.parse(text);
@@ -77,13 +77,13 @@ export function readInteger(digits: string): number | bigint {
   return exactInteger(BigInt(digits));
 }
 
-function checkDepth(bytes: Buffer): void {
+function checkDepth(text: string): void {
   // Each level takes two characters.
-  if (bytes.length <= 2 * MAX_DEPTH) return;
+  if (text.length <= 2 * MAX_DEPTH) return;
   let depth = 0;
   let inText = false;
-  for (let at = 0; at < bytes.length; at++) {
-    const code = bytes[at]!;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
     if (inText) {
       if (code === BACKSLASH) at++;
       else if (code === QUOTE) inText = false;

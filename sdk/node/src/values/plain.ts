@@ -1,5 +1,6 @@
 /** What a value of JavaScript is to the bridge: which of its objects are containers, and what the others become. */
-import { describe, SerializationError } from "../errors.js";
+import { SerializationError } from "../errors.js";
+import { describe } from "../texts.js";
 import { DateTime, PlainDate, PlainTime, TimeDelta } from "./datetimes.js";
 import { tooDeep } from "./json.js";
 import { ArrowTable, Complex, Decimal, Float, FrozenSet, Tensor, type TensorArray, Tuple, UUID } from "./types.js";

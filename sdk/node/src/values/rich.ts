@@ -48,8 +48,8 @@ const TAG = {
 
 /** Writes a value that a RichValue has no field for, as the two fields of an Any. */
 export type WriteOther = (writer: Writer, value: object) => void;
-/** Reads an Any with at most the given number of levels. */
-export type ReadAny = (typeUrl: string, data: Uint8Array, depth: number) => unknown;
+/** Reads the message of another type with at most the given number of levels. */
+export type ReadOther = (typeUrl: string, value: Reader, depth: number) => unknown;
 
 /** Writes plain data, as `toPlain` returns it, as a RichValue. */
 export function writeRich(writer: Writer, value: unknown, other: WriteOther, level = 0): void {
@@ -215,17 +215,16 @@ export function writeTensor(writer: Writer, { dtype, shape, data }: Tensor): voi
 /** Reads RichValues. */
 export class RichReader {
   /**
-   * @param readAny - Reads what has no field.
+   * @param readOther - Reads what has no field.
    * @param exact - As for `readJson`.
    */
   constructor(
-    private readonly readAny: ReadAny,
+    private readonly readOther: ReadOther,
     private readonly exact: boolean,
   ) {}
 
   /** Reads one value with at most the given number of levels of containers. */
-  read(data: Uint8Array, depth: number): unknown {
-    const reader = new Reader(data);
+  read(reader: Reader, depth: number): unknown {
     let value: unknown;
     let found = false;
     while (reader.more) {
@@ -272,64 +271,62 @@ export class RichReader {
   #message(reader: Reader, tag: number, depth: number): { value: unknown } | undefined {
     switch (tag) {
       case TAG.list:
-        return { value: this.#items(reader.bytes(), depth) };
+        return { value: this.#items(reader.message(), depth) };
       case TAG.tuple:
-        return { value: Tuple.from(this.#items(reader.bytes(), depth)) };
+        return { value: Tuple.from(this.#items(reader.message(), depth)) };
       case TAG.set:
-        return { value: this.#distinct(new Set(), reader.bytes(), depth) };
+        return { value: this.#distinct(new Set(), reader.message(), depth) };
       case TAG.frozenset:
-        return { value: this.#distinct(new FrozenSet(), reader.bytes(), depth) };
+        return { value: this.#distinct(new FrozenSet(), reader.message(), depth) };
       case TAG.dict:
-        return { value: this.#dict(reader.bytes(), depth) };
+        return { value: this.#dict(reader.message(), depth) };
       case TAG.datetime: {
-        const { iso, ...zone } = readMoment(reader.bytes());
+        const { iso, ...zone } = readMoment(reader.message());
         return { value: new DateTime(iso, zone) };
       }
       case TAG.time: {
-        const { iso, ...zone } = readMoment(reader.bytes());
+        const { iso, ...zone } = readMoment(reader.message());
         return { value: new PlainTime(iso, zone) };
       }
       case TAG.timedelta:
-        return { value: readDelta(reader.bytes()) };
+        return { value: readDelta(reader.message()) };
       case TAG.complex:
-        return { value: readComplex(reader.bytes()) };
+        return { value: readComplex(reader.message()) };
       case TAG.tensor:
-        return { value: readTensor(reader.bytes(), { scalar: false }) };
+        return { value: readTensor(reader.message(), { scalar: false }) };
       case TAG.any:
-        return { value: this.#any(reader.bytes(), depth) };
+        return { value: this.#any(reader.message(), depth) };
       default:
         return undefined;
     }
   }
 
-  #items(data: Uint8Array, depth: number): unknown[] {
+  #items(reader: Reader, depth: number): unknown[] {
     if (depth < 1) throw tooDeep();
-    const reader = new Reader(data);
     const items: unknown[] = [];
     while (reader.more) {
       const tag = reader.tag();
-      if (tag === 0x0a) items.push(this.read(reader.bytes(), depth - 1));
+      if (tag === 0x0a) items.push(this.read(reader.message(), depth - 1));
       else reader.skip(tag);
     }
     return items;
   }
 
-  #distinct(target: Set<unknown>, data: Uint8Array, depth: number): Set<unknown> {
-    const items = this.#items(data, depth);
+  #distinct(target: Set<unknown>, reader: Reader, depth: number): Set<unknown> {
+    const items = this.#items(reader, depth);
     for (const item of items) target.add(item);
     if (target.size !== items.length) throw new SerializationError("a set came with a duplicate member");
     return target;
   }
 
-  #dict(data: Uint8Array, depth: number): unknown {
+  #dict(reader: Reader, depth: number): unknown {
     if (depth < 1) throw tooDeep();
-    const reader = new Reader(data);
     const keys: unknown[] = [];
     const values: unknown[] = [];
     while (reader.more) {
       const tag = reader.tag();
-      if (tag === 0x0a) keys.push(this.read(reader.bytes(), depth - 1));
-      else if (tag === 0x12) values.push(this.read(reader.bytes(), depth - 1));
+      if (tag === 0x0a) keys.push(this.read(reader.message(), depth - 1));
+      else if (tag === 0x12) values.push(this.read(reader.message(), depth - 1));
       else reader.skip(tag);
     }
     if (keys.length !== values.length) {
@@ -340,15 +337,16 @@ export class RichReader {
     return keys.every((key) => typeof key === "string") ? dictOf([...map] as [string, unknown][], this.exact) : map;
   }
 
-  #any(data: Uint8Array, depth: number): unknown {
-    const [typeUrl, content] = readAnyFields(data);
-    if (nameOf(typeUrl) !== nameOf(RICH_URL)) return this.readAny(typeUrl, content, depth);
+  #any(reader: Reader, depth: number): unknown {
+    const { typeUrl, value } = readAnyFields(reader);
+    if (nameOf(typeUrl) !== nameOf(RICH_URL)) return this.readOther(typeUrl, value, depth);
     // Otherwise an endless chain of them could be nested without counting levels.
-    const reader = new Reader(content);
-    if (reader.more && reader.tag() === TAG.any) {
+    const start = value.at;
+    if (value.more && value.tag() === TAG.any) {
       throw new SerializationError("a RichValue in an Any holds nothing but another Any; send the value itself");
     }
-    return this.read(content, depth);
+    value.at = start;
+    return this.read(value, depth);
   }
 }
 
@@ -358,17 +356,16 @@ export function nameOf(typeUrl: string): string {
 }
 
 /** Reads the two fields of an Any. */
-export function readAnyFields(data: Uint8Array): [string, Uint8Array] {
-  const reader = new Reader(data);
+export function readAnyFields(reader: Reader): { typeUrl: string; value: Reader } {
   let typeUrl = "";
-  let content: Uint8Array = NO_BYTES;
+  let value: Reader | undefined;
   while (reader.more) {
     const tag = reader.tag();
     if (tag === 0x0a) typeUrl = reader.string();
-    else if (tag === 0x12) content = reader.bytes();
+    else if (tag === 0x12) value = reader.message();
     else reader.skip(tag);
   }
-  return [typeUrl, content];
+  return { typeUrl, value: value ?? new Reader(NO_BYTES) };
 }
 
 const NO_BYTES = new Uint8Array(0);
@@ -382,9 +379,8 @@ function zigzagged(value: bigint): number | bigint {
   return exactInteger(value % 2n === 0n ? value / 2n : -(value + 1n) / 2n);
 }
 
-function readMoment(data: Uint8Array): { iso: string; zone: string; fold: boolean; offsetName: string } {
+function readMoment(reader: Reader): { iso: string; zone: string; fold: boolean; offsetName: string } {
   const moment = { iso: "", zone: "", fold: false, offsetName: "" };
-  const reader = new Reader(data);
   while (reader.more) {
     const tag = reader.tag();
     if (tag === 0x0a) moment.iso = reader.string();
@@ -396,9 +392,8 @@ function readMoment(data: Uint8Array): { iso: string; zone: string; fold: boolea
   return moment;
 }
 
-function readDelta(data: Uint8Array): TimeDelta {
+function readDelta(reader: Reader): TimeDelta {
   const parts = { days: 0, seconds: 0, microseconds: 0 };
-  const reader = new Reader(data);
   while (reader.more) {
     const tag = reader.tag();
     if (tag === 0x08) parts.days = Number(zigzagged(reader.uint64()));
@@ -409,10 +404,9 @@ function readDelta(data: Uint8Array): TimeDelta {
   return new TimeDelta(parts);
 }
 
-function readComplex(data: Uint8Array): Complex {
+function readComplex(reader: Reader): Complex {
   let real = 0;
   let imag = 0;
-  const reader = new Reader(data);
   while (reader.more) {
     const tag = reader.tag();
     if (tag === 0x09) real = reader.double();
@@ -423,17 +417,16 @@ function readComplex(data: Uint8Array): Complex {
 }
 
 /** Reads a Tensor; without dimensions it is a `scalar` of numpy, or an array. */
-export function readTensor(data: Uint8Array, { scalar }: { scalar: boolean }): Tensor {
+export function readTensor(reader: Reader, { scalar }: { scalar: boolean }): Tensor {
   let dtype = "";
   const shape: number[] = [];
   let content: Uint8Array = NO_BYTES;
-  const reader = new Reader(data);
   while (reader.more) {
     const tag = reader.tag();
     if (tag === 0x0a) dtype = reader.string();
     else if (tag === 0x10) shape.push(Number(reader.int64()));
     else if (tag === 0x12) {
-      const packed = new Reader(reader.bytes());
+      const packed = reader.message();
       while (packed.more) shape.push(Number(packed.int64()));
     } else if (tag === 0x1a) content = reader.bytes();
     else reader.skip(tag);

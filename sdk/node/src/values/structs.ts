@@ -87,8 +87,7 @@ function writeValue(writer: Writer, value: unknown, level: number, left: { items
 }
 
 /** Reads a google.protobuf.Value. */
-export function readValue(data: Uint8Array, depth: number, exact: boolean): unknown {
-  const reader = new Reader(data);
+export function readValue(reader: Reader, depth: number, exact: boolean): unknown {
   let value: unknown;
   let found = false;
   while (reader.more) {
@@ -112,10 +111,10 @@ export function readValue(data: Uint8Array, depth: number, exact: boolean): unkn
         value = reader.varint() !== 0;
         break;
       case 0x2a:
-        value = readStruct(reader.bytes(), depth, exact);
+        value = readStruct(reader.message(), depth, exact);
         break;
       case 0x32:
-        value = readList(reader.bytes(), depth, exact);
+        value = readList(reader.message(), depth, exact);
         break;
       default:
         reader.skip(tag);
@@ -132,26 +131,24 @@ function integral(value: number): number | bigint {
 }
 
 /** Reads a google.protobuf.ListValue. */
-export function readList(data: Uint8Array, depth: number, exact: boolean): unknown[] {
+export function readList(reader: Reader, depth: number, exact: boolean): unknown[] {
   if (depth < 1) throw tooDeep();
-  const reader = new Reader(data);
   const items: unknown[] = [];
   while (reader.more) {
     const tag = reader.tag();
-    if (tag === 0x0a) items.push(readValue(reader.bytes(), depth - 1, exact));
+    if (tag === 0x0a) items.push(readValue(reader.message(), depth - 1, exact));
     else reader.skip(tag);
   }
   return items;
 }
 
 /** Reads a google.protobuf.Struct. */
-export function readStruct(data: Uint8Array, depth: number, exact: boolean): unknown {
+export function readStruct(reader: Reader, depth: number, exact: boolean): unknown {
   if (depth < 1) throw tooDeep();
-  const reader = new Reader(data);
   const entries = new Map<string, unknown>();
   while (reader.more) {
     const tag = reader.tag();
-    if (tag === 0x0a) readField(reader.bytes(), entries, depth, exact);
+    if (tag === 0x0a) readField(reader.message(), entries, depth, exact);
     else reader.skip(tag);
   }
   return dictOf([...entries], exact);
@@ -159,15 +156,14 @@ export function readStruct(data: Uint8Array, depth: number, exact: boolean): unk
 
 const EMPTY = new Uint8Array(0);
 
-function readField(data: Uint8Array, entries: Map<string, unknown>, depth: number, exact: boolean): void {
-  const reader = new Reader(data);
+function readField(reader: Reader, entries: Map<string, unknown>, depth: number, exact: boolean): void {
   let key = "";
-  let content: Uint8Array = EMPTY;
+  let content: Reader | undefined;
   while (reader.more) {
     const tag = reader.tag();
     if (tag === (8 | LENGTH)) key = reader.string();
-    else if (tag === (16 | LENGTH)) content = reader.bytes();
+    else if (tag === (16 | LENGTH)) content = reader.message();
     else reader.skip(tag);
   }
-  entries.set(key, readValue(content, depth - 1, exact));
+  entries.set(key, readValue(content ?? new Reader(EMPTY), depth - 1, exact));
 }

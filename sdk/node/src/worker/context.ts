@@ -6,8 +6,11 @@ import { type BatchItem, type BatchOptions, type BatchResult, type CallOptions, 
 import { Variables } from "../client/variables.js";
 import type { ToolBridgeError } from "../errors.js";
 import { LogRecordSchema, ProgressSchema } from "../gen/dspex_bridge_pb.js";
-import type { Carrier } from "../link/connection.js";
-import type { ToolArguments } from "../toolmessages.js";
+import type { IncomingCall } from "../link/calls.js";
+import type { LinkConnection } from "../link/connection.js";
+import type { ToolArguments, ToolRequest } from "../toolmessages.js";
+import { type AskResult, Questions } from "./asking.js";
+import type { JsonSchema } from "./schema.js";
 
 /** Importance of a line that a tool logs. */
 export type LogLevel = "debug" | "info" | "warning" | "error";
@@ -21,15 +24,13 @@ export interface ToolEvent {
 
 /** What a context is made of. */
 export interface ContextSetup {
-  toolName: string;
-  sessionId: string;
-  callId: string;
-  metadata: ReadonlyMap<string, string>;
+  tool: { readonly name: string };
+  request: ToolRequest;
   /** When the call's time is over, on the clock of `performance`. */
   deadline: number;
-  carrier: Carrier;
-  /** The hub's call, on its link. */
-  origin: number;
+  /** The hub's call, and its link. */
+  call: IncomingCall;
+  connection: LinkConnection;
   exact: boolean;
   /** Undefined: the caller wants no events. */
   emit: ((event: ToolEvent) => void) | undefined;
@@ -38,10 +39,13 @@ export interface ContextSetup {
 /** The context of one call of a tool; valid until the call ends. */
 export class ToolContext {
   readonly #setup: ContextSetup;
-  readonly #abort = new AbortController();
+  /** Made when a tool asks for its signal, which most never do. */
+  #controller: AbortController | undefined;
+  #reason: ToolBridgeError | undefined;
   #caller: Caller | undefined;
   #calls: ToolCalls | undefined;
   #variables: Variables | undefined;
+  #questions: Questions | undefined;
 
   /** @internal */
   constructor(setup: ContextSetup) {
@@ -50,7 +54,11 @@ export class ToolContext {
 
   /** Aborts when the call is cancelled, times out or loses its connection; the caller is answered at once. */
   get signal(): AbortSignal {
-    return this.#abort.signal;
+    if (!this.#controller) {
+      this.#controller = new AbortController();
+      if (this.#reason) this.#controller.abort(this.#reason);
+    }
+    return this.#controller.signal;
   }
 
   /** Milliseconds until the call's deadline. */
@@ -60,17 +68,17 @@ export class ToolContext {
 
   /** The session that the call belongs to. */
   get sessionId(): string {
-    return this.#setup.sessionId;
+    return this.#setup.request.sessionId;
   }
 
   /** The caller's id for the call; may be empty. */
   get callId(): string {
-    return this.#setup.callId;
+    return this.#setup.request.id;
   }
 
   /** What the caller sent with the call, such as trace ids. */
   get metadata(): ReadonlyMap<string, string> {
-    return this.#setup.metadata;
+    return this.#setup.request.context;
   }
 
   /** The variables of the call's session. */
@@ -113,7 +121,7 @@ export class ToolContext {
     if (!this.#setup.emit) return;
     const record = create(LogRecordSchema, {
       level,
-      logger: this.#setup.toolName,
+      logger: this.#setup.tool.name,
       message,
       fields,
       timestamp: timestampNow(),
@@ -123,17 +131,34 @@ export class ToolContext {
   }
 
   /**
+   * Asks the caller a question, and waits for the answer within the call's deadline.
+   *
+   * If another tool made the call, the question goes to the caller of the outermost tool.
+   *
+   * @param message - For a person to read, 1 to 4,096 characters.
+   * @param schema - JSON Schema of the requested content: an object whose properties are strings, numbers, integers and
+   *   booleans. Default: only whether it is accepted.
+   * @throws UnimplementedError if the caller cannot answer; ValidationError if the answer does not fit the schema.
+   */
+  ask(message: string, schema?: JsonSchema): Promise<AskResult> {
+    this.#questions ??= new Questions(this.#setup.call, this.#setup.connection);
+    return this.#questions.ask(this.#setup.tool.name, message, schema);
+  }
+
+  /**
    * Ends the call for the tool.
    *
    * @internal
    */
   abort(reason: ToolBridgeError): void {
-    this.#abort.abort(reason);
+    this.#reason = reason;
+    this.#controller?.abort(reason);
+    this.#questions?.close(reason);
   }
 
   #opened(): Caller {
-    const { carrier, sessionId, origin, exact } = this.#setup;
-    this.#caller ??= new Caller(carrier, sessionId, { origin, exact, timeLeft: () => this.timeLeft });
+    const { connection, call, exact } = this.#setup;
+    this.#caller ??= new Caller(connection, this.sessionId, { origin: call.id, exact, timeLeft: () => this.timeLeft });
     return this.#caller;
   }
 

@@ -6,20 +6,22 @@ import {
   type ToolBridgeError,
   ValidationError,
 } from "../errors.js";
-import type { IncomingCall } from "../link/calls.js";
-import type { LinkConnection } from "../link/connection.js";
-import type { ToolRequest } from "../toolmessages.js";
 import { readAny } from "../values/index.js";
-import { ToolContext, type ToolEvent } from "./context.js";
-import { isStandard, problemsOf, type StandardResult } from "./schema.js";
+import { setOwn } from "../values/json.js";
+import type { Reader } from "../wire.js";
+import { type ContextSetup, ToolContext } from "./context.js";
+import { problemsOf, type StandardResult } from "./schema.js";
 import type { Tool } from "./tool.js";
 
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
-/** What ends a call before its tool does. */
-export interface Ending {
-  /** The error of the bridge, or undefined if the caller no longer wants an answer. */
-  onEnd(error: ToolBridgeError | undefined): void;
+/** What a running call is made of. */
+export interface RunningSetup extends ContextSetup {
+  tool: Tool;
+  /** Milliseconds of the whole call. */
+  timeoutMs: number;
+  /** Called when the call ends before its tool: with its error, or undefined if the caller wants no answer. */
+  onEnd: (error: ToolBridgeError | undefined) => void;
 }
 
 /** One running call: its arguments, its context, its deadline and its cancellation. */
@@ -27,60 +29,39 @@ export class RunningCall {
   readonly context: ToolContext;
   /** Whether the caller was answered, or wants no answer. */
   over = false;
-  readonly #tool: Tool;
-  readonly #request: ToolRequest;
-  readonly #exact: boolean;
-  readonly #timeoutMs: number;
-  readonly #timer: NodeJS.Timeout | undefined;
+  readonly #setup: RunningSetup;
+  #timer: NodeJS.Timeout | undefined;
 
-  constructor(
-    {
-      tool,
-      request,
-      exact,
-      emit,
-    }: { tool: Tool; request: ToolRequest; exact: boolean; emit: ((event: ToolEvent) => void) | undefined },
-    { call, connection, timeoutMs }: { call: IncomingCall; connection: LinkConnection; timeoutMs: number },
-    ending: Ending,
-  ) {
-    this.#tool = tool;
-    this.#request = request;
-    this.#exact = exact;
-    this.#timeoutMs = timeoutMs;
-    this.context = new ToolContext({
-      toolName: tool.name,
-      sessionId: request.sessionId,
-      callId: request.id,
-      metadata: request.context,
-      deadline: performance.now() + timeoutMs,
-      carrier: connection,
-      origin: call.id,
-      exact,
-      emit,
-    });
-    const end = (reason: ToolBridgeError, answer: ToolBridgeError | undefined) => {
-      if (this.over) return;
-      this.finish();
-      this.context.abort(reason);
-      ending.onEnd(answer);
-    };
-    call.onCancel = (reason) => end(new CallCancelledError(reason || "the call was cancelled"), undefined);
-    this.cancel = (reason) => end(reason, reason);
-    if (timeoutMs < LONGEST_TIMER_MS) {
-      this.#timer = setTimeout(() => {
-        const error = this.#timeoutError();
-        end(error, error);
-      }, timeoutMs);
-    }
+  constructor(setup: RunningSetup) {
+    this.#setup = setup;
+    this.context = new ToolContext(setup);
+    setup.call.onCancel = (reason) => this.#end(new CallCancelledError(reason || "the call was cancelled"), undefined);
+  }
+
+  /** Ends the call at its deadline; only what is not over after its first step needs that. */
+  limit(): void {
+    const { deadline } = this.#setup;
+    const left = deadline - performance.now();
+    if (this.over || left > LONGEST_TIMER_MS) return;
+    this.#timer = setTimeout(() => this.cancel(this.#timeoutError()), left);
   }
 
   /** Ends the call with an error. */
-  readonly cancel: (reason: ToolBridgeError) => void;
+  cancel(reason: ToolBridgeError): void {
+    this.#end(reason, reason);
+  }
 
   /** Notes that the call is over. */
   finish(): void {
     this.over = true;
-    clearTimeout(this.#timer);
+    if (this.#timer) clearTimeout(this.#timer);
+  }
+
+  #end(reason: ToolBridgeError, answer: ToolBridgeError | undefined): void {
+    if (this.over) return;
+    this.finish();
+    this.context.abort(reason);
+    this.#setup.onEnd(answer);
   }
 
   /**
@@ -91,10 +72,7 @@ export class RunningCall {
    *   ToolFailure.
    */
   start(): unknown {
-    const args = this.#arguments();
-    const { input } = this.#tool;
-    if (!input || !isStandard(input)) return this.#run(args);
-    const checked = input["~standard"].validate(args);
+    const checked = this.#setup.tool.check(this.#arguments());
     return isThenable(checked) ? checked.then((result) => this.#runChecked(result)) : this.#runChecked(checked);
   }
 
@@ -104,12 +82,12 @@ export class RunningCall {
     const text = Object.entries(details)
       .map(([name, problem]) => `${name}: ${problem}`)
       .join("; ");
-    throw new ValidationError(`${this.#tool.name}: ${text}`, { details });
+    throw new ValidationError(`${this.#setup.tool.name}: ${text}`, { details });
   }
 
   #run(args: unknown): unknown {
     try {
-      const result = this.#tool.run(args as never, this.context);
+      const result = this.#setup.tool.run(args as never, this.context);
       if (!isThenable(result)) return result;
       return result.then(undefined, (error: unknown) => {
         throw new ToolFailure(error);
@@ -120,8 +98,8 @@ export class RunningCall {
   }
 
   #arguments(): Record<string, unknown> {
-    const { args, kwargs } = this.#request;
-    const { name: tool, argumentNames } = this.#tool;
+    const { args, kwargs } = this.#setup.request;
+    const { name: tool, argumentNames } = this.#setup.tool;
     if (args.length > argumentNames.length) {
       throw new ValidationError(`${tool} takes ${argumentNames.length} arguments, but ${args.length} were given`);
     }
@@ -129,23 +107,23 @@ export class RunningCall {
     for (const [index, data] of args.entries()) {
       const name = argumentNames[index]!;
       if (kwargs.has(name)) throw new ValidationError(`${tool}: the argument ${name} was given twice`);
-      values[name] = this.#read(name, data);
+      setOwn(values, name, this.#read(name, data));
     }
-    for (const [name, data] of kwargs) values[name] = this.#read(name, data);
+    for (const [name, data] of kwargs) setOwn(values, name, this.#read(name, data));
     return values;
   }
 
-  #read(name: string, data: Buffer): unknown {
+  #read(name: string, value: Reader): unknown {
     try {
-      return readAny(data, this.#exact);
+      return readAny(value, this.#setup.exact);
     } catch (error) {
-      throw new SerializationError(`${this.#tool.name}: argument ${name}: ${(error as Error).message}`);
+      throw new SerializationError(`${this.#setup.tool.name}: argument ${name}: ${(error as Error).message}`);
     }
   }
 
   #timeoutError(): DeadlineExceededError {
     return new DeadlineExceededError(
-      `${this.#tool.name} did not end within its deadline of ${this.#timeoutMs / 1000} s; it had begun, and may have ` +
+      `${this.#setup.tool.name} did not end within its deadline of ${this.#setup.timeoutMs / 1000} s; it had begun, and may have ` +
         "taken effect",
       { details: { started: "true" } },
     );

@@ -1,5 +1,6 @@
 /** The schemas of a tool: JSON Schema, or a library that speaks Standard Schema, such as Zod. */
-import { describe, ValidationError } from "../errors.js";
+import { ValidationError } from "../errors.js";
+import { describe } from "../texts.js";
 
 /** A JSON Schema, as an object. */
 export type JsonSchema = Readonly<Record<string, unknown>>;

@@ -15,14 +15,15 @@ import type { IncomingCall } from "../link/calls.js";
 import type { LinkConnection } from "../link/connection.js";
 import { readToolRequest, type ToolRequest } from "../toolmessages.js";
 import { writeAny } from "../values/index.js";
-import { Writer } from "../wire.js";
+import { type Writer, written } from "../wire.js";
 import type { ToolEvent } from "./context.js";
-import { isThenable, RunningCall, ToolFailure } from "./running.js";
+import { isThenable, RunningCall, type RunningSetup, ToolFailure } from "./running.js";
 import type { Tool } from "./tool.js";
 
-/** The writer of every answer; none is written across an await. */
-const writer = new Writer();
-
+/** Of an Any that holds bytes, beside them. */
+const ANY_BYTES = 60;
+/** Reports that wait for a slow reader; further ones are dropped, values never are. */
+const MAX_EVENTS = 1_000;
 /** Runs tools for a hub, which has already checked sessions and limits. */
 export class ToolService {
   readonly #tools: ReadonlyMap<string, Tool>;
@@ -57,19 +58,16 @@ export class ToolService {
     let running: RunningCall | undefined;
     try {
       const tool = this.#find(request);
-      running = this.#open(
-        { tool, request, emit: undefined },
-        { call, connection, fallback: CALL_TIMEOUT_MS },
-        (error) => {
-          if (error) answer({ error });
-          else connection.endCancelled(call);
-        },
-      );
+      running = this.#open({ tool, request, call, connection, emit: undefined }, CALL_TIMEOUT_MS, (error) => {
+        if (error) answer({ error });
+        else connection.endCancelled(call);
+      });
       const result = running.start();
       if (!isPending(result)) {
         this.#settle(running, () => answer({ value: result }));
         return;
       }
+      running.limit();
       void collected(result, running).then(
         (value) => this.#settle(running!, () => answer({ value })),
         (error: unknown) => this.#settle(running!, () => answer({ error })),
@@ -100,10 +98,11 @@ export class ToolService {
       sender = chunks;
       const emit = request.includeEvents ? (event: ToolEvent) => chunks.event(event) : undefined;
       const tool = this.#find(request);
-      running = this.#open({ tool, request, emit }, { call, connection, fallback: STREAM_TIMEOUT_MS }, (error) => {
+      running = this.#open({ tool, request, call, connection, emit }, STREAM_TIMEOUT_MS, (error) => {
         if (error) chunks.fail(error);
         else connection.endCancelled(call);
       });
+      running.limit();
       await this.#send(running, chunks);
       this.#settle(running, () => chunks.complete());
     } catch (error) {
@@ -120,13 +119,12 @@ export class ToolService {
       if (!running.over) await chunks.data(result);
       return;
     }
+    let step = await nextOf(values);
     try {
-      for (let step = await nextOf(values); !step.done && !running.over; step = await nextOf(values)) {
-        await chunks.data(step.value);
-      }
+      for (; !step.done && !running.over; step = await nextOf(values)) await chunks.data(step.value);
     } finally {
       // A generator that waits for something else ends once that is over.
-      if (running.over) void Promise.resolve(values.return?.()).catch(() => undefined);
+      if (!step.done) void Promise.resolve(values.return?.()).catch(() => undefined);
     }
   }
 
@@ -141,55 +139,63 @@ export class ToolService {
   }
 
   #open(
-    { tool, request, emit }: { tool: Tool; request: ToolRequest; emit: ((event: ToolEvent) => void) | undefined },
-    { call, connection, fallback }: { call: IncomingCall; connection: LinkConnection; fallback: number },
+    { tool, request, call, connection, emit }: Opened,
+    fallbackMs: number,
     onEnd: (error: ToolBridgeError | undefined) => void,
   ): RunningCall {
-    const timeoutMs = call.timeoutMs || request.timeoutMs || fallback;
-    const running: RunningCall = new RunningCall(
-      { tool, request, exact: this.#exact, emit },
-      { call, connection, timeoutMs },
-      {
-        onEnd: (error) => {
-          this.#running.delete(running);
-          onEnd(error);
-        },
+    const timeoutMs = call.timeoutMs || request.timeoutMs || fallbackMs;
+    const running: RunningCall = new RunningCall({
+      tool,
+      request,
+      call,
+      connection,
+      emit,
+      exact: this.#exact,
+      timeoutMs,
+      deadline: performance.now() + timeoutMs,
+      onEnd: (error) => {
+        this.#running.delete(running);
+        onEnd(error);
       },
-    );
+    });
     this.#running.add(running);
     return running;
   }
 }
+
+/** A call whose tool was found. */
+type Opened = Pick<RunningSetup, "tool" | "request" | "call" | "connection" | "emit">;
 
 /** The result of a call, or why it has none. */
 type Outcome = { value: unknown } | { error: unknown };
 
 /** Writes a ToolCallResponse; a result that cannot be sent becomes an error. */
 function responseOf(outcome: Outcome, requestId: string, ms: number): Buffer {
-  writer.reset();
-  if ("value" in outcome) {
-    try {
-      writer.byte(0x08);
-      writer.byte(1);
-      const mark = writer.begin(0x12);
-      writeAny(writer, outcome.value);
-      writer.end(mark);
-      if (writer.size > MAX_MESSAGE_BYTES) throw MessageTooLargeError.of("the result", writer.size, MAX_MESSAGE_BYTES);
-    } catch (error) {
-      writer.reset();
-      writer.bytes(0x1a, errorBytes(error));
-    }
-  } else {
-    writer.bytes(0x1a, errorBytes(outcome.error));
+  try {
+    return written((writer) => {
+      if ("value" in outcome) writeResult(writer, outcome.value);
+      else writer.bytes(0x1a, errorBytes(outcome.error));
+      const metrics = writer.begin(0x22);
+      writeMetrics(writer, ms);
+      writer.end(metrics);
+      if (requestId) writer.string(0x2a, requestId);
+    });
+  } catch (error) {
+    if ("error" in outcome) throw error;
+    return responseOf({ error }, requestId, ms);
   }
-  const metrics = writer.begin(0x22);
-  writeMetrics(ms);
-  writer.end(metrics);
-  if (requestId) writer.string(0x2a, requestId);
-  return writer.finish();
 }
 
-function writeMetrics(ms: number): void {
+function writeResult(writer: Writer, value: unknown): void {
+  writer.byte(0x08);
+  writer.byte(1);
+  const mark = writer.begin(0x12);
+  writeAny(writer, value);
+  writer.end(mark);
+  if (writer.size > MAX_MESSAGE_BYTES) throw MessageTooLargeError.of("the result", writer.size, MAX_MESSAGE_BYTES);
+}
+
+function writeMetrics(writer: Writer, ms: number): void {
   writer.byte(0x08);
   writer.varint(Math.max(1, Math.ceil(ms)));
   writer.byte(0x28);
@@ -205,6 +211,8 @@ function errorBytes(error: unknown): Uint8Array {
 class ChunkSender {
   #sequence = 0;
   #values = 0;
+  /** Reports since there was room for the last time. */
+  #waiting = 0;
 
   constructor(
     private readonly call: IncomingCall,
@@ -215,21 +223,25 @@ class ChunkSender {
 
   /** Sends one value; resolves when there is room for another. */
   data(value: unknown): Promise<void> {
-    const chunk = this.#chunk(() => {
-      const mark = writer.begin(0x1a);
+    const chunk = this.#chunk((writer) => {
+      const mark = writer.begin(0x1a, value instanceof Uint8Array ? value.length + ANY_BYTES : 0);
       writeAny(writer, value);
       writer.end(mark);
     });
-    if (chunk.length > MAX_MESSAGE_BYTES)
+    if (chunk.length > MAX_MESSAGE_BYTES) {
       throw MessageTooLargeError.of("a value of the stream", chunk.length, MAX_MESSAGE_BYTES);
+    }
     this.#sequence++;
     this.#values++;
-    return this.connection.chunk(this.call, chunk);
+    this.connection.chunk(this.call, chunk);
+    return this.connection.room(this.call);
   }
 
-  /** Sends what the tool reports. */
+  /** Sends what the tool reports; what would pile up for a slow reader is dropped. */
   event({ key, typeUrl, value }: ToolEvent): void {
-    const chunk = this.#chunk(() => {
+    this.#waiting = this.connection.hasRoom(this.call) ? 0 : this.#waiting + 1;
+    if (this.#waiting > MAX_EVENTS) return;
+    const chunk = this.#chunk((writer) => {
       const mark = writer.begin(0x22);
       writer.string(0x0a, key);
       const any = writer.begin(0x12);
@@ -239,40 +251,40 @@ class ChunkSender {
       writer.end(mark);
     });
     this.#sequence++;
-    void this.connection.chunk(this.call, chunk);
+    this.connection.chunk(this.call, chunk);
   }
 
   /** Ends the stream. */
   complete(): void {
-    const chunk = this.#chunk(() => {
+    const chunk = this.#chunk((writer) => {
       const mark = writer.begin(0x2a);
       writer.byte(0x08);
       writer.varint(this.#values);
       const metrics = writer.begin(0x12);
-      writeMetrics(performance.now() - this.began);
+      writeMetrics(writer, performance.now() - this.began);
       writer.end(metrics);
       writer.end(mark);
     });
-    void this.connection.chunk(this.call, chunk);
+    this.connection.chunk(this.call, chunk);
     this.connection.end(this.call);
   }
 
   /** Ends the stream with an error. */
   fail(error: unknown): void {
-    const chunk = this.#chunk(() => writer.bytes(0x32, errorBytes(error)));
-    void this.connection.chunk(this.call, chunk);
+    const chunk = this.#chunk((writer) => writer.bytes(0x32, errorBytes(error)));
+    this.connection.chunk(this.call, chunk);
     this.connection.end(this.call);
   }
 
-  #chunk(write: () => void): Buffer {
-    writer.reset();
-    writer.string(0x0a, this.id);
-    if (this.#sequence > 0) {
-      writer.byte(0x10);
-      writer.varint(this.#sequence);
-    }
-    write();
-    return writer.finish();
+  #chunk(write: (writer: Writer) => void): Buffer {
+    return written((writer) => {
+      writer.string(0x0a, this.id);
+      if (this.#sequence > 0) {
+        writer.byte(0x10);
+        writer.varint(this.#sequence);
+      }
+      write(writer);
+    });
   }
 }
 

@@ -1,6 +1,6 @@
 /** A tool: a function, what it takes, and what it says of itself. */
 import { create } from "@bufbuild/protobuf";
-import { describe, ValidationError } from "../errors.js";
+import { ValidationError } from "../errors.js";
 import {
   type ArgumentSpec,
   ArgumentSpecSchema,
@@ -8,9 +8,19 @@ import {
   ToolSpecSchema,
   ToolType,
 } from "../gen/dspex_bridge_pb.js";
+import { describe } from "../texts.js";
 import { serializeValue } from "../values/index.js";
+import { setOwn } from "../values/json.js";
 import type { ToolContext } from "./context.js";
-import { type JsonSchema, jsonSchemaOf, type OutputOf, type ToolSchema } from "./schema.js";
+import { compileSchema } from "./jsonschema.js";
+import {
+  isStandard,
+  type JsonSchema,
+  jsonSchemaOf,
+  type OutputOf,
+  type StandardResult,
+  type ToolSchema,
+} from "./schema.js";
 
 const MAX_NAME_CHARS = 128;
 
@@ -54,7 +64,8 @@ export interface Tool {
   readonly name: string;
   /** What the hub is told. */
   readonly spec: ToolSpec;
-  readonly input: ToolSchema | undefined;
+  /** Checks arguments; returns those that `run` gets, or what is wrong. */
+  readonly check: (args: Record<string, unknown>) => StandardResult<unknown> | Promise<StandardResult<unknown>>;
   /** The names of its arguments, in order. */
   readonly argumentNames: readonly string[];
   readonly streaming: boolean;
@@ -108,9 +119,36 @@ export function tool<Input extends ToolSchema, Result>(definition: ToolDefinitio
     examples: definition.examples ?? [],
     version: definition.version ?? "",
     idempotent: definition.idempotent ?? false,
-    limits: { timeoutMs: 0, maxConcurrentCalls: 0, rateLimitPerMinute: 0, ...definition.limits },
+    ...(definition.limits && { limits: definition.limits }),
   });
-  return { name, spec, input, argumentNames: Object.keys(properties), streaming, run: run as Tool["run"] };
+  const check = checkOf(name, input, schema);
+  return { name, spec, check, argumentNames: Object.keys(properties), streaming, run: run as Tool["run"] };
+}
+
+/** Zod checks by itself; with a JSON Schema, arguments that are left out get their defaults. */
+function checkOf(name: string, input: ToolSchema | undefined, schema: JsonSchema): Tool["check"] {
+  if (input && isStandard(input)) return (args) => input["~standard"].validate(args);
+  const problems = compiled(name, schema);
+  const defaults = Object.entries(objectOf(name, schema)).flatMap(([property, facts]) => {
+    const fallback = (facts as JsonSchema | undefined)?.default;
+    return fallback === undefined ? [] : [[property, fallback] as const];
+  });
+  return (args) => {
+    const value = { ...args };
+    for (const [property, fallback] of defaults) {
+      if (!Object.hasOwn(value, property)) setOwn(value, property, structuredClone(fallback));
+    }
+    const issues = problems(value);
+    return issues.length > 0 ? { issues } : { value };
+  };
+}
+
+function compiled(name: string, schema: JsonSchema): ReturnType<typeof compileSchema> {
+  try {
+    return compileSchema(schema);
+  } catch (error) {
+    throw new ValidationError(`tool ${name}: ${(error as Error).message}`);
+  }
 }
 
 const NO_ARGUMENTS: JsonSchema = { type: "object", properties: {}, additionalProperties: false };

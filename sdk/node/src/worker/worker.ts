@@ -6,7 +6,6 @@ import { Caller } from "../client/caller.js";
 import {
   AlreadyExistsError,
   CallCancelledError,
-  describe,
   ProtocolError,
   SessionExpiredError,
   type ToolBridgeError,
@@ -18,6 +17,7 @@ import { Dialer } from "../link/dialer.js";
 import { isLost, isTransient, reasonOf } from "../link/status.js";
 import type { Endpoint } from "../link/streams.js";
 import type { Logger } from "../logger.js";
+import { describe } from "../texts.js";
 import { type ConnectionOptions, GrpcEndpoint } from "../transport/grpc.js";
 import { ToolService } from "./service.js";
 import type { Tool } from "./tool.js";
@@ -163,6 +163,9 @@ export class Worker implements AsyncDisposable {
     try {
       if (!this.#started) await this.start(options);
       await this.#left;
+    } catch (error) {
+      // It was told to leave while it still waited for its hub.
+      if (!this.#draining) throw error;
     } finally {
       for (const name of this.#options.drainOn ?? []) process.off(name, drain);
       options.signal?.removeEventListener("abort", drain);

@@ -33,16 +33,12 @@ export class Hub implements AsyncDisposable {
   /** `host:port`. */
   address = "";
 
-  /** Starts a hub; without a port it takes a free one. */
-  static async start(port = ""): Promise<Hub> {
-    const child = spawn(PYTHON, [SCRIPT, ...(port ? [port] : [])], { stdio: ["pipe", "pipe", "inherit"] });
+  /** Starts a hub; without an address it takes a free port. With a folder for certificates it wants TLS and a token. */
+  static async start(address = "127.0.0.1:0", folder = ""): Promise<Hub> {
+    const child = spawn(PYTHON, [SCRIPT, address, folder], { stdio: ["pipe", "pipe", "inherit"] });
     const hub = new Hub(child);
     hub.address = JSON.parse(await hub.#next()) as string;
     return hub;
-  }
-
-  get port(): string {
-    return this.address.split(":")[1]!;
   }
 
   /** Calls a tool with the Python client. */
@@ -52,6 +48,12 @@ export class Hub implements AsyncDisposable {
   ): Promise<PythonOutcome> {
     this.#process.stdin!.write(`${JSON.stringify({ tool, ...request })}\n`);
     return JSON.parse(await this.#next()) as PythonOutcome;
+  }
+
+  /** Shuts the hub down: its calls in flight finish. */
+  async stop(): Promise<void> {
+    this.#process.stdin!.end();
+    await once(this.#process, "exit");
   }
 
   /** Ends the hub as a crash would. */
