@@ -19,6 +19,9 @@ from grpc_tool_bridge.values.serialization import deserialize_value
 
 Entry = dict[str, Any]
 
+# The error type that the runner gives a peer that ended or hung: it has refused nothing.
+PEER_FAILED = "PeerFailed"
+
 PASSED, OPAQUE, UNSUPPORTED, FAILED = "passed", "opaque", "unsupported", "failed"
 
 # What a step of a transcript gives to a peer; the rest is what it must do.
@@ -101,7 +104,8 @@ def check_message(peer: Peer, vector: Entry) -> Iterator[Outcome]:
     name, fields = vector["message"], vector.get("fields")
     read = peer.ask("decode_message", message=name, bytes=vector["bytes"])
     if fields is None:
-        yield outcome("decode_message", read, "error" in read, "an error")
+        refused = read.get("error", {}).get("type") not in (None, PEER_FAILED)
+        yield outcome("decode_message", read, refused, "an error")
         return
     yield outcome("decode_message", read, _accepts(lambda: read["ok"]["fields"] == fields), fields)
     written = peer.ask("encode_message", message=name, fields=fields)

@@ -6,6 +6,11 @@ from typing import Any
 from conformance.descriptions import describe, same_meaning
 from conformance.stage import SESSION, Stage, integers
 
+_TOKEN = "conformance-token"
+
+# A call may be sent over a link that is lost, but not over one lost link after the other.
+_TRIES = 5
+
 Check = Callable[[Stage], Awaitable[None]]
 
 
@@ -121,8 +126,18 @@ async def _next(stage: Stage, operation: str, meaning: Any) -> None:
 
 async def _reconnect(stage: Stage) -> None:
     stage.proxy.cut()
-    answer = await stage.ok("call", tool="echo", args=integers(7))
-    assert answer["meaning"] == integers(7)[0]
+    await _call_again(stage)
+
+
+async def _call_again(stage: Stage) -> None:
+    """Lets the peer make a call over its next link; one that it sends before it notices the loss fails."""
+    answer: dict[str, Any] = {}
+    for _ in range(_TRIES):
+        answer = await stage.ask("call", tool="echo", args=integers(7))
+        if answer.get("error", {}).get("status") != "UNAVAILABLE":
+            break
+    assert "ok" in answer, f"the call failed with {answer['error']}"
+    assert same_meaning(integers(7)[0], answer["ok"]["meaning"]), answer
 
 
 async def _lost_call(stage: Stage) -> None:
@@ -140,28 +155,81 @@ async def _agent(stage: Stage) -> None:
     assert ran["answer"] == {"Answer": "What?"}, ran
 
 
+async def _list_variables(stage: Stage) -> None:
+    for name in ("l-b", "l-a", "other"):
+        await stage.bridge.session_context.set_variable(name, 1)
+    listed = await stage.ok("list_variables", prefix="l-")
+    assert listed["names"] == ["l-a", "l-b"], listed
+
+
+async def _events(stage: Stage) -> None:
+    answer = await stage.ok("call_with_events", tool="report", args=[])
+    assert same_meaning(describe("done"), answer["meaning"]), answer
+    assert answer["progress"] == [{"current": 1, "total": 2, "message": "half"}], answer
+    (line,) = answer["logs"]
+    assert (line["level"], line["message"], line["fields"]) == ("warning", "halfway", {"place": "é"}), answer
+
+
+async def _batch(stage: Stage) -> None:
+    items = [
+        {"tool": "echo", "args": integers(1)},
+        {"tool": "fail", "args": [describe("no")]},
+        {"tool": "echo", "kwargs": {"value": describe("é")}},
+    ]
+    first, second, third = (await stage.ok("batch", items=items))["items"]
+    assert same_meaning(describe(1), first["meaning"]), first
+    assert second["error"]["type"] == "ValueError", second
+    assert same_meaning(describe("é"), third["meaning"]), third
+
+
+async def _restarted_hub(stage: Stage) -> None:
+    async with stage.another_hub():
+        await _call_again(stage)
+
+
+async def _wrong_token(stage: Stage) -> None:
+    async with stage.another_hub(token=_TOKEN):
+        request = {"address": stage.address, "session_id": SESSION, "token": "another"}
+        error = await stage.error("connect_with_token", **request)
+        assert error["type"] == "Unauthenticated" or error.get("status") == "UNAUTHENTICATED", error
+
+
+async def _right_token(stage: Stage) -> None:
+    async with stage.another_hub(token=_TOKEN):
+        await stage.ok("connect_with_token", address=stage.address, session_id=SESSION, token=_TOKEN)
+        answer = await stage.ok("call", tool="echo", args=integers(7))
+        assert answer["meaning"] == integers(7)[0]
+        await stage.ok("close")
+
+
 async def _close(stage: Stage) -> None:
     await stage.ok("close")
 
 
 CLIENT_CHECKS: dict[str, Check] = {
-    "connects and reads the tools": _connect,
-    "calls a tool by position": _call,
-    "calls a tool by name": _call_by_name,
-    "sends and receives 3 MB": _large,
-    "gets the error of a tool": _tool_raises,
-    "gets the error of a tool that there is not": _no_tool,
-    "gets the error of an argument": _wrong_argument,
-    "ends a call at its deadline": _deadline,
-    "cancels a call": _cancel,
-    "makes 50 calls at once": _many_calls,
-    "reads a stream": _stream,
-    "gets the error of a stream": _stream_that_fails,
-    "leaves a stream": _stream_that_is_left,
-    "sets, reads and deletes variables": _variables,
-    "reconnects": _reconnect,
-    "gets an error for a call whose connection was lost": _lost_call,
-    "watches variables, also after a reconnect": _watch,
-    "runs an agent": _agent,
-    "leaves its session": _close,
+    "client hello: opens a session and reads its tools": _connect,
+    "client calls: by position": _call,
+    "client calls: by name": _call_by_name,
+    "client calls: 3 MB both ways": _large,
+    "client calls: 50 at once": _many_calls,
+    "client errors: raised by a tool": _tool_raises,
+    "client errors: a tool that there is not": _no_tool,
+    "client errors: a wrong argument": _wrong_argument,
+    "client events: progress and log lines of a call": _events,
+    "client batches: results and errors in order": _batch,
+    "client streams: reads one": _stream,
+    "client streams: one that fails": _stream_that_fails,
+    "client streams: leaves one": _stream_that_is_left,
+    "client cancel: of a call": _cancel,
+    "client deadline: of a call": _deadline,
+    "client reconnects: and calls again": _reconnect,
+    "client reconnects: a call in flight fails": _lost_call,
+    "client variables: sets, reads and deletes": _variables,
+    "client variables: lists them": _list_variables,
+    "client watches: also after a reconnect": _watch,
+    "client agents: runs one": _agent,
+    "client reconnects: to a hub that has restarted": _restarted_hub,
+    "client close: leaves its session": _close,
+    "client token: a wrong one": _wrong_token,
+    "client token: the right one": _right_token,
 }

@@ -33,19 +33,18 @@ async def _check_all(peer: Peer, name: str) -> list[Outcome]:
 
 async def _check_group(stage: Stage, action: str, checks: Mapping[str, Check], name: str) -> list[Outcome]:
     first, *others = checks
-    chosen = [each for each in others if name in f"{action}: {each}"]
-    if not chosen and name not in f"{action}: {first}":
+    chosen = [each for each in others if name in each]
+    if not chosen and name not in first:
         return []
     begun = await _check(stage, action, first, checks[first])
     if begun.outcome == PASSED:
         return [begun, *[await _check(stage, action, each, checks[each]) for each in chosen]]
     # The others need what the first does.
     detail = f"{begun.name}: {begun.detail}"
-    return [begun, *[Outcome(HUB, action, f"{action}: {each}", begun.outcome, detail=detail) for each in chosen]]
+    return [begun, *[Outcome(HUB, action, each, begun.outcome, detail=detail) for each in chosen]]
 
 
-async def _check(stage: Stage, action: str, check_name: str, check: Check) -> Outcome:
-    name = f"{action}: {check_name}"
+async def _check(stage: Stage, action: str, name: str, check: Check) -> Outcome:
     try:
         async with asyncio.timeout(_CHECK_SECONDS):
             await check(stage)

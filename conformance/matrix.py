@@ -10,7 +10,7 @@ from typing import Any
 
 from conformance.checks import FAILED, OPAQUE, PASSED, UNSUPPORTED
 from conformance.peer_list import ROOT, KnownPeer, known_peers
-from conformance.peer_process import PeerFailedError, PeerProcess
+from conformance.peer_process import LastingPeer, PeerFailedError
 from conformance.run import EXAMPLES, run, table_of
 from conformance.summary import kept, save, summary_of
 
@@ -94,7 +94,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def _test(peer: KnownPeer, examples: int) -> bool:
     """Tests one peer and keeps what it has shown; returns whether nothing failed."""
     try:
-        with PeerProcess(peer.command, directory=peer.directory) as process:
+        with LastingPeer(peer.command, directory=peer.directory) as process:
             report = run(process, examples=examples)
     except PeerFailedError as error:
         print(f"{peer.language}: {error}\n", file=sys.stderr)

@@ -6,11 +6,17 @@ import queue
 import shlex
 import subprocess
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from conformance.checks import PEER_FAILED
+
 # For one answer. A peer that takes longer hangs; the largest request has 64 MiB of payload.
 TIMEOUT = 120.0
+
+# Then it is not worth the time.
+MAX_FAILURES = 10
 
 
 class PeerFailedError(Exception):
@@ -101,3 +107,40 @@ class PeerProcess:
         for line in self._stdout:
             self._lines.put(line)
         self._lines.put(None)
+
+
+class LastingPeer:
+    """A peer that is started again if it ends, hangs or breaks the protocol.
+
+    What it was asked then has the error type PEER_FAILED for an answer.
+
+    Args:
+        command, directory, timeout: As for ``PeerProcess``.
+    """
+
+    def __init__(self, command: str, *, directory: Path | None = None, timeout: float = TIMEOUT) -> None:
+        self._start = partial(PeerProcess, command, directory=directory, timeout=timeout)
+        self._process = self._start()
+        self._left = MAX_FAILURES
+
+    def ask(self, do: str, **request: Any) -> dict[str, Any]:
+        """Sends a request; returns the answer.
+
+        Raises:
+            PeerFailedError: It has failed too often, or before it answered anything.
+        """
+        try:
+            return self._process.ask(do, **request)
+        except PeerFailedError as error:
+            self._left -= 1
+            if not self._left or do == "hello":
+                raise
+            self._process.close()
+            self._process = self._start()
+            return {"error": {"type": PEER_FAILED, "message": str(error)}}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.close()

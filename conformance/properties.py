@@ -1,11 +1,8 @@
 """What holds for every value and every message: generated ones make the round trip through a peer."""
 
-import datetime as dt
 from collections.abc import Callable, Iterator
 from typing import Any
-from zoneinfo import ZoneInfo
 
-import numpy as np
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
@@ -14,46 +11,11 @@ from hypothesis import strategies as st
 from conformance.checks import FAILED, PASSED, UNSUPPORTED, Entry, Outcome, Peer, check_message, check_value
 from conformance.descriptions import describe
 from conformance.fields import DESCRIPTORS, Field, fields_of, is_map, new_message
+from conformance.generated import TEXTS, VALUES
 from conformance.payloads import write_base64
 from grpc_tool_bridge.values.serialization import serialize_value
 
 PROPERTIES = "properties"
-
-_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-_zones = st.sampled_from([None, dt.UTC, ZoneInfo("Europe/Berlin"), ZoneInfo("America/St_Johns")])
-_leaves = st.none() | st.booleans() | st.integers() | st.floats() | _texts
-_hashable: st.SearchStrategy[Any] = st.deferred(
-    lambda: (
-        _leaves
-        | st.binary(max_size=8)
-        | st.datetimes(timezones=_zones)
-        | st.dates()
-        | st.times()
-        | st.timedeltas()
-        | st.uuids()
-        | st.decimals(allow_nan=False)
-        | st.complex_numbers()
-        | st.lists(_hashable, max_size=3).map(tuple)
-        | st.frozensets(_hashable, max_size=3)
-    )
-)
-_arrays = st.builds(
-    lambda code, numbers: np.array(numbers).astype(code),
-    st.sampled_from(["?", "b", "H", "i", "q", ">f4", "c8"]),
-    st.lists(st.integers(0, 9)),
-)
-# Of every row of the table, but frames.
-VALUES = st.recursive(
-    _hashable | _arrays,
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.lists(inner, max_size=4).map(tuple)
-        | st.sets(_hashable, max_size=4)
-        | st.dictionaries(_texts, inner, max_size=4)
-        | st.dictionaries(_hashable, inner, max_size=4)
-    ),
-    max_leaves=20,
-)
 
 _numbers = {
     FieldDescriptor.CPPTYPE_INT32: st.integers(-(2**31), 2**31 - 1),
@@ -65,7 +27,7 @@ _numbers = {
     FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
     # An enum's number need not be known.
     FieldDescriptor.CPPTYPE_ENUM: st.integers(0, 9),
-    FieldDescriptor.CPPTYPE_STRING: _texts,
+    FieldDescriptor.CPPTYPE_STRING: TEXTS,
 }
 _MAX_LEVELS = 4
 
@@ -98,7 +60,7 @@ def _draw_fields(draw: st.DrawFn, message: Message, levels: int) -> None:
 
 
 def _draw_entries(draw: st.DrawFn, target: Any, field: Field, levels: int) -> None:
-    for key in draw(st.lists(_texts, max_size=3)):
+    for key in draw(st.lists(TEXTS, max_size=3)):
         if field.message_type is not None:
             _draw_fields(draw, target[key], levels - 1)
         else:

@@ -11,7 +11,7 @@ from typing import Any
 from conformance.checks import FAILED, OPAQUE, PASSED, SECTIONS, UNSUPPORTED, Outcome, Peer, check_all
 from conformance.hub_checks import HUB, check_hub
 from conformance.make import VECTORS
-from conformance.peer_process import TIMEOUT, PeerFailedError, PeerProcess
+from conformance.peer_process import TIMEOUT, LastingPeer, PeerFailedError
 from conformance.properties import PROPERTIES, check_properties
 
 ALL = (*SECTIONS, HUB, PROPERTIES)
@@ -63,23 +63,33 @@ def table_of(outcomes: Iterable[Outcome]) -> str:
     return "\n".join(lines)
 
 
+def parser() -> argparse.ArgumentParser:
+    """Returns what reads the command's options."""
+    commands = argparse.ArgumentParser(
+        prog="python -m conformance.run", description="Tests a peer against the vectors."
+    )
+    commands.add_argument("--peer", required=True, help="the command that starts the peer")
+    commands.add_argument("--only", action="append", choices=ALL, default=[], help="repeatable")
+    commands.add_argument("--name", default="", metavar="TEXT", help="only what contains this text in its name")
+    commands.add_argument("--examples", type=int, default=EXAMPLES, help="of each property; default: %(default)s")
+    commands.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds for one answer; default: %(default)s")
+    commands.add_argument("--json", action="store_true", help="print every outcome, as JSON")
+    return commands
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns 0 if nothing failed, 1 if something did, 2 if the peer could not be tested."""
-    parser = argparse.ArgumentParser(prog="python -m conformance.run", description="Tests a peer against the vectors.")
-    parser.add_argument("--peer", required=True, help="the command that starts the peer")
-    parser.add_argument("--only", action="append", choices=ALL, default=[], help="repeatable")
-    parser.add_argument("--name", default="", metavar="TEXT", help="only what contains this text in its name")
-    parser.add_argument("--examples", type=int, default=EXAMPLES, help="of each property; default: %(default)s")
-    parser.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds for one answer; default: %(default)s")
-    parser.add_argument("--json", action="store_true", help="print every outcome, as JSON")
-    options = parser.parse_args(arguments)
+    commands = parser()
+    options = commands.parse_args(arguments)
     try:
-        with PeerProcess(options.peer, timeout=options.timeout) as peer:
+        with LastingPeer(options.peer, timeout=options.timeout) as peer:
             report = run(peer, only=options.only, name=options.name, examples=options.examples)
     except PeerFailedError as error:
         print(f"conformance: {error}", file=sys.stderr)
         return 2
     outcomes: list[Outcome] = report["outcomes"]
+    if not outcomes:
+        commands.error(f"nothing has {options.name!r} in its name")
     failures = [one for one in outcomes if one.outcome == FAILED]
     if options.json:
         print(json.dumps({"hello": report["hello"], "outcomes": [asdict(one) for one in outcomes]}))

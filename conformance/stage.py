@@ -3,7 +3,7 @@
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Self
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -11,7 +11,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from conformance.checks import Peer
 from conformance.descriptions import describe
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolWorker
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolContext, ToolWorker
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     AgentExecutionChunk,
     CreateReActAgentRequest,
@@ -71,6 +71,18 @@ class Stage:
     def address(self) -> str:
         """Where the peer connects to."""
         return self.proxy.address
+
+    @asynccontextmanager
+    async def another_hub(self, **settings: Any) -> AsyncIterator[BridgeServer]:
+        """Puts another hub, which knows no session, in the place of this one."""
+        async with BridgeServer(tools=self.tools.all(), settings=Settings(shutdown_grace=0.0, **settings)) as other:
+            self.proxy.target = other.address
+            self.proxy.cut()
+            try:
+                yield other
+            finally:
+                self.proxy.target = self._hub.address
+                self.proxy.cut()
 
     async def ask(self, do: str, **request: Any) -> Answer:
         """Asks the peer; returns its answer, with ``ok`` or ``error``.
@@ -134,7 +146,7 @@ class HubTools:
 
     def all(self) -> list[Any]:
         """Returns the tools."""
-        return [self.echo, self.fail, self.count, self.wait]
+        return [self.echo, self.fail, self.count, self.wait, self.report]
 
     def echo(self, value: Any) -> Any:
         """Returns its argument."""
@@ -153,6 +165,12 @@ class HubTools:
             self.left += 1
             self.changed.notify()
             raise
+
+    def report(self, context: ToolContext) -> str:
+        """Reports progress, and writes a line to the log."""
+        context.progress(1, 2, "half")
+        context.log("halfway", level="warning", place="é")
+        return "done"
 
     async def wait(self) -> None:
         """Waits until it is cancelled."""

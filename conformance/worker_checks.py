@@ -11,25 +11,23 @@ from conformance.client_checks import Check
 from conformance.descriptions import describe, same_meaning
 from conformance.make import VECTORS
 from conformance.payloads import expand
-from conformance.stage import Stage, value_of
-from grpc_tool_bridge import ToolExecutionError
+from conformance.stage import SESSION, Stage, UnsupportedError, value_of
+from grpc_tool_bridge import GRPCToolBridge, ToolExecutionError
 
 WORKER = "conformance-worker"
 CAPACITY = 7
 
 TOOLS = {"peer_echo", "peer_fail", "peer_count", "peer_wait", "peer_nested"}
+# Those that a worker may do without.
+MORE_TOOLS = {"peer_report", "peer_variable"}
 
 
 async def _serve(stage: Stage) -> None:
     await stage.ok("serve", address=stage.address, worker_id=WORKER, capacity=CAPACITY)
-    await stage.poll(partial(_are_listed, stage), "the registration of the tools")
+    await stage.poll(partial(_lists_tools, stage.bridge), "the registration of the tools")
     worker = await _worker(stage)
     assert worker.capacity == CAPACITY, f"the hub knows the capacity {worker.capacity}"
-    assert set(worker.tools) == TOOLS, f"it registered {worker.tools}"
-
-
-async def _are_listed(stage: Stage) -> bool:
-    return set(await stage.bridge.client.refresh_tools()) >= TOOLS
+    assert TOOLS <= set(worker.tools) <= TOOLS | MORE_TOOLS, f"it registered {worker.tools}"
 
 
 async def _are_gone(stage: Stage) -> bool:
@@ -131,6 +129,40 @@ async def _reconnect(stage: Stage) -> None:
     assert await stage.bridge.execute_with_retry("peer_echo", 7) == 7
 
 
+async def _restarted_hub(stage: Stage) -> None:
+    async with stage.another_hub() as other, GRPCToolBridge(other.address) as bridge:
+        await bridge.initialize(SESSION)
+        await stage.poll(partial(_lists_tools, bridge), "the registration of the tools at a hub that has restarted")
+        assert await bridge.execute_with_retry("peer_echo", 7) == 7
+    await stage.poll(partial(_lists_tools, stage.bridge), "the registration of the tools again")
+
+
+async def _lists_tools(bridge: GRPCToolBridge) -> bool:
+    return set(await bridge.client.refresh_tools()) >= TOOLS
+
+
+async def _report(stage: Stage) -> None:
+    tool = _optional(stage, "peer_report")
+    progress: list[Any] = []
+    logs: list[Any] = []
+    assert await tool.with_options(on_progress=progress.append, on_log=logs.append)() == "done"
+    assert [(one.current, one.total, one.message) for one in progress] == [(1, 2, "half")], progress
+    assert [(one.level, one.message) for one in logs] == [("warning", "halfway")], logs
+
+
+async def _variable(stage: Stage) -> None:
+    tool = _optional(stage, "peer_variable")
+    await stage.bridge.session_context.set_variable("of a worker", {"b": 1, "a": 2.0})
+    assert await tool("of a worker") == {"b": 1, "a": 2.0}
+
+
+def _optional(stage: Stage, name: str) -> Any:
+    tool = stage.bridge.tools.get(name)
+    if tool is None:
+        raise UnsupportedError
+    return tool
+
+
 async def _drain(stage: Stage) -> None:
     calls = [asyncio.create_task(stage.bridge.execute_tool("peer_echo", number)) for number in range(CAPACITY)]
     await stage.ok("stop_serving")
@@ -145,17 +177,20 @@ async def _drain(stage: Stage) -> None:
 
 
 WORKER_CHECKS: dict[str, Check] = {
-    "registers its tools": _serve,
-    "takes and returns every value": _echo,
-    "reports what a tool raises": _fail,
-    "refuses a call without its argument": _missing_argument,
-    "streams": _count,
-    "ends a stream that is left": _count_that_is_left,
-    "ends a call that is cancelled": _wait,
-    "ends a call at its deadline": _deadline,
-    "calls another tool from a tool": _nested,
-    "runs 200 calls at once, of which it takes a few": _many_calls,
-    "takes and returns 3 MB": _large,
-    "reconnects and registers its tools again": _reconnect,
-    "stops after the calls that it took": _drain,
+    "worker tools: registers them": _serve,
+    "worker calls: every value both ways": _echo,
+    "worker calls: 3 MB both ways": _large,
+    "worker calls: 200 at once, of which it takes a few": _many_calls,
+    "worker calls: another tool from a tool": _nested,
+    "worker errors: raised by a tool": _fail,
+    "worker errors: a missing argument": _missing_argument,
+    "worker streams: yields": _count,
+    "worker streams: one that is left": _count_that_is_left,
+    "worker cancel: of a call": _wait,
+    "worker deadline: of a call": _deadline,
+    "worker reconnects: and registers its tools again": _reconnect,
+    "worker reconnects: to a hub that has restarted": _restarted_hub,
+    "worker events: progress and a log line": _report,
+    "worker variables: of the session of its call": _variable,
+    "worker drains: after the calls that it took": _drain,
 }

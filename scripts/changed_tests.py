@@ -35,8 +35,8 @@ def tests_of(changed: Iterable[str]) -> list[str]:
             chosen.add(path)
         elif path.is_relative_to(PACKAGE) and path.suffix == ".py":
             chosen.update(_tests_of_module(path.relative_to(PACKAGE)))
-        elif path.parts[0] == "scripts":
-            chosen.add(UNIT / "scripts")
+        elif path.parts[0] in ("conformance", "scripts"):
+            chosen.add(UNIT / path.parts[0])
         elif path.suffix == ".md":
             chosen.add(UNIT / "cli" / "test_docs.py")
     return sorted(str(path) for path in chosen if (ROOT / path).exists())

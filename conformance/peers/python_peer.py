@@ -42,7 +42,7 @@ def main() -> None:
 
 def answer(request: Request) -> Request:
     """Answers one request: ``ok`` or ``error``."""
-    action = _ACTIONS.get(request["do"])
+    action = ACTIONS.get(request["do"])
     if action is None:
         return _error("Unimplemented", f"this peer does not have {request['do']!r}")
     try:
@@ -127,7 +127,7 @@ def _link(request: Request) -> Request:
 
 _sessions = PythonSessions()
 
-_ACTIONS: Mapping[str, Callable[[Request], Request]] = {
+ACTIONS: Mapping[str, Callable[[Request], Request]] = {
     "hello": _hello,
     "decode_value": _decode_value,
     "encode_value": _encode_value,

@@ -7,7 +7,7 @@ from typing import Any
 
 from conformance.descriptions import describe, realize
 from grpc_tool_bridge import GRPCToolBridge, Settings, ToolContext, ToolWorker
-from grpc_tool_bridge.errors import CallCancelledError, ProtocolError
+from grpc_tool_bridge.errors import CallCancelledError, ProtocolError, ToolExecutionError
 
 Request = dict[str, Any]
 
@@ -35,12 +35,44 @@ class PythonSessions:
         return self._bridge
 
     async def _connect(self, request: Request) -> Request:
-        self._bridge = GRPCToolBridge(request["address"])
+        self._bridge = GRPCToolBridge(request["address"], token=request.get("token"))
         tools = await self._bridge.initialize(request["session_id"])
         return {"session_id": self._bridge.session_id, "tools": [*tools]}
 
+    async def _connect_with_token(self, request: Request) -> Request:
+        return await self._connect(request)
+
     async def _call(self, request: Request) -> Request:
         return {"meaning": describe(await self._execute(request))}
+
+    async def _call_with_events(self, request: Request) -> Request:
+        progress: list[Request] = []
+        logs: list[Request] = []
+        tool = self.bridge.client.tool(request["tool"]).with_options(
+            on_progress=lambda one: progress.append(
+                {"current": one.current, "total": one.total, "message": one.message}
+            ),
+            on_log=lambda one: logs.append({"level": one.level, "message": one.message, "fields": {**one.fields}}),
+        )
+        args, kwargs = _arguments(request)
+        return {"meaning": describe(await tool(*args, **kwargs)), "progress": progress, "logs": logs}
+
+    async def _batch(self, request: Request) -> Request:
+        calls = [(item["tool"], *_arguments(item)) for item in request["items"]]
+        results = await self.bridge.execute_batch(
+            [{"tool_id": tool, "args": args, "kwargs": kwargs} for tool, args, kwargs in calls]
+        )
+        return {
+            "items": [
+                {"error": {"type": result.error_type}}
+                if isinstance(result, ToolExecutionError)
+                else {"meaning": describe(result)}
+                for result in results
+            ]
+        }
+
+    async def _list_variables(self, request: Request) -> Request:
+        return {"names": [one.name for one in await self.bridge.session_context.list_variables(request["prefix"])]}
 
     def _execute(self, request: Request) -> Coroutine[Any, Any, Any]:
         tool = self.bridge.client.tool(request["tool"])
@@ -111,7 +143,7 @@ class PythonSessions:
     async def _serve(self, request: Request) -> Request:
         self._worker = ToolWorker(
             request["address"],
-            tools=[peer_echo, peer_fail, peer_count, peer_wait, peer_nested],
+            tools=[peer_echo, peer_fail, peer_count, peer_wait, peer_nested, peer_report, peer_variable],
             worker_id=request["worker_id"],
             capacity=request["capacity"],
             settings=Settings(),
@@ -157,10 +189,23 @@ async def peer_nested(value: Any, context: ToolContext) -> Any:
     return await context.call_tool("echo", value)
 
 
+def peer_report(context: ToolContext) -> str:
+    """Reports progress, and writes a line to the log."""
+    context.progress(1, 2, "half")
+    context.log("halfway", level="warning")
+    return "done"
+
+
+async def peer_variable(name: str, context: ToolContext) -> Any:
+    """Returns a variable of the session."""
+    return await context.get_variable(name)
+
+
 _ACTIONS: Mapping[str, Callable[[PythonSessions, Request], Coroutine[Any, Any, Request]]] = {
     name: getattr(PythonSessions, f"_{name}")
     for name in (
         "connect", "call", "start", "cancel", "wait", "stream", "set_variable", "get_variable", "delete_variable",
+        "connect_with_token", "call_with_events", "batch", "list_variables",
         "watch", "next_update", "run_agent", "close", "serve", "stop_serving",
     )
 }  # fmt: skip

@@ -25,7 +25,10 @@ from grpc_tool_bridge.values import serialization as values
 from support.patience import PATIENCE
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = [*sorted(DOCS.rglob("*.md")), DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md"]
+PAGES = [
+    *sorted(DOCS.rglob("*.md")),
+    *(DOCS.parent / name for name in ("README.md", "CONTRIBUTING.md", "conformance/README.md")),
+]
 EXAMPLE_ADDRESS = "127.0.0.1:50051"
 
 

@@ -9,6 +9,7 @@ from conformance.checks import (
     FAILED,
     OPAQUE,
     PASSED,
+    PEER_FAILED,
     SECTIONS,
     UNSUPPORTED,
     Outcome,
@@ -259,6 +260,13 @@ def test_a_role_that_a_peer_does_not_play_is_not_a_failure() -> None:
     assert found.outcome == UNSUPPORTED
 
 
+@pytest.mark.slow
 def test_pythons_own_peer_passes_everything() -> None:
     sections = {name: VECTORS_BY_SECTION[name] for name in SECTIONS}
     assert {one.outcome for one in check_all(Altered(), sections)} == {PASSED}
+
+
+def test_a_peer_that_crashes_at_a_malformed_message_has_not_refused_it() -> None:
+    peer = Altered("decode_message", lambda _, __: {"error": {"type": PEER_FAILED, "message": "it ended"}})
+    name = "dspex.bridge.SessionConfig: groups that are nested without end"
+    assert outcomes(check_message(peer, vector("messages", name))) == {"decode_message": FAILED}

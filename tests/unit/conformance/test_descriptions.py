@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from conformance.descriptions import describe, realize, same_meaning
-from conformance.properties import VALUES
+from conformance.generated import VALUES
 from hypothesis import HealthCheck, given, settings
 
 from support.soak import examples

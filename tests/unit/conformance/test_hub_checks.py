@@ -42,26 +42,26 @@ def test_a_peer_without_these_actions_is_not_a_failure() -> None:
     ],
 )
 def test_the_answer_to_a_call_is_compared(call: Any, outcome: str) -> None:
-    found = outcomes(Scripted(connect=CONNECTED, call=call), "calls a tool by position")
+    found = outcomes(Scripted(connect=CONNECTED, call=call), "client calls: by position")
     assert found == {
-        "client: connects and reads the tools": PASSED,
-        "client: calls a tool by position": outcome,
+        "client hello: opens a session and reads its tools": PASSED,
+        "client calls: by position": outcome,
     }
 
 
 def test_an_error_of_the_wrong_origin_is_found() -> None:
     error = {"error": {"type": "ValueError", "message": "no such thing", "origin": "bridge"}}
-    (_, found) = check_hub(Scripted(connect=CONNECTED, call=error), "client: gets the error of a tool")[:2]
+    (_, found) = check_hub(Scripted(connect=CONNECTED, call=error), "client errors: raised")
     assert found.outcome == FAILED
     assert "'origin': 'bridge'" in found.detail
 
 
 def test_items_in_another_order_are_found() -> None:
     items = [{"kind": "integer", "text": str(number)} for number in reversed(range(1_000))]
-    found = outcomes(Scripted(connect=CONNECTED, stream={"ok": {"items": items}}), "reads a stream")
-    assert found["client: reads a stream"] == FAILED
+    found = outcomes(Scripted(connect=CONNECTED, stream={"ok": {"items": items}}), "client streams: reads")
+    assert found["client streams: reads one"] == FAILED
 
 
 def test_a_part_of_the_tools_is_found() -> None:
-    found = outcomes(Scripted(connect={"ok": {"session_id": "conformance", "tools": ["echo"]}}), "client: connects")
-    assert found == {"client: connects and reads the tools": FAILED}
+    found = outcomes(Scripted(connect={"ok": {"session_id": "conformance", "tools": ["echo"]}}), "client hello")
+    assert found == {"client hello: opens a session and reads its tools": FAILED}

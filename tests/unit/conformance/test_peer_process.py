@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conformance.peer_process import PeerFailedError, PeerProcess
+from conformance.checks import PEER_FAILED
+from conformance.peer_process import MAX_FAILURES, LastingPeer, PeerFailedError, PeerProcess
 
 from support.patience import PATIENCE
 
@@ -55,3 +56,34 @@ def test_a_line_that_is_no_answer_is_shown(tmp_path: Path, line: str) -> None:
 def test_a_command_that_there_is_not_is_named(tmp_path: Path) -> None:
     with pytest.raises(PeerFailedError, match="cannot be started"):
         PeerProcess(str(tmp_path / "nothing"))
+
+
+CRASHES = """\
+import json, sys
+for line in sys.stdin:
+    request = json.loads(line)
+    if request["do"] == "crash":
+        sys.exit(1)
+    print(json.dumps({"id": request["id"], "ok": {"do": request["do"]}}), flush=True)
+"""
+
+
+def lasting(tmp_path: Path) -> LastingPeer:
+    path = tmp_path / "peer.py"
+    path.write_text(CRASHES, encoding="utf-8")
+    return LastingPeer(f"{sys.executable} {path}", timeout=PATIENCE)
+
+
+def test_a_peer_that_crashes_is_started_again(tmp_path: Path) -> None:
+    with lasting(tmp_path) as process:
+        assert process.ask("hello")["ok"] == {"do": "hello"}
+        assert process.ask("crash")["error"]["type"] == PEER_FAILED
+        assert process.ask("a")["ok"] == {"do": "a"}
+
+
+def test_a_peer_that_crashes_often_is_given_up(tmp_path: Path) -> None:
+    with lasting(tmp_path) as process:
+        for _ in range(MAX_FAILURES - 1):
+            assert process.ask("crash")["error"]["type"] == PEER_FAILED
+        with pytest.raises(PeerFailedError, match="exit code 1"):
+            process.ask("crash")

@@ -23,6 +23,11 @@ def test_of_a_room_itself_all_its_tests_are_chosen() -> None:
     assert chosen("src/grpc_tool_bridge/config/__init__.py") == {ALWAYS, "tests/unit/config"}
 
 
+def test_of_the_conformance_of_peers_and_of_scripts_all_their_tests_are_chosen() -> None:
+    changed = ("conformance/values.py", "conformance/vectors.json", "scripts/busy.py")
+    assert chosen(*changed) == {ALWAYS, "tests/unit/conformance", "tests/unit/scripts"}
+
+
 def test_a_changed_test_is_chosen_and_one_that_was_removed_is_not() -> None:
     assert chosen("tests/unit/tools/test_steps.py", "tests/unit/tools/test_gone.py") == {
         ALWAYS,

@@ -11,6 +11,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from conformance.generated import JSON_VALUES, VALUES
 from google.protobuf.any_pb2 import Any as AnyMessage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -31,46 +32,6 @@ NAMES = [
     *(f"dspex.bridge.{name}" for name in ("Json", "RichValue", "Tensor")),
     *("pandas.DataFrame", "pandas.Series", "pandas.Index", "pyarrow.Table", "polars.DataFrame", "python.Thing"),
 ]
-
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-zones = st.sampled_from([None, dt.UTC, ZoneInfo("Europe/Berlin"), ZoneInfo("America/St_Johns")])
-json_leaves = st.none() | st.booleans() | st.integers() | st.floats() | texts
-hashable: st.SearchStrategy[Any] = st.deferred(
-    lambda: (
-        json_leaves
-        | st.binary(max_size=8)
-        | st.builds(
-            lambda moment, zone, fold: moment.replace(tzinfo=zone, fold=fold), st.datetimes(), zones, st.integers(0, 1)
-        )
-        | st.dates()
-        | st.times()
-        | st.timedeltas()
-        | st.uuids()
-        | st.decimals(allow_nan=False)
-        | st.complex_numbers()
-        | st.lists(hashable, max_size=3).map(tuple)
-        | st.frozensets(hashable, max_size=3)
-    )
-)
-json_values = st.recursive(
-    json_leaves, lambda inner: st.lists(inner, max_size=5) | st.dictionaries(texts, inner, max_size=5), max_leaves=30
-)
-codes = st.sampled_from(["?", "b", "H", "i", "q", ">f4", "c8"])
-arrays = st.builds(
-    lambda code, numbers: np.array(numbers).astype(code),
-    codes,
-    st.lists(st.integers(0, 9)),
-)
-values = st.recursive(
-    hashable | json_values | arrays,
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.lists(inner, max_size=4).map(tuple)
-        | st.sets(hashable, max_size=4)
-        | st.dictionaries(hashable, inner, max_size=4)
-    ),
-    max_leaves=20,
-)
 
 
 def assert_same(old: Any, new: Any) -> None:
@@ -106,14 +67,14 @@ def decode(message: AnyMessage) -> None:
 
 
 @ROUNDS
-@given(values)
+@given(VALUES)
 def test_every_value_comes_back_the_same(value: Any) -> None:
     message = AnyMessage.FromString(serialize_value(value, strict=True).SerializeToString())
     assert_same(value, deserialize_value(message))
 
 
 @ROUNDS
-@given(json_values)
+@given(JSON_VALUES)
 def test_every_json_value_comes_back_the_same(value: Any) -> None:
     assert_same(value, deserialize_value(serialize_value(value, strict=True)))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from conformance.scripts import (
+from conformance.transcripts.scripts import (
     Script,
     act,
     call,

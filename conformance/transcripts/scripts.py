@@ -4,6 +4,9 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from google.protobuf.message import Message
+
+from conformance.fields import fields_of
 from conformance.link_checks import problem_of, whole_envelopes
 from conformance.link_player import LinkPlayer, shortened
 from conformance.payloads import expand, write_bytes
@@ -76,6 +79,13 @@ class Script:
             "events": [*events],
         }
         self.steps.append(step | ({"failed": "ProtocolError"} if failed else {}))
+        return self
+
+    def says(self, *messages: Message) -> Self:
+        """Shows a reader the messages in the payloads of the last step."""
+        self.steps[-1]["messages"] = [
+            {"message": message.DESCRIPTOR.full_name, "fields": fields_of(message)} for message in messages
+        ]
         return self
 
     def vector(self) -> Entry:
