@@ -62,7 +62,7 @@ func (s *Session) CreateAgent(ctx context.Context, signature string, options ...
 		}
 	}
 	response := new(pb.CreateReActAgentResponse)
-	if err := unary(ctx, s.caller, "CreateReActAgent", request, response, nil); err != nil {
+	if err := unary(ctx, s.caller, "CreateReActAgent", request, response); err != nil {
 		return nil, err
 	}
 	return &Agent{ID: response.AgentId, session: s}, nil
@@ -140,7 +140,7 @@ func (s *Session) AttachRun(id string, from int) *Run {
 // Cancel cancels the run.
 func (r *Run) Cancel(ctx context.Context) error {
 	request := &pb.CancelAgentRunRequest{SessionId: r.session.id, RunId: r.ID}
-	return unary(ctx, r.session.caller, "CancelAgentRun", request, new(pb.StatusResponse), nil)
+	return unary(ctx, r.session.caller, "CancelAgentRun", request, new(pb.StatusResponse))
 }
 
 // Steps starts the run, or attaches to it, and iterates over its steps; the last one is an *Answer. After a lost

@@ -72,7 +72,7 @@ func (c *Client) forget(session *Session) {
 // Health reports whether the hub is serving.
 func (c *Client) Health(ctx context.Context) (bool, error) {
 	response := new(pb.HealthCheckResponse)
-	err := unary(ctx, c.dialer, "HealthCheck", &pb.HealthCheckRequest{}, response, nil)
+	err := unary(ctx, c.dialer, "HealthCheck", &pb.HealthCheckRequest{}, response)
 	return response.Status == pb.HealthCheckResponse_SERVING, err
 }
 
@@ -83,12 +83,12 @@ type caller interface {
 }
 
 // unary makes a call of a method. An answer without success is its error.
-func unary(ctx context.Context, caller caller, method string, request, response proto.Message, onEvent func(*pb.LinkEvent)) error {
+func unary(ctx context.Context, caller caller, method string, request, response proto.Message) error {
 	payload, err := marshal(request)
 	if err != nil {
 		return err
 	}
-	answer, err := caller.Call(ctx, &conn.Request{Method: method, Payload: payload, OnEvent: onEvent})
+	answer, err := caller.Call(ctx, &conn.Request{Method: method, Payload: payload})
 	if err != nil {
 		return asError(err)
 	}

@@ -32,21 +32,6 @@ type LogRecord struct {
 func (*Progress) isEvent()  {}
 func (*LogRecord) isEvent() {}
 
-// notify returns what takes the events of a unary call; nil if nobody does.
-func (s *Session) notify() func(*pb.LinkEvent) {
-	if s.options.onEvent == nil {
-		return nil
-	}
-	return func(event *pb.LinkEvent) {
-		switch kind := event.Kind.(type) {
-		case *pb.LinkEvent_Progress:
-			s.options.onEvent(progressOf(kind.Progress))
-		case *pb.LinkEvent_Log:
-			s.options.onEvent(logRecordOf(kind.Log))
-		}
-	}
-}
-
 // tell passes on a metadata chunk of a stream.
 func (s *Session) tell(metadata *pb.StreamMetadata) {
 	if s.options.onEvent == nil {

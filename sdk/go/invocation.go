@@ -26,7 +26,14 @@ type Invocation struct {
 	Metadata map[string]string
 
 	session *Session
-	tell    func(*pb.LinkEvent)
+	// send sends an event; nil if the caller takes none.
+	send func(*pb.LinkEvent)
+}
+
+func (i *Invocation) tell(event *pb.LinkEvent) {
+	if i.send != nil {
+		i.send(event)
+	}
 }
 
 type invocationKey struct{}
@@ -44,14 +51,14 @@ func FromContext(ctx context.Context) *Invocation {
 // its deadline and its place among the session's calls.
 func (i *Invocation) Session() *Session { return i.session }
 
-// Progress tells the caller how far the tool is. total is 0 if it is not known.
+// Progress tells a caller that listens (OnEvent) how far the tool is. total is 0 if it is not known.
 func (i *Invocation) Progress(current, total float64, message string) {
 	i.tell(&pb.LinkEvent{Kind: &pb.LinkEvent_Progress{Progress: &pb.Progress{
 		Current: current, Total: total, Message: validText(message),
 	}}})
 }
 
-// Log sends the caller a log line, with fields as key-value pairs, as slog takes them.
+// Log sends a caller that listens (OnEvent) a log line, with fields as key-value pairs, as slog takes them.
 func (i *Invocation) Log(level slog.Level, message string, args ...any) {
 	record := slog.NewRecord(time.Now(), level, message, 0)
 	record.Add(args...)

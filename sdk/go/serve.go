@@ -77,7 +77,7 @@ func (w *Worker) execute(served *conn.Served) {
 		}
 	})
 	defer stopTimer()
-	invocation := &Invocation{Tool: request.ToolId, RequestID: request.RequestId, Metadata: request.Context, tell: served.Tell}
+	invocation := &Invocation{Tool: request.ToolId, RequestID: request.RequestId, Metadata: request.Context}
 	invocation.session = sessionOf(served, request.SessionId, request.Context)
 	values, err := w.collect(context.WithValue(ctx, invocationKey{}, invocation), request)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -149,11 +149,13 @@ func (w *Worker) stream(served *conn.Served) {
 		}
 	})
 	defer stopTimer()
-	invocation := &Invocation{Tool: request.ToolId, Metadata: request.Context, tell: func(event *pb.LinkEvent) {
-		if request.GetConfig().GetIncludeEvents() {
+	invocation := &Invocation{Tool: request.ToolId, Metadata: request.Context}
+	if request.GetConfig().GetIncludeEvents() {
+		invocation.send = func(event *pb.LinkEvent) {
+			// One that cannot be sent belongs to a call that has ended.
 			_ = out.send(&pb.ToolStreamChunk{Content: &pb.ToolStreamChunk_Metadata{Metadata: metadataOf(event)}})
 		}
-	}}
+	}
 	invocation.session = sessionOf(served, request.SessionId, request.Context)
 	err := w.runStream(context.WithValue(ctx, invocationKey{}, invocation), request, out)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {

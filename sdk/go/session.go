@@ -93,12 +93,12 @@ func (c *Client) Session(ctx context.Context, id string, options ...SessionOptio
 }
 
 func (s *Session) initialize(ctx context.Context, caller caller) error {
-	return unary(ctx, caller, "InitializeSession", s.state.request, new(pb.InitializeSessionResponse), nil)
+	return unary(ctx, caller, "InitializeSession", s.state.request, new(pb.InitializeSessionResponse))
 }
 
 func (s *Session) readBegin(ctx context.Context, caller caller) (time.Time, error) {
 	info := new(pb.SessionInfo)
-	err := unary(ctx, caller, "GetSessionInfo", &pb.GetSessionInfoRequest{SessionId: s.id}, info, nil)
+	err := unary(ctx, caller, "GetSessionInfo", &pb.GetSessionInfoRequest{SessionId: s.id}, info)
 	return info.CreatedAt.AsTime(), err
 }
 
@@ -142,7 +142,7 @@ func (s *Session) End(ctx context.Context) error {
 	if s.client != nil {
 		s.client.forget(s)
 	}
-	return unary(ctx, s.caller, "CleanupSession", &pb.CleanupSessionRequest{SessionId: s.id}, new(pb.StatusResponse), nil)
+	return unary(ctx, s.caller, "CleanupSession", &pb.CleanupSessionRequest{SessionId: s.id}, new(pb.StatusResponse))
 }
 
 // ------------------------------------------------------------------------------------------------------------- tools
@@ -179,7 +179,7 @@ func (s *Session) listTools(ctx context.Context) ([]ToolInfo, error) {
 	request := &pb.GetSessionToolsRequest{SessionId: s.id}
 	for {
 		page := new(pb.GetSessionToolsResponse)
-		if err := unary(ctx, s.caller, "GetSessionTools", request, page, nil); err != nil {
+		if err := unary(ctx, s.caller, "GetSessionTools", request, page); err != nil {
 			return nil, err
 		}
 		for _, spec := range page.Tools {
@@ -219,8 +219,8 @@ func CallMetadata(metadata map[string]string) CallOption {
 	return func(o *callOptions) { o.metadata = metadata }
 }
 
-// OnEvent is called with the progress and the log records of the tools that are called or streamed, in order. It must
-// not block.
+// OnEvent is called with the progress and the log records of a tool, in order, between its values. Call a tool that
+// yields several values by Stream then.
 func OnEvent(f func(Event)) CallOption { return func(o *callOptions) { o.onEvent = f } }
 
 // With returns the same session, whose calls have further options.
@@ -282,6 +282,9 @@ func Call[T any](ctx context.Context, s *Session, tool string, args ...any) (T, 
 }
 
 func (s *Session) call(ctx context.Context, tool string, args []any) (*anypb.Any, error) {
+	if s.options.onEvent != nil {
+		return s.callWithEvents(ctx, tool, args)
+	}
 	positional, named, err := arguments(args)
 	if err != nil {
 		return nil, err
@@ -291,13 +294,32 @@ func (s *Session) call(ctx context.Context, tool string, args []any) (*anypb.Any
 		IdempotencyKey: s.options.idempotencyKey,
 	}
 	response := new(pb.ToolCallResponse)
-	if err := unary(ctx, s.caller, "ExecuteTool", request, response, s.notify()); err != nil {
+	if err := unary(ctx, s.caller, "ExecuteTool", request, response); err != nil {
 		return nil, err
 	}
 	if !response.Success || response.Result == nil {
 		return nil, protocolError("the answer has neither a result nor an error")
 	}
 	return response.Result, nil
+}
+
+// callWithEvents makes a call as a stream, which alone has events.
+func (s *Session) callWithEvents(ctx context.Context, tool string, args []any) (*anypb.Any, error) {
+	if s.options.idempotencyKey != "" {
+		return nil, invalid("a call with OnEvent is sent as a stream, which takes no IdempotencyKey; leave one of them out")
+	}
+	var results []*anypb.Any
+	err := s.stream(ctx, tool, args, func(content *anypb.Any) (bool, error) {
+		results = append(results, content)
+		return true, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(results) != 1 {
+		return nil, invalid("the tool sent %d values; read them with Stream", len(results))
+	}
+	return results[0], nil
 }
 
 // Stream calls a tool and iterates over what it yields; a tool that returns a single value yields that. Breaking the

@@ -71,7 +71,7 @@ func (s *Session) Set(ctx context.Context, name string, content any, options ...
 	response := new(pb.StatusResponse)
 	err = unary(ctx, s.caller, "SetSessionVariable", &pb.SetVariableRequest{
 		SessionId: s.id, VariableName: name, Value: packed, Metadata: o.metadata, CreateIfMissing: true, ExpectedRevision: o.expected,
-	}, response, nil)
+	}, response)
 	if err != nil {
 		return 0, err
 	}
@@ -98,7 +98,7 @@ func GetVariable[T any](ctx context.Context, s *Session, name string) (T, Variab
 	var content T
 	response := new(pb.VariableResponse)
 	request := &pb.GetVariableRequest{SessionId: s.id, VariableName: name, IncludeMetadata: true}
-	if err := unary(ctx, s.caller, "GetSessionVariable", request, response, nil); err != nil {
+	if err := unary(ctx, s.caller, "GetSessionVariable", request, response); err != nil {
 		return content, Variable{}, err
 	}
 	if !response.Exists {
@@ -122,14 +122,14 @@ func variableOf(name string, metadata *pb.VariableMetadata) Variable {
 // Delete deletes a variable. If there is none, the error is ErrVariableNotFound.
 func (s *Session) Delete(ctx context.Context, name string, options ...SetOption) error {
 	request := &pb.DeleteVariableRequest{SessionId: s.id, VariableName: name, ExpectedRevision: newSetOptions(options).expected}
-	return unary(ctx, s.caller, "DeleteSessionVariable", request, new(pb.StatusResponse), nil)
+	return unary(ctx, s.caller, "DeleteSessionVariable", request, new(pb.StatusResponse))
 }
 
 // Variables lists the variables whose names begin with prefix, by name.
 func (s *Session) Variables(ctx context.Context, prefix string) ([]Variable, error) {
 	response := new(pb.ListVariablesResponse)
 	request := &pb.ListVariablesRequest{SessionId: s.id, Prefix: prefix}
-	if err := unary(ctx, s.caller, "ListSessionVariables", request, response, nil); err != nil {
+	if err := unary(ctx, s.caller, "ListSessionVariables", request, response); err != nil {
 		return nil, err
 	}
 	variables := make([]Variable, len(response.Variables))

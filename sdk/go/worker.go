@@ -148,7 +148,7 @@ func (w *Worker) registerOnce(ctx context.Context, link *conn.Conn) error {
 	defer stop()
 	if w.config.session != "" {
 		request := &pb.InitializeSessionRequest{SessionId: w.config.session}
-		if err := unary(ctx, link, "InitializeSession", request, new(pb.InitializeSessionResponse), nil); err != nil {
+		if err := unary(ctx, link, "InitializeSession", request, new(pb.InitializeSessionResponse)); err != nil {
 			return err
 		}
 	}
@@ -156,7 +156,7 @@ func (w *Worker) registerOnce(ctx context.Context, link *conn.Conn) error {
 		request := &pb.RegisterToolsRequest{
 			SessionId: w.config.session, Tools: page, WorkerId: w.config.workerID, Capacity: int32(w.config.capacity),
 		}
-		if err := unary(ctx, link, "RegisterTools", request, new(pb.RegisterToolsResponse), nil); err != nil {
+		if err := unary(ctx, link, "RegisterTools", request, new(pb.RegisterToolsResponse)); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"time"
 
 	toolbridge "github.com/grpc-tool-bridge/grpc-tool-bridge/sdk/go"
@@ -40,9 +42,10 @@ func newSessions() *sessions { return &sessions{calls: map[string]*startedCall{}
 // action returns what the peer does at a hub; nil if it does not have it.
 func (s *sessions) action(do string) func(*request) (object, error) {
 	return map[string]func(*request) (object, error){
-		"connect": s.connect, "call": s.call, "start": s.start, "cancel": s.cancel, "wait": s.wait, "stream": s.stream,
+		"connect": s.connect, "connect_with_token": s.connect, "call": s.call, "call_with_events": s.callWithEvents, "batch": s.batch, "start": s.start, "cancel": s.cancel, "wait": s.wait, "stream": s.stream,
 		"set_variable": s.setVariable, "get_variable": s.getVariable, "delete_variable": s.deleteVariable,
-		"watch": s.watch, "next_update": s.nextUpdate, "run_agent": s.runAgent, "close": s.close,
+		"list_variables": s.listVariables,
+		"watch":          s.watch, "next_update": s.nextUpdate, "run_agent": s.runAgent, "close": s.close,
 		"serve": s.serve, "stop_serving": s.stopServing,
 	}[do]
 }
@@ -51,16 +54,21 @@ func (s *sessions) connect(r *request) (object, error) {
 	var fields struct {
 		Address   string
 		SessionID string `json:"session_id"`
+		Token     string
 	}
 	if err := r.read(&fields); err != nil {
 		return nil, err
 	}
 	ctx, stop := context.WithTimeout(context.Background(), waitTimeout)
 	defer stop()
-	var err error
-	if s.client, err = toolbridge.Dial(ctx, fields.Address); err != nil {
+	client, err := toolbridge.Dial(ctx, fields.Address, toolbridge.WithToken(fields.Token))
+	if err != nil {
 		return nil, err
 	}
+	if s.client != nil {
+		_ = s.client.Close()
+	}
+	s.client = client
 	if s.session, err = s.client.Session(ctx, fields.SessionID); err != nil {
 		return nil, err
 	}
@@ -128,6 +136,60 @@ func (s *sessions) call(r *request) (object, error) {
 		return nil, err
 	}
 	return object{"meaning": describe(result)}, nil
+}
+
+func (s *sessions) callWithEvents(r *request) (object, error) {
+	fields, args, err := s.read(r)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := fields.context()
+	defer stop()
+	progress, logs := []object{}, []object{}
+	session := s.session.With(toolbridge.OnEvent(func(event toolbridge.Event) {
+		switch event := event.(type) {
+		case *toolbridge.Progress:
+			progress = append(progress, object{"current": event.Current, "total": event.Total, "message": event.Message})
+		case *toolbridge.LogRecord:
+			level := map[slog.Level]string{
+				slog.LevelDebug: "debug", slog.LevelInfo: "info", slog.LevelWarn: "warning", slog.LevelError: "error",
+			}[event.Level]
+			logs = append(logs, object{"level": level, "message": event.Message, "fields": event.Fields})
+		}
+	}))
+	result, err := session.Call(ctx, fields.Tool, args...)
+	if err != nil {
+		return nil, err
+	}
+	return object{"meaning": describe(result), "progress": progress, "logs": logs}, nil
+}
+
+func (s *sessions) batch(r *request) (object, error) {
+	var fields struct{ Items []json.RawMessage }
+	if err := r.read(&fields); err != nil {
+		return nil, err
+	}
+	items := make([]toolbridge.Item, len(fields.Items))
+	for i, item := range fields.Items {
+		given, args, err := s.read(&request{raw: item})
+		if err != nil {
+			return nil, err
+		}
+		items[i] = toolbridge.Item{Tool: given.Tool, Args: args}
+	}
+	results, err := s.session.Batch(context.Background(), items)
+	if err != nil {
+		return nil, err
+	}
+	answers := make([]object, len(results))
+	for i := range results {
+		if v, err := results[i].Value(); err != nil {
+			answers[i] = object{"error": written(err)}
+		} else {
+			answers[i] = object{"meaning": describe(v)}
+		}
+	}
+	return object{"items": answers}, nil
 }
 
 func (s *sessions) start(r *request) (object, error) {
@@ -241,6 +303,19 @@ func (s *sessions) deleteVariable(r *request) (object, error) {
 	return object{}, s.session.Delete(context.Background(), fields.Name)
 }
 
+func (s *sessions) listVariables(r *request) (object, error) {
+	var fields struct{ Prefix string }
+	if err := r.read(&fields); err != nil {
+		return nil, err
+	}
+	variables, err := s.session.Variables(context.Background(), fields.Prefix)
+	names := []string{}
+	for _, variable := range variables {
+		names = append(names, variable.Name)
+	}
+	return object{"names": names}, err
+}
+
 func (s *sessions) watch(r *request) (object, error) {
 	var fields struct{ Names []string }
 	if err := r.read(&fields); err != nil {
@@ -337,6 +412,10 @@ type countArgs struct {
 	To int `json:"to"`
 }
 
+type nameArgs struct {
+	Name string `json:"name"`
+}
+
 func tools() []*toolbridge.Definition {
 	return []*toolbridge.Definition{
 		toolbridge.Tool("peer_echo", "Returns its argument.", func(_ context.Context, in echoArgs) (any, error) {
@@ -360,6 +439,15 @@ func tools() []*toolbridge.Definition {
 		}),
 		toolbridge.Tool("peer_nested", "Calls the hub's echo.", func(ctx context.Context, in echoArgs) (any, error) {
 			return toolbridge.FromContext(ctx).Session().Call(ctx, "echo", in.Value)
+		}),
+		toolbridge.Tool("peer_report", "Reports its progress.", func(ctx context.Context, _ struct{}) (string, error) {
+			call := toolbridge.FromContext(ctx)
+			call.Progress(1, 2, "half")
+			call.Log(slog.LevelWarn, "halfway")
+			return "done", nil
+		}),
+		toolbridge.Tool("peer_variable", "Returns a variable.", func(ctx context.Context, in nameArgs) (any, error) {
+			return toolbridge.FromContext(ctx).Session().Get(ctx, in.Name)
 		}),
 	}
 }

@@ -54,8 +54,6 @@ type Request struct {
 	Metadata map[string]string
 	// Deadline as the peer sees it; zero: that of the context.
 	Deadline time.Time
-	// OnEvent is called with each event of the call, in order; it must not block. nil: they are dropped.
-	OnEvent func(*pb.LinkEvent)
 }
 
 // Conn is one link that is up.
@@ -275,7 +273,6 @@ func (c *Conn) CancelServed(cause error) {
 
 // pending is a call that waits for its answer.
 type pending struct {
-	onEvent func(*pb.LinkEvent)
 	// answered has room for the one answer.
 	answered chan struct{}
 	payload  []byte
@@ -348,7 +345,7 @@ func timeoutMS(ctx context.Context, deadline time.Time) uint32 {
 
 // Call makes a unary call. Its error is that of the context, an *Ended, a *Failure or a *link.Error.
 func (c *Conn) Call(ctx context.Context, request *Request) ([]byte, error) {
-	waiting := &pending{answered: make(chan struct{}), onEvent: request.OnEvent}
+	waiting := &pending{answered: make(chan struct{})}
 	call := link.NewCall(request.Method, request.Payload, timeoutMS(ctx, request.Deadline), request.Metadata)
 	call.Owner = waiting
 	if err := c.start(ctx, call); err != nil {
@@ -386,7 +383,7 @@ type Messages struct {
 
 // Stream makes a streaming call; its errors are those of Call. The caller must close it.
 func (c *Conn) Stream(ctx context.Context, request *Request) (*Messages, error) {
-	waiting := &pending{answered: make(chan struct{}), arrived: make(chan struct{}, 1), onEvent: request.OnEvent}
+	waiting := &pending{answered: make(chan struct{}), arrived: make(chan struct{}, 1)}
 	call := link.NewStream(request.Method, request.Payload, timeoutMS(ctx, request.Deadline), request.Metadata, 0)
 	call.Owner = waiting
 	if err := c.start(ctx, call); err != nil {
@@ -489,11 +486,7 @@ func (h *handler) OnEnd(call *link.Call, status *pb.LinkStatus) {
 	call.Owner.(*pending).finish(nil, err)
 }
 
-func (h *handler) OnEvent(call *link.Call, event *pb.LinkEvent) {
-	if notify := call.Owner.(*pending).onEvent; notify != nil {
-		notify(event)
-	}
-}
+func (h *handler) OnEvent(*link.Call, *pb.LinkEvent) {}
 
 func (h *handler) OnPong(uint64) {}
 
@@ -549,14 +542,6 @@ func (s *Served) Reply(payload []byte) error {
 func (s *Served) End(status *pb.LinkStatus) {
 	_ = s.act(func() error {
 		s.conn.link.End(s.call, status)
-		return nil
-	})
-}
-
-// Tell sends an event of the call.
-func (s *Served) Tell(event *pb.LinkEvent) {
-	_ = s.act(func() error {
-		s.conn.link.Tell(s.call, event)
 		return nil
 	})
 }
