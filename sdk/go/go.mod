@@ -1,6 +1,6 @@
 module github.com/grpc-tool-bridge/grpc-tool-bridge/sdk/go
 
-go 1.23.0
+go 1.24.0
 
 require (
 	google.golang.org/grpc v1.72.2

@@ -1,6 +1,6 @@
 module github.com/grpc-tool-bridge/grpc-tool-bridge/sdk/go/internal/protogen
 
-go 1.23.0
+go 1.24.0
 
 require (
 	github.com/bufbuild/protocompile v0.14.1
