@@ -70,18 +70,16 @@ func (w *Worker) execute(served *conn.Served) {
 	defer stop()
 	// A tool that does not heed its context is answered for.
 	stopTimer := context.AfterFunc(ctx, func() {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			answer(nil, timedOut(request.ToolId, ctx, began))
-		} else if own := (*Error)(nil); errors.As(context.Cause(ctx), &own) {
-			answer(nil, own)
+		if end := endOf(ctx, request.ToolId, began); end != nil {
+			answer(nil, end)
 		}
 	})
 	defer stopTimer()
 	invocation := &Invocation{Tool: request.ToolId, RequestID: request.RequestId, Metadata: request.Context}
 	invocation.session = sessionOf(served, request.SessionId, request.Context)
 	values, err := w.collect(context.WithValue(ctx, invocationKey{}, invocation), request)
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		err = timedOut(request.ToolId, ctx, began)
+	if end := endOf(ctx, request.ToolId, began); err != nil && end != nil {
+		err = end
 	}
 	answer(values, err)
 }
@@ -142,10 +140,8 @@ func (w *Worker) stream(served *conn.Served) {
 	defer stop()
 	out := &chunks{served: served, id: request.StreamId, began: began}
 	stopTimer := context.AfterFunc(ctx, func() {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			out.end(timedOut(request.ToolId, ctx, began))
-		} else if own := (*Error)(nil); errors.As(context.Cause(ctx), &own) {
-			out.end(own)
+		if end := endOf(ctx, request.ToolId, began); end != nil {
+			out.end(end)
 		}
 	})
 	defer stopTimer()
@@ -158,8 +154,8 @@ func (w *Worker) stream(served *conn.Served) {
 	}
 	invocation.session = sessionOf(served, request.SessionId, request.Context)
 	err := w.runStream(context.WithValue(ctx, invocationKey{}, invocation), request, out)
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		err = timedOut(request.ToolId, ctx, began)
+	if end := endOf(ctx, request.ToolId, began); err != nil && end != nil {
+		err = end
 	}
 	out.end(err)
 }
@@ -194,7 +190,13 @@ func metricsOf(began time.Time) *pb.ExecutionMetrics {
 	return &pb.ExecutionMetrics{DurationMs: int64((took + time.Millisecond - 1) / time.Millisecond), DurationUs: took.Microseconds()}
 }
 
-func timedOut(tool string, ctx context.Context, began time.Time) *Error {
+// endOf returns why a call ended before its tool; nil if it did not, or if nobody waits for its answer.
+func endOf(ctx context.Context, tool string, began time.Time) *Error {
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		var own *Error
+		errors.As(context.Cause(ctx), &own)
+		return own
+	}
 	deadline, _ := ctx.Deadline()
 	return &Error{
 		Type: ErrTimeout.Type, Origin: originBridge, Retryable: true, Details: map[string]string{"started": "true"},
