@@ -1,7 +1,7 @@
 // Protogen writes the Go code of proto/dspex_bridge.proto, with nothing but Go: the compiler and the generator are
-// modules, pinned in this folder's go.mod and go.sum.
+// modules, pinned in the go.mod and go.sum of tools.
 //
-//	go run -C internal/protogen . [-check]
+//	go run -C sdk/go/tools ./protogen [-check]
 package main
 
 import (
@@ -27,10 +27,10 @@ const (
 	importPath = "github.com/grpc-tool-bridge/grpc-tool-bridge/sdk/go/bridgepb"
 )
 
-// Relative to this folder.
+// Relative to the folder tools.
 var (
-	protoDir = filepath.FromSlash("../../../../proto")
-	target   = filepath.FromSlash("../../bridgepb/dspex_bridge.pb.go")
+	protoDir = filepath.FromSlash("../../../proto")
+	target   = filepath.FromSlash("../bridgepb/dspex_bridge.pb.go")
 )
 
 func main() {
