@@ -255,6 +255,8 @@ func errorFrom(err error) *Error {
 		return errorOfStatus(codes.Code(ended.Status.GetCode()), ended.Status.GetMessage(), ended.Status.GetError())
 	case errors.As(err, &failure):
 		return errorOfStatus(failure.Code, failure.Message, failure.Info)
+	case conn.IsUnsent(err):
+		return errorOfStatus(codes.Unavailable, "the connection was lost before the call was sent", nil)
 	case errors.As(err, &malformed):
 		return &Error{Type: ErrSerialization.Type, Message: malformed.Message, Origin: originBridge, cause: err}
 	case errors.As(err, &refused):

@@ -2,9 +2,7 @@ package toolbridge
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"maps"
 	"math"
 	"strconv"
 	"time"
@@ -92,28 +90,15 @@ func newNestedCaller(served *conn.Served) *nestedCaller {
 }
 
 func (n *nestedCaller) Call(ctx context.Context, request *conn.Request) ([]byte, error) {
-	payload, err := n.conn.Call(ctx, n.nested(request))
-	return payload, n.lost(err)
+	return n.conn.Call(ctx, n.nested(request))
 }
 
 func (n *nestedCaller) Stream(ctx context.Context, request *conn.Request) (*conn.Messages, error) {
-	messages, err := n.conn.Stream(ctx, n.nested(request))
-	return messages, n.lost(err)
+	return n.conn.Stream(ctx, n.nested(request))
 }
 
 func (n *nestedCaller) nested(request *conn.Request) *conn.Request {
-	copied := *request
-	copied.Metadata = maps.Clone(n.metadata)
-	return &copied
-}
-
-// lost returns the error of a call that no other link may take: its outer call has ended with the link.
-func (n *nestedCaller) lost(err error) error {
-	if conn.IsUnsent(err) {
-		return &Error{
-			Type: typeCommunication, Status: "UNAVAILABLE", Retryable: true, Origin: originBridge,
-			Message: fmt.Sprintf("the link to %s was lost", n.conn.Where),
-		}
-	}
-	return err
+	nested := *request
+	nested.Metadata = n.metadata
+	return &nested
 }

@@ -52,8 +52,6 @@ type Request struct {
 	Method   string
 	Payload  []byte
 	Metadata map[string]string
-	// Deadline as the peer sees it; zero: that of the context.
-	Deadline time.Time
 }
 
 // Conn is one link that is up.
@@ -111,7 +109,7 @@ func (c *Conn) write() {
 		}
 		c.mu.Lock()
 		for c.link.HasOutput() {
-			for range maxYields {
+			for yields := 0; yields < maxYields && !c.link.IsFull(); yields++ {
 				waiting := c.link.Waiting()
 				c.mu.Unlock()
 				runtime.Gosched()
@@ -331,13 +329,11 @@ func (c *Conn) cancel(call *link.Call, reason string) {
 	}
 }
 
-// timeoutMS returns the time until a deadline, at least 1 ms; 0 without one.
-func timeoutMS(ctx context.Context, deadline time.Time) uint32 {
-	if deadline.IsZero() {
-		var ok bool
-		if deadline, ok = ctx.Deadline(); !ok {
-			return 0
-		}
+// timeoutMS returns the time until the deadline of a context, at least 1 ms; 0 without one.
+func timeoutMS(ctx context.Context) uint32 {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return 0
 	}
 	left := time.Until(deadline)
 	return uint32(min(max((left+time.Millisecond-1).Milliseconds(), 1), math.MaxUint32))
@@ -346,7 +342,7 @@ func timeoutMS(ctx context.Context, deadline time.Time) uint32 {
 // Call makes a unary call. Its error is that of the context, an *Ended, a *Failure or a *link.Error.
 func (c *Conn) Call(ctx context.Context, request *Request) ([]byte, error) {
 	waiting := &pending{answered: make(chan struct{})}
-	call := link.NewCall(request.Method, request.Payload, timeoutMS(ctx, request.Deadline), request.Metadata)
+	call := link.NewCall(request.Method, request.Payload, timeoutMS(ctx), request.Metadata)
 	call.Owner = waiting
 	if err := c.start(ctx, call); err != nil {
 		return nil, err
@@ -384,7 +380,7 @@ type Messages struct {
 // Stream makes a streaming call; its errors are those of Call. The caller must close it.
 func (c *Conn) Stream(ctx context.Context, request *Request) (*Messages, error) {
 	waiting := &pending{answered: make(chan struct{}), arrived: make(chan struct{}, 1)}
-	call := link.NewStream(request.Method, request.Payload, timeoutMS(ctx, request.Deadline), request.Metadata, 0)
+	call := link.NewStream(request.Method, request.Payload, timeoutMS(ctx), request.Metadata, 0)
 	call.Owner = waiting
 	if err := c.start(ctx, call); err != nil {
 		return nil, err

@@ -29,6 +29,8 @@ const (
 	maxFrameBytes = 64 << 20
 	// windowBytes is how much HTTP/2 lets the hub send ahead.
 	windowBytes = 4 << 20
+	// bufferBytes are written and read at once: a whole frame.
+	bufferBytes = 256 << 10
 )
 
 // Channel dials links over one gRPC channel.
@@ -49,6 +51,8 @@ func NewChannel(address, token string, tlsConfig *tls.Config, options ...grpc.Di
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithInitialWindowSize(windowBytes),
 		grpc.WithInitialConnWindowSize(windowBytes),
+		grpc.WithWriteBufferSize(bufferBytes),
+		grpc.WithReadBufferSize(bufferBytes),
 		// The pauses between the dials of a link decide.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1, MaxDelay: 50 * time.Millisecond},

@@ -228,6 +228,9 @@ func (l *Link) HasOutput() bool { return !l.outbox.isEmpty() }
 // Waiting returns how many things wait for the next frame.
 func (l *Link) Waiting() int { return l.outbox.waiting() }
 
+// IsFull reports whether a whole frame waits.
+func (l *Link) IsFull() bool { return l.outbox.size >= frameBytes }
+
 // NextFrame removes and returns the next frame; it is empty if what waits has to wait longer.
 func (l *Link) NextFrame() []byte { return l.outbox.nextFrame() }
 
@@ -358,7 +361,7 @@ func (l *Link) Chunk(call *Incoming, payload []byte) error {
 
 // HasRoom reports whether a stream may have another message; if not, onRoom is called once some of it was sent.
 func (l *Link) HasRoom(call *Incoming, onRoom func()) bool {
-	if call.lane == nil || call.lane.isDropped || call.lane.size < laneBytes && (call.lane.size == 0 || l.outbox.size < reassemblyBytes) {
+	if call.lane == nil || call.lane.isDropped || call.lane.size < laneBytes {
 		return true
 	}
 	call.lane.onRoom = onRoom
