@@ -18,6 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTEST := pytest -n $(JOBS) $(ARGS)
 
 .PHONY: install demo test test-busy soak load check lint format bench conformance pictures proto lock clean
+.PHONY: test-go lint-go bench-go proto-go
 
 install: .venv/.ready
 
@@ -134,6 +135,26 @@ lint-elixir: install
 
 bench-elixir: install
 	cd sdk/elixir && mix run bench/bench.exs
+
+# The Go SDK, on a machine with Go 1.24 or newer; its modules are those of sdk/go/go.sum. Without a C compiler: RACE=.
+GO ?= go
+RACE ?= -race
+test-go: install
+	cd sdk/go && $(GO) vet ./... && $(GO) test $(RACE) -count=1 ./...
+	$(BIN)/python -W ignore -m conformance.run --peer "$(GO) run -C sdk/go ./conformance"
+
+# staticcheck needs the Go of sdk/go/tools/go.mod.
+lint-go:
+	@unformatted=$$(gofmt -l sdk/go examples/go); test -z "$$unformatted" || { echo "not formatted: $$unformatted"; exit 1; }
+	cd sdk/go && $(GO) vet ./... && $(GO) mod tidy -diff && $(GO) run -C tools ./protogen -check
+	cd sdk/go && $(GO) tool -modfile=tools/go.mod staticcheck ./...
+	cd examples/go && $(GO) vet ./...
+
+bench-go: install
+	cd sdk/go && $(GO) test -run '^$$' -bench . -benchtime 5s .
+
+proto-go:
+	$(GO) run -C sdk/go/tools ./protogen
 
 clean:
 	rm -rf .venv .venv-proto .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -84,7 +84,7 @@ def _canonical(description: Description) -> Any:
             found = describe(value)
             return _canonical(found) if found["kind"] in OPAQUE_KINDS else ["not to be opaque", found]
         case "set" | "frozenset":
-            return [kind, sorted((_canonical(item) for item in description["items"]), key=json.dumps)]
+            return [kind, sorted((_canonical(item) for item in description["items"]), key=_text_of)]
         case "list" | "tuple":
             return [kind, [_canonical(item) for item in description["items"]]]
         case "dict":
@@ -93,6 +93,11 @@ def _canonical(description: Description) -> Any:
             return [kind, description.get("bits")]
         case _:
             return {key: value for key, value in description.items() if value not in ("", False)}
+
+
+def _text_of(canonical: Any) -> str:
+    # A peer may write the fields of a meaning in any order.
+    return json.dumps(canonical, sort_keys=True)
 
 
 def _equal_frames(expected: Description, actual: Description) -> bool:

@@ -1,0 +1,53 @@
+"""Tools of the hub that the tests of the Go SDK call."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from grpc_tool_bridge import ToolContext, tool
+
+
+@tool
+def echo(value: Any) -> Any:
+    """Returns its argument."""
+    return value
+
+
+@tool
+async def add(a: int, b: int) -> int:
+    """Adds two numbers."""
+    return a + b
+
+
+@tool
+def fail(message: str) -> None:
+    """Fails with a ValueError."""
+    raise ValueError(message)
+
+
+@tool
+async def count(to: int) -> AsyncIterator[int]:
+    """Yields the numbers below ``to``."""
+    for number in range(to):
+        yield number
+
+
+@tool
+async def chunks(size: int, count: int) -> AsyncIterator[bytes]:
+    """Yields ``count`` pieces of ``size`` bytes."""
+    piece = bytes(size)
+    for _ in range(count):
+        yield piece
+
+
+@tool
+async def wait() -> None:
+    """Waits until it is cancelled."""
+    await asyncio.Event().wait()
+
+
+@tool
+def report(context: ToolContext) -> str:
+    """Reports its progress."""
+    context.progress(1, 2, "half")
+    return "done"
